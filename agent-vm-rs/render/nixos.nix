@@ -1,0 +1,16 @@
+# Written by agent-vm for one machine and overwritten by it: change the machine's settings instead.
+{
+  description = "agent-vm guest for the branch {{ branch }}";
+
+  inputs.toolkit.url = "{{ toolkit }}";
+
+  outputs =
+    { toolkit, ... }:
+    {
+      packages."{{ system }}".guest = toolkit.lib.mkAgentVm {
+        system = "{{ system }}";
+        share = "{{ share }}";
+        packages = [{% for package in packages %} "{{ package }}"{% endfor %} ];
+      };
+    };
+}

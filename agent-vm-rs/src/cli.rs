@@ -1,0 +1,214 @@
+//! The command line: global flags, the verbs, and what a run of the program comes to.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, ColorChoice, Parser, Subcommand};
+
+use crate::commands::{self, create, destroy, exec, list, logs, restart, shell, start, status, stop, up};
+use crate::error::{exit_code, report};
+use crate::interrupt::Deadline;
+use crate::state::StateDir;
+use crate::{interrupt, nix, ssh};
+
+/// Give every git branch its own virtual machine for coding agents and their MCP servers.
+///
+/// Without a command: creates the machine of the current branch if there is none, starts it if it is
+/// stopped, and shows its status if it runs.
+#[derive(Debug, Parser)]
+#[command(name = "agent-vm", version, max_term_width = 100, infer_subcommands = false)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Flags of every verb.
+#[derive(Args, Debug)]
+struct Global {
+    /// Directory that holds the machines [default: agent-vms in the user's data directory]
+    #[arg(long, global = true, value_name = "DIR", env = "AGENT_VM_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+    /// Say what is done, and let the programs that do it say more
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    /// Say everything
+    #[arg(short, long, global = true)]
+    debug: bool,
+    /// Longest time to wait for anything, in seconds (building a guest is work, not waiting)
+    #[arg(short, long, global = true, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
+    timeout: Duration,
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<u32>() {
+        Ok(0) | Err(_) => Err("give a whole number of seconds, 1 or more".to_owned()),
+        Ok(seconds) => Ok(Duration::from_secs(seconds.into())),
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the machine of a branch, without starting it
+    Create(create::CreateArgs),
+    /// Start a machine and wait until its MCP service answers
+    Start(start::StartArgs),
+    /// Power a machine off
+    Stop(stop::StopArgs),
+    /// Stop a machine if it runs, and start it
+    Restart(restart::RestartArgs),
+    /// Remove a machine; commits that only it has are kept in a bundle
+    Destroy(destroy::DestroyArgs),
+    /// Show how a machine is
+    Status(status::StatusArgs),
+    /// Open a shell in a machine
+    Shell(shell::ShellArgs),
+    /// Run one command in a machine's workspace
+    Exec(exec::ExecArgs),
+    /// Show the log of a machine's agent service, or its console
+    Logs(logs::LogsArgs),
+    /// List the machines
+    List(list::ListArgs),
+}
+
+/// What every verb knows of the flags.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Where machines live.
+    pub state: StateDir,
+    /// `--timeout`.
+    pub timeout: Duration,
+    /// `--json`.
+    pub json: bool,
+    /// `--verbose`.
+    pub verbose: bool,
+    /// `--debug`.
+    pub debug: bool,
+}
+
+impl Context {
+    /// The end of all waiting that begins now.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        Deadline::after(self.timeout)
+    }
+
+    /// How much ssh says.
+    #[must_use]
+    pub fn ssh_talk(&self) -> ssh::Talk {
+        ssh::Talk { verbose: self.verbose, debug: self.debug }
+    }
+
+    /// How much Nix and the image builder say.
+    #[must_use]
+    pub fn nix_talk(&self) -> nix::Talk {
+        match (self.debug, self.verbose) {
+            (true, _) => nix::Talk::Debug,
+            (_, true) => nix::Talk::Verbose,
+            _ => nix::Talk::Little,
+        }
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.global.color {
+        ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
+        ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
+        ColorChoice::Auto => {}
+    }
+    start_logging(&cli.global);
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            report(&error);
+            exit_code(&error).into()
+        }
+    }
+}
+
+fn start_logging(global: &Global) {
+    use tracing::Level;
+    let level = match (global.debug, global.verbose) {
+        (true, _) => Level::DEBUG,
+        (_, true) => Level::INFO,
+        _ => Level::WARN,
+    };
+    let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .with_target(false)
+        .without_time()
+        .init();
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let Global { state_dir, verbose, debug, timeout, json, .. } = cli.global;
+    let context = Context { state: StateDir::locate(state_dir.as_deref())?, timeout, json, verbose, debug };
+    // `shell`, `exec` and `logs` leave signals to the ssh that has the terminal.
+    if !matches!(cli.command, Some(Command::Shell(_) | Command::Exec(_) | Command::Logs(_))) {
+        interrupt::install()?;
+    }
+    let done = |()| ExitCode::SUCCESS;
+    match &cli.command {
+        None => up::up(&context).map(done),
+        Some(Command::Create(args)) => create::create(&context, args).map(done),
+        Some(Command::Start(args)) => start::start(&context, args).map(done),
+        Some(Command::Stop(args)) => stop::stop(&context, args).map(done),
+        Some(Command::Restart(args)) => restart::restart(&context, args).map(done),
+        Some(Command::Destroy(args)) => destroy::destroy(&context, args).map(done),
+        Some(Command::Status(args)) => status::status(&context, args).map(done),
+        Some(Command::Shell(args)) => shell::shell(&context, args).map(commands::exit_with),
+        Some(Command::Exec(args)) => exec::exec(&context, args).map(commands::exit_with),
+        Some(Command::Logs(args)) => logs::logs(&context, args).map(commands::exit_with),
+        Some(Command::List(args)) => list::list(&context, args).map(done),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_text_is_as_it_was() {
+        let mut root = Cli::command().term_width(100);
+        root.build();
+        let mut text = root.render_long_help().to_string();
+        for verb in root.get_subcommands_mut() {
+            if verb.get_name() != "help" {
+                text += &format!("\n==== {}\n{}", verb.get_name(), verb.clone().term_width(100).render_long_help());
+            }
+        }
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn global_flags_stand_before_or_after_the_verb() {
+        for line in [["agent-vm", "--json", "-v", "-t", "5", "list"], ["agent-vm", "list", "--json", "-v", "-t", "5"]] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert!(cli.global.json && cli.global.verbose && cli.global.timeout == Duration::from_secs(5));
+        }
+        for wrong in ["0", "-1", "x", "1.5"] {
+            assert!(Cli::try_parse_from(["agent-vm", &format!("--timeout={wrong}"), "list"]).is_err());
+        }
+    }
+}

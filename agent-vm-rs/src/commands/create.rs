@@ -1,0 +1,184 @@
+//! `agent-vm create`
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::print_json;
+use crate::branch::BranchName;
+use crate::cli::Context;
+use crate::defaults::Defaults;
+use crate::error::Failure;
+use crate::git::Source;
+use crate::lock::Lock;
+use crate::machine::Machine;
+use crate::progress::note;
+use crate::run_state::end_processes_of;
+use crate::settings::{GuestKind, Settings, VERSION, Wishes};
+use crate::state::{StateDir, make_private_dir, remove_tree, write_file};
+use crate::{credentials, host, installation, ports, sweep, target};
+
+/// Flags of `create`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CreateArgs {
+    /// Branch the machine is for; made from HEAD, in the machine, if it does not exist [default: the current one]
+    #[arg(long, value_name = "BRANCH", allow_hyphen_values = true)]
+    branch: Option<String>,
+    /// Address of this host that the machine's ports are bound on [default: localhost]
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Host port of MCP [default: 8000 or the next free one]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// Host port of ssh [default: 2222 or the next free one]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    ssh_port: Option<u16>,
+    /// JSON file with any of these settings, and `packages`; flags win
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Guest that the machine boots [default: what this installation says]
+    #[arg(long, value_name = "GUEST")]
+    guest: Option<GuestKind>,
+    /// Memory, MiB [default: 4096]
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u32>,
+    /// Virtual CPUs, at most those of the host [default: 4]
+    #[arg(long, value_name = "N")]
+    cores: Option<u32>,
+    /// Size of the machine's own disk, MiB [default: 20480]
+    #[arg(long, value_name = "MIB")]
+    disk: Option<u32>,
+}
+
+/// Makes a machine and prints its settings.
+///
+/// # Errors
+/// There is one already, the repository cannot be cloned, a port is taken…
+pub fn create(context: &Context, args: &CreateArgs) -> Result<()> {
+    let (machine, settings) = make(context, args)?;
+    if context.json {
+        return print_json(
+            &serde_json::json!({ "name": machine.name, "directory": machine.dir, "settings": settings }),
+        );
+    }
+    super::print(&format!("{} is ready: agent-vm start {}\n", machine.name, machine.name))
+}
+
+/// Makes a machine.
+///
+/// # Errors
+/// As [`create`].
+pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)> {
+    let wishes = wishes(args)?;
+    let branch = args.branch.as_deref().or(wishes.branch.as_ref().map(BranchName::as_str));
+    let (source, branch) = target::current(branch)?;
+    let state = &context.state;
+    make_private_dir(state.path())?;
+    refuse_second(state, &source, &branch)?;
+    let machine = target::free_name(state, &source.dir, &branch)?;
+    let _lock = machine.lock(context.deadline())?;
+    // Somebody may have made it while we waited.
+    refuse_second(state, &source, &branch)?;
+    sweep::leftovers(state)?;
+    let staging = state.staging(&machine.name);
+    end_processes_of(&staging);
+    remove_tree(&staging)?;
+    let made = fill(&staging, &source, &branch).and_then(|()| {
+        // Held until the machine has its name, so that no other takes the same ports meanwhile.
+        let _ports = Lock::take(&state.path().join(".locks/.ports"), context.deadline())?;
+        let settings = settle(context, wishes, &source, branch)?;
+        write_file(&staging.join("config.json"), settings.to_json()?, 0o600)?;
+        std::fs::rename(&staging, &machine.dir).with_context(|| format!("failed to name {}", machine.dir.display()))?;
+        Ok(settings)
+    });
+    match made {
+        Ok(settings) => {
+            let (guest, name) = (settings.guest, &machine.name);
+            let why = if args.guest.is_some() { "asked for" } else { "this installation's default" };
+            note(&format!("created {name}: guest {guest} ({why}), {} MiB, {} cores", settings.memory, settings.cores));
+            Ok((machine, settings))
+        }
+        Err(error) => {
+            end_processes_of(&staging);
+            remove_tree(&staging)?;
+            Err(error.context(format!("failed to create {}", machine.name)))
+        }
+    }
+}
+
+fn refuse_second(state: &StateDir, source: &Source, branch: &BranchName) -> Result<()> {
+    let Some(there) = target::machine_of(state, &source.dir, branch)? else { return Ok(()) };
+    Err(Failure::new(format!("the branch {branch} has its machine already: {}", there.name))
+        .hint(format!("agent-vm start {0}, or agent-vm destroy {0}", there.name))
+        .into())
+}
+
+fn wishes(args: &CreateArgs) -> Result<Wishes> {
+    let file = args.config.as_deref().map(Wishes::read).transpose()?.unwrap_or_default();
+    let CreateArgs { host, port, ssh_port, guest, memory, cores, disk, .. } = args.clone();
+    let flags = Wishes { host, port, ssh_port, guest, memory, cores, disk, ..Wishes::default() };
+    let wishes = flags.or(file);
+    wishes.validate()?;
+    Ok(wishes)
+}
+
+/// Everything of a machine but its settings, which need the ports.
+fn fill(staging: &std::path::Path, source: &Source, branch: &BranchName) -> Result<()> {
+    make_private_dir(staging)?;
+    let uncommitted = source.uncommitted()?;
+    if uncommitted > 0 {
+        note(&format!(
+            "{uncommitted} uncommitted changes stay in {}: only commits reach the machine",
+            source.dir.display()
+        ));
+    }
+    source.clone_branch(branch, &staging.join("workspace"), staging)?;
+    credentials::make_keys(staging, staging)
+}
+
+fn settle(context: &Context, wishes: Wishes, source: &Source, branch: BranchName) -> Result<Settings> {
+    let defaults = Defaults::load()?;
+    let host = wishes.host.unwrap_or(defaults.host);
+    let address = host::forward_address(&host)?;
+    let reserved = reserved_ports(context)?;
+    let port = settle_port(address, wishes.port, "--port", defaults.mcp_port, &reserved)?;
+    let with_port = reserved.into_iter().chain([port]).collect();
+    let ssh_port = settle_port(address, wishes.ssh_port, "--ssh-port", defaults.ssh_port, &with_port)?;
+    let available = host::cores();
+    let cores = wishes.cores.unwrap_or(defaults.cores).min(available);
+    if wishes.cores.is_some_and(|asked| asked > available) {
+        note(&format!("this host has {available} cores: the machine gets no more"));
+    }
+    Ok(Settings {
+        version: VERSION,
+        source: source.dir.clone(),
+        branch,
+        created: jiff::Timestamp::now(),
+        guest: wishes.guest.map_or_else(installation::default_guest, Ok)?,
+        host,
+        port,
+        port_asked: wishes.port.is_some(),
+        ssh_port,
+        ssh_port_asked: wishes.ssh_port.is_some(),
+        memory: wishes.memory.unwrap_or(defaults.memory),
+        cores,
+        disk: wishes.disk.unwrap_or(defaults.disk),
+        packages: wishes.packages.unwrap_or_default(),
+    })
+}
+
+/// Ports that the settings of other machines name, running or not.
+fn reserved_ports(context: &Context) -> Result<BTreeSet<u16>> {
+    let machines = context.state.names()?.into_iter().map(|name| Machine::new(&context.state, name));
+    Ok(machines.filter_map(|machine| machine.settings().ok()).flat_map(|s| [s.port, s.ssh_port]).collect())
+}
+
+fn settle_port(address: Ipv4Addr, asked: Option<u16>, flag: &str, first: u16, taken: &BTreeSet<u16>) -> Result<u16> {
+    match asked {
+        None => ports::next_free(address, first, taken),
+        Some(port) => ports::require_free(address, port, flag).map(|()| port),
+    }
+}

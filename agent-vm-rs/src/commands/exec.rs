@@ -1,0 +1,31 @@
+//! `agent-vm exec`
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{Target, running};
+use crate::cli::Context;
+use crate::ssh::Ssh;
+use crate::target;
+
+/// Flags of `exec`.
+#[derive(Args, Clone, Debug)]
+pub struct ExecArgs {
+    #[command(flatten)]
+    target: Target,
+    /// The command and its arguments, run in the workspace without a shell
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+/// Runs a command in a machine; gives its exit code.
+///
+/// # Errors
+/// The machine does not run, or cannot be reached.
+pub fn exec(context: &Context, args: &ExecArgs) -> Result<i32> {
+    let machine = target::find(&context.state, args.target.as_deref())?;
+    let (guest, facts) = running(&machine)?;
+    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.ssh_talk())?;
+    ssh.connect(context.deadline())?;
+    ssh.exec(&args.command)
+}

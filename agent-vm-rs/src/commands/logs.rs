@@ -1,0 +1,85 @@
+//! `agent-vm logs`
+
+use std::fs::File;
+use std::io::Read as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::{Target, print, running};
+use crate::cli::Context;
+use crate::error::Failure;
+use crate::machine::Machine;
+use crate::ssh::Ssh;
+use crate::target;
+use crate::text::{last_lines, printable};
+
+/// Flags of `logs`.
+#[derive(Args, Clone, Debug)]
+pub struct LogsArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Go on with what comes
+    #[arg(short, long)]
+    follow: bool,
+    /// Number of lines
+    #[arg(short = 'n', long, value_name = "N", default_value = "100")]
+    lines: u32,
+    /// The serial console instead of the service's journal; kept after the machine is gone
+    #[arg(long)]
+    console: bool,
+}
+
+/// Prints a log; gives the exit code of what read it.
+///
+/// # Errors
+/// The machine does not run (the console's log is there all the same), or never ran.
+pub fn logs(context: &Context, args: &LogsArgs) -> Result<i32> {
+    let machine = target::find(&context.state, args.target.as_deref())?;
+    if args.console {
+        return console(&machine, args).map(|()| 0);
+    }
+    let (guest, facts) = running(&machine).map_err(|error| {
+        let name = &machine.name;
+        error.context(
+            Failure::new("the service's journal is inside the machine")
+                .hint(format!("agent-vm start {name}, or agent-vm logs --console {name}")),
+        )
+    })?;
+    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.ssh_talk())?;
+    ssh.connect(context.deadline())?;
+    let follow = if args.follow { " --follow" } else { "" };
+    ssh.stream(&format!(
+        "journalctl --no-pager --output=short-iso --unit={} --lines={}{follow}",
+        guest.manifest.service.unit, args.lines
+    ))
+}
+
+/// The console's log is the guest's to write: it is shown without its control characters.
+fn console(machine: &Machine, args: &LogsArgs) -> Result<()> {
+    let path = machine.console_log();
+    let mut file = File::open(&path).with_context(|| {
+        Failure::new(format!("{} has no console log", machine.name)).hint(format!("agent-vm start {}", machine.name))
+    })?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).with_context(|| format!("failed to read {}", path.display()))?;
+    let tail = last_lines(&printable(&String::from_utf8_lossy(&bytes)), args.lines as usize);
+    print(&format!("{tail}\n"))?;
+    if args.follow { follow(machine, &mut file) } else { Ok(()) }
+}
+
+/// Prints what is appended to the console's log until the machine ends.
+fn follow(machine: &Machine, log: &mut File) -> Result<()> {
+    loop {
+        let mut bytes = Vec::new();
+        log.read_to_end(&mut bytes).context("failed to follow the console")?;
+        print(&printable(&String::from_utf8_lossy(&bytes)))?;
+        if bytes.is_empty() {
+            if machine.run().qemu().is_none() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}

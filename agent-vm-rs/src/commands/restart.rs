@@ -1,0 +1,30 @@
+//! `agent-vm restart`
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{Target, start};
+use crate::cli::Context;
+use crate::progress::note;
+use crate::{launch, shutdown, target};
+
+/// Flags of `restart`.
+#[derive(Args, Clone, Debug)]
+pub struct RestartArgs {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Stops a machine if it runs, and starts it.
+///
+/// # Errors
+/// As `stop` and `start`.
+pub fn restart(context: &Context, args: &RestartArgs) -> Result<()> {
+    let machine = target::find(&context.state, args.target.as_deref())?;
+    // One lock for both: nobody starts it in between.
+    let _lock = machine.lock(context.deadline())?;
+    let outcome = shutdown::stop(&machine, context.timeout)?;
+    note(&format!("{}: {outcome}", machine.name));
+    launch::launch(context, &machine)?;
+    start::announce(context, &machine)
+}

@@ -1,0 +1,28 @@
+//! `agent-vm shell`
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{Target, running};
+use crate::cli::Context;
+use crate::ssh::Ssh;
+use crate::target;
+
+/// Flags of `shell`.
+#[derive(Args, Clone, Debug)]
+pub struct ShellArgs {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Opens a shell in a machine; gives its exit code.
+///
+/// # Errors
+/// The machine does not run, or cannot be reached.
+pub fn shell(context: &Context, args: &ShellArgs) -> Result<i32> {
+    let machine = target::find(&context.state, args.target.as_deref())?;
+    let (guest, facts) = running(&machine)?;
+    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.ssh_talk())?;
+    ssh.connect(context.deadline())?;
+    ssh.shell()
+}

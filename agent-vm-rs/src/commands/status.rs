@@ -1,0 +1,34 @@
+//! `agent-vm status`
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{Target, print, print_json};
+use crate::cli::Context;
+use crate::machine::Machine;
+use crate::report::Report;
+use crate::target;
+
+/// Flags of `status`.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Prints how a machine is. What is wrong with it is data, no error.
+///
+/// # Errors
+/// There is no such machine.
+pub fn status(context: &Context, args: &StatusArgs) -> Result<()> {
+    show(context, &target::find(&context.state, args.target.as_deref())?)
+}
+
+/// Prints how a machine is.
+///
+/// # Errors
+/// Stdout is closed.
+pub fn show(context: &Context, machine: &Machine) -> Result<()> {
+    let report = Report::gather(context, machine)?;
+    if context.json { print_json(&report) } else { print(&report.to_text()) }
+}

@@ -1,0 +1,28 @@
+//! `agent-vm stop`
+
+use anyhow::Result;
+use clap::Args;
+
+use super::Target;
+use crate::cli::Context;
+use crate::progress::note;
+use crate::{shutdown, target};
+
+/// Flags of `stop`.
+#[derive(Args, Clone, Debug)]
+pub struct StopArgs {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Powers a machine off and says what that took.
+///
+/// # Errors
+/// It does not even end by SIGKILL.
+pub fn stop(context: &Context, args: &StopArgs) -> Result<()> {
+    let machine = target::find(&context.state, args.target.as_deref())?;
+    let _lock = machine.lock(context.deadline())?;
+    let outcome = shutdown::stop(&machine, context.timeout)?;
+    note(&format!("{}: {outcome}", machine.name));
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! `agent-vm` without a verb.
+
+use anyhow::Result;
+
+use super::{create, start, status};
+use crate::cli::Context;
+use crate::{launch, target};
+
+/// Creates the current branch's machine if there is none, starts it if it is stopped, shows its status if it runs.
+///
+/// # Errors
+/// As the verbs it stands for.
+pub fn up(context: &Context) -> Result<()> {
+    let machine = match target::current_machine(&context.state)? {
+        Some(machine) => machine,
+        None => create::make(context, &create::CreateArgs::default())?.0,
+    };
+    let lock = machine.lock(context.deadline())?;
+    if machine.run().qemu().is_some() {
+        drop(lock);
+        status::show(context, &machine)?;
+    } else {
+        launch::launch(context, &machine)?;
+    }
+    if context.json { Ok(()) } else { start::announce(context, &machine) }
+}

@@ -1,0 +1,75 @@
+//! Keys of a machine, and the files by which they reach the guest.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::manifest::Manifest;
+use crate::plan::CREDENTIALS_DIR;
+use crate::process::Invocation;
+use crate::state::{make_private_dir, write_file};
+
+/// Name that the guest's host key is pinned under: the address is always the host's own.
+pub const HOST_KEY_ALIAS: &str = "agent-vm";
+
+/// Makes the login key and the guest's host key of a new machine, and pins the latter.
+///
+/// # Errors
+/// ssh-keygen is missing or fails.
+pub fn make_keys(machine: &Path, marker: &Path) -> Result<()> {
+    let ssh = machine.join("ssh");
+    make_private_dir(&ssh)?;
+    for (name, comment) in [("id_ed25519", "agent-vm login"), ("host_ed25519_key", "agent-vm host")] {
+        Invocation::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", name])
+            .cwd(&ssh)
+            .of_machine(marker)
+            .checked()
+            .context("failed to make an ssh key")?;
+    }
+    let host_key =
+        fs::read_to_string(ssh.join("host_ed25519_key.pub")).context("failed to read the guest's host key")?;
+    let key = host_key.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    write_file(&ssh.join("known_hosts"), format!("{HOST_KEY_ALIAS} {key}\n"), 0o600)
+}
+
+/// Puts the credentials into `run/`, where QEMU reads them by file: none is ever in an argument.
+///
+/// # Errors
+/// A key is missing, or a file cannot be written.
+pub fn hand_over(machine: &Path, hostname: &str, log_level: &str, manifest: &Manifest) -> Result<()> {
+    let dir = machine.join("run").join(CREDENTIALS_DIR);
+    make_private_dir(&dir)?;
+    let key = |name: &str| {
+        let path = machine.join("ssh").join(name);
+        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
+    };
+    let names = &manifest.credentials;
+    let values = [
+        (&names.ssh_host_key, key("host_ed25519_key")?),
+        (&names.authorized_keys, key("id_ed25519.pub")?),
+        (&names.hostname, hostname.to_owned()),
+        (&names.log_level, log_level.to_owned()),
+    ];
+    for (name, value) in values {
+        write_file(&dir.join(name), value, 0o600)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn keys_have_their_modes_and_the_host_key_is_pinned() {
+        let dir = tempfile::tempdir().unwrap();
+        make_keys(dir.path(), dir.path()).unwrap();
+        let mode = |name: &str| fs::metadata(dir.path().join("ssh").join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("id_ed25519"), mode("id_ed25519.pub"), mode("host_ed25519_key")), (0o600, 0o644, 0o600));
+        let pinned = fs::read_to_string(dir.path().join("ssh/known_hosts")).unwrap();
+        assert!(pinned.starts_with("agent-vm ssh-ed25519 ") && !pinned.contains("agent-vm host"), "{pinned}");
+    }
+}

@@ -1,0 +1,40 @@
+//! The machine's own disk: an ext4 file system in a sparse qcow2 image.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::process::Invocation;
+use crate::state::remove_file;
+
+/// Makes the disk unless it is there. `size` is in MiB.
+///
+/// # Errors
+/// mke2fs or qemu-img is missing or fails; nothing half-made is left under the disk's name.
+pub fn ensure(machine: &Path, label: &str, size: u32) -> Result<()> {
+    let disk = machine.join("disk.qcow2");
+    if disk.exists() {
+        return Ok(());
+    }
+    let (raw, image) = (machine.join(".tmp-disk.raw"), machine.join(".tmp-disk.qcow2"));
+    let made = make(&raw, &image, label, size, machine);
+    remove_file(&raw)?;
+    made.with_context(|| format!("failed to make the disk {}", disk.display()))?;
+    std::fs::rename(&image, &disk).with_context(|| format!("failed to name the disk {}", disk.display()))
+}
+
+fn make(raw: &Path, image: &Path, label: &str, size: u32, machine: &Path) -> Result<()> {
+    remove_file(raw)?;
+    Invocation::new("mke2fs")
+        .args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", label, "-E", "root_owner=0:0"])
+        .arg(raw)
+        .arg(format!("{size}M"))
+        .of_machine(machine)
+        .checked()?;
+    Invocation::new("qemu-img")
+        .args(["convert", "-f", "raw", "-O", "qcow2"])
+        .args([raw, image])
+        .of_machine(machine)
+        .checked()?;
+    Ok(())
+}

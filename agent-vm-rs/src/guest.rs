@@ -1,0 +1,145 @@
+//! The guest of a machine: rendered, built by Nix (and the image builder), or known to be current.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::Failure;
+use crate::installation::{Toolkit, hex};
+use crate::interrupt::Deadline;
+use crate::lock::Lock;
+use crate::machine::Machine;
+use crate::manifest::{Manifest, Share};
+use crate::nix;
+use crate::process::Invocation;
+use crate::settings::{GuestKind, Settings};
+use crate::state::{make_private_dir, remove_file, write_file};
+
+/// A built guest.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// The guest package.
+    pub package: PathBuf,
+    /// Its manifest.
+    pub manifest: Manifest,
+}
+
+/// What a guest is made from; compared with what the last one was made from.
+pub struct Recipe {
+    flake: String,
+    fingerprint: String,
+    guest: GuestKind,
+}
+
+impl Recipe {
+    /// The recipe of a machine's guest.
+    ///
+    /// # Errors
+    /// The flake cannot be rendered.
+    pub fn new(settings: &Settings, toolkit: &Toolkit, share: Share) -> Result<Self> {
+        let flake = crate::render::flake(settings, &toolkit.reference, share)?;
+        let mut hasher = Sha256::new();
+        for part in [&flake, &toolkit.fingerprint, env!("CARGO_PKG_VERSION")] {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Ok(Self { flake, fingerprint: hex(&hasher.finalize()), guest: settings.guest })
+    }
+}
+
+impl Guest {
+    /// The guest that a machine has, whatever its recipe now says.
+    ///
+    /// # Errors
+    /// None was built yet, or its manifest cannot be read.
+    pub fn of(machine: &Machine) -> Result<Self> {
+        let link = machine.flake().join("guest");
+        let package = fs::canonicalize(&link).with_context(|| {
+            Failure::new(format!("{} has no guest yet", machine.name)).hint(format!("agent-vm start {}", machine.name))
+        })?;
+        let path = package.join("share/agent-vm/manifest.json");
+        let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+        let manifest = Manifest::parse(&text).with_context(|| format!("failed to use {}", path.display()))?;
+        Ok(Self { package, manifest })
+    }
+
+    /// The machine's guest if it was made from this very recipe and is still there. Runs no Nix.
+    #[must_use]
+    pub fn current(machine: &Machine, recipe: &Recipe) -> Option<Self> {
+        let made_from = fs::read_to_string(machine.flake().join("fingerprint")).ok()?;
+        (made_from == recipe.fingerprint).then(|| Self::of(machine).ok()).flatten()
+    }
+
+    /// Builds the machine's guest. `cache` holds built images and the private Nix store.
+    ///
+    /// # Errors
+    /// Nix or the builder fails; the machine keeps the guest it had.
+    pub fn build(machine: &Machine, recipe: &Recipe, cache: &Path, talk: nix::Talk) -> Result<Self> {
+        let flake = machine.flake();
+        make_private_dir(&flake)?;
+        remove_file(&flake.join("fingerprint"))?;
+        write_file(&flake.join("flake.nix"), &recipe.flake, 0o644)?;
+        let link = flake.join("guest");
+        match recipe.guest {
+            GuestKind::Nixos => {
+                let build = nix::build_guest(&flake, &link, talk)?.of_machine(&machine.dir);
+                build.run_talking().context("failed to build the guest")?;
+            }
+            GuestKind::Debian => {
+                let store = cache.join("nix");
+                let eval = nix::eval_manifest(&flake, &store, talk)?.of_machine(&machine.dir);
+                let text = eval.read().context("failed to evaluate the guest")?;
+                let package = image(&text, cache, talk, &machine.dir)?;
+                point(&link, &package)?;
+            }
+        }
+        let guest = Self::of(machine)?;
+        write_file(&flake.join("fingerprint"), &recipe.fingerprint, 0o644)?;
+        Ok(guest)
+    }
+}
+
+/// The package of the image that a manifest describes: from the cache, or built into it.
+fn image(text: &str, cache: &Path, talk: nix::Talk, marker: &Path) -> Result<PathBuf> {
+    let manifest = Manifest::parse(text)?;
+    let image = manifest.image.context("the toolkit's manifest names no image to build")?;
+    let guests = cache.join("guests");
+    make_private_dir(&guests)?;
+    let package = guests.join(format!("debian-{}", &image.hash[..16]));
+    let is_built = || package.join("share/agent-vm/manifest.json").is_file();
+    if is_built() {
+        return Ok(package);
+    }
+    // Whoever builds the same image may take minutes.
+    let _lock = Lock::take(
+        &guests.join(format!(".lock-{}", &image.hash[..16])),
+        Deadline::after(std::time::Duration::from_secs(3_600)),
+    )?;
+    if is_built() {
+        return Ok(package);
+    }
+    let spec = guests.join(format!(".spec-{}.json", &image.hash[..16]));
+    write_file(&spec, text, 0o600)?;
+    let level = match talk {
+        nix::Talk::Little => "warn",
+        nix::Talk::Verbose => "info",
+        nix::Talk::Debug => "debug",
+    };
+    crate::progress::note("  building the guest's image (once; it is kept for every machine with the same settings)");
+    let build = Invocation::new(&image.builder).args([&spec, &package]).env("AGENT_VM_LOG", level).of_machine(marker);
+    build.run_talking().context("failed to build the guest's image")?;
+    remove_file(&spec)?;
+    Ok(package)
+}
+
+/// Makes or moves a symbolic link at once.
+fn point(link: &Path, target: &Path) -> Result<()> {
+    let new = link.with_extension("new");
+    remove_file(&new)?;
+    symlink(target, &new)
+        .and_then(|()| fs::rename(&new, link))
+        .with_context(|| format!("failed to link {}", link.display()))
+}

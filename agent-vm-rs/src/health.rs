@@ -1,0 +1,94 @@
+//! Whether MCP answers, asked the way a client asks.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::error::Failure;
+
+/// A health answer is small; a hostile one is cut off here.
+const MAX_ANSWER: u64 = 256 * 1024;
+
+/// Asks `initialize` over streamable HTTP; gives the time to the answer.
+///
+/// # Errors
+/// Nobody answers in `limit`, or not with an MCP server's answer.
+pub fn probe_mcp(address: Ipv4Addr, port: u16, path: &str, limit: Duration) -> Result<Duration> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(limit))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        // The environment's proxy is for the world outside.
+        .proxy(None)
+        .build()
+        .into();
+    let url = format!("http://{}{path}", SocketAddrV4::new(address, port));
+    let question = serde_json::json!({
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": { "name": "agent-vm", "version": env!("CARGO_PKG_VERSION") },
+        },
+    });
+    let asked = Instant::now();
+    let mut answer = agent
+        .post(&url)
+        .header("Accept", "application/json, text/event-stream")
+        .send_json(&question)
+        .with_context(|| format!("MCP does not answer at {url}"))?;
+    let status = answer.status();
+    let session = answer.headers().get("mcp-session-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_string().context("MCP's answer breaks off")?;
+    let took = asked.elapsed();
+    if let Some(session) = session {
+        // Politeness: the server may forget us. Nothing hangs on it.
+        drop(agent.delete(&url).header("mcp-session-id", session).call());
+    }
+    ensure!(status.is_success(), Failure::new(format!("MCP answers {status} at {url}")));
+    ensure!(body.contains("\"serverInfo\""), Failure::new(format!("what answers at {url} is no MCP server")));
+    Ok(took)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    /// Answers one connection with `answer`; gives the port.
+    fn server(answer: &'static str) -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut question = [0; 4096];
+            let read = stream.read(&mut question).unwrap();
+            assert!(read > 0);
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        port
+    }
+
+    fn probe(port: u16) -> Result<Duration> {
+        probe_mcp(Ipv4Addr::LOCALHOST, port, "/mcp", Duration::from_millis(800))
+    }
+
+    #[test]
+    fn an_initialize_answer_counts_and_nothing_else() {
+        let good =
+            "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nevent: message\ndata: {\"result\":{\"serverInfo\":{}}}\n\n";
+        probe(server(good)).unwrap();
+        for bad in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+            "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "SSH-2.0-x\r\n",
+            "",
+        ] {
+            assert!(probe(server(bad)).is_err(), "{bad:?} counted");
+        }
+    }
+}

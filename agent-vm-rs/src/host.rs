@@ -1,0 +1,75 @@
+//! Facts about the machine we run on.
+
+use std::fs;
+use std::net::{Ipv4Addr, ToSocketAddrs as _};
+
+use anyhow::{Context as _, Result};
+
+use crate::error::Failure;
+
+/// Processors this process may use.
+#[must_use]
+pub fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
+}
+
+/// The kernel's name for this boot: a pid file of another boot is stale whatever it says.
+///
+/// # Errors
+/// No /proc.
+pub fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    Ok(fs::read_to_string(path).with_context(|| format!("failed to read {path}"))?.trim().to_owned())
+}
+
+/// How to install a Debian package, or its nixpkgs attribute, here.
+#[must_use]
+pub fn install_hint(debian: &str, nixpkgs: &str) -> String {
+    if fs::exists("/etc/debian_version").unwrap_or(false) {
+        format!("sudo apt-get install {debian}")
+    } else {
+        format!("nix shell nixpkgs#{nixpkgs}")
+    }
+}
+
+/// The IPv4 address that `--host` names: `localhost`, an address, or a name that resolves to one.
+/// (QEMU's user network forwards IPv4 only.)
+///
+/// # Errors
+/// It names no IPv4 address.
+pub fn forward_address(host: &str) -> Result<Ipv4Addr> {
+    if host == "localhost" {
+        return Ok(Ipv4Addr::LOCALHOST);
+    }
+    if let Ok(address) = host.parse() {
+        return Ok(address);
+    }
+    let no_address = || {
+        Failure::usage(format!("{:?} is no IPv4 address of this host", crate::text::one_line(host)))
+            .hint("--host takes localhost, an IPv4 address, or a name that has one")
+    };
+    let is_name = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-');
+    if !is_name {
+        return Err(no_address().into());
+    }
+    let addresses = (host, 0).to_socket_addrs().with_context(no_address)?;
+    let found = addresses.into_iter().find_map(|address| match address.ip() {
+        std::net::IpAddr::V4(v4) => Some(v4),
+        std::net::IpAddr::V6(_) => None,
+    });
+    Ok(found.ok_or_else(no_address)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_become_addresses_or_errors() {
+        assert_eq!(forward_address("localhost").unwrap(), Ipv4Addr::LOCALHOST);
+        assert_eq!(forward_address("0.0.0.0").unwrap(), Ipv4Addr::UNSPECIFIED);
+        for host in ["", "a b", "x,hostfwd=tcp::1-:1", "::1", "-rf;id"] {
+            assert!(forward_address(host).is_err(), "{host:?} was taken");
+        }
+    }
+}

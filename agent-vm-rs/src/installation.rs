@@ -1,0 +1,148 @@
+//! What the installation says: which toolkit rendered flakes name, which guest is the default, where helpers are.
+//!
+//! The Nix package's wrapper sets `AGENT_VM_GUEST` and `AGENT_VM_TOOLKIT`. `make install` puts the
+//! toolkit into `share/agent-vm` beside `bin`. A build run from its source tree uses that tree.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::error::Failure;
+use crate::settings::GuestKind;
+
+/// The toolkit that a rendered flake has as its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Toolkit {
+    /// Flake reference.
+    pub reference: String,
+    /// Hash of its contents for a directory; the reference itself otherwise.
+    pub fingerprint: String,
+}
+
+/// Parts of the toolkit that feed a guest.
+const PARTS: [&str; 4] = ["flake.nix", "flake.lock", "lib", "modules"];
+
+/// The guest a machine gets unless its settings say otherwise.
+///
+/// # Errors
+/// `AGENT_VM_GUEST` names none.
+pub fn default_guest() -> Result<GuestKind> {
+    match std::env::var("AGENT_VM_GUEST") {
+        Err(_) => Ok(GuestKind::Debian),
+        Ok(name) => GuestKind::from_str(&name, true).map_err(|_| {
+            Failure::new(format!("AGENT_VM_GUEST is {name:?}, which is no guest"))
+                .hint("set it to nixos or debian")
+                .into()
+        }),
+    }
+}
+
+impl Toolkit {
+    /// The toolkit of this installation.
+    ///
+    /// # Errors
+    /// There is none, or its directory cannot be read.
+    pub fn locate() -> Result<Self> {
+        if let Ok(named) = std::env::var("AGENT_VM_TOOLKIT") {
+            let path = Path::new(&named);
+            if path.is_absolute() {
+                return Self::from_directory(path);
+            }
+            return Ok(Self { fingerprint: named.clone(), reference: named });
+        }
+        let source_tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+        let installed = prefix().map(|prefix| prefix.join("share/agent-vm"));
+        let found =
+            installed.iter().map(PathBuf::as_path).chain(source_tree).find(|dir| dir.join("flake.nix").is_file());
+        match found {
+            Some(dir) => Self::from_directory(dir),
+            None => Err(Failure::new("this installation has no toolkit")
+                .hint("make install puts it in place; AGENT_VM_TOOLKIT names another (a path or a flake reference)")
+                .into()),
+        }
+    }
+
+    fn from_directory(dir: &Path) -> Result<Self> {
+        let dir = fs::canonicalize(dir).with_context(|| format!("failed to find the toolkit {}", dir.display()))?;
+        let text = dir.to_str().with_context(|| format!("the toolkit's path {} is no UTF-8", dir.display()))?;
+        let encoded = percent_encoding::utf8_percent_encode(text, crate::git::URL_PATH);
+        // In a checkout only what git tracks is the toolkit; the rest (build outputs) must not be copied.
+        let reference = if dir.join(".git").exists() {
+            format!("git+file://{encoded}?shallow=1")
+        } else {
+            format!("path:{encoded}")
+        };
+        Ok(Self { reference, fingerprint: fingerprint(&dir)? })
+    }
+}
+
+fn fingerprint(dir: &Path) -> Result<String> {
+    let mut hasher = Sha256::new();
+    for part in PARTS {
+        for entry in walkdir::WalkDir::new(dir.join(part)).sort_by_file_name() {
+            let Ok(entry) = entry else { continue };
+            if entry.file_type().is_file() {
+                let contents =
+                    fs::read(entry.path()).with_context(|| format!("failed to read {}", entry.path().display()))?;
+                let name = entry.path().strip_prefix(dir).unwrap_or(entry.path());
+                hasher.update(name.as_os_str().as_encoded_bytes());
+                hasher.update([0]);
+                hasher.update((contents.len() as u64).to_le_bytes());
+                hasher.update(contents);
+            }
+        }
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+/// Lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn prefix() -> Option<PathBuf> {
+    let exe = fs::canonicalize(std::env::current_exe().ok()?).ok()?;
+    Some(exe.parent()?.parent()?.to_owned())
+}
+
+/// Places where virtiofsd may be, best first: our own, then where distributions put it beside PATH.
+#[must_use]
+pub fn virtiofsd_places() -> Vec<PathBuf> {
+    let own = prefix().map(|prefix| prefix.join("libexec/agent-vm/virtiofsd"));
+    own.into_iter()
+        .chain(["virtiofsd", "/usr/local/libexec/agent-vm/virtiofsd", "/usr/libexec/virtiofsd"].map(PathBuf::from))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_follows_names_and_contents() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("lib")).unwrap();
+        fs::write(dir.path().join("flake.nix"), "{ }").unwrap();
+        let empty = fingerprint(dir.path()).unwrap();
+        fs::write(dir.path().join("lib/a.nix"), "1").unwrap();
+        let one = fingerprint(dir.path()).unwrap();
+        fs::rename(dir.path().join("lib/a.nix"), dir.path().join("lib/b.nix")).unwrap();
+        let renamed = fingerprint(dir.path()).unwrap();
+        fs::write(dir.path().join("README"), "not part of it").unwrap();
+        assert_eq!(renamed, fingerprint(dir.path()).unwrap());
+        assert!(empty != one && one != renamed);
+    }
+
+    #[test]
+    fn a_directory_becomes_a_flake_reference() {
+        let dir = tempfile::Builder::new().prefix("with space%").tempdir().unwrap();
+        fs::write(dir.path().join("flake.nix"), "{ }").unwrap();
+        let toolkit = Toolkit::from_directory(dir.path()).unwrap();
+        assert!(toolkit.reference.starts_with("path:/"), "{}", toolkit.reference);
+        assert!(toolkit.reference.contains("with%20space%25"), "{}", toolkit.reference);
+    }
+}

@@ -1,0 +1,93 @@
+//! SIGINT, SIGTERM and SIGHUP as a flag that every wait looks at, so that a stopped command still cleans up.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::error::{Failure, Interrupted};
+
+static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
+
+/// Turns the three signals into the flag. Called once, before anything is made.
+///
+/// # Errors
+/// The kernel refuses the handler.
+pub fn install() -> Result<()> {
+    let flag = SIGNAL.get_or_init(Arc::default);
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register_usize(signal, Arc::clone(flag), signal.unsigned_abs() as usize)
+            .context("failed to install a signal handler")?;
+    }
+    Ok(())
+}
+
+/// Fails with [`Interrupted`] once a signal has come.
+///
+/// # Errors
+/// See above.
+pub fn check() -> Result<()> {
+    match SIGNAL.get().map_or(0, |flag| flag.load(Ordering::Relaxed)) {
+        0 => Ok(()),
+        signal => Err(Interrupted(i32::try_from(signal).unwrap_or(SIGINT)).into()),
+    }
+}
+
+/// A point in time that waiting ends at, and the length that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    end: Instant,
+    length: Duration,
+}
+
+impl Deadline {
+    /// A deadline `length` from now.
+    #[must_use]
+    pub fn after(length: Duration) -> Self {
+        // Far beyond any use, near enough to be added to an Instant.
+        let length = length.min(Duration::from_secs(10 * 365 * 86_400));
+        Self { end: Instant::now() + length, length }
+    }
+
+    /// This deadline, or `length` from now if that is sooner.
+    #[must_use]
+    pub fn at_most(self, length: Duration) -> Self {
+        let other = Self::after(length);
+        if other.end < self.end { other } else { self }
+    }
+
+    /// What is left, zero once it has passed.
+    #[must_use]
+    pub fn left(self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether it has passed.
+    #[must_use]
+    pub fn passed(self) -> bool {
+        self.left().is_zero()
+    }
+
+    /// Asks `probe` every `interval` until it gives a value.
+    ///
+    /// # Errors
+    /// The probe's own, [`Interrupted`], or a time-out that names `what`.
+    pub fn poll<T>(self, what: &str, interval: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+        loop {
+            check()?;
+            if let Some(value) = probe()? {
+                return Ok(value);
+            }
+            if self.passed() {
+                let seconds = self.length.as_secs_f32();
+                return Err(Failure::timeout(format!("timed out after {seconds:.0} s waiting for {what}"))
+                    .hint("give it longer: --timeout SECONDS")
+                    .into());
+            }
+            std::thread::sleep(interval.min(self.left()));
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Starting a machine: guest, disk, keys, virtiofsd, QEMU; then waiting for ssh, the service and MCP.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::accel;
+use crate::cli::Context;
+use crate::error::Failure;
+use crate::guest::{Guest, Recipe};
+use crate::installation::Toolkit;
+use crate::interrupt::Deadline;
+use crate::machine::Machine;
+use crate::manifest::Share;
+use crate::plan::{self, Accel, Forwards, Inputs, Virtiofsd};
+use crate::process::Detached;
+use crate::progress::{Phases, note};
+use crate::run_state::{ProcessId, RunDir, RunFacts};
+use crate::settings::Settings;
+use crate::state::{cache_dir, make_private_dir};
+use crate::{credentials, disk, host, ports, readiness, shutdown, virtiofsd};
+
+/// Starts a machine that does not run. The caller holds its lock. On failure nothing is left running,
+/// unless the guest itself is up and only its service is not: then it stays, to be looked at.
+///
+/// # Errors
+/// Any step's; the console's last lines come with it where the guest did not come up.
+pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
+    shutdown::clean_up(machine)?;
+    remove_scratch(machine)?;
+    let settings = machine.settings()?;
+    let cache = cache_dir()?;
+    make_private_dir(&cache)?;
+    let daemon = virtiofsd::find();
+    let share = if daemon.is_ok() { Share::Virtiofs } else { Share::NineP };
+    if let Err(why) = &daemon {
+        note(&format!("notice: {why:#}: the workspace is shared by 9p, which is slower"));
+    }
+    let guest = guest(context, machine, &settings, share, &cache)?;
+    let (accel, obstacle) = accel::choose(&guest.package, &guest.manifest, &cache)?;
+    if let Some(why) = obstacle {
+        note(&format!("notice: no KVM ({why}): the machine runs on TCG, which is slower"));
+    }
+    let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
+    let started = begin(context, machine, &settings, &guest, accel, daemon.ok().as_ref(), &mut phases);
+    let outcome =
+        started.and_then(|(qemu, facts)| readiness::wait(context, machine, &guest, &facts, &qemu, &mut phases));
+    match outcome {
+        Ok(()) => {
+            phases.save();
+            Ok(())
+        }
+        Err(error) if error.is::<readiness::ServiceDown>() => Err(error),
+        Err(error) => {
+            shutdown::clean_up(machine)?;
+            Err(with_console(machine, error))
+        }
+    }
+}
+
+fn guest(
+    context: &Context,
+    machine: &Machine,
+    settings: &Settings,
+    share: Share,
+    cache: &std::path::Path,
+) -> Result<Guest> {
+    let recipe = Recipe::new(settings, &Toolkit::locate()?, share)?;
+    if let Some(guest) = Guest::current(machine, &recipe) {
+        return Ok(guest);
+    }
+    let mut phases = Phases::new(&settings.guest.to_string(), cache);
+    let guest = phases.run("guest", || Guest::build(machine, &recipe, cache, context.nix_talk()))?;
+    phases.save();
+    Ok(guest)
+}
+
+/// Starts the processes; gives QEMU and the facts of the run.
+fn begin(
+    context: &Context,
+    machine: &Machine,
+    settings: &Settings,
+    guest: &Guest,
+    accel: Accel,
+    daemon: Option<&Virtiofsd>,
+    phases: &mut Phases,
+) -> Result<(Detached, RunFacts)> {
+    let deadline = context.deadline();
+    crate::process::find(guest.manifest.qemu.binary.as_ref())?;
+    phases.run("disk and keys", || {
+        disk::ensure(&machine.dir, &guest.manifest.disk.label, settings.disk)?;
+        make_private_dir(machine.run().path())?;
+        let level = if context.debug { "debug" } else { "info" };
+        credentials::hand_over(&machine.dir, &machine.name.hostname(), level, &guest.manifest)
+    })?;
+    let forwards = forwards(settings)?;
+    let inputs = Inputs {
+        machine: &machine.dir,
+        package: &guest.package,
+        manifest: &guest.manifest,
+        settings,
+        accel,
+        forwards,
+        virtiofsd: daemon,
+        debug: context.debug,
+    };
+    let run = machine.run();
+    if let Some(daemon) = plan::virtiofsd(&inputs) {
+        phases.run("workspace", || start_virtiofsd(&daemon, &run, deadline))?;
+    }
+    let qemu = plan::runner(&inputs).start_detached(&run.file("console.log"))?;
+    remember(&qemu, &run, "qemu.pid")?;
+    let facts = RunFacts {
+        started: jiff::Timestamp::now(),
+        host: forwards.address.to_string(),
+        port: forwards.mcp,
+        ssh_port: forwards.ssh,
+        accel: accel.as_str().to_owned(),
+        share: guest.manifest.workspace.share.as_str().to_owned(),
+    };
+    run.write_facts(&facts)?;
+    Ok((qemu, facts))
+}
+
+/// The settings' ports; one that nobody asked for gives way to whoever has it now.
+fn forwards(settings: &Settings) -> Result<Forwards> {
+    let address = host::forward_address(&settings.host)?;
+    let settle = |port: u16, asked: bool, flag: &str, other: u16| -> Result<u16> {
+        if asked {
+            return ports::require_free(address, port, flag).map(|()| port);
+        }
+        let free = ports::next_free(address, port, &[other].into())?;
+        if free != port {
+            note(&format!("notice: port {port} is taken; this run uses {free}"));
+        }
+        Ok(free)
+    };
+    let mcp = settle(settings.port, settings.port_asked, "--port", settings.ssh_port)?;
+    let ssh = settle(settings.ssh_port, settings.ssh_port_asked, "--ssh-port", mcp)?;
+    Ok(Forwards { address, mcp, ssh })
+}
+
+fn start_virtiofsd(daemon: &crate::process::Invocation, run: &RunDir, deadline: Deadline) -> Result<()> {
+    let log = run.file("virtiofsd.log");
+    let process = daemon.start_detached(&log)?;
+    remember(&process, run, "virtiofsd.pid")?;
+    deadline.poll("virtiofsd", Duration::from_millis(5), || {
+        process.check_alive(&log)?;
+        Ok(run.file(plan::VIRTIOFSD_SOCKET).exists().then_some(()))
+    })
+}
+
+fn remember(process: &Detached, run: &RunDir, file: &str) -> Result<()> {
+    // One that has ended already is reported by whoever waits for it.
+    match ProcessId::of(process.pid()?) {
+        Some(id) => id.write(&run.file(file)),
+        None => Ok(()),
+    }
+}
+
+/// Removes what a killed command left of a disk or a look into the workspace.
+fn remove_scratch(machine: &Machine) -> Result<()> {
+    let entries =
+        std::fs::read_dir(&machine.dir).with_context(|| format!("failed to list {}", machine.dir.display()))?;
+    let scratch = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(".tmp-"));
+    let paths: Vec<PathBuf> = scratch.map(|entry| entry.path()).collect();
+    paths.iter().try_for_each(|path| {
+        if path.is_dir() { crate::state::remove_tree(path) } else { crate::state::remove_file(path) }
+    })
+}
+
+/// Adds the console's last lines to the error of a guest that did not come up.
+fn with_console(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
+    let text = std::fs::read(machine.console_log()).unwrap_or_default();
+    let lines = crate::text::last_lines(&String::from_utf8_lossy(&text), 12);
+    if lines.is_empty() || error.is::<crate::error::Interrupted>() {
+        return error;
+    }
+    note(&format!("the last lines of the console of {}:\n{lines}", machine.name));
+    let exit = crate::error::exit_code(&error);
+    let failure = Failure::new(format!("{} did not come up", machine.name))
+        .exit(exit)
+        .hint(format!("agent-vm logs --console {0} shows the whole console; then agent-vm start {0}, with --timeout SECONDS if the host is slow", machine.name));
+    error.context(failure)
+}

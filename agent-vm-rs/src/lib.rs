@@ -1,0 +1,45 @@
+//! agent-vm gives every git branch its own virtual machine.
+//!
+//! Data moves one way: [`settings`] are rendered into a flake ([`render`]), Nix turns that into a
+//! [`manifest`] ([`guest`]), a pure [`plan`] turns the manifest into argument lists, and
+//! [`process`] runs them. What is true only while a machine runs lives in [`run_state`].
+
+pub mod accel;
+pub mod branch;
+pub mod cli;
+pub mod commands;
+pub mod credentials;
+pub mod defaults;
+pub mod disk;
+pub mod error;
+pub mod git;
+pub mod guest;
+pub mod health;
+pub mod host;
+pub mod installation;
+pub mod interrupt;
+pub mod launch;
+pub mod lock;
+pub mod machine;
+pub mod manifest;
+pub mod nix;
+pub mod plan;
+pub mod ports;
+pub mod process;
+pub mod progress;
+pub mod qmp;
+pub mod readiness;
+pub mod render;
+pub mod report;
+pub mod run_state;
+pub mod service;
+pub mod settings;
+pub mod shutdown;
+pub mod ssh;
+pub mod state;
+pub mod sweep;
+pub mod target;
+pub mod text;
+pub mod virtiofsd;
+pub mod vm_name;
+pub mod workspace_git;

@@ -1,0 +1,85 @@
+//! One command at a time for each machine, and one build at a time for each guest.
+
+use std::fs::{File, OpenOptions};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::interrupt::Deadline;
+use crate::state::make_private_dir;
+
+/// A lock that the kernel gives back when it is dropped, or when its owner dies.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock, waiting for whoever holds it; says once that it waits.
+    ///
+    /// # Errors
+    /// The file cannot be made, or the deadline passes.
+    pub fn take(path: &Path, deadline: Deadline) -> Result<Self> {
+        let file = open(path)?;
+        let mut told = false;
+        deadline.poll(&format!("another agent-vm that holds {}", path.display()), Duration::from_millis(25), || {
+            if try_lock(&file, path)? {
+                return Ok(Some(()));
+            }
+            if !told {
+                told = true;
+                crate::progress::note("waiting for another agent-vm that works on this machine…");
+            }
+            Ok(None)
+        })?;
+        Ok(Self { _file: file })
+    }
+
+    /// Takes the lock if nobody has it.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn try_take(path: &Path) -> Result<Option<Self>> {
+        let file = open(path)?;
+        Ok(try_lock(&file, path)?.then_some(Self { _file: file }))
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    if let Some(dir) = path.parent() {
+        make_private_dir(dir)?;
+    }
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .with_context(|| format!("failed to open the lock {}", path.display()))
+}
+
+fn try_lock(file: &File, path: &Path) -> Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("failed to lock {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_lock_is_waited_for_and_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("locks/vm");
+        let held = Lock::try_take(&path).unwrap().unwrap();
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        let error = Lock::take(&path, Deadline::after(Duration::from_millis(60))).unwrap_err();
+        assert_eq!(crate::error::exit_code(&error), crate::error::EXIT_TIMEOUT);
+        drop(held);
+        assert!(Lock::try_take(&path).unwrap().is_some());
+    }
+}

@@ -1,0 +1,86 @@
+//! One machine: its directory and what is in it.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::git::Source;
+use crate::interrupt::Deadline;
+use crate::lock::Lock;
+use crate::run_state::RunDir;
+use crate::settings::Settings;
+use crate::state::StateDir;
+use crate::vm_name::VmName;
+
+/// A machine that has (or is to have) a directory.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The directory that holds it.
+    pub state: StateDir,
+    /// Its name.
+    pub name: VmName,
+    /// Its own directory.
+    pub dir: PathBuf,
+}
+
+impl Machine {
+    /// The machine of this name, existing or not.
+    #[must_use]
+    pub fn new(state: &StateDir, name: VmName) -> Self {
+        Self { dir: state.machine(&name), state: state.clone(), name }
+    }
+
+    /// Whether it exists.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.dir.is_dir()
+    }
+
+    /// Its settings.
+    ///
+    /// # Errors
+    /// See [`Settings::read`].
+    pub fn settings(&self) -> Result<Settings> {
+        Settings::read(&self.dir.join("config.json"))
+    }
+
+    /// Its run directory.
+    #[must_use]
+    pub fn run(&self) -> RunDir {
+        RunDir::of(&self.dir)
+    }
+
+    /// The clone that the guest works in.
+    #[must_use]
+    pub fn workspace(&self) -> PathBuf {
+        self.dir.join("workspace")
+    }
+
+    /// Its rendered flake and the link to its guest.
+    #[must_use]
+    pub fn flake(&self) -> PathBuf {
+        self.dir.join("flake")
+    }
+
+    /// The console log: of the run that is on, or of the last one.
+    #[must_use]
+    pub fn console_log(&self) -> PathBuf {
+        let current = self.run().file("console.log");
+        if current.exists() { current } else { self.dir.join("console.log") }
+    }
+
+    /// Takes the lock of every command that changes it.
+    ///
+    /// # Errors
+    /// Somebody holds it until the deadline.
+    pub fn lock(&self, deadline: Deadline) -> Result<Lock> {
+        Lock::take(&self.state.lock_file(&self.name), deadline)
+    }
+
+    /// The repository it was made from, if that is still there.
+    #[must_use]
+    pub fn source(&self, settings: &Settings) -> Option<Source> {
+        let found = settings.source.is_dir().then(|| Source::discover(&settings.source)).transpose();
+        found.ok().flatten().flatten().filter(|source| source.dir == settings.source)
+    }
+}

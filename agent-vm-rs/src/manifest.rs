@@ -1,0 +1,289 @@
+//! The manifest: the one thing that crosses from Nix to Rust. `docs/contract.md` has the same table.
+
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Failure;
+use crate::settings::GuestKind;
+
+/// The manifest version this program reads.
+pub const VERSION: u32 = 1;
+
+/// A guest, as Nix describes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of the contract.
+    pub version: u32,
+    /// Which guest this is.
+    pub guest: GuestKind,
+    /// Nix system double.
+    pub system: String,
+    /// What is still to be built, for the `debian` guest.
+    pub image: Option<Image>,
+    /// Runner, a path in the package.
+    pub runner: PathBuf,
+    /// Kernel, a path in the package or an absolute one.
+    pub kernel: PathBuf,
+    /// QEMU as the runner starts it.
+    pub qemu: Qemu,
+    /// The guest's agent user.
+    pub user: User,
+    /// The workspace's mount.
+    pub workspace: Workspace,
+    /// Ports in the guest.
+    pub ports: GuestPorts,
+    /// The MCP service.
+    pub service: Service,
+    /// Names of the credentials the guest reads.
+    pub credentials: CredentialNames,
+    /// The machine's own disk.
+    pub disk: Disk,
+    /// Which key press powers it off.
+    pub power_off: PowerOff,
+}
+
+/// An image that a builder makes from the manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// SHA-256 of everything that feeds it.
+    pub hash: String,
+    /// The builder program.
+    pub builder: PathBuf,
+    /// For the builder alone.
+    pub spec: serde_json::Value,
+}
+
+/// See [`Manifest::qemu`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Qemu {
+    /// Program the runner starts.
+    pub binary: String,
+    /// Value of `-cpu` for either accelerator.
+    pub cpu: CpuModels,
+}
+
+/// See [`Qemu::cpu`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CpuModels {
+    /// Under KVM.
+    pub kvm: String,
+    /// Under TCG.
+    pub tcg: String,
+}
+
+/// See [`Manifest::user`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// User id in the guest.
+    pub uid: u32,
+    /// Group id in the guest.
+    pub gid: u32,
+}
+
+/// How the guest mounts the workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Share {
+    /// By virtiofsd.
+    #[serde(rename = "virtiofs")]
+    Virtiofs,
+    /// By QEMU's own 9p server.
+    #[serde(rename = "9p")]
+    NineP,
+}
+
+impl Share {
+    /// The name that settings, Nix and status use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Virtiofs => "virtiofs",
+            Self::NineP => "9p",
+        }
+    }
+}
+
+/// See [`Manifest::workspace`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workspace {
+    /// Mount point in the guest.
+    pub path: String,
+    /// Tag of the share.
+    pub tag: String,
+    /// File system.
+    pub share: Share,
+}
+
+/// See [`Manifest::ports`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuestPorts {
+    /// sshd.
+    pub ssh: u16,
+    /// MCP over HTTP.
+    pub mcp: u16,
+}
+
+/// See [`Manifest::service`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Service {
+    /// systemd unit.
+    pub unit: String,
+    /// Path of streamable HTTP.
+    pub mcp_path: String,
+    /// Path of SSE.
+    pub sse_path: String,
+    /// Path of the health endpoint.
+    pub health_path: String,
+    /// Below it: `/<name>/mcp` and `/<name>/sse` of named servers.
+    pub servers_path: String,
+}
+
+/// See [`Manifest::credentials`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CredentialNames {
+    /// sshd's private host key.
+    pub ssh_host_key: String,
+    /// Public keys that may log in.
+    pub authorized_keys: String,
+    /// The machine's host name.
+    pub hostname: String,
+    /// `info` or `debug`.
+    pub log_level: String,
+}
+
+/// See [`Manifest::disk`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// ext4 label.
+    pub label: String,
+}
+
+/// See [`Manifest::power_off`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PowerOff {
+    /// Ctrl-Alt-Delete on the keyboard.
+    CtrlAltDelete,
+    /// The ACPI power button.
+    Acpi,
+}
+
+impl Manifest {
+    /// Parses and checks a manifest.
+    ///
+    /// # Errors
+    /// It is of another version, has fields this program does not know, or values that would
+    /// break out of an option or path.
+    pub fn parse(text: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let Versioned { version } =
+            serde_json::from_str(text).context("the manifest is no JSON object with a version")?;
+        if version != VERSION {
+            return Err(Failure::new(format!(
+                "the toolkit's manifest has version {version}, this agent-vm reads {VERSION}"
+            ))
+            .hint("use an agent-vm and a toolkit of the same release (AGENT_VM_TOOLKIT)")
+            .into());
+        }
+        let manifest: Self = serde_json::from_str(text).context("the toolkit's manifest is not usable")?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<()> {
+        let words = [
+            &self.qemu.binary,
+            &self.qemu.cpu.kvm,
+            &self.qemu.cpu.tcg,
+            &self.user.name,
+            &self.workspace.tag,
+            &self.workspace.path,
+            &self.service.unit,
+            &self.credentials.ssh_host_key,
+            &self.credentials.authorized_keys,
+            &self.credentials.hostname,
+            &self.credentials.log_level,
+            &self.disk.label,
+        ];
+        for word in words {
+            let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "._-,=+/@".contains(c));
+            ensure!(
+                plain && !word.is_empty() && !word.starts_with('-'),
+                "the manifest has {word:?} where a plain word is due"
+            );
+        }
+        for path in
+            [&self.service.mcp_path, &self.service.sse_path, &self.service.health_path, &self.service.servers_path]
+        {
+            ensure!(path.starts_with('/'), "the manifest has {path:?} where a URL path is due");
+        }
+        ensure!(is_inside(&self.runner), "the manifest's runner {} is outside its package", self.runner.display());
+        ensure!(
+            self.kernel.is_absolute() || is_inside(&self.kernel),
+            "the manifest's kernel {} is outside its package",
+            self.kernel.display()
+        );
+        if let Some(image) = &self.image {
+            let hash = &image.hash;
+            ensure!(
+                hash.len() >= 16 && hash.chars().all(|c| c.is_ascii_hexdigit()),
+                "the manifest has {hash:?} as a hash"
+            );
+            ensure!(
+                image.builder.is_absolute(),
+                "the manifest's builder {} is no absolute path",
+                image.builder.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+fn is_inside(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A manifest as the `debian` guest has it.
+    pub(crate) const SAMPLE: &str = include_str!("../tests/data/manifest.json");
+
+    #[test]
+    fn the_sample_parses_and_survives() {
+        let manifest = Manifest::parse(SAMPLE).unwrap();
+        assert_eq!(Manifest::parse(&serde_json::to_string(&manifest).unwrap()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn what_nix_may_not_say_is_refused() {
+        for (from, to) in [
+            ("\"version\": 1", "\"version\": 2"),
+            ("\"disk\"", "\"dsik\""),
+            ("\"workspace\",", "\"work space\","),
+            ("bin/run-agent-vm", "../run-agent-vm"),
+            ("\"/mcp\"", "\"mcp\""),
+            ("\"dev\"", "\"-dev\""),
+        ] {
+            assert_ne!(SAMPLE.replace(from, to), SAMPLE, "{from} is not in the sample");
+            assert!(Manifest::parse(&SAMPLE.replace(from, to)).is_err(), "{to} was taken");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Calls of Nix, as values, and what Nix text needs.
+
+mod string;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::error::Failure;
+use crate::process::Invocation;
+pub use string::NixString;
+
+/// How much Nix should say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Talk {
+    /// Errors and warnings.
+    #[default]
+    Little,
+    /// `--verbose`.
+    Verbose,
+    /// `--debug`.
+    Debug,
+}
+
+fn nix(talk: Talk) -> Invocation {
+    let nix = Invocation::new("nix").args(["--extra-experimental-features", "nix-command flakes"]);
+    match talk {
+        Talk::Little => nix,
+        Talk::Verbose => nix.arg("--verbose"),
+        Talk::Debug => nix.arg("--debug"),
+    }
+}
+
+/// A flake in a directory, as a reference.
+fn path_reference(flake: &Path, attribute: &str) -> Result<String> {
+    let path = flake.to_str().with_context(|| format!("the path {} is no UTF-8", flake.display()))?;
+    Ok(format!("path:{}#{attribute}", percent_encoding::utf8_percent_encode(path, crate::git::URL_PATH)))
+}
+
+/// `nix eval` of the manifest of a flake, in a store of its own below `store`: needs no daemon, no
+/// root and no /nix, and neither builds nor downloads anything.
+///
+/// # Errors
+/// The flake's path is no UTF-8.
+pub fn eval_manifest(flake: &Path, store: &Path, talk: Talk) -> Result<Invocation> {
+    Ok(nix(talk)
+        .args(["eval", "--json"])
+        .arg(path_reference(flake, "manifest")?)
+        .env("NIX_STORE_DIR", store.join("store"))
+        .env("NIX_STATE_DIR", store.join("var/nix"))
+        .env("NIX_LOG_DIR", store.join("var/log"))
+        .env("NIX_REMOTE", "")
+        .env("NIX_CONFIG", "build-users-group =\nsubstitute = false\nsandbox = false\nwarn-dirty = false"))
+}
+
+/// `nix build` of the guest of a flake, with `link` as its garbage collector root.
+///
+/// # Errors
+/// The flake's path is no UTF-8.
+pub fn build_guest(flake: &Path, link: &Path, talk: Talk) -> Result<Invocation> {
+    Ok(nix(talk).args(["build", "--print-build-logs", "--out-link"]).arg(link).arg(path_reference(flake, "guest")?))
+}
+
+/// Refuses text that Nix would not parse.
+///
+/// # Errors
+/// The first syntax error.
+pub fn check_syntax(text: &str, what: &str) -> Result<()> {
+    match rnix::Root::parse(text).errors().first() {
+        None => Ok(()),
+        Some(error) => Err(Failure::new(format!("{what} is no Nix: {error}")).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evaluation_stays_in_its_own_store() {
+        let eval = eval_manifest(Path::new("/s/a b/flake"), Path::new("/c/nix"), Talk::Debug).unwrap();
+        assert_eq!(
+            eval.to_string(),
+            "nix --extra-experimental-features 'nix-command flakes' --debug eval --json 'path:/s/a%20b/flake#manifest'"
+        );
+        assert!(eval.env.contains(&("NIX_STORE_DIR".into(), "/c/nix/store".into())));
+    }
+
+    #[test]
+    fn syntax_errors_are_seen() {
+        assert!(check_syntax("{ a = \"x\"; }", "it").is_ok());
+        assert!(check_syntax("{ a = \"x; }", "it").is_err());
+    }
+}

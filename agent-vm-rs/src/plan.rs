@@ -1,0 +1,255 @@
+//! From settings and manifest to argument lists: pure, so that tests compare values.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use crate::manifest::{Manifest, Share};
+use crate::process::Invocation;
+use crate::settings::Settings;
+
+/// How guest code is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    /// By the processor.
+    Kvm,
+    /// By QEMU's translator: works everywhere, slower.
+    Tcg,
+}
+
+impl Accel {
+    /// QEMU's name for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+/// Where the machine is reached on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forwards {
+    /// Address that both ports are bound on.
+    pub address: Ipv4Addr,
+    /// Host port of MCP.
+    pub mcp: u16,
+    /// Host port of ssh.
+    pub ssh: u16,
+}
+
+/// virtiofsd as found on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Virtiofsd {
+    /// Its path.
+    pub program: PathBuf,
+    /// Open files it may have: one for each file the guest knows of.
+    pub open_files: u64,
+}
+
+/// All that a start depends on.
+pub struct Inputs<'a> {
+    /// The machine's directory.
+    pub machine: &'a Path,
+    /// The guest package.
+    pub package: &'a Path,
+    /// Its manifest.
+    pub manifest: &'a Manifest,
+    /// The machine's settings.
+    pub settings: &'a Settings,
+    /// Accelerator that works here.
+    pub accel: Accel,
+    /// Where it is reached.
+    pub forwards: Forwards,
+    /// The workspace's daemon, if the share needs it.
+    pub virtiofsd: Option<&'a Virtiofsd>,
+    /// Whether QEMU logs what the guest does wrong.
+    pub debug: bool,
+}
+
+/// Name of the socket of virtiofsd in `run/`.
+pub const VIRTIOFSD_SOCKET: &str = "virtiofsd.sock";
+/// Name of the QMP socket in `run/`.
+pub const QMP_SOCKET: &str = "qmp.sock";
+/// Directory in `run/` that QEMU reads credentials from.
+pub const CREDENTIALS_DIR: &str = "credentials";
+
+/// The runner: QEMU with the run-time facts that the guest package does not know. Every path in its
+/// options is relative to `run/`, so that no path of the user's can be taken apart.
+#[must_use]
+pub fn runner(inputs: &Inputs<'_>) -> Invocation {
+    let run = inputs.machine.join("run");
+    Invocation::new(inputs.package.join(&inputs.manifest.runner))
+        .env("NIX_DISK_IMAGE", inputs.machine.join("disk.qcow2"))
+        .env("USE_TMPDIR", "1")
+        .env("TMPDIR", &run)
+        .env("QEMU_OPTS", qemu_options(inputs).join(" "))
+        .env("QEMU_NET_OPTS", net_options(inputs))
+        .cwd(run)
+        .of_machine(inputs.machine)
+}
+
+fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
+    let Inputs { manifest, settings, .. } = inputs;
+    let (memory, cores) = (settings.memory, settings.cores);
+    let cpu = match inputs.accel {
+        Accel::Kvm => &manifest.qemu.cpu.kvm,
+        Accel::Tcg => &manifest.qemu.cpu.tcg,
+    };
+    let mut options = vec![
+        "-m".to_owned(),
+        memory.to_string(),
+        "-smp".to_owned(),
+        cores.to_string(),
+        "-cpu".to_owned(),
+        cpu.clone(),
+        "-machine".to_owned(),
+        format!("accel={}", inputs.accel.as_str()),
+        // virtiofsd reads and writes the guest's memory itself, so that has to be shareable.
+        "-object".to_owned(),
+        format!("memory-backend-memfd,id=agent-vm-ram,size={memory}M,share=on"),
+        "-machine".to_owned(),
+        "memory-backend=agent-vm-ram".to_owned(),
+        "-qmp".to_owned(),
+        format!("unix:{QMP_SOCKET},server=on,wait=off"),
+    ];
+    for name in credential_names(manifest) {
+        options.extend([
+            "-fw_cfg".to_owned(),
+            format!("name=opt/io.systemd.credentials/{name},file={CREDENTIALS_DIR}/{name}"),
+        ]);
+    }
+    let tag = &manifest.workspace.tag;
+    match manifest.workspace.share {
+        Share::Virtiofs => options.extend([
+            "-chardev".to_owned(),
+            format!("socket,id=workspace,path={VIRTIOFSD_SOCKET}"),
+            "-device".to_owned(),
+            format!("vhost-user-fs-pci,chardev=workspace,tag={tag}"),
+        ]),
+        Share::NineP => options.extend([
+            "-virtfs".to_owned(),
+            format!("local,path=../workspace,mount_tag={tag},security_model=mapped-xattr,id=workspace"),
+        ]),
+    }
+    if inputs.debug {
+        options.extend(["-d", "guest_errors,unimp", "-D", "qemu.log"].map(str::to_owned));
+    }
+    options
+}
+
+/// Names of the credentials every guest gets.
+#[must_use]
+pub fn credential_names(manifest: &Manifest) -> [&String; 4] {
+    let names = &manifest.credentials;
+    [&names.ssh_host_key, &names.authorized_keys, &names.hostname, &names.log_level]
+}
+
+fn net_options(inputs: &Inputs<'_>) -> String {
+    let Forwards { address, mcp, ssh } = inputs.forwards;
+    let guest = &inputs.manifest.ports;
+    format!("hostfwd=tcp:{address}:{ssh}-:{},hostfwd=tcp:{address}:{mcp}-:{}", guest.ssh, guest.mcp)
+}
+
+/// virtiofsd for the workspace, confined: as the root of a user namespace that has the one uid and gid of
+/// the host's user, in its own mount, pid and network namespaces, with a seccomp filter. Every guest uid
+/// creates files as that user, and that user's files show as the guest's agent user's.
+#[must_use]
+pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
+    let virtiofsd = inputs.virtiofsd?;
+    let user = &inputs.manifest.user;
+    let all = u32::MAX;
+    let level = if inputs.debug { "debug" } else { "warn" };
+    Some(
+        Invocation::new("unshare")
+            .args(["--user", "--map-root-user", "--"])
+            .arg(&virtiofsd.program)
+            .args([format!("--socket-path={VIRTIOFSD_SOCKET}"), "--shared-dir=../workspace".to_owned()])
+            .args([
+                "--sandbox=namespace",
+                "--seccomp=kill",
+                "--inode-file-handles=never",
+                "--cache=auto",
+                "--no-announce-submounts",
+            ])
+            .args([format!("--translate-uid=squash-guest:0:0:{all}"), format!("--translate-uid=host:0:{}:1", user.uid)])
+            .args([format!("--translate-gid=squash-guest:0:0:{all}"), format!("--translate-gid=host:0:{}:1", user.gid)])
+            // What is left are the two that let the guest's root pass over file modes.
+            .arg("--modcaps=-chown:-fsetid:-setgid:-setuid:-mknod:-setfcap")
+            .args([format!("--rlimit-nofile={}", virtiofsd.open_files), format!("--log-level={level}")])
+            .cwd(inputs.machine.join("run"))
+            .of_machine(inputs.machine),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::tests::SAMPLE;
+    use crate::settings::{GuestKind, VERSION};
+
+    fn settings() -> Settings {
+        Settings {
+            version: VERSION,
+            source: "/src/app".into(),
+            branch: "main".parse().unwrap(),
+            created: jiff::Timestamp::UNIX_EPOCH,
+            guest: GuestKind::Debian,
+            host: "localhost".into(),
+            port: 8000,
+            port_asked: false,
+            ssh_port: 2222,
+            ssh_port_asked: false,
+            memory: 2048,
+            cores: 2,
+            disk: 20480,
+            packages: Vec::new(),
+        }
+    }
+
+    fn planned(manifest: &str, accel: Accel) -> String {
+        let manifest = Manifest::parse(manifest).unwrap();
+        let settings = settings();
+        let daemon = Virtiofsd { program: "/opt/virtiofsd".into(), open_files: 1_000_000 };
+        let inputs = Inputs {
+            machine: Path::new("/state dir/app-main"),
+            package: Path::new("/cache/guest"),
+            manifest: &manifest,
+            settings: &settings,
+            accel,
+            forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8001, ssh: 2223 },
+            virtiofsd: (manifest.workspace.share == Share::Virtiofs).then_some(&daemon),
+            debug: false,
+        };
+        format!("{:#?}\n{:#?}", virtiofsd(&inputs), runner(&inputs))
+    }
+
+    #[test]
+    fn the_plans_are_as_they_were() {
+        insta::assert_snapshot!("tcg_virtiofs", planned(SAMPLE, Accel::Tcg));
+        insta::assert_snapshot!("kvm_9p", planned(&SAMPLE.replace("\"virtiofs\"", "\"9p\""), Accel::Kvm));
+    }
+
+    #[test]
+    fn no_option_holds_a_path_of_the_users() {
+        for share in ["\"virtiofs\"", "\"9p\""] {
+            let manifest = Manifest::parse(&SAMPLE.replace("\"virtiofs\"", share)).unwrap();
+            let settings = settings();
+            let inputs = Inputs {
+                machine: Path::new("/state dir/app-main"),
+                package: Path::new("/cache/guest"),
+                manifest: &manifest,
+                settings: &settings,
+                accel: Accel::Tcg,
+                forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8000, ssh: 2222 },
+                virtiofsd: None,
+                debug: true,
+            };
+            let options = qemu_options(&inputs);
+            assert!(
+                options.iter().all(|option| !option.contains("state dir") && !option.contains(char::is_whitespace)),
+                "{options:?}"
+            );
+        }
+    }
+}

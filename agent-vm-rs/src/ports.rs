@@ -1,0 +1,82 @@
+//! Host ports: which are free, and who has the ones that are not.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, TcpListener};
+
+use anyhow::Result;
+
+use crate::error::Failure;
+
+/// Whether a TCP port can be bound.
+#[must_use]
+pub fn is_free(address: Ipv4Addr, port: u16) -> bool {
+    TcpListener::bind((address, port)).is_ok()
+}
+
+/// The first port from `first` on that `taken` does not hold and that can be bound.
+///
+/// # Errors
+/// There is none up to 65535.
+pub fn next_free(address: Ipv4Addr, first: u16, taken: &BTreeSet<u16>) -> Result<u16> {
+    (first..=u16::MAX).find(|port| !taken.contains(port) && is_free(address, *port)).ok_or_else(|| {
+        Failure::new(format!("no port from {first} on is free on {address}"))
+            .hint("name one: --port PORT, --ssh-port PORT")
+            .into()
+    })
+}
+
+/// Refuses a port that somebody has, naming them where that can be known.
+///
+/// # Errors
+/// The port is taken.
+pub fn require_free(address: Ipv4Addr, port: u16, flag: &str) -> Result<()> {
+    if is_free(address, port) {
+        return Ok(());
+    }
+    let owner = holder(port).map_or_else(String::new, |who| format!(" by {who}"));
+    Err(Failure::new(format!("port {port} on {address} is taken{owner}"))
+        .hint(format!("stop it, or choose another port: {flag} PORT"))
+        .into())
+}
+
+/// `name (pid N)` of the process that listens on a port, if we may see it.
+#[must_use]
+pub fn holder(port: u16) -> Option<String> {
+    use procfs::net::TcpState;
+    use procfs::process::FDTarget;
+    let tables = procfs::net::tcp().into_iter().chain(procfs::net::tcp6()).flatten();
+    let inodes: BTreeSet<u64> = tables
+        .filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)
+        .map(|entry| entry.inode)
+        .collect();
+    procfs::process::all_processes().ok()?.flatten().find_map(|process| {
+        let owns = process
+            .fd()
+            .ok()?
+            .flatten()
+            .any(|fd| matches!(fd.target, FDTarget::Socket(inode) if inodes.contains(&inode)));
+        let name = process.stat().ok()?.comm;
+        owns.then(|| format!("{} (pid {})", crate::text::one_line(&name), process.pid))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_skipped_or_named() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(!is_free(Ipv4Addr::LOCALHOST, port));
+        assert_ne!(next_free(Ipv4Addr::LOCALHOST, port, &BTreeSet::new()).unwrap(), port);
+        let error = require_free(Ipv4Addr::LOCALHOST, port, "--port").unwrap_err().to_string();
+        assert!(error.contains(&format!("(pid {})", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn ports_of_other_machines_are_skipped() {
+        let first = next_free(Ipv4Addr::LOCALHOST, 20_000, &BTreeSet::new()).unwrap();
+        assert!(next_free(Ipv4Addr::LOCALHOST, 20_000, &BTreeSet::from([first])).unwrap() > first);
+    }
+}

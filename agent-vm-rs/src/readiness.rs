@@ -1,0 +1,116 @@
+//! Waiting for a machine that was just started: for ssh, then for the service, then for MCP.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::cli::Context;
+use crate::error::Failure;
+use crate::guest::Guest;
+use crate::health::probe_mcp;
+use crate::interrupt::Deadline;
+use crate::machine::Machine;
+use crate::process::Detached;
+use crate::progress::Phases;
+use crate::run_state::RunFacts;
+use crate::service;
+use crate::ssh::{Ssh, reachable};
+
+/// The guest is up, but its service is not: the machine is left running.
+#[derive(Debug)]
+pub struct ServiceDown;
+
+impl fmt::Display for ServiceDown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the machine itself is up and keeps running")
+    }
+}
+
+impl std::error::Error for ServiceDown {}
+
+/// A service that failed this often will not come up by itself.
+const RESTARTS: u32 = 2;
+/// Asking systemd costs the booting guest time: it is asked this often.
+const SERVICE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Waits until MCP answers.
+///
+/// # Errors
+/// QEMU ends, a deadline passes, or the service fails.
+pub fn wait(
+    context: &Context,
+    machine: &Machine,
+    guest: &Guest,
+    facts: &RunFacts,
+    qemu: &Detached,
+    phases: &mut Phases,
+) -> Result<()> {
+    let deadline = context.deadline();
+    let console = machine.run().file("console.log");
+    let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk())?;
+    phases.run("ssh", || {
+        deadline.poll("ssh", Duration::from_millis(25), || {
+            qemu.check_alive(&console)?;
+            Ok(ssh.greets().then_some(()))
+        })?;
+        ssh.connect(deadline)
+    })?;
+    let answered = phases.run("service", || wait_for_service(guest, facts, &ssh, qemu, &console, deadline));
+    let answered = answered.map_err(|error| explain(error, machine, guest, &ssh))?;
+    if answered {
+        return Ok(());
+    }
+    let address: Ipv4Addr = facts.host.parse().context("the run's facts name no address")?;
+    let path = &guest.manifest.service.mcp_path;
+    let asked = phases.run("MCP", || {
+        deadline.poll("MCP", Duration::from_millis(100), || {
+            qemu.check_alive(&console)?;
+            Ok(probe_mcp(reachable(address), facts.port, path, Duration::from_secs(5)).ok())
+        })
+    });
+    asked.map(drop).map_err(|error| explain(error, machine, guest, &ssh))
+}
+
+/// Waits until systemd calls the service active, or MCP answers all the same; tells which.
+fn wait_for_service(
+    guest: &Guest,
+    facts: &RunFacts,
+    ssh: &Ssh<'_>,
+    qemu: &Detached,
+    console: &std::path::Path,
+    deadline: Deadline,
+) -> Result<bool> {
+    let address: Ipv4Addr = facts.host.parse().context("the run's facts name no address")?;
+    let service = &guest.manifest.service;
+    let mut next_look = Instant::now() + SERVICE_INTERVAL;
+    deadline.poll(&format!("the service {}", service.unit), Duration::from_millis(100), || {
+        qemu.check_alive(console)?;
+        if probe_mcp(reachable(address), facts.port, &service.mcp_path, Duration::from_secs(5)).is_ok() {
+            return Ok(Some(true));
+        }
+        if Instant::now() < next_look {
+            return Ok(None);
+        }
+        next_look = Instant::now() + SERVICE_INTERVAL;
+        let state = service::state(ssh, &service.unit)?;
+        if state.failed() || state.restarts >= RESTARTS {
+            return Err(Failure::new(format!("the service {} fails ({state})", service.unit)).into());
+        }
+        Ok((state.active == "active").then_some(false))
+    })
+}
+
+/// Adds the service's last words to an error, as long as the guest can be asked.
+fn explain(error: anyhow::Error, machine: &Machine, guest: &Guest, ssh: &Ssh<'_>) -> anyhow::Error {
+    if error.is::<crate::error::Interrupted>() || machine.run().qemu().is_none() {
+        return error;
+    }
+    let Ok(journal) = service::last_lines(ssh, &guest.manifest.service.unit) else { return error };
+    crate::progress::note(&format!("the last lines of {}:\n{journal}", guest.manifest.service.unit));
+    let name = &machine.name;
+    let exit = crate::error::exit_code(&error);
+    let hint = format!("agent-vm logs {name}, agent-vm shell {name}; then agent-vm restart {name}");
+    error.context(ServiceDown).context(Failure::new(format!("MCP of {name} does not answer")).exit(exit).hint(hint))
+}

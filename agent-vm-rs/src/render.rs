@@ -1,0 +1,94 @@
+//! The per-branch flake: settings in, checked Nix text out.
+
+use anyhow::{Context as _, Result};
+use askama::Template;
+
+use crate::manifest::Share;
+use crate::nix;
+use crate::settings::{GuestKind, Settings};
+
+#[derive(Template)]
+#[template(path = "debian.nix")]
+struct DebianFlake<'a> {
+    branch: &'a str,
+    toolkit: &'a str,
+    packages: &'a [String],
+    share: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "nixos.nix")]
+struct NixosFlake<'a> {
+    branch: &'a str,
+    toolkit: &'a str,
+    system: &'a str,
+    packages: &'a [String],
+    share: &'a str,
+}
+
+/// The text of `flake.nix` of a machine. Memory, ports and the like are not in it: they are handed over at
+/// run time, so that machines with the same settings share one guest.
+///
+/// # Errors
+/// The text would be no Nix (a bug in a template).
+pub fn flake(settings: &Settings, toolkit: &str, share: Share) -> Result<String> {
+    let (branch, packages, share) = (settings.branch.as_str(), &settings.packages[..], share.as_str());
+    let text = match settings.guest {
+        GuestKind::Debian => DebianFlake { branch, toolkit, packages, share }.render(),
+        GuestKind::Nixos => {
+            let system = match std::env::consts::ARCH {
+                "aarch64" => "aarch64-linux",
+                _ => "x86_64-linux",
+            };
+            NixosFlake { branch, toolkit, system, packages, share }.render()
+        }
+    }
+    .context("failed to render flake.nix")?;
+    nix::check_syntax(&text, "the rendered flake.nix")?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::VERSION;
+
+    fn settings(guest: GuestKind, branch: &str) -> Settings {
+        Settings {
+            version: VERSION,
+            source: "/src/app".into(),
+            branch: branch.parse().unwrap(),
+            created: jiff::Timestamp::UNIX_EPOCH,
+            guest,
+            host: "localhost".into(),
+            port: 8000,
+            port_asked: false,
+            ssh_port: 2222,
+            ssh_port_asked: false,
+            memory: 4096,
+            cores: 2,
+            disk: 20480,
+            packages: vec!["make".into(), "gcc".into()],
+        }
+    }
+
+    #[test]
+    fn the_rendered_flakes_are_as_they_were() {
+        let debian = flake(&settings(GuestKind::Debian, "feature/x"), "path:/opt/toolkit", Share::Virtiofs).unwrap();
+        insta::assert_snapshot!("debian_flake", debian);
+        let nixos = flake(&settings(GuestKind::Nixos, "feature/x"), "github:o/r", Share::NineP).unwrap();
+        insta::assert_snapshot!("nixos_flake", nixos.replace("aarch64-linux", "x86_64-linux"));
+    }
+
+    #[test]
+    fn a_hostile_branch_stays_a_string() {
+        for guest in [GuestKind::Debian, GuestKind::Nixos] {
+            for branch in ["\"; }", "${abort}", "$(id)", "a\"b", "''${x}''", "$"] {
+                let Ok(branch) = branch.parse::<crate::branch::BranchName>() else { continue };
+                let mut settings = settings(guest, "main");
+                settings.branch = branch;
+                flake(&settings, "path:/opt/${x}\"toolkit", Share::Virtiofs).unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! How a machine is: facts first, words second, so that `--json` and the text say the same.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::cli::Context;
+use crate::guest::Guest;
+use crate::health::probe_mcp;
+use crate::machine::Machine;
+use crate::manifest::Manifest;
+use crate::run_state::{ProcessId, RunFacts};
+use crate::service::{self, ServiceState};
+use crate::ssh::{Ssh, reachable};
+use crate::text::{age, bytes, one_line};
+use crate::workspace_git::{View, WorkspaceState};
+
+/// A status answer must not wait long for a machine that hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything that status shows. Absent parts are null.
+#[derive(Serialize)]
+pub struct Report {
+    name: String,
+    state: &'static str,
+    problems: Vec<String>,
+    source: Option<PathBuf>,
+    branch: Option<String>,
+    guest: Option<String>,
+    cores: Option<u32>,
+    memory_mib: Option<u32>,
+    vm: Option<Vm>,
+    ssh: Option<SshFacts>,
+    service: Option<Service>,
+    mcp: Option<Mcp>,
+    disk: Option<Disk>,
+    workspace: Workspace,
+}
+
+#[derive(Serialize)]
+struct Vm {
+    pid: i32,
+    state: String,
+    accel: String,
+    share: String,
+    uptime_seconds: u64,
+    cpu_seconds: u64,
+    memory_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct SshFacts {
+    host: String,
+    port: u16,
+    reachable: bool,
+}
+
+#[derive(Serialize)]
+struct Service {
+    unit: String,
+    state: Option<ServiceState>,
+    last_lines: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Mcp {
+    url: String,
+    sse_url: String,
+    responds: bool,
+    response_ms: Option<u128>,
+}
+
+#[derive(Serialize)]
+struct Disk {
+    used_bytes: u64,
+    size_mib: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Workspace {
+    path: PathBuf,
+    bytes: u64,
+    git: Option<WorkspaceState>,
+}
+
+impl Report {
+    /// Looks at a machine from the outside and, if it runs, from the inside.
+    ///
+    /// # Errors
+    /// Its directory cannot be read at all.
+    pub fn gather(context: &Context, machine: &Machine) -> Result<Self> {
+        let mut problems = Vec::new();
+        let settings = machine.settings().map_err(|error| problems.push(format!("{error:#}"))).ok();
+        let workspace = workspace(machine, &mut problems);
+        let run = machine.run();
+        let mut report = Self {
+            name: machine.name.to_string(),
+            state: "stopped",
+            source: settings.as_ref().map(|s| s.source.clone()),
+            branch: settings.as_ref().map(|s| s.branch.to_string()),
+            guest: settings.as_ref().map(|s| s.guest.to_string()),
+            cores: settings.as_ref().map(|s| s.cores),
+            memory_mib: settings.as_ref().map(|s| s.memory),
+            vm: None,
+            ssh: None,
+            service: None,
+            mcp: None,
+            disk: disk(machine, settings.as_ref().map(|s| s.disk)),
+            workspace,
+            problems,
+        };
+        match (run.qemu(), run.facts()) {
+            (Some(qemu), Some(facts)) => report.look_inside(context, machine, &qemu, &facts),
+            (Some(_), None) => report.state = "starting",
+            (None, _) if run.path().exists() => {
+                report
+                    .problems
+                    .push(format!("it ended by itself; agent-vm logs --console {} shows its last words", machine.name));
+            }
+            (None, _) => {}
+        }
+        if settings.is_none() {
+            report.state = "broken";
+        }
+        Ok(report)
+    }
+
+    fn look_inside(&mut self, context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunFacts) {
+        self.state = "running";
+        self.vm = Some(self.vm(machine, qemu, facts));
+        let Ok(guest) = Guest::of(machine) else {
+            self.problems.push("its guest is gone from the cache".to_owned());
+            return;
+        };
+        if facts.share == "virtiofs" && machine.run().virtiofsd().is_none() {
+            self.problems
+                .push(format!("virtiofsd has ended, so /workspace is gone inside: agent-vm restart {}", machine.name));
+        }
+        // MCP answers in its own time, ssh in its own.
+        let address: Ipv4Addr = facts.host.parse().unwrap_or(Ipv4Addr::LOCALHOST);
+        let path = guest.manifest.service.mcp_path.clone();
+        let port = facts.port;
+        let asking = std::thread::spawn(move || probe_mcp(reachable(address), port, &path, PATIENCE));
+        self.look_by_ssh(context, machine, &guest, facts);
+        let answer = asking.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the probe of MCP broke off")));
+        self.mcp = Some(mcp(&guest.manifest, facts, answer.as_ref().ok().copied()));
+        if let Err(error) = answer {
+            self.problems.push(format!("{error:#}"));
+        }
+    }
+
+    fn vm(&mut self, machine: &Machine, qemu: &ProcessId, facts: &RunFacts) -> Vm {
+        let state = crate::qmp::run_state(&machine.run()).unwrap_or_else(|error| {
+            self.problems.push(format!("{error:#}"));
+            "unknown".to_owned()
+        });
+        let (memory_bytes, cpu) = qemu.usage().unwrap_or_default();
+        let uptime = jiff::Timestamp::now().as_second() - facts.started.as_second();
+        Vm {
+            pid: qemu.pid,
+            state,
+            accel: facts.accel.clone(),
+            share: facts.share.clone(),
+            uptime_seconds: u64::try_from(uptime).unwrap_or(0),
+            cpu_seconds: cpu.as_secs(),
+            memory_bytes,
+        }
+    }
+
+    fn look_by_ssh(&mut self, context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts) {
+        let unit = guest.manifest.service.unit.clone();
+        let asked = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk()).and_then(|ssh| {
+            ssh.connect(context.deadline().at_most(PATIENCE))?;
+            let state = service::state(&ssh, &unit)?;
+            let troubled = !state.running() || state.restarts > 0;
+            let last_lines = troubled.then(|| service::last_lines(&ssh, &unit)).transpose()?;
+            Ok(Service { unit: unit.clone(), state: Some(state), last_lines })
+        });
+        let reachable = asked.is_ok();
+        self.ssh = Some(SshFacts { host: facts.host.clone(), port: facts.ssh_port, reachable });
+        self.service = Some(asked.unwrap_or_else(|error| {
+            self.problems.push(format!("ssh: {error:#}"));
+            Service { unit, state: None, last_lines: None }
+        }));
+    }
+
+    /// The report for people.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = format!("VM Status: {}\n{}\n", self.name, self.headline());
+        let mut line = |label: &str, value: String| {
+            let _ = writeln!(text, "  {label:<10} {value}");
+        };
+        line("VM", self.vm.as_ref().map_or_else(|| self.state.to_owned(), vm_text));
+        if let Some(ssh) = &self.ssh {
+            let ok = if ssh.reachable { "answers" } else { "does not answer" };
+            line("SSH", format!("{ok} on {}:{}", ssh.host, ssh.port));
+        }
+        if let Some(service) = &self.service {
+            let state = service.state.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+            line("Service", format!("{} ({state})", service.unit));
+        }
+        if let Some(mcp) = &self.mcp {
+            let ok = mcp.response_ms.map_or_else(|| "does not answer".to_owned(), |ms| format!("answers in {ms} ms"));
+            line("MCP", format!("{ok} at {}", mcp.url));
+            line("", format!("SSE: {}", mcp.sse_url));
+        }
+        let size = |mib: Option<u32>| mib.map_or_else(|| "?".to_owned(), |mib| bytes(u64::from(mib) << 20));
+        let used = |count: Option<u64>| count.map_or_else(String::new, |count| format!("{} used of ", bytes(count)));
+        line("CPU", self.cores.map_or_else(|| "?".to_owned(), |cores| format!("{cores} cores{}", self.cpu_text())));
+        line("Memory", used(self.vm.as_ref().map(|vm| vm.memory_bytes)) + &size(self.memory_mib));
+        if let Some(disk) = &self.disk {
+            line("Disk", used(Some(disk.used_bytes)) + &size(disk.size_mib));
+        }
+        line("Workspace", format!("{} ({})", self.workspace.path.display(), bytes(self.workspace.bytes)));
+        if let Some(git) = &self.workspace.git {
+            line("Git", git_text(git));
+        }
+        if let Some(source) = &self.source {
+            line("Source", source.display().to_string());
+        }
+        for problem in &self.problems {
+            line("Problem", one_line(problem));
+        }
+        if let Some(lines) = self.service.as_ref().and_then(|service| service.last_lines.as_ref()) {
+            text += &format!("  Last lines of the service:\n{}\n", indented(lines));
+        }
+        text
+    }
+
+    fn headline(&self) -> String {
+        let state = self.service.as_ref().and_then(|service| service.state.as_ref());
+        let answers = self.mcp.as_ref().is_some_and(|mcp| mcp.responds);
+        match (self.state, state, answers) {
+            ("running", Some(state), true) if state.running() => "🟢 Agent Service: Running".to_owned(),
+            ("running", Some(state), _) if state.failed() => format!("🔴 Agent Service: Failed ({})", state.result),
+            ("running", Some(state), false) if state.running() => {
+                "🔴 Agent Service: Running, but MCP does not answer".to_owned()
+            }
+            ("running", Some(state), _) => format!("🟡 Agent Service: {} ({})", capitalised(&state.active), state.sub),
+            ("running", None, true) => "🟡 Agent Service: MCP answers, but ssh does not".to_owned(),
+            ("running", None, false) => "🔴 Agent Service: the machine does not answer".to_owned(),
+            ("starting", ..) => "🟡 Agent Service: Starting".to_owned(),
+            ("broken", ..) => "🔴 Agent Service: the machine's settings cannot be read".to_owned(),
+            _ => "⚪ Agent Service: Stopped".to_owned(),
+        }
+    }
+
+    fn cpu_text(&self) -> String {
+        let Some(vm) = &self.vm else { return String::new() };
+        let share = 100 * vm.cpu_seconds / vm.uptime_seconds.max(1);
+        format!(", {} used, {share} % of one on average", age(Duration::from_secs(vm.cpu_seconds)))
+    }
+}
+
+fn vm_text(vm: &Vm) -> String {
+    let up = age(Duration::from_secs(vm.uptime_seconds));
+    format!("{}, up {up} (pid {}, {}, workspace by {})", vm.state, vm.pid, vm.accel, vm.share)
+}
+
+fn git_text(git: &WorkspaceState) -> String {
+    let commit = git.commit.as_ref().map_or("no commit", |id| &id[..12]);
+    let branch = git.branch.as_deref().unwrap_or("detached");
+    format!("{} at {commit}, {} changed files, {} new commits", one_line(branch), git.changed_files, git.new_commits)
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+}
+
+fn mcp(manifest: &Manifest, facts: &RunFacts, took: Option<Duration>) -> Mcp {
+    let host = if facts.host == "127.0.0.1" { "localhost" } else { &facts.host };
+    let url = |path: &str| format!("http://{host}:{}{path}", facts.port);
+    Mcp {
+        url: url(&manifest.service.mcp_path),
+        sse_url: url(&manifest.service.sse_path),
+        responds: took.is_some(),
+        response_ms: took.map(|took| took.as_millis()),
+    }
+}
+
+fn disk(machine: &Machine, size_mib: Option<u32>) -> Option<Disk> {
+    let metadata = std::fs::symlink_metadata(machine.dir.join("disk.qcow2")).ok()?;
+    Some(Disk { used_bytes: metadata.blocks() * 512, size_mib })
+}
+
+fn workspace(machine: &Machine, problems: &mut Vec<String>) -> Workspace {
+    let path = machine.workspace();
+    let files = walkdir::WalkDir::new(&path).follow_links(false).into_iter().flatten();
+    let bytes = files.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.blocks() * 512).sum();
+    let source = machine.settings().ok().and_then(|settings| machine.source(&settings));
+    let git = View::open(&path, source.as_ref(), &machine.dir).and_then(|view| view.state());
+    let git = git.map_err(|error| problems.push(format!("the workspace's repository: {error:#}"))).ok();
+    Workspace { path, bytes, git }
+}

@@ -1,0 +1,258 @@
+//! What is true only while a machine runs: `run/`, checked against the kernel and never just believed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use procfs::process::{ProcState, Process};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+
+use crate::host::boot_id;
+use crate::interrupt::Deadline;
+use crate::process::MARKER;
+use crate::state::{remove_file, write_file};
+
+/// A process that cannot be confused with a later one of the same number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessId {
+    /// Its number.
+    pub pid: i32,
+    start_time: u64,
+}
+
+impl ProcessId {
+    /// The process that has this number now, unless it is dead or waits to be reaped.
+    #[must_use]
+    pub fn of(pid: i32) -> Option<Self> {
+        let stat = Process::new(pid).ok()?.stat().ok()?;
+        let gone = matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead));
+        (!gone).then_some(Self { pid, start_time: stat.starttime })
+    }
+
+    /// Whether it is still there.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        Self::of(self.pid).is_some_and(|now| now == *self)
+    }
+
+    /// Remembers it in a file, with its start time and the boot these belong to.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write_file(path, format!("{} {} {}\n", self.pid, self.start_time, boot_id()?), 0o600)
+    }
+
+    /// The process that a file remembers, if it still runs.
+    #[must_use]
+    pub fn read(path: &Path) -> Option<Self> {
+        let text = fs::read_to_string(path).ok()?;
+        let mut words = text.split_whitespace();
+        let recorded = Self { pid: words.next()?.parse().ok()?, start_time: words.next()?.parse().ok()? };
+        let same_boot = words.next()? == boot_id().ok()?;
+        (same_boot && recorded.alive()).then_some(recorded)
+    }
+
+    /// Sends a signal, if it is still the same process.
+    pub fn signal(&self, signal: Signal) {
+        if let (true, Some(pid)) = (self.alive(), Pid::from_raw(self.pid)) {
+            // An error means that it has just ended.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Waits until it is gone; false if it is not by then.
+    #[must_use]
+    pub fn wait_gone(&self, patience: Duration) -> bool {
+        let deadline = Deadline::after(patience);
+        while self.alive() {
+            if deadline.passed() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        true
+    }
+
+    /// SIGTERM, then SIGKILL. Gives the signal that was needed.
+    pub fn end(&self, patience: Duration) -> Option<&'static str> {
+        for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::KILL, "SIGKILL")] {
+            self.signal(signal);
+            if self.wait_gone(patience) {
+                return Some(name);
+            }
+        }
+        None
+    }
+
+    /// Resident memory in bytes and processor time used so far.
+    #[must_use]
+    pub fn usage(&self) -> Option<(u64, Duration)> {
+        let stat = Process::new(self.pid).ok()?.stat().ok()?;
+        let ticks = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
+        Some((stat.rss * procfs::page_size(), Duration::from_secs_f64(ticks)))
+    }
+}
+
+/// Facts of one run, written once QEMU has been started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunFacts {
+    /// When it was started.
+    pub started: Timestamp,
+    /// Address of the forwards.
+    pub host: String,
+    /// Host port of MCP.
+    pub port: u16,
+    /// Host port of ssh.
+    pub ssh_port: u16,
+    /// `kvm` or `tcg`.
+    pub accel: String,
+    /// `virtiofs` or `9p`.
+    pub share: String,
+}
+
+/// The directory `run/` of a machine.
+#[derive(Clone, Debug)]
+pub struct RunDir(PathBuf);
+
+impl RunDir {
+    /// The run directory of the machine in `machine`.
+    #[must_use]
+    pub fn of(machine: &Path) -> Self {
+        Self(machine.join("run"))
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A file in it.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// QEMU, if it runs.
+    #[must_use]
+    pub fn qemu(&self) -> Option<ProcessId> {
+        ProcessId::read(&self.file("qemu.pid"))
+    }
+
+    /// virtiofsd, if it runs.
+    #[must_use]
+    pub fn virtiofsd(&self) -> Option<ProcessId> {
+        ProcessId::read(&self.file("virtiofsd.pid"))
+    }
+
+    /// Facts of the run; None without a (readable) file.
+    #[must_use]
+    pub fn facts(&self) -> Option<RunFacts> {
+        serde_json::from_str(&fs::read_to_string(self.file("ports.json")).ok()?).ok()
+    }
+
+    /// Writes the facts of the run.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_facts(&self, facts: &RunFacts) -> Result<()> {
+        let text = serde_json::to_string_pretty(facts).context("failed to write the run's facts as JSON")?;
+        write_file(&self.file("ports.json"), text + "\n", 0o600)
+    }
+}
+
+/// Processes that carry the marker of the machine in `dir`: what a killed command left, or the machine itself.
+#[must_use]
+pub fn processes_of(dir: &Path) -> Vec<ProcessId> {
+    let own = std::process::id();
+    let Ok(all) = procfs::process::all_processes() else { return Vec::new() };
+    all.flatten()
+        .filter(|process| u32::try_from(process.pid).is_ok_and(|pid| pid != own))
+        .filter(|process| {
+            let environment = process.environ().unwrap_or_default();
+            environment.get(std::ffi::OsStr::new(MARKER)).is_some_and(|value| Path::new(value) == dir)
+        })
+        .filter_map(|process| ProcessId::of(process.pid))
+        .collect()
+}
+
+/// Ends every process of the machine in `dir`, at once.
+pub fn end_processes_of(dir: &Path) {
+    let all = processes_of(dir);
+    all.iter().for_each(|process| process.signal(Signal::KILL));
+    for process in all {
+        if !process.wait_gone(Duration::from_secs(5)) {
+            tracing::warn!("process {} does not end", process.pid);
+        }
+    }
+}
+
+/// Keeps the console log of a run for after it, and removes the rest of `run/`.
+///
+/// # Errors
+/// Something in it cannot be removed.
+pub fn clear(machine: &Path) -> Result<()> {
+    let run = RunDir::of(machine);
+    for log in ["console.log", "virtiofsd.log"] {
+        let kept = machine.join(log);
+        if fs::exists(run.file(log)).unwrap_or(false) {
+            remove_file(&kept)?;
+            fs::rename(run.file(log), &kept).with_context(|| format!("failed to keep {log} as {}", kept.display()))?;
+        }
+    }
+    crate::state::remove_tree(run.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_counts_only_with_its_start_time_and_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("qemu.pid");
+        let own = i32::try_from(std::process::id()).unwrap();
+        let me = ProcessId::of(own).unwrap();
+        me.write(&path).unwrap();
+        assert_eq!(ProcessId::read(&path), Some(me.clone()));
+        let boot = boot_id().unwrap();
+        for stale in [
+            format!("{own} {} {boot}", me.start_time + 1),
+            format!("{own} {} other-boot", me.start_time),
+            format!("{own}"),
+            String::new(),
+            "x y z".to_owned(),
+        ] {
+            fs::write(&path, &stale).unwrap();
+            assert_eq!(ProcessId::read(&path), None, "{stale:?} counted");
+        }
+    }
+
+    #[test]
+    fn what_was_left_running_is_found_by_its_marker_and_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("300").env(MARKER, dir.path()).spawn().unwrap();
+        let found = processes_of(dir.path());
+        assert_eq!(found.iter().map(|p| p.pid).collect::<Vec<_>>(), [i32::try_from(child.id()).unwrap()]);
+        end_processes_of(dir.path());
+        assert!(processes_of(dir.path()).is_empty());
+        assert!(!found[0].alive());
+        assert!(!child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn clearing_keeps_the_console() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("run")).unwrap();
+        fs::write(dir.path().join("run/console.log"), "boot").unwrap();
+        clear(dir.path()).unwrap();
+        clear(dir.path()).unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("console.log")).unwrap(), "boot");
+        assert!(!dir.path().join("run").exists());
+    }
+}

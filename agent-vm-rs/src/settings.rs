@@ -1,0 +1,245 @@
+//! What the user asked for: `config.json` of a machine, and the file that `create --config` takes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::branch::BranchName;
+use crate::error::Failure;
+
+/// Version of `config.json` that this program writes, and the newest it reads.
+pub const VERSION: u32 = 1;
+
+/// The two guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum GuestKind {
+    /// A NixOS system built from nixpkgs.
+    Nixos,
+    /// The embedded Debian system: needs Debian's registries only.
+    Debian,
+}
+
+impl std::fmt::Display for GuestKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nixos => "nixos",
+            Self::Debian => "debian",
+        })
+    }
+}
+
+/// Settings of one machine. Every field is what was asked for or, once, at creation, a default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Version of this file.
+    pub version: u32,
+    /// Directory of the repository that the machine belongs to.
+    pub source: PathBuf,
+    /// Branch the machine is for.
+    pub branch: BranchName,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Which guest it boots.
+    pub guest: GuestKind,
+    /// Address of the host's forwards: `localhost`, or an IPv4 address of the host.
+    pub host: String,
+    /// Host port of MCP.
+    pub port: u16,
+    /// Whether `port` was asked for; if not, a start may take the next free one.
+    pub port_asked: bool,
+    /// Host port of ssh.
+    pub ssh_port: u16,
+    /// Whether `ssh_port` was asked for.
+    pub ssh_port_asked: bool,
+    /// Guest memory, MiB.
+    pub memory: u32,
+    /// Virtual CPUs.
+    pub cores: u32,
+    /// Size of the machine's own disk, MiB.
+    pub disk: u32,
+    /// Packages the guest has beside its own.
+    pub packages: Vec<String>,
+}
+
+/// What flags and a `--config` file may set; `None` means "not said".
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wishes {
+    /// See [`Settings::branch`].
+    pub branch: Option<BranchName>,
+    /// See [`Settings::guest`].
+    pub guest: Option<GuestKind>,
+    /// See [`Settings::host`].
+    pub host: Option<String>,
+    /// See [`Settings::port`].
+    pub port: Option<u16>,
+    /// See [`Settings::ssh_port`].
+    pub ssh_port: Option<u16>,
+    /// See [`Settings::memory`].
+    pub memory: Option<u32>,
+    /// See [`Settings::cores`].
+    pub cores: Option<u32>,
+    /// See [`Settings::disk`].
+    pub disk: Option<u32>,
+    /// See [`Settings::packages`].
+    pub packages: Option<Vec<String>>,
+}
+
+impl Wishes {
+    /// Reads a `--config` file.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no JSON, or says something no setting is called.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("failed to read the settings in {}", path.display()))?;
+        let wishes = serde_json::from_str(&text).with_context(|| {
+            Failure::usage(format!("the settings in {} are not usable", path.display())).hint(
+                "it is a JSON object with any of: branch, guest, host, port, ssh_port, memory, cores, disk, packages",
+            )
+        })?;
+        Ok(wishes)
+    }
+
+    /// These wishes, with `other`'s where these say nothing.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            branch: self.branch.or(other.branch),
+            guest: self.guest.or(other.guest),
+            host: self.host.or(other.host),
+            port: self.port.or(other.port),
+            ssh_port: self.ssh_port.or(other.ssh_port),
+            memory: self.memory.or(other.memory),
+            cores: self.cores.or(other.cores),
+            disk: self.disk.or(other.disk),
+            packages: self.packages.or(other.packages),
+        }
+    }
+
+    /// Refuses sizes no guest can boot with, and names that are no package's.
+    ///
+    /// # Errors
+    /// The first wrong value.
+    pub fn validate(&self) -> Result<(), Failure> {
+        let at_least = |what: &str, flag: &str, value: Option<u32>, least: u32, most: u32| match value {
+            Some(value) if !(least..=most).contains(&value) => {
+                Err(Failure::usage(format!("{what} of {value} is outside {least} to {most}"))
+                    .hint(format!("give {flag} a value in between")))
+            }
+            _ => Ok(()),
+        };
+        at_least("memory (MiB)", "--memory", self.memory, 256, 4 << 20)?;
+        at_least("a number of cores", "--cores", self.cores, 1, 255)?;
+        at_least("a disk (MiB)", "--disk", self.disk, 256, 64 << 20)?;
+        let is_package = |name: &String| {
+            name.len() > 1
+                && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+                && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
+        };
+        match self.packages.iter().flatten().find(|name| !is_package(name)) {
+            Some(name) => Err(Failure::usage(format!("{:?} is no package name", crate::text::one_line(name)))
+                .hint("package names are lower case letters, digits, +, - and .")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads a machine's `config.json`.
+    ///
+    /// # Errors
+    /// The file is missing, corrupt, has an unknown field, or is of a newer version.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+        Self::parse(&text).with_context(|| {
+            Failure::new(format!("the settings in {} are not usable", path.display()))
+                .hint("mend the file, or remove the machine: agent-vm destroy NAME --yes (commits only it has are kept in a bundle)")
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let Versioned { version } = serde_json::from_str(text)?;
+        if version > VERSION {
+            return Err(Failure::new(format!("it has version {version}; this agent-vm reads up to {VERSION}"))
+                .hint("use the newer agent-vm that wrote it")
+                .into());
+        }
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// The text of `config.json`.
+    ///
+    /// # Errors
+    /// A path that is no UTF-8.
+    pub fn to_json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self).context("failed to write the settings as JSON")? + "\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Settings {
+        Settings {
+            version: VERSION,
+            source: "/src/app".into(),
+            branch: "main".parse().unwrap(),
+            created: Timestamp::UNIX_EPOCH,
+            guest: GuestKind::Debian,
+            host: "localhost".into(),
+            port: 8000,
+            port_asked: false,
+            ssh_port: 2222,
+            ssh_port_asked: true,
+            memory: 4096,
+            cores: 2,
+            disk: 20480,
+            packages: vec!["make".into()],
+        }
+    }
+
+    #[test]
+    fn settings_survive_the_file() {
+        assert_eq!(Settings::parse(&sample().to_json().unwrap()).unwrap(), sample());
+    }
+
+    #[test]
+    fn newer_versions_unknown_fields_and_hostile_branches_are_refused() {
+        let text = sample().to_json().unwrap();
+        let error = |text: &str| format!("{:#}", Settings::parse(text).unwrap_err());
+        assert!(error(&text.replace("\"version\": 1", "\"version\": 2")).contains("version 2"));
+        assert!(error(&text.replace("\"memory\"", "\"memroy\"")).contains("memroy"));
+        assert!(error(&text.replace("\"main\"", "\"../../etc\"")).contains("no branch name"));
+        assert!(error("{").contains("EOF"));
+    }
+
+    #[test]
+    fn wishes_are_checked_and_flags_win() {
+        let file = Wishes { memory: Some(1024), cores: Some(1), ..Wishes::default() };
+        let flags = Wishes { memory: Some(2048), ..Wishes::default() };
+        let both = flags.or(file);
+        assert_eq!((both.memory, both.cores), (Some(2048), Some(1)));
+        assert!(both.validate().is_ok());
+        for wrong in [
+            Wishes { memory: Some(16), ..Wishes::default() },
+            Wishes { cores: Some(0), ..Wishes::default() },
+            Wishes { disk: Some(1), ..Wishes::default() },
+            Wishes { packages: Some(vec!["a b".into()]), ..Wishes::default() },
+            Wishes { packages: Some(vec!["-x".into()]), ..Wishes::default() },
+        ] {
+            assert!(wrong.validate().is_err(), "{wrong:?} was taken");
+        }
+    }
+}

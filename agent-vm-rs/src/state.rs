@@ -1,0 +1,219 @@
+//! The state directory: where machines live, and how files get there.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::error::Failure;
+use crate::vm_name::VmName;
+
+/// The directory that holds every machine's own directory.
+#[derive(Clone, Debug)]
+pub struct StateDir(PathBuf);
+
+impl StateDir {
+    /// The directory asked for, else `agent-vms` in the user's data directory. It need not exist.
+    ///
+    /// # Errors
+    /// Neither is known, or the path holds what QEMU's option syntax cannot carry.
+    pub fn locate(asked: Option<&Path>) -> Result<Self> {
+        let path = match asked {
+            Some(path) => std::path::absolute(path).context("failed to make the state directory absolute")?,
+            None => data_home()?.join("agent-vms"),
+        };
+        // QEMU reads a comma in a file name as the end of it; the other two break lines and ssh's options.
+        let carried = path.to_str().is_some_and(|p| !p.chars().any(|c| c == ',' || c == '"' || c.is_control()));
+        if !carried {
+            return Err(Failure::usage(format!(
+                "the state directory {path:?} has a character that QEMU or ssh cannot take"
+            ))
+            .hint("choose one without commas, quotes and control characters: --state-dir DIR")
+            .into());
+        }
+        Ok(Self(path))
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Directory of one machine.
+    #[must_use]
+    pub fn machine(&self, name: &VmName) -> PathBuf {
+        self.0.join(name.as_str())
+    }
+
+    /// Where a machine is put together before it gets its name.
+    #[must_use]
+    pub fn staging(&self, name: &VmName) -> PathBuf {
+        self.0.join(format!(".new-{name}"))
+    }
+
+    /// Where commits of destroyed machines are kept.
+    #[must_use]
+    pub fn bundles(&self) -> PathBuf {
+        self.0.join(".bundles")
+    }
+
+    /// The file whose lock guards a machine.
+    #[must_use]
+    pub fn lock_file(&self, name: &VmName) -> PathBuf {
+        self.0.join(".locks").join(name.as_str())
+    }
+
+    /// Names of every machine, sorted. None where the directory does not exist.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn names(&self) -> Result<Vec<VmName>> {
+        let entries = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.with_context(|| format!("failed to list {}", self.0.display()))?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.with_context(|| format!("failed to list {}", self.0.display()))?;
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if let (true, Some(Ok(name))) = (is_dir, entry.file_name().to_str().map(str::parse)) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+fn data_home() -> Result<PathBuf> {
+    xdg("XDG_DATA_HOME", ".local/share")
+}
+
+/// The directory of things that can be made again: built guests, measured times.
+///
+/// # Errors
+/// Neither `XDG_CACHE_HOME` nor `HOME` is set.
+pub fn cache_dir() -> Result<PathBuf> {
+    Ok(xdg("XDG_CACHE_HOME", ".cache")?.join("agent-vm"))
+}
+
+fn xdg(variable: &str, below_home: &str) -> Result<PathBuf> {
+    // The specification says to ignore relative values.
+    if let Some(path) = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute()) {
+        return Ok(path);
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    home.map(|home| home.join(below_home)).ok_or_else(|| {
+        Failure::new(format!("neither {variable} nor HOME says where files go"))
+            .hint("set HOME, or name a directory: --state-dir DIR")
+            .into()
+    })
+}
+
+/// Makes a directory that only its owner may enter, and its parents.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_private_dir(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("failed to make the directory {}", path.display()))
+}
+
+/// Writes a file at once or not at all: a temporary one beside it, then a rename.
+///
+/// # Errors
+/// The directory is missing, full or not writable; the old file is as it was.
+pub fn write_file(path: &Path, contents: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+    let failed = || format!("failed to write {}", path.display());
+    let dir = path.parent().with_context(failed)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .permissions(fs::Permissions::from_mode(mode))
+        .tempfile_in(dir)
+        .with_context(failed)?;
+    file.write_all(contents.as_ref()).with_context(failed)?;
+    // The umask may have taken bits away.
+    file.as_file().set_permissions(fs::Permissions::from_mode(mode)).with_context(failed)?;
+    file.persist(path).map_err(|error| error.error).with_context(failed)?;
+    Ok(())
+}
+
+/// Removes a tree; one that is not there is no error.
+///
+/// # Errors
+/// Something in it cannot be removed.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    if fs::remove_dir_all(path).is_ok() || !fs::exists(path).unwrap_or(true) {
+        return Ok(());
+    }
+    // The guest may have left directories that their owner may not enter; links are not followed.
+    for entry in walkdir::WalkDir::new(path).follow_links(false).into_iter() {
+        let closed = match &entry {
+            Ok(entry) if entry.file_type().is_dir() => entry.path(),
+            Err(error) => error.path().unwrap_or(path),
+            Ok(_) => continue,
+        };
+        if closed.is_dir() && !closed.is_symlink() {
+            fs::set_permissions(closed, fs::Permissions::from_mode(0o700))
+                .with_context(|| format!("failed to open {} up", closed.display()))?;
+        }
+    }
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.with_context(|| format!("failed to remove {}", path.display())),
+    }
+}
+
+/// Removes a file; one that is not there is no error.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.with_context(|| format!("failed to remove {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_get_their_mode_and_replace_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        write_file(&path, "one", 0o644).unwrap();
+        write_file(&path, "two", 0o600).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_state_directory_qemu_cannot_take_is_refused() {
+        for path in ["/tmp/a,b", "/tmp/a\nb", "/tmp/a\"b"] {
+            assert!(StateDir::locate(Some(Path::new(path))).is_err(), "{path:?} was taken");
+        }
+        assert!(StateDir::locate(Some(Path::new("/tmp/with space/ünï"))).is_ok());
+    }
+
+    #[test]
+    fn only_machines_are_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::locate(Some(dir.path())).unwrap();
+        for name in ["b-main", "a-main", ".locks", ".new-c-main"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        fs::write(dir.path().join("file"), "").unwrap();
+        let names: Vec<_> = state.names().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["a-main", "b-main"]);
+        assert!(StateDir::locate(Some(&dir.path().join("none"))).unwrap().names().unwrap().is_empty());
+    }
+}

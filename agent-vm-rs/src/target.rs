@@ -1,0 +1,137 @@
+//! Which machine a command means: a branch of the current repository, or a machine's name.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::branch::BranchName;
+use crate::error::Failure;
+use crate::git::Source;
+use crate::machine::Machine;
+use crate::state::StateDir;
+use crate::text::one_line;
+use crate::vm_name::VmName;
+
+/// The machine of a repository's branch; None if there is none yet.
+///
+/// # Errors
+/// The state directory cannot be read.
+pub fn machine_of(state: &StateDir, source: &Path, branch: &BranchName) -> Result<Option<Machine>> {
+    for name in [VmName::plain(source, branch), VmName::hashed(source, branch)] {
+        let machine = Machine::new(state, name);
+        if belongs_to(&machine, source, branch) {
+            return Ok(Some(machine));
+        }
+    }
+    Ok(None)
+}
+
+/// The machine that a new one for this repository and branch would be.
+///
+/// # Errors
+/// Every name it could have is another machine's.
+pub fn free_name(state: &StateDir, source: &Path, branch: &BranchName) -> Result<Machine> {
+    for name in [VmName::plain(source, branch), VmName::hashed(source, branch)] {
+        let machine = Machine::new(state, name);
+        if !machine.exists() {
+            return Ok(machine);
+        }
+    }
+    let name = VmName::hashed(source, branch);
+    Err(Failure::new(format!("the name {name} belongs to another machine"))
+        .hint(format!("agent-vm destroy {name}"))
+        .into())
+}
+
+fn belongs_to(machine: &Machine, source: &Path, branch: &BranchName) -> bool {
+    machine.exists()
+        && match machine.settings() {
+            Ok(settings) => settings.source == source && settings.branch == *branch,
+            // With settings nobody can read the name is all there is.
+            Err(_) => machine.name == VmName::plain(source, branch) || machine.name == VmName::hashed(source, branch),
+        }
+}
+
+/// The repository and branch that the current directory is about.
+///
+/// # Errors
+/// There is no repository, or HEAD is detached and no branch was named.
+pub fn current(branch: Option<&str>) -> Result<(Source, BranchName)> {
+    let cwd = std::env::current_dir().context("failed to find the current directory")?;
+    let source = Source::discover(&cwd)?.ok_or_else(|| no_repository(&cwd))?;
+    let branch = match branch {
+        Some(name) => name.parse()?,
+        None => source.current_branch()?.ok_or_else(|| {
+            Failure::new(format!("HEAD of {} is detached: there is no current branch", source.dir.display()))
+                .hint("name one: agent-vm create --branch BRANCH")
+        })?,
+    };
+    Ok((source, branch))
+}
+
+fn no_repository(cwd: &Path) -> Failure {
+    Failure::new(format!("{} is not in a git repository", cwd.display()))
+        .hint("cd into one, or name a machine (agent-vm list shows them)")
+}
+
+/// The existing machine that `target` means: a branch of the current repository, else a machine's name;
+/// without it, the current branch, or the machine whose workspace we are in.
+///
+/// # Errors
+/// There is none.
+pub fn find(state: &StateDir, target: Option<&str>) -> Result<Machine> {
+    let cwd = std::env::current_dir().context("failed to find the current directory")?;
+    // In a workspace git itself must not run: the guest owns that repository.
+    let inside = cwd.strip_prefix(state.path()).ok().and_then(|below| below.components().next());
+    if let Some(Ok(name)) = inside.and_then(|first| first.as_os_str().to_str()).map(str::parse) {
+        let machine = Machine::new(state, name);
+        if target.is_none() && machine.exists() {
+            return Ok(machine);
+        }
+    }
+    let by_name = |name: &str| name.parse().ok().map(|name| Machine::new(state, name)).filter(Machine::exists);
+    let source = if inside.is_some() { None } else { Source::discover(&cwd)? };
+    let Some(source) = source else {
+        let Some(name) = target else { return Err(no_repository(&cwd).into()) };
+        return by_name(name).ok_or_else(|| no_machine(name));
+    };
+    let Some(target) = target else {
+        let branch = source.current_branch()?.ok_or_else(|| {
+            Failure::new(format!("HEAD of {} is detached: there is no current branch", source.dir.display()))
+                .hint("name a branch or a machine (agent-vm list shows them)")
+        })?;
+        return machine_of(state, &source.dir, &branch)?.ok_or_else(|| no_machine(branch.as_str()));
+    };
+    let branch = target.parse::<BranchName>();
+    if let Ok(branch) = &branch
+        && let Some(machine) = machine_of(state, &source.dir, branch)?
+    {
+        return Ok(machine);
+    }
+    match (by_name(target), branch) {
+        (Some(machine), _) => Ok(machine),
+        (None, Ok(_)) => Err(no_machine(target)),
+        (None, Err(not_a_branch)) => Err(not_a_branch.into()),
+    }
+}
+
+/// The machine of the current branch; None if there is none yet.
+///
+/// # Errors
+/// There is no repository, or no current branch.
+pub fn current_machine(state: &StateDir) -> Result<Option<Machine>> {
+    let cwd = std::env::current_dir().context("failed to find the current directory")?;
+    if cwd.starts_with(state.path()) {
+        return find(state, None).map(Some);
+    }
+    let (source, branch) = current(None)?;
+    machine_of(state, &source.dir, &branch)
+}
+
+fn no_machine(target: &str) -> anyhow::Error {
+    let target = one_line(target);
+    let quoted = shlex::try_quote(&target).map_or_else(|_| "BRANCH".into(), std::borrow::Cow::into_owned);
+    Failure::new(format!("there is no machine for {target}"))
+        .hint(format!("agent-vm create --branch {quoted}, or agent-vm list to see the machines there are"))
+        .into()
+}

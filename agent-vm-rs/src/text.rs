@@ -1,0 +1,77 @@
+//! Text that came from elsewhere, made safe and readable on a terminal.
+
+use std::time::Duration;
+
+/// Replaces control characters (terminal escape sequences too) by `\u{fffd}`; keeps line feeds and tabs.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.replace("\r\n", "\n")
+        .chars()
+        .map(|c| match c {
+            '\n' | '\t' => c,
+            // Cc is C0, DEL and C1; the others reorder or hide what follows them.
+            c if c.is_control() => '\u{fffd}',
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// As [`printable`], on one line.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    printable(text).replace(['\n', '\t'], " ")
+}
+
+/// The last `count` lines of a text.
+#[must_use]
+pub fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+/// `1.5 GiB` for a number of bytes.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    indicatif::BinaryBytes(count).to_string()
+}
+
+/// `3d 4h`, `2h 5m`, `41s`: the two largest units of a duration.
+#[must_use]
+pub fn age(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_do_not_survive() {
+        assert_eq!(printable("a\x1b[2Jb\x07\u{9b}c\r\nd\te"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\nd\te");
+        assert_eq!(printable("x\u{202e}y"), "x\u{fffd}y");
+        assert_eq!(one_line("a\nb"), "a b");
+    }
+
+    #[test]
+    fn last_lines_skips_blank_ones() {
+        assert_eq!(last_lines("a\n\nb\nc\n\n", 2), "b\nc");
+        assert_eq!(last_lines("", 2), "");
+    }
+
+    #[test]
+    fn ages_show_two_units() {
+        let age_of = |seconds| age(Duration::from_secs(seconds));
+        assert_eq!(age_of(41), "41s");
+        assert_eq!(age_of(125), "2m 5s");
+        assert_eq!(age_of(7_500), "2h 5m");
+        assert_eq!(age_of(4 * 86_400 + 3_600), "4d 1h");
+    }
+}

@@ -1,0 +1,75 @@
+//! virtiofsd on this host: where it is, and whether it can be confined here.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::error::Failure;
+use crate::installation::virtiofsd_places;
+use crate::plan::Virtiofsd;
+use crate::process::{self, Invocation};
+
+/// The first version with `--translate-uid`; the C program of the same name has other options altogether.
+const OLDEST: (u32, u32) = (1, 13);
+/// virtiofsd's own wish for open files.
+const OPEN_FILES: u64 = 1_000_000;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A virtiofsd that can serve a workspace here.
+///
+/// # Errors
+/// There is none, it is too old, or this host gives no user namespaces to confine it in.
+pub fn find() -> Result<Virtiofsd> {
+    let mut too_old = None;
+    for place in virtiofsd_places() {
+        let Ok(program) = process::find(place.as_os_str()) else { continue };
+        match version(&program) {
+            Some(version) if version >= OLDEST => {
+                check_namespaces()?;
+                return Ok(Virtiofsd { program, open_files: open_files() });
+            }
+            _ => too_old = Some(program),
+        }
+    }
+    Err(match too_old {
+        Some(program) => Failure::new(format!("{} is older than {}.{}", program.display(), OLDEST.0, OLDEST.1)).into(),
+        None => Failure::new("there is no virtiofsd").into(),
+    })
+}
+
+fn version(program: &Path) -> Option<(u32, u32)> {
+    let output = Invocation::new(program).arg("--version").time_limit(PATIENCE).output().ok()?;
+    parse_version(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.strip_prefix("virtiofsd ")?.trim().split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn check_namespaces() -> Result<()> {
+    let probe =
+        Invocation::new("unshare").args(["--user", "--map-root-user", "--mount", "--pid", "--net", "--fork", "true"]);
+    probe.time_limit(PATIENCE).checked().context("virtiofsd cannot be confined: no user namespaces here")?;
+    Ok(())
+}
+
+/// Files that virtiofsd may have open: it cannot raise the hard limit from inside its namespace.
+fn open_files() -> u64 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_rust_program_counts() {
+        assert_eq!(parse_version("virtiofsd 1.13.2\n"), Some((1, 13)));
+        assert_eq!(parse_version("virtiofsd version 7.2.22 (Debian)"), None);
+        assert_eq!(parse_version(""), None);
+        assert!((1, 9) < OLDEST && (1, 14) >= OLDEST && (2, 0) >= OLDEST);
+    }
+}

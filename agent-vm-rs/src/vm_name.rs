@@ -1,0 +1,160 @@
+//! Machine names: one safe path component for each repository and branch.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::branch::BranchName;
+use crate::error::Failure;
+
+/// A machine's name: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 64 bytes, so that it is one path
+/// component, no option, and needs no quoting anywhere.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct VmName(String);
+
+const MAX_BYTES: usize = 64;
+const HASH_DIGITS: usize = 8;
+
+impl VmName {
+    /// The name a machine has when nothing else claims it: `<repo>-<branch>`, with a short hash
+    /// where making it safe lost something.
+    #[must_use]
+    pub fn plain(source: &Path, branch: &BranchName) -> Self {
+        let wanted = format!("{}-{branch}", repo_name(source));
+        let safe = safe_component(&wanted);
+        if safe == wanted && safe.len() <= MAX_BYTES { Self(safe) } else { Self::hashed(source, branch) }
+    }
+
+    /// The name that only this repository (by its path) and branch can have.
+    #[must_use]
+    pub fn hashed(source: &Path, branch: &BranchName) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(source.as_os_str().as_encoded_bytes());
+        hasher.update([0]);
+        hasher.update(branch.as_str());
+        let hash: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).take(HASH_DIGITS / 2).collect();
+        let mut stem = safe_component(&format!("{}-{branch}", repo_name(source)));
+        stem.truncate(MAX_BYTES - HASH_DIGITS - 1);
+        Self(format!("{}-{hash}", stem.trim_end_matches(['-', '.', '_'])))
+    }
+
+    /// The name as a path component.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name as a host name (RFC 1123): lower case letters, digits and inner dashes, at most 63 bytes.
+    #[must_use]
+    pub fn hostname(&self) -> String {
+        let label: String = self
+            .0
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+            .take(63)
+            .collect();
+        label.trim_matches('-').to_owned()
+    }
+}
+
+/// The repository's name: the last component of its path, without `.git`.
+fn repo_name(source: &Path) -> String {
+    let name = source.file_name().unwrap_or_default().to_string_lossy();
+    name.strip_suffix(".git").unwrap_or(&name).to_owned()
+}
+
+/// Every other character becomes a dash; never empty, never starts with a dash or dot. All ASCII.
+fn safe_component(text: &str) -> String {
+    let dashed: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
+    let trimmed = dashed.trim_start_matches(['-', '.', '_']);
+    if trimmed.is_empty() { "vm".to_owned() } else { trimmed.to_owned() }
+}
+
+impl FromStr for VmName {
+    type Err = Failure;
+
+    fn from_str(name: &str) -> Result<Self, Failure> {
+        if name.len() <= MAX_BYTES && name == safe_component(name) {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(Failure::usage(format!("{:?} is no machine name", crate::text::one_line(name)))
+                .hint("agent-vm list shows the machines there are"))
+        }
+    }
+}
+
+impl TryFrom<String> for VmName {
+    type Error = Failure;
+
+    fn try_from(name: String) -> Result<Self, Failure> {
+        name.parse()
+    }
+}
+
+impl From<VmName> for String {
+    fn from(name: VmName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for VmName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plain(source: &str, branch: &str) -> String {
+        VmName::plain(Path::new(source), &branch.parse().unwrap()).to_string()
+    }
+
+    #[test]
+    fn safe_names_stay_as_they_are() {
+        assert_eq!(plain("/src/app", "main"), "app-main");
+        assert_eq!(plain("/src/app.git", "v1.2_x"), "app-v1.2_x");
+    }
+
+    #[test]
+    fn names_that_look_alike_never_meet() {
+        assert_ne!(plain("/src/app", "a/b"), plain("/src/app", "a-b"));
+        assert_ne!(plain("/src/app", "é"), plain("/src/app", "è"));
+        let (one, two) = ("main".parse().unwrap(), "main".parse().unwrap());
+        assert_ne!(VmName::hashed(Path::new("/x/app"), &one), VmName::hashed(Path::new("/y/app"), &two));
+    }
+
+    #[test]
+    fn host_names_are_labels() {
+        let name: VmName = "App-v1.2_x-".parse().unwrap();
+        assert_eq!(name.hostname(), "app-v1-2-x");
+    }
+
+    #[test]
+    fn paths_are_no_names() {
+        for name in ["", ".", "..", "../x", "a/b", "-rf", ".locks", "a b", "a\n"] {
+            assert!(name.parse::<VmName>().is_err(), "{name:?} was taken");
+        }
+    }
+
+    proptest! {
+        /// Any directory and branch give one safe component.
+        #[test]
+        fn every_name_is_one_safe_component(repo in "\\PC{0,90}", branch in "\\PC{1,90}") {
+            if let Ok(branch) = branch.parse::<BranchName>() {
+                let source = Path::new("/src").join(repo.replace('/', "_"));
+                for name in [VmName::plain(&source, &branch), VmName::hashed(&source, &branch)] {
+                    prop_assert_eq!(name.as_str().parse::<VmName>().unwrap(), name.clone());
+                    prop_assert!(!name.hostname().is_empty());
+                }
+            }
+        }
+    }
+}
