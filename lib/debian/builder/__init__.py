@@ -1,0 +1,1 @@
+"""Parts of build-image; each module has one step."""

@@ -1,0 +1,85 @@
+"""The steps of a build, in order."""
+
+import json
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from . import image, kernel, overlay, report, root, run, temporary
+
+FORMAT = 1
+
+
+def build(spec_file: Path, out: Path) -> None:
+    """Make the guest package `out` from the manifest in `spec_file`."""
+    manifest = read_manifest(spec_file)
+    spec = manifest["image"]["spec"]
+    out = out.absolute()
+    if out.exists():
+        raise report.BuildError(f"{out} exists already")
+    if not out.parent.is_dir():
+        raise report.BuildError(f"{out.parent} is no directory")
+    run.require(["mmdebstrap", "mke2fs", "debugfs", "tar", "zstd"])
+    if os.geteuid() != 0:
+        run.require(["unshare", "newuidmap"])
+
+    with (
+        temporary.signals(),
+        temporary.directory(out.parent, f".{out.name}.tmp-") as work,
+        # Where mmdebstrap unpacks: of an ordinary user it uses other ids, which may not reach `out`.
+        temporary.directory(Path(tempfile.gettempdir()), f"agent-vm-build-{os.geteuid()}-") as scratch,
+    ):
+        scratch.chmod(0o711)
+        with overlay.prepared(spec, work) as archive:
+            tar = root.bootstrap(spec, archive, work, scratch)
+        tree = image.unpack(tar, work)
+        package = work / "package"
+        package.mkdir()
+        report.say("extracting the kernel")
+        kernel.extract(tree, package / "vmlinux")
+        image.pack(tree, package / "base.img")
+        write_package(manifest, package)
+        publish(package, out)
+    report.say(f"built {out} ({allocated(out) >> 20} MiB)")
+
+
+def read_manifest(path: Path) -> dict:
+    try:
+        manifest = json.loads(path.read_text())
+        made_for = manifest["image"]["spec"]["format"]
+    except (OSError, ValueError, KeyError, TypeError) as cause:
+        raise report.BuildError(f"{path} is not a manifest with an image to build") from cause
+    if made_for != FORMAT:
+        raise report.BuildError(f"{path} has format {made_for}; this builder knows {FORMAT}")
+    return manifest
+
+
+def write_package(manifest: dict, package: Path) -> None:
+    """The runner and the manifest of the package; its image is no longer to be built."""
+    runner = package / manifest["runner"]
+    runner.parent.mkdir(parents=True)
+    runner.write_text(manifest["image"]["spec"]["runner"])
+    runner.chmod(0o755)
+    share = package / "share/agent-vm"
+    share.mkdir(parents=True)
+    text = json.dumps({**manifest, "image": None}, indent=2, sort_keys=True)
+    (share / "manifest.json").write_text(text + "\n")
+
+
+def publish(package: Path, out: Path) -> None:
+    """Put the finished package in its place, all at once."""
+    for path in [*package.rglob("*"), package]:
+        if not path.is_symlink():
+            mode = stat.S_IMODE(path.stat().st_mode)
+            path.chmod(mode & ~0o222 | 0o444 | (0o755 if path.is_dir() else 0))
+    # The files must be on the disk before their name is: a crash leaves a whole package or none.
+    os.sync()
+    try:
+        package.rename(out)
+    except OSError as cause:
+        raise report.BuildError(f"cannot rename the finished package to {out}") from cause
+
+
+def allocated(path: Path) -> int:
+    return sum(file.lstat().st_blocks * 512 for file in path.rglob("*"))

@@ -1,0 +1,40 @@
+"""The uncompressed kernel out of a bzImage: QEMU starts it directly, and no emulated processor unpacks it."""
+
+import struct
+import subprocess
+from pathlib import Path
+
+from . import report, run
+from .overlay import STAGE
+
+ELF = b"\x7fELF"
+ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+def extract(tree: Path, out: Path) -> None:
+    """Write the kernel that finish.py left in `tree` to `out`, as the ELF file it is."""
+    compressed = payload((tree / STAGE / "vmlinuz").read_bytes())
+    if compressed.startswith(ZSTD):
+        compressed = unzstd(compressed)
+    if not compressed.startswith(ELF):
+        raise report.BuildError(f"Debian's kernel is packed in a way unknown here (it begins with {compressed[:6]!r})")
+    out.write_bytes(compressed)
+
+
+def payload(image: bytes) -> bytes:
+    """The compressed kernel: see Documentation/arch/x86/boot.rst of the kernel, fields setup_sects and payload_*."""
+    if image[0x202:0x206] != b"HdrS":
+        raise report.BuildError("Debian's kernel is no bzImage")
+    setup_sectors = image[0x1F1] or 4
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    begin = (setup_sectors + 1) * 512 + offset
+    # The last four bytes are the length of the unpacked kernel, put there by the kernel's own build.
+    return image[begin : begin + length - 4]
+
+
+def unzstd(data: bytes) -> bytes:
+    program = ["zstd", "--decompress", "--stdout", "--quiet"]
+    result = subprocess.run(program, input=data, capture_output=True, check=False)
+    if result.returncode != 0:
+        raise report.BuildError(f"zstd cannot unpack Debian's kernel: {result.stderr.decode(errors='replace')}")
+    return result.stdout

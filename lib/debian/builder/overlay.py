@@ -1,0 +1,112 @@
+"""What goes into the root file system besides Debian's packages, as one archive that is made meanwhile."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import report, run
+
+# In the root file system: the last build step, what it needs, and what it leaves for the host.
+STAGE = ".agent-vm"
+
+HERE = Path(__file__).resolve().parent
+REQUIREMENTS = HERE.parent / "requirements.txt"
+GUEST = HERE.parent.parent / "guest"
+
+
+@contextlib.contextmanager
+def prepared(spec: dict, work: Path) -> Iterator[Path]:
+    """
+    A pipe from which the archive can be read once: PyPI's packages are fetched while Debian's are installed, and
+    the reader of the pipe waits for whichever is slower.
+    """
+    pip = find_pip()
+    pipe = work / "overlay.tar"
+    os.mkfifo(pipe)
+    failures: list[BaseException] = []
+
+    def fill() -> None:
+        try:
+            make(spec, work / "overlay", pip)
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+            failures.append(error)
+        # Opened even after a failure: the reader must not wait for ever.
+        with open(pipe, "wb") as stream, contextlib.suppress(BrokenPipeError):
+            if not failures:
+                archive(work / "overlay", stream)
+
+    thread = threading.Thread(target=fill, daemon=True)
+    thread.start()
+    try:
+        yield pipe
+    except report.BuildError:
+        # The reader's complaint about an empty archive is not the cause.
+        if failures:
+            raise failures[0] from None
+        raise
+    finally:
+        run.end_all()
+        # A writer without a reader waits for one.
+        with contextlib.suppress(OSError):
+            os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+        thread.join(run.GRACE)
+
+
+def find_pip() -> list[str]:
+    for python in (sys.executable, "/usr/bin/python3"):
+        argv = [python, "-m", "pip"]
+        probe = subprocess.run([*argv, "--version"], capture_output=True, check=False)
+        if probe.returncode == 0:
+            return argv
+    raise report.BuildError("Python has no pip", hint="apt-get install python3-pip")
+
+
+def make(spec: dict, tree: Path, pip: list[str]) -> None:
+    stage = tree / STAGE
+    stage.mkdir(parents=True)
+    (stage / "spec.json").write_text(json.dumps(spec))
+    shutil.copy(HERE / "finish.py", stage)
+    library = tree / spec["library"].lstrip("/")
+    library.parent.mkdir(parents=True)
+    shutil.copytree(GUEST, library, ignore=shutil.ignore_patterns("__pycache__", "tests"))
+    install_python(spec["python"], tree, pip)
+
+
+def install_python(python: dict, tree: Path, pip: list[str]) -> None:
+    report.say("installing the MCP servers from PyPI")
+    target = tree / python["directory"].lstrip("/")
+    options = [
+        *("--target", str(target)),
+        *("--python-version", python["version"], "--implementation", "cp"),
+        *(word for name in python["platforms"] for word in ("--platform", name)),
+        # Pinned and hashed: nothing is resolved here, and the host's own Python is not asked whether it fits.
+        *("--only-binary=:all:", "--no-deps", "--require-hashes", "--ignore-requires-python"),
+        *("--no-compile", "--disable-pip-version-check", "--no-input", "--root-user-action=ignore"),
+        *("--no-cache-dir", "--progress-bar=off"),
+        *("--requirement", str(REQUIREMENTS)),
+    ]
+    verbosity = {report.QUIET: ["--quiet"], report.VERBOSE: [], report.DEBUG: ["--verbose"]}[report.level]
+    run.run([*pip, "install", *verbosity, *options], what="installing from PyPI")
+    # Their scripts name the host's Python; finish.py writes those that the guest needs.
+    shutil.rmtree(target / "bin", ignore_errors=True)
+
+
+def archive(tree: Path, stream) -> None:
+    """Everything belongs to root in the guest, whoever builds it."""
+
+    def owned(info: tarfile.TarInfo) -> tarfile.TarInfo:
+        info.uid = info.gid = 0
+        info.uname = info.gname = "root"
+        info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
+        return info
+
+    with tarfile.open(fileobj=stream, mode="w|") as tar:
+        for entry in sorted(tree.iterdir()):
+            tar.add(entry, arcname=f"./{entry.name}", filter=owned)

@@ -1,0 +1,39 @@
+"""What build-image says, and the errors that end it."""
+
+import signal
+import sys
+import time
+
+QUIET, VERBOSE, DEBUG = range(3)
+level = QUIET
+
+_started = time.monotonic()
+
+
+class BuildError(Exception):
+    """An error to show without a traceback; `hint` is a command or a place to look at."""
+
+    def __init__(self, message: str, hint: str = ""):
+        super().__init__(message)
+        self.hint = hint
+
+
+class Interrupted(BaseException):
+    """A signal that ends the build. No Exception: nothing but the clean-up may catch it."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.signal = number
+
+
+def say(message: str) -> None:
+    elapsed = time.monotonic() - _started
+    print(f"build-image: {elapsed:5.1f} s  {message}", file=sys.stderr, flush=True)
+
+
+def error(problem: BuildError) -> None:
+    print(f"error: {problem}", file=sys.stderr)
+    if problem.__cause__ is not None:
+        print(f"  caused by: {problem.__cause__}", file=sys.stderr)
+    if problem.hint:
+        print(f"  hint: {problem.hint}", file=sys.stderr)

@@ -1,0 +1,46 @@
+"""The root file system: mmdebstrap, with finish.py as its last step inside."""
+
+import os
+import shlex
+from pathlib import Path
+
+from . import report, run
+from .overlay import STAGE
+
+# Never unpacked: words for people in other languages, and manuals.
+EXCLUDES = [
+    "/usr/share/doc/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    "/usr/share/lintian/*",
+    "/usr/share/man/*",
+]
+
+
+def bootstrap(spec: dict, overlay: Path, work: Path, scratch: Path) -> Path:
+    """Install the packages and finish the root; returns its archive."""
+    out = work / "root.tar"
+    report.say(f"installing Debian {spec['suite']} ({len(spec['packages'])} packages and what they need)")
+    argv = [
+        "mmdebstrap",
+        "--mode=root" if os.geteuid() == 0 else "--mode=unshare",
+        "--variant=minbase",
+        "--format=tar",
+        f"--architectures={spec['architecture']}",
+        f"--include={','.join(spec['packages'])}",
+        '--aptopt=Acquire::Retries "3"',
+        '--aptopt=Acquire::http::Timeout "30"',
+        "--aptopt=APT::Install-Recommends false",
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDES),
+        # The spec removes what this would clean up, and device nodes are not an ordinary user's to unpack.
+        "--skip=cleanup,output/dev",
+        f"--customize-hook=tar-in {shlex.quote(str(overlay))} /",
+        f'--customize-hook=chroot "$1" /usr/bin/python3 -I /{STAGE}/finish.py',
+        *{report.QUIET: [], report.VERBOSE: ["--verbose"], report.DEBUG: ["--debug"]}[report.level],
+        spec["suite"],
+        str(out),
+    ]
+    if mirror := os.environ.get("AGENT_VM_DEBIAN_MIRROR"):
+        argv.append(mirror)
+    run.run(argv, what="installing Debian", env={"TMPDIR": str(scratch), "LC_ALL": "C.UTF-8"})
+    return out

@@ -1,0 +1,66 @@
+"""Temporary directories that a later build removes if this one is killed."""
+
+import contextlib
+import fcntl
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import report, run
+
+LOCK = "lock"
+
+
+@contextlib.contextmanager
+def directory(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new directory in `parent`, removed at the end; leftovers of the same prefix are removed first."""
+    remove_leftovers(parent, prefix)
+    path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    lock = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield path
+    finally:
+        run.remove_tree(path)
+        os.close(lock)
+
+
+def remove_leftovers(parent: Path, prefix: str) -> None:
+    """Remove directories whose build has ended: its lock went with it."""
+    for path in parent.glob(f"{prefix}*"):
+        try:
+            if path.is_symlink() or path.lstat().st_uid != os.geteuid():
+                continue
+            lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            # Either gone already, or so new that its lock is not there yet.
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            report.say(f"removing {path}, left by a build that was killed")
+            run.remove_tree(path)
+        finally:
+            os.close(lock)
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[None]:
+    """Turn the signals that end a program into Interrupted, once: the clean-up is not interrupted again."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def interrupt(number: int, _frame: object) -> None:
+        for other in numbers:
+            signal.signal(other, signal.SIG_IGN)
+        raise report.Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,98 @@
+# The embedded Debian guest: everything about it as one manifest, whose `image.spec` build-image carries out.
+let
+  policy = import ../policy;
+  manifest = import ../manifest.nix;
+  sources = import ./sources.nix;
+
+  inherit (builtins)
+    all
+    attrNames
+    concatStringsSep
+    elem
+    filter
+    hashString
+    head
+    isList
+    isString
+    match
+    toJSON
+    ;
+
+  architectures = {
+    x86_64-linux = "amd64";
+  };
+
+  # Debian Policy 5.6.7: package names. Nothing else may reach apt's command line.
+  isPackageName = name: isString name && match "[a-z0-9][a-z0-9+.-]+" name != null;
+  # An origin is scheme, host and port; it becomes one word of a command line in a unit file.
+  isOrigin =
+    origin: isString origin && match "(\\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?)" origin != null;
+
+  oneOf = names: concatStringsSep ", " (map (name: "\"${name}\"") names);
+
+  check =
+    {
+      system,
+      packages,
+      share,
+      allowedOrigins,
+    }:
+    if !(isString system && architectures ? ${system}) then
+      throw "debianGuest: system is ${toJSON system}; this guest is built for ${oneOf (attrNames architectures)}"
+    else if !(isString share && policy.workspace.shares ? ${share}) then
+      throw "debianGuest: share is ${toJSON share}; it must be one of ${oneOf (attrNames policy.workspace.shares)}"
+    else if !isList packages then
+      throw "debianGuest: packages is ${toJSON packages}; a list of Debian package names is needed"
+    else if !all isPackageName packages then
+      throw "debianGuest: ${toJSON (head (filter (name: !isPackageName name) packages))} in packages is not the name of a Debian package"
+    else if !(isList allowedOrigins && all isOrigin allowedOrigins) then
+      throw "debianGuest: allowedOrigins is ${toJSON allowedOrigins}; a list of origins such as \"https://claude.ai\" is needed"
+    else
+      true;
+in
+/**
+  Manifest of a Debian guest.
+
+  `system`: Nix system double. `packages`: names of more Debian packages. `share`: how /workspace is mounted,
+  `virtiofs` or `9p`. `allowedOrigins`: web origins that may call the MCP endpoint.
+
+  Type: attrset → attrset
+
+  Example: debianGuest { packages = [ "make" "g++" ]; share = "9p"; }
+*/
+{
+  system ? "x86_64-linux",
+  packages ? [ ],
+  share ? "virtiofs",
+  allowedOrigins ? policy.agentMcp.allowedOrigins,
+}:
+assert check {
+  inherit
+    system
+    packages
+    share
+    allowedOrigins
+    ;
+};
+let
+  spec = import ./spec.nix {
+    inherit packages share allowedOrigins;
+    architecture = architectures.${system};
+  };
+in
+manifest {
+  guest = "debian";
+  inherit system share;
+  runner = "bin/run-agent-vm";
+  kernel = "vmlinux";
+  powerOff = "ctrl-alt-delete";
+  image = {
+    inherit spec;
+    inherit (sources) builder;
+    # Contents alone: where the toolkit or the Nix store lies makes no other image.
+    hash = hashString "sha256" (toJSON {
+      inherit spec system;
+      inherit (sources) hashes;
+    });
+  };
+}

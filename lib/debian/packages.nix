@@ -1,0 +1,19 @@
+# Debian packages of every guest. What a project needs besides comes from the `packages` argument.
+[
+  "bash"
+  "ca-certificates"
+  "curl"
+  "dbus"
+  "git"
+  "iproute2"
+  "kmod"
+  "less"
+  "libnss-myhostname"
+  "nftables"
+  "openssh-server"
+  "procps"
+  "python3"
+  "ripgrep"
+  "systemd"
+  "vim-tiny"
+]

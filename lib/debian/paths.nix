@@ -1,0 +1,11 @@
+# Where things are in the Debian guest.
+{
+  init = "/usr/lib/agent-vm/init";
+  networkBatch = "/usr/lib/agent-vm/network";
+  # lib/guest/, the programs that both guests have.
+  library = "/usr/lib/agent-vm/guest";
+  # On Python's own path, before Debian's packages.
+  pythonPackages = "/usr/local/lib/python3.13/dist-packages";
+  machineId = "/var/lib/agent-vm/machine-id";
+  servicePath = "/usr/local/bin:/usr/bin:/bin";
+}

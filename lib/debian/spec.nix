@@ -1,0 +1,86 @@
+# What build-image carries out: every text and every name that makes the Debian guest.
+{
+  architecture,
+  packages,
+  share,
+  allowedOrigins,
+}:
+let
+  policy = import ../policy;
+  paths = import ./paths.nix;
+  text = import ./text.nix;
+  units = import ./units.nix { inherit share allowedOrigins; };
+  unit = import ../systemd-unit.nix;
+  init = import ./init.nix;
+
+  unique = list: builtins.attrNames (
+    builtins.listToAttrs (
+      map (name: {
+        inherit name;
+        value = null;
+      }) list
+    )
+  );
+in
+{
+  format = 1;
+  suite = "trixie";
+  inherit architecture;
+  packages = unique (import ./packages.nix ++ packages);
+  kernel = {
+    package = "linux-image-cloud-${architecture}";
+    modules = with policy.kernelModules; early ++ firewall;
+  };
+  inherit (paths) library;
+  python = {
+    version = "3.13";
+    # Newest first: pip takes the first that a wheel fits.
+    platforms = map (glibc: "manylinux_2_${toString glibc}_x86_64") [
+      41
+      40
+      39
+      38
+      37
+      36
+      35
+      34
+      31
+      28
+      17
+    ];
+    programs = {
+      mcp-proxy = "mcp_proxy.__main__:main";
+      codemcp = "codemcp:cli";
+    };
+    directory = paths.pythonPackages;
+  };
+  user = { inherit (policy.user) name uid gid home extraGroups; };
+  # Directories that must be there to be mounted on.
+  directories = [
+    policy.workspace.path
+  ];
+  files = {
+    ${paths.init} = {
+      mode = "0755";
+      text = init;
+    };
+    "/etc/fstab".text = "# Nothing: ${paths.init} and the units mount what there is.\n";
+    "/etc/gitconfig".text = text.gitconfig policy.git;
+    "/etc/hosts".text = "127.0.0.1 localhost\n::1 localhost\n";
+    "/etc/nftables.conf".text = policy.firewall.ruleset;
+    "/etc/profile.d/agent-vm.sh".text = "cd ${policy.workspace.path} 2>/dev/null || :\n";
+    "/etc/ssh/sshd_config".text = text.sshdConfig policy.sshd.settingsWithoutPam;
+    "/etc/sysctl.d/60-agent-vm.conf".text = text.sysctl policy.sysctl;
+    "/etc/systemd/journald.conf.d/agent-vm.conf".text = unit { Journal = policy.journald; };
+    "/etc/systemd/system.conf.d/agent-vm.conf".text = unit { Manager = units.manager; };
+    ${paths.networkBatch}.text = text.networkBatch policy.network;
+  }
+  // builtins.listToAttrs (
+    map (name: {
+      name = "/etc/systemd/system/${name}";
+      value.text = unit units.units.${name};
+    }) (builtins.attrNames units.units)
+  );
+  inherit (units) links remove;
+  runner = import ./runner.nix { root = policy.qemu.rootDevice; inherit (paths) init; };
+}

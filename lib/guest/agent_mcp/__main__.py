@@ -1,0 +1,11 @@
+"""agent-mcp: serves the MCP servers of a workspace through mcp-proxy. See serve.py."""
+
+# Compiled at every start, unlike the modules: nothing else belongs here.
+import sys
+
+if sys.argv[1:2] == ["connect"]:
+    from connect import main
+else:
+    from serve import main
+
+sys.exit(main(sys.argv[2:]))

@@ -1,0 +1,173 @@
+"""agent-mcp serve: starts the servers and mcp-proxy, and is healthy as long as mcp-proxy answers.
+
+Type=notify with a watchdog. Every program's path comes by argument, so that any distribution can run this.
+"""
+
+import argparse
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import workspace_servers
+from journal import INFO, WARNING, log, notify
+from relay import Relay
+
+# The default server is the toolkit's own: worth waiting for longer than for one of the branch's.
+DEFAULT_GRACE = 90.0
+PROBE_TIMEOUT = 5.0
+# Between two looks for the first answer.
+STARTING = 0.1
+# For the programs to end by themselves when the service stops.
+STOP_GRACE = 1.0
+
+LEVELS = {"info": ["--log-level=INFO"], "debug": ["--debug"]}
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="agent-mcp serve")
+    parser.add_argument("--mcp-proxy", required=True, help="the program mcp-proxy")
+    parser.add_argument("--default-server", required=True, metavar="NAME=PROGRAM", help="server at /mcp and /sse")
+    parser.add_argument("--workspace", required=True, help="directory the servers run in")
+    parser.add_argument("--servers-file", required=True, help="file in the workspace that names more servers")
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--health-path", required=True)
+    parser.add_argument("--log-level-credential", required=True)
+    parser.add_argument("--allow-origin", action="append", default=[])
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    wakeup = listen_for_signals()
+    runtime = Path(os.environ["RUNTIME_DIRECTORY"])
+    os.chdir(options.workspace)
+
+    name, _, program = options.default_server.partition("=")
+    named, warnings = workspace_servers.read(Path(options.workspace, options.servers_file))
+    for warning in warnings:
+        log(WARNING, warning)
+    default = Relay(workspace_servers.Server(name, [program]), runtime / "default", options.workspace, DEFAULT_GRACE)
+    relays = [default]
+    for number, server in enumerate(named):
+        relays.append(Relay(server, runtime / str(number), options.workspace))
+
+    # Before the servers: it takes longest to come up.
+    proxy = start_proxy(options, runtime, default, relays[1:])
+    try:
+        for relay in relays:
+            relay.start()
+        return watch(options, proxy, wakeup, [relay.name for relay in relays])
+    finally:
+        stop(proxy, relays)
+
+
+def listen_for_signals() -> int:
+    """A descriptor that becomes readable when the service is to stop."""
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writer)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return reader
+
+
+def start_proxy(
+    options: argparse.Namespace, runtime: Path, default: Relay, named: list[Relay]
+) -> subprocess.Popen:
+    config = runtime / "servers.json"
+    config.write_text(
+        json.dumps(
+            {
+                "mcpServers": {
+                    relay.name: {"command": connect(relay)[0], "args": connect(relay)[1:]} for relay in named
+                }
+            }
+        )
+    )
+    argv = [
+        options.mcp_proxy,
+        *(f"--allow-origin={origin}" for origin in options.allow_origin),
+        f"--host={options.host}",
+        f"--port={options.port}",
+        f"--named-server-config={config}",
+        *LEVELS.get(log_level(options), ["--log-level=WARNING"]),
+        "--",
+        *connect(default),
+    ]
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+
+
+def connect(relay: Relay) -> list[str]:
+    # -S: no packages, so that the many of mcp-proxy's are not looked for.
+    return [sys.executable, "-I", "-S", os.path.dirname(os.path.abspath(__file__)), "connect", str(relay.path)]
+
+
+def log_level(options: argparse.Namespace) -> str:
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        return ""
+    try:
+        return Path(directory, options.log_level_credential).read_text().strip()
+    except OSError:
+        return ""
+
+
+def watch(options: argparse.Namespace, proxy: subprocess.Popen, wakeup: int, names: list[str]) -> int:
+    """Until a signal (0) or mcp-proxy's end (1): tell systemd of the health that there really is."""
+    interval = int(os.environ.get("WATCHDOG_USEC", "60000000")) / 1e6 / 4
+    poll = select.poll()
+    poll.register(wakeup, select.POLLIN)
+    ended = os.pidfd_open(proxy.pid)
+    poll.register(ended, select.POLLIN)
+    began = time.monotonic()
+    ready = False
+    pause = STARTING
+    while True:
+        for descriptor, _ in poll.poll(pause * 1000):
+            if descriptor == wakeup:
+                notify("STOPPING=1")
+                return 0
+            log(WARNING, f"mcp-proxy ended with status {proxy.wait()}")
+            return 1
+        healthy = answers(options)
+        if healthy and not ready:
+            ready = True
+            pause = interval
+            notify(f"READY=1\nSTATUS=serving {', '.join(names)}")
+            log(INFO, f"serving {', '.join(names)} after {time.monotonic() - began:.1f} s")
+        elif healthy:
+            notify("WATCHDOG=1")
+        elif ready:
+            log(WARNING, f"mcp-proxy does not answer at {options.health_path}")
+
+
+def answers(options: argparse.Namespace) -> bool:
+    """Whether the health endpoint says 200; by hand, as an HTTP client takes longer to import than to ask."""
+    try:
+        with socket.create_connection(("127.0.0.1", options.port), PROBE_TIMEOUT) as connection:
+            request = f"GET {options.health_path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            connection.sendall(request.encode())
+            return connection.recv(12) == b"HTTP/1.1 200"
+    except OSError:
+        return False
+
+
+def stop(proxy: subprocess.Popen, relays: list[Relay]) -> None:
+    """End everything; what does not end by itself is killed, so that a power-off never waits."""
+    if proxy.poll() is None:
+        proxy.terminate()
+    left = [relay for relay in relays if relay.terminate()]
+    deadline = time.monotonic() + STOP_GRACE
+    while time.monotonic() < deadline and (proxy.poll() is None or left):
+        left = [relay for relay in left if relay.terminate(0)]
+        time.sleep(0.02)
+    if proxy.poll() is None:
+        proxy.kill()
+    for relay in left:
+        relay.terminate(signal.SIGKILL)

@@ -1,0 +1,144 @@
+"""The servers that a workspace's .mcp.json names, in Claude Code's format.
+
+The file belongs to the branch, so it may hold anything: each thing wrong with it is one warning, and what is right is
+served.
+"""
+
+import json
+import os
+import re
+import shutil
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LARGEST_FILE = 1 << 20
+MOST_SERVERS = 32
+
+# A name is a segment of a URL, and mcp-proxy's router gives braces a meaning.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class Problem(Exception):
+    """Why one server, or the whole file, is not served."""
+
+
+@dataclass
+class Server:
+    name: str
+    argv: list[str]
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def read(path: Path) -> tuple[list[Server], list[str]]:
+    """The servers that can be started, and what is wrong with the rest."""
+    try:
+        entries = entries_of(path)
+    except Problem as problem:
+        return [], [f"{path.name}: {problem}"]
+    servers: list[Server] = []
+    warnings: list[str] = []
+    for name, entry in entries.items():
+        try:
+            if len(servers) == MOST_SERVERS:
+                raise Problem(f"not served: only the first {MOST_SERVERS} servers are")
+            servers.append(parse(name, entry))
+        except Problem as problem:
+            warnings.append(f"{path.name}: server {json.dumps(name)[:80]}: {problem}")
+    return servers, warnings
+
+
+def entries_of(path: Path) -> dict:
+    text = contents(path)
+    if text is None:
+        return {}
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Problem(f"not JSON, so none of its servers is served: {error}") from error
+    if not isinstance(data, dict):
+        raise Problem("not an object, so none of its servers is served")
+    entries = data.get("mcpServers", {})
+    if not isinstance(entries, dict):
+        raise Problem('"mcpServers" is not an object, so none of its servers is served')
+    return entries
+
+
+def contents(path: Path) -> str | None:
+    """The file's text; None if there is none."""
+    try:
+        # O_NONBLOCK: the path may name a pipe, which nobody ever writes to.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Problem(f"cannot be read: {error.strerror}") from error
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Problem("not a regular file, so it is not read")
+        try:
+            data = file.read(LARGEST_FILE + 1)
+        except OSError as error:
+            raise Problem(f"cannot be read: {error.strerror}") from error
+    if len(data) > LARGEST_FILE:
+        raise Problem(f"larger than {LARGEST_FILE >> 20} MiB, so it is not read")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Problem(f"not UTF-8, so none of its servers is served: {error}") from error
+
+
+def parse(name: str, entry: object) -> Server:
+    if not NAME.fullmatch(name):
+        raise Problem("its name is part of a URL: letters, digits, '.', '_' and '-' only, 64 at most")
+    if not isinstance(entry, dict):
+        raise Problem("not an object")
+    kind = entry.get("type", "stdio")
+    if kind != "stdio" or ("url" in entry and "command" not in entry):
+        raise Problem("not a program (its type is not stdio): it is called where it runs, not through this machine")
+    env = entry.get("env", {})
+    if not isinstance(env, dict):
+        raise Problem('"env" is not an object')
+    for key in env:
+        if not key or "=" in key or "\0" in key:
+            raise Problem(f'"env" has an impossible name {json.dumps(key)[:80]}')
+    arguments = entry.get("args", [])
+    if not isinstance(arguments, list):
+        raise Problem('"args" is not a list')
+    if "command" not in entry:
+        raise Problem('it has no "command"')
+    server = Server(
+        name,
+        [word(value, "args") if i else word(value, "command") for i, value in enumerate([entry["command"], *arguments])],
+        {key: word(value, "env") for key, value in env.items()},
+    )
+    command = server.argv[0]
+    if not command or shutil.which(command, path=server.env.get("PATH", os.environ.get("PATH"))) is None:
+        raise Problem(f"its command {json.dumps(command)[:80]} is not in this machine")
+    return server
+
+
+def word(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise Problem(f'"{where}" holds something that is not a string')
+    expanded = expand(value)
+    try:
+        usable = b"\0" not in expanded.encode()
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise Problem(f'"{where}" holds a character that no program can be given')
+    return expanded
+
+
+def expand(value: str) -> str:
+    """Claude Code's ${NAME} and ${NAME:-default}."""
+
+    def one(match: re.Match) -> str:
+        found = os.environ.get(match[1], match[2])
+        if found is None:
+            raise Problem(f"it needs the variable {match[1]}, which is not set")
+        return found
+
+    return VARIABLE.sub(one, value)

@@ -1,0 +1,50 @@
+# The manifest: all that the host side learns of a guest. Field by field in docs/contract.md.
+let
+  policy = import ./policy;
+in
+{
+  guest,
+  system,
+  share,
+  image,
+  runner,
+  kernel,
+  powerOff,
+}:
+{
+  version = 1;
+  inherit
+    guest
+    system
+    image
+    runner
+    kernel
+    powerOff
+    ;
+  qemu = {
+    inherit (policy.qemu) binary cpu;
+  };
+  user = {
+    inherit (policy.user) name uid gid;
+  };
+  workspace = {
+    inherit (policy.workspace) path tag;
+    inherit share;
+  };
+  ports = {
+    inherit (policy.ports) ssh mcp;
+  };
+  service = {
+    inherit (policy.agentMcp)
+      unit
+      mcpPath
+      ssePath
+      healthPath
+      serversPath
+      ;
+  };
+  inherit (policy) credentials;
+  disk = {
+    inherit (policy.disk) label;
+  };
+}

@@ -1,0 +1,18 @@
+# What an agent machine is, as plain data: read by the NixOS modules and by the Debian guest alike.
+{
+  agentMcp = import ./agent-mcp.nix;
+  credentials = import ./credentials.nix;
+  disk = import ./disk.nix;
+  firewall = import ./firewall.nix;
+  git = import ./git.nix;
+  journald = import ./journald.nix;
+  kernelModules = import ./kernel-modules.nix;
+  kernelParams = import ./kernel-params.nix;
+  network = import ./network.nix;
+  ports = import ./ports.nix;
+  qemu = import ./qemu.nix;
+  sshd = import ./sshd.nix;
+  sysctl = import ./sysctl.nix;
+  user = import ./user.nix;
+  workspace = import ./workspace.nix;
+}

@@ -1,0 +1,16 @@
+# Modules that nothing loads by itself in a guest without udev, or that must be there before modules are locked.
+{
+  # Before the first unit starts.
+  early = [
+    "virtio_blk"
+    "virtio_net"
+    "virtio_rng"
+    "qemu_fw_cfg"
+  ];
+  firewall = [
+    "nf_tables"
+    "nf_conntrack"
+    "nft_ct"
+    "nft_reject_inet"
+  ];
+}

@@ -1,0 +1,16 @@
+# Kernel command line of a guest on QEMU, without what names its root file system.
+[
+  "console=ttyS0"
+  # Warnings and worse still reach the console: its last lines explain a boot that failed.
+  "quiet"
+  "loglevel=4"
+  # The runner says -no-reboot, so that a panic ends QEMU instead of looping.
+  "panic=-1"
+  # The host's random bytes come over virtio-rng, but only after the first readers.
+  "random.trust_cpu=on"
+  # One serial port exists; probing for three more takes time.
+  "8250.nr_uarts=1"
+  "no_timer_check"
+  # A guest's kernel image and memory are not to be replaced or hibernated.
+  "nohibernate"
+]

@@ -1,0 +1,7 @@
+# The guest's end of QEMU's user network. No gateway and no resolver: there is no way out to use them for.
+{
+  interface = "eth0";
+  address = "10.0.2.15";
+  prefixLength = 24;
+  subnet = "10.0.2.0/24";
+}

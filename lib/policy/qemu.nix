@@ -1,0 +1,93 @@
+# How QEMU is started. Memory, processors, accelerator, control socket, credentials and the workspace device are
+# the host's to add; see docs/contract.md.
+let
+  network = import ./network.nix;
+in
+rec {
+  binary = "qemu-system-x86_64";
+
+  # The guest may be more careful about its processor than fast: without hardware help every feature is emulated.
+  cpu = {
+    kvm = "host";
+    # Five-level page tables cost a level of every emulated page walk and hold nothing here.
+    tcg = "max,la57=off";
+  };
+
+  # Quiet: no device that is not named below, and no configuration file of the host's.
+  quiet = [
+    "-nodefaults"
+    "-no-user-config"
+    "-display"
+    "none"
+    # A panic or a reboot ends QEMU: who started the machine sees it and says so.
+    "-no-reboot"
+  ];
+
+  # i8042 stays: its ctrl-alt-delete is the power-off key.
+  machine = [
+    "-machine"
+    "q35,usb=off,vmport=off,smm=off,hpet=off,sata=off,smbus=off,dump-guest-core=off"
+  ];
+
+  sandbox = [
+    "-sandbox"
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+  ];
+
+  # Standard output is the serial console. signal=off: a ^C in it must not kill the machine.
+  console = [
+    "-chardev"
+    "stdio,id=console,signal=off"
+    "-serial"
+    "chardev:console"
+  ];
+
+  random = [
+    "-object"
+    "rng-random,id=random,filename=/dev/urandom"
+    "-device"
+    "virtio-rng-pci,rng=random"
+  ];
+
+  /**
+    User network that reaches nothing: restrict=on closes the host's loopback, its resolver and the world, while
+    forwards from the host still work. `forwards` is appended as it is: "" or ",hostfwd=…".
+  */
+  net = forwards: [
+    "-netdev"
+    "user,id=net0,restrict=on,ipv6=off,net=${network.subnet},dhcpstart=${network.address}${forwards}"
+    "-device"
+    # No boot ROM: nothing boots from the network.
+    "virtio-net-pci,netdev=net0,romfile="
+  ];
+
+  /**
+    Disks: the guest's read-only base on NVMe, which the kernel finds without an initrd, and the machine's own on
+    virtio-blk. One disk a bus, so that neither name depends on which was found first.
+  */
+  disks =
+    { base, disk }:
+    [
+      "-drive"
+      "if=none,id=base,format=raw,readonly=on,file=${base}"
+      "-device"
+      "nvme,serial=base,drive=base"
+      "-drive"
+      "if=none,id=disk,format=qcow2,discard=unmap,detect-zeroes=unmap,file=${disk}"
+      "-device"
+      "virtio-blk-pci,drive=disk"
+    ];
+  rootDevice = "/dev/nvme0n1";
+  diskDevice = "/dev/vda";
+
+  /**
+    Everything but kernel and command line.
+  */
+  args =
+    {
+      base,
+      disk,
+      forwards,
+    }:
+    quiet ++ machine ++ sandbox ++ console ++ random ++ net forwards ++ disks { inherit base disk; };
+}

@@ -1,0 +1,78 @@
+# sshd: one user, keys only, and the keys are where that user cannot write.
+let
+  user = import ./user.nix;
+  ports = import ./ports.nix;
+  credentials = import ./credentials.nix;
+in
+rec {
+  unit = "ssh.service";
+
+  # systemd unpacks the unit's credentials here, readable by root alone.
+  hostKey = "/run/credentials/${unit}/${credentials.sshHostKey}";
+  # sshd reads this as the user who logs in, so the unit copies the credential to a file that all may read.
+  authorizedKeys = "/run/agent-vm/authorized_keys";
+
+  settings = {
+    Port = ports.ssh;
+    AddressFamily = "inet";
+    HostKey = hostKey;
+    AuthorizedKeysFile = authorizedKeys;
+    AllowUsers = user.name;
+    AuthenticationMethods = "publickey";
+    PubkeyAuthentication = true;
+    PasswordAuthentication = false;
+    KbdInteractiveAuthentication = false;
+    HostbasedAuthentication = false;
+    PermitEmptyPasswords = false;
+    PermitRootLogin = "no";
+    PermitUserEnvironment = false;
+    PermitUserRC = false;
+    AllowAgentForwarding = false;
+    AllowStreamLocalForwarding = "no";
+    AllowTcpForwarding = "no";
+    GatewayPorts = "no";
+    PermitTunnel = "no";
+    X11Forwarding = false;
+    # One connection carries many commands of the host's.
+    MaxSessions = 64;
+    ClientAliveInterval = 30;
+    ClientAliveCountMax = 4;
+    UseDNS = false;
+    PrintMotd = false;
+    PrintLastLog = false;
+    LogLevel = "INFO";
+  };
+
+  # The login runs no PAM: there is no password, no session manager and no module that would have to be trusted.
+  settingsWithoutPam = settings // {
+    UsePAM = false;
+    SetEnv = "LANG=C.UTF-8";
+  };
+
+  /**
+    Service settings of the sshd unit.
+
+    `exe`: paths of the programs `sshd` and `install`.
+  */
+  service =
+    { exe }:
+    {
+      Type = "notify";
+      LoadCredential = [
+        credentials.sshHostKey
+        credentials.authorizedKeys
+      ];
+      RuntimeDirectory = [
+        "agent-vm"
+        "sshd"
+      ];
+      RuntimeDirectoryMode = "0755";
+      ExecStartPre = "${exe.install} -m 0644 \${CREDENTIALS_DIRECTORY}/${credentials.authorizedKeys} ${authorizedKeys}";
+      ExecStart = "${exe.sshd} -D -e";
+      Restart = "always";
+      RestartSec = 1;
+      KillMode = "process";
+      # Sessions belong to users; only the listener is confined.
+      OOMScoreAdjust = -900;
+    };
+}
