@@ -109,9 +109,13 @@ fn prefix() -> Option<PathBuf> {
     Some(exe.parent()?.parent()?.to_owned())
 }
 
-/// Places where virtiofsd may be, best first: our own, then where distributions put it beside PATH.
+/// Places where virtiofsd may be, best first: the one that `AGENT_VM_VIRTIOFSD` names and no other; else our
+/// own, then where distributions put it beside PATH.
 #[must_use]
 pub fn virtiofsd_places() -> Vec<PathBuf> {
+    if let Some(named) = std::env::var_os("AGENT_VM_VIRTIOFSD") {
+        return vec![named.into()];
+    }
     let own = prefix().map(|prefix| prefix.join("libexec/agent-vm/virtiofsd"));
     own.into_iter()
         .chain(["virtiofsd", "/usr/local/libexec/agent-vm/virtiofsd", "/usr/libexec/virtiofsd"].map(PathBuf::from))

@@ -1,5 +1,6 @@
 //! Starting a machine: guest, disk, keys, virtiofsd, QEMU; then waiting for ssh, the service and MCP.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,14 +29,16 @@ use crate::{credentials, disk, host, ports, readiness, shutdown, virtiofsd};
 /// Any step's; the console's last lines come with it where the guest did not come up.
 pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     shutdown::clean_up(machine)?;
+    close_to_others(machine)?;
     remove_scratch(machine)?;
     let settings = machine.settings()?;
     let cache = cache_dir()?;
     make_private_dir(&cache)?;
     let daemon = virtiofsd::find();
     let share = if daemon.is_ok() { Share::Virtiofs } else { Share::NineP };
-    if let Err(why) = &daemon {
-        note(&format!("notice: {why:#}: the workspace is shared by 9p, which is slower"));
+    match &daemon {
+        Ok(daemon) => warn_of_open_files(machine, daemon),
+        Err(why) => note(&format!("notice: {why:#}: the workspace is shared by 9p, which is slower")),
     }
     let guest = guest(context, machine, &settings, share, &cache)?;
     let (accel, obstacle) = accel::choose(&guest.package, &guest.manifest, &cache)?;
@@ -156,6 +159,26 @@ fn remember(process: &Detached, run: &RunDir, file: &str) -> Result<()> {
     match ProcessId::of(process.pid()?) {
         Some(id) => id.write(&run.file(file)),
         None => Ok(()),
+    }
+}
+
+/// The guest may leave programs of its making in the workspace, setuid ones too: no other user of this host
+/// must get at them.
+fn close_to_others(machine: &Machine) -> Result<()> {
+    std::fs::set_permissions(&machine.dir, std::fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("failed to close {} to other users", machine.dir.display()))
+}
+
+/// Says so when the workspace may need more open files than virtiofsd can have: it keeps one open for each
+/// file that the guest has seen, and an unprivileged process cannot raise the hard limit.
+fn warn_of_open_files(machine: &Machine, daemon: &Virtiofsd) {
+    let half = usize::try_from(daemon.open_files / 2).unwrap_or(usize::MAX);
+    if walkdir::WalkDir::new(machine.workspace()).into_iter().nth(half).is_some() {
+        note(&format!(
+            "notice: the workspace has more than {half} files and this host allows {} open ones (ulimit -Hn): raise \
+             the limit if the guest reports \"Too many open files in system\"",
+            daemon.open_files
+        ));
     }
 }
 

@@ -33,7 +33,7 @@ impl std::error::Error for ServiceDown {}
 /// A service that failed this often will not come up by itself.
 const RESTARTS: u32 = 2;
 /// Asking systemd costs the booting guest time: it is asked this often.
-const SERVICE_INTERVAL: Duration = Duration::from_secs(2);
+const SERVICE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Waits until MCP answers.
 ///

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-/// Replaces control characters (terminal escape sequences too) by `\u{fffd}`; keeps line feeds and tabs.
+/// Removes terminal escape sequences and replaces other control characters by `\u{fffd}`; keeps line feeds and
+/// tabs.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    text.replace("\r\n", "\n")
+    anstream::adapter::strip_str(text)
+        .to_string()
+        .replace("\r\n", "\n")
         .chars()
         .map(|c| match c {
             '\n' | '\t' => c,
@@ -55,7 +58,20 @@ mod tests {
 
     #[test]
     fn escape_sequences_do_not_survive() {
-        assert_eq!(printable("a\x1b[2Jb\x07\u{9b}c\r\nd\te"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\nd\te");
+        for hostile in [
+            "\x1b[2J",
+            "\x1b]0;title\x07",
+            "\x1b]52;c;AAAA\x1b\\",
+            "\u{9b}2J",
+            "\x1b",
+            "\x08",
+            "\x1bP1$r\x1b\\",
+            "\x7f",
+        ] {
+            let shown = printable(&format!("a{hostile}b\r\nc\td"));
+            assert!(!shown.chars().any(|c| c.is_control() && !"\n\t".contains(c)), "{hostile:?} gave {shown:?}");
+            assert!(shown.starts_with('a') && shown.ends_with("\nc\td"), "{hostile:?} gave {shown:?}");
+        }
         assert_eq!(printable("x\u{202e}y"), "x\u{fffd}y");
         assert_eq!(one_line("a\nb"), "a b");
     }

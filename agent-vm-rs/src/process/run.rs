@@ -1,23 +1,16 @@
-//! Running other programs: the only place that finds and spawns them.
+//! Running an [`Invocation`] to its end.
 
-use std::ffi::{OsStr, OsString};
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::os::unix::process::CommandExt as _;
 use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use duct::{Expression, Handle};
-use std::os::unix::process::CommandExt as _;
 
+use super::{Invocation, find};
 use crate::error::Failure;
-use crate::host::install_hint;
 use crate::interrupt::{self, Deadline};
 use crate::text::last_lines;
-
-/// Environment variable that marks every process of a machine with the machine's directory,
-/// so that what a killed command left running can be found.
-pub const MARKER: &str = "AGENT_VM_MACHINE";
 
 /// Variables by which a git hook (which may have called us) points git at its own repository.
 const GIT_VARIABLES: [&str; 8] = [
@@ -32,84 +25,9 @@ const GIT_VARIABLES: [&str; 8] = [
 ];
 
 /// Lines of a failed program's stderr that its error shows.
-const STDERR_LINES: usize = 8;
-
-/// A program with its arguments, as a value: built by plans, compared by tests, run here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invocation {
-    /// Name looked up on PATH, or a path.
-    pub program: OsString,
-    /// Arguments.
-    pub args: Vec<OsString>,
-    /// Variables added to the environment.
-    pub env: Vec<(OsString, OsString)>,
-    /// Working directory.
-    pub cwd: Option<PathBuf>,
-    stdin: Vec<u8>,
-    time_limit: Option<Duration>,
-}
+pub(super) const STDERR_LINES: usize = 8;
 
 impl Invocation {
-    /// A program without arguments.
-    pub fn new(program: impl AsRef<OsStr>) -> Self {
-        Self {
-            program: program.as_ref().into(),
-            args: Vec::new(),
-            env: Vec::new(),
-            cwd: None,
-            stdin: Vec::new(),
-            time_limit: None,
-        }
-    }
-
-    /// Adds an argument.
-    #[must_use]
-    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
-        self.args.push(arg.as_ref().into());
-        self
-    }
-
-    /// Adds arguments.
-    #[must_use]
-    pub fn args<T: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = T>) -> Self {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().into()));
-        self
-    }
-
-    /// Sets a variable.
-    #[must_use]
-    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env.push((name.as_ref().into(), value.as_ref().into()));
-        self
-    }
-
-    /// Sets the working directory.
-    #[must_use]
-    pub fn cwd(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.cwd = Some(dir.into());
-        self
-    }
-
-    /// Gives it something to read.
-    #[must_use]
-    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.stdin = bytes.into();
-        self
-    }
-
-    /// Ends it, as an error, when it takes longer.
-    #[must_use]
-    pub fn time_limit(mut self, limit: Duration) -> Self {
-        self.time_limit = Some(limit);
-        self
-    }
-
-    /// Marks it as a process of the machine in `dir`.
-    #[must_use]
-    pub fn of_machine(self, dir: &Path) -> Self {
-        self.env(MARKER, dir)
-    }
-
     fn expression(&self) -> Result<Expression> {
         let program = find(&self.program)?;
         tracing::info!("running {self}");
@@ -200,37 +118,6 @@ impl Invocation {
         Ok(output.and_then(|output| output.status.code()).unwrap_or(1))
     }
 
-    /// Starts it in a session of its own, to live on after us, with `log` as its stdout and stderr
-    /// and nothing of our environment but PATH, HOME and LANG.
-    ///
-    /// # Errors
-    /// It is not installed or cannot be started.
-    pub fn start_detached(&self, log: &Path) -> Result<Detached> {
-        let program = find(&self.program)?;
-        tracing::info!("starting {self}");
-        let inherited =
-            ["PATH", "HOME", "LANG"].into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
-        let env = inherited.chain(self.env.iter().cloned());
-        // setsid(1) becomes the program, so the pid stays the same.
-        let args = std::iter::once(program.into_os_string()).chain(self.args.iter().cloned());
-        let log_file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .with_context(|| format!("failed to open the log {}", log.display()))?;
-        let mut expression = duct::cmd(find("setsid".as_ref())?, args)
-            .full_env(env)
-            .stdin_null()
-            .stderr_to_stdout()
-            .stdout_file(log_file)
-            .unchecked();
-        if let Some(dir) = &self.cwd {
-            expression = expression.dir(dir);
-        }
-        let handle = expression.start().with_context(|| format!("failed to start {}", self.name()))?;
-        Ok(Detached { handle, name: self.name() })
-    }
-
     fn wait_in_own_group(&self, expression: &Expression) -> Result<Output> {
         interrupt::check()?;
         // A terminal's Ctrl-C then reaches us alone, and we pass it on to everything it started.
@@ -259,25 +146,12 @@ impl Invocation {
         }
     }
 
-    fn name(&self) -> String {
-        Path::new(&self.program).file_name().unwrap_or(&self.program).to_string_lossy().into_owned()
-    }
-
     fn failed(&self, output: &Output) -> Failure {
         let stderr = last_lines(&String::from_utf8_lossy(&output.stderr), STDERR_LINES);
         let status = output.status;
         let tail = if stderr.is_empty() { String::new() } else { format!(":\n{stderr}") };
         Failure::new(format!("{} failed ({status}){tail}", self.name()))
             .hint("add --debug to see every program as it is run")
-    }
-}
-
-impl fmt::Display for Invocation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = std::iter::once(&self.program).chain(&self.args).map(|word| word.to_string_lossy());
-        let quoted: Vec<_> =
-            words.map(|word| shlex::try_quote(&word).map_or_else(|_| "?".into(), |q| q.into_owned())).collect();
-        f.write_str(&quoted.join(" "))
     }
 }
 
@@ -305,77 +179,9 @@ fn end_group(handle: &Handle) {
     }
 }
 
-/// A program that outlives us.
-#[derive(Debug)]
-pub struct Detached {
-    handle: Handle,
-    name: String,
-}
-
-impl Detached {
-    /// Its process id.
-    ///
-    /// # Errors
-    /// Never: it was started.
-    pub fn pid(&self) -> Result<i32> {
-        let pid = self.handle.pids().first().copied().with_context(|| format!("{} has no process", self.name))?;
-        i32::try_from(pid).context("a process id is out of range")
-    }
-
-    /// Fails if it has ended; `log` is where its last words are.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub fn check_alive(&self, log: &Path) -> Result<()> {
-        let ended = self.handle.try_wait().with_context(|| format!("failed to look after {}", self.name))?;
-        let Some(output) = ended else { return Ok(()) };
-        let said = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
-        let said = last_lines(&said, STDERR_LINES);
-        let status = output.status;
-        Err(Failure::new(format!("{} ended ({status}):\n{said}", self.name))
-            .hint(format!("the whole log is in {}", log.display()))
-            .into())
-    }
-}
-
-/// The path of a program.
-///
-/// # Errors
-/// It is not installed; the hint says how to change that.
-pub fn find(program: &OsStr) -> Result<PathBuf> {
-    which::which(program).map_err(|_| {
-        let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
-        let (debian, nixpkgs) = package_of(&name);
-        Failure::new(format!("{name} is not on PATH"))
-            .hint(format!("install it: {}", install_hint(debian, nixpkgs)))
-            .into()
-    })
-}
-
-/// Debian package and nixpkgs attribute of a program.
-fn package_of(program: &str) -> (&str, &str) {
-    match program {
-        "ssh" | "ssh-keygen" => ("openssh-client", "openssh"),
-        "nix" => ("nix-bin", "nix"),
-        "qemu-img" => ("qemu-utils", "qemu"),
-        "mke2fs" => ("e2fsprogs", "e2fsprogs"),
-        "setsid" => ("util-linux", "util-linux"),
-        "qemu-system-x86_64" => ("qemu-system-x86", "qemu"),
-        "qemu-system-aarch64" => ("qemu-system-arm", "qemu"),
-        "python3" => ("python3", "python3"),
-        other => (other, other),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_missing_program_says_how_to_get_it() {
-        let error = Invocation::new("no-such-program-here").output().unwrap_err();
-        assert!(error.to_string().contains("no-such-program-here is not on PATH"), "{error}");
-    }
 
     #[test]
     fn a_failing_program_shows_its_last_words() {
@@ -396,26 +202,5 @@ mod tests {
     fn stdin_env_and_cwd_arrive() {
         let invocation = Invocation::new("sh").args(["-c", "cat; echo $X; pwd"]).stdin("in ").env("X", "y").cwd("/");
         assert_eq!(invocation.read().unwrap(), "in y\n/");
-    }
-
-    #[test]
-    fn a_detached_program_keeps_its_pid_and_little_of_our_environment() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("log");
-        let detached = Invocation::new("sh")
-            .args(["-c", "echo pid $$; env; exit 7"])
-            .env("KEPT", "1")
-            .start_detached(&log)
-            .unwrap();
-        let pid = detached.pid().unwrap();
-        let error = loop {
-            if let Err(error) = detached.check_alive(&log) {
-                break error;
-            }
-        };
-        assert!(error.to_string().contains("exit status: 7"), "{error}");
-        let said = std::fs::read_to_string(&log).unwrap();
-        assert!(said.contains(&format!("pid {pid}\n")) && said.contains("KEPT=1"), "{said}");
-        assert!(!said.contains("CARGO"), "{said}");
     }
 }

@@ -1,0 +1,49 @@
+//! Where programs are, and how to get those that are missing.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::error::Failure;
+use crate::host::install_hint;
+
+/// The path of a program.
+///
+/// # Errors
+/// It is not installed; the hint says how to change that.
+pub fn find(program: &OsStr) -> Result<PathBuf> {
+    which::which(program).map_err(|_| {
+        let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
+        let (debian, nixpkgs) = package_of(&name);
+        Failure::new(format!("{name} is not on PATH"))
+            .hint(format!("install it: {}", install_hint(debian, nixpkgs)))
+            .into()
+    })
+}
+
+/// Debian package and nixpkgs attribute of a program.
+fn package_of(program: &str) -> (&str, &str) {
+    match program {
+        "ssh" | "ssh-keygen" => ("openssh-client", "openssh"),
+        "nix" => ("nix-bin", "nix"),
+        "qemu-img" => ("qemu-utils", "qemu"),
+        "mke2fs" => ("e2fsprogs", "e2fsprogs"),
+        "setsid" => ("util-linux", "util-linux"),
+        "qemu-system-x86_64" => ("qemu-system-x86", "qemu"),
+        "qemu-system-aarch64" => ("qemu-system-arm", "qemu"),
+        "python3" => ("python3", "python3"),
+        other => (other, other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_says_how_to_get_it() {
+        let error = find("no-such-program-here".as_ref()).unwrap_err();
+        assert!(error.to_string().contains("no-such-program-here is not on PATH"), "{error}");
+    }
+}

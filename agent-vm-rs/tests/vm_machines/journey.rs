@@ -1,0 +1,113 @@
+//! A branch's machine from its beginning to its end.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::process::Stdio;
+
+use crate::site::{Done, site};
+
+/// The default verb three times: creates and starts, shows the running one, starts the stopped one without Nix.
+#[test]
+fn without_a_verb_the_branch_gets_its_machine() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    site.run(&["--timeout", "240"]).ok().says("app-main is running").says("http://localhost:");
+    let again = site.run(&[]).ok().says("VM Status: app-main").says("🟢 Agent Service: Running");
+    assert!(again.stdout.contains("agent-vm logs app-main"), "{}", again.stdout);
+
+    site.run(&["stop"]).ok().says("powered off");
+    assert!(site.processes("app-main").is_empty());
+    assert!(!site.machine("app-main").join("run").exists());
+
+    // A nix that fails, first on PATH: a start that needs it cannot succeed.
+    let bin = site.repo().join("../bin");
+    fs::create_dir(&bin).unwrap();
+    fs::write(bin.join("nix"), "#!/bin/sh\nexit 99\n").unwrap();
+    fs::set_permissions(bin.join("nix"), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let args = ["start", "--timeout", "240"];
+    Done::from(site.agent_vm(&args).env("PATH", &path).output().unwrap(), &args).ok().says("app-main is running");
+
+    // Control: another recipe does run it.
+    site.create("other");
+    let config = site.machine("app-other").join("config.json");
+    let text = fs::read_to_string(&config).unwrap().replace("\"packages\": []", "\"packages\": [\"make\"]");
+    fs::write(&config, text).unwrap();
+    let args = ["start", "other"];
+    Done::from(site.agent_vm(&args).env("PATH", &path).output().unwrap(), &args)
+        .exits(1)
+        .says("nix failed (exit status: 99)");
+}
+
+/// Commands, their input, output and exit codes, the journal, the console, and what status says.
+#[test]
+fn commands_run_in_the_machine_and_its_state_is_told() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    site.start("main");
+
+    site.exec("main", &["sh", "-c", "exit 7"]).exits(7);
+    site.exec("main", &["sh", "-c", "kill -9 $$"]).exits(137);
+    let odd = "a b\t'q' \"d\" $HOME `id` \\ *;&|\n#x";
+    assert_eq!(site.exec("main", &["printf", "%s", odd]).ok().stdout, odd);
+    assert_eq!(site.exec("main", &["pwd"]).ok().stdout, "/workspace\n");
+    assert_eq!(site.exec("main", &["hostname"]).ok().stdout, "app-main\n");
+    assert_eq!(site.exec("main", &["id", "-un"]).ok().stdout, "dev\n");
+
+    let mut child =
+        site.agent_vm(&["exec", "main", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let sent = vec![b'x'; 300_000];
+    child.stdin.take().unwrap().write_all(&sent).unwrap();
+    assert_eq!(child.wait_with_output().unwrap().stdout, sent);
+
+    let shell = {
+        let mut child = site.agent_vm(&["shell", "main"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"echo in $PWD as $(whoami); exit 5\n").unwrap();
+        Done::from(child.wait_with_output().unwrap(), &["shell"])
+    };
+    shell.exits(5).says("in /workspace as dev");
+
+    site.run(&["logs", "main", "-n", "200"]).ok().says("agent-mcp");
+    let status = site.status("main");
+    assert_eq!(status["state"], "running");
+    assert_eq!(status["service"]["state"]["active"], "active");
+    assert_eq!(status["mcp"]["responds"], true);
+    assert_eq!(status["ssh"]["reachable"], true);
+    assert_eq!(status["vm"]["state"], "running");
+    assert_eq!(status["vm"]["share"], "virtiofs");
+    assert_eq!(status["problems"].as_array().unwrap().len(), 0, "{status}");
+    let listed = site.run(&["list", "--json"]).ok().json();
+    assert_eq!((&listed[0]["name"], &listed[0]["state"]), (&"app-main".into(), &"running".into()));
+
+    site.run(&["restart", "main", "--timeout", "240"]).ok().says("powered off").says("app-main is running");
+    site.run(&["destroy", "main"]).ok().says("app-main is gone");
+    assert!(!site.machine("app-main").exists());
+    site.run(&["status", "main"]).exits(1).says("there is no machine for main");
+}
+
+/// Files go both ways and belong to the right user on either side; commits of the guest survive a destroy.
+#[test]
+fn the_workspace_is_shared_with_its_owners() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    site.start("main");
+    let workspace = site.machine("app-main").join("workspace");
+    let host_owner = fs::metadata(site.repo()).unwrap().uid();
+
+    fs::write(workspace.join("from-host"), "host\n").unwrap();
+    assert_eq!(site.exec("main", &["cat", "from-host"]).ok().stdout, "host\n");
+    assert_eq!(site.exec("main", &["stat", "-c", "%U:%G", "from-host", "README"]).ok().stdout, "dev:dev\ndev:dev\n");
+    site.exec("main", &["sh", "-c", "echo guest >> from-host && echo new > from-guest && chmod 640 from-guest"]).ok();
+    assert_eq!(fs::read_to_string(workspace.join("from-host")).unwrap(), "host\nguest\n");
+    let made = fs::metadata(workspace.join("from-guest")).unwrap();
+    assert_eq!((made.uid(), made.mode() & 0o777), (host_owner, 0o640));
+
+    site.exec("main", &["git", "add", "--all"]).ok();
+    site.exec("main", &["git", "commit", "--quiet", "--message", "from the guest"]).ok();
+    assert_eq!(site.status("main")["workspace"]["git"]["new_commits"], 1);
+    let gone = site.run(&["destroy", "main", "--yes"]).ok().says("the commits that only app-main had are in");
+    let bundle = gone.stderr.split_whitespace().find(|word| word.ends_with(".bundle")).unwrap();
+    site.git(&["fetch", "--quiet", bundle, "refs/heads/main:refs/heads/rescued"]);
+    assert_eq!(site.git(&["show", "rescued:from-guest"]), "new\n");
+}

@@ -1,0 +1,9 @@
+//! Tests of real machines, for what only a machine can show.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::print_stdout, reason = "so the runner learns of a skipped test")]
+
+mod clients;
+mod journey;
+mod site;
+mod trouble;

@@ -1,0 +1,122 @@
+//! What goes wrong with real machines, and that the next command works.
+
+use std::fs;
+use std::process::Stdio;
+
+use crate::site::{Done, Running, kill, pid_in, site, wait_until};
+
+/// QEMU and virtiofsd killed under a running machine; status says so, and it starts again.
+#[test]
+fn a_killed_qemu_or_virtiofsd_is_told_and_mended() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    site.start("main");
+    let run = site.machine("app-main").join("run");
+
+    kill(pid_in(&run.join("virtiofsd.pid")), "KILL");
+    wait_until("status to see that virtiofsd is gone", || {
+        site.run(&["status", "main"]).ok().stdout.contains("virtiofsd has ended")
+    });
+    site.run(&["restart", "main", "--timeout", "240"]).ok();
+    assert_eq!(site.exec("main", &["cat", "/workspace/README"]).ok().stdout, "hello\n");
+
+    let qemu = site.qemu("app-main");
+    kill(qemu, "KILL");
+    wait_until("QEMU to end", || site.status("main")["state"] == "stopped");
+    site.run(&["status", "main"]).ok().says("it ended by itself").says("⚪ Agent Service: Stopped");
+    site.exec("main", &["true"]).exits(1).says("app-main is not running").says("agent-vm start app-main");
+    site.start("main").says("app-main is running");
+    assert_ne!(site.qemu("app-main"), qemu);
+    site.run(&["stop", "main"]).ok();
+    site.run(&["logs", "main"]).exits(1).says("agent-vm start app-main");
+    let console = site.run(&["logs", "main", "--console"]).ok().stdout;
+    assert!(console.contains("Power down"), "{console}");
+}
+
+/// `start` killed with -9 while the guest boots, and interrupted: the one is swept up, the other sweeps itself.
+#[test]
+fn a_start_that_is_cut_short_leaves_nothing() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    let run = site.machine("app-main").join("run");
+
+    for (signal, code) in [("INT", Some(130)), ("TERM", Some(143)), ("KILL", None)] {
+        let start = site.agent_vm(&["start", "main"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut start = Running(start);
+        wait_until("QEMU to run", || run.join("ports.json").exists());
+        assert!(!site.processes("app-main").is_empty());
+        kill(i32::try_from(start.0.id()).unwrap(), signal);
+        assert_eq!(start.0.wait().unwrap().code(), code, "after {signal}");
+        if signal != "KILL" {
+            assert!(site.processes("app-main").is_empty(), "{signal} left something running");
+            assert!(!run.exists());
+        }
+    }
+    // What KILL left is a machine that runs but was never waited for: it is taken up, or started anew.
+    site.start("main");
+    wait_until("MCP", || site.status("main")["mcp"]["responds"] == true);
+    assert_eq!(site.exec("main", &["true"]).code, Some(0));
+}
+
+/// A guest that does not come up in time: the error shows its console, and nothing is left.
+#[test]
+fn a_guest_that_does_not_come_up_is_told_with_its_console() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    site.run(&["start", "main", "--timeout", "1"])
+        .exits(124)
+        .says("timed out after 1 s")
+        .says("hint: agent-vm logs --console app-main");
+    assert!(site.processes("app-main").is_empty());
+    site.start("main");
+}
+
+/// Two starts of one machine, and two machines, at once.
+#[test]
+fn two_starts_at_once_do_not_meet() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    site.create("other");
+    let begin = |branch: &str| {
+        let args = ["start", branch, "--timeout", "300"];
+        site.agent_vm(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let children = [begin("main"), begin("main"), begin("other")];
+    let done: Vec<_> = children.map(|child| Done::from(child.wait_with_output().unwrap(), &["start"]).ok()).into();
+    assert_eq!(done.iter().filter(|start| start.stderr.contains("is running already")).count(), 1);
+    let ports: Vec<_> =
+        ["main", "other"].iter().map(|branch| site.status(branch)["ssh"]["port"].as_u64().unwrap()).collect();
+    assert_ne!(ports[0], ports[1]);
+    assert_eq!(site.exec("main", &["hostname"]).ok().stdout, "app-main\n");
+    assert_eq!(site.exec("other", &["hostname"]).ok().stdout, "app-other\n");
+}
+
+/// The service killed: systemd brings it back, and status has counted it. Its port taken from it: it fails, and
+/// status says so with its last words.
+#[test]
+fn a_failing_service_is_told_with_its_journal() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    site.start("main");
+    site.exec("main", &["pkill", "-KILL", "-f", "mcp-proxy"]).ok();
+    wait_until("the service to come back", || {
+        let status = site.status("main");
+        status["service"]["state"]["restarts"].as_u64().is_some_and(|count| count >= 1)
+            && status["mcp"]["responds"] == true
+    });
+
+    // The port is taken in the five seconds before systemd starts the service again.
+    let squatter = "pkill -KILL -f mcp-proxy; exec python3 -c 'import socket, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\nwhile True:\n    try: s.bind((\"0.0.0.0\", 8000)); break\n    except OSError: time.sleep(0.1)\ns.listen(); time.sleep(3600)'";
+    let squatter = site
+        .agent_vm(&["exec", "main", "--", "sh", "-c", squatter])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _squatter = Running(squatter);
+    wait_until("status to tell of the failure", || {
+        let text = site.run(&["status", "main"]).ok().stdout;
+        !text.contains("🟢") && text.contains("address already in use")
+    });
+    fs::metadata(site.machine("app-main")).unwrap();
+}
