@@ -1,0 +1,45 @@
+"""Lists the tools of an MCP server, or calls one, and prints the answer as JSON.
+
+Runs on the official Python SDK, so that what it can talk to any client of that SDK can.
+"""
+
+import json
+import sys
+
+import mcp_session
+from mcp import ClientSession
+
+
+def main() -> int:
+    arguments = mcp_session.parser(__doc__.splitlines()[0])
+    arguments.add_argument("--list", action="store_true", help="print the tools")
+    arguments.add_argument("--call", nargs=2, metavar=("TOOL", "JSON"))
+    given = arguments.parse_args()
+    if not (given.list or given.call):
+        arguments.error("give --list, --call TOOL JSON, or both")
+    call_arguments = {}
+    if given.call:
+        try:
+            call_arguments = json.loads(given.call[1])
+        except json.JSONDecodeError as error:
+            arguments.error(f"the arguments of --call are no JSON: {error}")
+
+    async def talk(session: ClientSession) -> None:
+        answer = {}
+        if given.list:
+            tools = (await session.list_tools()).tools
+            answer["tools"] = [
+                tool.model_dump(mode="json", by_alias=True, exclude_none=True)
+                for tool in tools
+            ]
+        if given.call:
+            answer["result"] = await mcp_session.call(
+                session, given.call[0], call_arguments
+            )
+        print(json.dumps(answer, indent=2, sort_keys=True))
+
+    return mcp_session.run(given, talk)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

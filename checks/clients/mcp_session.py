@@ -1,0 +1,81 @@
+"""A session with an MCP server through the official Python SDK, for the commands beside this file."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from mcp import ClientSession
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamablehttp_client
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The arguments that say which server to talk to."""
+    arguments = argparse.ArgumentParser(description=description)
+    arguments.add_argument("--transport", choices=["http", "sse"], required=True)
+    arguments.add_argument("--url", required=True)
+    arguments.add_argument("--timeout", type=float, default=60, metavar="SECONDS")
+    return arguments
+
+
+@asynccontextmanager
+async def _session(transport: str, url: str, timeout: float):
+    if transport == "http":
+        connection = streamablehttp_client(url, timeout=timedelta(seconds=timeout))
+    else:
+        connection = sse_client(url, timeout=timeout)
+    async with connection as (read, write, *_):
+        async with ClientSession(read, write) as session:
+            await session.initialize()
+            yield session
+
+
+def run(
+    arguments: argparse.Namespace, talk: Callable[[ClientSession], Awaitable[None]]
+) -> int:
+    """Runs `talk` in a session. 0: done, 1: it failed, 124: the deadline passed first."""
+
+    async def whole() -> None:
+        async with _session(arguments.transport, arguments.url, arguments.timeout) as s:
+            await talk(s)
+
+    try:
+        asyncio.run(asyncio.wait_for(whole(), arguments.timeout))
+    except TimeoutError:
+        print(f"error: no answer within {arguments.timeout:g} s", file=sys.stderr)
+        return 124
+    except BaseExceptionGroup as group:
+        # The SDK's task groups wrap the one error that matters, more than once.
+        print(f"error: {_first(group)!r}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        print(f"error: {error!r}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+class ToolFailed(Exception):
+    """The server answered, and its answer says that the tool failed."""
+
+
+async def call(session: ClientSession, tool: str, arguments: dict) -> dict:
+    """One tool call; its result as the JSON that crossed the wire."""
+    result = await session.call_tool(tool, arguments)
+    answer = result.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if result.isError:
+        raise ToolFailed(f"{tool}: {text(answer)}")
+    return answer
+
+
+def text(answer: dict) -> str:
+    """The text parts of a tool's answer."""
+    return "\n".join(p["text"] for p in answer["content"] if p["type"] == "text")

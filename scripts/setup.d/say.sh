@@ -1,0 +1,13 @@
+# shellcheck shell=bash
+# What set-up says: progress on stderr, one line a step.
+
+say() { printf '%s\n' "$*" >&2; }
+
+# die WHAT [HINT]
+die() {
+    printf 'error: %s\n' "$1" >&2
+    if (($# > 1)); then printf 'hint: %s\n' "$2" >&2; fi
+    exit 1
+}
+
+have() { type -P -- "$1" >/dev/null; }

@@ -1,0 +1,48 @@
+# shellcheck shell=bash
+# Programs that are compiled from crates.io, each at one version.
+
+virtiofsd_version=1.14.0
+virtiofsd=$PREFIX/libexec/agent-vm/virtiofsd
+# The last nextest that the crate's own minimum Rust still compiles.
+nextest_version=0.9.114
+nixfmt_version=0.5.3
+deadnix_version=1.3.1
+check_tools=${XDG_CACHE_HOME:-$HOME/.cache}/agent-vm/check-tools
+
+virtiofsd_is_there() {
+    [[ -x $virtiofsd && $("$virtiofsd" --version 2>/dev/null) == "virtiofsd $virtiofsd_version" ]]
+}
+
+# cargo_install CRATE VERSION PROGRAM PLACE: compiles in a directory of its own and renames the program
+# to its place, so that one in use is never half written.
+cargo_install() {
+    local crate=$1 version=$2 program=$3 place=$4 work
+    say "compiling $crate $version (once; takes some minutes)"
+    mkdir -p -- "$(dirname -- "$place")" ||
+        die "cannot write to $(dirname -- "$place")" "choose another place: make PREFIX=DIR …"
+    work=$(mktemp -d -- "$(dirname -- "$place")/.new-XXXXXX")
+    if ! cargo install "$crate" --locked --version "=$version" --bin "$program" \
+        --no-track --quiet --root "$work" >"$work/log" 2>&1; then
+        tail -n 20 "$work/log" >&2
+        rm -rf -- "$work"
+        die "could not compile $crate $version"
+    fi
+    mv -f -- "$work/bin/$program" "$place"
+    rm -rf -- "$work"
+}
+
+# Debian 12 has only the older daemon written in C, which cannot map user ids.
+install_virtiofsd() {
+    virtiofsd_is_there || cargo_install virtiofsd "$virtiofsd_version" virtiofsd "$virtiofsd"
+}
+
+install_check_tools() {
+    have cargo-nextest || [[ -x $check_tools/cargo-nextest ]] ||
+        cargo_install cargo-nextest "$nextest_version" cargo-nextest "$check_tools/cargo-nextest"
+    [[ -x $check_tools/nixfmt-$nixfmt_version ]] ||
+        cargo_install nixfmt_rs "$nixfmt_version" nixfmt "$check_tools/nixfmt-$nixfmt_version"
+    [[ -x $check_tools/deadnix-$deadnix_version ]] ||
+        cargo_install deadnix "$deadnix_version" deadnix "$check_tools/deadnix-$deadnix_version"
+    ln -sfn -- "nixfmt-$nixfmt_version" "$check_tools/nixfmt"
+    ln -sfn -- "deadnix-$deadnix_version" "$check_tools/deadnix"
+}
