@@ -47,8 +47,10 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     }
     let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
     let started = begin(context, machine, &settings, &guest, accel, daemon.ok().as_ref(), &mut phases);
-    let outcome =
-        started.and_then(|(qemu, facts)| readiness::wait(context, machine, &guest, &facts, &qemu, &mut phases));
+    let outcome = started.and_then(|(qemu, facts)| {
+        let console = machine.run().file("console.log");
+        readiness::wait(context, machine, &guest, &facts, &|| qemu.check_alive(&console), &mut phases)
+    });
     match outcome {
         Ok(()) => {
             phases.save();
@@ -60,6 +62,18 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
             Err(with_console(machine, error))
         }
     }
+}
+
+/// Waits until a machine that runs already answers: whoever started it may still wait, or may have been killed.
+///
+/// # Errors
+/// It does not answer in time; it is left as it is.
+pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunFacts) -> Result<()> {
+    let guest = Guest::of(machine)?;
+    let mut phases = Phases::new("running", &cache_dir()?);
+    let name = &machine.name;
+    let alive = || if qemu.alive() { Ok(()) } else { Err(Failure::new(format!("{name} has ended")).into()) };
+    readiness::wait(context, machine, &guest, facts, &alive, &mut phases)
 }
 
 fn guest(

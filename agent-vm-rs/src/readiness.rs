@@ -12,7 +12,6 @@ use crate::guest::Guest;
 use crate::health::probe_mcp;
 use crate::interrupt::Deadline;
 use crate::machine::Machine;
-use crate::process::Detached;
 use crate::progress::Phases;
 use crate::run_state::RunFacts;
 use crate::service;
@@ -30,6 +29,9 @@ impl fmt::Display for ServiceDown {
 
 impl std::error::Error for ServiceDown {}
 
+/// Fails once QEMU has ended.
+pub type Alive<'a> = &'a dyn Fn() -> Result<()>;
+
 /// A service that failed this often will not come up by itself.
 const RESTARTS: u32 = 2;
 /// Asking systemd costs the booting guest time: it is asked this often.
@@ -44,20 +46,19 @@ pub fn wait(
     machine: &Machine,
     guest: &Guest,
     facts: &RunFacts,
-    qemu: &Detached,
+    alive: Alive<'_>,
     phases: &mut Phases,
 ) -> Result<()> {
     let deadline = context.deadline();
-    let console = machine.run().file("console.log");
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk())?;
     phases.run("ssh", || {
         deadline.poll("ssh", Duration::from_millis(25), || {
-            qemu.check_alive(&console)?;
+            alive()?;
             Ok(ssh.greets().then_some(()))
         })?;
         ssh.connect(deadline)
     })?;
-    let answered = phases.run("service", || wait_for_service(guest, facts, &ssh, qemu, &console, deadline));
+    let answered = phases.run("service", || wait_for_service(guest, facts, &ssh, alive, deadline));
     let answered = answered.map_err(|error| explain(error, machine, guest, &ssh))?;
     if answered {
         return Ok(());
@@ -66,7 +67,7 @@ pub fn wait(
     let path = &guest.manifest.service.mcp_path;
     let asked = phases.run("MCP", || {
         deadline.poll("MCP", Duration::from_millis(100), || {
-            qemu.check_alive(&console)?;
+            alive()?;
             Ok(probe_mcp(reachable(address), facts.port, path, Duration::from_secs(5)).ok())
         })
     });
@@ -78,15 +79,14 @@ fn wait_for_service(
     guest: &Guest,
     facts: &RunFacts,
     ssh: &Ssh<'_>,
-    qemu: &Detached,
-    console: &std::path::Path,
+    alive: Alive<'_>,
     deadline: Deadline,
 ) -> Result<bool> {
     let address: Ipv4Addr = facts.host.parse().context("the run's facts name no address")?;
     let service = &guest.manifest.service;
     let mut next_look = Instant::now() + SERVICE_INTERVAL;
     deadline.poll(&format!("the service {}", service.unit), Duration::from_millis(100), || {
-        qemu.check_alive(console)?;
+        alive()?;
         if probe_mcp(reachable(address), facts.port, &service.mcp_path, Duration::from_secs(5)).is_ok() {
             return Ok(Some(true));
         }

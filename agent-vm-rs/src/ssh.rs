@@ -185,7 +185,8 @@ impl<'a> Ssh<'a> {
     /// The connection is lost.
     pub fn exec(&self, command: &[String]) -> Result<i32> {
         let quoted = shlex::try_join(command.iter().map(String::as_str)).context("an argument holds a NUL byte")?;
-        let script = format!("cd {} && exec {quoted}", self.workspace);
+        // No exec: the shell turns a death by signal into 128 + its number, which ssh would tell as 255.
+        let script = format!("cd {} && {quoted}; exit $?", self.workspace);
         self.code(self.remote(&script).run_interactive()?)
     }
 

@@ -33,11 +33,14 @@ pub fn start(context: &Context, args: &StartArgs) -> Result<()> {
 /// As [`start`].
 pub fn ensure_running(context: &Context, machine: &Machine) -> Result<()> {
     let _lock = machine.lock(context.deadline())?;
-    if machine.run().qemu().is_some() {
-        note(&format!("{} is running already", machine.name));
-        return Ok(());
+    let run = machine.run();
+    match (run.qemu(), run.facts()) {
+        (Some(qemu), Some(facts)) => {
+            note(&format!("{} is running already", machine.name));
+            launch::join(context, machine, &qemu, &facts)
+        }
+        _ => launch::launch(context, machine),
     }
-    launch::launch(context, machine)
 }
 
 /// Says how to connect to a running machine.

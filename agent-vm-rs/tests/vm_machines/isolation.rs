@@ -1,0 +1,179 @@
+//! What a machine must not reach, and what must not reach it. Each with a control that shows the probe works.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::site::{Done, Running, Site, site, wait_until};
+
+/// A probe in the guest: says `open` if a TCP connection comes about.
+fn connects(site: &Site, address: &str, port: u16) -> bool {
+    let probe = format!(
+        "import socket\ns = socket.socket()\ns.settimeout(3)\ntry:\n    s.connect(('{address}', {port}))\n    print('open')\nexcept OSError as e:\n    print('closed', e)"
+    );
+    let said = site.exec("main", &["python3", "-c", &probe]).ok().stdout;
+    assert!(said.starts_with("open") || said.starts_with("closed"), "{said}");
+    said.starts_with("open")
+}
+
+/// No way out: not to the host's loopback by way of its gateway, not to its resolver, not beyond.
+#[test]
+fn the_guest_reaches_nothing_of_the_host_and_nothing_beyond() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    site.start("main");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Controls: the listener takes connections, and the guest's probe sees an open port.
+    drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap());
+    listener.accept().unwrap();
+    assert!(connects(&site, "127.0.0.1", 8000));
+
+    listener.set_nonblocking(true).unwrap();
+    for (address, port) in
+        [("10.0.2.2", port), ("10.0.2.3", 53), ("10.0.2.2", 22), ("192.0.2.1", 80), ("169.254.169.254", 80)]
+    {
+        assert!(!connects(&site, address, port), "{address}:{port} is open");
+    }
+    assert!(listener.accept().is_err(), "a connection of the guest's arrived");
+    let routes = site.exec("main", &["ip", "route"]).ok().stdout;
+    assert!(!routes.contains("default"), "{routes}");
+}
+
+/// Adds a forward to a running machine, which only its owner can, through QEMU's own socket.
+fn forward(site: &Site, name: &str, host: u16, guest: u16) {
+    let run = fs::File::open(site.machine(name).join("run")).unwrap();
+    let path = format!("/proc/self/fd/{}/qmp.sock", std::os::fd::AsRawFd::as_raw_fd(&run));
+    let mut stream = UnixStream::connect(path).unwrap();
+    let mut answers = BufReader::new(stream.try_clone().unwrap()).lines();
+    answers.next().unwrap().unwrap();
+    let add = format!("hostfwd_add tcp:127.0.0.1:{host}-:{guest}");
+    let commands = [
+        serde_json::json!({ "execute": "qmp_capabilities" }),
+        serde_json::json!({ "execute": "human-monitor-command", "arguments": { "command-line": add } }),
+    ];
+    for command in commands {
+        writeln!(stream, "{command}").unwrap();
+        let answer = answers.next().unwrap().unwrap();
+        assert!(answer.contains("\"return\"") && !answer.contains("invalid"), "{answer}");
+    }
+}
+
+/// Whether what is behind a forward answers HTTP.
+fn answers_http(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return false };
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut answer = [0; 4];
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").is_ok() && stream.read_exact(&mut answer).is_ok() && &answer == b"HTTP"
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// The guest's firewall lets ssh and MCP in, whatever else listens there.
+#[test]
+fn only_ssh_and_mcp_are_let_in() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    site.start("main");
+    let args = ["exec", "main", "--", "python3", "-m", "http.server", "9999"];
+    let server = site.agent_vm(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let _server = Running(server);
+    // Control: it listens, on every address.
+    wait_until("the server in the guest", || connects(&site, "10.0.2.15", 9999));
+    // Control: a forward of this kind works.
+    let (to_mcp, to_other) = (free_port(), free_port());
+    forward(&site, "app-main", to_mcp, 8000);
+    assert!(answers_http(to_mcp));
+    forward(&site, "app-main", to_other, 9999);
+    assert!(!answers_http(to_other));
+
+    // On the host, both forwards are on loopback only.
+    let status = site.status("main");
+    for port in [
+        &status["ssh"]["port"],
+        &serde_json::json!(
+            status["mcp"]["url"].as_str().unwrap().split([':', '/']).nth(4).unwrap().parse::<u16>().unwrap()
+        ),
+    ] {
+        let hex = format!(":{:04X}", port.as_u64().unwrap());
+        let table = fs::read_to_string("/proc/net/tcp").unwrap() + &fs::read_to_string("/proc/net/tcp6").unwrap();
+        let listening: Vec<_> = table
+            .lines()
+            .filter_map(|line| {
+                let fields: Vec<_> = line.split_whitespace().collect();
+                (fields.get(3) == Some(&"0A") && fields[1].ends_with(&hex)).then(|| fields[1].to_owned())
+            })
+            .collect();
+        assert_eq!(listening, [format!("0100007F{hex}")]);
+    }
+}
+
+/// ssh as somebody, with options; gives the exit code and what it said.
+fn ssh(site: &Site, user: &str, options: &[&str]) -> Done {
+    let port = site.status("main")["ssh"]["port"].to_string();
+    let machine = site.machine("app-main");
+    let mut ssh = Command::new("ssh");
+    ssh.current_dir(&machine).args(["-F", "none", "-p", &port, "-o", "BatchMode=yes", "-o", "HostKeyAlias=agent-vm"]);
+    ssh.args(["-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=/dev/null", "-o", "IdentitiesOnly=yes"]);
+    for option in options {
+        ssh.args(["-o", option]);
+    }
+    Done::from(ssh.args([&format!("{user}@127.0.0.1"), "id", "-un"]).stdin(Stdio::null()).output().unwrap(), options)
+}
+
+/// The machine's own key and nothing else: no password, no root, no other key, not even one that the agent puts
+/// into its home; and no machine with another host key.
+#[test]
+fn ssh_is_by_the_machines_key_against_the_pinned_host_key() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    site.start("main");
+    let (key, known) = ("IdentityFile=ssh/id_ed25519", "UserKnownHostsFile=ssh/known_hosts");
+    // Control: this very command logs in.
+    assert_eq!(ssh(&site, "dev", &[key, known]).ok().stdout, "dev\n");
+
+    ssh(&site, "root", &[key, known]).exits(255).says("Permission denied (publickey)");
+    let password = ["PubkeyAuthentication=no", "PreferredAuthentications=password,keyboard-interactive", known];
+    ssh(&site, "dev", &password).exits(255).says("Permission denied (publickey)");
+
+    let dir = site.machine("app-main");
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f", "other"])
+        .current_dir(&dir)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let public = fs::read_to_string(dir.join("other.pub")).unwrap();
+    site.exec(
+        "main",
+        &[
+            "sh",
+            "-c",
+            "mkdir -pm 700 ~/.ssh && echo \"$1\" > ~/.ssh/authorized_keys && chmod 600 ~/.ssh/authorized_keys",
+            "sh",
+            &public,
+        ],
+    )
+    .ok();
+    ssh(&site, "dev", &["IdentityFile=other", known]).exits(255).says("Permission denied (publickey)");
+    let config = site
+        .exec("main", &["sh", "-c", "cat /etc/ssh/sshd_config /etc/ssh/sshd_config.d/* 2>/dev/null; true"])
+        .ok()
+        .stdout;
+    let file =
+        config.lines().find_map(|line| line.strip_prefix("AuthorizedKeysFile ")).unwrap().trim().replace("%u", "dev");
+    site.exec("main", &["test", "-s", &file]).ok();
+    site.exec("main", &["sh", "-c", "echo \"$1\" >> \"$0\"", &file, &public]).exits(2);
+
+    fs::write(dir.join("wrong"), format!("agent-vm {public}")).unwrap();
+    ssh(&site, "dev", &[key, "UserKnownHostsFile=wrong"]).exits(255).says("Host key verification failed");
+    fs::copy(dir.join("wrong"), dir.join("ssh/known_hosts")).unwrap();
+    crate::site::kill(crate::site::pid_in(&dir.join("run/ssh.pid")), "TERM");
+    wait_until("the kept connection to end", || !dir.join("run/ssh.sock").exists());
+    site.exec("main", &["true"]).exits(1);
+}
