@@ -32,6 +32,7 @@ pub struct Recipe {
     flake: String,
     fingerprint: String,
     guest: GuestKind,
+    toolkit_is_local: bool,
 }
 
 impl Recipe {
@@ -46,7 +47,12 @@ impl Recipe {
             hasher.update((part.len() as u64).to_le_bytes());
             hasher.update(part);
         }
-        Ok(Self { flake, fingerprint: hex(&hasher.finalize()), guest: settings.guest })
+        Ok(Self {
+            flake,
+            fingerprint: hex(&hasher.finalize()),
+            guest: settings.guest,
+            toolkit_is_local: toolkit.is_local,
+        })
     }
 }
 
@@ -81,6 +87,10 @@ impl Guest {
         let flake = machine.flake();
         make_private_dir(&flake)?;
         remove_file(&flake.join("fingerprint"))?;
+        if recipe.toolkit_is_local {
+            // It would hold the toolkit as it was, and Nix would refuse it or, worse, use that.
+            remove_file(&flake.join("flake.lock"))?;
+        }
         write_file(&flake.join("flake.nix"), &recipe.flake, 0o644)?;
         let link = flake.join("guest");
         match recipe.guest {

@@ -20,6 +20,8 @@ pub struct Toolkit {
     pub reference: String,
     /// Hash of its contents for a directory; the reference itself otherwise.
     pub fingerprint: String,
+    /// Whether it is a directory of this host, which can change under the same reference.
+    pub is_local: bool,
 }
 
 /// Parts of the toolkit that feed a guest.
@@ -51,7 +53,7 @@ impl Toolkit {
             if path.is_absolute() {
                 return Self::from_directory(path);
             }
-            return Ok(Self { fingerprint: named.clone(), reference: named });
+            return Ok(Self { fingerprint: named.clone(), reference: named, is_local: false });
         }
         let source_tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
         let installed = prefix().map(|prefix| prefix.join("share/agent-vm"));
@@ -75,7 +77,7 @@ impl Toolkit {
         } else {
             format!("path:{encoded}")
         };
-        Ok(Self { reference, fingerprint: fingerprint(&dir)? })
+        Ok(Self { reference, fingerprint: fingerprint(&dir)?, is_local: true })
     }
 }
 

@@ -143,8 +143,20 @@ fn settle(context: &Context, wishes: Wishes, source: &Source, branch: BranchName
     let defaults = Defaults::load()?;
     let host = wishes.host.unwrap_or(defaults.host);
     let address = host::forward_address(&host)?;
+    if !address.is_loopback() {
+        note(&format!(
+            "warning: {host} is not loopback: whoever reaches it reaches MCP, without encryption or a token"
+        ));
+    }
+    if wishes.port.is_some() && wishes.port == wishes.ssh_port {
+        return Err(Failure::usage("MCP and ssh cannot have the same port")
+            .hint("give --port and --ssh-port two")
+            .into());
+    }
     let reserved = reserved_ports(context)?;
-    let port = settle_port(address, wishes.port, "--port", defaults.mcp_port, &reserved)?;
+    // A port that was asked for is not given to the other service.
+    let taken = reserved.iter().copied().chain(wishes.ssh_port).collect();
+    let port = settle_port(address, wishes.port, "--port", defaults.mcp_port, &taken)?;
     let with_port = reserved.into_iter().chain([port]).collect();
     let ssh_port = settle_port(address, wishes.ssh_port, "--ssh-port", defaults.ssh_port, &with_port)?;
     let available = host::cores();
