@@ -20,7 +20,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 CARGO := cargo
 CRATE := --manifest-path agent-vm-rs/Cargo.toml --target-dir agent-vm-rs/target --locked
 
-.PHONY: help agent install uninstall setup setup-check check fmt
+.PHONY: help agent install uninstall setup setup-check check fmt bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -53,3 +53,8 @@ fmt: setup-check ## format Rust and Nix
 	@$(CARGO) fmt --manifest-path agent-vm-rs/Cargo.toml
 	@git ls-files -co --exclude-standard -- '*.nix' ':!agent-vm-rs/render' | \
 	    xargs -d '\n' "$${XDG_CACHE_HOME:-$$HOME/.cache}/agent-vm/check-tools/nixfmt"
+
+bench: install ## measure start, list, exec, stop and rendering; figures are kept in docs/performance.md
+	@checks/bench/boot --program "$$PREFIX/bin/agent-vm"
+	@checks/bench/commands --program "$$PREFIX/bin/agent-vm"
+	@$(CARGO) bench $(CRATE) --bench render

@@ -11,7 +11,7 @@ use crate::commands::{self, create, destroy, exec, list, logs, restart, shell, s
 use crate::error::{exit_code, report};
 use crate::interrupt::Deadline;
 use crate::state::StateDir;
-use crate::{interrupt, nix, ssh};
+use crate::{interrupt, nix, process, ssh};
 
 /// Give every git branch its own virtual machine for coding agents and their MCP servers.
 ///
@@ -158,6 +158,9 @@ fn start_logging(global: &Global) {
 fn run(cli: Cli) -> Result<ExitCode> {
     let Global { state_dir, verbose, debug, timeout, json, .. } = cli.global;
     let context = Context { state: StateDir::locate(state_dir.as_deref())?, timeout, json, verbose, debug };
+    if debug {
+        process::set_debug();
+    }
     // `shell`, `exec` and `logs` leave signals to the ssh that has the terminal.
     if !matches!(cli.command, Some(Command::Shell(_) | Command::Exec(_) | Command::Logs(_))) {
         interrupt::install()?;

@@ -46,12 +46,17 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
         note(&format!("notice: no KVM ({why}): the machine runs on TCG, which is slower"));
     }
     let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
-    let started = begin(context, machine, &settings, &guest, accel, daemon.ok().as_ref(), &mut phases);
-    let outcome = started.and_then(|(qemu, facts)| {
-        let console = machine.run().file("console.log");
-        readiness::wait(context, machine, &guest, &facts, &|| qemu.check_alive(&console), &mut phases)
-    });
-    match outcome {
+    let begun = begin(context, machine, &settings, &guest, accel, daemon.ok().as_ref(), &mut phases);
+    let (qemu, facts) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            shutdown::clean_up(machine)?;
+            return Err(error);
+        }
+    };
+    let console = machine.run().file("console.log");
+    let alive = || qemu.check_alive(&console);
+    match readiness::wait(context, machine, &guest, &facts, &alive, &mut phases) {
         Ok(()) => {
             phases.save();
             Ok(())
@@ -211,10 +216,12 @@ fn remove_scratch(machine: &Machine) -> Result<()> {
 fn with_console(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     let text = std::fs::read(machine.console_log()).unwrap_or_default();
     let lines = crate::text::last_lines(&String::from_utf8_lossy(&text), 12);
-    if lines.is_empty() || error.is::<crate::error::Interrupted>() {
+    if error.is::<crate::error::Interrupted>() {
         return error;
     }
-    note(&format!("the last lines of the console of {}:\n{lines}", machine.name));
+    if !lines.is_empty() {
+        note(&format!("the last lines of the console of {}:\n{lines}", machine.name));
+    }
     let exit = crate::error::exit_code(&error);
     let failure = Failure::new(format!("{} did not come up", machine.name))
         .exit(exit)

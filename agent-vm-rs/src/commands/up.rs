@@ -16,11 +16,12 @@ pub fn up(context: &Context) -> Result<()> {
         None => create::make(context, &create::CreateArgs::default())?.0,
     };
     let lock = machine.lock(context.deadline())?;
-    if machine.run().qemu().is_some() {
-        drop(lock);
-        status::show(context, &machine)?;
-    } else {
+    if machine.run().qemu().is_none() {
         launch::launch(context, &machine)?;
+        return start::announce(context, &machine);
     }
+    drop(lock);
+    status::show(context, &machine)?;
+    // As JSON the status is all there is to say.
     if context.json { Ok(()) } else { start::announce(context, &machine) }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub use detached::Detached;
 pub use find::find;
+pub use run::set_debug;
 
 /// Environment variable that marks every process of a machine with the machine's directory,
 /// so that what a killed command left running can be found.

@@ -2,6 +2,7 @@
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Output;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -24,6 +25,13 @@ const GIT_VARIABLES: [&str; 8] = [
     "GIT_NAMESPACE",
 ];
 
+static DEBUG: AtomicBool = AtomicBool::new(false);
+
+/// Has programs that take no flag for it (git) say what they do, for `--debug`.
+pub fn set_debug() {
+    DEBUG.store(true, Ordering::Relaxed);
+}
+
 /// Lines of a failed program's stderr that its error shows.
 pub(super) const STDERR_LINES: usize = 8;
 
@@ -34,6 +42,9 @@ impl Invocation {
         let mut expression = duct::cmd(program, &self.args).unchecked();
         for (name, value) in &self.env {
             expression = expression.env(name, value);
+        }
+        if DEBUG.load(Ordering::Relaxed) {
+            expression = expression.env("GIT_TRACE", "1");
         }
         // In duct what was said first wins: a variable set above stays set.
         for name in GIT_VARIABLES {

@@ -98,7 +98,7 @@ fn a_failing_service_is_told_with_its_journal() {
     let Some(site) = site() else { return };
     site.create("main");
     site.start("main");
-    site.exec("main", &["pkill", "-KILL", "-f", "mcp-proxy"]).ok();
+    site.exec("main", &["pkill", "-KILL", "-f", "[m]cp-proxy"]).ok();
     wait_until("the service to come back", || {
         let status = site.status("main");
         status["service"]["state"]["restarts"].as_u64().is_some_and(|count| count >= 1)
@@ -106,7 +106,7 @@ fn a_failing_service_is_told_with_its_journal() {
     });
 
     // The port is taken in the five seconds before systemd starts the service again.
-    let squatter = "pkill -KILL -f mcp-proxy; exec python3 -c 'import socket, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\nwhile True:\n    try: s.bind((\"0.0.0.0\", 8000)); break\n    except OSError: time.sleep(0.1)\ns.listen(); time.sleep(3600)'";
+    let squatter = "pkill -KILL -f [m]cp-proxy; exec python3 -c 'import socket, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\nwhile True:\n    try: s.bind((\"0.0.0.0\", 8000)); break\n    except OSError: time.sleep(0.1)\ns.listen(); time.sleep(3600)'";
     let squatter = site
         .agent_vm(&["exec", "main", "--", "sh", "-c", squatter])
         .stdout(Stdio::null())

@@ -1,0 +1,76 @@
+"""When does a guest let somebody in, and when does MCP answer in it? Asked alike of every guest."""
+
+import http.client
+import json
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+LONGEST = 400.0
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has just now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def git_repository(directory: Path) -> Path:
+    """A repository with one commit."""
+    repository = directory / "app"
+    repository.mkdir()
+    git = ["git", "-C", str(repository), "-c", "user.name=bench", "-c", "user.email=bench@example.invalid"]
+    subprocess.run([*git, "init", "--quiet", "--initial-branch=main"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", "first"], check=True)
+    return repository
+
+
+def until_ssh(port: int, key: Path) -> float:
+    """The time at which a command ran by ssh."""
+    options = ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null",
+               "LogLevel=QUIET", "ConnectTimeout=30"]
+    words = [word for option in options for word in ("-o", option)]
+    command = ["ssh", "-F", "none", "-i", str(key), "-p", str(port), *words, "dev@127.0.0.1", "true"]
+    end = time.monotonic() + LONGEST
+    while time.monotonic() < end:
+        # A forward takes connections before the guest does: only a greeting counts.
+        if greets(port) and subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
+            return time.monotonic()
+        time.sleep(0.05)
+    raise SystemExit("error: no login by ssh")
+
+
+def greets(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.settimeout(1)
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def until_mcp(port: int) -> float:
+    """The time at which MCP answered `initialize`."""
+    body = json.dumps({
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}},
+    })
+    headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    end = time.monotonic() + LONGEST
+    while time.monotonic() < end:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("POST", "/mcp", body, headers)
+            answer = connection.getresponse()
+            if answer.status == 200 and b"serverInfo" in answer.read(65536):
+                return time.monotonic()
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.1)
+    raise SystemExit("error: MCP does not answer")
