@@ -1,5 +1,5 @@
 # Text of bin/run-agent-vm: QEMU with the policy's arguments; its run-time facts are in docs/contract.md.
-{ root, init }:
+{ init, initrd }:
 let
   policy = import ../policy;
   inherit (builtins) concatStringsSep map replaceStrings;
@@ -23,10 +23,14 @@ let
   };
   parameters = concatStringsSep " " (
     [
-      "root=${root}"
+      "root=${policy.qemu.rootDevice}"
       "rootfstype=ext4"
       "ro"
       "init=${init}"
+      # Those that are used. systemd builds and loads a BPF program for the one left out, which takes a second or two.
+      "lsm=lockdown,landlock,yama"
+      # No escape sequences: the console is a log.
+      "systemd.tty.term.console=dumb"
     ]
     ++ policy.kernelParams
   );
@@ -54,7 +58,7 @@ in
   # shellcheck disable=SC2086
   exec ${quote policy.qemu.binary} \
     ${concatStringsSep " \\\n    " (map (word: expand (quote word)) arguments)} \
-    -kernel "$package/vmlinux" \
+    -kernel "$package/vmlinux" ${if initrd then "-initrd \"$package/initrd\" " else ""}\
     -append ${quote parameters}"''${QEMU_KERNEL_PARAMS:+ $QEMU_KERNEL_PARAMS}" \
     ''${QEMU_OPTS:-}
 ''

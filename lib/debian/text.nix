@@ -17,9 +17,6 @@ in
   /** sshd_config; the order of keywords has no meaning there without Match blocks. */
   sshdConfig = settings: lines (map (key: "${key} ${yesNo settings.${key}}") (attrNames settings));
 
-  /** sysctl.d file. */
-  sysctl = values: lines (map (key: "${key} = ${toString values.${key}}") (attrNames values));
-
   /** git's configuration from `{ section.key = value; }`; git reads quoted strings as JSON writes these. */
   gitconfig =
     sections:
@@ -32,17 +29,4 @@ in
         )
       ) (attrNames sections)
     );
-
-  /** Commands for `ip -batch`. */
-  networkBatch =
-    {
-      interface,
-      address,
-      prefixLength,
-      ...
-    }:
-    lines [
-      "address add ${address}/${toString prefixLength} dev ${interface}"
-      "link set ${interface} up"
-    ];
 }

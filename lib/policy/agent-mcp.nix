@@ -102,6 +102,8 @@ rec {
         # Python: its output reaches the journal at once, and it leaves no caches in the workspace.
         "PYTHONUNBUFFERED=1"
         "PYTHONDONTWRITEBYTECODE=1"
+        # Nothing here has plugins for pydantic, and looking for them reads the metadata of every package.
+        "PYDANTIC_DISABLE_PLUGINS=1"
       ];
       ExecStart = builtins.concatStringsSep " " (
         [
