@@ -58,12 +58,14 @@ impl Source {
     /// # Errors
     /// Git fails, or the branch has a name we refuse.
     pub fn current_branch(&self) -> Result<Option<BranchName>> {
-        let output = git(&self.cwd).args(["symbolic-ref", "--quiet", "--short", "HEAD"]).output()?;
+        let output = git(&self.cwd).args(["symbolic-ref", "--quiet", "HEAD"]).output()?;
         if !output.status.success() {
             return Ok(None);
         }
         let name = String::from_utf8(output.stdout).context("the current branch's name is no UTF-8")?;
-        Ok(Some(name.trim_end_matches('\n').parse::<BranchName>()?))
+        // Not --short: that is another name where a tag has the branch's.
+        let name = name.trim_end_matches('\n').strip_prefix("refs/heads/");
+        name.map(str::parse::<BranchName>).transpose().map_err(Into::into)
     }
 
     /// The commit a branch starts at: its own, its remote-tracking one's, or HEAD's for a new branch.
@@ -102,7 +104,7 @@ impl Source {
     /// # Errors
     /// Git fails.
     pub fn uncommitted(&self) -> Result<usize> {
-        let output = git(&self.cwd).args(["status", "--porcelain"]).output()?;
+        let output = git(&self.cwd).args(["--no-optional-locks", "status", "--porcelain"]).output()?;
         // A bare repository has no work tree.
         Ok(if output.status.success() {
             output.stdout.split(|b| *b == b'\n').filter(|line| !line.is_empty()).count()
@@ -213,7 +215,8 @@ enum Kind {
 }
 
 fn git(dir: &Path) -> Invocation {
-    Invocation::new("git").arg("-C").arg(dir)
+    // What git says is compared with its own words, not with their translation.
+    Invocation::new("git").arg("-C").arg(dir).env("LC_ALL", "C")
 }
 
 /// `file://` URL of a directory: makes git copy through its transport instead of linking files.
