@@ -34,9 +34,40 @@ let
     if result.success then result.value else throws;
 
   contains = part: text: length (split (escape part) text) > 1;
-  escape = builtins.replaceStrings
-    [ "\\" "." "*" "+" "?" "(" ")" "[" "]" "{" "}" "^" "$" "|" ]
-    [ "\\\\" "\\." "\\*" "\\+" "\\?" "\\(" "\\)" "\\[" "\\]" "\\{" "\\}" "\\^" "\\$" "\\|" ];
+  escape =
+    builtins.replaceStrings
+      [
+        "\\"
+        "."
+        "*"
+        "+"
+        "?"
+        "("
+        ")"
+        "["
+        "]"
+        "{"
+        "}"
+        "^"
+        "$"
+        "|"
+      ]
+      [
+        "\\\\"
+        "\\."
+        "\\*"
+        "\\+"
+        "\\?"
+        "\\("
+        "\\)"
+        "\\["
+        "\\]"
+        "\\{"
+        "\\}"
+        "\\^"
+        "\\$"
+        "\\|"
+      ];
 
   guest = debianGuest { };
   nineP = debianGuest { share = "9p"; };
@@ -82,7 +113,9 @@ let
       expected = map (_: throws) (builtins.genList (n: n) 15);
     };
     packagesThatAreNoList = {
-      expr = attempt (debianGuest { packages = "make"; });
+      expr = attempt (debianGuest {
+        packages = "make";
+      });
       expected = throws;
     };
     packagesAreSortedAndUnique = {
@@ -95,11 +128,19 @@ let
       expected = true;
     };
     unknownShare = {
-      expr = map (share: attempt (debianGuest { inherit share; })) [
-        "nfs"
-        null
-        { }
-      ];
+      expr =
+        map
+          (
+            share:
+            attempt (debianGuest {
+              inherit share;
+            })
+          )
+          [
+            "nfs"
+            null
+            { }
+          ];
       expected = [
         throws
         throws
@@ -107,21 +148,31 @@ let
       ];
     };
     unknownSystem = {
-      expr = attempt (debianGuest { system = "riscv64-linux"; });
+      expr = attempt (debianGuest {
+        system = "riscv64-linux";
+      });
       expected = throws;
     };
     origins = {
-      expr = map (origin: attempt (debianGuest { allowedOrigins = [ origin ]; }) != throws) [
-        "https://claude.ai"
-        "http://localhost:6274"
-        "*"
-        "https://claude.ai/"
-        "claude.ai"
-        "https://a b"
-        "https://a\nExecStart=/bin/sh"
-        "https://%h"
-        "-x"
-      ];
+      expr =
+        map
+          (
+            origin:
+            attempt (debianGuest {
+              allowedOrigins = [ origin ];
+            }) != throws
+          )
+          [
+            "https://claude.ai"
+            "http://localhost:6274"
+            "*"
+            "https://claude.ai/"
+            "claude.ai"
+            "https://a b"
+            "https://a\nExecStart=/bin/sh"
+            "https://%h"
+            "-x"
+          ];
       expected = [
         true
         true
@@ -136,7 +187,8 @@ let
     };
     originsReachTheUnit = {
       expr = contains " --allow-origin=http://localhost:6274" (
-        (debianGuest { allowedOrigins = [ "http://localhost:6274" ]; }).image.spec.files."/etc/systemd/system/agent-mcp.service".text
+        (debianGuest { allowedOrigins = [ "http://localhost:6274" ]; })
+        .image.spec.files."/etc/systemd/system/agent-mcp.service".text
       );
       expected = true;
     };
@@ -326,17 +378,27 @@ let
       '';
     };
     unitOfBadValues = {
-      expr = map (value: attempt (systemdUnit { Service.X = value; })) [
-        "a\nExecStart=/bin/sh"
-        { }
-        1.5
-        [ [ "a" ] ]
-        [ "a\rb" ]
-      ];
+      expr =
+        map
+          (
+            value:
+            attempt (systemdUnit {
+              Service.X = value;
+            })
+          )
+          [
+            "a\nExecStart=/bin/sh"
+            { }
+            1.5
+            [ [ "a" ] ]
+            [ "a\rb" ]
+          ];
       expected = map (_: throws) (builtins.genList (n: n) 5);
     };
     unitOfUnknownSection = {
-      expr = attempt (systemdUnit { Sevice = { }; });
+      expr = attempt (systemdUnit {
+        Sevice = { };
+      });
       expected = throws;
     };
   };

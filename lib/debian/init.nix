@@ -14,7 +14,9 @@ let
   words = concatStringsSep " ";
   sysctl =
     key:
-    "echo ${toString policy.sysctl.${key}} >/proc/sys/${replaceStrings [ "." ] [ "/" ] key} || warn ${key}";
+    "echo ${toString policy.sysctl.${key}} >/proc/sys/${
+      replaceStrings [ "." ] [ "/" ] key
+    } || warn ${key}";
 in
 { share }:
 let

@@ -14,14 +14,16 @@ let
   init = import ./init.nix { inherit share; };
   kernel = import ./kernel.nix { inherit architecture share; };
 
-  unique = list: builtins.attrNames (
-    builtins.listToAttrs (
-      map (name: {
-        inherit name;
-        value = null;
-      }) list
-    )
-  );
+  unique =
+    list:
+    builtins.attrNames (
+      builtins.listToAttrs (
+        map (name: {
+          inherit name;
+          value = null;
+        }) list
+      )
+    );
 in
 {
   format = 1;
@@ -52,7 +54,15 @@ in
     };
     directory = paths.pythonPackages;
   };
-  user = { inherit (policy.user) name uid gid home extraGroups; };
+  user = {
+    inherit (policy.user)
+      name
+      uid
+      gid
+      home
+      extraGroups
+      ;
+  };
   # Directories that must be there to be mounted on.
   directories = [
     policy.workspace.path
