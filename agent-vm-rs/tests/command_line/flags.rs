@@ -123,7 +123,7 @@ fn a_machine_is_the_same_by_every_way_to_its_directory() {
     let site = Site::new();
     crate::stand_ins::install(&site, crate::stand_ins::STAYS);
     std::os::unix::fs::symlink(site.path("data"), site.path("link")).unwrap();
-    site.create("main");
+    crate::stand_ins::create(&site, "main");
     let start = site.spawn(&["--state-dir", site.path("link/../link/agent-vms").to_str().unwrap(), "start"]);
     crate::support::wait_until("the guest", || site.machine("app-main").join("run/ports.json").exists());
     start.signal(rustix::process::Signal::KILL);

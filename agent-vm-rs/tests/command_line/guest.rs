@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::stand_ins::{ENDS, change_runner, install, recorded};
+use crate::stand_ins::{ENDS, change_runner, create, install, own_ports, recorded};
 use crate::support::Site;
 
 /// The guests here end at once, so that each start ends soon; what is looked at comes before.
@@ -17,7 +17,7 @@ fn site() -> Site {
 fn the_rendered_flake_is_nix_and_nix_is_pointed_at_it() {
     let site = site();
     for branch in ["main", "it's/${HOME}/\"$(id)\"/''x'"] {
-        let name = site.create(branch);
+        let name = create(&site, branch);
         site.run(&["start", branch]).exits(1);
         let flake = site.machine(&name).join("flake");
         let text = fs::read_to_string(flake.join("flake.nix")).unwrap();
@@ -37,8 +37,8 @@ fn the_rendered_flake_is_nix_and_nix_is_pointed_at_it() {
 #[test]
 fn the_builder_gets_the_manifest_once_for_all_machines() {
     let site = site();
-    site.create("main");
-    site.create("other");
+    create(&site, "main");
+    create(&site, "other");
     site.run(&["start"]).exits(1).says("building the guest's image");
     site.run(&["start", "other"]).exits(1).keeps_quiet_of("building the guest's image");
     let built = recorded(&site, "builder");
@@ -51,7 +51,7 @@ fn the_builder_gets_the_manifest_once_for_all_machines() {
 #[test]
 fn an_unchanged_start_runs_no_nix_and_a_changed_one_does() {
     let site = site();
-    site.create("main");
+    create(&site, "main");
     site.run(&["start"]).exits(1).says("  guest: ");
     site.stand_in("nix", "echo 'error: no nix today' >&2; exit 99");
     let unchanged = || site.run(&["start"]).exits(1).says("app-main did not come up").keeps_quiet_of("nix");
@@ -78,7 +78,7 @@ fn an_unchanged_start_runs_no_nix_and_a_changed_one_does() {
 #[test]
 fn an_image_that_is_gone_from_the_cache_is_built_again() {
     let site = site();
-    site.create("main");
+    create(&site, "main");
     site.run(&["start"]).exits(1);
     fs::remove_dir_all(site.path("cache")).unwrap();
     site.run(&["start"]).exits(1).says("building the guest's image").says("did not come up");
@@ -88,7 +88,7 @@ fn an_image_that_is_gone_from_the_cache_is_built_again() {
 #[test]
 fn a_failing_builder_is_told_and_what_it_left_is_not_used() {
     let site = site();
-    site.create("main");
+    create(&site, "main");
     site.script("builder", "echo 'builder: mirror unreachable' >&2; mkdir -p \"$2/bin\"; exit 5");
     site.run(&["start"])
         .exits(1)
@@ -105,7 +105,7 @@ fn a_failing_builder_is_told_and_what_it_left_is_not_used() {
 #[test]
 fn what_nix_says_is_checked() {
     let site = site();
-    site.create("main");
+    create(&site, "main");
     let good: serde_json::Value = serde_json::from_str(&site.read("from-nix.json")).unwrap();
     type Change<'a> = &'a dyn Fn(&mut serde_json::Value);
     let cases: [(&str, Change<'_>, &str); 5] = [
@@ -135,6 +135,7 @@ fn what_nix_says_is_checked() {
 fn a_nixos_guest_is_built_by_nix() {
     let site = site();
     site.run(&["create", "--guest", "nixos"]).ok();
+    own_ports(&site, "app-main");
     let (record, root) = (site.path("record"), site.root());
     site.stand_in(
         "nix",
@@ -166,7 +167,7 @@ fn a_nixos_guest_is_built_by_nix() {
 #[test]
 fn an_installation_without_its_toolkit_says_so() {
     let site = site();
-    site.create("main");
+    create(&site, "main");
     fs::remove_dir_all(site.path("toolkit")).unwrap();
     site.run(&["start"]).exits(1).gives_one_error().says("toolkit");
     site.assert_nothing_left();

@@ -60,6 +60,38 @@ pub fn install(site: &Site, runner: &str) {
     site.stand_in("qemu-img", &format!("echo \"$*\" >>'{record}/qemu-img'; for last; do :; done; touch \"$last\""));
 }
 
+/// Creates the machine of a branch, and gives it ports that no other test starts a machine on: a stand-in for
+/// QEMU holds none, so two starts at once would both take the first ones, and meet.
+pub fn create(site: &Site, branch: &str) -> String {
+    let name = site.create(branch);
+    own_ports(site, &name);
+    name
+}
+
+/// Gives a machine ports of its own.
+pub fn own_ports(site: &Site, name: &str) {
+    // Both are held until both are known.
+    let held = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    for (key, listener) in ["port", "ssh_port"].iter().zip(&held) {
+        site.set(name, key, listener.local_addr().unwrap().port().into());
+    }
+}
+
+/// Keeps the other tests away from the default ports, where a machine that is created and started in one go is.
+pub struct DefaultPorts {
+    _lock: std::fs::File,
+}
+
+impl DefaultPorts {
+    /// Waits until they are ours.
+    pub fn take() -> Self {
+        let name = format!("agent-vm-tests-{}", rustix::process::getuid().as_raw());
+        let lock = std::fs::File::create(std::env::temp_dir().join(name)).unwrap();
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        Self { _lock: lock }
+    }
+}
+
 /// Changes what the guest does, also in a package that is built already.
 pub fn change_runner(site: &Site, runner: &str) {
     let record = site.path("record");

@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use crate::stand_ins::{ENDS, STAYS, change_runner, install};
+use crate::stand_ins::{ENDS, STAYS, change_runner, create, install};
 use crate::support::{Done, Running, Site, wait_until};
 
 /// Where a start hangs.
@@ -22,7 +22,7 @@ fn hanging(phase: &str) -> (Site, Running) {
         // The guest greets, and then the login hangs.
         _ => site.stand_in("ssh", &hang),
     }
-    site.create("main");
+    create(&site, "main");
     let inside = (phase == "ssh").then(|| crate::stand_ins::Inside::of(&site, "app-main"));
     let start = site.spawn(&["start"]);
     site.wait_for("reached");
@@ -111,7 +111,7 @@ fn status_and_list_answer_while_a_start_is_on() {
     wait_until("the start to have written its facts", || site.machine("app-main").join("run/ports.json").exists());
     site.run(&["status"]).ok().prints("VM Status: app-main").prints("Agent Service: the machine does not answer");
     site.run(&["list"]).ok().prints("running");
-    let (other, _) = (site.create("other"), site.run(&["destroy", "other"]).ok());
+    let (other, _) = (create(&site, "other"), site.run(&["destroy", "other"]).ok());
     assert_eq!(other, "app-other");
     start.signal(Signal::INT);
     Done::new("start".to_owned(), &start.output()).exits(130);

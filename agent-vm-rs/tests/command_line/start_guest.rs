@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
-use crate::stand_ins::{Inside, STAYS, install, install_ssh, recorded};
+use crate::stand_ins::{Inside, STAYS, create, install, install_ssh, recorded};
 use crate::support::{Done, Running, Site, wait_until};
 
 /// A started machine `app-main`.
@@ -11,7 +11,7 @@ fn started(runner: &str, flags: &[&str]) -> (Site, Inside) {
     let site = Site::new();
     install(&site, runner);
     install_ssh(&site);
-    site.create("main");
+    create(&site, "main");
     let inside = Inside::of(&site, "app-main");
     let args: Vec<_> = ["start"].iter().chain(flags).copied().collect();
     site.run(&args).ok();
@@ -23,7 +23,7 @@ fn start_says_how_to_connect_and_a_second_one_does_nothing() {
     let site = Site::new();
     install(&site, STAYS);
     install_ssh(&site);
-    site.create("main");
+    create(&site, "main");
     let _inside = Inside::of(&site, "app-main");
     site.run(&["start"])
         .ok()
@@ -147,7 +147,7 @@ fn verbose_and_debug_reach_the_programs() {
         let site = Site::new();
         install(&site, &format!("cp -r credentials '{}'; {STAYS}", site.path("record").display()));
         install_ssh(&site);
-        site.create("main");
+        create(&site, "main");
         let _inside = Inside::of(&site, "app-main");
         let args: Vec<_> = flag.into_iter().chain(["start"]).collect();
         let done = site.run(&args).ok();

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use crate::stand_ins::{ENDS, STAYS, change_runner, install, recorded};
+use crate::stand_ins::{ENDS, STAYS, change_runner, create, install, recorded};
 use crate::support::{Running, Site, namespaces};
 
 fn site(runner: &str) -> Site {
     let site = Site::new();
     install(&site, runner);
-    site.create("main");
+    create(&site, "main");
     site
 }
 
@@ -112,7 +112,7 @@ fn a_disk_that_cannot_be_made_leaves_no_half_of_one() {
 fn a_taken_port_gives_way_unless_it_was_asked_for() {
     let site = Site::new();
     install(&site, ENDS);
-    site.create("main");
+    create(&site, "main");
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     site.set("app-main", "port", port.into());

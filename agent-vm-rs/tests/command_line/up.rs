@@ -1,10 +1,11 @@
 //! `agent-vm` without a verb.
 
-use crate::stand_ins::{ENDS, Inside, STAYS, change_runner, install, install_ssh};
+use crate::stand_ins::{DefaultPorts, ENDS, Inside, STAYS, change_runner, install, install_ssh};
 use crate::support::Site;
 
 #[test]
 fn it_creates_then_shows_then_starts() {
+    let _ports = DefaultPorts::take();
     let site = Site::new();
     install(&site, STAYS);
     install_ssh(&site);
@@ -30,6 +31,7 @@ fn it_creates_then_shows_then_starts() {
 /// What is made stays when the start fails: the next run goes on from there.
 #[test]
 fn a_failed_start_keeps_the_new_machine() {
+    let _ports = DefaultPorts::take();
     let site = Site::new();
     install(&site, ENDS);
     site.run(&[]).exits(1).says("created app-main").says("app-main did not come up");
@@ -42,6 +44,7 @@ fn a_failed_start_keeps_the_new_machine() {
 /// `--json` prints one JSON value whatever had to be done.
 #[test]
 fn json_is_one_value_from_the_first_run_on() {
+    let _ports = DefaultPorts::take();
     let site = Site::new();
     install(&site, STAYS);
     install_ssh(&site);
