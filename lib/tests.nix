@@ -202,6 +202,7 @@ let
         "guest"
         "image"
         "kernel"
+        "networkMark"
         "ports"
         "powerOff"
         "qemu"

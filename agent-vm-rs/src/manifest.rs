@@ -43,6 +43,8 @@ pub struct Manifest {
     pub disk: Disk,
     /// Which key press powers it off.
     pub power_off: PowerOff,
+    /// What the guest writes to the console once connections reach it.
+    pub network_mark: Option<String>,
 }
 
 /// An image that a builder makes from the manifest.

@@ -144,11 +144,13 @@ impl Inside {
     pub fn of(site: &Site, machine: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (facts, stopped) = (site.machine(machine).join("run/ports.json"), Arc::clone(&stop));
+        // A guest that has not come to its first words greets nobody.
+        let up = site.path("record/runner.cwd");
         let thread = std::thread::spawn(move || {
             let mut chosen: Option<Value> = None;
             wait_until("the machine's ports", || {
                 chosen = std::fs::read_to_string(&facts).ok().and_then(|text| serde_json::from_str(&text).ok());
-                chosen.is_some() || stopped.load(Ordering::Relaxed)
+                (chosen.is_some() && up.exists()) || stopped.load(Ordering::Relaxed)
             });
             let Some(chosen) = chosen else { return };
             let listen = |name: &str| {

@@ -83,7 +83,9 @@ fn commands_get_their_arguments_input_and_exit_code() {
 fn logs_show_the_journal_and_the_console_without_escape_sequences() {
     let (site, _inside) = started("printf 'boot\\033[2J\\033]0;title\\007 done\\n'; exec sleep 1000", &[]);
     // Control: the sequences are in what the guest has said.
-    assert!(site.read("data/agent-vms/app-main/run/console.log").contains("\u{1b}[2J"));
+    let said = || site.read("data/agent-vms/app-main/run/console.log");
+    wait_until("the guest's words", || said().ends_with("done\n"));
+    assert!(said().contains("\u{1b}[2J"));
     let console = site.run(&["logs", "--console"]).ok();
     assert_eq!(console.stdout, "boot done\n");
     let journal = site.run(&["logs", "-n", "7"]).ok().prints("the journal of journalctl").prints("--lines=7");
@@ -145,7 +147,7 @@ fn verbose_and_debug_reach_the_programs() {
         (Some("--debug"), "--debug eval", "debug", "LogLevel=DEBUG3", "debug"),
     ] {
         let site = Site::new();
-        install(&site, &format!("cp -r credentials '{}'; {STAYS}", site.path("record").display()));
+        install(&site, STAYS);
         install_ssh(&site);
         create(&site, "main");
         let _inside = Inside::of(&site, "app-main");
@@ -154,7 +156,7 @@ fn verbose_and_debug_reach_the_programs() {
         assert!(recorded(&site, "nix")[0].contains(&format!("flakes {nix}")), "{:?}", recorded(&site, "nix"));
         assert!(recorded(&site, "builder")[0].ends_with(&format!(" {builder}")));
         assert!(recorded(&site, "ssh")[0].contains(ssh), "{:?}", recorded(&site, "ssh"));
-        assert_eq!(site.read("record/credentials/agent-vm.log-level"), level);
+        assert_eq!(site.read("data/agent-vms/app-main/run/credentials/agent-vm.log-level"), level);
         // And we ourselves say which programs are run.
         assert_eq!(done.stderr.contains("running nix "), flag.is_some(), "{}", done.stderr);
         let qemu = recorded(&site, "runner.env").into_iter().find(|line| line.starts_with("QEMU_OPTS=")).unwrap();

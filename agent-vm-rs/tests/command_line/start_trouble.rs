@@ -30,10 +30,10 @@ fn a_guest_that_ends_at_once_is_shown_with_its_last_words() {
 #[test]
 fn a_guest_that_never_greets_runs_into_the_deadline() {
     let site = site(STAYS);
-    site.run(&["start", "--timeout", "1"])
+    site.run(&["start", "--timeout", "2"])
         .exits(124)
         .gives_one_error()
-        .says("timed out after 1 s waiting for ssh")
+        .says("timed out after 2 s waiting for ssh")
         .says("kernel: hello")
         .says("--timeout SECONDS");
     site.assert_nothing_left();
