@@ -161,7 +161,7 @@ pub struct CredentialNames {
     pub authorized_keys: String,
     /// The machine's host name.
     pub hostname: String,
-    /// `info` or `debug`.
+    /// `warn`, `info` or `debug`.
     pub log_level: String,
 }
 

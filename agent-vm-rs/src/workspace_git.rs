@@ -19,7 +19,7 @@ use crate::git::Source;
 use crate::process::Invocation;
 
 /// A hostile repository can make git busy: it gets this long.
-const TIME_LIMIT: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 const MAX_REF_FILE: u64 = 4 << 20;
 const MAX_INDEX: u64 = 512 << 20;
 const MAX_REFS: usize = 10_000;
@@ -42,6 +42,8 @@ pub struct WorkspaceState {
 pub struct View {
     git_dir: tempfile::TempDir,
     workspace: PathBuf,
+    /// The machine's directory.
+    scratch: PathBuf,
     /// Tips of branches and tags, and the stash, by full name.
     refs: BTreeMap<String, String>,
     head: Head,
@@ -78,6 +80,7 @@ impl View {
             safe: Vec::new(),
             git_dir,
             workspace: workspace.to_owned(),
+            scratch: scratch.to_owned(),
         };
         view.git(None)
             .args(["init", "--quiet", "--bare", "--template="])
@@ -187,6 +190,8 @@ impl View {
     fn git(&self, work_tree: Option<&Path>) -> Invocation {
         let git = Invocation::new("git")
             .args(["-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "-c", "core.hooksPath=/dev/null"])
+            // The guest's index has the owners that the guest sees: size and time are enough.
+            .args(["-c", "core.checkStat=minimal"])
             .env("GIT_DIR", self.git_dir.path())
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CONFIG_SYSTEM", "/dev/null")
@@ -197,6 +202,7 @@ impl View {
             .env("GIT_NO_REPLACE_OBJECTS", "1")
             .env("GIT_TERMINAL_PROMPT", "0")
             .time_limit(TIME_LIMIT)
+            .of_machine(&self.scratch)
             .cwd(self.git_dir.path());
         match work_tree {
             Some(dir) => git.env("GIT_WORK_TREE", dir).cwd(dir),

@@ -19,7 +19,7 @@ use crate::run_state::end_processes_of;
 use crate::settings::{GuestKind, Settings, VERSION, Wishes};
 use crate::state::{StateDir, make_private_dir, remove_tree, write_file};
 use crate::vm_name::VmName;
-use crate::{credentials, host, installation, ports, sweep, target};
+use crate::{credentials, host, installation, ports, sweep, target, text};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]
@@ -73,6 +73,9 @@ pub fn create(context: &Context, args: &CreateArgs) -> Result<()> {
 /// As [`create`].
 pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)> {
     let wishes = wishes(args)?;
+    // What is wrong with the words is told before anything is made.
+    wishes.host.as_deref().map_or(Ok(()), |host| host::forward_address(host).map(drop))?;
+    wishes.guest.map_or_else(installation::default_guest, Ok)?;
     let branch = args.branch.as_deref().or(wishes.branch.as_ref().map(BranchName::as_str));
     let state = &context.state;
     let (source, branch) = target::current(state, branch)?;
@@ -99,7 +102,11 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
         Ok(settings) => {
             let (guest, name) = (settings.guest, &machine.name);
             let why = if guest_asked { "asked for" } else { "this installation's default" };
-            note(&format!("created {name}: guest {guest} ({why}), {} MiB, {} cores", settings.memory, settings.cores));
+            note(&format!(
+                "created {name}: guest {guest} ({why}), {} MiB, {}",
+                settings.memory,
+                text::count(settings.cores as usize, "core")
+            ));
             Ok((machine, settings))
         }
         Err(error) => {
@@ -168,7 +175,7 @@ fn settle(context: &Context, wishes: Wishes, source: &Source, branch: BranchName
     let available = host::cores();
     let cores = wishes.cores.unwrap_or(defaults.cores).min(available);
     if wishes.cores.is_some_and(|asked| asked > available) {
-        note(&format!("this host has {available} cores: the machine gets no more"));
+        note(&format!("this host has {}: the machine gets no more", text::count(available as usize, "core")));
     }
     Ok(Settings {
         version: VERSION,

@@ -38,7 +38,8 @@ pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
     let asks = !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if asks {
         if let Ok(count @ 1..) = view(&machine).and_then(|view| view.new_commits()) {
-            return Err(Failure::new(format!("{count} commits are only in the workspace of {name}"))
+            let commits = crate::text::count(count, "commit");
+            return Err(Failure::new(format!("the workspace of {name} alone has {commits}"))
                 .hint(format!("agent-vm destroy {name} --yes keeps them in a bundle and removes the machine"))
                 .into());
         }

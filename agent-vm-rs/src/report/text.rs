@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::{Report, Vm};
-use crate::text::{age, bytes, one_line};
+use crate::text::{age, bytes, count, one_line};
 use crate::workspace_git::WorkspaceState;
 
 impl Report {
@@ -31,7 +31,10 @@ impl Report {
         }
         let size = |mib: Option<u32>| mib.map_or_else(|| "?".to_owned(), |mib| bytes(u64::from(mib) << 20));
         let used = |count: Option<u64>| count.map_or_else(String::new, |count| format!("{} used of ", bytes(count)));
-        line("CPU", self.cores.map_or_else(|| "?".to_owned(), |cores| format!("{cores} cores{}", self.cpu_text())));
+        line(
+            "CPU",
+            self.cores.map_or_else(|| "?".to_owned(), |cores| count(cores as usize, "core") + &self.cpu_text()),
+        );
         line("Memory", used(self.vm.as_ref().map(|vm| vm.memory_bytes)) + &size(self.memory_mib));
         if let Some(disk) = &self.disk {
             line("Disk", used(Some(disk.used_bytes)) + &size(disk.size_mib));
@@ -85,7 +88,12 @@ fn vm_text(vm: &Vm) -> String {
 fn git_text(git: &WorkspaceState) -> String {
     let commit = git.commit.as_ref().map_or("no commit", |id| &id[..12]);
     let branch = git.branch.as_deref().unwrap_or("detached");
-    format!("{} at {commit}, {} changed files, {} new commits", one_line(branch), git.changed_files, git.new_commits)
+    format!(
+        "{} at {commit}, {}, {}",
+        one_line(branch),
+        count(git.changed_files, "changed file"),
+        count(git.new_commits, "new commit")
+    )
 }
 
 fn capitalised(word: &str) -> String {

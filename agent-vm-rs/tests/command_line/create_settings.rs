@@ -56,7 +56,7 @@ fn every_flag_of_create_is_stored() {
         "2048",
     ])
     .ok()
-    .says("created app-b: guest nixos (asked for), 1024 MiB, 1 cores");
+    .says("created app-b: guest nixos (asked for), 1024 MiB, 1 core");
     let settings = site.settings("app-b");
     for (key, expected) in [
         ("branch", json!("b")),

@@ -213,7 +213,7 @@ fn on_a_terminal_it_asks() {
     on_a_terminal(&site, "destroy", "y\n")
         .unwrap()
         .exits(1)
-        .prints("1 commits are only in the workspace of app-main")
+        .prints("the workspace of app-main alone has 1 commit")
         .prints("agent-vm destroy app-main --yes");
     assert_eq!(site.names(), ["app-main"]);
     on_a_terminal(&site, "destroy --yes", "").unwrap().ok().prints("app-main is gone");

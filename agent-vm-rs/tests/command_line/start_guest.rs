@@ -33,9 +33,9 @@ fn start_says_how_to_connect_and_a_second_one_does_nothing() {
         .prints("app-main is running.")
         .prints("agent-vm shell app-main")
         .prints("agent-vm stop app-main");
-    let first = site.processes();
+    let first = site.pids();
     let again = site.run(&["start"]).ok().says("app-main is running already").prints("app-main is running.");
-    assert_eq!(site.processes(), first);
+    assert_eq!(site.pids(), first);
     let port = site.run(&["status", "--json"]).ok().json()["mcp"]["url"].as_str().unwrap().to_owned();
     assert!(again.stdout.contains(&port), "{port}: {}", again.stdout);
 }
@@ -142,7 +142,7 @@ fn destroy_ends_a_running_machine() {
 #[test]
 fn verbose_and_debug_reach_the_programs() {
     for (flag, nix, builder, ssh, level) in [
-        (None, "eval", "warn", "LogLevel=ERROR", "info"),
+        (None, "eval", "warn", "LogLevel=ERROR", "warn"),
         (Some("--verbose"), "--verbose eval", "info", "LogLevel=VERBOSE", "info"),
         (Some("--debug"), "--debug eval", "debug", "LogLevel=DEBUG3", "debug"),
     ] {

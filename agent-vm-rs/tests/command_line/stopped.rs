@@ -59,7 +59,7 @@ fn status_of_a_stopped_machine() {
     site.run(&["status"])
         .ok()
         .prints("VM Status: app-main\n⚪ Agent Service: Stopped\n")
-        .prints(&format!("main at {}, 1 changed files, 1 new commits", &commit[..12]))
+        .prints(&format!("main at {}, 1 changed file, 1 new commit", &commit[..12]))
         .prints("Memory     4.00 GiB");
     let status = site.run(&["status", "--json"]).ok().json();
     for (key, expected) in [

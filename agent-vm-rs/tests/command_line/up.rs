@@ -12,13 +12,13 @@ fn it_creates_then_shows_then_starts() {
     {
         let _inside = Inside::of(&site, "app-main");
         site.run(&[]).ok().says("created app-main").prints("app-main is running.");
-        let running = site.processes();
+        let running = site.pids();
         site.run(&[])
             .ok()
             .prints("VM Status: app-main\n🟢 Agent Service: Running")
             .prints("app-main is running.")
             .keeps_quiet_of("created");
-        assert_eq!(site.processes(), running);
+        assert_eq!(site.pids(), running);
         assert_eq!(site.run(&["--json"]).ok().json()["state"], "running");
     }
     site.run(&["stop"]).ok();

@@ -224,6 +224,11 @@ impl Site {
         marked_below(&self.root())
     }
 
+    /// Their process ids.
+    pub fn pids(&self) -> Vec<u32> {
+        self.processes().into_iter().map(|(pid, _)| pid).collect()
+    }
+
     /// Nothing may be left: no process, no half-made machine.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
