@@ -218,7 +218,7 @@ fn garbage_and_far_too_much_of_it() {
         (".git/refs/heads/main", b"not an object id\n"),
         (".git/packed-refs", b"# pack-refs with: x\nzzzz refs/heads/x\n^\n\0\0\0"),
         (".git/index", b"DIRC\0\0\0\x02\xff\xff\xff\xff"),
-        (".git/objects/info/alternates", b"/etc\n/root/.ssh\n\"unclosed\n"),
+        (".git/objects/info/alternates", b"/etc\n/etc/ssh\n\"unclosed\n"),
         (".git/shallow", b"garbage\n"),
     ];
     for (inside, contents) in garbage {
