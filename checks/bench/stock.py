@@ -18,7 +18,7 @@ Wants=network-online.target
 User=dev
 WorkingDirectory=/workspace
 Environment=PYTHONPATH=/opt/python
-ExecStart=/usr/bin/python3 -m mcp_proxy --host=0.0.0.0 --port=8000 -- /usr/bin/python3 -c "import codemcp; codemcp.cli()"
+ExecStart=/usr/bin/python3 -m mcp_proxy --pass-environment --host=0.0.0.0 --port=8000 -- /usr/bin/python3 -c "import codemcp; codemcp.cli()"
 Restart=always
 RestartSec=5
 [Install]
@@ -56,7 +56,7 @@ class StockGuest:
         packages = {*spec["packages"], "linux-image-cloud-amd64", "initramfs-tools", "systemd-sysv", "udev", "dbus",
                     "systemd-resolved", "python3-pip"}
         python = self.directory / "python"
-        subprocess.run(["/usr/bin/python3", "-m", "pip", "install", "--quiet", "--target", python, "--no-compile", "--require-hashes",
+        subprocess.run(["/usr/bin/python3", "-m", "pip", "install", "--quiet", "--target", python, "--no-compile", "--require-hashes", "--ignore-requires-python",
                         "--only-binary=:all:", "--python-version", spec["python"]["version"], "--implementation", "cp",
                         *(f"--platform={name}" for name in spec["python"]["platforms"]),
                         "-r", ROOT / "lib/debian/requirements.txt", "--no-deps"], check=True)
