@@ -1,0 +1,4 @@
+# `system.build.vm`, nixpkgs' own run script.
+{
+  config.virtualisation.vmVariant = import ./qemu-vm.nix;
+}
