@@ -57,7 +57,7 @@ in
   # shellcheck disable=SC2086
   exec ${quote binary} \
     ${concatStringsSep " \\\n    " (map (word: expand (quote word)) arguments)} \
-    -kernel ${kernel} \
-  ${if initrd == null then "" else "  -initrd ${initrd} \\\n"}  -append ${quote (concatStringsSep " " parameters)}"''${QEMU_KERNEL_PARAMS:+ $QEMU_KERNEL_PARAMS}" \
+    -kernel ${kernel} ${if initrd == null then "" else "-initrd ${initrd} "}\
+    -append ${quote (concatStringsSep " " parameters)}"''${QEMU_KERNEL_PARAMS:+ $QEMU_KERNEL_PARAMS}" \
     ''${QEMU_OPTS:-}
 ''

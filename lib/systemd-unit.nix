@@ -47,8 +47,7 @@ in
 */
 sections:
 let
-  withoutNulls =
-    set: removeAttrs set (builtins.filter (key: set.${key} == null) (attrNames set));
+  withoutNulls = set: removeAttrs set (builtins.filter (key: set.${key} == null) (attrNames set));
   order = builtins.filter (name: sections ? ${name}) [
     "Unit"
     "Service"

@@ -44,7 +44,9 @@ let
     else if !isList packages then
       throw "debianGuest: packages is ${toJSON packages}; a list of Debian package names is needed"
     else if !all isPackageName packages then
-      throw "debianGuest: ${toJSON (head (filter (name: !isPackageName name) packages))} in packages is not the name of a Debian package"
+      throw "debianGuest: ${
+        toJSON (head (filter (name: !isPackageName name) packages))
+      } in packages is not the name of a Debian package"
     else if !(isList allowedOrigins && all isOrigin allowedOrigins) then
       throw "debianGuest: allowedOrigins is ${toJSON allowedOrigins}; a list of origins such as \"https://claude.ai\" is needed"
     else

@@ -2,34 +2,64 @@
 let
   policy = import ../policy;
   paths = import ./paths.nix;
-  inherit (builtins) concatStringsSep;
-  inherit (policy) user;
+  inherit (builtins)
+    attrNames
+    concatStringsSep
+    map
+    replaceStrings
+    toString
+    ;
+  inherit (policy) user workspace;
+
+  words = concatStringsSep " ";
+  sysctl =
+    key:
+    "  echo ${toString policy.sysctl.${key}} >/proc/sys/${
+        replaceStrings [ "." ] [ "/" ] key
+      } || warn ${key}";
+in
+{ share }:
+let
+  mount = workspace.shares.${share};
 in
 ''
-  #!/bin/sh
-  # Run by the kernel; ends in systemd, in the same process.
-  PATH=/usr/sbin:/usr/bin
+  #!/usr/bin/busybox sh
+  # Run by the kernel; ends in systemd, in the same process. By busybox, and by its shell's own commands where it has
+  # them: on an emulated processor each program that is loaded costs more than what it does.
+  PATH=/usr/bin:/usr/sbin
   export PATH
 
   # Ends QEMU with the reason as the console's last words. Not by ending itself: the kernel's panic would come after.
   fail() {
     echo "agent-vm: $1" >/dev/console
     echo o >/proc/sysrq-trigger
-    sleep 10
+    busybox sleep 10
     exit 1
   }
 
-  mount -n -t devtmpfs -o nosuid,mode=0755 dev /dev || fail "cannot mount /dev"
+  warn() {
+    echo "agent-vm: cannot set $1" >/dev/console
+  }
+
+  busybox mount -n -t devtmpfs -o nosuid,mode=0755 dev /dev || fail "cannot mount /dev"
   exec </dev/console >/dev/console 2>&1
-  mount -n -t proc -o nosuid,nodev,noexec proc /proc &&
-    mount -n -t sysfs -o nosuid,nodev,noexec sys /sys &&
-    mount -n -t tmpfs -o nosuid,nodev,mode=0755 run /run ||
+  busybox mount -n -t proc -o nosuid,nodev,noexec proc /proc &&
+    busybox mount -n -t sysfs -o nosuid,nodev,noexec sys /sys &&
+    busybox mount -n -t tmpfs -o nosuid,nodev,mode=0755 run /run &&
+    busybox mount -n -t tmpfs -o nosuid,nodev,mode=1777 tmp /tmp ||
     fail "cannot mount the kernel's file systems"
 
-  modprobe -a ${concatStringsSep " " policy.kernelModules.early} || fail "cannot load the kernel's modules"
+  # What systemd-sysctl would do, without being started for it.
+  {
+  ${concatStringsSep "\n" (map sysctl (attrNames policy.sysctl))}
+  }
+
+  busybox modprobe -a ${words policy.kernelModules.early} || fail "cannot load the kernel's modules"
+  # Not needed yet: loaded beside what follows.
+  busybox modprobe -a ${words (policy.kernelModules.systemd ++ policy.kernelModules.firewall)} &
 
   # Mounted here and not by a unit: a journal that begins on the disk is never copied, and no unit has to wait.
-  mount -n -t ${policy.disk.fsType} -o ${concatStringsSep "," policy.disk.options} ${policy.qemu.diskDevice} /var ||
+  busybox mount -n -t ${policy.disk.fsType} -o ${concatStringsSep "," policy.disk.options} ${policy.qemu.diskDevice} /var ||
     fail "cannot mount the machine's disk; 'e2fsck' on the host tells whether it is damaged"
 
   if [ ! -e ${paths.machineId} ]; then
@@ -37,7 +67,7 @@ in
     mkdir -p /var/cache /var/home /var/lib/systemd /var/log /var/spool /var/tmp ${dirOf paths.machineId} &&
       chmod 1777 /var/tmp &&
       mkdir -p /var/log/journal && chgrp systemd-journal /var/log/journal && chmod 2755 /var/log/journal &&
-      ln -sfn /run /var/run && ln -sfn /run/lock /var/lock &&
+      : >/var/log/lastlog && ln -sfn /run /var/run && ln -sfn /run/lock /var/lock &&
       rm -rf /var/home/${user.name} && cp -a /etc/skel /var/home/${user.name} &&
       chown -R ${toString user.uid}:${toString user.gid} /var/home/${user.name} &&
       chmod 0700 /var/home/${user.name} &&
@@ -45,10 +75,13 @@ in
       mv ${paths.machineId}.new ${paths.machineId} ||
       fail "cannot prepare the machine's disk"
   fi
-  mount -n --bind /var/home /home || fail "cannot mount /home"
+  busybox mount -n --bind /var/home /home || fail "cannot mount /home"
+
+  # If this fails, workspace.mount tries again and says why.
+  busybox mount -n -t ${mount.fsType} -o ${concatStringsSep "," mount.options} ${workspace.tag} ${workspace.path} || :
 
   # Tells journald that the disk is there.
-  mkdir -p /run/lock /run/systemd/journal && : >/run/systemd/journal/flushed
+  busybox mkdir -p /run/lock /run/systemd/journal && : >/run/systemd/journal/flushed
 
   exec /usr/lib/systemd/systemd "$@"
 ''

@@ -1,6 +1,8 @@
 # Debian packages of every guest. What a project needs besides comes from the `packages` argument.
 [
   "bash"
+  # The first program of the guest; see init.nix.
+  "busybox-static"
   "ca-certificates"
   "curl"
   "dbus"

@@ -1,7 +1,6 @@
 # Where things are in the Debian guest.
 {
   init = "/usr/lib/agent-vm/init";
-  networkBatch = "/usr/lib/agent-vm/network";
   # lib/guest/, the programs that both guests have.
   library = "/usr/lib/agent-vm/guest";
   # On Python's own path, before Debian's packages.

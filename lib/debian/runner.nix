@@ -1,5 +1,5 @@
 # Text of bin/run-agent-vm of the Debian guest.
-{ root, init }:
+{ init, initrd }:
 let
   policy = import ../policy;
 in
@@ -7,11 +7,16 @@ import ../runner.nix {
   interpreter = "/usr/bin/env bash";
   inherit (policy.qemu) binary;
   kernel = "\"$package/vmlinux\"";
+  initrd = if initrd then "\"$package/initrd\"" else null;
   parameters = [
-    "root=${root}"
+    "root=${policy.qemu.rootDevice}"
     "rootfstype=ext4"
     "ro"
     "init=${init}"
+    # Those that are used. systemd builds and loads a BPF program for the one left out, which takes a second or two.
+    "lsm=lockdown,landlock,yama"
+    # No escape sequences: the console is a log.
+    "systemd.tty.term.console=dumb"
   ]
   ++ policy.kernelParams;
 }

@@ -9,7 +9,7 @@ let
       entries = builtins.readDir dir;
       wanted = builtins.filter (name: match name) (builtins.attrNames entries);
       # Neither caches of Python's nor the Nix files, whose result is in the spec.
-      match = name: builtins.match "__pycache__|.*\\.(pyc|nix|in)" name == null;
+      match = name: builtins.match "__pycache__|tests|.*\\.(pyc|nix|in)" name == null;
     in
     builtins.listToAttrs (
       map (name: {

@@ -11,26 +11,26 @@ let
   text = import ./text.nix;
   units = import ./units.nix { inherit share allowedOrigins; };
   unit = import ../systemd-unit.nix;
-  init = import ./init.nix;
+  init = import ./init.nix { inherit share; };
+  kernel = import ./kernel.nix { inherit architecture share; };
 
-  unique = list: builtins.attrNames (
-    builtins.listToAttrs (
-      map (name: {
-        inherit name;
-        value = null;
-      }) list
-    )
-  );
+  unique =
+    list:
+    builtins.attrNames (
+      builtins.listToAttrs (
+        map (name: {
+          inherit name;
+          value = null;
+        }) list
+      )
+    );
 in
 {
   format = 1;
   suite = "trixie";
   inherit architecture;
   packages = unique (import ./packages.nix ++ packages);
-  kernel = {
-    package = "linux-image-cloud-${architecture}";
-    modules = with policy.kernelModules; early ++ firewall;
-  };
+  inherit kernel;
   inherit (paths) library;
   python = {
     version = "3.13";
@@ -54,7 +54,15 @@ in
     };
     directory = paths.pythonPackages;
   };
-  user = { inherit (policy.user) name uid gid home extraGroups; };
+  user = {
+    inherit (policy.user)
+      name
+      uid
+      gid
+      home
+      extraGroups
+      ;
+  };
   # Directories that must be there to be mounted on.
   directories = [
     policy.workspace.path
@@ -70,10 +78,8 @@ in
     "/etc/nftables.conf".text = policy.firewall.ruleset;
     "/etc/profile.d/agent-vm.sh".text = "cd ${policy.workspace.path} 2>/dev/null || :\n";
     "/etc/ssh/sshd_config".text = text.sshdConfig policy.sshd.settingsWithoutPam;
-    "/etc/sysctl.d/60-agent-vm.conf".text = text.sysctl policy.sysctl;
     "/etc/systemd/journald.conf.d/agent-vm.conf".text = unit { Journal = policy.journald; };
     "/etc/systemd/system.conf.d/agent-vm.conf".text = unit { Manager = units.manager; };
-    ${paths.networkBatch}.text = text.networkBatch policy.network;
   }
   // builtins.listToAttrs (
     map (name: {
@@ -82,5 +88,8 @@ in
     }) (builtins.attrNames units.units)
   );
   inherit (units) links remove;
-  runner = import ./runner.nix { root = policy.qemu.rootDevice; inherit (paths) init; };
+  runner = import ./runner.nix {
+    inherit (paths) init;
+    initrd = kernel.initrd != null;
+  };
 }

@@ -14,13 +14,14 @@ let
   yesNo = value: if isBool value then (if value then "yes" else "no") else toString value;
 in
 {
-  /** sshd_config; the order of keywords has no meaning there without Match blocks. */
+  /**
+    sshd_config; the order of keywords has no meaning there without Match blocks.
+  */
   sshdConfig = settings: lines (map (key: "${key} ${yesNo settings.${key}}") (attrNames settings));
 
-  /** sysctl.d file. */
-  sysctl = values: lines (map (key: "${key} = ${toString values.${key}}") (attrNames values));
-
-  /** git's configuration from `{ section.key = value; }`; git reads quoted strings as JSON writes these. */
+  /**
+    git's configuration from `{ section.key = value; }`; git reads quoted strings as JSON writes these.
+  */
   gitconfig =
     sections:
     lines (
@@ -32,17 +33,4 @@ in
         )
       ) (attrNames sections)
     );
-
-  /** Commands for `ip -batch`. */
-  networkBatch =
-    {
-      interface,
-      address,
-      prefixLength,
-      ...
-    }:
-    lines [
-      "address add ${address}/${toString prefixLength} dev ${interface}"
-      "link set ${interface} up"
-    ];
 }

@@ -3,7 +3,12 @@
 let
   policy = import ../policy;
   paths = import ./paths.nix;
-  inherit (policy) agentMcp workspace;
+  inherit (policy)
+    agentMcp
+    network
+    user
+    workspace
+    ;
   mount = workspace.shares.${share};
 
   # These start without waiting for sysinit.target, so they must say themselves that they stop at shutdown.
@@ -13,59 +18,100 @@ let
     Before = [ "shutdown.target" ];
   };
 
+  kept = mount: {
+    Unit = {
+      Description = mount.Where;
+      DefaultDependencies = false;
+    };
+    Mount = mount;
+  };
+
+  claim."workspace-owner.service" = {
+    Unit = early // {
+      Description = "Owner of the workspace's files";
+      RequiresMountsFor = [ workspace.path ];
+      Before = early.Before ++ [ agentMcp.unit ];
+    };
+    Service = {
+      Type = "oneshot";
+      RemainAfterExit = true;
+      # -: a link made on the host cannot be given an owner.
+      ExecStart = "-/usr/bin/find ${workspace.path} -xdev ! -user ${user.name} -exec /usr/bin/chown --no-dereference ${user.name}:${user.name} {} +";
+    };
+  };
+
   debian = "/usr/lib/systemd/system";
-  wants = target: from: units: builtins.listToAttrs (
-    map (unit: {
-      name = "/etc/systemd/system/${target}.wants/${unit}";
-      value = "${from}/${unit}";
-    }) units
-  );
 in
 {
   units = {
-    "nftables.service" = {
-      Unit = early // {
-        Description = "Firewall";
-        Before = early.Before ++ [ "network-pre.target" ];
-        Wants = [ "network-pre.target" ];
-      };
-      Service = {
-        Type = "oneshot";
-        RemainAfterExit = true;
-        ExecStart = "/usr/sbin/nft -f /etc/nftables.conf";
+    # What this guest is. Not multi-user.target, whose dependencies are some fifty units to load and none to run.
+    "agent-vm.target" = {
+      Unit = {
+        Description = "Agent machine";
+        AllowIsolate = true;
+        Wants = [
+          "agent-vm-network.service"
+          "dbus.socket"
+          "systemd-journald.service"
+          "workspace.mount"
+          policy.sshd.unit
+          agentMcp.unit
+        ]
+        ++ builtins.attrNames (if mount.claim then claim else { });
       };
     };
 
     "agent-vm-network.service" = {
       Unit = early // {
-        Description = "Network";
-        # Requires: a guest without its firewall stays without a network.
-        Requires = [ "nftables.service" ];
-        After = [ "nftables.service" ];
+        Description = "Firewall and network";
         Before = early.Before ++ [ "network.target" ];
         Wants = [ "network.target" ];
       };
       Service = {
         Type = "oneshot";
         RemainAfterExit = true;
-        ExecStart = "/usr/sbin/ip -batch ${paths.networkBatch}";
+        ExecStart = [
+          "/usr/sbin/nft -f /etc/nftables.conf"
+          # Only if the above did not fail: a guest without its firewall stays without a network.
+          "/usr/bin/busybox ifconfig ${network.interface} ${network.address} netmask ${network.netmask} up"
+        ];
       };
     };
 
-    "workspace.mount" = {
+    # Started by who asks for it: `systemctl status` of the agent's user is all that needs the bus.
+    "dbus.socket" = {
       Unit = early // {
-        Description = "The branch's workspace";
-        Before = early.Before ++ [ "umount.target" ];
-        Conflicts = early.Conflicts ++ [ "umount.target" ];
+        Description = "D-Bus System Message Bus Socket";
       };
-      Mount = {
-        What = workspace.tag;
-        Where = workspace.path;
-        Type = mount.fsType;
-        Options = builtins.concatStringsSep "," mount.options;
-      };
+      Socket.ListenStream = "/run/dbus/system_bus_socket";
     };
 
+    # Mounted by init, and unmounted by the last step of a power-off, when nobody uses them any more: units that
+    # shutdown stops would fail earlier, and wait for that.
+    "home.mount" = kept {
+      What = "/var/home";
+      Where = "/home";
+    };
+    "var.mount" = kept {
+      What = policy.qemu.diskDevice;
+      Where = "/var";
+    };
+    "tmp.mount" = kept {
+      What = "tmp";
+      Where = "/tmp";
+    };
+
+    # Mounted by init too; this one says why if it could not.
+    "workspace.mount" = kept {
+      What = workspace.tag;
+      Where = workspace.path;
+      Type = mount.fsType;
+      Options = builtins.concatStringsSep "," mount.options;
+    };
+
+  }
+  // (if mount.claim then claim else { })
+  // {
     ${policy.sshd.unit} = {
       Unit = early // {
         Description = "OpenSSH server";
@@ -103,26 +149,9 @@ in
 
   links = {
     "/etc/machine-id" = paths.machineId;
-    "/etc/systemd/system/default.target" = "${debian}/multi-user.target";
+    "/etc/systemd/system/default.target" = "agent-vm.target";
     "/etc/systemd/system/ctrl-alt-del.target" = "${debian}/poweroff.target";
-  }
-  // wants "sysinit.target" debian [
-    "systemd-journald.service"
-    "systemd-sysctl.service"
-  ]
-  // wants "sockets.target" debian [
-    "dbus.socket"
-    "systemd-journald.socket"
-    "systemd-journald-dev-log.socket"
-  ]
-  // wants "local-fs.target" debian [ "tmp.mount" ]
-  // wants "multi-user.target" "/etc/systemd/system" [
-    "agent-mcp.service"
-    "agent-vm-network.service"
-    "nftables.service"
-    "ssh.service"
-    "workspace.mount"
-  ];
+  };
 
   # Patterns in the root file system, removed before files and links above are put there.
   remove = [
@@ -141,6 +170,7 @@ in
     "/etc/ssh/sshd_config.d"
     # The disk is mounted over it.
     "/var/*"
+    "/tmp/*"
     # Words for people in other languages and manuals.
     "/usr/share/doc"
     "/usr/share/info"

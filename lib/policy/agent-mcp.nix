@@ -170,8 +170,6 @@ rec {
     }
     // {
       Environment = [ "HOME=${user.home}" ] ++ environment ++ [ "PATH=${path}" ] ++ pythonEnvironment;
-      ExecStart = builtins.concatStringsSep " " (
-        [ exe.agentMcp ] ++ arguments { inherit exe origins; }
-      );
+      ExecStart = builtins.concatStringsSep " " ([ exe.agentMcp ] ++ arguments { inherit exe origins; });
     };
 }

@@ -7,6 +7,8 @@
     "virtio_rng"
     "qemu_fw_cfg"
   ];
+  # Loaded by systemd, which complains on the console without it.
+  systemd = [ "autofs4" ];
   firewall = [
     "nf_tables"
     "nf_conntrack"

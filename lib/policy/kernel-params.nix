@@ -11,6 +11,8 @@
   # One serial port exists; probing for three more takes time.
   "8250.nr_uarts=1"
   "no_timer_check"
+  # A busy host makes an emulated clock look unstable; without it every look at the time is a trap.
+  "tsc=reliable"
   # A guest's kernel image and memory are not to be replaced or hibernated.
   "nohibernate"
 ]

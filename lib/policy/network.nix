@@ -2,6 +2,6 @@
 {
   interface = "eth0";
   address = "10.0.2.15";
-  prefixLength = 24;
+  netmask = "255.255.255.0";
   subnet = "10.0.2.0/24";
 }

@@ -9,8 +9,8 @@ rec {
   # The guest may be more careful about its processor than fast: without hardware help every feature is emulated.
   cpu = {
     kvm = "host";
-    # Five-level page tables cost a level of every emulated page walk and hold nothing here.
-    tcg = "max,la57=off";
+    # Less to emulate: a level of every page walk, and wide registers to save at every switch of tasks.
+    tcg = "max,la57=off,avx=off,avx2=off,mpx=off,pku=off";
   };
 
   # Quiet: no device that is not named below, and no configuration file of the host's.

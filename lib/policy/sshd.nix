@@ -36,6 +36,10 @@ rec {
     X11Forwarding = false;
     # One connection carries many commands of the host's.
     MaxSessions = 64;
+    # All connections come from one address, the host's end of QEMU's network: what one of them did (a poll for the
+    # banner, a wrong key) must not shut out the others, as sshd's defaults would.
+    MaxStartups = 64;
+    PerSourcePenalties = false;
     ClientAliveInterval = 30;
     ClientAliveCountMax = 4;
     UseDNS = false;
@@ -72,8 +76,8 @@ rec {
       ExecStart = "${exe.sshd} -D -e";
       Restart = "always";
       RestartSec = 1;
-      KillMode = "process";
-      # Sessions belong to users; only the listener is confined.
-      OOMScoreAdjust = -900;
+      # Sessions end with the service: it stops at power-off only, which is not to wait for a shell.
+      KillMode = "mixed";
+      TimeoutStopSec = 2;
     };
 }

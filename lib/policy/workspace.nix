@@ -14,6 +14,8 @@ in
       fsType = "virtiofs";
       options = safe;
       modules = [ "virtiofs" ];
+      # The daemon on the host maps owners.
+      claim = false;
     };
     "9p" = {
       fsType = "9p";
@@ -24,7 +26,13 @@ in
         "msize=512000"
         "cache=mmap"
       ];
-      modules = [ "9pnet_virtio" "9p" ];
+      modules = [
+        "9pnet_virtio"
+        "9p"
+      ];
+      # Files show the owner they have on the host, and an owner given to them in the guest is only noted beside them
+      # (mapped-xattr). So the guest gives them to its user once it is up.
+      claim = true;
     };
   };
 }

@@ -26,7 +26,9 @@ in
           ${at}.defaultServer is "${cfg.defaultServer}", which is no enabled server. Write
             ${at}.servers."${cfg.defaultServer}" = { enable = true; command = "…"; };
           or name one of: ${
-            lib.concatStringsSep ", " (builtins.attrNames (lib.filterAttrs (_: server: server.enable) cfg.servers))
+            lib.concatStringsSep ", " (
+              builtins.attrNames (lib.filterAttrs (_: server: server.enable) cfg.servers)
+            )
           }.
         '';
       }

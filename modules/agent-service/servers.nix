@@ -67,7 +67,9 @@ let
         export PATH=${lib.escapeShellArg (lib.makeBinPath value.path)}''${PATH:+:$PATH}
       ''}
       ${lib.concatStrings (
-        lib.mapAttrsToList (variable: text: "export ${variable}=${lib.escapeShellArg text}\n") value.environment
+        lib.mapAttrsToList (
+          variable: text: "export ${variable}=${lib.escapeShellArg text}\n"
+        ) value.environment
       )}
       exec ${lib.escapeShellArgs ([ value.command ] ++ value.args)}
     '';
@@ -123,7 +125,9 @@ in
     };
     serverPrograms = lib.mapAttrs program enabled;
     serversFile = pkgs.writeText "agent-mcp-servers.json" (
-      builtins.toJSON { mcpServers = lib.mapAttrs (name: _: { command = "${cfg.serverPrograms.${name}}"; }) named; }
+      builtins.toJSON {
+        mcpServers = lib.mapAttrs (name: _: { command = "${cfg.serverPrograms.${name}}"; }) named;
+      }
     );
   };
 }

@@ -28,8 +28,13 @@ let
     };
     default = cfg.defaultServer;
     inherit (cfg) host port workspaceDir;
-    serversFiles = [ "${cfg.serversFile}" ] ++ lib.optional (cfg.mcpConfigFile != null) cfg.mcpConfigFile;
-    origins = lib.unique (lib.optional (cfg.allowedOrigin != null) cfg.allowedOrigin ++ cfg.allowedOrigins);
+    serversFiles = [
+      "${cfg.serversFile}"
+    ]
+    ++ lib.optional (cfg.mcpConfigFile != null) cfg.mcpConfigFile;
+    origins = lib.unique (
+      lib.optional (cfg.allowedOrigin != null) cfg.allowedOrigin ++ cfg.allowedOrigins
+    );
   };
 
   # "NAME=value" strings, as the policy has them, to what NixOS takes.

@@ -111,3 +111,24 @@ fn the_workspace_is_shared_with_its_owners() {
     site.git(&["fetch", "--quiet", bundle, "refs/heads/main:refs/heads/rescued"]);
     assert_eq!(site.git(&["show", "rescued:from-guest"]), "new\n");
 }
+
+/// Without virtiofsd the workspace goes over 9p, and that is said.
+#[test]
+fn without_virtiofsd_the_workspace_is_shared_by_9p() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    let args = ["start", "main", "--timeout", "240"];
+    let start = site.agent_vm(&args).env("AGENT_VM_VIRTIOFSD", "/nonexistent").output().unwrap();
+    Done::from(start, &args).ok().says("notice: there is no virtiofsd: the workspace is shared by 9p");
+    assert_eq!(site.status("main")["vm"]["share"], "9p");
+    let workspace = site.machine("app-main").join("workspace");
+    fs::write(workspace.join("from-host"), "host\n").unwrap();
+    site.exec("main", &["sh", "-c", "cat from-host README > from-guest"]).ok();
+    assert_eq!(fs::read_to_string(workspace.join("from-guest")).unwrap(), "host\nhello\n");
+    site.exec("main", &["git", "status", "--short"]).ok().says("from-guest");
+    // Control: with virtiofsd the same machine has the other guest.
+    site.run(&["stop", "main"]).ok();
+    site.start("main");
+    assert_eq!(site.status("main")["vm"]["share"], "virtiofs");
+    assert_eq!(site.exec("main", &["cat", "from-guest"]).ok().stdout, "host\nhello\n");
+}

@@ -20,9 +20,9 @@ def build(spec_file: Path, out: Path) -> None:
         raise report.BuildError(f"{out} exists already")
     if not out.parent.is_dir():
         raise report.BuildError(f"{out.parent} is no directory")
-    run.require(["mmdebstrap", "mke2fs", "debugfs", "tar", "zstd"])
+    run.require(["mmdebstrap", "mke2fs", "debugfs", "e2fsck", "tar", "unshare", "zstd"])
     if os.geteuid() != 0:
-        run.require(["unshare", "newuidmap"])
+        run.require(["newuidmap"])
 
     with (
         temporary.signals(),
@@ -37,7 +37,7 @@ def build(spec_file: Path, out: Path) -> None:
         package = work / "package"
         package.mkdir()
         report.say("extracting the kernel")
-        kernel.extract(tree, package / "vmlinux")
+        kernel.extract(tree, package)
         image.pack(tree, package / "base.img")
         write_package(manifest, package)
         publish(package, out)

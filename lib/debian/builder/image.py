@@ -31,7 +31,15 @@ def pack(tree: Path, out: Path) -> None:
           -N $((files + 64)) -E nodiscard,lazy_itable_init=0 -d "$1" "$2" $((used + used / 20 + files / 8 + 2048))
     """
     run.run(run.as_root(["sh", "-c", script, "sh", str(tree), str(out), LABEL]), what="making the image")
-    # The kernel opens it for the first program; what else is in /dev comes from the kernel itself.
-    run.run(["debugfs", "-w", "-R", "mknod /dev/console c 5 1", str(out)], what="making /dev/console")
+    make_console(out)
+    run.run(["e2fsck", "-f", "-n", str(out)], what="checking the image")
     with open(out, "rb") as image:
         os.fsync(image.fileno())
+
+
+def make_console(image: Path) -> None:
+    """The kernel opens it for the first program; what else is in /dev comes from the kernel itself."""
+    commands = image.with_suffix(".debugfs")
+    commands.write_text("cd /dev\nmknod console c 5 1\n")
+    run.run(["debugfs", "-w", "-f", str(commands), str(image)], what="making /dev/console")
+    commands.unlink()

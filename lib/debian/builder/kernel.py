@@ -1,5 +1,6 @@
 """The uncompressed kernel out of a bzImage: QEMU starts it directly, and no emulated processor unpacks it."""
 
+import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -11,14 +12,17 @@ ELF = b"\x7fELF"
 ZSTD = b"\x28\xb5\x2f\xfd"
 
 
-def extract(tree: Path, out: Path) -> None:
-    """Write the kernel that finish.py left in `tree` to `out`, as the ELF file it is."""
+def extract(tree: Path, package: Path) -> None:
+    """Put the kernel that finish.py left in `tree` into the package, as the ELF file it is, and its initrd if any."""
+    made = tree / STAGE / "initrd"
+    if made.exists():
+        shutil.copyfile(made, package / "initrd")
     compressed = payload((tree / STAGE / "vmlinuz").read_bytes())
     if compressed.startswith(ZSTD):
         compressed = unzstd(compressed)
     if not compressed.startswith(ELF):
         raise report.BuildError(f"Debian's kernel is packed in a way unknown here (it begins with {compressed[:6]!r})")
-    out.write_bytes(compressed)
+    (package / "vmlinux").write_bytes(compressed)
 
 
 def payload(image: bytes) -> bytes:

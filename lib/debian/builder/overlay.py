@@ -17,6 +17,8 @@ from . import report, run
 STAGE = ".agent-vm"
 
 HERE = Path(__file__).resolve().parent
+# The modules that run in the root file system.
+INSIDE = ["finish.py", "initrd.py"]
 REQUIREMENTS = HERE.parent / "requirements.txt"
 GUEST = HERE.parent.parent / "guest"
 
@@ -72,7 +74,8 @@ def make(spec: dict, tree: Path, pip: list[str]) -> None:
     stage = tree / STAGE
     stage.mkdir(parents=True)
     (stage / "spec.json").write_text(json.dumps(spec))
-    shutil.copy(HERE / "finish.py", stage)
+    for name in INSIDE:
+        shutil.copy(HERE / name, stage)
     library = tree / spec["library"].lstrip("/")
     library.parent.mkdir(parents=True)
     shutil.copytree(GUEST, library, ignore=shutil.ignore_patterns("__pycache__", "tests"))

@@ -42,5 +42,6 @@ def bootstrap(spec: dict, overlay: Path, work: Path, scratch: Path) -> Path:
     ]
     if mirror := os.environ.get("AGENT_VM_DEBIAN_MIRROR"):
         argv.append(mirror)
-    run.run(argv, what="installing Debian", env={"TMPDIR": str(scratch), "LC_ALL": "C.UTF-8"})
+    argv, ending = run.contained(argv)
+    run.run(argv, what="installing Debian", env={"TMPDIR": str(scratch), "LC_ALL": "C.UTF-8"}, ending=ending)
     return out

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from . import report
 
@@ -18,6 +19,7 @@ PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "mke2fs": "e2fsprogs",
     "debugfs": "e2fsprogs",
+    "e2fsck": "e2fsprogs",
     "tar": "tar",
     "zstd": "zstd",
     "unshare": "util-linux",
@@ -31,7 +33,7 @@ SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/s
 GRACE = 20
 
 _PR_SET_PDEATHSIG = 1
-_running: set[subprocess.Popen] = set()
+_running: dict[subprocess.Popen, signal.Signals] = {}
 
 
 def require(programs: list[str]) -> None:
@@ -45,14 +47,14 @@ def require(programs: list[str]) -> None:
         )
 
 
-def run(argv: list[str], *, what: str, env: dict[str, str] | None = None) -> None:
-    """Run a program to its end; `what` names the step in the error."""
+def run(argv: list[str], *, what: str, env: dict[str, str] | None = None, ending: signal.Signals = signal.SIGTERM) -> None:
+    """Run a program to its end; `what` names the step in the error, `ending` is the signal that ends it before."""
     with tempfile.TemporaryFile() as log:
         # The output goes to the terminal where it was asked for, else to a file that only an error shows.
         output = sys.stderr.buffer if report.level >= report.VERBOSE else log
         if report.level >= report.DEBUG:
             report.say(f"run: {' '.join(argv)}")
-        with _process(argv, output, env) as process:
+        with _process(argv, output, env, ending) as process:
             status = process.wait()
         if status == 0:
             return
@@ -65,7 +67,9 @@ def run(argv: list[str], *, what: str, env: dict[str, str] | None = None) -> Non
 
 
 @contextlib.contextmanager
-def _process(argv: list[str], output, env: dict[str, str] | None) -> Iterator[subprocess.Popen]:
+def _process(
+    argv: list[str], output: IO[bytes], env: dict[str, str] | None, ending: signal.Signals
+) -> Iterator[subprocess.Popen]:
     libc = ctypes.CDLL(None)
     process = subprocess.Popen(
         [shutil.which(argv[0], path=SEARCH_PATH) or argv[0], *argv[1:]],
@@ -75,20 +79,20 @@ def _process(argv: list[str], output, env: dict[str, str] | None) -> Iterator[su
         env={**os.environ, "PATH": SEARCH_PATH, **(env or {})},
         start_new_session=True,
         # A killed build takes its programs along.
-        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),
+        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, ending),
     )
-    _running.add(process)
+    _running[process] = ending
     try:
         yield process
     finally:
-        _running.discard(process)
-        end(process)
+        _running.pop(process, None)
+        end(process, ending)
 
 
-def end(process: subprocess.Popen) -> None:
+def end(process: subprocess.Popen, ending: signal.Signals) -> None:
     """End a program and all that it started."""
     if process.poll() is None:
-        process.terminate()
+        process.send_signal(ending)
         try:
             process.wait(GRACE)
         except subprocess.TimeoutExpired:
@@ -100,8 +104,8 @@ def end(process: subprocess.Popen) -> None:
 
 def end_all() -> None:
     """End what other threads have started."""
-    for process in list(_running):
-        end(process)
+    for process, ending in list(_running.items()):
+        end(process, ending)
 
 
 def as_root(argv: list[str]) -> list[str]:
@@ -111,7 +115,19 @@ def as_root(argv: list[str]) -> list[str]:
     return ["unshare", "--user", "--map-root-user", "--map-auto", "--", *argv]
 
 
+def contained(argv: list[str]) -> tuple[list[str], signal.Signals]:
+    """
+    The same command, started by root, in mount and process namespaces of its own, and the signal that ends it: nothing
+    that it mounts is mounted elsewhere, and all that it has started ends with it. (mmdebstrap mounts the kernel's file
+    systems into the tree that it makes. An ordinary user's makes such namespaces itself, and cleans up at SIGTERM.)
+    """
+    if os.geteuid() != 0:
+        return argv, signal.SIGTERM
+    options = ["--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    return ["unshare", *options, "--", *argv], signal.SIGKILL
+
+
 def remove_tree(path: Path) -> None:
-    """Remove a directory that may hold files of subordinate ids."""
+    """Remove a directory that may hold files of subordinate ids; what is mounted in it is never entered."""
     if path.exists():
-        run(as_root(["rm", "-rf", "--", str(path)]), what=f"removing {path}")
+        run(as_root(["rm", "-rf", "--one-file-system", "--", str(path)]), what=f"removing {path}")

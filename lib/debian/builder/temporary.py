@@ -17,13 +17,22 @@ LOCK = "lock"
 def directory(parent: Path, prefix: str) -> Iterator[Path]:
     """A new directory in `parent`, removed at the end; leftovers of the same prefix are removed first."""
     remove_leftovers(parent, prefix)
-    path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    lock = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    path, lock = _locked(parent, prefix)
     try:
         yield path
     finally:
-        run.remove_tree(path)
+        _remove(path)
+        os.close(lock)
+
+
+def _locked(parent: Path, prefix: str) -> tuple[Path, int]:
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        lock = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Another build may have taken it for a leftover before it was locked.
+        if (path / LOCK).exists():
+            return path, lock
         os.close(lock)
 
 
@@ -43,9 +52,17 @@ def remove_leftovers(parent: Path, prefix: str) -> None:
             continue
         else:
             report.say(f"removing {path}, left by a build that was killed")
-            run.remove_tree(path)
+            _remove(path)
         finally:
             os.close(lock)
+
+
+def _remove(path: Path) -> None:
+    """Remove, or say why not: neither a build nor its own error is worth losing for it."""
+    try:
+        run.remove_tree(path)
+    except report.BuildError as error:
+        report.error(error)
 
 
 @contextlib.contextmanager

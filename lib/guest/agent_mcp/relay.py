@@ -17,8 +17,9 @@ from pathlib import Path
 from journal import NOTICE, WARNING, log
 from workspace_servers import Server
 
-# Whoever asks is told "not yet" after this; the server may still come up.
-GRACE = 20.0
+# Whoever asks is told "not yet" this long after the server's start; it may still come up. Counted from the start, which
+# is the same for all, so that several servers that hang delay mcp-proxy no longer than one.
+GRACE = 30.0
 # A server that has not answered `initialize` by then is ended.
 DEADLINE = 120.0
 # Between two starts of a server that ends.
@@ -26,6 +27,10 @@ PAUSE = 5.0
 
 PROTOCOL = "2025-06-18"
 HANDSHAKE = "agent-mcp-initialize"
+# Of one line; a tool's result may hold a file.
+LONGEST_LINE = 64 << 20
+# Lines in a row that are no messages. A program that prints more of them is no MCP server.
+MOST_NOISE = 1000
 # JSON-RPC's range for the implementation's own errors.
 NOT_RUNNING = -32000
 
@@ -107,13 +112,18 @@ class Relay:
         self._to_server({"jsonrpc": "2.0", "id": HANDSHAKE, "method": "initialize", "params": parameters})
 
     def _read_server(self, process: subprocess.Popen) -> None:
-        for line in process.stdout:
-            try:
-                message = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(message, dict):
+        noise = 0
+        while line := process.stdout.readline(LONGEST_LINE):
+            message = decode(line)
+            if message is not None:
+                noise = 0
                 self._from_server(message, line)
+                continue
+            noise += 1
+            if noise > MOST_NOISE or len(line) == LONGEST_LINE:
+                with self._changed:
+                    self._verdict = "writes what is no MCP message"
+                break
         # No output means no answers, even if the program itself lingers.
         end_group(process)
         status = process.wait()
@@ -179,11 +189,9 @@ class Relay:
                 self._client = connection
             with connection, connection.makefile("rb") as lines:
                 for line in lines:
-                    try:
-                        message = json.loads(line)
-                    except ValueError:
-                        continue
-                    self._from_client(connection, message, line)
+                    message = decode(line)
+                    if message is not None:
+                        self._from_client(connection, message, line)
 
     def _from_client(self, client: socket.socket, message: dict, line: bytes) -> None:
         method, identity = message.get("method"), message.get("id")
@@ -195,7 +203,7 @@ class Relay:
         with self._changed:
             if method is not None and identity is not None:
                 self._launch()
-                self._changed.wait_for(lambda: self._ready or self._process is None, self._grace)
+                self._wait()
                 if not self._ready:
                     self._refuse(client, identity)
                     return
@@ -205,10 +213,15 @@ class Relay:
             # Not under the lock: a server that does not read its input holds up nothing but its own.
             self._write_server(line)
 
+    def _wait(self) -> None:
+        """With _changed held: until the server is ready or has ended, or its grace is over."""
+        left = self._started + self._grace - time.monotonic()
+        self._changed.wait_for(lambda: self._ready or self._process is None, max(left, 0))
+
     def _greeting(self, request: dict) -> bytes:
         """The server's own answer to `initialize`, or one in its place that promises what it may yet have."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._process is None, self._grace)
+            self._wait()
             hello = self._hello
             if hello is None:
                 log(NOTICE, f"server {self.name} {self._failure}; mcp-proxy goes on without it")
@@ -233,6 +246,15 @@ class Relay:
         except OSError:
             # mcp-proxy has ended; so does everything else in a moment.
             pass
+
+
+def decode(line: bytes) -> dict | None:
+    """A message, or None for a line that is none."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) else None
 
 
 def end_group(process: subprocess.Popen) -> None:

@@ -1,0 +1,17 @@
+# Debian's kernel of the guest, and what of it is kept.
+{ architecture, share }:
+let
+  policy = import ../policy;
+  inherit (policy) kernelModules workspace;
+  # Debian's cloud kernel boots without an initrd, but has no 9p.
+  full = share == "9p";
+in
+{
+  package = if full then "linux-image-${architecture}" else "linux-image-cloud-${architecture}";
+  modules =
+    kernelModules.early
+    ++ kernelModules.systemd
+    ++ kernelModules.firewall
+    ++ workspace.shares.${share}.modules;
+  initrd = if full then import ./initrd.nix else null;
+}
