@@ -20,7 +20,7 @@ in
 
     package = mkOption {
       type = types.package;
-      default = pkgs.agent-mcp or (pkgs.callPackage ../../packages/agent-mcp.nix { });
+      default = pkgs.agent-mcp or (pkgs.callPackage ../packages/agent-mcp.nix { });
       defaultText = lib.literalMD "the launcher of this toolkit";
       description = "Launcher that starts the servers and the proxy, and reports their health to systemd.";
     };

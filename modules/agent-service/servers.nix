@@ -119,7 +119,7 @@ in
   config.services.agent-mcp = {
     servers.codemcp = {
       command = lib.mkDefault (
-        lib.getExe (pkgs.codemcp or (pkgs.callPackage ../../packages/codemcp.nix { }))
+        lib.getExe (pkgs.codemcp or (pkgs.callPackage ../packages/codemcp.nix { }))
       );
       path = [ pkgs.git ];
     };

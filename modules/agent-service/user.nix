@@ -9,7 +9,7 @@ in
     users.users.${cfg.user} = {
       # An account is one of the two; who says that it is a person's has decided.
       isSystemUser = lib.mkIf (!user.isNormalUser) (lib.mkDefault true);
-      group = lib.mkDefault cfg.group;
+      group = lib.mkOverride 950 cfg.group;
       home = lib.mkOverride 1250 "/var/lib/${cfg.user}";
       createHome = lib.mkDefault true;
       description = lib.mkOverride 1250 "MCP servers of the agent";

@@ -8,7 +8,8 @@ let
 in
 {
   config = {
-    boot.kernel.sysctl = policy.sysctl;
+    # Before what other modules say, some of which say the same; a machine that wants another value uses mkForce.
+    boot.kernel.sysctl = lib.mapAttrs (_: lib.mkOverride 75) policy.sysctl;
     boot.kernelParams = policy.kernelParams;
     # Loaded before modules are locked; nothing can be loaded later.
     boot.kernelModules = kernelModules.systemd ++ kernelModules.firewall ++ shares;

@@ -8,8 +8,8 @@ in
 {
   config = {
     networking = {
-      # The host names the machine, by credential.
-      hostName = lib.mkDefault "";
+      # The host names the machine, by credential. Weaker than a default: a test has its own.
+      hostName = lib.mkOverride 1250 "";
       usePredictableInterfaceNames = false;
       useDHCP = false;
       useNetworkd = true;
@@ -21,7 +21,7 @@ in
         ruleset = policy.firewall.ruleset;
       };
     };
-    system.name = lib.mkDefault "agent-vm";
+    system.name = lib.mkOverride 1250 "agent-vm";
 
     systemd.network = {
       wait-online.enable = false;

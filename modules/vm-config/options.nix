@@ -1,4 +1,4 @@
-{ lib, ... }:
+{ config, lib, ... }:
 let
   policy = import ../../lib/policy;
   defaults = lib.importJSON ../../lib/policy/defaults.json;
@@ -13,6 +13,13 @@ in
         How `${policy.workspace.path}` comes into the machine that {option}`system.build.agentVm` starts. `9p` is slower by
         far; it is for hosts without virtiofsd.
       '';
+    };
+
+    claimWorkspace = mkOption {
+      type = types.bool;
+      internal = true;
+      default = policy.workspace.shares.${config.agentVm.share}.claim;
+      description = "Whether the guest gives the workspace's files to its user, because the host does not.";
     };
 
     packages = mkOption {

@@ -51,6 +51,8 @@ in
         // lib.optionalAttrs (share ? writable) { writable = true; };
       };
 
+      fileSystems.${workspace.path}.options = workspace.mountOptions;
+
       qemu = {
         options = [
           "-no-user-config"
@@ -64,13 +66,6 @@ in
     }
     // lib.optionalAttrs (options.virtualisation ? msize) { msize = lib.mkDefault 512000; };
 
-    # By 9p the files belong to whoever started QEMU. Under mapped-xattr this is a note beside the directory.
-    systemd.tmpfiles.settings = lib.mkIf (share ? securityModel) {
-      agent-vm-workspace.${workspace.path}.z = {
-        user = policy.user.name;
-        group = policy.user.name;
-        mode = "0755";
-      };
-    };
+    agentVm.claimWorkspace = share ? securityModel;
   };
 }

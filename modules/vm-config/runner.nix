@@ -1,7 +1,6 @@
 # system.build.agentVm: the guest package of docs/contract.md.
 {
   config,
-  lib,
   pkgs,
   ...
 }:

@@ -6,8 +6,8 @@
 }:
 let
   source = lib.fileset.toSource {
-    root = ../lib/guest;
-    fileset = lib.fileset.fileFilter (file: file.hasExt "py") ../lib/guest/agent_mcp;
+    root = ../../lib/guest;
+    fileset = lib.fileset.fileFilter (file: file.hasExt "py") ../../lib/guest/agent_mcp;
   };
 in
 runCommand "agent-mcp"
