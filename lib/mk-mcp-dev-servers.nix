@@ -27,7 +27,7 @@ let
 
   # The same options, whichever way the servers are started.
   settings = {
-    nixpkgs.pkgs = lib.mkDefault pkgs;
+    nixpkgs = { inherit pkgs; };
     system.stateVersion = lib.mkDefault lib.trivial.release;
     services.agent-mcp = {
       enable = true;

@@ -46,5 +46,5 @@ lib.optionalAttrs (system == "x86_64-linux") claims
 // lib.mapAttrs' template self.templates
 // {
   agent-vm = packages.agent-vm;
-  options-are-documented = import ../options.nix { inherit pkgs; };
+  options-are-documented = pkgs.callPackage ../options.nix { };
 }

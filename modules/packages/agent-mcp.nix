@@ -3,6 +3,7 @@
   lib,
   python3,
   runCommand,
+  runtimeShell,
 }:
 let
   source = lib.fileset.toSource {
@@ -26,7 +27,7 @@ runCommand "agent-mcp"
     # Compiled here, once: what is in the store is never compiled again. unchecked-hash: its times say nothing.
     ${lib.getExe python3} -m compileall -q --invalidation-mode unchecked-hash "$out/lib/agent_mcp"
     # The interpreter takes a directory with a __main__.py for a program; -I keeps the caller's Python settings out.
-    printf '#!%s\nexec %s -I %s "$@"\n' "$SHELL" ${lib.getExe python3} "$out/lib/agent_mcp" >"$out/bin/agent-mcp"
+    printf '#!%s\nexec %s -I %s "$@"\n' ${runtimeShell} ${lib.getExe python3} "$out/lib/agent_mcp" >"$out/bin/agent-mcp"
     chmod +x "$out/bin/agent-mcp"
     "$out/bin/agent-mcp" serve --help >/dev/null
   ''
