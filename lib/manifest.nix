@@ -10,6 +10,7 @@ in
   runner,
   kernel,
   powerOff,
+  networkMark ? null,
 }:
 {
   version = 1;
@@ -20,6 +21,7 @@ in
     runner
     kernel
     powerOff
+    networkMark
     ;
   qemu = {
     inherit (policy.qemu) binary cpu;

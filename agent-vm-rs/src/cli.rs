@@ -10,6 +10,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand};
 use crate::commands::{self, create, destroy, exec, list, logs, restart, shell, start, status, stop, up};
 use crate::error::{exit_code, report};
 use crate::interrupt::Deadline;
+use crate::plan::LogLevel;
 use crate::state::StateDir;
 use crate::{interrupt, nix, process, ssh};
 
@@ -100,6 +101,16 @@ impl Context {
     #[must_use]
     pub fn deadline(&self) -> Deadline {
         Deadline::after(self.timeout)
+    }
+
+    /// How much the programs of a machine log.
+    #[must_use]
+    pub fn log_level(&self) -> LogLevel {
+        match (self.debug, self.verbose) {
+            (true, _) => LogLevel::Debug,
+            (_, true) => LogLevel::Info,
+            _ => LogLevel::Warn,
+        }
     }
 
     /// How much ssh says.

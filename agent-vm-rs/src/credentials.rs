@@ -1,6 +1,7 @@
 //! Keys of a machine, and the files by which they reach the guest.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -27,6 +28,12 @@ pub fn make_keys(machine: &Path, marker: &Path) -> Result<()> {
             .of_machine(marker)
             .checked()
             .context("failed to make an ssh key")?;
+        // The umask has a say in what ssh-keygen makes.
+        for (file, mode) in [(name.to_owned(), 0o600), (format!("{name}.pub"), 0o644)] {
+            let path = ssh.join(file);
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+                .with_context(|| format!("failed to set the mode of {}", path.display()))?;
+        }
     }
     let host_key =
         fs::read_to_string(ssh.join("host_ed25519_key.pub")).context("failed to read the guest's host key")?;
@@ -61,7 +68,6 @@ pub fn hand_over(machine: &Path, hostname: &str, log_level: &str, manifest: &Man
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn keys_have_their_modes_and_the_host_key_is_pinned() {

@@ -113,7 +113,7 @@ fn begin(
     phases.run("disk and keys", || {
         disk::ensure(&machine.dir, &guest.manifest.disk.label, settings.disk)?;
         make_private_dir(machine.run().path())?;
-        let level = if context.debug { "debug" } else { "info" };
+        let level = context.log_level().as_str();
         credentials::hand_over(&machine.dir, &machine.name.hostname(), level, &guest.manifest)
     })?;
     let forwards = forwards(settings)?;
@@ -125,7 +125,7 @@ fn begin(
         accel,
         forwards,
         virtiofsd: daemon,
-        debug: context.debug,
+        level: context.log_level(),
     };
     let run = machine.run();
     if let Some(daemon) = plan::virtiofsd(&inputs) {

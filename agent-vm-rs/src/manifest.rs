@@ -43,6 +43,8 @@ pub struct Manifest {
     pub disk: Disk,
     /// Which key press powers it off.
     pub power_off: PowerOff,
+    /// What the guest writes to the console once connections reach it.
+    pub network_mark: Option<String>,
 }
 
 /// An image that a builder makes from the manifest.
@@ -159,7 +161,7 @@ pub struct CredentialNames {
     pub authorized_keys: String,
     /// The machine's host name.
     pub hostname: String,
-    /// `info` or `debug`.
+    /// `warn`, `info` or `debug`.
     pub log_level: String,
 }
 

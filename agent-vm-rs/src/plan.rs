@@ -27,6 +27,29 @@ impl Accel {
     }
 }
 
+/// How much the programs of a machine log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What goes wrong.
+    Warn,
+    /// `--verbose`: what is done.
+    Info,
+    /// `--debug`: everything, and what the guest does wrong to its hardware.
+    Debug,
+}
+
+impl LogLevel {
+    /// The name that virtiofsd, the image builder and the guest's service have for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
 /// Where the machine is reached on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forwards {
@@ -63,8 +86,8 @@ pub struct Inputs<'a> {
     pub forwards: Forwards,
     /// The workspace's daemon, if the share needs it.
     pub virtiofsd: Option<&'a Virtiofsd>,
-    /// Whether QEMU logs what the guest does wrong.
-    pub debug: bool,
+    /// How much is logged.
+    pub level: LogLevel,
 }
 
 /// Name of the socket of virtiofsd in `run/`.
@@ -132,7 +155,7 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
             format!("local,path=../workspace,mount_tag={tag},security_model=mapped-xattr,id=workspace"),
         ]),
     }
-    if inputs.debug {
+    if inputs.level == LogLevel::Debug {
         options.extend(["-d", "guest_errors,unimp", "-D", "qemu.log"].map(str::to_owned));
     }
     options
@@ -159,7 +182,7 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
     let virtiofsd = inputs.virtiofsd?;
     let user = &inputs.manifest.user;
     let all = u32::MAX;
-    let level = if inputs.debug { "debug" } else { "warn" };
+    let level = inputs.level.as_str();
     Some(
         Invocation::new("unshare")
             .args(["--user", "--map-root-user", "--"])
@@ -219,7 +242,7 @@ mod tests {
             accel,
             forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8001, ssh: 2223 },
             virtiofsd: (manifest.workspace.share == Share::Virtiofs).then_some(&daemon),
-            debug: false,
+            level: LogLevel::Warn,
         };
         format!("{:#?}\n{:#?}", virtiofsd(&inputs), runner(&inputs))
     }
@@ -243,7 +266,7 @@ mod tests {
                 accel: Accel::Tcg,
                 forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8000, ssh: 2222 },
                 virtiofsd: None,
-                debug: true,
+                level: LogLevel::Debug,
             };
             let options = qemu_options(&inputs);
             assert!(

@@ -13,11 +13,21 @@ pub fn is_free(address: Ipv4Addr, port: u16) -> bool {
     TcpListener::bind((address, port)).is_ok()
 }
 
+/// Refuses an address that is not this host's.
+fn usable(address: Ipv4Addr) -> Result<()> {
+    TcpListener::bind((address, 0)).map(drop).map_err(|error| {
+        Failure::new(format!("the address {address} cannot be used: {error}"))
+            .hint("--host takes localhost or an address of this host (ip -4 addr shows them)")
+            .into()
+    })
+}
+
 /// The first port from `first` on that `taken` does not hold and that can be bound.
 ///
 /// # Errors
 /// There is none up to 65535.
 pub fn next_free(address: Ipv4Addr, first: u16, taken: &BTreeSet<u16>) -> Result<u16> {
+    usable(address)?;
     (first..=u16::MAX).find(|port| !taken.contains(port) && is_free(address, *port)).ok_or_else(|| {
         Failure::new(format!("no port from {first} on is free on {address}"))
             .hint("name one: --port PORT, --ssh-port PORT")
@@ -30,8 +40,15 @@ pub fn next_free(address: Ipv4Addr, first: u16, taken: &BTreeSet<u16>) -> Result
 /// # Errors
 /// The port is taken.
 pub fn require_free(address: Ipv4Addr, port: u16, flag: &str) -> Result<()> {
-    if is_free(address, port) {
-        return Ok(());
+    usable(address)?;
+    match TcpListener::bind((address, port)) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+        Err(error) => {
+            return Err(Failure::new(format!("port {port} on {address} cannot be used: {error}"))
+                .hint(format!("choose another port: {flag} PORT"))
+                .into());
+        }
     }
     let owner = holder(port).map_or_else(String::new, |who| format!(" by {who}"));
     Err(Failure::new(format!("port {port} on {address} is taken{owner}"))

@@ -32,6 +32,11 @@ impl std::error::Error for ServiceDown {}
 /// Fails once QEMU has ended.
 pub type Alive<'a> = &'a dyn Fn() -> Result<()>;
 
+/// How long a guest whose network is up may take to start a process of sshd's.
+const GREETING: Duration = Duration::from_secs(10);
+/// Time between tries to connect to a guest that has not said that its network is up.
+const UNMARKED_INTERVAL: Duration = Duration::from_secs(2);
+
 /// A service that failed this often will not come up by itself.
 const RESTARTS: u32 = 2;
 /// Asking systemd costs the booting guest time: it is asked this often.
@@ -52,10 +57,7 @@ pub fn wait(
     let deadline = context.deadline();
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk())?;
     phases.run("ssh", || {
-        deadline.poll("ssh", Duration::from_millis(25), || {
-            alive()?;
-            Ok(ssh.greets().then_some(()))
-        })?;
+        wait_for_greeting(machine, guest, &ssh, alive, deadline)?;
         ssh.connect(deadline)
     })?;
     let answered = phases.run("service", || wait_for_service(guest, facts, &ssh, alive, deadline));
@@ -72,6 +74,37 @@ pub fn wait(
         })
     });
     asked.map(drop).map_err(|error| explain(error, machine, guest, &ssh))
+}
+
+/// Waits for sshd. A connection that is made too early and given up costs the booting guest more than one that is
+/// made later, so the guest's word that its network is up is waited for; but not only that, for it is the guest's.
+fn wait_for_greeting(
+    machine: &Machine,
+    guest: &Guest,
+    ssh: &Ssh<'_>,
+    alive: Alive<'_>,
+    deadline: Deadline,
+) -> Result<()> {
+    let console = machine.run().file("console.log");
+    let is_up = || match &guest.manifest.network_mark {
+        Some(mark) => std::fs::read(&console).is_ok_and(|said| holds(&said, mark.as_bytes())),
+        None => false,
+    };
+    let mut next_try = Instant::now() + UNMARKED_INTERVAL;
+    deadline.poll("ssh", Duration::from_millis(20), || {
+        alive()?;
+        let up = is_up();
+        if !up && Instant::now() < next_try {
+            return Ok(None);
+        }
+        let greets = ssh.greets(if up { GREETING } else { Duration::from_millis(1_500) });
+        next_try = Instant::now() + UNMARKED_INTERVAL;
+        Ok(greets.then_some(()))
+    })
+}
+
+fn holds(text: &[u8], part: &[u8]) -> bool {
+    !part.is_empty() && text.windows(part.len()).any(|window| window == part)
 }
 
 /// Waits until systemd calls the service active, or MCP answers all the same; tells which.

@@ -171,14 +171,35 @@ impl RunDir {
 pub fn processes_of(dir: &Path) -> Vec<ProcessId> {
     let own = std::process::id();
     let Ok(all) = procfs::process::all_processes() else { return Vec::new() };
-    all.flatten()
-        .filter(|process| u32::try_from(process.pid).is_ok_and(|pid| pid != own))
-        .filter(|process| {
-            let environment = process.environ().unwrap_or_default();
-            environment.get(std::ffi::OsStr::new(MARKER)).is_some_and(|value| Path::new(value) == dir)
-        })
-        .filter_map(|process| ProcessId::of(process.pid))
-        .collect()
+    let mut unsure: Vec<_> = all.flatten().filter(|p| u32::try_from(p.pid).is_ok_and(|pid| pid != own)).collect();
+    let mut found = Vec::new();
+    for _ in 0..STARTING_LOOKS {
+        unsure.retain(|process| {
+            // One of somebody else, or that has just ended, is none of ours.
+            let Ok(environment) = process.environ() else { return false };
+            if environment.get(std::ffi::OsStr::new(MARKER)).is_some_and(|value| Path::new(value) == dir) {
+                found.extend(ProcessId::of(process.pid));
+            }
+            environment.is_empty() && may_be_starting(process)
+        });
+        if unsure.is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(4));
+    }
+    found
+}
+
+/// Times that a process without an environment is looked at.
+const STARTING_LOOKS: u32 = 5;
+
+/// A program that is just being started has no environment for a moment; kernel threads never have one.
+fn may_be_starting(process: &Process) -> bool {
+    const KERNEL_THREAD: u32 = 0x0020_0000;
+    process.stat().is_ok_and(|stat| {
+        let gone = matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead));
+        !gone && stat.flags & KERNEL_THREAD == 0
+    })
 }
 
 /// Ends every process of the machine in `dir`, at once.

@@ -76,7 +76,7 @@ pub fn state(ssh: &Ssh<'_>, unit: &str) -> Result<ServiceState> {
 /// # Errors
 /// The guest does not answer.
 pub fn last_lines(ssh: &Ssh<'_>, unit: &str) -> Result<String> {
-    ssh.read(&format!("journalctl --no-pager --output=cat --unit={unit} --lines=12"), PATIENCE)
+    ssh.read(&format!("journalctl --no-pager --output=cat --unit={unit} --lines=16"), PATIENCE)
 }
 
 #[cfg(test)]

@@ -159,8 +159,9 @@ impl Settings {
     pub fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
         Self::parse(&text).with_context(|| {
+            let name = path.parent().and_then(Path::file_name).unwrap_or_default().display();
             Failure::new(format!("the settings in {} are not usable", path.display()))
-                .hint("mend the file, or remove the machine: agent-vm destroy NAME --yes (commits only it has are kept in a bundle)")
+                .hint(format!("mend the file, or remove the machine: agent-vm destroy {name} --yes (commits only it has are kept in a bundle)"))
         })
     }
 

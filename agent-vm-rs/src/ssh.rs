@@ -109,13 +109,11 @@ impl<'a> Ssh<'a> {
 
     /// One try to see whether sshd greets; a forward accepts connections long before the guest does.
     #[must_use]
-    pub fn greets(&self) -> bool {
+    pub fn greets(&self, patience: Duration) -> bool {
         let address = SocketAddr::from((self.address, self.port));
         let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_millis(500)) else { return false };
         let mut banner = [0; 4];
-        stream.set_read_timeout(Some(Duration::from_millis(1_500))).is_ok()
-            && stream.read_exact(&mut banner).is_ok()
-            && &banner == b"SSH-"
+        stream.set_read_timeout(Some(patience)).is_ok() && stream.read_exact(&mut banner).is_ok() && &banner == b"SSH-"
     }
 
     /// Makes sure that the kept connection is there.

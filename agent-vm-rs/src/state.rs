@@ -24,6 +24,8 @@ impl StateDir {
             Some(path) => std::path::absolute(path).context("failed to make the state directory absolute")?,
             None => data_home()?.join("agent-vms"),
         };
+        // The one name of the directory, however it was reached: processes are found by it.
+        let path = resolved(path);
         // QEMU reads a comma in a file name as the end of it; the other two break lines and ssh's options.
         let carried = path.to_str().is_some_and(|p| !p.chars().any(|c| c == ',' || c == '"' || c.is_control()));
         if !carried {
@@ -88,6 +90,13 @@ impl StateDir {
     }
 }
 
+/// The path without symbolic links, as far as it exists.
+fn resolved(path: PathBuf) -> PathBuf {
+    let real = path.ancestors().find_map(|above| Some((fs::canonicalize(above).ok()?, above)));
+    let whole = real.and_then(|(real, above)| Some(real.join(path.strip_prefix(above).ok()?)));
+    whole.map_or(path, |whole| whole.components().collect())
+}
+
 fn data_home() -> Result<PathBuf> {
     xdg("XDG_DATA_HOME", ".local/share")
 }
@@ -149,24 +158,45 @@ pub fn write_file(path: &Path, contents: impl AsRef<[u8]>, mode: u32) -> Result<
 /// # Errors
 /// Something in it cannot be removed.
 pub fn remove_tree(path: &Path) -> Result<()> {
-    if fs::remove_dir_all(path).is_ok() || !fs::exists(path).unwrap_or(true) {
-        return Ok(());
-    }
-    // The guest may have left directories that their owner may not enter; links are not followed.
-    for entry in walkdir::WalkDir::new(path).follow_links(false).into_iter() {
-        let closed = match &entry {
-            Ok(entry) if entry.file_type().is_dir() => entry.path(),
-            Err(error) => error.path().unwrap_or(path),
-            Ok(_) => continue,
-        };
-        if closed.is_dir() && !closed.is_symlink() {
-            fs::set_permissions(closed, fs::Permissions::from_mode(0o700))
-                .with_context(|| format!("failed to open {} up", closed.display()))?;
-        }
-    }
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+    match flatten_and_remove(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !fs::exists(path).unwrap_or(true) => Ok(()),
         other => other.with_context(|| format!("failed to remove {}", path.display())),
+    }
+}
+
+/// The guest may have left directories that their owner may not enter, or deeper than any path, stack or limit
+/// of open files: each is opened up, and the directories in a directory move up into `path` until none is left.
+fn flatten_and_remove(path: &Path) -> std::io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    let mut moved = 0_u64;
+    loop {
+        let mut directories = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() { directories.push(entry.path()) } else { fs::remove_file(entry.path())? }
+        }
+        if directories.is_empty() {
+            return fs::remove_dir(path);
+        }
+        for directory in directories {
+            fs::set_permissions(&directory, fs::Permissions::from_mode(0o700))?;
+            for entry in fs::read_dir(&directory)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    // To move a directory takes the right to write into it: its `..` changes.
+                    fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o700))?;
+                    let mut to = path.join(format!(".moved-{moved}"));
+                    while fs::exists(&to)? {
+                        moved += 1;
+                        to = path.join(format!(".moved-{moved}"));
+                    }
+                    fs::rename(entry.path(), to)?;
+                } else {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+            fs::remove_dir(&directory)?;
+        }
     }
 }
 

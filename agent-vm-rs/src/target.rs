@@ -55,9 +55,15 @@ fn belongs_to(machine: &Machine, source: &Path, branch: &BranchName) -> bool {
 /// The repository and branch that the current directory is about.
 ///
 /// # Errors
-/// There is no repository, or HEAD is detached and no branch was named.
-pub fn current(branch: Option<&str>) -> Result<(Source, BranchName)> {
+/// There is no repository, or HEAD is detached and no branch was named; or it is a machine's workspace: git must
+/// not run there, since the guest owns that repository.
+pub fn current(state: &StateDir, branch: Option<&str>) -> Result<(Source, BranchName)> {
     let cwd = std::env::current_dir().context("failed to find the current directory")?;
+    if cwd.starts_with(state.path()) {
+        return Err(Failure::new(format!("{} belongs to the machines, not to you", cwd.display()))
+            .hint("cd into your own repository")
+            .into());
+    }
     let source = Source::discover(&cwd)?.ok_or_else(|| no_repository(&cwd))?;
     let branch = match branch {
         Some(name) => name.parse()?,
@@ -124,7 +130,7 @@ pub fn current_machine(state: &StateDir) -> Result<Option<Machine>> {
     if cwd.starts_with(state.path()) {
         return find(state, None).map(Some);
     }
-    let (source, branch) = current(None)?;
+    let (source, branch) = current(state, None)?;
     machine_of(state, &source.dir, &branch)
 }
 

@@ -33,6 +33,13 @@ pub fn last_lines(text: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
+/// `1 commit`, `2 commits`: a number of things that take an s.
+#[must_use]
+pub fn count(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// `1.5 GiB` for a number of bytes.
 #[must_use]
 pub fn bytes(count: u64) -> String {
@@ -80,6 +87,14 @@ mod tests {
     fn last_lines_skips_blank_ones() {
         assert_eq!(last_lines("a\n\nb\nc\n\n", 2), "b\nc");
         assert_eq!(last_lines("", 2), "");
+    }
+
+    #[test]
+    fn one_thing_has_no_plural() {
+        assert_eq!(
+            [count(0, "commit"), count(1, "commit"), count(2, "commit")],
+            ["0 commits", "1 commit", "2 commits"]
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! directory of ours, made empty for the one call, that borrows the workspace's *objects*. What we need
 //! beside objects (HEAD, branch tips, the index) is read here, without following a symbolic link.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -18,10 +19,11 @@ use crate::git::Source;
 use crate::process::Invocation;
 
 /// A hostile repository can make git busy: it gets this long.
-const TIME_LIMIT: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 const MAX_REF_FILE: u64 = 4 << 20;
 const MAX_INDEX: u64 = 512 << 20;
-const MAX_BRANCHES: usize = 10_000;
+const MAX_REFS: usize = 10_000;
+const STASH: &str = "refs/stash";
 
 /// What status shows of the workspace.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -40,7 +42,10 @@ pub struct WorkspaceState {
 pub struct View {
     git_dir: tempfile::TempDir,
     workspace: PathBuf,
-    branches: Vec<(BranchName, String)>,
+    /// The machine's directory.
+    scratch: PathBuf,
+    /// Tips of branches and tags, and the stash, by full name.
+    refs: BTreeMap<String, String>,
     head: Head,
     /// Commits that are safe elsewhere.
     safe: Vec<String>,
@@ -70,11 +75,12 @@ impl View {
             .tempdir_in(scratch)
             .context("failed to make a scratch directory")?;
         let view = Self {
-            branches: read_branches(workspace)?,
             head: read_head(workspace),
+            refs: read_refs(workspace)?,
             safe: Vec::new(),
             git_dir,
             workspace: workspace.to_owned(),
+            scratch: scratch.to_owned(),
         };
         view.git(None)
             .args(["init", "--quiet", "--bare", "--template="])
@@ -149,10 +155,13 @@ impl View {
         if self.new_commits()? == 0 {
             return Ok(false);
         }
-        let mut refs: Vec<_> =
-            self.branches.iter().map(|(name, tip)| format!("create refs/heads/{name} {tip}\n")).collect();
+        let create = |(name, tip): (&String, &String)| match name.as_str() {
+            STASH => format!("create refs/heads/agent-vm/stash {tip}\n"),
+            name => format!("create {name} {tip}\n"),
+        };
+        let mut refs: Vec<_> = self.refs.iter().map(create).collect();
         if let (None, Some(commit)) = (&self.head.branch, &self.head.commit) {
-            refs.push(format!("create refs/agent-vm/detached {commit}\n"));
+            refs.push(format!("create refs/heads/agent-vm/detached {commit}\n"));
         }
         self.git(None)
             .args(["update-ref", "--stdin"])
@@ -169,7 +178,7 @@ impl View {
     }
 
     fn tips(&self) -> impl Iterator<Item = &String> {
-        self.branches.iter().map(|(_, tip)| tip).chain(&self.head.commit)
+        self.refs.values().chain(&self.head.commit)
     }
 
     fn range(&self) -> String {
@@ -181,6 +190,8 @@ impl View {
     fn git(&self, work_tree: Option<&Path>) -> Invocation {
         let git = Invocation::new("git")
             .args(["-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "-c", "core.hooksPath=/dev/null"])
+            // The guest's index has the owners that the guest sees: size and time are enough.
+            .args(["-c", "core.checkStat=minimal"])
             .env("GIT_DIR", self.git_dir.path())
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CONFIG_SYSTEM", "/dev/null")
@@ -191,6 +202,7 @@ impl View {
             .env("GIT_NO_REPLACE_OBJECTS", "1")
             .env("GIT_TERMINAL_PROMPT", "0")
             .time_limit(TIME_LIMIT)
+            .of_machine(&self.scratch)
             .cwd(self.git_dir.path());
         match work_tree {
             Some(dir) => git.env("GIT_WORK_TREE", dir).cwd(dir),
@@ -247,37 +259,40 @@ fn read_head(workspace: &Path) -> Head {
         None => Head { branch: None, commit: object_id(&text) },
         Some(name) => {
             let Ok(branch) = name.trim_end_matches('\n').parse::<BranchName>() else { return Head::default() };
-            let tips = read_branches(workspace).unwrap_or_default();
-            let commit = tips.into_iter().find_map(|(name, tip)| (name == branch).then_some(tip));
+            let commit = read_refs(workspace).unwrap_or_default().remove(&format!("refs/heads/{branch}"));
             Head { branch: Some(branch), commit }
         }
     }
 }
 
-/// Tips of the workspace's branches: loose ones win over packed ones. Anything odd is left out.
-fn read_branches(workspace: &Path) -> Result<Vec<(BranchName, String)>> {
-    let mut tips = std::collections::BTreeMap::new();
+/// Tips of the workspace's branches and tags, and its stash: loose ones win over packed ones. Anything odd is
+/// left out.
+fn read_refs(workspace: &Path) -> Result<BTreeMap<String, String>> {
+    let is_wanted = |name: &str| {
+        let short = name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/"));
+        name == STASH || short.is_some_and(|short| short.parse::<BranchName>().is_ok())
+    };
+    let mut tips = BTreeMap::new();
     if let Some(packed) = read_inside(workspace, Path::new(".git/packed-refs"), MAX_REF_FILE)? {
-        for line in String::from_utf8_lossy(&packed).lines().take(MAX_BRANCHES) {
-            let Some((id, name)) = line.split_once(" refs/heads/") else { continue };
-            if let (Some(id), Ok(name)) = (object_id(id), name.parse::<BranchName>()) {
-                tips.insert(name, id);
+        for line in String::from_utf8_lossy(&packed).lines().take(MAX_REFS) {
+            if let Some((id, name)) = line.split_once(' ')
+                && let (Some(id), true) = (object_id(id), is_wanted(name))
+            {
+                tips.insert(name.to_owned(), id);
             }
         }
     }
-    let heads = workspace.join(".git/refs/heads");
-    for entry in
-        walkdir::WalkDir::new(&heads).follow_links(false).max_depth(32).into_iter().flatten().take(MAX_BRANCHES)
-    {
-        let Ok(name) = entry.path().strip_prefix(&heads) else { continue };
-        let Some(Ok(branch)) = name.to_str().map(str::parse::<BranchName>) else { continue };
-        if !entry.file_type().is_file() {
-            continue;
-        }
-        let text = read_inside(workspace, &Path::new(".git/refs/heads").join(name), 256).ok().flatten();
-        if let Some(id) = text.and_then(|bytes| object_id(&String::from_utf8_lossy(&bytes))) {
-            tips.insert(branch, id);
+    let git_dir = workspace.join(".git");
+    for root in ["refs/heads", "refs/tags", STASH] {
+        let entries = walkdir::WalkDir::new(git_dir.join(root)).follow_links(false).max_depth(32);
+        for entry in entries.into_iter().flatten().take(MAX_REFS) {
+            let name = entry.path().strip_prefix(&git_dir).ok().and_then(Path::to_str);
+            let Some(name) = name.filter(|name| entry.file_type().is_file() && is_wanted(name)) else { continue };
+            let text = read_inside(workspace, &Path::new(".git").join(name), 256).ok().flatten();
+            if let Some(id) = text.and_then(|bytes| object_id(&String::from_utf8_lossy(&bytes))) {
+                tips.insert(name.to_owned(), id);
+            }
         }
     }
-    Ok(tips.into_iter().collect())
+    Ok(tips)
 }

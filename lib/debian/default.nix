@@ -87,6 +87,7 @@ manifest {
   runner = "bin/run-agent-vm";
   kernel = "vmlinux";
   powerOff = "ctrl-alt-delete";
+  networkMark = policy.network.consoleMark;
   image = {
     inherit spec;
     inherit (sources) builder;

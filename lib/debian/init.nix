@@ -14,9 +14,9 @@ let
   words = concatStringsSep " ";
   sysctl =
     key:
-    "  echo ${toString policy.sysctl.${key}} >/proc/sys/${
-        replaceStrings [ "." ] [ "/" ] key
-      } || warn ${key}";
+    "echo ${toString policy.sysctl.${key}} >/proc/sys/${
+      replaceStrings [ "." ] [ "/" ] key
+    } || warn ${key}";
 in
 { share }:
 let
@@ -50,9 +50,7 @@ in
     fail "cannot mount the kernel's file systems"
 
   # What systemd-sysctl would do, without being started for it.
-  {
   ${concatStringsSep "\n" (map sysctl (attrNames policy.sysctl))}
-  }
 
   busybox modprobe -a ${words policy.kernelModules.early} || fail "cannot load the kernel's modules"
   # Not needed yet: loaded beside what follows.

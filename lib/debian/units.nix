@@ -75,6 +75,7 @@ in
           "/usr/sbin/nft -f /etc/nftables.conf"
           # Only if the above did not fail: a guest without its firewall stays without a network.
           "/usr/bin/busybox ifconfig ${network.interface} ${network.address} netmask ${network.netmask} up"
+          "/usr/bin/busybox sh -c 'echo \"${network.consoleMark}\" >/dev/console'"
         ];
       };
     };

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Programs that are compiled from crates.io, each at one version.
+# Programs that are compiled from the Rust registry, each at one version.
 
 virtiofsd_version=1.14.0
 virtiofsd=$PREFIX/libexec/agent-vm/virtiofsd

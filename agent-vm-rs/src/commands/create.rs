@@ -1,7 +1,6 @@
 //! `agent-vm create`
 
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -19,7 +18,8 @@ use crate::progress::note;
 use crate::run_state::end_processes_of;
 use crate::settings::{GuestKind, Settings, VERSION, Wishes};
 use crate::state::{StateDir, make_private_dir, remove_tree, write_file};
-use crate::{credentials, host, installation, ports, sweep, target};
+use crate::vm_name::VmName;
+use crate::{credentials, host, installation, ports, sweep, target, text};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]
@@ -73,9 +73,12 @@ pub fn create(context: &Context, args: &CreateArgs) -> Result<()> {
 /// As [`create`].
 pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)> {
     let wishes = wishes(args)?;
+    // What is wrong with the words is told before anything is made.
+    wishes.host.as_deref().map_or(Ok(()), |host| host::forward_address(host).map(drop))?;
+    wishes.guest.map_or_else(installation::default_guest, Ok)?;
     let branch = args.branch.as_deref().or(wishes.branch.as_ref().map(BranchName::as_str));
-    let (source, branch) = target::current(branch)?;
     let state = &context.state;
+    let (source, branch) = target::current(state, branch)?;
     make_private_dir(state.path())?;
     refuse_second(state, &source, &branch)?;
     let machine = target::free_name(state, &source.dir, &branch)?;
@@ -86,6 +89,7 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     let staging = state.staging(&machine.name);
     end_processes_of(&staging);
     remove_tree(&staging)?;
+    let guest_asked = wishes.guest.is_some();
     let made = fill(&staging, &source, &branch).and_then(|()| {
         // Held until the machine has its name, so that no other takes the same ports meanwhile.
         let _ports = Lock::take(&state.path().join(".locks/.ports"), context.deadline())?;
@@ -97,8 +101,12 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     match made {
         Ok(settings) => {
             let (guest, name) = (settings.guest, &machine.name);
-            let why = if args.guest.is_some() { "asked for" } else { "this installation's default" };
-            note(&format!("created {name}: guest {guest} ({why}), {} MiB, {} cores", settings.memory, settings.cores));
+            let why = if guest_asked { "asked for" } else { "this installation's default" };
+            note(&format!(
+                "created {name}: guest {guest} ({why}), {} MiB, {}",
+                settings.memory,
+                text::count(settings.cores as usize, "core")
+            ));
             Ok((machine, settings))
         }
         Err(error) => {
@@ -154,15 +162,20 @@ fn settle(context: &Context, wishes: Wishes, source: &Source, branch: BranchName
             .into());
     }
     let reserved = reserved_ports(context)?;
-    // A port that was asked for is not given to the other service.
-    let taken = reserved.iter().copied().chain(wishes.ssh_port).collect();
-    let port = settle_port(address, wishes.port, "--port", defaults.mcp_port, &taken)?;
-    let with_port = reserved.into_iter().chain([port]).collect();
-    let ssh_port = settle_port(address, wishes.ssh_port, "--ssh-port", defaults.ssh_port, &with_port)?;
+    // Neither service is given the other's.
+    let settle = |asked: Option<u16>, flag: &str, first: u16, other: Option<u16>| match asked {
+        None => ports::next_free(address, first, &reserved.keys().copied().chain(other).collect()),
+        Some(port) => match reserved.get(&port) {
+            Some(owner) => Err(promised(port, owner, flag).into()),
+            None => ports::require_free(address, port, flag).map(|()| port),
+        },
+    };
+    let port = settle(wishes.port, "--port", defaults.mcp_port, wishes.ssh_port)?;
+    let ssh_port = settle(wishes.ssh_port, "--ssh-port", defaults.ssh_port, Some(port))?;
     let available = host::cores();
     let cores = wishes.cores.unwrap_or(defaults.cores).min(available);
     if wishes.cores.is_some_and(|asked| asked > available) {
-        note(&format!("this host has {available} cores: the machine gets no more"));
+        note(&format!("this host has {}: the machine gets no more", text::count(available as usize, "core")));
     }
     Ok(Settings {
         version: VERSION,
@@ -182,15 +195,14 @@ fn settle(context: &Context, wishes: Wishes, source: &Source, branch: BranchName
     })
 }
 
-/// Ports that the settings of other machines name, running or not.
-fn reserved_ports(context: &Context) -> Result<BTreeSet<u16>> {
+/// Ports that the settings of other machines name, running or not, and whose they are.
+fn reserved_ports(context: &Context) -> Result<BTreeMap<u16, VmName>> {
     let machines = context.state.names()?.into_iter().map(|name| Machine::new(&context.state, name));
-    Ok(machines.filter_map(|machine| machine.settings().ok()).flat_map(|s| [s.port, s.ssh_port]).collect())
+    let with_settings = machines.filter_map(|machine| Some((machine.settings().ok()?, machine.name)));
+    Ok(with_settings.flat_map(|(s, name)| [(s.port, name.clone()), (s.ssh_port, name)]).collect())
 }
 
-fn settle_port(address: Ipv4Addr, asked: Option<u16>, flag: &str, first: u16, taken: &BTreeSet<u16>) -> Result<u16> {
-    match asked {
-        None => ports::next_free(address, first, taken),
-        Some(port) => ports::require_free(address, port, flag).map(|()| port),
-    }
+fn promised(port: u16, owner: &VmName, flag: &str) -> Failure {
+    Failure::new(format!("port {port} belongs to the machine {owner}"))
+        .hint(format!("choose another port: {flag} PORT; or agent-vm destroy {owner}"))
 }

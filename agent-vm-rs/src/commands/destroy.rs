@@ -1,6 +1,7 @@
 //! `agent-vm destroy`
 
 use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -37,7 +38,8 @@ pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
     let asks = !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if asks {
         if let Ok(count @ 1..) = view(&machine).and_then(|view| view.new_commits()) {
-            return Err(Failure::new(format!("{count} commits are only in the workspace of {name}"))
+            let commits = crate::text::count(count, "commit");
+            return Err(Failure::new(format!("the workspace of {name} alone has {commits}"))
                 .hint(format!("agent-vm destroy {name} --yes keeps them in a bundle and removes the machine"))
                 .into());
         }
@@ -48,7 +50,7 @@ pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
     shutdown::stop(&machine, context.timeout)?;
     if let Some(bundle) = keep_commits(&machine)? {
         note(&format!(
-            "the commits that only {name} had are in {0}\n  take them back: git fetch {0} 'refs/heads/*:refs/heads/rescued/*'",
+            "the commits that only {name} had are in {0}\n  take them back: git fetch {0} 'refs/heads/*:refs/heads/rescued/*' 'refs/tags/*:refs/tags/rescued/*'",
             bundle.display()
         ));
     }
@@ -72,17 +74,32 @@ fn keep_commits(machine: &Machine) -> Result<Option<PathBuf>> {
     let bundles = machine.state.bundles();
     make_private_dir(&bundles)?;
     let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-    let file = bundles.join(format!("{}-{stamp}.bundle", machine.name));
+    let stem = |number: u32| match number {
+        0 => format!("{}-{stamp}", machine.name),
+        _ => format!("{}-{stamp}-{number}", machine.name),
+    };
+    let unused = |stem: &String| !["bundle", "git"].iter().any(|end| bundles.join(format!("{stem}.{end}")).exists());
+    // Two machines of one name may be destroyed in one second.
+    let stem = (0..).map(stem).find(unused).context("every name for a bundle is taken")?;
+    let file = bundles.join(format!("{stem}.bundle"));
+    let git_dir = machine.workspace().join(".git");
+    // The guest may have closed them; what they are is not for it to say.
+    for dir in [machine.workspace(), git_dir.clone()] {
+        if dir.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700))
+                .with_context(|| format!("failed to open {} up", dir.display()))?;
+        }
+    }
     match view(machine).and_then(|view| view.bundle(&file)) {
         Ok(kept) => Ok(kept.then_some(file)),
+        Err(_) if git_dir.symlink_metadata().is_err() => Ok(None),
         Err(error) => {
-            let kept = bundles.join(format!("{}-{stamp}.git", machine.name));
-            if std::fs::rename(machine.workspace().join(".git"), &kept).is_ok() {
-                note(&format!(
-                    "the workspace's repository cannot be read ({error:#}); it is kept as it is in {}",
-                    kept.display()
-                ));
-            }
+            let kept = bundles.join(format!("{stem}.git"));
+            std::fs::rename(&git_dir, &kept).with_context(|| format!("failed to keep {}", git_dir.display()))?;
+            note(&format!(
+                "the workspace's repository cannot be read ({error:#}); it is kept as it is in {}",
+                kept.display()
+            ));
             Ok(None)
         }
     }

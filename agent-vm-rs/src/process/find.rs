@@ -8,12 +8,15 @@ use anyhow::Result;
 use crate::error::Failure;
 use crate::host::install_hint;
 
+/// Where Debian has mke2fs and the like, and an ordinary user's PATH does not look.
+const SYSTEM_PATH: &str = "/usr/sbin:/sbin";
+
 /// The path of a program.
 ///
 /// # Errors
 /// It is not installed; the hint says how to change that.
 pub fn find(program: &OsStr) -> Result<PathBuf> {
-    which::which(program).map_err(|_| {
+    which::which(program).or_else(|_| which::which_in(program, Some(SYSTEM_PATH), "/")).map_err(|_| {
         let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
         let (debian, nixpkgs) = package_of(&name);
         Failure::new(format!("{name} is not on PATH"))
@@ -40,6 +43,17 @@ fn package_of(program: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_of_the_system_are_found_too() {
+        let dir = SYSTEM_PATH.split(':').map(Path::new).find(|dir| dir.is_dir());
+        let program =
+            dir.and_then(|dir| std::fs::read_dir(dir).ok()?.flatten().find(|entry| which::which(entry.path()).is_ok()));
+        // Not every system has such a directory, or programs in it.
+        if let Some(program) = program {
+            assert!(find(&program.file_name()).is_ok());
+        }
+    }
 
     #[test]
     fn a_missing_program_says_how_to_get_it() {

@@ -116,7 +116,7 @@ fn a_failing_service_is_told_with_its_journal() {
     let _squatter = Running(squatter);
     wait_until("status to tell of the failure", || {
         let text = site.run(&["status", "main"]).ok().stdout;
-        !text.contains("🟢") && text.contains("address already in use")
+        !text.contains("🟢") && text.contains("mcp-proxy ended with status")
     });
     fs::metadata(site.machine("app-main")).unwrap();
 }

@@ -1,5 +1,7 @@
 //! Git on the user's own repository, which is trusted: finding it, and cloning a branch of it.
 
+mod submodules;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -58,12 +60,14 @@ impl Source {
     /// # Errors
     /// Git fails, or the branch has a name we refuse.
     pub fn current_branch(&self) -> Result<Option<BranchName>> {
-        let output = git(&self.cwd).args(["symbolic-ref", "--quiet", "--short", "HEAD"]).output()?;
+        let output = git(&self.cwd).args(["symbolic-ref", "--quiet", "HEAD"]).output()?;
         if !output.status.success() {
             return Ok(None);
         }
         let name = String::from_utf8(output.stdout).context("the current branch's name is no UTF-8")?;
-        Ok(Some(name.trim_end_matches('\n').parse::<BranchName>()?))
+        // Not --short: that is another name where a tag has the branch's.
+        let name = name.trim_end_matches('\n').strip_prefix("refs/heads/");
+        name.map(str::parse::<BranchName>).transpose().map_err(Into::into)
     }
 
     /// The commit a branch starts at: its own, its remote-tracking one's, or HEAD's for a new branch.
@@ -102,7 +106,7 @@ impl Source {
     /// # Errors
     /// Git fails.
     pub fn uncommitted(&self) -> Result<usize> {
-        let output = git(&self.cwd).args(["status", "--porcelain"]).output()?;
+        let output = git(&self.cwd).args(["--no-optional-locks", "status", "--porcelain"]).output()?;
         // A bare repository has no work tree.
         Ok(if output.status.success() {
             output.stdout.split(|b| *b == b'\n').filter(|line| !line.is_empty()).count()
@@ -172,7 +176,7 @@ impl Source {
             inside().args(["update-ref", "-d", "refs/agent-vm/start"]).checked()?;
         }
         self.set_up_remotes_and_identity(workspace, marker)?;
-        crate::git::submodules::fill(&self.work_tree()?, workspace, marker)
+        submodules::fill(&self.work_tree()?, workspace, marker)
     }
 
     fn work_tree(&self) -> Result<PathBuf> {
@@ -213,7 +217,8 @@ enum Kind {
 }
 
 fn git(dir: &Path) -> Invocation {
-    Invocation::new("git").arg("-C").arg(dir)
+    // What git says is compared with its own words, not with their translation.
+    Invocation::new("git").arg("-C").arg(dir).env("LC_ALL", "C")
 }
 
 /// `file://` URL of a directory: makes git copy through its transport instead of linking files.
@@ -237,43 +242,6 @@ fn without_password(url: &str) -> String {
             format!("{scheme}://{host}{path}")
         }
         None => url.to_owned(),
-    }
-}
-
-mod submodules {
-    //! Submodules come from the checkouts that the user's work tree has; nothing is downloaded.
-
-    use super::{Invocation, Path, Result, file_url, git, note};
-
-    pub(super) fn fill(source: &Path, workspace: &Path, marker: &Path) -> Result<()> {
-        if !workspace.join(".gitmodules").is_file() {
-            return Ok(());
-        }
-        let inside = || -> Invocation { git(workspace).of_machine(marker) };
-        let list = inside()
-            .args(["config", "--null", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$"])
-            .output()?;
-        for entry in String::from_utf8_lossy(&list.stdout).split('\0').filter(|entry| !entry.is_empty()) {
-            let Some((key, path)) = entry.split_once('\n') else { continue };
-            let name = key.trim_start_matches("submodule.").trim_end_matches(".path");
-            let checkout = source.join(path);
-            if !checkout.join(".git").exists() {
-                note(&format!(
-                    "the submodule {path} stays empty: it is not checked out in {} (git submodule update --init)",
-                    source.display()
-                ));
-                continue;
-            }
-            inside().arg("config").arg(format!("submodule.{name}.url")).arg(file_url(&checkout)?).checked()?;
-            let update = inside()
-                .args(["-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--"])
-                .arg(path);
-            match update.checked() {
-                Ok(_) => fill(&checkout, &workspace.join(path), marker)?,
-                Err(error) => note(&format!("the submodule {path} stays empty: {error:#}")),
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,0 +1,106 @@
+//! The report for people.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::{Report, Vm};
+use crate::text::{age, bytes, count, one_line};
+use crate::workspace_git::WorkspaceState;
+
+impl Report {
+    /// The report for people.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = format!("VM Status: {}\n{}\n", self.name, self.headline());
+        let mut line = |label: &str, value: String| {
+            let _ = writeln!(text, "  {label:<10} {value}");
+        };
+        line("VM", self.vm.as_ref().map_or_else(|| self.state.to_owned(), vm_text));
+        if let Some(ssh) = &self.ssh {
+            let ok = if ssh.reachable { "answers" } else { "does not answer" };
+            line("SSH", format!("{ok} on {}:{}", ssh.host, ssh.port));
+        }
+        if let Some(service) = &self.service {
+            let state = service.state.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+            line("Service", format!("{} ({state})", service.unit));
+        }
+        if let Some(mcp) = &self.mcp {
+            let ok = mcp.response_ms.map_or_else(|| "does not answer".to_owned(), |ms| format!("answers in {ms} ms"));
+            line("MCP", format!("{ok} at {}", mcp.url));
+            line("", format!("SSE: {}", mcp.sse_url));
+        }
+        let size = |mib: Option<u32>| mib.map_or_else(|| "?".to_owned(), |mib| bytes(u64::from(mib) << 20));
+        let used = |count: Option<u64>| count.map_or_else(String::new, |count| format!("{} used of ", bytes(count)));
+        line(
+            "CPU",
+            self.cores.map_or_else(|| "?".to_owned(), |cores| count(cores as usize, "core") + &self.cpu_text()),
+        );
+        line("Memory", used(self.vm.as_ref().map(|vm| vm.memory_bytes)) + &size(self.memory_mib));
+        if let Some(disk) = &self.disk {
+            line("Disk", used(Some(disk.used_bytes)) + &size(disk.size_mib));
+        }
+        line("Workspace", format!("{} ({})", self.workspace.path.display(), bytes(self.workspace.bytes)));
+        if let Some(git) = &self.workspace.git {
+            line("Git", git_text(git));
+        }
+        if let Some(source) = &self.source {
+            line("Source", source.display().to_string());
+        }
+        for problem in &self.problems {
+            line("Problem", one_line(problem));
+        }
+        if let Some(lines) = self.service.as_ref().and_then(|service| service.last_lines.as_ref()) {
+            text += &format!("  Last lines of the service:\n{}\n", indented(lines));
+        }
+        text
+    }
+
+    fn headline(&self) -> String {
+        let state = self.service.as_ref().and_then(|service| service.state.as_ref());
+        let answers = self.mcp.as_ref().is_some_and(|mcp| mcp.responds);
+        match (self.state, state, answers) {
+            ("running", Some(state), true) if state.running() => "🟢 Agent Service: Running".to_owned(),
+            ("running", Some(state), _) if state.failed() => format!("🔴 Agent Service: Failed ({})", state.result),
+            ("running", Some(state), false) if state.running() => {
+                "🔴 Agent Service: Running, but MCP does not answer".to_owned()
+            }
+            ("running", Some(state), _) => format!("🟡 Agent Service: {} ({})", capitalised(&state.active), state.sub),
+            ("running", None, true) => "🟡 Agent Service: MCP answers, but ssh does not".to_owned(),
+            ("running", None, false) => "🔴 Agent Service: the machine does not answer".to_owned(),
+            ("starting", ..) => "🟡 Agent Service: Starting".to_owned(),
+            ("broken", ..) => "🔴 Agent Service: the machine's settings cannot be read".to_owned(),
+            _ => "⚪ Agent Service: Stopped".to_owned(),
+        }
+    }
+
+    fn cpu_text(&self) -> String {
+        let Some(vm) = &self.vm else { return String::new() };
+        let share = 100 * vm.cpu_seconds / vm.uptime_seconds.max(1);
+        format!(", {} used, {share} % of one on average", age(Duration::from_secs(vm.cpu_seconds)))
+    }
+}
+
+fn vm_text(vm: &Vm) -> String {
+    let up = age(Duration::from_secs(vm.uptime_seconds));
+    format!("{}, up {up} (pid {}, {}, workspace by {})", vm.state, vm.pid, vm.accel, vm.share)
+}
+
+fn git_text(git: &WorkspaceState) -> String {
+    let commit = git.commit.as_ref().map_or("no commit", |id| &id[..12]);
+    let branch = git.branch.as_deref().unwrap_or("detached");
+    format!(
+        "{} at {commit}, {}, {}",
+        one_line(branch),
+        count(git.changed_files, "changed file"),
+        count(git.new_commits, "new commit")
+    )
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+}

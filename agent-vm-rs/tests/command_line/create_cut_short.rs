@@ -1,0 +1,184 @@
+//! `create` that is killed, interrupted, or not alone.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::support::{Done, Site, wait_until, which};
+
+/// A `git` and an `ssh-keygen` that count their calls, and do `at` at the call with this number.
+fn at_call(site: &Site, number: usize, at: &str) {
+    let calls = site.path("record/calls");
+    drop(fs::remove_file(&calls));
+    for program in ["git", "ssh-keygen"] {
+        let (real, calls) = (which(program).unwrap(), calls.display());
+        site.stand_in(
+            program,
+            &format!(
+                "echo \"{program} $*\" >>'{calls}'\n\
+                 if [ $(wc -l <'{calls}') -eq {number} ]; then {at}; fi\n\
+                 exec '{}' \"$@\"",
+                real.display()
+            ),
+        );
+    }
+}
+
+fn restore(site: &Site) {
+    for program in ["git", "ssh-keygen"] {
+        site.restore(program);
+    }
+}
+
+/// Killed at the moment of each program that it runs, which goes on without it. The next create works, and
+/// nothing is left of the first.
+#[test]
+fn killed_anywhere_the_next_create_works() {
+    let site = Site::new();
+    site.git(&["remote", "add", "origin", "/srv/app.git"]);
+    for number in 1.. {
+        // An existing branch and a new one take different ways.
+        let branch = if number % 2 == 0 { "main" } else { "new" };
+        at_call(&site, number, "kill -9 $PPID");
+        let killed = site.run(&["create", "--branch", branch]);
+        restore(&site);
+        if killed.code == Some(0) {
+            assert!(number > 10, "too few programs were run for this to show anything");
+            break;
+        }
+        assert_eq!(killed.code, None, "{killed:?}");
+        site.create(branch);
+        site.assert_nothing_left();
+        site.run(&["status", branch]).ok();
+        site.run(&["destroy", branch]).ok();
+        assert!(site.names().is_empty());
+    }
+}
+
+/// The other branch's half-made machine is cleaned up too, with a program of it that hangs.
+#[test]
+fn another_branchs_create_cleans_up_after_a_killed_one() {
+    let site = Site::new();
+    for word in ["clone", "checkout", "config", "host_ed25519_key"] {
+        let program = if word.contains("key") { "ssh-keygen" } else { "git" };
+        site.intercept(
+            program,
+            word,
+            &format!(
+                "case \"$AGENT_VM_MACHINE\" in *main) touch '{}'; exec sleep 1000; esac",
+                site.path("reached").display()
+            ),
+        );
+        let create = site.spawn(&["create"]);
+        site.wait_for("reached");
+        // Control: both are there to be seen.
+        assert!(!site.processes().is_empty());
+        assert_eq!(site.state_entries(), [".locks", ".new-app-main"]);
+        create.signal(Signal::KILL);
+        drop(create);
+        site.create("other");
+        site.assert_nothing_left();
+        site.run(&["destroy", "other"]).ok();
+        site.restore(program);
+        fs::remove_file(site.path("reached")).unwrap();
+        fs::remove_dir_all(site.path("data")).unwrap();
+    }
+}
+
+#[test]
+fn a_signal_ends_create_and_all_it_started() {
+    let site = Site::new();
+    for (word, signal, code) in [
+        ("clone", Signal::INT, 130),
+        ("clone", Signal::TERM, 143),
+        ("checkout", Signal::HUP, 129),
+        ("id_ed25519", Signal::INT, 130),
+        ("status", Signal::INT, 130),
+    ] {
+        let program = if word.contains("ed25519") { "ssh-keygen" } else { "git" };
+        // The second one stays deaf.
+        let deaf = if signal == Signal::TERM { "trap '' TERM" } else { "" };
+        let pid = site.path("pid");
+        site.intercept(
+            program,
+            word,
+            &format!("{deaf}\necho $$ >'{0}.new'; mv '{0}.new' '{0}'; sleep 1000 & wait; wait", pid.display()),
+        );
+        let create = site.spawn(&["create"]);
+        site.wait_for("pid");
+        create.signal(signal);
+        Done::new(format!("create, {word} interrupted"), &create.output())
+            .exits(code)
+            .gives_one_error()
+            .says("interrupted");
+        site.assert_nothing_left();
+        assert!(site.names().is_empty());
+        let started: u32 = site.read("pid").trim().parse().unwrap();
+        wait_until("what it started to be gone", || !crate::support::exists(started));
+        fs::remove_file(pid).unwrap();
+        site.restore(program);
+    }
+    site.create("main");
+}
+
+/// One makes it, the other waits and is told so.
+#[test]
+fn two_creates_of_one_branch_make_one_machine() {
+    let site = Site::new();
+    let (reached, go) = (site.path("reached"), site.path("go"));
+    site.intercept(
+        "git",
+        "clone",
+        &format!("touch '{}'; until [ -e '{}' ]; do sleep 0.01; done", reached.display(), go.display()),
+    );
+    let first = site.spawn(&["create"]);
+    site.wait_for("reached");
+    let mut second = site.agent_vm(&["create"]);
+    let second = second.stderr(fs::File::create(site.path("second")).unwrap()).spawn().unwrap();
+    let second = crate::support::Running::new(second);
+    wait_until("the second to wait", || site.read("second").contains("waiting for another agent-vm"));
+    fs::write(&go, "").unwrap();
+    Done::new("the first create".to_owned(), &first.output()).ok();
+    assert_eq!(second.output().status.code(), Some(1));
+    assert!(site.read("second").contains("error: the branch main has its machine already: app-main"));
+    assert_eq!(site.names(), ["app-main"]);
+    site.assert_nothing_left();
+}
+
+/// One that waits in vain says who it waits for.
+#[test]
+fn waiting_for_another_create_has_an_end() {
+    let site = Site::new();
+    site.intercept("git", "clone", &format!("touch '{}'; exec sleep 1000", site.path("reached").display()));
+    let first = site.spawn(&["create"]);
+    site.wait_for("reached");
+    site.run(&["create", "--timeout", "1"])
+        .exits(124)
+        .gives_one_error()
+        .says("another agent-vm")
+        .says("--timeout SECONDS");
+    // It has not taken the other's work away.
+    assert!(!site.processes().is_empty());
+    first.signal(Signal::INT);
+    Done::new("the first create".to_owned(), &first.output()).exits(130);
+    site.assert_nothing_left();
+}
+
+#[test]
+fn creates_of_different_branches_at_once_get_different_ports() {
+    let site = Site::new();
+    let branches = ["a", "b", "c", "d"];
+    let all = branches.map(|branch| site.spawn(&["create", "--branch", branch]));
+    for create in all {
+        Done::new("one of four creates".to_owned(), &create.output()).ok();
+    }
+    let mut ports: Vec<_> = branches
+        .iter()
+        .map(|branch| site.settings(&format!("app-{branch}")))
+        .flat_map(|settings| [settings["port"].as_u64().unwrap(), settings["ssh_port"].as_u64().unwrap()])
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    assert_eq!(ports.len(), 8, "{ports:?}");
+    site.assert_nothing_left();
+}

@@ -1,0 +1,89 @@
+//! Host ports: free ones, taken ones, and no two machines with the same.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::process::Command;
+
+use crate::support::{Site, namespaces};
+
+fn ports(site: &Site, name: &str) -> [u64; 2] {
+    let settings = site.settings(name);
+    [settings["port"].as_u64().unwrap(), settings["ssh_port"].as_u64().unwrap()]
+}
+
+#[test]
+fn no_two_machines_share_a_port() {
+    let site = Site::new();
+    let all: BTreeSet<_> =
+        ["main", "a", "b", "c"].iter().flat_map(|branch| ports(&site, &site.create(branch))).collect();
+    assert_eq!(all.len(), 8, "{all:?}");
+}
+
+#[test]
+fn a_port_that_is_asked_for_and_taken_is_an_error_that_names_the_holder() {
+    let site = Site::new();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let own_name = std::fs::read_to_string("/proc/self/comm").unwrap();
+    let holder = format!("{} (pid {})", own_name.trim(), std::process::id());
+    for flag in ["--port", "--ssh-port"] {
+        site.run(&["create", flag, &port])
+            .exits(1)
+            .gives_one_error()
+            .says(&format!("port {port} on 127.0.0.1 is taken by {holder}"))
+            .says(&format!("{flag} PORT"));
+        assert!(site.names().is_empty());
+    }
+    site.assert_nothing_left();
+    drop(listener);
+    site.run(&["create", "--port", &port]).ok();
+}
+
+/// One that another machine was promised is taken too, whether that machine runs or not.
+#[test]
+fn a_port_of_another_machine_is_not_given_away() {
+    let site = Site::new();
+    site.create("main");
+    let port = ports(&site, "app-main")[0].to_string();
+    site.run(&["create", "--branch", "b", "--port", &port]).exits(1).gives_one_error().says("app-main");
+    site.run(&["create", "--branch", "b", "--ssh-port", &port]).exits(1).gives_one_error().says("app-main");
+    let free = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port().to_string();
+    site.run(&["create", "--branch", "b", "--port", &free, "--ssh-port", &free]).exits(2).gives_one_error();
+    assert_eq!(site.names(), ["app-main"]);
+    site.assert_nothing_left();
+}
+
+/// The reason is told as it is: nobody holds the port.
+#[test]
+fn an_address_that_is_not_this_hosts_is_an_error_of_its_own() {
+    let site = Site::new();
+    for flags in [&["--host", "192.0.2.1"][..], &["--host", "192.0.2.1", "--port", "8000"]] {
+        let args: Vec<_> = ["create"].iter().chain(flags).copied().collect();
+        let done = site.run(&args).gives_one_error().says("192.0.2.1").keeps_quiet_of("is taken");
+        assert_ne!(done.code, Some(0));
+    }
+    site.assert_nothing_left();
+}
+
+/// In a network of its own, where nobody else has ports: the first are 8000 and 2222, then the next free ones.
+#[test]
+fn ports_start_at_the_defaults_and_go_on() {
+    let Some(flags) = namespaces(&["--net"]) else { return };
+    let site = Site::new();
+    let script = format!(
+        "'{0}' create --branch one && '{0}' create --branch two --port 8001 && '{0}' create --branch three",
+        env!("CARGO_BIN_EXE_agent-vm")
+    );
+    let ip = crate::support::which("ip").unwrap_or_default();
+    let script = format!("'{}' link set lo up 2>/dev/null || exit 66\n{script}", ip.display());
+    let mut command: Command = site.command("unshare");
+    let output = command.args(flags).args(["sh", "-c", &script]).output().unwrap();
+    if output.status.code() == Some(66) {
+        crate::support::skip("ip(8) cannot set up a network here");
+        return;
+    }
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(ports(&site, "app-one"), [8000, 2222]);
+    assert_eq!(ports(&site, "app-two"), [8001, 2223]);
+    assert_eq!(ports(&site, "app-three"), [8002, 2224]);
+}

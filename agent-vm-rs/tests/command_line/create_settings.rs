@@ -1,0 +1,190 @@
+//! What a machine is created with: flags, a `--config` file, the environment, defaults.
+
+use serde_json::{Value, json};
+
+use crate::support::Site;
+
+fn cores() -> u64 {
+    std::thread::available_parallelism().unwrap().get() as u64
+}
+
+#[test]
+fn without_flags_the_defaults_are_stored() {
+    let site = Site::new();
+    site.create("main");
+    let settings = site.settings("app-main");
+    for (key, expected) in [
+        ("version", json!(1)),
+        ("source", json!(site.repo())),
+        ("branch", json!("main")),
+        ("guest", json!("debian")),
+        ("host", json!("localhost")),
+        ("port_asked", json!(false)),
+        ("ssh_port_asked", json!(false)),
+        ("memory", json!(4096)),
+        ("cores", json!(cores().min(4))),
+        ("disk", json!(20480)),
+        ("packages", json!([])),
+    ] {
+        assert_eq!(settings[key], expected, "{key}");
+    }
+    assert!(settings["port"].as_u64().unwrap() >= 8000 && settings["ssh_port"].as_u64().unwrap() >= 2222);
+}
+
+#[test]
+fn every_flag_of_create_is_stored() {
+    let site = Site::new();
+    let (port, ssh_port) = (free_port(), free_port());
+    let (port_text, ssh_port_text) = (port.to_string(), ssh_port.to_string());
+    site.run(&[
+        "create",
+        "--branch",
+        "b",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        &port_text,
+        "--ssh-port",
+        &ssh_port_text,
+        "--guest",
+        "nixos",
+        "--memory",
+        "1024",
+        "--cores",
+        "1",
+        "--disk",
+        "2048",
+    ])
+    .ok()
+    .says("created app-b: guest nixos (asked for), 1024 MiB, 1 core");
+    let settings = site.settings("app-b");
+    for (key, expected) in [
+        ("branch", json!("b")),
+        ("host", json!("127.0.0.1")),
+        ("port", json!(port)),
+        ("port_asked", json!(true)),
+        ("ssh_port", json!(ssh_port)),
+        ("ssh_port_asked", json!(true)),
+        ("guest", json!("nixos")),
+        ("memory", json!(1024)),
+        ("cores", json!(1)),
+        ("disk", json!(2048)),
+    ] {
+        assert_eq!(settings[key], expected, "{key}");
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn a_machine_gets_no_more_cores_than_the_host_has() {
+    let site = Site::new();
+    site.run(&["create", "--cores", "255"]).ok().says(&format!("this host has {} cores", cores()));
+    assert_eq!(site.settings("app-main")["cores"], json!(cores()));
+}
+
+#[test]
+fn sizes_no_guest_can_have_are_refused() {
+    let site = Site::new();
+    for flags in [
+        ["--memory", "0"],
+        ["--memory", "16"],
+        ["--memory", "-1"],
+        ["--memory", "x"],
+        ["--memory", "99999999999"],
+        ["--cores", "0"],
+        ["--cores", "256"],
+        ["--disk", "0"],
+        ["--disk", "1"],
+        ["--port", "0"],
+        ["--port", "65536"],
+        ["--ssh-port", "0"],
+        ["--guest", "windows"],
+        ["--host", ""],
+        ["--host", "a b"],
+        ["--host", "::1"],
+        ["--host", "x,hostfwd=tcp::1-:1"],
+        ["--config", "/does/not/exist"],
+    ] {
+        let done = site.run(&["create", flags[0], flags[1]]);
+        let code = if flags[0] == "--config" { 1 } else { 2 };
+        let done = done.exits(code);
+        assert!(done.stderr.starts_with("error:") && done.stdout.is_empty(), "{flags:?}: {}", done.stderr);
+        assert!(site.names().is_empty(), "{flags:?} made a machine");
+    }
+    site.assert_nothing_left();
+}
+
+#[test]
+fn each_key_of_a_config_file_is_taken() {
+    let site = Site::new();
+    let (port, ssh_port) = (free_port(), free_port());
+    let keys = [
+        ("branch", json!("from-file")),
+        ("guest", json!("nixos")),
+        ("host", json!("127.0.0.1")),
+        ("port", json!(port)),
+        ("ssh_port", json!(ssh_port)),
+        ("memory", json!(1024)),
+        ("cores", json!(1)),
+        ("disk", json!(2048)),
+        ("packages", json!(["gcc", "make"])),
+    ];
+    for (key, value) in &keys {
+        site.write("app/settings.json", json!({ *key: value }).to_string());
+        let name = site.run(&["create", "--json", "--config", "settings.json"]).ok().json();
+        let name = name["name"].as_str().unwrap();
+        assert_eq!(site.settings(name)[*key], *value);
+        site.run(&["destroy", name]).ok();
+    }
+    let all: Value = keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    site.write("app/settings.json", all.to_string());
+    site.run(&["create", "--config", "settings.json", "--branch", "from-flag", "--memory", "2048"])
+        .ok()
+        .says("guest nixos (asked for)");
+    let settings = site.settings("app-from-flag");
+    assert_eq!((&settings["memory"], &settings["disk"]), (&json!(2048), &json!(2048)));
+}
+
+#[test]
+fn a_config_file_that_says_something_else_is_refused() {
+    let site = Site::new();
+    for text in [
+        r#"{"memroy": 1024}"#,
+        r#"{"memory": "1024"}"#,
+        r#"{"memory": 16}"#,
+        r#"{"port": 70000}"#,
+        r#"{"branch": "../../etc"}"#,
+        r#"{"packages": ["a b"]}"#,
+        r#"{"packages": ["-x"]}"#,
+        r#"{"guest": "windows"}"#,
+        "{",
+        "",
+        "[]",
+    ] {
+        site.write("app/settings.json", text);
+        site.run(&["create", "--config", "settings.json"]).exits(2).gives_one_error();
+        assert!(site.names().is_empty(), "{text} made a machine");
+    }
+    site.write("app/settings.json", r#"{"memroy": 1024}"#);
+    site.run(&["create", "--config", "settings.json"]).exits(2).says("memroy").says("hint: it is a JSON object with");
+    // Control: the file itself is found and read.
+    site.write("app/settings.json", r#"{"memory": 1024}"#);
+    site.run(&["create", "--config", "settings.json"]).ok();
+}
+
+#[test]
+fn the_installation_names_the_default_guest() {
+    let site = Site::new();
+    site.run_with(&[("AGENT_VM_GUEST", "nixos")], &["create"]).ok().says("guest nixos (this installation's default)");
+    assert_eq!(site.settings("app-main")["guest"], "nixos");
+    site.run_with(&[("AGENT_VM_GUEST", "nixos")], &["create", "--branch", "b", "--guest", "debian"]).ok();
+    assert_eq!(site.settings("app-b")["guest"], "debian");
+    site.run_with(&[("AGENT_VM_GUEST", "plan9")], &["create", "--branch", "c"])
+        .exits(1)
+        .gives_one_error()
+        .says("AGENT_VM_GUEST is \"plan9\"");
+    assert_eq!(site.names(), ["app-b", "app-main"]);
+}

@@ -1,0 +1,221 @@
+//! `destroy`: what only the machine has is kept, all the rest goes.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use crate::support::{Done, Site, skip, which};
+
+fn kept(site: &Site) -> Vec<PathBuf> {
+    let entries = fs::read_dir(site.state().join(".bundles")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+/// A machine with its workspace, ready for commits in it.
+fn machine(site: &Site) -> PathBuf {
+    site.create("main");
+    site.machine("app-main").join("workspace")
+}
+
+#[test]
+fn a_machine_without_work_of_its_own_just_goes() {
+    let site = Site::new();
+    let workspace = machine(&site);
+    fs::write(workspace.join("scratch"), "not committed").unwrap();
+    site.run(&["destroy"]).ok().says("app-main is gone").keeps_quiet_of("bundle");
+    assert_eq!(kept(&site), Vec::<PathBuf>::new());
+    assert!(site.names().is_empty());
+    site.run(&["destroy"]).exits(1).gives_one_error().says("there is no machine for main");
+    site.create("main");
+}
+
+/// The command in the note brings every branch back.
+#[test]
+fn commits_of_the_workspace_are_kept_in_a_bundle_that_git_fetches_from() {
+    let site = Site::new();
+    let workspace = machine(&site);
+    let on_main = site.commit_in(&workspace, "work", "x");
+    site.git_in(&workspace, &["checkout", "--quiet", "-b", "agent/idea"]);
+    let on_idea = site.commit_in(&workspace, "idea", "x");
+    site.git_in(&workspace, &["pack-refs", "--all"]);
+    let done = site.run(&["destroy", "--yes"]).ok().says("the commits that only app-main had are in");
+    let command = done.stderr.lines().find_map(|line| line.trim().strip_prefix("take them back: ")).unwrap();
+    let fetched = site.command("sh").args(["-c", command]).output().unwrap();
+    assert!(fetched.status.success(), "{command}: {}", String::from_utf8_lossy(&fetched.stderr));
+    assert_eq!(site.git(&["rev-parse", "rescued/main"]), on_main);
+    assert_eq!(site.git(&["rev-parse", "rescued/agent/idea"]), on_idea);
+    assert!(site.names().is_empty());
+}
+
+/// Wherever git keeps them: a detached HEAD, a tag, the stash.
+#[test]
+fn commits_that_no_branch_has_are_kept_too() {
+    for how in ["detached", "tag", "stash"] {
+        let site = Site::new();
+        let workspace = machine(&site);
+        let commit = match how {
+            "stash" => {
+                fs::write(workspace.join("README"), "work in progress\n").unwrap();
+                site.git_in(&workspace, &["stash", "--quiet"]);
+                site.git_in(&workspace, &["rev-parse", "refs/stash"])
+            }
+            _ => {
+                site.git_in(&workspace, &["checkout", "--quiet", "--detach"]);
+                site.commit_in(&workspace, "aside", "x")
+            }
+        };
+        if how == "tag" {
+            site.git_in(&workspace, &["tag", "keep"]);
+            site.git_in(&workspace, &["checkout", "--quiet", "main"]);
+        }
+        assert_eq!(
+            site.run(&["status", "--json"]).ok().json()["workspace"]["git"]["new_commits"].as_u64().map(|n| n > 0),
+            Some(true),
+            "{how}"
+        );
+        site.run(&["destroy"]).ok().says("the commits that only app-main had");
+        let [bundle] = &kept(&site)[..] else { panic!("{how}: {:?}", kept(&site)) };
+        assert!(site.git(&["bundle", "list-heads", bundle.to_str().unwrap()]).contains(&commit), "{how}");
+    }
+}
+
+#[test]
+fn two_destroys_keep_two_bundles() {
+    let site = Site::new();
+    for number in 1..=2 {
+        let workspace = machine(&site);
+        site.commit_in(&workspace, "work", &number.to_string());
+        site.run(&["destroy"]).ok();
+        assert_eq!(kept(&site).len(), number);
+    }
+}
+
+/// Fetched already, so nothing is lost: no bundle.
+#[test]
+fn commits_that_the_repository_has_are_not_kept_twice() {
+    let site = Site::new();
+    let workspace = machine(&site);
+    site.commit_in(&workspace, "work", "x");
+    site.git(&["fetch", "--quiet", workspace.to_str().unwrap(), "main:taken"]);
+    site.run(&["destroy"]).ok().keeps_quiet_of("only app-main had");
+    assert_eq!(kept(&site), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn without_the_repository_everything_is_kept() {
+    let site = Site::new();
+    let workspace = machine(&site);
+    let commit = site.git_in(&workspace, &["rev-parse", "HEAD"]);
+    fs::rename(site.repo(), site.path("moved")).unwrap();
+    fs::create_dir(site.repo()).unwrap();
+    site.run_in(site.root(), &["status", "app-main"]).ok().prints("VM Status: app-main");
+    site.run_in(site.root(), &["destroy", "app-main"]).ok().says("the commits that only app-main had");
+    let [bundle] = &kept(&site)[..] else { panic!("{:?}", kept(&site)) };
+    site.git_in(site.root(), &["clone", "--quiet", "--branch", "main", bundle.to_str().unwrap(), "rescued"]);
+    assert_eq!(site.git_in(site.path("rescued"), &["rev-parse", "HEAD"]), commit);
+}
+
+/// A guest may leave directories that nobody may enter. Without the right of root to pass over modes.
+#[test]
+fn closed_directories_are_removed() {
+    let site = Site::new();
+    let workspace = machine(&site);
+    fs::create_dir_all(workspace.join("a/b/c")).unwrap();
+    fs::write(workspace.join("a/b/c/file"), "x").unwrap();
+    for dir in ["a/b/c", "a/b", "a"] {
+        fs::set_permissions(workspace.join(dir), fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    let Some(mut command) = powerless(&site) else { return };
+    let done = Done::new("destroy".to_owned(), &command.arg("destroy").output().unwrap()).ok();
+    done.says("app-main is gone");
+    assert!(site.names().is_empty());
+    site.assert_nothing_left();
+}
+
+/// Deeper than a path can be long, and than a process may have files open.
+#[test]
+fn deep_directories_are_removed() {
+    use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
+    let site = Site::new();
+    let workspace = machine(&site);
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let mut dir = open(&workspace, flags, Mode::empty()).unwrap();
+    for _ in 0..3000 {
+        mkdirat(&dir, "d", Mode::RWXU).unwrap();
+        dir = openat(&dir, "d", flags, Mode::empty()).unwrap();
+    }
+    let script = format!("ulimit -n 256 && exec '{}' destroy", env!("CARGO_BIN_EXE_agent-vm"));
+    let output = site.command("sh").args(["-c", &script]).output().unwrap();
+    Done::new("destroy".to_owned(), &output).ok().says("app-main is gone");
+    site.assert_nothing_left();
+    assert!(site.names().is_empty());
+}
+
+/// Also the workspace itself: its commits are not lost for it.
+#[test]
+fn a_closed_workspace_keeps_its_commits() {
+    let site = Site::new();
+    let workspace = machine(&site);
+    site.commit_in(&workspace, "work", "x");
+    fs::set_permissions(&workspace, fs::Permissions::from_mode(0o000)).unwrap();
+    let Some(mut command) = powerless(&site) else {
+        fs::set_permissions(&workspace, fs::Permissions::from_mode(0o700)).unwrap();
+        return;
+    };
+    Done::new("destroy".to_owned(), &command.arg("destroy").output().unwrap()).ok();
+    assert_eq!(kept(&site).len(), 1, "{:?}", kept(&site));
+}
+
+/// The command without the capabilities that root has: file modes count.
+fn powerless(site: &Site) -> Option<std::process::Command> {
+    if !rustix::process::geteuid().is_root() {
+        return Some(site.agent_vm(&[]));
+    }
+    let Some(setpriv) = which("setpriv") else {
+        skip("no setpriv(1) to give up the rights of root");
+        return None;
+    };
+    let mut command = site.command(setpriv);
+    command.args(["--bounding-set=-all", "--inh-caps=-all", "--", env!("CARGO_BIN_EXE_agent-vm")]);
+    Some(command)
+}
+
+/// `destroy` with a terminal, and what is typed there.
+fn on_a_terminal(site: &Site, args: &str, typed: &str) -> Option<Done> {
+    let Some(script) = which("script") else {
+        skip("no script(1) to make a terminal");
+        return None;
+    };
+    let mut command = site.command(script);
+    command.env("SHELL", site.path("bin/sh"));
+    command.args(["--quiet", "--return", "--command"]);
+    command.arg(format!("'{}' {args}", env!("CARGO_BIN_EXE_agent-vm"))).arg("/dev/null");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+    Some(Done::new(args.to_owned(), &child.wait_with_output().unwrap()))
+}
+
+#[test]
+fn on_a_terminal_it_asks() {
+    let site = Site::new();
+    site.create("main");
+    for no in ["n\n", "\n", "nonsense\n"] {
+        let Some(done) = on_a_terminal(&site, "destroy", no) else { return };
+        done.exits(1).prints("Remove app-main with its disk and workspace? [y/N]").prints("app-main stays");
+        assert_eq!(site.names(), ["app-main"]);
+    }
+    on_a_terminal(&site, "destroy", "y\n").unwrap().ok().prints("app-main is gone");
+    assert!(site.names().is_empty());
+    let workspace = machine(&site);
+    site.commit_in(&workspace, "work", "x");
+    on_a_terminal(&site, "destroy", "y\n")
+        .unwrap()
+        .exits(1)
+        .prints("the workspace of app-main alone has 1 commit")
+        .prints("agent-vm destroy app-main --yes");
+    assert_eq!(site.names(), ["app-main"]);
+    on_a_terminal(&site, "destroy --yes", "").unwrap().ok().prints("app-main is gone");
+    assert_eq!(kept(&site).len(), 1);
+}

@@ -1,0 +1,224 @@
+//! Flags of every verb, wherever they stand.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+
+use crate::support::{Site, skip, which};
+
+/// Each is taken before and after the verb, in its long and its short form.
+#[test]
+fn global_flags_stand_before_and_after_the_verb() {
+    let site = Site::new();
+    site.create("main");
+    let state = site.state();
+    let state = state.to_str().unwrap();
+    for flag in [
+        &["--state-dir", state][..],
+        &["--verbose"],
+        &["-v"],
+        &["--debug"],
+        &["-d"],
+        &["--timeout", "5"],
+        &["-t", "5"],
+        &["--timeout=5"],
+        &["--json"],
+        &["--color", "auto"],
+        &["--color", "always"],
+        &["--color", "never"],
+    ] {
+        let before: Vec<_> = flag.iter().chain(&["list"]).copied().collect();
+        let after: Vec<_> = ["list"].iter().chain(flag).copied().collect();
+        let (before, after) = (site.run(&before).ok().prints("app-main"), site.run(&after).ok());
+        assert_eq!(before.stdout.is_empty(), after.stdout.is_empty());
+        assert_eq!(before.stdout.starts_with('['), flag == ["--json"]);
+    }
+}
+
+/// Every flag of every verb is known: what is wrong is the world (there is no machine), not the command line.
+#[test]
+fn every_flag_of_every_verb_is_taken() {
+    let site = Site::new();
+    for line in [
+        "start",
+        "start main",
+        "start -t 9 main",
+        "stop",
+        "stop main",
+        "restart",
+        "restart main",
+        "destroy",
+        "destroy main",
+        "destroy --yes main",
+        "destroy -y",
+        "status",
+        "status main",
+        "status --json main",
+        "shell",
+        "shell main",
+        "exec -- true",
+        "exec main -- ls -l",
+        "logs",
+        "logs -f",
+        "logs --follow main",
+        "logs -n 5",
+        "logs --lines 5 main",
+        "logs --console -f -n 5 main",
+        "stop --branch main",
+    ] {
+        let args: Vec<_> = line.split(' ').collect();
+        site.run(&args).exits(1).gives_one_error().says("there is no machine for main");
+    }
+    for line in ["list", "list --json", "--help", "--version", "help", "create --help", "-h"] {
+        site.run(&line.split(' ').collect::<Vec<_>>()).ok();
+    }
+    // Control: what is not a flag is refused, with another exit code.
+    for line in [
+        "start --nonsense",
+        "stop -x",
+        "nonsense",
+        "list main",
+        "create main",
+        "--timeout 0 list",
+        "--timeout x list",
+        "--color sometimes list",
+        "logs -n x",
+        "logs -n -1",
+        "status a b",
+        "exec true",
+    ] {
+        let done = site.run(&line.split(' ').collect::<Vec<_>>()).exits(2);
+        assert!(done.stderr.starts_with("error:"), "{line}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn the_state_directory_is_where_it_is_said_to_be() {
+    let site = Site::new();
+    let odd = site.path("my state ünï $(id) 'q'; x");
+    let odd = odd.to_str().unwrap();
+    site.run(&["create", "--state-dir", odd]).ok();
+    site.run(&["--state-dir", odd, "status"]).ok().prints("VM Status: app-main");
+    site.run_with(&[("AGENT_VM_STATE_DIR", odd)], &["status"]).ok().prints("VM Status: app-main");
+    site.run_in(site.root(), &["--state-dir", "my state ünï $(id) 'q'; x", "status", "app-main"]).ok();
+    // A flag wins over the variable.
+    site.run_with(&[("AGENT_VM_STATE_DIR", "/nonexistent")], &["--state-dir", odd, "status"]).ok();
+    assert!(!site.state().exists(), "the default place was used");
+    site.run(&["status"]).exits(1);
+    site.run(&["--state-dir", odd, "destroy"]).ok();
+
+    site.create("main");
+    assert!(site.machine("app-main").is_dir());
+    let mut without_xdg = site.agent_vm(&["create"]);
+    assert!(without_xdg.env_remove("XDG_DATA_HOME").status().unwrap().success());
+    assert!(site.path("home/.local/share/agent-vms/app-main").is_dir());
+    let mut without_home = site.agent_vm(&["list"]);
+    let output = without_home.env_remove("XDG_DATA_HOME").env_remove("HOME").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--state-dir DIR"));
+}
+
+/// The same directory by another way is the same directory.
+#[test]
+fn a_machine_is_the_same_by_every_way_to_its_directory() {
+    let site = Site::new();
+    crate::stand_ins::install(&site, crate::stand_ins::STAYS);
+    std::os::unix::fs::symlink(site.path("data"), site.path("link")).unwrap();
+    crate::stand_ins::create(&site, "main");
+    let start = site.spawn(&["--state-dir", site.path("link/../link/agent-vms").to_str().unwrap(), "start"]);
+    crate::support::wait_until("the guest", || site.machine("app-main").join("run/ports.json").exists());
+    start.signal(rustix::process::Signal::KILL);
+    drop(start);
+    // Control: it runs.
+    assert!(!site.processes().is_empty());
+    fs::remove_file(site.machine("app-main").join("run/qemu.pid")).unwrap();
+    site.run(&["stop"]).ok();
+    site.assert_nothing_left();
+}
+
+#[test]
+fn a_state_directory_that_qemu_could_not_take_is_refused() {
+    let site = Site::new();
+    for name in ["a,b", "a\nb", "a\"b", "a\tb"] {
+        let path = site.path(name);
+        let path = path.to_str().unwrap();
+        site.run(&["--state-dir", path, "create"]).exits(2).gives_one_error().says("hint: choose one without commas");
+        site.run_with(&[("AGENT_VM_STATE_DIR", path)], &["create"]).exits(2).gives_one_error();
+        assert!(!site.path(name).exists());
+    }
+    let mut no_text = site.agent_vm(&["list", "--state-dir"]);
+    let output = no_text.arg(std::ffi::OsStr::from_bytes(b"/tmp/\xff")).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    site.run(&["--state-dir", "", "create"]).exits(2);
+}
+
+/// Colour only where it is wanted: on a terminal, or when asked for.
+#[test]
+fn colour_is_for_terminals_and_for_who_asks() {
+    let site = Site::new();
+    let coloured =
+        |variables: &[(&str, &str)], args: &[&str]| site.run_with(variables, args).exits(1).stderr.contains("\u{1b}[");
+    assert!(!coloured(&[], &["status"]));
+    assert!(coloured(&[], &["--color", "always", "status"]));
+    assert!(coloured(&[], &["status", "--color=always"]));
+    assert!(!coloured(&[], &["--color", "never", "status"]));
+    // A flag is nearer than the environment.
+    assert!(coloured(&[("NO_COLOR", "1")], &["--color", "always", "status"]));
+
+    let Some(script) = which("script") else {
+        skip("no script(1) to make a terminal");
+        return;
+    };
+    for (variables, args, expected) in [
+        (&[("TERM", "xterm")][..], "status", true),
+        (&[("TERM", "xterm"), ("NO_COLOR", "1")], "status", false),
+        (&[("TERM", "xterm")], "--color never status", false),
+        (&[("TERM", "dumb")], "status", false),
+    ] {
+        let mut command = site.command(&script);
+        command.envs(variables.iter().copied()).env("SHELL", site.path("bin/sh"));
+        command.args(["--quiet", "--return", "--command"]);
+        let output = command.arg(format!("'{}' {args}", env!("CARGO_BIN_EXE_agent-vm"))).arg("/dev/null").output();
+        let shown = String::from_utf8_lossy(&output.unwrap().stdout).into_owned();
+        assert!(shown.contains("there is no machine"), "{shown}");
+        assert_eq!(shown.contains("\u{1b}["), expected, "{variables:?} {args}: {shown:?}");
+    }
+}
+
+/// Data goes to stdout, talk to stderr; with `--json` the data is JSON and nothing else.
+#[test]
+fn json_prints_data_alone() {
+    let site = Site::new();
+    let created = site.run(&["create", "--json", "-v"]).ok().json();
+    assert_eq!(created["name"], "app-main");
+    assert_eq!(created["directory"], site.machine("app-main").to_str().unwrap());
+    assert_eq!(created["settings"], site.settings("app-main"));
+    site.run(&["--debug", "status", "--json"]).ok().json();
+    site.run(&["--debug", "list", "--json"]).ok().json();
+}
+
+#[test]
+fn a_reader_that_has_gone_is_an_error_and_no_panic() {
+    let site = Site::new();
+    site.create("main");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = site.agent_vm(&["list"]).stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("error: failed to write to stdout") && !said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn what_a_hook_of_git_sets_does_not_lead_astray() {
+    let site = Site::new();
+    fs::create_dir(site.path("other")).unwrap();
+    site.git_in(site.path("other"), &["init", "--quiet", "--initial-branch=elsewhere"]);
+    let other = site.path("other/.git");
+    let other = other.to_str().unwrap();
+    // Control: git itself is led astray.
+    let mut git = site.command("git");
+    let seen = git.args(["symbolic-ref", "--short", "HEAD"]).env("GIT_DIR", other).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&seen.stdout).trim(), "elsewhere");
+    site.run_with(&[("GIT_DIR", other), ("GIT_WORK_TREE", "/"), ("GIT_INDEX_FILE", "/x")], &["create"]).ok();
+    assert_eq!(site.names(), ["app-main"]);
+}

@@ -1,0 +1,174 @@
+//! From settings to a guest: the rendered flake, the calls of Nix and of the image builder, and when they
+//! are not made.
+
+use std::fs;
+
+use crate::stand_ins::{ENDS, change_runner, create, install, own_ports, recorded};
+use crate::support::Site;
+
+/// The guests here end at once, so that each start ends soon; what is looked at comes before.
+fn site() -> Site {
+    let site = Site::new();
+    install(&site, ENDS);
+    site
+}
+
+#[test]
+fn the_rendered_flake_is_nix_and_nix_is_pointed_at_it() {
+    let site = site();
+    for branch in ["main", "it's/${HOME}/\"$(id)\"/''x'"] {
+        let name = create(&site, branch);
+        site.run(&["start", branch]).exits(1);
+        let flake = site.machine(&name).join("flake");
+        let text = fs::read_to_string(flake.join("flake.nix")).unwrap();
+        let parsed = rnix::Root::parse(&text);
+        assert!(parsed.errors().is_empty(), "{:?}\n{text}", parsed.errors());
+        let call = recorded(&site, "nix").pop().unwrap();
+        assert!(
+            call.contains("eval --json") && call.ends_with(&format!("path:{}#manifest", flake.display())),
+            "{call}"
+        );
+    }
+    // Nothing of the user's Nix is touched: the store is one of our own.
+    let store = format!("NIX_STORE_DIR={}/agent-vm/nix/store", site.path("cache").display());
+    assert!(recorded(&site, "nix.env").contains(&store));
+}
+
+#[test]
+fn the_builder_gets_the_manifest_once_for_all_machines() {
+    let site = site();
+    create(&site, "main");
+    create(&site, "other");
+    site.run(&["start"]).exits(1).says("building the guest's image");
+    site.run(&["start", "other"]).exits(1).keeps_quiet_of("building the guest's image");
+    let built = recorded(&site, "builder");
+    assert_eq!(built.len(), 1, "{built:?}");
+    assert!(built[0].contains("/cache/agent-vm/guests/debian-"), "{built:?}");
+    let spec: serde_json::Value = serde_json::from_str(&site.read("record/spec")).unwrap();
+    assert_eq!(spec["image"]["spec"]["for"], "the builder");
+}
+
+#[test]
+fn an_unchanged_start_runs_no_nix_and_a_changed_one_does() {
+    let site = site();
+    create(&site, "main");
+    site.run(&["start"]).exits(1).says("  guest: ");
+    site.stand_in("nix", "echo 'error: no nix today' >&2; exit 99");
+    let unchanged = || site.run(&["start"]).exits(1).says("app-main did not come up").keeps_quiet_of("nix");
+    unchanged();
+    // What is handed over at run time is no part of the guest.
+    for (key, value) in [("memory", 1024), ("cores", 1), ("port", 18000), ("ssh_port", 12222)] {
+        site.set("app-main", key, value.into());
+        unchanged();
+    }
+    let changed = || site.run(&["start"]).exits(1).says("nix failed (exit status: 99)").says("error: no nix today");
+    site.set("app-main", "packages", serde_json::json!(["make"]));
+    changed();
+    site.set("app-main", "packages", serde_json::json!([]));
+    // A start that failed half-way has not kept the old guest's word.
+    changed();
+    install(&site, ENDS);
+    site.run(&["start"]).exits(1).says("  guest: ");
+    site.stand_in("nix", "exit 99");
+    unchanged();
+    site.write("toolkit/flake.nix", "{ outputs = _: { changed = true; }; }\n");
+    site.run(&["start"]).exits(1).says("nix failed");
+}
+
+#[test]
+fn an_image_that_is_gone_from_the_cache_is_built_again() {
+    let site = site();
+    create(&site, "main");
+    site.run(&["start"]).exits(1);
+    fs::remove_dir_all(site.path("cache")).unwrap();
+    site.run(&["start"]).exits(1).says("building the guest's image").says("did not come up");
+    assert_eq!(recorded(&site, "builder").len(), 2);
+}
+
+#[test]
+fn a_failing_builder_is_told_and_what_it_left_is_not_used() {
+    let site = site();
+    create(&site, "main");
+    site.script("builder", "echo 'builder: mirror unreachable' >&2; mkdir -p \"$2/bin\"; exit 5");
+    site.run(&["start"])
+        .exits(1)
+        .says("builder: mirror unreachable")
+        .says("failed to build the guest's image")
+        .says("builder failed (exit status: 5)");
+    site.assert_nothing_left();
+    site.run(&["status"]).ok().prints("Agent Service: Stopped");
+    site.stand_in("nix", &format!("cat '{}'", site.path("from-nix.json").display()));
+    site.script("builder", &format!("rm -rf \"$2\"; . '{}'", site.path("make-package").display()));
+    site.run(&["start"]).exits(1).says("app-main did not come up");
+}
+
+#[test]
+fn what_nix_says_is_checked() {
+    let site = site();
+    create(&site, "main");
+    let good: serde_json::Value = serde_json::from_str(&site.read("from-nix.json")).unwrap();
+    type Change<'a> = &'a dyn Fn(&mut serde_json::Value);
+    let cases: [(&str, Change<'_>, &str); 5] = [
+        ("newer", &|m| m["version"] = 2.into(), "version"),
+        ("unknown field", &|m| m["more"] = 1.into(), "more"),
+        ("no image", &|m| m["image"] = serde_json::Value::Null, "names no image"),
+        ("hash that leaves the cache", &|m| m["image"]["hash"] = "../../../../../../tmp/x".into(), "hash"),
+        ("builder on PATH", &|m| m["image"]["builder"] = "sh".into(), "no absolute path"),
+    ];
+    for (name, change, why) in cases {
+        let mut wrong = good.clone();
+        change(&mut wrong);
+        site.write("from-nix.json", wrong.to_string());
+        site.run(&["start"]).exits(1).gives_one_error().says(why);
+        assert!(recorded(&site, "builder").is_empty(), "{name} was built");
+    }
+    for output in ["", "null", "warning: x"] {
+        site.write("from-nix.json", output);
+        site.run(&["start"]).exits(1).gives_one_error();
+    }
+    site.write("from-nix.json", good.to_string());
+    site.run(&["start"]).exits(1).says("did not come up");
+}
+
+/// The `nixos` guest is built by Nix alone, with a link in the machine's directory as its root.
+#[test]
+fn a_nixos_guest_is_built_by_nix() {
+    let site = site();
+    site.run(&["create", "--guest", "nixos"]).ok();
+    own_ports(&site, "app-main");
+    let (record, root) = (site.path("record"), site.root());
+    site.stand_in(
+        "nix",
+        &format!(
+            "echo \"$*\" >>'{0}/nix'\n\
+             while [ \"$1\" != --out-link ]; do shift; done\n\
+             set -- x '{1}/built'; . '{1}/make-package'; ln -sfn '{1}/built' '{2}'",
+            record.display(),
+            root.display(),
+            site.machine("app-main").join("flake/guest").display()
+        ),
+    );
+    site.run(&["start"]).exits(1).says("app-main did not come up").says("kernel: panic");
+    let flake = site.machine("app-main").join("flake");
+    let calls = recorded(&site, "nix");
+    assert_eq!(calls.len(), 1);
+    let expected = format!("--out-link {0}/guest path:{0}#guest", flake.display());
+    assert!(calls[0].contains(" build ") && calls[0].ends_with(&expected), "{calls:?}");
+    assert!(recorded(&site, "builder").is_empty() && recorded(&site, "nix.env").is_empty());
+    assert!(fs::read_to_string(flake.join("flake.nix")).unwrap().contains("mkAgentVm"));
+
+    site.stand_in("nix", "echo 'error: attribute missing' >&2; exit 1");
+    change_runner(&site, ENDS);
+    site.run(&["start"]).exits(1).says("did not come up").keeps_quiet_of("nix failed");
+    site.set("app-main", "packages", serde_json::json!(["hello"]));
+    site.run(&["start"]).exits(1).says("failed to build the guest").says("error: attribute missing");
+}
+
+#[test]
+fn an_installation_without_its_toolkit_says_so() {
+    let site = site();
+    create(&site, "main");
+    fs::remove_dir_all(site.path("toolkit")).unwrap();
+    site.run(&["start"]).exits(1).gives_one_error().says("toolkit");
+    site.assert_nothing_left();
+}

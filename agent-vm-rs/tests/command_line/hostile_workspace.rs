@@ -1,0 +1,254 @@
+//! The workspace's repository is the guest's. Looking at it and removing it runs nothing of what the guest has
+//! planted there, follows no link of its making, and does not hang.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::support::{Site, tree};
+
+/// Longest a look may take: a git that a hostile repository keeps busy is ended after 20 s.
+const LONG: Duration = Duration::from_secs(35);
+
+struct Hostile {
+    site: Site,
+    workspace: PathBuf,
+    planted: String,
+}
+
+impl Hostile {
+    /// A machine whose guest can plant a program that tells of its being run.
+    fn new() -> Self {
+        let site = Site::new();
+        site.create("main");
+        let workspace = site.machine("app-main").join("workspace");
+        site.script("planted", &format!("touch '{}'; cat", site.path("executed").display()));
+        let planted = site.path("planted").display().to_string();
+        Self { site, workspace, planted }
+    }
+
+    fn executed(&self) -> bool {
+        self.site.path("executed").exists()
+    }
+
+    fn git(&self, args: &[&str]) {
+        let output = self.site.command("git").args(args).current_dir(&self.workspace).output().unwrap();
+        drop(output);
+    }
+
+    fn config(&self, key: &str) {
+        self.site.git_in(&self.workspace, &["config", key, &self.planted]);
+    }
+
+    /// Plain git runs what was planted; none of our verbs does.
+    #[track_caller]
+    fn never_runs_it(self, control: &[&str]) {
+        self.git(control);
+        assert!(self.executed(), "the control shows nothing: git {control:?} did not run it");
+        self.survives_status_and_destroy();
+    }
+
+    #[track_caller]
+    fn survives_status_and_destroy(self) {
+        drop(fs::remove_file(self.site.path("executed")));
+        let outside = self.site.outside();
+        let began = Instant::now();
+        self.site.run(&["status"]).ok().prints("VM Status: app-main");
+        assert!(began.elapsed() < LONG, "status took {:?}", began.elapsed());
+        self.site.run(&["list"]).ok().prints("app-main");
+        let began = Instant::now();
+        self.site.run(&["destroy"]).ok().says("app-main is gone");
+        assert!(began.elapsed() < LONG, "destroy took {:?}", began.elapsed());
+        assert!(!self.executed(), "what the guest has planted was run");
+        assert!(self.site.names().is_empty());
+        assert_eq!(self.site.outside(), outside);
+        self.site.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_planted_fsmonitor() {
+    let hostile = Hostile::new();
+    hostile.config("core.fsmonitor");
+    hostile.never_runs_it(&["status"]);
+}
+
+#[test]
+fn planted_filters() {
+    for filter in ["filter.x.clean", "filter.x.process"] {
+        let hostile = Hostile::new();
+        hostile.config(filter);
+        hostile.config("filter.x.smudge");
+        fs::write(hostile.workspace.join(".gitattributes"), "* filter=x\n").unwrap();
+        // Same length, so that git has to look at the contents.
+        fs::write(hostile.workspace.join("README"), "HELLO\n").unwrap();
+        hostile.never_runs_it(&["status"]);
+    }
+}
+
+#[test]
+fn planted_hooks() {
+    let hostile = Hostile::new();
+    fs::create_dir_all(hostile.workspace.join(".git/hooks")).unwrap();
+    for hook in ["post-index-change", "reference-transaction", "pre-push", "post-checkout"] {
+        fs::copy(&hostile.planted, hostile.workspace.join(".git/hooks").join(hook)).unwrap();
+    }
+    hostile.never_runs_it(&["branch", "x"]);
+}
+
+#[test]
+fn planted_hooks_elsewhere_and_a_config_that_is_included() {
+    let hostile = Hostile::new();
+    fs::create_dir(hostile.workspace.join("hooks")).unwrap();
+    fs::copy(&hostile.planted, hostile.workspace.join("hooks/reference-transaction")).unwrap();
+    fs::write(
+        hostile.workspace.join("included"),
+        format!("[core]\n\thooksPath = {}/hooks\n", hostile.workspace.display()),
+    )
+    .unwrap();
+    hostile.site.git_in(&hostile.workspace, &["config", "include.path", "../included"]);
+    hostile.never_runs_it(&["branch", "x"]);
+}
+
+/// `.git` as a file, or a link, to a repository that is the guest's or the user's.
+#[test]
+fn a_git_directory_that_is_elsewhere() {
+    for how in ["file", "link"] {
+        let hostile = Hostile::new();
+        hostile.config("core.fsmonitor");
+        let real = hostile.workspace.join("real");
+        fs::rename(hostile.workspace.join(".git"), &real).unwrap();
+        let dot_git = hostile.workspace.join(".git");
+        if how == "file" {
+            fs::write(dot_git, format!("gitdir: {}\n", real.display())).unwrap();
+        } else {
+            symlink(&real, dot_git).unwrap();
+        }
+        hostile.never_runs_it(&["status"]);
+    }
+}
+
+#[test]
+fn a_planted_submodule() {
+    let hostile = Hostile::new();
+    hostile.site.git_in(&hostile.workspace, &["clone", "--quiet", ".", "sub"]);
+    hostile.site.git_in(hostile.workspace.join("sub"), &["config", "core.fsmonitor", &hostile.planted]);
+    let head = hostile.site.git(&["rev-parse", "HEAD"]);
+    hostile.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{head},sub")]);
+    fs::write(hostile.workspace.join(".gitmodules"), "[submodule \"sub\"]\n\tpath = sub\n\turl = ./sub\n").unwrap();
+    fs::write(hostile.workspace.join("sub/README"), "changed\n").unwrap();
+    hostile.never_runs_it(&["status"]);
+}
+
+/// A file of the user's that a link in the workspace points to.
+#[test]
+fn links_to_the_users_files() {
+    for inside in [".git/HEAD", ".git/packed-refs", ".git/refs/heads/main", ".git/index", ".git/config", ".git/objects"]
+    {
+        let hostile = Hostile::new();
+        let secret = hostile.site.path("home/secret");
+        let path = hostile.workspace.join(inside);
+        if inside == ".git/objects" {
+            fs::remove_dir_all(&path).unwrap();
+            symlink(hostile.site.repo().join(".git/objects"), &path).unwrap();
+        } else {
+            fs::write(&secret, format!("{}\n", "5".repeat(40))).unwrap();
+            drop(fs::remove_file(&path));
+            symlink(&secret, &path).unwrap();
+        }
+        let status = hostile.site.run(&["status"]).ok();
+        assert!(!status.stdout.contains("555555"), "{inside}: {}", status.stdout);
+        hostile.survives_status_and_destroy();
+    }
+}
+
+#[test]
+fn fifos_where_files_are_expected() {
+    for inside in [
+        ".git/HEAD",
+        ".git/packed-refs",
+        ".git/refs/heads/main",
+        ".git/index",
+        ".git/config",
+        ".git/objects",
+        ".git",
+        "README",
+    ] {
+        let hostile = Hostile::new();
+        let path = hostile.workspace.join(inside);
+        if path.is_dir() {
+            fs::rename(&path, hostile.site.machine("app-main").join("aside")).unwrap();
+        } else {
+            drop(fs::remove_file(&path));
+        }
+        let made = hostile.site.command("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        hostile.survives_status_and_destroy();
+    }
+}
+
+/// Git itself opens these, and would wait for ever: it is ended.
+#[test]
+fn a_fifo_among_the_files_that_git_reads() {
+    let hostile = Hostile::new();
+    assert!(hostile.site.command("mkfifo").arg(hostile.workspace.join(".gitignore")).status().unwrap().success());
+    hostile.survives_status_and_destroy();
+}
+
+#[test]
+fn a_fifo_in_the_object_store() {
+    let hostile = Hostile::new();
+    let info = hostile.workspace.join(".git/objects/info");
+    fs::create_dir_all(&info).unwrap();
+    assert!(hostile.site.command("mkfifo").arg(info.join("alternates")).status().unwrap().success());
+    let began = Instant::now();
+    hostile.site.run(&["destroy"]).ok().says("the workspace's repository cannot be read").says("app-main is gone");
+    assert!(began.elapsed() < LONG, "destroy took {:?}", began.elapsed());
+    hostile.site.assert_nothing_left();
+}
+
+#[test]
+fn garbage_and_far_too_much_of_it() {
+    let garbage: [(&str, &[u8]); 9] = [
+        (".git/HEAD", b"\xff\xfe\x00\n"),
+        (".git/HEAD", b"ref: refs/heads/../../../../etc/passwd\n"),
+        (".git/HEAD", b"ref: refs/heads/-rf\n"),
+        (".git/HEAD", b"ref: refs/heads/x\x1b[2J\n"),
+        (".git/refs/heads/main", b"not an object id\n"),
+        (".git/packed-refs", b"# pack-refs with: x\nzzzz refs/heads/x\n^\n\0\0\0"),
+        (".git/index", b"DIRC\0\0\0\x02\xff\xff\xff\xff"),
+        (".git/objects/info/alternates", b"/etc\n/etc/ssh\n\"unclosed\n"),
+        (".git/shallow", b"garbage\n"),
+    ];
+    for (inside, contents) in garbage {
+        let hostile = Hostile::new();
+        let path = hostile.workspace.join(inside);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, contents).unwrap();
+        let status = hostile.site.run(&["status"]).ok();
+        assert!(!status.stdout.contains('\u{1b}'), "{:?}", status.stdout);
+        hostile.survives_status_and_destroy();
+    }
+    for inside in [".git/HEAD", ".git/refs/heads/main", ".git/packed-refs", ".git/index"] {
+        let hostile = Hostile::new();
+        // Sparse: terabytes to whoever reads it.
+        fs::File::create(hostile.workspace.join(inside)).unwrap().set_len(1 << 40).unwrap();
+        hostile.survives_status_and_destroy();
+    }
+}
+
+/// What cannot be read is not thrown away.
+#[test]
+fn a_repository_that_cannot_be_read_is_kept_whole() {
+    let hostile = Hostile::new();
+    let site = &hostile.site;
+    let commit = site.commit_in(&hostile.workspace, "work", "x");
+    let objects = hostile.workspace.join(".git/objects");
+    fs::rename(&objects, hostile.workspace.join(".git/hidden")).unwrap();
+    symlink("hidden", &objects).unwrap();
+    site.run(&["destroy"]).ok().says("the workspace's repository cannot be read").says("it is kept as it is in");
+    let kept = tree(&site.state().join(".bundles"));
+    let object = Path::new(&commit[..2]).join(&commit[2..]);
+    assert!(kept.keys().any(|path| path.ends_with(&object)), "{:?}", kept.keys());
+}

@@ -1,0 +1,37 @@
+//! The real binary in a hermetic directory, with stand-ins for Nix, QEMU and the guest: no machine is started.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::print_stdout, reason = "so the runner learns of a skipped test")]
+
+mod create_branches;
+mod create_cut_short;
+mod create_layout;
+mod create_ports;
+mod create_settings;
+mod create_trouble;
+mod destroy;
+mod flags;
+mod guest;
+mod hostile_workspace;
+mod stand_ins;
+mod start_cut_short;
+mod start_guest;
+mod start_trouble;
+mod stopped;
+mod submodules;
+mod unusable_settings;
+mod up;
+
+mod support {
+    //! What the tests share.
+
+    mod done;
+    mod processes;
+    mod programs;
+    mod site;
+
+    pub use done::Done;
+    pub use processes::{Running, exists, wait_until};
+    pub use programs::{namespaces, skip, which};
+    pub use site::{Site, tree};
+}

@@ -1,0 +1,201 @@
+//! Stand-ins for what makes and runs a guest, each recording how it was called.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use serde_json::{Value, json};
+
+use crate::support::{Site, wait_until};
+
+/// A guest that says something, and stays.
+pub const STAYS: &str = "echo 'kernel: hello'; exec sleep 1000";
+/// A guest that ends at once.
+pub const ENDS: &str = "echo 'kernel: hello'; echo 'kernel: panic'; exit 3";
+
+const HASH: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// A manifest as a guest package has it; its workspace is a directory of the place, so that commands "in the
+/// guest" can be run.
+pub fn manifest(site: &Site) -> Value {
+    let mut manifest: Value = serde_json::from_str(include_str!("../data/manifest.json")).unwrap();
+    manifest["workspace"]["path"] = json!(site.path("inside"));
+    manifest["workspace"]["share"] = json!("9p");
+    manifest
+}
+
+/// Puts a Nix that works on PATH, with an image builder, and a guest that runs `runner`.
+pub fn install(site: &Site, runner: &str) {
+    std::fs::create_dir_all(site.path("inside")).unwrap();
+    let package = manifest(site);
+    let mut from_nix = package.clone();
+    from_nix["image"] = json!({ "hash": HASH, "builder": site.path("builder"), "spec": { "for": "the builder" } });
+    site.write("package.json", package.to_string());
+    site.write("from-nix.json", from_nix.to_string());
+    let record = site.path("record");
+    let record = record.display();
+    let root = site.root();
+    let root = root.display();
+    site.stand_in("nix", &format!("echo \"$*\" >>'{record}/nix'; env >'{record}/nix.env'; cat '{root}/from-nix.json'"));
+    site.script(
+        "builder",
+        &format!(
+            "cp \"$1\" '{record}/spec'; echo \"$2 $AGENT_VM_LOG\" >>'{record}/builder'\n\
+             . '{root}/make-package'"
+        ),
+    );
+    // Makes the guest package "$2".
+    site.write(
+        "make-package",
+        format!(
+            "mkdir -p \"$2/bin\" \"$2/share/agent-vm\" && cp '{root}/runner' \"$2/bin/run-agent-vm\" &&\n\
+             cp '{root}/package.json' \"$2/share/agent-vm/manifest.json\" && touch \"$2/vmlinux\"\n"
+        ),
+    );
+    site.script("runner", &format!("env >'{record}/runner.env'; pwd >'{record}/runner.cwd'\n{runner}"));
+    site.stand_in("qemu-system-x86_64", "exit 0");
+    site.stand_in("mke2fs", "for last; do :; done; for file; do case $file in *.raw) touch \"$file\";; esac; done");
+    site.stand_in("qemu-img", &format!("echo \"$*\" >>'{record}/qemu-img'; for last; do :; done; touch \"$last\""));
+}
+
+/// Creates the machine of a branch, and gives it ports that no other test starts a machine on: a stand-in for
+/// QEMU holds none, so two starts at once would both take the first ones, and meet.
+pub fn create(site: &Site, branch: &str) -> String {
+    let name = site.create(branch);
+    own_ports(site, &name);
+    name
+}
+
+/// Gives a machine ports of its own.
+pub fn own_ports(site: &Site, name: &str) {
+    // Both are held until both are known.
+    let held = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    for (key, listener) in ["port", "ssh_port"].iter().zip(&held) {
+        site.set(name, key, listener.local_addr().unwrap().port().into());
+    }
+}
+
+/// Keeps the other tests away from the default ports, where a machine that is created and started in one go is.
+pub struct DefaultPorts {
+    _lock: std::fs::File,
+}
+
+impl DefaultPorts {
+    /// Waits until they are ours.
+    pub fn take() -> Self {
+        let name = format!("agent-vm-tests-{}", rustix::process::getuid().as_raw());
+        let lock = std::fs::File::create(std::env::temp_dir().join(name)).unwrap();
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        Self { _lock: lock }
+    }
+}
+
+/// Changes what the guest does, also in a package that is built already.
+pub fn change_runner(site: &Site, runner: &str) {
+    let record = site.path("record");
+    let script = format!("env >'{0}/runner.env'; pwd >'{0}/runner.cwd'\n{runner}", record.display());
+    site.script("runner", &script);
+    for package in std::fs::read_dir(site.path("cache/agent-vm/guests")).into_iter().flatten().flatten() {
+        let built = package.path().join("bin/run-agent-vm");
+        if built.exists() {
+            site.script(built.strip_prefix(site.root()).unwrap(), &script);
+        }
+    }
+}
+
+/// Lines that a stand-in has recorded.
+pub fn recorded(site: &Site, name: &str) -> Vec<String> {
+    site.read(format!("record/{name}")).lines().map(str::to_owned).collect()
+}
+
+/// Puts an ssh on PATH that runs "in the guest" what it is given, and knows a healthy service.
+pub fn install_ssh(site: &Site) {
+    let record = site.path("record");
+    site.stand_in(
+        "ssh",
+        &format!(
+            "echo \"$*\" >>'{}/ssh'\n\
+             for last; do :; done\n\
+             case \" $* \" in\n\
+             *' -O check '*) test -e run/ssh.sock; exit;;\n\
+             *' -M '*) touch run/ssh.sock; exec sleep 1000;;\n\
+             esac\n\
+             case $last in\n\
+             systemctl*) printf 'ActiveState=active\\nSubState=running\\nResult=success\\nNRestarts=0\\n';;\n\
+             journalctl*) printf 'the journal\\033[2J of %s\\n' \"$last\";;\n\
+             *) exec sh -c \"$last\";;\n\
+             esac",
+            record.display()
+        ),
+    );
+}
+
+/// The inside of a started machine: greets as sshd does, and answers as an MCP server does, on whatever
+/// ports the start has chosen.
+pub struct Inside {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Inside {
+    /// Waits, beside the test, for the machine to be started, and then answers.
+    pub fn of(site: &Site, machine: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (facts, stopped) = (site.machine(machine).join("run/ports.json"), Arc::clone(&stop));
+        // A guest that has not come to its first words greets nobody.
+        let up = site.path("record/runner.cwd");
+        let thread = std::thread::spawn(move || {
+            let mut chosen: Option<Value> = None;
+            wait_until("the machine's ports", || {
+                chosen = std::fs::read_to_string(&facts).ok().and_then(|text| serde_json::from_str(&text).ok());
+                (chosen.is_some() && up.exists()) || stopped.load(Ordering::Relaxed)
+            });
+            let Some(chosen) = chosen else { return };
+            let listen = |name: &str| {
+                let port = u16::try_from(chosen[name].as_u64().unwrap()).unwrap();
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+                listener.set_nonblocking(true).unwrap();
+                listener
+            };
+            let (ssh, mcp) = (listen("ssh_port"), listen("port"));
+            while !stopped.load(Ordering::Relaxed) {
+                if let Ok((mut stream, _)) = ssh.accept() {
+                    drop(stream.write_all(b"SSH-2.0-stand-in\r\n"));
+                }
+                if let Ok((stream, _)) = mcp.accept() {
+                    answer(stream);
+                }
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+fn answer(mut stream: TcpStream) {
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+    let mut question = Vec::new();
+    let mut part = [0; 4096];
+    // The question ends with the JSON object it carries.
+    while !question.ends_with(b"}") {
+        match stream.read(&mut part) {
+            Ok(length @ 1..) => question.extend_from_slice(&part[..length]),
+            _ => return,
+        }
+    }
+    let body = r#"{"jsonrpc":"2.0","id":1,"result":{"serverInfo":{"name":"stand-in"}}}"#;
+    let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    drop(stream.write_all((head + body).as_bytes()));
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! A start that is interrupted or killed in each of its phases.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::stand_ins::{ENDS, STAYS, change_runner, create, install};
+use crate::support::{Done, Running, Site, wait_until};
+
+/// Where a start hangs.
+const PHASES: [&str; 6] = ["nix", "builder", "mke2fs", "qemu-img", "runner", "ssh"];
+
+/// A site whose start hangs in a phase, and that start, hanging there.
+fn hanging(phase: &str) -> (Site, Running) {
+    let site = Site::new();
+    install(&site, STAYS);
+    let hang = format!("touch '{}'; exec sleep 1000", site.path("reached").display());
+    match phase {
+        "nix" | "mke2fs" | "qemu-img" => site.stand_in(phase, &hang),
+        "builder" => site.script("builder", &hang),
+        "runner" => install(&site, &hang),
+        // The guest greets, and then the login hangs.
+        _ => site.stand_in("ssh", &hang),
+    }
+    create(&site, "main");
+    let inside = (phase == "ssh").then(|| crate::stand_ins::Inside::of(&site, "app-main"));
+    let start = site.spawn(&["start"]);
+    site.wait_for("reached");
+    drop(inside);
+    // Control: something runs that could be left.
+    assert!(!site.processes().is_empty(), "nothing runs in the phase {phase}");
+    (site, start)
+}
+
+/// Makes every phase work again; the guest then ends at once.
+fn mend(site: &Site) {
+    install(site, ENDS);
+    change_runner(site, ENDS);
+    site.restore("ssh");
+}
+
+#[test]
+fn interrupted_in_any_phase_nothing_stays() {
+    for (phase, (signal, code)) in
+        PHASES.iter().zip([(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)].iter().cycle())
+    {
+        let (site, start) = hanging(phase);
+        start.signal(*signal);
+        Done::new(format!("start, interrupted in {phase}"), &start.output())
+            .exits(*code)
+            .gives_one_error()
+            .says("interrupted");
+        site.assert_nothing_left();
+        assert!(!site.machine("app-main").join("run").exists(), "{phase}");
+        mend(&site);
+        site.run(&["start"]).exits(1).says("app-main did not come up").says("kernel: panic");
+    }
+}
+
+#[test]
+fn killed_in_any_phase_the_next_start_cleans_up() {
+    for phase in PHASES {
+        let (site, start) = hanging(phase);
+        start.signal(Signal::KILL);
+        drop(start);
+        // Control: it had no chance to clean up itself.
+        assert!(!site.processes().is_empty(), "nothing was left by the phase {phase}");
+        mend(&site);
+        if site.machine("app-main").join("run/qemu.pid").exists() {
+            // QEMU runs and is known: that is a running machine, however far its start came.
+            site.run(&["status"]).ok().keeps_quiet_of("error");
+            site.run(&["stop"]).ok();
+        }
+        site.run(&["start"]).exits(1).says("app-main did not come up");
+        site.assert_nothing_left();
+    }
+}
+
+#[test]
+fn killed_in_any_phase_destroy_cleans_up() {
+    for phase in PHASES {
+        let (site, start) = hanging(phase);
+        start.signal(Signal::KILL);
+        drop(start);
+        site.run(&["destroy"]).ok().says("app-main is gone");
+        site.assert_nothing_left();
+        assert!(site.names().is_empty(), "{phase}");
+    }
+}
+
+/// The second waits for the first and finds its work done, or, as here, undone.
+#[test]
+fn two_starts_of_one_machine_start_it_once() {
+    let (site, first) = hanging("runner");
+    let mut second = site.agent_vm(&["start"]);
+    let second = Running::new(second.stderr(fs::File::create(site.path("second")).unwrap()).spawn().unwrap());
+    wait_until("the second to wait", || site.read("second").contains("waiting for another agent-vm"));
+    let sleeping = |site: &Site| site.processes().iter().filter(|(_, line)| line.contains("sleep")).count();
+    assert_eq!(sleeping(&site), 1);
+    mend(&site);
+    first.signal(Signal::INT);
+    Done::new("the first start".to_owned(), &first.output()).exits(130);
+    assert_eq!(second.output().status.code(), Some(1));
+    assert!(site.read("second").contains("error: app-main did not come up"));
+    site.assert_nothing_left();
+}
+
+#[test]
+fn status_and_list_answer_while_a_start_is_on() {
+    let (site, start) = hanging("runner");
+    wait_until("the start to have written its facts", || site.machine("app-main").join("run/ports.json").exists());
+    site.run(&["status"]).ok().prints("VM Status: app-main").prints("Agent Service: the machine does not answer");
+    site.run(&["list"]).ok().prints("running");
+    let (other, _) = (create(&site, "other"), site.run(&["destroy", "other"]).ok());
+    assert_eq!(other, "app-other");
+    start.signal(Signal::INT);
+    Done::new("start".to_owned(), &start.output()).exits(130);
+    site.assert_nothing_left();
+}

@@ -1,0 +1,186 @@
+//! A start that comes to its end, with a stand-in for the inside of the machine; then its verbs.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use crate::stand_ins::{Inside, STAYS, create, install, install_ssh, recorded};
+use crate::support::{Done, Running, Site, wait_until};
+
+/// A started machine `app-main`.
+fn started(runner: &str, flags: &[&str]) -> (Site, Inside) {
+    let site = Site::new();
+    install(&site, runner);
+    install_ssh(&site);
+    create(&site, "main");
+    let inside = Inside::of(&site, "app-main");
+    let args: Vec<_> = ["start"].iter().chain(flags).copied().collect();
+    site.run(&args).ok();
+    (site, inside)
+}
+
+#[test]
+fn start_says_how_to_connect_and_a_second_one_does_nothing() {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    let _inside = Inside::of(&site, "app-main");
+    site.run(&["start"])
+        .ok()
+        .says("notice: ")
+        .says("the workspace is shared by 9p")
+        .says("  ssh: ")
+        .prints("app-main is running.")
+        .prints("agent-vm shell app-main")
+        .prints("agent-vm stop app-main");
+    let first = site.pids();
+    let again = site.run(&["start"]).ok().says("app-main is running already").prints("app-main is running.");
+    assert_eq!(site.pids(), first);
+    let port = site.run(&["status", "--json"]).ok().json()["mcp"]["url"].as_str().unwrap().to_owned();
+    assert!(again.stdout.contains(&port), "{port}: {}", again.stdout);
+}
+
+#[test]
+fn status_and_list_tell_of_a_running_machine() {
+    let (site, _inside) = started(STAYS, &[]);
+    site.run(&["status"])
+        .ok()
+        .prints("VM Status: app-main\n🟢 Agent Service: Running\n")
+        .prints("MCP        answers in ")
+        .prints("SSH        answers on 127.0.0.1:");
+    let status = site.run(&["status", "--json"]).ok().json();
+    assert_eq!((&status["state"], &status["mcp"]["responds"]), (&"running".into(), &true.into()));
+    assert_eq!((&status["service"]["state"]["active"], &status["vm"]["share"]), (&"active".into(), &"9p".into()));
+    let list = site.run(&["list", "--json"]).ok().json();
+    assert_eq!((&list[0]["state"], &list[0]["port"]), (&"running".into(), &site.settings("app-main")["port"]));
+    site.run(&["create"]).exits(1).says("has its machine already");
+}
+
+#[test]
+fn commands_get_their_arguments_input_and_exit_code() {
+    let (site, _inside) = started(STAYS, &[]);
+    let odd = "a b\t'q' \"d\" $HOME `id` \\ *;&|\n#x é";
+    assert_eq!(site.run(&["exec", "--", "printf", "%s|", odd, ""]).ok().stdout, format!("{odd}||"));
+    let inside = site.path("inside");
+    assert_eq!(site.run(&["exec", "main", "--", "sh", "-c", "pwd"]).ok().stdout.trim_end(), inside.to_str().unwrap());
+    assert_eq!(site.run(&["exec", "--", "sh", "-c", "echo out; echo err >&2; exit 7"]).exits(7).stderr, "err\n");
+    site.run(&["exec", "--", "sh", "-c", "exit 255"]).exits(255);
+    site.run(&["exec", "--", "no-such-program"]).exits(127);
+    site.run(&["exec", "--"]).exits(2);
+    site.run(&["exec", "echo"]).exits(2);
+
+    let mut cat = site.agent_vm(&["exec", "--", "cat"]);
+    let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    cat.stdin.take().unwrap().write_all(b"to and fro").unwrap();
+    let done = Done::new("exec -- cat".to_owned(), &cat.wait_with_output().unwrap()).ok();
+    assert_eq!(done.stdout, "to and fro");
+    // Every word goes to the machine as one script; nothing of it is an option of ssh.
+    site.run(&["exec", "--", "-oProxyCommand=id"]).exits(127);
+}
+
+/// What comes from the guest is shown without what would move the user's terminal.
+#[test]
+fn logs_show_the_journal_and_the_console_without_escape_sequences() {
+    let (site, _inside) = started("printf 'boot\\033[2J\\033]0;title\\007 done\\n'; exec sleep 1000", &[]);
+    // Control: the sequences are in what the guest has said.
+    let said = || site.read("data/agent-vms/app-main/run/console.log");
+    wait_until("the guest's words", || said().ends_with("done\n"));
+    assert!(said().contains("\u{1b}[2J"));
+    let console = site.run(&["logs", "--console"]).ok();
+    assert_eq!(console.stdout, "boot done\n");
+    let journal = site.run(&["logs", "-n", "7"]).ok().prints("the journal of journalctl").prints("--lines=7");
+    assert!(!journal.stdout.contains('\u{1b}'), "{:?}", journal.stdout);
+    site.run(&["logs", "-n", "7", "-f"]).ok().prints("--follow");
+    // The console is there afterwards, too.
+    site.run(&["stop"]).ok();
+    assert_eq!(site.run(&["logs", "--console"]).ok().stdout, "boot done\n");
+    site.run(&["logs"]).exits(1).gives_one_error().says("agent-vm logs --console app-main");
+}
+
+#[test]
+fn following_the_console_ends_with_the_machine() {
+    let (site, _inside) = started(STAYS, &[]);
+    let mut follow = site.agent_vm(&["logs", "--console", "--follow"]);
+    let shown = std::fs::File::create(site.path("shown")).unwrap();
+    let mut follow = Running::new(follow.stdout(shown).spawn().unwrap());
+    wait_until("the console", || site.read("shown").contains("kernel: hello"));
+    assert!(!follow.ended());
+    let console = site.machine("app-main").join("run/console.log");
+    std::fs::OpenOptions::new().append(true).open(console).unwrap().write_all(b"one more\n").unwrap();
+    wait_until("what is new", || site.read("shown").contains("one more"));
+    site.run(&["stop"]).ok();
+    assert!(follow.output().status.success());
+}
+
+#[test]
+fn stop_says_what_it_took() {
+    let (site, _inside) = started(STAYS, &[]);
+    site.run(&["stop"]).ok().says("stopped with SIGTERM");
+    site.assert_nothing_left();
+    assert!(!site.machine("app-main").join("run").exists());
+    site.run(&["stop"]).ok().says("app-main: was not running");
+    site.run(&["status"]).ok().prints("⚪ Agent Service: Stopped");
+}
+
+#[test]
+fn a_deaf_machine_is_killed() {
+    let (site, _inside) = started("trap '' TERM; echo deaf; while :; do sleep 1000; done", &[]);
+    site.run(&["stop"]).ok().says("stopped with SIGKILL");
+    site.assert_nothing_left();
+}
+
+#[test]
+fn destroy_ends_a_running_machine() {
+    let (site, _inside) = started(STAYS, &[]);
+    assert!(!site.processes().is_empty());
+    site.run(&["destroy"]).ok().says("app-main is gone");
+    site.assert_nothing_left();
+    assert!(site.names().is_empty());
+}
+
+/// Asked for it, every program that can say more is told to.
+#[test]
+fn verbose_and_debug_reach_the_programs() {
+    for (flag, nix, builder, ssh, level) in [
+        (None, "eval", "warn", "LogLevel=ERROR", "warn"),
+        (Some("--verbose"), "--verbose eval", "info", "LogLevel=VERBOSE", "info"),
+        (Some("--debug"), "--debug eval", "debug", "LogLevel=DEBUG3", "debug"),
+    ] {
+        let site = Site::new();
+        install(&site, STAYS);
+        install_ssh(&site);
+        create(&site, "main");
+        let _inside = Inside::of(&site, "app-main");
+        let args: Vec<_> = flag.into_iter().chain(["start"]).collect();
+        let done = site.run(&args).ok();
+        assert!(recorded(&site, "nix")[0].contains(&format!("flakes {nix}")), "{:?}", recorded(&site, "nix"));
+        assert!(recorded(&site, "builder")[0].ends_with(&format!(" {builder}")));
+        assert!(recorded(&site, "ssh")[0].contains(ssh), "{:?}", recorded(&site, "ssh"));
+        assert_eq!(site.read("data/agent-vms/app-main/run/credentials/agent-vm.log-level"), level);
+        // And we ourselves say which programs are run.
+        assert_eq!(done.stderr.contains("running nix "), flag.is_some(), "{}", done.stderr);
+        let qemu = recorded(&site, "runner.env").into_iter().find(|line| line.starts_with("QEMU_OPTS=")).unwrap();
+        assert_eq!(qemu.contains("-D qemu.log"), flag == Some("--debug"), "{qemu}");
+    }
+}
+
+#[test]
+fn the_runner_gets_the_environment_of_the_contract_and_no_other() {
+    let (site, _inside) = started(STAYS, &[]);
+    let machine = site.machine("app-main");
+    let environment = recorded(&site, "runner.env");
+    let mut names: Vec<_> = environment.iter().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    names.sort_unstable();
+    names.retain(|name| !["PWD", "OLDPWD", "SHLVL", "_"].contains(name));
+    assert_eq!(
+        names,
+        ["AGENT_VM_MACHINE", "HOME", "NIX_DISK_IMAGE", "PATH", "QEMU_NET_OPTS", "QEMU_OPTS", "TMPDIR", "USE_TMPDIR"]
+    );
+    assert_eq!(recorded(&site, "runner.cwd"), [machine.join("run").to_str().unwrap()]);
+    let value = |name: &str| environment.iter().find_map(|l| l.strip_prefix(&format!("{name}=")[..])).unwrap();
+    assert_eq!(value("NIX_DISK_IMAGE"), machine.join("disk.qcow2").to_str().unwrap());
+    let (port, ssh_port) = (&site.settings("app-main")["port"], &site.settings("app-main")["ssh_port"]);
+    let forwards = format!("hostfwd=tcp:127.0.0.1:{ssh_port}-:22,hostfwd=tcp:127.0.0.1:{port}-:8000");
+    assert_eq!(value("QEMU_NET_OPTS"), forwards);
+    assert!(!value("QEMU_OPTS").contains(site.root().to_str().unwrap()), "a path of the user's is in the options");
+}

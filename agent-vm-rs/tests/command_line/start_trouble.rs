@@ -1,0 +1,225 @@
+//! A start that cannot come to its end: the error shows why, and nothing stays running.
+
+use std::fs;
+
+use crate::stand_ins::{ENDS, STAYS, change_runner, create, install, recorded};
+use crate::support::{Running, Site, namespaces};
+
+fn site(runner: &str) -> Site {
+    let site = Site::new();
+    install(&site, runner);
+    create(&site, "main");
+    site
+}
+
+#[test]
+fn a_guest_that_ends_at_once_is_shown_with_its_last_words() {
+    let site = site(ENDS);
+    let done = site.run(&["start"]).exits(1).gives_one_error();
+    done.says("the last lines of the console of app-main:\nkernel: hello\nkernel: panic\n")
+        .says("error: app-main did not come up")
+        .says("exit status: 3")
+        .says("hint: agent-vm logs --console app-main");
+    site.assert_nothing_left();
+    site.run(&["status"]).ok().prints("⚪ Agent Service: Stopped");
+    site.run(&["logs", "--console"]).ok().prints("kernel: panic");
+    change_runner(&site, "echo second run; exit 4");
+    site.run(&["start"]).exits(1).says("exit status: 4").keeps_quiet_of("kernel: panic");
+}
+
+#[test]
+fn a_guest_that_never_greets_runs_into_the_deadline() {
+    let site = site(STAYS);
+    site.run(&["start", "--timeout", "2"])
+        .exits(124)
+        .gives_one_error()
+        .says("timed out after 2 s waiting for ssh")
+        .says("kernel: hello")
+        .says("--timeout SECONDS");
+    site.assert_nothing_left();
+    assert!(!site.machine("app-main").join("run").exists());
+    site.run(&["status"]).ok().prints("⚪ Agent Service: Stopped");
+}
+
+/// Nothing that the guest says moves the user's terminal.
+#[test]
+fn the_console_in_an_error_has_no_escape_sequences() {
+    let site = site("printf 'a\\033[2Jb\\033]0;t\\007c\\rd\\n'; exit 1");
+    let done = site.run(&["start"]).exits(1).says("abc");
+    assert!(!done.stderr.contains(['\u{1b}', '\r', '\u{7}']), "{:?}", done.stderr);
+    // Control: the guest did say so.
+    assert!(site.read("data/agent-vms/app-main/console.log").contains('\u{1b}'));
+}
+
+#[test]
+fn each_missing_program_is_named_and_nothing_is_started() {
+    for (program, package) in [
+        ("nix", "nix"),
+        ("qemu-system-x86_64", "qemu"),
+        ("qemu-img", "qemu"),
+        ("mke2fs", "e2fsprogs"),
+        ("setsid", "util-linux"),
+    ] {
+        let site = site(ENDS);
+        site.without(program);
+        site.run(&["start"])
+            .exits(1)
+            .gives_one_error()
+            .says(&format!("{program} is not on PATH"))
+            .says("hint: install it: ")
+            .says(package);
+        site.assert_nothing_left();
+        assert!(recorded(&site, "runner.env").is_empty(), "the guest was started without {program}");
+    }
+}
+
+#[test]
+fn a_failing_nix_is_shown_with_its_last_lines() {
+    let site = site(ENDS);
+    site.stand_in(
+        "nix",
+        "for n in 1 2 3 4 5 6 7 8 9; do echo \"line $n\" >&2; done; echo 'error: infinite' >&2; exit 1",
+    );
+    site.run(&["start"])
+        .exits(1)
+        .gives_one_error()
+        .says("failed to evaluate the guest")
+        .says("nix failed (exit status: 1)")
+        .says("line 9\n  error: infinite")
+        .keeps_quiet_of("line 1\n");
+    site.assert_nothing_left();
+}
+
+#[test]
+fn a_disk_that_cannot_be_made_leaves_no_half_of_one() {
+    let site = site(ENDS);
+    site.stand_in("qemu-img", "for last; do :; done; echo half >\"$last\"; echo 'no space' >&2; exit 1");
+    site.run(&["start"]).exits(1).gives_one_error().says("failed to make the disk").says("no space");
+    let machine = site.machine("app-main");
+    assert!(!machine.join("disk.qcow2").exists());
+    install(&site, ENDS);
+    site.run(&["start"]).exits(1).says("did not come up");
+    assert!(machine.join("disk.qcow2").exists());
+    let names: Vec<_> = fs::read_dir(&machine).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!names.iter().any(|name| name.to_string_lossy().starts_with(".tmp-")), "{names:?}");
+    // The disk is made once; what is on it is the guest's.
+    fs::write(machine.join("disk.qcow2"), "precious").unwrap();
+    site.run(&["start"]).exits(1);
+    assert_eq!(site.read("data/agent-vms/app-main/disk.qcow2"), "precious");
+}
+
+#[test]
+fn a_taken_port_gives_way_unless_it_was_asked_for() {
+    let site = Site::new();
+    install(&site, ENDS);
+    create(&site, "main");
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    site.set("app-main", "port", port.into());
+    site.run(&["start"]).exits(1).says(&format!("notice: port {port} is taken; this run uses")).says("did not come up");
+    site.set("app-main", "port_asked", true.into());
+    site.run(&["start"])
+        .exits(1)
+        .gives_one_error()
+        .says(&format!("port {port} on 127.0.0.1 is taken by"))
+        .says("--port");
+    site.assert_nothing_left();
+}
+
+/// A pid file from before the host was rebooted: its number is another process's now.
+#[test]
+fn a_stale_pid_file_fools_nobody() {
+    let site = site(ENDS);
+    let innocent = Running::new(std::process::Command::new("sleep").arg("1000").spawn().unwrap());
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", innocent.pid())).unwrap();
+    // After the name in brackets, the start time is the twentieth field.
+    let started = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap();
+    let run = site.machine("app-main").join("run");
+    let remember = |line: String| {
+        fs::create_dir_all(&run).unwrap();
+        for file in ["qemu.pid", "virtiofsd.pid", "ssh.pid"] {
+            fs::write(run.join(file), &line).unwrap();
+        }
+    };
+    let pid = innocent.pid();
+    // Control: its right start time and boot make it count.
+    remember(format!("{pid} {started} {boot}"));
+    assert_eq!(site.run(&["list", "--json"]).ok().json()[0]["state"], "running");
+    for stale in [
+        format!("{pid} {started} 00000000-0000-0000-0000-000000000000\n"),
+        format!("{pid} 1 {boot}"),
+        format!("{pid}\n"),
+        "1\n".to_owned(),
+        "-1 1 x\n".to_owned(),
+        "not a number\n".to_owned(),
+        String::new(),
+    ] {
+        for verb in ["start", "stop", "restart"] {
+            remember(stale.clone());
+            site.run(&["status"]).ok().prints("Agent Service: Stopped");
+            assert_eq!(site.run(&["list", "--json"]).ok().json()[0]["state"], "stopped");
+            site.run(&["exec", "--", "true"]).exits(1).says("app-main is not running");
+            let done = site.run(&[verb]);
+            if verb == "stop" {
+                done.ok()
+            } else {
+                done.exits(1).says("app-main did not come up")
+            };
+            assert!(!run.exists());
+        }
+    }
+    remember(format!("{pid} 1 {boot}"));
+    site.run(&["destroy"]).ok();
+    assert!(crate::support::exists(pid), "a process of somebody else was ended");
+}
+
+/// It is told that something went wrong, and the next start is a fresh one.
+#[test]
+fn a_machine_that_was_killed_is_told_from_one_that_was_stopped() {
+    let site = site(ENDS);
+    let run = site.machine("app-main").join("run");
+    fs::create_dir(&run).unwrap();
+    fs::write(run.join("console.log"), "kernel: last words\n").unwrap();
+    site.run(&["status"]).ok().prints("it ended by itself").prints("agent-vm logs --console app-main");
+    site.run(&["logs", "--console"]).ok().prints("kernel: last words");
+    site.run(&["stop"]).ok().says("was not running");
+    let status = site.run(&["status"]).ok();
+    assert!(!status.stdout.contains("ended by itself"), "{}", status.stdout);
+    site.run(&["logs", "--console"]).ok().prints("kernel: last words");
+}
+
+#[test]
+fn a_virtiofsd_that_does_not_fit_is_told_and_9p_is_used() {
+    for (said, why) in
+        [("virtiofsd 1.10.0", "is older than 1.13"), ("virtiofsd version 7.2 (Debian)", "is older than 1.13")]
+    {
+        let site = site(ENDS);
+        site.stand_in("virtiofsd", &format!("echo '{said}'"));
+        site.run(&["start"]).exits(1).says("notice: ").says(why).says("the workspace is shared by 9p");
+        let options = recorded(&site, "runner.env").join("\n");
+        assert!(site.read("data/agent-vms/app-main/flake/flake.nix").contains("share = \"9p\""), "{options}");
+    }
+}
+
+#[test]
+fn a_virtiofsd_that_ends_at_once_ends_the_start() {
+    if namespaces(&["--mount", "--pid", "--net", "--fork"]).is_none() {
+        return;
+    }
+    let site = site(STAYS);
+    site.stand_in(
+        "virtiofsd",
+        "[ \"$1\" = --version ] && echo 'virtiofsd 1.13.2' && exit; echo 'no socket' >&2; exit 9",
+    );
+    site.run(&["start"]).exits(1).gives_one_error().says("ended (exit status: 9)").says("no socket");
+    site.assert_nothing_left();
+    assert!(recorded(&site, "runner.env").is_empty(), "the guest was started without its workspace");
+    // Control: one that stays lets the start go on to the guest.
+    site.stand_in(
+        "virtiofsd",
+        "[ \"$1\" = --version ] && echo 'virtiofsd 1.13.2' && exit; touch virtiofsd.sock; exec sleep 1000",
+    );
+    site.run(&["start", "--timeout", "2"]).exits(124).says("waiting for ssh").keeps_quiet_of("9p");
+    site.assert_nothing_left();
+}

@@ -1,0 +1,120 @@
+//! Verbs on machines that do not run, and on none.
+
+use crate::support::Site;
+
+#[test]
+fn without_a_machine_each_verb_says_so_and_how_to_get_one() {
+    let site = Site::new();
+    for args in [
+        &["start"][..],
+        &["stop"],
+        &["restart"],
+        &["destroy"],
+        &["destroy", "--yes"],
+        &["status"],
+        &["status", "--json"],
+        &["shell"],
+        &["exec", "--", "true"],
+        &["logs"],
+        &["logs", "--console"],
+    ] {
+        site.run(args)
+            .exits(1)
+            .gives_one_error()
+            .says("error: there is no machine for main")
+            .says("hint: agent-vm create --branch main, or agent-vm list");
+    }
+    site.run(&["status", "app-main"]).exits(1).gives_one_error().says("there is no machine for app-main");
+    // Looking makes nothing.
+    assert!(!site.state().exists());
+}
+
+/// The hint can be pasted into a shell, whatever the branch is called.
+#[test]
+fn the_hint_quotes_the_branch() {
+    let site = Site::new();
+    site.run(&["status", "a;b$(id)"]).exits(1).says("agent-vm create --branch 'a;b$(id)'");
+}
+
+#[test]
+fn a_stopped_machine_is_named_with_the_command_that_starts_it() {
+    let site = Site::new();
+    site.create("main");
+    for args in [&["shell"][..], &["exec", "--", "true"], &["logs"]] {
+        site.run(args).exits(1).gives_one_error().says("app-main is not running").says("agent-vm start app-main");
+    }
+    site.run(&["logs", "--console"]).exits(1).gives_one_error().says("app-main has no console log");
+    site.run(&["stop"]).ok().says("app-main: was not running");
+    site.run(&["stop"]).ok().says("app-main: was not running");
+}
+
+#[test]
+fn status_of_a_stopped_machine() {
+    let site = Site::new();
+    site.create("main");
+    let workspace = site.machine("app-main").join("workspace");
+    site.commit_in(&workspace, "work", "x");
+    std::fs::write(workspace.join("new"), "x").unwrap();
+    let commit = site.git_in(&workspace, &["rev-parse", "HEAD"]);
+    site.run(&["status"])
+        .ok()
+        .prints("VM Status: app-main\n⚪ Agent Service: Stopped\n")
+        .prints(&format!("main at {}, 1 changed file, 1 new commit", &commit[..12]))
+        .prints("Memory     4.00 GiB");
+    let status = site.run(&["status", "--json"]).ok().json();
+    for (key, expected) in [
+        ("/name", "app-main".into()),
+        ("/state", "stopped".into()),
+        ("/branch", "main".into()),
+        ("/guest", "debian".into()),
+        ("/memory_mib", 4096.into()),
+        ("/vm", serde_json::Value::Null),
+        ("/mcp", serde_json::Value::Null),
+        ("/problems", serde_json::json!([])),
+        ("/workspace/git/branch", "main".into()),
+        ("/workspace/git/commit", commit.into()),
+        ("/workspace/git/changed_files", 1.into()),
+        ("/workspace/git/new_commits", 1.into()),
+    ] {
+        assert_eq!(status.pointer(key), Some(&expected), "{key}");
+    }
+}
+
+/// By branch or by name, from anywhere: by name also outside of any repository.
+#[test]
+fn a_machine_is_found_by_branch_and_by_name() {
+    let site = Site::new();
+    site.create("main");
+    site.create("feature/x");
+    let name = site.run(&["status", "--json", "feature/x"]).ok().json()["name"].as_str().unwrap().to_owned();
+    for args in [["status", name.as_str()], ["status", "--branch=feature/x"]] {
+        site.run(&args).ok().prints(&format!("VM Status: {name}"));
+    }
+    site.run(&["status", "feature/x", "--branch", "main"]).exits(2);
+    site.run_in(site.path("home"), &["status", &name]).ok().prints(&format!("VM Status: {name}"));
+    site.run_in(site.path("home"), &["status", "feature/x"]).exits(1);
+    site.run_in(site.machine(&name), &["status"]).ok().prints(&format!("VM Status: {name}"));
+    site.run_in(site.machine(&name).join("workspace"), &["status", "app-main"]).ok().prints("VM Status: app-main");
+    // A branch that has the name of another's machine: the branch wins.
+    site.create("app-main");
+    site.run(&["status", "app-main"]).ok().prints("VM Status: app-app-main");
+}
+
+#[test]
+fn list_shows_every_machine() {
+    let site = Site::new();
+    let empty = site.run(&["list"]).ok().says("there are no machines yet");
+    assert_eq!(empty.stdout, "");
+    assert_eq!(site.run(&["list", "--json"]).ok().json(), serde_json::json!([]));
+    site.create("main");
+    site.create("zebra");
+    let table = site.run_in(site.path("home"), &["list"]).ok().stdout;
+    let words: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[0], ["MACHINE", "STATE", "BRANCH", "MCP", "SSH", "AGE"]);
+    let port = |name: &str| site.settings(name)["port"].to_string();
+    assert_eq!(words[1][..4], ["app-main", "stopped", "main", &port("app-main")]);
+    assert_eq!(words[2][..4], ["app-zebra", "stopped", "zebra", &port("app-zebra")]);
+    let list = site.run(&["list", "--json"]).ok().json();
+    assert_eq!(list[1]["branch"], "zebra");
+    assert_eq!(list[0]["source"], site.repo().to_str().unwrap());
+}

@@ -1,0 +1,77 @@
+//! Submodules come from the user's checkouts; nothing is downloaded.
+
+use std::fs;
+
+use crate::support::Site;
+
+/// `app` with the submodule `sub`, which has a submodule `deep`.
+fn with_submodules(site: &Site) {
+    for name in ["deep", "sub"] {
+        let dir = site.path(format!("{name}.origin"));
+        fs::create_dir(&dir).unwrap();
+        site.git_in(&dir, &["init", "--quiet", "--initial-branch=main"]);
+        site.git_in(&dir, &["config", "user.name", "Test"]);
+        site.git_in(&dir, &["config", "user.email", "test@example.invalid"]);
+        site.commit_in(&dir, "file", name);
+    }
+    let add = |dir, from, to| {
+        site.git_in(dir, &["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", from, to]);
+    };
+    add(site.path("sub.origin"), "../deep.origin", "deep");
+    site.commit_in(site.path("sub.origin"), "more", "x");
+    add(site.repo(), "../sub.origin", "libs/the sub");
+    site.commit("with-sub", "x");
+}
+
+#[test]
+fn checked_out_submodules_come_along() {
+    let site = Site::new();
+    with_submodules(&site);
+    let update = ["-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--recursive"];
+    site.git(&update);
+    // Their origins are out of reach.
+    fs::rename(site.path("sub.origin"), site.path("gone")).unwrap();
+    fs::rename(site.path("deep.origin"), site.path("gone-too")).unwrap();
+    site.run(&["create"]).ok().keeps_quiet_of("stays empty");
+    let workspace = site.machine("app-main").join("workspace");
+    assert_eq!(fs::read_to_string(workspace.join("libs/the sub/file")).unwrap(), "sub");
+    assert_eq!(fs::read_to_string(workspace.join("libs/the sub/deep/file")).unwrap(), "deep");
+    assert_eq!(site.git_in(&workspace, &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn other_submodules_stay_empty_and_that_is_told() {
+    let site = Site::new();
+    with_submodules(&site);
+    site.git(&["submodule", "--quiet", "deinit", "--force", "--all"]);
+    site.run(&["create"]).ok().says("the submodule libs/the sub stays empty").says("git submodule update --init");
+    assert_eq!(fs::read_dir(site.machine("app-main").join("workspace/libs/the sub")).unwrap().count(), 0);
+}
+
+/// A path that leaves the work tree.
+#[test]
+fn a_hostile_gitmodules_reaches_nothing_else() {
+    let site = Site::new();
+    let head = site.git(&["rev-parse", "HEAD"]);
+    fs::create_dir(site.path("elsewhere")).unwrap();
+    site.git(&["clone", "--quiet", ".", "../elsewhere"]);
+    site.write(
+        "app/.gitmodules",
+        format!(
+            "[submodule \"a\"]\n\tpath = ../elsewhere\n\turl = x\n[submodule \"b\"]\n\tpath = {}\n\turl = x\n\
+             [submodule \"../../up\"]\n\tpath = c\n\turl = x\n[submodule \"d\"]\n\tpath = d\n\turl = x\n\
+             \tupdate = !touch ../../../owned\n",
+            site.path("elsewhere").display()
+        ),
+    );
+    for path in ["c", "d"] {
+        site.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{head},{path}")]);
+        site.git(&["clone", "--quiet", ".", path]);
+    }
+    site.git(&["add", ".gitmodules"]);
+    site.git(&["commit", "--quiet", "--message", "hostile"]);
+    let before = site.outside();
+    site.run(&["create"]).ok();
+    assert_eq!(site.outside(), before);
+    assert_eq!(site.names(), ["app-main"]);
+}

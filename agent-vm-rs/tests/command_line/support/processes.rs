@@ -1,0 +1,102 @@
+//! Processes: those of the command, and those it leaves.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Output};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+/// Longest time to wait for one thing on a busy host.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Waits until something is so.
+#[track_caller]
+pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < end, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sends a signal; a process that has ended already is no error.
+pub fn kill(pid: u32, signal: Signal) {
+    let _ = kill_process(id(pid), signal);
+}
+
+/// Whether there is such a process.
+pub fn exists(pid: u32) -> bool {
+    test_kill_process(id(pid)).is_ok()
+}
+
+fn id(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+}
+
+/// Processes that carry the marker of a machine below `root`, with their command lines.
+pub fn marked_below(root: &Path) -> Vec<(u32, String)> {
+    let marker = format!("AGENT_VM_MACHINE={}", root.display());
+    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| environment(*pid).split(|byte| *byte == 0).any(|word| word.starts_with(marker.as_bytes())))
+        .map(|pid| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            (pid, String::from_utf8_lossy(&words).replace('\0', " "))
+        })
+        .collect()
+}
+
+/// A process's environment: empty if it has ended or is the kernel's, or for the moment of an exec(2), which
+/// is waited for.
+fn environment(pid: u32) -> Vec<u8> {
+    let end = Instant::now() + Duration::from_millis(20);
+    loop {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        // The kernel's threads and the dead have no program.
+        let has_program = fs::read_link(format!("/proc/{pid}/exe")).is_ok();
+        if !environ.is_empty() || !has_program || Instant::now() > end {
+            return environ;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A child that ends with the test.
+pub struct Running(Option<Child>);
+
+impl Running {
+    /// Takes a child over.
+    pub fn new(child: Child) -> Self {
+        Self(Some(child))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.0.as_ref().unwrap().id()
+    }
+
+    /// Whether it has ended.
+    pub fn ended(&mut self) -> bool {
+        self.0.as_mut().unwrap().try_wait().unwrap().is_some()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal);
+    }
+
+    /// Its output once it has ended.
+    pub fn output(mut self) -> Output {
+        wait_until("a command to end", || self.ended());
+        self.0.take().unwrap().wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}

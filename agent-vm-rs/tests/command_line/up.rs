@@ -1,0 +1,54 @@
+//! `agent-vm` without a verb.
+
+use crate::stand_ins::{DefaultPorts, ENDS, Inside, STAYS, change_runner, install, install_ssh};
+use crate::support::Site;
+
+#[test]
+fn it_creates_then_shows_then_starts() {
+    let _ports = DefaultPorts::take();
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    {
+        let _inside = Inside::of(&site, "app-main");
+        site.run(&[]).ok().says("created app-main").prints("app-main is running.");
+        let running = site.pids();
+        site.run(&[])
+            .ok()
+            .prints("VM Status: app-main\n🟢 Agent Service: Running")
+            .prints("app-main is running.")
+            .keeps_quiet_of("created");
+        assert_eq!(site.pids(), running);
+        assert_eq!(site.run(&["--json"]).ok().json()["state"], "running");
+    }
+    site.run(&["stop"]).ok();
+    let _inside = Inside::of(&site, "app-main");
+    site.run(&[]).ok().keeps_quiet_of("created").prints("app-main is running.");
+    site.run(&["stop"]).ok();
+    site.assert_nothing_left();
+}
+
+/// What is made stays when the start fails: the next run goes on from there.
+#[test]
+fn a_failed_start_keeps_the_new_machine() {
+    let _ports = DefaultPorts::take();
+    let site = Site::new();
+    install(&site, ENDS);
+    site.run(&[]).exits(1).says("created app-main").says("app-main did not come up");
+    site.assert_nothing_left();
+    site.run(&["status"]).ok().prints("Stopped");
+    change_runner(&site, "echo again; exit 1");
+    site.run(&[]).exits(1).keeps_quiet_of("created").says("again");
+}
+
+/// `--json` prints one JSON value whatever had to be done.
+#[test]
+fn json_is_one_value_from_the_first_run_on() {
+    let _ports = DefaultPorts::take();
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    let _inside = Inside::of(&site, "app-main");
+    assert_eq!(site.run(&["--json"]).ok().json()["name"], "app-main");
+    site.run(&["stop"]).ok();
+}
