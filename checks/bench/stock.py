@@ -56,8 +56,8 @@ class StockGuest:
         packages = {*spec["packages"], "linux-image-cloud-amd64", "initramfs-tools", "systemd-sysv", "udev", "dbus",
                     "systemd-resolved", "python3-pip"}
         python = self.directory / "python"
-        subprocess.run(["/usr/bin/python3", "-m", "pip", "install", "--quiet", "--target", python, "--no-compile", "--require-hashes", "--ignore-requires-python",
-                        "--only-binary=:all:", "--python-version", spec["python"]["version"], "--implementation", "cp",
+        subprocess.run(["/usr/bin/python3", "-m", "pip", "install", "--quiet", "--target", python, "--no-compile",
+                        "--require-hashes", "--ignore-requires-python", "--only-binary=:all:", "--python-version", spec["python"]["version"], "--implementation", "cp",
                         *(f"--platform={name}" for name in spec["python"]["platforms"]),
                         "-r", ROOT / "lib/debian/requirements.txt", "--no-deps"], check=True)
         (self.directory / "unit").write_text(UNIT)
@@ -68,6 +68,8 @@ class StockGuest:
             "git init --quiet /workspace",
             "mv /key.pub /home/dev/.ssh/authorized_keys",
             "chown -R dev: /workspace /home/dev",
+            # As a plain pip would have done in there.
+            "python3 -m compileall -q /opt/python || true",
             "systemctl enable mcp systemd-networkd ssh",
         ])
         upload = [(self.directory / "unit", "/etc/systemd/system/mcp.service"),
