@@ -123,11 +123,12 @@ fn image(text: &str, cache: &Path, talk: nix::Talk, marker: &Path) -> Result<Pat
     if is_built() {
         return Ok(package);
     }
-    // Whoever builds the same image may take minutes.
+    // Whoever builds the same image may take minutes; a builder may outlive the agent-vm that started it.
     let _lock = Lock::take(
         &guests.join(format!(".lock-{}", &image.hash[..16])),
         Deadline::after(std::time::Duration::from_secs(3_600)),
-    )?;
+    )?
+    .shared_with_children()?;
     if is_built() {
         return Ok(package);
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::interrupt::Deadline;
 use crate::state::make_private_dir;
@@ -13,7 +14,7 @@ use crate::state::make_private_dir;
 /// A lock that the kernel gives back when it is dropped, or when its owner dies.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -34,7 +35,7 @@ impl Lock {
             }
             Ok(None)
         })?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 
     /// Takes the lock if nobody has it.
@@ -43,7 +44,17 @@ impl Lock {
     /// The file cannot be made.
     pub fn try_take(path: &Path) -> Result<Option<Self>> {
         let file = open(path)?;
-        Ok(try_lock(&file, path)?.then_some(Self { _file: file }))
+        Ok(try_lock(&file, path)?.then_some(Self { file }))
+    }
+
+    /// Shares the lock with every program started while it is held: it is free when the last of them has ended, even
+    /// if we are killed first.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn shared_with_children(self) -> Result<Self> {
+        fcntl_setfd(&self.file, FdFlags::empty()).context("failed to share a lock with a program")?;
+        Ok(self)
     }
 }
 
@@ -69,6 +80,8 @@ fn try_lock(file: &File, path: &Path) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -81,5 +94,23 @@ mod tests {
         assert_eq!(crate::error::exit_code(&error), crate::error::EXIT_TIMEOUT);
         drop(held);
         assert!(Lock::try_take(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_shared_lock_lasts_as_long_as_the_program_that_was_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image");
+        for (shared, still_held) in [(false, false), (true, true)] {
+            let mut lock = Lock::try_take(&path).unwrap().unwrap();
+            if shared {
+                lock = lock.shared_with_children().unwrap();
+            }
+            let mut program = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+            drop(lock);
+            assert_eq!(Lock::try_take(&path).unwrap().is_none(), still_held);
+            drop(program.stdin.take());
+            program.wait().unwrap();
+            assert!(Lock::try_take(&path).unwrap().is_some());
+        }
     }
 }
