@@ -135,7 +135,7 @@ fn begin(
     remember(&qemu, &run, "qemu.pid")?;
     let facts = RunFacts {
         started: jiff::Timestamp::now(),
-        host: forwards.address.to_string(),
+        host: forwards.address,
         port: forwards.mcp,
         ssh_port: forwards.ssh,
         accel: accel.as_str().to_owned(),

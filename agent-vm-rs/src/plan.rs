@@ -209,30 +209,11 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
 mod tests {
     use super::*;
     use crate::manifest::tests::SAMPLE;
-    use crate::settings::{GuestKind, VERSION};
-
-    fn settings() -> Settings {
-        Settings {
-            version: VERSION,
-            source: "/src/app".into(),
-            branch: "main".parse().unwrap(),
-            created: jiff::Timestamp::UNIX_EPOCH,
-            guest: GuestKind::Debian,
-            host: "localhost".into(),
-            port: 8000,
-            port_asked: false,
-            ssh_port: 2222,
-            ssh_port_asked: false,
-            memory: 2048,
-            cores: 2,
-            disk: 20480,
-            packages: Vec::new(),
-        }
-    }
+    use crate::settings::tests::sample;
 
     fn planned(manifest: &str, accel: Accel) -> String {
         let manifest = Manifest::parse(manifest).unwrap();
-        let settings = settings();
+        let settings = sample();
         let daemon = Virtiofsd { program: "/opt/virtiofsd".into(), open_files: 1_000_000 };
         let inputs = Inputs {
             machine: Path::new("/state dir/app-main"),
@@ -257,7 +238,7 @@ mod tests {
     fn no_option_holds_a_path_of_the_users() {
         for share in ["\"virtiofs\"", "\"9p\""] {
             let manifest = Manifest::parse(&SAMPLE.replace("\"virtiofs\"", share)).unwrap();
-            let settings = settings();
+            let settings = sample();
             let inputs = Inputs {
                 machine: Path::new("/state dir/app-main"),
                 package: Path::new("/cache/guest"),

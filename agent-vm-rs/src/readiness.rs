@@ -1,10 +1,9 @@
 //! Waiting for a machine that was just started: for ssh, then for the service, then for MCP.
 
 use std::fmt;
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::cli::Context;
 use crate::error::Failure;
@@ -15,7 +14,7 @@ use crate::machine::Machine;
 use crate::progress::Phases;
 use crate::run_state::RunFacts;
 use crate::service;
-use crate::ssh::{Ssh, reachable};
+use crate::ssh::Ssh;
 
 /// The guest is up, but its service is not: the machine is left running.
 #[derive(Debug)]
@@ -55,7 +54,7 @@ pub fn wait(
     phases: &mut Phases,
 ) -> Result<()> {
     let deadline = context.deadline();
-    let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk())?;
+    let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk());
     phases.run("ssh", || {
         wait_for_greeting(machine, guest, &ssh, alive, deadline)?;
         ssh.connect(deadline)
@@ -65,12 +64,11 @@ pub fn wait(
     if answered {
         return Ok(());
     }
-    let address: Ipv4Addr = facts.host.parse().context("the run's facts name no address")?;
     let path = &guest.manifest.service.mcp_path;
     let asked = phases.run("MCP", || {
         deadline.poll("MCP", Duration::from_millis(100), || {
             alive()?;
-            Ok(probe_mcp(reachable(address), facts.port, path, Duration::from_secs(5)).ok())
+            Ok(probe_mcp(facts.reachable(), facts.port, path, Duration::from_secs(5)).ok())
         })
     });
     asked.map(drop).map_err(|error| explain(error, machine, guest, &ssh))
@@ -115,12 +113,11 @@ fn wait_for_service(
     alive: Alive<'_>,
     deadline: Deadline,
 ) -> Result<bool> {
-    let address: Ipv4Addr = facts.host.parse().context("the run's facts name no address")?;
     let service = &guest.manifest.service;
     let mut next_look = Instant::now() + SERVICE_INTERVAL;
     deadline.poll(&format!("the service {}", service.unit), Duration::from_millis(100), || {
         alive()?;
-        if probe_mcp(reachable(address), facts.port, &service.mcp_path, Duration::from_secs(5)).is_ok() {
+        if probe_mcp(facts.reachable(), facts.port, &service.mcp_path, Duration::from_secs(5)).is_ok() {
             return Ok(Some(true));
         }
         if Instant::now() < next_look {

@@ -51,25 +51,10 @@ pub fn flake(settings: &Settings, toolkit: &str, share: Share) -> Result<String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::VERSION;
+    use crate::settings::tests::sample;
 
     fn settings(guest: GuestKind, branch: &str) -> Settings {
-        Settings {
-            version: VERSION,
-            source: "/src/app".into(),
-            branch: branch.parse().unwrap(),
-            created: jiff::Timestamp::UNIX_EPOCH,
-            guest,
-            host: "localhost".into(),
-            port: 8000,
-            port_asked: false,
-            ssh_port: 2222,
-            ssh_port_asked: false,
-            memory: 4096,
-            cores: 2,
-            disk: 20480,
-            packages: vec!["make".into(), "gcc".into()],
-        }
+        Settings { guest, branch: branch.parse().unwrap(), ..sample() }
     }
 
     #[test]

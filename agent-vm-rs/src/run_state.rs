@@ -1,6 +1,7 @@
 //! What is true only while a machine runs: `run/`, checked against the kernel and never just believed.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -104,7 +105,7 @@ pub struct RunFacts {
     /// When it was started.
     pub started: Timestamp,
     /// Address of the forwards.
-    pub host: String,
+    pub host: Ipv4Addr,
     /// Host port of MCP.
     pub port: u16,
     /// Host port of ssh.
@@ -113,6 +114,22 @@ pub struct RunFacts {
     pub accel: String,
     /// `virtiofs` or `9p`.
     pub share: String,
+}
+
+impl RunFacts {
+    /// The address to reach a forward at: one bound on every address is on loopback too.
+    #[must_use]
+    pub fn reachable(&self) -> Ipv4Addr {
+        if self.host.is_unspecified() { Ipv4Addr::LOCALHOST } else { self.host }
+    }
+
+    /// The URL of a path of MCP's forward.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        let address = self.host.to_string();
+        let host = if self.host == Ipv4Addr::LOCALHOST { "localhost" } else { &address };
+        format!("http://{host}:{}{path}", self.port)
+    }
 }
 
 /// The directory `run/` of a machine.

@@ -189,31 +189,20 @@ impl Settings {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn sample() -> Settings {
-        Settings {
-            version: VERSION,
-            source: "/src/app".into(),
-            branch: "main".parse().unwrap(),
-            created: Timestamp::UNIX_EPOCH,
-            guest: GuestKind::Debian,
-            host: "localhost".into(),
-            port: 8000,
-            port_asked: false,
-            ssh_port: 2222,
-            ssh_port_asked: true,
-            memory: 4096,
-            cores: 2,
-            disk: 20480,
-            packages: vec!["make".into()],
-        }
+    /// Settings as `config.json` holds them.
+    pub(crate) const SAMPLE: &str = include_str!("../tests/data/config.json");
+
+    pub(crate) fn sample() -> Settings {
+        Settings::parse(SAMPLE).unwrap()
     }
 
     #[test]
     fn settings_survive_the_file() {
         assert_eq!(Settings::parse(&sample().to_json().unwrap()).unwrap(), sample());
+        assert_eq!(serde_json::to_value(sample()).unwrap(), serde_json::from_str::<serde_json::Value>(SAMPLE).unwrap());
     }
 
     #[test]

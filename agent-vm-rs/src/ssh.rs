@@ -38,27 +38,18 @@ pub struct Ssh<'a> {
     talk: Talk,
 }
 
-/// The address to reach a forward at: one bound on every address is on loopback too.
-#[must_use]
-pub fn reachable(address: Ipv4Addr) -> Ipv4Addr {
-    if address.is_unspecified() { Ipv4Addr::LOCALHOST } else { address }
-}
-
 impl<'a> Ssh<'a> {
     /// ssh to a machine whose run has these facts.
-    ///
-    /// # Errors
-    /// The facts name no address.
-    pub fn to(machine: &'a Machine, manifest: &'a Manifest, facts: &RunFacts, talk: Talk) -> Result<Self> {
-        let address = facts.host.parse().context("the run's facts name no address")?;
-        Ok(Self {
+    #[must_use]
+    pub fn to(machine: &'a Machine, manifest: &'a Manifest, facts: &RunFacts, talk: Talk) -> Self {
+        Self {
             machine,
             user: &manifest.user.name,
             workspace: &manifest.workspace.path,
             port: facts.ssh_port,
-            address: reachable(address),
+            address: facts.reachable(),
             talk,
-        })
+        }
     }
 
     /// Options common to all. Paths are relative to the machine's directory, which is where ssh runs: its

@@ -74,9 +74,10 @@ impl View {
             .prefix(".tmp-git-")
             .tempdir_in(scratch)
             .context("failed to make a scratch directory")?;
+        let refs = read_refs(workspace)?;
         let view = Self {
-            head: read_head(workspace),
-            refs: read_refs(workspace)?,
+            head: read_head(workspace, &refs),
+            refs,
             safe: Vec::new(),
             git_dir,
             workspace: workspace.to_owned(),
@@ -252,14 +253,15 @@ fn object_id(text: &str) -> Option<String> {
     (well_formed && text.bytes().any(|b| b != b'0')).then(|| text.to_owned())
 }
 
-fn read_head(workspace: &Path) -> Head {
+/// What is checked out; `refs` are the tips of the workspace.
+fn read_head(workspace: &Path, refs: &BTreeMap<String, String>) -> Head {
     let read = |path: &str| read_inside(workspace, &Path::new(".git").join(path), MAX_REF_FILE).ok().flatten();
     let Some(text) = read("HEAD").and_then(|bytes| String::from_utf8(bytes).ok()) else { return Head::default() };
     match text.strip_prefix("ref: refs/heads/") {
         None => Head { branch: None, commit: object_id(&text) },
         Some(name) => {
             let Ok(branch) = name.trim_end_matches('\n').parse::<BranchName>() else { return Head::default() };
-            let commit = read_refs(workspace).unwrap_or_default().remove(&format!("refs/heads/{branch}"));
+            let commit = refs.get(&format!("refs/heads/{branch}")).cloned();
             Head { branch: Some(branch), commit }
         }
     }

@@ -25,7 +25,7 @@ pub struct ExecArgs {
 pub fn exec(context: &Context, args: &ExecArgs) -> Result<i32> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     let (guest, facts) = running(&machine)?;
-    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.ssh_talk())?;
+    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.ssh_talk());
     ssh.connect(context.deadline())?;
     ssh.exec(&args.command)
 }

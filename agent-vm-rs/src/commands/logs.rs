@@ -47,7 +47,7 @@ pub fn logs(context: &Context, args: &LogsArgs) -> Result<i32> {
                 .hint(format!("agent-vm start {name}, or agent-vm logs --console {name}")),
         )
     })?;
-    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.ssh_talk())?;
+    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.ssh_talk());
     ssh.connect(context.deadline())?;
     let follow = if args.follow { " --follow" } else { "" };
     ssh.stream(&format!(

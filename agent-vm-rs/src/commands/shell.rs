@@ -22,7 +22,7 @@ pub struct ShellArgs {
 pub fn shell(context: &Context, args: &ShellArgs) -> Result<i32> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     let (guest, facts) = running(&machine)?;
-    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.ssh_talk())?;
+    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.ssh_talk());
     ssh.connect(context.deadline())?;
     ssh.shell()
 }

@@ -52,16 +52,15 @@ pub fn announce(context: &Context, machine: &Machine) -> Result<()> {
     if context.json {
         return super::print_json(&Report::gather(context, machine)?);
     }
-    let (host, port, service) = (&facts.host, facts.port, &guest.manifest.service);
-    let host = if host == "127.0.0.1" { "localhost" } else { host };
+    let service = &guest.manifest.service;
     let target = machine.name.as_str();
     print(&format!(
         "{target} is running.\n\
-         \x20 MCP    http://{host}:{port}{mcp}   (SSE: http://{host}:{port}{sse})\n\
+         \x20 MCP    {mcp}   (SSE: {sse})\n\
          \x20 shell  agent-vm shell {target}\n\
          \x20 logs   agent-vm logs {target}\n\
          \x20 stop   agent-vm stop {target}\n",
-        mcp = service.mcp_path,
-        sse = service.sse_path,
+        mcp = facts.url(&service.mcp_path),
+        sse = facts.url(&service.sse_path),
     ))
 }

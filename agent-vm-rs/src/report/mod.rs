@@ -17,7 +17,7 @@ use crate::machine::Machine;
 use crate::manifest::Manifest;
 use crate::run_state::{ProcessId, RunFacts};
 use crate::service::{self, ServiceState};
-use crate::ssh::{Ssh, reachable};
+use crate::ssh::Ssh;
 use crate::workspace_git::{View, WorkspaceState};
 
 /// A status answer must not wait long for a machine that hangs.
@@ -55,7 +55,7 @@ struct Vm {
 
 #[derive(Serialize)]
 struct SshFacts {
-    host: String,
+    host: Ipv4Addr,
     port: u16,
     reachable: bool,
 }
@@ -142,10 +142,9 @@ impl Report {
                 .push(format!("virtiofsd has ended, so /workspace is gone inside: agent-vm restart {}", machine.name));
         }
         // MCP answers in its own time, ssh in its own.
-        let address: Ipv4Addr = facts.host.parse().unwrap_or(Ipv4Addr::LOCALHOST);
         let path = guest.manifest.service.mcp_path.clone();
-        let port = facts.port;
-        let asking = std::thread::spawn(move || probe_mcp(reachable(address), port, &path, PATIENCE));
+        let (address, port) = (facts.reachable(), facts.port);
+        let asking = std::thread::spawn(move || probe_mcp(address, port, &path, PATIENCE));
         self.look_by_ssh(context, machine, &guest, facts);
         let answer = asking.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the probe of MCP broke off")));
         self.mcp = Some(mcp(&guest.manifest, facts, answer.as_ref().ok().copied()));
@@ -174,15 +173,15 @@ impl Report {
 
     fn look_by_ssh(&mut self, context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts) {
         let unit = guest.manifest.service.unit.clone();
-        let asked = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk()).and_then(|ssh| {
-            ssh.connect(context.deadline().at_most(PATIENCE))?;
+        let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk());
+        let asked = ssh.connect(context.deadline().at_most(PATIENCE)).and_then(|()| {
             let state = service::state(&ssh, &unit)?;
             let troubled = !state.running() || state.restarts > 0;
             let last_lines = troubled.then(|| service::last_lines(&ssh, &unit)).transpose()?;
             Ok(Service { unit: unit.clone(), state: Some(state), last_lines })
         });
         let reachable = asked.is_ok();
-        self.ssh = Some(SshFacts { host: facts.host.clone(), port: facts.ssh_port, reachable });
+        self.ssh = Some(SshFacts { host: facts.host, port: facts.ssh_port, reachable });
         self.service = Some(asked.unwrap_or_else(|error| {
             self.problems.push(format!("ssh: {error:#}"));
             Service { unit, state: None, last_lines: None }
@@ -191,11 +190,9 @@ impl Report {
 }
 
 fn mcp(manifest: &Manifest, facts: &RunFacts, took: Option<Duration>) -> Mcp {
-    let host = if facts.host == "127.0.0.1" { "localhost" } else { &facts.host };
-    let url = |path: &str| format!("http://{host}:{}{path}", facts.port);
     Mcp {
-        url: url(&manifest.service.mcp_path),
-        sse_url: url(&manifest.service.sse_path),
+        url: facts.url(&manifest.service.mcp_path),
+        sse_url: facts.url(&manifest.service.sse_path),
         responds: took.is_some(),
         response_ms: took.map(|took| took.as_millis()),
     }
