@@ -3,8 +3,69 @@
 
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 
-  outputs = _: {
-    # Plain builtins: evaluates without fetching nixpkgs.
-    lib = import ./lib;
-  };
+  outputs =
+    { self, nixpkgs }:
+    let
+      eachSystem =
+        f:
+        nixpkgs.lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (
+          system: f nixpkgs.legacyPackages.${system} self.packages.${system}
+        );
+      app = program: description: {
+        type = "app";
+        inherit program;
+        meta.description = description;
+      };
+      # Plain builtins: what needs no nixpkgs evaluates without fetching it.
+      lib = import ./lib;
+    in
+    {
+      lib = lib // {
+        mkAgentVm = lib.mkAgentVm { inherit (nixpkgs.lib) nixosSystem; };
+        mkMCPDevServers = lib.mkMCPDevServers { inherit (nixpkgs.lib) nixosSystem; };
+      };
+
+      nixosModules = {
+        default = ./modules;
+        agent-service = ./modules/agent-service.nix;
+        vm-config = ./modules/vm-config.nix;
+        host = ./modules/host.nix;
+      };
+
+      overlays.default = import ./modules/packages/overlay.nix;
+
+      templates = import ./templates;
+
+      packages = eachSystem (
+        pkgs: packages: {
+          default = packages.agent-vm;
+          agent-vm = pkgs.callPackage ./agent-vm-rs/package.nix { };
+          agent-mcp = pkgs.callPackage ./modules/packages/agent-mcp.nix { };
+          codemcp = pkgs.callPackage ./modules/packages/codemcp.nix { };
+          agent-direct = self.lib.mkMCPDevServers {
+            name = "agent-direct";
+            inherit pkgs;
+            shell = self.devShells.${pkgs.stdenv.hostPlatform.system}.default;
+          };
+        }
+      );
+
+      apps = eachSystem (
+        pkgs: packages: rec {
+          default = agent;
+          agent = app (pkgs.lib.getExe packages.agent-vm) "Give the current branch its machine, or show the one it has";
+          agent-vm = agent;
+          agent-direct = app (pkgs.lib.getExe packages.agent-direct) "The same MCP servers on this host, without a machine";
+          integration-test = app (pkgs.lib.getExe (
+            pkgs.callPackage ./checks/integration-test.nix { inherit (packages) agent-vm; }
+          )) "A machine for a scratch repository, from creation to destruction";
+        }
+      );
+
+      devShells = eachSystem (pkgs: _: { default = pkgs.callPackage ./checks/dev-shell.nix { }; });
+
+      formatter = eachSystem (pkgs: _: pkgs.nixfmt-tree);
+
+      checks = eachSystem (pkgs: packages: import ./checks/nixos { inherit self pkgs packages; });
+    };
 }

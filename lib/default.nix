@@ -16,4 +16,12 @@
     Text of a systemd unit from attribute sets.
   */
   systemdUnit = import ./systemd-unit.nix;
+  /**
+    Guest package of a NixOS agent machine, once it is given nixpkgs' `nixosSystem`; the flake's is.
+  */
+  mkAgentVm = import ./mk-agent-vm.nix;
+  /**
+    Program that serves a development shell's MCP servers, here or in a machine; the flake's is given `nixosSystem`.
+  */
+  mkMCPDevServers = import ./mk-mcp-dev-servers.nix;
 }

@@ -6,7 +6,6 @@ let
   inherit (policy)
     agentMcp
     network
-    user
     workspace
     ;
   mount = workspace.shares.${share};
@@ -26,7 +25,7 @@ let
     Mount = mount;
   };
 
-  claim."workspace-owner.service" = {
+  claim.${workspace.claimUnit} = {
     Unit = early // {
       Description = "Owner of the workspace's files";
       RequiresMountsFor = [ workspace.path ];
@@ -35,8 +34,10 @@ let
     Service = {
       Type = "oneshot";
       RemainAfterExit = true;
-      # -: a link made on the host cannot be given an owner.
-      ExecStart = "-/usr/bin/find ${workspace.path} -xdev ! -user ${user.name} -exec /usr/bin/chown --no-dereference ${user.name}:${user.name} {} +";
+      ExecStart = workspace.claim {
+        find = "/usr/bin/find";
+        chown = "/usr/bin/chown";
+      };
     };
   };
 

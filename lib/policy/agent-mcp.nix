@@ -35,10 +35,6 @@ rec {
     CapabilityBoundingSet = "";
     AmbientCapabilities = "";
     ProtectSystem = "strict";
-    ReadWritePaths = [
-      workspace.path
-      user.home
-    ];
     PrivateTmp = true;
     PrivateDevices = true;
     PrivateIPC = true;
@@ -76,50 +72,66 @@ rec {
   };
 
   /**
-    Service settings of the unit.
+    Arguments of the launcher, each one word.
 
-    `exe`: paths of the programs `agentMcp` (the launcher), `mcpProxy` and `codemcp`; `path`: directories or packages
-    that the servers' commands are looked up in, as one string.
+    `exe`: paths of the programs `mcpProxy` and `codemcp`.
   */
-  service =
+  arguments =
     {
       exe,
-      path,
       origins ? allowedOrigins,
+      default ? defaultServer,
+      workspaceDir ? workspace.path,
+      serversFiles ? [ serversFile ],
+      host ? "0.0.0.0",
+      port ? ports.mcp,
+    }:
+    [
+      "serve"
+      "--mcp-proxy=${exe.mcpProxy}"
+      "--default-server=${default}=${exe.codemcp}"
+      "--workspace=${workspaceDir}"
+    ]
+    ++ map (file: "--servers-file=${file}") serversFiles
+    ++ [
+      "--host=${host}"
+      "--port=${toString port}"
+      "--health-path=${healthPath}"
+      "--log-level-credential=${credentials.logLevel}"
+    ]
+    ++ map (origin: "--allow-origin=${origin}") origins;
+
+  # Besides PATH, which is the guest's own.
+  environment = [
+    "LANG=C.UTF-8"
+  ];
+
+  # Python: its output reaches the journal at once, and it leaves no caches in the workspace.
+  pythonEnvironment = [
+    "PYTHONUNBUFFERED=1"
+    "PYTHONDONTWRITEBYTECODE=1"
+    # Nothing here has plugins for pydantic, and looking for them reads the metadata of every package.
+    "PYDANTIC_DISABLE_PLUGINS=1"
+  ];
+
+  /**
+    Service settings of the unit, without its command and environment.
+
+    `account`: `name`, `group` and `home` of the user it runs as.
+  */
+  serviceOf =
+    {
+      account,
+      workspaceDir ? workspace.path,
     }:
     {
       Type = "notify";
-      User = user.name;
-      Group = user.name;
-      WorkingDirectory = workspace.path;
+      User = account.name;
+      Group = account.group;
+      WorkingDirectory = workspaceDir;
       RuntimeDirectory = name;
       RuntimeDirectoryMode = "0700";
       ImportCredential = [ credentials.logLevel ];
-      Environment = [
-        "HOME=${user.home}"
-        "LANG=C.UTF-8"
-        "PATH=${path}"
-        # Python: its output reaches the journal at once, and it leaves no caches in the workspace.
-        "PYTHONUNBUFFERED=1"
-        "PYTHONDONTWRITEBYTECODE=1"
-        # Nothing here has plugins for pydantic, and looking for them reads the metadata of every package.
-        "PYDANTIC_DISABLE_PLUGINS=1"
-      ];
-      ExecStart = builtins.concatStringsSep " " (
-        [
-          exe.agentMcp
-          "serve"
-          "--mcp-proxy=${exe.mcpProxy}"
-          "--default-server=${defaultServer}=${exe.codemcp}"
-          "--workspace=${workspace.path}"
-          "--servers-file=${serversFile}"
-          "--host=0.0.0.0"
-          "--port=${toString ports.mcp}"
-          "--health-path=${healthPath}"
-          "--log-level-credential=${credentials.logLevel}"
-        ]
-        ++ map (origin: "--allow-origin=${origin}") origins
-      );
       Restart = "always";
       RestartSec = 5;
       # The servers start within this or are reported as broken; emulated processors are slow.
@@ -131,6 +143,33 @@ rec {
       StandardOutput = "journal";
       StandardError = "journal";
       SyslogIdentifier = name;
+      ReadWritePaths = [
+        workspaceDir
+        account.home
+      ];
     }
     // hardening;
+
+  /**
+    All service settings of the unit in a guest.
+
+    `exe`: paths of the programs `agentMcp` (the launcher), `mcpProxy` and `codemcp`; `path`: directories or packages
+    that the servers' commands are looked up in, as one string.
+  */
+  service =
+    {
+      exe,
+      path,
+      origins ? allowedOrigins,
+    }:
+    serviceOf {
+      account = {
+        inherit (user) name home;
+        group = user.name;
+      };
+    }
+    // {
+      Environment = [ "HOME=${user.home}" ] ++ environment ++ [ "PATH=${path}" ] ++ pythonEnvironment;
+      ExecStart = builtins.concatStringsSep " " ([ exe.agentMcp ] ++ arguments { inherit exe origins; });
+    };
 }

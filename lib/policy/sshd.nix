@@ -7,8 +7,9 @@ in
 rec {
   unit = "ssh.service";
 
-  # systemd unpacks the unit's credentials here, readable by root alone.
-  hostKey = "/run/credentials/${unit}/${credentials.sshHostKey}";
+  # systemd unpacks a unit's credentials here, readable by root alone.
+  hostKeyOf = unit: "/run/credentials/${unit}/${credentials.sshHostKey}";
+  hostKey = hostKeyOf unit;
   # sshd reads this as the user who logs in, so the unit copies the credential to a file that all may read.
   authorizedKeys = "/run/agent-vm/authorized_keys";
 

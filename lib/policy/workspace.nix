@@ -1,5 +1,7 @@
 # The branch's clone, shared by the host.
 let
+  user = import ./user.nix;
+  path = "/workspace";
   safe = [
     "nosuid"
     "nodev"
@@ -7,8 +9,18 @@ let
   ];
 in
 {
-  path = "/workspace";
+  inherit path;
+  # However it is shared.
+  mountOptions = safe;
   tag = "workspace";
+  claimUnit = "workspace-owner.service";
+  /**
+    Command that gives the workspace's files to the agent's user; `exe`: paths of `find` and `chown`.
+  */
+  claim =
+    exe:
+    # -: a link made on the host cannot be given an owner.
+    "-${exe.find} ${path} -xdev ! -user ${user.name} -exec ${exe.chown} --no-dereference ${user.name}:${user.name} {} +";
   shares = {
     virtiofs = {
       fsType = "virtiofs";

@@ -21,6 +21,8 @@ from relay import Relay
 # The default server is the toolkit's own: worth waiting for longer than for one of the branch's.
 DEFAULT_GRACE = 90.0
 PROBE_TIMEOUT = 5.0
+# Where to ask a server that listens on every address.
+PROBED = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 # Between two looks for the first answer.
 STARTING = 0.1
 # For the programs to end by themselves when the service stops.
@@ -34,7 +36,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--mcp-proxy", required=True, help="the program mcp-proxy")
     parser.add_argument("--default-server", required=True, metavar="NAME=PROGRAM", help="server at /mcp and /sse")
     parser.add_argument("--workspace", required=True, help="directory the servers run in")
-    parser.add_argument("--servers-file", required=True, help="file in the workspace that names more servers")
+    parser.add_argument(
+        "--servers-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="names more servers; a path in the workspace or an absolute one; the first to use a name has it",
+    )
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", required=True, type=int)
     parser.add_argument("--health-path", required=True)
@@ -50,7 +58,7 @@ def main(arguments: list[str]) -> int:
     os.chdir(options.workspace)
 
     name, _, program = options.default_server.partition("=")
-    named, warnings = workspace_servers.read(Path(options.workspace, options.servers_file))
+    named, warnings = workspace_servers.read_all(Path(options.workspace, file) for file in options.servers_file)
     for warning in warnings:
         log(WARNING, warning)
     default = Relay(workspace_servers.Server(name, [program]), runtime / "default", options.workspace, DEFAULT_GRACE)
@@ -150,7 +158,7 @@ def watch(options: argparse.Namespace, proxy: subprocess.Popen, wakeup: int, nam
 def answers(options: argparse.Namespace) -> bool:
     """Whether the health endpoint says 200; by hand, as an HTTP client takes longer to import than to ask."""
     try:
-        with socket.create_connection(("127.0.0.1", options.port), PROBE_TIMEOUT) as connection:
+        with socket.create_connection((PROBED.get(options.host, options.host), options.port), PROBE_TIMEOUT) as connection:
             request = f"GET {options.health_path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
             connection.sendall(request.encode())
             return connection.recv(12) == b"HTTP/1.1 200"

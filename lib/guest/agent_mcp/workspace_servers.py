@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,19 @@ class Server:
     name: str
     argv: list[str]
     env: dict[str, str] = field(default_factory=dict)
+
+
+def read_all(paths: Iterable[Path]) -> tuple[list[Server], list[str]]:
+    """The servers of several files; the first file to use a name has it."""
+    servers: dict[str, Server] = {}
+    warnings: list[str] = []
+    for path in paths:
+        found, wrong = read(path)
+        warnings += wrong
+        for server in found:
+            if servers.setdefault(server.name, server) is not server:
+                warnings.append(f"{path.name}: server {json.dumps(server.name)}: not served: another one has this name")
+    return list(servers.values()), warnings
 
 
 def read(path: Path) -> tuple[list[Server], list[str]]:

@@ -1,0 +1,89 @@
+{
+  lib,
+  rustPlatform,
+  e2fsprogs,
+  git,
+  makeWrapper,
+  nix,
+  openssh,
+  qemu_kvm,
+  util-linux,
+  versionCheckHook,
+  virtiofsd,
+}:
+let
+  root = ../.;
+  # What rendered flakes refer to, as `make install` puts it into share/agent-vm.
+  toolkit = lib.fileset.toSource {
+    inherit root;
+    fileset = lib.fileset.unions [
+      ../flake.nix
+      ../flake.lock
+      ../lib
+      ../modules
+    ];
+  };
+in
+rustPlatform.buildRustPackage (finalAttrs: {
+  pname = "agent-vm";
+  inherit ((lib.importTOML ./Cargo.toml).package) version;
+
+  src = lib.fileset.toSource {
+    inherit root;
+    fileset = lib.fileset.unions [
+      ./Cargo.toml
+      ./Cargo.lock
+      ./askama.toml
+      ./benches
+      ./clippy.toml
+      ./render
+      ./rustfmt.toml
+      ./src
+      ./tests
+      # Compiled in.
+      ../lib/policy/defaults.json
+    ];
+  };
+  sourceRoot = "${finalAttrs.src.name}/agent-vm-rs";
+  cargoLock.lockFile = ./Cargo.lock;
+
+  nativeBuildInputs = [ makeWrapper ];
+  # Real machines need an installed toolkit and a hypervisor.
+  nativeCheckInputs = [
+    git
+    openssh
+  ];
+  cargoTestFlags = [
+    "--lib"
+    "--bins"
+  ];
+
+  postInstall = ''
+    mkdir -p "$out/share"
+    cp -R ${toolkit} "$out/share/agent-vm"
+    wrapProgram "$out/bin/agent-vm" \
+      --set-default AGENT_VM_GUEST nixos \
+      --set-default AGENT_VM_TOOLKIT "$out/share/agent-vm" \
+      --set-default AGENT_VM_VIRTIOFSD ${lib.getExe virtiofsd} \
+      --suffix PATH : ${
+        lib.makeBinPath [
+          e2fsprogs
+          git
+          nix
+          openssh
+          qemu_kvm
+          util-linux
+        ]
+      }
+  '';
+
+  doInstallCheck = true;
+  nativeInstallCheckInputs = [ versionCheckHook ];
+
+  meta = {
+    description = (lib.importTOML ./Cargo.toml).package.description;
+    license = lib.licenses.mit;
+    mainProgram = "agent-vm";
+    platforms = lib.platforms.linux;
+  };
+})

@@ -1,0 +1,32 @@
+# What working on this repository takes.
+{
+  mkShell,
+  cargo,
+  cargo-nextest,
+  clippy,
+  deadnix,
+  e2fsprogs,
+  git,
+  nixfmt,
+  openssh,
+  qemu_kvm,
+  rustc,
+  rustfmt,
+  shellcheck,
+}:
+mkShell {
+  packages = [
+    cargo
+    cargo-nextest
+    clippy
+    deadnix
+    e2fsprogs
+    git
+    nixfmt
+    openssh
+    qemu_kvm
+    rustc
+    rustfmt
+    shellcheck
+  ];
+}

@@ -1,0 +1,40 @@
+# One machine, from creation to destruction, on this host: what a build sandbox cannot show.
+{
+  writeShellApplication,
+  agent-vm,
+  curl,
+  git,
+}:
+writeShellApplication {
+  name = "integration-test";
+  runtimeInputs = [
+    agent-vm
+    curl
+    git
+  ];
+  text = ''
+    scratch=$(mktemp -d -t agent-vm-integration.XXXXXXXXXX)
+    export HOME=$scratch/home XDG_DATA_HOME=$scratch/home/.local/share
+    mkdir -p "$HOME" "$scratch/repository"
+    finish() {
+      status=$?
+      agent-vm destroy --yes || :
+      rm -rf -- "$scratch"
+      [ "$status" = 0 ] || echo "integration-test: failed" >&2
+      exit "$status"
+    }
+    cd "$scratch/repository"
+    git init --quiet --initial-branch main
+    git -c user.name=test -c user.email=test@localhost commit --quiet --allow-empty --message first
+    trap finish EXIT
+
+    agent-vm --timeout 900 "$@"
+    # A second run finds it.
+    agent-vm
+    agent-vm exec -- sh -c 'echo from the guest >/workspace/seen; id -un'
+    port=$(agent-vm status --json | tr -d ' \n' | sed 's/.*"mcp":{[^}]*"port":\([0-9]*\).*/\1/')
+    [ "$(curl --silent --max-time 20 --output /dev/null --write-out '%{http_code}' "http://127.0.0.1:$port/status")" = 200 ]
+    agent-vm stop
+    echo "integration-test: passed"
+  '';
+}

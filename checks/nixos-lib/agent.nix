@@ -1,0 +1,37 @@
+# An agent machine as a node of a NixOS test, with the credentials that a host would hand over.
+{ lib, pkgs, ... }:
+let
+  policy = import ../../lib/policy;
+  inherit (policy) credentials;
+  keys = import ./keys.nix { inherit pkgs; };
+  credential = name: file: "-fw_cfg name=opt/io.systemd.credentials/${name},file=${file}";
+in
+{
+  imports = [
+    ../../modules/vm-config.nix
+    ../../modules/vm-config/qemu-vm.nix
+  ];
+
+  # Ports of the machine that runs the test are not the test's to take.
+  agentVm.sshPort = null;
+  agentVm.mcpPort = null;
+  virtualisation = {
+    memorySize = lib.mkForce 1536;
+    cores = lib.mkForce 2;
+    diskSize = lib.mkForce 1024;
+    qemu.options = [
+      (credential credentials.sshHostKey "${keys}/host")
+      (credential credentials.authorizedKeys "${keys}/user.pub")
+    ];
+    # The test driver's own way to start it.
+    qemu.guestAgent.enable = false;
+  };
+  # The driver sets 2, which turns every kill by a memory limit into a panic.
+  boot.kernel.sysctl."vm.panic_on_oom" = lib.mkForce 0;
+
+  # A server whose parts are all here.
+  services.agent-mcp.servers.echo = {
+    command = lib.getExe pkgs.python3;
+    args = [ "${./echo_server.py}" ];
+  };
+}

@@ -1,0 +1,50 @@
+# Every file beside this one is a NixOS test, and its name the claim; `packages` and the templates are checks too.
+{
+  self,
+  pkgs,
+  packages,
+}:
+let
+  inherit (pkgs) lib;
+  inherit (pkgs.stdenv.hostPlatform) system;
+
+  claims =
+    lib.mapAttrs'
+      (
+        file: _:
+        lib.nameValuePair (lib.removeSuffix ".nix" file) (
+          pkgs.testers.runNixOSTest {
+            imports = [ (./. + "/${file}") ];
+            name = lib.removeSuffix ".nix" file;
+            # Emulated processors are slow.
+            globalTimeout = lib.mkDefault 1800;
+          }
+        )
+      )
+      (
+        removeAttrs (lib.filterAttrs (file: _: lib.hasSuffix ".nix" file) (builtins.readDir ./.)) [
+          "default.nix"
+        ]
+      );
+
+  # Each template as `nix flake init -t` leaves it, with this toolkit in place of the published one.
+  template =
+    name: value:
+    let
+      flake = import "${value.path}/flake.nix";
+      outputs = flake.outputs {
+        self = outputs // {
+          outPath = value.path;
+        };
+        agent-vm = self;
+        inherit (self.inputs) nixpkgs;
+      };
+    in
+    lib.nameValuePair "template-${name}" outputs.checks.${system}.default;
+in
+lib.optionalAttrs (system == "x86_64-linux") claims
+// lib.mapAttrs' template self.templates
+// {
+  agent-vm = packages.agent-vm;
+  options-are-documented = pkgs.callPackage ../options.nix { };
+}

@@ -1,0 +1,31 @@
+# A service that was killed comes back; one that cannot come up is given up after its limit.
+{ pkgs, ... }:
+{
+  nodes.machine = ../nixos-lib/agent.nix;
+  testScript = ''
+    machine.wait_for_unit("agent-mcp.service")
+    before = machine.succeed("systemctl show -P MainPID agent-mcp").strip()
+    machine.succeed(f"kill -KILL {before}")
+    machine.wait_until_fails(f"systemctl show -P MainPID agent-mcp | grep -qx {before}", timeout=60)
+    machine.wait_until_succeeds("systemctl is-active --quiet agent-mcp", timeout=300)
+    assert machine.succeed("systemctl show -P MainPID agent-mcp").strip() not in ("0", before)
+
+    # A stop is clean: no failure, nothing left.
+    machine.succeed("systemctl stop agent-mcp")
+    assert machine.succeed("systemctl show -P Result agent-mcp").strip() == "success"
+    machine.fail("pgrep -u dev")
+
+    # Its port is taken, so that it fails at once, each time.
+    machine.succeed("systemd-run --unit thief ${pkgs.python3}/bin/python3 -m http.server 8000 --bind 0.0.0.0 --directory /var/empty")
+    machine.wait_until_succeeds("bash -c ': </dev/tcp/127.0.0.1/8000'", timeout=60)
+    machine.succeed("mkdir -p /run/systemd/system/agent-mcp.service.d")
+    # Faster, and fewer, than the policy's own; the limit itself is the same mechanism.
+    machine.succeed(
+        "printf '[Unit]\nStartLimitBurst=3\n[Service]\nRestartSec=1\n' >/run/systemd/system/agent-mcp.service.d/fast.conf"
+    )
+    machine.succeed("systemctl daemon-reload")
+    machine.execute("systemctl start --no-block agent-mcp")
+    machine.wait_until_succeeds("systemctl show -P Result agent-mcp | grep -qx start-limit-hit", timeout=600)
+    machine.succeed("systemctl is-failed agent-mcp")
+  '';
+}

@@ -1,0 +1,29 @@
+# The host's key is the only way in, and the agent cannot add another.
+{
+  nodes = {
+    machine = ../nixos-lib/agent.nix;
+    client = ../nixos-lib/client.nix;
+  };
+  testScript = ''
+    start_all()
+    machine.wait_for_unit("sshd.service")
+    client.wait_for_unit("multi-user.target")
+    client.wait_until_succeeds("nc -z -w 10 machine 22", timeout=120)
+
+    # The host key is the one that was handed over, or ssh would stop here.
+    assert client.succeed("agent-ssh user dev@machine id -un").strip() == "dev"
+    client.fail("agent-ssh user root@machine true")
+    client.fail("agent-ssh stranger dev@machine true")
+    refused = client.fail("agent-ssh stranger dev@machine true 2>&1")
+    assert "Permission denied (publickey)" in refused, refused
+
+    # The agent writes where sshd would look by default, and at the file that sshd does read.
+    key = client.succeed("ssh-keygen -y -f /tmp/key").strip()
+    machine.succeed(f"su dev -s /bin/sh -c 'mkdir -p ~/.ssh && echo {key} >~/.ssh/authorized_keys && chmod -R go= ~/.ssh'")
+    client.fail("agent-ssh stranger dev@machine true")
+    machine.fail(f"su dev -s /bin/sh -c 'echo {key} >>/run/agent-vm/authorized_keys'")
+    # It is who may write that keeps the key out: root adds the same line and it works.
+    machine.succeed(f"echo {key} >>/run/agent-vm/authorized_keys")
+    client.succeed("agent-ssh stranger dev@machine true")
+  '';
+}

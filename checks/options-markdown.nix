@@ -1,0 +1,64 @@
+# Options as Markdown. Throws for an option without a description.
+{ lib }:
+options:
+let
+  text = value: if value ? _type then value.text else lib.generators.toPretty { } value;
+  # Roles of nixpkgs' own manual.
+  plain = lib.replaceStrings [ "{command}" "{file}" "{manpage}" "{option}" ] [ "" "" "" "" ];
+  block = value: "```nix\n${text value}\n```\n";
+  # Types say more than one word: which values.
+  entry =
+    option:
+    let
+      name = lib.showOption option.loc;
+    in
+    ''
+      ### `${name}`
+
+      ${lib.removeSuffix "\n" (
+        if option ? description then
+          plain (option.description.text or option.description)
+        else
+          throw "the option ${name} has no description"
+      )}
+
+      *Type:* ${option.type.description}
+    ''
+    + lib.optionalString (option ? default || option ? defaultText) ''
+
+      *Default:*${
+        let
+          default = option.defaultText or option.default;
+        in
+        if default._type or "" == "literalMD" then " ${default.text}\n" else "\n\n" + block default
+      }''
+    + lib.optionalString (option ? example) "\n*Example:*\n\n${block option.example}";
+
+  visible = lib.filter (option: !(option.internal or false) && lib.head option.loc != "_module") (
+    lib.collect lib.isOption options
+  );
+  # Options of submodules, by the name that stands for any.
+  nested =
+    option:
+    let
+      inner = option.type.getSubOptions option.loc;
+    in
+    [ option ]
+    ++ lib.optionals (inner != { }) (
+      lib.concatMap nested (
+        lib.filter (
+          sub:
+          !(sub.internal or false)
+          && lib.head (lib.drop (lib.length option.loc) sub.loc ++ [ "_module" ]) != "_module"
+          && !(lib.elem "_module" sub.loc)
+        ) (lib.collect lib.isOption inner)
+      )
+    );
+in
+''
+  # Options
+
+  Written by `checks/options-write` from the modules; a check fails when it is not current.
+
+''
++ lib.concatMapStringsSep "\n" entry (lib.concatMap nested visible)

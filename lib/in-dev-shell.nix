@@ -1,0 +1,70 @@
+# A program that runs another one in a development shell.
+{ lib, pkgs }:
+let
+  # Those of the build itself: what they name is gone afterwards, or is the caller's to say.
+  ofTheBuild = [
+    "HOME"
+    "NIX_BUILD_CORES"
+    "NIX_BUILD_TOP"
+    "NIX_ENFORCE_PURITY"
+    "NIX_LOG_FD"
+    "NIX_REMOTE"
+    "NIX_SSL_CERT_FILE"
+    "NIX_STORE"
+    "OLDPWD"
+    "PWD"
+    "SHELL"
+    "SHLVL"
+    "SSL_CERT_FILE"
+    "TEMP"
+    "TEMPDIR"
+    "TERM"
+    "TMP"
+    "TMPDIR"
+    "TZ"
+    "allowSubstitutes"
+    "buildCommand"
+    "buildCommandPath"
+    "buildPhase"
+    "builder"
+    "name"
+    "out"
+    "outputs"
+    "passAsFile"
+    "phases"
+    "preferLocalBuild"
+    "system"
+  ];
+
+  # The shell's own derivation, built as far as its environment: no evaluation has to wait for it.
+  environmentOf =
+    shell:
+    shell.overrideAttrs (old: {
+      name = "${old.name or old.pname or "shell"}-environment";
+      outputs = [ "out" ];
+      buildCommand = ''
+        unset ${lib.concatStringsSep " " ofTheBuild}
+        export -p | sed '/^declare -x [A-Za-z_][A-Za-z0-9_]*$/d' >$out
+      '';
+    });
+in
+/**
+  Path of a program `in-dev-shell PROGRAM ARGUMENT…` that runs PROGRAM with the packages, variables and shellHook of
+  `shell`, in the same process. What the shellHook prints goes to standard error.
+
+  Type: derivation → path
+
+  Example: inDevShell (pkgs.mkShell { packages = [ pkgs.nodejs ]; shellHook = "export A=1"; })
+*/
+shell:
+pkgs.writeShellScript "in-dev-shell" ''
+  path=''${PATH-}
+  source ${environmentOf shell}
+  PATH=$PATH''${path:+:$path}
+  if [ -n "''${shellHook:-}" ]; then
+    hook=$shellHook
+    unset shellHook
+    eval "$hook" >&2
+  fi
+  exec "$@"
+''

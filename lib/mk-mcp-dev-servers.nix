@@ -1,0 +1,135 @@
+# MCP servers with a development shell's programs, on this host or in a machine.
+{ nixosSystem }:
+/**
+  Program `name` that serves a directory's MCP servers until it is interrupted:
+  `name [--port PORT] [--workspace DIR]` (8000 and the current directory), on 127.0.0.1.
+
+  `shell`: development shell whose packages, variables and shellHook the servers get. `pkgs`: nixpkgs. `servers`: as
+  `services.agent-mcp.servers`. `useVM`: in a virtual machine that sees nothing but that directory, instead of directly
+  with the caller's rights. `modules`: more NixOS modules.
+
+  Type: attrset → derivation
+
+  Example: mkMCPDevServers { name = "dev-servers"; inherit pkgs; shell = pkgs.mkShell { packages = [ pkgs.nodejs ]; }; }
+*/
+{
+  name,
+  shell,
+  pkgs,
+  servers ? { },
+  useVM ? false,
+  modules ? [ ],
+}:
+let
+  inherit (pkgs) lib;
+  policy = import ./policy;
+  inherit (policy) agentMcp ports;
+
+  # The same options, whichever way the servers are started.
+  settings = {
+    nixpkgs = { inherit pkgs; };
+    system.stateVersion = lib.mkDefault lib.trivial.release;
+    services.agent-mcp = {
+      enable = true;
+      inherit shell servers;
+    };
+  };
+
+  machine = nixosSystem {
+    modules = [
+      ../modules/vm-config.nix
+      settings
+      {
+        # Given at run time, by --port; nobody logs in.
+        agentVm.mcpPort = null;
+        agentVm.sshPort = null;
+      }
+    ]
+    ++ modules;
+  };
+
+  host = nixosSystem {
+    modules = [
+      ../modules/agent-service.nix
+      settings
+    ]
+    ++ modules;
+  };
+  # Its settings alone; the system is never built.
+  service = host.config.services.agent-mcp;
+
+  inVM = ''
+    state=$(mktemp -d -t ${lib.escapeShellArg name}.XXXXXXXXXX)
+    trap 'rm -rf -- "$state"' EXIT
+    mkdir "$state/run"
+    export NIX_DISK_IMAGE=$state/disk.qcow2 USE_TMPDIR=1 TMPDIR=$state/run SHARED_DIR=$workspace
+    QEMU_NET_OPTS="hostfwd=tcp:127.0.0.1:$port-:${toString ports.mcp}''${QEMU_NET_OPTS:+,$QEMU_NET_OPTS}"
+    export QEMU_NET_OPTS
+    ${lib.getExe machine.config.system.build.vm} </dev/null &
+    vm=$!
+    trap 'kill "$vm" 2>/dev/null || :' INT TERM
+    # Interrupted by a signal, wait ends before the machine does.
+    wait "$vm" || :
+    wait "$vm" || :
+  '';
+
+  direct = ''
+    RUNTIME_DIRECTORY=$(mktemp -d -t ${lib.escapeShellArg name}.XXXXXXXXXX)
+    export RUNTIME_DIRECTORY
+    trap 'rm -rf -- "$RUNTIME_DIRECTORY"' EXIT
+    ${import ./in-dev-shell.nix { inherit lib pkgs; } shell} ${
+      lib.escapeShellArgs (
+        [ (lib.getExe service.package) ]
+        ++ agentMcp.arguments {
+          exe = {
+            mcpProxy = lib.getExe service.proxyPackage;
+            codemcp = service.serverPrograms.${service.defaultServer};
+          };
+          default = service.defaultServer;
+          serversFiles = [
+            "${service.serversFile}"
+          ]
+          ++ lib.optional (service.mcpConfigFile != null) service.mcpConfigFile;
+          # The launcher takes the last of two.
+          host = "127.0.0.1";
+        }
+      )
+    } --workspace="$workspace" --port="$port" &
+    servers=$!
+    trap 'kill "$servers" 2>/dev/null || :' INT TERM
+    wait "$servers" || :
+    wait "$servers" || :
+  '';
+in
+pkgs.writeShellApplication {
+  inherit name;
+  text = ''
+    usage="usage: ${name} [--port PORT] [--workspace DIR]"
+    port=${toString ports.mcp} workspace=$PWD
+    while [ $# -gt 0 ]; do
+      case $1 in
+        --port=*) port=''${1#*=} ;;
+        --workspace=*) workspace=''${1#*=} ;;
+        --port | --workspace)
+          [ $# -gt 1 ] || { echo "error: $1 needs a value; $usage" >&2; exit 2; }
+          declare "''${1#--}=$2"
+          shift ;;
+        -h | --help) echo "$usage"; exit 0 ;;
+        *) echo "error: unknown argument $1; $usage" >&2; exit 2 ;;
+      esac
+      shift
+    done
+    case $port in
+      "" | *[!0-9]*) echo "error: --port $port is no number; $usage" >&2; exit 2 ;;
+    esac
+    workspace=$(cd -- "$workspace" && pwd -P)
+    echo "MCP: http://127.0.0.1:$port${agentMcp.mcpPath} (${
+      if useVM then "in a virtual machine" else "on this host, with your rights"
+    }; workspace $workspace)" >&2
+    ${if useVM then inVM else direct}
+  '';
+  meta = {
+    description = "MCP servers of a development shell${lib.optionalString useVM ", in a virtual machine"}";
+    platforms = lib.platforms.linux;
+  };
+}

@@ -1,0 +1,191 @@
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  policy = import ../../lib/policy;
+  cfg = config.services.agent-mcp;
+  inherit (lib) mkOption types;
+
+  # Paths and origins become words of a unit file and of URLs.
+  directory = types.strMatching "/[^[:cntrl:][:space:]]*";
+  origin = types.strMatching "\\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?";
+  duration = types.ints.positive;
+in
+{
+  options.services.agent-mcp = {
+    enable = lib.mkEnableOption "MCP servers for coding agents, behind one HTTP endpoint";
+
+    package = mkOption {
+      type = types.package;
+      default = pkgs.agent-mcp or (pkgs.callPackage ../packages/agent-mcp.nix { });
+      defaultText = lib.literalMD "the launcher of this toolkit";
+      description = "Launcher that starts the servers and the proxy, and reports their health to systemd.";
+    };
+
+    proxyPackage = lib.mkPackageOption pkgs "mcp-proxy" { };
+
+    user = mkOption {
+      type = types.strMatching "[a-z_][a-z0-9_-]{0,30}";
+      default = "agent";
+      description = ''
+        Account that the servers run as. It is declared with defaults that any other declaration of the same
+        account overrides.
+      '';
+    };
+
+    group = mkOption {
+      type = types.strMatching "[a-z_][a-z0-9_-]{0,30}";
+      default = cfg.user;
+      defaultText = lib.literalExpression "config.services.agent-mcp.user";
+      description = "Group that the servers run as.";
+    };
+
+    workspaceDir = mkOption {
+      type = directory;
+      default = policy.workspace.path;
+      description = ''
+        Directory that the servers work in, and the only one besides the account's home that they can write to.
+        Created, and owned by the account, unless it is a mount point.
+      '';
+    };
+
+    host = mkOption {
+      type = types.strMatching "[0-9A-Fa-f:.]+|localhost";
+      default = "127.0.0.1";
+      example = "0.0.0.0";
+      description = ''
+        Address that the endpoint listens on. The endpoint asks for no password: open it to a network only where
+        everybody in that network may use it.
+      '';
+    };
+
+    port = mkOption {
+      type = types.port;
+      default = policy.ports.mcp;
+      description = "TCP port that the endpoint listens on.";
+    };
+
+    openFirewall = mkOption {
+      type = types.bool;
+      default = false;
+      description = "Whether to open {option}`services.agent-mcp.port` in the firewall.";
+    };
+
+    allowedOrigin = mkOption {
+      type = types.nullOr origin;
+      default = builtins.head policy.agentMcp.allowedOrigins;
+      description = "Web origin that may call the endpoint from a browser; null for none.";
+    };
+
+    allowedOrigins = mkOption {
+      type = types.listOf origin;
+      default = [ ];
+      example = [ "https://app.example.org" ];
+      description = "More web origins that may call the endpoint from a browser.";
+    };
+
+    mcpConfigFile = mkOption {
+      type = types.nullOr (types.strMatching "[^[:cntrl:][:space:]]+");
+      default = policy.agentMcp.serversFile;
+      example = "/etc/agent/mcp.json";
+      description = ''
+        File in Claude Code's format (`{ "mcpServers": { … } }`) that names more servers. A relative path is looked
+        up in the workspace, so whoever can write there can add servers. null reads none.
+      '';
+    };
+
+    shell = mkOption {
+      type = types.nullOr types.package;
+      default = null;
+      example = lib.literalExpression "self.devShells.\${system}.default";
+      description = ''
+        Development shell, as `pkgs.mkShell` makes one: the servers get its packages, variables and `shellHook`.
+        null for none.
+      '';
+    };
+
+    extraEnvironment = mkOption {
+      type = types.attrsOf types.str;
+      default = { };
+      example.RUST_LOG = "info";
+      description = "Environment variables of all servers. They end up in the world-readable store.";
+    };
+
+    environmentFile = mkOption {
+      type = types.nullOr directory;
+      default = null;
+      example = "/run/secrets/agent-mcp";
+      description = "File with `NAME=value` lines, read by systemd when the service starts: the place for secrets. null for none.";
+    };
+
+    healthCheck = {
+      enable = mkOption {
+        type = types.bool;
+        default = true;
+        description = "Whether systemd restarts the service when its endpoint does not answer.";
+      };
+      interval = mkOption {
+        type = duration;
+        default = 60;
+        description = "Seconds without an answer after which the service has failed.";
+      };
+      startTimeout = mkOption {
+        type = duration;
+        default = 180;
+        description = "Seconds that the endpoint may take until its first answer.";
+      };
+    };
+
+    resources = {
+      memoryMax = mkOption {
+        type = types.nullOr (types.strMatching "[0-9]+(\\.[0-9]+)?[KMGT%]?|infinity");
+        default = null;
+        example = "2G";
+        description = "Memory that the servers may use together, as {manpage}`systemd.resource-control(5)` has it; null for no limit.";
+      };
+      cpuQuota = mkOption {
+        type = types.nullOr (types.strMatching "[0-9]+%");
+        default = null;
+        example = "150%";
+        description = "Processor time that the servers may use together, 100% for each processor; null for no limit.";
+      };
+      tasksMax = mkOption {
+        type = types.nullOr types.ints.positive;
+        default = null;
+        example = 512;
+        description = "Processes and threads that the servers may have together; null for systemd's default.";
+      };
+    };
+
+    hardening = {
+      enable = mkOption {
+        type = types.bool;
+        default = true;
+        description = "Whether to confine the service. What is left out then is everything but its unprivileged account.";
+      };
+      settings = mkOption {
+        type =
+          with types;
+          let
+            atom = nullOr (oneOf [
+              bool
+              int
+              str
+            ]);
+          in
+          attrsOf (either atom (listOf str));
+        default = { };
+        example = {
+          MemoryDenyWriteExecute = true;
+          PrivateDevices = false;
+        };
+        description = ''
+          Directives of {manpage}`systemd.exec(5)` that replace the toolkit's own, one by one. null drops a directive.
+        '';
+      };
+    };
+  };
+}

@@ -1,0 +1,133 @@
+# services.agent-mcp.servers: the servers that the machine's configuration names. Those of the workspace come from
+# its own file.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  policy = import ../../lib/policy;
+  cfg = config.services.agent-mcp;
+  inherit (lib) mkOption types;
+
+  server =
+    { name, ... }:
+    {
+      options = {
+        enable = mkOption {
+          type = types.bool;
+          default = true;
+          description = "Whether to serve it.";
+        };
+        command = mkOption {
+          type = types.strMatching "[^[:cntrl:]]+";
+          default = name;
+          example = lib.literalExpression "lib.getExe pkgs.mcp-server-git";
+          description = "Program that speaks MCP over its standard input and output: a path, or a name that is looked up in `path`.";
+        };
+        args = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = "Its arguments.";
+        };
+        environment = mkOption {
+          type = types.attrsOf types.str;
+          default = { };
+          description = "Its own environment variables. They end up in the world-readable store.";
+        };
+        path = mkOption {
+          type = types.listOf (
+            types.oneOf [
+              types.package
+              types.str
+            ]
+          );
+          default = [ ];
+          example = lib.literalExpression "[ pkgs.git ]";
+          description = "Packages whose programs it finds, before those of the service.";
+        };
+        workingDirectory = mkOption {
+          type = types.nullOr (types.strMatching "[^[:cntrl:]]+");
+          default = null;
+          example = "frontend";
+          description = "Directory it runs in; a relative one is below the workspace. null is the workspace itself.";
+        };
+      };
+    };
+
+  # One program a server, so that nothing of it is expanded or split on the way through JSON.
+  program =
+    name: value:
+    pkgs.writeShellScript "agent-mcp-${name}" ''
+      ${lib.optionalString (value.workingDirectory != null) ''
+        cd -- ${lib.escapeShellArg value.workingDirectory} || exit
+      ''}
+      ${lib.optionalString (value.path != [ ]) ''
+        export PATH=${lib.escapeShellArg (lib.makeBinPath value.path)}''${PATH:+:$PATH}
+      ''}
+      ${lib.concatStrings (
+        lib.mapAttrsToList (
+          variable: text: "export ${variable}=${lib.escapeShellArg text}\n"
+        ) value.environment
+      )}
+      exec ${lib.escapeShellArgs ([ value.command ] ++ value.args)}
+    '';
+
+  enabled = lib.filterAttrs (_: value: value.enable) cfg.servers;
+  named = removeAttrs enabled [ cfg.defaultServer ];
+in
+{
+  options.services.agent-mcp = {
+    servers = mkOption {
+      type = types.attrsOf (types.submodule server);
+      example = lib.literalExpression ''
+        {
+          git = {
+            command = lib.getExe pkgs.mcp-server-git;
+            args = [ "--repository" "." ];
+          };
+        }
+      '';
+      description = ''
+        Servers by name. {option}`services.agent-mcp.defaultServer` answers at `${policy.agentMcp.mcpPath}`, the others at
+        `${policy.agentMcp.serversPath}/<name>${policy.agentMcp.mcpPath}`. `codemcp` is there unless it is disabled.
+      '';
+    };
+
+    defaultServer = mkOption {
+      type = types.str;
+      default = policy.agentMcp.defaultServer;
+      description = "Name of the server that answers at `${policy.agentMcp.mcpPath}`.";
+    };
+
+    serverPrograms = mkOption {
+      type = types.attrsOf types.path;
+      internal = true;
+      readOnly = true;
+      description = "Program of each enabled server.";
+    };
+
+    serversFile = mkOption {
+      type = types.path;
+      internal = true;
+      readOnly = true;
+      description = "The servers with a name of their own, in Claude Code's format.";
+    };
+  };
+
+  config.services.agent-mcp = {
+    servers.codemcp = {
+      command = lib.mkDefault (
+        lib.getExe (pkgs.codemcp or (pkgs.callPackage ../packages/codemcp.nix { }))
+      );
+      path = [ pkgs.git ];
+    };
+    serverPrograms = lib.mapAttrs program enabled;
+    serversFile = pkgs.writeText "agent-mcp-servers.json" (
+      builtins.toJSON {
+        mcpServers = lib.mapAttrs (name: _: { command = "${cfg.serverPrograms.${name}}"; }) named;
+      }
+    );
+  };
+}

@@ -1,0 +1,112 @@
+{
+  config,
+  lib,
+  pkgs,
+  utils,
+  ...
+}:
+let
+  policy = import ../../lib/policy;
+  cfg = config.services.agent-mcp;
+  inherit (policy) agentMcp;
+
+  account = {
+    name = cfg.user;
+    inherit (cfg) group;
+    inherit (config.users.users.${cfg.user}) home;
+  };
+
+  inShell = import ../../lib/in-dev-shell.nix { inherit lib pkgs; };
+
+  command = [
+    (lib.getExe cfg.package)
+  ]
+  ++ agentMcp.arguments {
+    exe = {
+      mcpProxy = lib.getExe cfg.proxyPackage;
+      codemcp = cfg.serverPrograms.${cfg.defaultServer};
+    };
+    default = cfg.defaultServer;
+    inherit (cfg) host port workspaceDir;
+    serversFiles = [
+      "${cfg.serversFile}"
+    ]
+    ++ lib.optional (cfg.mcpConfigFile != null) cfg.mcpConfigFile;
+    origins = lib.unique (
+      lib.optional (cfg.allowedOrigin != null) cfg.allowedOrigin ++ cfg.allowedOrigins
+    );
+  };
+
+  # "NAME=value" strings, as the policy has them, to what NixOS takes.
+  toAttrs =
+    list:
+    builtins.listToAttrs (
+      map (
+        text:
+        let
+          parts = builtins.match "([^=]*)=(.*)" text;
+        in
+        lib.nameValuePair (builtins.head parts) (lib.last parts)
+      ) list
+    );
+
+  settings = agentMcp.serviceOf {
+    inherit account;
+    inherit (cfg) workspaceDir;
+  };
+  hardening = lib.filterAttrs (_: value: value != null) (
+    lib.optionalAttrs cfg.hardening.enable agentMcp.hardening // cfg.hardening.settings
+  );
+in
+{
+  config = lib.mkIf cfg.enable {
+    systemd.services.${agentMcp.name} = {
+      description = agentMcp.unitSection.Description;
+      wantedBy = [ "multi-user.target" ];
+      after = agentMcp.unitSection.After;
+      unitConfig = {
+        RequiresMountsFor = [ cfg.workspaceDir ];
+        inherit (agentMcp.unitSection) StartLimitIntervalSec StartLimitBurst;
+      };
+      # What the servers' commands, and those of the workspace's file, are looked up in.
+      path = [
+        pkgs.bash
+        pkgs.git
+        config.system.path
+      ];
+      environment = {
+        HOME = account.home;
+      }
+      // toAttrs (agentMcp.environment ++ agentMcp.pythonEnvironment)
+      // cfg.extraEnvironment;
+      serviceConfig = lib.mkMerge [
+        # Defaults, so that a machine's own serviceConfig may differ in one of them.
+        (lib.mapAttrs (_: lib.mkDefault) (
+          removeAttrs settings (
+            [
+              "ReadWritePaths"
+              "WatchdogSec"
+            ]
+            ++ builtins.attrNames agentMcp.hardening
+          )
+          // hardening
+        ))
+        {
+          ExecStart = utils.escapeSystemdExecArgs (
+            lib.optional (cfg.shell != null) "${inShell cfg.shell}" ++ command
+          );
+          # Not a default: what a machine adds comes to these.
+          inherit (settings) ReadWritePaths;
+          TimeoutStartSec = cfg.healthCheck.startTimeout;
+          WatchdogSec = lib.mkIf cfg.healthCheck.enable cfg.healthCheck.interval;
+          EnvironmentFile = lib.mkIf (cfg.environmentFile != null) [ cfg.environmentFile ];
+          MemoryMax = lib.mkIf (cfg.resources.memoryMax != null) cfg.resources.memoryMax;
+          CPUQuota = lib.mkIf (cfg.resources.cpuQuota != null) cfg.resources.cpuQuota;
+          TasksMax = lib.mkIf (cfg.resources.tasksMax != null) cfg.resources.tasksMax;
+        }
+      ];
+    };
+
+    networking.firewall.allowedTCPPorts = lib.mkIf cfg.openFirewall [ cfg.port ];
+  };
+}

@@ -1,0 +1,26 @@
+# The service's account and workspace. Whatever another module says of either wins.
+{ config, lib, ... }:
+let
+  cfg = config.services.agent-mcp;
+  user = config.users.users.${cfg.user};
+in
+{
+  config = lib.mkIf cfg.enable {
+    users.users.${cfg.user} = {
+      # An account is one of the two; who says that it is a person's has decided.
+      isSystemUser = lib.mkIf (!user.isNormalUser) (lib.mkDefault true);
+      group = lib.mkOverride 950 cfg.group;
+      home = lib.mkOverride 1250 "/var/lib/${cfg.user}";
+      createHome = lib.mkDefault true;
+      description = lib.mkOverride 1250 "MCP servers of the agent";
+    };
+    users.groups.${cfg.group} = { };
+
+    systemd.tmpfiles.settings.agent-mcp = lib.mkIf (!(config.fileSystems ? ${cfg.workspaceDir})) {
+      ${cfg.workspaceDir}.d = {
+        inherit (cfg) user group;
+        mode = "0755";
+      };
+    };
+  };
+}

@@ -1,0 +1,92 @@
+{ config, lib, ... }:
+let
+  cfg = config.services.agent-vms;
+  at = "services.agent-vms.instances";
+  instances = lib.filterAttrs (_: instance: instance.enable) cfg.instances;
+
+  isName = name: builtins.match "[a-z][a-z0-9-]{0,20}" name != null;
+
+  # Values that two machines must not share: value → names of those that have it.
+  shared =
+    valueOf:
+    lib.filterAttrs (_: names: lib.length names > 1) (
+      lib.foldl' (
+        found: name:
+        let
+          value = valueOf instances.${name};
+        in
+        if value == null then
+          found
+        else
+          found // { ${toString value} = found.${toString value} or [ ] ++ [ name ]; }
+      ) { } (builtins.attrNames instances)
+    );
+  unshared = attribute: valueOf: {
+    assertion = shared valueOf == { };
+    message = lib.concatStringsSep "\n" (
+      lib.mapAttrsToList (value: names: ''
+        ${at}.{${lib.concatStringsSep "," names}}.${attribute} are all ${value}, but each machine needs its own. Write
+          ${at}.${lib.last names}.${attribute} = …;
+      '') (shared valueOf)
+    );
+  };
+  tight = lib.filterAttrs (
+    _: instance:
+    let
+      parts = builtins.match "([0-9]+)([MG])" (
+        if instance.resources.memoryMax == null then "" else instance.resources.memoryMax
+      );
+      limit = lib.toInt (builtins.head parts) * (if lib.last parts == "G" then 1024 else 1);
+    in
+    parts != null && limit <= instance.resources.memory
+  ) instances;
+in
+{
+  config = lib.mkIf cfg.enable {
+    assertions = [
+      (unshared "port" (instance: instance.port))
+      (unshared "sshPort" (instance: instance.sshPort))
+      (unshared "user" (instance: instance.user))
+      {
+        assertion = cfg.apparmor.enable -> config.security.apparmor.enable;
+        message = ''
+          services.agent-vms.apparmor.enable is true, but this host has no AppArmor. Write
+            security.apparmor.enable = true;
+        '';
+      }
+    ]
+    ++ lib.mapAttrsToList (name: _: {
+      assertion = isName name;
+      message = ''
+        ${at} has the name ${builtins.toJSON name}. It becomes the name of a unit and of an account: a lower-case letter, then
+        lower-case letters, digits and "-", 21 at most, for example
+          ${at}.my-branch = { … };
+      '';
+    }) instances
+    ++ lib.mapAttrsToList (name: instance: {
+      assertion = instance.port == null || instance.port != instance.sshPort;
+      message = ''
+        ${at}.${name}.port and .sshPort are both ${toString instance.port}. Write
+          ${at}.${name}.sshPort = null;
+      '';
+    }) instances
+    ++ lib.mapAttrsToList (name: instance: {
+      assertion = !(tight ? ${name});
+      message = ''
+        ${at}.${name}.resources.memoryMax is ${toString instance.resources.memoryMax}, which is not even the machine's own memory
+        of ${toString instance.resources.memory} MiB. Write
+          ${at}.${name}.resources.memoryMax = "${toString (instance.resources.memory + 1024)}M";
+      '';
+    }) instances;
+    warnings =
+      lib.mapAttrsToList
+        (name: instance: ''
+          ${at}.${name}.host is ${instance.host}: whoever reaches that address reaches the MCP endpoint, which asks for no password.
+        '')
+        (
+          lib.filterAttrs (
+            _: instance: instance.host != "localhost" && builtins.match "127\\..*" instance.host == null
+          ) instances
+        );
+  };
+}

@@ -1,0 +1,174 @@
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  defaults = lib.importJSON ../../lib/policy/defaults.json;
+  inherit (lib) mkOption types;
+  directory = types.strMatching "/[^[:cntrl:][:space:]]*";
+
+  instance =
+    { name, ... }:
+    {
+      options = {
+        enable = mkOption {
+          type = types.bool;
+          default = true;
+          description = "Whether this host has the machine. One that is disabled keeps its state.";
+        };
+        repository = mkOption {
+          type = directory;
+          example = "/srv/git/app";
+          description = "Git repository on this host. The machine gets a clone of it; its account must be able to read it.";
+        };
+        branch = mkOption {
+          type = types.strMatching "[^-[:cntrl:]][^[:cntrl:]]*";
+          default = "main";
+          description = "Branch of the repository. One that does not exist is created from HEAD, in the machine.";
+        };
+        autostart = mkOption {
+          type = types.bool;
+          default = true;
+          description = "Whether it starts with the host.";
+        };
+        user = mkOption {
+          type = types.strMatching "[a-z_][a-z0-9_-]{0,30}";
+          default = "agent-vm-${name}";
+          defaultText = lib.literalExpression ''"agent-vm-''${name}"'';
+          description = "Account that the machine runs as. It is declared here, and should be no other machine's.";
+        };
+        host = mkOption {
+          type = types.str;
+          default = defaults.host;
+          description = "Address of this host that the machine's ports are bound on.";
+        };
+        port = mkOption {
+          type = types.nullOr types.port;
+          default = null;
+          example = 8000;
+          description = "Port of this host for MCP; null for the first free one from ${toString defaults.mcpPort}.";
+        };
+        sshPort = mkOption {
+          type = types.nullOr types.port;
+          default = null;
+          example = 2222;
+          description = "Port of this host for ssh; null for the first free one from ${toString defaults.sshPort}.";
+        };
+        resources = {
+          memory = mkOption {
+            type = types.ints.positive;
+            default = defaults.memoryMiB;
+            description = "Memory of the machine, MiB.";
+          };
+          cores = mkOption {
+            type = types.ints.positive;
+            default = defaults.cores;
+            description = "Virtual processors.";
+          };
+          disk = mkOption {
+            type = types.ints.positive;
+            default = defaults.diskMiB;
+            description = "Size of the machine's own disk, MiB.";
+          };
+          cpuQuota = mkOption {
+            type = types.nullOr (types.strMatching "[0-9]+%");
+            default = null;
+            example = "200%";
+            description = "Processor time of this host that it may use, 100% for each processor; null for no limit.";
+          };
+          memoryMax = mkOption {
+            type = types.nullOr (types.strMatching "[0-9]+[KMGT]?");
+            default = null;
+            example = "6G";
+            description = ''
+              Memory of this host that it may use, QEMU and virtiofsd included; null for no limit. Leave 1 GiB above
+              {option}`memory`: what exceeds this is killed.
+            '';
+          };
+          tasksMax = mkOption {
+            type = types.ints.positive;
+            default = 512;
+            description = "Processes and threads on this host that it may have.";
+          };
+        };
+        packages = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          example = [ "nodejs" ];
+          description = "Names of nixpkgs' packages for the agent.";
+        };
+        startTimeout = mkOption {
+          type = types.ints.positive;
+          default = 900;
+          description = "Seconds that it may take to answer. The first start builds the guest.";
+        };
+      };
+    };
+in
+{
+  options.services.agent-vms = {
+    enable = lib.mkEnableOption "machines for coding agents, one for each declared branch";
+
+    package = mkOption {
+      type = types.package;
+      default = pkgs.agent-vm or (pkgs.callPackage ../../agent-vm-rs/package.nix { });
+      defaultText = lib.literalMD "agent-vm of this toolkit";
+      description = "The command {command}`agent-vm`; also put on every user's PATH.";
+    };
+
+    instances = mkOption {
+      type = types.attrsOf (types.submodule instance);
+      default = { };
+      example = lib.literalExpression ''
+        {
+          app = {
+            repository = "/srv/git/app";
+            branch = "feature/login";
+            port = 8001;
+          };
+        }
+      '';
+      description = "Machines of this host. Each is the unit `agent-vm-<name>.service`.";
+    };
+
+    stateDirectory = mkOption {
+      type = types.strMatching "[a-z][a-z0-9-]*";
+      default = "agent-vms";
+      description = "Directory below {file}`/var/lib` that holds a directory for each machine.";
+    };
+
+    kvmUsers = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      example = [ "alice" ];
+      description = "Accounts, besides those of the machines, that may use KVM: people who run {command}`agent-vm` themselves.";
+    };
+
+    apparmor.enable = mkOption {
+      type = types.bool;
+      default = config.security.apparmor.enable;
+      defaultText = lib.literalExpression "config.security.apparmor.enable";
+      description = "Whether an AppArmor profile confines what runs each machine: agent-vm, QEMU and virtiofsd.";
+    };
+
+    cleanup = {
+      enable = mkOption {
+        type = types.bool;
+        default = true;
+        description = "Whether a timer removes the state of machines that are no longer declared.";
+      };
+      dates = mkOption {
+        type = types.str;
+        default = "weekly";
+        description = "When, in the format of {manpage}`systemd.time(7)`.";
+      };
+      keepDays = mkOption {
+        type = types.ints.unsigned;
+        default = 30;
+        description = "Days that such state is kept, from its last change: it may hold commits that are nowhere else.";
+      };
+    };
+  };
+}

@@ -1,0 +1,20 @@
+# The agent machine: a whole NixOS system that serves one workspace to coding agents. To be imported by a system of
+# its own, never by a host.
+{
+  _class = "nixos";
+  key = "agent-vm/vm-config";
+  imports = [
+    ./agent-service.nix
+    ./vm-config/options.nix
+    ./vm-config/service.nix
+    ./vm-config/user.nix
+    ./vm-config/ssh.nix
+    ./vm-config/network.nix
+    ./vm-config/kernel.nix
+    ./vm-config/filesystems.nix
+    ./vm-config/boot.nix
+    ./vm-config/runner.nix
+    ./vm-config/vm-variant.nix
+    ./vm-config/assertions.nix
+  ];
+}

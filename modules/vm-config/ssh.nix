@@ -1,0 +1,72 @@
+# sshd with the policy's settings. Host key and authorized keys are credentials that the host hands over at boot.
+{
+  lib,
+  options,
+  pkgs,
+  ...
+}:
+let
+  policy = import ../../lib/policy;
+  inherit (policy) sshd;
+  unit = "sshd.service";
+  service = sshd.service {
+    exe = {
+      sshd = "sshd";
+      install = lib.getExe' pkgs.coreutils "install";
+    };
+  };
+
+  # What NixOS has options of their own for, or spells otherwise.
+  settings = removeAttrs sshd.settings [
+    "AddressFamily"
+    "AllowUsers"
+    "AuthorizedKeysFile"
+    "HostKey"
+    "Port"
+    "UseDNS"
+  ];
+in
+{
+  config = {
+    services.openssh = {
+      enable = true;
+      ports = [ sshd.settings.Port ];
+      # The policy's firewall has its port already.
+      openFirewall = false;
+      startWhenNeeded = false;
+      allowSFTP = lib.mkDefault false;
+      # The credential is the only one.
+      hostKeys = [ ];
+      authorizedKeysInHomedir = false;
+      authorizedKeysFiles = lib.mkForce [ sshd.authorizedKeys ];
+      settings = settings // {
+        AllowUsers = [ sshd.settings.AllowUsers ];
+        HostKey = sshd.hostKeyOf unit;
+        UseDns = sshd.settings.UseDNS;
+        # The session's environment comes from PAM here. It checks no password: the account has none.
+        UsePAM = true;
+      };
+    };
+
+    systemd.services.sshd = {
+      # A machine that nobody gave keys has no use for sshd.
+      unitConfig.ConditionPathExists = "/run/credentials/@system/${policy.credentials.authorizedKeys}";
+      serviceConfig =
+        lib.mapAttrs (_: lib.mkForce) (
+          removeAttrs service [
+            "Type"
+            "ExecStart"
+            "ExecStartPre"
+          ]
+        )
+        // {
+          ExecStartPre = [ service.ExecStartPre ];
+        };
+    };
+
+    # It would look for keys in places that do not exist here, and fails inside PrivateUsers=.
+    programs.ssh = lib.optionalAttrs (options.programs.ssh ? systemd-ssh-proxy) {
+      systemd-ssh-proxy.enable = lib.mkDefault false;
+    };
+  };
+}

@@ -1,0 +1,28 @@
+# One account, and no way from it to root.
+{ lib, ... }:
+let
+  policy = import ../../lib/policy;
+  inherit (policy) user;
+in
+{
+  config = {
+    users = {
+      mutableUsers = false;
+      # Nobody logs in with one: the host's key is the only way in.
+      allowNoPasswordLogin = true;
+      users = {
+        root.hashedPassword = lib.mkDefault "!";
+        ${user.name} = {
+          isNormalUser = true;
+          inherit (user) uid home extraGroups;
+          group = user.name;
+          hashedPassword = lib.mkDefault "!";
+          description = "Agent";
+        };
+      };
+      groups.${user.name}.gid = user.gid;
+    };
+    security.sudo.enable = lib.mkDefault false;
+    security.polkit.enable = lib.mkDefault false;
+  };
+}

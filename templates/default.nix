@@ -1,0 +1,32 @@
+# What `nix flake init -t` offers.
+let
+  welcome = command: ''
+    Next:
+
+        ${command}
+
+    The template's flake.nix says what each part does.
+  '';
+in
+{
+  default = {
+    path = ./default;
+    description = "An agent machine with packages and MCP servers of your own";
+    welcomeText = welcome "nix build .#guest && ls result/share/agent-vm";
+  };
+  nixos-module = {
+    path = ./nixos-module;
+    description = "MCP servers for coding agents as a service of a NixOS machine";
+    welcomeText = welcome "nixos-rebuild build --flake .#example";
+  };
+  host = {
+    path = ./host;
+    description = "A NixOS host that runs a machine for each of several branches";
+    welcomeText = welcome "nixos-rebuild build --flake .#example";
+  };
+  project = {
+    path = ./project;
+    description = "MCP servers with a project's own development shell, on the host or in a machine";
+    welcomeText = welcome "nix run .#dev-servers";
+  };
+}
