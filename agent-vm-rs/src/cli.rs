@@ -45,6 +45,10 @@ struct Global {
     /// Print data as JSON
     #[arg(long, global = true)]
     json: bool,
+    /// Argument for every call of Nix, such as --nix-arg=--override-input; can be given more than once. `create` keeps
+    /// them in the machine's settings, other verbs use them instead of those
+    #[arg(long = "nix-arg", global = true, value_name = "ARG", allow_hyphen_values = true)]
+    nix_args: Vec<String>,
     /// When to use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
@@ -94,6 +98,8 @@ pub struct Context {
     pub verbose: bool,
     /// `--debug`.
     pub debug: bool,
+    /// `--nix-arg`; None if there is none.
+    pub nix_args: Option<Vec<String>>,
 }
 
 impl Context {
@@ -167,8 +173,10 @@ fn start_logging(global: &Global) {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    let Global { state_dir, verbose, debug, timeout, json, .. } = cli.global;
-    let context = Context { state: StateDir::locate(state_dir.as_deref())?, timeout, json, verbose, debug };
+    let Global { state_dir, verbose, debug, timeout, json, nix_args, .. } = cli.global;
+    let state = StateDir::locate(state_dir.as_deref())?;
+    let nix_args = (!nix_args.is_empty()).then_some(nix_args);
+    let context = Context { state, timeout, json, verbose, debug, nix_args };
     if debug {
         process::set_debug();
     }

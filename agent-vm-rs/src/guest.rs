@@ -30,6 +30,7 @@ pub struct Guest {
 /// What a guest is made from; compared with what the last one was made from.
 pub struct Recipe {
     flake: String,
+    nix_args: Vec<String>,
     fingerprint: String,
     guest: GuestKind,
     toolkit_is_local: bool,
@@ -43,12 +44,14 @@ impl Recipe {
     pub fn new(settings: &Settings, toolkit: &Toolkit, share: Share) -> Result<Self> {
         let flake = crate::render::flake(settings, &toolkit.reference, share)?;
         let mut hasher = Sha256::new();
-        for part in [&flake, &toolkit.fingerprint, env!("CARGO_PKG_VERSION")] {
+        let parts = [flake.as_str(), &toolkit.fingerprint, env!("CARGO_PKG_VERSION")];
+        for part in parts.into_iter().chain(settings.nix_args.iter().map(String::as_str)) {
             hasher.update((part.len() as u64).to_le_bytes());
             hasher.update(part);
         }
         Ok(Self {
             flake,
+            nix_args: settings.nix_args.clone(),
             fingerprint: hex(&hasher.finalize()),
             guest: settings.guest,
             toolkit_is_local: toolkit.is_local,
@@ -93,14 +96,15 @@ impl Guest {
         }
         write_file(&flake.join("flake.nix"), &recipe.flake, 0o644)?;
         let link = flake.join("guest");
+        let call = nix::Call { talk, args: &recipe.nix_args };
         match recipe.guest {
             GuestKind::Nixos => {
-                let build = nix::build_guest(&flake, &link, talk)?.of_machine(&machine.dir);
+                let build = nix::build_guest(&flake, &link, call)?.of_machine(&machine.dir);
                 build.run_talking().context("failed to build the guest")?;
             }
             GuestKind::Debian => {
                 let store = cache.join("nix");
-                let eval = nix::eval_manifest(&flake, &store, talk)?.of_machine(&machine.dir);
+                let eval = nix::eval_manifest(&flake, &store, call)?.of_machine(&machine.dir);
                 let text = eval.read().context("failed to evaluate the guest")?;
                 let package = image(&text, cache, talk, &machine.dir)?;
                 point(&link, &package)?;

@@ -31,7 +31,10 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     shutdown::clean_up(machine)?;
     close_to_others(machine)?;
     remove_scratch(machine)?;
-    let settings = machine.settings()?;
+    let mut settings = machine.settings()?;
+    if let Some(nix_args) = &context.nix_args {
+        settings.nix_args.clone_from(nix_args);
+    }
     let cache = cache_dir()?;
     make_private_dir(&cache)?;
     let daemon = virtiofsd::find();

@@ -65,6 +65,9 @@ pub struct Settings {
     pub disk: u32,
     /// Packages the guest has beside its own.
     pub packages: Vec<String>,
+    /// Arguments for every call of Nix.
+    #[serde(default)]
+    pub nix_args: Vec<String>,
 }
 
 /// What flags and a `--config` file may set; `None` means "not said".
@@ -89,6 +92,8 @@ pub struct Wishes {
     pub disk: Option<u32>,
     /// See [`Settings::packages`].
     pub packages: Option<Vec<String>>,
+    /// See [`Settings::nix_args`].
+    pub nix_args: Option<Vec<String>>,
 }
 
 impl Wishes {
@@ -101,7 +106,7 @@ impl Wishes {
             fs::read_to_string(path).with_context(|| format!("failed to read the settings in {}", path.display()))?;
         let wishes = serde_json::from_str(&text).with_context(|| {
             Failure::usage(format!("the settings in {} are not usable", path.display())).hint(
-                "it is a JSON object with any of: branch, guest, host, port, ssh_port, memory, cores, disk, packages",
+                "it is a JSON object with any of: branch, guest, host, port, ssh_port, memory, cores, disk, packages, nix_args",
             )
         })?;
         Ok(wishes)
@@ -120,6 +125,7 @@ impl Wishes {
             cores: self.cores.or(other.cores),
             disk: self.disk.or(other.disk),
             packages: self.packages.or(other.packages),
+            nix_args: self.nix_args.or(other.nix_args),
         }
     }
 

@@ -36,7 +36,7 @@ pub struct CreateArgs {
     /// Host port of ssh [default: 2222 or the next free one]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     ssh_port: Option<u16>,
-    /// JSON file with any of these settings, and `packages`; flags win
+    /// JSON file with any of these settings, `packages` and `nix_args`; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Guest that the machine boots [default: what this installation says]
@@ -72,7 +72,7 @@ pub fn create(context: &Context, args: &CreateArgs) -> Result<()> {
 /// # Errors
 /// As [`create`].
 pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)> {
-    let wishes = wishes(args)?;
+    let wishes = wishes(context, args)?;
     // What is wrong with the words is told before anything is made.
     wishes.host.as_deref().map_or(Ok(()), |host| host::forward_address(host).map(drop))?;
     wishes.guest.map_or_else(installation::default_guest, Ok)?;
@@ -124,10 +124,11 @@ fn refuse_second(state: &StateDir, source: &Source, branch: &BranchName) -> Resu
         .into())
 }
 
-fn wishes(args: &CreateArgs) -> Result<Wishes> {
+fn wishes(context: &Context, args: &CreateArgs) -> Result<Wishes> {
     let file = args.config.as_deref().map(Wishes::read).transpose()?.unwrap_or_default();
     let CreateArgs { host, port, ssh_port, guest, memory, cores, disk, .. } = args.clone();
-    let flags = Wishes { host, port, ssh_port, guest, memory, cores, disk, ..Wishes::default() };
+    let nix_args = context.nix_args.clone();
+    let flags = Wishes { host, port, ssh_port, guest, memory, cores, disk, nix_args, ..Wishes::default() };
     let wishes = flags.or(file);
     wishes.validate()?;
     Ok(wishes)
@@ -192,6 +193,7 @@ fn settle(context: &Context, wishes: Wishes, source: &Source, branch: BranchName
         cores,
         disk: wishes.disk.unwrap_or(defaults.disk),
         packages: wishes.packages.unwrap_or_default(),
+        nix_args: wishes.nix_args.unwrap_or_default(),
     })
 }
 

@@ -22,6 +22,15 @@ pub enum Talk {
     Debug,
 }
 
+/// How Nix is called, whatever for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Call<'a> {
+    /// How much it says.
+    pub talk: Talk,
+    /// The user's own arguments (`--nix-arg`); they come last.
+    pub args: &'a [String],
+}
+
 fn nix(talk: Talk) -> Invocation {
     let nix = Invocation::new("nix").args(["--extra-experimental-features", "nix-command flakes"]);
     match talk {
@@ -42,10 +51,11 @@ fn path_reference(flake: &Path, attribute: &str) -> Result<String> {
 ///
 /// # Errors
 /// The flake's path is no UTF-8.
-pub fn eval_manifest(flake: &Path, store: &Path, talk: Talk) -> Result<Invocation> {
-    Ok(nix(talk)
+pub fn eval_manifest(flake: &Path, store: &Path, call: Call<'_>) -> Result<Invocation> {
+    Ok(nix(call.talk)
         .args(["eval", "--json"])
         .arg(path_reference(flake, "manifest")?)
+        .args(call.args)
         .env("NIX_STORE_DIR", store.join("store"))
         .env("NIX_STATE_DIR", store.join("var/nix"))
         .env("NIX_LOG_DIR", store.join("var/log"))
@@ -57,8 +67,9 @@ pub fn eval_manifest(flake: &Path, store: &Path, talk: Talk) -> Result<Invocatio
 ///
 /// # Errors
 /// The flake's path is no UTF-8.
-pub fn build_guest(flake: &Path, link: &Path, talk: Talk) -> Result<Invocation> {
-    Ok(nix(talk).args(["build", "--print-build-logs", "--out-link"]).arg(link).arg(path_reference(flake, "guest")?))
+pub fn build_guest(flake: &Path, link: &Path, call: Call<'_>) -> Result<Invocation> {
+    let build = nix(call.talk).args(["build", "--print-build-logs", "--out-link"]).arg(link);
+    Ok(build.arg(path_reference(flake, "guest")?).args(call.args))
 }
 
 /// Refuses text that Nix would not parse.
@@ -78,10 +89,12 @@ mod tests {
 
     #[test]
     fn evaluation_stays_in_its_own_store() {
-        let eval = eval_manifest(Path::new("/s/a b/flake"), Path::new("/c/nix"), Talk::Debug).unwrap();
+        let call = Call { talk: Talk::Debug, args: &["--offline".into()] };
+        let eval = eval_manifest(Path::new("/s/a b/flake"), Path::new("/c/nix"), call).unwrap();
         assert_eq!(
             eval.to_string(),
-            "nix --extra-experimental-features 'nix-command flakes' --debug eval --json 'path:/s/a%20b/flake#manifest'"
+            "nix --extra-experimental-features 'nix-command flakes' --debug eval --json \
+             'path:/s/a%20b/flake#manifest' --offline"
         );
         assert!(eval.env.contains(&("NIX_STORE_DIR".into(), "/c/nix/store".into())));
     }

@@ -164,6 +164,38 @@ fn a_nixos_guest_is_built_by_nix() {
     site.run(&["start"]).exits(1).says("failed to build the guest").says("error: attribute missing");
 }
 
+/// Those of the settings go to every call of Nix; those of the command line stand in for them, once.
+#[test]
+fn nix_gets_the_users_own_arguments() {
+    let site = site();
+    let given = ["--nix-arg", "--override-input", "--nix-arg=toolkit/nixpkgs", "--nix-arg", "path:/my pkgs"];
+    site.run(&[&["create"][..], &given].concat()).ok();
+    own_ports(&site, "app-main");
+    assert_eq!(
+        site.settings("app-main")["nix_args"],
+        serde_json::json!(["--override-input", "toolkit/nixpkgs", "path:/my pkgs"])
+    );
+    let ends_with = |words: &str| {
+        let call = recorded(&site, "nix").pop().unwrap();
+        assert!(call.ends_with(words), "{call}");
+    };
+    site.run(&["start"]).exits(1).says("did not come up");
+    ends_with("#manifest --override-input toolkit/nixpkgs path:/my pkgs");
+    let calls = || recorded(&site, "nix").len();
+    site.run(&["start"]).exits(1).says("did not come up");
+    assert_eq!(calls(), 1, "nothing has changed");
+    site.run(&["start", "--nix-arg=--offline"]).exits(1).says("did not come up");
+    ends_with("#manifest --offline");
+    site.run(&["start"]).exits(1).says("did not come up");
+    ends_with("path:/my pkgs");
+    assert_eq!(calls(), 3, "other arguments may make another guest");
+    site.write("settings.json", r#"{ "nix_args": ["--refresh"] }"#);
+    let config = site.path("settings.json");
+    site.run(&["create", "--branch", "b", "--config", config.to_str().unwrap()]).ok();
+    assert_eq!(site.settings("app-b")["nix_args"], serde_json::json!(["--refresh"]));
+    site.run(&["create", "--nix-arg"]).exits(2).says("--nix-arg");
+}
+
 #[test]
 fn an_installation_without_its_toolkit_says_so() {
     let site = site();
