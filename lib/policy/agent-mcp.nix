@@ -62,12 +62,13 @@ rec {
     SystemCallArchitectures = "native";
     SystemCallFilter = [
       "@system-service"
+      # Programs take this for an ordinary user's lack of rights: priorities, affinity and owners stay as they are.
       "~@privileged @resources"
-      # Thread pools set their own priorities and affinity; npm and git change owners to what they already are.
-      "sched_setaffinity setpriority sched_setscheduler sched_setattr chown fchown lchown fchownat"
     ];
     SystemCallErrorNumber = "EPERM";
-    UMask = "0022";
+    # Of all home directories it sees its own: `serviceOf` binds it.
+    ProtectHome = "tmpfs";
+    UMask = "0027";
     # MemoryDenyWriteExecute stays off: Node, Java and every other just-in-time compiler needs what it denies.
   };
 
@@ -144,6 +145,10 @@ rec {
       StandardError = "journal";
       SyslogIdentifier = name;
       ReadWritePaths = [
+        workspaceDir
+        account.home
+      ];
+      BindPaths = [
         workspaceDir
         account.home
       ];

@@ -84,6 +84,7 @@ in
         (lib.mapAttrs (_: lib.mkDefault) (
           removeAttrs settings (
             [
+              "BindPaths"
               "ReadWritePaths"
               "WatchdogSec"
             ]
@@ -96,7 +97,7 @@ in
             lib.optional (cfg.shell != null) "${inShell cfg.shell}" ++ command
           );
           # Not a default: what a machine adds comes to these.
-          inherit (settings) ReadWritePaths;
+          inherit (settings) BindPaths ReadWritePaths;
           TimeoutStartSec = cfg.healthCheck.startTimeout;
           WatchdogSec = lib.mkIf cfg.healthCheck.enable cfg.healthCheck.interval;
           EnvironmentFile = lib.mkIf (cfg.environmentFile != null) [ cfg.environmentFile ];

@@ -1,5 +1,5 @@
 # The guest's end of QEMU's user network, and the policy's firewall: ssh and MCP in, nothing out.
-{ lib, ... }:
+{ config, lib, ... }:
 let
   policy = import ../../lib/policy;
   inherit (policy) network;
@@ -21,7 +21,8 @@ in
         ruleset = policy.firewall.ruleset;
       };
     };
-    system.name = lib.mkOverride 1250 "agent-vm";
+    # Scripts and images are called after it; the name of a test's machine is the better one.
+    system.name = lib.mkIf (config.networking.hostName == "") (lib.mkOverride 1250 "agent-vm");
 
     systemd.network = {
       wait-online.enable = false;
