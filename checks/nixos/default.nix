@@ -47,4 +47,8 @@ lib.optionalAttrs (system == "x86_64-linux") claims
 // {
   agent-vm = packages.agent-vm;
   options-are-documented = pkgs.callPackage ../options.nix { };
+  run-script-is-closed = import ../run-script.nix {
+    inherit pkgs;
+    inherit (self.inputs.nixpkgs.lib) nixosSystem;
+  };
 }

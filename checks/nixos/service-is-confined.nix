@@ -41,14 +41,14 @@ in
           pkgs.hostname
           pkgs.python3
         ];
-        serviceConfig =
-          removeAttrs (import ../../lib/policy).agentMcp.hardening [ "CapabilityBoundingSet" ]
-          // {
-            Type = "oneshot";
-            ReadWritePaths = [ "/workspace" ];
-            ExecStart = lib.getExe probes;
-            StandardOutput = "truncate:/run/probes";
-          };
+        serviceConfig = (import ../../lib/policy).agentMcp.hardening // {
+          # /proc hides nothing from who may trace everybody.
+          CapabilityBoundingSet = "~CAP_SYS_PTRACE";
+          Type = "oneshot";
+          ReadWritePaths = [ "/workspace" ];
+          ExecStart = lib.getExe probes;
+          StandardOutput = "truncate:/run/probes";
+        };
       };
     };
   testScript = ''

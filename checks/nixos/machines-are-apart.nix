@@ -1,0 +1,28 @@
+# Two machines of one host see nothing of each other: not over the network, not in their workspaces.
+{
+  nodes = {
+    one = ../nixos-lib/agent.nix;
+    two = ../nixos-lib/agent.nix;
+  };
+  testScript = ''
+    start_all()
+    for machine in (one, two):
+        machine.wait_for_unit("agent-mcp.service")
+        machine.wait_for_unit("sshd.service")
+
+    def reaches(port: int) -> str:
+        return f"timeout 20 bash -c ': </dev/tcp/two/{port}'"
+
+    one.succeed("getent hosts two")
+    for port in (22, 8000):
+        two.succeed(f"timeout 20 bash -c ': </dev/tcp/127.0.0.1/{port}'")
+        one.fail(reaches(port))
+        one.fail(f"su dev -s /bin/sh -c \"{reaches(port)}\"")
+    one.succeed("echo secret >/workspace/of-one")
+    two.fail("test -e /workspace/of-one")
+    # The network between them carries it: the same machine without its firewall gets through.
+    one.succeed("nft flush ruleset")
+    for port in (22, 8000):
+        one.succeed(reaches(port))
+  '';
+}

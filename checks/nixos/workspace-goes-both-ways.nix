@@ -1,0 +1,41 @@
+# What the host puts into the workspace is the agent's to edit, what the agent makes belongs to who runs the machine,
+# and root of the machine makes nothing there that is more than a file on the host.
+{
+  nodes.machine = ../nixos-lib/agent.nix;
+  testScript = ''
+    import os
+    import stat
+
+    shared = machine.shared_dir
+    (shared / "from-host").write_text("from the host\n")
+    machine.start()
+    machine.wait_for_unit("agent-mcp.service")
+
+    def as_agent(command: str) -> str:
+        return machine.succeed(f"su dev -s /bin/sh -c '{command}'")
+
+    assert as_agent("cat /workspace/from-host") == "from the host\n"
+    as_agent("echo edited >>/workspace/from-host")
+    assert (shared / "from-host").read_text() == "from the host\nedited\n"
+    as_agent("mkdir /workspace/directory && echo new >/workspace/directory/from-agent")
+    made = shared / "directory" / "from-agent"
+    assert made.read_text() == "new\n"
+    assert machine.succeed("stat -c %U:%G /workspace/directory/from-agent").strip() == "dev:dev"
+    assert made.stat().st_uid == os.getuid(), made.stat()
+
+    # On a file system of the machine's own each of these is what it says.
+    for directory in ("/run", "/workspace"):
+        machine.execute(f"mknod {directory}/device b 1 1; mkfifo {directory}/fifo")
+        machine.execute(f"install -m 4755 -o root /run/current-system/sw/bin/true {directory}/setuid")
+        machine.execute(f"ln -s /etc/passwd {directory}/link")
+    assert stat.S_ISBLK(int(machine.succeed("stat -c %f /run/device"), 16))
+    assert int(machine.succeed("stat -c %a /run/setuid"), 8) & stat.S_ISUID
+    entries = [entry for entry in shared.iterdir() if entry.name in ("device", "fifo", "setuid", "link")]
+    machine.log(f"on the host: {[(entry.name, oct(entry.lstat().st_mode)) for entry in entries]}")
+    assert any(entry.name == "setuid" for entry in entries), "the share takes files"
+    for entry in entries:
+        mode = entry.lstat().st_mode
+        assert not stat.S_ISBLK(mode) and not mode & (stat.S_ISUID | stat.S_ISGID), (entry, oct(mode))
+        assert entry.lstat().st_uid == os.getuid(), entry
+  '';
+}
