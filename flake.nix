@@ -42,6 +42,7 @@
           agent-vm = pkgs.callPackage ./agent-vm-rs/package.nix { };
           agent-mcp = pkgs.callPackage ./modules/packages/agent-mcp.nix { };
           codemcp = pkgs.callPackage ./modules/packages/codemcp.nix { };
+          mcp-selenium = pkgs.callPackage ./modules/packages/mcp-selenium.nix { };
           agent-direct = self.lib.mkMCPDevServers {
             name = "agent-direct";
             inherit pkgs;

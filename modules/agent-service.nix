@@ -6,6 +6,7 @@
   imports = [
     ./agent-service/options.nix
     ./agent-service/servers.nix
+    ./agent-service/known-servers.nix
     ./agent-service/service.nix
     ./agent-service/user.nix
     ./agent-service/assertions.nix

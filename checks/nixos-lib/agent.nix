@@ -10,6 +10,7 @@ in
   imports = [
     ../../modules/vm-config.nix
     ../../modules/vm-config/qemu-vm.nix
+    ./as-dev.nix
   ];
 
   # Ports of the machine that runs the test are not the test's to take.

@@ -11,6 +11,7 @@
     control =
       { pkgs, ... }:
       {
+        imports = [ ../nixos-lib/as-dev.nix ];
         environment.systemPackages = [ pkgs.kmod ];
         users.users.dev.isNormalUser = true;
         boot.kernel.sysctl."kernel.unprivileged_userns_clone" = 1;
@@ -28,7 +29,7 @@
     machine.fail(load)
     assert machine.succeed("cat /proc/sys/kernel/modules_disabled").strip() == "1"
 
-    namespace = "su dev -s /bin/sh -c 'unshare --user true'"
+    namespace = "as-dev 'unshare --user true'"
     control.succeed(namespace)
     machine.fail(namespace)
     # Root may not either: an agent that became root must not get a fresh set of capabilities to play with.

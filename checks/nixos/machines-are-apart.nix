@@ -17,7 +17,7 @@
     for port in (22, 8000):
         two.succeed(f"timeout 20 bash -c ': </dev/tcp/127.0.0.1/{port}'")
         one.fail(reaches(port))
-        one.fail(f"su dev -s /bin/sh -c \"{reaches(port)}\"")
+        one.fail(f"as-dev \"{reaches(port)}\"")
     one.succeed("echo secret >/workspace/of-one")
     two.fail("test -e /workspace/of-one")
     # The network between them carries it: the same machine without its firewall gets through.

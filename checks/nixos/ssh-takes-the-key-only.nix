@@ -19,9 +19,9 @@
 
     # The agent writes where sshd would look by default, and at the file that sshd does read.
     key = client.succeed("ssh-keygen -y -f /tmp/key").strip()
-    machine.succeed(f"su dev -s /bin/sh -c 'mkdir -p ~/.ssh && echo {key} >~/.ssh/authorized_keys && chmod -R go= ~/.ssh'")
+    machine.succeed(f"as-dev 'mkdir -p /home/dev/.ssh && echo {key} >/home/dev/.ssh/authorized_keys && chmod -R go= /home/dev/.ssh'")
     client.fail("agent-ssh stranger dev@machine true")
-    machine.fail(f"su dev -s /bin/sh -c 'echo {key} >>/run/agent-vm/authorized_keys'")
+    machine.fail(f"as-dev 'echo {key} >>/run/agent-vm/authorized_keys'")
     # It is who may write that keeps the key out: root adds the same line and it works.
     machine.succeed(f"echo {key} >>/run/agent-vm/authorized_keys")
     client.succeed("agent-ssh stranger dev@machine true")

@@ -12,7 +12,7 @@
     machine.wait_for_unit("agent-mcp.service")
 
     def as_agent(command: str) -> str:
-        return machine.succeed(f"su dev -s /bin/sh -c '{command}'")
+        return machine.succeed(f"as-dev '{command}'")
 
     assert as_agent("cat /workspace/from-host") == "from the host\n"
     as_agent("echo edited >>/workspace/from-host")

@@ -1,0 +1,49 @@
+# What the tests need to look into configurations.
+{
+  nixpkgs,
+  # File with words that may be names of packages, one a line.
+  words,
+}:
+let
+  lib = import "${nixpkgs}/lib";
+  pkgs = import ./pkgs.nix {
+    inherit lib;
+    words = lib.splitString "\n" (builtins.readFile words);
+  };
+
+  eval =
+    modules:
+    (import "${nixpkgs}/nixos/lib/eval-config.nix" {
+      inherit lib;
+      system = null;
+      modules = modules ++ [
+        {
+          nixpkgs.pkgs = pkgs;
+          system.stateVersion = lib.trivial.release;
+          documentation.enable = false;
+        }
+      ];
+    }).config;
+
+  wrong =
+    config:
+    map (assertion: assertion.message) (lib.filter (assertion: !assertion.assertion) config.assertions);
+  mentions =
+    words: messages: lib.any (message: lib.all (word: lib.hasInfix word message) words) messages;
+
+  bare = {
+    boot.loader.grub.enable = false;
+    fileSystems."/".device = "/dev/vda";
+    fileSystems."/".fsType = "ext4";
+  };
+in
+{
+  inherit
+    lib
+    eval
+    wrong
+    mentions
+    bare
+    ;
+  policy = import ../../lib/policy;
+}

@@ -1,0 +1,168 @@
+# The agent machine.
+{
+  lib,
+  policy,
+  eval,
+  wrong,
+  mentions,
+  ...
+}:
+let
+  machine =
+    settings:
+    eval [
+      ../../modules/vm-config.nix
+      settings
+    ];
+  plain = machine { };
+  variant = plain.virtualisation.vmVariant;
+
+  # qemu-vm.nix is read with the options of one release and of the next, whichever nixpkgs is here.
+  shape =
+    share: qemu:
+    (import ../../modules/vm-config/qemu-vm.nix {
+      inherit lib;
+      config.agentVm = plain.agentVm;
+      options.virtualisation = {
+        sharedDirectories.type.getSubOptions = _: share;
+        inherit qemu;
+      };
+    }).config.virtualisation;
+  older = shape { securityModel = { }; } { enableSharedMemory = { }; };
+  newer = shape { writable = { }; } { enableSharedMemory = { }; };
+  oldest = shape { securityModel = { }; } { };
+in
+{
+  testMachineIsWell = {
+    expr = [
+      (wrong plain)
+      plain.warnings
+      (wrong variant)
+    ];
+    expected = [
+      [ ]
+      [ ]
+      [ ]
+    ];
+  };
+  testMachineHasThePolicysSysctls = {
+    expr = lib.filterAttrs (key: value: plain.boot.kernel.sysctl.${key} != value) policy.sysctl;
+    expected = { };
+  };
+  testMachineHasThePolicysSshd = {
+    expr = lib.filterAttrs (key: value: plain.services.openssh.settings.${key} != value) (
+      removeAttrs policy.sshd.settings [
+        "AddressFamily"
+        "AllowUsers"
+        "AuthorizedKeysFile"
+        "HostKey"
+        "Port"
+        "UseDNS"
+      ]
+    );
+    expected = { };
+  };
+  testMachineLeadsNowhereToRoot = {
+    expr = [
+      plain.security.sudo.enable
+      plain.security.lockKernelModules
+      plain.security.protectKernelImage
+      plain.security.allowUserNamespaces
+      plain.users.users.dev.extraGroups
+      plain.services.openssh.authorizedKeysInHomedir
+    ];
+    expected = [
+      false
+      true
+      true
+      false
+      policy.user.extraGroups
+      false
+    ];
+  };
+  testFirewallIsThePolicys = {
+    expr = [
+      plain.networking.nftables.ruleset
+      plain.networking.firewall.enable
+    ];
+    expected = [
+      policy.firewall.ruleset
+      false
+    ];
+  };
+  testSecondFirewallIsRefused = {
+    expr = mentions [ "networking.firewall.enable" ] (
+      wrong (machine {
+        networking.firewall.enable = lib.mkForce true;
+      })
+    );
+    expected = true;
+  };
+  testRunScriptForwardsOnLoopbackOnly = {
+    expr = map (
+      forward: "${forward.host.address}:${toString forward.host.port}-${toString forward.guest.port}"
+    ) variant.virtualisation.forwardPorts;
+    expected = [
+      "127.0.0.1:2222-22"
+      "127.0.0.1:8000-8000"
+    ];
+  };
+  testRunScriptSharesTheWorkspaceOnly = {
+    expr = [
+      (builtins.attrNames variant.virtualisation.sharedDirectories)
+      variant.virtualisation.mountHostNixStore
+      variant.virtualisation.useNixStoreImage
+      variant.virtualisation.restrictNetwork
+    ];
+    expected = [
+      [ "workspace" ]
+      false
+      true
+      true
+    ];
+  };
+  testSizesAreTheDefaults = {
+    expr = { inherit (variant.virtualisation) memorySize cores diskSize; };
+    expected = {
+      memorySize = 4096;
+      cores = 4;
+      diskSize = 20480;
+    };
+  };
+  testRunnerEvaluates = {
+    expr = lib.all lib.isDerivation [
+      plain.system.build.agentVm
+      plain.system.build.vm
+      (machine { agentVm.share = "9p"; }).system.build.agentVm
+    ];
+    expected = true;
+  };
+  testOlderShape = {
+    expr = [
+      (removeAttrs older.sharedDirectories.workspace [ "source" ])
+      older.qemu.enableSharedMemory
+      (oldest.qemu ? enableSharedMemory)
+    ];
+    expected = [
+      {
+        securityModel = "mapped-xattr";
+        target = "/workspace";
+      }
+      true
+      false
+    ];
+  };
+  testNewerShape = {
+    expr = [
+      (removeAttrs newer.sharedDirectories.workspace [ "source" ])
+      (newer ? msize)
+    ];
+    expected = [
+      {
+        target = "/workspace";
+        writable = true;
+      }
+      false
+    ];
+  };
+}

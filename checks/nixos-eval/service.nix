@@ -1,0 +1,195 @@
+# services.agent-mcp
+{
+  lib,
+  policy,
+  eval,
+  wrong,
+  mentions,
+  bare,
+  ...
+}:
+let
+  service =
+    settings:
+    eval [
+      bare
+      ../../modules
+      {
+        services.agent-mcp = {
+          enable = true;
+        }
+        // settings;
+      }
+    ];
+  unitOf = config: config.systemd.services.agent-mcp.serviceConfig;
+in
+{
+  testNothingIsOnByItself = {
+    expr =
+      (eval [
+        bare
+        ../../modules
+      ]).systemd.services
+        ? agent-mcp;
+    expected = false;
+  };
+  testServiceStandsAlone = {
+    expr = wrong (service { });
+    expected = [ ];
+  };
+  testServiceIsConfined = {
+    expr = lib.filterAttrs (
+      key: value: (unitOf (service { })).${key} or null != value
+    ) policy.agentMcp.hardening;
+    expected = { };
+  };
+  testHardeningGivesWayOneByOne = {
+    expr =
+      let
+        unit = unitOf (service {
+          hardening.settings = {
+            PrivateDevices = false;
+            MemoryDenyWriteExecute = true;
+            KeyringMode = null;
+          };
+        });
+      in
+      [
+        unit.PrivateDevices
+        unit.MemoryDenyWriteExecute
+        (unit ? KeyringMode)
+        unit.NoNewPrivileges
+      ];
+    expected = [
+      false
+      true
+      false
+      true
+    ];
+  };
+  testResourcesAndEnvironmentReachTheUnit = {
+    expr =
+      let
+        config = service {
+          resources = {
+            memoryMax = "2G";
+            cpuQuota = "150%";
+            tasksMax = 64;
+          };
+          environmentFile = "/run/secrets/agent";
+          extraEnvironment.A = "b c";
+        };
+        unit = unitOf config;
+      in
+      [
+        unit.MemoryMax
+        unit.CPUQuota
+        unit.TasksMax
+        unit.EnvironmentFile
+        config.systemd.services.agent-mcp.environment.A
+      ];
+    expected = [
+      "2G"
+      "150%"
+      64
+      [ "/run/secrets/agent" ]
+      "b c"
+    ];
+  };
+  testUserMayBeDeclaredElsewhere = {
+    expr =
+      let
+        config = eval [
+          bare
+          ../../modules
+          {
+            services.agent-mcp.enable = true;
+            users.users.agent = {
+              isNormalUser = true;
+              home = "/home/agent";
+              description = "Somebody";
+            };
+          }
+        ];
+      in
+      [
+        (wrong config)
+        config.users.users.agent.home
+        (lib.last (unitOf config).ReadWritePaths)
+      ];
+    expected = [
+      [ ]
+      "/home/agent"
+      "/home/agent"
+    ];
+  };
+  testDefaultServerMustBeThere = {
+    expr = mentions [ "defaultServer" "\"x\"" "services.agent-mcp.servers.\"x\"" ] (
+      wrong (service {
+        defaultServer = "x";
+      })
+    );
+    expected = true;
+  };
+  testServerNamesAreUrlSegments = {
+    expr = mentions [ "a b" ] (
+      wrong (service {
+        servers."a b" = { };
+      })
+    );
+    expected = true;
+  };
+  testRootIsRefused = {
+    expr = mentions [ "services.agent-mcp.user" ] (
+      wrong (service {
+        user = "root";
+      })
+    );
+    expected = true;
+  };
+  testPortsAreClosedUnlessAsked = {
+    expr =
+      map
+        (
+          open:
+          (service {
+            openFirewall = open;
+            host = "0.0.0.0";
+          }).networking.firewall.allowedTCPPorts
+        )
+        [
+          false
+          true
+        ];
+    expected = [
+      [ ]
+      [ policy.ports.mcp ]
+    ];
+  };
+  testKnownServersAreOffUntilAskedFor = {
+    expr =
+      let
+        served =
+          settings: builtins.attrNames (service { servers = settings; }).services.agent-mcp.serverPrograms;
+      in
+      [
+        (served { })
+        (served {
+          nix-language.enable = true;
+          rescript-language.enable = true;
+          nixos.enable = true;
+          browser.enable = true;
+        })
+      ];
+    expected = [
+      [ "codemcp" ]
+      [
+        "browser"
+        "codemcp"
+        "nix-language"
+        "nixos"
+        "rescript-language"
+      ]
+    ];
+  };
+}
