@@ -79,7 +79,7 @@ in
     "/etc/profile.d/agent-vm.sh".text = "cd ${policy.workspace.path} 2>/dev/null || :\n";
     "/etc/ssh/sshd_config".text = text.sshdConfig policy.sshd.settingsWithoutPam;
     "/etc/systemd/journald.conf.d/agent-vm.conf".text = unit { Journal = policy.journald; };
-    "/etc/systemd/system.conf.d/agent-vm.conf".text = unit { Manager = units.manager; };
+    "/etc/systemd/system.conf.d/agent-vm.conf".text = unit { Manager = policy.manager; };
   }
   // builtins.listToAttrs (
     map (name: {

@@ -140,15 +140,6 @@ in
     };
   };
 
-  manager = {
-    # Nothing here needs long to stop; a clean power-off is what stop waits for.
-    DefaultTimeoutStopSec = "3s";
-    ShowStatus = "error";
-    # The console is for errors; the journal has the rest.
-    LogTarget = "journal-or-kmsg";
-    CtrlAltDelBurstAction = "poweroff-force";
-  };
-
   links = {
     "/etc/machine-id" = paths.machineId;
     "/etc/systemd/system/default.target" = "agent-vm.target";

@@ -8,6 +8,7 @@
   journald = import ./journald.nix;
   kernelModules = import ./kernel-modules.nix;
   kernelParams = import ./kernel-params.nix;
+  manager = import ./manager.nix;
   network = import ./network.nix;
   ports = import ./ports.nix;
   qemu = import ./qemu.nix;

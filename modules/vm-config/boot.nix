@@ -36,7 +36,10 @@ in
     services.udisks2.enable = lib.mkDefault false;
     # A way in beside ssh, for the host alone: it starts where QEMU has the port for it.
     services.qemuGuest.enable = lib.mkDefault true;
-    environment.etc."systemd/journald.conf.d/agent-vm.conf".text = unit { Journal = policy.journald; };
+    environment.etc = {
+      "systemd/system.conf.d/agent-vm.conf".text = unit { Manager = policy.manager; };
+      "systemd/journald.conf.d/agent-vm.conf".text = unit { Journal = policy.journald; };
+    };
     # The serial console is a log, not a way in.
     systemd.services."serial-getty@ttyS0".enable = lib.mkDefault false;
     systemd.services."getty@tty1".enable = lib.mkDefault false;
