@@ -43,8 +43,10 @@ let
       name = "${old.name or old.pname or "shell"}-environment";
       outputs = [ "out" ];
       buildCommand = ''
+        # Not exported, so no part of what is written.
+        result=$out
         unset ${lib.concatStringsSep " " ofTheBuild}
-        export -p | sed '/^declare -x [A-Za-z_][A-Za-z0-9_]*$/d' >$out
+        export -p | sed '/^declare -x [A-Za-z_][A-Za-z0-9_]*$/d' >"$result"
       '';
     });
 in

@@ -36,6 +36,7 @@ packages_for_check=(
     '/usr/lib/python3*/ensurepip/__init__.py python3-venv'
     'bwrap bubblewrap'
     'setpriv util-linux'
+    'jq jq'
 )
 
 # missing_packages LINE…: prints the packages of the lines whose program or file is not there.
