@@ -1,0 +1,129 @@
+# Arguments of the Debian guest: what is not in its grammar is refused, whatever else it is.
+{
+  debianGuest,
+  throws,
+  attempt,
+  contains,
+  spec,
+  packagesOf,
+  ...
+}:
+let
+  inherit (builtins) elem map;
+in
+{
+  packageNames = {
+    expr = map (name: attempt (elem name (packagesOf [ name ]))) [
+      "make"
+      "g++"
+      "libc6.1-dev"
+      "0ad"
+    ];
+    expected = [
+      true
+      true
+      true
+      true
+    ];
+  };
+  hostilePackageNames = {
+    expr = map (name: attempt (packagesOf [ name ])) [
+      ""
+      "a"
+      "-o=x"
+      "make gcc"
+      "make,gcc"
+      "Make"
+      "make\n"
+      "make/unstable"
+      "make:i386"
+      "make=1"
+      "$(id)"
+      "é"
+      7
+      null
+      [ "make" ]
+    ];
+    expected = map (_: throws) (builtins.genList (n: n) 15);
+  };
+  packagesThatAreNoList = {
+    expr = attempt (debianGuest {
+      packages = "make";
+    });
+    expected = throws;
+  };
+  packagesAreSortedAndUnique = {
+    expr =
+      packagesOf [
+        "zsh"
+        "git"
+        "zsh"
+      ] == builtins.sort builtins.lessThan (spec.packages ++ [ "zsh" ]);
+    expected = true;
+  };
+  unknownShare = {
+    expr =
+      map
+        (
+          share:
+          attempt (debianGuest {
+            inherit share;
+          })
+        )
+        [
+          "nfs"
+          null
+          { }
+        ];
+    expected = [
+      throws
+      throws
+      throws
+    ];
+  };
+  unknownSystem = {
+    expr = attempt (debianGuest {
+      system = "riscv64-linux";
+    });
+    expected = throws;
+  };
+  origins = {
+    expr =
+      map
+        (
+          origin:
+          attempt (debianGuest {
+            allowedOrigins = [ origin ];
+          }) != throws
+        )
+        [
+          "https://claude.ai"
+          "http://localhost:6274"
+          "*"
+          "https://claude.ai/"
+          "claude.ai"
+          "https://a b"
+          "https://a\nExecStart=/bin/sh"
+          "https://%h"
+          "-x"
+        ];
+    expected = [
+      true
+      true
+      true
+      false
+      false
+      false
+      false
+      false
+      false
+    ];
+  };
+  originsReachTheUnit = {
+    expr = contains " --allow-origin=http://localhost:6274" (
+      (debianGuest { allowedOrigins = [ "http://localhost:6274" ]; })
+      .image.spec.files."/etc/systemd/system/agent-mcp.service".text
+    );
+    expected = true;
+  };
+}

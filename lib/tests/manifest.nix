@@ -1,0 +1,100 @@
+# The manifest that the Debian guest gives.
+{ guest, hashOf, ... }:
+let
+  inherit (builtins)
+    attrNames
+    filter
+    fromJSON
+    length
+    listToAttrs
+    map
+    match
+    stringLength
+    toJSON
+    ;
+in
+{
+  fields = {
+    expr = attrNames guest;
+    expected = [
+      "credentials"
+      "disk"
+      "guest"
+      "image"
+      "kernel"
+      "networkMark"
+      "ports"
+      "powerOff"
+      "qemu"
+      "runner"
+      "service"
+      "system"
+      "user"
+      "version"
+      "workspace"
+    ];
+  };
+  manifestIsPlainData = {
+    expr = (fromJSON (builtins.unsafeDiscardStringContext (toJSON guest))).user;
+    expected = {
+      name = "dev";
+      uid = 1000;
+      gid = 1000;
+    };
+  };
+  hash = {
+    expr = match "[0-9a-f]{64}" guest.image.hash != null;
+    expected = true;
+  };
+  hashDependsOnEveryArgument = {
+    expr = length (
+      attrNames (
+        listToAttrs (
+          map
+            (arguments: {
+              name = hashOf arguments;
+              value = null;
+            })
+            [
+              { }
+              { packages = [ "make" ]; }
+              { share = "9p"; }
+              { allowedOrigins = [ ]; }
+            ]
+        )
+      )
+    );
+    expected = 4;
+  };
+  hashDoesNotDependOnOrder = {
+    expr =
+      hashOf {
+        packages = [
+          "make"
+          "g++"
+        ];
+      } == hashOf {
+        packages = [
+          "g++"
+          "make"
+          "make"
+        ];
+      };
+    expected = true;
+  };
+  builderIsAbsolute = {
+    expr = match "/.*/debian/build-image" guest.image.builder != null;
+    expected = true;
+  };
+  # QEMU cuts a fw_cfg name off at 55 characters.
+  credentialNamesFit = {
+    expr = filter (name: stringLength "opt/io.systemd.credentials/${name}" > 55) (
+      map (name: guest.credentials.${name}) (attrNames guest.credentials)
+    );
+    expected = [ ];
+  };
+  diskLabelFits = {
+    expr = stringLength guest.disk.label <= 16;
+    expected = true;
+  };
+}
