@@ -37,6 +37,9 @@ packages_for_check=(
     'bwrap bubblewrap'
     'setpriv util-linux'
     'jq jq'
+    'kill procps'
+    'ip iproute2'
+    'script bsdutils'
 )
 
 # missing_packages LINE…: prints the packages of the lines whose program or file is not there.
