@@ -5,7 +5,7 @@
 
   `system`: Nix system double. `share`: how /workspace is mounted, `virtiofs` or `9p`. `packages`: packages, or their
   names in nixpkgs (`"nodejs"`, `"python3Packages.numpy"`). `allowedOrigins`: web origins that may call the MCP
-  endpoint, or null for the usual ones. `modules`: more NixOS modules.
+  endpoint, or null for the usual ones. `servers`: MCP servers beside codemcp, by name (docs/nixos.md). `modules`: more NixOS modules.
 
   Type: attrset → derivation
 
@@ -16,6 +16,7 @@
   share ? "virtiofs",
   packages ? [ ],
   allowedOrigins ? null,
+  servers ? [ ],
   modules ? [ ],
 }:
 let
@@ -30,15 +31,25 @@ let
           lib.attrByPath (lib.splitString "." package)
             (throw "mkAgentVm: ${builtins.toJSON package} in packages is not in nixpkgs")
             pkgs;
+      inherit ((import ./policy).agentMcp) knownServers;
+      known =
+        name:
+        if lib.elem name knownServers.nixos then
+          name
+        else
+          throw "mkAgentVm: ${builtins.toJSON name} in servers is none of ${toString knownServers.nixos}";
     in
     {
       agentVm = {
         inherit share;
         packages = map find packages;
       };
-      services.agent-mcp = lib.mkIf (allowedOrigins != null) {
-        allowedOrigin = null;
-        inherit allowedOrigins;
+      services.agent-mcp = {
+        allowedOrigin = lib.mkIf (allowedOrigins != null) null;
+        allowedOrigins = lib.mkIf (allowedOrigins != null) allowedOrigins;
+        servers = lib.genAttrs (map known servers) (_: {
+          enable = true;
+        });
       };
     };
 in

@@ -10,6 +10,7 @@
       manifest = toolkit.lib.debianGuest {
         share = "{{ share }}";
         packages = [{% for package in packages %} "{{ package }}"{% endfor %} ];
+        servers = [{% for server in servers %} "{{ server }}"{% endfor %} ];
       };
     };
 }

@@ -13,6 +13,7 @@ struct DebianFlake<'a> {
     branch: &'a str,
     toolkit: &'a str,
     packages: &'a [String],
+    servers: &'a [String],
     share: &'a str,
 }
 
@@ -23,6 +24,7 @@ struct NixosFlake<'a> {
     toolkit: &'a str,
     system: &'a str,
     packages: &'a [String],
+    servers: &'a [String],
     share: &'a str,
 }
 
@@ -32,15 +34,16 @@ struct NixosFlake<'a> {
 /// # Errors
 /// The text would be no Nix (a bug in a template).
 pub fn flake(settings: &Settings, toolkit: &str, share: Share) -> Result<String> {
-    let (branch, packages, share) = (settings.branch.as_str(), &settings.packages[..], share.as_str());
+    let (branch, share) = (settings.branch.as_str(), share.as_str());
+    let (packages, servers) = (&settings.packages[..], &settings.servers[..]);
     let text = match settings.guest {
-        GuestKind::Debian => DebianFlake { branch, toolkit, packages, share }.render(),
+        GuestKind::Debian => DebianFlake { branch, toolkit, packages, servers, share }.render(),
         GuestKind::Nixos => {
             let system = match std::env::consts::ARCH {
                 "aarch64" => "aarch64-linux",
                 _ => "x86_64-linux",
             };
-            NixosFlake { branch, toolkit, system, packages, share }.render()
+            NixosFlake { branch, toolkit, system, packages, servers, share }.render()
         }
     }
     .context("failed to render flake.nix")?;

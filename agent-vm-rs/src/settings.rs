@@ -65,6 +65,9 @@ pub struct Settings {
     pub disk: u32,
     /// Packages the guest has beside its own.
     pub packages: Vec<String>,
+    /// MCP servers it has beside its own, by name.
+    #[serde(default)]
+    pub servers: Vec<String>,
     /// Arguments for every call of Nix.
     #[serde(default)]
     pub nix_args: Vec<String>,
@@ -92,6 +95,8 @@ pub struct Wishes {
     pub disk: Option<u32>,
     /// See [`Settings::packages`].
     pub packages: Option<Vec<String>>,
+    /// See [`Settings::servers`].
+    pub servers: Option<Vec<String>>,
     /// See [`Settings::nix_args`].
     pub nix_args: Option<Vec<String>>,
 }
@@ -106,7 +111,7 @@ impl Wishes {
             fs::read_to_string(path).with_context(|| format!("failed to read the settings in {}", path.display()))?;
         let wishes = serde_json::from_str(&text).with_context(|| {
             Failure::usage(format!("the settings in {} are not usable", path.display())).hint(
-                "it is a JSON object with any of: branch, guest, host, port, ssh_port, memory, cores, disk, packages, nix_args",
+                "it is a JSON object with any of: branch, guest, host, port, ssh_port, memory, cores, disk, packages, servers, nix_args",
             )
         })?;
         Ok(wishes)
@@ -125,6 +130,7 @@ impl Wishes {
             cores: self.cores.or(other.cores),
             disk: self.disk.or(other.disk),
             packages: self.packages.or(other.packages),
+            servers: self.servers.or(other.servers),
             nix_args: self.nix_args.or(other.nix_args),
         }
     }
@@ -149,6 +155,11 @@ impl Wishes {
                 && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
                 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
         };
+        let is_server = |name: &String| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        if let Some(name) = self.servers.iter().flatten().find(|name| name.is_empty() || !is_server(name)) {
+            return Err(Failure::usage(format!("{:?} is no name of a server", crate::text::one_line(name)))
+                .hint("names are lower case letters, digits and -, such as nixos"));
+        }
         match self.packages.iter().flatten().find(|name| !is_package(name)) {
             Some(name) => Err(Failure::usage(format!("{:?} is no package name", crate::text::one_line(name)))
                 .hint("package names are lower case letters, digits, +, - and .")),
@@ -234,6 +245,8 @@ pub(crate) mod tests {
             Wishes { disk: Some(1), ..Wishes::default() },
             Wishes { packages: Some(vec!["a b".into()]), ..Wishes::default() },
             Wishes { packages: Some(vec!["-x".into()]), ..Wishes::default() },
+            Wishes { servers: Some(vec!["$(id)".into()]), ..Wishes::default() },
+            Wishes { servers: Some(vec![String::new()]), ..Wishes::default() },
         ] {
             assert!(wrong.validate().is_err(), "{wrong:?} was taken");
         }

@@ -1,8 +1,17 @@
 # Two machines of one host see nothing of each other: not over the network, not in their workspaces.
+let
+  machine =
+    { lib, ... }:
+    {
+      imports = [ ../nixos-lib/agent.nix ];
+      # The test driver has one SHARED_DIR for all its machines; a workspace is one machine's.
+      virtualisation.sharedDirectories.workspace.source = lib.mkForce ''"$TMPDIR/xchg"'';
+    };
+in
 {
   nodes = {
-    one = ../nixos-lib/agent.nix;
-    two = ../nixos-lib/agent.nix;
+    one = machine;
+    two = machine;
   };
   testScript = ''
     start_all()
@@ -18,7 +27,8 @@
         two.succeed(f"timeout 20 bash -c ': </dev/tcp/127.0.0.1/{port}'")
         one.fail(reaches(port))
         one.fail(f"as-dev \"{reaches(port)}\"")
-    one.succeed("echo secret >/workspace/of-one")
+    one.succeed("echo secret >/workspace/of-one && findmnt /workspace")
+    two.succeed("findmnt /workspace")
     two.fail("test -e /workspace/of-one")
     # The network between them carries it: the same machine without its firewall gets through.
     one.succeed("nft flush ruleset")

@@ -8,6 +8,7 @@ let
     all
     attrNames
     concatStringsSep
+    elem
     filter
     hashString
     head
@@ -27,6 +28,8 @@ let
   isOrigin =
     origin: isString origin && match "(\\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?)" origin != null;
 
+  knownServers = policy.agentMcp.knownServers.debian;
+
   oneOf = names: concatStringsSep ", " (map (name: "\"${name}\"") names);
 
   check =
@@ -35,6 +38,7 @@ let
       packages,
       share,
       allowedOrigins,
+      servers,
     }:
     if !(isString system && architectures ? ${system}) then
       throw "debianGuest: system is ${toJSON system}; this guest is built for ${oneOf (attrNames architectures)}"
@@ -48,6 +52,12 @@ let
       } in packages is not the name of a Debian package"
     else if !(isList allowedOrigins && all isOrigin allowedOrigins) then
       throw "debianGuest: allowedOrigins is ${toJSON allowedOrigins}; a list of origins such as \"https://claude.ai\" is needed"
+    else if !isList servers then
+      throw "debianGuest: servers is ${toJSON servers}; a list of names is needed"
+    else if !all (name: elem name knownServers) servers then
+      throw "debianGuest: ${
+        toJSON (head (filter (name: !elem name knownServers) servers))
+      } in servers is none that this guest has: ${oneOf knownServers}"
     else
       true;
 in
@@ -55,7 +65,8 @@ in
   Manifest of a Debian guest.
 
   `system`: Nix system double. `packages`: names of more Debian packages. `share`: how /workspace is mounted,
-  `virtiofs` or `9p`. `allowedOrigins`: web origins that may call the MCP endpoint.
+  `virtiofs` or `9p`. `allowedOrigins`: web origins that may call the MCP endpoint. `servers`: MCP servers beside
+  codemcp, by name (`servers.nix`).
 
   Type: attrset → attrset
 
@@ -66,6 +77,7 @@ in
   packages ? [ ],
   share ? "virtiofs",
   allowedOrigins ? policy.agentMcp.allowedOrigins,
+  servers ? [ ],
 }:
 assert check {
   inherit
@@ -73,11 +85,17 @@ assert check {
     packages
     share
     allowedOrigins
+    servers
     ;
 };
 let
   spec = import ./spec.nix {
-    inherit packages share allowedOrigins;
+    inherit
+      packages
+      share
+      allowedOrigins
+      servers
+      ;
     architecture = architectures.${system};
   };
 in

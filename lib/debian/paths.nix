@@ -5,6 +5,10 @@
   library = "/usr/lib/agent-vm/guest";
   # On Python's own path, before Debian's packages.
   pythonPackages = "/usr/local/lib/python3.13/dist-packages";
+  # Python packages of the named servers, a directory each.
+  serversDirectory = "/usr/local/lib/agent-vm/servers";
+  # Those servers, in the format of .mcp.json.
+  serversFile = "/etc/agent-mcp/servers.json";
   machineId = "/var/lib/agent-vm/machine-id";
   servicePath = "/usr/local/bin:/usr/bin:/bin";
 }

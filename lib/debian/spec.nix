@@ -4,12 +4,22 @@
   packages,
   share,
   allowedOrigins,
+  servers,
 }:
 let
   policy = import ../policy;
   paths = import ./paths.nix;
   text = import ./text.nix;
-  units = import ./units.nix { inherit share allowedOrigins; };
+  units = import ./units.nix {
+    inherit share allowedOrigins;
+    serversFiles = if servers == [ ] then [ ] else [ paths.serversFile ];
+  };
+  named = builtins.intersectAttrs (builtins.listToAttrs (
+    map (name: {
+      inherit name;
+      value = null;
+    }) servers
+  )) (import ./servers.nix);
   unit = import ../systemd-unit.nix;
   init = import ./init.nix { inherit share; };
   kernel = import ./kernel.nix { inherit architecture share; };
@@ -48,11 +58,18 @@ in
       28
       17
     ];
-    programs = {
-      mcp-proxy = "mcp_proxy.__main__:main";
-      codemcp = "codemcp:cli";
-    };
-    directory = paths.pythonPackages;
+    # Python's own directory first.
+    installations = [
+      {
+        directory = paths.pythonPackages;
+        requirements = "requirements.txt";
+        programs = {
+          mcp-proxy = "mcp_proxy.__main__:main";
+          codemcp = "codemcp:cli";
+        };
+      }
+    ]
+    ++ map (server: server.python) (builtins.attrValues named);
   };
   user = {
     inherit (policy.user)
@@ -81,6 +98,16 @@ in
     "/etc/systemd/journald.conf.d/agent-vm.conf".text = unit { Journal = policy.journald; };
     "/etc/systemd/system.conf.d/agent-vm.conf".text = unit { Manager = policy.manager; };
   }
+  // (
+    if servers == [ ] then
+      { }
+    else
+      {
+        ${paths.serversFile}.text = builtins.toJSON {
+          mcpServers = builtins.mapAttrs (_: server: server.settings) named;
+        };
+      }
+  )
   // builtins.listToAttrs (
     map (name: {
       name = "/etc/systemd/system/${name}";

@@ -1,5 +1,9 @@
 # Units of the Debian guest, those of Debian's that are kept, and what is removed.
-{ share, allowedOrigins }:
+{
+  share,
+  allowedOrigins,
+  serversFiles,
+}:
 let
   policy = import ../policy;
   paths = import ./paths.nix;
@@ -136,6 +140,7 @@ in
         };
         path = paths.servicePath;
         origins = allowedOrigins;
+        serversFiles = serversFiles ++ [ agentMcp.serversFile ];
       };
     };
   };

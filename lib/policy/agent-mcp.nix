@@ -21,6 +21,17 @@ rec {
   defaultServer = "codemcp";
   serversFile = ".mcp.json";
 
+  # Servers with a name, off until they are asked for: what each guest can have of them.
+  knownServers = {
+    nixos = [
+      "browser"
+      "nix-language"
+      "nixos"
+      "rescript-language"
+    ];
+    debian = builtins.attrNames (import ../debian/servers.nix);
+  };
+
   unitSection = {
     Description = "MCP servers of the agent";
     After = [ "network.target" ];
@@ -166,6 +177,7 @@ rec {
       exe,
       path,
       origins ? allowedOrigins,
+      serversFiles ? [ serversFile ],
     }:
     serviceOf {
       account = {
@@ -175,6 +187,8 @@ rec {
     }
     // {
       Environment = [ "HOME=${user.home}" ] ++ environment ++ [ "PATH=${path}" ] ++ pythonEnvironment;
-      ExecStart = builtins.concatStringsSep " " ([ exe.agentMcp ] ++ arguments { inherit exe origins; });
+      ExecStart = builtins.concatStringsSep " " (
+        [ exe.agentMcp ] ++ arguments { inherit exe origins serversFiles; }
+      );
     };
 }

@@ -9,7 +9,12 @@
   ...
 }:
 let
-  inherit (builtins) elem map;
+  inherit (builtins)
+    attrNames
+    fromJSON
+    elem
+    map
+    ;
 in
 {
   packageNames = {
@@ -60,6 +65,51 @@ in
         "zsh"
       ] == builtins.sort builtins.lessThan (spec.packages ++ [ "zsh" ]);
     expected = true;
+  };
+  namedServersBringTheirParts = {
+    expr =
+      let
+        inherit (debianGuest { servers = [ "nixos" ]; }) image;
+      in
+      [
+        (map (installation: installation.requirements) image.spec.python.installations)
+        (attrNames (fromJSON image.spec.files."/etc/agent-mcp/servers.json".text).mcpServers)
+        (contains "--servers-file=/etc/agent-mcp/servers.json"
+          image.spec.files."/etc/systemd/system/agent-mcp.service".text
+        )
+        (spec.files ? "/etc/agent-mcp/servers.json")
+      ];
+    expected = [
+      [
+        "requirements.txt"
+        "servers/nixos.txt"
+      ]
+      [ "nixos" ]
+      true
+      false
+    ];
+  };
+  unknownServers = {
+    expr =
+      map
+        (
+          servers:
+          attempt (debianGuest {
+            inherit servers;
+          })
+        )
+        [
+          [ "x" ]
+          [ "../nixos" ]
+          "nixos"
+          [ 1 ]
+        ];
+    expected = [
+      throws
+      throws
+      throws
+      throws
+    ];
   };
   unknownShare = {
     expr =

@@ -36,7 +36,7 @@ pub struct CreateArgs {
     /// Host port of ssh [default: 2222 or the next free one]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     ssh_port: Option<u16>,
-    /// JSON file with any of these settings, `packages` and `nix_args`; flags win
+    /// JSON file with any of these settings, `packages`, `servers` and `nix_args`; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Guest that the machine boots [default: what this installation says]
@@ -193,6 +193,7 @@ fn settle(context: &Context, wishes: Wishes, source: &Source, branch: BranchName
         cores,
         disk: wishes.disk.unwrap_or(defaults.disk),
         packages: wishes.packages.unwrap_or_default(),
+        servers: wishes.servers.unwrap_or_default(),
         nix_args: wishes.nix_args.unwrap_or_default(),
     })
 }

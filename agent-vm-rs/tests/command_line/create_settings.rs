@@ -25,6 +25,7 @@ fn without_flags_the_defaults_are_stored() {
         ("cores", json!(cores().min(4))),
         ("disk", json!(20480)),
         ("packages", json!([])),
+        ("servers", json!([])),
     ] {
         assert_eq!(settings[key], expected, "{key}");
     }
@@ -131,6 +132,8 @@ fn each_key_of_a_config_file_is_taken() {
         ("cores", json!(1)),
         ("disk", json!(2048)),
         ("packages", json!(["gcc", "make"])),
+        ("servers", json!(["nixos"])),
+        ("nix_args", json!(["--offline"])),
     ];
     for (key, value) in &keys {
         site.write("app/settings.json", json!({ *key: value }).to_string());
@@ -159,6 +162,7 @@ fn a_config_file_that_says_something_else_is_refused() {
         r#"{"branch": "../../etc"}"#,
         r#"{"packages": ["a b"]}"#,
         r#"{"packages": ["-x"]}"#,
+        r#"{"servers": ["../x"]}"#,
         r#"{"guest": "windows"}"#,
         "{",
         "",

@@ -19,7 +19,6 @@ STAGE = ".agent-vm"
 HERE = Path(__file__).resolve().parent
 # The modules that run in the root file system.
 INSIDE = ["finish.py", "initrd.py"]
-REQUIREMENTS = HERE.parent / "requirements.txt"
 GUEST = HERE.parent.parent / "guest"
 
 
@@ -79,12 +78,13 @@ def make(spec: dict, tree: Path, pip: list[str]) -> None:
     library = tree / spec["library"].lstrip("/")
     library.parent.mkdir(parents=True)
     shutil.copytree(GUEST, library, ignore=shutil.ignore_patterns("__pycache__", "tests"))
-    install_python(spec["python"], tree, pip)
-
-
-def install_python(python: dict, tree: Path, pip: list[str]) -> None:
     report.say("installing the MCP servers from PyPI")
-    target = tree / python["directory"].lstrip("/")
+    for installation in spec["python"]["installations"]:
+        install_python(spec["python"], installation, tree, pip)
+
+
+def install_python(python: dict, installation: dict, tree: Path, pip: list[str]) -> None:
+    target = tree / installation["directory"].lstrip("/")
     options = [
         *("--target", str(target)),
         *("--python-version", python["version"], "--implementation", "cp"),
@@ -93,7 +93,7 @@ def install_python(python: dict, tree: Path, pip: list[str]) -> None:
         *("--only-binary=:all:", "--no-deps", "--require-hashes", "--ignore-requires-python"),
         *("--no-compile", "--disable-pip-version-check", "--no-input", "--root-user-action=ignore"),
         *("--no-cache-dir", "--progress-bar=off"),
-        *("--requirement", str(REQUIREMENTS)),
+        *("--requirement", str(HERE.parent / installation["requirements"])),
     ]
     verbosity = {report.QUIET: ["--quiet"], report.VERBOSE: [], report.DEBUG: ["--verbose"]}[report.level]
     run.run([*pip, "install", *verbosity, *options], what="installing from PyPI")
