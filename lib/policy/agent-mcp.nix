@@ -36,8 +36,8 @@ rec {
     Description = "MCP servers of the agent";
     After = [ "network.target" ];
     RequiresMountsFor = [ workspace.path ];
-    # Ten failures in a row are a fault that another try does not mend; a restart every 5 s takes 50 s.
-    StartLimitIntervalSec = 300;
+    # Ten failures are a fault that another try does not mend. A start that fails may take its whole time limit.
+    StartLimitIntervalSec = 1800;
     StartLimitBurst = 10;
   };
 
