@@ -31,7 +31,7 @@ pub struct Cli {
 #[derive(Args, Debug)]
 struct Global {
     /// Directory that holds the machines [default: agent-vms in the user's data directory]
-    #[arg(long, global = true, value_name = "DIR", env = "AGENT_VM_STATE_DIR")]
+    #[arg(long, global = true, value_name = "DIR", env = "AGENT_VM_STATE_DIR", hide_env_values = true)]
     state_dir: Option<PathBuf>,
     /// Say what is done, and let the programs that do it say more
     #[arg(short, long, global = true)]

@@ -159,7 +159,7 @@ pub fn pid_in(path: &Path) -> i32 {
 /// Sends a signal.
 pub fn kill(pid: i32, signal: &str) {
     // A failing status: it may have ended by itself.
-    Command::new("kill").args(["-s", signal, &pid.to_string()]).stderr(Stdio::null()).status().expect("kill");
+    Command::new("kill").args(["-s", signal, &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
 }
 
 /// Waits until something is so.
