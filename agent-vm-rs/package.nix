@@ -1,9 +1,11 @@
 {
   lib,
   rustPlatform,
+  bubblewrap,
   e2fsprogs,
   git,
   makeWrapper,
+  mitmproxy,
   nix,
   openssh,
   qemu_kvm,
@@ -36,6 +38,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
       ./askama.toml
       ./benches
       ./clippy.toml
+      ./egress
       ./render
       ./rustfmt.toml
       ./src
@@ -67,8 +70,10 @@ rustPlatform.buildRustPackage (finalAttrs: {
       --set-default AGENT_VM_VIRTIOFSD ${lib.getExe virtiofsd} \
       --suffix PATH : ${
         lib.makeBinPath [
+          bubblewrap
           e2fsprogs
           git
+          mitmproxy
           nix
           openssh
           qemu_kvm

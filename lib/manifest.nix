@@ -45,6 +45,13 @@ in
       serversPath
       ;
   };
+  egress = {
+    inherit (policy.egress) port;
+    groups = map (name: {
+      inherit name;
+      hosts = policy.egress.groups.${name};
+    }) (builtins.attrNames policy.egress.groups);
+  };
   inherit (policy) credentials;
   disk = {
     inherit (policy.disk) label;

@@ -8,6 +8,7 @@
     ./vm-config/options.nix
     ./vm-config/service.nix
     ./vm-config/user.nix
+    ./vm-config/egress.nix
     ./vm-config/ssh.nix
     ./vm-config/network.nix
     ./vm-config/kernel.nix

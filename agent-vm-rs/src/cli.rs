@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
-use crate::commands::{self, create, destroy, exec, list, logs, restart, shell, start, status, stop, up};
+use crate::commands::{self, create, destroy, egress, exec, list, logs, restart, shell, start, status, stop, up};
 use crate::error::{exit_code, report};
 use crate::interrupt::Deadline;
 use crate::plan::LogLevel;
@@ -79,6 +79,8 @@ enum Command {
     Shell(shell::ShellArgs),
     /// Run one command in a machine's workspace
     Exec(exec::ExecArgs),
+    /// Say what a machine may reach, and see what it tried
+    Egress(egress::EgressArgs),
     /// Show the log of a machine's agent service, or its console
     Logs(logs::LogsArgs),
     /// List the machines
@@ -195,6 +197,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Status(args)) => status::status(&context, args).map(done),
         Some(Command::Shell(args)) => shell::shell(&context, args).map(commands::exit_with),
         Some(Command::Exec(args)) => exec::exec(&context, args).map(commands::exit_with),
+        Some(Command::Egress(args)) => egress::egress(&context, args).map(done),
         Some(Command::Logs(args)) => logs::logs(&context, args).map(commands::exit_with),
         Some(Command::List(args)) => list::list(&context, args).map(done),
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use crate::egress;
 use crate::manifest::Manifest;
 use crate::plan::CREDENTIALS_DIR;
 use crate::process::Invocation;
@@ -58,6 +59,8 @@ pub fn hand_over(machine: &Path, hostname: &str, log_level: &str, manifest: &Man
         (&names.authorized_keys, key("id_ed25519.pub")?),
         (&names.hostname, hostname.to_owned()),
         (&names.log_level, log_level.to_owned()),
+        (&names.egress_authority, egress::authority::certificate(machine)?),
+        (&names.egress_environment, egress::secrets::environment(&egress::secrets::load(machine)?)),
     ];
     for (name, value) in values {
         write_file(&dir.join(name), value, 0o600)?;

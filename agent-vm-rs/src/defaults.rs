@@ -20,6 +20,8 @@ pub struct Defaults {
     /// Size of the machine's own disk, MiB.
     #[serde(rename = "diskMiB")]
     pub disk: u32,
+    /// What a machine may reach.
+    pub egress: crate::egress::Mode,
 }
 
 const TEXT: &str = include_str!("../../lib/policy/defaults.json");

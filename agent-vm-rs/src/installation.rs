@@ -124,6 +124,14 @@ pub fn virtiofsd_places() -> Vec<PathBuf> {
         .collect()
 }
 
+/// Places where mitmproxy's program may be: on PATH, else where set-up puts it on a distribution without a package.
+#[must_use]
+pub fn mitmdump_places() -> Vec<PathBuf> {
+    let prefixes = prefix().into_iter().chain([PathBuf::from("/usr/local")]);
+    let own = prefixes.map(|prefix| prefix.join("libexec/agent-vm/mitmproxy/bin/mitmdump"));
+    std::iter::once(PathBuf::from("mitmdump")).chain(own).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

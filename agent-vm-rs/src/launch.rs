@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::accel;
 use crate::cli::Context;
+use crate::egress;
 use crate::error::Failure;
 use crate::guest::{Guest, Recipe};
 use crate::installation::Toolkit;
@@ -116,6 +117,7 @@ fn begin(
     phases.run("disk and keys", || {
         disk::ensure(&machine.dir, &guest.manifest.disk.label, settings.disk)?;
         make_private_dir(machine.run().path())?;
+        egress::rules::write(&machine.dir, machine.name.as_str(), &settings.egress, &guest.manifest.egress.groups)?;
         let level = context.log_level().as_str();
         credentials::hand_over(&machine.dir, &machine.name.hostname(), level, &guest.manifest)
     })?;

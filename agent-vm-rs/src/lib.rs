@@ -11,6 +11,7 @@ pub mod commands;
 pub mod credentials;
 pub mod defaults;
 pub mod disk;
+pub mod egress;
 pub mod error;
 pub mod git;
 pub mod guest;

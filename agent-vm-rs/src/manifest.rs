@@ -37,6 +37,8 @@ pub struct Manifest {
     pub ports: GuestPorts,
     /// The MCP service.
     pub service: Service,
+    /// The guest's way out.
+    pub egress: Egress,
     /// Names of the credentials the guest reads.
     pub credentials: CredentialNames,
     /// The machine's own disk.
@@ -151,6 +153,26 @@ pub struct Service {
     pub servers_path: String,
 }
 
+/// See [`Manifest::egress`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    /// Port on the guest's loopback that its programs know as their proxy.
+    pub port: u16,
+    /// Hosts that settings may name as one.
+    pub groups: Vec<Group>,
+}
+
+/// See [`Egress::groups`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Its name, without the `@`.
+    pub name: String,
+    /// Hosts or patterns.
+    pub hosts: Vec<String>,
+}
+
 /// See [`Manifest::credentials`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -163,6 +185,10 @@ pub struct CredentialNames {
     pub hostname: String,
     /// `warn`, `info` or `debug`.
     pub log_level: String,
+    /// Certificate of the authority that signs for the proxy.
+    pub egress_authority: String,
+    /// Variables of every session and server, a line each.
+    pub egress_environment: String,
 }
 
 /// See [`Manifest::disk`].
@@ -221,6 +247,8 @@ impl Manifest {
             &self.credentials.authorized_keys,
             &self.credentials.hostname,
             &self.credentials.log_level,
+            &self.credentials.egress_authority,
+            &self.credentials.egress_environment,
             &self.disk.label,
         ];
         for word in words {

@@ -163,9 +163,16 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
 
 /// Names of the credentials every guest gets.
 #[must_use]
-pub fn credential_names(manifest: &Manifest) -> [&String; 4] {
+pub fn credential_names(manifest: &Manifest) -> [&String; 6] {
     let names = &manifest.credentials;
-    [&names.ssh_host_key, &names.authorized_keys, &names.hostname, &names.log_level]
+    [
+        &names.ssh_host_key,
+        &names.authorized_keys,
+        &names.hostname,
+        &names.log_level,
+        &names.egress_authority,
+        &names.egress_environment,
+    ]
 }
 
 fn net_options(inputs: &Inputs<'_>) -> String {

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::cli::Context;
+use crate::egress::supervise::{self, Supervisor};
 use crate::error::Failure;
 use crate::guest::Guest;
 use crate::health::probe_mcp;
 use crate::interrupt::Deadline;
 use crate::machine::Machine;
-use crate::progress::Phases;
+use crate::progress::{Phases, note};
 use crate::run_state::RunFacts;
 use crate::service;
 use crate::ssh::Ssh;
@@ -59,8 +60,10 @@ pub fn wait(
         wait_for_greeting(machine, guest, &ssh, alive, deadline)?;
         ssh.connect(deadline)
     })?;
+    let egress = supervise::start(context, machine);
     let answered = phases.run("service", || wait_for_service(guest, facts, &ssh, alive, deadline));
     let answered = answered.map_err(|error| explain(error, machine, guest, &ssh))?;
+    wait_for_egress(egress, machine, alive, deadline, phases);
     if answered {
         return Ok(());
     }
@@ -103,6 +106,20 @@ fn wait_for_greeting(
 
 fn holds(text: &[u8], part: &[u8]) -> bool {
     !part.is_empty() && text.windows(part.len()).any(|window| window == part)
+}
+
+/// Waits for the way out. A machine without one is as closed as can be, so it is said and no failure.
+fn wait_for_egress(
+    started: Result<Supervisor>,
+    machine: &Machine,
+    alive: Alive<'_>,
+    deadline: Deadline,
+    phases: &mut Phases,
+) {
+    let up = started.and_then(|supervisor| phases.run("egress", || supervisor.wait(machine, alive, deadline)));
+    if let Err(error) = up {
+        note(&format!("notice: {} reaches nothing outside: {error:#}", machine.name));
+    }
 }
 
 /// Waits until systemd calls the service active, or MCP answers all the same; tells which.

@@ -236,7 +236,7 @@ pub fn end_processes_of(dir: &Path) {
 /// Something in it cannot be removed.
 pub fn clear(machine: &Path) -> Result<()> {
     let run = RunDir::of(machine);
-    for log in ["console.log", "virtiofsd.log"] {
+    for log in ["console.log", "virtiofsd.log", "egress.log"] {
         let kept = machine.join(log);
         if fs::exists(run.file(log)).unwrap_or(false) {
             remove_file(&kept)?;

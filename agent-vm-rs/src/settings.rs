@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::branch::BranchName;
+use crate::egress::{Destination, Egress, Mode, SecretSpec};
 use crate::error::Failure;
 
 /// Version of `config.json` that this program writes, and the newest it reads.
@@ -71,6 +72,9 @@ pub struct Settings {
     /// Arguments for every call of Nix.
     #[serde(default)]
     pub nix_args: Vec<String>,
+    /// What it may reach.
+    #[serde(default)]
+    pub egress: Egress,
 }
 
 /// What flags and a `--config` file may set; `None` means "not said".
@@ -99,6 +103,14 @@ pub struct Wishes {
     pub servers: Option<Vec<String>>,
     /// See [`Settings::nix_args`].
     pub nix_args: Option<Vec<String>>,
+    /// See [`Egress::mode`].
+    pub egress: Option<Mode>,
+    /// See [`Egress::allow`].
+    pub allow: Option<Vec<Destination>>,
+    /// See [`Egress::deny`].
+    pub deny: Option<Vec<Destination>>,
+    /// See [`Egress::secrets`].
+    pub secrets: Option<Vec<SecretSpec>>,
 }
 
 impl Wishes {
@@ -111,7 +123,7 @@ impl Wishes {
             fs::read_to_string(path).with_context(|| format!("failed to read the settings in {}", path.display()))?;
         let wishes = serde_json::from_str(&text).with_context(|| {
             Failure::usage(format!("the settings in {} are not usable", path.display())).hint(
-                "it is a JSON object with any of: branch, guest, host, port, ssh_port, memory, cores, disk, packages, servers, nix_args",
+                "it is a JSON object with any of: branch, guest, host, port, ssh_port, memory, cores, disk, packages, servers, nix_args, egress, allow, deny, secrets",
             )
         })?;
         Ok(wishes)
@@ -132,6 +144,10 @@ impl Wishes {
             packages: self.packages.or(other.packages),
             servers: self.servers.or(other.servers),
             nix_args: self.nix_args.or(other.nix_args),
+            egress: self.egress.or(other.egress),
+            allow: self.allow.or(other.allow),
+            deny: self.deny.or(other.deny),
+            secrets: self.secrets.or(other.secrets),
         }
     }
 

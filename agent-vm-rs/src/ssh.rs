@@ -36,6 +36,7 @@ pub struct Ssh<'a> {
     port: u16,
     address: Ipv4Addr,
     talk: Talk,
+    socket: &'a str,
 }
 
 impl<'a> Ssh<'a> {
@@ -49,7 +50,14 @@ impl<'a> Ssh<'a> {
             port: facts.ssh_port,
             address: facts.reachable(),
             talk,
+            socket: "run/ssh.sock",
         }
+    }
+
+    /// The same by a connection of its own, whose control socket this is, relative to the machine's directory.
+    #[must_use]
+    pub fn with_socket(self, socket: &'a str) -> Self {
+        Self { socket, ..self }
     }
 
     /// Options common to all. Paths are relative to the machine's directory, which is where ssh runs: its
@@ -75,16 +83,16 @@ impl<'a> Ssh<'a> {
             "HostKeyAlgorithms=ssh-ed25519",
             "ForwardAgent=no",
             "ForwardX11=no",
-            "ClearAllForwardings=yes",
             "PermitLocalCommand=no",
             "ServerAliveInterval=15",
-            "ControlPath=run/ssh.sock",
         ];
         let mut ssh = Invocation::new("ssh").args(["-F", "none", "-a", "-x"]).cwd(&self.machine.dir);
         for option in options {
             ssh = ssh.args(["-o", option]);
         }
         ssh.args([
+            "-o",
+            &format!("ControlPath={}", self.socket),
             "-o",
             &format!("HostKeyAlias={HOST_KEY_ALIAS}"),
             "-o",
@@ -121,21 +129,7 @@ impl<'a> Ssh<'a> {
             old.end(Duration::from_secs(1));
         }
         crate::state::remove_file(&run.file("ssh.sock"))?;
-        let seconds = deadline.left().as_secs().clamp(1, 60);
-        let master = self
-            .base()
-            .args([
-                "-M",
-                "-N",
-                "-o",
-                "ControlPersist=no",
-                "-o",
-                &format!("ConnectTimeout={seconds}"),
-                "--",
-                &self.destination(),
-            ])
-            .of_machine(&self.machine.dir)
-            .start_detached(&log)?;
+        let master = self.master(deadline.left()).start_detached(&log)?;
         if let Some(process) = ProcessId::of(master.pid()?) {
             process.write(&run.file(MASTER_PID))?;
         }
@@ -144,6 +138,26 @@ impl<'a> Ssh<'a> {
             master.check_alive(&log)?;
             Ok(run.file("ssh.sock").exists().then_some(()))
         })
+    }
+
+    /// A connection that is kept, for others to use by its socket.
+    #[must_use]
+    pub fn master(&self, patience: Duration) -> Invocation {
+        let seconds = patience.as_secs().clamp(1, 60);
+        let options = ["-M", "-N", "-o", "ControlPersist=no", "-o", &format!("ConnectTimeout={seconds}")];
+        self.base().args(options).args(["--", &self.destination()]).of_machine(&self.machine.dir)
+    }
+
+    /// Has sshd listen on the guest's loopback, by a connection that is kept; who connects there is connected with a
+    /// port on ours.
+    ///
+    /// # Errors
+    /// sshd refuses, or its port is taken.
+    pub fn forward_back(&self, guest_port: u16, own_port: u16) -> Result<()> {
+        let forward = format!("127.0.0.1:{guest_port}:127.0.0.1:{own_port}");
+        let words = ["-O", "forward", "-R", &forward, "--", &self.destination()];
+        let asked = self.base().args(words).time_limit(Duration::from_secs(30)).checked();
+        asked.map(drop).context("the guest does not listen for its way out")
     }
 
     fn connected(&self) -> bool {

@@ -9,6 +9,7 @@
   serversDirectory = "/usr/local/lib/agent-vm/servers";
   # Those servers, in the format of .mcp.json.
   serversFile = "/etc/agent-mcp/servers.json";
+  egressScript = "/usr/lib/agent-vm/egress";
   machineId = "/var/lib/agent-vm/machine-id";
   servicePath = "/usr/local/bin:/usr/bin:/bin";
 }

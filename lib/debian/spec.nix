@@ -89,6 +89,7 @@ in
       mode = "0755";
       text = init;
     };
+    ${paths.egressScript}.text = policy.egress.script { sessionEnvironment = [ "LANG=C.UTF-8" ]; };
     "/etc/fstab".text = "# Nothing: ${paths.init} and the units mount what there is.\n";
     "/etc/gitconfig".text = text.gitconfig policy.git;
     "/etc/hosts".text = "127.0.0.1 localhost\n::1 localhost\n";

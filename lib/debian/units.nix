@@ -9,6 +9,7 @@ let
   paths = import ./paths.nix;
   inherit (policy)
     agentMcp
+    egress
     network
     workspace
     ;
@@ -59,6 +60,7 @@ in
           "dbus.socket"
           "systemd-journald.service"
           "workspace.mount"
+          egress.unit
           policy.sshd.unit
           agentMcp.unit
         ]
@@ -82,6 +84,19 @@ in
           "/usr/bin/busybox sh -c 'echo \"${network.consoleMark}\" >/dev/console'"
         ];
       };
+    };
+
+    ${egress.unit} = {
+      Unit =
+        early
+        // egress.unitSection
+        // {
+          Before = early.Before ++ [
+            policy.sshd.unit
+            agentMcp.unit
+          ];
+        };
+      Service = egress.service { exec = "/bin/sh ${paths.egressScript}"; };
     };
 
     # Started by who asks for it: `systemctl status` of the agent's user is all that needs the bus.

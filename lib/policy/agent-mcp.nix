@@ -4,6 +4,7 @@ let
   ports = import ./ports.nix;
   workspace = import ./workspace.nix;
   credentials = import ./credentials.nix;
+  egress = import ./egress.nix;
 in
 rec {
   name = "agent-mcp";
@@ -186,7 +187,14 @@ rec {
       };
     }
     // {
-      Environment = [ "HOME=${user.home}" ] ++ environment ++ [ "PATH=${path}" ] ++ pythonEnvironment;
+      Environment = [
+        "HOME=${user.home}"
+      ]
+      ++ environment
+      ++ [ "PATH=${path}" ]
+      ++ pythonEnvironment
+      ++ egress.environment;
+      EnvironmentFile = [ "-${egress.environmentFile}" ];
       ExecStart = builtins.concatStringsSep " " (
         [ exe.agentMcp ] ++ arguments { inherit exe origins serversFiles; }
       );

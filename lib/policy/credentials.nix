@@ -5,5 +5,8 @@
   authorizedKeys = "agent-vm.authorized-keys";
   # Read by systemd itself.
   hostname = "system.hostname";
+  # Of the proxy on the host: the authority that signs for it, and what the guest has in place of secrets.
+  egressAuthority = "agent-vm.egress-ca";
+  egressEnvironment = "agent-vm.egress-environment";
   logLevel = "agent-vm.log-level";
 }

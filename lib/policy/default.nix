@@ -3,6 +3,7 @@
   agentMcp = import ./agent-mcp.nix;
   credentials = import ./credentials.nix;
   disk = import ./disk.nix;
+  egress = import ./egress.nix;
   firewall = import ./firewall.nix;
   git = import ./git.nix;
   journald = import ./journald.nix;

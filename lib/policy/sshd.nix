@@ -3,6 +3,7 @@ let
   user = import ./user.nix;
   ports = import ./ports.nix;
   credentials = import ./credentials.nix;
+  egress = import ./egress.nix;
 in
 rec {
   unit = "ssh.service";
@@ -30,7 +31,10 @@ rec {
     PermitUserRC = false;
     AllowAgentForwarding = false;
     AllowStreamLocalForwarding = "no";
-    AllowTcpForwarding = "no";
+    # For the host: it has this port listen, and connects it with its proxy.
+    AllowTcpForwarding = "remote";
+    PermitListen = "127.0.0.1:${toString egress.port}";
+    Include = egress.sshdConfig;
     GatewayPorts = "no";
     PermitTunnel = "no";
     X11Forwarding = false;

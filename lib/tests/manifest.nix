@@ -19,6 +19,7 @@ in
     expected = [
       "credentials"
       "disk"
+      "egress"
       "guest"
       "image"
       "kernel"

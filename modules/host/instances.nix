@@ -11,7 +11,13 @@ let
 
   settings =
     instance:
-    pkgs.writeText "agent-vm-settings.json" (builtins.toJSON { inherit (instance) packages; });
+    pkgs.writeText "agent-vm-settings.json" (
+      builtins.toJSON {
+        inherit (instance) packages;
+        egress = instance.egress.mode;
+        inherit (instance.egress) allow;
+      }
+    );
 
   # Branches and addresses stand for themselves in a unit file only once they are out of reach of its syntax.
   script =

@@ -99,6 +99,31 @@ let
           example = [ "nodejs" ];
           description = "Names of nixpkgs' packages for the agent.";
         };
+        egress = {
+          mode = mkOption {
+            type = types.enum [
+              "none"
+              "allowlist"
+              "monitor"
+              "open"
+            ];
+            default = defaults.egress;
+            description = ''
+              What it may reach: nothing; what {option}`allow` lists; the same, with TLS looked into and every request
+              logged; or everything but this host and its network.
+            '';
+          };
+          allow = mkOption {
+            type = types.listOf (types.strMatching "@[a-z0-9-]+|[][A-Za-z0-9_.*:-]+");
+            default = [ ];
+            example = [
+              "@npm"
+              "api.example.org"
+              "*.example.net:8443"
+            ];
+            description = "Hosts that it may reach, with a port or for 80 and 443, and groups of them.";
+          };
+        };
         startTimeout = mkOption {
           type = types.ints.positive;
           default = 900;

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Programs that are compiled from the Rust registry, each at one version.
 
+: "${here:?scripts/setup sets it: its own directory}"
 virtiofsd_version=1.14.0
 virtiofsd=$PREFIX/libexec/agent-vm/virtiofsd
 # The last nextest that the crate's own minimum Rust still compiles.
@@ -34,6 +35,30 @@ cargo_install() {
 # Debian 12 has only the older daemon written in C, which cannot map user ids.
 install_virtiofsd() {
     virtiofsd_is_there || cargo_install virtiofsd "$virtiofsd_version" virtiofsd "$virtiofsd"
+}
+
+# Debian 13 has no package of it. The lock is for its Python.
+install_mitmproxy() {
+    local place=$PREFIX/libexec/agent-vm/mitmproxy log
+    if have mitmdump || [[ -x $place/bin/mitmdump ]]; then return; fi
+    if apt_can mitmproxy || { apt update >/dev/null 2>&1 && apt_can mitmproxy; }; then
+        apt_install mitmproxy
+        return
+    fi
+    python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+    say "installing mitmproxy from PyPI"
+    log=$(mktemp)
+    mkdir -p -- "${place%/*}"
+    rm -rf -- "$place"
+    # Programs of an environment name its path, so it is made in its place; mitmdump comes last of all.
+    if ! { python3 -m venv "$place" &&
+        "$place/bin/pip" install --quiet --disable-pip-version-check --require-hashes \
+            --requirement "$here/setup.d/mitmproxy.txt"; } >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        rm -rf -- "$place"
+        die "could not install mitmproxy" "machines start without it, and reach nothing outside"
+    fi
+    rm -f -- "$log"
 }
 
 install_check_tools() {

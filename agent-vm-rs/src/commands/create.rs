@@ -10,6 +10,7 @@ use super::print_json;
 use crate::branch::BranchName;
 use crate::cli::Context;
 use crate::defaults::Defaults;
+use crate::egress::{self, Destination, Egress, Mode, SecretSpec};
 use crate::error::Failure;
 use crate::git::Source;
 use crate::lock::Lock;
@@ -51,6 +52,15 @@ pub struct CreateArgs {
     /// Size of the machine's own disk, MiB [default: 20480]
     #[arg(long, value_name = "MIB")]
     disk: Option<u32>,
+    /// What the machine may reach [default: allowlist]
+    #[arg(long, value_name = "MODE")]
+    egress: Option<Mode>,
+    /// A destination that it may reach: HOST, HOST:PORT, *.DOMAIN, or @GROUP; can be given more than once
+    #[arg(long, value_name = "DESTINATION")]
+    allow: Vec<Destination>,
+    /// A variable of this environment whose value only HOST gets, and the machine never has; can be given more than once
+    #[arg(long = "secret", value_name = "NAME=HOST")]
+    secrets: Vec<SecretSpec>,
 }
 
 /// Makes a machine and prints its settings.
@@ -90,7 +100,8 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     end_processes_of(&staging);
     remove_tree(&staging)?;
     let guest_asked = wishes.guest.is_some();
-    let made = fill(&staging, &source, &branch).and_then(|()| {
+    let secrets = wishes.secrets.clone().unwrap_or_default();
+    let made = fill(&staging, &source, &branch, &secrets).and_then(|()| {
         // Held until the machine has its name, so that no other takes the same ports meanwhile.
         let _ports = Lock::take(&state.path().join(".locks/.ports"), context.deadline())?;
         let settings = settle(context, wishes, &source, branch)?;
@@ -126,17 +137,31 @@ fn refuse_second(state: &StateDir, source: &Source, branch: &BranchName) -> Resu
 
 fn wishes(context: &Context, args: &CreateArgs) -> Result<Wishes> {
     let file = args.config.as_deref().map(Wishes::read).transpose()?.unwrap_or_default();
-    let CreateArgs { host, port, ssh_port, guest, memory, cores, disk, .. } = args.clone();
-    let nix_args = context.nix_args.clone();
-    let flags = Wishes { host, port, ssh_port, guest, memory, cores, disk, nix_args, ..Wishes::default() };
+    let CreateArgs { host, port, ssh_port, guest, memory, cores, disk, egress, allow, secrets, .. } = args.clone();
+    let said = |list: Vec<_>| (!list.is_empty()).then_some(list);
+    let flags = Wishes {
+        host,
+        port,
+        ssh_port,
+        guest,
+        memory,
+        cores,
+        disk,
+        nix_args: context.nix_args.clone(),
+        egress,
+        allow: said(allow),
+        secrets: (!secrets.is_empty()).then_some(secrets),
+        ..Wishes::default()
+    };
     let wishes = flags.or(file);
     wishes.validate()?;
     Ok(wishes)
 }
 
 /// Everything of a machine but its settings, which need the ports.
-fn fill(staging: &std::path::Path, source: &Source, branch: &BranchName) -> Result<()> {
+fn fill(staging: &std::path::Path, source: &Source, branch: &BranchName, secrets: &[SecretSpec]) -> Result<()> {
     make_private_dir(staging)?;
+    egress::secrets::keep(staging, secrets)?;
     let uncommitted = source.uncommitted()?;
     if uncommitted > 0 {
         note(&format!(
@@ -195,6 +220,12 @@ fn settle(context: &Context, wishes: Wishes, source: &Source, branch: BranchName
         packages: wishes.packages.unwrap_or_default(),
         servers: wishes.servers.unwrap_or_default(),
         nix_args: wishes.nix_args.unwrap_or_default(),
+        egress: Egress {
+            mode: wishes.egress.unwrap_or(defaults.egress),
+            allow: wishes.allow.unwrap_or_default(),
+            deny: wishes.deny.unwrap_or_default(),
+            secrets: wishes.secrets.unwrap_or_default(),
+        },
     })
 }
 

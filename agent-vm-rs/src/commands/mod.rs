@@ -2,6 +2,7 @@
 
 pub mod create;
 pub mod destroy;
+pub mod egress;
 pub mod exec;
 pub mod list;
 pub mod logs;

@@ -11,6 +11,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::cli::Context;
+use crate::egress::{log, supervise};
 use crate::guest::Guest;
 use crate::health::probe_mcp;
 use crate::machine::Machine;
@@ -38,6 +39,7 @@ pub struct Report {
     ssh: Option<SshFacts>,
     service: Option<Service>,
     mcp: Option<Mcp>,
+    egress: Option<EgressFacts>,
     disk: Option<Disk>,
     workspace: Workspace,
 }
@@ -76,6 +78,15 @@ struct Mcp {
 }
 
 #[derive(Serialize)]
+struct EgressFacts {
+    mode: &'static str,
+    /// Null while the machine does not run.
+    up: Option<bool>,
+    /// Attempts that were refused in this run.
+    denied: Option<u64>,
+}
+
+#[derive(Serialize)]
 struct Disk {
     used_bytes: u64,
     size_mib: Option<u32>,
@@ -110,6 +121,7 @@ impl Report {
             ssh: None,
             service: None,
             mcp: None,
+            egress: settings.as_ref().map(|s| EgressFacts { mode: s.egress.mode.as_str(), up: None, denied: None }),
             disk: disk(machine, settings.as_ref().map(|s| s.disk)),
             workspace,
             problems,
@@ -141,6 +153,7 @@ impl Report {
             self.problems
                 .push(format!("virtiofsd has ended, so /workspace is gone inside: agent-vm restart {}", machine.name));
         }
+        self.look_at_egress(machine);
         // MCP answers in its own time, ssh in its own.
         let path = guest.manifest.service.mcp_path.clone();
         let (address, port) = (facts.reachable(), facts.port);
@@ -150,6 +163,17 @@ impl Report {
         self.mcp = Some(mcp(&guest.manifest, facts, answer.as_ref().ok().copied()));
         if let Err(error) = answer {
             self.problems.push(format!("{error:#}"));
+        }
+    }
+
+    fn look_at_egress(&mut self, machine: &Machine) {
+        let Some(egress) = &mut self.egress else { return };
+        let up = supervise::is_up(&machine.run());
+        egress.up = Some(up);
+        egress.denied = Some(log::denied(&machine.dir));
+        if !up {
+            let log = machine.run().file(supervise::LOG);
+            self.problems.push(format!("it reaches nothing outside: the proxy is not up ({})", log.display()));
         }
     }
 

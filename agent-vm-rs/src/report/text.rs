@@ -29,6 +29,11 @@ impl Report {
             line("MCP", format!("{ok} at {}", mcp.url));
             line("", format!("SSE: {}", mcp.sse_url));
         }
+        if let Some(egress) = &self.egress {
+            let up = if egress.up == Some(false) { ", not up" } else { "" };
+            let denied = egress.denied.map_or_else(String::new, |denied| format!(", {denied} denied"));
+            line("Egress", format!("{}{up}{denied}", egress.mode));
+        }
         let size = |mib: Option<u32>| mib.map_or_else(|| "?".to_owned(), |mib| bytes(u64::from(mib) << 20));
         let used = |count: Option<u64>| count.map_or_else(String::new, |count| format!("{} used of ", bytes(count)));
         line(

@@ -1,0 +1,59 @@
+"""The audit log: one JSON object a line, and how many attempts were denied."""
+
+import json
+import os
+from datetime import datetime, timezone
+
+# The guest can make lines without end: a full log becomes the older one, and the one before it is forgotten.
+LARGEST_LOG = 16 << 20
+# Of what the guest chooses in a line.
+LONGEST_TEXT = 2048
+
+
+class Audit:
+    def __init__(self, log: str, denied: str):
+        self._log = log
+        self._denied_file = denied
+        self._denied = 0
+
+    def write(self, *, verdict, reason, method, host, port, path=None, status=None, received=None):
+        line = {
+            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "verdict": verdict,
+            "method": short(method),
+            "host": short(host),
+            "port": port,
+            "path": short(path),
+            "status": status,
+            "bytes": received,
+            "reason": reason or None,
+        }
+        if verdict == "deny":
+            self._count()
+        self._make_room()
+        descriptor = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            # ASCII: whatever the guest named, no terminal obeys it.
+            os.write(descriptor, (json.dumps(line) + "\n").encode("ascii"))
+        finally:
+            os.close(descriptor)
+
+    def _count(self):
+        self._denied += 1
+        temporary = f"{self._denied_file}.new"
+        with open(temporary, "w", encoding="ascii") as file:
+            file.write(f"{self._denied}\n")
+        os.replace(temporary, self._denied_file)
+
+    def _make_room(self):
+        try:
+            if os.stat(self._log).st_size > LARGEST_LOG:
+                os.replace(self._log, f"{self._log}.1")
+        except FileNotFoundError:
+            pass
+
+
+def short(text):
+    if text is None or len(text) <= LONGEST_TEXT:
+        return text
+    return text[:LONGEST_TEXT] + "…"

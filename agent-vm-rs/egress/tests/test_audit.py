@@ -1,0 +1,48 @@
+"""The audit log: one line of JSON whatever the guest names, bounded in size."""
+
+import json
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import audit
+
+
+class Log(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.addCleanup(self.directory.cleanup)
+        self.log = Path(self.directory.name, "egress.jsonl")
+        self.denied = Path(self.directory.name, "denied")
+        self.audit = audit.Audit(str(self.log), str(self.denied))
+
+    def write(self, verdict="deny", host="evil.test", path="/"):
+        self.audit.write(verdict=verdict, reason="why", method="GET", host=host, port=80, path=path)
+
+    def test_a_line_is_one_line_without_anything_a_terminal_obeys(self):
+        self.write(host="a\n\x1b[2Jb\u202e", path="/\x9b\x07")
+        (line,) = self.log.read_text().splitlines()
+        self.assertTrue(line.isascii() and line.isprintable())
+        self.assertEqual(json.loads(line)["host"], "a\n\x1b[2Jb\u202e")
+
+    def test_denied_attempts_are_counted_and_others_are_not(self):
+        self.write()
+        self.write(verdict="allow")
+        self.write()
+        self.assertEqual(self.denied.read_text(), "2\n")
+
+    def test_the_log_is_bounded_and_others_cannot_read_it(self):
+        with mock.patch.object(audit, "LARGEST_LOG", 4096):
+            for _ in range(100):
+                self.write(path="x" * 10_000)
+        sizes = [file.stat().st_size for file in self.log.parent.iterdir()]
+        self.assertLess(sum(sizes), 20_000)
+        self.assertEqual(self.log.stat().st_mode & 0o777, 0o600)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,283 @@
+"""The addon in the real mitmproxy: requests, tunnels, interception, secrets, and who may use the port."""
+
+import base64
+import http.client
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+HERE = Path(__file__).parents[1]
+MITMDUMP = os.environ.get("MITMDUMP") or shutil.which("mitmdump")
+SECRET = {"name": "TOKEN", "host": "localhost", "placeholder": "placeholder-1", "value": "s3cr3t-value"}
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with what it was asked."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        length = int(self.headers.get("Content-Length", 0))
+        body = json.dumps(
+            {"path": self.path, "headers": dict(self.headers), "body": self.rfile.read(length).decode()}
+        ).encode()
+        self.server.seen.append(body.decode())
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Echo", self.headers.get("X-Api-Key", ""))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+def serve(context=None):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    server.seen = []
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def make_ca(directory):
+    """An authority of the test's, and a certificate for localhost by it."""
+    openssl = lambda *args: subprocess.run(["openssl", *args], cwd=directory, check=True, capture_output=True)
+    openssl(*"req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=test".split(), "-addext", "keyUsage=keyCertSign")
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "leaf.key", "-out", "leaf.csr", "-subj", "/CN=localhost")
+    Path(directory, "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
+    openssl(*"x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out leaf.pem -extfile ext".split())
+
+
+@unittest.skipUnless(MITMDUMP, "no mitmproxy")
+class Proxy(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.directory.cleanup)
+        cls.place = Path(cls.directory.name)
+        for name in ["rules", "log", "ca"]:
+            (cls.place / name).mkdir()
+        make_ca(cls.place)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cls.place / "leaf.pem", cls.place / "leaf.key")
+        cls.plain, cls.tls = serve(), serve(context)
+        cls.plain_port, cls.tls_port = cls.plain.server_address[1], cls.tls.server_address[1]
+        cls.set_rules()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            cls.port = free.getsockname()[1]
+        cls.output = open(cls.place / "mitmdump.log", "wb")
+        cls.addClassCleanup(cls.output.close)
+        options = {
+            "listen_host": "127.0.0.1",
+            "listen_port": cls.port,
+            "confdir": cls.place / "ca",
+            "agent_vm_dir": cls.place,
+            "ssl_verify_upstream_trusted_ca": cls.place / "ca.pem",
+        }
+        sets = [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
+        cls.proxy = subprocess.Popen(
+            [MITMDUMP, "--quiet", *sets, "-s", HERE / "addon.py"], stdout=cls.output, stderr=subprocess.STDOUT
+        )
+        cls.addClassCleanup(cls.proxy.wait)
+        cls.addClassCleanup(cls.proxy.terminate)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and cls.proxy.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", cls.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError((cls.place / "mitmdump.log").read_text())
+
+    @classmethod
+    def set_rules(cls, mode="allowlist", allow=None, secrets=(), peer_uid=None, deny=()):
+        if allow is None:
+            allow = [("127.0.0.1", cls.plain_port), ("localhost", cls.tls_port), ("localhost", cls.plain_port)]
+        entries = lambda listed: [{"host": host, "port": port} for host, port in listed]
+        rules = {
+            "version": 1,
+            "mode": mode,
+            "machine": "app-main",
+            "peer_uid": os.getuid() if peer_uid is None else peer_uid,
+            "allow": entries(allow),
+            "deny": entries(deny),
+            "secrets": list(secrets),
+        }
+        new = cls.place / "rules" / "new"
+        new.write_text(json.dumps(rules))
+        new.rename(cls.place / "rules" / "rules.json")
+
+    def setUp(self):
+        self.set_rules()
+        self.plain.seen.clear()
+        self.tls.seen.clear()
+        (self.place / "log" / "egress.jsonl").unlink(missing_ok=True)
+
+    def log(self, lines=1):
+        """The log once it has that many lines: the last is written after its answer."""
+        path = self.place / "log" / "egress.jsonl"
+        deadline = time.monotonic() + 10
+        while True:
+            found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+            if len(found) >= lines or time.monotonic() > deadline:
+                return found
+            time.sleep(0.01)
+
+    def denied(self):
+        path = self.place / "log" / "denied"
+        return int(path.read_text()) if path.exists() else 0
+
+    def get(self, url, headers=None, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection.request("POST" if body else "GET", url, body=body, headers=headers or {})
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer, text
+
+    def tunnel(self, host, port, sni=None, ca=None, path="/", headers=None):
+        """A request through CONNECT and TLS; gives status, headers, text and the certificate's issuer."""
+        raw = socket.create_connection(("127.0.0.1", self.port), 10)
+        try:
+            raw.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+            answer = http.client.HTTPResponse(raw, method="CONNECT")
+            answer.begin()
+            if answer.status != 200:
+                return answer.status, answer.headers, answer.read().decode(), None
+            context = ssl.create_default_context(cafile=ca or self.place / "ca.pem")
+            # As Python 3.13 has it by default.
+            context.verify_flags |= ssl.VERIFY_X509_STRICT
+            context.check_hostname = sni in (None, host)
+            raw = secured = context.wrap_socket(raw, server_hostname=sni or host)
+            lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+            secured.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n{lines}Connection: close\r\n\r\n".encode())
+            inner = http.client.HTTPResponse(secured)
+            inner.begin()
+            issuer = dict(part[0] for part in secured.getpeercert()["issuer"])["commonName"]
+            return inner.status, inner.headers, inner.read().decode(), issuer
+        finally:
+            raw.close()
+
+    @property
+    def own_ca(self):
+        return self.place / "ca" / "mitmproxy-ca-cert.pem"
+
+    def test_a_listed_host_is_reached_and_logged(self):
+        answer, text = self.get(f"http://127.0.0.1:{self.plain_port}/a?b")
+        self.assertEqual((answer.status, json.loads(text)["path"]), (200, "/a?b"))
+        (line,) = self.log()
+        self.assertEqual(
+            [line[key] for key in ("verdict", "method", "host", "path", "status", "bytes")],
+            ["allow", "GET", "127.0.0.1", "/a?b", 200, len(text)],
+        )
+
+    def test_a_body_goes_through(self):
+        answer, text = self.get(f"http://127.0.0.1:{self.plain_port}/", body="x" * 100_000)
+        self.assertEqual(len(json.loads(text)["body"]), 100_000)
+
+    def test_others_are_refused_with_a_way_out_and_counted(self):
+        before = self.denied()
+        for host in ["example.org", "10.0.2.2", "169.254.169.254", "127.0.0.2"]:
+            answer, text = self.get(f"http://{host}/")
+            self.assertEqual(answer.status, 403, host)
+            self.assertIn(f"agent-vm egress allow --branch app-main {host}:80", text)
+            self.assertEqual(self.tunnel(host, 443)[0], 403)
+        self.assertEqual([line["verdict"] for line in self.log(8)], ["deny"] * 8)
+        self.assertEqual(self.denied() - before, 8)
+
+    def test_a_refused_request_with_a_large_body_is_cut_off(self):
+        with self.assertRaises((OSError, http.client.HTTPException)):
+            self.get("http://example.org/", body="x" * (2 << 20))
+        self.assertEqual(self.log()[0]["verdict"], "deny")
+
+    def test_a_name_of_the_hosts_address_is_refused_though_listed(self):
+        # Resolves to 127.0.0.1 by every resolver, but is not localhost: as a name that is rebound would.
+        self.set_rules(allow=[("127.1", self.plain_port)])
+        answer, _ = self.get(f"http://127.1:{self.plain_port}/")
+        self.assertEqual(answer.status, 502)
+        self.assertEqual(self.plain.seen, [])
+
+    def test_another_host_header_is_refused(self):
+        url = f"http://127.0.0.1:{self.plain_port}/"
+        self.assertEqual(self.get(url, {"Host": "evil.test"})[0].status, 403)
+        self.assertEqual(self.plain.seen, [])
+        self.assertEqual(self.get(url, {"Host": f"127.0.0.1:{self.plain_port}"})[0].status, 200)
+
+    def test_tls_passes_through_untouched(self):
+        status, _, _, issuer = self.tunnel("localhost", self.tls_port)
+        self.assertEqual((status, issuer), (200, "test"))
+        self.assertEqual([line["method"] for line in self.log()], ["CONNECT"])
+
+    def test_another_server_name_is_refused(self):
+        with self.assertRaises((OSError, http.client.HTTPException)):
+            self.tunnel("localhost", self.tls_port, sni="evil.test")
+        self.assertEqual(self.tls.seen, [])
+        self.assertEqual([line["verdict"] for line in self.log(2)], ["allow", "deny"])
+
+    def test_monitor_sees_into_tls(self):
+        self.set_rules(mode="monitor")
+        status, _, text, issuer = self.tunnel("localhost", self.tls_port, ca=self.own_ca, path="/x?y")
+        self.assertEqual((status, issuer), (200, "mitmproxy"))
+        line = self.log(2)[1]
+        self.assertEqual([line[key] for key in ("method", "path", "status", "bytes")], ["GET", "/x?y", 200, len(text)])
+        self.assertEqual(self.tunnel("example.org", 443)[0], 403)
+
+    def test_a_secret_goes_to_its_host_alone_and_does_not_come_back(self):
+        self.set_rules(secrets=[SECRET])
+        headers = {"Authorization": "Bearer placeholder-1", "X-Api-Key": "placeholder-1"}
+        status, answered, text, issuer = self.tunnel("localhost", self.tls_port, ca=self.own_ca, headers=headers)
+        self.assertEqual((status, issuer), (200, "mitmproxy"))
+        self.assertIn("Bearer s3cr3t-value", self.tls.seen[-1])
+        self.assertNotIn("s3cr3t-value", text + str(answered))
+        self.assertIn("Bearer placeholder-1", text)
+        # Not without TLS, not to another host, and not in the log.
+        _, text = self.get(f"http://localhost:{self.plain_port}/", headers)
+        self.assertIn("Bearer placeholder-1", self.plain.seen[-1])
+        _, text = self.get(f"http://127.0.0.1:{self.plain_port}/", headers)
+        self.assertIn("Bearer placeholder-1", self.plain.seen[-1])
+        self.assertNotIn("s3cr3t-value", json.dumps(self.log(4)))
+
+    def test_git_sends_a_secret_as_basic_authorization(self):
+        self.set_rules(secrets=[SECRET])
+        encode = lambda said: "Basic " + base64.b64encode(said.encode()).decode()
+        headers = {"Authorization": encode("me:placeholder-1")}
+        self.assertEqual(self.tunnel("localhost", self.tls_port, ca=self.own_ca, headers=headers)[0], 200)
+        self.assertIn(encode("me:s3cr3t-value"), self.tls.seen[-1])
+
+    def test_rules_change_without_a_restart(self):
+        url = f"http://127.0.0.1:{self.plain_port}/"
+        for mode, allow, status in [("allowlist", [], 403), ("allowlist", None, 200), ("none", None, 403)]:
+            self.set_rules(mode=mode, allow=allow)
+            self.assertEqual(self.get(url)[0].status, status, mode)
+
+    def test_another_user_of_the_host_is_not_served(self):
+        self.set_rules(peer_uid=os.getuid() + 1)
+        with self.assertRaises((OSError, http.client.HTTPException)):
+            self.get(f"http://127.0.0.1:{self.plain_port}/")
+        self.assertEqual(self.plain.seen, [])
+
+    def test_open_lets_names_out_but_not_to_the_host(self):
+        self.set_rules(mode="open", allow=[])
+        self.assertEqual(self.get(f"http://127.0.0.1:{self.plain_port}/")[0].status, 403)
+        self.assertEqual(self.get(f"http://localhost:{self.plain_port}/")[0].status, 403)
+        self.assertEqual(self.tunnel("169.254.169.254", 80)[0], 403)
+        # Let out, and found by nobody.
+        self.assertEqual(self.get("http://nowhere.invalid/")[0].status, 502)
+
+
+if __name__ == "__main__":
+    unittest.main()

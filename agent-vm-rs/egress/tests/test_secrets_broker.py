@@ -1,0 +1,45 @@
+"""Secrets: values go out in headers only, and do not come back however an answer is cut into pieces."""
+
+import base64
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from rules import Secret
+from secrets_broker import Redactor, replace, text
+
+SECRETS = (Secret("TOKEN", "api.test", "placeholder-1", "s3cr3t"),)
+
+
+class Broker(unittest.TestCase):
+    def test_values_replace_placeholders_in_headers(self):
+        self.assertEqual(replace("authorization", "Bearer placeholder-1", SECRETS), "Bearer s3cr3t")
+        self.assertEqual(replace("x-api-key", "placeholder-1", SECRETS), "s3cr3t")
+        self.assertEqual(replace("x-api-key", "another", SECRETS), "another")
+
+    def test_git_sends_them_as_basic_authorization(self):
+        encode = lambda said: "Basic " + base64.b64encode(said.encode()).decode()
+        self.assertEqual(replace("Authorization", encode("me:placeholder-1"), SECRETS), encode("me:s3cr3t"))
+        self.assertEqual(replace("Authorization", encode("me:other"), SECRETS), encode("me:other"))
+        self.assertEqual(replace("Authorization", "Basic !", SECRETS), "Basic !")
+
+    def test_an_answer_never_holds_a_value_however_it_is_cut(self):
+        body = b"begin s3cr3t s3cr s3cr3t"
+        for first in range(len(body) + 1):
+            for second in range(first, len(body) + 1):
+                redactor = Redactor(SECRETS)
+                pieces = [part for part in (body[:first], body[first:second], body[second:]) if part]
+                out = b"".join([redactor(part) for part in [*pieces, b""]])
+                self.assertEqual(out, b"begin placeholder-1 s3cr placeholder-1")
+
+    def test_what_cannot_begin_a_value_is_not_kept_back(self):
+        self.assertEqual(Redactor(SECRETS)(b"data: hello\n\n"), b"data: hello\n\n")
+
+    def test_headers_of_an_answer_are_searched_too(self):
+        self.assertEqual(text("echo s3cr3t", SECRETS), "echo placeholder-1")
+
+
+if __name__ == "__main__":
+    unittest.main()

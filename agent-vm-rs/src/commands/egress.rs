@@ -1,0 +1,172 @@
+//! `agent-vm egress`
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use super::{Target, print, print_json};
+use crate::cli::Context;
+use crate::egress::{Destination, Egress, log, rules, supervise};
+use crate::guest::Guest;
+use crate::machine::Machine;
+use crate::progress::note;
+use crate::settings::Settings;
+use crate::state::write_file;
+use crate::target;
+use crate::text::one_line;
+
+/// What to do with a machine's way out.
+#[derive(Args, Clone, Debug)]
+pub struct EgressArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Verb {
+    /// Let destinations through, from now on
+    Allow(ChangeArgs),
+    /// Let destinations through no more
+    Deny(ChangeArgs),
+    /// Show the mode, the lists and the groups
+    List(Target),
+    /// Show what was tried, and what became of it
+    Log(LogArgs),
+    /// Keep a running machine's proxy up; `start` does this
+    #[command(hide = true)]
+    Supervise(Target),
+}
+
+#[derive(Args, Clone, Debug)]
+struct ChangeArgs {
+    /// A branch of the current repository, or a machine's name [default: the current branch]
+    #[arg(short, long, alias = "machine", value_name = "BRANCH|MACHINE")]
+    branch: Option<String>,
+    /// HOST, HOST:PORT, *.DOMAIN, or @GROUP; without a port, 80 and 443
+    #[arg(required = true, value_name = "DESTINATION")]
+    destinations: Vec<Destination>,
+}
+
+#[derive(Args, Clone, Debug)]
+struct LogArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Number of lines
+    #[arg(short = 'n', long, value_name = "N", default_value = "100")]
+    lines: usize,
+    /// Only what was refused
+    #[arg(long)]
+    denied: bool,
+}
+
+/// Runs `agent-vm egress`.
+///
+/// # Errors
+/// There is no such machine, a group is unknown, or its files cannot be read or written.
+pub fn egress(context: &Context, args: &EgressArgs) -> Result<()> {
+    match &args.verb {
+        Verb::Allow(change) => self::change(context, change, allow),
+        Verb::Deny(change) => self::change(context, change, deny),
+        Verb::List(of) => list(context, &target::find(&context.state, of.as_deref())?),
+        Verb::Log(args) => show_log(context, args),
+        Verb::Supervise(of) => supervise::supervise(context, &target::find(&context.state, of.as_deref())?),
+    }
+}
+
+fn allow(egress: &mut Egress, destination: &Destination) {
+    egress.deny.retain(|denied| denied != destination);
+    if !egress.allow.contains(destination) {
+        egress.allow.push(destination.clone());
+    }
+}
+
+/// Taken off the list and, since a pattern or a group on it may cover it too, put on the other.
+fn deny(egress: &mut Egress, destination: &Destination) {
+    egress.allow.retain(|allowed| allowed != destination);
+    if !egress.deny.contains(destination) {
+        egress.deny.push(destination.clone());
+    }
+}
+
+fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destination)) -> Result<()> {
+    let machine = target::find(&context.state, args.branch.as_deref())?;
+    let _lock = machine.lock(context.deadline())?;
+    let mut settings = machine.settings()?;
+    let before = settings.egress.clone();
+    args.destinations.iter().for_each(|destination| each(&mut settings.egress, destination));
+    if settings.egress != before {
+        // Rules first: what they refuse is not kept.
+        if let Ok(guest) = Guest::of(&machine) {
+            rules::write(&machine.dir, machine.name.as_str(), &settings.egress, &guest.manifest.egress.groups)?;
+        }
+        write_file(&machine.dir.join("config.json"), settings.to_json()?, 0o600)?;
+    }
+    if settings.egress.mode == crate::egress::Mode::None {
+        note(&format!("notice: the mode of {} is none: the lists count for nothing", machine.name));
+    }
+    list(context, &machine)
+}
+
+fn list(context: &Context, machine: &Machine) -> Result<()> {
+    let Settings { egress, .. } = machine.settings()?;
+    let groups = Guest::of(machine).map(|guest| guest.manifest.egress.groups).unwrap_or_default();
+    if context.json {
+        return print_json(&serde_json::json!({ "egress": egress, "groups": groups }));
+    }
+    let mut text = format!("{}: egress {}\n", machine.name, egress.mode.as_str());
+    for (label, list) in [("allow", &egress.allow), ("deny", &egress.deny)] {
+        for destination in list {
+            text += &format!("  {label:<7} {destination}\n");
+        }
+    }
+    for secret in &egress.secrets {
+        text += &format!("  secret  {} for {}\n", secret.name, secret.host);
+    }
+    for group in &groups {
+        text += &format!("  group   @{}: {}\n", group.name, group.hosts.join(" "));
+    }
+    print(&text)
+}
+
+fn show_log(context: &Context, args: &LogArgs) -> Result<()> {
+    let machine = target::find(&context.state, args.target.as_deref())?;
+    let attempts = log::last(&machine.dir, args.lines, args.denied)?;
+    if context.json {
+        return print_json(&attempts);
+    }
+    if attempts.is_empty() {
+        note(&format!("{} has tried nothing that is logged", machine.name));
+    }
+    let lines = attempts.iter().map(|attempt| {
+        let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+        let words = [
+            attempt.time.clone(),
+            attempt.verdict.clone(),
+            attempt.method.clone(),
+            format!("{}:{}{}", attempt.host, attempt.port, attempt.path.as_deref().unwrap_or("")),
+            number(attempt.status.map(u64::from)),
+            number(attempt.bytes),
+            attempt.reason.clone().unwrap_or_default(),
+        ];
+        // Hosts and paths are the guest's words.
+        one_line(words.join(" ").trim_end()) + "\n"
+    });
+    print(&lines.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_counts() {
+        let mut egress = Egress::default();
+        let host: Destination = "a.test".parse().unwrap();
+        allow(&mut egress, &host);
+        allow(&mut egress, &host);
+        assert_eq!((egress.allow.len(), egress.deny.len()), (1, 0));
+        deny(&mut egress, &host);
+        assert_eq!((egress.allow.len(), egress.deny.len()), (0, 1));
+        allow(&mut egress, &host);
+        assert_eq!((egress.allow.len(), egress.deny.len()), (1, 0));
+    }
+}

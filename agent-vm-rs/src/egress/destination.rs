@@ -1,0 +1,156 @@
+//! Where to: a host, with or without a port, a pattern, or a group of hosts that the toolkit names.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Failure;
+use crate::text::one_line;
+
+/// A destination as people write it: `HOST`, `HOST:PORT`, `*.DOMAIN`, `*`, `[IPV6]:PORT`, `@GROUP`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Destination {
+    /// Hosts that the toolkit has a name for, without the `@`.
+    Group(String),
+    /// A host or a pattern, and its port; without one, 80 and 443.
+    Host(String, Option<u16>),
+}
+
+impl FromStr for Destination {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let wrong = || {
+            Failure::usage(format!("{:?} is no destination", one_line(text)))
+                .hint("give a host such as api.example.org, a port with it (example.org:8443), *.example.org, or a group such as @npm")
+        };
+        if let Some(group) = text.strip_prefix('@') {
+            let plain = group.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+            return if plain && !group.is_empty() { Ok(Self::Group(group.to_owned())) } else { Err(wrong()) };
+        }
+        let (host, port) = split(text).ok_or_else(wrong)?;
+        let port = port.map(|port| port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)).transpose()?;
+        let host = host.strip_suffix('.').filter(|host| *host != "*").unwrap_or(host).to_ascii_lowercase();
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(Self::Host(address.to_string(), port));
+        }
+        let name = host.strip_prefix("*.").unwrap_or(&host);
+        if host == "*" || is_name(name) { Ok(Self::Host(host, port)) } else { Err(wrong()) }
+    }
+}
+
+/// Host and port; IPv6 addresses stand between brackets where a port follows.
+fn split(text: &str) -> Option<(&str, Option<&str>)> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, after) = rest.split_once(']')?;
+        return match after {
+            "" => Some((host, None)),
+            _ => Some((host, Some(after.strip_prefix(':')?))),
+        };
+    }
+    if text.matches(':').count() > 1 {
+        return Some((text, None));
+    }
+    Some(text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))))
+}
+
+/// RFC 1123, and the underscore that some hosts have all the same.
+fn is_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Group(name) => write!(f, "@{name}"),
+            Self::Host(host, None) => f.write_str(host),
+            Self::Host(host, Some(port)) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Host(host, Some(port)) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+impl TryFrom<String> for Destination {
+    type Error = Failure;
+
+    fn try_from(text: String) -> Result<Self, Failure> {
+        text.parse()
+    }
+}
+
+impl From<Destination> for String {
+    fn from(destination: Destination) -> Self {
+        destination.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn destinations_are_read_as_people_write_them() {
+        let host = |name: &str, port| Destination::Host(name.to_owned(), port);
+        for (text, expected) in [
+            ("api.example.org", host("api.example.org", None)),
+            ("API.Example.org.", host("api.example.org", None)),
+            ("example.org:8443", host("example.org", Some(8443))),
+            ("*.example.org", host("*.example.org", None)),
+            ("*", host("*", None)),
+            ("127.0.0.1:80", host("127.0.0.1", Some(80))),
+            ("[::1]:80", host("::1", Some(80))),
+            ("2001:DB8::1", host("2001:db8::1", None)),
+            ("@npm", Destination::Group("npm".to_owned())),
+        ] {
+            assert_eq!(text.parse::<Destination>().unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_refused() {
+        for text in [
+            "",
+            "@",
+            "@a b",
+            "https://example.org",
+            "a/b",
+            "a b",
+            "a..b",
+            "-a",
+            "a-",
+            "*.",
+            "a.*",
+            "*.*.org",
+            "a:0",
+            "a:99999",
+            "a:b",
+            "[::1",
+            "[::1]x",
+            "a\n",
+            "ä.org",
+            "user@host",
+        ] {
+            assert!(text.parse::<Destination>().is_err(), "{text:?} was taken");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_the_same(text in "\\PC{0,20}|[a-z0-9.*:\\[\\]@-]{0,20}") {
+            if let Ok(destination) = text.parse::<Destination>() {
+                let shown = destination.to_string();
+                prop_assert_eq!(shown.parse::<Destination>().unwrap(), destination);
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What the proxy wrote down.
+
+use std::fs;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+/// Directory of the log in the machine's.
+pub const LOG_DIR: &str = "egress/log";
+/// Of the log's end, what is read at most: it may have been written while it was as long as allowed.
+const MOST: u64 = 32 << 20;
+
+/// One attempt. What the guest named is data: it is shown without control characters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// RFC 3339, UTC.
+    pub time: String,
+    /// `allow` or `deny`.
+    pub verdict: String,
+    /// HTTP's method, `CONNECT` for a tunnel, `TLS` for a handshake.
+    pub method: String,
+    /// The host that was asked for.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Path and query, where they can be seen.
+    pub path: Option<String>,
+    /// Status of the answer.
+    pub status: Option<u16>,
+    /// Length of the answer's body.
+    pub bytes: Option<u64>,
+    /// Why it was denied, or failed.
+    pub reason: Option<String>,
+}
+
+/// The file of the log.
+#[must_use]
+pub fn file(machine: &Path) -> PathBuf {
+    machine.join(LOG_DIR).join("egress.jsonl")
+}
+
+/// How many attempts were denied in the run that is on.
+#[must_use]
+pub fn denied(machine: &Path) -> u64 {
+    fs::read_to_string(machine.join(LOG_DIR).join("denied")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// The last attempts, oldest first.
+///
+/// # Errors
+/// The log is there and cannot be read.
+pub fn last(machine: &Path, count: usize, denied_only: bool) -> Result<Vec<Attempt>> {
+    let path = file(machine);
+    let failed = || format!("failed to read {}", path.display());
+    let mut log = match fs::File::open(&path) {
+        Ok(log) => log,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(failed),
+    };
+    let length = log.metadata().with_context(failed)?.len();
+    log.seek(SeekFrom::Start(length.saturating_sub(MOST))).with_context(failed)?;
+    let mut text = Vec::new();
+    log.take(MOST).read_to_end(&mut text).with_context(failed)?;
+    let text = String::from_utf8_lossy(&text);
+    let wanted = |attempt: &Attempt| !denied_only || attempt.verdict == "deny";
+    let mut attempts: Vec<_> = text
+        .lines()
+        .rev()
+        .filter_map(|line| serde_json::from_str::<Attempt>(line).ok())
+        .filter(wanted)
+        .take(count)
+        .collect();
+    attempts.reverse();
+    Ok(attempts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_attempts_are_read_and_broken_lines_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(last(dir.path(), 5, false).unwrap().is_empty() && denied(dir.path()) == 0);
+        fs::create_dir_all(dir.path().join(LOG_DIR)).unwrap();
+        let line = |host: &str, verdict: &str| {
+            format!(
+                r#"{{"time":"t","verdict":"{verdict}","method":"GET","host":"{host}","port":80,"path":null,"status":null,"bytes":null,"reason":null}}"#
+            )
+        };
+        let text = [line("a", "deny"), "{".to_owned(), line("b", "allow"), line("c", "deny")].join("\n");
+        fs::write(file(dir.path()), text).unwrap();
+        let hosts =
+            |count, denied| last(dir.path(), count, denied).unwrap().into_iter().map(|a| a.host).collect::<Vec<_>>();
+        assert_eq!(hosts(2, false), ["b", "c"]);
+        assert_eq!(hosts(9, true), ["a", "c"]);
+        fs::write(dir.path().join(LOG_DIR).join("denied"), "7\n").unwrap();
+        assert_eq!(denied(dir.path()), 7);
+    }
+}

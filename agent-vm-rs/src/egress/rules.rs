@@ -1,0 +1,139 @@
+//! The rules as the proxy reads them (`egress/rules.py`): settings with groups replaced by hosts and secrets by values.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use super::secrets::{self, Secret};
+use super::{Destination, Egress};
+use crate::error::Failure;
+use crate::manifest::Group;
+use crate::state::{make_private_dir, write_file};
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Rules<'a> {
+    version: u32,
+    mode: &'a str,
+    machine: &'a str,
+    peer_uid: u32,
+    allow: Vec<Entry>,
+    deny: Vec<Entry>,
+    secrets: Vec<Value<'a>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Entry {
+    host: String,
+    port: Option<u16>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Value<'a> {
+    name: &'a str,
+    host: &'a str,
+    placeholder: &'a str,
+    value: &'a str,
+}
+
+fn rules<'a>(
+    name: &'a str,
+    egress: &'a Egress,
+    groups: &[Group],
+    secrets: &'a BTreeMap<String, Secret>,
+) -> Result<Rules<'a>> {
+    let with_value = |spec: &'a super::SecretSpec| {
+        let secret = secrets.get(&spec.name).with_context(|| {
+            Failure::new(format!("the value of the secret {} is gone", spec.name))
+                .hint(format!("agent-vm destroy {name}, and create it with --secret {spec} again"))
+        })?;
+        Ok(Value { name: &spec.name, host: &spec.host, placeholder: &secret.placeholder, value: &secret.value })
+    };
+    let mut allow = entries(&egress.allow, groups)?;
+    // A secret that could not be sent anywhere would be of no use.
+    allow.extend(egress.secrets.iter().map(|spec| Entry { host: spec.host.clone(), port: Some(443) }));
+    Ok(Rules {
+        version: 1,
+        mode: egress.mode.as_str(),
+        machine: name,
+        // The tunnel is ours, so what comes out of it is this user's.
+        peer_uid: rustix::process::geteuid().as_raw(),
+        allow,
+        deny: entries(&egress.deny, groups)?,
+        secrets: egress.secrets.iter().map(with_value).collect::<Result<_>>()?,
+    })
+}
+
+fn entries(destinations: &[Destination], groups: &[Group]) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for destination in destinations {
+        match destination {
+            Destination::Host(host, port) => entries.push(Entry { host: host.clone(), port: *port }),
+            Destination::Group(name) => {
+                let group = groups.iter().find(|group| group.name == *name).with_context(|| unknown(name, groups))?;
+                entries.extend(group.hosts.iter().map(|host| Entry { host: host.clone(), port: None }));
+            }
+        }
+    }
+    Ok(entries)
+}
+
+fn unknown(name: &str, groups: &[Group]) -> Failure {
+    let known: Vec<_> = groups.iter().map(|group| format!("@{}", group.name)).collect();
+    Failure::usage(format!("there is no group @{name}")).hint(format!("the groups are {}", known.join(", ")))
+}
+
+/// Directory of the rules in the machine's.
+pub const RULES_DIR: &str = "egress/rules";
+
+/// Writes the rules of a machine, in one step: the proxy reads them at its next decision.
+///
+/// # Errors
+/// A group or a secret's value is not there, or the file cannot be written.
+pub fn write(machine: &Path, name: &str, egress: &Egress, groups: &[Group]) -> Result<()> {
+    let secrets = secrets::load(machine)?;
+    let rules = rules(name, egress, groups, &secrets)?;
+    let dir = machine.join(RULES_DIR);
+    make_private_dir(&machine.join("egress"))?;
+    make_private_dir(&dir)?;
+    let text = serde_json::to_string_pretty(&rules).context("failed to write the rules as JSON")?;
+    write_file(&dir.join("rules.json"), text + "\n", 0o600)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::egress::Mode;
+
+    fn egress(allow: &[&str]) -> Egress {
+        Egress {
+            mode: Mode::Allowlist,
+            allow: allow.iter().map(|text| text.parse().unwrap()).collect(),
+            deny: vec!["*.evil.test".parse().unwrap()],
+            secrets: vec!["TOKEN=api.test".parse().unwrap()],
+        }
+    }
+
+    fn secrets() -> BTreeMap<String, Secret> {
+        [("TOKEN".to_owned(), Secret { placeholder: "p".into(), value: "v".into() })].into()
+    }
+
+    #[test]
+    fn groups_become_hosts_and_a_secrets_host_is_let_through() {
+        let groups = [Group { name: "npm".to_owned(), hosts: vec!["registry.npmjs.org".to_owned()] }];
+        let (egress, secrets) = (egress(&["@npm", "a.test:22"]), secrets());
+        let rules = rules("app-main", &egress, &groups, &secrets).unwrap();
+        let hosts: Vec<_> = rules.allow.iter().map(|entry| (entry.host.as_str(), entry.port)).collect();
+        assert_eq!(hosts, [("registry.npmjs.org", None), ("a.test", Some(22)), ("api.test", Some(443))]);
+        assert_eq!(rules.secrets[0].value, "v");
+    }
+
+    #[test]
+    fn unknown_groups_and_lost_values_are_said() {
+        let error = rules("app-main", &egress(&["@nope"]), &[], &secrets()).unwrap_err();
+        assert!(error.to_string().contains("@nope"), "{error}");
+        let error = rules("app-main", &egress(&[]), &[], &BTreeMap::new()).unwrap_err();
+        assert!(error.to_string().contains("TOKEN"), "{error}");
+    }
+}

@@ -1,0 +1,183 @@
+//! Secrets that never reach the guest: it has placeholders, and the proxy puts the values in.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::Destination;
+use crate::error::Failure;
+use crate::state::{make_private_dir, write_file};
+use crate::text::one_line;
+
+/// Which secret goes to which host: `NAME=HOST`. `NAME` is a variable of the caller's environment, from which the value
+/// is taken once, and of the guest's, which has the placeholder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SecretSpec {
+    /// Name of the variable.
+    pub name: String,
+    /// The one host that gets the value, by TLS.
+    pub host: String,
+}
+
+impl FromStr for SecretSpec {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let wrong = || {
+            Failure::usage(format!("{:?} is no secret", one_line(text)))
+                .hint("give a variable and the host that gets its value: --secret GITHUB_TOKEN=api.github.com")
+        };
+        let (name, host) = text.split_once('=').ok_or_else(wrong)?;
+        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        match host.parse() {
+            Ok(Destination::Host(host, None)) if is_name && !host.starts_with('*') => {
+                Ok(Self { name: name.to_owned(), host })
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for SecretSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.host)
+    }
+}
+
+impl TryFrom<String> for SecretSpec {
+    type Error = Failure;
+
+    fn try_from(text: String) -> Result<Self, Failure> {
+        text.parse()
+    }
+}
+
+impl From<SecretSpec> for String {
+    fn from(spec: SecretSpec) -> Self {
+        spec.to_string()
+    }
+}
+
+/// A value and what the guest has instead of it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secret {
+    /// What the guest has.
+    pub placeholder: String,
+    /// What it stands for.
+    pub value: String,
+}
+
+fn file(machine: &Path) -> PathBuf {
+    machine.join("egress").join("secrets.json")
+}
+
+/// Takes the values of a new machine's secrets from our environment and keeps them where only this user reads them.
+///
+/// # Errors
+/// A variable is not set, or has a value that no header can have.
+pub fn keep(machine: &Path, specs: &[SecretSpec]) -> Result<()> {
+    if specs.is_empty() {
+        return Ok(());
+    }
+    let mut secrets = BTreeMap::new();
+    for spec in specs {
+        let value = std::env::var(&spec.name).map_err(|_| {
+            Failure::usage(format!(
+                "the value of the secret {0} is taken from the variable {0}, which is not set",
+                spec.name
+            ))
+            .hint(format!("read -rs {0} && export {0}, then try again", spec.name))
+        })?;
+        let usable = value.len() >= 4 && value.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+        if !usable {
+            return Err(Failure::usage(format!(
+                "the value of {} is no token: 4 or more characters of ASCII on one line are needed",
+                spec.name
+            ))
+            .into());
+        }
+        secrets.insert(spec.name.clone(), Secret { placeholder: placeholder(&spec.name)?, value });
+    }
+    make_private_dir(&machine.join("egress"))?;
+    let text = serde_json::to_string(&secrets).context("failed to write the secrets as JSON")?;
+    write_file(&file(machine), text, 0o600)
+}
+
+/// Its form is that of a token, as programs may look at it before they send it.
+fn placeholder(name: &str) -> Result<String> {
+    let mut random = [0; 16];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut source| std::io::Read::read_exact(&mut source, &mut random))
+        .context("failed to read /dev/urandom")?;
+    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("agent-vm-{}-{hex}", name.to_ascii_lowercase().replace('_', "-")))
+}
+
+/// The secrets of a machine, by name.
+///
+/// # Errors
+/// Their file is there and cannot be read.
+pub fn load(machine: &Path) -> Result<BTreeMap<String, Secret>> {
+    let path = file(machine);
+    match fs::read_to_string(&path) {
+        Ok(text) => serde_json::from_str(&text).with_context(|| format!("{} is not usable", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error).with_context(|| format!("failed to read {}", path.display())),
+    }
+}
+
+/// The guest's variables that hold placeholders, a line each.
+#[must_use]
+pub fn environment(secrets: &BTreeMap<String, Secret>) -> String {
+    let lines = secrets.iter().map(|(name, secret)| format!("{name}={}\n", secret.placeholder));
+    // Never empty: QEMU takes no empty file.
+    std::iter::once("# Placeholders; the proxy puts the values in.\n".to_owned()).chain(lines).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn secrets_name_a_variable_and_one_host() {
+        let spec: SecretSpec = "GITHUB_TOKEN=API.github.com".parse().unwrap();
+        assert_eq!((spec.name.as_str(), spec.host.as_str()), ("GITHUB_TOKEN", "api.github.com"));
+        for wrong in
+            ["", "A", "A=", "=b", "1A=b.c", "A B=b.c", "A=*.b.c", "A=*", "A=@npm", "A=b.c:443", "A=b/c", "A\n=b"]
+        {
+            assert!(wrong.parse::<SecretSpec>().is_err(), "{wrong:?} was taken");
+        }
+    }
+
+    #[test]
+    fn values_are_kept_for_this_user_alone_and_the_guest_gets_none() {
+        let dir = tempfile::tempdir().unwrap();
+        // PATH is set for sure.
+        keep(dir.path(), &["PATH=api.test".parse().unwrap()]).unwrap();
+        let mode = fs::metadata(dir.path().join("egress/secrets.json")).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        let secrets = load(dir.path()).unwrap();
+        let value = std::env::var("PATH").unwrap();
+        assert_eq!(secrets["PATH"].value, value);
+        let given = environment(&secrets);
+        assert!(given.contains("PATH=agent-vm-path-") && !given.contains(&value), "{given}");
+        assert!(load(&dir.path().join("none")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = keep(dir.path(), &["NOT_SET_ANYWHERE=api.test".parse().unwrap()]).unwrap_err();
+        assert!(format!("{error:#}").contains("NOT_SET_ANYWHERE"), "{error:#}");
+        assert!(!dir.path().join("egress").exists());
+    }
+}

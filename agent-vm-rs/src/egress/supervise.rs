@@ -1,0 +1,224 @@
+//! The process that keeps the proxy and the tunnel to it up for as long as the machine runs.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::plan::{self, ADDON, ADDON_DIR};
+use super::{authority, log};
+use crate::cli::Context;
+use crate::guest::Guest;
+use crate::installation::mitmdump_places;
+use crate::interrupt::{self, Deadline};
+use crate::machine::Machine;
+use crate::process::{Detached, Invocation, find};
+use crate::run_state::{ProcessId, RunDir, RunFacts};
+use crate::ssh::Ssh;
+use crate::state::{make_private_dir, remove_file, write_file};
+
+/// File in `run/` that is there while the way out is.
+pub const UP: &str = "egress.up";
+/// Pid of the supervisor, in `run/`.
+pub const PID: &str = "egress.pid";
+/// What the supervisor, the proxy and ssh say, in `run/`.
+pub const LOG: &str = "egress.log";
+/// Socket of the tunnel's own ssh connection, relative to the machine's directory, where ssh runs.
+const SOCKET: &str = "run/egress.sock";
+
+/// For the proxy to listen: Python has much to load.
+const PROXY_START: Duration = Duration::from_secs(60);
+/// For an ssh login to a guest that is busy.
+const LOGIN: Duration = Duration::from_secs(60);
+/// Between looks at processes that normally live as long as the machine.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// Between two starts of what ended: doubled each time, up to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// What ran this long was no failed start.
+const STEADY: Duration = Duration::from_secs(60);
+
+/// mitmproxy's program.
+///
+/// # Errors
+/// It is not installed.
+pub fn proxy_program() -> Result<PathBuf> {
+    let places = mitmdump_places();
+    places.iter().find_map(|place| find(place.as_os_str()).ok()).map_or_else(|| find("mitmdump".as_ref()), Ok)
+}
+
+/// The supervisor of a machine, as whoever starts the machine sees it.
+///
+/// Holds the process if it was started now.
+pub struct Supervisor(Option<Detached>);
+
+/// Starts the supervisor of a machine that ssh reaches, unless it runs.
+///
+/// # Errors
+/// mitmproxy is not installed, or the supervisor cannot be started.
+pub fn start(context: &Context, machine: &Machine) -> Result<Supervisor> {
+    let run = machine.run();
+    if ProcessId::read(&run.file(PID)).is_some() {
+        return Ok(Supervisor(None));
+    }
+    proxy_program()?;
+    let own = std::env::current_exe().context("failed to find our own program")?;
+    let bundle = authority::host_bundle().map(|path| ("SSL_CERT_FILE", path));
+    let invocation = bundle.into_iter().fold(Invocation::new(own), |own, (name, path)| own.env(name, path));
+    let supervisor = invocation
+        .arg("--state-dir")
+        .arg(context.state.path())
+        .args(["egress", "supervise", machine.name.as_str()])
+        .of_machine(&machine.dir)
+        .start_detached(&run.file(LOG))?;
+    if let Some(id) = ProcessId::of(supervisor.pid()?) {
+        id.write(&run.file(PID))?;
+    }
+    Ok(Supervisor(Some(supervisor)))
+}
+
+impl Supervisor {
+    /// Waits until the guest has its way out.
+    ///
+    /// # Errors
+    /// The supervisor or QEMU ends, or the deadline passes.
+    pub fn wait(&self, machine: &Machine, alive: &dyn Fn() -> Result<()>, deadline: Deadline) -> Result<()> {
+        let run = machine.run();
+        deadline.poll("the way out", Duration::from_millis(20), || {
+            alive()?;
+            if let Some(process) = &self.0 {
+                process.check_alive(&run.file(LOG))?;
+            }
+            Ok(is_up(&run).then_some(()))
+        })
+    }
+}
+
+/// Keeps proxy and tunnel up until QEMU ends or we are told to. What ends is started again.
+///
+/// # Errors
+/// The machine does not run, or the proxy cannot be started at all.
+pub fn supervise(context: &Context, machine: &Machine) -> Result<()> {
+    let run = machine.run();
+    let (guest, facts) = crate::commands::running(machine)?;
+    let qemu = run.qemu().context("the machine has ended")?;
+    prepare(machine)?;
+    let mut pause = PAUSES.0;
+    while qemu.alive() {
+        let began = Instant::now();
+        let ended = keep_up(context, machine, &guest, &facts, &qemu);
+        remove_file(&run.file(UP))?;
+        interrupt::check()?;
+        if let Err(error) = ended {
+            tracing::warn!("{error:#}");
+        }
+        pause = if began.elapsed() > STEADY { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
+        let until = Instant::now() + pause;
+        while Instant::now() < until && qemu.alive() {
+            interrupt::check()?;
+            std::thread::sleep(INTERVAL);
+        }
+    }
+    Ok(())
+}
+
+/// Files and directories that the proxy has.
+fn prepare(machine: &Machine) -> Result<()> {
+    let addon = machine.run().file(ADDON_DIR);
+    make_private_dir(&addon)?;
+    for (name, text) in ADDON {
+        write_file(&addon.join(name), text, 0o600)?;
+    }
+    let log = machine.dir.join(log::LOG_DIR);
+    make_private_dir(&log)?;
+    // The count is this run's.
+    remove_file(&log.join("denied"))
+}
+
+/// Starts both and returns once one of them, or QEMU, has ended; the other one is ended too.
+fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts, qemu: &ProcessId) -> Result<()> {
+    let run = machine.run();
+    let log = run.file(LOG);
+    let port = free_port()?;
+    let bundle = authority::host_bundle();
+    let inputs = plan::Proxy {
+        machine: &machine.dir,
+        program: &proxy_program()?,
+        port,
+        bundle: bundle.as_deref(),
+        confined: confinement_works(),
+    };
+    let proxy = Child::start(&plan::proxy(&inputs), &log)?;
+    Deadline::after(PROXY_START).poll("the proxy", Duration::from_millis(50), || {
+        proxy.check(&log)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Ok(TcpStream::connect_timeout(&address, Duration::from_millis(500)).ok())
+    })?;
+    let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk()).with_socket(SOCKET);
+    remove_file(&machine.dir.join(SOCKET))?;
+    let tunnel = Child::start(&plan::connection(&ssh.master(LOGIN)), &log)?;
+    Deadline::after(LOGIN).poll("an ssh login", Duration::from_millis(20), || {
+        tunnel.check(&log)?;
+        Ok(machine.dir.join(SOCKET).exists().then_some(()))
+    })?;
+    ssh.forward_back(guest.manifest.egress.port, port)?;
+    write_file(&run.file(UP), "", 0o600)?;
+    loop {
+        interrupt::check()?;
+        if !qemu.alive() {
+            return Ok(());
+        }
+        proxy.check(&log)?;
+        tunnel.check(&log)?;
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+/// A port that is free now; if it is taken until the proxy starts, that ends and is started again.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("failed to find a free port")?;
+    Ok(listener.local_addr().context("failed to find a free port")?.port())
+}
+
+/// Whether bubblewrap can make its namespaces here.
+fn confinement_works() -> bool {
+    let probe = Invocation::new("bwrap").args(["--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--", "true"]);
+    let works = probe.time_limit(Duration::from_secs(5)).checked();
+    if let Err(error) = &works {
+        tracing::warn!("the proxy runs without namespaces of its own: {error:#}");
+    }
+    works.is_ok()
+}
+
+/// A process that ends with us.
+struct Child {
+    process: Detached,
+    id: Option<ProcessId>,
+}
+
+impl Child {
+    fn start(invocation: &Invocation, log: &Path) -> Result<Self> {
+        let process = invocation.start_detached(log)?;
+        let id = ProcessId::of(process.pid()?);
+        Ok(Self { process, id })
+    }
+
+    fn check(&self, log: &Path) -> Result<()> {
+        self.process.check_alive(log)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if let Some(id) = &self.id {
+            id.end(Duration::from_secs(2));
+        }
+    }
+}
+
+/// Whether the supervisor of a run is there, and the way out with it.
+#[must_use]
+pub fn is_up(run: &RunDir) -> bool {
+    ProcessId::read(&run.file(PID)).is_some() && fs::exists(run.file(UP)).unwrap_or(false)
+}

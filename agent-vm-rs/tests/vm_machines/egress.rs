@@ -1,0 +1,185 @@
+//! The guest's only way out: what is refused, what is let through, and what is seen of it.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::site::{Done, Running, Site, site, skip};
+
+/// Not 127.0.0.1: programs in the guest do not ask a proxy for that one.
+const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// A host's service that answers every connection with "hello".
+fn serve() -> u16 {
+    let listener = TcpListener::bind((HOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            // The answer goes to whoever has asked for something.
+            if stream.read(&mut request).is_ok_and(|length| length > 0) {
+                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+                drop(stream.write_all(answer.as_bytes()));
+            }
+        }
+    });
+    port
+}
+
+/// A site, unless there is no proxy to have a way out by.
+fn site_with_proxy() -> Option<Site> {
+    let found = Command::new("mitmdump").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if found.is_err() {
+        skip("mitmproxy is not installed");
+        return None;
+    }
+    site()
+}
+
+fn create(site: &Site, args: &[&str]) {
+    let small = ["create", "--memory", "1024", "--cores", "2", "--disk", "1024"];
+    site.run(&[&small, args].concat()).ok();
+}
+
+fn curl(site: &Site, args: &[&str]) -> Done {
+    site.exec("main", &[&["curl", "--silent", "--show-error", "--max-time", "60"], args].concat())
+}
+
+#[test]
+fn only_what_is_listed_is_reached_and_the_list_changes_while_it_runs() {
+    let Some(site) = site_with_proxy() else { return };
+    let port = serve();
+    let url = format!("http://{HOST}:{port}/");
+    create(&site, &["--allow", "listed.invalid"]);
+    site.start("main");
+
+    let refused = curl(&site, &[&url]).ok().stdout;
+    assert!(refused.contains(&format!("agent-vm egress allow --branch app-main {HOST}:{port}")), "{refused}");
+    // Not past the proxy either, by any family of addresses, and no name is resolved.
+    curl(&site, &["--noproxy", "*", &url]).exits(7);
+    curl(&site, &["--noproxy", "*", "http://[2001:db8::1]/"]).exits(7);
+    curl(&site, &["--noproxy", "*", "http://listed.invalid/"]).exits(6);
+    assert_eq!(site.exec("main", &["ip", "-6", "route"]).ok().stdout, "");
+    // Metadata services, the host by its other names, and what is listed for another port.
+    for target in ["169.254.169.254", "localhost", "10.0.2.2", "[::1]", "listed.invalid:22"] {
+        let said = curl(&site, &["--noproxy", "", &format!("http://{target}/")]).ok().stdout;
+        assert!(said.contains("is refused"), "{target}: {said}");
+    }
+    let status = site.status("main");
+    assert_eq!((&status["egress"]["up"], &status["egress"]["denied"]), (&true.into(), &6.into()), "{status}");
+    let log = site.run(&["egress", "log", "main", "--denied", "--json"]).ok().json();
+    assert_eq!(log.as_array().unwrap().len(), 6, "{log}");
+    assert_eq!(log[0]["host"], HOST.to_string());
+
+    // Control: it can be reached, as soon as it is listed and no longer.
+    let destination = format!("{HOST}:{port}");
+    site.run(&["egress", "allow", "--branch", "main", &destination]).ok();
+    assert_eq!(curl(&site, &[&url]).ok().stdout, "hello");
+    site.run(&["egress", "deny", "--branch", "main", &destination]).ok();
+    assert!(curl(&site, &[&url]).ok().stdout.contains("is refused"));
+
+    // What ends is started again.
+    site.run(&["egress", "allow", "--branch", "main", &destination]).ok();
+    let directory = format!("agent_vm_dir={}", site.machine("app-main").join("egress").display());
+    for pid in site.processes("app-main") {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if words.split(|byte| *byte == 0).any(|word| word == directory.as_bytes()) {
+            crate::site::kill(pid, "KILL");
+        }
+    }
+    crate::site::wait_until("the way out to come back", || curl(&site, &["--fail", &url]).stdout == "hello");
+    site.run(&["stop", "main"]).ok();
+    assert!(site.processes("app-main").is_empty());
+}
+
+/// An echoing HTTPS server of the host's, and what it was asked.
+struct Echo {
+    _server: Running,
+    port: u16,
+}
+
+fn echo(dir: &Path) -> Echo {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm_machines/tls_echo.py");
+    let mut server =
+        Command::new("python3").arg(script).arg(dir).arg(HOST.to_string()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    Echo { _server: Running(server), port: line.trim().parse().unwrap() }
+}
+
+/// Whether a file holds these texts.
+fn holds(file: &Path, texts: [&str; 2]) -> Vec<bool> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm_machines/find_in_memory.py");
+    let output = Command::new("python3").arg(script).arg(file).args(texts).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(|line| line == "yes").collect()
+}
+
+const NODE: &str = "
+const [host, port] = process.argv.slice(1);
+const proxy = new URL(process.env.https_proxy);
+const connect = require('http').request({ host: proxy.hostname, port: proxy.port, method: 'CONNECT', path: `${host}:${port}` });
+connect.on('connect', (_, socket) => {
+  const secured = require('tls').connect({ socket, host }, () => { console.log('accepted'); process.exit(0); });
+  secured.on('error', (error) => { console.log(error.code); process.exit(1); });
+});
+connect.end();
+";
+
+#[test]
+fn monitor_looks_into_tls_and_secrets_stay_on_the_host() {
+    let Some(site) = site_with_proxy() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let echo = echo(dir.path());
+    let (destination, url) = (format!("{HOST}:{}", echo.port), format!("https://{HOST}:{}/asked?for=it", echo.port));
+    std::fs::write(dir.path().join("config.json"), r#"{ "packages": ["nodejs"] }"#).unwrap();
+    let config = dir.path().join("config.json");
+    let args = ["--egress", "monitor", "--allow", &destination, "--secret", &format!("TOKEN={HOST}"), "--config"];
+    let value = "kept-on-the-host-7d1f";
+    let small = ["create", "--memory", "1024", "--cores", "2", "--disk", "1024"];
+    let mut command = site.agent_vm(&[&small[..], &args].concat());
+    let made = command.arg(&config).env("TOKEN", value).output().unwrap();
+    Done::from(made, &["create"]).ok();
+    let mut start = site.agent_vm(&["start", "main", "--timeout", "240"]);
+    let started = start.env("SSL_CERT_FILE", dir.path().join("ca.pem")).output().unwrap();
+    Done::from(started, &["start"]).ok();
+
+    // Every client trusts the proxy, each by its own ways.
+    curl(&site, &["--fail", &url]).ok();
+    let python = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).status)";
+    assert_eq!(site.exec("main", &["python3", "-c", python, &url]).ok().stdout, "200\n");
+    let port = echo.port.to_string();
+    assert_eq!(site.exec("main", &["node", "-e", NODE, &HOST.to_string(), &port]).ok().stdout, "accepted\n");
+    site.exec("main", &["git", "ls-remote", &format!("https://{destination}/git")]).exits(128).says("not found");
+    // Without its variables too: the system's own file has the authority.
+    site.exec("main", &["env", "-i", "https_proxy=http://127.0.0.1:3128", "curl", "-sSf", &url]).ok();
+    // Control: it is the host's authority that makes the difference.
+    curl(&site, &["--cacert", "/usr/share/ca-certificates/mozilla/ISRG_Root_X1.crt", &url]).exits(60);
+    let log = site.run(&["egress", "log", "main", "--json"]).ok().json();
+    let asked = log.as_array().unwrap().iter().find(|line| line["path"] == "/asked?for=it").unwrap();
+    assert_eq!((&asked["method"], &asked["status"], &asked["verdict"]), (&"GET".into(), &200.into(), &"allow".into()));
+    assert!(asked["bytes"].as_u64().unwrap() > 0 && asked["time"].as_str().unwrap().ends_with('Z'), "{asked}");
+
+    // The server gets the value; the guest has the placeholder, and gets it back.
+    let ask = format!("curl -sSf -H \"Authorization: Bearer $TOKEN\" {url} | tee /tmp/answer; echo; echo $TOKEN");
+    let said = site.exec("main", &["sh", "-c", &ask]).ok().stdout;
+    let placeholder = said.lines().last().unwrap();
+    let seen = std::fs::read_to_string(dir.path().join("seen")).unwrap();
+    assert!(seen.contains(&format!("Bearer {value}")) && !seen.contains(placeholder), "{seen}");
+    assert!(said.contains(&format!("Bearer {placeholder}")) && !said.contains(value), "{said}");
+    let log = std::fs::read_to_string(site.machine("app-main").join("egress/log/egress.jsonl")).unwrap();
+    assert!(!log.contains(value), "{log}");
+
+    // Not in its memory. Control: the placeholder is.
+    let memory = format!("/proc/{}/fd", site.qemu("app-main"));
+    let memory = std::fs::read_dir(&memory).unwrap().flatten().map(|entry| entry.path()).find(|path| {
+        std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("memfd:memory-backend-memfd"))
+    });
+    assert_eq!(holds(&memory.unwrap(), [value, placeholder]), [false, true]);
+    // Nor on its disk. Control: what it writes there is found.
+    site.exec("main", &["sh", "-c", "cp /tmp/answer ~/answer && sync"]).ok();
+    site.run(&["stop", "main"]).ok();
+    assert_eq!(holds(&site.machine("app-main").join("disk.qcow2"), [value, placeholder]), [false, true]);
+}

@@ -1,0 +1,47 @@
+# The guest's end of its way out: variables that point at it, and the host's authority. What it leads to is the host's.
+{
+  lib,
+
+  pkgs,
+  ...
+}:
+let
+  policy = import ../../lib/policy;
+  inherit (policy) egress;
+
+  script = pkgs.writeShellScript "agent-vm-egress" (egress.script { });
+
+  toAttrs =
+    list:
+    builtins.listToAttrs (
+      map (
+        text:
+        let
+          parts = lib.splitString "=" text;
+        in
+        lib.nameValuePair (builtins.head parts) (lib.concatStringsSep "=" (builtins.tail parts))
+      ) list
+    );
+in
+{
+  config = {
+    systemd.services.${lib.removeSuffix ".service" egress.unit} = {
+      description = egress.unitSection.Description;
+      wantedBy = [ "multi-user.target" ];
+      before = [
+        "sshd.service"
+        policy.agentMcp.unit
+      ];
+      path = [
+        pkgs.coreutils
+        pkgs.util-linux
+      ];
+      serviceConfig = egress.service { exec = "${script}"; };
+    };
+
+    services.agent-mcp.extraEnvironment = lib.mapAttrs (_: lib.mkDefault) (toAttrs egress.environment);
+    systemd.services.${policy.agentMcp.name}.serviceConfig.EnvironmentFile = [
+      "-${egress.environmentFile}"
+    ];
+  };
+}
