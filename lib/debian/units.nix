@@ -56,6 +56,7 @@ in
         Description = "Agent machine";
         AllowIsolate = true;
         Wants = [
+          "agent-vm-lock.service"
           "agent-vm-network.service"
           "dbus.socket"
           "systemd-journald.service"
@@ -83,6 +84,20 @@ in
           "/usr/bin/busybox ifconfig ${network.interface} ${network.address} netmask ${network.netmask} up"
           "/usr/bin/busybox sh -c 'echo \"${network.consoleMark}\" >/dev/console'"
         ];
+      };
+    };
+
+    "agent-vm-lock.service" = {
+      Unit = early // {
+        Description = "No more modules for the kernel";
+        # The last to need one.
+        After = [ "agent-vm-network.service" ];
+        Before = early.Before ++ [ agentMcp.unit ];
+      };
+      Service = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = "/usr/bin/busybox sh -c 'echo 1 >/proc/sys/kernel/modules_disabled'";
       };
     };
 

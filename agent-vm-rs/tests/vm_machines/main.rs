@@ -5,6 +5,7 @@
 
 mod clients;
 mod egress;
+mod hardening;
 mod isolation;
 mod journey;
 mod site;
