@@ -15,6 +15,8 @@ import ../runner.nix {
     "init=${init}"
     # Those that are used. systemd builds and loads a BPF program for the one left out, which takes a second or two.
     "lsm=lockdown,landlock,yama"
+    # Root, too, loads signed code alone and does not write to the running kernel.
+    "lockdown=integrity"
     # No escape sequences: the console is a log.
     "systemd.tty.term.console=dumb"
   ]
