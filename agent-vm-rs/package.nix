@@ -51,14 +51,18 @@ rustPlatform.buildRustPackage (finalAttrs: {
   cargoLock.lockFile = ./Cargo.lock;
 
   nativeBuildInputs = [ makeWrapper ];
-  # Real machines need an installed toolkit and a hypervisor.
+  # All but the real machines, which need an installed toolkit and a hypervisor.
   nativeCheckInputs = [
+    e2fsprogs
     git
     openssh
+    util-linux
   ];
   cargoTestFlags = [
     "--lib"
     "--bins"
+    "--test"
+    "command_line"
   ];
 
   postInstall = ''

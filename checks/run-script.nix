@@ -19,7 +19,17 @@ let
     "the workspace is shared" = "SHARED_DIR";
     "there is no display" = "-nographic";
     "the memory is what is promised" = "-m 4096";
+    "the processors are what is promised" = "-smp 4";
+    "the disk is as large as promised" = "20480M";
+    "the guest agent has its port" = "org.qemu.guest_agent.0";
+  }
+  // pkgs.lib.optionalAttrs (variant.qemu.enableSharedMemory or false) {
+    "the memory can be shared with the workspace's daemon" = "share=on";
+  }
+  // pkgs.lib.optionalAttrs (variant.sharedDirectories.workspace ? securityModel) {
+    "owners and modes of the guest are attributes on the host" = "security_model=mapped-xattr";
   };
+  variant = machine.config.virtualisation.vmVariant.virtualisation;
   mustNot = {
     "the host's store" = "path=/nix/store";
     "a share that keeps the guest's modes and owners" = "security_model=none";

@@ -4,7 +4,7 @@
   Program `name` that serves a directory's MCP servers until it is interrupted:
   `name [--port PORT] [--workspace DIR]` (8000 and the current directory), on 127.0.0.1.
 
-  `shell`: development shell whose packages, variables and shellHook the servers get. `pkgs`: nixpkgs. `servers`: as
+  `shell`: development shell whose packages, variables and shellHook the servers get. `pkgs`: nixpkgs, of the same release as the toolkit's. `servers`: as
   `services.agent-mcp.servers`. `useVM`: in a virtual machine that sees nothing but that directory, instead of directly
   with the caller's rights. `modules`: more NixOS modules.
 
@@ -77,6 +77,12 @@ let
     RUNTIME_DIRECTORY=$(mktemp -d -t ${lib.escapeShellArg name}.XXXXXXXXXX)
     export RUNTIME_DIRECTORY
     trap 'rm -rf -- "$RUNTIME_DIRECTORY"' EXIT
+    export ${
+      lib.escapeShellArgs (
+        agentMcp.pythonEnvironment
+        ++ lib.mapAttrsToList (variable: value: "${variable}=${value}") service.extraEnvironment
+      )
+    }
     ${import ./in-dev-shell.nix { inherit lib pkgs; } shell} ${
       lib.escapeShellArgs (
         [ (lib.getExe service.package) ]
@@ -92,6 +98,9 @@ let
           ++ lib.optional (service.mcpConfigFile != null) service.mcpConfigFile;
           # The launcher takes the last of two.
           host = "127.0.0.1";
+          origins = lib.unique (
+            lib.optional (service.allowedOrigin != null) service.allowedOrigin ++ service.allowedOrigins
+          );
         }
       )
     } --workspace="$workspace" --port="$port" &

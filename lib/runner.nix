@@ -15,17 +15,13 @@ let
     map (mark: "'\"\${${variables.${mark}}}\"'") (builtins.attrNames variables)
   );
 
-  arguments = policy.qemu.args {
-    base = "@base@";
-    disk = "@disk@";
-    forwards = "@forwards@";
-  };
 in
 /**
   Script that starts QEMU in the foreground.
 
   `interpreter`: of its first line. `binary`: QEMU. `kernel`, `initrd` (or null): files, as bash words in which
-  `$package` is the guest package. `parameters`: kernel parameters.
+  `$package` is the guest package. `parameters`: kernel parameters. `guestAgent`: whether the guest has QEMU's agent, whose socket
+  is then `qga.sock` beside QEMU's own.
 */
 {
   interpreter,
@@ -33,7 +29,17 @@ in
   kernel,
   initrd ? null,
   parameters,
+  guestAgent ? false,
 }:
+let
+  arguments =
+    policy.qemu.args {
+      base = "@base@";
+      disk = "@disk@";
+      forwards = "@forwards@";
+    }
+    ++ (if guestAgent then policy.qemu.guestAgent "qga.sock" else [ ]);
+in
 ''
   #!${interpreter}
   # Starts QEMU in the foreground. Environment: NIX_DISK_IMAGE, TMPDIR with USE_TMPDIR=1, QEMU_OPTS, QEMU_NET_OPTS,

@@ -56,13 +56,92 @@ in
     );
     expected = true;
   };
+  testAccountMayBeSomebodysOwn = {
+    expr =
+      let
+        config = eval [
+          bare
+          ../../modules
+          {
+            services.agent-vms = {
+              enable = true;
+              instances.app = {
+                repository = "/home/alice/app";
+                user = "alice";
+              };
+            };
+            users.users.alice.isNormalUser = true;
+          }
+        ];
+      in
+      [
+        (wrong config)
+        config.systemd.services.agent-vm-app.serviceConfig.Group
+        (config.users.groups ? alice)
+      ];
+    expected = [
+      [ ]
+      "users"
+      false
+    ];
+  };
+  testMachinesComeBackAndGiveUp = {
+    expr =
+      let
+        unit = (host { a.repository = "/a"; }).systemd.services.agent-vm-a;
+        inherit (unit.serviceConfig) TimeoutStartSec RestartSec Restart;
+        inherit (unit.unitConfig) StartLimitBurst StartLimitIntervalSec;
+      in
+      [
+        Restart
+        (StartLimitIntervalSec > StartLimitBurst * (TimeoutStartSec + RestartSec))
+      ];
+    expected = [
+      "always"
+      true
+    ];
+  };
+  testRepositoriesHaveNoPatternsInTheirNames = {
+    expr =
+      map
+        (
+          repository:
+          (builtins.tryEval (host { a = { inherit repository; }; }).services.agent-vms.instances.a.repository).success
+        )
+        [
+          "/srv/app-1_x.git"
+          "/srv/{a,b}"
+          "/srv/a[b"
+        ];
+    expected = [
+      true
+      false
+      false
+    ];
+  };
   testHostRefusesMemoryThatCannotSuffice = {
-    expr = mentions [ "a.resources.memoryMax" "5120M" ] (
-      wrong (host {
-        a.repository = "/a";
-        a.resources.memoryMax = "4G";
-      })
-    );
-    expected = true;
+    expr =
+      map
+        (
+          limit:
+          mentions [ "a.resources.memoryMax" "5120M" ] (
+            wrong (host {
+              a.repository = "/a";
+              a.resources.memoryMax = limit;
+            })
+          )
+        )
+        [
+          "4G"
+          "4194304K"
+          "4294967296"
+          "1T"
+        ];
+    expected = [
+      true
+      true
+      true
+      false
+    ];
   };
 }

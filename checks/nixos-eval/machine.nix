@@ -19,18 +19,29 @@ let
 
   # qemu-vm.nix is read with the options of one release and of the next, whichever nixpkgs is here.
   shape =
-    share: qemu:
+    share: qemu: more:
     (import ../../modules/vm-config/qemu-vm.nix {
       inherit lib;
-      config.agentVm = plain.agentVm;
+      config = {
+        inherit (plain) agentVm services;
+      };
       options.virtualisation = {
         sharedDirectories.type.getSubOptions = _: share;
         inherit qemu;
-      };
+      }
+      // more;
     }).config.virtualisation;
-  older = shape { securityModel = { }; } { enableSharedMemory = { }; };
-  newer = shape { writable = { }; } { enableSharedMemory = { }; };
-  oldest = shape { securityModel = { }; } { };
+  # As a release leaves it behind that removed it.
+  removed =
+    (lib.evalModules {
+      modules = [
+        (lib.mkRemovedOptionModule [ "virtualisation" "msize" ] "")
+        { options.assertions = lib.mkOption { type = lib.types.anything; }; }
+      ];
+    }).options.virtualisation;
+  older = shape { securityModel = { }; } { enableSharedMemory = { }; } { msize = { }; };
+  newer = shape { writable = { }; } { enableSharedMemory = { }; } removed;
+  oldest = shape { securityModel = { }; } { } { };
 in
 {
   testMachineIsWell = {
@@ -155,14 +166,19 @@ in
   testNewerShape = {
     expr = [
       (removeAttrs newer.sharedDirectories.workspace [ "source" ])
+      (removed ? msize)
       (newer ? msize)
+      older.msize.content
     ];
     expected = [
       {
         target = "/workspace";
         writable = true;
       }
+      # A trace of it is there all the same.
+      true
       false
+      512000
     ];
   };
 }

@@ -51,6 +51,7 @@ in
             PrivateDevices = false;
             MemoryDenyWriteExecute = true;
             KeyringMode = null;
+            ReadWritePaths = [ "/srv/data" ];
           };
         });
       in
@@ -59,11 +60,39 @@ in
         unit.MemoryDenyWriteExecute
         (unit ? KeyringMode)
         unit.NoNewPrivileges
+        unit.ReadWritePaths
       ];
     expected = [
       false
       true
       false
+      true
+      # To what the service needs, not instead of it.
+      [
+        "/workspace"
+        "/var/lib/agent"
+        "/srv/data"
+      ]
+    ];
+  };
+  testSlowFailuresReachTheStartLimit = {
+    expr =
+      map
+        (
+          startTimeout:
+          let
+            unit = (service { healthCheck = { inherit startTimeout; }; }).systemd.services.agent-mcp;
+            inherit (unit.serviceConfig) TimeoutStartSec RestartSec TimeoutStopSec;
+            inherit (unit.unitConfig) StartLimitBurst StartLimitIntervalSec;
+          in
+          StartLimitIntervalSec > StartLimitBurst * (TimeoutStartSec + RestartSec + TimeoutStopSec)
+        )
+        [
+          180
+          900
+        ];
+    expected = [
+      true
       true
     ];
   };

@@ -27,6 +27,19 @@ let
         ]
       );
 
+  # The Rust package with another command in place of its build.
+  cargo =
+    name: tools: command:
+    packages.agent-vm.overrideAttrs (old: {
+      pname = "agent-vm-${name}";
+      nativeBuildInputs = old.nativeBuildInputs ++ tools;
+      buildPhase = command;
+      installPhase = "touch $out";
+      postInstall = "";
+      doCheck = false;
+      doInstallCheck = false;
+    });
+
   # Each template as `nix flake init -t` leaves it, with this toolkit in place of the published one.
   template =
     name: value:
@@ -42,10 +55,14 @@ let
     in
     lib.nameValuePair "template-${name}" outputs.checks.${system}.default;
 in
-lib.optionalAttrs (system == "x86_64-linux") claims
-// lib.mapAttrs' template self.templates
+# Templates and machines are for x86_64-linux.
+lib.optionalAttrs (system == "x86_64-linux") (claims // lib.mapAttrs' template self.templates)
 // {
   agent-vm = packages.agent-vm;
+  agent-vm-clippy = cargo "clippy" [
+    pkgs.clippy
+  ] "cargo clippy --offline --all-targets -- --deny warnings";
+  agent-vm-fmt = cargo "fmt" [ pkgs.rustfmt ] "cargo fmt --check";
   options-are-documented = pkgs.callPackage ../options.nix { };
   run-script-is-closed = import ../run-script.nix {
     inherit pkgs;

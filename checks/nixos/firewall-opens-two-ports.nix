@@ -29,7 +29,7 @@
         client.succeed(f"nc -z -w 10 machine {port}")
     # There is something to be kept out: it answers on the loopback.
     machine.succeed("systemd-run --unit other python3 -m http.server 9001 --directory /var/empty")
-    machine.wait_until_succeeds("bash -c ': </dev/tcp/127.0.0.1/9001'", timeout=60)
+    machine.wait_until_succeeds("bash -c ': </dev/tcp/127.0.0.1/9001'")
     client.fail("nc -z -w 10 machine 9001")
 
     # The listener can be reached, only not from the machine, not even by root.

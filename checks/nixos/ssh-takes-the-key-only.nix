@@ -8,7 +8,7 @@
     start_all()
     machine.wait_for_unit("sshd.service")
     client.wait_for_unit("multi-user.target")
-    client.wait_until_succeeds("nc -z -w 10 machine 22", timeout=120)
+    client.wait_until_succeeds("nc -z -w 10 machine 22")
 
     # The host key is the one that was handed over, or ssh would stop here.
     assert client.succeed("agent-ssh user dev@machine id -un").strip() == "dev"

@@ -37,10 +37,27 @@ rec {
     Description = "MCP servers of the agent";
     After = [ "network.target" ];
     RequiresMountsFor = [ workspace.path ];
-    # Ten failures are a fault that another try does not mend. A start that fails may take its whole time limit.
-    StartLimitIntervalSec = 1800;
-    StartLimitBurst = 10;
+    # Ten failures are a fault that another try does not mend.
+    StartLimitIntervalSec = startLimitInterval {
+      start = timeouts.start;
+      watchdog = timeouts.watchdog;
+    };
+    inherit StartLimitBurst;
   };
+  StartLimitBurst = 10;
+  # Seconds.
+  timeouts = {
+    # The servers start within this or are reported as broken; emulated processors are slow.
+    start = 180;
+    stop = 5;
+    watchdog = 60;
+    restart = 5;
+  };
+  /**
+    Seconds in which so many starts happen however each of them fails: by its time limit, or by the watchdog after it.
+  */
+  startLimitInterval =
+    { start, watchdog }: StartLimitBurst * (start + watchdog + timeouts.stop + timeouts.restart + 10);
 
   hardening = {
     NoNewPrivileges = true;
@@ -146,11 +163,10 @@ rec {
       RuntimeDirectoryMode = "0700";
       ImportCredential = [ credentials.logLevel ];
       Restart = "always";
-      RestartSec = 5;
-      # The servers start within this or are reported as broken; emulated processors are slow.
-      TimeoutStartSec = 180;
-      TimeoutStopSec = 5;
-      WatchdogSec = 60;
+      RestartSec = timeouts.restart;
+      TimeoutStartSec = timeouts.start;
+      TimeoutStopSec = timeouts.stop;
+      WatchdogSec = timeouts.watchdog;
       NotifyAccess = "main";
       KillMode = "mixed";
       StandardOutput = "journal";

@@ -42,6 +42,18 @@ rec {
     "chardev:console"
   ];
 
+  /**
+    Port of the guest agent, which the guest starts where it finds one; `socket`: path on the host.
+  */
+  guestAgent = socket: [
+    "-device"
+    "virtio-serial-pci"
+    "-chardev"
+    "socket,id=guest-agent,server=on,wait=off,path=${socket}"
+    "-device"
+    "virtserialport,chardev=guest-agent,name=org.qemu.guest_agent.0"
+  ];
+
   random = [
     "-object"
     "rng-random,id=random,filename=/dev/urandom"

@@ -21,7 +21,8 @@ let
       args = lib.mkDefault (
         [
           "--workspace"
-          cfg.workspaceDir
+          # It starts in the workspace, wherever that is.
+          "."
           "--lsp"
           command
         ]
@@ -46,13 +47,18 @@ in
       enable = lib.mkDefault false;
       command = lib.mkDefault (lib.getExe pkgs.mcp-nixos);
     };
-    # Selenium with a Chromium of its own. Chromium's sandbox wants user namespaces, which an agent machine has not:
-    # the service's confinement stands in for it.
+    # Selenium with a Chromium of its own. Chromium's sandbox wants user namespaces, which an agent machine has not.
     browser = {
       enable = lib.mkDefault false;
       command = lib.mkDefault (
         lib.getExe (pkgs.mcp-selenium or (pkgs.callPackage ../packages/mcp-selenium.nix { }))
       );
     };
+  };
+
+  # Chromium reads /proc/cpuinfo, and its processes look for each other there.
+  config.services.agent-mcp.hardening.settings = lib.mkIf cfg.servers.browser.enable {
+    ProcSubset = lib.mkDefault null;
+    ProtectProc = lib.mkDefault null;
   };
 }

@@ -66,7 +66,11 @@ in
       after = agentMcp.unitSection.After;
       unitConfig = {
         RequiresMountsFor = [ cfg.workspaceDir ];
-        inherit (agentMcp.unitSection) StartLimitIntervalSec StartLimitBurst;
+        inherit (agentMcp.unitSection) StartLimitBurst;
+        StartLimitIntervalSec = agentMcp.startLimitInterval {
+          start = cfg.healthCheck.startTimeout;
+          watchdog = cfg.healthCheck.interval;
+        };
       };
       # What the servers' commands, and those of the workspace's file, are looked up in.
       path = [
@@ -90,14 +94,18 @@ in
             ]
             ++ builtins.attrNames agentMcp.hardening
           )
-          // hardening
+          // removeAttrs hardening [
+            "BindPaths"
+            "ReadWritePaths"
+          ]
         ))
         {
           ExecStart = utils.escapeSystemdExecArgs (
             lib.optional (cfg.shell != null) "${inShell cfg.shell}" ++ command
           );
           # Not a default: what a machine adds comes to these.
-          inherit (settings) BindPaths ReadWritePaths;
+          BindPaths = settings.BindPaths ++ lib.toList (hardening.BindPaths or [ ]);
+          ReadWritePaths = settings.ReadWritePaths ++ lib.toList (hardening.ReadWritePaths or [ ]);
           TimeoutStartSec = cfg.healthCheck.startTimeout;
           WatchdogSec = lib.mkIf cfg.healthCheck.enable cfg.healthCheck.interval;
           EnvironmentFile = lib.mkIf (cfg.environmentFile != null) [ cfg.environmentFile ];

@@ -60,7 +60,8 @@ let
       /var/lib/${cfg.stateDirectory}/ r,
       owner /var/lib/${cfg.stateDirectory}/** rwkl,
       owner /var/cache/${cfg.stateDirectory}/** rwkl,
-      # The same directory, as virtiofsd sees it once it is its root.
+      # virtiofsd makes the workspace its root, so that its files are at / for it. No narrower rule can be given: what they are
+      # called is the guest's to say. It owns nothing else, as the account is this machine's alone.
       owner /** rwkl,
     ${rules}
       deny /home/*/.ssh/** rwkl,

@@ -33,12 +33,20 @@ let
   tight = lib.filterAttrs (
     _: instance:
     let
-      parts = builtins.match "([0-9]+)([MG])" (
-        if instance.resources.memoryMax == null then "" else instance.resources.memoryMax
-      );
-      limit = lib.toInt (builtins.head parts) * (if lib.last parts == "G" then 1024 else 1);
+      parts = builtins.match "([0-9]+)([KMGT]?)" instance.resources.memoryMax;
+      # As systemd reads it: bytes, or powers of 1024 of them.
+      unit =
+        {
+          "" = 1;
+          K = 1024;
+          M = 1024 * 1024;
+          G = 1024 * 1024 * 1024;
+          T = 1024 * 1024 * 1024 * 1024;
+        }
+        .${lib.last parts};
     in
-    parts != null && limit <= instance.resources.memory
+    instance.resources.memoryMax != null
+    && lib.toIntBase10 (builtins.head parts) * unit <= instance.resources.memory * 1024 * 1024
   ) instances;
 in
 {

@@ -9,13 +9,36 @@ let
   instances = lib.filterAttrs (_: instance: instance.enable) cfg.instances;
   hardening = import ./hardening.nix;
 
+  # What `agent-vm create --config` reads.
   settings =
-    instance:
-    pkgs.writeText "agent-vm-settings.json" (
-      builtins.toJSON {
-        inherit (instance) packages;
-        egress = instance.egress.mode;
-        inherit (instance.egress) allow;
+    name: instance:
+    pkgs.writeText "agent-vm-${name}.json" (
+      builtins.toJSON (
+        lib.filterAttrs (_: value: value != null) {
+          inherit (instance)
+            host
+            port
+            packages
+            servers
+            ;
+          inherit (instance.resources) memory cores disk;
+          inherit (instance.egress) allow;
+          ssh_port = instance.sshPort;
+          nix_args = instance.nixArgs;
+          egress = instance.egress.mode;
+        }
+      )
+    );
+
+  # The account need not own the repository. Not by variables of git's own: those do not reach the git that serves a clone.
+  gitconfig =
+    name: instance:
+    pkgs.writeText "agent-vm-${name}-gitconfig" (
+      lib.generators.toGitINI {
+        safe.directory = [
+          instance.repository
+          "${instance.repository}/.git"
+        ];
       }
     );
 
@@ -32,25 +55,25 @@ let
       ${
         {
           run = ''
-            if [ "$(agent_vm --json list | ${lib.getExe pkgs.jq} length)" = 0 ]; then
-              agent_vm create ${
-                lib.escapeShellArgs (
-                  lib.mapAttrsToList (flag: value: "--${flag}=${toString value}") (
-                    lib.filterAttrs (_: value: value != null) {
-                      config = settings instance;
-                      inherit (instance) host port;
-                      ssh-port = instance.sshPort;
-                      inherit (instance.resources) memory cores disk;
-                    }
-                  )
-                )
-              } --branch="$branch"
+            find_machine() {
+              agent_vm --json list | ${lib.getExe pkgs.jq} --raw-output --arg branch "$branch" \
+                'map(select(.branch == $branch))[0].name // empty'
+            }
+            declared=${settings name instance}
+            machine=$(find_machine)
+            if [ -z "$machine" ]; then
+              agent_vm create --config "$declared" --branch="$branch"
+              machine=$(find_machine)
+              install -m 0600 -- "$declared" "$STATE_DIRECTORY/.declared-$machine.json"
+            elif ! cmp --quiet -- "$declared" "$STATE_DIRECTORY/.declared-$machine.json"; then
+              echo "<4>$machine was made with other settings than are declared now, and keeps them. To have a new one, with its commits kept in" \
+                "a bundle: agent-vm --state-dir $STATE_DIRECTORY destroy $machine; systemctl restart agent-vm-${name}"
             fi
-            agent_vm start "$branch"
+            agent_vm start "$machine"
             ${lib.getExe' config.systemd.package "systemd-notify"} --ready
             # The unit lives as long as QEMU, whatever ends it.
-            read -r qemu _ <"$(echo "$STATE_DIRECTORY"/*/run/qemu.pid)"
-            exec ${lib.getExe' pkgs.coreutils "tail"} --follow --pid="$qemu" /dev/null
+            read -r qemu _ <"$STATE_DIRECTORY/$machine/run/qemu.pid"
+            exec tail --follow --pid="$qemu" /dev/null
           '';
           stop = ''
             agent_vm stop "$branch"
@@ -65,18 +88,28 @@ let
     lib.nameValuePair "agent-vm-${name}" {
       description = "Agent machine ${name}";
       wantedBy = lib.optional instance.autostart "multi-user.target";
+      # The first start fetches what the guest is built from.
+      wants = [ "network-online.target" ];
       after = [
-        "network.target"
+        "network-online.target"
         "nix-daemon.socket"
       ];
-      unitConfig.RequiresMountsFor = [ instance.repository ];
+      unitConfig = {
+        RequiresMountsFor = [ instance.repository ];
+        # Five ends, however slow each of them was, are a fault that another start does not mend.
+        StartLimitBurst = 5;
+        StartLimitIntervalSec = 6 * (instance.startTimeout + 120);
+      };
+      # An agent works in it: a new version is for the next start.
+      restartIfChanged = false;
+      path = [
+        pkgs.coreutils
+        pkgs.diffutils
+      ];
       environment = {
         HOME = "%S/${cfg.stateDirectory}/${name}";
         XDG_CACHE_HOME = "%C/${cfg.stateDirectory}/${name}";
-        # The repository may be somebody else's.
-        GIT_CONFIG_COUNT = "1";
-        GIT_CONFIG_KEY_0 = "safe.directory";
-        GIT_CONFIG_VALUE_0 = instance.repository;
+        GIT_CONFIG_GLOBAL = "${gitconfig name instance}";
         NIX_REMOTE = "daemon";
       };
       serviceConfig =
@@ -86,7 +119,7 @@ let
             Type = "notify";
             NotifyAccess = "all";
             User = instance.user;
-            Group = instance.user;
+            Group = config.users.users.${instance.user}.group;
             SupplementaryGroups = [ "kvm" ];
             StateDirectory = "${cfg.stateDirectory}/${name}";
             StateDirectoryMode = "0700";
@@ -94,7 +127,8 @@ let
             CacheDirectoryMode = "0700";
             ExecStart = script name instance "run";
             ExecStop = script name instance "stop";
-            Restart = "on-failure";
+            # A guest that powers off by itself comes back too; `systemctl stop` is the way to end it.
+            Restart = "always";
             RestartSec = 30;
             TimeoutStartSec = instance.startTimeout + 30;
             TimeoutStopSec = 60;
@@ -117,12 +151,15 @@ in
     environment.systemPackages = [ cfg.package ];
     systemd.services = lib.mapAttrs' unit instances;
     users.users = lib.genAttrs users (user: {
-      isSystemUser = lib.mkDefault true;
-      group = lib.mkDefault user;
-      description = lib.mkDefault "Agent machine";
+      # Somebody's own account is declared elsewhere, and what is said there wins.
+      isSystemUser = lib.mkIf (!config.users.users.${user}.isNormalUser) (lib.mkDefault true);
+      group = lib.mkOverride 1250 user;
+      description = lib.mkOverride 1250 "Agent machine";
     });
-    users.groups = lib.genAttrs users (_: { }) // {
-      kvm.members = cfg.kvmUsers;
-    };
+    users.groups =
+      lib.genAttrs (lib.filter (user: config.users.users.${user}.group == user) users) (_: { })
+      // {
+        kvm.members = cfg.kvmUsers;
+      };
   };
 }

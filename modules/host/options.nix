@@ -7,7 +7,8 @@
 let
   defaults = lib.importJSON ../../lib/policy/defaults.json;
   inherit (lib) mkOption types;
-  directory = types.strMatching "/[^[:cntrl:][:space:]]*";
+  # Without what has a meaning in an AppArmor profile.
+  directory = types.strMatching "/[^]*?{}\\\"^[:cntrl:][:space:][]*";
 
   instance =
     { name, ... }:
@@ -37,7 +38,10 @@ let
           type = types.strMatching "[a-z_][a-z0-9_-]{0,30}";
           default = "agent-vm-${name}";
           defaultText = lib.literalExpression ''"agent-vm-''${name}"'';
-          description = "Account that the machine runs as. It is declared here, and should be no other machine's.";
+          description = ''
+            Account that the machine runs as. It is declared here unless another module does, and should be no other machine's. It must be
+            able to read {option}`repository`: the owner's is the simplest.
+          '';
         };
         host = mkOption {
           type = types.str;
@@ -99,6 +103,22 @@ let
           example = [ "nodejs" ];
           description = "Names of nixpkgs' packages for the agent.";
         };
+        servers = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          example = [ "nixos" ];
+          description = "MCP servers that it has beside its own, by name.";
+        };
+        nixArgs = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          example = [
+            "--override-input"
+            "toolkit/nixpkgs"
+            "github:NixOS/nixpkgs/nixos-unstable"
+          ];
+          description = "Arguments for every call of Nix that builds it.";
+        };
         egress = {
           mode = mkOption {
             type = types.enum [
@@ -127,7 +147,10 @@ let
         startTimeout = mkOption {
           type = types.ints.positive;
           default = 900;
-          description = "Seconds that it may take to answer. The first start builds the guest.";
+          description = ''
+            Seconds that it may take to answer. The first start builds the guest; {command}`systemctl start --no-block` does not wait for
+            that.
+          '';
         };
       };
     };

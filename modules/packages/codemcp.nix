@@ -45,7 +45,10 @@ python3Packages.buildPythonApplication rec {
   pythonRelaxDeps = true;
 
   makeWrapperArgs = [
-    "--prefix PATH : ${lib.makeBinPath [ git ]}"
+    "--prefix"
+    "PATH"
+    ":"
+    (lib.makeBinPath [ git ])
   ];
   # Its tests drive git repositories and a model's API.
   doCheck = false;

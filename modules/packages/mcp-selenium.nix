@@ -40,8 +40,12 @@ python3Packages.buildPythonApplication rec {
 
   # Selenium takes this driver, and looks for and downloads no other.
   makeWrapperArgs = [
-    "--set SE_CHROMEDRIVER ${lib.getExe chromedriver}"
-    "--set SE_OFFLINE true"
+    "--set"
+    "SE_CHROMEDRIVER"
+    (lib.getExe chromedriver)
+    "--set"
+    "SE_OFFLINE"
+    "true"
   ];
   # Its tests drive a browser.
   doCheck = false;

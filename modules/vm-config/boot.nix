@@ -14,8 +14,11 @@ in
 
   config = {
     boot.loader.grub.enable = false;
+    boot.initrd.systemd = {
+      enable = lib.mkDefault true;
+    }
     # There is no TPM to wait for.
-    boot.initrd.systemd = lib.optionalAttrs (options.boot.initrd.systemd ? tpm2) {
+    // lib.optionalAttrs (options.boot.initrd.systemd ? tpm2) {
       tpm2.enable = lib.mkDefault false;
     };
     # Nothing is installed into a running machine: a new guest is a new package.

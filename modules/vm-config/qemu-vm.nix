@@ -12,6 +12,8 @@ let
   inherit (policy) workspace ports;
 
   share = options.virtualisation.sharedDirectories.type.getSubOptions [ ];
+  # An option that was removed is still there, to say so, but not to be seen.
+  has = set: name: set ? ${name} && set.${name}.visible or true != false;
   forward = host: guest: {
     from = "host";
     proto = "tcp";
@@ -47,8 +49,8 @@ in
         }
         # 9p, on releases that share by it: owners and modes go into attributes, so that nothing the guest makes is
         # a device or setuid file of the host's.
-        // lib.optionalAttrs (share ? securityModel) { securityModel = "mapped-xattr"; }
-        // lib.optionalAttrs (share ? writable) { writable = true; };
+        // lib.optionalAttrs (has share "securityModel") { securityModel = "mapped-xattr"; }
+        // lib.optionalAttrs (has share "writable") { writable = true; };
       };
 
       fileSystems.${workspace.path}.options = workspace.mountOptions;
@@ -57,15 +59,18 @@ in
         options = [
           "-no-user-config"
           (lib.escapeShellArgs policy.qemu.sandbox)
-        ];
+        ]
+        ++ lib.optional config.services.qemuGuest.enable (
+          lib.concatStringsSep " " (policy.qemu.guestAgent ''"$TMPDIR"/qga.sock'')
+        );
         guestAgent.enable = lib.mkDefault true;
       }
-      // lib.optionalAttrs (options.virtualisation.qemu ? enableSharedMemory) {
+      // lib.optionalAttrs (has options.virtualisation.qemu "enableSharedMemory") {
         enableSharedMemory = true;
       };
     }
-    // lib.optionalAttrs (options.virtualisation ? msize) { msize = lib.mkDefault 512000; };
+    // lib.optionalAttrs (has options.virtualisation "msize") { msize = lib.mkDefault 512000; };
 
-    agentVm.claimWorkspace = share ? securityModel;
+    agentVm.claimWorkspace = has share "securityModel";
   };
 }

@@ -29,6 +29,7 @@ let
       "init=${toplevel}/init"
     ]
     ++ config.boot.kernelParams;
+    guestAgent = config.services.qemuGuest.enable;
   };
 
   closure = pkgs.closureInfo { rootPaths = [ toplevel ]; };
