@@ -9,6 +9,7 @@
   nix,
   openssh,
   qemu_kvm,
+  systemd,
   util-linux,
   versionCheckHook,
   virtiofsd,
@@ -70,6 +71,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
     cp -R ${toolkit} "$out/share/agent-vm"
     wrapProgram "$out/bin/agent-vm" \
       --set-default AGENT_VM_GUEST nixos \
+      --set-default AGENT_VM_SOCKET_PROXYD ${systemd}/lib/systemd/systemd-socket-proxyd \
       --set-default AGENT_VM_TOOLKIT "$out/share/agent-vm" \
       --set-default AGENT_VM_VIRTIOFSD ${lib.getExe virtiofsd} \
       --suffix PATH : ${

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::egress;
 use crate::manifest::Manifest;
-use crate::plan::CREDENTIALS_DIR;
+use crate::plan::{CREDENTIALS_DIR, QEMU_DIR};
 use crate::process::Invocation;
 use crate::state::{make_private_dir, write_file};
 
@@ -47,7 +47,7 @@ pub fn make_keys(machine: &Path, marker: &Path) -> Result<()> {
 /// # Errors
 /// A key is missing, or a file cannot be written.
 pub fn hand_over(machine: &Path, hostname: &str, log_level: &str, manifest: &Manifest) -> Result<()> {
-    let dir = machine.join("run").join(CREDENTIALS_DIR);
+    let dir = machine.join("run").join(QEMU_DIR).join(CREDENTIALS_DIR);
     make_private_dir(&dir)?;
     let key = |name: &str| {
         let path = machine.join("ssh").join(name);

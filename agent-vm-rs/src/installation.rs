@@ -124,6 +124,18 @@ pub fn virtiofsd_places() -> Vec<PathBuf> {
         .collect()
 }
 
+/// Places where systemd's forwarder of sockets may be: the one that `AGENT_VM_SOCKET_PROXYD` names and no other; else where
+/// distributions put it.
+#[must_use]
+pub fn socket_proxyd_places() -> Vec<PathBuf> {
+    if let Some(named) = std::env::var_os("AGENT_VM_SOCKET_PROXYD") {
+        return vec![named.into()];
+    }
+    ["/usr/lib/systemd", "/lib/systemd", "/run/current-system/systemd/lib/systemd"]
+        .map(|place| PathBuf::from(place).join("systemd-socket-proxyd"))
+        .into()
+}
+
 /// Places where mitmproxy's program may be: on PATH, else where set-up puts it on a distribution without a package.
 #[must_use]
 pub fn mitmdump_places() -> Vec<PathBuf> {

@@ -8,6 +8,9 @@ use anyhow::{Context as _, Result};
 
 use crate::accel;
 use crate::cli::Context;
+use crate::confine::listeners::Listener;
+use crate::confine::plan::Port;
+use crate::confine::{self, Sandbox};
 use crate::egress;
 use crate::error::Failure;
 use crate::guest::{Guest, Recipe};
@@ -49,8 +52,14 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     if let Some(why) = obstacle {
         note(&format!("notice: no KVM ({why}): the machine runs on TCG, which is slower"));
     }
+    let (sandbox, obstacle) = confine::choose(accel)?;
+    if let Some(why) = obstacle {
+        note(&format!(
+            "notice: QEMU has no sandbox but its own ({why:#}): install bubblewrap, and see docs/troubleshooting.md for user namespaces"
+        ));
+    }
     let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
-    let begun = begin(context, machine, &settings, &guest, accel, daemon.ok().as_ref(), &mut phases);
+    let begun = begin(context, machine, &settings, &guest, &Host { accel, daemon: daemon.ok(), sandbox }, &mut phases);
     let (qemu, facts) = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -102,42 +111,67 @@ fn guest(
     Ok(guest)
 }
 
+/// What this host has for a machine.
+struct Host {
+    accel: Accel,
+    daemon: Option<Virtiofsd>,
+    sandbox: Option<Sandbox>,
+}
+
 /// Starts the processes; gives QEMU and the facts of the run.
 fn begin(
     context: &Context,
     machine: &Machine,
     settings: &Settings,
     guest: &Guest,
-    accel: Accel,
-    daemon: Option<&Virtiofsd>,
+    host: &Host,
     phases: &mut Phases,
 ) -> Result<(Detached, RunFacts)> {
+    let Host { accel, daemon, sandbox } = host;
     let deadline = context.deadline();
     crate::process::find(guest.manifest.qemu.binary.as_ref())?;
     phases.run("disk and keys", || {
         disk::ensure(&machine.dir, &guest.manifest.disk.label, settings.disk)?;
         make_private_dir(machine.run().path())?;
+        make_private_dir(&machine.run().file(plan::QEMU_DIR))?;
         egress::rules::write(&machine.dir, machine.name.as_str(), &settings.egress, &guest.manifest.egress.groups)?;
         let level = context.log_level().as_str();
-        credentials::hand_over(&machine.dir, &machine.name.hostname(), level, &guest.manifest)
+        credentials::hand_over(&machine.dir, &machine.name.hostname(), level, &guest.manifest)?;
+        let account = sandbox.as_ref().and_then(|sandbox| sandbox.account.as_ref());
+        account.map_or(Ok(()), |account| {
+            let places = [machine.run().file(plan::QEMU_DIR), machine.dir.join("disk.qcow2"), machine.workspace()];
+            places.iter().try_for_each(|place| confine::give(place, account))
+        })
     })?;
     let forwards = forwards(settings)?;
+    let carried = sandbox.as_ref().is_some_and(|sandbox| sandbox.proxyd.is_some());
+    let listeners = if carried { bind(forwards)? } else { Vec::new() };
+    let ports: Vec<_> = listeners.iter().map(|one| Port { descriptor: one.descriptor(), port: one.port }).collect();
     let inputs = Inputs {
         machine: &machine.dir,
         package: &guest.package,
         manifest: &guest.manifest,
         settings,
-        accel,
+        accel: *accel,
         forwards,
-        virtiofsd: daemon,
+        virtiofsd: daemon.as_ref(),
         level: context.log_level(),
+        sandbox: sandbox.as_ref(),
+        ports: &ports,
     };
     let run = machine.run();
     if let Some(daemon) = plan::virtiofsd(&inputs) {
         phases.run("workspace", || start_virtiofsd(&daemon, &run, deadline))?;
     }
-    let qemu = plan::runner(&inputs).start_detached(&run.file("console.log"))?;
-    remember(&qemu, &run, "qemu.pid")?;
+    listeners.iter().try_for_each(|listener| listener.inherit(true))?;
+    let qemu = plan::runner(&inputs).start_detached(&run.file("console.log"));
+    drop(listeners);
+    let qemu = qemu?;
+    if sandbox.is_some() {
+        remember_inner(&qemu, &run, deadline)?;
+    } else {
+        remember(&qemu, &run, "qemu.pid")?;
+    }
     let facts = RunFacts {
         started: jiff::Timestamp::now(),
         host: forwards.address,
@@ -145,6 +179,7 @@ fn begin(
         ssh_port: forwards.ssh,
         accel: accel.as_str().to_owned(),
         share: guest.manifest.workspace.share.as_str().to_owned(),
+        confined: Sandbox::describe(sandbox.as_ref()).to_owned(),
     };
     run.write_facts(&facts)?;
     Ok((qemu, facts))
@@ -174,7 +209,7 @@ fn start_virtiofsd(daemon: &crate::process::Invocation, run: &RunDir, deadline: 
     remember(&process, run, "virtiofsd.pid")?;
     deadline.poll("virtiofsd", Duration::from_millis(5), || {
         process.check_alive(&log)?;
-        Ok(run.file(plan::VIRTIOFSD_SOCKET).exists().then_some(()))
+        Ok(run.file(plan::QEMU_DIR).join(plan::VIRTIOFSD_SOCKET).exists().then_some(()))
     })
 }
 
@@ -184,6 +219,22 @@ fn remember(process: &Detached, run: &RunDir, file: &str) -> Result<()> {
         Some(id) => id.write(&run.file(file)),
         None => Ok(()),
     }
+}
+
+/// The one child of bubblewrap, which becomes QEMU: it is what signals and figures are about.
+fn remember_inner(outer: &Detached, run: &RunDir, deadline: Deadline) -> Result<()> {
+    let pid = outer.pid()?;
+    let log = run.file("console.log");
+    let inner = deadline.poll("QEMU's process", Duration::from_millis(2), || {
+        // One that has ended already is reported by whoever waits for it.
+        let ended = outer.check_alive(&log).is_err();
+        Ok(ProcessId::only_child_of(pid).map(Some).or(ended.then_some(None)))
+    })?;
+    inner.map_or(Ok(()), |qemu| qemu.write(&run.file("qemu.pid")))
+}
+
+fn bind(forwards: Forwards) -> Result<Vec<Listener>> {
+    [forwards.mcp, forwards.ssh].into_iter().map(|port| Listener::bind(forwards.address, port)).collect()
 }
 
 /// The guest may leave programs of its making in the workspace, setuid ones too: no other user of this host

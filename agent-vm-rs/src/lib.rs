@@ -8,6 +8,7 @@ pub mod accel;
 pub mod branch;
 pub mod cli;
 pub mod commands;
+pub mod confine;
 pub mod credentials;
 pub mod defaults;
 pub mod disk;

@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use crate::confine::plan::{Port, Sight};
+use crate::confine::{self, Sandbox};
 use crate::manifest::{Manifest, Share};
 use crate::process::Invocation;
 use crate::settings::Settings;
@@ -88,28 +90,45 @@ pub struct Inputs<'a> {
     pub virtiofsd: Option<&'a Virtiofsd>,
     /// How much is logged.
     pub level: LogLevel,
+    /// What stands around them.
+    pub sandbox: Option<&'a Sandbox>,
+    /// Ports that are carried into it.
+    pub ports: &'a [Port],
 }
 
-/// Name of the socket of virtiofsd in `run/`.
+/// Directory in `run/` that QEMU and virtiofsd can write: what the host believes of a run is not in it.
+pub const QEMU_DIR: &str = "qemu";
+/// Name of the socket of virtiofsd in it.
 pub const VIRTIOFSD_SOCKET: &str = "virtiofsd.sock";
-/// Name of the QMP socket in `run/`.
+/// Name of the QMP socket in it.
 pub const QMP_SOCKET: &str = "qmp.sock";
-/// Directory in `run/` that QEMU reads credentials from.
+/// Directory in it that QEMU reads credentials from.
 pub const CREDENTIALS_DIR: &str = "credentials";
 
 /// The runner: QEMU with the run-time facts that the guest package does not know. Every path in its
-/// options is relative to `run/`, so that no path of the user's can be taken apart.
+/// options is relative to [`QEMU_DIR`], so that no path of the user's can be taken apart.
 #[must_use]
 pub fn runner(inputs: &Inputs<'_>) -> Invocation {
-    let run = inputs.machine.join("run");
-    Invocation::new(inputs.package.join(&inputs.manifest.runner))
-        .env("NIX_DISK_IMAGE", inputs.machine.join("disk.qcow2"))
+    let Inputs { machine, package, .. } = *inputs;
+    let run = machine.join("run").join(QEMU_DIR);
+    let disk = machine.join("disk.qcow2");
+    let runner = Invocation::new(package.join(&inputs.manifest.runner))
+        .env("NIX_DISK_IMAGE", &disk)
         .env("USE_TMPDIR", "1")
         .env("TMPDIR", &run)
         .env("QEMU_OPTS", qemu_options(inputs).join(" "))
         .env("QEMU_NET_OPTS", net_options(inputs))
-        .cwd(run)
-        .of_machine(inputs.machine)
+        .cwd(&run)
+        .of_machine(machine);
+    let Some(sandbox) = inputs.sandbox else { return runner };
+    let mut sights = vec![Sight::Read(package.to_owned()), Sight::Write(disk), Sight::Write(run)];
+    if inputs.manifest.workspace.share == Share::NineP {
+        sights.push(Sight::Write(machine.join("workspace")));
+    }
+    if inputs.accel == Accel::Kvm {
+        sights.push(Sight::Device("/dev/kvm".into()));
+    }
+    confine::plan::around(&runner, sandbox, &sights, inputs.ports)
 }
 
 fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
@@ -152,7 +171,7 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
         ]),
         Share::NineP => options.extend([
             "-virtfs".to_owned(),
-            format!("local,path=../workspace,mount_tag={tag},security_model=mapped-xattr,id=workspace"),
+            format!("local,path=../../workspace,mount_tag={tag},security_model=mapped-xattr,id=workspace"),
         ]),
     }
     if inputs.level == LogLevel::Debug {
@@ -176,7 +195,11 @@ pub fn credential_names(manifest: &Manifest) -> [&String; 6] {
 }
 
 fn net_options(inputs: &Inputs<'_>) -> String {
-    let Forwards { address, mcp, ssh } = inputs.forwards;
+    let Forwards { mut address, mcp, ssh } = inputs.forwards;
+    if inputs.sandbox.is_some_and(|sandbox| sandbox.proxyd.is_some()) {
+        // Its namespace has no other.
+        address = Ipv4Addr::LOCALHOST;
+    }
     let guest = &inputs.manifest.ports;
     format!("hostfwd=tcp:{address}:{ssh}-:{},hostfwd=tcp:{address}:{mcp}-:{}", guest.ssh, guest.mcp)
 }
@@ -187,29 +210,33 @@ fn net_options(inputs: &Inputs<'_>) -> String {
 #[must_use]
 pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
     let virtiofsd = inputs.virtiofsd?;
+    let run = inputs.machine.join("run").join(QEMU_DIR);
     let user = &inputs.manifest.user;
     let all = u32::MAX;
     let level = inputs.level.as_str();
-    Some(
-        Invocation::new("unshare")
-            .args(["--user", "--map-root-user", "--"])
-            .arg(&virtiofsd.program)
-            .args([format!("--socket-path={VIRTIOFSD_SOCKET}"), "--shared-dir=../workspace".to_owned()])
-            .args([
-                "--sandbox=namespace",
-                "--seccomp=kill",
-                "--inode-file-handles=never",
-                "--cache=auto",
-                "--no-announce-submounts",
-            ])
-            .args([format!("--translate-uid=squash-guest:0:0:{all}"), format!("--translate-uid=host:0:{}:1", user.uid)])
-            .args([format!("--translate-gid=squash-guest:0:0:{all}"), format!("--translate-gid=host:0:{}:1", user.gid)])
-            // What is left are the two that let the guest's root pass over file modes.
-            .arg("--modcaps=-chown:-fsetid:-setgid:-setuid:-mknod:-setfcap")
-            .args([format!("--rlimit-nofile={}", virtiofsd.open_files), format!("--log-level={level}")])
-            .cwd(inputs.machine.join("run"))
-            .of_machine(inputs.machine),
-    )
+    let daemon = Invocation::new("setpriv")
+        .args(["--no-new-privs", "--", "unshare", "--user", "--map-root-user", "--"])
+        .arg(&virtiofsd.program)
+        .args([format!("--socket-path={VIRTIOFSD_SOCKET}"), "--shared-dir=../../workspace".to_owned()])
+        .args([
+            "--sandbox=namespace",
+            "--seccomp=kill",
+            "--inode-file-handles=never",
+            "--cache=auto",
+            "--no-announce-submounts",
+        ])
+        .args([format!("--translate-uid=squash-guest:0:0:{all}"), format!("--translate-uid=host:0:{}:1", user.uid)])
+        .args([format!("--translate-gid=squash-guest:0:0:{all}"), format!("--translate-gid=host:0:{}:1", user.gid)])
+        // What is left are the two that let the guest's root pass over file modes.
+        .arg("--modcaps=-chown:-fsetid:-setgid:-setuid:-mknod:-setfcap")
+        .args([format!("--rlimit-nofile={}", virtiofsd.open_files), format!("--log-level={level}")])
+        .cwd(&run)
+        .of_machine(inputs.machine);
+    // It makes namespaces itself; as root it has to come to the workspace as another account, past directories of root's.
+    let Some(account) = inputs.sandbox.and_then(|sandbox| sandbox.account.as_ref()) else { return Some(daemon) };
+    let installation = virtiofsd.program.parent().unwrap_or(Path::new("/usr")).to_owned();
+    let sights = [Sight::Read(installation), Sight::Write(inputs.machine.join("workspace")), Sight::Write(run)];
+    Some(confine::plan::view(&daemon, account, &sights))
 }
 
 #[cfg(test)]
@@ -231,6 +258,8 @@ mod tests {
             forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8001, ssh: 2223 },
             virtiofsd: (manifest.workspace.share == Share::Virtiofs).then_some(&daemon),
             level: LogLevel::Warn,
+            sandbox: None,
+            ports: &[],
         };
         format!("{:#?}\n{:#?}", virtiofsd(&inputs), runner(&inputs))
     }
@@ -255,6 +284,8 @@ mod tests {
                 forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8000, ssh: 2222 },
                 virtiofsd: None,
                 level: LogLevel::Debug,
+                sandbox: None,
+                ports: &[],
             };
             let options = qemu_options(&inputs);
             assert!(

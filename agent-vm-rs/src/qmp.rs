@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use qapi::{Qmp, Stream, qmp};
 
 use crate::manifest::PowerOff;
-use crate::plan::QMP_SOCKET;
+use crate::plan::{QEMU_DIR, QMP_SOCKET};
 use crate::run_state::RunDir;
 
 /// An answer from QEMU takes milliseconds; this is when we call it hung.
@@ -24,7 +24,7 @@ type Client<'a> = Qmp<Stream<std::io::BufReader<&'a UnixStream>, &'a UnixStream>
 /// There is none, or nobody answers it.
 pub fn connect(run: &RunDir) -> Result<UnixStream> {
     // A socket's path may have 107 bytes; through the directory's descriptor it is short wherever it is.
-    let dir = File::open(run.path()).context("failed to open the run directory")?;
+    let dir = File::open(run.file(QEMU_DIR)).context("failed to open the run directory")?;
     let path = format!("/proc/self/fd/{}/{QMP_SOCKET}", dir.as_raw_fd());
     let stream = UnixStream::connect(path).context("failed to connect to QEMU's control socket")?;
     stream

@@ -78,7 +78,16 @@ impl ProcessId {
         true
     }
 
-    /// SIGTERM, then SIGKILL. Gives the signal that was needed.
+    /// The child of a process that has one and no more.
+    #[must_use]
+    pub fn only_child_of(pid: i32) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        let mut children = text.split_whitespace();
+        let child = children.next()?.parse().ok()?;
+        if children.next().is_some() { None } else { Self::of(child) }
+    }
+
+    /// Resident memory in bytesM, then SIGKILL. Gives the signal that was needed.
     pub fn end(&self, patience: Duration) -> Option<&'static str> {
         for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::KILL, "SIGKILL")] {
             self.signal(signal);
@@ -114,6 +123,9 @@ pub struct RunFacts {
     pub accel: String,
     /// `virtiofs` or `9p`.
     pub share: String,
+    /// What stands around QEMU besides its own sandbox.
+    #[serde(default)]
+    pub confined: String,
 }
 
 impl RunFacts {

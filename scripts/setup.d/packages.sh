@@ -69,6 +69,12 @@ install_packages() {
     apt_install "${packages[@]}"
 }
 
+# Machines that root starts run as this account, which owns nothing else.
+ensure_account() {
+    [[ $EUID -ne 0 ]] || id -u agent-vm >/dev/null 2>&1 ||
+        useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin agent-vm
+}
+
 # An ordinary user's image build maps a range of user ids of its own. Debian gives every user that
 # adduser makes one, other ways of making users often do not.
 ensure_subordinate_ids() {

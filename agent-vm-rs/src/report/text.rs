@@ -87,7 +87,7 @@ impl Report {
 
 fn vm_text(vm: &Vm) -> String {
     let up = age(Duration::from_secs(vm.uptime_seconds));
-    format!("{}, up {up} (pid {}, {}, workspace by {})", vm.state, vm.pid, vm.accel, vm.share)
+    format!("{}, up {up} (pid {}, {}, workspace by {}, sandbox: {})", vm.state, vm.pid, vm.accel, vm.share, vm.confined)
 }
 
 fn git_text(git: &WorkspaceState) -> String {

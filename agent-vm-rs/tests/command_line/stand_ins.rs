@@ -56,6 +56,20 @@ pub fn install(site: &Site, runner: &str) {
     );
     site.script("runner", &format!("env >'{record}/runner.env'; pwd >'{record}/runner.cwd'\n{runner}"));
     site.stand_in("qemu-system-x86_64", "exit 0");
+    // Becomes the parent of what it would confine, which is what stands after the last --.
+    site.stand_in(
+        "bwrap",
+        &format!(
+            "echo \"$*\" >>'{record}/bwrap'\n\
+             number=0 last=0\n\
+             for word; do number=$((number + 1)); [ \"$word\" != -- ] || last=$number; done\n\
+             shift \"$last\"\n\
+             exec 3>&2 2>/dev/null\n\
+             \"$@\" 2>&3 3>&- &\n\
+             trap 'kill $!' TERM\n\
+             wait $!"
+        ),
+    );
     site.stand_in("mke2fs", "for last; do :; done; for file; do case $file in *.raw) touch \"$file\";; esac; done");
     site.stand_in("qemu-img", &format!("echo \"$*\" >>'{record}/qemu-img'; for last; do :; done; touch \"$last\""));
 }

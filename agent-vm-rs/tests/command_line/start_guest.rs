@@ -156,7 +156,7 @@ fn verbose_and_debug_reach_the_programs() {
         assert!(recorded(&site, "nix")[0].contains(&format!("flakes {nix}")), "{:?}", recorded(&site, "nix"));
         assert!(recorded(&site, "builder")[0].ends_with(&format!(" {builder}")));
         assert!(recorded(&site, "ssh")[0].contains(ssh), "{:?}", recorded(&site, "ssh"));
-        assert_eq!(site.read("data/agent-vms/app-main/run/credentials/agent-vm.log-level"), level);
+        assert_eq!(site.read("data/agent-vms/app-main/run/qemu/credentials/agent-vm.log-level"), level);
         // And we ourselves say which programs are run.
         assert_eq!(done.stderr.contains("running nix "), flag.is_some(), "{}", done.stderr);
         let qemu = recorded(&site, "runner.env").into_iter().find(|line| line.starts_with("QEMU_OPTS=")).unwrap();
@@ -176,7 +176,7 @@ fn the_runner_gets_the_environment_of_the_contract_and_no_other() {
         names,
         ["AGENT_VM_MACHINE", "HOME", "NIX_DISK_IMAGE", "PATH", "QEMU_NET_OPTS", "QEMU_OPTS", "TMPDIR", "USE_TMPDIR"]
     );
-    assert_eq!(recorded(&site, "runner.cwd"), [machine.join("run").to_str().unwrap()]);
+    assert_eq!(recorded(&site, "runner.cwd"), [machine.join("run/qemu").to_str().unwrap()]);
     let value = |name: &str| environment.iter().find_map(|l| l.strip_prefix(&format!("{name}=")[..])).unwrap();
     assert_eq!(value("NIX_DISK_IMAGE"), machine.join("disk.qcow2").to_str().unwrap());
     let (port, ssh_port) = (&site.settings("app-main")["port"], &site.settings("app-main")["ssh_port"]);

@@ -1,13 +1,12 @@
 //! What a machine must not reach, and what must not reach it. Each with a control that shows the probe works.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use crate::site::{Done, Running, Site, site, wait_until};
+use crate::site::{Done, Running, Site, inside, site, wait_until};
 
 /// A probe in the guest: says `open` if a TCP connection comes about.
 fn connects(site: &Site, address: &str, port: u16) -> bool {
@@ -45,7 +44,7 @@ fn the_guest_reaches_nothing_of_the_host_and_nothing_beyond() {
 
 /// Adds a forward to a running machine, which only its owner can, through QEMU's own socket.
 fn forward(site: &Site, name: &str, host: u16, guest: u16) {
-    let run = fs::File::open(site.machine(name).join("run")).unwrap();
+    let run = fs::File::open(site.machine(name).join("run/qemu")).unwrap();
     let path = format!("/proc/self/fd/{}/qmp.sock", std::os::fd::AsRawFd::as_raw_fd(&run));
     let mut stream = UnixStream::connect(path).unwrap();
     let mut answers = BufReader::new(stream.try_clone().unwrap()).lines();
@@ -62,12 +61,11 @@ fn forward(site: &Site, name: &str, host: u16, guest: u16) {
     }
 }
 
-/// Whether what is behind a forward answers HTTP.
-fn answers_http(port: u16) -> bool {
-    let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return false };
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let mut answer = [0; 4];
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").is_ok() && stream.read_exact(&mut answer).is_ok() && &answer == b"HTTP"
+/// Whether what is behind a forward of QEMU's answers HTTP. The forward is in QEMU's namespace.
+fn answers_http(site: &Site, port: u16) -> bool {
+    let mut curl = inside(site.qemu("app-main"));
+    curl.args(["curl", "--silent", "--max-time", "5", "--output", "/dev/null", "--http0.9"]);
+    curl.arg(format!("http://127.0.0.1:{port}/")).status().unwrap().success()
 }
 
 fn free_port() -> u16 {
@@ -88,9 +86,9 @@ fn only_ssh_and_mcp_are_let_in() {
     // Control: a forward of this kind works.
     let (to_mcp, to_other) = (free_port(), free_port());
     forward(&site, "app-main", to_mcp, 8000);
-    assert!(answers_http(to_mcp));
+    assert!(answers_http(&site, to_mcp));
     forward(&site, "app-main", to_other, 9999);
-    assert!(!answers_http(to_other));
+    assert!(!answers_http(&site, to_other));
 
     // On the host, both forwards are on loopback only.
     let status = site.status("main");

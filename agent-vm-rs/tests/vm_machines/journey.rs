@@ -93,9 +93,11 @@ fn the_workspace_is_shared_with_its_owners() {
     site.create("main");
     site.start("main");
     let workspace = site.machine("app-main").join("workspace");
-    let host_owner = fs::metadata(site.repo()).unwrap().uid();
+    let host_owner = fs::metadata(&workspace).unwrap().uid();
 
     fs::write(workspace.join("from-host"), "host\n").unwrap();
+    // Root's machines belong to another account.
+    std::os::unix::fs::chown(workspace.join("from-host"), Some(host_owner), None).unwrap();
     assert_eq!(site.exec("main", &["cat", "from-host"]).ok().stdout, "host\n");
     assert_eq!(site.exec("main", &["stat", "-c", "%U:%G", "from-host", "README"]).ok().stdout, "dev:dev\ndev:dev\n");
     site.exec("main", &["sh", "-c", "echo guest >> from-host && echo new > from-guest && chmod 640 from-guest"]).ok();

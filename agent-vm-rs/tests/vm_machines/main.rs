@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "so the runner learns of a skipped test")]
 
 mod clients;
+mod confinement;
 mod egress;
 mod hardening;
 mod isolation;

@@ -132,6 +132,12 @@ impl Site {
         .collect()
     }
 
+    /// Port of a machine's MCP on this host.
+    pub fn port(&self, name: &str) -> u64 {
+        let text = fs::read_to_string(self.machine(name).join("run/ports.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["port"].as_u64().unwrap()
+    }
+
     /// Pid of a machine's QEMU.
     pub fn qemu(&self, name: &str) -> i32 {
         pid_in(&self.machine(name).join("run/qemu.pid"))
@@ -149,6 +155,17 @@ impl Drop for Site {
             }
         }
     }
+}
+
+/// Runs a program in the network namespace of a process.
+pub fn inside(pid: i32) -> Command {
+    let mut nsenter = Command::new("nsenter");
+    nsenter.args(["--target", &pid.to_string(), "--net"]);
+    if !rustix::process::geteuid().is_root() {
+        nsenter.args(["--user", "--preserve-credentials"]);
+    }
+    nsenter.arg("--");
+    nsenter
 }
 
 /// The pid that a pid file names.

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 /// among them: those are always stand-ins.
 pub const NEEDED: &[&str] = &[
     "basename",
+    "bash",
     "cat",
     "chmod",
     "cp",

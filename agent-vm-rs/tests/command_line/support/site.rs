@@ -148,6 +148,8 @@ impl Site {
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("AGENT_VM_TOOLKIT", self.path("toolkit"))
             .env("AGENT_VM_VIRTIOFSD", self.path("bin/virtiofsd"))
+            // The stand-in for QEMU listens on nothing that would have to be carried in.
+            .env("AGENT_VM_SOCKET_PROXYD", self.path("bin/systemd-socket-proxyd"))
             .stdin(Stdio::null());
         command
     }

@@ -1,0 +1,85 @@
+//! The account of a machine's processes when root starts it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
+
+use crate::plan::Accel;
+use crate::process::Invocation;
+
+/// Accounts it may be, best first. Set-up makes the one of its own.
+const NAMES: [&str; 2] = ["agent-vm", "nobody"];
+
+/// An account without rights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Groups besides, by id: KVM's where it is used.
+    pub groups: Vec<u32>,
+}
+
+impl Account {
+    /// The account of this host.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find(accel: Accel) -> Result<Self> {
+        let id = |flag: &str, name: &str| -> Option<u32> {
+            Invocation::new("id").args([flag, "--", name]).read().ok()?.parse().ok()
+        };
+        let found = NAMES.iter().find_map(|name| Some((id("-u", name)?, id("-g", name)?)));
+        let (uid, gid) =
+            found.filter(|(uid, _)| *uid != 0).context("this host has neither an account agent-vm nor nobody")?;
+        let kvm = (accel == Accel::Kvm).then(|| fs::metadata("/dev/kvm").map(|device| device.gid()).ok()).flatten();
+        Ok(Self { uid, gid, groups: kvm.into_iter().collect() })
+    }
+}
+
+/// Gives a file, or a directory with all that is in it, to an account. Links are given themselves, not what they lead to.
+/// Only while no process of the machine runs, so that nothing is exchanged meanwhile.
+///
+/// # Errors
+/// Something cannot be given.
+pub fn give(path: &Path, account: &Account) -> Result<()> {
+    for entry in walkdir::WalkDir::new(path).follow_links(false).follow_root_links(false) {
+        let entry = entry.with_context(|| format!("failed to list {}", path.display()))?;
+        let place = entry.path();
+        let owner = entry.metadata().with_context(|| format!("failed to look at {}", place.display()))?;
+        if owner.uid() != account.uid || owner.gid() != account.gid {
+            let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+            chownat(CWD, place, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+                .with_context(|| format!("failed to give {} to the account of the machines", place.display()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_given_and_what_they_lead_to_is_not() {
+        if !rustix::process::geteuid().is_root() {
+            // Only root gives files away.
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let outside = dir.path().join("outside");
+        fs::write(&outside, "").unwrap();
+        let inside = dir.path().join("inside");
+        fs::create_dir_all(inside.join("deep")).unwrap();
+        std::os::unix::fs::symlink(&outside, inside.join("deep/link")).unwrap();
+        std::os::unix::fs::symlink(dir.path(), inside.join("up")).unwrap();
+        give(&inside, &Account { uid: 65534, gid: 65534, groups: Vec::new() }).unwrap();
+        let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
+        assert_eq!(owner(&outside), 0);
+        assert_eq!([owner(&inside), owner(&inside.join("deep/link")), owner(&inside.join("up"))], [65534; 3]);
+    }
+}

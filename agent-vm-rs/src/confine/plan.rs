@@ -1,0 +1,180 @@
+//! Argument lists of the sandboxes: pure.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+use super::{Account, Sandbox};
+use crate::process::Invocation;
+
+/// What programs need of the system, of a Debian or a Nix one.
+const SYSTEM: [&str; 8] =
+    ["/usr", "/bin", "/lib", "/lib64", "/nix/store", "/run/current-system/sw", "/etc/alternatives", "/etc/ld.so.cache"];
+
+/// Starts the forwarders in the namespace, each with its own listening socket as the third descriptor, and becomes the
+/// program. Arguments: the forwarder; descriptor and target of each port; `--`; the program.
+const FORWARD: &str = r#"
+proxyd=$1
+shift
+while [[ $1 != -- ]]; do
+    (
+        exec 3<&"$1" >/dev/null 2>&1 </dev/null
+        export LISTEN_FDS=1 LISTEN_PID=$BASHPID
+        exec "$proxyd" "$2"
+    ) &
+    descriptor=$1
+    exec {descriptor}<&-
+    shift 2
+done
+shift
+exec "$@"
+"#;
+
+/// Something of the host's that the sandbox sees where the host has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It can be read.
+    Read(PathBuf),
+    /// It can be written.
+    Write(PathBuf),
+    /// A device.
+    Device(PathBuf),
+}
+
+/// A listening socket and where its connections go inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Descriptor that the sandbox inherits.
+    pub descriptor: RawFd,
+    /// Port inside.
+    pub port: u16,
+}
+
+/// bubblewrap's options for the namespaces, without a view of files.
+#[must_use]
+pub fn namespaces(sandbox: &Sandbox) -> Vec<&'static str> {
+    let mut options = vec!["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try", "--new-session"];
+    if sandbox.proxyd.is_some() {
+        options.push("--unshare-net");
+    }
+    match sandbox.account {
+        Some(_) => options.extend(CAPABILITIES_TO_DROP),
+        None => options.extend(["--unshare-user", "--cap-drop", "ALL"]),
+    }
+    options
+}
+
+/// What comes before a program that is to run as another account.
+#[must_use]
+pub fn drop_to(account: Option<&Account>) -> Vec<String> {
+    let Some(Account { uid, gid, groups }) = account else { return Vec::new() };
+    let groups = match groups.as_slice() {
+        [] => "--clear-groups".to_owned(),
+        ids => format!("--groups={}", ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")),
+    };
+    [
+        "setpriv".to_owned(),
+        format!("--reuid={uid}"),
+        format!("--regid={gid}"),
+        groups,
+        "--no-new-privs".to_owned(),
+        "--inh-caps=-all".to_owned(),
+        "--bounding-set=-all".to_owned(),
+        "--".to_owned(),
+    ]
+    .into()
+}
+
+/// A program as the first process of namespaces of its own, with nothing of the host's files but the system's programs and
+/// `sights`. It dies with none of our processes, and all that it starts dies with it.
+#[must_use]
+pub fn around(program: &Invocation, sandbox: &Sandbox, sights: &[Sight], ports: &[Port]) -> Invocation {
+    let bwrap = Invocation::new("bwrap").args(namespaces(sandbox)).args(["--as-pid-1", "--proc", "/proc"]);
+    let mut bwrap = seeing(bwrap, program, sights).args(drop_to(sandbox.account.as_ref()));
+    if let Some(proxyd) = sandbox.proxyd.as_ref().filter(|_| !ports.is_empty()) {
+        bwrap = bwrap.args(["bash", "-c", FORWARD, "forward"]).arg(proxyd);
+        for Port { descriptor, port } in ports {
+            bwrap = bwrap.arg(descriptor.to_string()).arg(format!("127.0.0.1:{port}"));
+        }
+        bwrap = bwrap.arg("--");
+    }
+    becomes(bwrap, program)
+}
+
+/// A program that makes namespaces of its own, as another account with a view of its own. A kernel lets it mount a /proc in
+/// those only where it sees the whole of one, which bubblewrap's is not for root.
+#[must_use]
+pub fn view(program: &Invocation, account: &Account, sights: &[Sight]) -> Invocation {
+    let bwrap = Invocation::new("bwrap").args(["--unshare-ipc", "--unshare-uts", "--unshare-net", "--new-session"]);
+    let bwrap = bwrap.args(CAPABILITIES_TO_DROP).args(["--bind", "/proc", "/proc"]);
+    becomes(seeing(bwrap, program, sights).args(drop_to(Some(account))), program)
+}
+
+/// What a change of account takes; nothing is left of it after that.
+const CAPABILITIES_TO_DROP: [&str; 6] =
+    ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"];
+
+/// The files, the working directory, and the end of bubblewrap's options.
+fn seeing(bwrap: Invocation, program: &Invocation, sights: &[Sight]) -> Invocation {
+    let mut bwrap = bwrap.args(["--dev", "/dev", "--tmpfs", "/tmp"]);
+    for path in SYSTEM {
+        bwrap = bwrap.args(["--ro-bind-try", path, path]);
+    }
+    for directory in ways_to(sights) {
+        bwrap = bwrap.arg("--dir").arg(directory);
+    }
+    for sight in sights {
+        let (option, path) = match sight {
+            Sight::Read(path) => ("--ro-bind", path),
+            Sight::Write(path) => ("--bind", path),
+            Sight::Device(path) => ("--dev-bind", path),
+        };
+        bwrap = bwrap.arg(option).arg(path).arg(path);
+    }
+    let place: &Path = program.cwd.as_deref().unwrap_or(Path::new("/"));
+    bwrap.arg("--chdir").arg(place).arg("--")
+}
+
+fn becomes(bwrap: Invocation, program: &Invocation) -> Invocation {
+    let words = std::iter::once(program.program.clone()).chain(program.args.iter().cloned());
+    let mut bwrap = bwrap.args(words.collect::<Vec<OsString>>());
+    bwrap.cwd.clone_from(&program.cwd);
+    bwrap.env.clone_from(&program.env);
+    bwrap
+}
+
+/// The directories above them. bubblewrap would make them for their owner alone, which is not who runs there.
+fn ways_to(sights: &[Sight]) -> BTreeSet<&Path> {
+    let paths = sights.iter().map(|sight| match sight {
+        Sight::Read(path) | Sight::Write(path) | Sight::Device(path) => path.as_path(),
+    });
+    let is_ours = |directory: &&Path| {
+        *directory != Path::new("/")
+            && *directory != Path::new("/dev")
+            && !SYSTEM.iter().any(|system| directory.starts_with(system))
+    };
+    paths.flat_map(|path| path.ancestors().skip(1)).filter(is_ours).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plans_are_as_they_were() {
+        let program = Invocation::new("/guest/bin/run").arg("a b").env("X", "y").cwd("/machine/run/qemu");
+        let sights =
+            [Sight::Read("/guest".into()), Sight::Write("/machine/disk".into()), Sight::Device("/dev/kvm".into())];
+        let ports = [Port { descriptor: 9, port: 2222 }];
+        let account = Some(Account { uid: 998, gid: 997, groups: vec![107] });
+        let proxyd = Some(PathBuf::from("/lib/systemd/systemd-socket-proxyd"));
+        for (name, sandbox) in [
+            ("as_root", Sandbox { account, proxyd: proxyd.clone() }),
+            ("as_a_user", Sandbox { account: None, proxyd }),
+            ("without_a_forwarder", Sandbox { account: None, proxyd: None }),
+        ] {
+            insta::assert_snapshot!(name, format!("{:#?}", around(&program, &sandbox, &sights, &ports)));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What stands around QEMU and virtiofsd on the host: what they could do if a guest took them over.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use crate::site::{Site, inside, site, skip};
+
+/// The lines of a process's status.
+fn status(pid: i32) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let lines = text.lines().filter_map(|line| line.split_once(':'));
+    lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
+}
+
+fn namespace(pid: &str, kind: &str) -> String {
+    fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap().display().to_string()
+}
+
+/// Entries of a directory as a process sees it; None if there is none.
+fn sees(pid: i32, path: &str) -> Option<Vec<String>> {
+    let entries = fs::read_dir(format!("/proc/{pid}/root{path}")).ok()?;
+    Some(entries.flatten().map(|entry| entry.file_name().into_string().unwrap()).collect())
+}
+
+fn virtiofsd(site: &Site, name: &str) -> Vec<i32> {
+    let is_daemon =
+        |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "virtiofsd");
+    site.processes(name).into_iter().filter(is_daemon).collect()
+}
+
+#[test]
+fn qemu_and_virtiofsd_have_nothing_of_the_host() {
+    let Some(site) = site() else { return };
+    if !rustix::process::geteuid().is_root() {
+        skip("only root sees into the namespaces of a sandboxed process");
+        return;
+    }
+    site.create("main");
+    let other = site.create("other");
+    site.start("main");
+    assert_eq!(site.status("main")["vm"]["confined"], "namespaces");
+    let qemu = site.qemu("app-main");
+
+    let seen = status(qemu);
+    let uid: Vec<u32> = seen["Uid"].split_whitespace().map(|id| id.parse().unwrap()).collect();
+    assert!(uid.iter().all(|id| *id != 0), "{uid:?}");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(seen[set], "0000000000000000", "{set}");
+    }
+    assert_eq!((seen["NoNewPrivs"].as_str(), seen["Seccomp"].as_str()), ("1", "2"));
+    assert_eq!(seen["Groups"], "");
+    // Control: the same look at this process shows root with capabilities.
+    let own = status(std::process::id().try_into().unwrap());
+    assert!(own["Uid"].starts_with('0') && own["CapEff"] != "0000000000000000" && own["NoNewPrivs"] == "0");
+
+    for kind in ["mnt", "pid", "ipc", "uts", "net"] {
+        assert_ne!(namespace(&qemu.to_string(), kind), namespace("self", kind), "{kind}");
+    }
+    // Its files: programs, its own directory, its guest. Control: this process sees more by the same look.
+    let me = std::process::id().try_into().unwrap();
+    let state = site.machine("");
+    let state = state.to_str().unwrap().trim_end_matches('/').to_owned();
+    assert!(sees(me, &state).unwrap().contains(&other));
+    assert_eq!(sees(qemu, &state).unwrap(), ["app-main"]);
+    let mut own_files = sees(qemu, &format!("{state}/app-main")).unwrap();
+    own_files.sort();
+    assert_eq!(own_files, ["disk.qcow2", "run"]);
+    assert_eq!(sees(qemu, &format!("{state}/app-main/run")).unwrap(), ["qemu"]);
+    for path in ["/etc/ssh", "/etc/passwd", "/var", "/sys", "/boot", "/run"] {
+        assert!(fs::exists(path).unwrap(), "{path} is not on this host");
+        assert!(!fs::exists(format!("/proc/{qemu}/root{path}")).unwrap(), "{path} is seen");
+    }
+    assert!(fs::exists("/dev/vda").is_ok());
+    let devices = sees(qemu, "/dev").unwrap();
+    assert!(devices.iter().all(|name| !name.starts_with("vd") && name != "kmsg" && name != "mem"), "{devices:?}");
+
+    // Its network: the loopback of its own, on which nothing is but its forwards.
+    let said = inside(qemu).args(["ip", "-o", "link"]).output().unwrap();
+    let links = String::from_utf8(said.stdout).unwrap();
+    assert!(links.lines().count() == 1 && links.contains(": lo:"), "{links}");
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connect = format!("import socket; socket.create_connection(('127.0.0.1', {port}), 3)");
+    assert!(!inside(qemu).args(["python3", "-c", &connect]).output().unwrap().status.success());
+    assert!(Command::new("python3").args(["-c", &connect]).output().unwrap().status.success());
+
+    let daemons = virtiofsd(&site, "app-main");
+    assert!(!daemons.is_empty());
+    for daemon in daemons {
+        let seen = status(daemon);
+        assert!(!seen["Uid"].starts_with('0') && seen["NoNewPrivs"] == "1", "{seen:?}");
+        assert_ne!(namespace(&daemon.to_string(), "user"), namespace("self", "user"));
+        assert_ne!(namespace(&daemon.to_string(), "net"), namespace("self", "net"));
+    }
+    // The one that serves has the workspace as its root, and a filter of system calls.
+    let serving: Vec<_> =
+        virtiofsd(&site, "app-main").into_iter().filter(|pid| status(*pid)["Seccomp"] == "2").collect();
+    assert_eq!(serving.len(), 1);
+    assert!(sees(serving[0], "/").unwrap().contains(&"README".to_owned()));
+
+    // All of it ends with QEMU, whatever ends that.
+    crate::site::kill(qemu, "KILL");
+    crate::site::wait_until("what carries its ports to end", || {
+        let listening =
+            Command::new("ss").args(["-Hltn", &format!("sport = {}", site.port("app-main"))]).output().unwrap();
+        listening.stdout.is_empty()
+    });
+    site.run(&["stop", "main"]).ok();
+    assert!(site.processes("app-main").is_empty());
+}
