@@ -32,8 +32,13 @@ writeShellApplication {
     # A second run finds it.
     agent-vm
     agent-vm exec -- sh -c 'echo from the guest >/workspace/seen; id -un'
-    port=$(agent-vm status --json | tr -d ' \n' | sed 's/.*"mcp":{[^}]*"port":\([0-9]*\).*/\1/')
-    [ "$(curl --silent --max-time 20 --output /dev/null --write-out '%{http_code}' "http://127.0.0.1:$port/status")" = 200 ]
+    url=$(agent-vm status --json | tr -d ' \n' | sed 's/.*"mcp":{"url":"\([^"]*\)".*/\1/')
+    keys=$(echo "$XDG_DATA_HOME"/agent-vms/*/tls)
+    answers() {
+      [ "$(curl --silent --max-time 20 --output /dev/null --write-out '%{http_code}' --cacert "$keys/ca.pem" "$@" "''${url%/mcp}/status")" = "$code" ]
+    }
+    code=200 answers --header "Authorization: Bearer $(cat "$keys/token")"
+    code=401 answers
     agent-vm stop
     echo "integration-test: passed"
   '';

@@ -10,6 +10,7 @@ let
         _module.args.pkgs = pkgs;
       }
       ../modules/agent-service/options.nix
+      ../modules/agent-service/gate-options.nix
       ../modules/agent-service/servers.nix
       ../modules/host/options.nix
       ../modules/vm-config/options.nix

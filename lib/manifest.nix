@@ -44,6 +44,7 @@ in
       healthPath
       serversPath
       ;
+    gateUnit = policy.mcpGate.unit;
   };
   egress = {
     inherit (policy.egress) port;

@@ -4,9 +4,10 @@
   Program `name` that serves a directory's MCP servers until it is interrupted:
   `name [--port PORT] [--workspace DIR]` (8000 and the current directory), on 127.0.0.1.
 
-  `shell`: development shell whose packages, variables and shellHook the servers get. `pkgs`: nixpkgs, of the same release as the toolkit's. `servers`: as
-  `services.agent-mcp.servers`. `useVM`: in a virtual machine that sees nothing but that directory, instead of directly
-  with the caller's rights. `modules`: more NixOS modules.
+  `shell`: development shell whose packages, variables and shellHook the servers get. `pkgs`: nixpkgs, the one that
+  `nixosSystem` is from, or packages and modules may not fit each other. `servers`: as `services.agent-mcp.servers`. `useVM`:
+  in a virtual machine that sees nothing but that directory, instead of directly with the caller's rights. `modules`: more
+  NixOS modules; directly, only what they say of servers, origins and environment counts.
 
   Type: attrset → derivation
 
@@ -23,7 +24,7 @@
 let
   inherit (pkgs) lib;
   policy = import ./policy;
-  inherit (policy) agentMcp ports;
+  inherit (policy) agentMcp credentials ports;
 
   # The same options, whichever way the servers are started.
   settings = {
@@ -63,6 +64,34 @@ let
     trap 'rm -rf -- "$state"' EXIT
     mkdir "$state/run"
     export NIX_DISK_IMAGE=$state/disk.qcow2 USE_TMPDIR=1 TMPDIR=$state/run SHARED_DIR=$workspace
+    # Loopback alone reaches it, so that a token is enough: what another user of this host does not have.
+    (
+      umask 077
+      od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$state/token"
+      printf '%s' ${
+        lib.escapeShellArg (
+          builtins.toJSON {
+            tls = false;
+            auth = true;
+            hosts = [
+              "localhost"
+              "127.0.0.1"
+            ];
+          }
+        )
+      } >"$state/endpoint"
+    )
+    echo "The token for 'Authorization: Bearer TOKEN' is in $state/token" >&2
+    # Relative to TMPDIR, since QEMU_OPTS is split at white space.
+    QEMU_OPTS="''${QEMU_OPTS:+$QEMU_OPTS }${
+      lib.concatMapStringsSep " "
+        (file: "-fw_cfg name=opt/io.systemd.credentials/${file.name},file=../${file.value}")
+        [
+          (lib.nameValuePair credentials.mcpToken "token")
+          (lib.nameValuePair credentials.mcpEndpoint "endpoint")
+        ]
+    }"
+    export QEMU_OPTS
     QEMU_NET_OPTS="hostfwd=tcp:127.0.0.1:$port-:${toString ports.mcp}''${QEMU_NET_OPTS:+,$QEMU_NET_OPTS}"
     export QEMU_NET_OPTS
     ${lib.getExe machine.config.system.build.vm} </dev/null &

@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
-use crate::commands::{self, create, destroy, egress, exec, list, logs, restart, shell, start, status, stop, up};
+use crate::commands::{
+    self, create, destroy, egress, exec, list, logs, mcp, mcp_config, restart, shell, start, status, stop, up,
+};
 use crate::error::{exit_code, report};
 use crate::interrupt::Deadline;
 use crate::plan::LogLevel;
@@ -85,6 +87,10 @@ enum Command {
     Logs(logs::LogsArgs),
     /// List the machines
     List(list::ListArgs),
+    /// Be the machine's MCP server, on standard input and output: what an MCP client starts
+    Mcp(mcp::McpArgs),
+    /// Print what an MCP client has to be told of a machine, or put it into the client's file
+    McpConfig(mcp_config::McpConfigArgs),
 }
 
 /// What every verb knows of the flags.
@@ -182,8 +188,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
     if debug {
         process::set_debug();
     }
-    // `shell`, `exec` and `logs` leave signals to the ssh that has the terminal.
-    if !matches!(cli.command, Some(Command::Shell(_) | Command::Exec(_) | Command::Logs(_))) {
+    // `shell`, `exec` and `logs` leave signals to the ssh that has the terminal; `mcp` has nothing to clean up.
+    if !matches!(cli.command, Some(Command::Shell(_) | Command::Exec(_) | Command::Logs(_) | Command::Mcp(_))) {
         interrupt::install()?;
     }
     let done = |()| ExitCode::SUCCESS;
@@ -200,6 +206,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Egress(args)) => egress::egress(&context, args).map(done),
         Some(Command::Logs(args)) => logs::logs(&context, args).map(commands::exit_with),
         Some(Command::List(args)) => list::list(&context, args).map(done),
+        Some(Command::Mcp(args)) => mcp::mcp(&context, args).map(done),
+        Some(Command::McpConfig(args)) => mcp_config::mcp_config(&context, args).map(done),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use crate::egress;
+use crate::endpoint::Handover;
 use crate::manifest::Manifest;
 use crate::plan::{CREDENTIALS_DIR, QEMU_DIR};
 use crate::process::Invocation;
@@ -42,11 +43,21 @@ pub fn make_keys(machine: &Path, marker: &Path) -> Result<()> {
     write_file(&ssh.join("known_hosts"), format!("{HOST_KEY_ALIAS} {key}\n"), 0o600)
 }
 
+/// What differs from run to run.
+pub struct Run<'a> {
+    /// The guest's host name.
+    pub hostname: &'a str,
+    /// How much its service logs.
+    pub log_level: &'a str,
+    /// For the gate before MCP.
+    pub endpoint: Handover,
+}
+
 /// Puts the credentials into `run/`, where QEMU reads them by file: none is ever in an argument.
 ///
 /// # Errors
 /// A key is missing, or a file cannot be written.
-pub fn hand_over(machine: &Path, hostname: &str, log_level: &str, manifest: &Manifest) -> Result<()> {
+pub fn hand_over(machine: &Path, run: Run<'_>, manifest: &Manifest) -> Result<()> {
     let dir = machine.join("run").join(QEMU_DIR).join(CREDENTIALS_DIR);
     make_private_dir(&dir)?;
     let key = |name: &str| {
@@ -57,8 +68,12 @@ pub fn hand_over(machine: &Path, hostname: &str, log_level: &str, manifest: &Man
     let values = [
         (&names.ssh_host_key, key("host_ed25519_key")?),
         (&names.authorized_keys, key("id_ed25519.pub")?),
-        (&names.hostname, hostname.to_owned()),
-        (&names.log_level, log_level.to_owned()),
+        (&names.hostname, run.hostname.to_owned()),
+        (&names.log_level, run.log_level.to_owned()),
+        (&names.mcp_certificate, run.endpoint.certificate),
+        (&names.mcp_key, run.endpoint.key),
+        (&names.mcp_token, run.endpoint.token),
+        (&names.mcp_endpoint, run.endpoint.settings),
         (&names.egress_authority, egress::authority::certificate(machine)?),
         (&names.egress_environment, egress::secrets::environment(&egress::secrets::load(machine)?)),
     ];

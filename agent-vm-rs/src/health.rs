@@ -1,10 +1,10 @@
 //! Whether MCP answers, asked the way a client asks.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::endpoint::Endpoint;
 use crate::error::Failure;
 
 /// A health answer is small; a hostile one is cut off here.
@@ -13,17 +13,9 @@ const MAX_ANSWER: u64 = 256 * 1024;
 /// Asks `initialize` over streamable HTTP; gives the time to the answer.
 ///
 /// # Errors
-/// Nobody answers in `limit`, or not with an MCP server's answer.
-pub fn probe_mcp(address: Ipv4Addr, port: u16, path: &str, limit: Duration) -> Result<Duration> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(limit))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        // The environment's proxy is for the world outside.
-        .proxy(None)
-        .build()
-        .into();
-    let url = format!("http://{}{path}", SocketAddrV4::new(address, port));
+/// Nobody answers in the endpoint's time, or not with an MCP server's answer.
+pub fn probe_mcp(endpoint: &Endpoint, path: &str) -> Result<Duration> {
+    let url = endpoint.url(path);
     let question = serde_json::json!({
         "jsonrpc": "2.0",
         "id": 1,
@@ -35,8 +27,8 @@ pub fn probe_mcp(address: Ipv4Addr, port: u16, path: &str, limit: Duration) -> R
         },
     });
     let asked = Instant::now();
-    let mut answer = agent
-        .post(&url)
+    let mut answer = endpoint
+        .post(path)
         .header("Accept", "application/json, text/event-stream")
         .send_json(&question)
         .with_context(|| format!("MCP does not answer at {url}"))?;
@@ -46,7 +38,7 @@ pub fn probe_mcp(address: Ipv4Addr, port: u16, path: &str, limit: Duration) -> R
     let took = asked.elapsed();
     if let Some(session) = session {
         // Politeness: the server may forget us. Nothing hangs on it.
-        drop(agent.delete(&url).header("mcp-session-id", session).call());
+        drop(endpoint.delete(path).header("mcp-session-id", session).call());
     }
     ensure!(status.is_success(), Failure::new(format!("MCP answers {status} at {url}")));
     ensure!(body.contains("\"serverInfo\""), Failure::new(format!("what answers at {url} is no MCP server")));
@@ -57,7 +49,7 @@ pub fn probe_mcp(address: Ipv4Addr, port: u16, path: &str, limit: Duration) -> R
 mod tests {
     use super::*;
     use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
+    use std::net::{Ipv4Addr, TcpListener};
 
     /// Answers one connection with `answer`; gives the port.
     fn server(answer: &'static str) -> u16 {
@@ -74,7 +66,7 @@ mod tests {
     }
 
     fn probe(port: u16) -> Result<Duration> {
-        probe_mcp(Ipv4Addr::LOCALHOST, port, "/mcp", Duration::from_millis(800))
+        probe_mcp(&crate::endpoint::tests::plain(port, Duration::from_millis(800)), "/mcp")
     }
 
     #[test]

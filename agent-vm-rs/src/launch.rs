@@ -24,7 +24,7 @@ use crate::progress::{Phases, note};
 use crate::run_state::{ProcessId, RunDir, RunFacts};
 use crate::settings::Settings;
 use crate::state::{cache_dir, make_private_dir};
-use crate::{credentials, disk, host, ports, readiness, shutdown, virtiofsd};
+use crate::{credentials, disk, endpoint, host, ports, readiness, shutdown, virtiofsd};
 
 /// Starts a machine that does not run. The caller holds its lock. On failure nothing is left running,
 /// unless the guest itself is up and only its service is not: then it stays, to be looked at.
@@ -38,6 +38,9 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     let mut settings = machine.settings()?;
     if let Some(nix_args) = &context.nix_args {
         settings.nix_args.clone_from(nix_args);
+    }
+    if let Some(warning) = settings.endpoint_warning() {
+        note(&warning);
     }
     let cache = cache_dir()?;
     make_private_dir(&cache)?;
@@ -135,8 +138,12 @@ fn begin(
         make_private_dir(machine.run().path())?;
         make_private_dir(&machine.run().file(plan::QEMU_DIR))?;
         egress::rules::write(&machine.dir, machine.name.as_str(), &settings.egress, &guest.manifest.egress.groups)?;
-        let level = context.log_level().as_str();
-        credentials::hand_over(&machine.dir, &machine.name.hostname(), level, &guest.manifest)?;
+        let run = credentials::Run {
+            hostname: &machine.name.hostname(),
+            log_level: context.log_level().as_str(),
+            endpoint: endpoint::hand_over(machine, settings, host::forward_address(&settings.host)?)?,
+        };
+        credentials::hand_over(&machine.dir, run, &guest.manifest)?;
         let account = sandbox.as_ref().and_then(|sandbox| sandbox.account.as_ref());
         account.map_or(Ok(()), |account| {
             let places = [machine.run().file(plan::QEMU_DIR), machine.dir.join("disk.qcow2"), machine.workspace()];
@@ -177,6 +184,8 @@ fn begin(
         host: forwards.address,
         port: forwards.mcp,
         ssh_port: forwards.ssh,
+        tls: settings.tls,
+        auth: settings.auth,
         accel: accel.as_str().to_owned(),
         share: guest.manifest.workspace.share.as_str().to_owned(),
         confined: Sandbox::describe(sandbox.as_ref()).to_owned(),

@@ -6,13 +6,16 @@
 
 pub mod accel;
 pub mod branch;
+pub mod bridge;
 pub mod cli;
+pub mod client_config;
 pub mod commands;
 pub mod confine;
 pub mod credentials;
 pub mod defaults;
 pub mod disk;
 pub mod egress;
+pub mod endpoint;
 pub mod error;
 pub mod git;
 pub mod guest;

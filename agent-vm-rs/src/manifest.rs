@@ -143,6 +143,8 @@ pub struct GuestPorts {
 pub struct Service {
     /// systemd unit.
     pub unit: String,
+    /// systemd unit of the gate before it.
+    pub gate_unit: String,
     /// Path of streamable HTTP.
     pub mcp_path: String,
     /// Path of SSE.
@@ -185,10 +187,37 @@ pub struct CredentialNames {
     pub hostname: String,
     /// `warn`, `info` or `debug`.
     pub log_level: String,
+    /// Certificate of the gate before MCP.
+    pub mcp_certificate: String,
+    /// Its private key.
+    pub mcp_key: String,
+    /// The token that it lets in.
+    pub mcp_token: String,
+    /// What it asks for, and the names it goes by.
+    pub mcp_endpoint: String,
     /// Certificate of the authority that signs for the proxy.
     pub egress_authority: String,
     /// Variables of every session and server, a line each.
     pub egress_environment: String,
+}
+
+impl CredentialNames {
+    /// Every name.
+    #[must_use]
+    pub fn all(&self) -> [&String; 10] {
+        [
+            &self.ssh_host_key,
+            &self.authorized_keys,
+            &self.hostname,
+            &self.log_level,
+            &self.mcp_certificate,
+            &self.mcp_key,
+            &self.mcp_token,
+            &self.mcp_endpoint,
+            &self.egress_authority,
+            &self.egress_environment,
+        ]
+    }
 }
 
 /// See [`Manifest::disk`].
@@ -243,15 +272,10 @@ impl Manifest {
             &self.workspace.tag,
             &self.workspace.path,
             &self.service.unit,
-            &self.credentials.ssh_host_key,
-            &self.credentials.authorized_keys,
-            &self.credentials.hostname,
-            &self.credentials.log_level,
-            &self.credentials.egress_authority,
-            &self.credentials.egress_environment,
+            &self.service.gate_unit,
             &self.disk.label,
         ];
-        for word in words {
+        for word in words.into_iter().chain(self.credentials.all()) {
             let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "._-,=+/@".contains(c));
             ensure!(
                 plain && !word.is_empty() && !word.starts_with('-'),

@@ -155,7 +155,7 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
         "-qmp".to_owned(),
         format!("unix:{QMP_SOCKET},server=on,wait=off"),
     ];
-    for name in credential_names(manifest) {
+    for name in manifest.credentials.all() {
         options.extend([
             "-fw_cfg".to_owned(),
             format!("name=opt/io.systemd.credentials/{name},file={CREDENTIALS_DIR}/{name}"),
@@ -178,20 +178,6 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
         options.extend(["-d", "guest_errors,unimp", "-D", "qemu.log"].map(str::to_owned));
     }
     options
-}
-
-/// Names of the credentials every guest gets.
-#[must_use]
-pub fn credential_names(manifest: &Manifest) -> [&String; 6] {
-    let names = &manifest.credentials;
-    [
-        &names.ssh_host_key,
-        &names.authorized_keys,
-        &names.hostname,
-        &names.log_level,
-        &names.egress_authority,
-        &names.egress_environment,
-    ]
 }
 
 fn net_options(inputs: &Inputs<'_>) -> String {

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::cli::Context;
 use crate::egress::supervise::{self, Supervisor};
+use crate::endpoint::{Endpoint, Patience};
 use crate::error::Failure;
 use crate::guest::Guest;
 use crate::health::probe_mcp;
@@ -28,6 +29,9 @@ impl fmt::Display for ServiceDown {
 }
 
 impl std::error::Error for ServiceDown {}
+
+/// One answer of MCP's may take this long.
+const ANSWER: Patience = Patience { connect: None, whole: Some(Duration::from_secs(5)) };
 
 /// Fails once QEMU has ended.
 pub type Alive<'a> = &'a dyn Fn() -> Result<()>;
@@ -56,12 +60,14 @@ pub fn wait(
 ) -> Result<()> {
     let deadline = context.deadline();
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk());
+    // One for all the tries: the connection is kept, so that the booting guest is spared the handshakes.
+    let endpoint = Endpoint::of(machine, facts, ANSWER)?;
     phases.run("ssh", || {
         wait_for_greeting(machine, guest, &ssh, alive, deadline)?;
         ssh.connect(deadline)
     })?;
     let egress = supervise::start(context, machine);
-    let answered = phases.run("service", || wait_for_service(guest, facts, &ssh, alive, deadline));
+    let answered = phases.run("service", || wait_for_service(guest, &endpoint, &ssh, alive, deadline));
     let answered = answered.map_err(|error| explain(error, machine, guest, &ssh))?;
     wait_for_egress(egress, machine, alive, deadline, phases);
     if answered {
@@ -71,7 +77,7 @@ pub fn wait(
     let asked = phases.run("MCP", || {
         deadline.poll("MCP", Duration::from_millis(100), || {
             alive()?;
-            Ok(probe_mcp(facts.reachable(), facts.port, path, Duration::from_secs(5)).ok())
+            Ok(probe_mcp(&endpoint, path).ok())
         })
     });
     asked.map(drop).map_err(|error| explain(error, machine, guest, &ssh))
@@ -125,7 +131,7 @@ fn wait_for_egress(
 /// Waits until systemd calls the service active, or MCP answers all the same; tells which.
 fn wait_for_service(
     guest: &Guest,
-    facts: &RunFacts,
+    endpoint: &Endpoint,
     ssh: &Ssh<'_>,
     alive: Alive<'_>,
     deadline: Deadline,
@@ -134,18 +140,22 @@ fn wait_for_service(
     let mut next_look = Instant::now() + SERVICE_INTERVAL;
     deadline.poll(&format!("the service {}", service.unit), Duration::from_millis(100), || {
         alive()?;
-        if probe_mcp(facts.reachable(), facts.port, &service.mcp_path, Duration::from_secs(5)).is_ok() {
+        if probe_mcp(endpoint, &service.mcp_path).is_ok() {
             return Ok(Some(true));
         }
         if Instant::now() < next_look {
             return Ok(None);
         }
         next_look = Instant::now() + SERVICE_INTERVAL;
-        let state = service::state(ssh, &service.unit)?;
-        if state.failed() || state.restarts >= RESTARTS {
-            return Err(Failure::new(format!("the service {} fails ({state})", service.unit)).into());
+        let mut all_active = true;
+        for unit in [&service.unit, &service.gate_unit] {
+            let state = service::state(ssh, unit)?;
+            if state.failed() || state.restarts >= RESTARTS {
+                return Err(Failure::new(format!("the service {unit} fails ({state})")).into());
+            }
+            all_active &= state.running();
         }
-        Ok((state.active == "active").then_some(false))
+        Ok(all_active.then_some(false))
     })
 }
 
@@ -154,8 +164,10 @@ fn explain(error: anyhow::Error, machine: &Machine, guest: &Guest, ssh: &Ssh<'_>
     if error.is::<crate::error::Interrupted>() || machine.run().qemu().is_none() {
         return error;
     }
-    let Ok(journal) = service::last_lines(ssh, &guest.manifest.service.unit) else { return error };
-    crate::progress::note(&format!("the last lines of {}:\n{journal}", guest.manifest.service.unit));
+    for unit in [&guest.manifest.service.unit, &guest.manifest.service.gate_unit] {
+        let Ok(journal) = service::last_lines(ssh, unit) else { return error };
+        crate::progress::note(&format!("the last lines of {unit}:\n{journal}"));
+    }
     let name = &machine.name;
     let exit = crate::error::exit_code(&error);
     let hint = format!("agent-vm logs {name}, agent-vm shell {name}; then agent-vm restart {name}");

@@ -119,6 +119,12 @@ pub struct RunFacts {
     pub port: u16,
     /// Host port of ssh.
     pub ssh_port: u16,
+    /// Whether MCP is reached over TLS. (A run that an older agent-vm started is not.)
+    #[serde(default)]
+    pub tls: bool,
+    /// Whether it asks for the token.
+    #[serde(default)]
+    pub auth: bool,
     /// `kvm` or `tcg`.
     pub accel: String,
     /// `virtiofs` or `9p`.
@@ -138,9 +144,8 @@ impl RunFacts {
     /// The URL of a path of MCP's forward.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        let address = self.host.to_string();
-        let host = if self.host == Ipv4Addr::LOCALHOST { "localhost" } else { &address };
-        format!("http://{host}:{}{path}", self.port)
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}:{}{path}", self.reachable(), self.port)
     }
 }
 

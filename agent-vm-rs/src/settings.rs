@@ -58,6 +58,12 @@ pub struct Settings {
     pub ssh_port: u16,
     /// Whether `ssh_port` was asked for.
     pub ssh_port_asked: bool,
+    /// Whether MCP is reached over TLS only. Machines that were made before there was a choice have it, too.
+    #[serde(default = "on")]
+    pub tls: bool,
+    /// Whether MCP asks for the machine's token.
+    #[serde(default = "on")]
+    pub auth: bool,
     /// Guest memory, MiB.
     pub memory: u32,
     /// Virtual CPUs.
@@ -77,6 +83,10 @@ pub struct Settings {
     pub egress: Egress,
 }
 
+fn on() -> bool {
+    true
+}
+
 /// What flags and a `--config` file may set; `None` means "not said".
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +101,10 @@ pub struct Wishes {
     pub port: Option<u16>,
     /// See [`Settings::ssh_port`].
     pub ssh_port: Option<u16>,
+    /// See [`Settings::tls`].
+    pub tls: Option<bool>,
+    /// See [`Settings::auth`].
+    pub auth: Option<bool>,
     /// See [`Settings::memory`].
     pub memory: Option<u32>,
     /// See [`Settings::cores`].
@@ -123,7 +137,7 @@ impl Wishes {
             fs::read_to_string(path).with_context(|| format!("failed to read the settings in {}", path.display()))?;
         let wishes = serde_json::from_str(&text).with_context(|| {
             Failure::usage(format!("the settings in {} are not usable", path.display())).hint(
-                "it is a JSON object with any of: branch, guest, host, port, ssh_port, memory, cores, disk, packages, servers, nix_args, egress, allow, deny, secrets",
+                "it is a JSON object with any of: branch, guest, host, port, ssh_port, tls, auth, memory, cores, disk, packages, servers, nix_args, egress, allow, deny, secrets",
             )
         })?;
         Ok(wishes)
@@ -138,6 +152,8 @@ impl Wishes {
             host: self.host.or(other.host),
             port: self.port.or(other.port),
             ssh_port: self.ssh_port.or(other.ssh_port),
+            tls: self.tls.or(other.tls),
+            auth: self.auth.or(other.auth),
             memory: self.memory.or(other.memory),
             cores: self.cores.or(other.cores),
             disk: self.disk.or(other.disk),
@@ -210,6 +226,25 @@ impl Settings {
                 .into());
         }
         Ok(serde_json::from_str(text)?)
+    }
+
+    /// What the machine's endpoint does without, as a warning of what that means; None if nothing is off.
+    #[must_use]
+    pub fn endpoint_warning(&self) -> Option<String> {
+        let who = if self.host == "localhost" { "every user and web page of this host" } else { "whoever reaches it" };
+        match (self.tls, self.auth) {
+            (true, true) => None,
+            (true, false) => {
+                Some(format!("warning: MCP asks for no token (--no-auth): {who} can use the machine's tools"))
+            }
+            (false, true) => Some(
+                "warning: MCP is not encrypted (--no-tls): what listens on the way reads the token and everything else"
+                    .to_owned(),
+            ),
+            (false, false) => Some(format!(
+                "warning: MCP is neither encrypted (--no-tls) nor asks for a token (--no-auth): {who} can use the machine's tools"
+            )),
+        }
     }
 
     /// The text of `config.json`.

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -51,8 +52,8 @@ def greets(port: int) -> bool:
         return False
 
 
-def until_mcp(port: int) -> float:
-    """The time at which MCP answered `initialize`."""
+def until_mcp(port: int, keys: Path | None = None) -> float:
+    """The time at which MCP answered `initialize`: over TLS and with the token, if a machine's `tls` directory is given."""
     body = json.dumps({
         "jsonrpc": "2.0",
         "id": 1,
@@ -60,9 +61,16 @@ def until_mcp(port: int) -> float:
         "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}},
     })
     headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    context = None
+    if keys is not None:
+        context = ssl.create_default_context(cafile=str(keys / "ca.pem"))
+        headers["Authorization"] = f"Bearer {(keys / 'token').read_text().strip()}"
     end = time.monotonic() + LONGEST
     while time.monotonic() < end:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        if context is None:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        else:
+            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
         try:
             connection.request("POST", "/mcp", body, headers)
             answer = connection.getresponse()

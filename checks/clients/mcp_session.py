@@ -2,31 +2,71 @@
 
 import argparse
 import asyncio
+import os
+import shlex
+import ssl
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
-from mcp import ClientSession
+import httpx
+from mcp import ClientSession, StdioServerParameters
 from mcp.client.sse import sse_client
+from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamablehttp_client
 
 
 def parser(description: str) -> argparse.ArgumentParser:
     """The arguments that say which server to talk to."""
     arguments = argparse.ArgumentParser(description=description)
-    arguments.add_argument("--transport", choices=["http", "sse"], required=True)
-    arguments.add_argument("--url", required=True)
+    arguments.add_argument(
+        "--transport", choices=["http", "sse", "stdio"], required=True
+    )
+    arguments.add_argument("--url", help="with http and sse")
+    arguments.add_argument(
+        "--ca", metavar="FILE", help="the only authority whose certificates count"
+    )
+    arguments.add_argument(
+        "--token-file", metavar="FILE", help="holds the bearer token"
+    )
+    arguments.add_argument(
+        "--command", type=shlex.split, help="with stdio: the server, quoted for a shell"
+    )
     arguments.add_argument("--timeout", type=float, default=60, metavar="SECONDS")
     return arguments
 
 
 @asynccontextmanager
-async def _session(transport: str, url: str, timeout: float):
-    if transport == "http":
-        connection = streamablehttp_client(url, timeout=timedelta(seconds=timeout))
+async def _session(given: argparse.Namespace):
+    headers = {}
+    if given.token_file:
+        token = Path(given.token_file).read_text().strip()
+        headers["Authorization"] = f"Bearer {token}"
+
+    def client(headers=None, timeout=None, auth=None) -> httpx.AsyncClient:
+        verify = ssl.create_default_context(cafile=given.ca) if given.ca else True
+        return httpx.AsyncClient(
+            headers=headers, timeout=timeout, auth=auth, verify=verify
+        )
+
+    if given.transport == "stdio":
+        program, *words = given.command
+        connection = stdio_client(
+            StdioServerParameters(command=program, args=words, env=dict(os.environ))
+        )
+    elif given.transport == "http":
+        connection = streamablehttp_client(
+            given.url,
+            headers,
+            timedelta(seconds=given.timeout),
+            httpx_client_factory=client,
+        )
     else:
-        connection = sse_client(url, timeout=timeout)
+        connection = sse_client(
+            given.url, headers, given.timeout, httpx_client_factory=client
+        )
     async with connection as (read, write, *_):
         async with ClientSession(read, write) as session:
             await session.initialize()
@@ -38,8 +78,12 @@ def run(
 ) -> int:
     """Runs `talk` in a session. 0: done, 1: it failed, 124: the deadline passed first."""
 
+    if not (arguments.command if arguments.transport == "stdio" else arguments.url):
+        print("error: give --command with stdio, else --url", file=sys.stderr)
+        return 2
+
     async def whole() -> None:
-        async with _session(arguments.transport, arguments.url, arguments.timeout) as s:
+        async with _session(arguments) as s:
             await talk(s)
 
     try:

@@ -1,5 +1,6 @@
 # services.agent-vms
 {
+  lib,
   eval,
   wrong,
   mentions,
@@ -106,17 +107,43 @@ in
       map
         (
           repository:
-          (builtins.tryEval (host { a = { inherit repository; }; }).services.agent-vms.instances.a.repository).success
+          (builtins.tryEval (host { a = { inherit repository; }; }).services.agent-vms.instances.a.repository)
+          .success
         )
         [
           "/srv/app-1_x.git"
+          "/srv/100%:a,b"
           "/srv/{a,b}"
           "/srv/a[b"
+          "/srv/a]b"
+          "/srv/a*"
+          "/srv/a?"
+          "/srv/a^"
+          "/srv/a\"b"
+          "/srv/a\\b"
+          "/srv/a b"
         ];
     expected = [
       true
-      false
-      false
+      true
+    ]
+    ++ lib.genList (_: false) 9;
+  };
+  # Of homes a machine's unit sees the repository alone, whoever it runs as.
+  testHomesAreHidden = {
+    expr =
+      let
+        unit = (host { a.repository = "/home/alice/100%:a"; }).systemd.services.agent-vm-a;
+      in
+      [
+        unit.serviceConfig.ProtectHome
+        unit.serviceConfig.BindReadOnlyPaths
+        unit.unitConfig.RequiresMountsFor
+      ];
+    expected = [
+      "tmpfs"
+      [ "-/home/alice/100%%\\:a" ]
+      [ "/home/alice/100%%:a" ]
     ];
   };
   testHostRefusesMemoryThatCannotSuffice = {

@@ -101,6 +101,29 @@ in
       false
     ];
   };
+  testNobodyReachesMcpButByTheGate = {
+    expr =
+      let
+        gate = plain.systemd.services.agent-mcp-gate.serviceConfig;
+        exec =
+          unit:
+          builtins.replaceStrings [ "\"" ] [ "" ] plain.systemd.services.${unit}.serviceConfig.ExecStart;
+      in
+      [
+        (lib.hasInfix "--host=127.0.0.1 --port=8001" (exec "agent-mcp"))
+        (lib.hasInfix "--listen=0.0.0.0:8000 --inner-port=8001" (exec "agent-mcp-gate"))
+        (gate.ImportCredential == policy.mcpGate.imported)
+        (gate ? LoadCredential)
+        (plain.users.users.agent-gate.isSystemUser && plain.users.users.agent-gate.group == "agent-gate")
+      ];
+    expected = [
+      true
+      true
+      true
+      false
+      true
+    ];
+  };
   testSecondFirewallIsRefused = {
     expr = mentions [ "networking.firewall.enable" ] (
       wrong (machine {
@@ -147,6 +170,20 @@ in
       (machine { agentVm.share = "9p"; }).system.build.agentVm
     ];
     expected = true;
+  };
+  testBootsBySystemd = {
+    expr = plain.boot.initrd.systemd.enable;
+    expected = true;
+  };
+  testGuestAgentHasItsPort = {
+    expr = [
+      plain.services.qemuGuest.enable
+      (lib.any (lib.hasInfix "name=org.qemu.guest_agent.0") older.qemu.options)
+    ];
+    expected = [
+      true
+      true
+    ];
   };
   testOlderShape = {
     expr = [

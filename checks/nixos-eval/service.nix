@@ -96,6 +96,42 @@ in
       true
     ];
   };
+  testOnlyTheBrowserSeesMoreOfProc = {
+    expr =
+      map
+        (
+          settings:
+          let
+            unit = unitOf (service settings);
+          in
+          [
+            (unit.ProcSubset or null)
+            (unit.ProtectProc or null)
+          ]
+        )
+        [
+          { }
+          { servers.browser.enable = true; }
+          {
+            servers.browser.enable = true;
+            hardening.settings.ProtectProc = "invisible";
+          }
+        ];
+    expected = [
+      [
+        "pid"
+        "invisible"
+      ]
+      [
+        null
+        null
+      ]
+      [
+        null
+        "invisible"
+      ]
+    ];
+  };
   testResourcesAndEnvironmentReachTheUnit = {
     expr =
       let

@@ -4,5 +4,8 @@ let
   evaluate = import ./evaluate.nix { inherit nixpkgs words; };
 in
 evaluate.lib.runTests (
-  import ./service.nix evaluate // import ./machine.nix evaluate // import ./host.nix evaluate
+  import ./service.nix evaluate
+  // import ./gate.nix evaluate
+  // import ./machine.nix evaluate
+  // import ./host.nix evaluate
 )

@@ -23,6 +23,10 @@ in
     qemu.options = [
       (credential credentials.sshHostKey "${keys}/host")
       (credential credentials.authorizedKeys "${keys}/user.pub")
+      (credential credentials.mcpCertificate "${keys}/mcp.pem")
+      (credential credentials.mcpKey "${keys}/mcp.key")
+      (credential credentials.mcpToken "${keys}/token")
+      (credential credentials.mcpEndpoint "${keys}/endpoint")
     ];
     # The test driver's own way to start it.
     qemu.guestAgent.enable = false;

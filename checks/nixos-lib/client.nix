@@ -8,9 +8,17 @@ in
   environment.systemPackages = [
     pkgs.curl
     pkgs.netcat-openbsd
+    # mcp-call URL TOOL ARGUMENTS
     (pkgs.writeShellScriptBin "mcp-call" ''
+      export SSL_CERT_FILE=${keys}/ca.pem API_ACCESS_TOKEN=$(<${keys}/token)
       exec ${pkgs.python3}/bin/python3 ${./mcp_call.py} ${pkgs.mcp-proxy}/bin/mcp-proxy "$@"
     '')
+    # mcp-status CURL-ARGUMENT… URL: the HTTP status of an answer, with the machines' authority; 000 for none.
+    (pkgs.writeShellScriptBin "mcp-status" ''
+      ${pkgs.curl}/bin/curl --silent --max-time 60 --cacert ${keys}/ca.pem --output /dev/null --write-out '%{http_code}' "$@" || :
+    '')
+    (pkgs.writeShellScriptBin "mcp-token" "exec cat ${keys}/token")
+    (pkgs.writeShellScriptBin "mcp-other-authority" "echo ${keys}/other-ca.pem")
     # agent-ssh KEY USER@HOST …
     (pkgs.writeShellScriptBin "agent-ssh" ''
       key=$1 target=$2

@@ -14,7 +14,18 @@ let
         file: _:
         lib.nameValuePair (lib.removeSuffix ".nix" file) (
           pkgs.testers.runNixOSTest {
-            imports = [ (./. + "/${file}") ];
+            imports = [
+              (./. + "/${file}")
+              # Where there is no KVM they are slow and pass all the same. Releases before 26.05 cannot be told so.
+              (
+                { lib, options, ... }:
+                {
+                  config = lib.optionalAttrs (options ? requiredFeatures) {
+                    requiredFeatures.kvm = lib.mkDefault false;
+                  };
+                }
+              )
+            ];
             name = lib.removeSuffix ".nix" file;
             # Emulated processors are slow.
             globalTimeout = lib.mkDefault 1800;

@@ -20,7 +20,7 @@
   };
   testScript = ''
     start_all()
-    machine.wait_for_unit("agent-mcp.service")
+    machine.wait_for_unit("agent-mcp-gate.service")
     machine.wait_for_unit("sshd.service")
     client.wait_for_unit("listener.service")
     client.wait_for_open_port(9000)

@@ -1,111 +1,114 @@
-# The host's unit makes a machine of a repository that another account owns, runs it confined, starts it again when it ends,
-# and ends it. A stand-in takes agent-vm's place: it does what agent-vm does with the account, and no machine.
+# The host's unit makes a machine of a repository that another account owns, runs it confined, starts it again when it
+# ends, takes over what is declared anew, and ends it.
 { pkgs, ... }:
-let
-  standIn = pkgs.writeShellApplication {
-    name = "agent-vm";
-    runtimeInputs = [
-      pkgs.git
-      pkgs.jq
-      pkgs.coreutils
-      pkgs.util-linux
-    ];
-    text = ''
-      while [ $# -gt 0 ]; do
-        case $1 in
-          --state-dir) state=$2; shift 2 ;;
-          --timeout | --color) shift 2 ;;
-          --json) shift ;;
-          *) break ;;
-        esac
-      done
-      verb=$1
-      shift
-      machine=$state/app-main
-      case $verb in
-        list)
-          if [ -d "$machine" ]; then echo '[{"name":"app-main","branch":"main"}]'; else echo '[]'; fi ;;
-        create)
-          echo "$@" >"$state/.asked"
-          git clone --quiet "file://$PWD" "$machine.new"
-          mv "$machine.new" "$machine" ;;
-        start)
-          mkdir -p "$machine/run"
-          id --user --name >"$machine/who"
-          cat /proc/self/status >"$machine/status"
-          { touch /etc/probe || touch /home/probe || touch "$PWD/probe"; } 2>/dev/null && echo yes >"$machine/wrote-elsewhere"
-          setsid sleep infinity &
-          echo "$! 0 boot" >"$machine/run/qemu.pid" ;;
-        stop)
-          echo yes >"$machine/stopped"
-          read -r pid _ <"$machine/run/qemu.pid"
-          kill "$pid" ;;
-      esac
-    '';
-  };
-in
 {
-  nodes.host =
-    { ... }:
-    {
-      imports = [ ../../modules/host.nix ];
-      services.agent-vms = {
-        enable = true;
-        package = standIn;
-        instances.app = {
+  nodes.host = {
+    imports = [ ../../modules/host.nix ];
+    services.agent-vms = {
+      enable = true;
+      package = import ../nixos-lib/stand-in.nix { inherit pkgs; };
+      instances = {
+        app = {
           repository = "/srv/app";
           servers = [ "nixos" ];
           autostart = false;
         };
+        # As somebody's own account, on a repository that no other may read.
+        own = {
+          repository = "/home/alice/own";
+          user = "alice";
+          autostart = false;
+        };
       };
-      environment.systemPackages = [
-        pkgs.git
-        pkgs.util-linux
-      ];
-      users.users.alice.isNormalUser = true;
-      # Sooner than a real machine would be started again.
-      systemd.services.agent-vm-app.serviceConfig.RestartSec = 1;
     };
+    environment.systemPackages = [
+      pkgs.git
+      pkgs.jq
+      pkgs.util-linux
+    ];
+    users.users.alice.isNormalUser = true;
+    # Sooner than a real machine would be started again.
+    systemd.services.agent-vm-app.serviceConfig.RestartSec = 1;
+  };
   testScript = ''
-    machine = "/var/lib/agent-vms/app/app-main"
+    import json
+
+    state = "/var/lib/agent-vms/app"
+    machine = f"{state}/app-main"
     host.wait_for_unit("multi-user.target")
-    host.succeed("install -d -o alice /srv/app")
-    git = "git -C /srv/app -c user.name=t -c user.email=t@example.invalid"
+    host.succeed("install -d -o alice /srv/app && install -d -o alice -m 700 /home/alice/own && touch /home/alice/private")
     alice = "env HOME=/home/alice setpriv --reuid alice --regid users --clear-groups"
-    for command in ["init -q -b main", "commit -q --allow-empty -m one"]:
-        host.succeed(f"{alice} {git} {command}")
-    # The repository is another account's: git refuses it to the machine's account, unless it is told otherwise.
-    host.fail("setpriv --reuid agent-vm-app --clear-groups git clone /srv/app /tmp/clone-as-other")
-    host.succeed(f"{alice} git clone /srv/app /tmp/clone-as-owner")
+    for repository in ("/srv/app", "/home/alice/own"):
+        git = f"{alice} git -C {repository} -c user.name=t -c user.email=t@example.invalid"
+        host.succeed(f"{git} init -q -b main && {git} commit -q --allow-empty -m one")
+    # What the machine's account meets without the unit: a repository of somebody else's.
+    as_app = "env HOME=/tmp setpriv --reuid agent-vm-app --regid agent-vm-app --clear-groups"
+    refused = host.fail(f"{as_app} git clone file:///srv/app /tmp/clone 2>&1")
+    assert "dubious ownership" in refused, refused
+
+    def settings() -> dict:
+        return json.loads(host.succeed(f"cat {machine}/config.json"))
+
+    def change(file: str, program: str) -> None:
+        host.succeed(f"jq '{program}' {file} >/tmp/changed && cat /tmp/changed >{file}")
+
+    def restart() -> str:
+        host.succeed("systemctl reset-failed agent-vm-app; systemctl restart agent-vm-app")
+        return host.succeed("journalctl --no-pager -o cat _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID agent-vm-app)")
 
     host.succeed("systemctl start agent-vm-app")
-    host.succeed(f"git -c safe.directory=* -C {machine} rev-parse HEAD")
+    host.succeed(f"git -c safe.directory=* -C {machine}/workspace rev-parse HEAD")
     assert host.succeed(f"cat {machine}/who").strip() == "agent-vm-app"
+    assert settings()["servers"] == ["nixos"] and settings()["memory"] == 4096, settings()
     status = dict(line.split(":", 1) for line in host.succeed(f"cat {machine}/status").splitlines())
     assert status["NoNewPrivs"].strip() == "1" and int(status["CapBnd"], 16) == 0 and status["Seccomp"].strip() == "2", status
     host.fail(f"test -e {machine}/wrote-elsewhere")
-    assert host.succeed("stat -c %a /var/lib/agent-vms/app").strip() == "700"
-    settings = host.succeed("cat /var/lib/agent-vms/app/.declared-app-main.json")
-    assert '"servers":["nixos"]' in settings and '"egress":"allowlist"' in settings, settings
+    assert host.succeed(f"stat -c '%a %U' {state}").strip() == "700 agent-vm-app"
+    assert "alice" not in host.succeed(f"cat {machine}/homes | grep -v /home/alice || :")
+
+    # A repository in a home: it is there, and nothing else of that home is.
+    host.succeed("systemctl start agent-vm-own")
+    own = "/var/lib/agent-vms/own/own-main"
+    assert host.succeed(f"cat {own}/who").strip() == "alice"
+    homes = host.succeed(f"cat {own}/homes")
+    assert "own" in homes.split() and "private" not in homes.split(), homes
+    assert "private" in host.succeed(f"{alice} ls -A /home/alice").split()
+    host.fail(f"test -e {own}/wrote-elsewhere")
+    host.succeed("systemctl stop agent-vm-own")
 
     # A machine that ends comes back, and is the same one.
     pid = f"cut -d ' ' -f 1 {machine}/run/qemu.pid"
-    before = host.succeed(pid)
+    before = host.succeed(pid).strip()
     host.succeed(f"touch {machine}/kept && kill {before}")
-    host.wait_until_succeeds(f"test $({pid}) != {before.strip()} && systemctl is-active agent-vm-app")
+    host.wait_until_succeeds(f"test $({pid}) != {before} && systemctl is-active agent-vm-app")
     host.succeed(f"test -e {machine}/kept")
 
-    # Other settings than it was made with are told, and it runs on.
-    host.succeed("echo >>/var/lib/agent-vms/app/.declared-app-main.json")
-    host.succeed("systemctl restart agent-vm-app")
-    host.succeed("journalctl -u agent-vm-app | grep -q 'made with other settings'")
+    # What was declared differently when it was started last is taken over and told; what was set by hand stays.
+    change(f"{state}/.declared-app-main.json", ".memory = 512 | .servers = []")
+    change(f"{machine}/config.json", ".memory = 512 | .servers = [] | .cores = 7")
+    told = restart()
+    assert "memory was 512, is 4096" in told and "cores" not in told, told
+    assert [settings()[key] for key in ("memory", "servers", "cores")] == [4096, ["nixos"], 7], settings()
+    assert host.succeed(f"stat -c '%a %U' {machine}/config.json").strip() == "600 agent-vm-app"
+    # But for the disk, which is told again and again.
+    change(f"{machine}/config.json", ".disk = 1024")
+    told = restart()
+    assert "its disk has 1024 MiB" in told and "memory" not in told, told
+    assert settings()["disk"] == 1024
+
+    # A declaration that names another repository: the machine that runs is ended in order, and kept beside the new one.
+    change(f"{machine}/config.json", '.source = "/srv/former"')
+    host.succeed(f"rm -f {machine}/stopped")
+    told = restart()
+    host.succeed(f"test -e {machine}/stopped -a -e {machine}/kept -a -e {machine}-x/config.json")
+    assert "app-main, of branch main of /srv/former, is declared no more" in told, told
 
     host.succeed("systemctl stop agent-vm-app")
-    host.succeed(f"test -e {machine}/stopped")
+    host.succeed(f"test -e {machine}-x/stopped")
     host.fail("systemctl is-active agent-vm-app")
 
     # What is declared is never cleaned up; what is not and is old enough is.
-    host.succeed("install -d /var/lib/agent-vms/old /var/lib/agent-vms/new && touch -d '-60 days' /var/lib/agent-vms/old /var/lib/agent-vms/app")
+    host.succeed("cd /var/lib/agent-vms && install -d old new && touch -d '-60 days' old app")
     host.succeed("systemctl start agent-vms-cleanup")
     host.succeed(f"test -d {machine} -a -d /var/lib/agent-vms/new -a ! -e /var/lib/agent-vms/old")
     host.succeed("systemctl list-timers --all | grep -q agent-vms-cleanup")

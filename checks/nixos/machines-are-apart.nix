@@ -16,7 +16,7 @@ in
   testScript = ''
     start_all()
     for machine in (one, two):
-        machine.wait_for_unit("agent-mcp.service")
+        machine.wait_for_unit("agent-mcp-gate.service")
         machine.wait_for_unit("sshd.service")
 
     def reaches(port: int) -> str:

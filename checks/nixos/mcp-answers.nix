@@ -1,4 +1,4 @@
-# The service comes up, and a real MCP client calls a tool, over both transports.
+# The service comes up, and a real MCP client calls a tool, over both transports, through the gate.
 {
   nodes = {
     machine = ../nixos-lib/agent.nix;
@@ -9,21 +9,22 @@
 
     start_all()
     machine.wait_for_unit("agent-mcp.service")
+    machine.wait_for_unit("agent-mcp-gate.service")
     client.wait_for_unit("multi-user.target")
     for transport in ("mcp", "sse"):
         arguments = json.dumps({"path": f"/workspace/{transport}", "text": "written by a tool"})
-        answer = client.succeed(f"mcp-call http://machine:8000/servers/echo/{transport} write '{arguments}'")
+        answer = client.succeed(f"mcp-call https://machine:8000/servers/echo/{transport} write '{arguments}'")
         assert "tools: write" in answer, answer
         # The tool ran as the agent's user, in the machine.
         assert "as 1000" in answer, answer
         machine.succeed(f"grep -qx 'written by a tool' /workspace/{transport}")
         assert machine.succeed(f"stat -c %U /workspace/{transport}").strip() == "dev"
     # The default server is another one.
-    assert "tools: write" not in client.succeed("mcp-call http://machine:8000/mcp \"\" \"\"")
-    # A foreign origin is refused by the browser that is told so; the header names none but the allowed one.
-    headers = client.succeed("curl -s -i -H 'Origin: https://claude.ai' http://machine:8000/status")
+    assert "tools: write" not in client.succeed("mcp-call https://machine:8000/mcp \"\" \"\"")
+    # A browser is told that the allowed origin may read the answer.
+    headers = client.succeed(
+        "mcp-status --dump-header - -H \"Authorization: Bearer $(mcp-token)\" -H 'Origin: https://claude.ai' https://machine:8000/status"
+    )
     assert "access-control-allow-origin: https://claude.ai" in headers.lower(), headers
-    headers = client.succeed("curl -s -i -H 'Origin: https://example.org' http://machine:8000/status")
-    assert "access-control-allow-origin" not in headers.lower(), headers
   '';
 }

@@ -2,6 +2,7 @@
 { pkgs, lib, ... }:
 let
   inherit ((import ../../lib/policy).agentMcp) hardening;
+  python = "${pkgs.python3}/bin/python3 ${../nixos-lib/probes.py}";
 
   # For each directive a command that succeeds where it forbids nothing.
   probes = {
@@ -17,34 +18,34 @@ let
     ProtectHostname = "hostname probe";
     ProtectKernelLogs = "dmesg";
     ProtectKernelTunables = "echo 1 >/proc/sys/vm/drop_caches";
-    RestrictAddressFamilies = "python3 -c 'import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)'";
+    # Modules are locked for everybody here; in the service the right to load one is gone too.
+    ProtectKernelModules = "(( 0x$(sed -n 's/^CapBnd:[[:space:]]*//p' /proc/self/status) >> 16 & 1 ))";
+    RestrictAddressFamilies = "${python} packets";
     RestrictNamespaces = "unshare --mount true";
     RestrictRealtime = "chrt --fifo 1 true";
-    RestrictSUIDSGID = "cp $(command -v true) /tmp/probe.$$ && chmod u+s /tmp/probe.$$";
+    RestrictSUIDSGID = "cp /proc/self/exe /tmp/probe.$$ && chmod u+s /tmp/probe.$$";
     LockPersonality = "setarch --addr-no-randomize true";
+    SystemCallArchitectures = "${python} other_architecture";
     SystemCallFilter = "touch /tmp/owned.$$ && chown 1 /tmp/owned.$$";
+    KeyringMode = "${python} find_key";
     ProtectHome = "test -e /home/of-the-machine";
     UMask = "test $(umask) = 0022";
   };
-  # What no command here can show: its effect needs another account, another time or another program.
-  unseen = [
+  # What the test looks for in another way.
+  elsewhere = [
     "AmbientCapabilities"
-    # Looked up in the service's own process below.
     "CapabilityBoundingSet"
-    "KeyringMode"
-    # Modules are locked for everybody.
-    "ProtectKernelModules"
     "RemoveIPC"
-    "SystemCallArchitectures"
     "SystemCallErrorNumber"
   ];
-  missing = lib.subtractLists (builtins.attrNames probes ++ unseen) (builtins.attrNames hardening);
+  missing = lib.subtractLists (builtins.attrNames probes ++ elsewhere) (builtins.attrNames hardening);
 
   program = pkgs.writeShellScriptBin "probes" (
     lib.concatStrings (
       lib.mapAttrsToList (directive: command: ''
-        if ( ${command} ) >/dev/null 2>&1; then echo ${directive} allowed; else echo ${directive} denied; fi
-      '') probes
+        ( ${command} ) >/dev/null 2>&1
+        echo ${directive} $?
+      '') (probes // { workspace = "touch /workspace/probe"; })
     )
   );
 in
@@ -53,26 +54,25 @@ in
     { config, lib, ... }:
     {
       imports = [ ../nixos-lib/agent.nix ];
-      environment.systemPackages = [
-        pkgs.python3
-        program
-      ];
+      environment.systemPackages = [ program ];
       # The service's own confinement, with a program of ours in place of the launcher. As root, so that it is the
       # directives that deny and not the account.
       systemd.services.probe = {
         path = [
           pkgs.util-linux
           pkgs.hostname
-          pkgs.python3
         ];
         serviceConfig =
           builtins.intersectAttrs hardening config.systemd.services.agent-mcp.serviceConfig
           // {
+            inherit (config.systemd.services.agent-mcp.serviceConfig) BindPaths ReadWritePaths;
             # /proc hides nothing from who may trace everybody.
             CapabilityBoundingSet = "~CAP_SYS_PTRACE";
             Type = "oneshot";
             ExecStart = lib.getExe program;
             StandardOutput = "truncate:/run/probes";
+            # Where the shell says which program was killed.
+            StandardError = "journal";
           };
       };
     };
@@ -81,16 +81,33 @@ in
     ''
       machine.wait_for_unit("agent-mcp.service")
       machine.succeed("touch /tmp/of-the-machine /home/of-the-machine; readlink /proc/self/ns/ipc >/run/ipc")
-      outside = dict(line.split() for line in machine.succeed("probes").splitlines())
+      machine.succeed("${python} make_key")
+
+      def statuses(text: str) -> dict[str, int]:
+          return {line.split()[0]: int(line.split()[1]) for line in text.splitlines()}
+
+      # A service of systemd's has a keyring of its own anyway, unless it is given the user's.
+      outside = statuses(machine.succeed("systemd-run --quiet --wait --pipe -E PATH -p KeyringMode=shared probes"))
       # Other things of the machine deny these to everybody; the probe can say nothing of the unit there.
-      known = [name for name, verdict in outside.items() if verdict == "allowed"]
-      machine.log(f"denied outside too: {set(outside) - set(known)}")
-      assert len(known) >= 17, outside
+      blind = [name for name, status in outside.items() if status != 0]
+      machine.log(f"denied outside too: {blind}")
+      assert len(blind) <= 2, outside
 
       machine.succeed("systemctl start probe.service")
-      inside = dict(line.split() for line in machine.succeed("cat /run/probes").splitlines())
-      allowed = [name for name in known if inside[name] == "allowed"]
+      inside = statuses(machine.succeed("cat /run/probes"))
+      assert inside.pop("workspace") == 0, "the service may write where it is to work"
+      allowed = [name for name, status in inside.items() if status == 0 and name not in blind]
       assert not allowed, allowed
+      # SystemCallErrorNumber: told, and not killed by a signal.
+      assert inside["SystemCallFilter"] == 1, inside
+
+      # RemoveIPC, with the service's value and with the other, for an account of which nothing else runs.
+      def left_behind(value: str) -> str:
+          machine.succeed(f"systemd-run --quiet --wait -E PATH -p User=nobody -p RemoveIPC={value} ipcmk --shmem 64")
+          return machine.succeed("ipcs --shmems | grep nobody || :")
+
+      assert left_behind(machine.succeed("systemctl show -P RemoveIPC agent-mcp").strip()) == ""
+      assert left_behind("no") != ""
 
       # The service itself: its account, its capabilities, and all of its directives as one figure.
       pid = machine.succeed("systemctl show -P MainPID agent-mcp").strip()

@@ -16,8 +16,8 @@
     machine.fail("pgrep -u dev")
 
     # Its port is taken, so that it fails at once, each time.
-    machine.succeed("systemd-run --unit thief ${pkgs.python3}/bin/python3 -m http.server 8000 --bind 0.0.0.0 --directory /var/empty")
-    machine.wait_until_succeeds("bash -c ': </dev/tcp/127.0.0.1/8000'")
+    machine.succeed("systemd-run --unit thief ${pkgs.python3}/bin/python3 -m http.server 8001 --bind 127.0.0.1 --directory /var/empty")
+    machine.wait_until_succeeds("bash -c ': </dev/tcp/127.0.0.1/8001'")
     machine.succeed("mkdir -p /run/systemd/system/agent-mcp.service.d")
     # Fewer than the policy's own, and however long a start takes here; the limit itself is the same mechanism.
     machine.succeed(

@@ -12,6 +12,8 @@
   "less"
   "libnss-myhostname"
   "nftables"
+  # The gate before MCP. Without its recommended modules.
+  "nginx"
   "openssh-server"
   "procps"
   "python3"

@@ -80,6 +80,8 @@ in
       extraGroups
       ;
   };
+  # Accounts of services, which own nothing and log in nowhere.
+  serviceAccounts = [ policy.mcpGate.account ];
   # Directories that must be there to be mounted on.
   directories = [
     policy.workspace.path

@@ -10,6 +10,7 @@ let
   inherit (policy)
     agentMcp
     egress
+    mcpGate
     network
     workspace
     ;
@@ -64,6 +65,7 @@ in
           egress.unit
           policy.sshd.unit
           agentMcp.unit
+          mcpGate.unit
         ]
         ++ builtins.attrNames (if mount.claim then claim else { });
       };
@@ -173,6 +175,18 @@ in
         serversFiles = serversFiles ++ [ agentMcp.serversFile ];
       };
     };
+
+    ${mcpGate.unit} = {
+      Unit = early // mcpGate.unitSection;
+      Service = mcpGate.service {
+        exe = {
+          # -S: no packages, so that it is nginx all the sooner.
+          agentMcp = "/usr/bin/python3 -I -S ${paths.library}/agent_mcp";
+          nginx = "/usr/sbin/nginx";
+        };
+        origins = allowedOrigins;
+      };
+    };
   };
 
   links = {
@@ -196,6 +210,8 @@ in
     "/etc/resolv.conf"
     "/etc/ssh/ssh_host_*"
     "/etc/ssh/sshd_config.d"
+    # nginx gets its whole configuration when it starts.
+    "/etc/nginx"
     # The disk is mounted over it.
     "/var/*"
     "/tmp/*"

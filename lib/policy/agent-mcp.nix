@@ -59,22 +59,7 @@ rec {
   startLimitInterval =
     { start, watchdog }: StartLimitBurst * (start + watchdog + timeouts.stop + timeouts.restart + 10);
 
-  hardening = {
-    NoNewPrivileges = true;
-    CapabilityBoundingSet = "";
-    AmbientCapabilities = "";
-    ProtectSystem = "strict";
-    PrivateTmp = true;
-    PrivateDevices = true;
-    PrivateIPC = true;
-    ProtectProc = "invisible";
-    ProcSubset = "pid";
-    ProtectClock = true;
-    ProtectControlGroups = true;
-    ProtectHostname = true;
-    ProtectKernelLogs = true;
-    ProtectKernelModules = true;
-    ProtectKernelTunables = true;
+  hardening = import ./hardening.nix // {
     RestrictAddressFamilies = [
       "AF_INET"
       "AF_INET6"
@@ -82,19 +67,6 @@ rec {
       # Node and Python list the machine's addresses over netlink.
       "AF_NETLINK"
     ];
-    RestrictNamespaces = true;
-    RestrictRealtime = true;
-    RestrictSUIDSGID = true;
-    RemoveIPC = true;
-    KeyringMode = "private";
-    LockPersonality = true;
-    SystemCallArchitectures = "native";
-    SystemCallFilter = [
-      "@system-service"
-      # Programs take this for an ordinary user's lack of rights: priorities, affinity and owners stay as they are.
-      "~@privileged @resources"
-    ];
-    SystemCallErrorNumber = "EPERM";
     # Of all home directories it sees its own: `serviceOf` binds it.
     ProtectHome = "tmpfs";
     UMask = "0027";
@@ -113,8 +85,9 @@ rec {
       default ? defaultServer,
       workspaceDir ? workspace.path,
       serversFiles ? [ serversFile ],
-      host ? "0.0.0.0",
-      port ? ports.mcp,
+      # Nobody outside reaches mcp-proxy but by the gate.
+      host ? "127.0.0.1",
+      port ? ports.mcpInner,
     }:
     [
       "serve"

@@ -9,4 +9,9 @@
   egressAuthority = "agent-vm.egress-ca";
   egressEnvironment = "agent-vm.egress-environment";
   logLevel = "agent-vm.log-level";
+  # Of the gate before MCP: a certificate with its key, the token that lets in, and JSON with `tls`, `auth` and `hosts`.
+  mcpCertificate = "agent-vm.mcp-cert";
+  mcpKey = "agent-vm.mcp-key";
+  mcpToken = "agent-vm.mcp-token";
+  mcpEndpoint = "agent-vm.mcp-endpoint";
 }

@@ -10,6 +10,7 @@
   kernelModules = import ./kernel-modules.nix;
   kernelParams = import ./kernel-params.nix;
   manager = import ./manager.nix;
+  mcpGate = import ./mcp-gate.nix;
   network = import ./network.nix;
   ports = import ./ports.nix;
   qemu = import ./qemu.nix;

@@ -49,6 +49,39 @@ in
     ];
     expected = [ ];
   };
+  # The agent's own account would read the token and the key.
+  gateIsAnotherAccount = {
+    expr =
+      policy.mcpGate.account != policy.user.name
+      && policy.mcpGate.settings.User == policy.mcpGate.account;
+    expected = true;
+  };
+  gateIsHardened = {
+    expr = filter (key: !hasAttr key policy.mcpGate.hardening) [
+      "CapabilityBoundingSet"
+      "MemoryDenyWriteExecute"
+      "NoNewPrivileges"
+      "ProtectHome"
+      "ProtectSystem"
+      "RestrictNamespaces"
+      "SystemCallFilter"
+    ];
+    expected = [ ];
+  };
+  onlyTheGateListensOutside = {
+    expr = [
+      (contains "--host=127.0.0.1 --port=8001" (text "/etc/systemd/system/agent-mcp.service"))
+      (contains "--listen=0.0.0.0:8000 --inner-port=8001" (
+        text "/etc/systemd/system/agent-mcp-gate.service"
+      ))
+      (contains "8001" (text "/etc/nftables.conf"))
+    ];
+    expected = [
+      true
+      true
+      false
+    ];
+  };
   # What the NixOS module passes: any path, in place of this guest's.
   serviceTakesPaths = {
     expr =
@@ -64,5 +97,33 @@ in
       in
       any (contains "/usr/") (filter isString ([ service.ExecStart ] ++ service.Environment));
     expected = false;
+  };
+  # So many failing starts fit in, however slow each of them is: else the limit is never reached.
+  startLimitIsReached = {
+    expr =
+      let
+        service = policy.agentMcp.service {
+          exe = {
+            agentMcp = "";
+            mcpProxy = "";
+            codemcp = "";
+          };
+          path = "";
+        };
+        inherit (policy.agentMcp.unitSection) StartLimitBurst StartLimitIntervalSec;
+        start = service.TimeoutStartSec + service.TimeoutStopSec + service.RestartSec;
+      in
+      map (failing: StartLimitIntervalSec > StartLimitBurst * failing) [
+        start
+        # One that came up, and answered no more.
+        (start + service.WatchdogSec)
+        # No limit at all would pass as well.
+        1000
+      ];
+    expected = [
+      true
+      true
+      false
+    ];
   };
 }

@@ -28,4 +28,31 @@ in
     expr = nineP.image.spec.kernel.package;
     expected = "linux-image-amd64";
   };
+  # A device more is a moment more of every boot.
+  agentPortOnlyWhereAsked = {
+    expr =
+      map
+        (
+          guestAgent:
+          contains "'virtserialport,chardev=guest-agent,name=org.qemu.guest_agent.0'" (
+            import ../runner.nix {
+              interpreter = "/bin/bash";
+              binary = "/bin/qemu";
+              kernel = "/kernel";
+              parameters = [ ];
+              inherit guestAgent;
+            }
+          )
+        )
+        [
+          true
+          false
+        ]
+      ++ [ (contains "guest_agent" spec.runner) ];
+    expected = [
+      true
+      false
+      false
+    ];
+  };
 }

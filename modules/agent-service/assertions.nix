@@ -1,5 +1,6 @@
 { config, lib, ... }:
 let
+  policy = import ../../lib/policy;
   cfg = config.services.agent-mcp;
   at = "services.agent-mcp";
   # As the launcher has it: a name is a segment of a URL.
@@ -46,6 +47,28 @@ in
         message = "${lib.concatStringsSep ", " wrongVariables} is no name of an environment variable: letters, digits and _ only.";
       }
       {
+        assertion =
+          !cfg.gate.enable || (cfg.gate.certificateFile != null) == (cfg.gate.certificateKeyFile != null);
+        message = ''
+          ${at}.gate.certificateFile and ${at}.gate.certificateKeyFile belong together. Write both, for example
+            ${at}.gate.certificateKeyFile = "/run/secrets/agent-mcp.key";
+        '';
+      }
+      {
+        assertion = !cfg.gate.enable || cfg.gate.innerPort != cfg.port;
+        message = ''
+          ${at}.gate.innerPort and ${at}.port are both ${toString cfg.port}, but one port leads to one service. Write
+            ${at}.gate.innerPort = ${toString (if cfg.port == 65535 then 65534 else cfg.port + 1)};
+        '';
+      }
+      {
+        assertion = cfg.user != policy.mcpGate.account;
+        message = ''
+          ${at}.user is "${policy.mcpGate.account}", the account that has the token. Write
+            ${at}.user = "agent";
+        '';
+      }
+      {
         assertion = cfg.user != "root";
         message = ''
           ${at}.user is "root": the servers run what an agent asks for. Write
@@ -59,6 +82,25 @@ in
           ${at}.host = "0.0.0.0";
         or leave the port closed.
       ''
+      ++ lib.optional (!isLoopback && !cfg.gate.enable) ''
+        ${at}.host is ${cfg.host}: whoever reaches it may use the agent's tools, without TLS and without a token. Write
+          ${at}.gate.enable = true;
+      ''
+      ++
+        lib.optional
+          (
+            cfg.gate.enable
+            && !cfg.gate.fromHost
+            && (cfg.gate.tokenFile == null || cfg.gate.certificateFile == null)
+          )
+          ''
+            ${at}.gate ${
+              if cfg.gate.tokenFile == null then "asks for no token" else "has no TLS"
+            }. Write for example
+              ${at}.gate.${
+                if cfg.gate.tokenFile == null then "tokenFile" else "certificateFile"
+              } = "/run/secrets/agent-mcp.${if cfg.gate.tokenFile == null then "token" else "pem"}";
+          ''
       ++ lib.optional (lib.elem "*" cfg.allowedOrigins || cfg.allowedOrigin == "*") ''
         ${at}.allowedOrigins holds "*": every web page that a browser on this network shows may call the agent's tools.
       ''

@@ -57,8 +57,8 @@ in
       default = "127.0.0.1";
       example = "0.0.0.0";
       description = ''
-        Address that the endpoint listens on. The endpoint asks for no password: open it to a network only where
-        everybody in that network may use it.
+        Address that the endpoint listens on. Without {option}`services.agent-mcp.gate.enable` the endpoint has no TLS and
+        asks for no token: open it to a network only where everybody in that network may use it and read along.
       '';
     };
 
@@ -85,6 +85,17 @@ in
       default = [ ];
       example = [ "https://app.example.org" ];
       description = "More web origins that may call the endpoint from a browser.";
+    };
+
+    origins = mkOption {
+      type = types.listOf origin;
+      internal = true;
+      readOnly = true;
+      default = lib.unique (
+        lib.optional (cfg.allowedOrigin != null) cfg.allowedOrigin ++ cfg.allowedOrigins
+      );
+      defaultText = lib.literalMD "both of the above";
+      description = "Every web origin that may call.";
     };
 
     mcpConfigFile = mkOption {

@@ -27,14 +27,15 @@ let
       codemcp = cfg.serverPrograms.${cfg.defaultServer};
     };
     default = cfg.defaultServer;
-    inherit (cfg) host port workspaceDir;
+    inherit (cfg) workspaceDir;
+    # Behind the gate, nobody else reaches it.
+    host = if cfg.gate.enable then "127.0.0.1" else cfg.host;
+    port = if cfg.gate.enable then cfg.gate.innerPort else cfg.port;
     serversFiles = [
       "${cfg.serversFile}"
     ]
     ++ lib.optional (cfg.mcpConfigFile != null) cfg.mcpConfigFile;
-    origins = lib.unique (
-      lib.optional (cfg.allowedOrigin != null) cfg.allowedOrigin ++ cfg.allowedOrigins
-    );
+    inherit (cfg) origins;
   };
 
   # "NAME=value" strings, as the policy has them, to what NixOS takes.

@@ -60,8 +60,9 @@ let
       /var/lib/${cfg.stateDirectory}/ r,
       owner /var/lib/${cfg.stateDirectory}/** rwkl,
       owner /var/cache/${cfg.stateDirectory}/** rwkl,
-      # virtiofsd makes the workspace its root, so that its files are at / for it. No narrower rule can be given: what they are
-      # called is the guest's to say. It owns nothing else, as the account is this machine's alone.
+      # virtiofsd makes the workspace its root, so that its files are at / for it, called what the guest likes. A profile of
+      # its own it cannot have: NoNewPrivileges lets nobody leave this one. What else the account owns on this host, as
+      # homes, is kept from it by the unit's mounts.
       owner /** rwkl,
     ${rules}
       deny /home/*/.ssh/** rwkl,

@@ -89,7 +89,7 @@ in
     warnings =
       lib.mapAttrsToList
         (name: instance: ''
-          ${at}.${name}.host is ${instance.host}: whoever reaches that address reaches the MCP endpoint, which asks for no password.
+          ${at}.${name}.host is ${instance.host}: whoever reaches that address reaches the gate before MCP, and ssh.
         '')
         (
           lib.filterAttrs (

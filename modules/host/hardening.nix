@@ -6,7 +6,7 @@
   CapabilityBoundingSet = "";
   AmbientCapabilities = "";
   ProtectSystem = "strict";
-  ProtectHome = "read-only";
+  ProtectHome = "tmpfs";
   PrivateTmp = true;
   DevicePolicy = "closed";
   DeviceAllow = [ "/dev/kvm rw" ];

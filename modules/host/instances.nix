@@ -9,28 +9,13 @@ let
   instances = lib.filterAttrs (_: instance: instance.enable) cfg.instances;
   hardening = import ./hardening.nix;
 
-  # What `agent-vm create --config` reads.
-  settings =
-    name: instance:
-    pkgs.writeText "agent-vm-${name}.json" (
-      builtins.toJSON (
-        lib.filterAttrs (_: value: value != null) {
-          inherit (instance)
-            host
-            port
-            packages
-            servers
-            ;
-          inherit (instance.resources) memory cores disk;
-          inherit (instance.egress) allow;
-          ssh_port = instance.sshPort;
-          nix_args = instance.nixArgs;
-          egress = instance.egress.mode;
-        }
-      )
-    );
+  scriptsOf = import ./scripts.nix {
+    inherit lib pkgs;
+    inherit (cfg) package;
+  };
 
-  # The account need not own the repository. Not by variables of git's own: those do not reach the git that serves a clone.
+  # The account need not own the repository. Not by variables of git's own: those do not reach the git that serves a
+  # clone, which looks for the git directory's name too.
   gitconfig =
     name: instance:
     pkgs.writeText "agent-vm-${name}-gitconfig" (
@@ -42,49 +27,14 @@ let
       }
     );
 
-  # Branches and addresses stand for themselves in a unit file only once they are out of reach of its syntax.
-  script =
-    name: instance: verb:
-    pkgs.writeShellScript "agent-vm-${name}-${verb}" ''
-      set -eu
-      cd -- ${lib.escapeShellArg instance.repository}
-      agent_vm() {
-        ${lib.getExe cfg.package} --state-dir "$STATE_DIRECTORY" --timeout ${toString instance.startTimeout} --color never "$@"
-      }
-      branch=${lib.escapeShellArg instance.branch}
-      ${
-        {
-          run = ''
-            find_machine() {
-              agent_vm --json list | ${lib.getExe pkgs.jq} --raw-output --arg branch "$branch" \
-                'map(select(.branch == $branch))[0].name // empty'
-            }
-            declared=${settings name instance}
-            machine=$(find_machine)
-            if [ -z "$machine" ]; then
-              agent_vm create --config "$declared" --branch="$branch"
-              machine=$(find_machine)
-              install -m 0600 -- "$declared" "$STATE_DIRECTORY/.declared-$machine.json"
-            elif ! cmp --quiet -- "$declared" "$STATE_DIRECTORY/.declared-$machine.json"; then
-              echo "<4>$machine was made with other settings than are declared now, and keeps them. To have a new one, with its commits kept in" \
-                "a bundle: agent-vm --state-dir $STATE_DIRECTORY destroy $machine; systemctl restart agent-vm-${name}"
-            fi
-            agent_vm start "$machine"
-            ${lib.getExe' config.systemd.package "systemd-notify"} --ready
-            # The unit lives as long as QEMU, whatever ends it.
-            read -r qemu _ <"$STATE_DIRECTORY/$machine/run/qemu.pid"
-            exec tail --follow --pid="$qemu" /dev/null
-          '';
-          stop = ''
-            agent_vm stop "$branch"
-          '';
-        }
-        .${verb}
-      }
-    '';
+  # % begins a specifier, and : ends a path.
+  quoted = lib.replaceStrings [ "%" ":" ] [ "%%" "\\:" ];
 
   unit =
     name: instance:
+    let
+      scripts = scriptsOf name instance;
+    in
     lib.nameValuePair "agent-vm-${name}" {
       description = "Agent machine ${name}";
       wantedBy = lib.optional instance.autostart "multi-user.target";
@@ -95,17 +45,14 @@ let
         "nix-daemon.socket"
       ];
       unitConfig = {
-        RequiresMountsFor = [ instance.repository ];
+        RequiresMountsFor = [ (lib.replaceStrings [ "%" ] [ "%%" ] instance.repository) ];
         # Five ends, however slow each of them was, are a fault that another start does not mend.
         StartLimitBurst = 5;
         StartLimitIntervalSec = 6 * (instance.startTimeout + 120);
       };
       # An agent works in it: a new version is for the next start.
       restartIfChanged = false;
-      path = [
-        pkgs.coreutils
-        pkgs.diffutils
-      ];
+      inherit (scripts) path;
       environment = {
         HOME = "%S/${cfg.stateDirectory}/${name}";
         XDG_CACHE_HOME = "%C/${cfg.stateDirectory}/${name}";
@@ -125,8 +72,10 @@ let
             StateDirectoryMode = "0700";
             CacheDirectory = "${cfg.stateDirectory}/${name}";
             CacheDirectoryMode = "0700";
-            ExecStart = script name instance "run";
-            ExecStop = script name instance "stop";
+            ExecStart = scripts.run;
+            ExecStop = scripts.stop;
+            # Of all homes nothing but the repository, if it is in one. -: without it the script says what is missing.
+            BindReadOnlyPaths = [ "-${quoted instance.repository}" ];
             # A guest that powers off by itself comes back too; `systemctl stop` is the way to end it.
             Restart = "always";
             RestartSec = 30;

@@ -22,7 +22,10 @@ let
         repository = mkOption {
           type = directory;
           example = "/srv/git/app";
-          description = "Git repository on this host. The machine gets a clone of it; its account must be able to read it.";
+          description = ''
+            Git repository on this host: its main work tree, or a bare one. The machine gets a clone of it; its account must be
+            able to read it. Of home directories the unit sees nothing else.
+          '';
         };
         branch = mkOption {
           type = types.strMatching "[^-[:cntrl:]][^[:cntrl:]]*";
@@ -39,8 +42,8 @@ let
           default = "agent-vm-${name}";
           defaultText = lib.literalExpression ''"agent-vm-''${name}"'';
           description = ''
-            Account that the machine runs as. It is declared here unless another module does, and should be no other machine's. It must be
-            able to read {option}`repository`: the owner's is the simplest.
+            Account that the machine runs as. It is declared here unless another module does, and should be no other machine's.
+            Whatever breaks out of the machine is this account: somebody's own is for repositories that no other may read.
           '';
         };
         host = mkOption {
@@ -74,7 +77,7 @@ let
           disk = mkOption {
             type = types.ints.positive;
             default = defaults.diskMiB;
-            description = "Size of the machine's own disk, MiB.";
+            description = "Size of the machine's own disk, MiB. What a machine was made with stays.";
           };
           cpuQuota = mkOption {
             type = types.nullOr (types.strMatching "[0-9]+%");
@@ -98,16 +101,16 @@ let
           };
         };
         packages = mkOption {
-          type = types.listOf types.str;
+          type = types.listOf (types.strMatching "[a-z0-9][a-z0-9+.-]+");
           default = [ ];
           example = [ "nodejs" ];
           description = "Names of nixpkgs' packages for the agent.";
         };
         servers = mkOption {
-          type = types.listOf types.str;
+          type = types.listOf (types.strMatching "[a-z0-9-]+");
           default = [ ];
           example = [ "nixos" ];
-          description = "MCP servers that it has beside its own, by name.";
+          description = "MCP servers that it has beside its own, by the names that `docs/nixos.md` lists.";
         };
         nixArgs = mkOption {
           type = types.listOf types.str;
@@ -178,7 +181,11 @@ in
           };
         }
       '';
-      description = "Machines of this host. Each is the unit `agent-vm-<name>.service`.";
+      description = ''
+        Machines of this host. Each is the unit `agent-vm-<name>.service`, which takes over what has changed here when it
+        is started the next time; a rebuild of the host does not restart it. For another repository or branch it makes another
+        machine and keeps the former.
+      '';
     };
 
     stateDirectory = mkOption {

@@ -50,8 +50,7 @@ in
         it lets in ssh and MCP only.
       ''
       ++ lib.optional (cfg.hostAddress != "127.0.0.1") ''
-        agentVm.hostAddress is ${cfg.hostAddress}: whoever reaches that address reaches the MCP endpoint, which asks for no
-        password.
+        agentVm.hostAddress is ${cfg.hostAddress}: whoever reaches that address reaches the gate before MCP, and ssh.
       ''
       ++ lib.optional (system != "x86_64-linux") ''
         system.build.agentVm starts x86_64-linux machines only, not ${system}. system.build.vm does.

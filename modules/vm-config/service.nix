@@ -12,6 +12,9 @@ in
       workspaceDir = policy.workspace.path;
       host = "0.0.0.0";
       port = policy.ports.mcp;
+      # Without what the host hands over at boot, nobody comes in.
+      gate.enable = true;
+      gate.fromHost = true;
     };
     environment.systemPackages = config.agentVm.packages;
     programs.git = {

@@ -40,6 +40,8 @@ packages_for_check=(
     'kill procps'
     'ip iproute2'
     'script bsdutils'
+    'curl curl'
+    'openssl openssl'
 )
 
 # missing_packages LINE…: prints the packages of the lines whose program or file is not there.

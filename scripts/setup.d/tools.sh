@@ -37,6 +37,21 @@ install_virtiofsd() {
     virtiofsd_is_there || cargo_install virtiofsd "$virtiofsd_version" virtiofsd "$virtiofsd"
 }
 
+# The program alone, not installed: the package would start a web server.
+unpack_nginx() {
+    local work
+    mkdir -p -- "$check_tools"
+    work=$(mktemp -d -- "$check_tools/.new-XXXXXX")
+    # Downloaded as whoever we are, into a directory that is ours.
+    if ! (cd -- "$work" && apt-get --quiet -o APT::Sandbox::User=root download nginx && dpkg-deb --extract nginx_*.deb root) >"$work/log" 2>&1; then
+        tail -n 5 "$work/log" >&2
+        rm -rf -- "$work"
+        die "could not download nginx" "apt-get update"
+    fi
+    mv -f -- "$work/root/usr/sbin/nginx" "$check_tools/nginx"
+    rm -rf -- "$work"
+}
+
 # Debian 13 has no package of it. The lock is for its Python.
 install_mitmproxy() {
     local place=$PREFIX/libexec/agent-vm/mitmproxy log
@@ -62,6 +77,7 @@ install_mitmproxy() {
 }
 
 install_check_tools() {
+    have nginx || [[ -x $check_tools/nginx ]] || unpack_nginx
     have cargo-nextest || [[ -x $check_tools/cargo-nextest ]] ||
         cargo_install cargo-nextest "$nextest_version" cargo-nextest "$check_tools/cargo-nextest"
     [[ -x $check_tools/nixfmt-$nixfmt_version ]] ||

@@ -20,7 +20,7 @@ use crate::run_state::end_processes_of;
 use crate::settings::{GuestKind, Settings, VERSION, Wishes};
 use crate::state::{StateDir, make_private_dir, remove_tree, write_file};
 use crate::vm_name::VmName;
-use crate::{credentials, host, installation, ports, sweep, target, text};
+use crate::{credentials, endpoint, host, installation, ports, sweep, target, text};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]
@@ -40,6 +40,12 @@ pub struct CreateArgs {
     /// JSON file with any of these settings, `packages`, `servers` and `nix_args`; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// MCP without TLS: whoever listens on the way reads all of it
+    #[arg(long)]
+    no_tls: bool,
+    /// MCP without a token: whoever reaches it may use it
+    #[arg(long)]
+    no_auth: bool,
     /// Guest that the machine boots [default: what this installation says]
     #[arg(long, value_name = "GUEST")]
     guest: Option<GuestKind>,
@@ -105,6 +111,8 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
         // Held until the machine has its name, so that no other takes the same ports meanwhile.
         let _ports = Lock::take(&state.path().join(".locks/.ports"), context.deadline())?;
         let settings = settle(context, wishes, &source, branch)?;
+        let address = host::forward_address(&settings.host)?;
+        endpoint::ensure(&staging, machine.name.as_str(), &settings.host, address)?;
         write_file(&staging.join("config.json"), settings.to_json()?, 0o600)?;
         std::fs::rename(&staging, &machine.dir).with_context(|| format!("failed to name {}", machine.dir.display()))?;
         Ok(settings)
@@ -112,6 +120,9 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     match made {
         Ok(settings) => {
             let (guest, name) = (settings.guest, &machine.name);
+            if let Some(warning) = settings.endpoint_warning() {
+                note(&warning);
+            }
             let why = if guest_asked { "asked for" } else { "this installation's default" };
             note(&format!(
                 "created {name}: guest {guest} ({why}), {} MiB, {}",
@@ -137,12 +148,17 @@ fn refuse_second(state: &StateDir, source: &Source, branch: &BranchName) -> Resu
 
 fn wishes(context: &Context, args: &CreateArgs) -> Result<Wishes> {
     let file = args.config.as_deref().map(Wishes::read).transpose()?.unwrap_or_default();
-    let CreateArgs { host, port, ssh_port, guest, memory, cores, disk, egress, allow, secrets, .. } = args.clone();
+    let CreateArgs {
+        host, port, ssh_port, guest, memory, cores, disk, no_tls, no_auth, egress, allow, secrets, ..
+    } = args.clone();
     let said = |list: Vec<_>| (!list.is_empty()).then_some(list);
     let flags = Wishes {
         host,
         port,
         ssh_port,
+        // The flags can only switch off.
+        tls: no_tls.then_some(false),
+        auth: no_auth.then_some(false),
         guest,
         memory,
         cores,
@@ -178,9 +194,7 @@ fn settle(context: &Context, wishes: Wishes, source: &Source, branch: BranchName
     let host = wishes.host.unwrap_or(defaults.host);
     let address = host::forward_address(&host)?;
     if !address.is_loopback() {
-        note(&format!(
-            "warning: {host} is not loopback: whoever reaches it reaches MCP, without encryption or a token"
-        ));
+        note(&format!("warning: {host} is not loopback: whoever reaches it reaches the gate before MCP, and ssh"));
     }
     if wishes.port.is_some() && wishes.port == wishes.ssh_port {
         return Err(Failure::usage("MCP and ssh cannot have the same port")
@@ -214,6 +228,8 @@ fn settle(context: &Context, wishes: Wishes, source: &Source, branch: BranchName
         port_asked: wishes.port.is_some(),
         ssh_port,
         ssh_port_asked: wishes.ssh_port.is_some(),
+        tls: wishes.tls.unwrap_or(true),
+        auth: wishes.auth.unwrap_or(true),
         memory: wishes.memory.unwrap_or(defaults.memory),
         cores,
         disk: wishes.disk.unwrap_or(defaults.disk),

@@ -23,6 +23,8 @@ struct Row {
     host: Option<String>,
     port: Option<u16>,
     ssh_port: Option<u16>,
+    tls: Option<bool>,
+    auth: Option<bool>,
     created: Option<Timestamp>,
     age_seconds: Option<u64>,
     error: Option<String>,
@@ -52,8 +54,10 @@ fn row(machine: &Machine) -> Row {
     match machine.settings() {
         Ok(settings) => {
             let facts = if running { machine.run().facts() } else { None };
-            let (port, ssh_port) =
-                facts.map_or((settings.port, settings.ssh_port), |facts| (facts.port, facts.ssh_port));
+            let (port, ssh_port, tls, auth) = facts
+                .map_or((settings.port, settings.ssh_port, settings.tls, settings.auth), |facts| {
+                    (facts.port, facts.ssh_port, facts.tls, facts.auth)
+                });
             let seconds = Timestamp::now().as_second() - settings.created.as_second();
             Row {
                 name,
@@ -63,6 +67,8 @@ fn row(machine: &Machine) -> Row {
                 host: Some(settings.host),
                 port: Some(port),
                 ssh_port: Some(ssh_port),
+                tls: Some(tls),
+                auth: Some(auth),
                 created: Some(settings.created),
                 age_seconds: Some(u64::try_from(seconds).unwrap_or(0)),
                 error: None,
@@ -76,6 +82,8 @@ fn row(machine: &Machine) -> Row {
             host: None,
             port: None,
             ssh_port: None,
+            tls: None,
+            auth: None,
             created: None,
             age_seconds: None,
             error: Some(format!("{error:#}")),

@@ -51,8 +51,8 @@ pub fn logs(context: &Context, args: &LogsArgs) -> Result<i32> {
     ssh.connect(context.deadline())?;
     let follow = if args.follow { " --follow" } else { "" };
     ssh.stream(&format!(
-        "journalctl --no-pager --output=short-iso --unit={} --lines={}{follow}",
-        guest.manifest.service.unit, args.lines
+        "journalctl --no-pager --output=short-iso --unit={} --unit={} --lines={}{follow}",
+        guest.manifest.service.unit, guest.manifest.service.gate_unit, args.lines
     ))
 }
 

@@ -6,6 +6,8 @@ pub mod egress;
 pub mod exec;
 pub mod list;
 pub mod logs;
+pub mod mcp;
+pub mod mcp_config;
 pub mod restart;
 pub mod shell;
 pub mod start;

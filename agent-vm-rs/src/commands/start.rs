@@ -57,6 +57,7 @@ pub fn announce(context: &Context, machine: &Machine) -> Result<()> {
     print(&format!(
         "{target} is running.\n\
          \x20 MCP    {mcp}   (SSE: {sse})\n\
+         \x20 client agent-vm mcp-config {target} --client CLIENT   (or itself: agent-vm mcp {target})\n\
          \x20 shell  agent-vm shell {target}\n\
          \x20 logs   agent-vm logs {target}\n\
          \x20 stop   agent-vm stop {target}\n",

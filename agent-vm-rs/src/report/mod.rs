@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::egress::{log, supervise};
+use crate::endpoint::{self, Endpoint, Patience};
 use crate::guest::Guest;
 use crate::health::probe_mcp;
 use crate::machine::Machine;
@@ -74,6 +75,9 @@ struct Service {
 struct Mcp {
     url: String,
     sse_url: String,
+    tls: bool,
+    auth: bool,
+    ca_file: Option<PathBuf>,
     responds: bool,
     response_ms: Option<u128>,
 }
@@ -157,11 +161,11 @@ impl Report {
         self.look_at_egress(machine);
         // MCP answers in its own time, ssh in its own.
         let path = guest.manifest.service.mcp_path.clone();
-        let (address, port) = (facts.reachable(), facts.port);
-        let asking = std::thread::spawn(move || probe_mcp(address, port, &path, PATIENCE));
+        let endpoint = Endpoint::of(machine, facts, Patience { connect: None, whole: Some(PATIENCE) });
+        let asking = std::thread::spawn(move || probe_mcp(&endpoint?, &path));
         self.look_by_ssh(context, machine, &guest, facts);
         let answer = asking.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the probe of MCP broke off")));
-        self.mcp = Some(mcp(&guest.manifest, facts, answer.as_ref().ok().copied()));
+        self.mcp = Some(mcp(machine, &guest.manifest, facts, answer.as_ref().ok().copied()));
         if let Err(error) = answer {
             self.problems.push(format!("{error:#}"));
         }
@@ -204,6 +208,12 @@ impl Report {
             let state = service::state(&ssh, &unit)?;
             let troubled = !state.running() || state.restarts > 0;
             let last_lines = troubled.then(|| service::last_lines(&ssh, &unit)).transpose()?;
+            let gate = &guest.manifest.service.gate_unit;
+            let gate_state = service::state(&ssh, gate)?;
+            if !gate_state.running() {
+                let said = service::last_lines(&ssh, gate)?;
+                self.problems.push(format!("{gate}, through which MCP is reached, is not up ({gate_state}): {said}"));
+            }
             Ok(Service { unit: unit.clone(), state: Some(state), last_lines })
         });
         let reachable = asked.is_ok();
@@ -215,10 +225,13 @@ impl Report {
     }
 }
 
-fn mcp(manifest: &Manifest, facts: &RunFacts, took: Option<Duration>) -> Mcp {
+fn mcp(machine: &Machine, manifest: &Manifest, facts: &RunFacts, took: Option<Duration>) -> Mcp {
     Mcp {
         url: facts.url(&manifest.service.mcp_path),
         sse_url: facts.url(&manifest.service.sse_path),
+        tls: facts.tls,
+        auth: facts.auth,
+        ca_file: facts.tls.then(|| endpoint::ca_file(&machine.dir)),
         responds: took.is_some(),
         response_ms: took.map(|took| took.as_millis()),
     }

@@ -28,6 +28,12 @@ impl Report {
             let ok = mcp.response_ms.map_or_else(|| "does not answer".to_owned(), |ms| format!("answers in {ms} ms"));
             line("MCP", format!("{ok} at {}", mcp.url));
             line("", format!("SSE: {}", mcp.sse_url));
+            let tls = mcp.ca_file.as_ref().map_or_else(
+                || "no TLS: whoever listens on the way reads it".to_owned(),
+                |file| format!("TLS by {}", file.display()),
+            );
+            let auth = if mcp.auth { "with a token" } else { "no token: whoever reaches it may use it" };
+            line("", format!("{tls}, {auth}"));
         }
         if let Some(egress) = &self.egress {
             let up = if egress.up == Some(false) { ", not up" } else { "" };

@@ -17,7 +17,7 @@ fn a_machine_has_its_files_and_modes() {
     let machine = site.machine("app-main");
     let mut names: Vec<_> = fs::read_dir(&machine).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["config.json", "ssh", "workspace"]);
+    assert_eq!(names, ["config.json", "ssh", "tls", "workspace"]);
     for (path, expected) in [
         ("", 0o700),
         ("config.json", 0o600),
@@ -26,6 +26,10 @@ fn a_machine_has_its_files_and_modes() {
         ("ssh/id_ed25519.pub", 0o644),
         ("ssh/host_ed25519_key", 0o600),
         ("ssh/known_hosts", 0o600),
+        ("tls", 0o700),
+        ("tls/ca.pem", 0o644),
+        ("tls/ca.key", 0o600),
+        ("tls/token", 0o600),
     ] {
         assert_eq!(mode(machine.join(path)), expected, "{path}");
     }
@@ -48,6 +52,7 @@ fn modes_are_the_same_under_every_umask() {
         assert_eq!(mode(machine.join("config.json")), 0o600);
         assert_eq!(mode(machine.join("ssh/id_ed25519")), 0o600);
         assert_eq!(mode(machine.join("ssh/id_ed25519.pub")), 0o644);
+        assert_eq!((mode(machine.join("tls/token")), mode(machine.join("tls/ca.pem"))), (0o600, 0o644));
         fs::remove_dir_all(site.state()).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "so the runner learns of a skipped test")]
 
+mod bridge;
 mod create_branches;
 mod create_cut_short;
 mod create_layout;
@@ -13,6 +14,9 @@ mod destroy;
 mod flags;
 mod guest;
 mod hostile_workspace;
+mod inside;
+mod mcp_config;
+mod mcp_server;
 mod stand_ins;
 mod start_cut_short;
 mod start_guest;

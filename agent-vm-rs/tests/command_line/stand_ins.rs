@@ -1,14 +1,10 @@
 //! Stand-ins for what makes and runs a guest, each recording how it was called.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::net::{Ipv4Addr, TcpListener};
 
 use serde_json::{Value, json};
 
-use crate::support::{Site, wait_until};
+use crate::support::Site;
 
 /// A guest that says something, and stays.
 pub const STAYS: &str = "echo 'kernel: hello'; exec sleep 1000";
@@ -144,72 +140,4 @@ pub fn install_ssh(site: &Site) {
             record.display()
         ),
     );
-}
-
-/// The inside of a started machine: greets as sshd does, and answers as an MCP server does, on whatever
-/// ports the start has chosen.
-pub struct Inside {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Inside {
-    /// Waits, beside the test, for the machine to be started, and then answers.
-    pub fn of(site: &Site, machine: &str) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (facts, stopped) = (site.machine(machine).join("run/ports.json"), Arc::clone(&stop));
-        // A guest that has not come to its first words greets nobody.
-        let up = site.path("record/runner.cwd");
-        let thread = std::thread::spawn(move || {
-            let mut chosen: Option<Value> = None;
-            wait_until("the machine's ports", || {
-                chosen = std::fs::read_to_string(&facts).ok().and_then(|text| serde_json::from_str(&text).ok());
-                (chosen.is_some() && up.exists()) || stopped.load(Ordering::Relaxed)
-            });
-            let Some(chosen) = chosen else { return };
-            let listen = |name: &str| {
-                let port = u16::try_from(chosen[name].as_u64().unwrap()).unwrap();
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-                listener.set_nonblocking(true).unwrap();
-                listener
-            };
-            let (ssh, mcp) = (listen("ssh_port"), listen("port"));
-            while !stopped.load(Ordering::Relaxed) {
-                if let Ok((mut stream, _)) = ssh.accept() {
-                    drop(stream.write_all(b"SSH-2.0-stand-in\r\n"));
-                }
-                if let Ok((stream, _)) = mcp.accept() {
-                    answer(stream);
-                }
-                std::thread::sleep(std::time::Duration::from_millis(2));
-            }
-        });
-        Self { stop, thread: Some(thread) }
-    }
-}
-
-fn answer(mut stream: TcpStream) {
-    stream.set_nonblocking(false).unwrap();
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
-    let mut question = Vec::new();
-    let mut part = [0; 4096];
-    // The question ends with the JSON object it carries.
-    while !question.ends_with(b"}") {
-        match stream.read(&mut part) {
-            Ok(length @ 1..) => question.extend_from_slice(&part[..length]),
-            _ => return,
-        }
-    }
-    let body = r#"{"jsonrpc":"2.0","id":1,"result":{"serverInfo":{"name":"stand-in"}}}"#;
-    let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
-    drop(stream.write_all((head + body).as_bytes()));
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-    }
 }

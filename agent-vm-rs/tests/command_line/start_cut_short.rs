@@ -23,7 +23,7 @@ fn hanging(phase: &str) -> (Site, Running) {
         _ => site.stand_in("ssh", &hang),
     }
     create(&site, "main");
-    let inside = (phase == "ssh").then(|| crate::stand_ins::Inside::of(&site, "app-main"));
+    let inside = (phase == "ssh").then(|| crate::inside::Inside::of(&site, "app-main"));
     let start = site.spawn(&["start"]);
     site.wait_for("reached");
     drop(inside);

@@ -3,7 +3,8 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
-use crate::stand_ins::{Inside, STAYS, create, install, install_ssh, recorded};
+use crate::inside::Inside;
+use crate::stand_ins::{STAYS, create, install, install_ssh, recorded};
 use crate::support::{Done, Running, Site, wait_until};
 
 /// A started machine `app-main`.

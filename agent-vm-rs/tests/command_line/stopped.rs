@@ -17,6 +17,9 @@ fn without_a_machine_each_verb_says_so_and_how_to_get_one() {
         &["exec", "--", "true"],
         &["logs"],
         &["logs", "--console"],
+        &["mcp"],
+        &["mcp", "--start"],
+        &["mcp-config", "--client", "cursor"],
     ] {
         site.run(args)
             .exits(1)
@@ -40,7 +43,7 @@ fn the_hint_quotes_the_branch() {
 fn a_stopped_machine_is_named_with_the_command_that_starts_it() {
     let site = Site::new();
     site.create("main");
-    for args in [&["shell"][..], &["exec", "--", "true"], &["logs"]] {
+    for args in [&["shell"][..], &["exec", "--", "true"], &["logs"], &["mcp"]] {
         site.run(args).exits(1).gives_one_error().says("app-main is not running").says("agent-vm start app-main");
     }
     site.run(&["logs", "--console"]).exits(1).gives_one_error().says("app-main has no console log");

@@ -1,6 +1,7 @@
 //! `agent-vm` without a verb.
 
-use crate::stand_ins::{DefaultPorts, ENDS, Inside, STAYS, change_runner, install, install_ssh};
+use crate::inside::Inside;
+use crate::stand_ins::{DefaultPorts, ENDS, STAYS, change_runner, install, install_ssh};
 use crate::support::Site;
 
 #[test]

@@ -15,8 +15,14 @@ fn clients() -> Option<PathBuf> {
     found
 }
 
-fn client(dir: &std::path::Path, program: &str, args: &[&str]) -> Done {
-    Done::from(Command::new(dir.join(program)).args(args).output().unwrap(), args)
+/// A client of `app-main` of this site.
+fn client(dir: &std::path::Path, site: &Site, program: &str, args: &[&str]) -> Done {
+    Done::from(Command::new(dir.join(program)).args(args).args(site.keys("app-main")).output().unwrap(), args)
+}
+
+/// What follows --call is the tool's: the keys have to come before it.
+fn inspector(dir: &std::path::Path, args: &[&str]) -> Done {
+    Done::from(Command::new(dir.join("mcp-inspector")).args(args).output().unwrap(), args)
 }
 
 const CODEMCP: &str = "project_prompt = \"A test\"\n";
@@ -39,8 +45,12 @@ fn clients_list_and_call_tools_over_both_transports() {
     site.start("main");
     let workspace = site.machine("app-main").join("workspace");
     for (transport, url) in urls(&site) {
-        client(&clients, "mcp-client", &["--transport", transport, "--url", &url, "--list"]).ok().says("codemcp");
-        client(&clients, "mcp-inspector", &["--transport", transport, "--url", &url, "--list"]).ok().says("codemcp");
+        client(&clients, &site, "mcp-client", &["--transport", transport, "--url", &url, "--list"])
+            .ok()
+            .says("codemcp");
+        client(&clients, &site, "mcp-inspector", &["--transport", transport, "--url", &url, "--list"])
+            .ok()
+            .says("codemcp");
         let call = [
             "--transport",
             transport,
@@ -54,10 +64,13 @@ fn clients_list_and_call_tools_over_both_transports() {
             "subject_line=feat: hello",
             "reuse_head_chat_id=false",
         ];
-        client(&clients, "mcp-inspector", &call).ok().says("chat ID");
+        let keys = site.keys("app-main");
+        let call: Vec<_> = keys.iter().map(String::as_str).chain(call).collect();
+        inspector(&clients, &call).ok().says("chat ID");
         let file = format!("written-by-{transport}");
         client(
             &clients,
+            &site,
             "codemcp-write",
             &["--transport", transport, "--url", &url, "--path", "/workspace", "--file", &file, "--content", transport],
         )
@@ -85,11 +98,43 @@ fn servers_of_the_workspace_are_served_and_broken_ones_are_named() {
     for (transport, url) in urls(&site) {
         let own = url.replace("/mcp", "/servers/own/mcp").replace("/sse", "/servers/own/sse");
         let call = ["--transport", transport, "--url", &own, "--call", "shout", "{\"text\": \"hello\"}"];
-        client(&clients, "mcp-client", &call).ok().says("HELLO");
-        client(&clients, "mcp-client", &["--transport", transport, "--url", &url, "--list"]).ok().says("codemcp");
+        client(&clients, &site, "mcp-client", &call).ok().says("HELLO");
+        client(&clients, &site, "mcp-client", &["--transport", transport, "--url", &url, "--list"])
+            .ok()
+            .says("codemcp");
     }
     let journal = site.run(&["logs", "main", "-n", "300"]).ok().stdout;
     for name in ["missing", "dies", "odd"] {
         assert!(journal.lines().any(|line| line.contains(name)), "{name} is not in the journal:\n{journal}");
     }
+}
+
+/// `agent-vm mcp` is a server like any other: the SDK's stdio client writes a file through codemcp, which is committed.
+#[test]
+fn a_client_that_starts_the_bridge_needs_no_url_and_no_key() {
+    let (Some(clients), Some(site)) = (clients(), site()) else { return };
+    site.commit("codemcp.toml", CODEMCP);
+    site.create("main");
+    let bridge = site.agent_vm(&["mcp", "app-main"]);
+    let words = std::iter::once(bridge.get_program()).chain(bridge.get_args());
+    let words: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();
+    let command = shlex::try_join(words).unwrap();
+    let run = |program: &str, args: &[&str]| {
+        let mut run = Command::new(clients.join(program));
+        // On a busy host codemcp is up some time after the gate is.
+        run.args(["--timeout", "240", "--transport", "stdio", "--command", &command])
+            .args(args)
+            .current_dir(site.repo());
+        run.envs(bridge.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Done::from(run.output().unwrap(), args)
+    };
+    // Control: it is the machine that answers.
+    assert_ne!(run("mcp-client", &["--list"]).code, Some(0));
+    site.start("main");
+    run("mcp-client", &["--list"]).ok().says("codemcp");
+    run("codemcp-write", &["--path", "/workspace", "--file", "bridged", "--content", "over stdio"]).ok();
+    let workspace = site.machine("app-main").join("workspace");
+    assert_eq!(fs::read_to_string(workspace.join("bridged")).unwrap().trim_end(), "over stdio");
+    let git = site.status("main")["workspace"]["git"].clone();
+    assert!(git["new_commits"].as_u64().unwrap() >= 1 && git["changed_files"] == 0, "{git}");
 }

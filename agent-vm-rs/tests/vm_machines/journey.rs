@@ -12,7 +12,7 @@ use crate::site::{Done, site};
 fn without_a_verb_the_branch_gets_its_machine() {
     let Some(site) = site() else { return };
     site.create("main");
-    site.run(&["--timeout", "240"]).ok().says("app-main is running").says("http://localhost:");
+    site.run(&["--timeout", "240"]).ok().says("app-main is running").says("https://127.0.0.1:");
     let again = site.run(&[]).ok().says("VM Status: app-main").says("🟢 Agent Service: Running");
     assert!(again.stdout.contains("agent-vm logs app-main"), "{}", again.stdout);
 
@@ -97,7 +97,8 @@ fn the_workspace_is_shared_with_its_owners() {
 
     fs::write(workspace.join("from-host"), "host\n").unwrap();
     // Root's machines belong to another account.
-    std::os::unix::fs::chown(workspace.join("from-host"), Some(host_owner), None).unwrap();
+    let host_group = fs::metadata(&workspace).unwrap().gid();
+    std::os::unix::fs::chown(workspace.join("from-host"), Some(host_owner), Some(host_group)).unwrap();
     assert_eq!(site.exec("main", &["cat", "from-host"]).ok().stdout, "host\n");
     assert_eq!(site.exec("main", &["stat", "-c", "%U:%G", "from-host", "README"]).ok().stdout, "dev:dev\ndev:dev\n");
     site.exec("main", &["sh", "-c", "echo guest >> from-host && echo new > from-guest && chmod 640 from-guest"]).ok();

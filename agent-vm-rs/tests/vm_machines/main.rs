@@ -6,7 +6,9 @@
 mod clients;
 mod confinement;
 mod egress;
+mod endpoint;
 mod hardening;
+mod hostile_share;
 mod isolation;
 mod journey;
 mod site;

@@ -112,6 +112,12 @@ impl Site {
         self.run(&["status", branch, "--json"]).ok().json()
     }
 
+    /// What a client that connects by itself has to be given: arguments of those in checks/clients.
+    pub fn keys(&self, name: &str) -> [String; 4] {
+        let file = |name: &str, file: &str| self.machine(name).join("tls").join(file).display().to_string();
+        ["--ca".to_owned(), file(name, "ca.pem"), "--token-file".to_owned(), file(name, "token")]
+    }
+
     /// Runs a command in a machine.
     pub fn exec(&self, branch: &str, command: &[&str]) -> Done {
         let args: Vec<_> = ["exec", branch, "--"].iter().chain(command).copied().collect();

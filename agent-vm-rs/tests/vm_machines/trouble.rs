@@ -105,8 +105,8 @@ fn a_failing_service_is_told_with_its_journal() {
             && status["mcp"]["responds"] == true
     });
 
-    // The port is taken in the five seconds before systemd starts the service again.
-    let squatter = "pkill -KILL -f [m]cp-proxy; exec python3 -c 'import socket, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\nwhile True:\n    try: s.bind((\"0.0.0.0\", 8000)); break\n    except OSError: time.sleep(0.1)\ns.listen(); time.sleep(3600)'";
+    // mcp-proxy's port is taken in the five seconds before systemd starts the service again.
+    let squatter = "pkill -KILL -f [m]cp-proxy; exec python3 -c 'import socket, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\nwhile True:\n    try: s.bind((\"127.0.0.1\", 8001)); break\n    except OSError: time.sleep(0.1)\ns.listen(); time.sleep(3600)'";
     let squatter = site
         .agent_vm(&["exec", "main", "--", "sh", "-c", squatter])
         .stdout(Stdio::null())

@@ -24,6 +24,8 @@ def main() -> None:
     spec = json.loads((STAGE / "spec.json").read_text())
     install_kernel(spec["kernel"])
     add_user(spec["user"])
+    for name in spec["serviceAccounts"]:
+        add_service_account(name)
     for pattern in spec["remove"]:
         for path in glob.glob(pattern):
             remove(Path(path))
@@ -94,6 +96,13 @@ def add_user(user: dict) -> None:
         *("--home-dir", user["home"], "--no-create-home", "--shell", "/bin/bash"),
         # No password, rather than a locked account: sshd refuses a locked one even with a key.
         *("--password", "*", user["name"]),
+    )
+
+
+def add_service_account(name: str) -> None:
+    run(
+        *("useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"),
+        *("--shell", "/usr/sbin/nologin", name),
     )
 
 

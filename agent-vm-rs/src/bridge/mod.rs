@@ -1,0 +1,117 @@
+//! MCP over standard input and output, carried to a machine's endpoint: any client needs a command and no secret.
+//!
+//! What comes from the machine is the attacker's: it is parsed as a message, bounded in size, and written anew, so that
+//! exactly one line of JSON reaches the client for each.
+
+mod message;
+mod output;
+mod session;
+mod sse;
+
+use std::io::{self, BufRead, Read as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use self::message::{INVALID_REQUEST, Kind, LONGEST, Message, PARSE_ERROR, Problem};
+pub use self::output::Output;
+pub use self::session::Session;
+use crate::interrupt::Deadline;
+
+/// Carries messages until the client closes its end. Requests that are open then have `patience` to be answered.
+///
+/// # Errors
+/// The client's end cannot be read. What goes wrong with one message is that message's answer.
+pub fn run(session: Session, input: impl BufRead, patience: Duration) -> Result<()> {
+    let session = Arc::new(session);
+    let open = Arc::new(AtomicUsize::new(0));
+    let mut input = input;
+    while let Some(line) = next_line(&mut input).context("failed to read from the client")? {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        match message_of(&line) {
+            Ok(message) => carry(&session, message, &open),
+            Err(problem) => session.output().error(&Value::Null, problem.code, &problem.text),
+        }
+        if session.output().closed() {
+            break;
+        }
+    }
+    let deadline = Deadline::after(patience);
+    while open.load(Ordering::Acquire) > 0 && !deadline.passed() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    session.close();
+    Ok(())
+}
+
+/// What is first has to be done before the next thing is read: the session begins with it, and notifications keep
+/// their order. Requests are beside each other.
+fn carry(session: &Arc<Session>, message: Message, open: &Arc<AtomicUsize>) {
+    if matches!(message.kind(), Kind::Request) && message.method() != Some("initialize") {
+        let (session, open) = (Arc::clone(session), Arc::clone(open));
+        open.fetch_add(1, Ordering::AcqRel);
+        std::thread::spawn(move || {
+            session.exchange(&message);
+            open.fetch_sub(1, Ordering::AcqRel);
+        });
+        return;
+    }
+    let begins = message.method() == Some("notifications/initialized");
+    if session.exchange(&message) && begins {
+        let session = Arc::clone(session);
+        std::thread::spawn(move || session.listen());
+    }
+}
+
+fn message_of(line: &[u8]) -> Result<Message, Problem> {
+    if line.len() > LONGEST {
+        return Err(Problem { code: INVALID_REQUEST, text: "the message is too long".to_owned() });
+    }
+    let message = Message::parse(line).map_err(|problem| match problem.code {
+        // Nobody but the client has said it: it learns why.
+        PARSE_ERROR => Problem { text: format!("not sent: {}", problem.text), ..problem },
+        _ => problem,
+    })?;
+    Ok(message)
+}
+
+/// The next line; one that is too long is cut off where that is known, and the rest of it is skipped.
+fn next_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+    let limit = LONGEST as u64 + 2;
+    let mut line = Vec::new();
+    let read = input.by_ref().take(limit).read_until(b'\n', &mut line)?;
+    if read == 0 {
+        return Ok(None);
+    }
+    if !line.ends_with(b"\n") && line.len() > LONGEST {
+        loop {
+            let mut rest = Vec::new();
+            let more = input.by_ref().take(1 << 20).read_until(b'\n', &mut rest)?;
+            if more == 0 || rest.ends_with(b"\n") {
+                break;
+            }
+        }
+    }
+    Ok(Some(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_are_too_long_are_skipped_whole() {
+        let mut text = vec![b'x'; LONGEST + 10];
+        text.extend_from_slice(b"\nshort\nlast");
+        let mut input = io::BufReader::new(text.as_slice());
+        assert!(next_line(&mut input).unwrap().unwrap().len() > LONGEST);
+        assert_eq!(next_line(&mut input).unwrap().unwrap(), b"short\n");
+        assert_eq!(next_line(&mut input).unwrap().unwrap(), b"last");
+        assert_eq!(next_line(&mut input).unwrap(), None);
+    }
+}

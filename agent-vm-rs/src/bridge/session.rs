@@ -1,0 +1,233 @@
+//! One session with the machine's endpoint, over streamable HTTP (2025-06-18).
+
+use std::io::{BufReader, Read};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use ureq::http::{HeaderMap, Response, StatusCode};
+use ureq::{Body, RequestBuilder};
+
+use super::message::{Kind, LONGEST, Message, NO_WAY};
+use super::output::Output;
+use super::sse::Events;
+use crate::endpoint::Endpoint;
+use crate::error::Failure;
+use crate::progress::note;
+use crate::text::one_line;
+
+const SESSION: &str = "mcp-session-id";
+const VERSION: &str = "mcp-protocol-version";
+/// The machine may forget the session by itself; saying so is politeness.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Seconds between two tries to hear what the server says of its own accord.
+const PAUSES: [u64; 5] = [1, 2, 5, 15, 30];
+/// Of a refusal's text, which may say why.
+const LONGEST_REFUSAL: u64 = 64 << 10;
+
+/// A session; shared by the threads that carry its messages.
+pub struct Session {
+    endpoint: Endpoint,
+    path: String,
+    output: Output,
+    headers: Mutex<Vec<(&'static str, String)>>,
+    listening: AtomicBool,
+}
+
+impl Session {
+    /// A session that has not begun.
+    pub fn new(endpoint: Endpoint, path: String, output: Output) -> Self {
+        Self { endpoint, path, output, headers: Mutex::default(), listening: AtomicBool::new(false) }
+    }
+
+    /// The client's end.
+    pub(super) fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// Sends a message and gives the client what is answered. A request that fails is answered with an error. Tells
+    /// whether the message arrived.
+    pub(super) fn exchange(&self, message: &Message) -> bool {
+        let begins = message.method() == Some("initialize");
+        if begins {
+            self.set_headers(Vec::new());
+        }
+        let failed = match self.post(message, begins) {
+            Ok(()) => return true,
+            Err(error) => format!("{error:#}"),
+        };
+        if message.kind() == Kind::Request {
+            self.output.error(message.id(), NO_WAY, &failed);
+        } else {
+            note(&format!("warning: a message did not reach the machine: {}", one_line(&failed)));
+        }
+        false
+    }
+
+    fn post(&self, message: &Message, begins: bool) -> Result<()> {
+        let request = self.endpoint.post(&self.path).header("Content-Type", "application/json");
+        let request = self.with_headers(request).header("Accept", "application/json, text/event-stream");
+        let answer = request.send(message.line()).context("the machine does not answer")?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(refusal(answer, self.in_session()).into());
+        }
+        if begins {
+            self.remember(answer.headers());
+        }
+        if message.kind() != Kind::Request {
+            return Ok(());
+        }
+        let kind = content_type(answer.headers());
+        let mut body = answer.into_body().into_reader();
+        let mut answered = false;
+        let mut each = |text: &[u8]| {
+            // What is no message of MCP's is nothing for the client.
+            let Ok(received) = Message::parse(text) else {
+                note("warning: the machine sent what is no message; it is left out");
+                return;
+            };
+            if received.kind() == Kind::Response && received.id() == message.id() {
+                answered = true;
+                if begins {
+                    self.remember_version(&received);
+                }
+            }
+            self.output.send(&received);
+        };
+        match kind.as_str() {
+            "text/event-stream" => {
+                let mut events = Events::new(BufReader::new(body), LONGEST);
+                while let Some(data) = events.next_data().context("the machine's answer breaks off")? {
+                    each(&data);
+                }
+            }
+            "application/json" => {
+                let mut text = Vec::new();
+                body.by_ref()
+                    .take(LONGEST as u64 + 1)
+                    .read_to_end(&mut text)
+                    .context("the machine's answer breaks off")?;
+                if text.len() > LONGEST {
+                    return Err(Failure::new("the machine's answer is too long").into());
+                }
+                each(&text);
+            }
+            _ => {}
+        }
+        if answered { Ok(()) } else { Err(Failure::new("the machine gave no answer to this request").into()) }
+    }
+
+    /// Hears what the server says of its own accord, if it says anything so; goes on until the session ends.
+    pub(super) fn listen(&self) {
+        if self.listening.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut tries = 0;
+        while let Some(heard) = self.hear() {
+            tries = if heard { 0 } else { tries + 1 };
+            let Some(pause) = PAUSES.get(tries) else { break };
+            std::thread::sleep(Duration::from_secs(*pause));
+        }
+        self.listening.store(false, Ordering::Release);
+    }
+
+    /// One stream of the server's own messages; whether there were any, or None if it offers none.
+    fn hear(&self) -> Option<bool> {
+        let request = self.with_headers(self.endpoint.get(&self.path)).header("Accept", "text/event-stream");
+        let Ok(answer) = request.call() else { return Some(false) };
+        let is_stream = content_type(answer.headers()) == "text/event-stream";
+        if !(answer.status().is_success() && is_stream) {
+            return answer.status().is_server_error().then_some(false);
+        }
+        let mut events = Events::new(BufReader::new(answer.into_body().into_reader()), LONGEST);
+        let mut heard = false;
+        while let Ok(Some(data)) = events.next_data() {
+            heard = true;
+            match Message::parse(&data) {
+                Ok(message) => self.output.send(&message),
+                Err(_) => note("warning: the machine sent what is no message; it is left out"),
+            }
+        }
+        Some(heard)
+    }
+
+    /// Ends the session.
+    pub(super) fn close(&self) {
+        if self.in_session() {
+            let request = self.with_headers(self.endpoint.delete(&self.path));
+            // A server need not allow it.
+            drop(request.config().timeout_global(Some(FAREWELL)).build().call());
+        }
+    }
+
+    fn in_session(&self) -> bool {
+        self.headers().iter().any(|(name, _)| *name == SESSION)
+    }
+
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        self.headers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn set_headers(&self, headers: Vec<(&'static str, String)>) {
+        *self.headers.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = headers;
+    }
+
+    fn with_headers<T>(&self, request: RequestBuilder<T>) -> RequestBuilder<T> {
+        self.headers().into_iter().fold(request, |request, (name, value)| request.header(name, value))
+    }
+
+    fn remember(&self, headers: &HeaderMap) {
+        // As the specification has it: visible ASCII.
+        let id = headers
+            .get(SESSION)
+            .and_then(|id| id.to_str().ok())
+            .filter(|id| (1..=1024).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()));
+        self.set_headers(id.map(|id| (SESSION, id.to_owned())).into_iter().collect());
+    }
+
+    fn remember_version(&self, answer: &Message) {
+        let version = answer.result("protocolVersion").and_then(serde_json::Value::as_str);
+        let is_plain = |text: &&str| {
+            (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+        };
+        if let Some(version) = version.filter(is_plain) {
+            let mut headers = self.headers();
+            headers.push((VERSION, version.to_owned()));
+            self.set_headers(headers);
+        }
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> String {
+    let value = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Why a message was not taken, in words that help.
+fn refusal(answer: Response<Body>, in_session: bool) -> Failure {
+    let status = answer.status();
+    let why = match status {
+        StatusCode::UNAUTHORIZED => {
+            "the machine does not take its own token: agent-vm restart hands it over anew".to_owned()
+        }
+        StatusCode::NOT_FOUND if in_session => {
+            "the session is over, as after a restart of the machine: connect to this MCP server again".to_owned()
+        }
+        StatusCode::NOT_FOUND => "the machine serves no such MCP server".to_owned(),
+        StatusCode::PAYLOAD_TOO_LARGE => "the message is too long".to_owned(),
+        StatusCode::BAD_GATEWAY => {
+            "the machine's MCP servers are not up; agent-vm status and agent-vm logs tell why".to_owned()
+        }
+        _ => {
+            let mut text = Vec::new();
+            drop(answer.into_body().into_reader().take(LONGEST_REFUSAL).read_to_end(&mut text));
+            let said = serde_json::from_slice::<serde_json::Value>(&text).ok();
+            let said = said.as_ref().and_then(|said| said.pointer("/error/message")?.as_str()).map(one_line);
+            let said: String = said.unwrap_or_default().chars().take(300).collect();
+            if said.is_empty() { "the machine refuses the message".to_owned() } else { said }
+        }
+    };
+    Failure::new(format!("{why} (HTTP {})", status.as_u16()))
+}

@@ -1,0 +1,246 @@
+//! How MCP clients are told of a server: each has a file and a format of its own. Pure; `place` says where the files are.
+
+mod json;
+mod place;
+mod toml;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use serde_json::{Map, Value, json};
+
+pub use self::place::{Place, place, write};
+use crate::error::Failure;
+
+/// Environment variable that a client which connects by itself takes the token from.
+pub const TOKEN_VARIABLE: &str = "AGENT_VM_TOKEN";
+
+/// The clients whose formats are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Client {
+    /// Claude Code: `.mcp.json` of the project
+    ClaudeCode,
+    /// Claude Desktop: its own file in the user's settings
+    ClaudeDesktop,
+    /// Cursor: `.cursor/mcp.json` of the project
+    Cursor,
+    /// Visual Studio Code: `.vscode/mcp.json` of the project
+    Vscode,
+    /// Zed: the user's `settings.json`
+    Zed,
+    /// Codex: the user's `config.toml`
+    Codex,
+}
+
+/// How the client reaches the server.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// By a command that it starts.
+    Command {
+        /// The program.
+        program: String,
+        /// Its arguments.
+        args: Vec<String>,
+    },
+    /// By itself.
+    Http {
+        /// The endpoint.
+        url: String,
+        /// Whether a token is asked for.
+        auth: bool,
+    },
+}
+
+/// One server, as a client is told of it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What the client calls it.
+    pub name: String,
+    /// How it is reached.
+    pub way: Way,
+}
+
+impl Client {
+    /// The name it has on the command line.
+    #[must_use]
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// The key that holds the servers.
+    fn section(self) -> &'static str {
+        match self {
+            Self::ClaudeCode | Self::ClaudeDesktop | Self::Cursor => "mcpServers",
+            Self::Vscode => "servers",
+            Self::Zed => "context_servers",
+            Self::Codex => "mcp_servers",
+        }
+    }
+
+    /// What stands under the server's name.
+    fn settings(self, way: &Way) -> Result<Map<String, Value>> {
+        let value = match (way, self) {
+            (Way::Command { program, args }, Self::Vscode) => {
+                json!({ "type": "stdio", "command": program, "args": args })
+            }
+            (Way::Command { program, args }, _) => json!({ "command": program, "args": args }),
+            (Way::Http { .. }, Self::ClaudeDesktop | Self::Zed) => {
+                let name = self.name();
+                return Err(Failure::usage(format!(
+                    "{name} has no place for a token but its file, where it must not be"
+                ))
+                .hint(format!("leave out --http: {name} then starts agent-vm, which has the token"))
+                .into());
+            }
+            (Way::Http { url, auth: true }, Self::Codex) => {
+                json!({ "url": url, "bearer_token_env_var": TOKEN_VARIABLE })
+            }
+            (Way::Http { url, .. }, Self::Codex) => json!({ "url": url }),
+            (Way::Http { url, auth }, _) => {
+                let mut settings = Map::new();
+                // Cursor knows by the URL.
+                if self != Self::Cursor {
+                    settings.insert("type".to_owned(), "http".into());
+                }
+                settings.insert("url".to_owned(), url.as_str().into());
+                if *auth {
+                    let variable = if self == Self::ClaudeCode { "" } else { "env:" };
+                    let value = format!("Bearer ${{{variable}{TOKEN_VARIABLE}}}");
+                    settings.insert("headers".to_owned(), json!({ "Authorization": value }));
+                }
+                settings.into()
+            }
+        };
+        match value {
+            Value::Object(settings) => Ok(settings),
+            _ => Ok(Map::new()),
+        }
+    }
+}
+
+/// The client's file as it would be with this server and nothing else.
+///
+/// # Errors
+/// The client cannot reach a server that way.
+pub fn fragment(client: Client, entry: &Entry) -> Result<String> {
+    Ok(merged(client, entry, "")?.unwrap_or_default())
+}
+
+/// The client's file with this server besides what it says now; None if it says so already.
+///
+/// # Errors
+/// The file is not what the client would read, or not what can be written anew without losing something.
+pub fn merged(client: Client, entry: &Entry, existing: &str) -> Result<Option<String>> {
+    let settings = client.settings(&entry.way)?;
+    match client {
+        Client::Codex => toml::merged(client.section(), &entry.name, &settings, existing),
+        _ => json::merged(client.section(), &entry.name, &settings, existing),
+    }
+}
+
+/// A name that every client takes, from one of a machine and of a server of it.
+#[must_use]
+pub fn entry_name(machine: &str, server: Option<&str>) -> String {
+    let whole = server.map_or_else(|| machine.to_owned(), |server| format!("{machine}-{server}"));
+    whole.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Client; 6] =
+        [Client::ClaudeCode, Client::ClaudeDesktop, Client::Cursor, Client::Vscode, Client::Zed, Client::Codex];
+
+    fn entry() -> Entry {
+        let args = ["mcp", "app-main"].map(str::to_owned).to_vec();
+        Entry { name: "app-main".to_owned(), way: Way::Command { program: "/bin/agent-vm".to_owned(), args } }
+    }
+
+    fn http() -> Entry {
+        Entry { way: Way::Http { url: "https://127.0.0.1:8000/mcp".to_owned(), auth: true }, ..entry() }
+    }
+
+    #[test]
+    fn every_client_has_its_format() {
+        let mut all = String::new();
+        for client in ALL {
+            all += &format!("==== {}\n{}", client.name(), fragment(client, &entry()).unwrap());
+            match fragment(client, &http()) {
+                Ok(text) => all += &format!("---- http\n{text}"),
+                Err(error) => all += &format!("---- http: {error}\n"),
+            }
+        }
+        insta::assert_snapshot!(all);
+    }
+
+    #[test]
+    fn what_else_is_in_the_file_stays_and_the_second_time_changes_nothing() {
+        for client in ALL {
+            let existing = if client == Client::Codex {
+                "# mine\nmodel = \"x\"  # really\n\n[mcp_servers.other]\ncommand = \"o\"\n".to_owned()
+            } else {
+                format!(
+                    "{{\n\t\"z\": [1, 2.50],\n\t\"{}\": {{\"other\": {{\"command\": \"o\"}}}},\n\t\"a\": null\n}}\n",
+                    client.section()
+                )
+            };
+            let once = merged(client, &entry(), &existing).unwrap().unwrap();
+            assert!(once.contains("other") && once.contains("app-main"), "{once}");
+            if client == Client::Codex {
+                assert!(once.starts_with(&existing), "{once}");
+            } else {
+                let (before, mut after): (Value, Value) =
+                    (serde_json::from_str(&existing).unwrap(), serde_json::from_str(&once).unwrap());
+                after[client.section()].as_object_mut().unwrap().remove("app-main").unwrap();
+                assert_eq!(before, after);
+                assert!(
+                    once.starts_with("{\n\t\"z\"") && once.ends_with("}\n"),
+                    "order or indentation is lost: {once}"
+                );
+            }
+            assert_eq!(merged(client, &entry(), &once).unwrap(), None);
+            // Another way to the same server takes the place of the first.
+            let mut moved = entry();
+            moved.way = Way::Command {
+                program: "/opt/agent-vm".to_owned(),
+                args: vec!["mcp".to_owned(), "app-main".to_owned()],
+            };
+            let twice = merged(client, &moved, &once).unwrap().unwrap();
+            assert!(
+                twice.contains("/opt/agent-vm") && !twice.contains("/bin/agent-vm") && twice.contains("other"),
+                "{twice}"
+            );
+        }
+    }
+
+    #[test]
+    fn files_that_would_lose_something_are_refused() {
+        for client in ALL {
+            let section = client.section();
+            let broken: Vec<String> = if client == Client::Codex {
+                vec!["x = ".to_owned(), "mcp_servers = 7\n".to_owned(), "[[mcp_servers]]\na = 1\n".to_owned()]
+            } else {
+                vec![
+                    "{".to_owned(),
+                    "[]".to_owned(),
+                    "// a comment\n{}".to_owned(),
+                    "{\"a\": 1,}".to_owned(),
+                    format!("{{\"{section}\": []}}"),
+                    format!("{{\"{section}\": \"x\"}}"),
+                    // A number that would come out as another one.
+                    "{\"a\": 123456789012345678901234567890}".to_owned(),
+                    "{\"a\": 1, \"a\": 2}".to_owned(),
+                ]
+            };
+            for text in broken {
+                assert!(merged(client, &entry(), &text).is_err(), "{} took {text}", client.name());
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_what_every_client_takes() {
+        assert_eq!(entry_name("app-1.2", None), "app-1-2");
+        assert_eq!(entry_name("app-main", Some("a.b")), "app-main-a-b");
+    }
+}

@@ -1,0 +1,76 @@
+//! `agent-vm mcp`
+
+use std::io;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::{Target, running};
+use crate::bridge::{self, Output, Session};
+use crate::cli::Context;
+use crate::endpoint::{Endpoint, Patience};
+use crate::error::Failure;
+use crate::machine::Machine;
+use crate::process::Invocation;
+use crate::target;
+use crate::text::one_line;
+
+/// Flags of `mcp`.
+#[derive(Args, Clone, Debug)]
+pub struct McpArgs {
+    #[command(flatten)]
+    target: Target,
+    /// A named server of the machine's, instead of the default one
+    #[arg(long, value_name = "NAME", value_parser = server_name)]
+    server: Option<String>,
+    /// Start the machine if it does not run
+    #[arg(long)]
+    start: bool,
+}
+
+/// A server's name: a segment of a URL, as the guest's launcher has it.
+///
+/// # Errors
+/// It is none.
+pub fn server_name(text: &str) -> Result<String, String> {
+    let starts_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let is_name = text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    if starts_well && is_name {
+        Ok(text.to_owned())
+    } else {
+        Err("a server's name is letters, digits, '.', '_' and '-', 64 at most".to_owned())
+    }
+}
+
+/// Is an MCP server on standard input and output, which is the machine's.
+///
+/// # Errors
+/// The machine does not run, or its endpoint's certificate or token is gone.
+pub fn mcp(context: &Context, args: &McpArgs) -> Result<()> {
+    let machine = target::find(&context.state, args.target.as_deref())?;
+    if args.start && machine.run().qemu().is_none() {
+        start(context, &machine)?;
+    }
+    let (guest, facts) = running(&machine)?;
+    let service = &guest.manifest.service;
+    let path = match &args.server {
+        Some(name) => format!("{}/{name}{}", service.servers_path, service.mcp_path),
+        None => service.mcp_path.clone(),
+    };
+    // A tool may take as long as it takes: only the way to it has a limit.
+    let patience = Patience { connect: Some(context.timeout), whole: None };
+    let endpoint = Endpoint::of(&machine, &facts, patience)?;
+    let session = Session::new(endpoint, path, Output::new(io::stdout()));
+    bridge::run(session, io::stdin().lock(), context.timeout)
+}
+
+/// By a process of its own, which is not cut short when the client that wants the machine gives up waiting.
+fn start(context: &Context, machine: &Machine) -> Result<()> {
+    let program = std::env::current_exe().context("failed to find this program")?;
+    Invocation::new(program)
+        .arg("--state-dir")
+        .arg(context.state.path())
+        .args(["--timeout", &context.timeout.as_secs().to_string(), "start", machine.name.as_str()])
+        .run_talking()
+        .with_context(|| Failure::new(format!("failed to start {}", one_line(machine.name.as_str()))))
+}

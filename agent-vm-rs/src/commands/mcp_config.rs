@@ -1,0 +1,111 @@
+//! `agent-vm mcp-config`
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::mcp::server_name;
+use super::{Target, print, print_json, running};
+use crate::cli::Context;
+use crate::client_config::{self, Client, Entry, TOKEN_VARIABLE, Way};
+use crate::endpoint;
+use crate::error::Failure;
+use crate::machine::Machine;
+use crate::progress::note;
+use crate::state::StateDir;
+use crate::target;
+
+/// Flags of `mcp-config`.
+#[derive(Args, Clone, Debug)]
+pub struct McpConfigArgs {
+    #[command(flatten)]
+    target: Target,
+    /// The MCP client
+    #[arg(long, value_name = "CLIENT")]
+    client: Client,
+    /// Put it into the client's file, keeping everything else there
+    #[arg(long)]
+    write: bool,
+    /// For a client that connects by itself: the token and the authority's certificate are then yours to give it
+    #[arg(long)]
+    http: bool,
+    /// A named server of the machine's, instead of the default one
+    #[arg(long, value_name = "NAME", value_parser = server_name)]
+    server: Option<String>,
+}
+
+/// Prints, or writes, what a client has to be told of a machine. Never the token.
+///
+/// # Errors
+/// The client's file cannot be changed without losing something.
+pub fn mcp_config(context: &Context, args: &McpConfigArgs) -> Result<()> {
+    let machine = target::find(&context.state, args.target.as_deref())?;
+    let way = if args.http { http(&machine, args)? } else { command(context, &machine, args)? };
+    let name = client_config::entry_name(machine.name.as_str(), args.server.as_deref());
+    let entry = Entry { name, way };
+    if !args.write {
+        return print(&client_config::fragment(args.client, &entry)?);
+    }
+    let source = machine.settings()?.source;
+    let place = client_config::place(args.client, &source, |name| std::env::var_os(name).map(PathBuf::from))?;
+    let changed = client_config::write(args.client, &entry, &place)?;
+    if context.json {
+        return print_json(&serde_json::json!({ "name": entry.name, "file": place.file, "changed": changed }));
+    }
+    let done = if changed { "is now" } else { "is already" };
+    print(&format!("{} {done} in {}\n", entry.name, place.file.display()))
+}
+
+/// The bridge, by absolute paths: clients are started from menus and have another PATH and another directory.
+fn command(context: &Context, machine: &Machine, args: &McpConfigArgs) -> Result<Way> {
+    let mut words = Vec::new();
+    let default = StateDir::locate(None).map(|state| state.path().to_owned()).ok();
+    if default.as_deref() != Some(context.state.path()) {
+        words.extend(["--state-dir".to_owned(), text(context.state.path().to_owned())?]);
+    }
+    words.extend(["mcp".to_owned(), machine.name.to_string()]);
+    if let Some(server) = &args.server {
+        words.extend(["--server".to_owned(), server.clone()]);
+    }
+    // The one on PATH stays where it is when a package manager puts a newer one there.
+    let program = match which::which("agent-vm") {
+        Ok(path) => path,
+        Err(_) => std::env::current_exe().context("failed to find this program")?,
+    };
+    Ok(Way::Command { program: text(program)?, args: words })
+}
+
+fn http(machine: &Machine, args: &McpConfigArgs) -> Result<Way> {
+    let (guest, facts) = running(machine).context("the port is known while the machine runs")?;
+    let service = &guest.manifest.service;
+    let path = match &args.server {
+        Some(name) => format!("{}/{name}{}", service.servers_path, service.mcp_path),
+        None => service.mcp_path.clone(),
+    };
+    if facts.auth {
+        let token = endpoint::token_file(&machine.dir);
+        note(&format!("the client takes the token from its environment: {TOKEN_VARIABLE}=$(cat {})", shown(token)));
+    }
+    if facts.tls {
+        let ca = endpoint::ca_file(&machine.dir);
+        note(&format!(
+            "it has to trust the machine's own authority: NODE_EXTRA_CA_CERTS={0} for Node, SSL_CERT_FILE={0} for others",
+            shown(ca)
+        ));
+    }
+    Ok(Way::Http { url: facts.url(&path), auth: facts.auth })
+}
+
+fn shown(path: PathBuf) -> String {
+    let path = path.display().to_string();
+    shlex::try_quote(&path).map_or_else(|_| path.clone(), std::borrow::Cow::into_owned)
+}
+
+fn text(path: PathBuf) -> Result<String> {
+    path.into_os_string().into_string().map_err(|path| {
+        Failure::new(format!("{} is no text, as the client's file is", path.display()))
+            .hint("choose a path of plain characters")
+            .into()
+    })
+}

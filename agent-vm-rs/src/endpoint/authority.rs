@@ -1,0 +1,92 @@
+//! The certificate authority of one machine, good for its own names and for nothing else, and the short-lived
+//! certificates that it gives to the machine's runs.
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, SanType,
+};
+use time::{Duration, OffsetDateTime};
+
+use super::names::Names;
+
+/// A run that goes on for longer has to be restarted.
+const RUN: Duration = Duration::days(90);
+const MACHINE: Duration = Duration::days(3_650);
+/// Clocks differ.
+const BEFORE: Duration = Duration::hours(1);
+
+/// A certificate and its key, as PEM.
+pub struct Pair {
+    /// The certificate.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+}
+
+/// Makes the authority of a machine: for certificates of these names alone, and for no further authority.
+///
+/// # Errors
+/// The system gives no random bytes.
+pub fn make(machine: &str, names: &Names) -> Result<Pair> {
+    let failed = "failed to make the machine's certificate authority";
+    let key = new_key().context(failed)?;
+    let certificate = authority(machine, names).self_signed(&key).context(failed)?;
+    Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
+}
+
+/// A new certificate with a key of its own, signed by the authority whose key this is.
+///
+/// # Errors
+/// The key is none.
+pub fn issue(machine: &str, names: &Names, authority_key: &str) -> Result<Pair> {
+    let failed = "failed to make a certificate for this run";
+    let issuer_key = KeyPair::from_pem(authority_key).context("the authority's key is not usable").context(failed)?;
+    let issuer = Issuer::new(authority(machine, names), issuer_key);
+    let mut params = params("agent-vm", RUN);
+    params.subject_alt_names = subjects(names).context(failed)?;
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = new_key().context(failed)?;
+    let certificate = params.signed_by(&key, &issuer).context(failed)?;
+    Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
+}
+
+fn new_key() -> Result<KeyPair, rcgen::Error> {
+    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+}
+
+fn params(name: &str, validity: Duration) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::OrganizationName, "agent-vm");
+    subject.push(DnType::CommonName, name);
+    params.distinguished_name = subject;
+    let now = OffsetDateTime::now_utc();
+    params.not_before = now - BEFORE;
+    params.not_after = now + validity;
+    params
+}
+
+fn authority(machine: &str, names: &Names) -> CertificateParams {
+    let mut params = params(machine, MACHINE);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let dns = names.dns.iter().cloned().map(GeneralSubtree::DnsName);
+    let addresses = names.addresses.iter().map(|address| {
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(*address, whole))
+    });
+    params.name_constraints =
+        Some(NameConstraints { permitted_subtrees: dns.chain(addresses).collect(), excluded_subtrees: Vec::new() });
+    params
+}
+
+fn subjects(names: &Names) -> Result<Vec<SanType>> {
+    let dns = names.dns.iter().map(|name| Ok(SanType::DnsName(name.as_str().try_into()?)));
+    let addresses = names.addresses.iter().map(|address: &IpAddr| Ok(SanType::IpAddress(*address)));
+    dns.chain(addresses).collect()
+}

@@ -1,0 +1,297 @@
+//! The way in to a machine's MCP: who it proves to be, who may come in, and how to ask it.
+
+pub mod authority;
+pub mod names;
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use self::names::Names;
+use crate::installation::hex;
+use crate::machine::Machine;
+use crate::run_state::RunFacts;
+use crate::settings::Settings;
+use crate::state::{make_private_dir, write_file};
+
+/// Directory of a machine that holds its authority and its token.
+const DIR: &str = "tls";
+const CA: &str = "ca.pem";
+const CA_KEY: &str = "ca.key";
+const TOKEN: &str = "token";
+/// What the authority was made for: another host's address needs another authority.
+const MADE_FOR: &str = "names";
+const TOKEN_BYTES: usize = 32;
+
+/// What the guest's gate is handed.
+pub struct Handover {
+    /// PEM.
+    pub certificate: String,
+    /// PEM.
+    pub key: String,
+    /// The bearer token.
+    pub token: String,
+    /// JSON with `tls`, `auth` and `hosts`.
+    pub settings: String,
+}
+
+/// The authority's certificate, for clients.
+#[must_use]
+pub fn ca_file(machine: &Path) -> PathBuf {
+    machine.join(DIR).join(CA)
+}
+
+/// The bearer token, for its owner alone.
+#[must_use]
+pub fn token_file(machine: &Path) -> PathBuf {
+    machine.join(DIR).join(TOKEN)
+}
+
+/// Makes what a machine lacks of authority and token; gives the names that they are for.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn ensure(dir: &Path, machine: &str, host: &str, address: Ipv4Addr) -> Result<Names> {
+    let own = fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let names = Names::new(host, address, own.as_deref().map(str::trim));
+    let tls = dir.join(DIR);
+    make_private_dir(&tls)?;
+    let made_for = names.hosts().join("\n") + "\n";
+    let is_there = |name: &str| fs::exists(tls.join(name)).unwrap_or(false);
+    let current = fs::read_to_string(tls.join(MADE_FOR)).is_ok_and(|names| names == made_for);
+    if !(current && is_there(CA) && is_there(CA_KEY)) {
+        let pair = authority::make(machine, &names)?;
+        write_file(&tls.join(CA_KEY), pair.key, 0o600)?;
+        write_file(&tls.join(CA), pair.certificate, 0o644)?;
+        // Last: without it all of this is done again.
+        write_file(&tls.join(MADE_FOR), made_for, 0o600)?;
+    }
+    if !is_there(TOKEN) {
+        let mut bytes = [0; TOKEN_BYTES];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+            .context("the kernel gives no random bytes")?;
+        write_file(&tls.join(TOKEN), hex(&bytes) + "\n", 0o600)?;
+    }
+    Ok(names)
+}
+
+/// What one run's gate is handed: a new certificate each time, which nobody else keeps the key of.
+///
+/// # Errors
+/// As [`ensure`]; the authority's key is none.
+pub fn hand_over(machine: &Machine, settings: &Settings, address: Ipv4Addr) -> Result<Handover> {
+    let name = machine.name.as_str();
+    let names = ensure(&machine.dir, name, &settings.host, address)?;
+    let pair = authority::issue(name, &names, &read(&machine.dir, CA_KEY)?)?;
+    let described = serde_json::json!({ "tls": settings.tls, "auth": settings.auth, "hosts": names.hosts() });
+    Ok(Handover {
+        certificate: pair.certificate,
+        key: pair.key,
+        token: token(&machine.dir)?,
+        settings: described.to_string(),
+    })
+}
+
+fn read(dir: &Path, name: &str) -> Result<String> {
+    let path = dir.join(DIR).join(name);
+    fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
+}
+
+fn token(dir: &Path) -> Result<String> {
+    Ok(read(dir, TOKEN)?.trim().to_owned())
+}
+
+/// A running machine's endpoint, as this program asks it. Cloned, it shares its connections.
+#[derive(Clone)]
+pub struct Endpoint {
+    agent: ureq::Agent,
+    origin: String,
+    authorization: Option<String>,
+}
+
+/// How long an endpoint may take; None for ever.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patience {
+    /// For a connection.
+    pub connect: Option<Duration>,
+    /// For everything together.
+    pub whole: Option<Duration>,
+}
+
+impl Endpoint {
+    /// The endpoint of a run: over TLS only with the machine's own authority.
+    ///
+    /// # Errors
+    /// The machine has no authority or no token, though its run asks for them.
+    pub fn of(machine: &Machine, facts: &RunFacts, patience: Patience) -> Result<Self> {
+        let mut config = ureq::Agent::config_builder()
+            .timeout_connect(patience.connect)
+            .timeout_global(patience.whole)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            // The environment's proxy is for the world outside.
+            .proxy(None);
+        if facts.tls {
+            let ca = Certificate::from_pem(read(&machine.dir, CA)?.as_bytes())
+                .with_context(|| format!("{} is no certificate", ca_file(&machine.dir).display()))?;
+            config = config
+                .https_only(true)
+                .tls_config(TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[ca])).build());
+        }
+        let authorization = facts.auth.then(|| token(&machine.dir)).transpose()?.map(|token| format!("Bearer {token}"));
+        Ok(Self { agent: config.build().into(), origin: facts.url(""), authorization })
+    }
+
+    /// The URL of a path.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.origin)
+    }
+
+    /// A POST to a path, with the token.
+    #[must_use]
+    pub fn post(&self, path: &str) -> ureq::RequestBuilder<ureq::typestate::WithBody> {
+        self.authorized(self.agent.post(self.url(path)))
+    }
+
+    /// A GET of a path, with the token.
+    #[must_use]
+    pub fn get(&self, path: &str) -> ureq::RequestBuilder<ureq::typestate::WithoutBody> {
+        self.authorized(self.agent.get(self.url(path)))
+    }
+
+    /// A DELETE of a path, with the token.
+    #[must_use]
+    pub fn delete(&self, path: &str) -> ureq::RequestBuilder<ureq::typestate::WithoutBody> {
+        self.authorized(self.agent.delete(self.url(path)))
+    }
+
+    fn authorized<T>(&self, request: ureq::RequestBuilder<T>) -> ureq::RequestBuilder<T> {
+        match &self.authorization {
+            Some(value) => request.header("Authorization", value),
+            None => request,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::Arc;
+
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+    use crate::state::StateDir;
+
+    fn machine(dir: &Path) -> Machine {
+        Machine::new(&StateDir::locate(Some(dir)).unwrap(), "app-main".parse().unwrap())
+    }
+
+    fn facts(port: u16, tls: bool, auth: bool) -> RunFacts {
+        let facts = serde_json::json!({
+            "started": "1970-01-01T00:00:00Z", "host": "127.0.0.1", "port": port, "ssh_port": 1,
+            "accel": "tcg", "share": "9p", "tls": tls, "auth": auth,
+        });
+        serde_json::from_value(facts).unwrap()
+    }
+
+    /// An endpoint on loopback without TLS and token.
+    pub(crate) fn plain(port: u16, limit: Duration) -> Endpoint {
+        let patience = Patience { connect: None, whole: Some(limit) };
+        Endpoint::of(&machine(Path::new("/nonexistent")), &facts(port, false, false), patience).unwrap()
+    }
+
+    /// Answers each connection over TLS with the head of its request.
+    fn echo(pair: &authority::Pair) -> u16 {
+        let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+        let config =
+            rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+        let config = Arc::new(config);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+                let mut stream = rustls::StreamOwned::new(connection, stream);
+                let mut head = [0; 4096];
+                let Ok(length) = stream.read(&mut head) else { continue };
+                let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+                drop(stream.write_all(answer.as_bytes()).and_then(|()| stream.write_all(&head[..length])));
+                stream.conn.send_close_notify();
+                drop(stream.flush());
+            }
+        });
+        port
+    }
+
+    /// What a machine's endpoint of its own says to a server with this certificate.
+    fn asked(machine: &Machine, pair: &authority::Pair) -> Result<String> {
+        let patience = Patience { connect: None, whole: Some(Duration::from_secs(20)) };
+        let endpoint = Endpoint::of(machine, &facts(echo(pair), true, true), patience)?;
+        Ok(endpoint.get("/mcp").call()?.into_body().read_to_string()?)
+    }
+
+    #[test]
+    fn authority_and_token_are_made_once_and_for_the_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |address: [u8; 4]| ensure(dir.path(), "app-main", "localhost", address.into()).unwrap();
+        make([127, 0, 0, 1]);
+        let contents = |name: &str| fs::read_to_string(dir.path().join("tls").join(name)).unwrap();
+        let mode = |name: &str| fs::metadata(dir.path().join("tls").join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(""), mode(CA), mode(CA_KEY), mode(TOKEN)), (0o700, 0o644, 0o600, 0o600));
+        assert!(contents(CA).starts_with("-----BEGIN CERTIFICATE-----"));
+        let before = (contents(CA), contents(TOKEN));
+        assert_eq!(before.1.trim().len(), 64);
+        make([127, 0, 0, 1]);
+        assert_eq!((contents(CA), contents(TOKEN)), before);
+        // Another address needs another authority; the token stays.
+        make([192, 0, 2, 1]);
+        assert!(contents(CA) != before.0 && contents(TOKEN) == before.1);
+    }
+
+    #[test]
+    fn only_a_certificate_of_the_machines_own_authority_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, other) = (machine(dir.path()), machine(&dir.path().join("other")));
+        let settings = crate::settings::tests::sample();
+        let issue = |machine: &Machine| {
+            let given = hand_over(machine, &settings, Ipv4Addr::LOCALHOST).unwrap();
+            authority::Pair { certificate: given.certificate, key: given.key }
+        };
+        let (first, second, foreign) = (issue(&ours), issue(&ours), issue(&other));
+        assert!(first.certificate != second.certificate && first.key != second.key);
+        let token = fs::read_to_string(token_file(&ours.dir)).unwrap();
+        let said = asked(&ours, &first).unwrap();
+        assert!(said.to_lowercase().contains(&format!("authorization: bearer {}", token.trim())), "{said}");
+        asked(&ours, &second).unwrap();
+        // Control: the foreign one is good for who trusts its authority.
+        asked(&other, &foreign).unwrap();
+        for (machine, pair) in [(&ours, &foreign), (&other, &first)] {
+            let error = format!("{:#}", asked(machine, pair).unwrap_err());
+            assert!(error.contains("UnknownIssuer") || error.contains("BadSignature"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_authority_is_good_for_the_machines_names_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = machine(dir.path());
+        ensure(&ours.dir, "app-main", "localhost", Ipv4Addr::LOCALHOST).unwrap();
+        let key = fs::read_to_string(ours.dir.join("tls/ca.key")).unwrap();
+        let name = |dns: &str| Names { dns: vec![dns.to_owned()], addresses: vec![Ipv4Addr::LOCALHOST.into()] };
+        // Who has its key makes certificates for other names, and nobody takes them.
+        asked(&ours, &authority::issue("app-main", &name("localhost"), &key).unwrap()).unwrap();
+        let stolen = authority::issue("app-main", &name("bank.example"), &key).unwrap();
+        let error = format!("{:#}", asked(&ours, &stolen).unwrap_err());
+        assert!(error.contains("NameConstraintViolation"), "{error}");
+    }
+}

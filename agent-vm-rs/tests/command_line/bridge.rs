@@ -1,0 +1,289 @@
+//! `agent-vm mcp` before a stand-in for the machine, honest and hostile.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{ChildStdin, ChildStdout, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::inside::Inside;
+use crate::stand_ins::{STAYS, create, install, install_ssh};
+use crate::support::{Running, Site, wait_until};
+
+/// A client that has the bridge as its server.
+struct Client {
+    bridge: Running,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Client {
+    fn new(site: &Site, args: &[&str]) -> Self {
+        let mut command = site.agent_vm(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(std::fs::File::create(site.path("talk")).unwrap());
+        let mut child = command.spawn().unwrap();
+        let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        Self { bridge: Running::new(child), input, output }
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    fn ask(&mut self, id: &Value, method: &str) {
+        self.say(&json!({ "jsonrpc": "2.0", "id": id, "method": method }).to_string());
+    }
+
+    /// The next line, which has to be one message and no more.
+    #[track_caller]
+    fn hears(&mut self) -> Value {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        assert!(!line.trim_end_matches('\n').chars().any(char::is_control), "{line:?}");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    #[track_caller]
+    fn begin(&mut self) {
+        self.say(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}"#);
+        assert_eq!(self.hears()["result"]["serverInfo"]["name"], "stand-in");
+    }
+
+    fn end(mut self) -> Option<i32> {
+        drop(self.input.take());
+        self.bridge.output().status.code()
+    }
+}
+
+fn started(flags: &[&str]) -> (Site, Inside) {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    if !flags.is_empty() {
+        site.run(&[&["create"], flags].concat()).ok();
+        crate::stand_ins::own_ports(&site, "app-main");
+    } else {
+        create(&site, "main");
+    }
+    let inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    (site, inside)
+}
+
+#[test]
+fn messages_go_both_ways_in_one_session() {
+    let (site, inside) = started(&[]);
+    let mut client = Client::new(&site, &["mcp"]);
+    client.begin();
+    client.say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    // The server's own stream is listened to from now on.
+    assert_eq!(client.hears()["params"]["of"], "its own accord");
+    client.ask(&json!("a"), "tools/list");
+    assert_eq!(client.hears(), json!({ "jsonrpc": "2.0", "id": "a", "result": { "echo": "tools/list" } }));
+    client.say(r#"{"jsonrpc":"2.0","id":77,"result":{}}"#);
+    client.say("\n");
+    assert_eq!(client.end(), Some(0));
+    let asked = inside.asked();
+    let of_bridge: Vec<_> = asked.iter().filter(|asked| asked.header("mcp-session-id").is_some()).collect();
+    assert!(of_bridge.iter().any(|asked| asked.body["id"] == 77 && asked.body.get("result").is_some()));
+    assert!(asked.iter().any(|asked| asked.verb == "GET" && asked.header("accept") == Some("text/event-stream")));
+    let last = of_bridge.iter().rfind(|asked| asked.verb == "DELETE").unwrap();
+    assert_eq!(last.header("mcp-session-id"), Some("session-1"));
+    let list = asked.iter().find(|asked| asked.method() == "tools/list").unwrap();
+    assert_eq!(list.header("accept"), Some("application/json, text/event-stream"));
+    assert_eq!(list.header("mcp-protocol-version"), Some("2025-06-18"));
+}
+
+#[test]
+fn requests_are_beside_each_other() {
+    let (site, _inside) = started(&[]);
+    let mut client = Client::new(&site, &["mcp"]);
+    client.begin();
+    client.ask(&json!(1), "slow");
+    client.ask(&json!(2), "fast");
+    let both = [client.hears(), client.hears()];
+    assert_eq!(both.map(|answer| answer["id"].clone()), [json!(2), json!(1)]);
+    // What is open when the client has said all is still answered.
+    client.ask(&json!(3), "late");
+    drop(client.input.take());
+    assert_eq!(client.hears()["id"], 3);
+    assert_eq!(client.end(), Some(0));
+}
+
+#[test]
+fn what_a_hostile_machine_says_is_one_line_or_nothing() {
+    let (site, _inside) = started(&[]);
+    let mut client = Client::new(&site, &["mcp"]);
+    client.begin();
+    client.ask(&json!(1), "stream");
+    assert_eq!(client.hears()["method"], "notifications/progress");
+    assert_eq!(client.hears()["result"]["text"], "two\nlines \u{1b}[31m");
+    assert_eq!(site.read("talk").matches("what is no message").count(), 2);
+    for (method, why) in [
+        ("two lines", "gave no answer"),
+        ("break off", "gave no answer"),
+        ("hang up", "does not answer"),
+        ("gone", "the session is over"),
+        ("page", "gave no answer"),
+    ] {
+        client.ask(&json!(method), method);
+        let error = client.hears();
+        assert_eq!((&error["id"], &error["error"]["code"]), (&json!(method), &json!(-32000)));
+        let said = error["error"]["message"].as_str().unwrap();
+        assert!(said.contains(why), "{method}: {said}");
+    }
+    client.ask(&json!(9), "another's");
+    assert_eq!(client.hears()["id"], "another");
+    assert_eq!((&client.hears()["error"]["code"]), (&json!(-32000)));
+    // And it goes on.
+    client.ask(&json!(10), "tools/list");
+    assert_eq!(client.hears()["result"]["echo"], "tools/list");
+    assert_eq!(client.end(), Some(0));
+}
+
+#[test]
+fn what_the_client_says_wrongly_is_answered() {
+    let (site, inside) = started(&[]);
+    let mut client = Client::new(&site, &["mcp"]);
+    for (line, code) in [("{", -32700), ("[]", -32600), (r#"{"id":1,"method":"x"}"#, -32600)] {
+        client.say(line);
+        let error = client.hears();
+        assert_eq!((&error["id"], &error["error"]["code"]), (&Value::Null, &json!(code)), "{line}");
+    }
+    // Before the session has begun: the server's own refusal, without what a terminal would obey.
+    client.ask(&json!(1), "tools/list");
+    let said = client.hears()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(said.contains("session (HTTP 400)") && !said.contains('\u{1b}'), "{said}");
+    assert!(!inside.asked().iter().any(|asked| asked.body.is_array()));
+    assert_eq!(client.end(), Some(0));
+}
+
+#[test]
+fn named_servers_have_their_own_path() {
+    let (site, inside) = started(&[]);
+    let mut client = Client::new(&site, &["mcp", "app-main", "--server", "named"]);
+    client.begin();
+    assert_eq!(client.end(), Some(0));
+    assert!(inside.asked().iter().any(|asked| asked.path == "/servers/named/mcp"));
+    let mut client = Client::new(&site, &["mcp", "--server", "missing"]);
+    client.ask(&json!(1), "initialize");
+    assert!(client.hears()["error"]["message"].as_str().unwrap().contains("serves no such MCP server"));
+    client.end();
+    for name in ["../x", "a/b", "", "-x", "a b"] {
+        site.run(&["mcp", &format!("--server={name}")]).exits(2);
+    }
+}
+
+/// The token is in its file and in what is asked, and nowhere else; without it, or with another machine's authority,
+/// nothing is asked.
+#[test]
+fn the_token_is_told_to_the_machine_alone() {
+    let (site, inside) = started(&[]);
+    let machine = site.machine("app-main");
+    let token = std::fs::read_to_string(machine.join("tls/token")).unwrap().trim().to_owned();
+    let mut client = Client::new(&site, &["mcp", "--debug"]);
+    client.begin();
+    let asked = inside.asked();
+    assert!(asked.iter().all(|asked| asked.header("authorization") == Some(&format!("Bearer {token}"))));
+    let bridge = client.bridge.pid();
+    for file in ["cmdline", "environ"] {
+        assert!(!String::from_utf8_lossy(&std::fs::read(format!("/proc/{bridge}/{file}")).unwrap()).contains(&token));
+    }
+    client.end();
+    for args in [
+        &["status"][..],
+        &["status", "--json"],
+        &["list", "--json"],
+        &["start", "--debug"],
+        &["mcp-config", "--client", "codex"],
+    ] {
+        let done = site.run(args).ok();
+        assert!(!done.stdout.contains(&token) && !done.stderr.contains(&token), "{args:?}");
+    }
+    assert!(!site.read("talk").contains(&token) && !site.read("record/runner.env").contains(&token));
+
+    std::fs::write(machine.join("tls/token"), "0".repeat(64)).unwrap();
+    let mut client = Client::new(&site, &["mcp"]);
+    client.ask(&json!(1), "initialize");
+    assert!(client.hears()["error"]["message"].as_str().unwrap().contains("does not take its own token"));
+    client.end();
+    site.create("other");
+    std::fs::copy(site.machine("app-other").join("tls/ca.pem"), machine.join("tls/ca.pem")).unwrap();
+    let before = inside.asked().len();
+    let mut client = Client::new(&site, &["mcp"]);
+    client.ask(&json!(1), "initialize");
+    let said = client.hears()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(said.contains("does not answer") && said.contains("certificate"), "{said}");
+    client.end();
+    assert_eq!(inside.asked().len(), before, "something was asked of somebody else");
+}
+
+#[test]
+fn a_machine_that_does_not_run_is_told_or_started() {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    site.run(&["mcp"]).exits(1).gives_one_error().says("app-main is not running").says("hint: agent-vm start app-main");
+    let _inside = Inside::of(&site, "app-main");
+    let mut client = Client::new(&site, &["mcp", "--start"]);
+    client.begin();
+    assert_eq!(client.end(), Some(0));
+    assert!(site.read("talk").contains("app-main is running."));
+    wait_until("the machine", || site.run(&["status", "--json"]).ok().json()["state"] == "running");
+}
+
+/// Switched off, each is told wherever the machine is looked at, and the other one still holds.
+#[test]
+fn what_is_switched_off_is_told() {
+    for (flag, scheme, tls, auth, warning) in [
+        ("--no-tls", "http://", false, true, "warning: MCP is not encrypted (--no-tls)"),
+        ("--no-auth", "https://", true, false, "warning: MCP asks for no token (--no-auth)"),
+    ] {
+        let site = Site::new();
+        install(&site, STAYS);
+        install_ssh(&site);
+        site.run(&["create", flag]).ok().says(warning);
+        crate::stand_ins::own_ports(&site, "app-main");
+        let inside = Inside::of(&site, "app-main");
+        site.run(&["start"]).ok().says(warning).prints(&format!("MCP    {scheme}127.0.0.1:"));
+        let status = site.run(&["status", "--json"]).ok().json();
+        assert_eq!((&status["mcp"]["tls"], &status["mcp"]["auth"]), (&json!(tls), &json!(auth)));
+        assert_eq!((&status["mcp"]["responds"], status["mcp"]["ca_file"].is_null()), (&json!(true), !tls));
+        let list = site.run(&["list", "--json"]).ok().json();
+        assert_eq!((&list[0]["tls"], &list[0]["auth"]), (&json!(tls), &json!(auth)));
+        let says = if tls { "no token" } else { "no TLS" };
+        site.run(&["status"]).ok().prints(says);
+        assert_eq!(inside.asked().iter().all(|asked| asked.header("authorization").is_some()), auth);
+    }
+    let (site, _inside) = started(&["--memory", "512"]);
+    let status = site.run(&["status", "--json"]).ok().json();
+    assert_eq!(status["mcp"]["ca_file"], site.machine("app-main").join("tls/ca.pem").to_str().unwrap());
+    assert!(status["mcp"]["url"].as_str().unwrap().starts_with("https://127.0.0.1:"));
+    site.run(&["status"]).ok().prints("TLS by ").prints("with a token");
+}
+
+/// A machine that was made before there was a gate gets authority and token when it starts.
+#[test]
+fn an_older_machine_gets_what_it_lacks() {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    let machine = site.machine("app-main");
+    std::fs::remove_dir_all(machine.join("tls")).unwrap();
+    let mut settings = site.settings("app-main");
+    for key in ["tls", "auth"] {
+        settings.as_object_mut().unwrap().remove(key).unwrap();
+    }
+    std::fs::write(machine.join("config.json"), settings.to_string()).unwrap();
+    let inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok().prints("MCP    https://127.0.0.1:");
+    assert!(machine.join("tls/ca.pem").exists() && machine.join("tls/token").exists());
+    assert!(inside.asked().iter().all(|asked| asked.header("authorization").is_some()));
+    // Of the run's own key nothing is left after it.
+    let key = std::fs::read_to_string(machine.join("run/qemu/credentials/agent-vm.mcp-key")).unwrap();
+    let holds = || crate::support::tree(&machine).values().any(|contents| contents.contains(key.trim()));
+    assert!(holds());
+    site.run(&["stop"]).ok();
+    assert!(!holds());
+}

@@ -1,0 +1,154 @@
+//! The inside of a started machine: greets as sshd does, and answers as the gate and an MCP server do.
+
+use std::io::{BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::Value;
+
+use crate::mcp_server::{Asked, answer};
+use crate::support::{Site, wait_until};
+
+/// The inside of a machine, on whatever ports the start has chosen, with what its gate was handed.
+pub struct Inside {
+    stop: Arc<AtomicBool>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the gate of a machine was handed.
+struct Gate {
+    tls: Option<Arc<ServerConfig>>,
+    token: Option<String>,
+}
+
+impl Gate {
+    fn of(credentials: &Path) -> Self {
+        let read = |name: &str| std::fs::read(credentials.join(name)).unwrap();
+        let settings: Value = serde_json::from_slice(&read("agent-vm.mcp-endpoint")).unwrap();
+        let tls = (settings["tls"] == true).then(|| {
+            let certificate = CertificateDer::from_pem_slice(&read("agent-vm.mcp-cert")).unwrap();
+            let key = PrivateKeyDer::from_pem_slice(&read("agent-vm.mcp-key")).unwrap();
+            let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key);
+            Arc::new(config.unwrap())
+        });
+        let token = String::from_utf8(read("agent-vm.mcp-token")).unwrap();
+        Self { tls, token: (settings["auth"] == true).then_some(token) }
+    }
+}
+
+impl Inside {
+    /// Waits, beside the test, for the machine to be started, and then answers.
+    pub fn of(site: &Site, machine: &str) -> Self {
+        let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<Asked>>>::default());
+        let (run, stopped, noted) = (site.machine(machine).join("run"), Arc::clone(&stop), Arc::clone(&asked));
+        // A guest that has not come to its first words greets nobody.
+        let up = site.path("record/runner.cwd");
+        let thread = std::thread::spawn(move || serve(&run, &up, &stopped, &noted));
+        Self { stop, asked, thread: Some(thread) }
+    }
+
+    /// What MCP was asked so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+fn serve(run: &Path, up: &Path, stopped: &Arc<AtomicBool>, asked: &Arc<Mutex<Vec<Asked>>>) {
+    let mut chosen: Option<Value> = None;
+    wait_until("the machine's ports", || {
+        let facts = std::fs::read_to_string(run.join("ports.json")).ok();
+        chosen = facts.and_then(|text| serde_json::from_str(&text).ok());
+        (chosen.is_some() && up.exists()) || stopped.load(Ordering::Relaxed)
+    });
+    let Some(chosen) = chosen else { return };
+    let gate = Arc::new(Gate::of(&run.join("qemu/credentials")));
+    let listen = |name: &str| {
+        let port = u16::try_from(chosen[name].as_u64().unwrap()).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        listener
+    };
+    let (ssh, mcp) = (listen("ssh_port"), listen("port"));
+    while !stopped.load(Ordering::Relaxed) {
+        if let Ok((mut stream, _)) = ssh.accept() {
+            drop(stream.write_all(b"SSH-2.0-stand-in\r\n"));
+        }
+        if let Ok((stream, _)) = mcp.accept() {
+            let (gate, asked, stopped) = (Arc::clone(&gate), Arc::clone(asked), Arc::clone(stopped));
+            std::thread::spawn(move || admit(stream, &gate, &asked, &stopped));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn admit(stream: TcpStream, gate: &Gate, asked: &Mutex<Vec<Asked>>, stopped: &AtomicBool) {
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    match &gate.tls {
+        Some(config) => {
+            let connection = ServerConnection::new(Arc::clone(config)).unwrap();
+            converse(StreamOwned::new(connection, stream), gate, asked, stopped);
+        }
+        None => converse(stream, gate, asked, stopped),
+    }
+}
+
+/// Requests on one connection, until the client closes it or an answer ends it.
+fn converse(stream: impl Read + Write, gate: &Gate, asked: &Mutex<Vec<Asked>>, stopped: &AtomicBool) {
+    let mut stream = BufReader::new(stream);
+    while let Some(request) = next_request(&mut stream) {
+        let expected = gate.token.as_ref().map(|token| format!("Bearer {token}"));
+        let may = expected.is_none() || request.header("authorization") == expected.as_deref();
+        asked.lock().unwrap().push(request.clone());
+        let goes_on = if may {
+            let everything = || asked.lock().unwrap().clone();
+            answer(&request, stream.get_mut(), &everything, stopped)
+        } else {
+            stream.get_mut().write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n").is_ok()
+        };
+        if !goes_on || stream.get_mut().flush().is_err() {
+            return;
+        }
+    }
+}
+
+fn next_request(stream: &mut impl std::io::BufRead) -> Option<Asked> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+        lines.push(line.trim().to_owned());
+    }
+    let mut words = lines.first()?.split(' ').map(str::to_owned);
+    let (verb, path) = (words.next()?, words.next()?);
+    let headers = lines[1..].iter().filter_map(|line| line.split_once(": "));
+    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+    let mut request = Asked { verb, path, headers, body: Value::Null };
+    let length = request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
+    request.body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    Some(request)
+}

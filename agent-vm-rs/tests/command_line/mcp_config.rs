@@ -1,0 +1,171 @@
+//! `agent-vm mcp-config`: each client's file, twice, and files that are something else.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use serde_json::{Value, json};
+
+use crate::inside::Inside;
+use crate::stand_ins::{STAYS, create, install, install_ssh};
+use crate::support::Site;
+
+/// Clients with JSON files, where these are in a place, and the key of their servers.
+const JSON: [(&str, &str, &str); 5] = [
+    ("claude-code", "app/.mcp.json", "mcpServers"),
+    ("claude-desktop", "config/Claude/claude_desktop_config.json", "mcpServers"),
+    ("cursor", "app/.cursor/mcp.json", "mcpServers"),
+    ("vscode", "app/.vscode/mcp.json", "servers"),
+    ("zed", "config/zed/settings.json", "context_servers"),
+];
+const CODEX: &str = "home/.codex/config.toml";
+
+fn config<'a>(client: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["mcp-config", "--client", client], more].concat()
+}
+
+fn entry(site: &Site, file: &str, section: &str) -> Value {
+    serde_json::from_str::<Value>(&site.read(file)).unwrap()[section]["app-main"].clone()
+}
+
+#[test]
+fn every_client_is_told_how_to_start_the_bridge() {
+    let site = Site::new();
+    site.create("main");
+    for (client, _, section) in JSON {
+        let printed = site.run(&config(client, &[])).ok().json();
+        let entry = &printed[section]["app-main"];
+        assert_eq!(entry["command"], env!("CARGO_BIN_EXE_agent-vm"), "{client}");
+        assert_eq!(entry["args"], json!(["mcp", "app-main"]), "{client}");
+        assert_eq!(printed.as_object().unwrap().len(), 1, "{client}");
+    }
+    assert_eq!(site.run(&config("vscode", &[])).ok().json()["servers"]["app-main"]["type"], "stdio");
+    site.run(&config("codex", &[]))
+        .ok()
+        .prints("[mcp_servers.app-main]\ncommand = \"")
+        .prints("args = [\"mcp\", \"app-main\"]");
+    // One that is on PATH stays where it is from version to version.
+    site.stand_in("agent-vm", "exit 0");
+    let printed = site.run(&config("cursor", &["--server", "named"])).ok().json();
+    let entry = &printed["mcpServers"]["app-main-named"];
+    assert_eq!(entry["command"], site.path("bin/agent-vm").to_str().unwrap());
+    assert_eq!(entry["args"], json!(["mcp", "app-main", "--server", "named"]));
+    // Machines that are elsewhere are found there.
+    let elsewhere = site.path("elsewhere");
+    let dir = elsewhere.to_str().unwrap();
+    site.run(&["--state-dir", dir, "create"]).ok();
+    let printed = site.run(&config("cursor", &["--state-dir", dir])).ok().json();
+    assert_eq!(printed["mcpServers"]["app-main"]["args"], json!(["--state-dir", dir, "mcp", "app-main"]));
+    site.run(&["mcp-config"]).exits(2);
+    site.run(&config("emacs", &[])).exits(2);
+}
+
+#[test]
+fn written_twice_it_is_there_once_and_nothing_is_lost() {
+    let site = Site::new();
+    site.create("main");
+    for (client, file, section) in JSON {
+        let first = site.run(&config(client, &["--write"])).ok();
+        assert!(first.stdout.contains("app-main is now in") && first.stdout.contains(file), "{}", first.stdout);
+        let text = site.read(file);
+        site.run(&config(client, &["--write"])).ok().prints("app-main is already in");
+        assert_eq!(site.read(file), text);
+        assert_eq!(entry(&site, file, section)["args"], json!(["mcp", "app-main"]));
+
+        let mut mine =
+            json!({ "zeta": [1, null], section: { "other": { "command": "x" } }, "alpha": { "b": 1, "a": 2 } });
+        fs::write(site.path(file), mine.to_string()).unwrap();
+        fs::set_permissions(site.path(file), fs::Permissions::from_mode(0o640)).unwrap();
+        let changed = site.run(&config(client, &["--write", "--json"])).ok().json();
+        assert_eq!((&changed["changed"], &changed["name"]), (&json!(true), &json!("app-main")));
+        mine[section]["app-main"] = entry(&site, file, section);
+        assert_eq!(serde_json::from_str::<Value>(&site.read(file)).unwrap(), mine);
+        assert!(site.read(file).find("zeta") < site.read(file).find("alpha"), "the order is another one");
+        assert_eq!(fs::metadata(site.path(file)).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+    fs::create_dir(site.path("home/.codex")).unwrap();
+    let mine = "# mine\nmodel = \"o\" # really\n\n[mcp_servers.other]\ncommand = \"x\"\n";
+    site.write(CODEX, mine);
+    site.run(&config("codex", &["--write"])).ok().prints("is now in");
+    assert!(site.read(CODEX).starts_with(mine));
+    let text = site.read(CODEX);
+    site.run(&config("codex", &["--write"])).ok().prints("is already in");
+    assert_eq!(site.read(CODEX), text);
+    assert_eq!(fs::read_dir(site.path("home/.codex")).unwrap().count(), 1, "something is left beside it");
+}
+
+#[test]
+fn a_file_that_is_something_else_stays_as_it_is() {
+    let site = Site::new();
+    site.create("main");
+    let broken = ["{", "[]", "// mine\n{}", "{\"a\": 1,}", "{\"a\": 1, \"a\": 2}"];
+    for (client, file, section) in JSON {
+        fs::create_dir_all(site.path(file).parent().unwrap()).unwrap();
+        for text in broken.iter().map(|text| (*text).to_owned()).chain([format!("{{\"{section}\": []}}")]) {
+            site.write(file, &text);
+            site.run(&config(client, &["--write"]))
+                .exits(1)
+                .gives_one_error()
+                .says("stays as it is")
+                .says("hint: put the server there by hand");
+            assert_eq!(site.read(file), text, "{client}");
+        }
+        fs::remove_file(site.path(file)).unwrap();
+        fs::create_dir(site.path(file)).unwrap();
+        site.run(&config(client, &["--write"])).exits(1).gives_one_error();
+        fs::remove_dir(site.path(file)).unwrap();
+        // Control: it is the files that were in the way.
+        site.run(&config(client, &["--write"])).ok();
+    }
+    fs::create_dir(site.path("home/.codex")).unwrap();
+    for text in ["x = ", "mcp_servers = 1"] {
+        site.write(CODEX, text);
+        site.run(&config("codex", &["--write"])).exits(1).gives_one_error().says("stays as it is");
+        assert_eq!(site.read(CODEX), text);
+    }
+}
+
+/// A branch may come from a machine: its links lead nowhere. One's own settings may be kept elsewhere.
+#[test]
+fn links_of_a_project_are_not_followed_and_ones_own_are() {
+    let site = Site::new();
+    site.create("main");
+    site.write("victim", "{}");
+    symlink("../victim", site.path("app/.mcp.json")).unwrap();
+    fs::create_dir(site.path("outside")).unwrap();
+    symlink("../outside", site.path("app/.vscode")).unwrap();
+    for client in ["claude-code", "vscode"] {
+        site.run(&config(client, &["--write"])).exits(1).gives_one_error().says("is a symbolic link");
+    }
+    assert_eq!((site.read("victim"), fs::read_dir(site.path("outside")).unwrap().count()), ("{}".to_owned(), 0));
+    fs::create_dir(site.path("config/zed")).unwrap();
+    symlink("../../victim", site.path("config/zed/settings.json")).unwrap();
+    site.run(&config("zed", &["--write"])).ok();
+    assert!(site.read("victim").contains("app-main"));
+    assert!(fs::symlink_metadata(site.path("config/zed/settings.json")).unwrap().is_symlink());
+}
+
+#[test]
+fn clients_that_connect_themselves_get_the_url_and_never_the_token() {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    site.run(&config("codex", &["--http"])).exits(1).gives_one_error().says("hint: agent-vm start app-main");
+    let _inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    let url = site.run(&["status", "--json"]).ok().json()["mcp"]["url"].as_str().unwrap().to_owned();
+    let token = fs::read_to_string(site.machine("app-main").join("tls/token")).unwrap();
+    for (client, mention) in [
+        ("claude-code", "Bearer ${AGENT_VM_TOKEN}"),
+        ("cursor", "Bearer ${env:AGENT_VM_TOKEN}"),
+        ("vscode", "Bearer ${env:AGENT_VM_TOKEN}"),
+        ("codex", "bearer_token_env_var = \"AGENT_VM_TOKEN\""),
+    ] {
+        let done = site.run(&config(client, &["--http"])).ok().prints(&url).prints(mention);
+        let done = done.says("AGENT_VM_TOKEN=$(cat ").says("NODE_EXTRA_CA_CERTS=");
+        assert!(!done.stdout.contains(token.trim()) && !done.stderr.contains(token.trim()));
+    }
+    for client in ["claude-desktop", "zed"] {
+        site.run(&config(client, &["--http"])).exits(2).says("has no place for a token").says("leave out --http");
+    }
+}

@@ -1,0 +1,128 @@
+//! A stand-in for an MCP server over streamable HTTP; some of its methods are a hostile machine's.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// One request, as it came.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// POST, GET or DELETE.
+    pub verb: String,
+    /// Path.
+    pub path: String,
+    /// Headers, in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The message.
+    pub body: Value,
+}
+
+impl Asked {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(there, _)| there == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The message's method.
+    pub fn method(&self) -> &str {
+        self.body["method"].as_str().unwrap_or_default()
+    }
+}
+
+fn whole(stream: &mut impl Write, status: &str, headers: &str, body: &str) -> bool {
+    let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+    stream.write_all((head + body).as_bytes()).is_ok()
+}
+
+fn json(stream: &mut impl Write, headers: &str, body: &str) -> bool {
+    whole(stream, "200 OK", &format!("Content-Type: application/json\r\n{headers}"), body)
+}
+
+/// The beginning of a stream of events, which ends with the connection.
+const EVENTS: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n";
+
+fn says(stream: &mut impl Write, text: &str) -> bool {
+    stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_ok()
+}
+
+/// Answers a request; whether the connection goes on.
+pub fn answer(
+    asked: &Asked,
+    stream: &mut impl Write,
+    everything: &dyn Fn() -> Vec<Asked>,
+    stopped: &AtomicBool,
+) -> bool {
+    if asked.path != "/mcp" && asked.path != "/servers/named/mcp" {
+        return whole(stream, "404 Not Found", "", "");
+    }
+    match asked.verb.as_str() {
+        "GET" => {
+            let note =
+                json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": { "of": "its own accord" } });
+            says(stream, EVENTS);
+            says(stream, &format!("event: message\ndata: {note}\n\n"));
+            wait(|| stopped.load(Ordering::Relaxed) || everything().iter().any(|asked| asked.verb == "DELETE"));
+            return false;
+        }
+        "DELETE" => return whole(stream, "200 OK", "", ""),
+        _ => {}
+    }
+    let id = &asked.body["id"];
+    let result = |value: Value| json!({ "jsonrpc": "2.0", "id": id, "result": value });
+    if asked.method() == "initialize" {
+        let hello = result(
+            json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": { "name": "stand-in" } }),
+        );
+        return json(stream, "Mcp-Session-Id: session-1\r\n", &hello.to_string());
+    }
+    if id.is_null() || asked.body.get("result").is_some() {
+        return whole(stream, "202 Accepted", "", "");
+    }
+    let in_session = asked.header("mcp-session-id") == Some("session-1")
+        && asked.header("mcp-protocol-version") == Some("2025-06-18");
+    if !in_session {
+        let error = json!({ "jsonrpc": "2.0", "id": "server-error", "error": { "code": -1, "message": "no \u{1b}[2Jsession" } });
+        return whole(stream, "400 Bad Request", "", &error.to_string());
+    }
+    match asked.method() {
+        // Answered once what was asked after it is.
+        "slow" => {
+            wait(|| everything().iter().any(|asked| asked.method() == "fast"));
+            json(stream, "", &result(json!("slow")).to_string())
+        }
+        "stream" => {
+            let pretty = serde_json::to_string_pretty(&result(json!({ "text": "two\nlines \u{1b}[31m" }))).unwrap();
+            let note = json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": {} });
+            says(stream, EVENTS);
+            says(stream, &format!(": hello\n\ndata: {note}\n\ndata: {{\"jsonrpc\": \"1.0\"}}\n\ndata: garbage\n\n"));
+            says(stream, &format!("data: {}\n\n", pretty.replace('\n', "\ndata: ")));
+            false
+        }
+        "two lines" => {
+            let one = result(json!("first"));
+            json(stream, "", &format!("{one}\n{one}\n"))
+        }
+        "break off" => {
+            says(stream, EVENTS);
+            says(stream, "data: {\"jsonrpc\": \"2.0\", \"id\"");
+            false
+        }
+        "hang up" => false,
+        "another's" => {
+            let other = json!({ "jsonrpc": "2.0", "id": "another", "result": {} });
+            json(stream, "", &other.to_string())
+        }
+        "gone" => whole(stream, "404 Not Found", "", ""),
+        "page" => whole(stream, "200 OK", "Content-Type: text/html\r\n", "<html>"),
+        method => json(stream, "", &result(json!({ "echo": method })).to_string()),
+    }
+}
+
+fn wait(so: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    while !so() && std::time::Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,183 @@
+//! Who gets in to a machine's MCP, and who does not.
+
+use std::fs;
+use std::process::Command;
+
+use crate::site::{Done, Site, site};
+
+const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
+
+/// The endpoint of `main`, seen with curl.
+struct Door<'a> {
+    site: &'a Site,
+    url: String,
+    token: String,
+}
+
+impl<'a> Door<'a> {
+    fn of(site: &'a Site) -> Self {
+        let url = site.status("main")["mcp"]["url"].as_str().unwrap().to_owned();
+        let token = fs::read_to_string(site.machine("app-main").join("tls/token")).unwrap().trim().to_owned();
+        Self { site, url, token }
+    }
+
+    fn curl(&self, args: &[&str]) -> Done {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--max-time", "60", "--noproxy", "*"]).args(args);
+        Done::from(curl.output().unwrap(), args)
+    }
+
+    /// The status that a question of `initialize` gets, with the machine's own authority.
+    fn status(&self, args: &[&str]) -> String {
+        let ca = self.site.machine("app-main").join("tls/ca.pem");
+        let asks = [
+            &["--cacert", ca.to_str().unwrap(), "--output", "/dev/null", "--write-out", "%{http_code}"][..],
+            &["--header", "Accept: application/json, text/event-stream", "--header", "Content-Type: application/json"],
+            &["--data", INITIALIZE],
+            args,
+        ]
+        .concat();
+        self.curl(&[&asks[..], &[&self.url]].concat()).stdout
+    }
+
+    /// The same with the token.
+    fn admitted(&self, args: &[&str]) -> String {
+        let bearer = format!("Authorization: Bearer {}", self.token);
+        self.status(&[&["--header", &bearer][..], args].concat())
+    }
+}
+
+/// The token, the name and the origin each have to be right.
+#[test]
+fn only_the_token_the_own_name_and_an_allowed_origin_get_in() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    site.start("main");
+    let door = Door::of(&site);
+    // Control, with everything right.
+    assert_eq!(door.admitted(&[]), "200");
+    assert_eq!(door.status(&[]), "401");
+    let zeros = format!("Authorization: Bearer {}", "0".repeat(64));
+    let cut = format!("Authorization: Bearer {}", &door.token[1..]);
+    let basic = format!("Authorization: Basic {}", door.token);
+    for wrong in [&zeros, &cut, &basic] {
+        assert_eq!(door.status(&["--header", wrong]), "401", "{wrong}");
+    }
+    for (host, status) in [("localhost:1", "200"), ("example.org", "421"), ("127.0.0.1.example.org:8000", "421")] {
+        assert_eq!(door.admitted(&["--header", &format!("Host: {host}")]), status, "{host}");
+    }
+    for (origin, status) in [("https://claude.ai", "200"), ("https://example.org", "403"), ("null", "403")] {
+        assert_eq!(door.admitted(&["--header", &format!("Origin: {origin}")]), status, "{origin}");
+        let preflight = ["--request", "OPTIONS", "--header", "Access-Control-Request-Method: POST", "--header"];
+        let asked = door.status(&[&preflight[..], &[&format!("Origin: {origin}")]].concat());
+        assert_eq!(asked, status, "the question before, of {origin}");
+    }
+    let other = door.url.replace("/mcp", "/docs");
+    let ca = site.machine("app-main").join("tls/ca.pem");
+    let bearer = format!("Authorization: Bearer {}", door.token);
+    let asked = ["--cacert", ca.to_str().unwrap(), "--header", &bearer, "--write-out", "%{http_code}", &other];
+    assert!(door.curl(&asked).ok().stdout.ends_with("404"));
+}
+
+/// Over TLS 1.2 and 1.3, to the machine's own certificate, and no other way.
+#[test]
+fn there_is_no_way_in_without_its_tls() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    site.create("other");
+    site.start("main");
+    let door = Door::of(&site);
+    // curl's own side is willing: it is the machine that refuses.
+    for (version, code) in [("1.3", "200"), ("1.2", "200"), ("1.1", "000"), ("1.0", "000")] {
+        let args = [&format!("--tlsv{version}"), "--tls-max", version, "--ciphers", "ALL:@SECLEVEL=0"];
+        assert_eq!(door.admitted(&args), code, "TLS {version}");
+    }
+    let plain = door.url.replace("https://", "http://");
+    let bearer = format!("Authorization: Bearer {}", door.token);
+    let said =
+        door.curl(&["--header", &bearer, "--data", INITIALIZE, "--write-out", "%{http_code}", &plain]).ok().stdout;
+    assert!(said.ends_with("400") && !said.contains("serverInfo"), "{said}");
+
+    let foreign = site.machine("app-other").join("tls/ca.pem");
+    door.curl(&["--cacert", foreign.to_str().unwrap(), "--header", &bearer, &door.url]).exits(60);
+    // This program trusts no other, either, and has no way round it.
+    let ca = site.machine("app-main").join("tls/ca.pem");
+    let own = fs::read(&ca).unwrap();
+    fs::copy(&foreign, &ca).unwrap();
+    assert_eq!(site.status("main")["mcp"]["responds"], false);
+    fs::write(&ca, own).unwrap();
+    assert_eq!(site.status("main")["mcp"]["responds"], true);
+
+    // Each run has a certificate of its own.
+    let served = || {
+        let address = door.url.trim_start_matches("https://").trim_end_matches("/mcp").to_owned();
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_client", "-connect", &address, "-showcerts"]).stdin(std::process::Stdio::null());
+        let said = String::from_utf8_lossy(&openssl.output().unwrap().stdout).into_owned();
+        said.split("-----BEGIN CERTIFICATE-----").nth(1).unwrap().to_owned()
+    };
+    let first = served();
+    site.run(&["restart", "main", "--timeout", "240"]).ok();
+    assert_ne!(served(), first);
+    assert_eq!(door.admitted(&[]), "200", "the token and the authority are the machine's, not the run's");
+}
+
+/// Neither the agent nor anything that it starts reads what the gate was handed.
+#[test]
+fn the_agent_reads_neither_key_nor_token() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    site.start("main");
+    let said = |command: &str| site.exec("main", &["sh", "-c", command]);
+    let account = said("ps -o user:20= -C nginx | sort -u").ok().stdout;
+    assert_eq!(account.trim(), "agent-gate");
+    let fw_cfg = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials";
+    // Control: they are there to be read.
+    said(&format!("ls {fw_cfg}")).ok().says("agent-vm.mcp-key").says("agent-vm.mcp-token");
+    for path in [
+        &format!("{fw_cfg}/agent-vm.mcp-key/raw"),
+        &format!("{fw_cfg}/agent-vm.mcp-token/raw"),
+        "/run/agent-mcp-gate/nginx.conf",
+        "/run/credentials/agent-mcp-gate.service/agent-vm.mcp-key",
+        "/run/credentials/@system/agent-vm.mcp-token",
+        "/proc/$(pgrep -o nginx)/environ",
+        "/proc/$(pgrep -o nginx)/mem",
+    ] {
+        assert_ne!(said(&format!("cat {path}")).says("Permission denied").code, Some(0), "{path}");
+    }
+    let token = fs::read_to_string(site.machine("app-main").join("tls/token")).unwrap();
+    let everywhere =
+        "cat /proc/*/cmdline /proc/*/environ 2>/dev/null; journalctl --no-pager --output=export 2>/dev/null";
+    let seen = said(everywhere).stdout;
+    assert!(seen.contains("nginx") && !seen.contains(token.trim()));
+    // What is behind the gate is the agent's own, and has not been told the token either.
+    said("curl --silent --max-time 20 http://127.0.0.1:8001/status").ok();
+    assert_eq!(said("curl --silent --insecure --max-time 20 --write-out '%{http_code}' --output /dev/null https://127.0.0.1:8000/status").ok().stdout, "401");
+    // From outside only the gate is reached; see `isolation` for the firewall.
+    let listening = said("ss -Htln | awk '{ print $4 }' | sort").ok().stdout;
+    assert_eq!(listening, "0.0.0.0:22\n0.0.0.0:8000\n127.0.0.1:8001\n");
+}
+
+/// Switched off, each is told, and the other still holds.
+#[test]
+fn what_is_switched_off_is_off_alone() {
+    let Some(site) = site() else { return };
+    let create = ["create", "--branch", "main", "--memory", "1024", "--cores", "2", "--disk", "1024"];
+    site.run(&[&create[..], &["--no-tls"]].concat()).ok().says("warning: MCP is not encrypted (--no-tls)");
+    site.start("main").says("warning: MCP is not encrypted (--no-tls)").says("MCP    http://127.0.0.1:");
+    let door = Door::of(&site);
+    assert_eq!((door.admitted(&[]), door.status(&[])), ("200".to_owned(), "401".to_owned()));
+    assert_eq!(door.admitted(&["--header", "Host: example.org"]), "421");
+    // The settings are the machine's to change.
+    site.run(&["stop", "main"]).ok();
+    let config = site.machine("app-main").join("config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("\"tls\": false", "\"tls\": true").replace("\"auth\": true", "\"auth\": false"))
+        .unwrap();
+    site.start("main").says("warning: MCP asks for no token (--no-auth)").says("MCP    https://127.0.0.1:");
+    let door = Door::of(&site);
+    assert_eq!((door.admitted(&[]), door.status(&[])), ("200".to_owned(), "200".to_owned()));
+    assert_eq!(door.status(&["--header", "Origin: https://example.org"]), "403");
+    let status = site.status("main");
+    assert_eq!((&status["mcp"]["tls"], &status["mcp"]["auth"]), (&true.into(), &false.into()));
+}

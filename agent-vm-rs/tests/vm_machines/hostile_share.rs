@@ -1,0 +1,106 @@
+//! What root in a guest can make in the shared workspace, and that none of it reaches out of it.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::Command;
+
+use crate::site::{Site, site};
+
+/// Makes a machine boot into a script of the workspace, as root and with nothing of the guest's own around it: by a
+/// copy of the guest package with other kernel parameters. The guest's agent never is root.
+fn boot_into(site: &Site, name: &str, script: &str) {
+    let link = site.machine(name).join("flake/guest");
+    let copy = site.repo().join("../package");
+    let package = fs::canonicalize(&link).unwrap();
+    let copied = Command::new("cp").args(["-R", "--reflink=auto"]).arg(&package).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    let runner = copy.join("bin/run-agent-vm");
+    let text = fs::read_to_string(&runner).unwrap();
+    let parameters = format!(
+        "QEMU_KERNEL_PARAMS='init=/usr/bin/bash -- -c \"/usr/bin/mount -t virtiofs workspace /mnt && exec /usr/bin/bash /mnt/{script}\"'"
+    );
+    let changed = text.replacen("set -f\n", &format!("set -f\n{parameters}\n"), 1);
+    assert_ne!(text, changed);
+    fs::set_permissions(&runner, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(&runner, changed).unwrap();
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(fs::canonicalize(&copy).unwrap(), &link).unwrap();
+}
+
+#[test]
+fn what_root_makes_in_the_workspace_stays_there() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    // The guest's package is there once it was started.
+    site.start("main");
+    site.run(&["stop", "main"]).ok();
+    let machine = site.machine("app-main");
+    let workspace = machine.join("workspace");
+    let outside = fs::canonicalize(site.repo()).unwrap().join("../outside");
+    fs::write(&outside, "untouched").unwrap();
+    let before = fs::metadata(&outside).unwrap();
+    let script = format!(
+        "cd /mnt\n\
+         id -u >whoami\n\
+         ln -s /etc/passwd absolute; ln -s ../../../../../../../../etc/passwd relative; ln -s / root\n\
+         ln -s '{}' outside\n\
+         mkfifo fifo\n\
+         mknod block b 254 0; mknod memory c 1 1\n\
+         cp /usr/bin/id setuid; chown 0:0 setuid; chmod 6755 setuid\n\
+         ln README second-name; ln /etc/hostname foreign\n\
+         chown 4242:4242 README; chown -h 0:0 outside\n\
+         echo x >../escaped; echo x >../../escaped\n\
+         mkdir closed; touch closed/file; chmod 0 closed\n\
+         touch finished; sync\n",
+        outside.display()
+    );
+    fs::write(workspace.join("hostile.sh"), script).unwrap();
+    boot_into(&site, "app-main", "hostile.sh");
+    // Its end is a panic of the guest's kernel, which has lost its first process.
+    site.run(&["start", "main", "--timeout", "240"]).exits(1).says("did not come up");
+
+    // Controls: it was root, came to its end, and could make what it may.
+    assert_eq!(fs::read_to_string(workspace.join("whoami")).unwrap(), "0\n");
+    assert!(workspace.join("finished").exists());
+    let kind = |name: &str| workspace.join(name).symlink_metadata().map(|metadata| metadata.file_type());
+    assert!(kind("fifo").unwrap().is_fifo() && kind("absolute").unwrap().is_symlink());
+    assert_eq!(fs::metadata(workspace.join("README")).unwrap().nlink(), 2);
+
+    for device in ["block", "memory"] {
+        let made = kind(device).is_ok_and(|kind| kind.is_block_device() || kind.is_char_device());
+        assert!(!made, "{device} is a device on the host");
+    }
+    let owner = fs::metadata(&workspace).unwrap();
+    assert_ne!(owner.uid(), 0);
+    for entry in fs::read_dir(&workspace).unwrap().map(Result::unwrap) {
+        let made = entry.path().symlink_metadata().unwrap();
+        assert_eq!((made.uid(), made.gid()), (owner.uid(), owner.gid()), "{}", entry.path().display());
+    }
+    assert!(!machine.join("escaped").exists() && !machine.join("../escaped").exists());
+    assert_eq!(fs::metadata(&machine).unwrap().mode() & 0o777, 0o700);
+    if rustix::process::geteuid().is_root() {
+        reached_by_nobody(&workspace.join("setuid"));
+    }
+
+    // The host's commands go through it all, and past what it points to.
+    let begun = std::time::Instant::now();
+    site.run(&["status", "main"]).ok();
+    site.run(&["destroy", "main", "--yes"]).ok().says("app-main is gone");
+    assert!(begun.elapsed().as_secs() < 60, "the fifo was waited for");
+    let after = fs::metadata(&outside).unwrap();
+    assert_eq!((after.uid(), after.gid(), after.mode()), (before.uid(), before.gid(), before.mode()));
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "untouched");
+}
+
+/// No other user can run what the guest has left, not even the one it belongs to.
+fn reached_by_nobody(program: &Path) {
+    let owner = program.metadata().unwrap().uid();
+    let run_as_owner = |program: &Path| {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args([&format!("--reuid={owner}"), "--regid=65534", "--clear-groups"]).arg(program);
+        setpriv.output().unwrap().status.success()
+    };
+    assert!(run_as_owner(Path::new("/usr/bin/true")));
+    assert!(!run_as_owner(program));
+}

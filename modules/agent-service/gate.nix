@@ -1,0 +1,75 @@
+# services.agent-mcp.gate: nginx before mcp-proxy, with TLS, a token, and a look at Host and Origin.
+{
+  config,
+  lib,
+  pkgs,
+  utils,
+  ...
+}:
+let
+  policy = import ../../lib/policy;
+  cfg = config.services.agent-mcp;
+  inherit (policy) credentials mcpGate;
+
+  # Given as files, each is loaded under the name that a machine's host would hand it over by.
+  endpoint = pkgs.writeText "agent-mcp-endpoint.json" (
+    builtins.toJSON {
+      tls = cfg.gate.certificateFile != null;
+      auth = cfg.gate.tokenFile != null;
+      inherit (cfg.gate) hosts;
+    }
+  );
+  loaded = [
+    "${credentials.mcpEndpoint}:${endpoint}"
+  ]
+  ++ lib.optionals (cfg.gate.certificateFile != null) [
+    "${credentials.mcpCertificate}:${cfg.gate.certificateFile}"
+    "${credentials.mcpKey}:${cfg.gate.certificateKeyFile}"
+  ]
+  ++ lib.optional (cfg.gate.tokenFile != null) "${credentials.mcpToken}:${cfg.gate.tokenFile}";
+
+  address = if cfg.host == "localhost" then "127.0.0.1" else cfg.host;
+  listen =
+    if lib.hasInfix ":" address then
+      "[${address}]:${toString cfg.port}"
+    else
+      "${address}:${toString cfg.port}";
+
+  command = [
+    (lib.getExe cfg.package)
+  ]
+  ++ mcpGate.arguments {
+    exe.nginx = lib.getExe cfg.gate.package;
+    inherit (cfg) origins;
+    inherit listen;
+    inherit (cfg.gate) innerPort;
+  };
+in
+{
+  config = lib.mkIf (cfg.enable && cfg.gate.enable) {
+    users.users.${mcpGate.account} = {
+      isSystemUser = true;
+      group = mcpGate.account;
+      description = "Gate before the MCP servers of the agent";
+    };
+    users.groups.${mcpGate.account} = { };
+
+    systemd.services.${mcpGate.name} = {
+      description = mcpGate.unitSection.Description;
+      wantedBy = [ "multi-user.target" ];
+      unitConfig = {
+        inherit (mcpGate.unitSection) StartLimitIntervalSec StartLimitBurst;
+      };
+      serviceConfig = lib.mkMerge [
+        # Defaults, so that a machine's own serviceConfig may differ in one of them.
+        (lib.mapAttrs (_: lib.mkDefault) mcpGate.settings)
+        {
+          ExecStart = utils.escapeSystemdExecArgs command;
+        }
+        (
+          if cfg.gate.fromHost then { ImportCredential = mcpGate.imported; } else { LoadCredential = loaded; }
+        )
+      ];
+    };
+  };
+}
