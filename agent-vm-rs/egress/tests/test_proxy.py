@@ -141,21 +141,30 @@ class Proxy(unittest.TestCase):
         path = self.place / "log" / "denied"
         return int(path.read_text()) if path.exists() else 0
 
+    def settled(self, before, lines):
+        """Wait for the lines of what was just asked, which are no other test's."""
+        if len(self.log(before + lines)) < before + lines:
+            raise AssertionError(f"the log lacks lines: {self.log(0)}")
+
     def get(self, url, headers=None, body=None):
+        before = len(self.log(0))
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         connection.request("POST" if body else "GET", url, body=body, headers=headers or {})
         answer = connection.getresponse()
         text = answer.read().decode()
         connection.close()
+        self.settled(before, 1)
         return answer, text
 
     def tunnel(self, host, port, sni=None, ca=None, path="/", headers=None):
         """A request through CONNECT and TLS; gives status, headers, text and the certificate's issuer."""
+        before = len(self.log(0))
         raw = socket.create_connection(("127.0.0.1", self.port), 10)
         try:
             raw.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
             answer = http.client.HTTPResponse(raw, method="CONNECT")
             answer.begin()
+            self.settled(before, 1)
             if answer.status != 200:
                 return answer.status, answer.headers, answer.read().decode(), None
             context = ssl.create_default_context(cafile=ca or self.place / "ca.pem")
@@ -168,7 +177,10 @@ class Proxy(unittest.TestCase):
             inner = http.client.HTTPResponse(secured)
             inner.begin()
             issuer = dict(part[0] for part in secured.getpeercert()["issuer"])["commonName"]
-            return inner.status, inner.headers, inner.read().decode(), issuer
+            text = inner.read().decode()
+            # Where the certificate is the proxy's, it saw the request too.
+            self.settled(before, 1 if issuer == "test" else 2)
+            return inner.status, inner.headers, text, issuer
         finally:
             raw.close()
 
