@@ -63,10 +63,8 @@ pub fn proxy(inputs: &Proxy<'_>) -> Invocation {
         format!("listen_port={port}"),
         format!("confdir={}", ca.display()),
         format!("agent_vm_dir={}", machine.join("egress").display()),
-        // Guests that speak HTTP/2 to a proxy are rare, and each stream of one costs the host memory.
-        "http2=true".to_owned(),
-        // Nothing of a connection is kept once it is over.
-        "connection_strategy=eager".to_owned(),
+        // A page of mitmproxy's own, which answers in place of a host.
+        "onboarding=false".to_owned(),
     ];
     let options = sets.into_iter().chain(bundle).flat_map(|set| ["--set".to_owned(), set]);
     let words = [program.as_os_str().to_owned(), "--quiet".into()].into_iter();
