@@ -38,6 +38,7 @@ let
       capability sys_admin,
       capability sys_chroot,
       capability setpcap,
+      capability net_admin,
       capability dac_override,
       capability fowner,
 

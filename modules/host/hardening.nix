@@ -20,7 +20,7 @@
     "AF_INET6"
     "AF_NETLINK"
   ];
-  RestrictNamespaces = "user mnt pid net ipc";
+  RestrictNamespaces = "user mnt pid net ipc uts cgroup";
   RestrictRealtime = true;
   RestrictSUIDSGID = true;
   RemoveIPC = true;
