@@ -36,6 +36,21 @@ let
     fileSystems."/".device = "/dev/vda";
     fileSystems."/".fsType = "ext4";
   };
+
+  # services.agent-mcp on a machine of its own, with these settings.
+  service =
+    settings:
+    eval [
+      bare
+      ../../modules
+      {
+        services.agent-mcp = {
+          enable = true;
+        }
+        // settings;
+      }
+    ];
+  unitOf = config: config.systemd.services.agent-mcp.serviceConfig;
 in
 {
   inherit
@@ -44,6 +59,8 @@ in
     wrong
     mentions
     bare
+    service
+    unitOf
     ;
   policy = import ../../lib/policy;
 }

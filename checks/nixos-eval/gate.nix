@@ -2,26 +2,13 @@
 {
   lib,
   policy,
-  eval,
   wrong,
   mentions,
-  bare,
+  service,
+  unitOf,
   ...
 }:
 let
-  service =
-    settings:
-    eval [
-      bare
-      ../../modules
-      {
-        services.agent-mcp = {
-          enable = true;
-        }
-        // settings;
-      }
-    ];
-  unitOf = config: config.systemd.services.agent-mcp.serviceConfig;
   # Arguments are quoted for systemd there.
   spaced = builtins.replaceStrings [ "\"" ] [ "" ];
 in

@@ -6,23 +6,10 @@
   wrong,
   mentions,
   bare,
+  service,
+  unitOf,
   ...
 }:
-let
-  service =
-    settings:
-    eval [
-      bare
-      ../../modules
-      {
-        services.agent-mcp = {
-          enable = true;
-        }
-        // settings;
-      }
-    ];
-  unitOf = config: config.systemd.services.agent-mcp.serviceConfig;
-in
 {
   testNothingIsOnByItself = {
     expr =

@@ -14,6 +14,12 @@ let
     hasAttr
     isString
     ;
+
+  programs = {
+    agentMcp = "/nix/store/x/bin/agent-mcp";
+    mcpProxy = "/nix/store/y/bin/mcp-proxy";
+    codemcp = "/nix/store/z/bin/codemcp";
+  };
 in
 {
   nothingGoesOut = {
@@ -87,11 +93,7 @@ in
     expr =
       let
         service = policy.agentMcp.service {
-          exe = {
-            agentMcp = "/nix/store/x/bin/agent-mcp";
-            mcpProxy = "/nix/store/y/bin/mcp-proxy";
-            codemcp = "/nix/store/z/bin/codemcp";
-          };
+          exe = programs;
           path = "/nix/store/p/bin";
         };
       in
@@ -103,11 +105,7 @@ in
     expr =
       let
         service = policy.agentMcp.service {
-          exe = {
-            agentMcp = "";
-            mcpProxy = "";
-            codemcp = "";
-          };
+          exe = builtins.mapAttrs (_: _: "") programs;
           path = "";
         };
         inherit (policy.agentMcp.unitSection) StartLimitBurst StartLimitIntervalSec;

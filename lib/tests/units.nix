@@ -1,4 +1,4 @@
-# Unit files.
+# Unit files, and what stands in them.
 {
   systemdUnit,
   throws,
@@ -9,6 +9,16 @@ let
   inherit (builtins) map;
 in
 {
+  environmentOfStrings = {
+    expr = import ../environment.nix [
+      "A=b=c"
+      "EMPTY="
+    ];
+    expected = {
+      A = "b=c";
+      EMPTY = "";
+    };
+  };
   unit = {
     expr = systemdUnit {
       Service = {

@@ -38,18 +38,7 @@ let
     inherit (cfg) origins;
   };
 
-  # "NAME=value" strings, as the policy has them, to what NixOS takes.
-  toAttrs =
-    list:
-    builtins.listToAttrs (
-      map (
-        text:
-        let
-          parts = builtins.match "([^=]*)=(.*)" text;
-        in
-        lib.nameValuePair (builtins.head parts) (lib.last parts)
-      ) list
-    );
+  toAttrs = import ../../lib/environment.nix;
 
   settings = agentMcp.serviceOf {
     inherit account;

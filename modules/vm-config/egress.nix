@@ -1,7 +1,6 @@
 # The guest's end of its way out: variables that point at it, and the host's authority. What it leads to is the host's.
 {
   lib,
-
   pkgs,
   ...
 }:
@@ -10,18 +9,6 @@ let
   inherit (policy) egress;
 
   script = pkgs.writeShellScript "agent-vm-egress" (egress.script { });
-
-  toAttrs =
-    list:
-    builtins.listToAttrs (
-      map (
-        text:
-        let
-          parts = lib.splitString "=" text;
-        in
-        lib.nameValuePair (builtins.head parts) (lib.concatStringsSep "=" (builtins.tail parts))
-      ) list
-    );
 in
 {
   config = {
@@ -39,7 +26,9 @@ in
       serviceConfig = egress.service { exec = "${script}"; };
     };
 
-    services.agent-mcp.extraEnvironment = lib.mapAttrs (_: lib.mkDefault) (toAttrs egress.environment);
+    services.agent-mcp.extraEnvironment = lib.mapAttrs (_: lib.mkDefault) (
+      import ../../lib/environment.nix egress.environment
+    );
     systemd.services.${policy.agentMcp.name}.serviceConfig.EnvironmentFile = [
       "-${egress.environmentFile}"
     ];

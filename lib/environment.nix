@@ -1,0 +1,20 @@
+/**
+  Variables as NixOS takes them from "NAME=value" strings, as the policy has them.
+
+  Type: [string] → attrset
+
+  Example: [ "A=b=c" ] → { A = "b=c"; }
+*/
+list:
+builtins.listToAttrs (
+  map (
+    text:
+    let
+      parts = builtins.match "([^=]*)=(.*)" text;
+    in
+    {
+      name = builtins.elemAt parts 0;
+      value = builtins.elemAt parts 1;
+    }
+  ) list
+)
