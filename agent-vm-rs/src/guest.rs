@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Failure;
-use crate::installation::{Toolkit, hex};
+use crate::hex::hex;
+use crate::installation::Toolkit;
 use crate::interrupt::Deadline;
 use crate::lock::Lock;
 use crate::machine::Machine;

@@ -11,6 +11,7 @@ use clap::ValueEnum as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Failure;
+use crate::hex::hex;
 use crate::settings::GuestKind;
 
 /// The toolkit that a rendered flake has as its input.
@@ -98,12 +99,6 @@ fn fingerprint(dir: &Path) -> Result<String> {
         }
     }
     Ok(hex(&hasher.finalize()))
-}
-
-/// Lower-case hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn prefix() -> Option<PathBuf> {

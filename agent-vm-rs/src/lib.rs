@@ -20,6 +20,7 @@ pub mod error;
 pub mod git;
 pub mod guest;
 pub mod health;
+pub mod hex;
 pub mod host;
 pub mod installation;
 pub mod interrupt;

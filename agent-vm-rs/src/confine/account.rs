@@ -1,7 +1,7 @@
 //! The account of a machine's processes when root starts it.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -25,6 +25,14 @@ pub struct Account {
 }
 
 impl Account {
+    /// None if we are an ordinary user, who is good enough.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn unless_user(accel: Accel) -> Result<Option<Self>> {
+        rustix::process::geteuid().is_root().then(|| Self::find(accel)).transpose()
+    }
+
     /// The account of this host.
     ///
     /// # Errors
@@ -38,6 +46,18 @@ impl Account {
             found.filter(|(uid, _)| *uid != 0).context("this host has neither an account agent-vm nor nobody")?;
         let kvm = (accel == Accel::Kvm).then(|| fs::metadata("/dev/kvm").map(|device| device.gid()).ok()).flatten();
         Ok(Self { uid, gid, groups: kvm.into_iter().collect() })
+    }
+
+    /// Lets its group read a directory and the files that are made there from now on, if their mode says so.
+    ///
+    /// # Errors
+    /// The directory's group or mode cannot be changed.
+    pub fn may_read(&self, dir: &Path) -> Result<()> {
+        chownat(CWD, dir, None, Some(Gid::from_raw(self.gid)), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(std::io::Error::from)
+            // Set-group-ID: what is made there has the directory's group (inode(7)).
+            .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o2750)))
+            .with_context(|| format!("failed to let the account of the machines read {}", dir.display()))
     }
 }
 
@@ -63,6 +83,23 @@ pub fn give(path: &Path, account: &Account) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_group_reads_what_is_made_later() {
+        if !rustix::process::geteuid().is_root() {
+            // Only root gives files away.
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        Account { uid: 65534, gid: 65534, groups: Vec::new() }.may_read(dir.path()).unwrap();
+        let file = dir.path().join("rules");
+        crate::state::write_file(&file, "", 0o640).unwrap();
+        let is = |path: &Path| {
+            let seen = fs::metadata(path).unwrap();
+            (seen.uid(), seen.gid(), seen.mode() & 0o7777)
+        };
+        assert_eq!((is(dir.path()), is(&file)), ((0, 65534, 0o2750), (0, 65534, 0o640)));
+    }
 
     #[test]
     fn links_are_given_and_what_they_lead_to_is_not() {

@@ -37,18 +37,27 @@ impl Sandbox {
     }
 }
 
-/// What can be had here. None: nothing but the programs' own sandboxes, and why.
+/// What can be had here for QEMU. None: nothing but the programs' own sandboxes, and why.
 ///
 /// # Errors
 /// We are root, and cannot run a machine as anybody else.
 pub fn choose(accel: Accel) -> Result<(Option<Sandbox>, Option<anyhow::Error>)> {
-    let root = rustix::process::geteuid().is_root();
-    let account = if root { Some(Account::find(accel)?) } else { None };
     let proxyd = socket_proxyd_places().into_iter().find(|place| place.is_file());
-    let sandbox = Sandbox { account, proxyd };
+    choose_with(Sandbox { account: Account::unless_user(accel)?, proxyd })
+}
+
+/// As [`choose`], for a program that reaches the host's network.
+///
+/// # Errors
+/// As [`choose`].
+pub fn choose_on_the_network() -> Result<(Option<Sandbox>, Option<anyhow::Error>)> {
+    choose_with(Sandbox { account: Account::unless_user(Accel::Tcg)?, proxyd: None })
+}
+
+fn choose_with(sandbox: Sandbox) -> Result<(Option<Sandbox>, Option<anyhow::Error>)> {
     match probe(&sandbox) {
         Ok(()) => Ok((Some(sandbox), None)),
-        Err(error) if root => Err(error.context(
+        Err(error) if sandbox.account.is_some() => Err(error.context(
             Failure::new("as root, a machine's processes have to run as another account, and that cannot be done here")
                 .hint(
                     "apt-get install bubblewrap util-linux; or run agent-vm as an ordinary user: sudo -u USER agent-vm",

@@ -36,6 +36,8 @@ exec "$@"
 pub enum Sight {
     /// It can be read.
     Read(PathBuf),
+    /// It can be read, where it is.
+    ReadIfThere(PathBuf),
     /// It can be written.
     Write(PathBuf),
     /// A device.
@@ -102,6 +104,13 @@ pub fn around(program: &Invocation, sandbox: &Sandbox, sights: &[Sight], ports: 
     becomes(bwrap, program)
 }
 
+/// A program that ends with us, seeing no more than `sights` and the system's programs, on the host's network.
+#[must_use]
+pub fn with_us(program: &Invocation, sandbox: &Sandbox, sights: &[Sight]) -> Invocation {
+    let bwrap = Invocation::new("bwrap").args(namespaces(sandbox)).args(["--die-with-parent", "--proc", "/proc"]);
+    becomes(seeing(bwrap, program, sights).args(drop_to(sandbox.account.as_ref())), program)
+}
+
 /// A program that makes namespaces of its own, as another account with a view of its own. A kernel lets it mount a /proc in
 /// those only where it sees the whole of one, which bubblewrap's is not for root.
 #[must_use]
@@ -127,6 +136,7 @@ fn seeing(bwrap: Invocation, program: &Invocation, sights: &[Sight]) -> Invocati
     for sight in sights {
         let (option, path) = match sight {
             Sight::Read(path) => ("--ro-bind", path),
+            Sight::ReadIfThere(path) => ("--ro-bind-try", path),
             Sight::Write(path) => ("--bind", path),
             Sight::Device(path) => ("--dev-bind", path),
         };
@@ -144,16 +154,19 @@ fn becomes(bwrap: Invocation, program: &Invocation) -> Invocation {
     bwrap
 }
 
+/// Whether every program sees it anyway.
+#[must_use]
+pub fn is_system(path: &Path) -> bool {
+    SYSTEM.iter().any(|system| path.starts_with(system))
+}
+
 /// The directories above them. bubblewrap would make them for their owner alone, which is not who runs there.
 fn ways_to(sights: &[Sight]) -> BTreeSet<&Path> {
     let paths = sights.iter().map(|sight| match sight {
-        Sight::Read(path) | Sight::Write(path) | Sight::Device(path) => path.as_path(),
+        Sight::Read(path) | Sight::ReadIfThere(path) | Sight::Write(path) | Sight::Device(path) => path.as_path(),
     });
-    let is_ours = |directory: &&Path| {
-        *directory != Path::new("/")
-            && *directory != Path::new("/dev")
-            && !SYSTEM.iter().any(|system| directory.starts_with(system))
-    };
+    let is_ours =
+        |directory: &&Path| *directory != Path::new("/") && *directory != Path::new("/dev") && !is_system(directory);
     paths.flat_map(|path| path.ancestors().skip(1)).filter(is_ours).collect()
 }
 

@@ -8,10 +8,13 @@ use anyhow::{Context as _, Result};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose};
 use sha1::{Digest as _, Sha1};
 
+use crate::run_state::RunDir;
 use crate::state::{make_private_dir, write_file};
 
-/// Directory of it in the machine's; mitmproxy's "confdir".
-pub const CA_DIR: &str = "egress/ca";
+/// Directory of it in the machine's.
+const CA_DIR: &str = "egress/ca";
+/// Directory in `run/` that the proxy has it in; mitmproxy's "confdir", in which it writes too.
+pub const PROXY_DIR: &str = "egress-ca";
 /// Name that mitmproxy looks for: key and certificate.
 const BOTH: &str = "mitmproxy-ca.pem";
 const CERTIFICATE: &str = "ca.pem";
@@ -29,6 +32,19 @@ pub fn certificate(machine: &Path) -> Result<String> {
         make(&dir).context("failed to make the authority of the proxy")?;
     }
     fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
+}
+
+/// Puts a copy into [`PROXY_DIR`]: what a proxy that was taken over leaves there is never read again.
+///
+/// # Errors
+/// It cannot be read or written.
+pub fn hand_over(machine: &Path, run: &RunDir) -> Result<PathBuf> {
+    certificate(machine)?;
+    let (from, to) = (machine.join(CA_DIR).join(BOTH), run.file(PROXY_DIR));
+    let both = fs::read(&from).with_context(|| format!("failed to read {}", from.display()))?;
+    make_private_dir(&to)?;
+    write_file(&to.join(BOTH), both, 0o600)?;
+    Ok(to)
 }
 
 fn make(dir: &Path) -> Result<()> {

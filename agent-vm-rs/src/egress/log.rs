@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 /// Directory of the log in the machine's.
@@ -44,7 +46,18 @@ pub fn file(machine: &Path) -> PathBuf {
 /// How many attempts were denied in the run that is on.
 #[must_use]
 pub fn denied(machine: &Path) -> u64 {
-    fs::read_to_string(machine.join(LOG_DIR).join("denied")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    let count = || {
+        let mut text = String::new();
+        open(&machine.join(LOG_DIR).join("denied")).ok()?.take(32).read_to_string(&mut text).ok()?;
+        text.trim().parse().ok()
+    };
+    count().unwrap_or(0)
+}
+
+/// What a proxy that was taken over may have put in a file's place is not followed, nor waited for.
+fn open(path: &Path) -> std::io::Result<fs::File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    fs::OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 /// The last attempts, oldest first.
@@ -54,7 +67,7 @@ pub fn denied(machine: &Path) -> u64 {
 pub fn last(machine: &Path, count: usize, denied_only: bool) -> Result<Vec<Attempt>> {
     let path = file(machine);
     let failed = || format!("failed to read {}", path.display());
-    let mut log = match fs::File::open(&path) {
+    let mut log = match open(&path) {
         Ok(log) => log,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).with_context(failed),
@@ -98,5 +111,23 @@ mod tests {
         assert_eq!(hosts(9, true), ["a", "c"]);
         fs::write(dir.path().join(LOG_DIR).join("denied"), "7\n").unwrap();
         assert_eq!(denied(dir.path()), 7);
+    }
+    #[test]
+    fn links_and_pipes_in_its_place_are_neither_followed_nor_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join(LOG_DIR)).unwrap();
+        let count = dir.path().join(LOG_DIR).join("denied");
+        let elsewhere = dir.path().join("elsewhere");
+        fs::write(&elsewhere, "7\n").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &count).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, file(dir.path())).unwrap();
+        assert_eq!(denied(dir.path()), 0);
+        assert!(last(dir.path(), 5, false).is_err());
+        for place in [count, file(dir.path())] {
+            fs::remove_file(&place).unwrap();
+            rustix::fs::mkfifoat(rustix::fs::CWD, &place, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        }
+        assert_eq!(denied(dir.path()), 0);
+        assert!(last(dir.path(), 5, false).map_or(true, |lines| lines.is_empty()));
     }
 }

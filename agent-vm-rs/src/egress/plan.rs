@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use super::authority::CA_DIR;
+use super::authority::PROXY_DIR;
 use super::log::LOG_DIR;
 use super::rules::RULES_DIR;
+use crate::confine::plan::Sight;
+use crate::confine::{self, Sandbox};
 use crate::process::Invocation;
 
 /// Directory of the addon's files in `run/`.
@@ -21,6 +23,7 @@ pub const ADDON: [(&str, &str); 6] = [
 ];
 
 /// What the proxy is started with.
+#[derive(Clone, Copy)]
 pub struct Proxy<'a> {
     /// The machine's directory.
     pub machine: &'a Path,
@@ -30,33 +33,21 @@ pub struct Proxy<'a> {
     pub port: u16,
     /// Certificates it trusts, if not the system's.
     pub bundle: Option<&'a Path>,
-    /// Whether it can be confined.
-    pub confined: bool,
+    /// What stands around it.
+    pub sandbox: Option<&'a Sandbox>,
 }
 
-/// Paths that programs and Python need, of a Debian or a Nix system.
-const SYSTEM: [&str; 12] = [
-    "/usr",
-    "/bin",
-    "/lib",
-    "/lib64",
-    "/nix/store",
-    "/run/current-system/sw",
-    "/etc/ssl",
-    "/etc/static",
-    "/etc/resolv.conf",
-    "/etc/hosts",
-    "/etc/nsswitch.conf",
-    "/etc/ca-certificates",
-];
+/// What reaches hosts by name and knows their certificates, beside what every program sees.
+const OF_THE_NETWORK: [&str; 6] =
+    ["/etc/ssl", "/etc/static", "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ca-certificates"];
 
 /// The proxy, with nothing of the host's files but the system's programs and its own directories.
 #[must_use]
 pub fn proxy(inputs: &Proxy<'_>) -> Invocation {
     let Proxy { machine, program, port, .. } = inputs;
-    // Where its directories are in its own view.
+    let run = machine.join("run");
     let (rules, log, ca, addon) =
-        (machine.join(RULES_DIR), machine.join(LOG_DIR), machine.join(CA_DIR), machine.join("run").join(ADDON_DIR));
+        (machine.join(RULES_DIR), machine.join(LOG_DIR), run.join(PROXY_DIR), run.join(ADDON_DIR));
     let bundle = inputs.bundle.map(|path| format!("ssl_verify_upstream_trusted_ca={}", path.display()));
     let sets = [
         "listen_host=127.0.0.1".to_owned(),
@@ -67,72 +58,49 @@ pub fn proxy(inputs: &Proxy<'_>) -> Invocation {
         "onboarding=false".to_owned(),
     ];
     let options = sets.into_iter().chain(bundle).flat_map(|set| ["--set".to_owned(), set]);
-    let words = [program.as_os_str().to_owned(), "--quiet".into()].into_iter();
-    let words = words.chain(options.map(Into::into));
-    let words = words.chain(["-s".into(), addon.join("addon.py").into_os_string()]);
-    if !inputs.confined {
-        return with_death_of_parent(words).of_machine(machine);
-    }
-    let mut bwrap = Invocation::new("bwrap").args([
-        "--unshare-user",
-        "--unshare-ipc",
-        "--unshare-pid",
-        "--unshare-uts",
-        "--unshare-cgroup-try",
-        "--die-with-parent",
-        "--new-session",
-        "--cap-drop",
-        "ALL",
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-        "--tmpfs",
-        "/tmp",
-    ]);
-    for path in SYSTEM {
-        bwrap = bwrap.args(["--ro-bind-try", path, path]);
-    }
-    // Where it is installed for one user alone it is outside of those.
-    let installation =
-        program.parent().and_then(Path::parent).filter(|place| !SYSTEM.iter().any(|path| place.starts_with(path)));
-    for path in installation.into_iter().chain(inputs.bundle).chain([rules.as_path(), addon.as_path()]) {
-        bwrap = bwrap.arg("--ro-bind").arg(path).arg(path);
-    }
-    for path in [&log, &ca] {
-        bwrap = bwrap.arg("--bind").arg(path).arg(path);
-    }
-    bwrap.args(["--chdir", "/", "--"]).args(words).of_machine(machine)
+    let proxy = Invocation::new(program).arg("--quiet").args(options).arg("-s").arg(addon.join("addon.py"));
+    let Some(sandbox) = inputs.sandbox else { return ending_with_us(&proxy.of_machine(machine)) };
+    // Where it is installed for one user alone it is outside of what every program sees.
+    let installation = program.parent().and_then(Path::parent).filter(|place| !confine::plan::is_system(place));
+    let network = OF_THE_NETWORK.iter().map(|path| Sight::ReadIfThere(path.into()));
+    let read = installation.into_iter().chain(inputs.bundle).map(Path::to_owned).chain([rules, addon]);
+    let sights: Vec<_> = network.chain(read.map(Sight::Read)).chain([Sight::Write(log), Sight::Write(ca)]).collect();
+    confine::plan::with_us(&proxy.cwd("/"), sandbox, &sights).of_machine(machine)
 }
 
 /// Ended by the kernel as soon as we end, however that is.
-fn with_death_of_parent(words: impl Iterator<Item = std::ffi::OsString>) -> Invocation {
-    Invocation::new("setpriv").args(["--pdeathsig", "KILL", "--"]).args(words)
+fn ending_with_us(program: &Invocation) -> Invocation {
+    let words = std::iter::once(program.program.clone()).chain(program.args.iter().cloned());
+    let mut invocation = Invocation::new("setpriv").args(["--pdeathsig", "KILL", "--"]).args(words);
+    invocation.cwd.clone_from(&program.cwd);
+    invocation.env.clone_from(&program.env);
+    invocation
 }
 
 /// A kept ssh connection (its socket is `run/egress.sock`) for the tunnel, from ssh's options for the machine.
 #[must_use]
 pub fn connection(ssh: &Invocation) -> Invocation {
-    let words = std::iter::once(ssh.program.clone()).chain(ssh.args.iter().cloned());
-    let mut invocation = with_death_of_parent(words);
-    invocation.cwd.clone_from(&ssh.cwd);
-    invocation.env.clone_from(&ssh.env);
-    invocation
+    ending_with_us(ssh)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::confine::Account;
 
     #[test]
-    fn the_proxys_plan_is_as_it_was() {
+    fn the_proxys_plans_are_as_they_were() {
         let inputs = Proxy {
             machine: Path::new("/state dir/app-main"),
             program: Path::new("/usr/bin/mitmdump"),
             port: 40000,
             bundle: Some(Path::new("/home/me/ca.pem")),
-            confined: true,
+            sandbox: None,
         };
-        insta::assert_snapshot!(format!("{:#?}\n{:#?}", proxy(&inputs), proxy(&Proxy { confined: false, ..inputs })));
+        let user = Sandbox { account: None, proxyd: None };
+        let root = Sandbox { account: Some(Account { uid: 998, gid: 997, groups: Vec::new() }), proxyd: None };
+        for (name, sandbox) in [("unconfined", None), ("of_a_user", Some(&user)), ("of_root", Some(&root))] {
+            insta::assert_snapshot!(name, format!("{:#?}", proxy(&Proxy { sandbox, ..inputs })));
+        }
     }
 }

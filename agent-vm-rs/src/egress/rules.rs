@@ -8,8 +8,10 @@ use serde::Serialize;
 
 use super::secrets::{self, Secret};
 use super::{Destination, Egress};
+use crate::confine::Account;
 use crate::error::Failure;
 use crate::manifest::Group;
+use crate::plan::Accel;
 use crate::state::{make_private_dir, write_file};
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -97,8 +99,15 @@ pub fn write(machine: &Path, name: &str, egress: &Egress, groups: &[Group]) -> R
     let dir = machine.join(RULES_DIR);
     make_private_dir(&machine.join("egress"))?;
     make_private_dir(&dir)?;
+    let mode = match Account::unless_user(Accel::Tcg)? {
+        Some(account) => {
+            account.may_read(&dir)?;
+            0o640
+        }
+        None => 0o600,
+    };
     let text = serde_json::to_string_pretty(&rules).context("failed to write the rules as JSON")?;
-    write_file(&dir.join("rules.json"), text + "\n", 0o600)
+    write_file(&dir.join("rules.json"), text + "\n", mode)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Destination;
 use crate::error::Failure;
+use crate::hex;
 use crate::state::{make_private_dir, write_file};
 use crate::text::one_line;
 
@@ -113,12 +114,7 @@ pub fn keep(machine: &Path, specs: &[SecretSpec]) -> Result<()> {
 
 /// Its form is that of a token, as programs may look at it before they send it.
 fn placeholder(name: &str) -> Result<String> {
-    let mut random = [0; 16];
-    fs::File::open("/dev/urandom")
-        .and_then(|mut source| std::io::Read::read_exact(&mut source, &mut random))
-        .context("failed to read /dev/urandom")?;
-    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("agent-vm-{}-{hex}", name.to_ascii_lowercase().replace('_', "-")))
+    Ok(format!("agent-vm-{}-{}", name.to_ascii_lowercase().replace('_', "-"), hex::random(16)?))
 }
 
 /// The secrets of a machine, by name.

@@ -10,10 +10,12 @@ use anyhow::{Context as _, Result};
 use super::plan::{self, ADDON, ADDON_DIR};
 use super::{authority, log};
 use crate::cli::Context;
+use crate::confine::{self, Account};
 use crate::guest::Guest;
 use crate::installation::mitmdump_places;
 use crate::interrupt::{self, Deadline};
 use crate::machine::Machine;
+use crate::plan::Accel;
 use crate::process::{Detached, Invocation, find};
 use crate::run_state::{ProcessId, RunDir, RunFacts};
 use crate::ssh::Ssh;
@@ -123,7 +125,7 @@ pub fn supervise(context: &Context, machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// Files and directories that the proxy has.
+/// Files and directories that the proxy has, as its own where it runs as another account.
 fn prepare(machine: &Machine) -> Result<()> {
     let addon = machine.run().file(ADDON_DIR);
     make_private_dir(&addon)?;
@@ -133,7 +135,11 @@ fn prepare(machine: &Machine) -> Result<()> {
     let log = machine.dir.join(log::LOG_DIR);
     make_private_dir(&log)?;
     // The count is this run's.
-    remove_file(&log.join("denied"))
+    remove_file(&log.join("denied"))?;
+    let authority = authority::hand_over(&machine.dir, &machine.run())?;
+    let account = Account::unless_user(Accel::Tcg)?;
+    account
+        .map_or(Ok(()), |account| [addon, log, authority].iter().try_for_each(|place| confine::give(place, &account)))
 }
 
 /// Starts both and returns once one of them, or QEMU, has ended; the other one is ended too.
@@ -142,12 +148,16 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
     let log = run.file(LOG);
     let port = free_port()?;
     let bundle = authority::host_bundle();
+    let (sandbox, obstacle) = confine::choose_on_the_network()?;
+    if let Some(why) = obstacle {
+        tracing::warn!("the proxy runs without namespaces of its own: {why:#}");
+    }
     let inputs = plan::Proxy {
         machine: &machine.dir,
         program: &proxy_program()?,
         port,
         bundle: bundle.as_deref(),
-        confined: confinement_works(),
+        sandbox: sandbox.as_ref(),
     };
     let proxy = Child::start(&plan::proxy(&inputs), &log)?;
     Deadline::after(PROXY_START).poll("the proxy", Duration::from_millis(50), || {
@@ -179,16 +189,6 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("failed to find a free port")?;
     Ok(listener.local_addr().context("failed to find a free port")?.port())
-}
-
-/// Whether bubblewrap can make its namespaces here.
-fn confinement_works() -> bool {
-    let probe = Invocation::new("bwrap").args(["--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--", "true"]);
-    let works = probe.time_limit(Duration::from_secs(5)).checked();
-    if let Err(error) = &works {
-        tracing::warn!("the proxy runs without namespaces of its own: {error:#}");
-    }
-    works.is_ok()
 }
 
 /// A process that ends with us.

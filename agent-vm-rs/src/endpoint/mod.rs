@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use self::names::Names;
-use crate::installation::hex;
+use crate::hex;
 use crate::machine::Machine;
 use crate::run_state::RunFacts;
 use crate::settings::Settings;
@@ -71,10 +71,7 @@ pub fn ensure(dir: &Path, machine: &str, host: &str, address: Ipv4Addr) -> Resul
         write_file(&tls.join(MADE_FOR), made_for, 0o600)?;
     }
     if !is_there(TOKEN) {
-        let mut bytes = [0; TOKEN_BYTES];
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-            .context("the kernel gives no random bytes")?;
-        write_file(&tls.join(TOKEN), hex(&bytes) + "\n", 0o600)?;
+        write_file(&tls.join(TOKEN), hex::random(TOKEN_BYTES)? + "\n", 0o600)?;
     }
     Ok(names)
 }

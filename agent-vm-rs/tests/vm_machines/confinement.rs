@@ -1,4 +1,4 @@
-//! What stands around QEMU and virtiofsd on the host: what they could do if a guest took them over.
+//! What stands around QEMU, virtiofsd and the proxy on the host: what they could do if a guest took them over.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,14 +23,25 @@ fn sees(pid: i32, path: &str) -> Option<Vec<String>> {
     Some(entries.flatten().map(|entry| entry.file_name().into_string().unwrap()).collect())
 }
 
-fn virtiofsd(site: &Site, name: &str) -> Vec<i32> {
-    let is_daemon =
-        |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "virtiofsd");
-    site.processes(name).into_iter().filter(is_daemon).collect()
+/// Processes of a machine that run a program.
+fn running(site: &Site, name: &str, program: &str) -> Vec<i32> {
+    let runs = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == program);
+    site.processes(name).into_iter().filter(runs).collect()
+}
+
+/// It is not root, and can never become root.
+fn assert_without_rights(pid: i32) {
+    let seen = status(pid);
+    let uid: Vec<u32> = seen["Uid"].split_whitespace().map(|id| id.parse().unwrap()).collect();
+    assert!(uid.iter().all(|id| *id != 0), "{uid:?}");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(seen[set], "0000000000000000", "{set}");
+    }
+    assert_eq!((seen["NoNewPrivs"].as_str(), seen["Groups"].as_str()), ("1", ""));
 }
 
 #[test]
-fn qemu_and_virtiofsd_have_nothing_of_the_host() {
+fn qemu_virtiofsd_and_the_proxy_have_nothing_of_the_host() {
     let Some(site) = site() else { return };
     if !rustix::process::geteuid().is_root() {
         skip("only root sees into the namespaces of a sandboxed process");
@@ -42,14 +53,8 @@ fn qemu_and_virtiofsd_have_nothing_of_the_host() {
     assert_eq!(site.status("main")["vm"]["confined"], "namespaces");
     let qemu = site.qemu("app-main");
 
-    let seen = status(qemu);
-    let uid: Vec<u32> = seen["Uid"].split_whitespace().map(|id| id.parse().unwrap()).collect();
-    assert!(uid.iter().all(|id| *id != 0), "{uid:?}");
-    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-        assert_eq!(seen[set], "0000000000000000", "{set}");
-    }
-    assert_eq!((seen["NoNewPrivs"].as_str(), seen["Seccomp"].as_str()), ("1", "2"));
-    assert_eq!(seen["Groups"], "");
+    assert_without_rights(qemu);
+    assert_eq!(status(qemu)["Seccomp"], "2");
     // Control: the same look at this process shows root with capabilities.
     let own = status(std::process::id().try_into().unwrap());
     assert!(own["Uid"].starts_with('0') && own["CapEff"] != "0000000000000000" && own["NoNewPrivs"] == "0");
@@ -85,7 +90,7 @@ fn qemu_and_virtiofsd_have_nothing_of_the_host() {
     assert!(!inside(qemu).args(["python3", "-c", &connect]).output().unwrap().status.success());
     assert!(Command::new("python3").args(["-c", &connect]).output().unwrap().status.success());
 
-    let daemons = virtiofsd(&site, "app-main");
+    let daemons = running(&site, "app-main", "virtiofsd");
     assert!(!daemons.is_empty());
     for daemon in daemons {
         let seen = status(daemon);
@@ -95,9 +100,28 @@ fn qemu_and_virtiofsd_have_nothing_of_the_host() {
     }
     // The one that serves has the workspace as its root, and a filter of system calls.
     let serving: Vec<_> =
-        virtiofsd(&site, "app-main").into_iter().filter(|pid| status(*pid)["Seccomp"] == "2").collect();
+        running(&site, "app-main", "virtiofsd").into_iter().filter(|pid| status(*pid)["Seccomp"] == "2").collect();
     assert_eq!(serving.len(), 1);
     assert!(sees(serving[0], "/").unwrap().contains(&"README".to_owned()));
+
+    // The proxy is on the host's network and sees nothing of its files but its own.
+    let proxies = running(&site, "app-main", "mitmdump");
+    assert_eq!(proxies.len(), 1, "{proxies:?}");
+    let proxy = proxies[0];
+    assert_without_rights(proxy);
+    for kind in ["mnt", "pid", "ipc", "uts"] {
+        assert_ne!(namespace(&proxy.to_string(), kind), namespace("self", kind), "{kind}");
+    }
+    let mut own_files = sees(proxy, &format!("{state}/app-main")).unwrap();
+    own_files.sort();
+    assert_eq!(own_files, ["egress", "run"]);
+    let mut own_files = sees(proxy, &format!("{state}/app-main/egress")).unwrap();
+    own_files.sort();
+    // Not the authority as it is kept, nor the secrets of others.
+    assert_eq!(own_files, ["log", "rules"]);
+    for path in ["/etc/ssh", "/etc/passwd", "/var", "/root"] {
+        assert!(!fs::exists(format!("/proc/{proxy}/root{path}")).unwrap(), "{path} is seen");
+    }
 
     // All of it ends with QEMU, whatever ends that.
     crate::site::kill(qemu, "KILL");

@@ -1,0 +1,73 @@
+//! What a manifest may say: nothing in it breaks out of an option or a path.
+
+use std::path::{Component, Path};
+
+use anyhow::{Result, ensure};
+
+use super::Manifest;
+
+pub(super) fn check(manifest: &Manifest) -> Result<()> {
+    let words = [
+        &manifest.qemu.binary,
+        &manifest.qemu.cpu.kvm,
+        &manifest.qemu.cpu.tcg,
+        &manifest.user.name,
+        &manifest.workspace.tag,
+        &manifest.workspace.path,
+        &manifest.service.unit,
+        &manifest.service.gate_unit,
+        &manifest.disk.label,
+    ];
+    for word in words.into_iter().chain(manifest.credentials.all()) {
+        let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "._-,=+/@".contains(c));
+        ensure!(
+            plain && !word.is_empty() && !word.starts_with('-'),
+            "the manifest has {word:?} where a plain word is due"
+        );
+    }
+    for path in [
+        &manifest.service.mcp_path,
+        &manifest.service.sse_path,
+        &manifest.service.health_path,
+        &manifest.service.servers_path,
+    ] {
+        ensure!(path.starts_with('/'), "the manifest has {path:?} where a URL path is due");
+    }
+    ensure!(is_inside(&manifest.runner), "the manifest's runner {} is outside its package", manifest.runner.display());
+    ensure!(
+        manifest.kernel.is_absolute() || is_inside(&manifest.kernel),
+        "the manifest's kernel {} is outside its package",
+        manifest.kernel.display()
+    );
+    if let Some(image) = &manifest.image {
+        let hash = &image.hash;
+        ensure!(hash.len() >= 16 && hash.chars().all(|c| c.is_ascii_hexdigit()), "the manifest has {hash:?} as a hash");
+        ensure!(image.builder.is_absolute(), "the manifest's builder {} is no absolute path", image.builder.display());
+    }
+    Ok(())
+}
+
+fn is_inside(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::SAMPLE;
+    use super::*;
+
+    #[test]
+    fn what_nix_may_not_say_is_refused() {
+        for (from, to) in [
+            ("\"version\": 1", "\"version\": 2"),
+            ("\"disk\"", "\"dsik\""),
+            ("\"workspace\",", "\"work space\","),
+            ("bin/run-agent-vm", "../run-agent-vm"),
+            ("\"/mcp\"", "\"mcp\""),
+            ("\"dev\"", "\"-dev\""),
+        ] {
+            assert_ne!(SAMPLE.replace(from, to), SAMPLE, "{from} is not in the sample");
+            assert!(Manifest::parse(&SAMPLE.replace(from, to)).is_err(), "{to} was taken");
+        }
+    }
+}
