@@ -10,6 +10,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand};
 use crate::commands::{
     self, create, destroy, egress, exec, list, logs, mcp, mcp_config, restart, shell, start, status, stop, up,
 };
+use crate::confine::landlock::Landlocked;
 use crate::error::{exit_code, report};
 use crate::interrupt::Deadline;
 use crate::plan::LogLevel;
@@ -65,6 +66,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Verb(Verb),
+    /// Become a program that has what is listed and nothing else; `start` does this
+    #[command(hide = true)]
+    Landlocked(Landlocked),
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
     /// Make the machine of a branch, without starting it
     Create(create::CreateArgs),
     /// Start a machine and wait until its MCP service answers
@@ -181,6 +191,11 @@ fn start_logging(global: &Global) {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
+    let verb = match cli.command {
+        Some(Command::Verb(verb)) => Some(verb),
+        Some(Command::Landlocked(wall)) => match wall.become_it()? {},
+        None => None,
+    };
     let Global { state_dir, verbose, debug, timeout, json, nix_args, .. } = cli.global;
     let state = StateDir::locate(state_dir.as_deref())?;
     let nix_args = (!nix_args.is_empty()).then_some(nix_args);
@@ -189,25 +204,25 @@ fn run(cli: Cli) -> Result<ExitCode> {
         process::set_debug();
     }
     // `shell`, `exec` and `logs` leave signals to the ssh that has the terminal; `mcp` has nothing to clean up.
-    if !matches!(cli.command, Some(Command::Shell(_) | Command::Exec(_) | Command::Logs(_) | Command::Mcp(_))) {
+    if !matches!(verb, Some(Verb::Shell(_) | Verb::Exec(_) | Verb::Logs(_) | Verb::Mcp(_))) {
         interrupt::install()?;
     }
     let done = |()| ExitCode::SUCCESS;
-    match &cli.command {
+    match &verb {
         None => up::up(&context).map(done),
-        Some(Command::Create(args)) => create::create(&context, args).map(done),
-        Some(Command::Start(args)) => start::start(&context, args).map(done),
-        Some(Command::Stop(args)) => stop::stop(&context, args).map(done),
-        Some(Command::Restart(args)) => restart::restart(&context, args).map(done),
-        Some(Command::Destroy(args)) => destroy::destroy(&context, args).map(done),
-        Some(Command::Status(args)) => status::status(&context, args).map(done),
-        Some(Command::Shell(args)) => shell::shell(&context, args).map(commands::exit_with),
-        Some(Command::Exec(args)) => exec::exec(&context, args).map(commands::exit_with),
-        Some(Command::Egress(args)) => egress::egress(&context, args).map(done),
-        Some(Command::Logs(args)) => logs::logs(&context, args).map(commands::exit_with),
-        Some(Command::List(args)) => list::list(&context, args).map(done),
-        Some(Command::Mcp(args)) => mcp::mcp(&context, args).map(done),
-        Some(Command::McpConfig(args)) => mcp_config::mcp_config(&context, args).map(done),
+        Some(Verb::Create(args)) => create::create(&context, args).map(done),
+        Some(Verb::Start(args)) => start::start(&context, args).map(done),
+        Some(Verb::Stop(args)) => stop::stop(&context, args).map(done),
+        Some(Verb::Restart(args)) => restart::restart(&context, args).map(done),
+        Some(Verb::Destroy(args)) => destroy::destroy(&context, args).map(done),
+        Some(Verb::Status(args)) => status::status(&context, args).map(done),
+        Some(Verb::Shell(args)) => shell::shell(&context, args).map(commands::exit_with),
+        Some(Verb::Exec(args)) => exec::exec(&context, args).map(commands::exit_with),
+        Some(Verb::Egress(args)) => egress::egress(&context, args).map(done),
+        Some(Verb::Logs(args)) => logs::logs(&context, args).map(commands::exit_with),
+        Some(Verb::List(args)) => list::list(&context, args).map(done),
+        Some(Verb::Mcp(args)) => mcp::mcp(&context, args).map(done),
+        Some(Verb::McpConfig(args)) => mcp_config::mcp_config(&context, args).map(done),
     }
 }
 

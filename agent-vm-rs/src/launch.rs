@@ -10,7 +10,7 @@ use crate::accel;
 use crate::cli::Context;
 use crate::confine::listeners::Listener;
 use crate::confine::plan::Port;
-use crate::confine::{self, Sandbox};
+use crate::confine::{self, Confinement};
 use crate::egress;
 use crate::error::Failure;
 use crate::guest::{Guest, Recipe};
@@ -55,14 +55,16 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     if let Some(why) = obstacle {
         note(&format!("notice: no KVM ({why}): the machine runs on TCG, which is slower"));
     }
-    let (sandbox, obstacle) = confine::choose(accel)?;
+    let (confinement, obstacle) = confine::choose(accel)?;
     if let Some(why) = obstacle {
         note(&format!(
-            "notice: QEMU has no sandbox but its own ({why:#}): install bubblewrap, and see docs/troubleshooting.md for user namespaces"
+            "notice: no namespaces around QEMU ({why:#}); there is {}: install bubblewrap, and see docs/troubleshooting.md for user namespaces",
+            confinement.describe()
         ));
     }
     let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
-    let begun = begin(context, machine, &settings, &guest, &Host { accel, daemon: daemon.ok(), sandbox }, &mut phases);
+    let begun =
+        begin(context, machine, &settings, &guest, &Host { accel, daemon: daemon.ok(), confinement }, &mut phases);
     let (qemu, facts) = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -118,7 +120,7 @@ fn guest(
 struct Host {
     accel: Accel,
     daemon: Option<Virtiofsd>,
-    sandbox: Option<Sandbox>,
+    confinement: Confinement,
 }
 
 /// Starts the processes; gives QEMU and the facts of the run.
@@ -130,9 +132,12 @@ fn begin(
     host: &Host,
     phases: &mut Phases,
 ) -> Result<(Detached, RunFacts)> {
-    let Host { accel, daemon, sandbox } = host;
+    let Host { accel, daemon, confinement } = host;
     let deadline = context.deadline();
-    crate::process::find(guest.manifest.qemu.binary.as_ref())?;
+    let found = crate::process::find(guest.manifest.qemu.binary.as_ref())?;
+    // By the name it is started by, and by where links lead from there.
+    let real = std::fs::canonicalize(&found).with_context(|| format!("failed to find {}", found.display()))?;
+    let qemu: Vec<_> = [found, real].iter().flat_map(|program| confine::plan::installation(program)).collect();
     phases.run("disk and keys", || {
         disk::ensure(&machine.dir, &guest.manifest.disk.label, settings.disk)?;
         make_private_dir(machine.run().path())?;
@@ -144,26 +149,25 @@ fn begin(
             endpoint: endpoint::hand_over(machine, settings, host::forward_address(&settings.host)?)?,
         };
         credentials::hand_over(&machine.dir, run, &guest.manifest)?;
-        let account = sandbox.as_ref().and_then(|sandbox| sandbox.account.as_ref());
-        account.map_or(Ok(()), |account| {
+        confinement.account().map_or(Ok(()), |account| {
             let places = [machine.run().file(plan::QEMU_DIR), machine.dir.join("disk.qcow2"), machine.workspace()];
             places.iter().try_for_each(|place| confine::give(place, account))
         })
     })?;
     let forwards = forwards(settings)?;
-    let carried = sandbox.as_ref().is_some_and(|sandbox| sandbox.proxyd.is_some());
-    let listeners = if carried { bind(forwards)? } else { Vec::new() };
+    let listeners = if confinement.has_own_network() { bind(forwards)? } else { Vec::new() };
     let ports: Vec<_> = listeners.iter().map(|one| Port { descriptor: one.descriptor(), port: one.port }).collect();
     let inputs = Inputs {
         machine: &machine.dir,
         package: &guest.package,
         manifest: &guest.manifest,
         settings,
+        qemu: &qemu,
         accel: *accel,
         forwards,
         virtiofsd: daemon.as_ref(),
         level: context.log_level(),
-        sandbox: sandbox.as_ref(),
+        confinement,
         ports: &ports,
     };
     let run = machine.run();
@@ -174,7 +178,7 @@ fn begin(
     let qemu = plan::runner(&inputs).start_detached(&run.file("console.log"));
     drop(listeners);
     let qemu = qemu?;
-    if sandbox.is_some() {
+    if confinement.sandbox.is_some() {
         remember_inner(&qemu, &run, deadline)?;
     } else {
         remember(&qemu, &run, "qemu.pid")?;
@@ -188,7 +192,7 @@ fn begin(
         auth: settings.auth,
         accel: accel.as_str().to_owned(),
         share: guest.manifest.workspace.share.as_str().to_owned(),
-        confined: Sandbox::describe(sandbox.as_ref()).to_owned(),
+        confined: confinement.describe(),
     };
     run.write_facts(&facts)?;
     Ok((qemu, facts))

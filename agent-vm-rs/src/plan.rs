@@ -3,8 +3,9 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use crate::confine::landlock::Network;
 use crate::confine::plan::{Port, Sight};
-use crate::confine::{self, Sandbox};
+use crate::confine::{self, Confinement};
 use crate::manifest::{Manifest, Share};
 use crate::process::Invocation;
 use crate::settings::Settings;
@@ -82,6 +83,8 @@ pub struct Inputs<'a> {
     pub manifest: &'a Manifest,
     /// The machine's settings.
     pub settings: &'a Settings,
+    /// Where QEMU is installed, if the system's programs are elsewhere.
+    pub qemu: &'a [Sight],
     /// Accelerator that works here.
     pub accel: Accel,
     /// Where it is reached.
@@ -91,7 +94,7 @@ pub struct Inputs<'a> {
     /// How much is logged.
     pub level: LogLevel,
     /// What stands around them.
-    pub sandbox: Option<&'a Sandbox>,
+    pub confinement: &'a Confinement,
     /// Ports that are carried into it.
     pub ports: &'a [Port],
 }
@@ -120,7 +123,6 @@ pub fn runner(inputs: &Inputs<'_>) -> Invocation {
         .env("QEMU_NET_OPTS", net_options(inputs))
         .cwd(&run)
         .of_machine(machine);
-    let Some(sandbox) = inputs.sandbox else { return runner };
     let mut sights = vec![Sight::Read(package.to_owned()), Sight::Write(disk), Sight::Write(run)];
     if inputs.manifest.workspace.share == Share::NineP {
         sights.push(Sight::Write(machine.join("workspace")));
@@ -128,7 +130,9 @@ pub fn runner(inputs: &Inputs<'_>) -> Invocation {
     if inputs.accel == Accel::Kvm {
         sights.push(Sight::Device("/dev/kvm".into()));
     }
-    confine::plan::around(&runner, sandbox, &sights, inputs.ports)
+    let Forwards { mcp, ssh, .. } = inputs.forwards;
+    sights.extend_from_slice(inputs.qemu);
+    confine::plan::around(&runner, inputs.confinement, &sights, Network::Listen(&[ssh, mcp]), inputs.ports)
 }
 
 fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
@@ -182,7 +186,7 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
 
 fn net_options(inputs: &Inputs<'_>) -> String {
     let Forwards { mut address, mcp, ssh } = inputs.forwards;
-    if inputs.sandbox.is_some_and(|sandbox| sandbox.proxyd.is_some()) {
+    if inputs.confinement.has_own_network() {
         // Its namespace has no other.
         address = Ipv4Addr::LOCALHOST;
     }
@@ -219,7 +223,7 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
         .cwd(&run)
         .of_machine(inputs.machine);
     // It makes namespaces itself; as root it has to come to the workspace as another account, past directories of root's.
-    let Some(account) = inputs.sandbox.and_then(|sandbox| sandbox.account.as_ref()) else { return Some(daemon) };
+    let Some(account) = inputs.confinement.account() else { return Some(daemon) };
     let installation = virtiofsd.program.parent().unwrap_or(Path::new("/usr")).to_owned();
     let sights = [Sight::Read(installation), Sight::Write(inputs.machine.join("workspace")), Sight::Write(run)];
     Some(confine::plan::view(&daemon, account, &sights))
@@ -240,11 +244,12 @@ mod tests {
             package: Path::new("/cache/guest"),
             manifest: &manifest,
             settings: &settings,
+            qemu: &[],
             accel,
             forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8001, ssh: 2223 },
             virtiofsd: (manifest.workspace.share == Share::Virtiofs).then_some(&daemon),
             level: LogLevel::Warn,
-            sandbox: None,
+            confinement: &Confinement::default(),
             ports: &[],
         };
         format!("{:#?}\n{:#?}", virtiofsd(&inputs), runner(&inputs))
@@ -266,11 +271,12 @@ mod tests {
                 package: Path::new("/cache/guest"),
                 manifest: &manifest,
                 settings: &settings,
+                qemu: &[],
                 accel: Accel::Tcg,
                 forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8000, ssh: 2222 },
                 virtiofsd: None,
                 level: LogLevel::Debug,
-                sandbox: None,
+                confinement: &Confinement::default(),
                 ports: &[],
             };
             let options = qemu_options(&inputs);

@@ -1,6 +1,7 @@
 //! What stands around the processes of a machine besides their own sandboxes: namespaces, and an account that is not root.
 
 mod account;
+pub mod landlock;
 pub mod listeners;
 pub mod plan;
 
@@ -25,23 +26,46 @@ pub struct Sandbox {
     pub proxyd: Option<PathBuf>,
 }
 
-impl Sandbox {
+/// All that stands around a machine's processes, besides what they do themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// Namespaces and account, where they can be had.
+    pub sandbox: Option<Sandbox>,
+    /// Our own program, where the kernel has Landlock.
+    pub landlock: Option<PathBuf>,
+}
+
+impl Confinement {
     /// What it comes to, for people and for `status`.
     #[must_use]
-    pub fn describe(sandbox: Option<&Self>) -> &'static str {
-        match sandbox {
-            Some(Self { proxyd: Some(_), .. }) => "namespaces",
-            Some(Self { proxyd: None, .. }) => "namespaces without a network of its own",
-            None => "seccomp only",
-        }
+    pub fn describe(&self) -> String {
+        let namespaces = match &self.sandbox {
+            Some(Sandbox { proxyd: Some(_), .. }) => Some("namespaces"),
+            Some(Sandbox { proxyd: None, .. }) => Some("namespaces without a network of its own"),
+            None => None,
+        };
+        let all: Vec<_> = namespaces.into_iter().chain(self.landlock.as_ref().map(|_| "landlock")).collect();
+        if all.is_empty() { "seccomp only".to_owned() } else { all.join(", ") }
+    }
+
+    /// The account that the processes run as, if not ours.
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        self.sandbox.as_ref()?.account.as_ref()
+    }
+
+    /// Whether ports have to be carried in.
+    #[must_use]
+    pub fn has_own_network(&self) -> bool {
+        self.sandbox.as_ref().is_some_and(|sandbox| sandbox.proxyd.is_some())
     }
 }
 
-/// What can be had here for QEMU. None: nothing but the programs' own sandboxes, and why.
+/// What can be had here for QEMU, and why there are no namespaces.
 ///
 /// # Errors
 /// We are root, and cannot run a machine as anybody else.
-pub fn choose(accel: Accel) -> Result<(Option<Sandbox>, Option<anyhow::Error>)> {
+pub fn choose(accel: Accel) -> Result<(Confinement, Option<anyhow::Error>)> {
     let proxyd = socket_proxyd_places().into_iter().find(|place| place.is_file());
     choose_with(Sandbox { account: Account::unless_user(accel)?, proxyd })
 }
@@ -50,20 +74,21 @@ pub fn choose(accel: Accel) -> Result<(Option<Sandbox>, Option<anyhow::Error>)> 
 ///
 /// # Errors
 /// As [`choose`].
-pub fn choose_on_the_network() -> Result<(Option<Sandbox>, Option<anyhow::Error>)> {
+pub fn choose_on_the_network() -> Result<(Confinement, Option<anyhow::Error>)> {
     choose_with(Sandbox { account: Account::unless_user(Accel::Tcg)?, proxyd: None })
 }
 
-fn choose_with(sandbox: Sandbox) -> Result<(Option<Sandbox>, Option<anyhow::Error>)> {
+fn choose_with(sandbox: Sandbox) -> Result<(Confinement, Option<anyhow::Error>)> {
+    let landlock = landlock::ours();
     match probe(&sandbox) {
-        Ok(()) => Ok((Some(sandbox), None)),
+        Ok(()) => Ok((Confinement { sandbox: Some(sandbox), landlock }, None)),
         Err(error) if sandbox.account.is_some() => Err(error.context(
             Failure::new("as root, a machine's processes have to run as another account, and that cannot be done here")
                 .hint(
                     "apt-get install bubblewrap util-linux; or run agent-vm as an ordinary user: sudo -u USER agent-vm",
                 ),
         )),
-        Err(error) => Ok((None, Some(error))),
+        Err(error) => Ok((Confinement { sandbox: None, landlock }, Some(error))),
     }
 }
 

@@ -1,15 +1,15 @@
 //! Argument lists of the sandboxes: pure.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
-use super::{Account, Sandbox};
+use super::landlock::{self, Network};
+use super::{Account, Confinement, Sandbox};
 use crate::process::Invocation;
 
 /// What programs need of the system, of a Debian or a Nix one.
-const SYSTEM: [&str; 8] =
+pub(super) const SYSTEM: [&str; 8] =
     ["/usr", "/bin", "/lib", "/lib64", "/nix/store", "/run/current-system/sw", "/etc/alternatives", "/etc/ld.so.cache"];
 
 /// Starts the forwarders in the namespace, each with its own listening socket as the third descriptor, and becomes the
@@ -88,12 +88,20 @@ pub fn drop_to(account: Option<&Account>) -> Vec<String> {
     .into()
 }
 
-/// A program as the first process of namespaces of its own, with nothing of the host's files but the system's programs and
-/// `sights`. It dies with none of our processes, and all that it starts dies with it.
+/// A program with nothing of the host's files but the system's programs and `sights`, which listens on `ports` and connects
+/// to nothing. In namespaces it is the first process: it dies with none of our processes, and all that it starts dies with it.
 #[must_use]
-pub fn around(program: &Invocation, sandbox: &Sandbox, sights: &[Sight], ports: &[Port]) -> Invocation {
+pub fn around(
+    program: &Invocation,
+    confinement: &Confinement,
+    sights: &[Sight],
+    network: Network<'_>,
+    ports: &[Port],
+) -> Invocation {
+    let (program, sights) = landlocked(program, confinement, sights, network);
+    let Some(sandbox) = &confinement.sandbox else { return program };
     let bwrap = Invocation::new("bwrap").args(namespaces(sandbox)).args(["--as-pid-1", "--proc", "/proc"]);
-    let mut bwrap = seeing(bwrap, program, sights).args(drop_to(sandbox.account.as_ref()));
+    let mut bwrap = seeing(bwrap, &program, &sights).args(drop_to(sandbox.account.as_ref()));
     if let Some(proxyd) = sandbox.proxyd.as_ref().filter(|_| !ports.is_empty()) {
         bwrap = bwrap.args(["bash", "-c", FORWARD, "forward"]).arg(proxyd);
         for Port { descriptor, port } in ports {
@@ -101,14 +109,38 @@ pub fn around(program: &Invocation, sandbox: &Sandbox, sights: &[Sight], ports: 
         }
         bwrap = bwrap.arg("--");
     }
-    becomes(bwrap, program)
+    program.within(bwrap)
 }
 
-/// A program that ends with us, seeing no more than `sights` and the system's programs, on the host's network.
+/// As [`around`], for a program that ends with us and is on the host's network.
 #[must_use]
-pub fn with_us(program: &Invocation, sandbox: &Sandbox, sights: &[Sight]) -> Invocation {
+pub fn with_us(program: &Invocation, confinement: &Confinement, sights: &[Sight]) -> Invocation {
+    let (program, sights) = landlocked(program, confinement, sights, Network::Open);
+    let Some(sandbox) = &confinement.sandbox else { return ending_with_us(&program) };
     let bwrap = Invocation::new("bwrap").args(namespaces(sandbox)).args(["--die-with-parent", "--proc", "/proc"]);
-    becomes(seeing(bwrap, program, sights).args(drop_to(sandbox.account.as_ref())), program)
+    program.within(seeing(bwrap, &program, &sights).args(drop_to(sandbox.account.as_ref())))
+}
+
+/// Ended by the kernel as soon as we end, however that is.
+#[must_use]
+pub fn ending_with_us(program: &Invocation) -> Invocation {
+    program.within(Invocation::new("setpriv").args(["--pdeathsig", "KILL", "--"]))
+}
+
+/// The inner wall, and what has to be seen for it.
+fn landlocked(
+    program: &Invocation,
+    confinement: &Confinement,
+    sights: &[Sight],
+    network: Network<'_>,
+) -> (Invocation, Vec<Sight>) {
+    let mut sights = sights.to_vec();
+    let Some(ours) = &confinement.landlock else { return (program.clone(), sights) };
+    let program = landlock::around(program, ours, &sights, network);
+    if !is_system(ours) {
+        sights.push(Sight::Read(ours.clone()));
+    }
+    (program, sights)
 }
 
 /// A program that makes namespaces of its own, as another account with a view of its own. A kernel lets it mount a /proc in
@@ -117,7 +149,7 @@ pub fn with_us(program: &Invocation, sandbox: &Sandbox, sights: &[Sight]) -> Inv
 pub fn view(program: &Invocation, account: &Account, sights: &[Sight]) -> Invocation {
     let bwrap = Invocation::new("bwrap").args(["--unshare-ipc", "--unshare-uts", "--unshare-net", "--new-session"]);
     let bwrap = bwrap.args(CAPABILITIES_TO_DROP).args(["--bind", "/proc", "/proc"]);
-    becomes(seeing(bwrap, program, sights).args(drop_to(Some(account))), program)
+    program.within(seeing(bwrap, program, sights).args(drop_to(Some(account))))
 }
 
 /// What a change of account takes; nothing is left of it after that.
@@ -146,17 +178,17 @@ fn seeing(bwrap: Invocation, program: &Invocation, sights: &[Sight]) -> Invocati
     bwrap.arg("--chdir").arg(place).arg("--")
 }
 
-fn becomes(bwrap: Invocation, program: &Invocation) -> Invocation {
-    let words = std::iter::once(program.program.clone()).chain(program.args.iter().cloned());
-    let mut bwrap = bwrap.args(words.collect::<Vec<OsString>>());
-    bwrap.cwd.clone_from(&program.cwd);
-    bwrap.env.clone_from(&program.env);
-    bwrap
+/// What a program needs of the place it is installed in. All of that place is too much: it may be somebody's home.
+#[must_use]
+pub fn installation(program: &Path) -> Vec<Sight> {
+    let Some(bin) = program.parent().filter(|bin| !is_system(bin)) else { return Vec::new() };
+    let parts = ["lib", "lib64", "libexec", "share/qemu", "pyvenv.cfg"];
+    let beside = bin.parent().into_iter().flat_map(|place| parts.map(|part| place.join(part)));
+    std::iter::once(Sight::Read(bin.to_owned())).chain(beside.map(Sight::ReadIfThere)).collect()
 }
 
 /// Whether every program sees it anyway.
-#[must_use]
-pub fn is_system(path: &Path) -> bool {
+fn is_system(path: &Path) -> bool {
     SYSTEM.iter().any(|system| path.starts_with(system))
 }
 
@@ -175,6 +207,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_an_installation_is_seen_what_is_the_programs() {
+        assert_eq!(installation(Path::new("/usr/bin/qemu")), []);
+        let seen = installation(Path::new("/home/me/bin/qemu"));
+        let paths: Vec<_> = ways_to(&seen).into_iter().collect();
+        assert!(
+            seen.contains(&Sight::Read("/home/me/bin".into())) && paths.contains(&Path::new("/home/me")),
+            "{seen:?}"
+        );
+        assert!(
+            !seen
+                .iter()
+                .any(|sight| matches!(sight, Sight::Read(path) | Sight::ReadIfThere(path) if path == "/home/me"))
+        );
+    }
+
+    #[test]
     fn the_plans_are_as_they_were() {
         let program = Invocation::new("/guest/bin/run").arg("a b").env("X", "y").cwd("/machine/run/qemu");
         let sights =
@@ -182,12 +230,17 @@ mod tests {
         let ports = [Port { descriptor: 9, port: 2222 }];
         let account = Some(Account { uid: 998, gid: 997, groups: vec![107] });
         let proxyd = Some(PathBuf::from("/lib/systemd/systemd-socket-proxyd"));
-        for (name, sandbox) in [
-            ("as_root", Sandbox { account, proxyd: proxyd.clone() }),
-            ("as_a_user", Sandbox { account: None, proxyd }),
-            ("without_a_forwarder", Sandbox { account: None, proxyd: None }),
+        let landlock = Some(PathBuf::from("/opt/bin/agent-vm"));
+        let user = Sandbox { account: None, proxyd: proxyd.clone() };
+        for (name, sandbox, landlock) in [
+            ("as_root", Some(Sandbox { account, proxyd }), landlock.clone()),
+            ("as_a_user", Some(user.clone()), landlock.clone()),
+            ("without_landlock", Some(user), None),
+            ("without_a_forwarder", Some(Sandbox { account: None, proxyd: None }), None),
+            ("landlock_alone", None, landlock),
         ] {
-            insta::assert_snapshot!(name, format!("{:#?}", around(&program, &sandbox, &sights, &ports)));
+            let plan = around(&program, &Confinement { sandbox, landlock }, &sights, Network::Listen(&[2222]), &ports);
+            insta::assert_snapshot!(name, format!("{plan:#?}"));
         }
     }
 }

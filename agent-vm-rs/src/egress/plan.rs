@@ -6,7 +6,7 @@ use super::authority::PROXY_DIR;
 use super::log::LOG_DIR;
 use super::rules::RULES_DIR;
 use crate::confine::plan::Sight;
-use crate::confine::{self, Sandbox};
+use crate::confine::{self, Confinement};
 use crate::process::Invocation;
 
 /// Directory of the addon's files in `run/`.
@@ -34,7 +34,7 @@ pub struct Proxy<'a> {
     /// Certificates it trusts, if not the system's.
     pub bundle: Option<&'a Path>,
     /// What stands around it.
-    pub sandbox: Option<&'a Sandbox>,
+    pub confinement: &'a Confinement,
 }
 
 /// What reaches hosts by name and knows their certificates, beside what every program sees.
@@ -59,34 +59,24 @@ pub fn proxy(inputs: &Proxy<'_>) -> Invocation {
     ];
     let options = sets.into_iter().chain(bundle).flat_map(|set| ["--set".to_owned(), set]);
     let proxy = Invocation::new(program).arg("--quiet").args(options).arg("-s").arg(addon.join("addon.py"));
-    let Some(sandbox) = inputs.sandbox else { return ending_with_us(&proxy.of_machine(machine)) };
-    // Where it is installed for one user alone it is outside of what every program sees.
-    let installation = program.parent().and_then(Path::parent).filter(|place| !confine::plan::is_system(place));
     let network = OF_THE_NETWORK.iter().map(|path| Sight::ReadIfThere(path.into()));
-    let read = installation.into_iter().chain(inputs.bundle).map(Path::to_owned).chain([rules, addon]);
-    let sights: Vec<_> = network.chain(read.map(Sight::Read)).chain([Sight::Write(log), Sight::Write(ca)]).collect();
-    confine::plan::with_us(&proxy.cwd("/"), sandbox, &sights).of_machine(machine)
-}
-
-/// Ended by the kernel as soon as we end, however that is.
-fn ending_with_us(program: &Invocation) -> Invocation {
-    let words = std::iter::once(program.program.clone()).chain(program.args.iter().cloned());
-    let mut invocation = Invocation::new("setpriv").args(["--pdeathsig", "KILL", "--"]).args(words);
-    invocation.cwd.clone_from(&program.cwd);
-    invocation.env.clone_from(&program.env);
-    invocation
+    let read = inputs.bundle.into_iter().chain([rules.as_path(), addon.as_path()]).map(|path| Sight::Read(path.into()));
+    let write = [Sight::Write(log), Sight::Write(ca)];
+    let sights: Vec<_> =
+        confine::plan::installation(program).into_iter().chain(network).chain(read).chain(write).collect();
+    confine::plan::with_us(&proxy.cwd("/").of_machine(machine), inputs.confinement, &sights)
 }
 
 /// A kept ssh connection (its socket is `run/egress.sock`) for the tunnel, from ssh's options for the machine.
 #[must_use]
 pub fn connection(ssh: &Invocation) -> Invocation {
-    ending_with_us(ssh)
+    confine::plan::ending_with_us(ssh)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::confine::Account;
+    use crate::confine::{Account, Sandbox};
 
     #[test]
     fn the_proxys_plans_are_as_they_were() {
@@ -95,12 +85,18 @@ mod tests {
             program: Path::new("/usr/bin/mitmdump"),
             port: 40000,
             bundle: Some(Path::new("/home/me/ca.pem")),
-            sandbox: None,
+            confinement: &Confinement::default(),
         };
-        let user = Sandbox { account: None, proxyd: None };
-        let root = Sandbox { account: Some(Account { uid: 998, gid: 997, groups: Vec::new() }), proxyd: None };
-        for (name, sandbox) in [("unconfined", None), ("of_a_user", Some(&user)), ("of_root", Some(&root))] {
-            insta::assert_snapshot!(name, format!("{:#?}", proxy(&Proxy { sandbox, ..inputs })));
+        let landlock = Some("/usr/bin/agent-vm".into());
+        let user = Some(Sandbox { account: None, proxyd: None });
+        let root = Some(Sandbox { account: Some(Account { uid: 998, gid: 997, groups: Vec::new() }), proxyd: None });
+        for (name, confinement) in [
+            ("unconfined", Confinement::default()),
+            ("landlocked", Confinement { sandbox: None, landlock }),
+            ("of_a_user", Confinement { sandbox: user, landlock: None }),
+            ("of_root", Confinement { sandbox: root, landlock: None }),
+        ] {
+            insta::assert_snapshot!(name, format!("{:#?}", proxy(&Proxy { confinement: &confinement, ..inputs })));
         }
     }
 }

@@ -47,7 +47,9 @@ const STEADY: Duration = Duration::from_secs(60);
 /// It is not installed.
 pub fn proxy_program() -> Result<PathBuf> {
     let places = mitmdump_places();
-    places.iter().find_map(|place| find(place.as_os_str()).ok()).map_or_else(|| find("mitmdump".as_ref()), Ok)
+    let found =
+        places.iter().find_map(|place| find(place.as_os_str()).ok()).map_or_else(|| find("mitmdump".as_ref()), Ok)?;
+    fs::canonicalize(&found).with_context(|| format!("failed to find {}", found.display()))
 }
 
 /// The supervisor of a machine, as whoever starts the machine sees it.
@@ -148,7 +150,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
     let log = run.file(LOG);
     let port = free_port()?;
     let bundle = authority::host_bundle();
-    let (sandbox, obstacle) = confine::choose_on_the_network()?;
+    let (confinement, obstacle) = confine::choose_on_the_network()?;
     if let Some(why) = obstacle {
         tracing::warn!("the proxy runs without namespaces of its own: {why:#}");
     }
@@ -157,7 +159,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
         program: &proxy_program()?,
         port,
         bundle: bundle.as_deref(),
-        sandbox: sandbox.as_ref(),
+        confinement: &confinement,
     };
     let proxy = Child::start(&plan::proxy(&inputs), &log)?;
     Deadline::after(PROXY_START).poll("the proxy", Duration::from_millis(50), || {

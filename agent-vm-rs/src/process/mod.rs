@@ -95,6 +95,13 @@ impl Invocation {
         self.env(MARKER, dir)
     }
 
+    /// The same, started by another program that becomes it: its words follow that one's.
+    #[must_use]
+    pub fn within(&self, other: Self) -> Self {
+        let words = std::iter::once(self.program.clone()).chain(self.args.iter().cloned());
+        Self { cwd: self.cwd.clone(), env: self.env.clone(), ..other.args(words) }
+    }
+
     fn name(&self) -> String {
         Path::new(&self.program).file_name().unwrap_or(&self.program).to_string_lossy().into_owned()
     }

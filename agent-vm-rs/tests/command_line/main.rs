@@ -15,6 +15,7 @@ mod flags;
 mod guest;
 mod hostile_workspace;
 mod inside;
+mod landlock;
 mod mcp_config;
 mod mcp_server;
 mod stand_ins;

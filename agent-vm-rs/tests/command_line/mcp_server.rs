@@ -89,7 +89,7 @@ pub fn answer(
     match asked.method() {
         // Answered once what was asked after it is.
         "slow" => {
-            wait(|| everything().iter().any(|asked| asked.method() == "fast"));
+            wait(|| everything().iter().any(|asked| asked.method() == "late"));
             json(stream, "", &result(json!("slow")).to_string())
         }
         "stream" => {

@@ -1,0 +1,99 @@
+//! The inner wall around QEMU and the proxy, around programs that try.
+
+use std::fs;
+use std::net::TcpListener;
+
+use crate::support::{Done, Site, skip};
+
+/// A place and what a program behind the wall may read and write of it; None, told as a skipped test, without Landlock.
+fn place() -> Option<Site> {
+    let known = fs::read_to_string("/sys/kernel/security/lsm").ok();
+    let site = Site::new();
+    for dir in ["mine", "others"] {
+        fs::create_dir(site.path(dir)).unwrap();
+        fs::write(site.path(dir).join("file"), "text").unwrap();
+    }
+    let walled = behind(&site, &[], &["cat", site.path("others/file").to_str().unwrap()]);
+    if walled.code == Some(0) {
+        assert!(!known.is_some_and(|modules| modules.contains("landlock")), "{walled:?}");
+        skip("this kernel has no Landlock");
+        return None;
+    }
+    Some(site)
+}
+
+fn behind(site: &Site, wall: &[&str], program: &[&str]) -> Done {
+    let words = ["landlocked"].iter().chain(wall).chain(&["--"]).chain(program).copied();
+    site.run(&words.collect::<Vec<_>>())
+}
+
+fn works(site: &Site, wall: &[&str], program: &[&str]) -> bool {
+    behind(site, wall, program).code == Some(0)
+}
+
+#[test]
+fn only_what_is_listed_is_read_and_written() {
+    let Some(site) = place() else { return };
+    let (mine, others) = (site.path("mine"), site.path("others"));
+    let mine = mine.to_str().unwrap();
+    let (file, other) = (format!("{mine}/file"), format!("{}/file", others.display()));
+    for wall in [["--read", mine], ["--write", mine]] {
+        assert!(works(&site, &wall, &["cat", &file]), "{wall:?}");
+        assert!(!works(&site, &wall, &["cat", &other]), "{wall:?}");
+        assert!(!works(&site, &wall, &["ls", others.to_str().unwrap()]), "{wall:?}");
+    }
+    let write = |path: &str| format!("echo new > '{path}'");
+    assert!(works(&site, &["--write", mine], &["sh", "-c", &write(&file)]));
+    assert!(!works(&site, &["--read", mine], &["sh", "-c", &write(&file)]));
+    assert!(!works(&site, &["--write", mine], &["sh", "-c", &write(&other)]));
+    assert_eq!(fs::read_to_string(&other).unwrap(), "text");
+    // What it writes it does not run.
+    let run = format!("echo 'exit 0' > '{mine}/program' && chmod +x '{mine}/program' && '{mine}/program'");
+    assert!(!works(&site, &["--write", mine], &["sh", "-c", &run]));
+    assert!(works(&site, &["--write", mine, "--read", mine], &["sh", "-c", &run]));
+}
+
+#[test]
+fn only_the_listed_ports_are_listened_on_and_none_is_connected_to() {
+    let Some(site) = place() else { return };
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let taken = listener.local_addr().unwrap().port();
+    let free = {
+        let passing = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        passing.local_addr().unwrap().port().to_string()
+    };
+    let connect = format!(": > /dev/tcp/127.0.0.1/{taken}");
+    let listen = format!("import socket; socket.create_server(('127.0.0.1', {free}))");
+    assert!(works(&site, &[], &["bash", "-c", &connect]));
+    assert!(!works(&site, &["--no-network"], &["bash", "-c", &connect]));
+    // The system's: where another one is may be out of reach.
+    let python = "/usr/bin/python3";
+    if !fs::exists(python).unwrap() {
+        skip("there is no /usr/bin/python3");
+        return;
+    }
+    assert!(works(&site, &["--no-network", "--listen", &free], &[python, "-c", &listen]));
+    assert!(!works(&site, &["--no-network", "--listen", "1"], &[python, "-c", &listen]));
+}
+
+#[test]
+fn other_processes_of_the_same_user_are_out_of_reach() {
+    let Some(site) = place() else { return };
+    let me = std::process::id().to_string();
+    let (probe, look) = (format!("kill -0 {me}"), format!("readlink /proc/{me}/fd/0"));
+    for program in [&probe, &look] {
+        assert!(!works(&site, &["--read", "/proc"], &["bash", "-c", program]), "{program}");
+    }
+    // Controls: the same programs without the wall, and the same link of their own behind it.
+    assert!(std::process::Command::new("bash").args(["-c", &probe]).status().unwrap().success());
+    assert!(std::process::Command::new("bash").args(["-c", &look]).output().unwrap().status.success());
+    assert!(works(&site, &["--read", "/proc"], &["bash", "-c", "readlink /proc/self/fd/0"]));
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named() {
+    let site = Site::new();
+    let done = behind(&site, &[], &["/no/such/program"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.stderr.contains("failed to become /no/such/program"), "{done:?}");
+}
