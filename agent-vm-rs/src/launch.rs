@@ -42,6 +42,8 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     if let Some(warning) = settings.endpoint_warning() {
         note(&warning);
     }
+    // Root without what confines its machines learns of it before a guest is built.
+    confine::choose(Accel::Tcg)?;
     let cache = cache_dir()?;
     make_private_dir(&cache)?;
     let daemon = virtiofsd::find();

@@ -1,6 +1,5 @@
 //! QEMU's control socket.
 
-use std::fs::File;
 use std::io::BufRead as _;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
@@ -8,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use qapi::{Qmp, Stream, qmp};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 
 use crate::manifest::PowerOff;
 use crate::plan::{QEMU_DIR, QMP_SOCKET};
@@ -23,10 +23,15 @@ type Client<'a> = Qmp<Stream<std::io::BufReader<&'a UnixStream>, &'a UnixStream>
 /// # Errors
 /// There is none, or nobody answers it.
 pub fn connect(run: &RunDir) -> Result<UnixStream> {
-    // A socket's path may have 107 bytes; through the directory's descriptor it is short wherever it is.
-    let dir = File::open(run.file(QEMU_DIR)).context("failed to open the run directory")?;
-    let path = format!("/proc/self/fd/{}/{QMP_SOCKET}", dir.as_raw_fd());
-    let stream = UnixStream::connect(path).context("failed to connect to QEMU's control socket")?;
+    // Opened first: a QEMU that was taken over can put a link to another program's socket there at any time.
+    let path = run.file(QEMU_DIR).join(QMP_SOCKET);
+    let socket = open(&path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+        .context("QEMU's control socket is not there")?;
+    let is = FileType::from_raw_mode(fstat(&socket).context("failed to look at QEMU's control socket")?.st_mode);
+    ensure!(is == FileType::Socket, "{} is no socket", path.display());
+    // A socket's path may have 107 bytes; through its descriptor it is short wherever it is.
+    let stream = UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd()))
+        .context("failed to connect to QEMU's control socket")?;
     stream
         .set_read_timeout(Some(PATIENCE))
         .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
@@ -70,4 +75,27 @@ pub fn power_off(run: &RunDir, how: PowerOff) -> Result<()> {
     }
     .context("QEMU does not press the power button")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_is_connected_to_and_a_link_to_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::of(dir.path());
+        let place = run.file(QEMU_DIR);
+        std::fs::create_dir_all(&place).unwrap();
+        assert!(connect(&run).is_err());
+        let (own, others) = (place.join(QMP_SOCKET), dir.path().join("others"));
+        let _others = UnixListener::bind(&others).unwrap();
+        std::os::unix::fs::symlink(&others, &own).unwrap();
+        assert!(format!("{:#}", connect(&run).unwrap_err()).contains("is no socket"));
+        std::fs::remove_file(&own).unwrap();
+        let _own = UnixListener::bind(&own).unwrap();
+        assert!(connect(&run).is_ok());
+    }
 }
