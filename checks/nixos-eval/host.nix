@@ -57,6 +57,29 @@ in
     );
     expected = true;
   };
+  testHostWarnsOfAnOpenGate = {
+    expr =
+      map
+        (
+          settings:
+          (host {
+            app = {
+              repository = "/a";
+            }
+            // settings;
+          }).warnings != [ ]
+        )
+        [
+          { }
+          { tls = false; }
+          { auth = false; }
+        ];
+    expected = [
+      false
+      true
+      true
+    ];
+  };
   testAccountMayBeSomebodysOwn = {
     expr =
       let

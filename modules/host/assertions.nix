@@ -95,6 +95,12 @@ in
           lib.filterAttrs (
             _: instance: instance.host != "localhost" && builtins.match "127\\..*" instance.host == null
           ) instances
-        );
+        )
+      ++ lib.mapAttrsToList (name: _: ''
+        ${at}.${name}.tls is false: what listens between a client and the machine reads its token and all else.
+      '') (lib.filterAttrs (_: instance: !instance.tls) instances)
+      ++ lib.mapAttrsToList (name: _: ''
+        ${at}.${name}.auth is false: every user of this host can use the machine's tools.
+      '') (lib.filterAttrs (_: instance: !instance.auth) instances);
   };
 }

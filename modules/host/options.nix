@@ -63,6 +63,16 @@ let
           example = 2222;
           description = "Port of this host for ssh; null for the first free one from ${toString defaults.sshPort}.";
         };
+        tls = mkOption {
+          type = types.bool;
+          default = true;
+          description = "Whether MCP is spoken by TLS. Without it the token crosses the network of {option}`host` in the clear.";
+        };
+        auth = mkOption {
+          type = types.bool;
+          default = true;
+          description = "Whether MCP asks for the machine's token. Without it every user of this host gets in.";
+        };
         resources = {
           memory = mkOption {
             type = types.ints.positive;

@@ -13,6 +13,8 @@ let
         inherit (instance)
           host
           port
+          tls
+          auth
           packages
           servers
           ;
