@@ -27,6 +27,8 @@ in
       (credential credentials.mcpKey "${keys}/mcp.key")
       (credential credentials.mcpToken "${keys}/token")
       (credential credentials.mcpEndpoint "${keys}/endpoint")
+      (credential credentials.egressAuthority "${keys}/ca.pem")
+      (credential credentials.egressEnvironment "${keys}/environment")
     ];
     # The test driver's own way to start it.
     qemu.guestAgent.enable = false;

@@ -32,10 +32,17 @@ pkgs.runCommand "agent-vm-test-keys"
       openssl req -x509 -new -key "$name.key" -days 3650 -subj "/CN=$name" \
         -addext basicConstraints=critical,CA:TRUE,pathlen:0 -addext keyUsage=critical,keyCertSign -out "$out/$name.pem"
     done
-    p256 >"$out/mcp.key"
-    openssl req -new -key "$out/mcp.key" -subj /CN=agent-vm |
-      openssl x509 -req -CA "$out/ca.pem" -CAkey ca.key -CAcreateserial -days 3650 -out "$out/mcp.pem" \
-        -extfile <(echo subjectAltName=DNS:localhost,DNS:machine,DNS:one,DNS:two,IP:127.0.0.1)
+    # AUTHORITY NAME SUBJECT-ALTERNATIVE-NAMES
+    certificate() {
+      p256 >"$out/$2.key"
+      openssl req -new -key "$out/$2.key" -subj "/CN=$2" |
+        openssl x509 -req -CA "$out/$1.pem" -CAkey "$1.key" -CAcreateserial -days 3650 -out "$out/$2.pem" \
+          -extfile <(echo "subjectAltName=$3")
+    }
+    certificate ca mcp DNS:localhost,DNS:machine,DNS:one,DNS:two,IP:127.0.0.1
+    certificate ca site DNS:client
+    certificate other-ca other-site DNS:client
+    echo TEST_SECRET=placeholder >"$out/environment"
     openssl rand -hex 32 >"$out/token"
     cp "$endpointPath" "$out/endpoint"
   ''

@@ -56,7 +56,7 @@
 
     # Without what the host hands over, nobody comes in.
     machine.succeed("mkdir -p /run/systemd/system/agent-mcp-gate.service.d")
-    machine.succeed("printf '[Service]\nImportCredential=\n' >/run/systemd/system/agent-mcp-gate.service.d/bare.conf")
+    machine.succeed("printf '[Service]\nImportCredential=\nImportCredential=of-no-host.*\n' >/run/systemd/system/agent-mcp-gate.service.d/bare.conf")
     machine.succeed("systemctl daemon-reload")
     machine.execute("systemctl restart agent-mcp-gate")
     machine.wait_until_succeeds("journalctl --no-pager -u agent-mcp-gate | grep 'no endpoint: there is no credential'", timeout=120)

@@ -68,7 +68,9 @@ rec {
     Service settings of the unit, without its command and credentials.
   */
   settings = {
-    Type = "exec";
+    # nginx goes to the background once it listens: whoever waits for this unit is not turned away.
+    Type = "forking";
+    PIDFile = "/run/${name}/nginx.pid";
     User = account;
     Group = account;
     RuntimeDirectory = name;

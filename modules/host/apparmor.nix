@@ -37,6 +37,7 @@ let
       pivot_root,
       capability sys_admin,
       capability sys_chroot,
+      capability sys_ptrace,
       capability setpcap,
       capability net_admin,
       capability dac_override,
@@ -64,7 +65,11 @@ let
       # virtiofsd makes the workspace its root, so that its files are at / for it, called what the guest likes. A profile of
       # its own it cannot have: NoNewPrivileges lets nobody leave this one. What else the account owns on this host, as
       # homes, is kept from it by the unit's mounts.
+      / r,
       owner /** rwkl,
+      # bubblewrap's, before it is the root.
+      /newroot/ r,
+      /newroot/nix/store/{,**} r,
     ${rules}
       deny /home/*/.ssh/** rwkl,
       deny /root/** rwkl,

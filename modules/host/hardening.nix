@@ -1,6 +1,7 @@
-# Of the units that run machines. QEMU and virtiofsd confine themselves further, and virtiofsd needs a user namespace
-# for that, with a /proc of its own: a kernel refuses that one where parts of the unit's own /proc are hidden, which is
-# why ProtectKernelTunables, ProtectKernelLogs and ProtectProc are not here.
+# Of the units that run machines. QEMU and virtiofsd confine themselves further, and need user namespaces with a /proc of
+# their own for that. A kernel refuses that one where parts of the unit's own /proc are hidden or read-only, which is why
+# ProtectKernelTunables, ProtectKernelLogs, ProtectHostname and ProtectProc are not here. Nor is RestrictSUIDSGID: it takes
+# openat2 away, by which bubblewrap opens what it binds.
 {
   NoNewPrivileges = true;
   CapabilityBoundingSet = "";
@@ -12,7 +13,6 @@
   DeviceAllow = [ "/dev/kvm rw" ];
   ProtectClock = true;
   ProtectControlGroups = true;
-  ProtectHostname = true;
   ProtectKernelModules = true;
   RestrictAddressFamilies = [
     "AF_UNIX"
@@ -22,7 +22,6 @@
   ];
   RestrictNamespaces = "user mnt pid net ipc uts cgroup";
   RestrictRealtime = true;
-  RestrictSUIDSGID = true;
   RemoveIPC = true;
   KeyringMode = "private";
   LockPersonality = true;

@@ -159,11 +159,11 @@ const CAPABILITIES_TO_DROP: [&str; 6] =
 /// The files, the working directory, and the end of bubblewrap's options.
 fn seeing(bwrap: Invocation, program: &Invocation, sights: &[Sight]) -> Invocation {
     let mut bwrap = bwrap.args(["--dev", "/dev", "--tmpfs", "/tmp"]);
-    for path in SYSTEM {
-        bwrap = bwrap.args(["--ro-bind-try", path, path]);
-    }
     for directory in ways_to(sights) {
         bwrap = bwrap.arg("--dir").arg(directory);
+    }
+    for path in SYSTEM {
+        bwrap = bwrap.args(["--ro-bind-try", path, path]);
     }
     for sight in sights {
         let (option, path) = match sight {
@@ -192,14 +192,15 @@ fn is_system(path: &Path) -> bool {
     SYSTEM.iter().any(|system| path.starts_with(system))
 }
 
-/// The directories above them. bubblewrap would make them for their owner alone, which is not who runs there.
+/// The directories above them and above the system. bubblewrap would make them for their owner alone, which is not who runs
+/// there.
 fn ways_to(sights: &[Sight]) -> BTreeSet<&Path> {
     let paths = sights.iter().map(|sight| match sight {
         Sight::Read(path) | Sight::ReadIfThere(path) | Sight::Write(path) | Sight::Device(path) => path.as_path(),
     });
     let is_ours =
         |directory: &&Path| *directory != Path::new("/") && *directory != Path::new("/dev") && !is_system(directory);
-    paths.flat_map(|path| path.ancestors().skip(1)).filter(is_ours).collect()
+    paths.chain(SYSTEM.map(Path::new)).flat_map(|path| path.ancestors().skip(1)).filter(is_ours).collect()
 }
 
 #[cfg(test)]

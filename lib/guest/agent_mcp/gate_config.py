@@ -77,7 +77,6 @@ def render(endpoint: Endpoint) -> str:
     )
     ssl = " ssl" if endpoint.certificate is not None else ""
     return f"""\
-daemon off;
 worker_processes 1;
 pid {runtime}/nginx.pid;
 error_log stderr warn;

@@ -7,6 +7,8 @@ import http.client
 import http.server
 import json
 import os
+import select
+import signal
 import socket
 import ssl
 import subprocess
@@ -89,27 +91,31 @@ class Gate:
         nginx = subprocess.run(["sh", "-c", "command -v nginx"], check=True, capture_output=True, text=True).stdout.strip()
         self.log = tempfile.TemporaryFile()
         test.addCleanup(self.log.close)
-        self.process = subprocess.Popen(
+        launcher = subprocess.run(
             [sys.executable, "-I", "-S", "-B", LAUNCHER, "gate", f"--nginx={nginx}", f"--listen={listen}:{self.port}",
              f"--inner-port={self.inner.server_address[1]}", "--endpoint-credential=endpoint",
              "--certificate-credential=cert", "--key-credential=key", "--token-credential=token",
              "--allow-origin=https://claude.ai"],
             env={**os.environ, "CREDENTIALS_DIRECTORY": str(credentials), "RUNTIME_DIRECTORY": str(runtime)},
             stderr=self.log,
+            timeout=PATIENCE,
         )
-        test.addCleanup(self.end)
-        end = time.monotonic() + PATIENCE
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert self.process.poll() is None and time.monotonic() < end, self.said()
-                time.sleep(0.02)
+        assert launcher.returncode == 0, self.said()
+        test.addCleanup(self.end, runtime / "nginx.pid")
+        # It listens by now: systemd has the unit started when the launcher ends.
+        socket.create_connection(("127.0.0.1", self.port), PATIENCE).close()
 
-    def end(self):
-        self.process.terminate()
-        self.process.wait()
+    def end(self, pid_file):
+        end = time.monotonic() + PATIENCE
+        # Written by what goes on in the background, a moment later.
+        while not (pid_file.exists() and pid_file.read_text()):
+            assert time.monotonic() < end, self.said()
+            time.sleep(0.02)
+        pid = int(pid_file.read_text())
+        process = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGTERM)
+        assert select.select([process], [], [], PATIENCE)[0], self.said()
+        os.close(process)
 
     def said(self):
         self.log.seek(0)
