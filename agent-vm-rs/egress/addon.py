@@ -5,6 +5,7 @@ Works with mitmproxy 8 (Debian 12) to 12 (nixpkgs).
 """
 
 import asyncio
+import ipaddress
 import os
 import socket
 import sys
@@ -13,23 +14,30 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from mitmproxy import ctx, http
-from mitmproxy.proxy import layers
 
+import closing
 import issuer
 import secrets_broker
+import tunnel
 from audit import Audit
 from peer import uid_of_peer
-from rules import RulesFile, is_public, normal
+from rules import RulesFile, host_of, is_public, normal
 
 # Of a request that is refused: it is read to its end so that the client sees the answer.
 LARGEST_REFUSED = 1 << 20
 
 
+# Between two looks at whether open tunnels are still allowed, seconds.
+INTERVAL = 0.5
+
+
+@closing.closed
 class Egress:
     def __init__(self):
         self.rules = None
         self.audit = None
-        self.refused_hellos = set()
+        # Client's id → host and port.
+        self.tunnels = {}
 
     def load(self, loader):
         loader.add_option("agent_vm_dir", str, "", "Directory with rules.json, for the log and the count.")
@@ -43,8 +51,18 @@ class Egress:
             self.rules.now()
 
     def running(self):
+        loop = asyncio.get_running_loop()
+        guard_resolver(loop, self.rules, self.audit)
         issuer.amend()
-        guard_resolver(asyncio.get_running_loop(), self.rules)
+        loop.call_later(INTERVAL, self.look_again, loop)
+
+    def look_again(self, loop):
+        """Rules may have changed: what they allow no more ends. One connection cannot be ended alone in all versions."""
+        rules = self.rules.now()
+        for host, port in self.tunnels.values():
+            if not rules.decide(host, port).allowed:
+                closing.end(f"{host}:{port} is allowed no more")
+        loop.call_later(INTERVAL, self.look_again, loop)
 
     def client_connected(self, client):
         # Anybody on this host reaches a port on its loopback; only the tunnel to the guest is let in.
@@ -54,31 +72,47 @@ class Egress:
     def http_connect(self, flow):
         self._admit(flow, "CONNECT", None)
         if not flow.response:
+            self.tunnels[flow.client_conn.id] = (flow.request.host, flow.request.port)
             self.audit.write(
                 verdict="allow", reason="", method="CONNECT", host=flow.request.host, port=flow.request.port
             )
 
-    def tls_clienthello(self, data):
-        address = data.context.server.address
-        if not address or self._is_to_proxy(data):
+    def next_layer(self, nextlayer):
+        address = nextlayer.context.server.address
+        if nextlayer.layer is not None or not address or not tunnel.is_inside(nextlayer.context):
             return
-        host, sni = normal(address[0]), data.client_hello.sni
-        if sni is not None and normal(sni) != host:
-            # A permitted host that serves others too would be a way to them.
-            self.refused_hellos.add(data.context.client.id)
-            self.audit.write(
-                verdict="deny", reason=f"server name is not {host}", method="TLS", host=sni, port=address[1]
-            )
-        elif not self.rules.now().intercepts(host):
-            data.ignore_connection = True
+        rules = self.rules.now()
+        kind = tunnel.kind(nextlayer)
+        if kind == tunnel.RAW and not rules.allows_raw(*address):
+            kind = tunnel.REFUSED
+        context = nextlayer.context
+        if kind == tunnel.REFUSED:
+            self._refuse_tunnel(context, "TCP", address[0], "neither TLS nor HTTP")
+            nextlayer.layer = tunnel.refuse(context)
+        elif kind == tunnel.TLS:
+            nextlayer.layer = tunnel.Hello(context, closing.closed_call(lambda hello: self._on_hello(context, hello)))
+        elif kind == tunnel.HTTP:
+            nextlayer.layer = tunnel.http(context)
+        elif kind == tunnel.RAW:
+            nextlayer.layer = tunnel.pass_on(context)
 
-    def tls_start_client(self, data):
-        if data.context.client.id in self.refused_hellos:
-            # Without it the handshake fails.
-            data.ssl_conn = None
+    def _on_hello(self, context, hello):
+        host = normal(context.server.address[0])
+        if hello is None:
+            self._refuse_tunnel(context, "TLS", host, "no handshake that can be read")
+            return tunnel.refuse(context)
+        # A permitted host that serves others too would be a way to them. Without a name a server chooses one of its own; an
+        # address has none.
+        if not is_address(host) if hello.sni is None else normal(hello.sni) != host:
+            self._refuse_tunnel(context, "TLS", hello.sni, f"server name is not {host}")
+            return tunnel.refuse(context)
+        return tunnel.look_into(context) if self.rules.now().intercepts(host) else tunnel.pass_on(context)
+
+    def _refuse_tunnel(self, context, method, host, reason):
+        self.audit.write(verdict="deny", reason=reason, method=method, host=host, port=context.server.address[1])
 
     def client_disconnected(self, client):
-        self.refused_hellos.discard(client.id)
+        self.tunnels.pop(client.id, None)
 
     def requestheaders(self, flow):
         request = flow.request
@@ -118,10 +152,6 @@ class Egress:
         if "agent-vm-refused" not in flow.metadata and not isinstance(flow, str):
             self._log(flow, None, flow.error.msg if flow.error else "")
 
-    def _is_to_proxy(self, data):
-        """A handshake with the proxy itself, before any request."""
-        return not any(isinstance(layer, layers.HttpLayer) for layer in data.context.layers)
-
     def _log(self, flow, status, reason=""):
         self.audit.write(
             verdict="allow",
@@ -140,11 +170,15 @@ class Egress:
         rules = self.rules.now()
         verdict = rules.decide(request.host, request.port)
         reason = verdict.reason
-        named = request.host_header
-        if verdict.allowed and method != "CONNECT" and named and host_of(named) != normal(request.host):
+        if verdict.allowed and method != "CONNECT":
             # The same way to other hosts as with the server name.
-            reason = f"the request is for {host_of(named)}"
+            others = [one for one in named_hosts(request) if one != normal(request.host)]
+            if others:
+                reason = f"the request is for {others[0]}"
         if not reason:
+            if method != "CONNECT" and not request.is_http2:
+                # Whoever reads a whole URL in a request takes the host from there.
+                request.authority = ""
             return
         flow.metadata["agent-vm-refused"] = True
         self.audit.write(
@@ -162,17 +196,29 @@ class Egress:
         )
 
 
-def host_of(header):
-    """The host of a Host header, without its port."""
-    if header.startswith("["):
-        return normal(header.partition("]")[0])
-    return normal(header.partition(":")[0])
+def named_hosts(request):
+    """Every host that a request names, by whatever the one who reads it goes."""
+    named = request.headers.get_all("host")
+    if request.authority:
+        named.append(request.authority)
+    if len(request.headers.get_all("host")) > 1:
+        return [", ".join(named)]
+    return [host_of(one) for one in named]
 
 
-def guard_resolver(loop, rules):
+def is_address(host):
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def guard_resolver(loop, rules, audit):
     """Have the loop resolve names to public addresses only, unless the rules name the host itself."""
     resolve = loop.getaddrinfo
 
+    @closing.closed_call
     async def guarded(host, port, **options):
         found = await resolve(host, port, **options)
         name = host.decode() if isinstance(host, bytes) else host
@@ -180,6 +226,13 @@ def guard_resolver(loop, rules):
             return found
         public = [one for one in found if is_public(one[4][0])]
         if not public:
+            audit.write(
+                verdict="deny",
+                reason="an address of the host or its network",
+                method="RESOLVE",
+                host=name,
+                port=port if isinstance(port, int) else 0,
+            )
             raise socket.gaierror(socket.EAI_FAIL, f"{name} is an address of the host or its network")
         return public
 

@@ -14,7 +14,8 @@ class Audit:
     def __init__(self, log: str, denied: str):
         self._log = log
         self._denied_file = denied
-        self._denied = 0
+        # What an earlier proxy of this run counted.
+        self._denied = count(denied)
 
     def write(self, *, verdict, reason, method, host, port, path=None, status=None, received=None):
         line = {
@@ -57,3 +58,11 @@ def short(text):
     if text is None or len(text) <= LONGEST_TEXT:
         return text
     return text[:LONGEST_TEXT] + "…"
+
+
+def count(path):
+    try:
+        with open(path, encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0

@@ -6,12 +6,17 @@ The rules come from a file that agent-vm writes (see src/egress/rules.rs) and ma
 import ipaddress
 import json
 import os
+import re
 from dataclasses import dataclass
+
+import network
 
 # Without a port an entry means the web's two.
 WEB_PORTS = (80, 443)
 # RFC 6052: an address of this network leads to the IPv4 address in its last 32 bits.
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Of a cloud's, though it is a public one: Azure's WireServer (learn.microsoft.com, "What is IP address 168.63.129.16?").
+METADATA = {ipaddress.ip_address("168.63.129.16")}
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,13 @@ class Entry:
     port: int | None
 
     def covers(self, host: str, port: int) -> bool:
-        if port not in (WEB_PORTS if self.port is None else (self.port,)):
-            return False
+        return port in (WEB_PORTS if self.port is None else (self.port,)) and self.is_of(host)
+
+    def forbids(self, host: str, port: int) -> bool:
+        """As an entry of the deny list, where no port means every port."""
+        return self.port in (None, port) and self.is_of(host)
+
+    def is_of(self, host: str) -> bool:
         if self.host == "*":
             return True
         if self.host.startswith("*."):
@@ -72,7 +82,7 @@ class Rules:
         host = normal(host)
         if self.mode == "none":
             return Verdict(False, "this machine has no way out")
-        if any(entry.covers(host, port) for entry in self.deny):
+        if any(entry.forbids(host, port) for entry in self.deny):
             return Verdict(False, "on the deny list")
         if not self.is_named(host, port) and not is_public_name(host):
             return Verdict(False, "an address of the host or its network")
@@ -87,6 +97,13 @@ class Rules:
             entry.host == host and (port is None or entry.covers(host, port)) and not is_public_name(host)
             for entry in self.allow
         )
+
+    def allows_raw(self, host: str, port: int) -> bool:
+        """Whether what is neither TLS nor HTTP may go to a host that is allowed: nothing of it can be looked into."""
+        host = normal(host)
+        if self.intercepts(host):
+            return False
+        return self.mode == "open" or any(entry.port == port and entry.covers(host, port) for entry in self.allow)
 
     def intercepts(self, host: str) -> bool:
         """Whether the proxy looks into TLS connections to this host."""
@@ -106,6 +123,16 @@ def normal(host: str) -> str:
         return host
 
 
+# RFC 9110, 7.2: a name or an address, and a port.
+HOST_HEADER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+
+
+def host_of(header: str) -> str:
+    """The host of a Host header without its port; empty, as no host is, if it is no such header."""
+    found = HOST_HEADER.fullmatch(header)
+    return normal(found[1]) if found else ""
+
+
 def is_public_name(host: str) -> bool:
     """False for the host's own name and for literal addresses that are not public. Other names are resolved first."""
     if host == "localhost" or host.endswith(".localhost"):
@@ -120,14 +147,18 @@ def is_public_name(host: str) -> bool:
 def is_public(address: str) -> bool:
     """Whether an address is one of the Internet's: not loopback, private, link-local (metadata services) or multicast."""
     ip = ipaddress.ip_address(address.partition("%")[0])
+    if ip in METADATA or network.is_ours(ip):
+        return False
     if ip.version == 6:
         inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
         if ip in NAT64:
             inner.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
-        if any(one is not None and not one.is_global for one in inner):
+        if any(one is not None and not is_public(str(one)) for one in inner):
+            return False
+        if ip.is_site_local:
             return False
         if ip.ipv4_mapped is not None:
-            return True
+            return is_public(str(ip.ipv4_mapped))
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 

@@ -1,9 +1,9 @@
 //! QEMU's control socket.
 
-use std::io::BufRead as _;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read, Take};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use qapi::{Qmp, Stream, qmp};
@@ -16,7 +16,27 @@ use crate::run_state::RunDir;
 /// An answer from QEMU takes milliseconds; this is when we call it hung.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-type Client<'a> = Qmp<Stream<std::io::BufReader<&'a UnixStream>, &'a UnixStream>>;
+/// All that one talk needs is a few KiB.
+const MOST: u64 = 1 << 20;
+
+type Client<'a> = Qmp<Stream<BufReader<Take<Patient<'a>>>, &'a UnixStream>>;
+
+/// Reads until a time: a QEMU that was taken over may send a byte now and then, for ever.
+struct Patient<'a> {
+    stream: &'a UnixStream,
+    until: Instant,
+}
+
+impl Read for Patient<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(buffer)
+    }
+}
 
 /// Connects to the socket of a machine.
 ///
@@ -32,15 +52,13 @@ pub fn connect(run: &RunDir) -> Result<UnixStream> {
     // A socket's path may have 107 bytes; through its descriptor it is short wherever it is.
     let stream = UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd()))
         .context("failed to connect to QEMU's control socket")?;
-    stream
-        .set_read_timeout(Some(PATIENCE))
-        .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
-        .context("failed to bound the control socket")?;
+    stream.set_write_timeout(Some(PATIENCE)).context("failed to bound the control socket")?;
     Ok(stream)
 }
 
 fn greet(stream: &UnixStream) -> Result<Client<'_>> {
-    let mut client = Qmp::from_stream(stream);
+    let patient = Patient { stream, until: Instant::now() + PATIENCE };
+    let mut client = Qmp::new(Stream::new(BufReader::new(patient.take(MOST)), stream));
     let greeting = client.inner_mut().fill_buf().context("QEMU's control socket does not answer")?;
     ensure!(!greeting.is_empty(), "QEMU closed its control socket");
     client.handshake().context("QEMU's control socket refuses us")?;
@@ -79,6 +97,7 @@ pub fn power_off(run: &RunDir, how: PowerOff) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::os::unix::net::UnixListener;
 
     use super::*;
@@ -97,5 +116,21 @@ mod tests {
         std::fs::remove_file(&own).unwrap();
         let _own = UnixListener::bind(&own).unwrap();
         assert!(connect(&run).is_ok());
+    }
+
+    #[test]
+    fn an_endless_greeting_ends() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let writer = std::thread::spawn(move || while theirs.write_all(&[b' '; 1 << 16]).is_ok() {});
+        assert!(greet(&ours).is_err());
+        drop(ours);
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn patience_is_for_all_of_a_talk() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut patient = Patient { stream: &ours, until: Instant::now() };
+        assert_eq!(patient.read(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);
     }
 }

@@ -26,6 +26,23 @@ pub fn one_line(text: &str) -> String {
     printable(text).replace(['\n', '\t'], " ")
 }
 
+/// JSON in which no character is left that a terminal obeys or that reorders or hides others: JSON itself escapes those below
+/// U+0020 only.
+#[must_use]
+pub fn plain_json(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            // These occur in strings alone.
+            '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                plain.push_str(&format!("\\u{:04x}", u32::from(c)))
+            }
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
 /// The last `count` lines of a text.
 #[must_use]
 pub fn last_lines(text: &str, count: usize) -> String {
@@ -62,6 +79,14 @@ pub fn age(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_says_the_same_without_controls() {
+        let said = serde_json::json!({ "a\u{9b}31m": ["\u{7f}\u{202e}\u{1b}", "ü"] });
+        let plain = plain_json(&said.to_string());
+        assert!(plain.contains("\\u009b31m") && plain.contains('ü') && !plain.chars().any(char::is_control), "{plain}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&plain).unwrap(), said);
+    }
 
     #[test]
     fn escape_sequences_do_not_survive() {

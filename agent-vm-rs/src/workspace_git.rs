@@ -15,11 +15,14 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use crate::branch::BranchName;
+use crate::error::Failure;
 use crate::git::Source;
 use crate::process::Invocation;
 
 /// A hostile repository can make git busy: it gets this long.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// And so much address space, bytes.
+const MEMORY_LIMIT: u64 = 4 << 30;
 const MAX_REF_FILE: u64 = 4 << 20;
 const MAX_INDEX: u64 = 512 << 20;
 const MAX_REFS: usize = 10_000;
@@ -70,6 +73,7 @@ impl View {
         open_inside(workspace, Path::new(".git/objects"), OFlags::DIRECTORY | OFlags::PATH)
             .context("the workspace's object store is no plain directory")?;
         drop(dot_git);
+        refuse_other_stores(&objects)?;
         let git_dir = tempfile::Builder::new()
             .prefix(".tmp-git-")
             .tempdir_in(scratch)
@@ -189,7 +193,10 @@ impl View {
     }
 
     fn git(&self, work_tree: Option<&Path>) -> Invocation {
-        let git = Invocation::new("git")
+        // What a hostile object store has it read is bounded, too.
+        let git = Invocation::new("prlimit")
+            .arg(format!("--as={MEMORY_LIMIT}"))
+            .args(["--", "git", "-c", "core.packedGitLimit=1g"])
             .args(["-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "-c", "core.hooksPath=/dev/null"])
             // The guest's index has the owners that the guest sees: size and time are enough.
             .args(["-c", "core.checkStat=minimal"])
@@ -210,6 +217,23 @@ impl View {
             None => git,
         }
     }
+}
+
+/// Git would follow them to whatever the guest names on this host.
+fn refuse_other_stores(objects: &Path) -> Result<()> {
+    for part in ["info", "pack"] {
+        let is_link = fs::symlink_metadata(objects.join(part)).is_ok_and(|part| part.is_symlink());
+        ensure!(!is_link, "{part} of the workspace's object store is a link");
+    }
+    let alternates = objects.join("info/alternates");
+    if fs::symlink_metadata(&alternates).is_ok() {
+        return Err(Failure::new(
+            "the workspace's repository borrows objects from elsewhere (.git/objects/info/alternates)",
+        )
+        .hint("in the machine: git repack -a -d && rm .git/objects/info/alternates")
+        .into());
+    }
+    Ok(())
 }
 
 /// A line of `objects/info/alternates`: quoted as C, so that no path is taken for a comment.

@@ -35,6 +35,12 @@ class Log(unittest.TestCase):
         self.write()
         self.assertEqual(self.denied.read_text(), "2\n")
 
+    def test_the_count_goes_on_where_an_earlier_proxy_stopped(self):
+        self.write()
+        self.audit = audit.Audit(str(self.log), str(self.denied))
+        self.write()
+        self.assertEqual(self.denied.read_text(), "2\n")
+
     def test_the_log_is_bounded_and_others_cannot_read_it(self):
         with mock.patch.object(audit, "LARGEST_LOG", 4096):
             for _ in range(100):

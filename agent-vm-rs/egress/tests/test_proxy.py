@@ -58,12 +58,13 @@ def make_ca(directory):
     openssl = lambda *args: subprocess.run(["openssl", *args], cwd=directory, check=True, capture_output=True)
     openssl(*"req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=test".split(), "-addext", "keyUsage=keyCertSign")
     openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "leaf.key", "-out", "leaf.csr", "-subj", "/CN=localhost")
-    Path(directory, "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
+    Path(directory, "ext").write_text("subjectAltName=DNS:localhost,DNS:evil.test,IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
     openssl(*"x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out leaf.pem -extfile ext".split())
 
 
-@unittest.skipUnless(MITMDUMP, "no mitmproxy")
-class Proxy(unittest.TestCase):
+class Site(unittest.TestCase):
+    """A proxy, a plain and a TLS server."""
+
     @classmethod
     def setUpClass(cls):
         cls.directory = tempfile.TemporaryDirectory()
@@ -188,6 +189,19 @@ class Proxy(unittest.TestCase):
     def own_ca(self):
         return self.place / "ca" / "mitmproxy-ca-cert.pem"
 
+    def raw_tunnel(self, port):
+        """A connection through CONNECT, before anything is said on it."""
+        raw = socket.create_connection(("127.0.0.1", self.port), 10)
+        self.addCleanup(raw.close)
+        raw.sendall(f"CONNECT localhost:{port} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(raw, method="CONNECT")
+        answer.begin()
+        self.assertEqual(answer.status, 200)
+        return raw
+
+
+@unittest.skipUnless(MITMDUMP, "no mitmproxy")
+class Proxy(Site):
     def test_a_listed_host_is_reached_and_logged(self):
         answer, text = self.get(f"http://127.0.0.1:{self.plain_port}/a?b")
         self.assertEqual((answer.status, json.loads(text)["path"]), (200, "/a?b"))
@@ -234,11 +248,95 @@ class Proxy(unittest.TestCase):
         self.assertEqual((status, issuer), (200, "test"))
         self.assertEqual([line["method"] for line in self.log()], ["CONNECT"])
 
+    def handshake(self, name, version=None):
+        """What a client that trusts everybody gets from the TLS server through a tunnel; its own version in the first record."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_hostname=name)
+        raw = self.raw_tunnel(self.tls_port)
+        first = True
+        said = f"GET / HTTP/1.1\r\nHost: localhost:{self.tls_port}\r\nConnection: close\r\n\r\n".encode()
+        step = tls.do_handshake
+        while True:
+            try:
+                done = step()
+                if step == tls.do_handshake:
+                    tls.write(said)
+                    step = tls.read
+                else:
+                    return done
+            except ssl.SSLWantReadError:
+                pass
+            data = outgoing.read()
+            if data and first and version:
+                data = data[:1] + version + data[3:]
+            first = first and not data
+            raw.sendall(data)
+            try:
+                got = raw.recv(1 << 16)
+            except ConnectionError:
+                got = b""
+            if not got:
+                return b""
+            incoming.write(got)
+
     def test_another_server_name_is_refused(self):
-        with self.assertRaises((OSError, http.client.HTTPException)):
-            self.tunnel("localhost", self.tls_port, sni="evil.test")
+        for mode in ["allowlist", "monitor"]:
+            self.set_rules(mode=mode, secrets=[SECRET])
+            self.assertIn(b"200 OK", self.handshake("localhost"), mode)
+            self.tls.seen.clear()
+            # The server has a certificate for this name too.
+            for name in ["evil.test", None]:
+                self.assertEqual(self.handshake(name), b"", (mode, name))
+            self.assertEqual(self.tls.seen, [])
+        denied = [line for line in self.log(0) if line["verdict"] == "deny"]
+        self.assertEqual([line["host"] for line in denied], ["evil.test", None] * 2)
+
+    def test_a_handshake_that_cannot_be_read_is_refused(self):
+        self.assertIn(b"200 OK", self.handshake("localhost", version=b"\x03\x01"))
+        self.tls.seen.clear()
+        self.assertEqual(self.handshake("evil.test", version=b"\x03\x04"), b"")
         self.assertEqual(self.tls.seen, [])
-        self.assertEqual([line["verdict"] for line in self.log(2)], ["allow", "deny"])
+
+    def asked(self, text):
+        """The first of the answer to what is said in a tunnel to the plain server."""
+        raw = self.raw_tunnel(self.plain_port)
+        raw.sendall(text.replace("PORT", str(self.plain_port)).encode())
+        try:
+            return raw.recv(1 << 16)[:12]
+        except ConnectionError:
+            return b""
+
+    def test_a_request_in_a_tunnel_is_for_its_host_alone(self):
+        good = "GET / HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n"
+        self.assertEqual(self.asked(good), b"HTTP/1.1 200")
+        self.assertEqual(self.asked(good.replace("GET /", "GET http://localhost:PORT/")), b"HTTP/1.1 200")
+        self.assertEqual(json.loads(self.plain.seen[-1])["path"], "/")
+        self.plain.seen.clear()
+        for bad in [
+            good.replace("localhost", "evil.test"),
+            good.replace("GET /", "GET http://evil.test/"),
+            good.replace("\r\n\r\n", "\r\nHost: evil.test\r\n\r\n"),
+            good.replace("PORT", "PORT, evil.test"),
+            good.replace("PORT", "@evil.test"),
+        ]:
+            self.assertNotEqual(self.asked(bad), b"HTTP/1.1 200", bad)
+        # Not one that is passed on because it looks like no request.
+        self.assertEqual(self.asked("\r\n" + good), b"")
+        self.assertEqual(self.plain.seen, [])
+
+    def test_other_protocols_need_a_port_that_is_named(self):
+        raw = self.raw_tunnel(self.plain_port)
+        raw.sendall(b"SSH-2.0-test\r\n\r\n")
+        # The server answers that this is no HTTP.
+        self.assertIn(b"400", raw.recv(1 << 16))
+        self.set_rules(mode="monitor")
+        raw = self.raw_tunnel(self.plain_port)
+        raw.sendall(b"SSH-2.0-test\r\n\r\n")
+        self.assertEqual(raw.recv(1 << 16), b"")
+        self.assertEqual(self.log(3)[-1]["reason"], "neither TLS nor HTTP")
 
     def test_monitor_sees_into_tls(self):
         self.set_rules(mode="monitor")
@@ -289,6 +387,38 @@ class Proxy(unittest.TestCase):
         self.assertEqual(self.tunnel("169.254.169.254", 80)[0], 403)
         # Let out, and found by nobody.
         self.assertEqual(self.get("http://nowhere.invalid/")[0].status, 502)
+
+
+@unittest.skipUnless(MITMDUMP, "no mitmproxy")
+class Ending(Site):
+    """What ends the proxy, so that no connection outlives it."""
+
+    def test_one_that_cannot_log_lets_nothing_through(self):
+        url = f"http://127.0.0.1:{self.plain_port}/"
+        self.set_rules(allow=[])
+        self.assertEqual(self.get(url)[0].status, 403)
+        (self.place / "log" / "egress.jsonl").rename(self.place / "log" / "old")
+        (self.place / "log" / "egress.jsonl").mkdir()
+        self.addCleanup((self.place / "log" / "egress.jsonl").rmdir)
+        with self.assertRaises((OSError, http.client.HTTPException)):
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+            connection.request("GET", url)
+            connection.getresponse()
+        self.assertEqual(self.proxy.wait(10), 70)
+        self.assertEqual(self.plain.seen, [])
+
+
+@unittest.skipUnless(MITMDUMP, "no mitmproxy")
+class Tightening(Site):
+    def test_tunnels_end_with_the_rules_that_allowed_them(self):
+        raw = self.raw_tunnel(self.tls_port)
+        # Another change of the rules leaves it.
+        self.set_rules(allow=[("localhost", self.tls_port)])
+        self.assertEqual(self.get(f"http://127.0.0.1:{self.plain_port}/")[0].status, 403)
+        self.assertIsNone(self.proxy.poll())
+        self.set_rules(mode="none")
+        self.assertEqual(raw.recv(1), b"")
+        self.assertEqual(self.proxy.wait(10), 70)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """Decisions: who is let out, and that no spelling of a private address is."""
 
+import ipaddress
 import json
 import sys
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from rules import Rules, is_public
+import network
+from rules import Rules, host_of, is_public
 
 
 def rules(mode="allowlist", allow=(), deny=(), secrets=()):
@@ -104,6 +107,38 @@ class Decisions(unittest.TestCase):
         self.assertTrue(is_public("::ffff:93.184.215.14"))
         for address in ["127.0.0.1", "10.1.2.3", "fe80::1%eth0", "::ffff:10.1.2.3"]:
             self.assertFalse(is_public(address), address)
+
+    def test_the_deny_list_is_of_every_port_unless_it_names_one(self):
+        denied = rules(mode="open", deny=[("evil.test", None), ("half.test", 8443)])
+        self.assertEqual([denied.decide("evil.test", port).allowed for port in (22, 80, 443, 8443)], [False] * 4)
+        self.assertEqual([denied.decide("half.test", port).allowed for port in (443, 8443)], [True, False])
+
+    def test_addresses_of_this_host_and_its_networks_are_not_public(self):
+        own, table = ipaddress.ip_address("93.184.216.34"), [ipaddress.ip_network("192.88.98.0/24")]
+        with mock.patch.object(network, "is_own", own.__eq__), mock.patch.object(network, "networks4", lambda: table):
+            for address in ["93.184.216.34", "::ffff:93.184.216.34", "192.88.98.7", "168.63.129.16", "fec0::1"]:
+                self.assertFalse(is_public(address), address)
+            self.assertTrue(is_public("93.184.216.35"))
+        self.assertTrue(network.is_own(ipaddress.ip_address("127.0.0.1")))
+        self.assertFalse(network.is_own(ipaddress.ip_address("192.0.2.77")))
+
+    def test_networks_are_read_from_the_kernels_table(self):
+        head = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+        row = lambda to, gateway, mask: f"e\t{word(to)}\t{word(gateway)}\t0\t0\t0\t0\t{word(mask)}\t0\t0\t0\n"
+        word = lambda address: f"{int.from_bytes(ipaddress.ip_address(address).packed, sys.byteorder):08X}"
+        table = head + row("0.0.0.0", "198.51.100.1", "0.0.0.0") + row("198.51.100.0", "0.0.0.0", "255.255.255.0")
+        table += row("0.0.0.0", "0.0.0.0", "128.0.0.0")
+        with mock.patch("builtins.open", mock.mock_open(read_data=table)):
+            self.assertEqual([str(one) for one in network.networks4()], ["198.51.100.0/24"])
+
+    def test_a_host_header_is_one_host_or_none(self):
+        for header, host in [("A.test:80", "a.test"), ("[::1]:80", "::1"), ("a.test:80, b", ""), ("a@b", ""), ("[::1]b", "")]:
+            self.assertEqual(host_of(header), host)
+
+    def test_other_protocols_need_their_port_named(self):
+        listed = rules(allow=[("a.test", None), ("b.test", 22)])
+        self.assertEqual([listed.allows_raw("a.test", 443), listed.allows_raw("b.test", 22)], [False, True])
+        self.assertFalse(rules(mode="monitor", allow=[("b.test", 22)]).allows_raw("b.test", 22))
 
     def test_a_secrets_host_is_intercepted_in_every_mode(self):
         secret = {"name": "T", "host": "api.test", "placeholder": "p", "value": "v"}

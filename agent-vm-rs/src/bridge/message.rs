@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::text::plain_json;
+
 /// Of one message: a tool's answer may hold a file. The gate takes no more, either.
 pub const LONGEST: usize = 64 << 20;
 
@@ -99,7 +101,7 @@ impl Message {
     /// Written anew: one line, without its end.
     pub fn line(&self) -> String {
         // JSON's strings hold no line break, and serde_json puts none between values.
-        Value::Object(self.fields.clone()).to_string()
+        plain_json(&Value::Object(self.fields.clone()).to_string())
     }
 }
 
@@ -148,7 +150,7 @@ mod tests {
             let line = Message::parse(pretty.as_bytes()).unwrap().line();
             prop_assert!(!line.contains(['\n', '\r']));
             // No control character reaches a terminal that shows it.
-            prop_assert!(!line.chars().any(|c| c < ' '));
+            prop_assert!(!line.chars().any(char::is_control));
             prop_assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), message);
         }
     }

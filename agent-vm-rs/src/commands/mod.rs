@@ -25,6 +25,7 @@ use crate::error::Failure;
 use crate::guest::Guest;
 use crate::machine::Machine;
 use crate::run_state::RunFacts;
+use crate::text::plain_json;
 
 /// Which machine a verb is about.
 #[derive(Args, Clone, Debug)]
@@ -59,7 +60,8 @@ pub fn print(text: &str) -> Result<()> {
 /// # Errors
 /// As [`print`].
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print(&(serde_json::to_string_pretty(value).context("failed to write JSON")? + "\n"))
+    let json = serde_json::to_string_pretty(value).context("failed to write JSON")?;
+    print(&(plain_json(&json) + "\n"))
 }
 
 /// An exit code that another program gave.

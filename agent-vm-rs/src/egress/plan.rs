@@ -13,13 +13,16 @@ use crate::process::Invocation;
 pub const ADDON_DIR: &str = "egress";
 
 /// The addon's files, as this program was built with: they and the rules' writer change together.
-pub const ADDON: [(&str, &str); 6] = [
+pub const ADDON: [(&str, &str); 9] = [
     ("addon.py", include_str!("../../egress/addon.py")),
     ("audit.py", include_str!("../../egress/audit.py")),
+    ("closing.py", include_str!("../../egress/closing.py")),
     ("issuer.py", include_str!("../../egress/issuer.py")),
+    ("network.py", include_str!("../../egress/network.py")),
     ("peer.py", include_str!("../../egress/peer.py")),
     ("rules.py", include_str!("../../egress/rules.py")),
     ("secrets_broker.py", include_str!("../../egress/secrets_broker.py")),
+    ("tunnel.py", include_str!("../../egress/tunnel.py")),
 ];
 
 /// What the proxy is started with.
@@ -36,6 +39,9 @@ pub struct Proxy<'a> {
     /// What stands around it.
     pub confinement: &'a Confinement,
 }
+
+/// Address space of the proxy, bytes: it needs a tenth.
+const MEMORY: u64 = 2 << 30;
 
 /// What reaches hosts by name and knows their certificates, beside what every program sees.
 const OF_THE_NETWORK: [&str; 6] =
@@ -58,7 +64,15 @@ pub fn proxy(inputs: &Proxy<'_>) -> Invocation {
         "onboarding=false".to_owned(),
     ];
     let options = sets.into_iter().chain(bundle).flat_map(|set| ["--set".to_owned(), set]);
-    let proxy = Invocation::new(program).arg("--quiet").args(options).arg("-s").arg(addon.join("addon.py"));
+    // What the guest sends is kept in memory until it is understood.
+    let proxy = Invocation::new("prlimit")
+        .arg(format!("--as={MEMORY}"))
+        .arg("--")
+        .arg(program)
+        .arg("--quiet")
+        .args(options)
+        .arg("-s")
+        .arg(addon.join("addon.py"));
     let network = OF_THE_NETWORK.iter().map(|path| Sight::ReadIfThere(path.into()));
     let read = inputs.bundle.into_iter().chain([rules.as_path(), addon.as_path()]).map(|path| Sight::Read(path.into()));
     let write = [Sight::Write(log), Sight::Write(ca)];

@@ -34,7 +34,7 @@ fn package_of(program: &str) -> (&str, &str) {
         "mke2fs" => ("e2fsprogs", "e2fsprogs"),
         "bwrap" => ("bubblewrap", "bubblewrap"),
         "mitmdump" => ("mitmproxy", "mitmproxy"),
-        "setsid" | "setpriv" | "unshare" => ("util-linux", "util-linux"),
+        "prlimit" | "setsid" | "setpriv" | "unshare" => ("util-linux", "util-linux"),
         "qemu-system-x86_64" => ("qemu-system-x86", "qemu"),
         "qemu-system-aarch64" => ("qemu-system-arm", "qemu"),
         "python3" => ("python3", "python3"),

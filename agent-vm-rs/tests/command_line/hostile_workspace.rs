@@ -208,6 +208,39 @@ fn a_fifo_in_the_object_store() {
     hostile.site.assert_nothing_left();
 }
 
+/// A commit of another repository of the user's, by its id, is not carried to where the next machine's clone finds it.
+#[test]
+fn objects_of_other_repositories_and_devices() {
+    for (store, id) in [("others/.git/objects", true), ("/dev/zero", false)] {
+        let hostile = Hostile::new();
+        let site = &hostile.site;
+        let others = site.path("others");
+        fs::create_dir(&others).unwrap();
+        site.git_in(&others, &["init", "--quiet", "--initial-branch=main"]);
+        for (key, value) in [("user.name", "Test"), ("user.email", "test@example.invalid")] {
+            site.git_in(&others, &["config", key, value]);
+        }
+        let commit = site.commit_in(&others, "private", "x");
+        let objects = hostile.workspace.join(".git/objects");
+        fs::create_dir_all(objects.join("info")).unwrap();
+        if id {
+            fs::write(objects.join("info/alternates"), format!("{}\n", site.path(store).display())).unwrap();
+            fs::write(hostile.workspace.join(".git/refs/heads/stolen"), format!("{commit}\n")).unwrap();
+            // Control: git in the workspace has it.
+            site.git_in(&hostile.workspace, &["cat-file", "-e", "refs/heads/stolen"]);
+        } else {
+            symlink(store, objects.join("info/alternates")).unwrap();
+        }
+        site.run(&["status"]).ok().prints("borrows objects from elsewhere");
+        site.run(&["destroy"]).ok().says("the workspace's repository cannot be read");
+        let kept = tree(&site.state().join(".bundles"));
+        let object = Path::new(&commit[..2]).join(&commit[2..]);
+        assert!(
+            !kept.keys().any(|path| path.ends_with(&object) || path.extension().is_some_and(|kind| kind == "bundle"))
+        );
+    }
+}
+
 #[test]
 fn garbage_and_far_too_much_of_it() {
     let garbage: [(&str, &[u8]); 9] = [

@@ -25,6 +25,7 @@ pub const NEEDED: &[&str] = &[
     "mkdir",
     "mkfifo",
     "mv",
+    "prlimit",
     "readlink",
     "rm",
     "sed",

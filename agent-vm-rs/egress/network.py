@@ -1,0 +1,53 @@
+"""Which addresses are this host's own, or on a network that it is on, whatever range they are of."""
+
+import ipaddress
+import socket
+import struct
+
+# Shorter ones are ways to everywhere, as those of a VPN.
+SHORTEST = {4: 8, 6: 16}
+
+
+def is_ours(ip) -> bool:
+    return is_own(ip) or any(ip in network for network in on_link(ip.version))
+
+
+def is_own(ip) -> bool:
+    """A socket is bound to addresses of this host only (ip(7))."""
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(ip), 0))
+    except OSError:
+        return False
+    return True
+
+
+def on_link(version):
+    """Networks that are reached without a gateway, from the kernel's tables (proc_pid_net(5))."""
+    return networks4() if version == 4 else networks6()
+
+
+def networks4():
+    with open("/proc/net/route", encoding="ascii") as table:
+        next(table, None)
+        for line in table:
+            fields = line.split()
+            address, gateway, mask = (struct.pack("=I", int(fields[index], 16)) for index in (1, 2, 7))
+            network = ipaddress.ip_network((address, int.from_bytes(mask, "big").bit_count()), strict=False)
+            if gateway == bytes(4) and network.prefixlen >= SHORTEST[4]:
+                yield network
+
+
+def networks6():
+    try:
+        table = open("/proc/net/ipv6_route", encoding="ascii")
+    except FileNotFoundError:
+        # A kernel without IPv6.
+        return
+    with table:
+        for line in table:
+            fields = line.split()
+            network = ipaddress.ip_network((bytes.fromhex(fields[0]), int(fields[1], 16)), strict=False)
+            if int(fields[4], 16) == 0 and network.prefixlen >= SHORTEST[6]:
+                yield network

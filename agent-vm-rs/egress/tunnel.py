@@ -1,0 +1,90 @@
+"""What goes through a tunnel: TLS, HTTP, or, where the rules name the port, anything else. Nothing is guessed."""
+
+import re
+
+from mitmproxy.proxy import commands, events, layer, layers
+from mitmproxy.proxy.layers.http import HTTPMode
+from mitmproxy.proxy.layers.tls import parse_client_hello
+
+WAIT, TLS, HTTP, RAW, REFUSED = "wait", "tls", "http", "raw", "refused"
+HANDSHAKE = 0x16
+METHOD = re.compile(rb"[A-Z]{3,20}( |\Z)")
+# What may yet become one; mitmproxy waits for three bytes too.
+METHOD_BEGUN = re.compile(rb"[A-Z]{1,2}\Z")
+HTTP_BY_NAME = (b"h2", b"http/1.1", b"http/1.0")
+
+
+class Refusal(layer.Layer):
+    """Closes the connection."""
+
+    def _handle_event(self, event):
+        if isinstance(event, events.Start):
+            yield commands.CloseConnection(self.context.client)
+
+
+def is_inside(context):
+    """Whether this is what a CONNECT made, and not the connection to the proxy itself."""
+    return any(isinstance(one, layers.HttpLayer) for one in context.layers)
+
+
+def kind(nextlayer):
+    """What the first bytes are. In TLS that the proxy looks into, only HTTP is."""
+    data = nextlayer.data_client()
+    decrypted = any(isinstance(one, layers.ClientTLSLayer) for one in nextlayer.context.layers)
+    other = REFUSED if decrypted else RAW
+    if decrypted and nextlayer.context.client.alpn in HTTP_BY_NAME:
+        return HTTP
+    if nextlayer.data_server():
+        # It speaks first, as neither of both does.
+        return other
+    if not data:
+        return WAIT
+    if data[0] == HANDSHAKE:
+        return REFUSED if decrypted else TLS
+    if METHOD.match(data):
+        return HTTP
+    if METHOD_BEGUN.match(data):
+        return WAIT
+    # Web servers pass over blank lines before a request.
+    return REFUSED if data[:1].isspace() else other
+
+
+def refuse(context):
+    return Refusal(context)
+
+
+def pass_on(context):
+    """As it is, and nothing of it kept in memory."""
+    return layers.TCPLayer(context, ignore=True)
+
+
+def http(context):
+    return layers.HttpLayer(context, HTTPMode.transparent)
+
+
+def look_into(context):
+    tls = layers.ServerTLSLayer(context)
+    tls.child_layer = layers.ClientTLSLayer(context)
+    return tls
+
+
+class Hello(layer.NextLayer):
+    """Waits for a whole ClientHello; `decide` gives the layer for it, or for None, which is no such thing."""
+
+    def __init__(self, context, decide):
+        super().__init__(context)
+        self._decide = decide
+
+    def _ask(self):
+        try:
+            hello = parse_client_hello(self.data_client())
+        except ValueError:
+            self.layer = self._decide(None)
+        else:
+            self.layer = self._decide(hello) if hello else None
+        if self.layer:
+            for event in self.events:
+                yield from self.layer.handle_event(event)
+            self.events.clear()
+            # It is in the way no more; as mitmproxy's own does it.
+            self.handle_event = self._handle_event = self._handle = self.layer.handle_event
