@@ -136,7 +136,10 @@ fn landlocked(
 ) -> (Invocation, Vec<Sight>) {
     let mut sights = sights.to_vec();
     let Some(ours) = &confinement.landlock else { return (program.clone(), sights) };
-    let program = landlock::around(program, ours, &sights, network);
+    // Its own, which says whose a connection is; in namespaces it is another one than the host's.
+    let kernels = (network == Network::Open).then(|| Sight::Read("/proc".into()));
+    let behind: Vec<_> = sights.iter().cloned().chain(kernels).collect();
+    let program = landlock::around(program, ours, &behind, network);
     if !is_system(ours) {
         sights.push(Sight::Read(ours.clone()));
     }
