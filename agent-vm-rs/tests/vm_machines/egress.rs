@@ -43,6 +43,15 @@ fn create(site: &Site, args: &[&str]) {
     site.run(&[&small, args].concat()).ok();
 }
 
+/// Port of a machine's proxy on the host.
+fn proxy_port(site: &Site) -> String {
+    let commands =
+        site.processes("app-main").into_iter().filter_map(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).ok());
+    let words = commands.flat_map(|words| words.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect::<Vec<_>>());
+    let texts = words.filter_map(|word| String::from_utf8(word).ok());
+    texts.filter_map(|word| Some(word.strip_prefix("listen_port=")?.to_owned())).next().unwrap()
+}
+
 fn curl(site: &Site, args: &[&str]) -> Done {
     site.exec("main", &[&["curl", "--silent", "--show-error", "--max-time", "60"], args].concat())
 }
@@ -72,6 +81,20 @@ fn only_what_is_listed_is_reached_and_the_list_changes_while_it_runs() {
     let log = site.run(&["egress", "log", "main", "--denied", "--json"]).ok().json();
     assert_eq!(log.as_array().unwrap().len(), 6, "{log}");
     assert_eq!(log[0]["host"], HOST.to_string());
+
+    // Another user of this host is turned away. Control: the one whose machine it is gets the proxy's answer.
+    if rustix::process::geteuid().is_root() {
+        let asks = |uid: u32| {
+            let proxy = format!("http://127.0.0.1:{}", proxy_port(&site));
+            let mut curl = Command::new("setpriv");
+            curl.arg(format!("--reuid={uid}")).args(["curl", "--silent", "--max-time", "60", "--proxy", &proxy]);
+            curl.args(["--output", "/dev/null", "http://other.invalid/"]).status().unwrap().success()
+        };
+        assert!(asks(0));
+        assert!(!asks(65534));
+    } else {
+        skip("only root asks as another user");
+    }
 
     // Control: it can be reached, as soon as it is listed and no longer.
     let destination = format!("{HOST}:{port}");

@@ -29,6 +29,7 @@ pub const NEEDED: &[&str] = &[
     "readlink",
     "rm",
     "sed",
+    "setpriv",
     "setsid",
     "sh",
     "sleep",
