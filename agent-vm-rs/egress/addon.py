@@ -5,7 +5,6 @@ Works with mitmproxy 8 (Debian 12) to 12 (nixpkgs).
 """
 
 import asyncio
-import ipaddress
 import os
 import socket
 import sys
@@ -21,7 +20,7 @@ import secrets_broker
 import tunnel
 from audit import Audit
 from peer import uid_of_peer
-from rules import RulesFile, host_of, is_public, normal
+from rules import RulesFile, host_of, is_address, is_public, normal
 
 # Of a request that is refused: it is read to its end so that the client sees the answer.
 LARGEST_REFUSED = 1 << 20
@@ -70,8 +69,7 @@ class Egress:
             client.error = "not the machine's own connection"
 
     def http_connect(self, flow):
-        self._admit(flow, "CONNECT", None)
-        if not flow.response:
+        if self._admit(flow, "CONNECT", None):
             self.tunnels[flow.client_conn.id] = (flow.request.host, flow.request.port)
             self.audit.write(
                 verdict="allow", reason="", method="CONNECT", host=flow.request.host, port=flow.request.port
@@ -116,11 +114,9 @@ class Egress:
 
     def requestheaders(self, flow):
         request = flow.request
-        rules = self.rules.now()
-        self._admit(flow, request.method, request.path)
-        if flow.response or flow.error:
+        if not self._admit(flow, request.method, request.path):
             return
-        secrets = rules.secrets_for(request.host) if request.scheme == "https" else ()
+        secrets = self.rules.now().secrets_for(request.host) if request.scheme == "https" else ()
         if secrets and secrets_broker.put_in(request.headers, secrets):
             # What comes back can then be searched for the value.
             request.headers["accept-encoding"] = "identity"
@@ -165,7 +161,7 @@ class Egress:
         )
 
     def _admit(self, flow, method, path):
-        """Refuse the request unless the rules allow it."""
+        """Whether the rules allow the request; it is refused if not."""
         request = flow.request
         rules = self.rules.now()
         verdict = rules.decide(request.host, request.port)
@@ -179,7 +175,7 @@ class Egress:
             if method != "CONNECT" and not request.is_http2:
                 # Whoever reads a whole URL in a request takes the host from there.
                 request.authority = ""
-            return
+            return True
         flow.metadata["agent-vm-refused"] = True
         self.audit.write(
             verdict="deny", reason=reason, method=method, host=request.host, port=request.port, path=path, status=403
@@ -187,13 +183,14 @@ class Egress:
         length = request.headers.get("content-length", "0")
         if "transfer-encoding" in request.headers or not length.isdigit() or int(length) > LARGEST_REFUSED:
             flow.kill()
-            return
+            return False
         flow.response = http.Response.make(
             403,
             f"agent-vm: {request.host}:{request.port} is refused ({reason}). On the host:"
             f" agent-vm egress allow --branch {rules.machine} {normal(request.host)}:{request.port}\n",
             {"content-type": "text/plain; charset=utf-8", "connection": "close"},
         )
+        return False
 
 
 def named_hosts(request):
@@ -204,14 +201,6 @@ def named_hosts(request):
     if len(request.headers.get_all("host")) > 1:
         return [", ".join(named)]
     return [host_of(one) for one in named]
-
-
-def is_address(host):
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def guard_resolver(loop, rules, audit):

@@ -137,11 +137,15 @@ def is_public_name(host: str) -> bool:
     """False for the host's own name and for literal addresses that are not public. Other names are resolved first."""
     if host == "localhost" or host.endswith(".localhost"):
         return False
+    return not is_address(host) or is_public(host)
+
+
+def is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return True
-    return is_public(host)
+        return False
+    return True
 
 
 def is_public(address: str) -> bool:
