@@ -24,8 +24,8 @@ from rules import RulesFile, host_of, is_address, is_public, normal
 
 # Of a request that is refused: it is read to its end so that the client sees the answer.
 LARGEST_REFUSED = 1 << 20
-
-
+# Why a name is refused that resolves to such a one.
+OWN_ADDRESS = "is an address of the host or its network"
 # Between two looks at whether open tunnels are still allowed, seconds.
 INTERVAL = 0.5
 
@@ -129,7 +129,7 @@ class Egress:
         secrets = flow.metadata.get("agent-vm-secrets", ())
         redact = secrets_broker.Redactor(secrets) if secrets else bytes
         if secrets:
-            secrets_broker.take_out(flow.response.headers, secrets)
+            secrets_broker.take_out_of(flow.response, secrets)
             # A value and its placeholder need not be of one length.
             if flow.response.headers.pop("content-length", None) is not None and flow.response.http_version != "HTTP/2.0":
                 flow.response.headers["transfer-encoding"] = "chunked"
@@ -141,12 +141,35 @@ class Egress:
         flow.response.stream = stream
 
     def response(self, flow):
-        if "agent-vm-refused" not in flow.metadata:
-            self._log(flow, flow.response.status_code)
+        if "agent-vm-refused" in flow.metadata:
+            return
+        host, port = flow.request.host, flow.request.port
+        if flow.response.status_code == 101 and not flow.websocket and not self.rules.now().allows_raw(host, port):
+            self.audit.write(
+                verdict="deny", reason="upgrade to what is not WebSocket", method=flow.request.method, host=host, port=port
+            )
+            flow.metadata["agent-vm-refused"] = True
+            flow.kill()
+            return
+        # Trailers are there by now, and of a 101 the headers are not sent yet.
+        secrets_broker.take_out_of(flow.response, flow.metadata.get("agent-vm-secrets", ()))
+        self._log(flow, flow.response.status_code)
+
+    def websocket_message(self, flow):
+        message = flow.websocket.messages[-1]
+        # mitmproxy would keep all of them.
+        del flow.websocket.messages[:-1]
+        secrets = flow.metadata.get("agent-vm-secrets", ())
+        if secrets and not message.from_client:
+            message.content = secrets_broker.body(message.content, secrets)
+
+    def tcp_message(self, flow):
+        del flow.messages[:-1]
 
     def error(self, flow):
-        if "agent-vm-refused" not in flow.metadata and not isinstance(flow, str):
-            self._log(flow, None, flow.error.msg if flow.error else "")
+        # What the resolver refuses is logged as denied there.
+        if "agent-vm-refused" not in flow.metadata and not flow.error.msg.endswith(OWN_ADDRESS):
+            self._log(flow, None, flow.error.msg)
 
     def _log(self, flow, status, reason=""):
         self.audit.write(
@@ -222,7 +245,7 @@ def guard_resolver(loop, rules, audit):
                 host=name,
                 port=port if isinstance(port, int) else 0,
             )
-            raise socket.gaierror(socket.EAI_FAIL, f"{name} is an address of the host or its network")
+            raise socket.gaierror(socket.EAI_FAIL, f"{name} {OWN_ADDRESS}")
         return public
 
     loop.getaddrinfo = guarded

@@ -36,19 +36,29 @@ def replace(name, value, secrets):
     return value
 
 
-def take_out(headers, secrets):
-    """An answer may repeat what was asked: values become placeholders again."""
-    for name in list(headers.keys()):
-        before = headers.get_all(name)
-        after = [text(value, secrets) for value in before]
-        if after != before:
-            headers.set_all(name, after)
+def take_out_of(response, secrets):
+    """An answer may repeat what was asked: values become placeholders again in all of it but the body."""
+    if not secrets:
+        return
+    response.reason = text(response.reason, secrets)
+    for headers in (response.headers, response.trailers or {}):
+        for name in list(headers.keys()):
+            before = headers.get_all(name)
+            after = [text(value, secrets) for value in before]
+            if after != before:
+                headers.set_all(name, after)
 
 
 def text(value, secrets):
     for secret in secrets:
         value = value.replace(secret.value, secret.placeholder)
     return value
+
+
+def body(data, secrets):
+    """A body that is there as a whole."""
+    redact = Redactor(secrets)
+    return redact(data) + redact(b"")
 
 
 class Redactor:

@@ -1,6 +1,7 @@
 """The addon in the real mitmproxy: requests, tunnels, interception, secrets, and who may use the port."""
 
 import base64
+import hashlib
 import http.client
 import json
 import os
@@ -18,6 +19,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parents[1]
 MITMDUMP = os.environ.get("MITMDUMP") or shutil.which("mitmdump")
+# RFC 6455, 1.3.
+WEBSOCKET = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 SECRET = {"name": "TOKEN", "host": "localhost", "placeholder": "placeholder-1", "value": "s3cr3t-value"}
 
 
@@ -27,18 +30,37 @@ class Echo(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
+        if "Upgrade" in self.headers:
+            self.upgrade(self.headers["Upgrade"])
+            return
         length = int(self.headers.get("Content-Length", 0))
         body = json.dumps(
             {"path": self.path, "headers": dict(self.headers), "body": self.rfile.read(length).decode()}
         ).encode()
         self.server.seen.append(body.decode())
-        self.send_response(200)
+        self.send_response(200, self.headers.get("X-Api-Key"))
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Echo", self.headers.get("X-Api-Key", ""))
         self.end_headers()
         self.wfile.write(body)
 
     do_POST = do_GET
+
+    def upgrade(self, protocol):
+        """Says what it was asked in a header and, as WebSocket's one text message or as it is, afterwards."""
+        key = self.headers.get("X-Api-Key", "")
+        self.server.seen.append(key)
+        self.send_response(101)
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Upgrade", protocol)
+        self.send_header("X-Echo", key)
+        if protocol == "websocket":
+            accept = hashlib.sha1((self.headers["Sec-WebSocket-Key"] + WEBSOCKET).encode()).digest()
+            self.send_header("Sec-WebSocket-Accept", base64.b64encode(accept).decode())
+        self.end_headers()
+        said = f"said {key}".encode()
+        self.wfile.write(bytes([0x81, len(said)]) + said if protocol == "websocket" else said)
+        self.close_connection = True
 
     def log_message(self, *_):
         pass
@@ -177,6 +199,7 @@ class Site(unittest.TestCase):
             secured.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n{lines}Connection: close\r\n\r\n".encode())
             inner = http.client.HTTPResponse(secured)
             inner.begin()
+            self.reason = inner.reason
             issuer = dict(part[0] for part in secured.getpeercert()["issuer"])["commonName"]
             text = inner.read().decode()
             # Where the certificate is the proxy's, it saw the request too.
@@ -236,6 +259,7 @@ class Proxy(Site):
         answer, _ = self.get(f"http://127.1:{self.plain_port}/")
         self.assertEqual(answer.status, 502)
         self.assertEqual(self.plain.seen, [])
+        self.assertEqual([(line["verdict"], line["method"]) for line in self.log()], [("deny", "RESOLVE")])
 
     def test_another_host_header_is_refused(self):
         url = f"http://127.0.0.1:{self.plain_port}/"
@@ -352,7 +376,8 @@ class Proxy(Site):
         status, answered, text, issuer = self.tunnel("localhost", self.tls_port, ca=self.own_ca, headers=headers)
         self.assertEqual((status, issuer), (200, "mitmproxy"))
         self.assertIn("Bearer s3cr3t-value", self.tls.seen[-1])
-        self.assertNotIn("s3cr3t-value", text + str(answered))
+        self.assertNotIn("s3cr3t-value", text + str(answered) + self.reason)
+        self.assertEqual(self.reason, "placeholder-1")
         self.assertIn("Bearer placeholder-1", text)
         # Not without TLS, not to another host, and not in the log.
         _, text = self.get(f"http://localhost:{self.plain_port}/", headers)
@@ -360,6 +385,48 @@ class Proxy(Site):
         _, text = self.get(f"http://127.0.0.1:{self.plain_port}/", headers)
         self.assertIn("Bearer placeholder-1", self.plain.seen[-1])
         self.assertNotIn("s3cr3t-value", json.dumps(self.log(4)))
+
+    def upgraded(self, protocol, port):
+        """All that comes back where an upgrade is asked for, in TLS that is looked into or without TLS."""
+        connection = self.raw_tunnel(port)
+        if port == self.tls_port:
+            context = ssl.create_default_context(cafile=self.own_ca)
+            connection = context.wrap_socket(connection, server_hostname="localhost")
+            self.addCleanup(connection.close)
+        lines = [
+            "GET / HTTP/1.1",
+            f"Host: localhost:{port}",
+            "Connection: Upgrade",
+            f"Upgrade: {protocol}",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            "X-Api-Key: placeholder-1",
+        ]
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        got = b""
+        try:
+            while piece := connection.recv(1 << 16):
+                got += piece
+        except (ConnectionError, ssl.SSLEOFError):
+            pass
+        return got
+
+    def test_a_secret_does_not_come_back_by_websocket(self):
+        self.set_rules(secrets=[SECRET])
+        got = self.upgraded("websocket", self.tls_port)
+        self.assertEqual(self.tls.seen, ["s3cr3t-value"])
+        self.assertIn(b"X-Echo: placeholder-1\r\n", got)
+        self.assertIn(b"said placeholder-1", got)
+        self.assertNotIn(b"s3cr3t-value", got)
+
+    def test_what_is_looked_into_is_upgraded_to_nothing_else(self):
+        self.assertIn(b"said", self.upgraded("other", self.plain_port))
+        before = len(self.log(2))
+        self.set_rules(secrets=[SECRET])
+        self.assertNotIn(b"said", self.upgraded("other", self.tls_port))
+        self.assertEqual(self.tls.seen, ["s3cr3t-value"])
+        line = self.log(before + 2)[-1]
+        self.assertEqual((line["verdict"], line["reason"]), ("deny", "upgrade to what is not WebSocket"))
 
     def test_git_sends_a_secret_as_basic_authorization(self):
         self.set_rules(secrets=[SECRET])
