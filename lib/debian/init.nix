@@ -52,6 +52,10 @@ in
   # What systemd-sysctl would do, without being started for it.
   ${concatStringsSep "\n" (map sysctl (attrNames policy.sysctl))}
 
+  for processor in /sys/devices/system/cpu/cpu[1-9]*/online; do
+    [ ! -e "$processor" ] || echo 1 >"$processor" || warn "$processor"
+  done
+
   busybox modprobe -a ${words policy.kernelModules.early} || fail "cannot load the kernel's modules"
   # Not needed yet: loaded beside what follows.
   busybox modprobe -a ${words (policy.kernelModules.systemd ++ policy.kernelModules.firewall)} &
