@@ -83,7 +83,7 @@
       true
     ];
   };
-  testOnlyTheBrowserSeesMoreOfProc = {
+  testOnlyTheBrowserHasMoreOfTheSystem = {
     expr =
       map
         (
@@ -93,7 +93,7 @@
           in
           [
             (unit.ProcSubset or null)
-            (unit.ProtectProc or null)
+            (lib.elem "capset" unit.SystemCallFilter)
           ]
         )
         [
@@ -101,21 +101,21 @@
           { servers.browser.enable = true; }
           {
             servers.browser.enable = true;
-            hardening.settings.ProtectProc = "invisible";
+            hardening.settings.ProcSubset = "pid";
           }
         ];
     expected = [
       [
         "pid"
-        "invisible"
+        false
       ]
       [
         null
-        null
+        true
       ]
       [
-        null
-        "invisible"
+        "pid"
+        true
       ]
     ];
   };

@@ -11,7 +11,7 @@ let
   paths = import ./paths.nix;
   text = import ./text.nix;
   units = import ./units.nix {
-    inherit share allowedOrigins;
+    inherit share allowedOrigins servers;
     serversFiles = if servers == [ ] then [ ] else [ paths.serversFile ];
   };
   named = builtins.intersectAttrs (builtins.listToAttrs (
@@ -39,7 +39,11 @@ in
   format = 1;
   suite = "trixie";
   inherit architecture;
-  packages = unique (import ./packages.nix ++ packages);
+  packages = unique (
+    import ./packages.nix
+    ++ packages
+    ++ builtins.concatMap (server: server.packages) (builtins.attrValues named)
+  );
   inherit kernel;
   inherit (paths) library;
   python = {

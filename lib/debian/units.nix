@@ -2,6 +2,7 @@
 {
   share,
   allowedOrigins,
+  servers,
   serversFiles,
 }:
 let
@@ -173,6 +174,7 @@ in
         path = paths.servicePath;
         origins = allowedOrigins;
         serversFiles = serversFiles ++ [ agentMcp.serversFile ];
+        named = servers;
       };
     };
 

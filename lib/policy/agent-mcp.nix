@@ -33,6 +33,14 @@ rec {
     debian = builtins.attrNames (import ../debian/servers.nix);
   };
 
+  # What the service has in place of `hardening`'s settings while a named server is on; null is none of it.
+  hardeningFor.browser = {
+    # Chromium reads /proc/cpuinfo.
+    ProcSubset = null;
+    # Each of them gives up the capabilities that it has not got.
+    SystemCallFilter = hardening.SystemCallFilter ++ [ "capset" ];
+  };
+
   unitSection = {
     Description = "MCP servers of the agent";
     After = [ "network.target" ];
@@ -160,7 +168,7 @@ rec {
     All service settings of the unit in a guest.
 
     `exe`: paths of the programs `agentMcp` (the launcher), `mcpProxy` and `codemcp`; `path`: directories or packages
-    that the servers' commands are looked up in, as one string.
+    that the servers' commands are looked up in, as one string; `named`: known servers that are on.
   */
   service =
     {
@@ -168,13 +176,19 @@ rec {
       path,
       origins ? allowedOrigins,
       serversFiles ? [ serversFile ],
+      named ? [ ],
     }:
-    serviceOf {
+    let
+      changes = builtins.foldl' (all: name: all // hardeningFor.${name} or { }) { } named;
+      isGivenUp = setting: changes.${setting} == null;
+    in
+    builtins.removeAttrs (serviceOf {
       account = {
         inherit (user) name home;
         group = user.name;
       };
-    }
+    }) (builtins.attrNames changes)
+    // builtins.removeAttrs changes (builtins.filter isGivenUp (builtins.attrNames changes))
     // {
       Environment = [
         "HOME=${user.home}"

@@ -69,7 +69,15 @@ in
   namedServersBringTheirParts = {
     expr =
       let
-        inherit (debianGuest { servers = [ "nixos" ]; }) image;
+        inherit
+          (debianGuest {
+            servers = [
+              "nixos"
+              "browser"
+            ];
+          })
+          image
+          ;
       in
       [
         (map (installation: installation.requirements) image.spec.python.installations)
@@ -82,11 +90,51 @@ in
     expected = [
       [
         "requirements.txt"
+        "servers/browser.txt"
         "servers/nixos.txt"
       ]
-      [ "nixos" ]
+      [
+        "browser"
+        "nixos"
+      ]
       true
       false
+    ];
+  };
+  theBrowserHasWhatItNeeds = {
+    expr =
+      let
+        parts =
+          servers:
+          let
+            inherit ((debianGuest { inherit servers; }).image) spec;
+          in
+          [
+            (builtins.elem "chromium" spec.packages)
+            (contains "ProcSubset=" spec.files."/etc/systemd/system/agent-mcp.service".text)
+            (contains "ProcSubset=" spec.files."/etc/systemd/system/agent-mcp-gate.service".text)
+            (contains "SystemCallFilter=~@privileged @resources\nSystemCallFilter=capset\n"
+              spec.files."/etc/systemd/system/agent-mcp.service".text
+            )
+          ];
+      in
+      map parts [
+        [ ]
+        [ "browser" ]
+      ];
+    expected = [
+      [
+        false
+        true
+        true
+        false
+      ]
+      [
+        true
+        false
+        true
+        true
+      ]
     ];
   };
   unknownServers = {

@@ -6,6 +6,7 @@
   ...
 }:
 let
+  policy = import ../../lib/policy;
   cfg = config.services.agent-mcp;
 
   # mcp-language-server puts one language's own server behind MCP.
@@ -56,9 +57,7 @@ in
     };
   };
 
-  # Chromium reads /proc/cpuinfo, and its processes look for each other there.
-  config.services.agent-mcp.hardening.settings = lib.mkIf cfg.servers.browser.enable {
-    ProcSubset = lib.mkDefault null;
-    ProtectProc = lib.mkDefault null;
-  };
+  config.services.agent-mcp.hardening.settings = lib.mkIf cfg.servers.browser.enable (
+    lib.mapAttrs (_: lib.mkDefault) policy.agentMcp.hardeningFor.browser
+  );
 }
