@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use crate::accel;
 use crate::cli::Context;
 use crate::confine::listeners::Listener;
-use crate::confine::plan::Port;
+use crate::confine::plan::{Port, Sight};
 use crate::confine::{self, Confinement};
 use crate::egress;
 use crate::error::Failure;
@@ -24,7 +24,7 @@ use crate::progress::{Phases, note};
 use crate::run_state::{ProcessId, RunDir, RunFacts};
 use crate::settings::Settings;
 use crate::state::{cache_dir, make_private_dir};
-use crate::{credentials, disk, endpoint, host, ports, readiness, shutdown, virtiofsd};
+use crate::{credentials, disk, endpoint, host, log_file, ports, readiness, shutdown, virtiofsd};
 
 /// Starts a machine that does not run. The caller holds its lock. On failure nothing is left running,
 /// unless the guest itself is up and only its service is not: then it stays, to be looked at.
@@ -43,7 +43,19 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
         note(&warning);
     }
     // Root without what confines its machines learns of it before a guest is built.
-    confine::choose(Accel::Tcg)?;
+    let (confinement, obstacle) = confine::choose()?;
+    if let Some(why) = obstacle {
+        note(&format!(
+            "notice: no namespaces around QEMU ({why:#}); there is {}: install bubblewrap, and see docs/troubleshooting.md for user namespaces",
+            confinement.describe()
+        ));
+    }
+    if confinement.account().is_some_and(|account| !account.is_own()) {
+        note(
+            "notice: there is no account agent-vm: the machine's processes run as nobody, as other programs may: \
+             useradd --system --user-group --no-create-home --shell /usr/sbin/nologin agent-vm",
+        );
+    }
     let cache = cache_dir()?;
     make_private_dir(&cache)?;
     let daemon = virtiofsd::find();
@@ -53,20 +65,15 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
         Err(why) => note(&format!("notice: {why:#}: the workspace is shared by 9p, which is slower")),
     }
     let guest = guest(context, machine, &settings, share, &cache)?;
-    let (accel, obstacle) = accel::choose(&guest.package, &guest.manifest, &cache)?;
+    let qemu = installation_of(&guest.manifest.qemu.binary)?;
+    let (accel, obstacle) = accel::choose(&guest, &confinement, &qemu, &cache)?;
     if let Some(why) = obstacle {
         note(&format!("notice: no KVM ({why}): the machine runs on TCG, which is slower"));
     }
-    let (confinement, obstacle) = confine::choose(accel)?;
-    if let Some(why) = obstacle {
-        note(&format!(
-            "notice: no namespaces around QEMU ({why:#}); there is {}: install bubblewrap, and see docs/troubleshooting.md for user namespaces",
-            confinement.describe()
-        ));
-    }
+    let confinement = if accel == Accel::Kvm { confinement.with_kvm() } else { confinement };
     let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
-    let begun =
-        begin(context, machine, &settings, &guest, &Host { accel, daemon: daemon.ok(), confinement }, &mut phases);
+    let host = Host { accel, daemon: daemon.ok(), confinement, qemu };
+    let begun = begin(context, machine, &settings, &guest, &host, &mut phases);
     let (qemu, facts) = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -123,6 +130,14 @@ struct Host {
     accel: Accel,
     daemon: Option<Virtiofsd>,
     confinement: Confinement,
+    qemu: Vec<Sight>,
+}
+
+/// What QEMU needs of the place it is installed in: by the name it is started by, and by where links lead from there.
+fn installation_of(qemu: &str) -> Result<Vec<Sight>> {
+    let found = crate::process::find(qemu.as_ref())?;
+    let real = std::fs::canonicalize(&found).with_context(|| format!("failed to find {}", found.display()))?;
+    Ok([found, real].iter().flat_map(|program| confine::plan::installation(program)).collect())
 }
 
 /// Starts the processes; gives QEMU and the facts of the run.
@@ -134,12 +149,8 @@ fn begin(
     host: &Host,
     phases: &mut Phases,
 ) -> Result<(Detached, RunFacts)> {
-    let Host { accel, daemon, confinement } = host;
+    let Host { accel, daemon, confinement, qemu } = host;
     let deadline = context.deadline();
-    let found = crate::process::find(guest.manifest.qemu.binary.as_ref())?;
-    // By the name it is started by, and by where links lead from there.
-    let real = std::fs::canonicalize(&found).with_context(|| format!("failed to find {}", found.display()))?;
-    let qemu: Vec<_> = [found, real].iter().flat_map(|program| confine::plan::installation(program)).collect();
     phases.run("disk and keys", || {
         disk::ensure(&machine.dir, &guest.manifest.disk.label, settings.disk)?;
         make_private_dir(machine.run().path())?;
@@ -164,7 +175,7 @@ fn begin(
         package: &guest.package,
         manifest: &guest.manifest,
         settings,
-        qemu: &qemu,
+        qemu,
         accel: *accel,
         forwards,
         virtiofsd: daemon.as_ref(),
@@ -173,6 +184,7 @@ fn begin(
         ports: &ports,
     };
     let run = machine.run();
+    log_file::keep_short(run.logs());
     if let Some(daemon) = plan::virtiofsd(&inputs) {
         phases.run("workspace", || start_virtiofsd(&daemon, &run, deadline))?;
     }
@@ -285,8 +297,7 @@ fn remove_scratch(machine: &Machine) -> Result<()> {
 
 /// Adds the console's last lines to the error of a guest that did not come up.
 fn with_console(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
-    let text = std::fs::read(machine.console_log()).unwrap_or_default();
-    let lines = crate::text::last_lines(&String::from_utf8_lossy(&text), 12);
+    let lines = log_file::last_lines(&machine.console_log(), 12);
     if error.is::<crate::error::Interrupted>() {
         return error;
     }

@@ -26,6 +26,7 @@ pub mod installation;
 pub mod interrupt;
 pub mod launch;
 pub mod lock;
+pub mod log_file;
 pub mod machine;
 pub mod manifest;
 pub mod nix;

@@ -128,7 +128,7 @@ pub fn runner(inputs: &Inputs<'_>) -> Invocation {
         sights.push(Sight::Write(machine.join("workspace")));
     }
     if inputs.accel == Accel::Kvm {
-        sights.push(Sight::Device("/dev/kvm".into()));
+        sights.push(Sight::Device(confine::KVM.into()));
     }
     let Forwards { mcp, ssh, .. } = inputs.forwards;
     sights.extend_from_slice(inputs.qemu);

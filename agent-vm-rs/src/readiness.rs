@@ -15,8 +15,8 @@ use crate::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::progress::{Phases, note};
 use crate::run_state::RunFacts;
-use crate::service;
 use crate::ssh::Ssh;
+use crate::{log_file, service};
 
 /// The guest is up, but its service is not: the machine is left running.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ fn wait_for_greeting(
 ) -> Result<()> {
     let console = machine.run().file("console.log");
     let is_up = || match &guest.manifest.network_mark {
-        Some(mark) => std::fs::read(&console).is_ok_and(|said| holds(&said, mark.as_bytes())),
+        Some(mark) => log_file::end(&console, log_file::LAST_WORDS).is_ok_and(|said| holds(&said, mark.as_bytes())),
         None => false,
     };
     let mut next_try = Instant::now() + UNMARKED_INTERVAL;

@@ -149,6 +149,9 @@ impl RunFacts {
     }
 }
 
+/// Logs of a run, which are kept for after it.
+const LOGS: [&str; 3] = ["console.log", "virtiofsd.log", "egress.log"];
+
 /// The directory `run/` of a machine.
 #[derive(Clone, Debug)]
 pub struct RunDir(PathBuf);
@@ -170,6 +173,12 @@ impl RunDir {
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// What its programs say. QEMU can write none of the directories that these are in.
+    #[must_use]
+    pub fn logs(&self) -> Vec<PathBuf> {
+        LOGS.iter().map(|log| self.file(log)).collect()
     }
 
     /// QEMU, if it runs.
@@ -253,7 +262,7 @@ pub fn end_processes_of(dir: &Path) {
 /// Something in it cannot be removed.
 pub fn clear(machine: &Path) -> Result<()> {
     let run = RunDir::of(machine);
-    for log in ["console.log", "virtiofsd.log", "egress.log"] {
+    for log in LOGS {
         let kept = machine.join(log);
         if fs::exists(run.file(log)).unwrap_or(false) {
             remove_file(&kept)?;

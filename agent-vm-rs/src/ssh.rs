@@ -18,6 +18,8 @@ use crate::run_state::{ProcessId, RunFacts};
 const SSH_FAILED: i32 = 255;
 const MASTER_PID: &str = "ssh.pid";
 const MASTER_LOG: &str = "ssh.log";
+/// Bytes of what the guest answers.
+const ANSWER: usize = 1 << 20;
 
 /// How much ssh says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -176,9 +178,9 @@ impl<'a> Ssh<'a> {
     /// Runs a script in the guest and gives what it wrote to stdout.
     ///
     /// # Errors
-    /// It fails or takes longer than `limit`.
+    /// It fails, takes longer than `limit`, or writes more than an answer has.
     pub fn read(&self, script: &str, limit: Duration) -> Result<String> {
-        let output = self.remote(script).time_limit(limit).checked()?;
+        let output = self.remote(script).time_limit(limit).checked_within(ANSWER)?;
         Ok(crate::text::printable(&String::from_utf8_lossy(&output.stdout)))
     }
 

@@ -1,7 +1,7 @@
 //! `agent-vm logs`
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -10,6 +10,7 @@ use clap::Args;
 use super::{Target, print, running};
 use crate::cli::Context;
 use crate::error::Failure;
+use crate::log_file;
 use crate::machine::Machine;
 use crate::ssh::Ssh;
 use crate::target;
@@ -59,11 +60,11 @@ pub fn logs(context: &Context, args: &LogsArgs) -> Result<i32> {
 /// The console's log is the guest's to write: it is shown without its control characters.
 fn console(machine: &Machine, args: &LogsArgs) -> Result<()> {
     let path = machine.console_log();
-    let mut file = File::open(&path).with_context(|| {
+    let mut file = log_file::open(&path).with_context(|| {
         Failure::new(format!("{} has no console log", machine.name)).hint(format!("agent-vm start {}", machine.name))
     })?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).with_context(|| format!("failed to read {}", path.display()))?;
+    let bytes =
+        log_file::end_of(&mut file, log_file::LONGEST).with_context(|| format!("failed to read {}", path.display()))?;
     let tail = last_lines(&printable(&String::from_utf8_lossy(&bytes)), args.lines as usize);
     print(&format!("{tail}\n"))?;
     if args.follow { follow(machine, &mut file) } else { Ok(()) }
@@ -72,8 +73,7 @@ fn console(machine: &Machine, args: &LogsArgs) -> Result<()> {
 /// Prints what is appended to the console's log until the machine ends.
 fn follow(machine: &Machine, log: &mut File) -> Result<()> {
     loop {
-        let mut bytes = Vec::new();
-        log.read_to_end(&mut bytes).context("failed to follow the console")?;
+        let bytes = next(log).context("failed to follow the console")?;
         print(&printable(&String::from_utf8_lossy(&bytes)))?;
         if bytes.is_empty() {
             if machine.run().qemu().is_none() {
@@ -81,5 +81,39 @@ fn follow(machine: &Machine, log: &mut File) -> Result<()> {
             }
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+}
+
+/// What a log goes on with.
+fn next(log: &mut File) -> io::Result<Vec<u8>> {
+    if log.metadata()?.len() < log.stream_position()? {
+        // It was shortened: what is left of it has been shown.
+        log.seek(SeekFrom::End(0))?;
+    }
+    let mut bytes = Vec::new();
+    log.take(log_file::LONGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn a_log_is_followed_past_its_being_shortened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut writer = File::options().create(true).append(true).open(&path).unwrap();
+        let mut log = log_file::open(&path).unwrap();
+        let mut say = |text: &str| writer.write_all(text.as_bytes()).unwrap();
+        say("one\n");
+        assert_eq!(next(&mut log).unwrap(), b"one\n");
+        say("two\n");
+        assert_eq!(next(&mut log).unwrap(), b"two\n");
+        File::options().write(true).open(&path).unwrap().set_len(2).unwrap();
+        assert_eq!(next(&mut log).unwrap(), b"");
+        say("three\n");
+        assert_eq!(next(&mut log).unwrap(), b"three\n");
     }
 }

@@ -7,11 +7,12 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
 
-use crate::plan::Accel;
 use crate::process::Invocation;
 
-/// Accounts it may be, best first. Set-up makes the one of its own.
-const NAMES: [&str; 2] = ["agent-vm", "nobody"];
+/// Its name: set-up makes it.
+const NAME: &str = "agent-vm";
+/// Every host has it; other programs may run as it, too, and look into ours.
+const SHARED: &str = "nobody";
 
 /// An account without rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,23 +30,31 @@ impl Account {
     ///
     /// # Errors
     /// As [`Self::find`].
-    pub fn unless_user(accel: Accel) -> Result<Option<Self>> {
-        rustix::process::geteuid().is_root().then(|| Self::find(accel)).transpose()
+    pub fn unless_user() -> Result<Option<Self>> {
+        rustix::process::geteuid().is_root().then(Self::find).transpose()
     }
 
     /// The account of this host.
     ///
     /// # Errors
     /// There is none.
-    pub fn find(accel: Accel) -> Result<Self> {
-        let id = |flag: &str, name: &str| -> Option<u32> {
-            Invocation::new("id").args([flag, "--", name]).read().ok()?.parse().ok()
-        };
-        let found = NAMES.iter().find_map(|name| Some((id("-u", name)?, id("-g", name)?)));
-        let (uid, gid) =
-            found.filter(|(uid, _)| *uid != 0).context("this host has neither an account agent-vm nor nobody")?;
-        let kvm = (accel == Accel::Kvm).then(|| fs::metadata("/dev/kvm").map(|device| device.gid()).ok()).flatten();
-        Ok(Self { uid, gid, groups: kvm.into_iter().collect() })
+    pub fn find() -> Result<Self> {
+        let found = [NAME, SHARED].into_iter().find_map(ids);
+        let (uid, gid) = found.with_context(|| format!("this host has neither an account {NAME} nor {SHARED}"))?;
+        Ok(Self { uid, gid, groups: Vec::new() })
+    }
+
+    /// Whether it is the machines' alone.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        ids(NAME).is_some_and(|(uid, _)| uid == self.uid)
+    }
+
+    /// The same in the group that may use a device, unless that is root's, which may do more.
+    #[must_use]
+    pub fn with_device(&self, device: &Path) -> Self {
+        let group = fs::metadata(device).map(|device| device.gid()).ok().filter(|gid| *gid != 0);
+        Self { groups: group.into_iter().collect(), ..self.clone() }
     }
 
     /// Lets its group read a directory and the files that are made there from now on, if their mode says so.
@@ -59,6 +68,12 @@ impl Account {
             .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o2750)))
             .with_context(|| format!("failed to let the account of the machines read {}", dir.display()))
     }
+}
+
+/// User and group of an account that is not root's.
+fn ids(name: &str) -> Option<(u32, u32)> {
+    let id = |flag: &str| -> Option<u32> { Invocation::new("id").args([flag, "--", name]).read().ok()?.parse().ok() };
+    id("-u").zip(id("-g")).filter(|(uid, _)| *uid != 0)
 }
 
 /// Gives a file, or a directory with all that is in it, to an account. Links are given themselves, not what they lead to.

@@ -5,7 +5,7 @@ pub mod landlock;
 pub mod listeners;
 pub mod plan;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -14,8 +14,10 @@ pub use account::{Account, give};
 
 use crate::error::Failure;
 use crate::installation::socket_proxyd_places;
-use crate::plan::Accel;
 use crate::process::{Invocation, find};
+
+/// The device of KVM.
+pub const KVM: &str = "/dev/kvm";
 
 /// How a machine's processes can be confined on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +56,16 @@ impl Confinement {
         self.sandbox.as_ref()?.account.as_ref()
     }
 
+    /// The same for a QEMU that uses KVM.
+    #[must_use]
+    pub fn with_kvm(&self) -> Self {
+        let sandbox = self.sandbox.as_ref().map(|sandbox| Sandbox {
+            account: sandbox.account.as_ref().map(|account| account.with_device(Path::new(KVM))),
+            ..sandbox.clone()
+        });
+        Self { sandbox, ..self.clone() }
+    }
+
     /// Whether ports have to be carried in.
     #[must_use]
     pub fn has_own_network(&self) -> bool {
@@ -65,9 +77,9 @@ impl Confinement {
 ///
 /// # Errors
 /// We are root, and cannot run a machine as anybody else.
-pub fn choose(accel: Accel) -> Result<(Confinement, Option<anyhow::Error>)> {
+pub fn choose() -> Result<(Confinement, Option<anyhow::Error>)> {
     let proxyd = socket_proxyd_places().into_iter().find(|place| place.is_file());
-    choose_with(Sandbox { account: Account::unless_user(accel)?, proxyd })
+    choose_with(Sandbox { account: Account::unless_user()?, proxyd })
 }
 
 /// As [`choose`], for a program that reaches the host's network.
@@ -75,7 +87,7 @@ pub fn choose(accel: Accel) -> Result<(Confinement, Option<anyhow::Error>)> {
 /// # Errors
 /// As [`choose`].
 pub fn choose_on_the_network() -> Result<(Confinement, Option<anyhow::Error>)> {
-    choose_with(Sandbox { account: Account::unless_user(Accel::Tcg)?, proxyd: None })
+    choose_with(Sandbox { account: Account::unless_user()?, proxyd: None })
 }
 
 fn choose_with(sandbox: Sandbox) -> Result<(Confinement, Option<anyhow::Error>)> {

@@ -112,10 +112,10 @@ pub fn around(
     program.within(bwrap)
 }
 
-/// As [`around`], for a program that ends with us and is on the host's network.
+/// As [`around`], for a program that ends with us, on the host's network if the confinement leaves it there.
 #[must_use]
-pub fn with_us(program: &Invocation, confinement: &Confinement, sights: &[Sight]) -> Invocation {
-    let (program, sights) = landlocked(program, confinement, sights, Network::Open);
+pub fn with_us(program: &Invocation, confinement: &Confinement, sights: &[Sight], network: Network<'_>) -> Invocation {
+    let (program, sights) = landlocked(program, confinement, sights, network);
     let Some(sandbox) = &confinement.sandbox else { return ending_with_us(&program) };
     let bwrap = Invocation::new("bwrap").args(namespaces(sandbox)).args(["--die-with-parent", "--proc", "/proc"]);
     program.within(seeing(bwrap, &program, &sights).args(drop_to(sandbox.account.as_ref())))

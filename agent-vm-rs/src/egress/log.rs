@@ -1,13 +1,12 @@
 //! What the proxy wrote down.
 
-use std::fs;
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
+
+use crate::log_file;
 
 /// Directory of the log in the machine's.
 pub const LOG_DIR: &str = "egress/log";
@@ -48,16 +47,10 @@ pub fn file(machine: &Path) -> PathBuf {
 pub fn denied(machine: &Path) -> u64 {
     let count = || {
         let mut text = String::new();
-        open(&machine.join(LOG_DIR).join("denied")).ok()?.take(32).read_to_string(&mut text).ok()?;
+        log_file::open(&machine.join(LOG_DIR).join("denied")).ok()?.take(32).read_to_string(&mut text).ok()?;
         text.trim().parse().ok()
     };
     count().unwrap_or(0)
-}
-
-/// What a proxy that was taken over may have put in a file's place is not followed, nor waited for.
-fn open(path: &Path) -> std::io::Result<fs::File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    fs::OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 /// The last attempts, oldest first.
@@ -66,16 +59,11 @@ fn open(path: &Path) -> std::io::Result<fs::File> {
 /// The log is there and cannot be read.
 pub fn last(machine: &Path, count: usize, denied_only: bool) -> Result<Vec<Attempt>> {
     let path = file(machine);
-    let failed = || format!("failed to read {}", path.display());
-    let mut log = match open(&path) {
-        Ok(log) => log,
+    let text = match log_file::end(&path, MOST) {
+        Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(failed),
+        Err(error) => return Err(error).with_context(|| format!("failed to read {}", path.display())),
     };
-    let length = log.metadata().with_context(failed)?.len();
-    log.seek(SeekFrom::Start(length.saturating_sub(MOST))).with_context(failed)?;
-    let mut text = Vec::new();
-    log.take(MOST).read_to_end(&mut text).with_context(failed)?;
     let text = String::from_utf8_lossy(&text);
     let wanted = |attempt: &Attempt| !denied_only || attempt.verdict == "deny";
     let mut attempts: Vec<_> = text
@@ -92,6 +80,7 @@ pub fn last(machine: &Path, count: usize, denied_only: bool) -> Result<Vec<Attem
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn the_last_attempts_are_read_and_broken_lines_passed_over() {

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::authority::PROXY_DIR;
 use super::log::LOG_DIR;
 use super::rules::RULES_DIR;
+use crate::confine::landlock::Network;
 use crate::confine::plan::Sight;
 use crate::confine::{self, Confinement};
 use crate::process::Invocation;
@@ -78,7 +79,7 @@ pub fn proxy(inputs: &Proxy<'_>) -> Invocation {
     let write = [Sight::Write(log), Sight::Write(ca)];
     let sights: Vec<_> =
         confine::plan::installation(program).into_iter().chain(network).chain(read).chain(write).collect();
-    confine::plan::with_us(&proxy.cwd("/").of_machine(machine), inputs.confinement, &sights)
+    confine::plan::with_us(&proxy.cwd("/").of_machine(machine), inputs.confinement, &sights, Network::Open)
 }
 
 /// A kept ssh connection (its socket is `run/egress.sock`) for the tunnel, from ssh's options for the machine.

@@ -11,7 +11,6 @@ use super::{Destination, Egress};
 use crate::confine::Account;
 use crate::error::Failure;
 use crate::manifest::Group;
-use crate::plan::Accel;
 use crate::state::{make_private_dir, write_file};
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -99,7 +98,7 @@ pub fn write(machine: &Path, name: &str, egress: &Egress, groups: &[Group]) -> R
     let dir = machine.join(RULES_DIR);
     make_private_dir(&machine.join("egress"))?;
     make_private_dir(&dir)?;
-    let mode = match Account::unless_user(Accel::Tcg)? {
+    let mode = match Account::unless_user()? {
         Some(account) => {
             account.may_read(&dir)?;
             0o640

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use procfs::net::TcpState;
 
 use super::plan::{self, ADDON, ADDON_DIR};
 use super::{authority, log};
@@ -14,8 +15,8 @@ use crate::confine::{self, Account};
 use crate::guest::Guest;
 use crate::installation::mitmdump_places;
 use crate::interrupt::{self, Deadline};
+use crate::log_file;
 use crate::machine::Machine;
-use crate::plan::Accel;
 use crate::process::{Detached, Invocation, find};
 use crate::run_state::{ProcessId, RunDir, RunFacts};
 use crate::ssh::Ssh;
@@ -107,6 +108,7 @@ pub fn supervise(context: &Context, machine: &Machine) -> Result<()> {
     let run = machine.run();
     let (guest, facts) = crate::commands::running(machine)?;
     let qemu = run.qemu().context("the machine has ended")?;
+    log_file::keep_short(run.logs());
     prepare(machine)?;
     let mut pause = PAUSES.0;
     while qemu.alive() {
@@ -139,7 +141,7 @@ fn prepare(machine: &Machine) -> Result<()> {
     // The count is this run's.
     remove_file(&log.join("denied"))?;
     let authority = authority::hand_over(&machine.dir, &machine.run())?;
-    let account = Account::unless_user(Accel::Tcg)?;
+    let account = Account::unless_user()?;
     account
         .map_or(Ok(()), |account| [addon, log, authority].iter().try_for_each(|place| confine::give(place, &account)))
 }
@@ -167,6 +169,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Ok(TcpStream::connect_timeout(&address, Duration::from_millis(500)).ok())
     })?;
+    ensure_ours(port, confinement.account())?;
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk()).with_socket(SOCKET);
     remove_file(&machine.dir.join(SOCKET))?;
     let tunnel = Child::start(&plan::connection(&ssh.master(LOGIN)), &log)?;
@@ -183,8 +186,25 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
         }
         proxy.check(&log)?;
         tunnel.check(&log)?;
-        std::thread::sleep(INTERVAL);
+        // Not a moment longer than the proxy is there: its port is anybody's then.
+        proxy.process.wait(INTERVAL)?;
     }
+}
+
+/// Another user of the host may have taken the port before the proxy.
+fn ensure_ours(port: u16, account: Option<&Account>) -> Result<()> {
+    let ours = account.map_or_else(|| rustix::process::geteuid().as_raw(), |account| account.uid);
+    let owner = listeners_owner(port)?;
+    ensure!(owner == Some(ours), "port {port}, which was to be the proxy's, is another user's");
+    Ok(())
+}
+
+/// The user who listens on a port of 127.0.0.1, as the kernel has it; None if nobody does.
+fn listeners_owner(port: u16) -> Result<Option<u32>> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let sockets = procfs::net::tcp().context("failed to see whose the proxy's port is")?;
+    let listener = sockets.into_iter().find(|one| one.state == TcpState::Listen && one.local_address == address);
+    Ok(listener.map(|one| one.uid))
 }
 
 /// A port that is free now; if it is taken until the proxy starts, that ends and is started again.
@@ -223,4 +243,25 @@ impl Drop for Child {
 #[must_use]
 pub fn is_up(run: &RunDir) -> bool {
     ProcessId::read(&run.file(PID)).is_some() && fs::exists(run.file(UP)).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_of_a_listener_is_told() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(listeners_owner(port).unwrap(), Some(rustix::process::geteuid().as_raw()));
+        ensure_ours(port, None).unwrap();
+        let other = Account { uid: u32::MAX - 1, gid: 0, groups: Vec::new() };
+        assert!(ensure_ours(port, Some(&other)).is_err());
+        // A connection to it is no listener.
+        let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert_eq!(listeners_owner(client.local_addr().unwrap().port()).unwrap(), None);
+        // Who listens on every address is not who listens on this one.
+        let everywhere = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        assert_eq!(listeners_owner(everywhere.local_addr().unwrap().port()).unwrap(), None);
+    }
 }

@@ -1,6 +1,7 @@
 //! Programs that outlive us.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use duct::Handle;
@@ -8,7 +9,7 @@ use duct::Handle;
 use super::run::STDERR_LINES;
 use super::{Invocation, find};
 use crate::error::Failure;
-use crate::text::last_lines;
+use crate::log_file::last_lines;
 
 impl Invocation {
     /// Starts it in a session of its own, to live on after us, with `log` as its stdout and stderr
@@ -60,6 +61,14 @@ impl Detached {
         i32::try_from(pid).context("a process id is out of range")
     }
 
+    /// Waits until it ends, for so long at most.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn wait(&self, most: Duration) -> Result<()> {
+        self.handle.wait_timeout(most).map(drop).with_context(|| format!("failed to look after {}", self.name))
+    }
+
     /// Fails if it has ended; `log` is where its last words are.
     ///
     /// # Errors
@@ -67,8 +76,7 @@ impl Detached {
     pub fn check_alive(&self, log: &Path) -> Result<()> {
         let ended = self.handle.try_wait().with_context(|| format!("failed to look after {}", self.name))?;
         let Some(output) = ended else { return Ok(()) };
-        let said = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
-        let said = last_lines(&said, STDERR_LINES);
+        let said = last_lines(log, STDERR_LINES);
         let status = output.status;
         Err(Failure::new(format!("{} ended ({status}):\n{said}", self.name))
             .hint(format!("the whole log is in {}", log.display()))

@@ -5,6 +5,7 @@
 mod detached;
 mod find;
 mod run;
+mod said;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

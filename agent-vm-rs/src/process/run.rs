@@ -1,17 +1,20 @@
 //! Running an [`Invocation`] to its end.
 
 use std::os::unix::process::CommandExt as _;
-use std::process::Output;
+use std::process::{ExitStatus, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use duct::{Expression, Handle};
 
+use super::said::{Said, Surplus, TooMuch, all_said, end_of_stderr, join};
 use super::{Invocation, find};
 use crate::error::Failure;
 use crate::interrupt::{self, Deadline};
-use crate::text::last_lines;
+use crate::progress::note;
+use crate::text::{bytes, last_lines};
 
 /// Variables by which a git hook (which may have called us) points git at its own repository.
 const GIT_VARIABLES: [&str; 8] = [
@@ -35,6 +38,15 @@ pub fn set_debug() {
 /// Lines of a failed program's stderr that its error shows.
 pub(super) const STDERR_LINES: usize = 8;
 
+const HINT: &str = "add --debug to see every program as it is run";
+
+/// Bytes of stdout that are more than any program of the host has to say.
+const STDOUT: usize = 64 << 20;
+/// Bytes of a line; a longer one is handed over in parts.
+const LINE: u64 = 64 << 10;
+/// Between two looks at what else may end a wait.
+const MOMENT: Duration = Duration::from_millis(100);
+
 impl Invocation {
     fn expression(&self) -> Result<Expression> {
         let program = find(&self.program)?;
@@ -56,13 +68,22 @@ impl Invocation {
         Ok(expression)
     }
 
-    /// Runs it to its end; gives its output whatever its status.
+    /// Runs it to its end; gives its output whatever its status. Of stderr it is the end.
     ///
     /// # Errors
-    /// It is not installed or cannot be started, or a signal came: then it and its children are killed.
+    /// It is not installed or cannot be started, a signal came, or it says too much: then it and its children are killed.
     pub fn output(&self) -> Result<Output> {
-        let expression = self.expression()?.stdin_bytes(self.stdin.clone()).stdout_capture().stderr_capture();
-        self.wait_in_own_group(&expression)
+        self.output_within(STDOUT)
+    }
+
+    fn output_within(&self, most: usize) -> Result<Output> {
+        let expression = self.expression()?.stdin_bytes(self.stdin.clone());
+        let (expression, said) =
+            Said::by(&expression, most).with_context(|| format!("failed to listen to {}", self.name()))?;
+        let status = self.wait_in_own_group(expression, &said.surplus)?;
+        let output = said.output(status).with_context(|| format!("failed to read from {}", self.name()))?;
+        log_stderr(&self.name(), &output.stderr);
+        Ok(output)
     }
 
     /// As [`Self::output`], but a failing status is an error with the last lines of stderr.
@@ -70,11 +91,19 @@ impl Invocation {
     /// # Errors
     /// As said.
     pub fn checked(&self) -> Result<Output> {
-        let output = self.output()?;
+        self.checked_within(STDOUT)
+    }
+
+    /// As [`Self::checked`], for a program that is not to be trusted with more of our memory than `most` bytes.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn checked_within(&self, most: usize) -> Result<Output> {
+        let output = self.output_within(most)?;
         if output.status.success() {
             return Ok(output);
         }
-        Err(self.failed(&output).into())
+        Err(self.failed(output.status, &output.stderr).into())
     }
 
     /// Standard output of a successful run, as text without the last line feed.
@@ -93,8 +122,9 @@ impl Invocation {
     /// As [`Self::checked`].
     pub fn run_talking(&self) -> Result<()> {
         let expression = self.expression()?.stdin_null().stdout_to_stderr();
-        let output = self.wait_in_own_group(&expression)?;
-        if output.status.success() { Ok(()) } else { Err(self.failed(&output).into()) }
+        let (_, nothing) = channel();
+        let status = self.wait_in_own_group(expression, &nothing)?;
+        if status.success() { Ok(()) } else { Err(self.failed(status, &[]).into()) }
     }
 
     /// Hands it our terminal, streams and signals; gives its exit code (128 + signal if one ended it).
@@ -108,28 +138,37 @@ impl Invocation {
         Ok(status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1))
     }
 
-    /// Runs it and hands over each line of its stdout as it comes; gives its exit code.
+    /// Runs it and hands over each line of its stdout as it comes, one without end in parts; gives its exit code. The last
+    /// lines of its stderr are told afterwards.
     ///
     /// # Errors
     /// It cannot be started, or `each` fails: then it is killed.
     pub fn each_line(&self, mut each: impl FnMut(&str) -> Result<()>) -> Result<i32> {
-        use std::io::BufRead as _;
+        use std::io::{BufRead as _, Read as _};
         let failed = || format!("failed to read from {}", self.name());
-        let reader = self.expression()?.stdin_null().reader().with_context(failed)?;
+        let (expression, stderr) = end_of_stderr(&self.expression()?.stdin_null(), || {}).with_context(failed)?;
+        let reader = expression.reader().with_context(failed)?;
+        drop(expression);
         let mut lines = std::io::BufReader::new(&reader);
         let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line).with_context(failed)? > 0 {
+        while lines.by_ref().take(LINE).read_until(b'\n', &mut line).with_context(failed)? > 0 {
             if let Err(error) = each(String::from_utf8_lossy(&line).trim_end_matches('\n')) {
                 reader.kill().with_context(failed)?;
                 return Err(error);
             }
             line.clear();
         }
+        let stderr = join(stderr).with_context(failed)?;
+        log_stderr(&self.name(), &stderr);
+        let last_words = last_lines(&String::from_utf8_lossy(&stderr), STDERR_LINES);
+        if !last_words.is_empty() {
+            note(&last_words);
+        }
         let output = reader.try_wait().with_context(failed)?;
         Ok(output.and_then(|output| output.status.code()).unwrap_or(1))
     }
 
-    fn wait_in_own_group(&self, expression: &Expression) -> Result<Output> {
+    fn wait_in_own_group(&self, expression: Expression, surplus: &Surplus) -> Result<ExitStatus> {
         interrupt::check()?;
         // A terminal's Ctrl-C then reaches us alone, and we pass it on to everything it started.
         let grouped = expression.before_spawn(|command| {
@@ -137,18 +176,17 @@ impl Invocation {
             Ok(())
         });
         let handle = grouped.start().with_context(|| format!("failed to start {}", self.name()))?;
+        // They hold the other ends of what it speaks into.
+        drop((expression, grouped));
         let deadline = self.time_limit.map(Deadline::after);
         loop {
-            let ended = handle
-                .wait_timeout(Duration::from_millis(100))
-                .with_context(|| format!("failed to wait for {}", self.name()))?;
-            if let Some(output) = ended {
-                log_stderr(&self.name(), output);
-                return Ok(output.clone());
-            }
-            if let Err(interrupted) = interrupt::check() {
-                end_group(&handle);
-                return Err(interrupted);
+            match self.ended(&handle, surplus) {
+                Ok(Some(status)) => return Ok(status),
+                Ok(None) => {}
+                Err(error) => {
+                    end_group(&handle);
+                    return Err(error);
+                }
             }
             if deadline.is_some_and(Deadline::passed) {
                 end_group(&handle);
@@ -157,18 +195,29 @@ impl Invocation {
         }
     }
 
-    fn failed(&self, output: &Output) -> Failure {
-        let stderr = last_lines(&String::from_utf8_lossy(&output.stderr), STDERR_LINES);
-        let status = output.status;
+    /// Waits a moment for it to have said all and ended.
+    fn ended(&self, handle: &Handle, surplus: &Surplus) -> Result<Option<ExitStatus>> {
+        interrupt::check()?;
+        let all = all_said(surplus, MOMENT).map_err(|TooMuch(most)| {
+            Failure::new(format!("{} says too much: more than {}", self.name(), bytes(most as u64))).hint(HINT)
+        })?;
+        if !all {
+            return Ok(None);
+        }
+        let ended = handle.wait_timeout(MOMENT).with_context(|| format!("failed to wait for {}", self.name()))?;
+        Ok(ended.map(|output| output.status))
+    }
+
+    fn failed(&self, status: ExitStatus, stderr: &[u8]) -> Failure {
+        let stderr = last_lines(&String::from_utf8_lossy(stderr), STDERR_LINES);
         let tail = if stderr.is_empty() { String::new() } else { format!(":\n{stderr}") };
-        Failure::new(format!("{} failed ({status}){tail}", self.name()))
-            .hint("add --debug to see every program as it is run")
+        Failure::new(format!("{} failed ({status}){tail}", self.name())).hint(HINT)
     }
 }
 
 /// With `--debug` what a program said is shown even if it succeeded.
-fn log_stderr(name: &str, output: &Output) {
-    for line in String::from_utf8_lossy(&output.stderr).lines() {
+fn log_stderr(name: &str, stderr: &[u8]) {
+    for line in String::from_utf8_lossy(stderr).lines() {
         tracing::debug!("{name}: {}", crate::text::one_line(line));
     }
 }
@@ -193,6 +242,7 @@ fn end_group(handle: &Handle) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run_state::ProcessId;
 
     #[test]
     fn a_failing_program_shows_its_last_words() {
@@ -207,6 +257,39 @@ mod tests {
         assert_eq!(Invocation::new("printf").args(["%s", odd]).read().unwrap(), odd);
         let shown = Invocation::new("echo").arg("it's $HOME").to_string();
         assert_eq!(shlex::split(&shown).unwrap(), ["echo", "it's $HOME"]);
+    }
+
+    #[test]
+    fn what_says_more_than_it_may_is_ended() {
+        let says = |words: &str| Invocation::new("sh").args(["-c", words]).checked_within(1000);
+        assert_eq!(says("head -c 1000 /dev/zero").unwrap().stdout.len(), 1000);
+        // It would live on, and so would what it started, whatever becomes of their stdout.
+        let dir = tempfile::tempdir().unwrap();
+        let pid = dir.path().join("pid");
+        let lives = format!("trap '' PIPE; sleep 1000 & echo $! > '{}'; head -c 1001 /dev/zero; wait", pid.display());
+        let error = says(&lives).unwrap_err().to_string();
+        assert!(error.contains("sh says too much: more than 1000"), "{error}");
+        let started = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+        let gone = ProcessId::of(started).is_none_or(|process| process.wait_gone(Duration::from_secs(5)));
+        assert!(gone, "{started} lives");
+    }
+
+    #[test]
+    fn of_stderr_the_end_is_kept() {
+        let says = "head -c 10000000 /dev/zero >&2; echo last >&2; exit 3";
+        let output = Invocation::new("sh").args(["-c", says]).output().unwrap();
+        assert!(output.stderr.len() < 1_000_000 && output.stderr.ends_with(b"last\n"));
+    }
+
+    #[test]
+    fn a_line_without_end_comes_in_parts() {
+        let mut lengths = Vec::new();
+        let says = Invocation::new("sh").args(["-c", "head -c 100000 /dev/zero; echo; echo short; exit 3"]);
+        let code = says.each_line(|line| {
+            lengths.push(line.len());
+            Ok(())
+        });
+        assert_eq!((code.unwrap(), lengths), (3, vec![65_536, 100_000 - 65_536, 5]));
     }
 
     #[test]

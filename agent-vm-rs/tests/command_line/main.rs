@@ -26,6 +26,7 @@ mod stopped;
 mod submodules;
 mod unusable_settings;
 mod up;
+mod way_out;
 
 mod support {
     //! What the tests share.

@@ -98,6 +98,24 @@ fn logs_show_the_journal_and_the_console_without_escape_sequences() {
     site.run(&["logs"]).exits(1).gives_one_error().says("agent-vm logs --console app-main");
 }
 
+/// What the guest prints takes no more of our memory than an answer, or a line, is worth.
+#[test]
+fn a_guest_that_prints_without_end_is_heard_so_far() {
+    let (site, _inside) = started(STAYS, &[]);
+    let floods = "for last; do :; done\n\
+        case \" $* \" in *' -O check '*) exit;; esac\n\
+        case $last in\n\
+        systemctl*) exec cat /dev/zero;;\n\
+        *) head -c 200000 /dev/zero | tr '\\0' x; echo; printf 'oh \\033[2Jno\\n' >&2; exit 3;;\n\
+        esac";
+    site.stand_in("ssh", floods);
+    site.run(&["status"]).ok().prints("ssh says too much: more than 1.00 MiB");
+    let journal = site.run(&["logs"]).exits(3).says("oh no");
+    let lengths: Vec<_> = journal.stdout.lines().map(str::len).collect();
+    assert_eq!(lengths, [65_536, 65_536, 65_536, 200_000 - 3 * 65_536]);
+    assert!(!journal.stderr.contains('\u{1b}'), "{:?}", journal.stderr);
+}
+
 #[test]
 fn following_the_console_ends_with_the_machine() {
     let (site, _inside) = started(STAYS, &[]);
@@ -111,6 +129,44 @@ fn following_the_console_ends_with_the_machine() {
     wait_until("what is new", || site.read("shown").contains("one more"));
     site.run(&["stop"]).ok();
     assert!(follow.output().status.success());
+}
+
+/// A guest that floods its console fills no disk with it: not while it starts, and not while it runs.
+#[test]
+fn the_consoles_log_is_kept_short() {
+    const LONGEST: usize = 16 << 20;
+    let site = Site::new();
+    let again = site.path("again");
+    let flood = format!("head -c {} /dev/zero | tr '\\0' x; echo; echo", LONGEST + 1);
+    install(
+        &site,
+        &format!(
+            "{flood} the first; until [ -e '{}' ]; do sleep 0.05; done; {flood} the second; exec sleep 1000",
+            again.display()
+        ),
+    );
+    install_ssh(&site);
+    create(&site, "main");
+    let console = "data/agent-vms/app-main/run/console.log";
+    let shortened = |last: &str| {
+        let log = site.read(console);
+        (1..LONGEST).contains(&log.len()) && log.ends_with(last)
+    };
+    let start = site.spawn(&["start"]);
+    wait_until("the first flood's end", || shortened("the first\n"));
+    // Only now is ssh there that the start waits for.
+    let _inside = Inside::of(&site, "app-main");
+    assert!(start.output().status.success());
+
+    std::fs::write(&again, "").unwrap();
+    // Control: nothing of ours that runs keeps it short now.
+    wait_until("the second flood", || site.read(console).ends_with("the second\n"));
+    assert!(!shortened("the second\n"));
+    site.stand_in("mitmdump", "exit 1");
+    let mut supervisor = site.spawn(&["egress", "supervise", "app-main"]);
+    wait_until("the second flood's end", || shortened("the second\n"));
+    assert!(!supervisor.ended());
+    site.run(&["logs", "--console", "-n", "1"]).ok().prints("the second\n");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::stand_ins::{ENDS, STAYS, change_runner, create, install, recorded};
-use crate::support::{Running, Site, namespaces};
+use crate::support::{Running, Site, namespaces, skip};
 
 fn site(runner: &str) -> Site {
     let site = Site::new();
@@ -66,6 +66,21 @@ fn each_missing_program_is_named_and_nothing_is_started() {
             .says(package);
         site.assert_nothing_left();
         assert!(recorded(&site, "runner.env").is_empty(), "the guest was started without {program}");
+    }
+}
+
+#[test]
+fn root_is_told_of_an_account_that_is_not_the_machines_alone() {
+    if !rustix::process::geteuid().is_root() {
+        skip("an ordinary user needs no other account");
+        return;
+    }
+    let site = site(ENDS);
+    let ids = |others: &str| format!("case \" $* \" in *' agent-vm '*) {others};; *) echo 65534;; esac");
+    for (others, told) in [("exit 1", true), ("echo 65534", false)] {
+        site.stand_in("id", &ids(others));
+        let said = site.run(&["start"]).exits(1);
+        assert_eq!(said.stderr.contains("notice: there is no account agent-vm"), told, "{}", said.stderr);
     }
 }
 
