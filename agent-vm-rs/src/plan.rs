@@ -205,7 +205,9 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
     let all = u32::MAX;
     let level = inputs.level.as_str();
     let daemon = Invocation::new("setpriv")
-        .args(["--no-new-privs", "--", "unshare", "--user", "--map-root-user", "--"])
+        .args(["--no-new-privs", "--", "unshare", "--user", "--map-root-user"])
+        // All that it starts ends with it.
+        .args(["--pid", "--fork", "--kill-child", "--"])
         .arg(&virtiofsd.program)
         .args([format!("--socket-path={VIRTIOFSD_SOCKET}"), "--shared-dir=../../workspace".to_owned()])
         .args([

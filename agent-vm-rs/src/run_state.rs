@@ -87,7 +87,7 @@ impl ProcessId {
         if children.next().is_some() { None } else { Self::of(child) }
     }
 
-    /// Resident memory in bytesM, then SIGKILL. Gives the signal that was needed.
+    /// SIGTERM, then SIGKILL, each with its time. Gives the signal that was needed.
     pub fn end(&self, patience: Duration) -> Option<&'static str> {
         for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::KILL, "SIGKILL")] {
             self.signal(signal);
@@ -245,9 +245,11 @@ fn may_be_starting(process: &Process) -> bool {
     })
 }
 
-/// Ends every process of the machine in `dir`, at once.
+/// Ends every process of the machine in `dir`, at once. QEMU and virtiofsd, which a guest may have taken over, are known by
+/// their numbers: as the first of a namespace each, they take along whatever they started.
 pub fn end_processes_of(dir: &Path) {
-    let all = processes_of(dir);
+    let run = RunDir::of(dir);
+    let all: Vec<_> = [run.qemu(), run.virtiofsd()].into_iter().flatten().chain(processes_of(dir)).collect();
     all.iter().for_each(|process| process.signal(Signal::KILL));
     for process in all {
         if !process.wait_gone(Duration::from_secs(5)) {

@@ -16,6 +16,8 @@ use crate::error::Failure;
 use crate::installation::socket_proxyd_places;
 use crate::process::{Invocation, find};
 
+/// For a namespace to be made.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The device of KVM.
 pub const KVM: &str = "/dev/kvm";
 
@@ -90,6 +92,17 @@ pub fn choose_on_the_network() -> Result<(Confinement, Option<anyhow::Error>)> {
     choose_with(Sandbox { account: Account::unless_user()?, proxyd: None })
 }
 
+/// What can be had here for a program of the host's that reads what a guest has made.
+#[must_use]
+pub fn choose_for_reading() -> Confinement {
+    let sandbox = Some(Sandbox { account: None, proxyd: None });
+    let namespaces = Confinement { sandbox, landlock: None };
+    let as_root = rustix::process::geteuid().is_root();
+    let probe = plan::reading(&Invocation::new("true").cwd("/"), &namespaces, &[], as_root);
+    let can_be_had = probe.time_limit(PATIENCE).checked().is_ok();
+    Confinement { sandbox: namespaces.sandbox.filter(|_| can_be_had), landlock: landlock::ours() }
+}
+
 fn choose_with(sandbox: Sandbox) -> Result<(Confinement, Option<anyhow::Error>)> {
     let landlock = landlock::ours();
     match probe(&sandbox) {
@@ -107,7 +120,7 @@ fn choose_with(sandbox: Sandbox) -> Result<(Confinement, Option<anyhow::Error>)>
 /// Makes such namespaces once.
 fn probe(sandbox: &Sandbox) -> Result<()> {
     let bwrap = Invocation::new("bwrap").args(plan::namespaces(sandbox)).args(["--ro-bind", "/", "/", "--"]);
-    let bwrap = bwrap.args(plan::drop_to(sandbox.account.as_ref())).arg("true").time_limit(Duration::from_secs(5));
+    let bwrap = bwrap.args(plan::drop_to(sandbox.account.as_ref())).arg("true").time_limit(PATIENCE);
     find("bash".as_ref())?;
     bwrap.checked().map(drop).context("no namespaces can be made around it")
 }

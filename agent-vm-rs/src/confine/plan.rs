@@ -121,6 +121,20 @@ pub fn with_us(program: &Invocation, confinement: &Confinement, sights: &[Sight]
     program.within(seeing(bwrap, &program, &sights).args(drop_to(sandbox.account.as_ref())))
 }
 
+/// A program of the host's that reads what a guest has made: it sees nothing else, has no network and ends with us. As root it
+/// stays that, of all its rights with the one to read what is in its view; no account but root need own what is there.
+#[must_use]
+pub fn reading(program: &Invocation, confinement: &Confinement, sights: &[Sight], as_root: bool) -> Invocation {
+    let (program, sights) = landlocked(program, confinement, sights, Network::Listen(&[]));
+    if confinement.sandbox.is_none() {
+        return program;
+    }
+    let bwrap = Invocation::new("bwrap").args(["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-net"]);
+    let bwrap = bwrap.args(["--unshare-cgroup-try", "--new-session", "--die-with-parent", "--cap-drop", "ALL"]);
+    let bwrap = if as_root { bwrap.args(["--cap-add", "CAP_DAC_READ_SEARCH"]) } else { bwrap.arg("--unshare-user") };
+    program.within(seeing(bwrap, &program, &sights))
+}
+
 /// Ended by the kernel as soon as we end, however that is.
 #[must_use]
 pub fn ending_with_us(program: &Invocation) -> Invocation {
@@ -224,6 +238,16 @@ mod tests {
                 .iter()
                 .any(|sight| matches!(sight, Sight::Read(path) | Sight::ReadIfThere(path) if path == "/home/me"))
         );
+    }
+
+    #[test]
+    fn who_reads_has_no_network_and_one_right_at_most() {
+        let program = Invocation::new("git").arg("status").cwd("/machine/workspace");
+        let confinement = Confinement { sandbox: Some(Sandbox { account: None, proxyd: None }), landlock: None };
+        for (name, as_root) in [("reading", false), ("reading_as_root", true)] {
+            let plan = reading(&program, &confinement, &[Sight::Read("/machine/workspace".into())], as_root);
+            insta::assert_snapshot!(name, format!("{plan:#?}"));
+        }
     }
 
     #[test]

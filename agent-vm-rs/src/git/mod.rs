@@ -1,5 +1,6 @@
 //! Git on the user's own repository, which is trusted: finding it, and cloning a branch of it.
 
+mod alternates;
 mod submodules;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,17 @@ use crate::progress::note;
 
 /// What is percent-encoded in the path of a URL.
 pub const URL_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Where a repository keeps its objects.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    /// Its own store.
+    pub objects: PathBuf,
+    /// Those that it borrows from.
+    pub borrowed: Vec<PathBuf>,
+    /// The file that names its shallow commits, if there are any.
+    pub shallow: PathBuf,
+}
 
 /// A repository of the user's, as seen from one of its work trees.
 #[derive(Clone, Debug)]
@@ -124,15 +136,16 @@ impl Source {
         Ok(text.lines().map(str::to_owned).collect())
     }
 
-    /// Its object store, and the file that names its shallow commits.
+    /// Its object store, those it borrows from in turn, and the file that names its shallow commits.
     ///
     /// # Errors
     /// Git fails.
-    pub fn stores(&self) -> Result<(PathBuf, PathBuf)> {
+    pub fn stores(&self) -> Result<Stores> {
         let path = |name| {
             git(&self.dir).args(["rev-parse", "--path-format=absolute", "--git-path", name]).read().map(PathBuf::from)
         };
-        Ok((path("objects")?, path("shallow")?))
+        let objects = path("objects")?;
+        Ok(Stores { borrowed: alternates::of(&objects), objects, shallow: path("shallow")? })
     }
 
     /// Clones the branch into `workspace`: a copy of its own, nothing shared with this repository. A branch

@@ -1,7 +1,8 @@
 //! Reading the workspace's repository, which the guest owns and may have made hostile.
 //!
 //! Git never runs with the workspace's own configuration, hooks, filters or fsmonitor: it runs with a git
-//! directory of ours, made empty for the one call, that borrows the workspace's *objects*. What we need
+//! directory of ours, made empty for the one call, that borrows the workspace's *objects*, and sees, where this host
+//! lets us see to it, no other files. What we need
 //! beside objects (HEAD, branch tips, the index) is read by `guest_files`, without following a symbolic link.
 
 mod guest_files;
@@ -14,9 +15,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use rustix::fs::OFlags;
 
+use crate::confine::plan::Sight;
+use crate::confine::{self, Confinement};
 use crate::error::Failure;
-use crate::git::Source;
-use crate::process::Invocation;
+use crate::git::{Source, Stores};
+use crate::process::{Invocation, find};
 
 use self::guest_files::{Head, STASH, open_inside, read_head, read_inside, read_refs};
 
@@ -43,6 +46,8 @@ pub struct WorkspaceState {
 /// Our view of a workspace's repository; its temporary git directory goes with it.
 pub struct View {
     git_dir: tempfile::TempDir,
+    /// The program.
+    git: PathBuf,
     workspace: PathBuf,
     /// The machine's directory.
     scratch: PathBuf,
@@ -51,6 +56,10 @@ pub struct View {
     head: Head,
     /// Commits that are safe elsewhere.
     safe: Vec<String>,
+    /// What stands around git.
+    confinement: Confinement,
+    /// What git sees.
+    sights: Vec<Sight>,
 }
 
 impl View {
@@ -60,6 +69,15 @@ impl View {
     /// # Errors
     /// There is no repository that can be read.
     pub fn open(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result<Self> {
+        Self::open_behind(confine::choose_for_reading(), workspace, source, scratch)
+    }
+
+    fn open_behind(
+        confinement: Confinement,
+        workspace: &Path,
+        source: Option<&Source>,
+        scratch: &Path,
+    ) -> Result<Self> {
         let dot_git = open_inside(workspace, Path::new(".git"), OFlags::DIRECTORY | OFlags::PATH)
             .context("the workspace has no .git directory")?;
         let objects = workspace.join(".git/objects");
@@ -72,7 +90,16 @@ impl View {
             .tempdir_in(scratch)
             .context("failed to make a scratch directory")?;
         let refs = read_refs(workspace)?;
+        let stores = source.map(Source::stores).transpose()?;
+        let borrowed = stores.iter().flat_map(|stores| stores.borrowed.iter().chain([&stores.objects]));
+        let mut sights: Vec<_> = borrowed.map(|store| Sight::Read(store.clone())).collect();
+        sights.extend([Sight::Read(workspace.to_owned()), Sight::Write(git_dir.path().to_owned())]);
+        let git = fs::canonicalize(find("git".as_ref())?).context("failed to find git")?;
+        sights.extend(confine::plan::installation(&git));
         let view = Self {
+            git,
+            confinement,
+            sights,
             head: read_head(workspace, &refs),
             refs,
             safe: Vec::new(),
@@ -84,18 +111,17 @@ impl View {
             .args(["init", "--quiet", "--bare", "--template="])
             .checked()
             .context("failed to make a view of the repository")?;
-        let mut stores = format!("{}\n", quoted(&objects)?);
-        if let Some(source) = source {
-            let (source_objects, shallow) = source.stores()?;
-            stores.push_str(&format!("{}\n", quoted(&source_objects)?));
+        let mut alternates = format!("{}\n", quoted(&objects)?);
+        if let Some(Stores { objects, shallow, .. }) = &stores {
+            alternates.push_str(&format!("{}\n", quoted(objects)?));
             if shallow.is_file() {
-                fs::copy(&shallow, view.git_dir.path().join("shallow"))
+                fs::copy(shallow, view.git_dir.path().join("shallow"))
                     .context("failed to copy the list of shallow commits")?;
             }
         }
-        let alternates = view.git_dir.path().join("objects/info");
-        fs::create_dir_all(&alternates)
-            .and_then(|()| fs::write(alternates.join("alternates"), stores))
+        let info = view.git_dir.path().join("objects/info");
+        fs::create_dir_all(&info)
+            .and_then(|()| fs::write(info.join("alternates"), alternates))
             .context("failed to borrow objects")?;
         let safe = source.map(Source::tips).transpose()?.unwrap_or_default();
         Ok(Self { safe, ..view })
@@ -167,11 +193,12 @@ impl View {
             .checked()
             .context("failed to name the workspace's commits")?;
         let excluded: String = self.safe.iter().map(|tip| format!("^{tip}\n")).collect();
-        let bundle =
-            self.git(None).args(["bundle", "create", "--quiet"]).arg(file).args(["--all", "--stdin"]).stdin(excluded);
-        bundle
-            .checked()
-            .with_context(|| format!("failed to bundle the workspace's commits into {}", file.display()))?;
+        let failed = || format!("failed to bundle the workspace's commits into {}", file.display());
+        // Git sees no other directory to write in.
+        let made = self.git_dir.path().join("bundle");
+        let bundle = self.git(None).args(["bundle", "create", "--quiet"]).arg(&made).args(["--all", "--stdin"]);
+        bundle.stdin(excluded).checked().with_context(failed)?;
+        fs::rename(&made, file).with_context(failed)?;
         Ok(true)
     }
 
@@ -189,7 +216,9 @@ impl View {
         // What a hostile object store has it read is bounded, too.
         let git = Invocation::new("prlimit")
             .arg(format!("--as={MEMORY_LIMIT}"))
-            .args(["--", "git", "-c", "core.packedGitLimit=1g"])
+            .arg("--")
+            .arg(&self.git)
+            .args(["-c", "core.packedGitLimit=1g"])
             .args(["-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "-c", "core.hooksPath=/dev/null"])
             // The guest's index has the owners that the guest sees: size and time are enough.
             .args(["-c", "core.checkStat=minimal"])
@@ -202,13 +231,14 @@ impl View {
             .env("GIT_NO_LAZY_FETCH", "1")
             .env("GIT_NO_REPLACE_OBJECTS", "1")
             .env("GIT_TERMINAL_PROMPT", "0")
-            .time_limit(TIME_LIMIT)
             .of_machine(&self.scratch)
             .cwd(self.git_dir.path());
-        match work_tree {
+        let git = match work_tree {
             Some(dir) => git.env("GIT_WORK_TREE", dir).cwd(dir),
             None => git,
-        }
+        };
+        let as_root = rustix::process::geteuid().is_root();
+        confine::plan::reading(&git, &self.confinement, &self.sights, as_root).time_limit(TIME_LIMIT)
     }
 }
 
@@ -234,4 +264,47 @@ fn quoted(path: &Path) -> Result<String> {
     let text = path.to_str().with_context(|| format!("the path {} is no UTF-8", path.display()))?;
     ensure!(!text.contains('\n'), "the path {text:?} has a line feed");
     Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(dir: &Path, args: &[&str]) -> String {
+        let git = Invocation::new("git").args(["-c", "user.name=me", "-c", "user.email=me@example.org"]);
+        git.args(args).cwd(dir).env("GIT_CONFIG_GLOBAL", "/dev/null").read().unwrap()
+    }
+
+    fn repository(dir: &Path) -> String {
+        fs::create_dir(dir).unwrap();
+        run(dir, &["init", "--quiet", "--template="]);
+        run(dir, &["commit", "--quiet", "--allow-empty", "--message", &dir.display().to_string()]);
+        run(dir, &["rev-parse", "HEAD"])
+    }
+
+    /// The guest plants what names another repository between our look at it and git's.
+    #[test]
+    fn another_repository_is_out_of_sight() {
+        let dir = tempfile::tempdir().unwrap();
+        let (workspace, other) = (dir.path().join("workspace"), dir.path().join("other"));
+        let own = repository(&workspace);
+        let foreign = repository(&other);
+        let confined = confine::choose_for_reading();
+        if confined.sandbox.is_none() {
+            // Nothing to be seen but what the check before says.
+            return;
+        }
+        let reads = |sandbox: bool| {
+            let sandbox = confined.sandbox.clone().filter(|_| sandbox);
+            let _ = fs::remove_file(workspace.join(".git/objects/info/alternates"));
+            let confinement = Confinement { sandbox, landlock: None };
+            let view = View::open_behind(confinement, &workspace, None, dir.path()).unwrap();
+            fs::create_dir_all(workspace.join(".git/objects/info")).unwrap();
+            fs::write(workspace.join(".git/objects/info/alternates"), format!("{}/.git/objects\n", other.display()))
+                .unwrap();
+            [&own, &foreign].map(|commit| view.git(None).args(["cat-file", "-e", commit]).checked().is_ok())
+        };
+        assert_eq!(reads(false), [true, true]);
+        assert_eq!(reads(true), [true, false]);
+    }
 }

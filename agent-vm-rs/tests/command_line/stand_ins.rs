@@ -60,8 +60,8 @@ pub fn install(site: &Site, runner: &str) {
              number=0 last=0\n\
              for word; do number=$((number + 1)); [ \"$word\" != -- ] || last=$number; done\n\
              shift \"$last\"\n\
-             exec 3>&2 2>/dev/null\n\
-             \"$@\" 2>&3 3>&- &\n\
+             exec 3>&2 2>/dev/null 4<&0\n\
+             \"$@\" 2>&3 3>&- <&4 4<&- &\n\
              trap 'kill $!' TERM\n\
              wait $!"
         ),

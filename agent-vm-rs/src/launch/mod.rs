@@ -1,11 +1,13 @@
 //! Starting a machine: guest, disk, keys, virtiofsd, QEMU; then waiting for ssh, the service and MCP.
 
+mod processes;
+
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use self::processes::{remember, remember_inner, start_virtiofsd};
 use crate::accel;
 use crate::cli::Context;
 use crate::confine::listeners::Listener;
@@ -15,13 +17,12 @@ use crate::egress;
 use crate::error::Failure;
 use crate::guest::{Guest, Recipe};
 use crate::installation::Toolkit;
-use crate::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::manifest::Share;
 use crate::plan::{self, Accel, Forwards, Inputs, Virtiofsd};
 use crate::process::Detached;
 use crate::progress::{Phases, note};
-use crate::run_state::{ProcessId, RunDir, RunFacts};
+use crate::run_state::{ProcessId, RunFacts};
 use crate::settings::Settings;
 use crate::state::{cache_dir, make_private_dir};
 use crate::{credentials, disk, endpoint, host, log_file, ports, readiness, shutdown, virtiofsd};
@@ -108,13 +109,7 @@ pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunF
     readiness::wait(context, machine, &guest, facts, &alive, &mut phases)
 }
 
-fn guest(
-    context: &Context,
-    machine: &Machine,
-    settings: &Settings,
-    share: Share,
-    cache: &std::path::Path,
-) -> Result<Guest> {
+fn guest(context: &Context, machine: &Machine, settings: &Settings, share: Share, cache: &Path) -> Result<Guest> {
     let recipe = Recipe::new(settings, &Toolkit::locate()?, share)?;
     if let Some(guest) = Guest::current(machine, &recipe) {
         return Ok(guest);
@@ -193,7 +188,7 @@ fn begin(
     drop(listeners);
     let qemu = qemu?;
     if confinement.sandbox.is_some() {
-        remember_inner(&qemu, &run, deadline)?;
+        remember_inner(&qemu, &run.file("console.log"), &run.file("qemu.pid"), deadline)?;
     } else {
         remember(&qemu, &run, "qemu.pid")?;
     }
@@ -228,36 +223,6 @@ fn forwards(settings: &Settings) -> Result<Forwards> {
     let mcp = settle(settings.port, settings.port_asked, "--port", settings.ssh_port)?;
     let ssh = settle(settings.ssh_port, settings.ssh_port_asked, "--ssh-port", mcp)?;
     Ok(Forwards { address, mcp, ssh })
-}
-
-fn start_virtiofsd(daemon: &crate::process::Invocation, run: &RunDir, deadline: Deadline) -> Result<()> {
-    let log = run.file("virtiofsd.log");
-    let process = daemon.start_detached(&log)?;
-    remember(&process, run, "virtiofsd.pid")?;
-    deadline.poll("virtiofsd", Duration::from_millis(5), || {
-        process.check_alive(&log)?;
-        Ok(run.file(plan::QEMU_DIR).join(plan::VIRTIOFSD_SOCKET).exists().then_some(()))
-    })
-}
-
-fn remember(process: &Detached, run: &RunDir, file: &str) -> Result<()> {
-    // One that has ended already is reported by whoever waits for it.
-    match ProcessId::of(process.pid()?) {
-        Some(id) => id.write(&run.file(file)),
-        None => Ok(()),
-    }
-}
-
-/// The one child of bubblewrap, which becomes QEMU: it is what signals and figures are about.
-fn remember_inner(outer: &Detached, run: &RunDir, deadline: Deadline) -> Result<()> {
-    let pid = outer.pid()?;
-    let log = run.file("console.log");
-    let inner = deadline.poll("QEMU's process", Duration::from_millis(2), || {
-        // One that has ended already is reported by whoever waits for it.
-        let ended = outer.check_alive(&log).is_err();
-        Ok(ProcessId::only_child_of(pid).map(Some).or(ended.then_some(None)))
-    })?;
-    inner.map_or(Ok(()), |qemu| qemu.write(&run.file("qemu.pid")))
 }
 
 fn bind(forwards: Forwards) -> Result<Vec<Listener>> {
