@@ -13,7 +13,7 @@ use crate::error::Failure;
 use crate::machine::Machine;
 use crate::progress::note;
 use crate::state::{make_private_dir, remove_tree};
-use crate::workspace_git::View;
+use crate::workspace_git::{View, put_away};
 use crate::{shutdown, sweep, target};
 
 /// Flags of `destroy`.
@@ -96,8 +96,10 @@ fn keep_commits(machine: &Machine) -> Result<Option<PathBuf>> {
         Err(error) => {
             let kept = bundles.join(format!("{stem}.git"));
             std::fs::rename(&git_dir, &kept).with_context(|| format!("failed to keep {}", git_dir.display()))?;
+            put_away(&kept)?;
             note(&format!(
-                "the workspace's repository cannot be read ({error:#}); it is kept as it is in {}",
+                "the workspace's repository cannot be read ({error:#}); it is kept as it is in {}, its configuration and hooks \
+                 as *.of-the-guest",
                 kept.display()
             ));
             Ok(None)

@@ -6,6 +6,7 @@
 //! beside objects (HEAD, branch tips, the index) is read by `guest_files`, without following a symbolic link.
 
 mod guest_files;
+mod put_away;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,6 +23,7 @@ use crate::git::{Source, Stores};
 use crate::process::{Invocation, find};
 
 use self::guest_files::{Head, STASH, open_inside, read_head, read_inside, read_refs};
+pub use self::put_away::put_away;
 
 /// A hostile repository can make git busy: it gets this long.
 const TIME_LIMIT: Duration = Duration::from_secs(10);

@@ -280,7 +280,20 @@ fn a_repository_that_cannot_be_read_is_kept_whole() {
     let objects = hostile.workspace.join(".git/objects");
     fs::rename(&objects, hostile.workspace.join(".git/hidden")).unwrap();
     symlink("hidden", &objects).unwrap();
+    hostile.config("core.fsmonitor");
+    hostile.git(&["-c", "core.bare=false", "status"]);
+    assert!(hostile.executed(), "the control shows nothing: git status did not run it");
+    fs::remove_file(site.path("executed")).unwrap();
     site.run(&["destroy"]).ok().says("the workspace's repository cannot be read").says("it is kept as it is in");
+    let [bundle] = &fs::read_dir(site.state().join(".bundles")).unwrap().flatten().collect::<Vec<_>>()[..] else {
+        panic!("{:?}", tree(&site.state().join(".bundles")))
+    };
+    // Git in it does as git does, and not as the guest says.
+    site.git_in(bundle.path(), &["cat-file", "-e", &commit]);
+    let (kept, empty) = (bundle.path().display().to_string(), site.path("empty").display().to_string());
+    fs::create_dir(&empty).unwrap();
+    let status = site.command("git").args(["--git-dir", &kept, "--work-tree", &empty, "status"]).output().unwrap();
+    assert!(status.status.success() && !hostile.executed(), "{status:?}");
     let kept = tree(&site.state().join(".bundles"));
     let object = Path::new(&commit[..2]).join(&commit[2..]);
     assert!(kept.keys().any(|path| path.ends_with(&object)), "{:?}", kept.keys());
