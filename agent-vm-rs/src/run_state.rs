@@ -11,6 +11,7 @@ use procfs::process::{ProcState, Process};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
+use crate::error::Failure;
 use crate::host::boot_id;
 use crate::interrupt::Deadline;
 use crate::process::MARKER;
@@ -87,7 +88,7 @@ impl ProcessId {
         if children.next().is_some() { None } else { Self::of(child) }
     }
 
-    /// SIGTERM, then SIGKILL, each with its time. Gives the signal that was needed.
+    /// Ends it by SIGTERM, then by SIGKILL. Gives the signal that was needed.
     pub fn end(&self, patience: Duration) -> Option<&'static str> {
         for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::KILL, "SIGKILL")] {
             self.signal(signal);
@@ -245,16 +246,21 @@ fn may_be_starting(process: &Process) -> bool {
     })
 }
 
-/// Ends every process of the machine in `dir`, at once. QEMU and virtiofsd, which a guest may have taken over, are known by
-/// their numbers: as the first of a namespace each, they take along whatever they started.
-pub fn end_processes_of(dir: &Path) {
+/// Ends every process of the machine in `dir`, at once. The first process of a pid namespace is gone only when all others in it
+/// are (pid_namespaces(7)), also those that carry no marker any more; QEMU's and virtiofsd's are known by their numbers.
+///
+/// # Errors
+/// One does not end.
+pub fn end_processes_of(dir: &Path) -> Result<()> {
     let run = RunDir::of(dir);
     let all: Vec<_> = [run.qemu(), run.virtiofsd()].into_iter().flatten().chain(processes_of(dir)).collect();
     all.iter().for_each(|process| process.signal(Signal::KILL));
-    for process in all {
-        if !process.wait_gone(Duration::from_secs(5)) {
-            tracing::warn!("process {} does not end", process.pid);
-        }
+    let deadline = Deadline::after(Duration::from_secs(5));
+    match all.iter().find(|process| !process.wait_gone(deadline.left())) {
+        None => Ok(()),
+        Some(stays) => Err(Failure::new(format!("process {} of {} does not end", stays.pid, dir.display()))
+            .hint("it waits for the kernel, most likely for a disk; look at dmesg")
+            .into()),
     }
 }
 
@@ -305,7 +311,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("300").env(MARKER, dir.path()).spawn().unwrap();
         let found = processes_of(dir.path());
         assert_eq!(found.iter().map(|p| p.pid).collect::<Vec<_>>(), [i32::try_from(child.id()).unwrap()]);
-        end_processes_of(dir.path());
+        end_processes_of(dir.path()).unwrap();
         assert!(processes_of(dir.path()).is_empty());
         assert!(!found[0].alive());
         assert!(!child.wait().unwrap().success());

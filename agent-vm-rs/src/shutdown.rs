@@ -84,8 +84,8 @@ fn end_qemu(machine: &Machine, timeout: Duration) -> Result<Outcome> {
 /// Ends everything that belongs to the machine, at once, and keeps its logs.
 ///
 /// # Errors
-/// The run directory cannot be removed.
+/// A process does not end, or the run directory cannot be removed.
 pub fn clean_up(machine: &Machine) -> Result<()> {
-    end_processes_of(&machine.dir);
+    end_processes_of(&machine.dir)?;
     run_state::clear(&machine.dir)
 }

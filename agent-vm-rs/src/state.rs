@@ -1,4 +1,6 @@
-//! The state directory: where machines live, and how files get there.
+//! The state directory: where machines live, and how files get there and go.
+
+pub(crate) mod tree;
 
 use std::fs;
 use std::io::Write as _;
@@ -7,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+pub use self::tree::remove_tree;
 use crate::error::Failure;
 use crate::vm_name::VmName;
 
@@ -151,53 +154,6 @@ pub fn write_file(path: &Path, contents: impl AsRef<[u8]>, mode: u32) -> Result<
     file.as_file().set_permissions(fs::Permissions::from_mode(mode)).with_context(failed)?;
     file.persist(path).map_err(|error| error.error).with_context(failed)?;
     Ok(())
-}
-
-/// Removes a tree; one that is not there is no error.
-///
-/// # Errors
-/// Something in it cannot be removed.
-pub fn remove_tree(path: &Path) -> Result<()> {
-    match flatten_and_remove(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !fs::exists(path).unwrap_or(true) => Ok(()),
-        other => other.with_context(|| format!("failed to remove {}", path.display())),
-    }
-}
-
-/// The guest may have left directories that their owner may not enter, or deeper than any path, stack or limit
-/// of open files: each is opened up, and the directories in a directory move up into `path` until none is left.
-fn flatten_and_remove(path: &Path) -> std::io::Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
-    let mut moved = 0_u64;
-    loop {
-        let mut directories = Vec::new();
-        for entry in fs::read_dir(path)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() { directories.push(entry.path()) } else { fs::remove_file(entry.path())? }
-        }
-        if directories.is_empty() {
-            return fs::remove_dir(path);
-        }
-        for directory in directories {
-            fs::set_permissions(&directory, fs::Permissions::from_mode(0o700))?;
-            for entry in fs::read_dir(&directory)? {
-                let entry = entry?;
-                if entry.file_type()?.is_dir() {
-                    // To move a directory takes the right to write into it: its `..` changes.
-                    fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o700))?;
-                    let mut to = path.join(format!(".moved-{moved}"));
-                    while fs::exists(&to)? {
-                        moved += 1;
-                        to = path.join(format!(".moved-{moved}"));
-                    }
-                    fs::rename(entry.path(), to)?;
-                } else {
-                    fs::remove_file(entry.path())?;
-                }
-            }
-            fs::remove_dir(&directory)?;
-        }
-    }
 }
 
 /// Removes a file; one that is not there is no error.

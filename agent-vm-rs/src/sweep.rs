@@ -15,7 +15,7 @@ pub const GONE: &str = ".gone-";
 /// Removes machines that never got their name, and those that lost it, unless somebody works on them now.
 ///
 /// # Errors
-/// Something cannot be removed.
+/// A process of theirs does not end, or something cannot be removed.
 pub fn leftovers(state: &StateDir) -> Result<()> {
     let Ok(entries) = fs::read_dir(state.path()) else { return Ok(()) };
     for entry in entries {
@@ -28,7 +28,7 @@ pub fn leftovers(state: &StateDir) -> Result<()> {
         let lock = Lock::try_take(&state.lock_file(&name))?;
         if lock.is_some() {
             tracing::info!("removing {file_name}, which a killed command left");
-            end_processes_of(&entry.path());
+            end_processes_of(&entry.path())?;
             remove_tree(&entry.path())?;
         }
     }

@@ -48,11 +48,7 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// Whether this host lets us make what it is confined by.
-///
-/// # Errors
-/// It does not.
-pub fn check_namespaces() -> Result<()> {
+fn check_namespaces() -> Result<()> {
     let probe =
         Invocation::new("unshare").args(["--user", "--map-root-user", "--mount", "--pid", "--net", "--fork", "true"]);
     probe.time_limit(PATIENCE).checked().context("virtiofsd cannot be confined: no user namespaces here")?;

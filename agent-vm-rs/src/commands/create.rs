@@ -103,7 +103,7 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     refuse_second(state, &source, &branch)?;
     sweep::leftovers(state)?;
     let staging = state.staging(&machine.name);
-    end_processes_of(&staging);
+    end_processes_of(&staging)?;
     remove_tree(&staging)?;
     let guest_asked = wishes.guest.is_some();
     let secrets = wishes.secrets.clone().unwrap_or_default();
@@ -132,7 +132,7 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
             Ok((machine, settings))
         }
         Err(error) => {
-            end_processes_of(&staging);
+            end_processes_of(&staging)?;
             remove_tree(&staging)?;
             Err(error.context(format!("failed to create {}", machine.name)))
         }

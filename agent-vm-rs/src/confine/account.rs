@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
+use rustix::fs::{AtFlags, CWD, Gid, chownat};
 
 use crate::process::Invocation;
 
@@ -76,25 +76,6 @@ fn ids(name: &str) -> Option<(u32, u32)> {
     id("-u").zip(id("-g")).filter(|(uid, _)| *uid != 0)
 }
 
-/// Gives a file, or a directory with all that is in it, to an account. Links are given themselves, not what they lead to.
-/// Only while no process of the machine runs, so that nothing is exchanged meanwhile.
-///
-/// # Errors
-/// Something cannot be given.
-pub fn give(path: &Path, account: &Account) -> Result<()> {
-    for entry in walkdir::WalkDir::new(path).follow_links(false).follow_root_links(false) {
-        let entry = entry.with_context(|| format!("failed to list {}", path.display()))?;
-        let place = entry.path();
-        let owner = entry.metadata().with_context(|| format!("failed to look at {}", place.display()))?;
-        if owner.uid() != account.uid || owner.gid() != account.gid {
-            let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
-            chownat(CWD, place, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-                .with_context(|| format!("failed to give {} to the account of the machines", place.display()))?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,24 +95,5 @@ mod tests {
             (seen.uid(), seen.gid(), seen.mode() & 0o7777)
         };
         assert_eq!((is(dir.path()), is(&file)), ((0, 65534, 0o2750), (0, 65534, 0o640)));
-    }
-
-    #[test]
-    fn links_are_given_and_what_they_lead_to_is_not() {
-        if !rustix::process::geteuid().is_root() {
-            // Only root gives files away.
-            return;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let outside = dir.path().join("outside");
-        fs::write(&outside, "").unwrap();
-        let inside = dir.path().join("inside");
-        fs::create_dir_all(inside.join("deep")).unwrap();
-        std::os::unix::fs::symlink(&outside, inside.join("deep/link")).unwrap();
-        std::os::unix::fs::symlink(dir.path(), inside.join("up")).unwrap();
-        give(&inside, &Account { uid: 65534, gid: 65534, groups: Vec::new() }).unwrap();
-        let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
-        assert_eq!(owner(&outside), 0);
-        assert_eq!([owner(&inside), owner(&inside.join("deep/link")), owner(&inside.join("up"))], [65534; 3]);
     }
 }

@@ -1,6 +1,7 @@
 //! What stands around the processes of a machine besides their own sandboxes: namespaces, and an account that is not root.
 
 mod account;
+mod give;
 pub mod landlock;
 pub mod listeners;
 pub mod plan;
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-pub use account::{Account, give};
+pub use account::Account;
+pub use give::give;
 
 use crate::error::Failure;
 use crate::installation::socket_proxyd_places;

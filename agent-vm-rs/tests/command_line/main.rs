@@ -27,6 +27,7 @@ mod submodules;
 mod unusable_settings;
 mod up;
 mod way_out;
+mod workspace_daemon;
 
 mod support {
     //! What the tests share.
@@ -37,7 +38,7 @@ mod support {
     mod site;
 
     pub use done::Done;
-    pub use processes::{Running, exists, wait_until};
+    pub use processes::{Running, exists, kill, wait_until};
     pub use programs::{namespaces, skip, which};
     pub use site::{Site, tree};
 }

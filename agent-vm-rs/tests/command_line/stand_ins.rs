@@ -52,13 +52,19 @@ pub fn install(site: &Site, runner: &str) {
     );
     site.script("runner", &format!("env >'{record}/runner.env'; pwd >'{record}/runner.cwd'\n{runner}"));
     site.stand_in("qemu-system-x86_64", "exit 0");
-    // Becomes the parent of what it would confine, which is what stands after the last --.
+    // Becomes the parent of what it would confine, which is what stands after the last --; of what makes namespaces
+    // of its own, all that stands after the first.
     site.stand_in(
         "bwrap",
         &format!(
             "echo \"$*\" >>'{record}/bwrap'\n\
              number=0 last=0\n\
-             for word; do number=$((number + 1)); [ \"$word\" != -- ] || last=$number; done\n\
+             for word; do\n\
+             number=$((number + 1))\n\
+             [ \"$word\" = -- ] || continue\n\
+             last=$number\n\
+             case \" $* \" in *' unshare '*) break;; esac\n\
+             done\n\
              shift \"$last\"\n\
              exec 3>&2 2>/dev/null 4<&0\n\
              \"$@\" 2>&3 3>&- <&4 4<&- &\n\

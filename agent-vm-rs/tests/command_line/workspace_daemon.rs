@@ -1,0 +1,93 @@
+//! The workspace's daemon serves the guest, which may have taken it over: nothing that it starts outlives the machine.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+
+use rustix::fs::OFlags;
+use rustix::process::Signal;
+
+use crate::inside::Inside;
+use crate::stand_ins::{STAYS, create, install, install_ssh};
+use crate::support::{Site, kill, namespaces, wait_until};
+
+/// The reading end of a fifo that a process keeps open for as long as it lives.
+struct Life(File);
+
+impl Life {
+    fn of(site: &Site, fifo: &str) -> Self {
+        assert!(site.command("mkfifo").arg(site.path(fifo)).status().unwrap().success());
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
+        Self(File::options().read(true).custom_flags(flags).open(site.path(fifo)).unwrap())
+    }
+
+    fn lasts(&mut self) -> bool {
+        match self.0.read(&mut [0]) {
+            Ok(0) => false,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A machine whose workspace is served by a daemon that leaves another one behind: in a session of its own, without a
+/// parent, and without the marker in its environment.
+fn served(site: &Site) -> Life {
+    install(site, STAYS);
+    install_ssh(site);
+    for package in ["package.json", "from-nix.json"] {
+        site.write(package, site.read(package).replace("\"share\":\"9p\"", "\"share\":\"virtiofs\""));
+    }
+    let life = Life::of(site, "life");
+    // Root's machines have it run as another account.
+    for (path, mode) in [("", 0o711), ("life", 0o666)] {
+        fs::set_permissions(site.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let hidden = format!("sleep 1000 3<>'{}' &", site.path("life").display());
+    site.stand_in(
+        "virtiofsd",
+        &format!(
+            "[ \"$1\" != --version ] || {{ echo 'virtiofsd 1.13.0'; exit; }}\n\
+             env -i PATH=\"$PATH\" setsid --fork sh -c \"{hidden}\"\n\
+             : >virtiofsd.sock\n\
+             exec sleep 1000"
+        ),
+    );
+    create(site, "main");
+    life
+}
+
+#[test]
+fn what_it_leaves_behind_ends_with_the_machine() {
+    if namespaces(&["--pid", "--fork"]).is_none() {
+        return;
+    }
+    for end in [["stop"].as_slice(), &["destroy", "--yes"]] {
+        let site = Site::new();
+        let mut life = served(&site);
+        let inside = Inside::of(&site, "app-main");
+        site.run(&["start"]).ok().keeps_quiet_of("9p");
+        wait_until("the hidden process", || life.lasts());
+        site.run(end).ok();
+        assert!(!life.lasts(), "it outlives agent-vm {end:?}");
+        site.assert_nothing_left();
+        drop(inside);
+    }
+}
+
+/// Also when what waits for the daemon is killed.
+#[test]
+fn what_it_leaves_behind_ends_with_what_holds_it() {
+    if namespaces(&["--pid", "--fork"]).is_none() {
+        return;
+    }
+    let site = Site::new();
+    let mut life = served(&site);
+    let _inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    wait_until("the hidden process", || life.lasts());
+    let holders: Vec<_> = site.processes().into_iter().filter(|(_, words)| words.starts_with("unshare ")).collect();
+    let [(holder, _)] = holders[..] else { panic!("{holders:?}") };
+    kill(holder, Signal::KILL);
+    wait_until("the hidden process to end", || !life.lasts());
+}
