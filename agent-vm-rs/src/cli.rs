@@ -11,7 +11,7 @@ use crate::commands::{
     self, create, destroy, egress, exec, list, logs, mcp, mcp_config, restart, shell, start, status, stop, up,
 };
 use crate::confine::landlock::Landlocked;
-use crate::error::{exit_code, report};
+use crate::error::{EXIT_USAGE, Failure, exit_code, report};
 use crate::interrupt::Deadline;
 use crate::plan::LogLevel;
 use crate::state::StateDir;
@@ -157,7 +157,10 @@ impl Context {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     match cli.global.color {
         ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
         ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
@@ -171,6 +174,17 @@ pub fn main() -> ExitCode {
             exit_code(&error).into()
         }
     }
+}
+
+/// Tells of a command line that is not understood, or shows what was asked for in place of a verb. Of a value that a type of ours
+/// refuses, the way out is told, which clap leaves off.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let hint = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Failure>()?.way_out());
+    let Some(hint) = hint else { error.exit() };
+    let told = error.to_string();
+    let first = told.lines().next().unwrap_or_default();
+    report(&Failure::usage(first.trim_start_matches("error: ")).hint(hint).into());
+    EXIT_USAGE.into()
 }
 
 fn start_logging(global: &Global) {

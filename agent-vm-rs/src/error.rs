@@ -45,6 +45,12 @@ impl Failure {
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
+
+    /// The line that says what to do.
+    #[must_use]
+    pub fn way_out(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
 }
 
 impl fmt::Display for Failure {
@@ -88,7 +94,7 @@ pub fn report(error: &anyhow::Error) {
         let text = crate::text::printable(&cause.to_string());
         lines.push(format!("{red}{label}:{red:#} {}", text.trim_end().replace('\n', "\n  ")));
     }
-    if let Some(hint) = error.downcast_ref::<Failure>().and_then(|f| f.hint.as_deref()) {
+    if let Some(hint) = error.downcast_ref::<Failure>().and_then(Failure::way_out) {
         lines.push(format!("{cyan}hint:{cyan:#} {}", crate::text::printable(hint)));
     }
     // A closed stderr leaves nobody to tell.

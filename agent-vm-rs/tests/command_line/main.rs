@@ -11,6 +11,7 @@ mod create_ports;
 mod create_settings;
 mod create_trouble;
 mod destroy;
+mod egress;
 mod flags;
 mod guest;
 mod hostile_workspace;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::site::{Done, Running, Site, site, skip};
+use crate::world::{OWN, PUBLIC, World};
 
 /// Not 127.0.0.1: programs in the guest do not ask a proxy for that one.
 const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -205,4 +206,72 @@ fn monitor_looks_into_tls_and_secrets_stay_on_the_host() {
     site.exec("main", &["sh", "-c", "cp /tmp/answer ~/answer && sync"]).ok();
     site.run(&["stop", "main"]).ok();
     assert_eq!(holds(&site.machine("app-main").join("disk.qcow2"), [value, placeholder]), [false, true]);
+}
+
+/// Changes the mode in the machine's settings; the proxy has it from the next change of a list on.
+fn set_mode(site: &Site, mode: &str) {
+    let config = site.machine("app-main").join("config.json");
+    let mut settings: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&config).unwrap()).unwrap();
+    settings["egress"]["mode"] = mode.into();
+    std::fs::write(&config, settings.to_string()).unwrap();
+}
+
+/// What the proxy wrote down of a host, newest last: verdict and reason.
+fn logged(site: &Site, host: &str) -> Vec<(String, Option<String>)> {
+    let log = site.run(&["egress", "log", "main", "--json"]).ok().json();
+    let word = |line: &serde_json::Value, key: &str| line[key].as_str().map(str::to_owned);
+    let lines = log.as_array().unwrap().iter().filter(|line| line["host"] == host);
+    lines.map(|line| (word(line, "verdict").unwrap(), word(line, "reason"))).collect()
+}
+
+/// In a world of its own: what is public has to be neither this host's nor the Internet's.
+#[test]
+fn none_lets_nothing_out_a_group_its_hosts_and_open_what_is_public() {
+    let Some(site) = site_with_proxy() else { return };
+    if !rustix::process::geteuid().is_root() {
+        skip("only root makes networks");
+        return;
+    }
+    // One of the group @npm, one of no list, and one that says it were public.
+    let (listed, other, own) = ("registry.npmjs.org", "other.example.net", "own.example.net");
+    let site = site.within(World::new(&[(listed, PUBLIC), (other, PUBLIC), (own, OWN)]));
+    create(&site, &["--egress", "none", "--allow", "@npm"]);
+    site.start("main");
+    let get = |host: &str| curl(&site, &["--noproxy", "", &format!("http://{host}/")]).ok().stdout;
+    let denied = || site.status("main")["egress"]["denied"].as_u64().unwrap();
+
+    // The mode counts, not the list; nor does a change of it.
+    let none = "is refused (this machine has no way out)";
+    assert!(get(listed).contains(none));
+    site.run(&["egress", "allow", "--branch", "main", other]).ok().says("the lists count for nothing");
+    assert!(get(other).contains(none));
+    assert_eq!((denied(), logged(&site, listed).len()), (2, 1));
+
+    // Control: the same machine reaches a host of the group, and one that is listed by name, but no other.
+    set_mode(&site, "allowlist");
+    site.run(&["egress", "deny", "--branch", "main", other]).ok();
+    assert_eq!(get(listed), "hello");
+    assert!(get(&PUBLIC.to_string()).contains("not on the allow list"));
+    assert!(get(other).contains("on the deny list"));
+    site.run(&["egress", "deny", "--branch", "main", "@npm"]).ok();
+    assert!(get(listed).contains("on the deny list"));
+    assert_eq!(denied(), 5);
+
+    // Open: what no list has is reached, and logged.
+    set_mode(&site, "open");
+    site.run(&["egress", "allow", "--branch", "main", other]).ok();
+    assert_eq!(get(&PUBLIC.to_string()), "hello");
+    assert_eq!(logged(&site, &PUBLIC.to_string()).last().unwrap(), &("allow".to_owned(), None));
+    assert!(get(listed).contains("on the deny list"));
+    // Not the host, nor what it is connected with, whatever it is called.
+    let before = denied();
+    let closed = ["127.0.0.1", "127.0.0.2", "localhost", "10.0.2.2", "169.254.169.254", &OWN.to_string()];
+    for host in closed {
+        assert!(get(host).contains("is refused (an address of the host or its network)"), "{host}");
+        assert_eq!(logged(&site, host).last().unwrap().0, "deny");
+    }
+    get(own);
+    let refused = ("deny".to_owned(), Some("an address of the host or its network".to_owned()));
+    assert!(logged(&site, own).contains(&refused), "{:?}", logged(&site, own));
+    assert_eq!(denied(), before + 7);
 }

@@ -27,17 +27,22 @@ impl<'a> Door<'a> {
         Done::from(curl.output().unwrap(), args)
     }
 
-    /// The status that a question of `initialize` gets, with the machine's own authority.
-    fn status(&self, args: &[&str]) -> String {
+    /// A question of `initialize`, with the machine's own authority.
+    fn ask(&self, args: &[&str]) -> Done {
         let ca = self.site.machine("app-main").join("tls/ca.pem");
         let asks = [
-            &["--cacert", ca.to_str().unwrap(), "--output", "/dev/null", "--write-out", "%{http_code}"][..],
+            &["--cacert", ca.to_str().unwrap()][..],
             &["--header", "Accept: application/json, text/event-stream", "--header", "Content-Type: application/json"],
             &["--data", INITIALIZE],
             args,
         ]
         .concat();
-        self.curl(&[&asks[..], &[&self.url]].concat()).stdout
+        self.curl(&[&asks[..], &[&self.url]].concat())
+    }
+
+    /// The status that it gets.
+    fn status(&self, args: &[&str]) -> String {
+        self.ask(&[&["--output", "/dev/null", "--write-out", "%{http_code}"], args].concat()).stdout
     }
 
     /// The same with the token.
@@ -158,26 +163,44 @@ fn the_agent_reads_neither_key_nor_token() {
     assert_eq!(listening, "0.0.0.0:22\n0.0.0.0:8000\n127.0.0.1:8001\n");
 }
 
-/// Switched off, each is told, and the other still holds.
+/// Switched off by its flag, each is told at every start and by `status`, and the other still holds.
 #[test]
 fn what_is_switched_off_is_off_alone() {
     let Some(site) = site() else { return };
-    let create = ["create", "--branch", "main", "--memory", "1024", "--cores", "2", "--disk", "1024"];
-    site.run(&[&create[..], &["--no-tls"]].concat()).ok().says("warning: MCP is not encrypted (--no-tls)");
-    site.start("main").says("warning: MCP is not encrypted (--no-tls)").says("MCP    http://127.0.0.1:");
+    let create = |flag: &str| {
+        site.run(&["create", "--branch", "main", "--memory", "1024", "--cores", "2", "--disk", "1024", flag]).ok()
+    };
+    let warning = "warning: MCP is not encrypted (--no-tls)";
+    create("--no-tls").says(warning);
+    site.start("main").says(warning).says("MCP    http://127.0.0.1:");
     let door = Door::of(&site);
     assert_eq!((door.admitted(&[]), door.status(&[])), ("200".to_owned(), "401".to_owned()));
     assert_eq!(door.admitted(&["--header", "Host: example.org"]), "421");
-    // The settings are the machine's to change.
-    site.run(&["stop", "main"]).ok();
-    let config = site.machine("app-main").join("config.json");
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text.replace("\"tls\": false", "\"tls\": true").replace("\"auth\": true", "\"auth\": false"))
-        .unwrap();
-    site.start("main").says("warning: MCP asks for no token (--no-auth)").says("MCP    https://127.0.0.1:");
+    site.run(&["status", "main"]).ok().says("no TLS: whoever listens on the way reads it, with a token");
+    let status = site.status("main");
+    assert_eq!((&status["mcp"]["tls"], &status["mcp"]["auth"]), (&false.into(), &true.into()));
+    site.run(&["destroy", "main", "--yes"]).ok();
+
+    let warning = "warning: MCP asks for no token (--no-auth)";
+    create("--no-auth").says(warning);
+    site.start("main").says(warning).says("MCP    https://127.0.0.1:");
     let door = Door::of(&site);
-    assert_eq!((door.admitted(&[]), door.status(&[])), ("200".to_owned(), "200".to_owned()));
-    assert_eq!(door.status(&["--header", "Origin: https://example.org"]), "403");
+    // By MCP itself; and a token that is not the machine's is none.
+    door.ask(&[]).ok().says("serverInfo");
+    let zeros = format!("Authorization: Bearer {}", "0".repeat(64));
+    assert_eq!(door.status(&["--header", &zeros]), "200");
+    for (header, status) in [
+        ("Origin: https://claude.ai", "200"),
+        ("Origin: https://example.org", "403"),
+        ("Origin: null", "403"),
+        ("Host: localhost:1", "200"),
+        ("Host: example.org", "421"),
+    ] {
+        assert_eq!(door.status(&["--header", header]), status, "{header}");
+    }
+    let plain = door.url.replace("https://", "http://");
+    assert!(!door.curl(&["--data", INITIALIZE, &plain]).ok().stdout.contains("serverInfo"));
+    site.run(&["status", "main"]).ok().says("no token: whoever reaches it may use it");
     let status = site.status("main");
     assert_eq!((&status["mcp"]["tls"], &status["mcp"]["auth"]), (&true.into(), &false.into()));
 }

@@ -1,6 +1,35 @@
 //! What the agent cannot do inside its own machine: become root, change what confines it, or reach into the kernel.
 
+use std::fs;
+
+use crate::root::{Package, as_root};
 use crate::site::{Done, Site, site};
+
+const NOT_PERMITTED: &str = "Operation not permitted";
+const DENIED: &str = "Permission denied";
+const READ_ONLY: &str = "Read-only file system";
+
+/// Brings the kernel a module and another kernel.
+const KERNEL_TAKES: &str = include_str!("kernel_takes.py");
+
+/// What the agent must not do, and what refuses it. Root may, where it is not the file system that refuses.
+const CHANGES: [(&str, &str); 15] = [
+    ("systemctl set-property --runtime agent-mcp.service TasksMax=9", "Access denied"),
+    ("systemctl stop agent-mcp.service", "Access denied"),
+    ("mkdir /run/systemd/system/agent-mcp.service.d", DENIED),
+    ("echo >> /etc/systemd/system.conf.d/agent-vm.conf", READ_ONLY),
+    ("/usr/sbin/nft list ruleset", NOT_PERMITTED),
+    ("/usr/sbin/nft flush ruleset", NOT_PERMITTED),
+    ("echo >> /etc/nftables.conf", READ_ONLY),
+    ("echo >> /etc/ssh/sshd_config", READ_ONLY),
+    ("echo >> /run/agent-vm-egress/ca-certificates.crt", DENIED),
+    ("echo 1 > /proc/sys/kernel/kptr_restrict", DENIED),
+    ("mount -t tmpfs none /mnt", "must be superuser"),
+    ("ls /run/credentials/@system", DENIED),
+    ("cat /sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials/agent-vm.ssh-host-key/raw", DENIED),
+    ("ip link set eth0 down && ip link set eth0 up", NOT_PERMITTED),
+    ("ip route add default via 10.0.2.2", NOT_PERMITTED),
+];
 
 fn sh(site: &Site, script: &str) -> Done {
     site.exec("main", &["sh", "-c", script])
@@ -31,10 +60,10 @@ fn the_agent_finds_no_way_to_root_and_the_kernel_is_locked() {
     ] {
         assert_eq!(says(&site, &format!("cat /proc/sys/{name}")), value, "{name}");
     }
-    assert!(says(&site, "cat /proc/cmdline").split(' ').any(|word| word == "nohibernate"));
+    assert_eq!(says(&site, "cat /sys/kernel/security/lockdown"), "none [integrity] confidentiality");
     // Control: it is this that refuses, not a missing program.
     says(&site, "unshare --version && dmesg --version");
-    sh(&site, "unshare --user true").exits(1).says("unshare failed");
+    sh(&site, "unshare --user true").exits(1).says("No space left on device");
     sh(&site, "dmesg").exits(1).says("Operation not permitted");
     assert_eq!(says(&site, "sort -u /proc/kallsyms | cut -d' ' -f1 | sort -u"), "0000000000000000");
 
@@ -50,32 +79,56 @@ fn the_agent_finds_no_way_to_root_and_the_kernel_is_locked() {
     assert!(!says(&site, "id; id -Gn").contains("root"));
     sh(&site, "command -v sudo doas pkexec").exits(127);
 
-    // Its own confinement. Controls: what it asks for is there, and it may ask.
+    // Its own confinement. Controls: what it asks for is there, and below root does the same.
     assert_eq!(says(&site, "systemctl is-active agent-mcp.service"), "active");
-    for change in [
-        "systemctl stop agent-mcp.service",
-        "systemctl set-property --runtime agent-mcp.service TasksMax=9",
-        "echo >> /etc/systemd/system/agent-mcp.service",
-        "mkdir /run/systemd/system/agent-mcp.service.d",
-        "/usr/sbin/nft flush ruleset",
-        "/usr/sbin/nft list ruleset",
-        "echo >> /etc/nftables.conf",
-        "echo >> /etc/ssh/sshd_config",
-        "echo >> /run/agent-vm-egress/ca-certificates.crt",
-        "echo 0 > /proc/sys/kernel/kptr_restrict",
-        "mount -t tmpfs none /mnt",
-        "ls /run/credentials/@system",
-        "cat /sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials/agent-vm.ssh-host-key/raw",
-        "ip link set eth0 down",
-        "ip route add default via 10.0.2.2",
-    ] {
-        let done = sh(&site, change);
-        assert_ne!(done.code, Some(0), "{change} succeeded: {}", done.stdout);
-        assert_ne!(done.code, Some(127), "{change}: {}", done.stderr);
+    for (change, refusal) in CHANGES {
+        assert_ne!(sh(&site, change).says(refusal).code, Some(0), "{change}");
     }
+    sh(&site, "echo >> /etc/systemd/system/agent-mcp.service").exits(2).says(READ_ONLY);
 
     let score = says(&site, "systemd-analyze security --no-pager agent-mcp.service");
     let exposure = score.lines().find_map(|line| line.split_once("service: ")).map(|(_, rest)| rest).unwrap();
     let exposure: f64 = exposure.split(' ').next().unwrap().parse().unwrap();
     assert!(exposure <= 1.3, "{score}");
+
+    site.run(&["stop", "main"]).ok();
+    fs::write(site.machine("app-main").join("workspace/kernel_takes.py"), KERNEL_TAKES).unwrap();
+    Package::copy(&site, "app-main").give_root("python3 kernel_takes.py >unlocked");
+    site.start("main");
+    root_does_what_the_agent_cannot(&site);
+    the_kernel_is_locked_for_root_too(&site);
+}
+
+/// Control of all that the agent is refused: it is what there is to be refused, and root is let.
+fn root_does_what_the_agent_cannot(site: &Site) {
+    for (change, refusal) in CHANGES {
+        let done = as_root(site, "main", change);
+        if refusal == READ_ONLY {
+            done.exits(1).says(refusal);
+        } else {
+            done.ok();
+        }
+    }
+    as_root(site, "main", "dmesg").ok().says("systemd");
+    as_root(site, "main", "echo 9 > /proc/sys/user/max_user_namespaces && unshare --user true").ok();
+}
+
+fn the_kernel_is_locked_for_root_too(site: &Site) {
+    // Control: before anything was locked the kernel took the module, and looked at what is no kernel.
+    let unlocked = fs::read_to_string(site.machine("app-main").join("workspace/unlocked")).unwrap();
+    assert_eq!(unlocked, "module: taken\nkernel: Exec format error\n");
+    let locked = as_root(site, "main", "python3 /workspace/kernel_takes.py").ok().stdout;
+    assert_eq!(locked, format!("module: {NOT_PERMITTED}\nkernel: {NOT_PERMITTED}\n"));
+
+    // To hibernate. Control: another word is refused for being none.
+    as_root(site, "main", "echo disk > /sys/power/state").exits(1).says(NOT_PERMITTED);
+    as_root(site, "main", "echo disks > /sys/power/state").exits(1).says("Invalid argument");
+    // To take back what is locked. Control: what is so already may be said again.
+    for lock in ["modules_disabled", "kexec_load_disabled"] {
+        as_root(site, "main", &format!("echo 0 > /proc/sys/kernel/{lock}")).exits(1).says("Invalid argument");
+        as_root(site, "main", &format!("echo 1 > /proc/sys/kernel/{lock}")).ok();
+    }
+    // To read the kernel's memory. It says itself that this is by lockdown.
+    as_root(site, "main", "head -c 1 /dev/mem").exits(1).says(NOT_PERMITTED);
+    as_root(site, "main", "dmesg").ok().says("/dev/mem,kmem,port is restricted; see man kernel_lockdown.7");
 }

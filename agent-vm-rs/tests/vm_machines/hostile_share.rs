@@ -1,32 +1,12 @@
 //! What root in a guest can make in the shared workspace, and that none of it reaches out of it.
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 use std::process::Command;
 
-use crate::site::{Site, site};
-
-/// Makes a machine boot into a script of the workspace, as root and with nothing of the guest's own around it: by a
-/// copy of the guest package with other kernel parameters. The guest's agent never is root.
-fn boot_into(site: &Site, name: &str, script: &str) {
-    let link = site.machine(name).join("flake/guest");
-    let copy = site.repo().join("../package");
-    let package = fs::canonicalize(&link).unwrap();
-    let copied = Command::new("cp").args(["-R", "--reflink=auto"]).arg(&package).arg(&copy).status().unwrap();
-    assert!(copied.success());
-    let runner = copy.join("bin/run-agent-vm");
-    let text = fs::read_to_string(&runner).unwrap();
-    let parameters = format!(
-        "QEMU_KERNEL_PARAMS='init=/usr/bin/bash -- -c \"/usr/bin/mount -t virtiofs workspace /mnt && exec /usr/bin/bash /mnt/{script}\"'"
-    );
-    let changed = text.replacen("set -f\n", &format!("set -f\n{parameters}\n"), 1);
-    assert_ne!(text, changed);
-    fs::set_permissions(&runner, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::write(&runner, changed).unwrap();
-    fs::remove_file(&link).unwrap();
-    std::os::unix::fs::symlink(fs::canonicalize(&copy).unwrap(), &link).unwrap();
-}
+use crate::root::Package;
+use crate::site::site;
 
 #[test]
 fn what_root_makes_in_the_workspace_stays_there() {
@@ -41,8 +21,7 @@ fn what_root_makes_in_the_workspace_stays_there() {
     fs::write(&outside, "untouched").unwrap();
     let before = fs::metadata(&outside).unwrap();
     let script = format!(
-        "cd /mnt\n\
-         id -u >whoami\n\
+        "id -u >whoami\n\
          ln -s /etc/passwd absolute; ln -s ../../../../../../../../etc/passwd relative; ln -s / root\n\
          ln -s '{}' outside\n\
          mkfifo fifo\n\
@@ -55,8 +34,7 @@ fn what_root_makes_in_the_workspace_stays_there() {
          touch finished; sync\n",
         outside.display()
     );
-    fs::write(workspace.join("hostile.sh"), script).unwrap();
-    boot_into(&site, "app-main", "hostile.sh");
+    Package::copy(&site, "app-main").boot_into(&script);
     // Its end is a panic of the guest's kernel, which has lost its first process.
     site.run(&["start", "main", "--timeout", "240"]).exits(1).says("did not come up");
 

@@ -1,12 +1,14 @@
 //! What a machine must not reach, and what must not reach it. Each with a control that shows the probe works.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 
-use crate::site::{Done, Running, Site, inside, site, wait_until};
+use crate::root::{Package, as_root};
+use crate::site::{Done, Running, Site, inside, site, skip, wait_until};
 
 /// A probe in the guest: says `open` if a TCP connection comes about.
 fn connects(site: &Site, address: &str, port: u16) -> bool {
@@ -40,6 +42,142 @@ fn the_guest_reaches_nothing_of_the_host_and_nothing_beyond() {
     assert!(listener.accept().is_err(), "a connection of the guest's arrived");
     let routes = site.exec("main", &["ip", "route"]).ok().stdout;
     assert!(!routes.contains("default"), "{routes}");
+}
+
+/// Says what comes back from destinations.
+const REACH: &str = include_str!("reach.py");
+/// Counts what arrives.
+const LISTEN: &str = include_str!("listen.py");
+
+/// A listener on what is loopback for QEMU, and so what a guest would reach by its gateway.
+struct Loopback {
+    qemu: i32,
+    port: u16,
+    _listener: Running,
+    says: BufReader<ChildStdout>,
+}
+
+impl Loopback {
+    fn of(qemu: i32) -> Self {
+        let mut listener = inside(qemu);
+        let mut listener = listener.args(["python3", "-c", LISTEN]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut says = BufReader::new(listener.stdout.take().unwrap());
+        let mut port = String::new();
+        says.read_line(&mut port).unwrap();
+        Self { qemu, port: port.trim().parse().unwrap(), _listener: Running(listener), says }
+    }
+
+    /// What has arrived until now.
+    fn arrived(mut self) -> String {
+        let end = format!(
+            "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'end', ('127.0.0.1', {}))",
+            self.port
+        );
+        assert!(inside(self.qemu).args(["python3", "-c", &end]).status().unwrap().success());
+        let mut arrived = String::new();
+        self.says.read_line(&mut arrived).unwrap();
+        arrived.trim_end().to_owned()
+    }
+}
+
+/// What `reach.py` says, by destination.
+fn answers(said: &str) -> BTreeMap<String, String> {
+    let pairs = said.lines().filter_map(|line| line.split_once(' '));
+    pairs.map(|(destination, answer)| (destination.to_owned(), answer.to_owned())).collect()
+}
+
+/// What comes back to root of the guest.
+fn root_reaches(site: &Site, destinations: &[&str]) -> BTreeMap<String, String> {
+    let script = format!("python3 - {} <<'END'\n{REACH}\nEND", destinations.join(" "));
+    let answers = answers(&as_root(site, "main", &script).ok().stdout);
+    assert_eq!(answers.len(), destinations.len(), "{answers:?}");
+    answers
+}
+
+/// Takes away all that the guest itself has against it: what is left is QEMU.
+fn open_the_guest(site: &Site) {
+    let script = "
+        set -e
+        nft flush ruleset
+        ip route add default via 10.0.2.2
+        echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6
+        echo 0 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6
+        ip -6 address add fec0::15/64 dev eth0 nodad
+        ip -6 route add default via fec0::2";
+    as_root(site, "main", script).ok();
+    assert_eq!(as_root(site, "main", "nft list ruleset").ok().stdout, "");
+}
+
+/// Root of the guest takes down its firewall and makes itself routes: QEMU's `restrict=on` is what holds then.
+#[test]
+fn root_of_the_guest_reaches_nothing_either() {
+    let Some(site) = site() else { return };
+    site.create("main");
+    site.start("main");
+    site.run(&["stop", "main"]).ok();
+    let package = Package::copy(&site, "app-main");
+    package.give_root("");
+    site.start("main");
+    open_the_guest(&site);
+    let qemu = site.qemu("app-main");
+    let loopback = Loopback::of(qemu);
+    let port = loopback.port;
+    let (tcp, udp) = (format!("tcp:10.0.2.2:{port}"), format!("udp:10.0.2.2:{port}"));
+
+    // Controls: it is reached from its own side, and root reaches what it may by the same program; what it sends
+    // leaves the guest, as QEMU itself answers a ping of the gateway.
+    let near = [format!("tcp:127.0.0.1:{port}"), format!("udp:127.0.0.1:{port}")];
+    let said = inside(qemu).args(["python3", "-c", REACH]).args(&near).output().unwrap().stdout;
+    assert!(answers(&String::from_utf8(said).unwrap()).into_values().eq(["answered", "answered"]));
+    let may = ["tcp:10.0.2.15:8000", "icmp:10.0.2.2:0"];
+    assert!(root_reaches(&site, &may).into_values().all(|answer| answer == "answered"));
+
+    let refused = root_reaches(
+        &site,
+        &[
+            &tcp,
+            &udp,
+            "tcp:10.0.2.2:22",
+            "tcp:10.0.2.3:53",
+            "udp:10.0.2.3:53",
+            "tcp:169.254.169.254:80",
+            "udp:169.254.169.254:80",
+            "tcp:192.0.2.1:80",
+            "icmp:192.0.2.1:0",
+            &format!("tcp:fec0::2:{port}"),
+            &format!("udp:fec0::2:{port}"),
+            "udp:fec0::3:53",
+            "tcp:2001:db8::1:80",
+        ],
+    );
+    for (destination, answer) in refused {
+        // By QEMU, which answers TCP of IPv4 with a reset. An error of the guest's own would be another.
+        let reset = destination.starts_with("tcp:") && !destination.contains("::");
+        let expected = if reset { "Connection refused" } else { "silent" };
+        assert_eq!(answer, expected, "{destination}");
+    }
+    assert_eq!(loopback.arrived(), "tcp 1, udp 1", "more than the control's own has arrived");
+
+    // Control: without `restrict=on` the same does arrive. Only where QEMU's network is a loopback of its own: there is
+    // nothing beyond it then.
+    if fs::read_link(format!("/proc/{qemu}/ns/net")).unwrap() == fs::read_link("/proc/self/ns/net").unwrap() {
+        skip("QEMU has no network of its own here, so restrict=on is not tried without it");
+        return;
+    }
+    site.run(&["stop", "main"]).ok();
+    package.replace("restrict=on", "restrict=off");
+    site.start("main");
+    open_the_guest(&site);
+    let loopback = Loopback::of(site.qemu("app-main"));
+    let (tcp, udp) = (format!("tcp:10.0.2.2:{}", loopback.port), format!("udp:10.0.2.2:{}", loopback.port));
+    let said = root_reaches(&site, &[&tcp, &udp]);
+    assert_eq!(said[&udp], "answered");
+    // QEMU tries, and where Landlock takes TCP from it says so.
+    let (answer, arrived) = match said[&tcp].as_str() {
+        "answered" => ("answered", "tcp 1, udp 1"),
+        _ => ("Network is unreachable", "tcp 0, udp 1"),
+    };
+    assert_eq!((said[&tcp].as_str(), loopback.arrived().as_str()), (answer, arrived));
 }
 
 /// Changes the forwards of a running machine, which only its owner can, through QEMU's own socket; gives what QEMU says.

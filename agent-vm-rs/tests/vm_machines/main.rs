@@ -11,5 +11,7 @@ mod hardening;
 mod hostile_share;
 mod isolation;
 mod journey;
+mod root;
 mod site;
 mod trouble;
+mod world;

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::world::World;
+
 /// Longest time to wait for one thing of an emulated machine.
 pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A repository with a hermetic home and state directory; its machines are destroyed with it.
 pub struct Site {
     root: tempfile::TempDir,
+    world: Option<World>,
 }
 
 /// A site, unless this host cannot run machines: then the reason is told and counted.
@@ -21,7 +24,7 @@ pub fn site() -> Option<Site> {
             return None;
         }
     }
-    let site = Site { root: tempfile::tempdir().unwrap() };
+    let site = Site { root: tempfile::tempdir().unwrap(), world: None };
     for dir in ["home", "app"] {
         fs::create_dir(site.root.path().join(dir)).unwrap();
     }
@@ -42,6 +45,12 @@ fn on_path(program: &str) -> bool {
 }
 
 impl Site {
+    /// Has the commands under test run in a world instead of on this host's network.
+    pub fn within(mut self, world: World) -> Self {
+        self.world = Some(world);
+        self
+    }
+
     /// The repository.
     pub fn repo(&self) -> PathBuf {
         self.root.path().join("app")
@@ -76,7 +85,10 @@ impl Site {
         let program = std::env::var_os("AGENT_VM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_agent-vm").into());
         let cache = std::env::var_os("XDG_CACHE_HOME")
             .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"), PathBuf::from);
-        let mut command = Command::new(program);
+        let mut command = match &self.world {
+            Some(world) => world.start(&program, &self.repo()),
+            None => Command::new(program),
+        };
         command
             .args(args)
             .current_dir(self.repo())
@@ -165,13 +177,15 @@ impl Drop for Site {
 
 /// Runs a program in the network namespace of a process.
 pub fn inside(pid: i32) -> Command {
-    let mut nsenter = Command::new("nsenter");
-    nsenter.args(["--target", &pid.to_string(), "--net"]);
-    if !rustix::process::geteuid().is_root() {
-        nsenter.args(["--user", "--preserve-credentials"]);
+    let pid = pid.to_string();
+    if rustix::process::geteuid().is_root() {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.args(["--target", &pid, "--net", "--"]);
+        return nsenter;
     }
-    nsenter.arg("--");
-    nsenter
+    let mut python = Command::new("python3");
+    python.args(["-c", include_str!("enter_network.py"), &pid]);
+    python
 }
 
 /// The pid that a pid file names.

@@ -1,0 +1,145 @@
+//! `agent-vm egress` on machines that do not run: what it prints, keeps and refuses.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::json;
+
+use crate::stand_ins::manifest;
+use crate::support::Site;
+
+/// Gives a machine the guest package that its first start would, which knows the group @npm.
+fn give_guest(site: &Site) {
+    let share = site.machine("app-main").join("flake/guest/share/agent-vm");
+    fs::create_dir_all(&share).unwrap();
+    fs::write(share.join("manifest.json"), manifest(site).to_string()).unwrap();
+}
+
+/// Logs attempts as the proxy does.
+fn log(site: &Site, attempts: &[serde_json::Value]) {
+    let dir = site.machine("app-main").join("egress/log");
+    fs::create_dir_all(&dir).unwrap();
+    let lines: String = attempts.iter().map(|attempt| format!("{attempt}\n")).collect();
+    fs::write(dir.join("egress.jsonl"), lines).unwrap();
+}
+
+#[test]
+fn what_is_allowed_and_denied_is_listed_and_kept() {
+    let site = Site::new();
+    site.create("main");
+    assert_eq!(site.run(&["egress", "list"]).ok().stdout, "app-main: egress allowlist\n");
+
+    let listed = "app-main: egress allowlist\n  allow   a.test:8443\n  allow   *.b.test\n  allow   ::1\n";
+    // Twice is once, and each spelling is one.
+    for _ in 0..2 {
+        let allow = ["egress", "allow", "A.test.:8443", "*.b.test", "[::1]"];
+        assert_eq!(site.run(&allow).ok().stdout, listed);
+    }
+    assert_eq!(site.run(&["egress", "list", "app-main"]).ok().stdout, listed);
+
+    let changed = "app-main: egress allowlist\n  allow   *.b.test\n  allow   ::1\n  deny    a.test:8443\n";
+    assert_eq!(site.run(&["egress", "deny", "--branch", "main", "a.test:8443"]).ok().stdout, changed);
+    let egress = json!({
+        "mode": "allowlist", "allow": ["*.b.test", "::1"], "deny": ["a.test:8443"], "secrets": []
+    });
+    assert_eq!(site.settings("app-main")["egress"], egress);
+    let json = site.run(&["egress", "list", "--json"]).ok().json();
+    assert_eq!(json, json!({ "egress": egress, "groups": [] }));
+    // The other way round.
+    let back = site.run(&["egress", "allow", "a.test:8443", "--json"]).ok().json();
+    assert_eq!((&back["egress"]["allow"][2], &back["egress"]["deny"]), (&json!("a.test:8443"), &json!([])));
+    let config = fs::metadata(site.machine("app-main").join("config.json")).unwrap();
+    assert_eq!(config.permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_group_is_known_by_the_guest_and_becomes_its_hosts() {
+    let site = Site::new();
+    site.create("main");
+    give_guest(&site);
+    site.run(&["egress", "allow", "@npm"])
+        .ok()
+        .prints("  allow   @npm\n")
+        .prints("  group   @npm: registry.npmjs.org\n");
+    let rules = site.machine("app-main").join("egress/rules/rules.json");
+    let allow =
+        || serde_json::from_str::<serde_json::Value>(&fs::read_to_string(&rules).unwrap()).unwrap()["allow"].take();
+    assert_eq!(allow(), json!([{ "host": "registry.npmjs.org", "port": null }]));
+    assert_eq!(site.run(&["egress", "list", "--json"]).ok().json()["groups"][0]["name"], "npm");
+
+    // One that there is not changes nothing, nor does what stands beside it.
+    let before = site.settings("app-main");
+    site.run(&["egress", "allow", "c.test", "@nmp"])
+        .exits(2)
+        .gives_one_error()
+        .says("error: there is no group @nmp")
+        .says("hint: the groups are @npm");
+    assert_eq!(site.settings("app-main"), before);
+    assert_eq!(allow(), json!([{ "host": "registry.npmjs.org", "port": null }]));
+    site.run(&["egress", "allow", "c.test"]).ok();
+    assert_eq!(allow()[1]["host"], "c.test");
+}
+
+#[test]
+fn what_is_no_destination_and_no_machine_is_refused() {
+    let site = Site::new();
+    for verb in [&["list"][..], &["log"], &["allow", "a.test"], &["deny", "a.test"]] {
+        site.run(&[&["egress"], verb].concat())
+            .exits(1)
+            .gives_one_error()
+            .says("error: there is no machine for main")
+            .says("hint: agent-vm create --branch main");
+    }
+    site.create("main");
+    let before = site.settings("app-main");
+    for verb in ["allow", "deny"] {
+        for wrong in ["https://a.test", "a.test/x", "a.test:0", "a b", "@", ""] {
+            site.run(&["egress", verb, "good.test", wrong])
+                .exits(2)
+                .gives_one_error()
+                .says(&format!("error: invalid value '{wrong}'"))
+                .says("is no destination")
+                .says("hint: give a host such as api.example.org");
+        }
+        site.run(&["egress", verb]).exits(2).gives_one_error();
+    }
+    assert_eq!(site.settings("app-main"), before);
+    // Control: without the wrong one beside it, it is taken.
+    site.run(&["egress", "allow", "good.test"]).ok();
+    assert_ne!(site.settings("app-main"), before);
+}
+
+#[test]
+fn lists_that_count_for_nothing_are_told() {
+    let site = Site::new();
+    let told = "notice: the mode of app-main is none: the lists count for nothing";
+    site.create("main");
+    site.run(&["egress", "allow", "a.test"]).ok().keeps_quiet_of(told);
+    site.set("app-main", "egress", json!({ "mode": "none" }));
+    site.run(&["egress", "allow", "a.test"]).ok().says(told).prints("app-main: egress none\n  allow   a.test\n");
+}
+
+#[test]
+fn the_log_is_shown_as_lines_and_as_json() {
+    let site = Site::new();
+    site.create("main");
+    site.run(&["egress", "log"]).ok().says("app-main has tried nothing that is logged");
+    assert_eq!(site.run(&["egress", "log", "--json"]).ok().json(), json!([]));
+
+    let attempt = |verdict: &str, host: &str| {
+        json!({
+            "time": "2026-01-02T03:04:05Z", "verdict": verdict, "method": "GET", "host": host, "port": 80,
+            "path": "/p\u{1b}[2J", "status": 200, "bytes": null, "reason": "why"
+        })
+    };
+    let attempts = [attempt("deny", "a.test"), attempt("allow", "b.test"), attempt("deny", "c.test")];
+    log(&site, &attempts);
+    let lines = site.run(&["egress", "log", "main"]).ok().stdout;
+    let lines: Vec<_> = lines.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].starts_with("2026-01-02T03:04:05Z deny GET a.test:80/p"), "{}", lines[0]);
+    assert!(lines[0].ends_with(" 200 - why") && !lines[0].contains('\u{1b}'), "{}", lines[0]);
+    assert_eq!(site.run(&["egress", "log", "--json"]).ok().json(), json!(attempts));
+    assert_eq!(site.run(&["egress", "log", "--denied", "-n", "1", "--json"]).ok().json(), json!([attempts[2]]));
+    site.run(&["egress", "log", "-n", "x"]).exits(2).gives_one_error();
+}
