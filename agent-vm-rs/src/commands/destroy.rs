@@ -93,6 +93,11 @@ fn keep_commits(machine: &Machine) -> Result<Option<PathBuf>> {
     match view(machine).and_then(|view| view.bundle(&file)) {
         Ok(kept) => Ok(kept.then_some(file)),
         Err(_) if git_dir.symlink_metadata().is_err() => Ok(None),
+        // There git would be led to wherever the guest says.
+        Err(_) if !git_dir.symlink_metadata().is_ok_and(|found| found.is_dir()) => {
+            note("the workspace's .git is no directory: nothing of it is kept");
+            Ok(None)
+        }
         Err(error) => {
             let kept = bundles.join(format!("{stem}.git"));
             std::fs::rename(&git_dir, &kept).with_context(|| format!("failed to keep {}", git_dir.display()))?;

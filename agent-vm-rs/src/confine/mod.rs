@@ -94,13 +94,14 @@ pub fn choose_on_the_network() -> Result<(Confinement, Option<anyhow::Error>)> {
     choose_with(Sandbox { account: Account::unless_user()?, proxyd: None })
 }
 
-/// What can be had here for a program of the host's that reads what a guest has made.
+/// What can be had here for a program of the host's that reads what a guest has made; it knows `--version`.
 #[must_use]
-pub fn choose_for_reading() -> Confinement {
+pub fn choose_for_reading(program: &Path) -> Confinement {
     let sandbox = Some(Sandbox { account: None, proxyd: None });
     let namespaces = Confinement { sandbox, landlock: None };
     let as_root = rustix::process::geteuid().is_root();
-    let probe = plan::reading(&Invocation::new("true").cwd("/"), &namespaces, &[], as_root);
+    let says_its_version = Invocation::new(program).arg("--version").cwd("/");
+    let probe = plan::reading(&says_its_version, &namespaces, &plan::installation(program), as_root);
     let can_be_had = probe.time_limit(PATIENCE).checked().is_ok();
     Confinement { sandbox: namespaces.sandbox.filter(|_| can_be_had), landlock: landlock::ours() }
 }

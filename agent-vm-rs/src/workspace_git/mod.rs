@@ -71,11 +71,13 @@ impl View {
     /// # Errors
     /// There is no repository that can be read.
     pub fn open(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result<Self> {
-        Self::open_behind(confine::choose_for_reading(), workspace, source, scratch)
+        let git = program()?;
+        Self::open_behind(confine::choose_for_reading(&git), git, workspace, source, scratch)
     }
 
     fn open_behind(
         confinement: Confinement,
+        git: PathBuf,
         workspace: &Path,
         source: Option<&Source>,
         scratch: &Path,
@@ -96,7 +98,6 @@ impl View {
         let borrowed = stores.iter().flat_map(|stores| stores.borrowed.iter().chain([&stores.objects]));
         let mut sights: Vec<_> = borrowed.map(|store| Sight::Read(store.clone())).collect();
         sights.extend([Sight::Read(workspace.to_owned()), Sight::Write(git_dir.path().to_owned())]);
-        let git = fs::canonicalize(find("git".as_ref())?).context("failed to find git")?;
         sights.extend(confine::plan::installation(&git));
         let view = Self {
             git,
@@ -109,7 +110,8 @@ impl View {
             workspace: workspace.to_owned(),
             scratch: scratch.to_owned(),
         };
-        view.git(None)
+        // Nothing of the guest's is in it yet.
+        bounded(&view.unconfined_git(None))
             .args(["init", "--quiet", "--bare", "--template="])
             .checked()
             .context("failed to make a view of the repository")?;
@@ -160,7 +162,7 @@ impl View {
             fs::write(&index, bytes).context("failed to copy the index")?;
         }
         if let Some(commit) = &self.head.commit {
-            self.git(None).args(["update-ref", "--no-deref", "HEAD", commit]).checked()?;
+            fs::write(self.git_dir.path().join("HEAD"), format!("{commit}\n")).context("failed to name the commit")?;
         }
         let status = self.git(Some(&self.workspace)).args([
             "status",
@@ -215,11 +217,12 @@ impl View {
     }
 
     fn git(&self, work_tree: Option<&Path>) -> Invocation {
-        // What a hostile object store has it read is bounded, too.
-        let git = Invocation::new("prlimit")
-            .arg(format!("--as={MEMORY_LIMIT}"))
-            .arg("--")
-            .arg(&self.git)
+        let as_root = rustix::process::geteuid().is_root();
+        bounded(&confine::plan::reading(&self.unconfined_git(work_tree), &self.confinement, &self.sights, as_root))
+    }
+
+    fn unconfined_git(&self, work_tree: Option<&Path>) -> Invocation {
+        let git = Invocation::new(&self.git)
             .args(["-c", "core.packedGitLimit=1g"])
             .args(["-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "-c", "core.hooksPath=/dev/null"])
             // The guest's index has the owners that the guest sees: size and time are enough.
@@ -235,13 +238,23 @@ impl View {
             .env("GIT_TERMINAL_PROMPT", "0")
             .of_machine(&self.scratch)
             .cwd(self.git_dir.path());
-        let git = match work_tree {
+        match work_tree {
             Some(dir) => git.env("GIT_WORK_TREE", dir).cwd(dir),
             None => git,
-        };
-        let as_root = rustix::process::geteuid().is_root();
-        confine::plan::reading(&git, &self.confinement, &self.sights, as_root).time_limit(TIME_LIMIT)
+        }
     }
+}
+
+/// Git where it is installed: a link to it need not be seen by whoever sees it.
+fn program() -> Result<PathBuf> {
+    let git = find("git".as_ref())?;
+    fs::canonicalize(&git).with_context(|| format!("failed to find {}", git.display()))
+}
+
+/// What a hostile object store has git read is bounded, too.
+fn bounded(git: &Invocation) -> Invocation {
+    let limit = Invocation::new("prlimit").arg(format!("--as={MEMORY_LIMIT}")).arg("--");
+    git.within(limit).time_limit(TIME_LIMIT)
 }
 
 /// Git would follow them to whatever the guest names on this host.
@@ -291,7 +304,8 @@ mod tests {
         let (workspace, other) = (dir.path().join("workspace"), dir.path().join("other"));
         let own = repository(&workspace);
         let foreign = repository(&other);
-        let confined = confine::choose_for_reading();
+        let git = program().unwrap();
+        let confined = confine::choose_for_reading(&git);
         if confined.sandbox.is_none() {
             // Nothing to be seen but what the check before says.
             return;
@@ -300,7 +314,7 @@ mod tests {
             let sandbox = confined.sandbox.clone().filter(|_| sandbox);
             let _ = fs::remove_file(workspace.join(".git/objects/info/alternates"));
             let confinement = Confinement { sandbox, landlock: None };
-            let view = View::open_behind(confinement, &workspace, None, dir.path()).unwrap();
+            let view = View::open_behind(confinement, git.clone(), &workspace, None, dir.path()).unwrap();
             fs::create_dir_all(workspace.join(".git/objects/info")).unwrap();
             fs::write(workspace.join(".git/objects/info/alternates"), format!("{}/.git/objects\n", other.display()))
                 .unwrap();

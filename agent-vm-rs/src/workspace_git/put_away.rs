@@ -13,15 +13,11 @@ const FOLLOWED: [(&str, &[&str]); 2] = [
     ("objects/info", &["alternates", "http-alternates"]),
 ];
 
-/// Renames what git would follow in a git directory that nobody changes any more. One that is a link or a file is left alone, and
-/// so is what is behind links in it.
+/// Renames what git would follow in a git directory that nobody changes any more. What is behind links in it is left alone.
 ///
 /// # Errors
 /// Something cannot be renamed.
 pub fn put_away(git_dir: &Path) -> Result<()> {
-    if !git_dir.symlink_metadata().is_ok_and(|found| found.is_dir()) {
-        return Ok(());
-    }
     for (place, names) in FOLLOWED {
         let Ok(dir) = open_inside(git_dir, Path::new(place), OFlags::DIRECTORY | OFlags::PATH) else { continue };
         for name in names {

@@ -103,6 +103,31 @@ fn commits_that_the_repository_has_are_not_kept_twice() {
     assert_eq!(kept(&site), Vec::<PathBuf>::new());
 }
 
+/// Its objects are then in sight of what looks at the workspace, too.
+#[test]
+fn a_repository_may_borrow_from_another() {
+    for (wall, store) in [("bwrap", "absolute"), ("bwrap", "../../../store"), ("landlocked", "../../../store")] {
+        let site = Site::new();
+        if !site.with_wall(wall) {
+            continue;
+        }
+        let workspace = machine(&site);
+        site.commit_in(&workspace, "work", "x");
+        // Of this one the workspace has no copy.
+        site.commit("later", "x");
+        let objects = site.repo().join(".git/objects");
+        fs::rename(&objects, site.path("store")).unwrap();
+        fs::create_dir_all(objects.join("info")).unwrap();
+        let named = if store == "absolute" { site.path("store").display().to_string() } else { store.to_owned() };
+        fs::write(objects.join("info/alternates"), format!("{named}\n")).unwrap();
+        let done = site.run(&["status", "--json", "--verbose"]).ok();
+        assert!(done.has_wall(wall, "rev-list"), "{}", done.stderr);
+        assert_eq!(done.json().pointer("/workspace/git/new_commits"), Some(&1.into()), "{wall} {store}");
+        site.run(&["destroy"]).ok().says("the commits that only app-main had");
+        assert_eq!(kept(&site).len(), 1);
+    }
+}
+
 #[test]
 fn without_the_repository_everything_is_kept() {
     let site = Site::new();

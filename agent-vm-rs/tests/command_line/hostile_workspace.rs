@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::support::{Site, tree};
+use crate::support::{Site, tree, which};
 
 /// Longest a look may take: a git that a hostile repository keeps busy is ended after 20 s.
 const LONG: Duration = Duration::from_secs(35);
@@ -21,6 +21,9 @@ impl Hostile {
     /// A machine whose guest can plant a program that tells of its being run.
     fn new() -> Self {
         let site = Site::new();
+        if which("bwrap").is_some() {
+            site.restore("bwrap");
+        }
         site.create("main");
         let workspace = site.machine("app-main").join("workspace");
         site.script("planted", &format!("touch '{}'; cat", site.path("executed").display()));
@@ -129,6 +132,24 @@ fn a_git_directory_that_is_elsewhere() {
     }
 }
 
+/// Git in what is kept must not be led into a workspace, where a guest says what it runs.
+#[test]
+fn a_link_to_another_workspace_is_not_kept_as_a_repository() {
+    let hostile = Hostile::new();
+    let site = &hostile.site;
+    let other = site.create("other");
+    site.git_in(site.machine(&other).join("workspace"), &["config", "core.fsmonitor", &hostile.planted]);
+    fs::remove_dir_all(hostile.workspace.join(".git")).unwrap();
+    symlink(format!("../{other}/workspace"), hostile.workspace.join(".git")).unwrap();
+    site.run(&["destroy", "app-main"]).ok().says("nothing of it is kept").says("app-main is gone");
+    let bundles = site.state().join(".bundles");
+    assert_eq!(fs::read_dir(&bundles).unwrap().count(), 0);
+    // Control: a link that was kept there would lead git into it.
+    symlink(format!("../{other}/workspace"), bundles.join("kept.git")).unwrap();
+    site.git_in(bundles.join("kept.git"), &["status"]);
+    assert!(hostile.executed());
+}
+
 #[test]
 fn a_planted_submodule() {
     let hostile = Hostile::new();
@@ -208,19 +229,46 @@ fn a_fifo_in_the_object_store() {
     hostile.site.assert_nothing_left();
 }
 
+/// A commit of `others`, another repository of the user's.
+fn private_commit(site: &Site) -> String {
+    let others = site.path("others");
+    fs::create_dir(&others).unwrap();
+    site.git_in(&others, &["init", "--quiet", "--initial-branch=main"]);
+    for (key, value) in [("user.name", "Test"), ("user.email", "test@example.invalid")] {
+        site.git_in(&others, &["config", key, value]);
+    }
+    site.commit_in(&others, "private", "x")
+}
+
+/// The guest names the other repository after we have looked whether it does, and before git looks.
+#[test]
+fn a_repository_that_is_named_while_git_looks_is_not_seen() {
+    for wall in ["bwrap", "landlocked"] {
+        let hostile = Hostile::new();
+        let (site, workspace) = (&hostile.site, &hostile.workspace);
+        if !site.with_wall(wall) {
+            continue;
+        }
+        let commit = private_commit(site);
+        fs::write(workspace.join(".git/refs/heads/stolen"), format!("{commit}\n")).unwrap();
+        let (info, others) = (workspace.join(".git/objects/info"), site.path("others/.git/objects"));
+        let plant = format!("mkdir -p '{0}'; echo '{1}' >'{0}/alternates'", info.display(), others.display());
+        site.intercept("prlimit", "rev-list", &plant);
+        let done = site.run(&["status", "--json", "--verbose"]).ok();
+        assert!(done.has_wall(wall, "rev-list"), "{}", done.stderr);
+        assert_eq!(done.json().pointer("/workspace/git"), Some(&serde_json::Value::Null), "{wall}");
+        // Control: it was planted by then, and git without the wall sees the commit.
+        site.git_in(workspace, &["cat-file", "-e", "refs/heads/stolen"]);
+    }
+}
+
 /// A commit of another repository of the user's, by its id, is not carried to where the next machine's clone finds it.
 #[test]
 fn objects_of_other_repositories_and_devices() {
     for (store, id) in [("others/.git/objects", true), ("/dev/zero", false)] {
         let hostile = Hostile::new();
         let site = &hostile.site;
-        let others = site.path("others");
-        fs::create_dir(&others).unwrap();
-        site.git_in(&others, &["init", "--quiet", "--initial-branch=main"]);
-        for (key, value) in [("user.name", "Test"), ("user.email", "test@example.invalid")] {
-            site.git_in(&others, &["config", key, value]);
-        }
-        let commit = site.commit_in(&others, "private", "x");
+        let commit = private_commit(site);
         let objects = hostile.workspace.join(".git/objects");
         fs::create_dir_all(objects.join("info")).unwrap();
         if id {

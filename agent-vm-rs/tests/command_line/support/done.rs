@@ -57,6 +57,12 @@ impl Done {
         self
     }
 
+    /// Whether a program was run behind a wall, as `--verbose` tells.
+    pub fn has_wall(&self, wall: &str, program: &str) -> bool {
+        let mut lines = self.stderr.lines().filter(|line| line.contains("running ") && line.contains(program));
+        lines.next_back().is_some_and(|line| line.contains(&format!(" {wall} ")))
+    }
+
     /// It must print this as data.
     #[track_caller]
     pub fn prints(self, text: &str) -> Self {

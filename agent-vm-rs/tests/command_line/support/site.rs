@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::Done;
 use super::processes::{Running, kill, marked_below, wait_until};
-use super::programs::{NEEDED, which};
+use super::programs::{NEEDED, namespaces, skip, which};
 
 /// A hermetic place; whatever still runs of its machines ends with it.
 pub struct Site {
@@ -131,6 +131,25 @@ impl Site {
     pub fn restore(&self, program: &str) {
         drop(fs::remove_file(self.path("bin").join(program)));
         symlink(which(program).unwrap(), self.path("bin").join(program)).unwrap();
+    }
+
+    /// Has git kept behind `bwrap`, or behind `landlocked` alone; false, told as a skipped test, where this host cannot.
+    pub fn with_wall(&self, wall: &str) -> bool {
+        if wall == "bwrap" {
+            if which(wall).is_none() {
+                skip("no bubblewrap to make namespaces with");
+                return false;
+            }
+            self.restore(wall);
+            return namespaces(&["--mount", "--pid", "--net", "--ipc", "--uts"]).is_some();
+        }
+        drop(fs::remove_file(self.path("bin/bwrap")));
+        let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+        let known = modules.trim().split(',').any(|module| module == "landlock");
+        if !known {
+            skip("this kernel has no Landlock, or does not tell");
+        }
+        known
     }
 
     /// A program with this place's environment and nothing else.
