@@ -17,6 +17,8 @@ packages_for_run=(
     'ssh openssh-client'
     'git git'
     'bwrap bubblewrap'
+    # For its socket proxy. elogind brings this program too, and would have to go: there it is done without.
+    'loginctl systemd'
     'setpriv util-linux'
     '/usr/bin/python3 python3'
     '/usr/bin/pip3 python3-pip'

@@ -1,5 +1,6 @@
 //! Starting a machine: guest, disk, keys, virtiofsd, QEMU; then waiting for ssh, the service and MCP.
 
+mod notices;
 mod processes;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -45,24 +46,13 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     }
     // Root without what confines its machines learns of it before a guest is built.
     let (confinement, obstacle) = confine::choose()?;
-    if let Some(why) = obstacle {
-        note(&format!(
-            "notice: no namespaces around QEMU ({why:#}); there is {}: install bubblewrap, and see docs/troubleshooting.md for user namespaces",
-            confinement.describe()
-        ));
-    }
-    if confinement.account().is_some_and(|account| !account.is_own()) {
-        note(
-            "notice: there is no account agent-vm: the machine's processes run as nobody, as other programs may: \
-             useradd --system --user-group --no-create-home --shell /usr/sbin/nologin agent-vm",
-        );
-    }
+    notices::confinement(&confinement, obstacle);
     let cache = cache_dir()?;
     make_private_dir(&cache)?;
     let daemon = virtiofsd::find();
     let share = if daemon.is_ok() { Share::Virtiofs } else { Share::NineP };
     match &daemon {
-        Ok(daemon) => warn_of_open_files(machine, daemon),
+        Ok(daemon) => notices::open_files(machine, daemon),
         Err(why) => note(&format!("notice: {why:#}: the workspace is shared by 9p, which is slower")),
     }
     let guest = guest(context, machine, &settings, share, &cache)?;
@@ -234,19 +224,6 @@ fn bind(forwards: Forwards) -> Result<Vec<Listener>> {
 fn close_to_others(machine: &Machine) -> Result<()> {
     std::fs::set_permissions(&machine.dir, std::fs::Permissions::from_mode(0o700))
         .with_context(|| format!("failed to close {} to other users", machine.dir.display()))
-}
-
-/// Says so when the workspace may need more open files than virtiofsd can have: it keeps one open for each
-/// file that the guest has seen, and an unprivileged process cannot raise the hard limit.
-fn warn_of_open_files(machine: &Machine, daemon: &Virtiofsd) {
-    let half = usize::try_from(daemon.open_files / 2).unwrap_or(usize::MAX);
-    if walkdir::WalkDir::new(machine.workspace()).into_iter().nth(half).is_some() {
-        note(&format!(
-            "notice: the workspace has more than {half} files and this host allows {} open ones (ulimit -Hn): raise \
-             the limit if the guest reports \"Too many open files in system\"",
-            daemon.open_files
-        ));
-    }
 }
 
 /// Removes what a killed command left of a disk or a look into the workspace.

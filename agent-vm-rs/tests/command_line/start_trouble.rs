@@ -84,6 +84,21 @@ fn root_is_told_of_an_account_that_is_not_the_machines_alone() {
     }
 }
 
+#[test]
+fn a_network_that_is_the_hosts_is_told_of() {
+    let site = site(ENDS);
+    if !site.with_wall("bwrap") {
+        return;
+    }
+    for (proxy, told) in [(false, true), (true, false)] {
+        if proxy {
+            site.stand_in("systemd-socket-proxyd", "exit 1");
+        }
+        let said = site.run(&["start"]).exits(1);
+        assert_eq!(said.stderr.contains("notice: QEMU is on this host's network"), told, "{}", said.stderr);
+    }
+}
+
 /// Debian has it where an ordinary user's PATH does not look.
 #[test]
 fn mke2fs_is_looked_for_among_the_systems_programs_too() {

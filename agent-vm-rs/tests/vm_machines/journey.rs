@@ -54,6 +54,7 @@ fn commands_run_in_the_machine_and_its_state_is_told() {
     assert_eq!(site.exec("main", &["pwd"]).ok().stdout, "/workspace\n");
     assert_eq!(site.exec("main", &["hostname"]).ok().stdout, "app-main\n");
     assert_eq!(site.exec("main", &["id", "-un"]).ok().stdout, "dev\n");
+    assert_eq!(site.exec("main", &["nproc"]).ok().stdout, "2\n");
 
     let mut child =
         site.agent_vm(&["exec", "main", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

@@ -177,6 +177,10 @@ impl Drop for Site {
 
 /// Runs a program in the network namespace of a process.
 pub fn inside(pid: i32) -> Command {
+    let network = |of: &str| fs::read_link(format!("/proc/{of}/ns/net")).unwrap();
+    if network(&pid.to_string()) == network("self") {
+        return Command::new("env");
+    }
     let pid = pid.to_string();
     if rustix::process::geteuid().is_root() {
         let mut nsenter = Command::new("nsenter");
