@@ -6,6 +6,7 @@ Works with mitmproxy 8 (Debian 12) to 12 (nixpkgs).
 
 import asyncio
 import os
+import re
 import socket
 import sys
 
@@ -26,7 +27,9 @@ from rules import RulesFile, host_of, is_address, is_public, normal
 LARGEST_REFUSED = 1 << 20
 # Why a name is refused that resolves to such a one.
 OWN_ADDRESS = "is an address of the host or its network"
-# Between two looks at whether open tunnels are still allowed, seconds.
+# What some servers take for the end of a line, and others do not.
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+# Between two looks at whether open connections are still allowed, seconds.
 INTERVAL = 0.5
 
 
@@ -35,8 +38,8 @@ class Egress:
     def __init__(self):
         self.rules = None
         self.audit = None
-        # Client's id → host and port.
-        self.tunnels = {}
+        # Flow's id → client's id, host and port, of whatever may still carry something.
+        self.open = {}
 
     def load(self, loader):
         loader.add_option("agent_vm_dir", str, "", "Directory with rules.json, for the log and the count.")
@@ -58,7 +61,7 @@ class Egress:
     def look_again(self, loop):
         """Rules may have changed: what they allow no more ends. One connection cannot be ended alone in all versions."""
         rules = self.rules.now()
-        for host, port in self.tunnels.values():
+        for _, host, port in set(self.open.values()):
             if not rules.decide(host, port).allowed:
                 closing.end(f"{host}:{port} is allowed no more")
         loop.call_later(INTERVAL, self.look_again, loop)
@@ -70,7 +73,6 @@ class Egress:
 
     def http_connect(self, flow):
         if self._admit(flow, "CONNECT", None):
-            self.tunnels[flow.client_conn.id] = (flow.request.host, flow.request.port)
             self.audit.write(
                 verdict="allow", reason="", method="CONNECT", host=flow.request.host, port=flow.request.port
             )
@@ -110,7 +112,7 @@ class Egress:
         self.audit.write(verdict="deny", reason=reason, method=method, host=host, port=context.server.address[1])
 
     def client_disconnected(self, client):
-        self.tunnels.pop(client.id, None)
+        self.open = {flow: one for flow, one in self.open.items() if one[0] != client.id}
 
     def requestheaders(self, flow):
         request = flow.request
@@ -141,6 +143,9 @@ class Egress:
         flow.response.stream = stream
 
     def response(self, flow):
+        # After an upgrade it goes on.
+        if flow.response.status_code != 101:
+            self.open.pop(flow.id, None)
         if "agent-vm-refused" in flow.metadata:
             return
         host, port = flow.request.host, flow.request.port
@@ -167,6 +172,7 @@ class Egress:
         del flow.messages[:-1]
 
     def error(self, flow):
+        self.open.pop(flow.id, None)
         # What the resolver refuses is logged as denied there.
         if "agent-vm-refused" not in flow.metadata and not flow.error.msg.endswith(OWN_ADDRESS):
             self._log(flow, None, flow.error.msg)
@@ -194,7 +200,10 @@ class Egress:
             others = [one for one in named_hosts(request) if one != normal(request.host)]
             if others:
                 reason = f"the request is for {others[0]}"
+            elif malformed(request):
+                reason = "the request can be read in more than one way"
         if not reason:
+            self.open[flow.id] = (flow.client_conn.id, request.host, request.port)
             if method != "CONNECT" and not request.is_http2:
                 # Whoever reads a whole URL in a request takes the host from there.
                 request.authority = ""
@@ -224,6 +233,13 @@ def named_hosts(request):
     if len(request.headers.get_all("host")) > 1:
         return [", ".join(named)]
     return [host_of(one) for one in named]
+
+
+def malformed(request):
+    """Whether servers may see another end of a line, or of the body, than mitmproxy does."""
+    parts = [request.data.method, request.data.path, *(part for field in request.headers.fields for part in field)]
+    lengths = request.headers.get_all("content-length")
+    return any(CONTROL.search(part) for part in parts) or any(not re.fullmatch("[0-9]+", one) for one in lengths)
 
 
 def guard_resolver(loop, rules, audit):

@@ -27,7 +27,7 @@ class Audit:
             "path": short(path),
             "status": status,
             "bytes": received,
-            "reason": reason or None,
+            "reason": short(reason) or None,
         }
         if verdict == "deny":
             self._count()

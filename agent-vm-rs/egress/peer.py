@@ -13,7 +13,8 @@ def uid_of_peer(peer, own):
         for line in table:
             fields = line.split()
             if (fields[1], fields[2]) == ours:
-                return int(fields[7])
+                # Of one that was closed the kernel says that it were root's; it has no inode any more.
+                return int(fields[7]) if fields[9] != "0" else None
     return None
 
 

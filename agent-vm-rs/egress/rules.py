@@ -117,6 +117,12 @@ def normal(host: str) -> str:
     """One spelling of a host."""
     host = host.lower().strip("[]")
     host = host[:-1] if host.endswith(".") else host
+    # mitmproxy shows what came as xn--… decoded.
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError:
+            pass
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 
 # What a placeholder may stand in. A body is the guest's text, and a URL ends in logs.
 AUTHORIZATION = "authorization"
@@ -50,7 +51,8 @@ def take_out_of(response, secrets):
 
 
 def text(value, secrets):
-    for secret in secrets:
+    # One may begin another.
+    for secret in sorted(secrets, key=lambda secret: -len(secret.value)):
         value = value.replace(secret.value, secret.placeholder)
     return value
 
@@ -65,24 +67,29 @@ class Redactor:
     """Takes values out of a body that comes in pieces, without keeping back more than may begin a value."""
 
     def __init__(self, secrets):
-        self._pairs = [(secret.value.encode(), secret.placeholder.encode()) for secret in secrets]
+        self._placeholders = {secret.value.encode(): secret.placeholder.encode() for secret in secrets}
+        # The longest first: one may begin another.
+        self._values = sorted(self._placeholders, key=len, reverse=True)
+        self._any = re.compile(b"|".join(map(re.escape, self._values)))
         self._kept = b""
 
     def __call__(self, piece: bytes) -> bytes:
         data = self._kept + piece
-        for value, placeholder in self._pairs:
-            data = data.replace(value, placeholder)
         # The last piece of a stream is empty.
-        keep = self._begun(data) if piece else 0
-        self._kept = data[len(data) - keep :]
-        return data[: len(data) - keep]
+        begun = self._begun(data) if piece else []
+        clean, done = [], 0
+        for found in self._any.finditer(data):
+            if any(done <= start <= found.start() for start in begun):
+                break
+            clean += [data[done : found.start()], self._placeholders[found[0]]]
+            done = found.end()
+        keep = next((start for start in begun if start >= done), len(data))
+        self._kept = data[keep:]
+        return b"".join([*clean, data[done:keep]])
 
-    def _begun(self, data: bytes) -> int:
-        """Length of the longest end of the data that is the beginning of a value."""
-        longest = 0
-        for value, _ in self._pairs:
-            for length in range(min(len(value) - 1, len(data)), longest, -1):
-                if data.endswith(value[:length]):
-                    longest = length
-                    break
-        return longest
+    def _begun(self, data: bytes) -> list[int]:
+        """Where an end of the data is the beginning of a value, but not all of it."""
+        longest = len(self._values[0])
+        starts = range(max(0, len(data) - longest + 1), len(data))
+        ends = ((start, data[start:]) for start in starts)
+        return [start for start, end in ends if any(value != end and value.startswith(end) for value in self._values)]

@@ -8,9 +8,9 @@ from mitmproxy.proxy.layers.tls import parse_client_hello
 
 WAIT, TLS, HTTP, RAW, REFUSED = "wait", "tls", "http", "raw", "refused"
 HANDSHAKE = 0x16
-METHOD = re.compile(rb"[A-Z]{3,20}( |\Z)")
+METHOD = re.compile(rb"[A-Za-z_-]{3,40}( |\Z)")
 # What may yet become one; mitmproxy waits for three bytes too.
-METHOD_BEGUN = re.compile(rb"[A-Z]{1,2}\Z")
+METHOD_BEGUN = re.compile(rb"[A-Za-z_-]{1,2}\Z")
 HTTP_BY_NAME = (b"h2", b"http/1.1", b"http/1.0")
 
 

@@ -12,12 +12,17 @@ pub fn printable(text: &str) -> String {
         .chars()
         .map(|c| match c {
             '\n' | '\t' => c,
-            // Cc is C0, DEL and C1; the others reorder or hide what follows them.
+            // Cc is C0, DEL and C1.
             c if c.is_control() => '\u{fffd}',
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+            c if reorders_or_breaks(c) => '\u{fffd}',
             c => c,
         })
         .collect()
+}
+
+/// Whether a character reorders or hides what follows it, or begins a line (Unicode's Bidi_Control, and Zl and Zp).
+fn reorders_or_breaks(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// As [`printable`], on one line.
@@ -34,8 +39,8 @@ pub fn plain_json(json: &str) -> String {
     for c in json.chars() {
         match c {
             // These occur in strings alone.
-            '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                plain.push_str(&format!("\\u{:04x}", u32::from(c)))
+            c if ('\u{7f}'..='\u{9f}').contains(&c) || reorders_or_breaks(c) => {
+                plain.push_str(&format!("\\u{:04x}", u32::from(c)));
             }
             c => plain.push(c),
         }
@@ -104,7 +109,9 @@ mod tests {
             assert!(!shown.chars().any(|c| c.is_control() && !"\n\t".contains(c)), "{hostile:?} gave {shown:?}");
             assert!(shown.starts_with('a') && shown.ends_with("\nc\td"), "{hostile:?} gave {shown:?}");
         }
-        assert_eq!(printable("x\u{202e}y"), "x\u{fffd}y");
+        for c in ['\u{202e}', '\u{61c}', '\u{2028}'] {
+            assert_eq!(printable(&format!("x{c}y")), "x\u{fffd}y");
+        }
         assert_eq!(one_line("a\nb"), "a b");
     }
 

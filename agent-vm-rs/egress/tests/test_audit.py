@@ -20,8 +20,8 @@ class Log(unittest.TestCase):
         self.denied = Path(self.directory.name, "denied")
         self.audit = audit.Audit(str(self.log), str(self.denied))
 
-    def write(self, verdict="deny", host="evil.test", path="/"):
-        self.audit.write(verdict=verdict, reason="why", method="GET", host=host, port=80, path=path)
+    def write(self, verdict="deny", host="evil.test", path="/", reason="why"):
+        self.audit.write(verdict=verdict, reason=reason, method="GET", host=host, port=80, path=path)
 
     def test_a_line_is_one_line_without_anything_a_terminal_obeys(self):
         self.write(host="a\n\x1b[2Jb\u202e", path="/\x9b\x07")
@@ -44,7 +44,7 @@ class Log(unittest.TestCase):
     def test_the_log_is_bounded_and_others_cannot_read_it(self):
         with mock.patch.object(audit, "LARGEST_LOG", 4096):
             for _ in range(100):
-                self.write(path="x" * 10_000)
+                self.write(path="x" * 10_000, reason="x" * 10_000)
         sizes = [file.stat().st_size for file in self.log.parent.iterdir()]
         self.assertLess(sum(sizes), 20_000)
         self.assertEqual(self.log.stat().st_mode & 0o777, 0o600)

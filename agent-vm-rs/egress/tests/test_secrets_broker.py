@@ -34,6 +34,21 @@ class Broker(unittest.TestCase):
                 out = b"".join([redactor(part) for part in [*pieces, b""]])
                 self.assertEqual(out, b"begin placeholder-1 s3cr placeholder-1")
 
+    def test_one_value_may_begin_another_or_be_in_it(self):
+        values = {"abc": "1", "abcdef": "2", "de": "3", "xab": "4"}
+        secrets = tuple(Secret("T", "api.test", f"<{placeholder}>", value) for value, placeholder in values.items())
+        for body, said in [
+            (b"abcdef", b"<2>"),
+            (b"abcde", b"<1><3>"),
+            (b"abcabcdefab", b"<1><2>ab"),
+            (b"xabcdef", b"<4>c<3>f"),
+        ]:
+            for cut in range(len(body) + 1):
+                redactor = Redactor(secrets)
+                pieces = [part for part in (body[:cut], body[cut:]) if part]
+                self.assertEqual(b"".join([redactor(part) for part in [*pieces, b""]]), said, (body, cut))
+        self.assertEqual(text("abcdef abc", secrets), "<2> <1>")
+
     def test_what_cannot_begin_a_value_is_not_kept_back(self):
         self.assertEqual(Redactor(SECRETS)(b"data: hello\n\n"), b"data: hello\n\n")
 

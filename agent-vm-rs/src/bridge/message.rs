@@ -7,6 +7,9 @@ use crate::text::plain_json;
 /// Of one message: a tool's answer may hold a file. The gate takes no more, either.
 pub const LONGEST: usize = 64 << 20;
 
+/// Values and keys of one message: each takes many times its bytes in memory.
+const MOST_VALUES: usize = 1 << 20;
+
 /// JSON-RPC's code for what is no JSON.
 pub const PARSE_ERROR: i32 = -32_700;
 /// JSON-RPC's code for JSON that is no message.
@@ -44,9 +47,12 @@ pub struct Message {
 impl Message {
     /// Parses one message.
     pub fn parse(text: &[u8]) -> Result<Self, Problem> {
+        let invalid = |text: &str| Problem { code: INVALID_REQUEST, text: text.to_owned() };
+        if most_values(text) > MOST_VALUES {
+            return Err(invalid("too many values in one message"));
+        }
         let value: Value = serde_json::from_slice(text)
             .map_err(|error| Problem { code: PARSE_ERROR, text: format!("no JSON ({:?} error)", error.classify()) })?;
-        let invalid = |text: &str| Problem { code: INVALID_REQUEST, text: text.to_owned() };
         let Value::Object(fields) = value else {
             return Err(invalid("a message is one JSON object"));
         };
@@ -101,8 +107,24 @@ impl Message {
     /// Written anew: one line, without its end.
     pub fn line(&self) -> String {
         // JSON's strings hold no line break, and serde_json puts none between values.
-        plain_json(&Value::Object(self.fields.clone()).to_string())
+        // A map's keys are strings, which is all that could go wrong.
+        plain_json(&serde_json::to_string(&self.fields).unwrap_or_default())
     }
+}
+
+/// As many values and keys as a text of JSON can have: each but the first comes after one of these.
+fn most_values(text: &[u8]) -> usize {
+    let (mut count, mut in_string, mut escaped) = (1, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b',' | b':' | b'[' | b'{' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 #[cfg(test)]
@@ -140,6 +162,17 @@ mod tests {
         ] {
             assert_eq!(Message::parse(text.as_bytes()).unwrap_err().code, code, "{text:.40}");
         }
+    }
+
+    #[test]
+    fn an_answer_has_a_bounded_number_of_values() {
+        let message = |result: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#);
+        let numbers = |count| message(&format!("[{}0]", "0,".repeat(count)));
+        assert_eq!(Message::parse(numbers(MOST_VALUES).as_bytes()).unwrap_err().code, INVALID_REQUEST);
+        Message::parse(numbers(MOST_VALUES / 2).as_bytes()).unwrap();
+        // What is in a string is one value.
+        let text = serde_json::to_string(&"a \"quoted\", [list]\\ ".repeat(MOST_VALUES)).unwrap();
+        Message::parse(message(&text).as_bytes()).unwrap();
     }
 
     proptest! {

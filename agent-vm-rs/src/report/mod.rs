@@ -4,8 +4,8 @@ mod text;
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -24,6 +24,8 @@ use crate::workspace_git::{View, WorkspaceState};
 
 /// A status answer must not wait long for a machine that hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// For all of a workspace's files to be looked at.
+const LONGEST_COUNT: Duration = Duration::from_secs(10);
 
 /// Everything that status shows. Absent parts are null.
 #[derive(Serialize)]
@@ -100,7 +102,7 @@ struct Disk {
 #[derive(Serialize)]
 struct Workspace {
     path: PathBuf,
-    bytes: u64,
+    bytes: Option<u64>,
     git: Option<WorkspaceState>,
 }
 
@@ -242,10 +244,16 @@ fn disk(machine: &Machine, size_mib: Option<u32>) -> Option<Disk> {
     Some(Disk { used_bytes: metadata.blocks() * 512, size_mib })
 }
 
+/// What a directory's files take on the disk; None if a guest has made more of them than can be looked at by then.
+fn used_bytes(dir: &Path, end: Instant) -> Option<u64> {
+    let files = walkdir::WalkDir::new(dir).follow_links(false).into_iter().flatten();
+    let blocks = files.map(|file| (Instant::now() < end).then(|| file.metadata().map_or(0, |file| file.blocks())));
+    Some(blocks.sum::<Option<u64>>()? * 512)
+}
+
 fn workspace(machine: &Machine, problems: &mut Vec<String>) -> Workspace {
     let path = machine.workspace();
-    let files = walkdir::WalkDir::new(&path).follow_links(false).into_iter().flatten();
-    let bytes = files.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.blocks() * 512).sum();
+    let bytes = used_bytes(&path, Instant::now() + LONGEST_COUNT);
     let source = machine.settings().ok().and_then(|settings| machine.source(&settings));
     let git = View::open(&path, source.as_ref(), &machine.dir).and_then(|view| view.state());
     let git = git.map_err(|error| problems.push(format!("the workspace's repository: {error:#}"))).ok();

@@ -50,7 +50,14 @@ impl Report {
         if let Some(disk) = &self.disk {
             line("Disk", used(Some(disk.used_bytes)) + &size(disk.size_mib));
         }
-        line("Workspace", format!("{} ({})", self.workspace.path.display(), bytes(self.workspace.bytes)));
+        line(
+            "Workspace",
+            format!(
+                "{} ({})",
+                self.workspace.path.display(),
+                self.workspace.bytes.map_or("too many files to count".to_owned(), bytes)
+            ),
+        );
         if let Some(git) = &self.workspace.git {
             line("Git", git_text(git));
         }
