@@ -1,7 +1,7 @@
 //! MCP clients that are not ours, talking to the service in a machine.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::site::{Done, Site, site};
@@ -16,12 +16,12 @@ fn clients() -> Option<PathBuf> {
 }
 
 /// A client of `app-main` of this site.
-fn client(dir: &std::path::Path, site: &Site, program: &str, args: &[&str]) -> Done {
+fn client(dir: &Path, site: &Site, program: &str, args: &[&str]) -> Done {
     Done::from(Command::new(dir.join(program)).args(args).args(site.keys("app-main")).output().unwrap(), args)
 }
 
 /// What follows --call is the tool's: the keys have to come before it.
-fn inspector(dir: &std::path::Path, args: &[&str]) -> Done {
+fn inspector(dir: &Path, args: &[&str]) -> Done {
     Done::from(Command::new(dir.join("mcp-inspector")).args(args).output().unwrap(), args)
 }
 
@@ -35,20 +35,23 @@ fn urls(site: &Site) -> [(&'static str, String); 2] {
     ]
 }
 
-/// The official Python SDK and the inspector list tools and call one, over both transports; what codemcp
-/// writes is seen on the host, committed.
 #[test]
-fn clients_list_and_call_tools_over_both_transports() {
+fn clients_use_a_machine_by_the_bridge_and_by_its_url() {
     let (Some(clients), Some(site)) = (clients(), site()) else { return };
     site.commit("codemcp.toml", CODEMCP);
     site.create("main");
-    site.start("main");
+    // It starts the machine.
+    a_client_that_starts_the_bridge_needs_no_url_and_no_key(&clients, &site);
+    clients_list_and_call_tools_over_both_transports(&clients, &site);
+}
+
+/// The official Python SDK and the inspector list tools and call one, over both transports; what codemcp
+/// writes is seen on the host, committed.
+fn clients_list_and_call_tools_over_both_transports(clients: &Path, site: &Site) {
     let workspace = site.machine("app-main").join("workspace");
-    for (transport, url) in urls(&site) {
-        client(&clients, &site, "mcp-client", &["--transport", transport, "--url", &url, "--list"])
-            .ok()
-            .says("codemcp");
-        client(&clients, &site, "mcp-inspector", &["--transport", transport, "--url", &url, "--list"])
+    for (transport, url) in urls(site) {
+        client(clients, site, "mcp-client", &["--transport", transport, "--url", &url, "--list"]).ok().says("codemcp");
+        client(clients, site, "mcp-inspector", &["--transport", transport, "--url", &url, "--list"])
             .ok()
             .says("codemcp");
         let call = [
@@ -66,11 +69,11 @@ fn clients_list_and_call_tools_over_both_transports() {
         ];
         let keys = site.keys("app-main");
         let call: Vec<_> = keys.iter().map(String::as_str).chain(call).collect();
-        inspector(&clients, &call).ok().says("chat ID");
+        inspector(clients, &call).ok().says("chat ID");
         let file = format!("written-by-{transport}");
         client(
-            &clients,
-            &site,
+            clients,
+            site,
             "codemcp-write",
             &["--transport", transport, "--url", &url, "--path", "/workspace", "--file", &file, "--content", transport],
         )
@@ -110,11 +113,7 @@ fn servers_of_the_workspace_are_served_and_broken_ones_are_named() {
 }
 
 /// `agent-vm mcp` is a server like any other: the SDK's stdio client writes a file through codemcp, which is committed.
-#[test]
-fn a_client_that_starts_the_bridge_needs_no_url_and_no_key() {
-    let (Some(clients), Some(site)) = (clients(), site()) else { return };
-    site.commit("codemcp.toml", CODEMCP);
-    site.create("main");
+fn a_client_that_starts_the_bridge_needs_no_url_and_no_key(clients: &Path, site: &Site) {
     let bridge = site.agent_vm(&["mcp", "app-main"]);
     let words = std::iter::once(bridge.get_program()).chain(bridge.get_args());
     let words: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();

@@ -193,8 +193,13 @@ fn monitor_looks_into_tls_and_secrets_stay_on_the_host() {
     let seen = std::fs::read_to_string(dir.path().join("seen")).unwrap();
     assert!(seen.contains(&format!("Bearer {value}")) && !seen.contains(placeholder), "{seen}");
     assert!(said.contains(&format!("Bearer {placeholder}")) && !said.contains(value), "{said}");
-    let log = std::fs::read_to_string(site.machine("app-main").join("egress/log/egress.jsonl")).unwrap();
-    assert!(!log.contains(value), "{log}");
+    // Control: the audit log has the request.
+    for (file, has) in [("egress/log/egress.jsonl", "/asked?for=it"), ("run/egress.log", ""), ("run/console.log", "")] {
+        let log = std::fs::read_to_string(site.machine("app-main").join(file)).unwrap();
+        assert!(log.contains(has) && !log.contains(value), "{file}: {log}");
+    }
+    let journal = site.exec("main", &["journalctl", "--no-pager", "--output=export"]).ok().stdout;
+    assert!(journal.contains("agent-mcp") && !journal.contains(value), "{journal}");
 
     // Not in its memory. Control: the placeholder is.
     let memory = format!("/proc/{}/fd", site.qemu("app-main"));

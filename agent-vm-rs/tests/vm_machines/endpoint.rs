@@ -52,13 +52,20 @@ impl<'a> Door<'a> {
     }
 }
 
-/// The token, the name and the origin each have to be right.
 #[test]
-fn only_the_token_the_own_name_and_an_allowed_origin_get_in() {
+fn the_gate_lets_in_who_has_the_token_by_its_tls_and_nobody_else() {
     let Some(site) = site() else { return };
     site.create("main");
+    site.create("other");
     site.start("main");
-    let door = Door::of(&site);
+    only_the_token_the_own_name_and_an_allowed_origin_get_in(&site);
+    the_agent_reads_neither_key_nor_token(&site);
+    there_is_no_way_in_without_its_tls(&site);
+}
+
+/// The token, the name and the origin each have to be right.
+fn only_the_token_the_own_name_and_an_allowed_origin_get_in(site: &Site) {
+    let door = Door::of(site);
     // Control, with everything right.
     assert_eq!(door.admitted(&[]), "200");
     assert_eq!(door.status(&[]), "401");
@@ -85,13 +92,8 @@ fn only_the_token_the_own_name_and_an_allowed_origin_get_in() {
 }
 
 /// Over TLS 1.2 and 1.3, to the machine's own certificate, and no other way.
-#[test]
-fn there_is_no_way_in_without_its_tls() {
-    let Some(site) = site() else { return };
-    site.create("main");
-    site.create("other");
-    site.start("main");
-    let door = Door::of(&site);
+fn there_is_no_way_in_without_its_tls(site: &Site) {
+    let door = Door::of(site);
     // curl's own side is willing: it is the machine that refuses.
     for (version, code) in [("1.3", "200"), ("1.2", "200"), ("1.1", "000"), ("1.0", "000")] {
         let args = [&format!("--tlsv{version}"), "--tls-max", version, "--ciphers", "ALL:@SECLEVEL=0"];
@@ -128,11 +130,7 @@ fn there_is_no_way_in_without_its_tls() {
 }
 
 /// Neither the agent nor anything that it starts reads what the gate was handed.
-#[test]
-fn the_agent_reads_neither_key_nor_token() {
-    let Some(site) = site() else { return };
-    site.create("main");
-    site.start("main");
+fn the_agent_reads_neither_key_nor_token(site: &Site) {
     let said = |command: &str| site.exec("main", &["sh", "-c", command]);
     let account = said("ps -o user:20= -C nginx | sort -u").ok().stdout;
     assert_eq!(account.trim(), "agent-gate");

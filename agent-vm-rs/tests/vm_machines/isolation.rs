@@ -20,24 +20,30 @@ fn connects(site: &Site, address: &str, port: u16) -> bool {
     said.starts_with("open")
 }
 
-/// No way out: not to the host's loopback by way of its gateway, not to its resolver, not beyond.
 #[test]
-fn the_guest_reaches_nothing_of_the_host_and_nothing_beyond() {
+fn a_machine_is_reached_by_ssh_and_mcp_and_reaches_nothing() {
     let Some(site) = site() else { return };
     site.create("main");
     site.start("main");
+    the_guest_reaches_nothing_of_the_host_and_nothing_beyond(&site);
+    only_ssh_and_mcp_are_let_in(&site);
+    ssh_is_by_the_machines_key_against_the_pinned_host_key(&site);
+}
+
+/// No way out: not to the host's loopback by way of its gateway, not to its resolver, not beyond.
+fn the_guest_reaches_nothing_of_the_host_and_nothing_beyond(site: &Site) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     // Controls: the listener takes connections, and the guest's probe sees an open port.
     drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap());
     listener.accept().unwrap();
-    assert!(connects(&site, "127.0.0.1", 8000));
+    assert!(connects(site, "127.0.0.1", 8000));
 
     listener.set_nonblocking(true).unwrap();
     for (address, port) in
         [("10.0.2.2", port), ("10.0.2.3", 53), ("10.0.2.2", 22), ("192.0.2.1", 80), ("169.254.169.254", 80)]
     {
-        assert!(!connects(&site, address, port), "{address}:{port} is open");
+        assert!(!connects(site, address, port), "{address}:{port} is open");
     }
     assert!(listener.accept().is_err(), "a connection of the guest's arrived");
     let routes = site.exec("main", &["ip", "route"]).ok().stdout;
@@ -113,8 +119,6 @@ fn open_the_guest(site: &Site) {
 fn root_of_the_guest_reaches_nothing_either() {
     let Some(site) = site() else { return };
     site.create("main");
-    site.start("main");
-    site.run(&["stop", "main"]).ok();
     let package = Package::copy(&site, "app-main");
     package.give_root("");
     site.start("main");
@@ -219,27 +223,23 @@ fn free_port() -> u16 {
 }
 
 /// The guest's firewall lets ssh and MCP in, whatever else listens there.
-#[test]
-fn only_ssh_and_mcp_are_let_in() {
-    let Some(site) = site() else { return };
-    site.create("main");
-    site.start("main");
+fn only_ssh_and_mcp_are_let_in(site: &Site) {
     let args = ["exec", "main", "--", "python3", "-m", "http.server", "9999"];
     let server = site.agent_vm(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let _server = Running(server);
     // Control: it listens, on every address.
-    wait_until("the server in the guest", || connects(&site, "10.0.2.15", 9999));
+    wait_until("the server in the guest", || connects(site, "10.0.2.15", 9999));
     let status = site.status("main");
     let mcp = status["mcp"]["url"].as_str().unwrap().split([':', '/']).nth(4).unwrap().parse().unwrap();
     // Control before and after: a forward of this kind works.
-    assert!(answers_http(&site, mcp));
-    forward(&site, mcp, 9999);
-    assert!(!answers_http(&site, mcp));
-    forward(&site, mcp, 8000);
-    assert!(answers_http(&site, mcp));
+    assert!(answers_http(site, mcp));
+    forward(site, mcp, 9999);
+    assert!(!answers_http(site, mcp));
+    forward(site, mcp, 8000);
+    assert!(answers_http(site, mcp));
     // QEMU itself listens nowhere else, where Landlock can keep it from that.
     if status["vm"]["confined"].as_str().unwrap().contains("landlock") {
-        let answer = monitor(&site, "app-main", &format!("hostfwd_add tcp:127.0.0.1:{}-:9999", free_port()));
+        let answer = monitor(site, "app-main", &format!("hostfwd_add tcp:127.0.0.1:{}-:9999", free_port()));
         assert!(answer.contains("Could not set up host forwarding rule"), "{answer}");
     }
 
@@ -276,20 +276,41 @@ fn ssh(site: &Site, user: &str, options: &[&str]) -> Done {
     Done::from(ssh.args([&format!("{user}@127.0.0.1"), "id", "-un"]).stdin(Stdio::null()).output().unwrap(), options)
 }
 
+/// An agent that the user has and forwards to every host of their own configuration is not the guest's.
+fn no_keys_of_the_users_come_along(site: &Site) {
+    let socket = site.repo().join("../agent.sock");
+    let agent = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
+    let _agent = Running(agent);
+    wait_until("ssh's agent", || socket.exists());
+    // Control: it answers whoever is given its socket.
+    let listed = Command::new("ssh-add").arg("-l").env("SSH_AUTH_SOCK", &socket).output().unwrap();
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("no identities"));
+    let home = site.repo().join("../home/.ssh");
+    fs::create_dir(&home).unwrap();
+    fs::write(home.join("config"), "ForwardAgent yes\nForwardX11 yes\n").unwrap();
+    for verb in ["exec", "shell"] {
+        let args: &[&str] = if verb == "exec" { &["exec", "main", "--", "sh"] } else { &["shell", "main"] };
+        let mut child = site.agent_vm(args);
+        child.env("SSH_AUTH_SOCK", &socket).env("DISPLAY", ":0").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        let script = "echo \"agent ${SSH_AUTH_SOCK-none}, display ${DISPLAY-none}, $(ls -d /tmp/ssh-* 2>&1)\"; exit\n";
+        child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        let said = Done::from(child.wait_with_output().unwrap(), args);
+        assert!(said.stdout.contains("agent none, display none, ls: cannot access"), "{}", said.stdout);
+    }
+}
+
 /// The machine's own key and nothing else: no password, no root, no other key, not even one that the agent puts
 /// into its home; and no machine with another host key.
-#[test]
-fn ssh_is_by_the_machines_key_against_the_pinned_host_key() {
-    let Some(site) = site() else { return };
-    site.create("main");
-    site.start("main");
+fn ssh_is_by_the_machines_key_against_the_pinned_host_key(site: &Site) {
     let (key, known) = ("IdentityFile=ssh/id_ed25519", "UserKnownHostsFile=ssh/known_hosts");
     // Control: this very command logs in.
-    assert_eq!(ssh(&site, "dev", &[key, known]).ok().stdout, "dev\n");
+    assert_eq!(ssh(site, "dev", &[key, known]).ok().stdout, "dev\n");
+    no_keys_of_the_users_come_along(site);
 
-    ssh(&site, "root", &[key, known]).exits(255).says("Permission denied (publickey)");
+    ssh(site, "root", &[key, known]).exits(255).says("Permission denied (publickey)");
     let password = ["PubkeyAuthentication=no", "PreferredAuthentications=password,keyboard-interactive", known];
-    ssh(&site, "dev", &password).exits(255).says("Permission denied (publickey)");
+    ssh(site, "dev", &password).exits(255).says("Permission denied (publickey)");
 
     let dir = site.machine("app-main");
     let made = Command::new("ssh-keygen")
@@ -310,7 +331,7 @@ fn ssh_is_by_the_machines_key_against_the_pinned_host_key() {
         ],
     )
     .ok();
-    ssh(&site, "dev", &["IdentityFile=other", known]).exits(255).says("Permission denied (publickey)");
+    ssh(site, "dev", &["IdentityFile=other", known]).exits(255).says("Permission denied (publickey)");
     let config = site
         .exec("main", &["sh", "-c", "cat /etc/ssh/sshd_config /etc/ssh/sshd_config.d/* 2>/dev/null; true"])
         .ok()
@@ -321,7 +342,7 @@ fn ssh_is_by_the_machines_key_against_the_pinned_host_key() {
     site.exec("main", &["sh", "-c", "echo \"$1\" >> \"$0\"", &file, &public]).exits(2);
 
     fs::write(dir.join("wrong"), format!("agent-vm {public}")).unwrap();
-    ssh(&site, "dev", &[key, "UserKnownHostsFile=wrong"]).exits(255).says("Host key verification failed");
+    ssh(site, "dev", &[key, "UserKnownHostsFile=wrong"]).exits(255).says("Host key verification failed");
     fs::copy(dir.join("wrong"), dir.join("ssh/known_hosts")).unwrap();
     crate::site::kill(crate::site::pid_in(&dir.join("run/ssh.pid")), "TERM");
     wait_until("the kept connection to end", || !dir.join("run/ssh.sock").exists());

@@ -29,9 +29,14 @@ pub struct Package {
 }
 
 impl Package {
-    /// Of a machine that was started before: that is what makes its package.
+    /// Of a machine that does not run.
     pub fn copy(site: &Site, name: &str) -> Self {
         let link = site.machine(name).join("flake/guest");
+        if !link.exists() {
+            // A start makes it first of all, whatever becomes of the rest.
+            site.run(&["start", name, "--timeout", "1"]);
+            site.run(&["stop", name]);
+        }
         let copy = site.repo().join("../package");
         let package = fs::canonicalize(&link).unwrap();
         let copied = Command::new("cp").args(["-R", "--reflink=auto"]).arg(&package).arg(&copy).status().unwrap();

@@ -33,12 +33,18 @@ fn a_killed_qemu_or_virtiofsd_is_told_and_mended() {
     assert!(console.contains("Power down"), "{console}");
 }
 
-/// `start` killed with -9 while the guest boots, and interrupted: the one is swept up, the other sweeps itself.
+/// `start` that runs out of time, and shows the guest's console; interrupted; and killed with -9 while the guest boots: the last
+/// is swept up, the others sweep themselves.
 #[test]
 fn a_start_that_is_cut_short_leaves_nothing() {
     let Some(site) = site() else { return };
     site.create("main");
     let run = site.machine("app-main").join("run");
+    site.run(&["start", "main", "--timeout", "1"])
+        .exits(124)
+        .says("timed out after 1 s")
+        .says("hint: agent-vm logs --console app-main");
+    assert!(site.processes("app-main").is_empty());
 
     for (signal, code) in [("INT", Some(130)), ("TERM", Some(143)), ("KILL", None)] {
         let start = site.agent_vm(&["start", "main"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -56,19 +62,6 @@ fn a_start_that_is_cut_short_leaves_nothing() {
     site.start("main");
     wait_until("MCP", || site.status("main")["mcp"]["responds"] == true);
     assert_eq!(site.exec("main", &["true"]).code, Some(0));
-}
-
-/// A guest that does not come up in time: the error shows its console, and nothing is left.
-#[test]
-fn a_guest_that_does_not_come_up_is_told_with_its_console() {
-    let Some(site) = site() else { return };
-    site.create("main");
-    site.run(&["start", "main", "--timeout", "1"])
-        .exits(124)
-        .says("timed out after 1 s")
-        .says("hint: agent-vm logs --console app-main");
-    assert!(site.processes("app-main").is_empty());
-    site.start("main");
 }
 
 /// Two starts of one machine, and two machines, at once.
