@@ -36,19 +36,37 @@ let
     "system"
   ];
 
+  writeEnvironment = ''
+    # Not exported, so no part of what is written.
+    result=$out
+    unset ${lib.concatStringsSep " " ofTheBuild}
+    # With structured attributes it is a variable of bash's only.
+    [ -z "''${shellHook:-}" ] || export shellHook
+    export -p | ${pkgs.gnused}/bin/sed '/^declare -x [A-Za-z_][A-Za-z0-9_]*$/d' >"$result"
+  '';
+
   # The shell's own derivation, built as far as its environment: no evaluation has to wait for it.
   environmentOf =
     shell:
-    shell.overrideAttrs (old: {
-      name = "${old.name or old.pname or "shell"}-environment";
-      outputs = [ "out" ];
-      buildCommand = ''
-        # Not exported, so no part of what is written.
-        result=$out
-        unset ${lib.concatStringsSep " " ofTheBuild}
-        export -p | sed '/^declare -x [A-Za-z_][A-Za-z0-9_]*$/d' >"$result"
-      '';
-    });
+    if shell ? overrideAttrs then
+      shell.overrideAttrs (old: {
+        name = "${old.name or old.pname or "shell"}-environment";
+        outputs = [ "out" ];
+        buildCommand = writeEnvironment;
+      })
+    else
+      # One without stdenv, as numtide's devshell makes it.
+      derivation (
+        removeAttrs shell.drvAttrs [ "outputs" ]
+        // {
+          name = "${shell.name}-environment";
+          builder = pkgs.runtimeShell;
+          args = [
+            "-ec"
+            writeEnvironment
+          ];
+        }
+      );
 in
 /**
   Path of a program `in-dev-shell PROGRAM ARGUMENT…` that runs PROGRAM with the packages, variables and shellHook of

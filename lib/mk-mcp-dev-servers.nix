@@ -141,6 +141,8 @@ let
 in
 pkgs.writeShellApplication {
   inherit name;
+  # What is quoted is to stay as it is.
+  excludeShellChecks = [ "SC2016" ];
   text = ''
     usage="usage: ${name} [--port PORT] [--workspace DIR]"
     port=${toString ports.mcp} workspace=$PWD

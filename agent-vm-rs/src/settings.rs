@@ -25,6 +25,21 @@ pub enum GuestKind {
     Debian,
 }
 
+impl GuestKind {
+    /// Whether a package of the guest's collection can have this name: Debian Policy 5.6.7, or a path of attributes.
+    fn may_have_package(self, name: &str) -> bool {
+        let begins = name.starts_with(|c: char| match self {
+            Self::Debian => c.is_ascii_lowercase() || c.is_ascii_digit(),
+            Self::Nixos => c.is_ascii_alphanumeric() || c == '_',
+        });
+        let goes_on = name.chars().all(|c| match self {
+            Self::Debian => c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c),
+            Self::Nixos => c.is_ascii_alphanumeric() || "_+-.".contains(c),
+        });
+        begins && goes_on && (self == Self::Nixos || name.len() > 1)
+    }
+}
+
 impl std::fmt::Display for GuestKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -167,7 +182,7 @@ impl Wishes {
         }
     }
 
-    /// Refuses sizes no guest can boot with, and names that are no package's.
+    /// Refuses sizes no guest can boot with, and names that are no server's.
     ///
     /// # Errors
     /// The first wrong value.
@@ -182,19 +197,28 @@ impl Wishes {
         at_least("memory (MiB)", "--memory", self.memory, 256, 4 << 20)?;
         at_least("a number of cores", "--cores", self.cores, 1, 255)?;
         at_least("a disk (MiB)", "--disk", self.disk, 256, 64 << 20)?;
-        let is_package = |name: &String| {
-            name.len() > 1
-                && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-                && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
-        };
         let is_server = |name: &String| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         if let Some(name) = self.servers.iter().flatten().find(|name| name.is_empty() || !is_server(name)) {
             return Err(Failure::usage(format!("{:?} is no name of a server", crate::text::one_line(name)))
                 .hint("names are lower case letters, digits and -, such as nixos"));
         }
-        match self.packages.iter().flatten().find(|name| !is_package(name)) {
-            Some(name) => Err(Failure::usage(format!("{:?} is no package name", crate::text::one_line(name)))
-                .hint("package names are lower case letters, digits, +, - and .")),
+        Ok(())
+    }
+
+    /// Refuses names that are no package's of this guest.
+    ///
+    /// # Errors
+    /// The first wrong one.
+    pub fn validate_packages(&self, guest: GuestKind) -> Result<(), Failure> {
+        match self.packages.iter().flatten().find(|name| !guest.may_have_package(name)) {
+            Some(name) => {
+                Err(Failure::usage(format!("{:?} is no package name", crate::text::one_line(name))).hint(match guest {
+                    GuestKind::Debian => "Debian's package names are lower case letters, digits, +, - and .",
+                    GuestKind::Nixos => {
+                        "packages of nixpkgs are attributes, such as nodejs_22 or python3Packages.numpy"
+                    }
+                }))
+            }
             None => Ok(()),
         }
     }
@@ -294,12 +318,29 @@ pub(crate) mod tests {
             Wishes { memory: Some(16), ..Wishes::default() },
             Wishes { cores: Some(0), ..Wishes::default() },
             Wishes { disk: Some(1), ..Wishes::default() },
-            Wishes { packages: Some(vec!["a b".into()]), ..Wishes::default() },
-            Wishes { packages: Some(vec!["-x".into()]), ..Wishes::default() },
             Wishes { servers: Some(vec!["$(id)".into()]), ..Wishes::default() },
             Wishes { servers: Some(vec![String::new()]), ..Wishes::default() },
         ] {
             assert!(wrong.validate().is_err(), "{wrong:?} was taken");
+        }
+    }
+
+    #[test]
+    fn packages_are_named_as_the_guests_collection_does() {
+        let taken = |name: &str, guest| {
+            Wishes { packages: Some(vec![name.into()]), ..Wishes::default() }.validate_packages(guest).is_ok()
+        };
+        for (name, debian, nixos) in [
+            ("g++", true, true),
+            ("nodejs_22", false, true),
+            ("python3Packages.numpy", false, true),
+            ("a b", false, false),
+            ("-x", false, false),
+            ("\"", false, false),
+            ("${x}", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!((taken(name, GuestKind::Debian), taken(name, GuestKind::Nixos)), (debian, nixos), "{name}");
         }
     }
 }

@@ -97,6 +97,31 @@ in
       true
     ];
   };
+  testOnlyTheGateListensBelow1024 = {
+    expr =
+      let
+        gate =
+          port:
+          (service {
+            inherit port;
+            gate.enable = true;
+          }).systemd.services.agent-mcp-gate.serviceConfig.CapabilityBoundingSet;
+      in
+      [
+        (mentions [ "services.agent-mcp.gate.enable" ] (
+          wrong (service {
+            port = 443;
+          })
+        ))
+        (gate 443)
+        (gate 8000)
+      ];
+    expected = [
+      true
+      [ "CAP_NET_BIND_SERVICE" ]
+      ""
+    ];
+  };
   testHalfAGateIsRefused = {
     expr = [
       (mentions [ "gate.certificateKeyFile" ] (

@@ -5,6 +5,7 @@
   wrong,
   mentions,
   bare,
+  policy,
   ...
 }:
 let
@@ -47,15 +48,95 @@ in
     ];
   };
   testHostRefusesSharedPorts = {
-    expr = mentions [ "{a,b}.port" "8000" ] (
-      wrong (host {
-        a.repository = "/a";
-        a.port = 8000;
-        b.repository = "/b";
-        b.port = 8000;
-      })
-    );
-    expected = true;
+    expr =
+      let
+        refused =
+          settings: words:
+          mentions words (
+            wrong (host {
+              a = {
+                repository = "/a";
+                port = 8000;
+              }
+              // settings.a or { };
+              b = {
+                repository = "/b";
+              }
+              // settings.b or { };
+            })
+          );
+      in
+      [
+        (refused { b.port = 8000; } [
+          "instances.a.port and services.agent-vms.instances.b.port"
+          "8000"
+        ])
+        (refused { b.sshPort = 8000; } [ "instances.b.sshPort" ])
+        (refused { a.sshPort = 8000; } [ "instances.a.sshPort" ])
+        (refused {
+          b.port = 8000;
+          b.host = "0.0.0.0";
+        } [ "instances.b.port" ])
+        # Controls.
+        (refused { b.port = 8001; } [ "" ])
+        (refused {
+          b.port = 8000;
+          b.host = "127.0.0.2";
+        } [ "" ])
+      ];
+    expected = [
+      true
+      true
+      true
+      true
+      false
+      false
+    ];
+  };
+  testHostRefusesThePortOfTheService = {
+    expr =
+      map
+        (
+          port:
+          mentions [ "services.agent-mcp.port" "instances.a.port" ] (
+            wrong (eval [
+              bare
+              ../../modules
+              {
+                services.agent-mcp.enable = true;
+                services.agent-vms.enable = true;
+                services.agent-vms.instances.a = {
+                  repository = "/a";
+                  inherit port;
+                };
+              }
+            ])
+          )
+        )
+        [
+          policy.ports.mcp
+          (policy.ports.mcp + 1)
+        ];
+    expected = [
+      true
+      false
+    ];
+  };
+  testHostTakesNamesOfNixpkgs = {
+    expr =
+      (host {
+        app = {
+          repository = "/a";
+          packages = [
+            "nodejs_22"
+            "python3Packages.numpy"
+          ];
+        };
+      }).services.agent-vms.instances.app.packages;
+    expected = [
+      "nodejs_22"
+      "python3Packages.numpy"
+    ];
   };
   testHostWarnsOfAnOpenGate = {
     expr =

@@ -175,6 +175,75 @@
       "/home/agent"
     ];
   };
+  testAPersonsGroupStaysTheirs = {
+    expr =
+      let
+        config = eval [
+          bare
+          ../../modules
+          {
+            services.agent-mcp.enable = true;
+            services.agent-mcp.user = "alice";
+            users.users.alice.isNormalUser = true;
+          }
+        ];
+      in
+      [
+        (wrong config)
+        config.users.users.alice.group
+        (service { }).users.users.agent.group
+      ];
+    expected = [
+      [ ]
+      "users"
+      "agent"
+    ];
+  };
+  testValuesOfTheEnvironmentAreNoSpecifiers = {
+    expr =
+      (service { extraEnvironment.FORMAT = "%F \"%T\""; }).systemd.services.agent-mcp.environment.FORMAT;
+    expected = "%%F \"%%T\"";
+  };
+  testDirectoriesAreWordsOfAUnit = {
+    expr =
+      map
+        (
+          workspaceDir:
+          (builtins.tryEval (service { inherit workspaceDir; }).services.agent-mcp.workspaceDir).success
+        )
+        [
+          "/srv/100%h"
+          "/srv/a:b"
+          "/srv/a-b"
+        ];
+    expected = [
+      false
+      false
+      true
+    ];
+  };
+  testAShellNeedsNoStdenv = {
+    expr =
+      let
+        plain = derivation {
+          name = "shell";
+          system = "x86_64-linux";
+          builder = "/bin/sh";
+          VARIABLE = "1";
+        };
+      in
+      lib.hasInfix "in-dev-shell" (
+        lib.head (
+          lib.toList
+            (unitOf (service {
+              shell = plain // {
+                inherit (plain) drvAttrs;
+              };
+            })).ExecStart
+        )
+      );
+    expected = true;
+  };
   testDefaultServerMustBeThere = {
     expr = mentions [ "defaultServer" "\"x\"" "services.agent-mcp.servers.\"x\"" ] (
       wrong (service {

@@ -1,9 +1,17 @@
 # An agent machine as a node of a NixOS test, with the credentials that a host would hand over.
-{ lib, pkgs, ... }:
+{
+  lib,
+  options,
+  pkgs,
+  ...
+}:
 let
   policy = import ../../lib/policy;
   inherit (policy) credentials;
   keys = import ./keys.nix { inherit pkgs; };
+  share = options.virtualisation.sharedDirectories.type.getSubOptions [ ];
+  # An option that was removed is still there, to say so, but not to be seen.
+  isBy9p = share ? securityModel && share.securityModel.visible or true != false;
   credential = name: file: "-fw_cfg name=opt/io.systemd.credentials/${name},file=${file}";
 in
 {
@@ -20,6 +28,10 @@ in
     memorySize = lib.mkForce 1536;
     cores = lib.mkForce 2;
     diskSize = lib.mkForce 1024;
+    # Where the share is by 9p: a build may not set extended attributes.
+    sharedDirectories.workspace = lib.optionalAttrs isBy9p {
+      securityModel = lib.mkForce "mapped-file";
+    };
     qemu.options = [
       (credential credentials.sshHostKey "${keys}/host")
       (credential credentials.authorizedKeys "${keys}/user.pub")

@@ -62,6 +62,14 @@ in
         '';
       }
       {
+        assertion = cfg.gate.enable || cfg.port >= 1024;
+        message = ''
+          ${at}.port is ${toString cfg.port}, where the account ${cfg.user} may not listen. Write
+            ${at}.gate.enable = true;
+          or a port from 1024 on.
+        '';
+      }
+      {
         assertion = cfg.user != policy.mcpGate.account;
         message = ''
           ${at}.user is "${policy.mcpGate.account}", the account that has the token. Write

@@ -66,6 +66,10 @@ in
         {
           ExecStart = utils.escapeSystemdExecArgs command;
         }
+        (lib.mkIf (cfg.port < 1024) {
+          AmbientCapabilities = [ "CAP_NET_BIND_SERVICE" ];
+          CapabilityBoundingSet = [ "CAP_NET_BIND_SERVICE" ];
+        })
         (
           if cfg.gate.fromHost then { ImportCredential = mcpGate.imported; } else { LoadCredential = loaded; }
         )

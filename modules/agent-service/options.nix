@@ -9,8 +9,8 @@ let
   cfg = config.services.agent-mcp;
   inherit (lib) mkOption types;
 
-  # Paths and origins become words of a unit file and of URLs.
-  directory = types.strMatching "/[^[:cntrl:][:space:]]*";
+  # Paths and origins become words of a unit file and of URLs; systemd reads more than a path into some characters.
+  directory = types.strMatching "/[^%:\"\\[:cntrl:][:space:]]*";
   origin = types.strMatching "\\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?";
   duration = types.ints.positive;
 in

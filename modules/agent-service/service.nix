@@ -72,7 +72,8 @@ in
         HOME = account.home;
       }
       // toAttrs (agentMcp.environment ++ agentMcp.pythonEnvironment)
-      // cfg.extraEnvironment;
+      # What systemd takes for a specifier is the value's own.
+      // lib.mapAttrs (_: lib.replaceStrings [ "%" ] [ "%%" ]) cfg.extraEnvironment;
       serviceConfig = lib.mkMerge [
         # Defaults, so that a machine's own serviceConfig may differ in one of them.
         (lib.mapAttrs (_: lib.mkDefault) (

@@ -9,9 +9,9 @@ in
     users.users.${cfg.user} = {
       # An account is one of the two; who says that it is a person's has decided.
       isSystemUser = lib.mkIf (!user.isNormalUser) (lib.mkDefault true);
-      group = lib.mkOverride 950 cfg.group;
+      group = lib.mkOverride 1250 cfg.group;
       home = lib.mkOverride 1250 "/var/lib/${cfg.user}";
-      createHome = lib.mkDefault true;
+      createHome = lib.mkOverride 1250 true;
       description = lib.mkOverride 1250 "MCP servers of the agent";
     };
     users.groups.${cfg.group} = { };

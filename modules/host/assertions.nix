@@ -30,6 +30,43 @@ let
       '') (shared valueOf)
     );
   };
+
+  # What listens on this host, as far as its modules know.
+  listener = option: host: port: {
+    inherit option port;
+    address = if host == "localhost" then "127.0.0.1" else host;
+  };
+  service = config.services.agent-mcp or { enable = false; };
+  listeners = lib.filter (one: one.port != null) (
+    lib.concatLists (
+      lib.mapAttrsToList (name: instance: [
+        (listener "${at}.${name}.port" instance.host instance.port)
+        (listener "${at}.${name}.sshPort" instance.host instance.sshPort)
+      ]) instances
+    )
+    ++ lib.optionals service.enable (
+      [ (listener "services.agent-mcp.port" service.host service.port) ]
+      ++ lib.optional service.gate.enable (
+        listener "services.agent-mcp.gate.innerPort" "127.0.0.1" service.gate.innerPort
+      )
+    )
+  );
+  isEvery = one: one.address == "0.0.0.0" || one.address == "::";
+  meet =
+    one: other:
+    one.port == other.port && (one.address == other.address || isEvery one || isEvery other);
+  # Each pair once.
+  meetings =
+    rest:
+    if rest == [ ] then
+      [ ]
+    else
+      map (other: {
+        one = lib.head rest;
+        inherit other;
+      }) (lib.filter (meet (lib.head rest)) (lib.tail rest))
+      ++ meetings (lib.tail rest);
+
   tight = lib.filterAttrs (
     _: instance:
     let
@@ -52,8 +89,6 @@ in
 {
   config = lib.mkIf cfg.enable {
     assertions = [
-      (unshared "port" (instance: instance.port))
-      (unshared "sshPort" (instance: instance.sshPort))
       (unshared "user" (instance: instance.user))
       {
         assertion = cfg.apparmor.enable -> config.security.apparmor.enable;
@@ -71,13 +106,16 @@ in
           ${at}.my-branch = { … };
       '';
     }) instances
-    ++ lib.mapAttrsToList (name: instance: {
-      assertion = instance.port == null || instance.port != instance.sshPort;
-      message = ''
-        ${at}.${name}.port and .sshPort are both ${toString instance.port}. Write
-          ${at}.${name}.sshPort = null;
-      '';
-    }) instances
+    ++ map (
+      { one, other }:
+      {
+        assertion = false;
+        message = ''
+          ${one.option} and ${other.option} are both ${toString one.port}, where one of them can listen. Write another:
+            ${one.option} = …;
+        '';
+      }
+    ) (meetings listeners)
     ++ lib.mapAttrsToList (name: instance: {
       assertion = !(tight ? ${name});
       message = ''

@@ -24,7 +24,7 @@ let
           example = "/srv/git/app";
           description = ''
             Git repository on this host: its main work tree, or a bare one. The machine gets a clone of it; its account must be
-            able to read it. Of home directories the unit sees nothing else.
+            able to read it. Of home directories the unit sees nothing else. Under AppArmor it is the real path, not one through a link.
           '';
         };
         branch = mkOption {
@@ -111,9 +111,12 @@ let
           };
         };
         packages = mkOption {
-          type = types.listOf (types.strMatching "[a-z0-9][a-z0-9+.-]+");
+          type = types.listOf (types.strMatching "[A-Za-z0-9_][A-Za-z0-9_+.-]*");
           default = [ ];
-          example = [ "nodejs" ];
+          example = [
+            "nodejs_22"
+            "python3Packages.numpy"
+          ];
           description = "Names of nixpkgs' packages for the agent.";
         };
         servers = mkOption {

@@ -39,6 +39,10 @@ in
       hostKeys = [ ];
       authorizedKeysInHomedir = false;
       authorizedKeysFiles = lib.mkForce [ sshd.authorizedKeys ];
+    }
+    # A unit that would have nothing to make.
+    // lib.optionalAttrs (options.services.openssh ? generateHostKeys) { generateHostKeys = false; }
+    // {
       settings = settings // {
         AllowUsers = [ sshd.settings.AllowUsers ];
         HostKey = sshd.hostKeyOf unit;

@@ -91,7 +91,7 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     let wishes = wishes(context, args)?;
     // What is wrong with the words is told before anything is made.
     wishes.host.as_deref().map_or(Ok(()), |host| host::forward_address(host).map(drop))?;
-    wishes.guest.map_or_else(installation::default_guest, Ok)?;
+    wishes.validate_packages(wishes.guest.map_or_else(installation::default_guest, Ok)?)?;
     let branch = args.branch.as_deref().or(wishes.branch.as_ref().map(BranchName::as_str));
     let state = &context.state;
     let (source, branch) = target::current(state, branch)?;
