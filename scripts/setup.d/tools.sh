@@ -14,16 +14,17 @@ virtiofsd_is_there() {
     [[ -x $virtiofsd && $("$virtiofsd" --version 2>/dev/null) == "virtiofsd $virtiofsd_version" ]]
 }
 
-# cargo_install CRATE VERSION PROGRAM PLACE [PROFILE]: compiles in a directory of its own and renames the program
-# to its place, so that one in use is never half written.
+# cargo_install CRATE VERSION PROGRAM PLACE [FLAG…]: compiles, with these flags of cargo's too, in a directory of its own
+# and renames the program to its place, so that one in use is never half written.
 cargo_install() {
-    local crate=$1 version=$2 program=$3 place=$4 profile=${5:-release} work
+    local crate=$1 version=$2 program=$3 place=$4 work
+    shift 4
     say "compiling $crate $version (once; takes some minutes)"
     mkdir -p -- "$(dirname -- "$place")" ||
         die "cannot write to $(dirname -- "$place")" "choose another place: make PREFIX=DIR …"
     work=$(mktemp -d -- "$(dirname -- "$place")/.new-XXXXXX")
-    if ! cargo install "$crate" --locked --version "=$version" --bin "$program" --profile "$profile" \
-        --no-track --quiet --root "$work" >"$work/log" 2>&1; then
+    if ! cargo install "$crate" --locked --version "=$version" --bin "$program" \
+        "$@" --no-track --quiet --root "$work" >"$work/log" 2>&1; then
         tail -n 20 "$work/log" >&2
         rm -rf -- "$work"
         die "could not compile $crate $version"
@@ -81,11 +82,12 @@ install_check_tools() {
     local -x CARGO_PROFILE_DEV_DEBUG=none
     have nginx || [[ -x $check_tools/nginx ]] || unpack_nginx
     have cargo-nextest || [[ -x $check_tools/cargo-nextest ]] ||
-        cargo_install cargo-nextest "$nextest_version" cargo-nextest "$check_tools/cargo-nextest" dev
+        cargo_install cargo-nextest "$nextest_version" cargo-nextest "$check_tools/cargo-nextest" --profile dev \
+            --no-default-features --features default-no-update
     [[ -x $check_tools/nixfmt-$nixfmt_version ]] ||
-        cargo_install nixfmt_rs "$nixfmt_version" nixfmt "$check_tools/nixfmt-$nixfmt_version" dev
+        cargo_install nixfmt_rs "$nixfmt_version" nixfmt "$check_tools/nixfmt-$nixfmt_version" --profile dev
     [[ -x $check_tools/deadnix-$deadnix_version ]] ||
-        cargo_install deadnix "$deadnix_version" deadnix "$check_tools/deadnix-$deadnix_version" dev
+        cargo_install deadnix "$deadnix_version" deadnix "$check_tools/deadnix-$deadnix_version" --profile dev
     ln -sfn -- "nixfmt-$nixfmt_version" "$check_tools/nixfmt"
     ln -sfn -- "deadnix-$deadnix_version" "$check_tools/deadnix"
 }
