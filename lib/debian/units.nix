@@ -179,7 +179,13 @@ in
     };
 
     ${mcpGate.unit} = {
-      Unit = early // mcpGate.unitSection;
+      Unit =
+        early
+        // mcpGate.unitSection
+        // {
+          # Whoever waits for ssh has it sooner, and what is behind the gate takes longer to come up than both.
+          After = [ policy.sshd.unit ];
+        };
       Service = mcpGate.service {
         exe = {
           # -S: no packages, so that it is nginx all the sooner.

@@ -120,27 +120,26 @@ rec {
     ''
       set -eu
       cd "$RUNTIME_DIRECTORY"
-      : >placeholders
       session=
+      : >environment
       if [ -e "$CREDENTIALS_DIRECTORY/${credentials.egressEnvironment}" ]; then
         while IFS= read -r line; do
           case $line in
             [A-Za-z_]*=*)
-              printf '%s\n' "$line" >>placeholders
+              printf '%s\n' "$line" >>environment
               session="$session $line"
               ;;
           esac
         done <"$CREDENTIALS_DIRECTORY/${credentials.egressEnvironment}"
       fi
-      cat ${bundle} >authorities
-      if [ -e "$CREDENTIALS_DIRECTORY/${credentials.egressAuthority}" ]; then
-        cat "$CREDENTIALS_DIRECTORY/${credentials.egressAuthority}" >>authorities
-      fi
       printf 'SetEnv ${
         builtins.concatStringsSep " " (sessionEnvironment ++ environment)
       }%s\n' "$session" >sshd.conf
-      mv authorities ${authorities}
-      mv placeholders ${environmentFile}
+      set -- ${bundle}
+      if [ -e "$CREDENTIALS_DIRECTORY/${credentials.egressAuthority}" ]; then
+        set -- "$@" "$CREDENTIALS_DIRECTORY/${credentials.egressAuthority}"
+      fi
+      cat "$@" >ca-certificates.crt
       # For programs that look at no variable.
       mount --bind ${authorities} ${bundle}
     '';

@@ -1,14 +1,15 @@
 //! What a machine must not reach, and what must not reach it. Each with a control that shows the probe works.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::process::{ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use crate::reach::{Loopback, REACH, answers, root_reaches, root_scans};
 use crate::root::{Package, as_root};
 use crate::site::{Done, Running, Site, inside, site, skip, wait_until};
+use crate::sockets::{listening, shares_network};
 
 /// A probe in the guest: says `open` if a TCP connection comes about.
 fn connects(site: &Site, address: &str, port: u16) -> bool {
@@ -48,56 +49,6 @@ fn the_guest_reaches_nothing_of_the_host_and_nothing_beyond(site: &Site) {
     assert!(listener.accept().is_err(), "a connection of the guest's arrived");
     let routes = site.exec("main", &["ip", "route"]).ok().stdout;
     assert!(!routes.contains("default"), "{routes}");
-}
-
-/// Says what comes back from destinations.
-const REACH: &str = include_str!("reach.py");
-/// Counts what arrives.
-const LISTEN: &str = include_str!("listen.py");
-
-/// A listener on what is loopback for QEMU, and so what a guest would reach by its gateway.
-struct Loopback {
-    qemu: i32,
-    port: u16,
-    _listener: Running,
-    says: BufReader<ChildStdout>,
-}
-
-impl Loopback {
-    fn of(qemu: i32) -> Self {
-        let mut listener = inside(qemu);
-        let mut listener = listener.args(["python3", "-c", LISTEN]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut says = BufReader::new(listener.stdout.take().unwrap());
-        let mut port = String::new();
-        says.read_line(&mut port).unwrap();
-        Self { qemu, port: port.trim().parse().unwrap(), _listener: Running(listener), says }
-    }
-
-    /// What has arrived until now.
-    fn arrived(mut self) -> String {
-        let end = format!(
-            "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'end', ('127.0.0.1', {}))",
-            self.port
-        );
-        assert!(inside(self.qemu).args(["python3", "-c", &end]).status().unwrap().success());
-        let mut arrived = String::new();
-        self.says.read_line(&mut arrived).unwrap();
-        arrived.trim_end().to_owned()
-    }
-}
-
-/// What `reach.py` says, by destination.
-fn answers(said: &str) -> BTreeMap<String, String> {
-    let pairs = said.lines().filter_map(|line| line.split_once(' '));
-    pairs.map(|(destination, answer)| (destination.to_owned(), answer.to_owned())).collect()
-}
-
-/// What comes back to root of the guest.
-fn root_reaches(site: &Site, destinations: &[&str]) -> BTreeMap<String, String> {
-    let script = format!("python3 - {} <<'END'\n{REACH}\nEND", destinations.join(" "));
-    let answers = answers(&as_root(site, "main", &script).ok().stdout);
-    assert_eq!(answers.len(), destinations.len(), "{answers:?}");
-    answers
 }
 
 /// Takes away all that the guest itself has against it: what is left is QEMU.
@@ -160,11 +111,14 @@ fn root_of_the_guest_reaches_nothing_either() {
         let expected = if reset { "Connection refused" } else { "silent" };
         assert_eq!(answer, expected, "{destination}");
     }
+    // The same of the ports of the gateway, which would be the host; the control is the machine itself.
+    assert_eq!(root_scans(&site, "10.0.2.15", 9000), "open [22, 8000], refused 8998\n");
+    assert_eq!(root_scans(&site, "10.0.2.2", 10_000), "open [], refused 10000\n");
     assert_eq!(loopback.arrived(), "tcp 1, udp 1", "more than the control's own has arrived");
 
     // Control: without `restrict=on` the same does arrive. Only where QEMU's network is a loopback of its own: there is
     // nothing beyond it then.
-    if fs::read_link(format!("/proc/{qemu}/ns/net")).unwrap() == fs::read_link("/proc/self/ns/net").unwrap() {
+    if shares_network(qemu.try_into().unwrap()) {
         skip("QEMU has no network of its own here, so restrict=on is not tried without it");
         return;
     }
@@ -230,7 +184,7 @@ fn only_ssh_and_mcp_are_let_in(site: &Site) {
     // Control: it listens, on every address.
     wait_until("the server in the guest", || connects(site, "10.0.2.15", 9999));
     let status = site.status("main");
-    let mcp = status["mcp"]["url"].as_str().unwrap().split([':', '/']).nth(4).unwrap().parse().unwrap();
+    let mcp: u16 = status["mcp"]["url"].as_str().unwrap().split([':', '/']).nth(4).unwrap().parse().unwrap();
     // Control before and after: a forward of this kind works.
     assert!(answers_http(site, mcp));
     forward(site, mcp, 9999);
@@ -243,23 +197,18 @@ fn only_ssh_and_mcp_are_let_in(site: &Site) {
         assert!(answer.contains("Could not set up host forwarding rule"), "{answer}");
     }
 
-    // On the host, both forwards are on loopback only.
-    for port in [
-        &status["ssh"]["port"],
-        &serde_json::json!(
-            status["mcp"]["url"].as_str().unwrap().split([':', '/']).nth(4).unwrap().parse::<u16>().unwrap()
-        ),
-    ] {
-        let hex = format!(":{:04X}", port.as_u64().unwrap());
-        let table = fs::read_to_string("/proc/net/tcp").unwrap() + &fs::read_to_string("/proc/net/tcp6").unwrap();
-        let listening: Vec<_> = table
-            .lines()
-            .filter_map(|line| {
-                let fields: Vec<_> = line.split_whitespace().collect();
-                (fields.get(3) == Some(&"0A") && fields[1].ends_with(&hex)).then(|| fields[1].to_owned())
-            })
-            .collect();
-        assert_eq!(listening, [format!("0100007F{hex}")]);
+    // On the host, both forwards are on loopback only. Behind them, QEMU listens for these two alone.
+    let ssh = u16::try_from(status["ssh"]["port"].as_u64().unwrap()).unwrap();
+    let mut forwards = [format!("127.0.0.1:{ssh}"), format!("127.0.0.1:{mcp}")];
+    let here = listening(std::process::id());
+    for port in [ssh, mcp] {
+        let of_port: Vec<_> = here.iter().filter(|address| address.ends_with(&format!(":{port}"))).collect();
+        assert_eq!(of_port, [&format!("127.0.0.1:{port}")]);
+    }
+    let qemu = u32::try_from(site.qemu("app-main")).unwrap();
+    if !shares_network(qemu) {
+        forwards.sort();
+        assert_eq!(listening(qemu), forwards);
     }
 }
 

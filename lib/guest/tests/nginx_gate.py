@@ -236,6 +236,27 @@ class Open(unittest.TestCase):
         connection.request("POST", "/mcp", headers={"Authorization": BEARER, "Host": "localhost"})
         self.assertEqual(connection.getresponse().status, 400)
 
+    def test_tls_1_2_is_spoken_by_suites_with_forward_secrecy_and_authenticated_encryption_only(self):
+        version = ssl.TLSVersion.TLSv1_2
+        everything = self.gate.context(minimum_version=version, maximum_version=version)
+        # Those of shared keys and passwords need more of a client than a name.
+        everything.set_ciphers("ALL:COMPLEMENTOFALL:!PSK:!SRP:@SECLEVEL=0")
+        offered = [cipher["name"] for cipher in everything.get_ciphers() if cipher["protocol"] != "TLSv1.3"]
+        # Ours are weak ones too, or a refusal says nothing.
+        self.assertLessEqual({"AES128-SHA", "ECDHE-ECDSA-AES128-SHA", "ECDHE-ECDSA-NULL-SHA"}, set(offered))
+        taken = set()
+        for name in offered:
+            context = self.gate.context(minimum_version=version, maximum_version=version)
+            context.set_ciphers(f"{name}:@SECLEVEL=0")
+            with socket.create_connection(("127.0.0.1", self.gate.port), PATIENCE) as plain:
+                try:
+                    context.wrap_socket(plain, server_hostname="localhost").close()
+                    taken.add(name)
+                except ssl.SSLError as refused:
+                    self.assertIn("handshake failure", str(refused).replace("_", " ").lower(), name)
+        good = {"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"}
+        self.assertEqual(taken, good)
+
     def test_the_server_does_not_tell_its_version(self):
         self.assertEqual(self.gate.ask(Authorization="x")[2]["Server"], "nginx")
 

@@ -1,0 +1,67 @@
+# What flake.nix lacks, as far as that is seen without nixpkgs: names of its outputs, and files that they lead to.
+let
+  outputs = (import ../flake.nix).outputs {
+    self = outputs;
+    nixpkgs = {
+      lib = {
+        genAttrs =
+          names: f:
+          builtins.listToAttrs (
+            map (name: {
+              inherit name;
+              value = f name;
+            }) names
+          );
+        nixosSystem = throw "nixpkgs was asked for";
+      };
+      legacyPackages = throw "nixpkgs was asked for";
+    };
+  };
+
+  systems = [
+    "aarch64-linux"
+    "x86_64-linux"
+  ];
+  wanted = {
+    apps = [
+      "agent"
+      "agent-direct"
+      "agent-vm"
+      "default"
+      "integration-test"
+    ];
+    devShells = [ "default" ];
+    packages = [
+      "agent-vm"
+      "codemcp"
+      "default"
+    ];
+  };
+  missing = names: set: builtins.filter (name: !(set ? ${name})) names;
+  ofEachSystem =
+    output: names:
+    builtins.concatMap (
+      system:
+      map (name: "${output}.${system}.${name}") (missing names (outputs.${output}.${system} or { }))
+    ) systems;
+  files =
+    output: pathOf:
+    map (name: "${output}.${name}") (
+      builtins.filter (name: !(builtins.pathExists (pathOf outputs.${output}.${name}))) (
+        builtins.attrNames outputs.${output}
+      )
+    );
+in
+builtins.concatMap (output: ofEachSystem output wanted.${output}) (builtins.attrNames wanted)
+++ map (system: "formatter.${system}") (missing systems outputs.formatter)
+++ map (system: "checks.${system}") (missing systems outputs.checks)
+++ map (name: "nixosModules.${name}") (
+  missing [ "agent-service" "default" "host" "vm-config" ] outputs.nixosModules
+)
+++ files "nixosModules" (path: path)
+++ map (name: "templates.${name}") (
+  missing [ "default" "host" "nixos-module" "project" ] outputs.templates
+)
+++ files "templates" (template: template.path + "/flake.nix")
+++ map (name: "lib.${name}") (missing [ "mkAgentVm" "mkMCPDevServers" "policy" ] outputs.lib)
+++ map (name: "overlays.${name}") (missing [ "default" ] outputs.overlays)
