@@ -83,25 +83,34 @@ fn clients_list_and_call_tools_over_both_transports(clients: &Path, site: &Site)
     assert!(site.status("main")["workspace"]["git"]["new_commits"].as_u64().unwrap() >= 2);
 }
 
-/// Servers of the workspace's `.mcp.json` are served under their names; a broken one takes nobody down.
+/// Servers of the workspace's `.mcp.json` are served under their names, one that makes its code as it runs (Node) among
+/// them; a broken one takes nobody down.
 #[test]
 fn servers_of_the_workspace_are_served_and_broken_ones_are_named() {
     let (Some(clients), Some(site)) = (clients(), site()) else { return };
     let server = "from mcp.server.fastmcp import FastMCP\nserver = FastMCP('own')\n\n@server.tool()\ndef shout(text: str) -> str:\n    return text.upper()\n\nserver.run()\n";
     site.commit("own.py", server);
+    site.commit("shout.js", include_str!("shout.js"));
     let list = serde_json::json!({ "mcpServers": {
         "own": { "command": "python3", "args": ["own.py"] },
+        "node": { "command": "node", "args": ["shout.js"] },
         "missing": { "command": "no-such-program" },
         "dies": { "command": "false", "args": [] },
         "odd": "not an object",
     }});
     site.commit(".mcp.json", &list.to_string());
-    site.create("main");
+    let config = site.repo().join("../config.json");
+    fs::write(&config, r#"{ "packages": ["nodejs"] }"#).unwrap();
+    let small = ["create", "--memory", "1024", "--cores", "2", "--disk", "1024", "--config"];
+    site.run(&[&small[..], &[config.to_str().unwrap()]].concat()).ok();
     site.start("main");
     for (transport, url) in urls(&site) {
-        let own = url.replace("/mcp", "/servers/own/mcp").replace("/sse", "/servers/own/sse");
-        let call = ["--transport", transport, "--url", &own, "--call", "shout", "{\"text\": \"hello\"}"];
-        client(&clients, &site, "mcp-client", &call).ok().says("HELLO");
+        for name in ["own", "node"] {
+            let path = format!("/servers/{name}/");
+            let own = url.replace("/mcp", &format!("{path}mcp")).replace("/sse", &format!("{path}sse"));
+            let call = ["--transport", transport, "--url", &own, "--call", "shout", "{\"text\": \"hello\"}"];
+            client(&clients, &site, "mcp-client", &call).ok().says("HELLO");
+        }
         client(&clients, &site, "mcp-client", &["--transport", transport, "--url", &url, "--list"])
             .ok()
             .says("codemcp");
