@@ -37,19 +37,24 @@ let
     fileSystems."/".fsType = "ext4";
   };
 
-  # services.agent-mcp on a machine of its own, with these settings.
-  service =
-    settings:
+  # A system of the modules and this one.
+  withModules =
+    module:
     eval [
       bare
       ../../modules
-      {
-        services.agent-mcp = {
-          enable = true;
-        }
-        // settings;
-      }
+      module
     ];
+
+  # services.agent-mcp on a machine of its own, with these settings.
+  service =
+    settings:
+    withModules {
+      services.agent-mcp = {
+        enable = true;
+      }
+      // settings;
+    };
   unitOf = config: config.systemd.services.agent-mcp.serviceConfig;
 in
 {
@@ -58,7 +63,7 @@ in
     eval
     wrong
     mentions
-    bare
+    withModules
     service
     unitOf
     ;

@@ -1,26 +1,21 @@
 # services.agent-vms
 {
   lib,
-  eval,
   wrong,
   mentions,
-  bare,
+  withModules,
   policy,
   ...
 }:
 let
   host =
     instances:
-    eval [
-      bare
-      ../../modules
-      {
-        services.agent-vms = {
-          enable = true;
-          inherit instances;
-        };
-      }
-    ];
+    withModules {
+      services.agent-vms = {
+        enable = true;
+        inherit instances;
+      };
+    };
 in
 {
   testHostHasAUnitAndAnAccountForEach = {
@@ -93,24 +88,43 @@ in
       false
     ];
   };
+  testHostRefusesSharedAccounts = {
+    expr =
+      map
+        (
+          user:
+          mentions [ "{a,b}.user are all one" ] (
+            wrong (host {
+              a.repository = "/a";
+              a.user = "one";
+              b.repository = "/b";
+              b.user = user;
+            })
+          )
+        )
+        [
+          "one"
+          "another"
+        ];
+    expected = [
+      true
+      false
+    ];
+  };
   testHostRefusesThePortOfTheService = {
     expr =
       map
         (
           port:
           mentions [ "services.agent-mcp.port" "instances.a.port" ] (
-            wrong (eval [
-              bare
-              ../../modules
-              {
-                services.agent-mcp.enable = true;
-                services.agent-vms.enable = true;
-                services.agent-vms.instances.a = {
-                  repository = "/a";
-                  inherit port;
-                };
-              }
-            ])
+            wrong (withModules {
+              services.agent-mcp.enable = true;
+              services.agent-vms.enable = true;
+              services.agent-vms.instances.a = {
+                repository = "/a";
+                inherit port;
+              };
+            })
           )
         )
         [
@@ -164,20 +178,16 @@ in
   testAccountMayBeSomebodysOwn = {
     expr =
       let
-        config = eval [
-          bare
-          ../../modules
-          {
-            services.agent-vms = {
-              enable = true;
-              instances.app = {
-                repository = "/home/alice/app";
-                user = "alice";
-              };
+        config = withModules {
+          services.agent-vms = {
+            enable = true;
+            instances.app = {
+              repository = "/home/alice/app";
+              user = "alice";
             };
-            users.users.alice.isNormalUser = true;
-          }
-        ];
+          };
+          users.users.alice.isNormalUser = true;
+        };
       in
       [
         (wrong config)

@@ -2,22 +2,16 @@
 {
   lib,
   policy,
-  eval,
   wrong,
   mentions,
-  bare,
+  withModules,
   service,
   unitOf,
   ...
 }:
 {
   testNothingIsOnByItself = {
-    expr =
-      (eval [
-        bare
-        ../../modules
-      ]).systemd.services
-        ? agent-mcp;
+    expr = (withModules { }).systemd.services ? agent-mcp;
     expected = false;
   };
   testServiceStandsAlone = {
@@ -151,18 +145,14 @@
   testUserMayBeDeclaredElsewhere = {
     expr =
       let
-        config = eval [
-          bare
-          ../../modules
-          {
-            services.agent-mcp.enable = true;
-            users.users.agent = {
-              isNormalUser = true;
-              home = "/home/agent";
-              description = "Somebody";
-            };
-          }
-        ];
+        config = withModules {
+          services.agent-mcp.enable = true;
+          users.users.agent = {
+            isNormalUser = true;
+            home = "/home/agent";
+            description = "Somebody";
+          };
+        };
       in
       [
         (wrong config)
@@ -178,15 +168,11 @@
   testAPersonsGroupStaysTheirs = {
     expr =
       let
-        config = eval [
-          bare
-          ../../modules
-          {
-            services.agent-mcp.enable = true;
-            services.agent-mcp.user = "alice";
-            users.users.alice.isNormalUser = true;
-          }
-        ];
+        config = withModules {
+          services.agent-mcp.enable = true;
+          services.agent-mcp.user = "alice";
+          users.users.alice.isNormalUser = true;
+        };
       in
       [
         (wrong config)

@@ -119,14 +119,13 @@ rec {
     }:
     ''
       set -eu
-      cd "$RUNTIME_DIRECTORY"
       session=
-      : >environment
+      : >${environmentFile}
       if [ -e "$CREDENTIALS_DIRECTORY/${credentials.egressEnvironment}" ]; then
         while IFS= read -r line; do
           case $line in
             [A-Za-z_]*=*)
-              printf '%s\n' "$line" >>environment
+              printf '%s\n' "$line" >>${environmentFile}
               session="$session $line"
               ;;
           esac
@@ -134,12 +133,12 @@ rec {
       fi
       printf 'SetEnv ${
         builtins.concatStringsSep " " (sessionEnvironment ++ environment)
-      }%s\n' "$session" >sshd.conf
+      }%s\n' "$session" >${sshdConfig}
       set -- ${bundle}
       if [ -e "$CREDENTIALS_DIRECTORY/${credentials.egressAuthority}" ]; then
         set -- "$@" "$CREDENTIALS_DIRECTORY/${credentials.egressAuthority}"
       fi
-      cat "$@" >ca-certificates.crt
+      cat "$@" >${authorities}
       # For programs that look at no variable.
       mount --bind ${authorities} ${bundle}
     '';

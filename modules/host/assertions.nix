@@ -6,30 +6,10 @@ let
 
   isName = name: builtins.match "[a-z][a-z0-9-]{0,20}" name != null;
 
-  # Values that two machines must not share: value → names of those that have it.
-  shared =
-    valueOf:
-    lib.filterAttrs (_: names: lib.length names > 1) (
-      lib.foldl' (
-        found: name:
-        let
-          value = valueOf instances.${name};
-        in
-        if value == null then
-          found
-        else
-          found // { ${toString value} = found.${toString value} or [ ] ++ [ name ]; }
-      ) { } (builtins.attrNames instances)
-    );
-  unshared = attribute: valueOf: {
-    assertion = shared valueOf == { };
-    message = lib.concatStringsSep "\n" (
-      lib.mapAttrsToList (value: names: ''
-        ${at}.{${lib.concatStringsSep "," names}}.${attribute} are all ${value}, but each machine needs its own. Write
-          ${at}.${lib.last names}.${attribute} = …;
-      '') (shared valueOf)
-    );
-  };
+  # Account → names of the machines, where it has more than one.
+  sharedUsers = lib.filterAttrs (_: names: lib.length names > 1) (
+    lib.groupBy (name: instances.${name}.user) (builtins.attrNames instances)
+  );
 
   # What listens on this host, as far as its modules know.
   listener = option: host: port: {
@@ -89,7 +69,15 @@ in
 {
   config = lib.mkIf cfg.enable {
     assertions = [
-      (unshared "user" (instance: instance.user))
+      {
+        assertion = sharedUsers == { };
+        message = lib.concatStringsSep "\n" (
+          lib.mapAttrsToList (user: names: ''
+            ${at}.{${lib.concatStringsSep "," names}}.user are all ${user}, but each machine needs its own. Write
+              ${at}.${lib.last names}.user = …;
+          '') sharedUsers
+        );
+      }
       {
         assertion = cfg.apparmor.enable -> config.security.apparmor.enable;
         message = ''

@@ -101,8 +101,7 @@ fn servers_of_the_workspace_are_served_and_broken_ones_are_named() {
     site.commit(".mcp.json", &list.to_string());
     let config = site.repo().join("../config.json");
     fs::write(&config, r#"{ "packages": ["nodejs"] }"#).unwrap();
-    let small = ["create", "--memory", "1024", "--cores", "2", "--disk", "1024", "--config"];
-    site.run(&[&small[..], &[config.to_str().unwrap()]].concat()).ok();
+    site.create_with(&["--config", config.to_str().unwrap()]);
     site.start("main");
     for (transport, url) in urls(&site) {
         for name in ["own", "node"] {

@@ -39,11 +39,6 @@ fn site_with_proxy() -> Option<Site> {
     site()
 }
 
-fn create(site: &Site, args: &[&str]) {
-    let small = ["create", "--memory", "1024", "--cores", "2", "--disk", "1024"];
-    site.run(&[&small, args].concat()).ok();
-}
-
 /// Port of a machine's proxy on the host.
 fn proxy_port(site: &Site) -> String {
     let commands =
@@ -62,7 +57,7 @@ fn only_what_is_listed_is_reached_and_the_list_changes_while_it_runs() {
     let Some(site) = site_with_proxy() else { return };
     let port = serve();
     let url = format!("http://{HOST}:{port}/");
-    create(&site, &["--allow", "listed.invalid"]);
+    site.create_with(&["--allow", "listed.invalid"]);
     site.start("main");
 
     let refused = curl(&site, &[&url]).ok().stdout;
@@ -162,9 +157,7 @@ fn monitor_looks_into_tls_and_secrets_stay_on_the_host() {
     let config = dir.path().join("config.json");
     let args = ["--egress", "monitor", "--allow", &destination, "--secret", &format!("TOKEN={HOST}"), "--config"];
     let value = "kept-on-the-host-7d1f";
-    let small = ["create", "--memory", "1024", "--cores", "2", "--disk", "1024"];
-    let mut command = site.agent_vm(&[&small[..], &args].concat());
-    let made = command.arg(&config).env("TOKEN", value).output().unwrap();
+    let made = site.creates(&args).arg(&config).env("TOKEN", value).output().unwrap();
     Done::from(made, &["create"]).ok();
     let mut start = site.agent_vm(&["start", "main", "--timeout", "240"]);
     let started = start.env("SSL_CERT_FILE", dir.path().join("ca.pem")).output().unwrap();
@@ -240,7 +233,7 @@ fn none_lets_nothing_out_a_group_its_hosts_and_open_what_is_public() {
     // One of the group @npm, one of no list, and one that says it were public.
     let (listed, other, own) = ("registry.npmjs.org", "other.example.net", "own.example.net");
     let site = site.within(World::new(&[(listed, PUBLIC), (other, PUBLIC), (own, OWN)]));
-    create(&site, &["--egress", "none", "--allow", "@npm"]);
+    site.create_with(&["--egress", "none", "--allow", "@npm"]);
     site.start("main");
     let get = |host: &str| curl(&site, &["--noproxy", "", &format!("http://{host}/")]).ok().stdout;
     let denied = || site.status("main")["egress"]["denied"].as_u64().unwrap();

@@ -165,9 +165,7 @@ fn the_agent_reads_neither_key_nor_token(site: &Site) {
 #[test]
 fn what_is_switched_off_is_off_alone() {
     let Some(site) = site() else { return };
-    let create = |flag: &str| {
-        site.run(&["create", "--branch", "main", "--memory", "1024", "--cores", "2", "--disk", "1024", flag]).ok()
-    };
+    let create = |flag: &str| site.create_with(&["--branch", "main", flag]);
     let warning = "warning: MCP is not encrypted (--no-tls)";
     create("--no-tls").says(warning);
     site.start("main").says(warning).says("MCP    http://127.0.0.1:");

@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
-use crate::reach::{Loopback, REACH, answers, root_reaches, root_scans};
+use crate::network::{inside, listening, shares_network};
+use crate::reach::{Loopback, reaches_inside, root_reaches, root_scans};
 use crate::root::{Package, as_root};
-use crate::site::{Done, Running, Site, inside, site, skip, wait_until};
-use crate::sockets::{listening, shares_network};
+use crate::site::{Done, Running, Site, own_pid, site, skip, wait_until};
 
 /// A probe in the guest: says `open` if a TCP connection comes about.
 fn connects(site: &Site, address: &str, port: u16) -> bool {
@@ -81,9 +81,8 @@ fn root_of_the_guest_reaches_nothing_either() {
 
     // Controls: it is reached from its own side, and root reaches what it may by the same program; what it sends
     // leaves the guest, as QEMU itself answers a ping of the gateway.
-    let near = [format!("tcp:127.0.0.1:{port}"), format!("udp:127.0.0.1:{port}")];
-    let said = inside(qemu).args(["python3", "-c", REACH]).args(&near).output().unwrap().stdout;
-    assert!(answers(&String::from_utf8(said).unwrap()).into_values().eq(["answered", "answered"]));
+    let (near_tcp, near_udp) = (format!("tcp:127.0.0.1:{port}"), format!("udp:127.0.0.1:{port}"));
+    assert!(reaches_inside(qemu, &[&near_tcp, &near_udp]).into_values().eq(["answered", "answered"]));
     let may = ["tcp:10.0.2.15:8000", "icmp:10.0.2.2:0"];
     assert!(root_reaches(&site, &may).into_values().all(|answer| answer == "answered"));
 
@@ -118,7 +117,7 @@ fn root_of_the_guest_reaches_nothing_either() {
 
     // Control: without `restrict=on` the same does arrive. Only where QEMU's network is a loopback of its own: there is
     // nothing beyond it then.
-    if shares_network(qemu.try_into().unwrap()) {
+    if shares_network(qemu) {
         skip("QEMU has no network of its own here, so restrict=on is not tried without it");
         return;
     }
@@ -184,7 +183,7 @@ fn only_ssh_and_mcp_are_let_in(site: &Site) {
     // Control: it listens, on every address.
     wait_until("the server in the guest", || connects(site, "10.0.2.15", 9999));
     let status = site.status("main");
-    let mcp: u16 = status["mcp"]["url"].as_str().unwrap().split([':', '/']).nth(4).unwrap().parse().unwrap();
+    let (ssh, mcp) = (site.ssh_port("app-main"), site.port("app-main"));
     // Control before and after: a forward of this kind works.
     assert!(answers_http(site, mcp));
     forward(site, mcp, 9999);
@@ -198,14 +197,13 @@ fn only_ssh_and_mcp_are_let_in(site: &Site) {
     }
 
     // On the host, both forwards are on loopback only. Behind them, QEMU listens for these two alone.
-    let ssh = u16::try_from(status["ssh"]["port"].as_u64().unwrap()).unwrap();
     let mut forwards = [format!("127.0.0.1:{ssh}"), format!("127.0.0.1:{mcp}")];
-    let here = listening(std::process::id());
+    let here = listening(own_pid());
     for port in [ssh, mcp] {
         let of_port: Vec<_> = here.iter().filter(|address| address.ends_with(&format!(":{port}"))).collect();
         assert_eq!(of_port, [&format!("127.0.0.1:{port}")]);
     }
-    let qemu = u32::try_from(site.qemu("app-main")).unwrap();
+    let qemu = site.qemu("app-main");
     if !shares_network(qemu) {
         forwards.sort();
         assert_eq!(listening(qemu), forwards);

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{ChildStdout, Stdio};
 
+use crate::network::inside;
 use crate::root::as_root;
-use crate::site::{Running, Site, inside};
+use crate::site::{Running, Site};
 
 /// Says what comes back from destinations.
-pub const REACH: &str = include_str!("reach.py");
+const REACH: &str = include_str!("reach.py");
 /// Counts what arrives.
 const LISTEN: &str = include_str!("listen.py");
 /// Says which TCP ports of an address are open.
@@ -46,9 +47,15 @@ impl Loopback {
 }
 
 /// What `reach.py` says, by destination.
-pub fn answers(said: &str) -> BTreeMap<String, String> {
+fn answers(said: &str) -> BTreeMap<String, String> {
     let pairs = said.lines().filter_map(|line| line.split_once(' '));
     pairs.map(|(destination, answer)| (destination.to_owned(), answer.to_owned())).collect()
+}
+
+/// What comes back on QEMU's own side.
+pub fn reaches_inside(qemu: i32, destinations: &[&str]) -> BTreeMap<String, String> {
+    let said = inside(qemu).args(["python3", "-c", REACH]).args(destinations).output().unwrap().stdout;
+    answers(&String::from_utf8(said).unwrap())
 }
 
 /// What comes back to root of the guest.

@@ -106,12 +106,19 @@ impl Site {
         Done::from(self.agent_vm(args).output().unwrap(), args)
     }
 
+    /// The command that creates a small machine, with these arguments.
+    pub fn creates(&self, args: &[&str]) -> Command {
+        self.agent_vm(&[&["create", "--memory", "1024", "--cores", "2", "--disk", "1024"], args].concat())
+    }
+
+    /// Runs it.
+    pub fn create_with(&self, args: &[&str]) -> Done {
+        Done::from(self.creates(args).output().unwrap(), &[&["create"], args].concat()).ok()
+    }
+
     /// Creates the machine of a branch, small, and gives its name.
     pub fn create(&self, branch: &str) -> String {
-        let made = self
-            .run(&["create", "--branch", branch, "--memory", "1024", "--cores", "2", "--disk", "1024", "--json"])
-            .ok();
-        made.json()["name"].as_str().unwrap().to_owned()
+        self.create_with(&["--branch", branch, "--json"]).json()["name"].as_str().unwrap().to_owned()
     }
 
     /// Starts a machine, with the patience that emulation needs.
@@ -151,9 +158,19 @@ impl Site {
     }
 
     /// Port of a machine's MCP on this host.
-    pub fn port(&self, name: &str) -> u64 {
+    pub fn port(&self, name: &str) -> u16 {
+        self.ports(name, "port")
+    }
+
+    /// Port of a machine's ssh on this host.
+    pub fn ssh_port(&self, name: &str) -> u16 {
+        self.ports(name, "ssh_port")
+    }
+
+    fn ports(&self, name: &str, which: &str) -> u16 {
         let text = fs::read_to_string(self.machine(name).join("run/ports.json")).unwrap();
-        serde_json::from_str::<serde_json::Value>(&text).unwrap()["port"].as_u64().unwrap()
+        let ports: serde_json::Value = serde_json::from_str(&text).unwrap();
+        ports[which].as_u64().unwrap().try_into().unwrap()
     }
 
     /// Pid of a machine's QEMU.
@@ -175,21 +192,9 @@ impl Drop for Site {
     }
 }
 
-/// Runs a program in the network namespace of a process.
-pub fn inside(pid: i32) -> Command {
-    let network = |of: &str| fs::read_link(format!("/proc/{of}/ns/net")).unwrap();
-    if network(&pid.to_string()) == network("self") {
-        return Command::new("env");
-    }
-    let pid = pid.to_string();
-    if rustix::process::geteuid().is_root() {
-        let mut nsenter = Command::new("nsenter");
-        nsenter.args(["--target", &pid, "--net", "--"]);
-        return nsenter;
-    }
-    let mut python = Command::new("python3");
-    python.args(["-c", include_str!("enter_network.py"), &pid]);
-    python
+/// Pid of this process.
+pub fn own_pid() -> i32 {
+    std::process::id().try_into().unwrap()
 }
 
 /// The pid that a pid file names.

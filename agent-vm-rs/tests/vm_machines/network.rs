@@ -1,16 +1,41 @@
-//! What listens on a process's network.
+//! A process's network: whether it is this one's, programs in it, and what listens there.
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::site::own_pid;
+
+/// A namespace of a process, named as the kernel does.
+pub fn namespace(pid: i32, kind: &str) -> PathBuf {
+    fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap()
+}
 
 /// Whether a process is on this one's network.
-pub fn shares_network(pid: u32) -> bool {
-    fs::read_link(format!("/proc/{pid}/ns/net")).unwrap() == fs::read_link("/proc/self/ns/net").unwrap()
+pub fn shares_network(pid: i32) -> bool {
+    namespace(pid, "net") == namespace(own_pid(), "net")
+}
+
+/// Runs a program in the network namespace of a process.
+pub fn inside(pid: i32) -> Command {
+    if shares_network(pid) {
+        return Command::new("env");
+    }
+    let pid = pid.to_string();
+    if rustix::process::geteuid().is_root() {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.args(["--target", &pid, "--net", "--"]);
+        return nsenter;
+    }
+    let mut python = Command::new("python3");
+    python.args(["-c", include_str!("enter_network.py"), &pid]);
+    python
 }
 
 /// What listens on a process's network by TCP, or takes datagrams there: address and port, sorted; of IPv6 the kernel's
 /// hexadecimal words.
-pub fn listening(pid: u32) -> Vec<String> {
+pub fn listening(pid: i32) -> Vec<String> {
     let mut all = Vec::new();
     for (table, state) in [("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")] {
         let text = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap();
