@@ -19,6 +19,7 @@ pub mod endpoint;
 pub mod error;
 pub mod git;
 pub mod guest;
+pub mod guest_kind;
 pub mod health;
 pub mod hex;
 pub mod host;

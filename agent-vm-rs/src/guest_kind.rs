@@ -1,0 +1,39 @@
+//! Which guest a machine boots, and what its collection of packages calls them.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// The two guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum GuestKind {
+    /// A NixOS system built from nixpkgs.
+    Nixos,
+    /// The embedded Debian system: needs Debian's registries only.
+    Debian,
+}
+
+impl GuestKind {
+    /// Whether a package of the guest's collection can have this name: Debian Policy 5.6.7, or a path of attributes.
+    #[must_use]
+    pub fn may_have_package(self, name: &str) -> bool {
+        let begins = name.starts_with(|c: char| match self {
+            Self::Debian => c.is_ascii_lowercase() || c.is_ascii_digit(),
+            Self::Nixos => c.is_ascii_alphanumeric() || c == '_',
+        });
+        let goes_on = name.chars().all(|c| match self {
+            Self::Debian => c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c),
+            Self::Nixos => c.is_ascii_alphanumeric() || "_+-.".contains(c),
+        });
+        begins && goes_on && (self == Self::Nixos || name.len() > 1)
+    }
+}
+
+impl std::fmt::Display for GuestKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nixos => "nixos",
+            Self::Debian => "debian",
+        })
+    }
+}
