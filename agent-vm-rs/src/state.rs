@@ -1,14 +1,17 @@
 //! The state directory: where machines live, and how files get there and go.
 
+mod durable;
 pub(crate) mod tree;
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+pub use self::durable::{
+    make_dir_durably, rename_durably, sync_dir, sync_file, sync_file_system, sync_tree, write_file, write_unsynced,
+};
 pub use self::tree::remove_tree;
 use crate::error::Failure;
 use crate::vm_name::VmName;
@@ -137,25 +140,6 @@ pub fn make_private_dir(path: &Path) -> Result<()> {
         .with_context(|| format!("failed to make the directory {}", path.display()))
 }
 
-/// Writes a file at once or not at all: a temporary one beside it, then a rename.
-///
-/// # Errors
-/// The directory is missing, full or not writable; the old file is as it was.
-pub fn write_file(path: &Path, contents: impl AsRef<[u8]>, mode: u32) -> Result<()> {
-    let failed = || format!("failed to write {}", path.display());
-    let dir = path.parent().with_context(failed)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".tmp-")
-        .permissions(fs::Permissions::from_mode(mode))
-        .tempfile_in(dir)
-        .with_context(failed)?;
-    file.write_all(contents.as_ref()).with_context(failed)?;
-    // The umask may have taken bits away.
-    file.as_file().set_permissions(fs::Permissions::from_mode(mode)).with_context(failed)?;
-    file.persist(path).map_err(|error| error.error).with_context(failed)?;
-    Ok(())
-}
-
 /// Removes a file; one that is not there is no error.
 ///
 /// # Errors
@@ -170,17 +154,6 @@ pub fn remove_file(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn files_get_their_mode_and_replace_the_old_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("file");
-        write_file(&path, "one", 0o644).unwrap();
-        write_file(&path, "two", 0o600).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
 
     #[test]
     fn a_state_directory_qemu_cannot_take_is_refused() {
