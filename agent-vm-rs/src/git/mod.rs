@@ -1,7 +1,10 @@
 //! Git on the user's own repository, which is trusted: finding it, and cloning a branch of it.
 
 mod alternates;
+mod call;
 mod submodules;
+
+pub use self::call::{git, git_in};
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +45,7 @@ impl Source {
     /// # Errors
     /// Git is missing or refuses the repository.
     pub fn discover(cwd: &Path) -> Result<Option<Self>> {
-        let rev_parse = git(cwd).args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
+        let rev_parse = plain_git(cwd).args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
         let output = rev_parse.output()?;
         if !output.status.success() {
             let stderr = String::from_utf8_lossy(&output.stderr);
@@ -72,7 +75,7 @@ impl Source {
     /// # Errors
     /// Git fails, or the branch has a name we refuse.
     pub fn current_branch(&self) -> Result<Option<BranchName>> {
-        let output = git(&self.cwd).args(["symbolic-ref", "--quiet", "HEAD"]).output()?;
+        let output = plain_git(&self.cwd).args(["symbolic-ref", "--quiet", "HEAD"]).output()?;
         if !output.status.success() {
             return Ok(None);
         }
@@ -99,7 +102,7 @@ impl Source {
     }
 
     fn commit(&self, reference: &str) -> Result<Option<String>> {
-        let output = git(&self.cwd)
+        let output = plain_git(&self.cwd)
             .args(["rev-parse", "--verify", "--quiet", "--end-of-options"])
             .arg(format!("{reference}^{{commit}}"))
             .output()?;
@@ -108,7 +111,7 @@ impl Source {
     }
 
     fn config(&self, key: &str) -> Result<Option<String>> {
-        let output = git(&self.cwd).args(["config", "--get", key]).output()?;
+        let output = plain_git(&self.cwd).args(["config", "--get", key]).output()?;
         let value = String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned();
         Ok((output.status.success() && !value.is_empty()).then_some(value))
     }
@@ -118,7 +121,7 @@ impl Source {
     /// # Errors
     /// Git fails.
     pub fn uncommitted(&self) -> Result<usize> {
-        let output = git(&self.cwd).args(["--no-optional-locks", "status", "--porcelain"]).output()?;
+        let output = plain_git(&self.cwd).args(["--no-optional-locks", "status", "--porcelain"]).output()?;
         // A bare repository has no work tree.
         Ok(if output.status.success() {
             output.stdout.split(|b| *b == b'\n').filter(|line| !line.is_empty()).count()
@@ -132,7 +135,7 @@ impl Source {
     /// # Errors
     /// Git fails.
     pub fn tips(&self) -> Result<Vec<String>> {
-        let text = git(&self.dir).args(["for-each-ref", "--format=%(objectname)"]).read()?;
+        let text = plain_git(&self.dir).args(["for-each-ref", "--format=%(objectname)"]).read()?;
         Ok(text.lines().map(str::to_owned).collect())
     }
 
@@ -142,7 +145,10 @@ impl Source {
     /// Git fails.
     pub fn stores(&self) -> Result<Stores> {
         let path = |name| {
-            git(&self.dir).args(["rev-parse", "--path-format=absolute", "--git-path", name]).read().map(PathBuf::from)
+            plain_git(&self.dir)
+                .args(["rev-parse", "--path-format=absolute", "--git-path", name])
+                .read()
+                .map(PathBuf::from)
         };
         let objects = path("objects")?;
         Ok(Stores { borrowed: alternates::of(&objects), objects, shallow: path("shallow")? })
@@ -156,13 +162,13 @@ impl Source {
     pub fn clone_branch(&self, branch: &BranchName, workspace: &Path, marker: &Path) -> Result<()> {
         let start = self.start_of(branch)?;
         // No template: the user's own hooks are not for the guest.
-        let clone = git(&self.cwd)
+        let clone = plain_git(&self.cwd)
             .args(["clone", "--quiet", "--template=", "--no-checkout", "--origin", "origin", "--"])
             .arg(file_url(&self.dir)?)
             .arg(workspace)
             .of_machine(marker);
         clone.checked().with_context(|| format!("failed to clone {}", self.dir.display()))?;
-        let inside = || git(workspace).of_machine(marker);
+        let inside = || git_in(workspace).of_machine(marker);
         let checkout = match start.kind {
             Kind::Local => inside().args([
                 "checkout",
@@ -175,7 +181,7 @@ impl Source {
             Kind::Remote | Kind::New => {
                 // The commit need not be on a branch that the clone brought along.
                 let to = format!("{}:refs/agent-vm/start", start.commit);
-                git(&self.cwd)
+                plain_git(&self.cwd)
                     .args(["push", "--quiet", "--no-verify"])
                     .arg(workspace)
                     .arg(to)
@@ -193,13 +199,13 @@ impl Source {
     }
 
     fn work_tree(&self) -> Result<PathBuf> {
-        let output = git(&self.cwd).args(["rev-parse", "--show-toplevel"]).output()?;
+        let output = plain_git(&self.cwd).args(["rev-parse", "--show-toplevel"]).output()?;
         let text = String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned();
         Ok(if output.status.success() { text.into() } else { self.dir.clone() })
     }
 
     fn set_up_remotes_and_identity(&self, workspace: &Path, marker: &Path) -> Result<()> {
-        let inside = || git(workspace).of_machine(marker);
+        let inside = || git_in(workspace).of_machine(marker);
         if let Some(url) = self.config("remote.origin.url")? {
             let url = without_password(&url);
             inside()
@@ -229,7 +235,7 @@ enum Kind {
     New,
 }
 
-fn git(dir: &Path) -> Invocation {
+fn plain_git(dir: &Path) -> Invocation {
     // What git says is compared with its own words, not with their translation.
     Invocation::new("git").arg("-C").arg(dir).env("LC_ALL", "C")
 }

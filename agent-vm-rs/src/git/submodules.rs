@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{file_url, git};
+use super::{file_url, git_in};
 use crate::process::Invocation;
 use crate::progress::note;
 
@@ -12,7 +12,7 @@ pub(super) fn fill(source: &Path, workspace: &Path, marker: &Path) -> Result<()>
     if !workspace.join(".gitmodules").is_file() {
         return Ok(());
     }
-    let inside = || -> Invocation { git(workspace).of_machine(marker) };
+    let inside = || -> Invocation { git_in(workspace).of_machine(marker) };
     let list = inside()
         .args(["config", "--null", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$"])
         .output()?;
@@ -28,9 +28,7 @@ pub(super) fn fill(source: &Path, workspace: &Path, marker: &Path) -> Result<()>
             continue;
         }
         inside().arg("config").arg(format!("submodule.{name}.url")).arg(file_url(&checkout)?).checked()?;
-        let update = inside()
-            .args(["-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--"])
-            .arg(path);
+        let update = inside().args(["submodule", "--quiet", "update", "--init", "--"]).arg(path);
         match update.checked() {
             Ok(_) => fill(&checkout, &workspace.join(path), marker)?,
             Err(error) => note(&format!("the submodule {path} stays empty: {error:#}")),

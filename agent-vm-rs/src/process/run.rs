@@ -1,5 +1,6 @@
 //! Running an [`Invocation`] to its end.
 
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
 use std::process::{ExitStatus, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,13 +60,23 @@ impl Invocation {
             expression = expression.env("GIT_TRACE", "1");
         }
         // In duct what was said first wins: a variable set above stays set.
-        for name in GIT_VARIABLES {
+        for name in self.git_variables_to_drop() {
             expression = expression.env_remove(name);
         }
         if let Some(dir) = &self.cwd {
             expression = expression.dir(dir);
         }
         Ok(expression)
+    }
+
+    /// A call that sets variables of git's means git to have these and no others; any other program keeps what the user
+    /// has set for the git that it may run (how to reach a server), but no pointer to a repository.
+    fn git_variables_to_drop(&self) -> Vec<OsString> {
+        let is_gits = |name: &OsStr| name.as_encoded_bytes().starts_with(b"GIT_");
+        if self.env.iter().any(|(name, _)| is_gits(name)) {
+            return std::env::vars_os().map(|(name, _)| name).filter(|name| is_gits(name)).collect();
+        }
+        GIT_VARIABLES.map(OsString::from).into()
     }
 
     /// Runs it to its end; gives its output whatever its status. Of stderr it is the end.
