@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Args, ColorChoice, Parser, Subcommand};
+use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
     self, create, destroy, egress, exec, list, logs, mcp, mcp_config, restart, shell, start, status, stop, up,
@@ -15,14 +15,17 @@ use crate::error::{EXIT_USAGE, Failure, exit_code, report};
 use crate::interrupt::Deadline;
 use crate::plan::LogLevel;
 use crate::state::StateDir;
-use crate::{interrupt, nix, process, ssh};
+use crate::{interrupt, nix, process, ssh, terminal};
+
+/// Columns that a line of help has at most.
+const WIDEST_HELP: usize = 100;
 
 /// Give every git branch its own virtual machine for coding agents and their MCP servers.
 ///
 /// Without a command: creates the machine of the current branch if there is none, starts it if it is
 /// stopped, and shows its status if it runs.
 #[derive(Debug, Parser)]
-#[command(name = "agent-vm", version, max_term_width = 100, infer_subcommands = false)]
+#[command(name = "agent-vm", version, infer_subcommands = false, args_override_self = true)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -32,24 +35,25 @@ pub struct Cli {
 
 /// Flags of every verb.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
 struct Global {
     /// Directory that holds the machines [default: agent-vms in the user's data directory]
     #[arg(long, global = true, value_name = "DIR", env = "AGENT_VM_STATE_DIR", hide_env_values = true)]
     state_dir: Option<PathBuf>,
-    /// Say what is done, and let the programs that do it say more
+    /// Verbose output, including the programs it runs
     #[arg(short, long, global = true)]
     verbose: bool,
-    /// Say everything
+    /// Debug output
     #[arg(short, long, global = true)]
     debug: bool,
-    /// Longest time to wait for anything, in seconds (building a guest is work, not waiting)
+    /// Seconds to wait at most; building a guest does not count
     #[arg(short, long, global = true, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
     timeout: Duration,
-    /// Print data as JSON
+    /// Print JSON
     #[arg(long, global = true)]
     json: bool,
-    /// Argument for every call of Nix, such as --nix-arg=--override-input; can be given more than once. `create` keeps
-    /// them in the machine's settings, other verbs use them instead of those
+    /// Argument for every call of Nix, such as --nix-arg=--override-input; can be repeated. `create` keeps them in the
+    /// machine's settings, other commands use them instead of those
     #[arg(long = "nix-arg", global = true, value_name = "ARG", allow_hyphen_values = true)]
     nix_args: Vec<String>,
     /// When to use colour
@@ -75,31 +79,31 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make the machine of a branch, without starting it
+    /// Create a machine for a branch without starting it
     Create(create::CreateArgs),
-    /// Start a machine and wait until its MCP service answers
+    /// Start a machine and wait until MCP answers
     Start(start::StartArgs),
     /// Power a machine off
     Stop(stop::StopArgs),
-    /// Stop a machine if it runs, and start it
+    /// Stop a machine if it runs, then start it
     Restart(restart::RestartArgs),
     /// Remove a machine; commits that only it has are kept in a bundle
     Destroy(destroy::DestroyArgs),
-    /// Show how a machine is
+    /// Show a machine's status
     Status(status::StatusArgs),
     /// Open a shell in a machine
     Shell(shell::ShellArgs),
     /// Run one command in a machine's workspace
     Exec(exec::ExecArgs),
-    /// Say what a machine may reach, and see what it tried
+    /// Show and change what a machine may reach
     Egress(egress::EgressArgs),
     /// Show the log of a machine's agent service, or its console
     Logs(logs::LogsArgs),
     /// List the machines
     List(list::ListArgs),
-    /// Be the machine's MCP server, on standard input and output: what an MCP client starts
+    /// Bridge a machine's MCP server to stdio (for MCP clients)
     Mcp(mcp::McpArgs),
-    /// Print what an MCP client has to be told of a machine, or put it into the client's file
+    /// Print or install MCP client configuration
     McpConfig(mcp_config::McpConfigArgs),
 }
 
@@ -157,7 +161,8 @@ impl Context {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let command = Cli::command().term_width(terminal::help_width().min(WIDEST_HELP));
+    let cli = match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
@@ -176,8 +181,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Tells of a command line that is not understood, or shows what was asked for in place of a verb. Of a value that a type of ours
-/// refuses, the way out is told, which clap leaves off.
+/// Reports a clap error, with our hint added, or prints the help or version that was asked for.
 fn refuse(error: &clap::Error) -> ExitCode {
     let hint = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Failure>()?.way_out());
     let Some(hint) = hint else { error.exit() };
@@ -241,9 +245,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 #[cfg(test)]
+mod repeated_flags;
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_sound() {

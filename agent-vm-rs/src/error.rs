@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::Write as _;
 
+use crate::terminal;
+
 /// Exit code when the world did not play along (the default).
 pub const EXIT_FAILURE: u8 = 1;
 /// Exit code for a wrong command line.
@@ -87,15 +89,18 @@ pub fn report(error: &anyhow::Error) {
     use anstyle::{AnsiColor, Style};
     let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
     let cyan = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
+    let width = terminal::width(std::io::stderr());
     let mut err = anstream::stderr().lock();
     let mut lines = Vec::new();
     for (depth, cause) in error.chain().enumerate() {
         let label = if depth == 0 { "error" } else { "caused by" };
         let text = crate::text::printable(&cause.to_string());
-        lines.push(format!("{red}{label}:{red:#} {}", text.trim_end().replace('\n', "\n  ")));
+        let text = format!("{red}{label}:{red:#} {}", text.trim_end().replace('\n', "\n  "));
+        lines.push(terminal::wrap(&text, width));
     }
     if let Some(hint) = error.downcast_ref::<Failure>().and_then(Failure::way_out) {
-        lines.push(format!("{cyan}hint:{cyan:#} {}", crate::text::printable(hint)));
+        let text = format!("{cyan}hint:{cyan:#} {}", crate::text::printable(hint));
+        lines.push(terminal::wrap(&text, width));
     }
     // A closed stderr leaves nobody to tell.
     drop(writeln!(err, "{}", lines.join("\n")));

@@ -47,6 +47,7 @@ pub mod ssh;
 pub mod state;
 pub mod sweep;
 pub mod target;
+pub mod terminal;
 pub mod text;
 pub mod virtiofsd;
 pub mod vm_name;

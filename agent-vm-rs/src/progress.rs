@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::terminal;
+
 static BARS: OnceLock<MultiProgress> = OnceLock::new();
 
-/// Prints a line of talk, above whatever moves.
+/// Prints a line of talk, above whatever moves; broken between words on a terminal.
 pub fn note(text: &str) {
-    let line = crate::text::printable(text);
+    let line = terminal::wrap(&crate::text::printable(text), terminal::width(std::io::stderr()));
     let print = || drop(writeln!(anstream::stderr(), "{line}"));
     match BARS.get() {
         Some(bars) => bars.suspend(print),

@@ -1,13 +1,17 @@
 //! `agent-vm list`
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
+use textwrap::core::display_width;
 
 use super::{print, print_json};
 use crate::cli::Context;
 use crate::machine::Machine;
+use crate::terminal::{self, pad, shorten_end, shorten_start};
 use crate::text::{age, one_line};
 
 /// Flags of `list`.
@@ -19,7 +23,7 @@ struct Row {
     name: String,
     state: &'static str,
     branch: Option<String>,
-    source: Option<std::path::PathBuf>,
+    source: Option<PathBuf>,
     host: Option<String>,
     port: Option<u16>,
     ssh_port: Option<u16>,
@@ -44,7 +48,8 @@ pub fn list(context: &Context, _: &ListArgs) -> Result<()> {
         crate::progress::note("there are no machines yet: agent-vm create makes one for the current branch");
         return Ok(());
     }
-    print(&table(&rows))
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    print(&table(&rows, home.as_deref(), terminal::width(std::io::stdout())))
 }
 
 fn row(machine: &Machine) -> Row {
@@ -91,27 +96,112 @@ fn row(machine: &Machine) -> Row {
     }
 }
 
-fn table(rows: &[Row]) -> String {
-    let header = ["MACHINE", "STATE", "BRANCH", "MCP", "SSH", "AGE"].map(str::to_owned);
+/// Columns of the table, and which of them give way, the first one first, on a terminal that is too narrow for all.
+const HEADER: [&str; 7] = ["MACHINE", "STATE", "BRANCH", "MCP", "SSH", "AGE", "REPOSITORY"];
+const GIVES_WAY: [(usize, usize); 3] = [(REPOSITORY, 16), (BRANCH, 10), (MACHINE, 16)];
+const MACHINE: usize = 0;
+const BRANCH: usize = 2;
+const REPOSITORY: usize = 6;
+const GAP: usize = 2;
+
+fn cells(row: &Row, home: Option<&Path>) -> [String; 7] {
     let unknown = || "-".to_owned();
-    let cells = rows.iter().map(|row| {
-        [
-            row.name.clone(),
-            row.state.to_owned(),
-            row.branch.as_deref().map_or_else(unknown, one_line),
-            row.port.map_or_else(unknown, |port| port.to_string()),
-            row.ssh_port.map_or_else(unknown, |port| port.to_string()),
-            row.age_seconds.map_or_else(unknown, |seconds| age(std::time::Duration::from_secs(seconds))),
+    [
+        row.name.clone(),
+        row.state.to_owned(),
+        row.branch.as_deref().map_or_else(unknown, one_line),
+        row.port.map_or_else(unknown, |port| port.to_string()),
+        row.ssh_port.map_or_else(unknown, |port| port.to_string()),
+        row.age_seconds.map_or_else(unknown, |seconds| age(std::time::Duration::from_secs(seconds))),
+        row.source.as_deref().map_or_else(unknown, |path| below_home(path, home)),
+    ]
+}
+
+/// A path as a shell takes it: `~/…` for what is in the home directory.
+fn below_home(path: &Path, home: Option<&Path>) -> String {
+    let below = home.filter(|home| home.is_absolute()).and_then(|home| path.strip_prefix(home).ok());
+    let shown = match below {
+        Some(below) if below.as_os_str().is_empty() => "~".to_owned(),
+        Some(below) => format!("~/{}", below.display()),
+        None => path.display().to_string(),
+    };
+    one_line(&shown)
+}
+
+/// The machines as lines of columns: as wide as what they hold, or, on a terminal, as wide as that.
+fn table(rows: &[Row], home: Option<&Path>, width: Option<usize>) -> String {
+    let mut lines: Vec<_> = rows.iter().map(|row| cells(row, home)).collect();
+    lines.insert(0, HEADER.map(str::to_owned));
+    let widest = |column: usize| lines.iter().map(|line| display_width(&line[column])).max().unwrap_or(0);
+    let mut widths: [usize; 7] = std::array::from_fn(widest);
+    if let Some(width) = width {
+        let gaps = GAP * (widths.len() - 1);
+        for (column, least) in GIVES_WAY {
+            let too_wide = (widths.iter().sum::<usize>() + gaps).saturating_sub(width);
+            widths[column] = widths[column].saturating_sub(too_wide).max(least.min(widths[column]));
+        }
+    }
+    let fitted = |(column, cell): (usize, &String)| {
+        let short = if column == REPOSITORY { shorten_start } else { shorten_end };
+        pad(&short(cell, widths[column]), widths[column])
+    };
+    let text = |line: &[String; 7]| {
+        let cells: Vec<_> = line.iter().enumerate().map(fitted).collect();
+        cells.join(&" ".repeat(GAP)).trim_end().to_owned() + "\n"
+    };
+    lines.iter().map(text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, branch: &str, source: &str) -> Row {
+        Row {
+            name: name.to_owned(),
+            state: "stopped",
+            branch: Some(branch.to_owned()),
+            source: Some(source.into()),
+            host: None,
+            port: Some(8000),
+            ssh_port: Some(2222),
+            tls: None,
+            auth: None,
+            created: None,
+            age_seconds: Some(40_000),
+            error: None,
+        }
+    }
+
+    fn rows() -> Vec<Row> {
+        vec![
+            row("same-main", "main", "/home/me/work/same"),
+            row("same-main-a3558a4a", "main", "/home/me/elsewhere/that/is/a/long/way/down/the/tree/same"),
+            row(
+                "app-feature-a-rather-long-name-of-a-branch-5b1c2d3e",
+                "feature/日本語のブランチ名",
+                "/srv/日本語/same",
+            ),
         ]
-    });
-    let lines: Vec<[String; 6]> = std::iter::once(header).chain(cells).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..6).map(width).collect();
-    lines
-        .iter()
-        .map(|line| {
-            let padded = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
-            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-        })
-        .collect()
+    }
+
+    #[test]
+    fn a_terminal_shows_all_columns_within_its_width() {
+        for width in [80, 120, 200] {
+            let shown = table(&rows(), Some(Path::new("/home/me")), Some(width));
+            assert!(shown.lines().all(|line| display_width(line) <= width), "{width}:\n{shown}");
+            insta::assert_snapshot!(format!("at_{width}_columns"), shown);
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_out_where_no_terminal_is() {
+        let shown = table(&rows(), None, None);
+        // Control: on a terminal they are shortened.
+        assert!(!table(&rows(), None, Some(80)).contains("way/down/the/tree"));
+        for row in rows() {
+            let line = shown.lines().find(|line| line.starts_with(&format!("{} ", row.name))).unwrap();
+            assert!(line.ends_with(row.source.as_deref().unwrap().to_str().unwrap()), "{line}");
+        }
+    }
 }

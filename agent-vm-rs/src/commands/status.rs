@@ -7,7 +7,7 @@ use super::{Target, print, print_json};
 use crate::cli::Context;
 use crate::machine::Machine;
 use crate::report::Report;
-use crate::target;
+use crate::{target, terminal};
 
 /// Flags of `status`.
 #[derive(Args, Clone, Debug)]
@@ -30,5 +30,8 @@ pub fn status(context: &Context, args: &StatusArgs) -> Result<()> {
 /// Stdout is closed.
 pub fn show(context: &Context, machine: &Machine) -> Result<()> {
     let report = Report::gather(context, machine)?;
-    if context.json { print_json(&report) } else { print(&report.to_text()) }
+    if context.json {
+        return print_json(&report);
+    }
+    print(&terminal::wrap(&report.to_text(), terminal::width(std::io::stdout())))
 }

@@ -184,6 +184,36 @@ fn colour_is_for_terminals_and_for_who_asks() {
     }
 }
 
+/// Messages and help fit a narrow terminal, broken between words; elsewhere a message is one line.
+#[test]
+fn lines_fit_the_terminal() {
+    let (Some(script), Some(stty)) = (which("script"), which("stty")) else {
+        skip("no script(1) or stty(1) to make a terminal");
+        return;
+    };
+    let site = Site::new();
+    site.git(&["checkout", "--quiet", "-b", "a-branch-with-a-rather-long-name-that-takes-its-space"]);
+    let shown = |args: &str| {
+        let mut command = site.command(&script);
+        command.env("TERM", "dumb").env("SHELL", site.path("bin/sh")).args(["--quiet", "--return", "--command"]);
+        let program = env!("CARGO_BIN_EXE_agent-vm");
+        let output =
+            command.arg(format!("'{}' cols 80 rows 24; '{program}' {args}", stty.display())).arg("/dev/null").output();
+        String::from_utf8(output.unwrap().stdout).unwrap().replace('\r', "")
+    };
+    let message = site.run(&["status"]).exits(1).stderr;
+    // Control: the message is longer than a line of the terminal.
+    assert!(message.lines().any(|line| line.len() > 80), "{message}");
+    let on_terminal = shown("status");
+    assert!(on_terminal.lines().all(|line| line.len() <= 80), "{on_terminal}");
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(&on_terminal), words(&message));
+    site.create("a-branch-with-a-rather-long-name-that-takes-its-space");
+    for args in ["create --help", "--help", "list"] {
+        assert!(shown(args).lines().all(|line| line.chars().count() <= 80), "{args}: {}", shown(args));
+    }
+}
+
 /// Data goes to stdout, talk to stderr; with `--json` the data is JSON and nothing else.
 #[test]
 fn json_prints_data_alone() {

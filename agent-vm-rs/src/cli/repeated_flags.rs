@@ -1,0 +1,101 @@
+//! The last of a repeated flag wins, as in every program of the field.
+
+use super::*;
+
+/// The flags are those of the command line itself, so that none is left out.
+#[test]
+fn the_last_of_a_repeated_flag_wins() {
+    let mut root = Cli::command();
+    root.build();
+    let mut seen = 0;
+    every_flag(&root, &mut vec!["agent-vm".to_owned()], &mut seen);
+    // Control: it is all of them that were looked at.
+    assert!(seen > 60, "{seen} flags");
+}
+
+/// Parses each flag of a command and those below it twice, the second time with another value if there is one.
+fn every_flag(command: &clap::Command, path: &mut Vec<String>, seen: &mut usize) {
+    for flag in command.get_arguments().filter(|flag| flag.get_long().is_some()) {
+        let name = format!("--{}", flag.get_long().unwrap());
+        if ["--help", "--version"].contains(&name.as_str()) {
+            continue;
+        }
+        *seen += 1;
+        let values = values_for(flag);
+        let given = values.iter().flat_map(|value| match value {
+            Some(value) => vec![format!("{name}={value}")],
+            None => vec![name.clone()],
+        });
+        let needed = needed_by(command, flag);
+        let line: Vec<_> = path.iter().cloned().chain(given).chain(needed).collect();
+        let matches = Cli::command().try_get_matches_from(&line);
+        let matches = matches.unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        let innermost = std::iter::successors(Some(&matches), |m| m.subcommand().map(|(_, m)| m)).last().unwrap();
+        let Some(last) = values.last().unwrap() else { continue };
+        let raw: Vec<_> = innermost.get_raw(flag.get_id().as_str()).unwrap().collect();
+        let expected = if matches!(flag.get_action(), clap::ArgAction::Append) { values.len() } else { 1 };
+        assert_eq!((raw.len(), raw.last().copied()), (expected, Some(std::ffi::OsStr::new(last))), "{line:?}");
+    }
+    for below in command.get_subcommands().filter(|below| below.get_name() != "help" && !below.is_hide_set()) {
+        path.push(below.get_name().to_owned());
+        every_flag(below, path, seen);
+        path.pop();
+    }
+}
+
+/// Two values that a flag takes; none for a switch.
+fn values_for(flag: &clap::Arg) -> [Option<String>; 2] {
+    if !flag.get_action().takes_values() {
+        return [None, None];
+    }
+    let possible = flag.get_possible_values();
+    if let [first, .., last] = possible.as_slice() {
+        return [first, last].map(|value| Some(value.get_name().to_owned()));
+    }
+    for pair in [["300", "60"], ["first", "second"], ["A=one.example", "B=two.example"]] {
+        let taken = |value: &str| {
+            let alone = clap::Arg::new("x").long("x").value_parser(flag.get_value_parser().clone());
+            clap::Command::new("x").arg(alone).try_get_matches_from(["x", &format!("--x={value}")]).is_ok()
+        };
+        if pair.into_iter().all(taken) {
+            return pair.map(|value| Some(value.to_owned()));
+        }
+    }
+    panic!("no value is known for --{}", flag.get_long().unwrap());
+}
+
+/// What else a command has to be given: flags, then what stands alone.
+fn needed_by(command: &clap::Command, but: &clap::Arg) -> Vec<String> {
+    let mut words = Vec::new();
+    let required = |arg: &&clap::Arg| arg.is_required_set() && arg.get_id() != but.get_id();
+    for arg in command.get_arguments().filter(required) {
+        let [value, _] = if arg.is_positional() { [Some("one".to_owned()), None] } else { values_for(arg) };
+        let value = value.unwrap_or_default();
+        words.extend(match arg.get_long() {
+            Some(name) => vec![format!("--{name}={value}")],
+            None if arg.is_last_set() => vec!["--".to_owned(), value],
+            None => vec![value],
+        });
+    }
+    if command.has_subcommands() && command.is_subcommand_required_set() {
+        let below = command.get_subcommands().find(|below| below.get_arguments().all(|arg| !arg.is_required_set()));
+        words.extend(below.map(|below| below.get_name().to_owned()));
+    }
+    words
+}
+
+/// A flag of every verb wins wherever it stands last.
+#[test]
+fn the_last_global_flag_wins_before_and_after_the_verb() {
+    let timeout = |line: &str| {
+        let cli = Cli::try_parse_from(line.split(' '));
+        cli.unwrap_or_else(|error| panic!("{line}: {error}")).global.timeout.as_secs()
+    };
+    assert_eq!(timeout("agent-vm --timeout 300 --timeout 60 list"), 60);
+    assert_eq!(timeout("agent-vm --timeout 300 -t 60 list"), 60);
+    assert_eq!(timeout("agent-vm --timeout 300 list --timeout 60"), 60);
+    assert_eq!(timeout("agent-vm list --timeout 300 --timeout=60"), 60);
+    assert_eq!(timeout("agent-vm --timeout 300 egress --timeout 200 list -t 60"), 60);
+    // Control: what no flag is is refused twice, too.
+    assert!(Cli::try_parse_from(["agent-vm", "status", "a", "b"]).is_err());
+}
