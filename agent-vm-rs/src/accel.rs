@@ -17,7 +17,7 @@ use crate::host::boot_id;
 use crate::manifest::Qemu;
 use crate::plan::Accel;
 use crate::process::Invocation;
-use crate::state::{make_private_dir, write_file};
+use crate::state::{make_private_dir, write_unsynced};
 
 /// Time in which a kernel under working KVM has long ended.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -55,7 +55,7 @@ pub fn choose(
             let tried = trial(&kernel, &guest.manifest.qemu, &confinement.with_kvm(), installed);
             let probe = Probe { boot, kernel: kernel_name, obstacle: obstacle_of(&tried)? };
             make_private_dir(cache)?;
-            write_file(&file, serde_json::to_string(&probe)?, 0o600)?;
+            write_unsynced(&file, serde_json::to_string(&probe)?, 0o600)?;
             probe
         }
     };

@@ -11,12 +11,12 @@ use crate::endpoint::Handover;
 use crate::manifest::Manifest;
 use crate::plan::{CREDENTIALS_DIR, QEMU_DIR};
 use crate::process::Invocation;
-use crate::state::{make_private_dir, write_file};
+use crate::state::{make_private_dir, write_unsynced};
 
 /// Name that the guest's host key is pinned under: the address is always the host's own.
 pub const HOST_KEY_ALIAS: &str = "agent-vm";
 
-/// Makes the login key and the guest's host key of a new machine, and pins the latter.
+/// Makes the login key and the guest's host key of a new machine, and pins the latter. The caller syncs them.
 ///
 /// # Errors
 /// ssh-keygen is missing or fails.
@@ -40,7 +40,7 @@ pub fn make_keys(machine: &Path, marker: &Path) -> Result<()> {
     let host_key =
         fs::read_to_string(ssh.join("host_ed25519_key.pub")).context("failed to read the guest's host key")?;
     let key = host_key.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
-    write_file(&ssh.join("known_hosts"), format!("{HOST_KEY_ALIAS} {key}\n"), 0o600)
+    write_unsynced(&ssh.join("known_hosts"), format!("{HOST_KEY_ALIAS} {key}\n"), 0o600)
 }
 
 /// What differs from run to run.
@@ -78,7 +78,7 @@ pub fn hand_over(machine: &Path, run: Run<'_>, manifest: &Manifest) -> Result<()
         (&names.egress_environment, egress::secrets::environment(&egress::secrets::load(machine)?)),
     ];
     for (name, value) in values {
-        write_file(&dir.join(name), value, 0o600)?;
+        write_unsynced(&dir.join(name), value, 0o600)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use crate::process::Invocation;
-use crate::state::remove_file;
+use crate::state::{remove_file, rename_durably, sync_file};
 
 /// Makes the disk unless it is there. `size` is in MiB.
 ///
@@ -19,8 +19,9 @@ pub fn ensure(machine: &Path, label: &str, size: u32) -> Result<()> {
     let (raw, image) = (machine.join(".tmp-disk.raw"), machine.join(".tmp-disk.qcow2"));
     let made = make(&raw, &image, label, size, machine);
     remove_file(&raw)?;
-    made.with_context(|| format!("failed to make the disk {}", disk.display()))?;
-    std::fs::rename(&image, &disk).with_context(|| format!("failed to name the disk {}", disk.display()))
+    made.and_then(|()| sync_file(&image))
+        .and_then(|()| rename_durably(&image, &disk))
+        .with_context(|| format!("failed to make the disk {}", disk.display()))
 }
 
 fn make(raw: &Path, image: &Path, label: &str, size: u32, machine: &Path) -> Result<()> {

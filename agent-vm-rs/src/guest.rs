@@ -17,7 +17,7 @@ use crate::manifest::{Manifest, Share};
 use crate::nix;
 use crate::process::Invocation;
 use crate::settings::{GuestKind, Settings};
-use crate::state::{make_private_dir, remove_file, write_file};
+use crate::state::{make_dir_durably, make_private_dir, remove_file, rename_durably, write_file, write_unsynced};
 
 /// A built guest.
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ impl Guest {
     /// Nix or the builder fails; the machine keeps the guest it had.
     pub fn build(machine: &Machine, recipe: &Recipe, cache: &Path, talk: nix::Talk) -> Result<Self> {
         let flake = machine.flake();
-        make_private_dir(&flake)?;
+        make_dir_durably(&flake, 0o700)?;
         remove_file(&flake.join("fingerprint"))?;
         if recipe.toolkit_is_local {
             // It would hold the toolkit as it was, and Nix would refuse it or, worse, use that.
@@ -138,7 +138,7 @@ fn image(text: &str, cache: &Path, talk: nix::Talk, marker: &Path) -> Result<Pat
         return Ok(package);
     }
     let spec = guests.join(format!(".spec-{}.json", &image.hash[..16]));
-    write_file(&spec, text, 0o600)?;
+    write_unsynced(&spec, text, 0o600)?;
     let level = match talk {
         nix::Talk::Little => "warn",
         nix::Talk::Verbose => "info",
@@ -155,7 +155,6 @@ fn image(text: &str, cache: &Path, talk: nix::Talk, marker: &Path) -> Result<Pat
 fn point(link: &Path, target: &Path) -> Result<()> {
     let new = link.with_extension("new");
     remove_file(&new)?;
-    symlink(target, &new)
-        .and_then(|()| fs::rename(&new, link))
-        .with_context(|| format!("failed to link {}", link.display()))
+    symlink(target, &new).with_context(|| format!("failed to link {}", link.display()))?;
+    rename_durably(&new, link)
 }

@@ -64,7 +64,7 @@ impl Phases {
     pub fn save(&self) {
         let kept = serde_json::to_string(&self.expected)
             .map_err(anyhow::Error::from)
-            .and_then(|text| crate::state::write_file(&self.file, text, 0o600));
+            .and_then(|text| crate::state::write_unsynced(&self.file, text, 0o600));
         if let Err(error) = kept {
             tracing::info!("phase times not kept: {error:#}");
         }

@@ -15,7 +15,7 @@ use crate::error::Failure;
 use crate::host::boot_id;
 use crate::interrupt::Deadline;
 use crate::process::MARKER;
-use crate::state::{remove_file, write_file};
+use crate::state::{remove_file, write_unsynced};
 
 /// A process that cannot be confused with a later one of the same number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl ProcessId {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        write_file(path, format!("{} {} {}\n", self.pid, self.start_time, boot_id()?), 0o600)
+        write_unsynced(path, format!("{} {} {}\n", self.pid, self.start_time, boot_id()?), 0o600)
     }
 
     /// The process that a file remembers, if it still runs.
@@ -206,7 +206,7 @@ impl RunDir {
     /// The file cannot be written.
     pub fn write_facts(&self, facts: &RunFacts) -> Result<()> {
         let text = serde_json::to_string_pretty(facts).context("failed to write the run's facts as JSON")?;
-        write_file(&self.file("ports.json"), text + "\n", 0o600)
+        write_unsynced(&self.file("ports.json"), text + "\n", 0o600)
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Client, Entry, merged};
 use crate::error::Failure;
-use crate::state::write_file;
+use crate::state::{make_dir_durably, write_file};
 
 /// A client's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub fn write(client: Client, entry: &Entry, place: &Place) -> Result<bool> {
         return Ok(false);
     };
     if let Some(dir) = file.parent() {
-        fs::create_dir_all(dir).with_context(failed)?;
+        make_dir_durably(dir, 0o777).with_context(failed)?;
     }
     // The user's own files may hold secrets of other servers.
     let usual = if place.project.is_some() { 0o644 } else { 0o600 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 
 use super::print_json;
@@ -18,7 +18,9 @@ use crate::machine::Machine;
 use crate::progress::note;
 use crate::run_state::end_processes_of;
 use crate::settings::{GuestKind, Settings, VERSION, Wishes};
-use crate::state::{StateDir, make_private_dir, remove_tree, write_file};
+use crate::state::{
+    StateDir, make_dir_durably, make_private_dir, remove_tree, rename_durably, sync_tree, write_unsynced,
+};
 use crate::vm_name::VmName;
 use crate::{credentials, endpoint, host, installation, ports, sweep, target, text};
 
@@ -95,7 +97,7 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     let branch = args.branch.as_deref().or(wishes.branch.as_ref().map(BranchName::as_str));
     let state = &context.state;
     let (source, branch) = target::current(state, branch)?;
-    make_private_dir(state.path())?;
+    make_dir_durably(state.path(), 0o700)?;
     refuse_second(state, &source, &branch)?;
     let machine = target::free_name(state, &source.dir, &branch)?;
     let _lock = machine.lock(context.deadline())?;
@@ -113,8 +115,10 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
         let settings = settle(context, wishes, &source, branch)?;
         let address = host::forward_address(&settings.host)?;
         endpoint::ensure(&staging, machine.name.as_str(), &settings.host, address)?;
-        write_file(&staging.join("config.json"), settings.to_json()?, 0o600)?;
-        std::fs::rename(&staging, &machine.dir).with_context(|| format!("failed to name {}", machine.dir.display()))?;
+        write_unsynced(&staging.join("config.json"), settings.to_json()?, 0o600)?;
+        // A power cut leaves a whole machine or none.
+        sync_tree(&staging)?;
+        rename_durably(&staging, &machine.dir)?;
         Ok(settings)
     });
     match made {

@@ -9,7 +9,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyIdMethod, KeyP
 use sha1::{Digest as _, Sha1};
 
 use crate::run_state::RunDir;
-use crate::state::{make_private_dir, write_file};
+use crate::state::{make_dir_durably, make_private_dir, write_file, write_unsynced};
 
 /// Directory of it in the machine's.
 const CA_DIR: &str = "egress/ca";
@@ -43,7 +43,7 @@ pub fn hand_over(machine: &Path, run: &RunDir) -> Result<PathBuf> {
     let (from, to) = (machine.join(CA_DIR).join(BOTH), run.file(PROXY_DIR));
     let both = fs::read(&from).with_context(|| format!("failed to read {}", from.display()))?;
     make_private_dir(&to)?;
-    write_file(&to.join(BOTH), both, 0o600)?;
+    write_unsynced(&to.join(BOTH), both, 0o600)?;
     Ok(to)
 }
 
@@ -60,10 +60,7 @@ fn make(dir: &Path) -> Result<()> {
     params.not_before = (now - std::time::Duration::from_secs(86_400)).into();
     params.not_after = (now + std::time::Duration::from_secs(86_400 * DAYS.unsigned_abs())).into();
     let certificate = params.self_signed(&key)?.pem();
-    if let Some(parent) = dir.parent() {
-        make_private_dir(parent)?;
-    }
-    make_private_dir(dir)?;
+    make_dir_durably(dir, 0o700)?;
     write_file(&dir.join(BOTH), key.serialize_pem() + &certificate, 0o600)?;
     // Last: where it is, the other one is too.
     write_file(&dir.join(CERTIFICATE), certificate, 0o600)

@@ -11,7 +11,7 @@ use super::{Destination, Egress};
 use crate::confine::Account;
 use crate::error::Failure;
 use crate::manifest::Group;
-use crate::state::{make_private_dir, write_file};
+use crate::state::{make_dir_durably, write_file};
 
 #[derive(Debug, PartialEq, Serialize)]
 struct Rules<'a> {
@@ -96,8 +96,7 @@ pub fn write(machine: &Path, name: &str, egress: &Egress, groups: &[Group]) -> R
     let secrets = secrets::load(machine)?;
     let rules = rules(name, egress, groups, &secrets)?;
     let dir = machine.join(RULES_DIR);
-    make_private_dir(&machine.join("egress"))?;
-    make_private_dir(&dir)?;
+    make_dir_durably(&dir, 0o700)?;
     let mode = match Account::unless_user()? {
         Some(account) => {
             account.may_read(&dir)?;

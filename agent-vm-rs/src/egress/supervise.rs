@@ -20,7 +20,7 @@ use crate::machine::Machine;
 use crate::process::{Detached, Invocation, find};
 use crate::run_state::{ProcessId, RunDir, RunFacts};
 use crate::ssh::Ssh;
-use crate::state::{make_private_dir, remove_file, write_file};
+use crate::state::{make_private_dir, remove_file, write_unsynced};
 
 /// File in `run/` that is there while the way out is.
 pub const UP: &str = "egress.up";
@@ -134,7 +134,7 @@ fn prepare(machine: &Machine) -> Result<()> {
     let addon = machine.run().file(ADDON_DIR);
     make_private_dir(&addon)?;
     for (name, text) in ADDON {
-        write_file(&addon.join(name), text, 0o600)?;
+        write_unsynced(&addon.join(name), text, 0o600)?;
     }
     let log = machine.dir.join(log::LOG_DIR);
     make_private_dir(&log)?;
@@ -178,7 +178,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
         Ok(machine.dir.join(SOCKET).exists().then_some(()))
     })?;
     ssh.forward_back(guest.manifest.egress.port, port)?;
-    write_file(&run.file(UP), "", 0o600)?;
+    write_unsynced(&run.file(UP), "", 0o600)?;
     loop {
         interrupt::check()?;
         if !qemu.alive() {

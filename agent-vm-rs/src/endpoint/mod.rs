@@ -16,7 +16,7 @@ use crate::hex;
 use crate::machine::Machine;
 use crate::run_state::RunFacts;
 use crate::settings::Settings;
-use crate::state::{make_private_dir, write_file};
+use crate::state::{make_dir_durably, write_file};
 
 /// Directory of a machine that holds its authority and its token.
 const DIR: &str = "tls";
@@ -59,7 +59,7 @@ pub fn ensure(dir: &Path, machine: &str, host: &str, address: Ipv4Addr) -> Resul
     let own = fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let names = Names::new(host, address, own.as_deref().map(str::trim));
     let tls = dir.join(DIR);
-    make_private_dir(&tls)?;
+    make_dir_durably(&tls, 0o700)?;
     let made_for = names.hosts().join("\n") + "\n";
     let is_there = |name: &str| fs::exists(tls.join(name)).unwrap_or(false);
     let current = fs::read_to_string(tls.join(MADE_FOR)).is_ok_and(|names| names == made_for);

@@ -19,6 +19,7 @@ mod inside;
 mod landlock;
 mod mcp_config;
 mod mcp_server;
+mod power_cut;
 mod stand_ins;
 mod start_cut_short;
 mod start_guest;
@@ -34,11 +35,13 @@ mod support {
     //! What the tests share.
 
     mod done;
+    mod power;
     mod processes;
     mod programs;
     mod site;
 
     pub use done::Done;
+    pub use power::Power;
     pub use processes::{Running, exists, kill, wait_until};
     pub use programs::{namespaces, skip, which};
     pub use site::{Site, tree};

@@ -21,7 +21,12 @@ impl Site {
     /// A place with the repository `app`, which has two commits on `main`, and stand-ins that fail for all
     /// that would make or run a guest.
     pub fn new() -> Self {
-        let site = Self { dir: tempfile::tempdir().unwrap() };
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// The same, in a directory.
+    pub fn new_in(dir: &Path) -> Self {
+        let site = Self { dir: tempfile::tempdir_in(dir).unwrap() };
         for dir in ["home", "data", "cache", "config", "tmp", "bin", "toolkit", "app", "record"] {
             fs::create_dir(site.path(dir)).unwrap();
         }

@@ -1,0 +1,206 @@
+//! The power goes: what a command has said is done is on the disk, and what it was at is done or not begun.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::inside::Inside;
+use crate::stand_ins::{STAYS, create, install, install_ssh};
+use crate::support::{Power, Site, tree, which};
+
+/// A machine's files but those that are only there while it runs.
+fn kept(site: &Site, machine: &str) -> BTreeMap<PathBuf, String> {
+    let run = site.machine(machine).join("run");
+    tree(&site.machine(machine)).into_iter().filter(|(path, _)| !path.starts_with(&run)).collect()
+}
+
+/// A machine must have the files that it had.
+#[track_caller]
+fn assert_kept(site: &Site, machine: &str, before: &BTreeMap<PathBuf, String>) {
+    let now = kept(site, machine);
+    let paths: BTreeSet<_> = before.keys().chain(now.keys()).collect();
+    let changed: Vec<_> = paths.into_iter().filter(|path| before.get(*path) != now.get(*path)).collect();
+    assert!(changed.is_empty(), "not as they were: {changed:?}");
+}
+
+/// Has every call of a program keep what a power cut would leave at this moment.
+fn cut_at_each_call(site: &Site, power: &Power, programs: &[&str]) {
+    let (cuts, image) = (power.cuts(), power.image());
+    for program in programs {
+        let real = site.path("bin").join(program);
+        let moved = site.path("bin").join(format!("real-{program}"));
+        if fs::symlink_metadata(&moved).is_err() {
+            fs::rename(&real, &moved).unwrap();
+        }
+        site.stand_in(
+            program,
+            &format!(
+                "number=$(ls '{0}' | wc -l)\n\
+                 cp --sparse=always '{1}' '{0}/'$((100 + number))\n\
+                 exec '{2}' \"$@\"",
+                cuts.display(),
+                image.display(),
+                moved.display()
+            ),
+        );
+    }
+    power.sync();
+}
+
+/// The cuts that were made, in their order.
+fn cuts(power: &Power) -> Vec<PathBuf> {
+    let mut cuts: Vec<_> = fs::read_dir(power.cuts()).unwrap().map(|cut| cut.unwrap().path()).collect();
+    cuts.sort();
+    cuts
+}
+
+fn uncut(site: &Site, programs: &[&str]) {
+    for program in programs {
+        fs::rename(site.path("bin").join(format!("real-{program}")), site.path("bin").join(program)).unwrap();
+    }
+}
+
+/// Control: what is written and renamed without a sync is lost, what is synced is not.
+#[test]
+fn what_is_not_synced_is_lost() {
+    let Some(power) = Power::new() else { return };
+    let write = |name: &str, sync: bool| {
+        let (new, file) = (power.place().join("new"), power.place().join(name));
+        fs::write(&new, "contents").unwrap();
+        if sync {
+            fs::File::open(&new).unwrap().sync_all().unwrap();
+        }
+        fs::rename(&new, &file).unwrap();
+    };
+    fs::write(power.place().join("replaced"), "old").unwrap();
+    power.sync();
+    write("replaced", false);
+    write("unsynced", false);
+    write("synced", true);
+    // It takes the names of the others with it, but not what is in them.
+    fs::File::open(power.place()).unwrap().sync_all().unwrap();
+    let cut = power.cut("cut");
+    power.back(&cut);
+    let read = |name: &str| fs::read_to_string(power.place().join(name)).unwrap();
+    assert_eq!([read("replaced"), read("unsynced"), read("synced")], ["", "", "contents"]);
+}
+
+/// A repository of some size, as the file system is synced as a whole then.
+fn with_many_files(site: &Site) {
+    fs::create_dir(site.repo().join("many")).unwrap();
+    for number in 0..300 {
+        fs::write(site.repo().join("many").join(number.to_string()), "text\n").unwrap();
+    }
+    site.commit("last", "x");
+}
+
+#[test]
+fn a_machine_that_was_created_is_there_whole() {
+    let Some(power) = Power::new() else { return };
+    for many in [false, true] {
+        let site = Site::new_in(&power.place());
+        if many {
+            with_many_files(&site);
+        }
+        power.sync();
+        site.create("main");
+        let before = kept(&site, "app-main");
+        assert_eq!(before.len() > 300, many);
+        power.back(&power.cut("cut"));
+        assert_kept(&site, "app-main", &before);
+        site.run(&["status"]).ok().keeps_quiet_of("error").prints("0 changed files");
+    }
+}
+
+#[test]
+fn a_machine_that_was_started_is_there_whole() {
+    let Some(power) = Power::new() else { return };
+    let site = Site::new_in(&power.place());
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    power.sync();
+    let inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    let before = kept(&site, "app-main");
+    assert!(before.keys().any(|path| path.ends_with("disk.qcow2")));
+    let cut = power.cut("cut");
+    site.run(&["stop"]).ok();
+    drop(inside);
+    power.back(&cut);
+    assert_kept(&site, "app-main", &before);
+}
+
+/// Cut at every program that `create` runs: the machine is there whole, or not at all, and the next create works.
+#[test]
+fn in_the_midst_of_create() {
+    let Some(power) = Power::new() else { return };
+    let site = Site::new_in(&power.place());
+    cut_at_each_call(&site, &power, &["git", "ssh-keygen"]);
+    site.create("main");
+    let cuts = cuts(&power);
+    assert!(cuts.len() > 8, "too few programs were run for this to show anything");
+    for cut in cuts {
+        power.back(&cut);
+        uncut(&site, &["git", "ssh-keygen"]);
+        if site.names().is_empty() {
+            site.create("main");
+        }
+        site.assert_nothing_left();
+        site.run(&["status"]).ok().prints("0 changed files").prints("Agent Service: Stopped");
+    }
+}
+
+#[test]
+fn a_clients_file_is_the_old_or_the_new_one() {
+    let Some(power) = Power::new() else { return };
+    let site = Site::new_in(&power.place());
+    site.create("main");
+    let files = [("claude-code", ".mcp.json"), ("cursor", ".cursor/mcp.json")]
+        .map(|(client, file)| (client, site.repo().join(file)));
+    site.write("app/.mcp.json", "{\"mcpServers\": {\"mine\": {\"command\": \"x\"}}}\n");
+    power.sync();
+    let written = files.each_ref().map(|(client, file)| {
+        site.run(&["mcp-config", "--client", client, "--write"]).ok();
+        fs::read_to_string(file).unwrap()
+    });
+    power.back(&power.cut("cut"));
+    assert_eq!(files.map(|(_, file)| fs::read_to_string(file).unwrap()), written);
+}
+
+/// What was destroyed is gone, and its commits are in a bundle; cut before that, the machine is there still.
+#[test]
+fn commits_of_a_destroyed_machine_are_never_lost() {
+    let Some(power) = Power::new() else { return };
+    let site = Site::new_in(&power.place());
+    let machine = site.create("main");
+    let workspace = site.machine(&machine).join("workspace");
+    let commit = site.commit_in(&workspace, "work", "of the agent\n");
+    cut_at_each_call(&site, &power, &["git"]);
+    site.run(&["destroy", "--yes"]).ok();
+    power.cut("999");
+    let cuts = cuts(&power);
+    assert!(cuts.len() > 3, "too few programs were run for this to show anything");
+    for cut in cuts {
+        power.back(&cut);
+        uncut(&site, &["git"]);
+        if site.names().is_empty() {
+            assert_rescued(&site, &commit);
+        } else {
+            assert_eq!(site.git_in(&workspace, &["rev-parse", "HEAD"]), commit);
+            site.run(&["destroy", "--yes"]).ok();
+            assert_rescued(&site, &commit);
+        }
+        site.create("main");
+        site.assert_nothing_left();
+    }
+}
+
+fn assert_rescued(site: &Site, commit: &str) {
+    let bundles = fs::read_dir(site.state().join(".bundles")).unwrap().map(|entry| entry.unwrap().path());
+    let whole = |bundle: &Path| {
+        let list = site.command(which("git").unwrap()).args(["bundle", "list-heads"]).arg(bundle).output().unwrap();
+        list.status.success() && String::from_utf8_lossy(&list.stdout).contains(commit)
+    };
+    assert!(bundles.into_iter().any(|bundle| whole(&bundle)), "the commit {commit} is lost");
+}

@@ -1,0 +1,124 @@
+//! A disk whose power can be cut: what a program has not synced is gone.
+//!
+//! Two file systems, one in a file of the other. The inner one's device is that file, so whatever is written to it
+//! without a flush stays in the page cache of the outer one, which plays the part of a disk's volatile cache. A copy of
+//! the file that holds the outer one is what a power cut leaves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::processes::wait_until;
+use super::programs::{skip, which};
+
+/// The disk; unmounted when it is dropped.
+pub struct Power {
+    dir: tempfile::TempDir,
+}
+
+impl Power {
+    /// A disk of 64 MiB; None, told as a skipped test, where this host mounts none.
+    pub fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            skip("only root mounts file systems whose power can be cut");
+            return None;
+        }
+        let power = Self { dir: tempfile::tempdir().unwrap() };
+        for dir in ["outer", "place", "cuts"] {
+            fs::create_dir(power.path(dir)).unwrap();
+        }
+        let made = power.make_file_system("outer.img", 112)
+            && power.mount("outer.img", "outer")
+            && power.make_file_system("outer/inner.img", 64)
+            && power.mount("outer/inner.img", "place");
+        if !made {
+            skip("this host has no loop devices, or no ext4, to mount file systems on whose power can be cut");
+            return None;
+        }
+        power.sync();
+        Some(power)
+    }
+
+    /// Where the disk is mounted.
+    pub fn place(&self) -> PathBuf {
+        self.path("place")
+    }
+
+    /// Where cuts are kept; on another disk.
+    pub fn cuts(&self) -> PathBuf {
+        self.path("cuts")
+    }
+
+    /// The file that a power cut leaves, to be copied.
+    pub fn image(&self) -> PathBuf {
+        self.path("outer.img")
+    }
+
+    /// Has everything on the disk.
+    pub fn sync(&self) {
+        for dir in ["place", "outer"] {
+            rustix::fs::syncfs(fs::File::open(self.path(dir)).unwrap()).unwrap();
+        }
+    }
+
+    /// What a power cut would leave now.
+    pub fn cut(&self, name: &str) -> PathBuf {
+        let cut = self.cuts().join(name);
+        assert!(run("cp", &["--sparse=always".as_ref(), &self.image(), &cut]), "the disk could not be copied");
+        cut
+    }
+
+    /// The power is back, after a cut.
+    pub fn back(&self, cut: &Path) {
+        self.unmount();
+        fs::rename(cut, self.image()).unwrap();
+        assert!(
+            self.mount("outer.img", "outer") && self.mount("outer/inner.img", "place"),
+            "the cut is no file system"
+        );
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn make_file_system(&self, file: &str, mib: u32) -> bool {
+        let mut words = vec!["-q".into(), "-F".into(), "-t".into(), "ext4".into(), self.path(file)];
+        words.push(format!("{mib}M").into());
+        // All its blocks are there from the beginning: the outer one has nothing to allocate later.
+        run("fallocate", &["-l".as_ref(), format!("{mib}MiB").as_ref(), &self.path(file)])
+            && run("mke2fs", &words.iter().map(PathBuf::as_path).collect::<Vec<_>>())
+    }
+
+    fn mount(&self, file: &str, at: &str) -> bool {
+        // Nothing is written by itself within the time of a test, nor for a program that relies on it.
+        let options = "loop,commit=300,noauto_da_alloc";
+        run(
+            "mount",
+            &["-t".as_ref(), "ext4".as_ref(), "-o".as_ref(), options.as_ref(), &self.path(file), &self.path(at)],
+        )
+    }
+
+    fn unmount(&self) {
+        for dir in ["place", "outer"] {
+            let at = self.path(dir);
+            let mounted =
+                || fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&format!(" {} ", at.display()));
+            wait_until("a file system to be unmounted", || !mounted() || run("umount", &[&at]));
+        }
+    }
+}
+
+impl Drop for Power {
+    fn drop(&mut self) {
+        for dir in ["place", "outer"] {
+            run("umount", &["-l".as_ref(), &self.path(dir)]);
+        }
+    }
+}
+
+fn run(program: &str, words: &[&Path]) -> bool {
+    let Some(program) = which(program) else { return false };
+    let output = Command::new(program).args(words).output().unwrap();
+    output.status.success()
+}
