@@ -11,6 +11,7 @@ in
   kernel,
   powerOff,
   networkMark ? null,
+  binary ? policy.qemu.binary,
 }:
 {
   version = 1;
@@ -24,7 +25,8 @@ in
     networkMark
     ;
   qemu = {
-    inherit (policy.qemu) binary cpu;
+    inherit binary;
+    inherit (policy.qemu) cpu;
   };
   user = {
     inherit (policy.user) name uid gid;

@@ -1,131 +1,291 @@
 //! Which accelerator really runs a guest here. That `/dev/kvm` opens proves nothing: under some hypervisors
 //! a kernel hangs on it. So the guest's own kernel is booted once under KVM, with nothing to boot into: it
 //! panics and resets within a second, or it does not come that far.
+//!
+//! A trial that fails says something of KVM only if the same QEMU, confined in the same way, does start. Everything else is
+//! a failure of the probe: the user sees it, and the next start tries again.
 
 use std::fs::{self, OpenOptions};
-use std::path::Path;
-use std::time::Duration;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::confine::landlock::Network;
 use crate::confine::plan::Sight;
-use crate::confine::{self, Confinement, KVM};
+use crate::confine::{self, Account, Confinement, KVM};
+use crate::error::{EXIT_TIMEOUT, Interrupted, exit_code};
 use crate::guest::Guest;
 use crate::host::boot_id;
 use crate::manifest::Qemu;
 use crate::plan::Accel;
-use crate::process::Invocation;
+use crate::process::{Invocation, find};
 use crate::state::{make_private_dir, write_unsynced};
 
 /// Time in which a kernel under working KVM has long ended.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// A host on which QEMU takes longer to print its version is too busy for [`PATIENCE`] to mean anything.
+const PROMPT: Duration = Duration::from_secs(2);
+/// Version of this probe. Verdicts of another are ignored.
+const VERSION: u32 = 2;
+/// Verdicts that are kept, so that machines with different kernels do not evict each other's.
+const KEPT: usize = 8;
 
-/// The outcome of a probe; holds for one boot of the host and one kernel.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Probe {
+/// What a verdict depends on: when any of it changes, the probe runs again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Subject {
+    version: u32,
+    /// Boot of the host.
     boot: String,
-    kernel: String,
+    /// The guest's kernel, by its real path.
+    kernel: PathBuf,
+    /// QEMU by its real path, with size and time of change in nanoseconds: an upgrade replaces the file.
+    qemu: (PathBuf, u64, i128),
+    /// Model of the processor.
+    cpu: String,
+    /// Mode, owner and group of the device.
+    device: (u32, u32, u32),
+    /// Account that QEMU runs as.
+    account: u32,
+    /// What stands around it.
+    confinement: String,
+}
+
+/// The outcome of a probe.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Verdict {
+    subject: Subject,
     /// Why KVM cannot be used; None if it can.
     obstacle: Option<String>,
 }
 
-/// The accelerator to use, and why it is not KVM. The QEMU that is tried is confined as the machine's would be, and `installed`
-/// is where it is.
-///
-/// # Errors
-/// The cache cannot be written.
-pub fn choose(
-    guest: &Guest,
-    confinement: &Confinement,
-    installed: &[Sight],
-    cache: &Path,
-) -> Result<(Accel, Option<String>)> {
-    if let Some(obstacle) = device_obstacle() {
-        return Ok((Accel::Tcg, Some(obstacle)));
-    }
-    let kernel = guest.package.join(&guest.manifest.kernel);
-    let file = cache.join("kvm-probe.json");
-    let (boot, kernel_name) = (boot_id()?, kernel.display().to_string());
-    let remembered = fs::read_to_string(&file).ok().and_then(|text| serde_json::from_str::<Probe>(&text).ok());
-    let probe = match remembered.filter(|probe| probe.boot == boot && probe.kernel == kernel_name) {
-        Some(probe) => probe,
-        None => {
-            let tried = trial(&kernel, &guest.manifest.qemu, &confinement.with_kvm(), installed);
-            let probe = Probe { boot, kernel: kernel_name, obstacle: obstacle_of(&tried)? };
-            make_private_dir(cache)?;
-            write_unsynced(&file, serde_json::to_string(&probe)?, 0o600)?;
-            probe
-        }
-    };
-    let accel = if probe.obstacle.is_none() { Accel::Kvm } else { Accel::Tcg };
-    Ok((accel, probe.obstacle))
+/// The accelerator to use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// KVM works.
+    Kvm,
+    /// KVM does not work here, and why.
+    NoKvm(String),
+    /// Whether KVM works is unknown, because the probe itself failed, and why.
+    Unknown(String),
 }
 
-fn device_obstacle() -> Option<String> {
-    match OpenOptions::new().read(true).write(true).open(KVM) {
-        Ok(_) => None,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("there is no /dev/kvm".to_owned()),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            Some("/dev/kvm may not be opened; add yourself to the group kvm".to_owned())
+impl Choice {
+    /// The accelerator.
+    #[must_use]
+    pub fn accel(&self) -> Accel {
+        match self {
+            Self::Kvm => Accel::Kvm,
+            Self::NoKvm(_) | Self::Unknown(_) => Accel::Tcg,
         }
-        Err(error) => Some(format!("/dev/kvm does not open: {error}")),
     }
+
+    /// What the user is told.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        match self {
+            Self::Kvm => None,
+            Self::NoKvm(why) => Some(format!("notice: no KVM ({why}): the machine runs on TCG, which is slower")),
+            Self::Unknown(why) => Some(format!(
+                "warning: the KVM probe itself failed: {why}\n\
+                 The machine runs on TCG, about ten times slower. The next start probes again; --debug shows each command"
+            )),
+        }
+    }
+}
+
+/// Chooses the accelerator. The QEMU that is tried is confined as the machine's would be.
+///
+/// # Errors
+/// QEMU or the guest's kernel is missing, the cache cannot be written, or a signal came.
+pub fn choose(guest: &Guest, confinement: &Confinement, cache: &Path) -> Result<Choice> {
+    Probe { device: Path::new(KVM), patience: PATIENCE, guest, confinement: &confinement.with_kvm() }.choose(cache)
+}
+
+/// A probe of one device for one guest.
+struct Probe<'a> {
+    device: &'a Path,
+    patience: Duration,
+    guest: &'a Guest,
+    confinement: &'a Confinement,
+}
+
+/// How a trial ended.
+#[derive(Debug)]
+enum Trial {
+    /// The kernel reset the machine.
+    Ended,
+    /// QEMU ended otherwise, after these words.
+    Refused(String),
+    /// It did not end in time.
+    Hung,
+    /// It did not come to a trial.
+    Failed(anyhow::Error),
+}
+
+impl Probe<'_> {
+    fn choose(&self, cache: &Path) -> Result<Choice> {
+        if let Some(obstacle) = self.device_obstacle()? {
+            return Ok(Choice::NoKvm(obstacle));
+        }
+        let kernel = self.guest.package.join(&self.guest.manifest.kernel);
+        let kernel = real(&kernel)?;
+        let subject = self.subject(&kernel)?;
+        let file = cache.join("kvm-probe.json");
+        let mut known: Vec<Verdict> =
+            fs::read_to_string(&file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let remembered = known.iter().find(|verdict| verdict.subject == subject).cloned();
+        let obstacle = match remembered {
+            Some(verdict) => verdict.obstacle,
+            None => {
+                let obstacle = match self.verdict(&kernel)? {
+                    Ok(obstacle) => obstacle,
+                    Err(why) => return Ok(Choice::Unknown(why)),
+                };
+                known.retain(|verdict| verdict.subject.boot == subject.boot);
+                known.insert(0, Verdict { subject, obstacle: obstacle.clone() });
+                known.truncate(KEPT);
+                make_private_dir(cache)?;
+                write_unsynced(&file, serde_json::to_string(&known)?, 0o600)?;
+                obstacle
+            }
+        };
+        Ok(obstacle.map_or(Choice::Kvm, Choice::NoKvm))
+    }
+
+    /// Returns why the device cannot be opened by whoever QEMU runs as.
+    fn device_obstacle(&self) -> Result<Option<String>> {
+        let path = self.device.display();
+        match OpenOptions::new().read(true).write(true).open(self.device) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(format!("there is no {path}"))),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                let user = Invocation::new("id").arg("-un").read().unwrap_or_else(|_| "this account".to_owned());
+                return Ok(Some(self.forbidden(&user)?));
+            }
+            Err(error) => return Ok(Some(format!("{path} does not open: {error}"))),
+        }
+        let Some(account) = self.confinement.account() else { return Ok(None) };
+        // By the account itself, which knows of access control lists too.
+        let test = Invocation::new("test").arg("-r").arg(self.device).arg("-a").arg("-w").arg(self.device);
+        let drop = confine::plan::drop_to(Some(account));
+        let (program, words) = drop.split_first().context("an account to drop to has a command for it")?;
+        let test = test.within(Invocation::new(program).args(words)).time_limit(self.patience).output()?;
+        if test.status.success() { Ok(None) } else { Ok(Some(self.forbidden(&named(account))?)) }
+    }
+
+    /// Says who may not open the device, and the command that changes it.
+    fn forbidden(&self, who: &str) -> Result<String> {
+        let path = self.device.display();
+        let seen = fs::metadata(self.device).with_context(|| format!("failed to look at {path}"))?;
+        let owner = Invocation::new("stat").args(["-c", "%U:%G"]).arg(self.device).read();
+        let owner = owner.unwrap_or_else(|_| format!("{}:{}", seen.uid(), seen.gid()));
+        let group = owner.split_once(':').map_or("kvm", |(_, group)| group);
+        let mode = seen.mode() & 0o777;
+        let way_out = match self.confinement.account() {
+            // A machine of root's gets the device's group, unless that is root's.
+            None if mode & 0o060 == 0o060 && seen.gid() != 0 => {
+                format!("sudo usermod -aG {group} {who}, and log in again")
+            }
+            _ => format!("groupadd -f -r kvm && chgrp kvm {path} && chmod 660 {path}, as root"),
+        };
+        Ok(format!("{who} may not open {path}, which is {owner} with mode {mode:04o}; run: {way_out}"))
+    }
+
+    fn subject(&self, kernel: &Path) -> Result<Subject> {
+        let look = |path: &Path| fs::metadata(path).with_context(|| format!("failed to look at {}", path.display()));
+        let qemu = real(&find(self.guest.manifest.qemu.binary.as_ref())?)?;
+        let (binary, device) = (look(&qemu)?, look(self.device)?);
+        let changed = i128::from(binary.ctime()) * 1_000_000_000 + i128::from(binary.ctime_nsec());
+        let account = self.confinement.account().map(|account| account.uid);
+        Ok(Subject {
+            version: VERSION,
+            boot: boot_id()?,
+            kernel: kernel.to_owned(),
+            qemu: (qemu, binary.len(), changed),
+            cpu: self.guest.manifest.qemu.cpu.kvm.clone(),
+            device: (device.mode(), device.uid(), device.gid()),
+            account: account.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
+            confinement: self.confinement.describe(),
+        })
+    }
+
+    /// Returns what is in the way of KVM, or why that could not be found out.
+    fn verdict(&self, kernel: &Path) -> Result<Result<Option<String>, String>> {
+        let qemu = &self.guest.manifest.qemu;
+        let outcome = match self.trial_of(&boot(kernel, qemu), kernel)? {
+            Trial::Ended => return Ok(Ok(None)),
+            Trial::Failed(error) => return Ok(Err(format!("{error:#}"))),
+            outcome @ (Trial::Refused(_) | Trial::Hung) => outcome,
+        };
+        let begun = Instant::now();
+        let control = match self.trial_of(&Invocation::new(&qemu.binary).arg("--version").cwd("/"), kernel)? {
+            Trial::Ended => None,
+            Trial::Refused(said) => Some(said),
+            Trial::Hung => Some("QEMU took too long to print its version".to_owned()),
+            Trial::Failed(error) => Some(format!("{error:#}")),
+        };
+        Ok(match (control, outcome) {
+            (Some(why), _) => Err(format!("QEMU does not start in its confinement ({why})")),
+            (None, Trial::Refused(said)) if is_about_kvm(&said, &qemu.binary, kernel) => {
+                Ok(Some(format!("QEMU cannot use it: {said}")))
+            }
+            (None, Trial::Refused(said)) => Err(format!("QEMU ended before it used KVM ({said})")),
+            (None, _) if begun.elapsed() > PROMPT => Err("this host is too busy for it".to_owned()),
+            (None, _) => Ok(Some("a kernel hangs under it on this host".to_owned())),
+        })
+    }
+
+    fn confined(&self, qemu: &Invocation, kernel: &Path) -> Result<Invocation> {
+        let mut sights = confine::plan::installation(&find(&qemu.program)?);
+        sights.extend([Sight::Read(kernel.to_owned()), Sight::Device(self.device.to_owned())]);
+        Ok(confine::plan::with_us(qemu, self.confinement, &sights, Network::Listen(&[])))
+    }
+
+    /// # Errors
+    /// QEMU is missing, or a signal came.
+    fn trial_of(&self, qemu: &Invocation, kernel: &Path) -> Result<Trial> {
+        match self.confined(qemu, kernel)?.time_limit(self.patience).output() {
+            Ok(output) if output.status.success() => Ok(Trial::Ended),
+            Ok(output) => {
+                let said = crate::text::last_lines(&String::from_utf8_lossy(&output.stderr), 1);
+                Ok(Trial::Refused(if said.is_empty() { output.status.to_string() } else { said }))
+            }
+            Err(error) if error.is::<Interrupted>() => Err(error),
+            Err(error) if exit_code(&error) == EXIT_TIMEOUT => Ok(Trial::Hung),
+            Err(error) => Ok(Trial::Failed(error)),
+        }
+    }
+}
+
+/// Whether QEMU's words name KVM otherwise than in a path of ours.
+fn is_about_kvm(said: &str, qemu: &str, kernel: &Path) -> bool {
+    said.replace(qemu, "").replace(&*kernel.to_string_lossy(), "").to_lowercase().contains("kvm")
+}
+
+/// Returns where a path's links lead, which is what a sandbox can bind.
+fn real(path: &Path) -> Result<PathBuf> {
+    fs::canonicalize(path).with_context(|| format!("failed to find {}", path.display()))
+}
+
+fn named(account: &Account) -> String {
+    let name = Invocation::new("id").args(["-un", "--"]).arg(account.uid.to_string()).read();
+    name.unwrap_or_else(|_| format!("the account {}", account.uid))
 }
 
 /// A boot under KVM.
-fn trial(kernel: &Path, qemu: &Qemu, confinement: &Confinement, installed: &[Sight]) -> Invocation {
-    let boot = Invocation::new(&qemu.binary)
+fn boot(kernel: &Path, qemu: &Qemu) -> Invocation {
+    Invocation::new(&qemu.binary)
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-m", "256", "-nic", "none"])
         .args(["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"])
         .args(["-machine", "q35,accel=kvm", "-cpu", &qemu.cpu.kvm, "-kernel"])
         .arg(kernel)
         .args(["-append", "panic=-1 quiet"])
-        .cwd("/");
-    let own = [Sight::Read(kernel.to_owned()), Sight::Device(KVM.into())];
-    let sights: Vec<_> = installed.iter().cloned().chain(own).collect();
-    confine::plan::with_us(&boot, confinement, &sights, Network::Listen(&[]))
-}
-
-/// What came between a trial and its end.
-fn obstacle_of(trial: &Invocation) -> Result<Option<String>> {
-    match trial.clone().time_limit(PATIENCE).output() {
-        Ok(output) if output.status.success() => Ok(None),
-        Ok(output) => {
-            let said = crate::text::last_lines(&String::from_utf8_lossy(&output.stderr), 1);
-            Ok(Some(format!("QEMU cannot use it: {said}")))
-        }
-        Err(error) if crate::error::exit_code(&error) == crate::error::EXIT_TIMEOUT => {
-            Ok(Some("a kernel hangs under it on this host".to_owned()))
-        }
-        Err(error) => Err(error),
-    }
+        .cwd("/")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::confine::{Account, Sandbox};
-    use crate::manifest::Manifest;
-    use crate::manifest::tests::SAMPLE;
-
-    #[test]
-    fn the_trial_is_as_it_was() {
-        let manifest = Manifest::parse(SAMPLE).unwrap();
-        let account = Some(Account { uid: 998, gid: 997, groups: vec![107] });
-        let proxyd = Some("/lib/systemd/systemd-socket-proxyd".into());
-        let confinement =
-            Confinement { sandbox: Some(Sandbox { account, proxyd }), landlock: Some("/usr/bin/agent-vm".into()) };
-        let installed = [Sight::Read("/opt/qemu/bin".into())];
-        let trial = trial(Path::new("/cache/guest/vmlinux"), &manifest.qemu, &confinement, &installed);
-        insta::assert_snapshot!(format!("{trial:#?}"));
-    }
-
-    #[test]
-    fn what_ends_well_is_no_obstacle() {
-        let ends = |script: &str| obstacle_of(&Invocation::new("sh").args(["-c", script])).unwrap();
-        assert_eq!(ends("exit 0"), None);
-        assert_eq!(ends("echo no such device >&2; exit 1").unwrap(), "QEMU cannot use it: no such device");
-    }
-}
+mod tests;

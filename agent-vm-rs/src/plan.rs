@@ -226,8 +226,8 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
         .of_machine(inputs.machine);
     // It makes namespaces itself; as root it has to come to the workspace as another account, past directories of root's.
     let Some(account) = inputs.confinement.account() else { return Some(daemon) };
-    let installation = virtiofsd.program.parent().unwrap_or(Path::new("/usr")).to_owned();
-    let sights = [Sight::Read(installation), Sight::Write(inputs.machine.join("workspace")), Sight::Write(run)];
+    let mut sights = confine::plan::installation(&virtiofsd.program);
+    sights.extend([Sight::Write(inputs.machine.join("workspace")), Sight::Write(run)]);
     Some(confine::plan::view(&daemon, account, &sights))
 }
 

@@ -9,8 +9,12 @@ let
   inherit (config.system.build) toplevel;
   inherit (pkgs.stdenv.hostPlatform) system;
 
+  # Of the guest's own closure: what the KVM probe tries is what the machine runs on, whatever PATH has.
+  binary = "${pkgs.qemu_kvm}/bin/${policy.qemu.binary}";
+
   manifest = import ../../lib/manifest.nix {
     guest = "nixos";
+    inherit binary;
     inherit system;
     inherit (config.agentVm) share;
     # Nix built it; there is nothing left to build.
@@ -22,7 +26,7 @@ let
 
   script = import ../../lib/runner.nix {
     interpreter = pkgs.runtimeShell;
-    binary = "${pkgs.qemu_kvm}/bin/${policy.qemu.binary}";
+    inherit binary;
     kernel = "\"$package/kernel\"";
     initrd = "\"$package/initrd\"";
     parameters = [

@@ -1,4 +1,4 @@
-//! Argument lists of the sandboxes: pure.
+//! Argument lists of the sandboxes: pure, but for where symbolic links lead.
 
 use std::collections::BTreeSet;
 use std::os::fd::RawFd;
@@ -42,6 +42,28 @@ pub enum Sight {
     Write(PathBuf),
     /// A device.
     Device(PathBuf),
+}
+
+impl Sight {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Read(path) | Self::ReadIfThere(path) | Self::Write(path) | Self::Device(path) => path,
+        }
+    }
+
+    fn is_read(&self) -> bool {
+        matches!(self, Self::Read(_) | Self::ReadIfThere(_))
+    }
+
+    /// The same for another path.
+    fn at(&self, path: PathBuf) -> Self {
+        match self {
+            Self::Read(_) => Self::Read(path),
+            Self::ReadIfThere(_) => Self::ReadIfThere(path),
+            Self::Write(_) => Self::Write(path),
+            Self::Device(_) => Self::Device(path),
+        }
+    }
 }
 
 /// A listening socket and where its connections go inside.
@@ -176,32 +198,71 @@ const CAPABILITIES_TO_DROP: [&str; 6] =
 /// The files, the working directory, and the end of bubblewrap's options.
 fn seeing(bwrap: Invocation, program: &Invocation, sights: &[Sight]) -> Invocation {
     let mut bwrap = bwrap.args(["--dev", "/dev", "--tmpfs", "/tmp"]);
-    for directory in ways_to(sights) {
+    let binds = binds(sights);
+    for directory in ways_to(&binds) {
         bwrap = bwrap.arg("--dir").arg(directory);
     }
     for path in SYSTEM {
         bwrap = bwrap.args(["--ro-bind-try", path, path]);
     }
-    for sight in sights {
-        let (option, path) = match sight {
-            Sight::Read(path) => ("--ro-bind", path),
-            Sight::ReadIfThere(path) => ("--ro-bind-try", path),
-            Sight::Write(path) => ("--bind", path),
-            Sight::Device(path) => ("--dev-bind", path),
+    for bind in &binds {
+        let option = match bind {
+            Sight::Read(_) => "--ro-bind",
+            Sight::ReadIfThere(_) => "--ro-bind-try",
+            Sight::Write(_) => "--bind",
+            Sight::Device(_) => "--dev-bind",
         };
-        bwrap = bwrap.arg(option).arg(path).arg(path);
+        bwrap = bwrap.arg(option).arg(bind.path()).arg(bind.path());
     }
     let place: &Path = program.cwd.as_deref().unwrap_or(Path::new("/"));
     bwrap.arg("--chdir").arg(place).arg("--")
 }
 
-/// What a program needs of the place it is installed in. All of that place is too much: it may be somebody's home.
+/// Returns what bubblewrap binds for these sights besides the system: every place once, a directory before what is in it.
+///
+/// bubblewrap mounts on no symbolic link, and makes nothing in a place that is bound read-only. So what lies in another
+/// sight or in the system goes by its real path, and is left out where it can be read already. In a Nix store nearly every
+/// path is one or the other.
+fn binds(sights: &[Sight]) -> Vec<Sight> {
+    let is_in_another = |path: &Path| {
+        is_system(path) || sights.iter().any(|other| other.path() != path && path.starts_with(other.path()))
+    };
+    let mut resolved: Vec<Sight> = sights
+        .iter()
+        .map(|sight| if is_in_another(sight.path()) { sight.at(real(sight.path())) } else { sight.clone() })
+        .collect();
+    resolved.sort_by_key(|sight| sight.path().components().count());
+    let mut binds: Vec<Sight> = Vec::new();
+    for sight in resolved {
+        // The last one is the deepest, and decides.
+        let around = binds.iter().rev().find(|bind| sight.path().starts_with(bind.path()));
+        let can_be_read = around.map_or_else(|| is_system(sight.path()), Sight::is_read);
+        if !(binds.contains(&sight) || sight.is_read() && can_be_read) {
+            binds.push(sight);
+        }
+    }
+    binds
+}
+
+/// Returns where a path's links lead; the path itself where nothing is there.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// Returns what a program needs of the place it is installed in, by the name it is started by and by where links lead from
+/// there. All of that place is too much: it may be somebody's home.
 #[must_use]
 pub fn installation(program: &Path) -> Vec<Sight> {
-    let Some(bin) = program.parent().filter(|bin| !is_system(bin)) else { return Vec::new() };
-    let parts = ["lib", "lib64", "libexec", "share/qemu", "pyvenv.cfg"];
-    let beside = bin.parent().into_iter().flat_map(|place| parts.map(|part| place.join(part)));
-    std::iter::once(Sight::Read(bin.to_owned())).chain(beside.map(Sight::ReadIfThere)).collect()
+    let mut sights = Vec::new();
+    for program in [program.to_owned(), real(program)] {
+        let Some(bin) = program.parent().filter(|bin| !is_system(bin)) else { continue };
+        let parts = ["lib", "lib64", "libexec", "share/qemu", "pyvenv.cfg"];
+        let beside = bin.parent().into_iter().flat_map(|place| parts.map(|part| place.join(part)));
+        let all = std::iter::once(Sight::Read(bin.to_owned())).chain(beside.map(Sight::ReadIfThere));
+        let new: Vec<_> = all.filter(|sight| !sights.contains(sight)).collect();
+        sights.extend(new);
+    }
+    sights
 }
 
 /// Whether every program sees it anyway.
@@ -212,9 +273,7 @@ fn is_system(path: &Path) -> bool {
 /// The directories above them and above the system. bubblewrap would make them for their owner alone, which is not who runs
 /// there.
 fn ways_to(sights: &[Sight]) -> BTreeSet<&Path> {
-    let paths = sights.iter().map(|sight| match sight {
-        Sight::Read(path) | Sight::ReadIfThere(path) | Sight::Write(path) | Sight::Device(path) => path.as_path(),
-    });
+    let paths = sights.iter().map(Sight::path);
     let is_ours =
         |directory: &&Path| *directory != Path::new("/") && *directory != Path::new("/dev") && !is_system(directory);
     paths.chain(SYSTEM.map(Path::new)).flat_map(|path| path.ancestors().skip(1)).filter(is_ours).collect()
@@ -238,6 +297,67 @@ mod tests {
                 .iter()
                 .any(|sight| matches!(sight, Sight::Read(path) | Sight::ReadIfThere(path) if path == "/home/me"))
         );
+    }
+
+    #[test]
+    fn what_can_be_read_already_is_not_bound_again() {
+        let read = |path: &str| Sight::Read(path.into());
+        let write = |path: &str| Sight::Write(path.into());
+        let none: [Sight; 0] = [];
+        assert_eq!(binds(&[read("/usr/share/qemu"), read("/nix/store/x/kernel"), read("/nix/store")]), none);
+        assert_eq!(binds(&[read("/a/b"), read("/a"), read("/a")]), [read("/a")]);
+        // In the system or in what can be read there is still something to write, and the other way round.
+        assert_eq!(
+            binds(&[write("/usr/local/x"), write("/a/b"), read("/a")]),
+            [read("/a"), write("/a/b"), write("/usr/local/x")]
+        );
+        assert_eq!(binds(&[read("/a/b"), write("/a"), read("/a/b/c")]), [write("/a"), read("/a/b")]);
+        let device = Sight::Device("/dev/kvm".into());
+        assert_eq!(binds(&[device.clone(), device.clone()]), [device]);
+    }
+
+    /// As packages of Nix are laid out: a file is a link into another package, beside the one that names it or elsewhere.
+    #[test]
+    #[expect(clippy::print_stdout, reason = "a test says so that it was skipped")]
+    fn links_in_what_is_bound_are_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for place in ["store/linux", "store/guest", "elsewhere"] {
+            std::fs::create_dir_all(root.join(place)).unwrap();
+        }
+        std::fs::write(root.join("store/linux/bzImage"), "kernel").unwrap();
+        std::fs::write(root.join("elsewhere/initrd"), "initrd").unwrap();
+        std::os::unix::fs::symlink("../linux/bzImage", root.join("store/guest/kernel")).unwrap();
+        std::os::unix::fs::symlink(root.join("elsewhere/initrd"), root.join("store/guest/initrd")).unwrap();
+        let read = |path: &str| Sight::Read(root.join(path));
+        let sights = [read("store/guest/kernel"), read("store/guest/initrd"), read("store")];
+        assert_eq!(binds(&sights), [read("store"), read("elsewhere/initrd")]);
+        // One that lies in nothing else is bound where it is.
+        assert_eq!(binds(&sights[..1]), sights[..1]);
+
+        let confinement = Confinement { sandbox: Some(Sandbox { account: None, proxyd: None }), landlock: None };
+        let words = ["store/guest/kernel", "store/guest/initrd"].map(|path| root.join(path));
+        let cat = reading(&Invocation::new("cat").args(words).cwd("/"), &confinement, &sights, false);
+        if reading(&Invocation::new("true").cwd("/"), &confinement, &[], false).checked().is_err() {
+            println!("AGENT_VM_SKIP: no namespaces can be made here");
+            return;
+        }
+        assert_eq!(cat.read().unwrap(), "kernelinitrd");
+    }
+
+    #[test]
+    fn an_installation_is_seen_by_both_its_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("real/bin")).unwrap();
+        std::fs::create_dir_all(root.join("named/bin")).unwrap();
+        std::fs::write(root.join("real/bin/qemu"), "").unwrap();
+        std::os::unix::fs::symlink(root.join("real/bin/qemu"), root.join("named/bin/qemu")).unwrap();
+        let seen = installation(&root.join("named/bin/qemu"));
+        for place in ["named/bin", "real/bin"] {
+            assert!(seen.contains(&Sight::Read(root.join(place))), "{seen:?}");
+        }
+        assert_eq!(installation(&root.join("real/bin/qemu")).len(), 6);
     }
 
     #[test]

@@ -56,11 +56,12 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
         Err(why) => note(&format!("notice: {why:#}: the workspace is shared by 9p, which is slower")),
     }
     let guest = guest(context, machine, &settings, share, &cache)?;
-    let qemu = installation_of(&guest.manifest.qemu.binary)?;
-    let (accel, obstacle) = accel::choose(&guest, &confinement, &qemu, &cache)?;
-    if let Some(why) = obstacle {
-        note(&format!("notice: no KVM ({why}): the machine runs on TCG, which is slower"));
+    let qemu = confine::plan::installation(&crate::process::find(guest.manifest.qemu.binary.as_ref())?);
+    let choice = accel::choose(&guest, &confinement, &cache)?;
+    if let Some(notice) = choice.notice() {
+        note(&notice);
     }
+    let accel = choice.accel();
     let confinement = if accel == Accel::Kvm { confinement.with_kvm() } else { confinement };
     let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
     let host = Host { accel, daemon: daemon.ok(), confinement, qemu };
@@ -116,13 +117,6 @@ struct Host {
     daemon: Option<Virtiofsd>,
     confinement: Confinement,
     qemu: Vec<Sight>,
-}
-
-/// What QEMU needs of the place it is installed in: by the name it is started by, and by where links lead from there.
-fn installation_of(qemu: &str) -> Result<Vec<Sight>> {
-    let found = crate::process::find(qemu.as_ref())?;
-    let real = std::fs::canonicalize(&found).with_context(|| format!("failed to find {}", found.display()))?;
-    Ok([found, real].iter().flat_map(|program| confine::plan::installation(program)).collect())
 }
 
 /// Starts the processes; gives QEMU and the facts of the run.

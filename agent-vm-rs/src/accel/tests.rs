@@ -1,0 +1,211 @@
+//! The probe with stand-ins for QEMU and for the device.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use super::*;
+use crate::confine::Sandbox;
+use crate::manifest::Manifest;
+use crate::manifest::tests::SAMPLE;
+
+/// Under working KVM the kernel resets the machine, and QEMU ends well.
+const WORKS: &str = "exit 0";
+const PRINTS_VERSION: &str = "case $* in *--version*) exit 0;; esac\n";
+
+struct Site {
+    dir: tempfile::TempDir,
+    guest: Guest,
+    confinement: Confinement,
+}
+
+impl Site {
+    /// A guest package as Nix lays it out: its kernel is a link into another package.
+    fn new(qemu: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for place in ["store/linux", "store/guest", "store/qemu/bin"] {
+            fs::create_dir_all(root.join(place)).unwrap();
+        }
+        fs::write(root.join("store/linux/bzImage"), "").unwrap();
+        symlink(root.join("store/linux/bzImage"), root.join("store/guest/kernel")).unwrap();
+        fs::write(root.join("device"), "").unwrap();
+        let mut manifest = Manifest::parse(SAMPLE).unwrap();
+        manifest.kernel = "kernel".into();
+        manifest.qemu.binary = root.join("store/qemu/bin/qemu").display().to_string();
+        let guest = Guest { package: root.join("store/guest"), manifest };
+        let site = Self { dir, guest, confinement: Confinement::default() };
+        site.qemu(qemu);
+        site
+    }
+
+    /// Puts another QEMU in its place, as an upgrade does. It records how often it is started.
+    fn qemu(&self, script: &str) {
+        let new = self.dir.path().join("new");
+        let calls = self.dir.path().join("calls");
+        fs::write(&new, format!("#!/bin/sh\necho \"$*\" >>'{}' 2>/dev/null\n{script}\n", calls.display())).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(new, &self.guest.manifest.qemu.binary).unwrap();
+    }
+
+    fn calls(&self) -> usize {
+        fs::read_to_string(self.dir.path().join("calls")).map_or(0, |text| text.lines().count())
+    }
+
+    fn probe<'a>(&'a self, device: &'a Path) -> Probe<'a> {
+        // Longer than a busy host takes to start a script that ends.
+        let patience = Duration::from_secs(5);
+        Probe { device, patience, guest: &self.guest, confinement: &self.confinement }
+    }
+
+    fn choose(&self) -> Choice {
+        self.probe(&self.dir.path().join("device")).choose(&self.dir.path().join("cache")).unwrap()
+    }
+}
+
+#[test]
+fn the_trial_is_as_it_was() {
+    let mut site = Site::new(WORKS);
+    site.guest.manifest.qemu.binary = "sh".into();
+    let account = Some(Account { uid: 998, gid: 997, groups: vec![107] });
+    let proxyd = Some("/lib/systemd/systemd-socket-proxyd".into());
+    site.confinement =
+        Confinement { sandbox: Some(Sandbox { account, proxyd }), landlock: Some("/usr/bin/agent-vm".into()) };
+    let kernel = Path::new("/cache/guest/vmlinux");
+    let trial = site.probe(Path::new(KVM)).confined(&boot(kernel, &site.guest.manifest.qemu), kernel).unwrap();
+    insta::assert_snapshot!(format!("{trial:#?}"));
+}
+
+#[test]
+fn a_verdict_is_kept_until_qemu_changes() {
+    let site = Site::new(&format!("{PRINTS_VERSION}echo 'qemu: failed to initialize kvm: No such device' >&2; exit 1"));
+    let refused = Choice::NoKvm("QEMU cannot use it: qemu: failed to initialize kvm: No such device".into());
+    assert_eq!((site.choose(), site.calls()), (refused.clone(), 2));
+    assert_eq!((site.choose(), site.calls()), (refused, 2));
+    site.qemu(WORKS);
+    assert_eq!((site.choose(), site.calls()), (Choice::Kvm, 3));
+    assert_eq!((site.choose(), site.calls()), (Choice::Kvm, 3));
+    let device = site.dir.path().join("device");
+    fs::set_permissions(device, fs::Permissions::from_mode(0o606)).unwrap();
+    assert_eq!((site.choose(), site.calls()), (Choice::Kvm, 4));
+    // One of an earlier release says nothing of what was tried.
+    let file = site.dir.path().join("cache/kvm-probe.json");
+    let text = fs::read_to_string(&file).unwrap().replace("\"version\":2", "\"version\":1");
+    fs::write(&file, text).unwrap();
+    assert_eq!((site.choose(), site.calls()), (Choice::Kvm, 5));
+    fs::write(&file, r#"{"boot":"x","kernel":"y","obstacle":"QEMU cannot use it"}"#).unwrap();
+    assert_eq!((site.choose(), site.calls()), (Choice::Kvm, 6));
+}
+
+#[test]
+fn a_failure_of_the_probe_is_told_and_forgotten() {
+    for (script, why) in [
+        ("echo \"bwrap: Can't mount on symlink destination\" >&2; exit 1", "does not start in its confinement (bwrap:"),
+        ("exit 127", "does not start in its confinement (exit status: 127)"),
+        ("kill -SYS $$", "does not start in its confinement (signal: 31"),
+        (
+            &*format!("{PRINTS_VERSION}echo \"$0: could not load kernel '/kvm/kernel'\" | sed 's-/kvm--' >&2; exit 1"),
+            "ended before it used KVM",
+        ),
+    ] {
+        let site = Site::new(script);
+        let choice = site.choose();
+        assert!(matches!(&choice, Choice::Unknown(said) if said.contains(why)), "{script}: {choice:?}");
+        assert!(choice.notice().is_some_and(|notice| notice.starts_with("warning: the KVM probe itself failed: ")));
+        assert_eq!(choice.accel(), Accel::Tcg);
+        let calls = site.calls();
+        site.choose();
+        assert_eq!(site.calls(), 2 * calls, "{script}: a failure was kept");
+        site.qemu(WORKS);
+        assert_eq!(site.choose(), Choice::Kvm);
+    }
+}
+
+#[test]
+fn a_kernel_that_hangs_is_a_verdict() {
+    let site = Site::new(&format!("{PRINTS_VERSION}exec sleep 1000"));
+    let mut probe = site.probe(Path::new("/dev/null"));
+    probe.patience = Duration::from_secs(1);
+    let cache = site.dir.path().join("cache");
+    let choice = probe.choose(&cache).unwrap();
+    // On a host that is busy enough the control takes too long as well.
+    match choice {
+        Choice::NoKvm(why) => {
+            assert!(why.contains("a kernel hangs under it"), "{why}");
+            assert!(cache.join("kvm-probe.json").exists());
+        }
+        Choice::Unknown(_) => assert!(!cache.join("kvm-probe.json").exists()),
+        Choice::Kvm => unreachable!("nothing ended"),
+    }
+}
+
+#[test]
+fn a_missing_qemu_or_kernel_is_an_error() {
+    let site = Site::new(WORKS);
+    fs::remove_file(site.dir.path().join("store/linux/bzImage")).unwrap();
+    let cache = site.dir.path().join("cache");
+    let error = site.probe(Path::new("/dev/null")).choose(&cache).unwrap_err();
+    assert!(format!("{error:#}").contains("store/guest/kernel"), "{error:#}");
+    let mut site = Site::new(WORKS);
+    site.guest.manifest.qemu.binary = "no-such-qemu".into();
+    let error = site.probe(Path::new("/dev/null")).choose(&cache).unwrap_err();
+    assert!(error.to_string().contains("no-such-qemu is not on PATH"), "{error:#}");
+    let choice = site.probe(Path::new("/no/kvm")).choose(&cache).unwrap();
+    assert_eq!(choice, Choice::NoKvm("there is no /no/kvm".into()));
+}
+
+/// As a Nix store lies in the sandbox: bound already, read-only, and full of links.
+#[test]
+#[expect(clippy::print_stdout, reason = "a test says so that it was skipped")]
+fn a_kernel_behind_a_link_in_the_system_is_tried() {
+    let mut site = Site::new("while [ \"$1\" != -kernel ]; do shift; done; test -r \"$2\"");
+    site.confinement.sandbox = Some(Sandbox { account: None, proxyd: None });
+    // Absolute, as those of Nix packages are.
+    let is_like_nix = |path: &Path| {
+        path.read_link().is_ok_and(|to| to.is_absolute()) && path.canonicalize().is_ok_and(|real| real.is_file())
+    };
+    let programs = fs::read_dir("/usr/bin").unwrap().flatten().map(|entry| entry.path());
+    let Some(link) = programs.into_iter().find(|path| is_like_nix(path)) else {
+        println!("AGENT_VM_SKIP: /usr/bin has no absolute link");
+        return;
+    };
+    // Controls: there are namespaces, and bubblewrap refuses the link itself.
+    let bwrap = |path: &Path| {
+        let bwrap = Invocation::new("bwrap").args(["--unshare-user", "--dev", "/dev"]);
+        let bwrap = ["/usr", "/bin", "/lib", "/lib64", "/nix/store"]
+            .into_iter()
+            .fold(bwrap, |bwrap, place| bwrap.args(["--ro-bind-try", place, place]));
+        bwrap.arg("--ro-bind").arg(path).arg(path).args(["--", "true"]).checked()
+    };
+    if bwrap(Path::new("/usr")).is_err() {
+        println!("AGENT_VM_SKIP: no namespaces can be made here");
+        return;
+    }
+    assert!(bwrap(&link).is_err(), "bubblewrap binds {} where it is", link.display());
+    site.guest.package = "/usr/bin".into();
+    site.guest.manifest.kernel = link.file_name().unwrap().into();
+    assert_eq!(site.choose(), Choice::Kvm);
+}
+
+#[test]
+fn who_may_not_open_the_device_is_told_how_to_change_it() {
+    let mut site = Site::new(WORKS);
+    let device = site.dir.path().join("device");
+    fs::set_permissions(&device, fs::Permissions::from_mode(0o400)).unwrap();
+    fs::set_permissions(site.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        let account = Some(Account { uid: 65534, gid: 65534, groups: Vec::new() });
+        site.confinement.sandbox = Some(Sandbox { account, proxyd: None });
+    }
+    let Choice::NoKvm(why) = site.choose() else { panic!("it was opened") };
+    let user = Invocation::new("id").args(["-un", "--", if is_root { "65534" } else { "" }]);
+    let user = if is_root { user } else { Invocation::new("id").arg("-un") }.read().unwrap();
+    assert!(why.starts_with(&format!("{user} may not open {}", device.display())), "{why}");
+    assert!(why.contains("with mode 0400") && why.contains(&format!("chgrp kvm {}", device.display())), "{why}");
+    assert_eq!(site.calls(), 0);
+    if is_root {
+        // Control.
+        fs::set_permissions(&device, fs::Permissions::from_mode(0o606)).unwrap();
+        assert_eq!(site.probe(&device).device_obstacle().unwrap(), None);
+    }
+}
