@@ -34,7 +34,7 @@
     import json
 
     state = "/var/lib/agent-vms/app"
-    machine = f"{state}/app-main"
+    directory = f"{state}/app-main"
     host.wait_for_unit("multi-user.target")
     host.succeed("install -d -o alice /srv/app && install -d -o alice -m 700 /home/alice/own && touch /home/alice/private")
     alice = "env HOME=/home/alice setpriv --reuid alice --regid users --clear-groups"
@@ -47,7 +47,7 @@
     assert "dubious ownership" in refused, refused
 
     def settings() -> dict:
-        return json.loads(host.succeed(f"cat {machine}/config.json"))
+        return json.loads(host.succeed(f"cat {directory}/config.json"))
 
     def change(file: str, program: str) -> None:
         host.succeed(f"jq '{program}' {file} >/tmp/changed && cat /tmp/changed >{file}")
@@ -57,14 +57,14 @@
         return host.succeed("journalctl --no-pager -o cat _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID agent-vm-app)")
 
     host.succeed("systemctl start agent-vm-app")
-    host.succeed(f"git -c safe.directory=* -C {machine}/workspace rev-parse HEAD")
-    assert host.succeed(f"cat {machine}/who").strip() == "agent-vm-app"
+    host.succeed(f"git -c safe.directory=* -C {directory}/workspace rev-parse HEAD")
+    assert host.succeed(f"cat {directory}/who").strip() == "agent-vm-app"
     assert settings()["servers"] == ["nixos"] and settings()["memory"] == 4096, settings()
-    status = dict(line.split(":", 1) for line in host.succeed(f"cat {machine}/status").splitlines())
+    status = dict(line.split(":", 1) for line in host.succeed(f"cat {directory}/status").splitlines())
     assert status["NoNewPrivs"].strip() == "1" and int(status["CapBnd"], 16) == 0 and status["Seccomp"].strip() == "2", status
-    host.fail(f"test -e {machine}/wrote-elsewhere")
+    host.fail(f"test -e {directory}/wrote-elsewhere")
     assert host.succeed(f"stat -c '%a %U' {state}").strip() == "700 agent-vm-app"
-    assert "alice" not in host.succeed(f"cat {machine}/homes | grep -v /home/alice || :")
+    assert "alice" not in host.succeed(f"cat {directory}/homes | grep -v /home/alice || :")
 
     # A repository in a home: it is there, and nothing else of that home is.
     host.succeed("systemctl start agent-vm-own")
@@ -77,40 +77,40 @@
     host.succeed("systemctl stop agent-vm-own")
 
     # A machine that ends comes back, and is the same one.
-    pid = f"cut -d ' ' -f 1 {machine}/run/qemu.pid"
+    pid = f"cut -d ' ' -f 1 {directory}/run/qemu.pid"
     before = host.succeed(pid).strip()
-    host.succeed(f"touch {machine}/kept && kill {before}")
+    host.succeed(f"touch {directory}/kept && kill {before}")
     host.wait_until_succeeds(f"test $({pid}) != {before} && systemctl is-active agent-vm-app")
-    host.succeed(f"test -e {machine}/kept")
+    host.succeed(f"test -e {directory}/kept")
 
     # What was declared differently when it was started last is taken over and told; what was set by hand stays.
     change(f"{state}/.declared-app-main.json", ".memory = 512 | .servers = []")
-    change(f"{machine}/config.json", ".memory = 512 | .servers = [] | .cores = 7")
+    change(f"{directory}/config.json", ".memory = 512 | .servers = [] | .cores = 7")
     told = restart()
     assert "memory was 512, is 4096" in told and "cores" not in told, told
     assert [settings()[key] for key in ("memory", "servers", "cores")] == [4096, ["nixos"], 7], settings()
-    assert host.succeed(f"stat -c '%a %U' {machine}/config.json").strip() == "600 agent-vm-app"
+    assert host.succeed(f"stat -c '%a %U' {directory}/config.json").strip() == "600 agent-vm-app"
     # But for the disk, which is told again and again.
-    change(f"{machine}/config.json", ".disk = 1024")
+    change(f"{directory}/config.json", ".disk = 1024")
     told = restart()
     assert "its disk has 1024 MiB" in told and "memory" not in told, told
     assert settings()["disk"] == 1024
 
     # A declaration that names another repository: the machine that runs is ended in order, and kept beside the new one.
-    change(f"{machine}/config.json", '.source = "/srv/former"')
-    host.succeed(f"rm -f {machine}/stopped")
+    change(f"{directory}/config.json", '.source = "/srv/former"')
+    host.succeed(f"rm -f {directory}/stopped")
     told = restart()
-    host.succeed(f"test -e {machine}/stopped -a -e {machine}/kept -a -e {machine}-x/config.json")
+    host.succeed(f"test -e {directory}/stopped -a -e {directory}/kept -a -e {directory}-x/config.json")
     assert "app-main, of branch main of /srv/former, is declared no more" in told, told
 
     host.succeed("systemctl stop agent-vm-app")
-    host.succeed(f"test -e {machine}-x/stopped")
+    host.succeed(f"test -e {directory}-x/stopped")
     host.fail("systemctl is-active agent-vm-app")
 
     # What is declared is never cleaned up; what is not and is old enough is.
     host.succeed("cd /var/lib/agent-vms && install -d old new && touch -d '-60 days' old app")
     host.succeed("systemctl start agent-vms-cleanup")
-    host.succeed(f"test -d {machine} -a -d /var/lib/agent-vms/new -a ! -e /var/lib/agent-vms/old")
+    host.succeed(f"test -d {directory} -a -d /var/lib/agent-vms/new -a ! -e /var/lib/agent-vms/old")
     host.succeed("systemctl list-timers --all | grep -q agent-vms-cleanup")
   '';
 }

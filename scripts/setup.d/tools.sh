@@ -77,6 +77,30 @@ install_mitmproxy() {
     rm -f -- "$log"
 }
 
+# mypy and pyflakes, as NixOS's test driver has them look at test scripts.
+install_script_checkers() {
+    local lock=$here/../checks/nixos-types/requirements.txt place log
+    place=$check_tools/python-$(cat -- "$lock" <(python3 -VV) | sha256sum | cut -c1-16)
+    if [[ ! -x $place/bin/pyflakes ]]; then
+        python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+        say "installing mypy and pyflakes from PyPI"
+        log=$(mktemp)
+        mkdir -p -- "$check_tools"
+        rm -rf -- "$place"
+        # As mitmproxy: in its place, and pyflakes comes last of all.
+        if ! { python3 -m venv "$place" &&
+            "$place/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+                --requirement "$lock"; } >"$log" 2>&1; then
+            tail -n 20 "$log" >&2
+            rm -rf -- "$place"
+            die "could not install mypy and pyflakes"
+        fi
+        rm -f -- "$log"
+    fi
+    ln -sfn -- "$place/bin/mypy" "$check_tools/mypy"
+    ln -sfn -- "$place/bin/pyflakes" "$check_tools/pyflakes"
+}
+
 # Not optimized: compiling them takes longer than all that they do.
 install_check_tools() {
     local -x CARGO_PROFILE_DEV_DEBUG=none
@@ -88,6 +112,7 @@ install_check_tools() {
         cargo_install nixfmt_rs "$nixfmt_version" nixfmt "$check_tools/nixfmt-$nixfmt_version" --profile dev
     [[ -x $check_tools/deadnix-$deadnix_version ]] ||
         cargo_install deadnix "$deadnix_version" deadnix "$check_tools/deadnix-$deadnix_version" --profile dev
+    install_script_checkers
     ln -sfn -- "nixfmt-$nixfmt_version" "$check_tools/nixfmt"
     ln -sfn -- "deadnix-$deadnix_version" "$check_tools/deadnix"
 }
