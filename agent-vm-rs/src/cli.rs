@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    self, create, destroy, egress, exec, list, logs, mcp, mcp_config, restart, shell, start, status, stop, up,
+    self, create, destroy, egress, exec, list, logs, mcp, mcp_config, relink, restart, shell, start, status, stop, up,
 };
 use crate::confine::landlock::Landlocked;
 use crate::error::{EXIT_USAGE, Failure, exit_code, report};
@@ -89,6 +89,8 @@ enum Verb {
     Restart(restart::RestartArgs),
     /// Remove a machine; commits that only it has are kept in a bundle
     Destroy(destroy::DestroyArgs),
+    /// Point a machine to its repository after a move
+    Relink(relink::RelinkArgs),
     /// Show a machine's status
     Status(status::StatusArgs),
     /// Open a shell in a machine
@@ -233,6 +235,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Stop(args)) => stop::stop(&context, args).map(done),
         Some(Verb::Restart(args)) => restart::restart(&context, args).map(done),
         Some(Verb::Destroy(args)) => destroy::destroy(&context, args).map(done),
+        Some(Verb::Relink(args)) => relink::relink(&context, args).map(done),
         Some(Verb::Status(args)) => status::status(&context, args).map(done),
         Some(Verb::Shell(args)) => shell::shell(&context, args).map(commands::exit_with),
         Some(Verb::Exec(args)) => exec::exec(&context, args).map(commands::exit_with),

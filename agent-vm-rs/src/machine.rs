@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::error::Failure;
 use crate::git::Source;
 use crate::interrupt::Deadline;
 use crate::lock::Lock;
@@ -77,10 +78,50 @@ impl Machine {
         Lock::take(&self.state.lock_file(&self.name), deadline)
     }
 
+    /// The repository it was made from, as far as it can be used.
+    #[must_use]
+    pub fn origin(&self, settings: &Settings) -> Origin {
+        if self.has_lost_source(settings) {
+            return Origin::Missing;
+        }
+        match Source::discover(&settings.source) {
+            Ok(Some(source)) if source.dir == settings.source => Origin::Here(source),
+            Ok(_) => Origin::Missing,
+            Err(error) => Origin::Unusable(error),
+        }
+    }
+
     /// The repository it was made from, if that is still there.
     #[must_use]
     pub fn source(&self, settings: &Settings) -> Option<Source> {
-        let found = settings.source.is_dir().then(|| Source::discover(&settings.source)).transpose();
-        found.ok().flatten().flatten().filter(|source| source.dir == settings.source)
+        match self.origin(settings) {
+            Origin::Here(source) => Some(source),
+            Origin::Missing | Origin::Unusable(_) => None,
+        }
     }
+
+    /// Whether the directory of its repository is gone or holds no repository, without asking git.
+    #[must_use]
+    pub fn has_lost_source(&self, settings: &Settings) -> bool {
+        // A bare repository, or one with a separate git directory, has a HEAD file or a .git file.
+        ![".git", "HEAD"].iter().any(|name| settings.source.join(name).exists())
+    }
+
+    /// The error of a machine whose repository was moved or deleted.
+    #[must_use]
+    pub fn lost_source(&self, settings: &Settings) -> Failure {
+        Failure::new(format!("source missing: {} is not there or no repository any more", settings.source.display()))
+            .hint(format!("if it was moved: agent-vm relink {} --source DIR", self.name))
+    }
+}
+
+/// The repository that a machine was made from.
+#[derive(Debug)]
+pub enum Origin {
+    /// It can be used.
+    Here(Source),
+    /// It was moved or deleted.
+    Missing,
+    /// Git refuses it, for this reason.
+    Unusable(anyhow::Error),
 }

@@ -17,13 +17,28 @@ use crate::vm_name::VmName;
 /// # Errors
 /// The state directory cannot be read.
 pub fn machine_of(state: &StateDir, source: &Path, branch: &BranchName) -> Result<Option<Machine>> {
-    for name in [VmName::plain(source, branch), VmName::hashed(source, branch)] {
-        let machine = Machine::new(state, name);
-        if belongs_to(&machine, source, branch) {
-            return Ok(Some(machine));
-        }
+    let named = [VmName::plain(source, branch), VmName::hashed(source, branch)];
+    let named = named.map(|name| Machine::new(state, name));
+    if let Some(machine) = named.iter().find(|machine| belongs_to(machine, source, branch)) {
+        return Ok(Some(machine.clone()));
     }
-    Ok(None)
+    // One that was relinked has the name of another place.
+    let all = state.names()?.into_iter().map(|name| Machine::new(state, name));
+    let relinked = all.into_iter().find(|machine| belongs_to(machine, source, branch));
+    // With settings that cannot be read the name is all there is.
+    Ok(relinked.or_else(|| named.into_iter().find(|machine| machine.exists() && machine.settings().is_err())))
+}
+
+/// The machines of a branch whose repository was moved or deleted.
+///
+/// # Errors
+/// The state directory cannot be read.
+pub fn lost(state: &StateDir, branch: &BranchName) -> Result<Vec<Machine>> {
+    let all = state.names()?.into_iter().map(|name| Machine::new(state, name));
+    let is_lost = |machine: &Machine| {
+        machine.settings().is_ok_and(|settings| settings.branch == *branch && machine.has_lost_source(&settings))
+    };
+    Ok(all.filter(is_lost).collect())
 }
 
 /// The machine that a new one for this repository and branch would be.
@@ -44,12 +59,7 @@ pub fn free_name(state: &StateDir, source: &Path, branch: &BranchName) -> Result
 }
 
 fn belongs_to(machine: &Machine, source: &Path, branch: &BranchName) -> bool {
-    machine.exists()
-        && match machine.settings() {
-            Ok(settings) => settings.source == source && settings.branch == *branch,
-            // With settings nobody can read the name is all there is.
-            Err(_) => machine.name == VmName::plain(source, branch) || machine.name == VmName::hashed(source, branch),
-        }
+    machine.settings().is_ok_and(|settings| settings.source == source && settings.branch == *branch)
 }
 
 /// The repository and branch that the current directory is about.
@@ -96,17 +106,22 @@ pub fn find(state: &StateDir, target: Option<&str>) -> Result<Machine> {
         }
     }
     let by_name = |name: &str| name.parse().ok().map(|name| Machine::new(state, name)).filter(Machine::exists);
-    let source = if inside.is_some() { None } else { Source::discover(&cwd)? };
+    let found = if inside.is_some() { Ok(None) } else { Source::discover(&cwd) };
+    let source = match found {
+        Ok(source) => source,
+        // A machine's name needs no repository, so none that git refuses either.
+        Err(error) => return target.and_then(by_name).ok_or(error),
+    };
     let Some(source) = source else {
         let Some(name) = target else { return Err(no_repository(&cwd).into()) };
-        return by_name(name).ok_or_else(|| no_machine(name));
+        return by_name(name).ok_or_else(|| no_machine(state, name));
     };
     let Some(target) = target else {
         let branch = source.current_branch()?.ok_or_else(|| {
             Failure::new(format!("HEAD of {} is detached: there is no current branch", source.dir.display()))
                 .hint("name a branch or a machine (agent-vm list shows them)")
         })?;
-        return machine_of(state, &source.dir, &branch)?.ok_or_else(|| no_machine(branch.as_str()));
+        return machine_of(state, &source.dir, &branch)?.ok_or_else(|| no_machine(state, branch.as_str()));
     };
     let branch = target.parse::<BranchName>();
     if let Ok(branch) = &branch
@@ -116,7 +131,7 @@ pub fn find(state: &StateDir, target: Option<&str>) -> Result<Machine> {
     }
     match (by_name(target), branch) {
         (Some(machine), _) => Ok(machine),
-        (None, Ok(_)) => Err(no_machine(target)),
+        (None, Ok(_)) => Err(no_machine(state, target)),
         (None, Err(not_a_branch)) => Err(not_a_branch.into()),
     }
 }
@@ -134,8 +149,16 @@ pub fn current_machine(state: &StateDir) -> Result<Option<Machine>> {
     machine_of(state, &source.dir, &branch)
 }
 
-fn no_machine(target: &str) -> anyhow::Error {
+/// The error of a branch or name that no machine has.
+#[must_use]
+pub fn no_machine(state: &StateDir, target: &str) -> anyhow::Error {
+    let lost = target.parse().ok().and_then(|branch| lost(state, &branch).ok()).unwrap_or_default();
     let target = one_line(target);
+    if let Some(machine) = lost.first() {
+        let why = format!("there is no machine for {target} here, but {} has lost its source", machine.name);
+        let hint = format!("if this repository was moved: agent-vm relink {} --source DIR", machine.name);
+        return Failure::new(why).hint(hint).into();
+    }
     let quoted = shlex::try_quote(&target).map_or_else(|_| "BRANCH".into(), std::borrow::Cow::into_owned);
     Failure::new(format!("there is no machine for {target}"))
         .hint(format!("agent-vm create --branch {quoted}, or agent-vm list to see the machines there are"))

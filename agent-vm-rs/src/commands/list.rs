@@ -24,6 +24,7 @@ struct Row {
     state: &'static str,
     branch: Option<String>,
     source: Option<PathBuf>,
+    source_missing: bool,
     host: Option<String>,
     port: Option<u16>,
     ssh_port: Option<u16>,
@@ -49,7 +50,14 @@ pub fn list(context: &Context, _: &ListArgs) -> Result<()> {
         return Ok(());
     }
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    print(&table(&rows, home.as_deref(), terminal::width(std::io::stdout())))
+    print(&table(&rows, home.as_deref(), terminal::width(std::io::stdout())))?;
+    for row in rows.iter().filter(|row| row.source_missing) {
+        crate::progress::note(&format!(
+            "notice: the repository of {0} is not there; if it was moved: agent-vm relink {0} --source DIR",
+            row.name
+        ));
+    }
+    Ok(())
 }
 
 fn row(machine: &Machine) -> Row {
@@ -67,6 +75,7 @@ fn row(machine: &Machine) -> Row {
             Row {
                 name,
                 state,
+                source_missing: machine.has_lost_source(&settings),
                 branch: Some(settings.branch.to_string()),
                 source: Some(settings.source),
                 host: Some(settings.host),
@@ -84,6 +93,7 @@ fn row(machine: &Machine) -> Row {
             state: if running { state } else { "broken" },
             branch: None,
             source: None,
+            source_missing: false,
             host: None,
             port: None,
             ssh_port: None,
@@ -108,7 +118,7 @@ fn cells(row: &Row, home: Option<&Path>) -> [String; 7] {
     let unknown = || "-".to_owned();
     [
         row.name.clone(),
-        row.state.to_owned(),
+        if row.source_missing { format!("{}, source missing", row.state) } else { row.state.to_owned() },
         row.branch.as_deref().map_or_else(unknown, one_line),
         row.port.map_or_else(unknown, |port| port.to_string()),
         row.ssh_port.map_or_else(unknown, |port| port.to_string()),
@@ -162,6 +172,7 @@ mod tests {
             state: "stopped",
             branch: Some(branch.to_owned()),
             source: Some(source.into()),
+            source_missing: false,
             host: None,
             port: Some(8000),
             ssh_port: Some(2222),

@@ -47,8 +47,11 @@ pub fn mcp_config(context: &Context, args: &McpConfigArgs) -> Result<()> {
     if !args.write {
         return print(&client_config::fragment(args.client, &entry)?);
     }
-    let source = machine.settings()?.source;
-    let place = client_config::place(args.client, &source, |name| std::env::var_os(name).map(PathBuf::from))?;
+    let settings = machine.settings()?;
+    let place = client_config::place(args.client, &settings.source, |name| std::env::var_os(name).map(PathBuf::from))?;
+    if place.project.is_some() && machine.has_lost_source(&settings) {
+        return Err(machine.lost_source(&settings).into());
+    }
     let changed = client_config::write(args.client, &entry, &place)?;
     if context.json {
         return print_json(&serde_json::json!({ "name": entry.name, "file": place.file, "changed": changed }));

@@ -8,6 +8,7 @@ pub mod list;
 pub mod logs;
 pub mod mcp;
 pub mod mcp_config;
+pub mod relink;
 pub mod restart;
 pub mod shell;
 pub mod start;

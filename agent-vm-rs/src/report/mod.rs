@@ -15,7 +15,7 @@ use crate::egress::{log, supervise};
 use crate::endpoint::{self, Endpoint, Patience};
 use crate::guest::Guest;
 use crate::health::probe_mcp;
-use crate::machine::Machine;
+use crate::machine::{Machine, Origin};
 use crate::manifest::Manifest;
 use crate::run_state::{ProcessId, RunFacts};
 use crate::service::{self, ServiceState};
@@ -254,8 +254,22 @@ fn used_bytes(dir: &Path, end: Instant) -> Option<u64> {
 fn workspace(machine: &Machine, problems: &mut Vec<String>) -> Workspace {
     let path = machine.workspace();
     let bytes = used_bytes(&path, Instant::now() + LONGEST_COUNT);
-    let source = machine.settings().ok().and_then(|settings| machine.source(&settings));
+    let source = match machine.settings().ok().map(|settings| (machine.origin(&settings), settings)) {
+        Some((Origin::Here(source), _)) => Some(source),
+        Some((Origin::Missing, settings)) => {
+            let lost = machine.lost_source(&settings);
+            problems.push(format!("{lost}; {}", lost.way_out().unwrap_or_default()));
+            None
+        }
+        Some((Origin::Unusable(error), _)) => {
+            problems.push(format!("its source cannot be used: {error:#}"));
+            None
+        }
+        None => None,
+    };
     let git = View::open(&path, source.as_ref(), &machine.dir).and_then(|view| view.state());
     let git = git.map_err(|error| problems.push(format!("the workspace's repository: {error:#}"))).ok();
+    // Without the source every commit would count as new.
+    let git = git.map(|git| WorkspaceState { new_commits: git.new_commits.filter(|_| source.is_some()), ..git });
     Workspace { path, bytes, git }
 }

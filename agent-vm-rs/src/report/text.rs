@@ -110,7 +110,7 @@ fn git_text(git: &WorkspaceState) -> String {
         "{} at {commit}, {}, {}",
         one_line(branch),
         count(git.changed_files, "changed file"),
-        count(git.new_commits, "new commit")
+        git.new_commits.map_or_else(|| "new commits unknown".to_owned(), |new| count(new, "new commit"))
     )
 }
 

@@ -41,8 +41,8 @@ pub struct WorkspaceState {
     pub commit: Option<String>,
     /// Files that differ from it, new ones included.
     pub changed_files: usize,
-    /// Commits that only the workspace has.
-    pub new_commits: usize,
+    /// Commits that only the workspace has; None where that cannot be told, because its source is missing.
+    pub new_commits: Option<usize>,
 }
 
 /// Our view of a workspace's repository; its temporary git directory goes with it.
@@ -140,7 +140,7 @@ impl View {
             branch: self.head.branch.as_ref().map(ToString::to_string),
             commit: self.head.commit.clone(),
             changed_files: self.changed_files()?,
-            new_commits: self.new_commits()?,
+            new_commits: Some(self.new_commits()?),
         })
     }
 

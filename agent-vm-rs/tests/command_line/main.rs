@@ -20,6 +20,7 @@ mod landlock;
 mod mcp_config;
 mod mcp_server;
 mod power_cut;
+mod relink;
 mod stand_ins;
 mod start_cut_short;
 mod start_guest;

@@ -1,0 +1,138 @@
+//! `agent-vm relink`
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::{Target, print_json};
+use crate::branch::BranchName;
+use crate::cli::Context;
+use crate::error::Failure;
+use crate::git::Source;
+use crate::machine::Machine;
+use crate::progress::note;
+use crate::state::{StateDir, write_file};
+use crate::target;
+use crate::workspace_git::View;
+
+/// Flags of `relink`.
+#[derive(Args, Clone, Debug)]
+pub struct RelinkArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Directory of the repository [default: the current one]
+    #[arg(long, value_name = "DIR")]
+    source: Option<PathBuf>,
+    /// Relink even if the repository and the machine share no commit
+    #[arg(long)]
+    force: bool,
+}
+
+/// Has a machine belong to a repository at another place. Its name stays.
+///
+/// # Errors
+/// There is no such machine or repository, the two have nothing in common, or the repository has a machine for the
+/// branch already.
+pub fn relink(context: &Context, args: &RelinkArgs) -> Result<()> {
+    let source = repository(&context.state, args.source.as_deref())?;
+    let machine = find(&context.state, &source, args.target.as_deref())?;
+    let _lock = machine.lock(context.deadline())?;
+    if !machine.exists() {
+        return Err(target::no_machine(&context.state, machine.name.as_str()));
+    }
+    let mut settings = machine.settings()?;
+    let name = &machine.name;
+    if let Some(other) = target::machine_of(&context.state, &source.dir, &settings.branch)?
+        && other.name != *name
+    {
+        return Err(Failure::new(format!(
+            "the branch {} of {} has its machine already: {}",
+            settings.branch,
+            source.dir.display(),
+            other.name
+        ))
+        .hint(format!("agent-vm destroy {}, then agent-vm relink {name} again", other.name))
+        .into());
+    }
+    if !args.force {
+        require_common_history(&machine, &source)?;
+    }
+    let old = std::mem::replace(&mut settings.source, source.dir);
+    if old != settings.source {
+        write_file(&machine.dir.join("config.json"), settings.to_json()?, 0o600)?;
+    }
+    if context.json {
+        return print_json(&serde_json::json!({ "name": name, "source": settings.source, "before": old }));
+    }
+    note(&format!("{name} belongs to {} (before: {})", settings.source.display(), old.display()));
+    Ok(())
+}
+
+fn repository(state: &StateDir, dir: Option<&Path>) -> Result<Source> {
+    let dir = match dir {
+        Some(dir) => dir.to_owned(),
+        None => std::env::current_dir().context("failed to find the current directory")?,
+    };
+    let dir = std::fs::canonicalize(&dir).with_context(|| {
+        Failure::usage(format!("there is no directory {}", dir.display())).hint("--source DIR names the repository")
+    })?;
+    // The guest owns what is there: git must not run in it.
+    let found = if dir.starts_with(state.path()) { None } else { Source::discover(&dir)? };
+    found.ok_or_else(|| {
+        Failure::usage(format!("{} is no repository of yours", dir.display()))
+            .hint("name the directory that the repository is in now: --source DIR")
+            .into()
+    })
+}
+
+/// The machine that is meant: of a branch of the repository, else one of the branch that has lost its own, else by name.
+fn find(state: &StateDir, source: &Source, target: Option<&str>) -> Result<Machine> {
+    let (branch, word) = match target {
+        Some(word) => (word.parse().ok(), word.to_owned()),
+        None => {
+            let branch: BranchName = source.current_branch()?.ok_or_else(|| {
+                Failure::new(format!("HEAD of {} is detached: there is no current branch", source.dir.display()))
+                    .hint("name a branch or a machine (agent-vm list shows them)")
+            })?;
+            let word = branch.to_string();
+            (Some(branch), word)
+        }
+    };
+    if let Some(branch) = &branch {
+        if let Some(machine) = target::machine_of(state, &source.dir, branch)? {
+            return Ok(machine);
+        }
+        let lost = target::lost(state, branch)?;
+        match &lost[..] {
+            [] => {}
+            [machine] => return Ok(machine.clone()),
+            [machine, ..] => {
+                let names: Vec<_> = lost.iter().map(|machine| machine.name.as_str()).collect();
+                return Err(Failure::usage(format!(
+                    "more than one machine of {word} has lost its source: {}",
+                    names.join(", ")
+                ))
+                .hint(format!("name one: agent-vm relink {}", machine.name))
+                .into());
+            }
+        }
+    }
+    let by_name = word.parse().ok().map(|name| Machine::new(state, name)).filter(Machine::exists);
+    by_name.ok_or_else(|| target::no_machine(state, &word))
+}
+
+/// Refuses a repository that is none of this machine's history: most likely another one was meant.
+fn require_common_history(machine: &Machine, source: &Source) -> Result<()> {
+    let count = |source| View::open(&machine.workspace(), source, &machine.dir).and_then(|view| view.new_commits());
+    let (name, dir) = (&machine.name, source.dir.display());
+    let again = format!("if it is the right one: agent-vm relink {name} --source DIR --force");
+    let compared = count(None).and_then(|all| Ok((all, count(Some(source))?)));
+    let (all, new) = compared.with_context(|| {
+        Failure::new(format!("the commits of {name} cannot be compared with those of {dir}")).hint(&again)
+    })?;
+    if all > 0 && new == all {
+        return Err(Failure::new(format!("{dir} and {name} have no commit in common")).hint(again).into());
+    }
+    Ok(())
+}

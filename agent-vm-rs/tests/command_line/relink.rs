@@ -1,0 +1,153 @@
+//! A repository that was moved or deleted: said, and connected again.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::support::{Done, Site};
+
+/// A machine with a commit of its own, whose repository was moved to the directory that this gives.
+fn moved(site: &Site) -> PathBuf {
+    site.create("main");
+    site.commit_in(site.machine("app-main").join("workspace"), "work", "of the agent\n");
+    let place = site.path("elsewhere/application");
+    fs::create_dir(site.path("elsewhere")).unwrap();
+    fs::rename(site.repo(), &place).unwrap();
+    // Where commands are run that are about no repository.
+    fs::create_dir(site.repo()).unwrap();
+    place
+}
+
+fn new_commits(status: &Done) -> serde_json::Value {
+    status.json()["workspace"]["git"]["new_commits"].clone()
+}
+
+#[test]
+fn a_moved_repository_is_said_and_nothing_is_counted_as_new() {
+    let site = Site::new();
+    site.create("main");
+    // Control: where it is known what is new, nothing is.
+    assert_eq!(new_commits(&site.run(&["status", "--json"]).ok()), 0);
+    fs::rename(site.repo(), site.path("moved")).unwrap();
+    fs::create_dir(site.repo()).unwrap();
+    let status = site.run(&["status", "app-main", "--json"]).ok();
+    assert_eq!(new_commits(&status), serde_json::Value::Null);
+    site.run(&["status", "app-main"])
+        .ok()
+        .prints("source missing: ")
+        .prints("agent-vm relink app-main --source DIR")
+        .prints("new commits unknown");
+    site.run(&["list"]).ok().prints("stopped, source missing").says("agent-vm relink app-main --source DIR");
+    assert_eq!(site.run(&["list", "--json"]).ok().json()[0]["source_missing"], true);
+    // One that git refuses is there, and git's reason is told.
+    fs::remove_dir(site.repo()).unwrap();
+    fs::rename(site.path("moved"), site.repo()).unwrap();
+    site.write("app/.git/config", "[core\n");
+    let status = site.run(&["status", "app-main"]).ok().prints("its source cannot be used").prints("bad config");
+    assert!(!status.stdout.contains("source missing"), "{}", status.stdout);
+}
+
+#[test]
+fn after_relink_the_machine_is_found_from_the_new_place() {
+    let site = Site::new();
+    let place = moved(&site);
+    for args in [&["status"][..], &["start"], &["mcp-config", "--client", "cursor"]] {
+        site.run_in(&place, args)
+            .exits(1)
+            .gives_one_error()
+            .says("app-main has lost its source")
+            .says("hint: if this repository was moved: agent-vm relink app-main --source DIR");
+    }
+    site.run_in(&place, &["relink"]).ok().says(&format!("app-main belongs to {}", place.display()));
+    let before = fs::read_to_string(site.machine("app-main").join("config.json")).unwrap();
+    let status = site.run_in(&place, &["status", "--json"]).ok();
+    assert_eq!((&status.json()["name"], new_commits(&status)), (&"app-main".into(), 1.into()));
+    site.run_in(&place, &["status"]).ok().prints("1 new commit");
+    site.run_in(&place, &["create"]).exits(1).says("has its machine already: app-main");
+    site.run_in(&place, &["mcp-config", "--client", "cursor", "--write"]).ok();
+    assert!(place.join(".cursor/mcp.json").is_file());
+    // Once more changes nothing.
+    site.run_in(&place, &["relink"]).ok();
+    assert_eq!(fs::read_to_string(site.machine("app-main").join("config.json")).unwrap(), before);
+    // A new repository at the old place has machines of its own.
+    fs::remove_dir(site.repo()).unwrap();
+    site.git_in(site.root(), &["clone", "--quiet", place.to_str().unwrap(), "app"]);
+    assert_ne!(site.create("main"), "app-main");
+    site.run_in(&place, &["destroy"]).ok().says("app-main is gone");
+}
+
+#[test]
+fn a_repository_that_is_another_one_is_refused() {
+    let site = Site::new();
+    let place = moved(&site);
+    let other = site.path("other");
+    fs::create_dir(&other).unwrap();
+    site.git_in(&other, &["init", "--quiet", "--initial-branch=main"]);
+    for args in [&["config", "user.name", "T"][..], &["config", "user.email", "t@example.invalid"]] {
+        site.git_in(&other, args);
+    }
+    site.commit_in(&other, "file", "of another history");
+    let config = site.machine("app-main").join("config.json");
+    let before = fs::read_to_string(&config).unwrap();
+    let workspace = site.machine("app-main").join("workspace");
+    for (dir, code, why) in [
+        (&other, 1, "have no commit in common"),
+        (&site.path("home"), 2, "is no repository of yours"),
+        (&site.path("nowhere"), 2, "there is no directory"),
+        (&workspace, 2, "is no repository of yours"),
+    ] {
+        let args = ["relink", "app-main", "--source", dir.to_str().unwrap()];
+        site.run(&args).exits(code).gives_one_error().says(why).says("hint:");
+    }
+    site.run(&["relink", "nobody", "--source", place.to_str().unwrap()]).exits(1).gives_one_error();
+    assert_eq!(fs::read_to_string(&config).unwrap(), before);
+    site.run(&["relink", "app-main", "--source", other.to_str().unwrap(), "--force"]).ok();
+    let back = site.run(&["relink", "app-main", "--source", place.to_str().unwrap(), "--json"]).ok();
+    assert_eq!(back.json()["before"], other.to_str().unwrap());
+}
+
+#[test]
+fn of_more_than_one_machine_the_name_is_asked_for() {
+    let site = Site::new();
+    site.create("main");
+    let other = site.path("other");
+    site.git(&["clone", "--quiet", ".", other.to_str().unwrap()]);
+    site.run_in(&other, &["create"]).ok();
+    fs::rename(site.repo(), site.path("moved")).unwrap();
+    fs::remove_dir_all(&other).unwrap();
+    let place = site.path("moved");
+    site.run_in(&place, &["relink"])
+        .exits(2)
+        .gives_one_error()
+        .says("app-main, other-main")
+        .says("agent-vm relink app-main");
+    site.run_in(&place, &["relink", "app-main"]).ok();
+    site.run_in(&place, &["relink", "other-main"]).exits(1).gives_one_error().says("has its machine already: app-main");
+}
+
+#[test]
+fn a_clients_file_is_not_put_where_the_repository_was() {
+    let site = Site::new();
+    site.create("main");
+    fs::remove_dir_all(site.repo()).unwrap();
+    let args = ["mcp-config", "app-main", "--client", "claude-code", "--write"];
+    site.run_in(site.path("home"), &args)
+        .exits(1)
+        .gives_one_error()
+        .says("source missing")
+        .says("agent-vm relink app-main");
+    assert!(!site.repo().exists());
+}
+
+/// Whatever was in the source alone is in the bundle too: nobody knows whether there is another copy.
+#[test]
+fn a_machine_without_its_source_keeps_its_whole_history() {
+    let site = Site::new();
+    site.create("main");
+    fs::remove_dir_all(site.repo()).unwrap();
+    site.run_in(site.path("home"), &["destroy", "app-main", "--yes"]).ok().says("app-main is gone");
+    let bundles: Vec<_> =
+        fs::read_dir(site.state().join(".bundles")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(bundles.len(), 1, "{bundles:?}");
+    site.git_in(site.path("home"), &["clone", "--quiet", bundles[0].to_str().unwrap(), "--branch", "main", "again"]);
+    assert_eq!(site.read("home/again/second"), "again\n");
+}
