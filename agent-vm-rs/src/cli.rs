@@ -174,7 +174,8 @@ pub fn main() -> ExitCode {
         ColorChoice::Auto => {}
     }
     start_logging(&cli.global);
-    match run(cli) {
+    let outcome = process::give_up_what_is_not_needed().and_then(|()| run(cli));
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             report(&error);

@@ -146,6 +146,8 @@ fn image(text: &str, cache: &Path, talk: nix::Talk, marker: &Path) -> Result<Pat
     };
     crate::progress::note("  building the guest's image (once; it is kept for every machine with the same settings)");
     let build = Invocation::new(&image.builder).args([&spec, &package]).env("AGENT_VM_LOG", level).of_machine(marker);
+    // Proxies and certificates of whoever builds.
+    let build = build.with_our_environment();
     build.run_talking().context("failed to build the guest's image")?;
     remove_file(&spec)?;
     Ok(package)

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use crate::confine::landlock::Network;
-use crate::confine::plan::{Port, Sight};
+use crate::confine::plan::Sight;
 use crate::confine::{self, Confinement};
 use crate::manifest::{Manifest, Share};
 use crate::process::Invocation;
@@ -95,8 +95,8 @@ pub struct Inputs<'a> {
     pub level: LogLevel,
     /// What stands around them.
     pub confinement: &'a Confinement,
-    /// Ports that are carried into it.
-    pub ports: &'a [Port],
+    /// Ports that are carried into it, in the order of their sockets.
+    pub ports: &'a [u16],
 }
 
 /// Directory in `run/` that QEMU and virtiofsd can write: what the host believes of a run is not in it.
@@ -155,7 +155,7 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
         "-object".to_owned(),
         format!("memory-backend-memfd,id=agent-vm-ram,size={memory}M,share=on"),
         "-machine".to_owned(),
-        "memory-backend=agent-vm-ram".to_owned(),
+        "memory-backend=agent-vm-ram,dump-guest-core=off".to_owned(),
         "-qmp".to_owned(),
         format!("unix:{QMP_SOCKET},server=on,wait=off"),
     ];

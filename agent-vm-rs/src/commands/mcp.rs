@@ -68,6 +68,7 @@ pub fn mcp(context: &Context, args: &McpArgs) -> Result<()> {
 fn start(context: &Context, machine: &Machine) -> Result<()> {
     let program = std::env::current_exe().context("failed to find this program")?;
     Invocation::new(program)
+        .with_our_environment()
         .arg("--state-dir")
         .arg(context.state.path())
         .args(["--timeout", &context.timeout.as_secs().to_string(), "start", machine.name.as_str()])

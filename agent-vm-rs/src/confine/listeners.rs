@@ -1,10 +1,9 @@
 //! The host's ports of a machine, bound before QEMU is started: its namespace has no other way to have them.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use anyhow::{Context as _, Result};
-use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
 use crate::error::Failure;
@@ -38,18 +37,9 @@ impl Listener {
         Ok(Self { socket, port })
     }
 
-    /// Its descriptor.
+    /// The socket, for a program that is started to get.
     #[must_use]
-    pub fn descriptor(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-
-    /// Whether programs that are started from now on get it.
-    ///
-    /// # Errors
-    /// Never: the descriptor is open.
-    pub fn inherit(&self, yes: bool) -> Result<()> {
-        let flags = if yes { FdFlags::empty() } else { FdFlags::CLOEXEC };
-        fcntl_setfd(&self.socket, flags).context("failed to pass a port on")
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

@@ -1,7 +1,6 @@
 //! Argument lists of the sandboxes: pure, but for where symbolic links lead.
 
 use std::collections::BTreeSet;
-use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use super::landlock::{self, Network};
@@ -12,22 +11,29 @@ use crate::process::Invocation;
 pub(super) const SYSTEM: [&str; 8] =
     ["/usr", "/bin", "/lib", "/lib64", "/nix/store", "/run/current-system/sw", "/etc/alternatives", "/etc/ld.so.cache"];
 
-/// Starts the forwarders in the namespace, each with its own listening socket as the third descriptor, and becomes the
-/// program. Arguments: the forwarder; descriptor and target of each port; `--`; the program.
+/// Starts the forwarders in the namespace, each with its own listening socket as the third descriptor and no other's, and
+/// becomes the program, which has none. Arguments: the forwarder; target of each port, whose sockets are the descriptors from
+/// the third on; `--`; the program.
 const FORWARD: &str = r#"
 proxyd=$1
 shift
+targets=() sockets=()
 while [[ $1 != -- ]]; do
-    (
-        exec 3<&"$1" >/dev/null 2>&1 </dev/null
-        export LISTEN_FDS=1 LISTEN_PID=$BASHPID
-        exec "$proxyd" "$2"
-    ) &
-    descriptor=$1
-    exec {descriptor}<&-
-    shift 2
+    targets+=("$1") sockets+=($((3 + ${#sockets[@]})))
+    shift
 done
 shift
+for index in "${!targets[@]}"; do
+    (
+        exec {own}<&"${sockets[index]}"
+        for socket in "${sockets[@]}"; do exec {socket}<&-; done
+        exec 3<&"$own" >/dev/null 2>&1 </dev/null
+        exec {own}<&-
+        export LISTEN_FDS=1 LISTEN_PID=$BASHPID
+        exec "$proxyd" "${targets[index]}"
+    ) &
+done
+for socket in "${sockets[@]}"; do exec {socket}<&-; done
 exec "$@"
 "#;
 
@@ -64,15 +70,6 @@ impl Sight {
             Self::Device(_) => Self::Device(path),
         }
     }
-}
-
-/// A listening socket and where its connections go inside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
-    /// Descriptor that the sandbox inherits.
-    pub descriptor: RawFd,
-    /// Port inside.
-    pub port: u16,
 }
 
 /// bubblewrap's options for the namespaces, without a view of files.
@@ -118,7 +115,7 @@ pub fn around(
     confinement: &Confinement,
     sights: &[Sight],
     network: Network<'_>,
-    ports: &[Port],
+    ports: &[u16],
 ) -> Invocation {
     let (program, sights) = landlocked(program, confinement, sights, network);
     let Some(sandbox) = &confinement.sandbox else { return program };
@@ -126,8 +123,8 @@ pub fn around(
     let mut bwrap = seeing(bwrap, &program, &sights).args(drop_to(sandbox.account.as_ref()));
     if let Some(proxyd) = sandbox.proxyd.as_ref().filter(|_| !ports.is_empty()) {
         bwrap = bwrap.args(["bash", "-c", FORWARD, "forward"]).arg(proxyd);
-        for Port { descriptor, port } in ports {
-            bwrap = bwrap.arg(descriptor.to_string()).arg(format!("127.0.0.1:{port}"));
+        for port in ports {
+            bwrap = bwrap.arg(format!("127.0.0.1:{port}"));
         }
         bwrap = bwrap.arg("--");
     }
@@ -375,7 +372,7 @@ mod tests {
         let program = Invocation::new("/guest/bin/run").arg("a b").env("X", "y").cwd("/machine/run/qemu");
         let sights =
             [Sight::Read("/guest".into()), Sight::Write("/machine/disk".into()), Sight::Device("/dev/kvm".into())];
-        let ports = [Port { descriptor: 9, port: 2222 }];
+        let ports = [2222];
         let account = Some(Account { uid: 998, gid: 997, groups: vec![107] });
         let proxyd = Some(PathBuf::from("/lib/systemd/systemd-socket-proxyd"));
         let landlock = Some(PathBuf::from("/opt/bin/agent-vm"));

@@ -12,7 +12,7 @@ use self::processes::{remember, remember_inner, start_virtiofsd};
 use crate::accel;
 use crate::cli::Context;
 use crate::confine::listeners::Listener;
-use crate::confine::plan::{Port, Sight};
+use crate::confine::plan::Sight;
 use crate::confine::{self, Confinement};
 use crate::egress;
 use crate::error::Failure;
@@ -148,7 +148,7 @@ fn begin(
     })?;
     let forwards = forwards(settings)?;
     let listeners = if confinement.has_own_network() { bind(forwards)? } else { Vec::new() };
-    let ports: Vec<_> = listeners.iter().map(|one| Port { descriptor: one.descriptor(), port: one.port }).collect();
+    let ports: Vec<_> = listeners.iter().map(|one| one.port).collect();
     let inputs = Inputs {
         machine: &machine.dir,
         package: &guest.package,
@@ -167,10 +167,9 @@ fn begin(
     if let Some(daemon) = plan::virtiofsd(&inputs) {
         phases.run("workspace", || start_virtiofsd(&daemon, &run, deadline))?;
     }
-    listeners.iter().try_for_each(|listener| listener.inherit(true))?;
-    let qemu = plan::runner(&inputs).start_detached(&run.file("console.log"));
+    let sockets: Vec<_> = listeners.iter().map(Listener::socket).collect();
+    let qemu = plan::runner(&inputs).start_detached_with(&run.file("console.log"), &sockets)?;
     drop(listeners);
-    let qemu = qemu?;
     if confinement.sandbox.is_some() {
         remember_inner(&qemu, &run.file("console.log"), &run.file("qemu.pid"), deadline)?;
     } else {

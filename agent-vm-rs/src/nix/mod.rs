@@ -32,7 +32,8 @@ pub struct Call<'a> {
 }
 
 fn nix(talk: Talk) -> Invocation {
-    let nix = Invocation::new("nix").args(["--extra-experimental-features", "nix-command flakes"]);
+    let nix =
+        Invocation::new("nix").args(["--extra-experimental-features", "nix-command flakes"]).with_our_environment();
     match talk {
         Talk::Little => nix,
         Talk::Verbose => nix.arg("--verbose"),

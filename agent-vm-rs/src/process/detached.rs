@@ -1,11 +1,15 @@
 //! Programs that outlive us.
 
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use command_fds::{CommandFdExt as _, FdMapping};
 use duct::Handle;
 
+use super::inherited::{FIRST, daemons_environment};
 use super::run::STDERR_LINES;
 use super::{Invocation, find};
 use crate::error::Failure;
@@ -18,11 +22,18 @@ impl Invocation {
     /// # Errors
     /// It is not installed or cannot be started.
     pub fn start_detached(&self, log: &Path) -> Result<Detached> {
+        self.start_detached_with(log, &[])
+    }
+
+    /// As [`Self::start_detached`], with these sockets as its descriptors from the third on, and no others.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn start_detached_with(&self, log: &Path, sockets: &[BorrowedFd<'_>]) -> Result<Detached> {
         let program = find(&self.program)?;
         tracing::info!("starting {self}");
-        let inherited =
-            ["PATH", "HOME", "LANG"].into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
-        let env = inherited.chain(self.env.iter().cloned());
+        let mut environment = daemons_environment();
+        environment.extend(self.env.iter().cloned());
         // setsid(1) becomes the program, so the pid stays the same.
         let args = std::iter::once(program.into_os_string()).chain(self.args.iter().cloned());
         let log_file = std::fs::OpenOptions::new()
@@ -31,7 +42,7 @@ impl Invocation {
             .open(log)
             .with_context(|| format!("failed to open the log {}", log.display()))?;
         let mut expression = duct::cmd(find("setsid".as_ref())?, args)
-            .full_env(env)
+            .full_env(environment)
             .stdin_null()
             .stderr_to_stdout()
             .stdout_file(log_file)
@@ -39,6 +50,14 @@ impl Invocation {
         if let Some(dir) = &self.cwd {
             expression = expression.dir(dir);
         }
+        let held = sockets.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<Vec<_>>>();
+        let held = held.context("failed to pass a socket on")?;
+        let expression = expression.before_spawn(move |command| {
+            let numbered = (FIRST..).zip(&held);
+            let mappings =
+                numbered.map(|(child_fd, socket)| Ok(FdMapping { parent_fd: socket.try_clone()?, child_fd }));
+            command.fd_mappings(mappings.collect::<io::Result<_>>()?).map(drop).map_err(io::Error::other)
+        });
         let handle = expression.start().with_context(|| format!("failed to start {}", self.name()))?;
         Ok(Detached { handle, name: self.name() })
     }

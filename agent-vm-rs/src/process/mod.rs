@@ -4,6 +4,7 @@
 
 mod detached;
 mod find;
+mod inherited;
 mod run;
 mod said;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub use detached::Detached;
 pub use find::find;
+pub use inherited::give_up_what_is_not_needed;
 pub use run::set_debug;
 
 /// Environment variable that marks every process of a machine with the machine's directory,
@@ -33,6 +35,7 @@ pub struct Invocation {
     pub cwd: Option<PathBuf>,
     stdin: Vec<u8>,
     time_limit: Option<Duration>,
+    whole_environment: bool,
 }
 
 impl Invocation {
@@ -45,6 +48,7 @@ impl Invocation {
             cwd: None,
             stdin: Vec::new(),
             time_limit: None,
+            whole_environment: false,
         }
     }
 
@@ -66,6 +70,14 @@ impl Invocation {
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.push((name.as_ref().into(), value.as_ref().into()));
+        self
+    }
+
+    /// Gives it all of our environment: for programs that the user configures by it, such as Nix. Every other program
+    /// gets no variable that could hold a secret.
+    #[must_use]
+    pub fn with_our_environment(mut self) -> Self {
+        self.whole_environment = true;
         self
     }
 

@@ -1,6 +1,5 @@
 //! Running an [`Invocation`] to its end.
 
-use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
 use std::process::{ExitStatus, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,24 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use duct::{Expression, Handle};
 
+use super::inherited::{small_environment, whole_environment};
 use super::said::{Said, Surplus, TooMuch, all_said, end_of_stderr, join};
 use super::{Invocation, find};
 use crate::error::Failure;
 use crate::interrupt::{self, Deadline};
 use crate::progress::note;
 use crate::text::{bytes, last_lines};
-
-/// Variables by which a git hook (which may have called us) points git at its own repository.
-const GIT_VARIABLES: [&str; 8] = [
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_PREFIX",
-    "GIT_COMMON_DIR",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_NAMESPACE",
-];
 
 static DEBUG: AtomicBool = AtomicBool::new(false);
 
@@ -52,31 +40,16 @@ impl Invocation {
     fn expression(&self) -> Result<Expression> {
         let program = find(&self.program)?;
         tracing::info!("running {self}");
-        let mut expression = duct::cmd(program, &self.args).unchecked();
-        for (name, value) in &self.env {
-            expression = expression.env(name, value);
-        }
+        let mut environment = if self.whole_environment { whole_environment(&self.env) } else { small_environment() };
         if DEBUG.load(Ordering::Relaxed) {
-            expression = expression.env("GIT_TRACE", "1");
+            environment.insert("GIT_TRACE".into(), "1".into());
         }
-        // In duct what was said first wins: a variable set above stays set.
-        for name in self.git_variables_to_drop() {
-            expression = expression.env_remove(name);
-        }
+        environment.extend(self.env.iter().cloned());
+        let mut expression = duct::cmd(program, &self.args).unchecked().full_env(environment);
         if let Some(dir) = &self.cwd {
             expression = expression.dir(dir);
         }
         Ok(expression)
-    }
-
-    /// A call that sets variables of git's means git to have these and no others; any other program keeps what the user
-    /// has set for the git that it may run (how to reach a server), but no pointer to a repository.
-    fn git_variables_to_drop(&self) -> Vec<OsString> {
-        let is_gits = |name: &OsStr| name.as_encoded_bytes().starts_with(b"GIT_");
-        if self.env.iter().any(|(name, _)| is_gits(name)) {
-            return std::env::vars_os().map(|(name, _)| name).filter(|name| is_gits(name)).collect();
-        }
-        GIT_VARIABLES.map(OsString::from).into()
     }
 
     /// Runs it to its end; gives its output whatever its status. Of stderr it is the end.

@@ -15,6 +15,7 @@ mod egress;
 mod flags;
 mod guest;
 mod hostile_workspace;
+mod inherited;
 mod inside;
 mod landlock;
 mod mcp_config;

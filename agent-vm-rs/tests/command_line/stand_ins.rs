@@ -66,8 +66,8 @@ pub fn install(site: &Site, runner: &str) {
              case \" $* \" in *' unshare '*) break;; esac\n\
              done\n\
              shift \"$last\"\n\
-             exec 3>&2 2>/dev/null 4<&0\n\
-             \"$@\" 2>&3 3>&- <&4 4<&- &\n\
+             exec 8>&2 2>/dev/null 9<&0\n\
+             \"$@\" 2>&8 8>&- <&9 9<&- &\n\
              trap 'kill $!' TERM\n\
              wait $!"
         ),
