@@ -53,6 +53,12 @@ pkgs.writeShellApplication {
         done
         setsid sleep infinity >/dev/null 2>&1 &
         echo "$! 0 boot" >run/qemu.pid ;;
+      destroy)
+        [ "$1" = --yes ]
+        cd -- "$state"
+        [ ! -e "$2/refuses" ]
+        echo "$2 $(id --user --name)" >>destroyed
+        rm -r -- "./$2" ;;
       stop)
         cd -- "$state/$1"
         touch stopped

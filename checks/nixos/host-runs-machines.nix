@@ -107,10 +107,19 @@
     host.succeed(f"test -e {directory}-x/stopped")
     host.fail("systemctl is-active agent-vm-app")
 
-    # What is declared is never cleaned up; what is not and is old enough is.
-    host.succeed("cd /var/lib/agent-vms && install -d old new && touch -d '-60 days' old app")
-    host.succeed("systemctl start agent-vms-cleanup")
-    host.succeed(f"test -d {directory} -a -d /var/lib/agent-vms/new -a ! -e /var/lib/agent-vms/old")
+    # What is declared stays, and so does what has changed lately; what else there is, its own account destroys.
+    host.succeed("cd /var/lib/agent-vms && mkdir -p old/one old/two new/young && touch old/two/refuses")
+    for kept in ("old/one", "old/two", "new/young"):
+        host.succeed(f"cd /var/lib/agent-vms && echo '{{}}' >{kept}/config.json")
+    host.succeed("cd /var/lib/agent-vms && chown -R alice old new && find old app -exec touch --date '-60 days' {} +")
+    host.fail("systemctl start agent-vms-cleanup")
+    told = host.succeed("journalctl --no-pager -o cat -u agent-vms-cleanup")
+    assert "two in /var/lib/agent-vms/old cannot be destroyed; it stays" in told, told
+    host.succeed("cd /var/lib/agent-vms && test -d old/two -a -d new/young -a ! -e old/one")
+    assert host.succeed("cat /var/lib/agent-vms/old/destroyed").splitlines() == ["one alice"]
+    host.succeed(f"test -d {directory} && rm /var/lib/agent-vms/old/two/refuses")
+    host.succeed("find /var/lib/agent-vms/old -exec touch --date '-60 days' {} + && systemctl start agent-vms-cleanup")
+    host.succeed("test ! -e /var/lib/agent-vms/old/two")
     host.succeed("systemctl list-timers --all | grep -q agent-vms-cleanup")
   '';
 }

@@ -225,7 +225,7 @@ in
       enable = mkOption {
         type = types.bool;
         default = true;
-        description = "Whether a timer removes the state of machines that are no longer declared.";
+        description = "Whether a timer destroys machines that are no longer declared, as {command}`agent-vm destroy` does: commits that only they have are kept.";
       };
       dates = mkOption {
         type = types.str;
@@ -235,7 +235,7 @@ in
       keepDays = mkOption {
         type = types.ints.unsigned;
         default = 30;
-        description = "Days that such state is kept, from its last change: it may hold commits that are nowhere else.";
+        description = "Days that such a machine is kept, from its last change.";
       };
     };
   };
