@@ -2,6 +2,7 @@
 
 mod durable;
 pub(crate) mod tree;
+pub(crate) mod walk;
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;

@@ -1,17 +1,12 @@
 //! Files given to the account of a machine's processes.
 
-use std::ffi::OsStr;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fstat, openat, openat2};
-use rustix::path::Arg;
+use rustix::fs::{AtFlags, Gid, Uid, chownat};
 
 use super::Account;
-use crate::state::tree::entries;
+use crate::state::walk::walk;
 
 /// Gives a file, or a directory with all that is in it, to an account: by descriptors, so that nothing but what is there is
 /// given. Links are given themselves, not what they lead to. A file with more names than one has them all in the workspace:
@@ -20,46 +15,14 @@ use crate::state::tree::entries;
 /// # Errors
 /// Something cannot be given.
 pub fn give(path: &Path, account: &Account) -> Result<()> {
-    let failed = |place: &Path| format!("failed to give {} to the account of the machines", place.display());
-    let root = hold(CWD, path).with_context(|| failed(path))?;
-    let mut directories = Vec::new();
-    if give_held(&root, account).with_context(|| failed(path))? {
-        directories.push(PathBuf::from("."));
-    }
-    while let Some(directory) = directories.pop() {
-        let shown = path.join(&directory);
-        let opened = open_inside(&root, &directory).with_context(|| failed(&shown))?;
-        for entry in entries(&opened).with_context(|| failed(&shown))? {
-            let (name, _) = entry.with_context(|| failed(&shown))?;
-            let place = directory.join(OsStr::from_bytes(name.to_bytes()));
-            let held = hold(&opened, &name).with_context(|| failed(&path.join(&place)))?;
-            if give_held(&held, account).with_context(|| failed(&path.join(&place)))? {
-                directories.push(place);
-            }
+    walk(path, |held, found| {
+        if found.st_uid == account.uid && found.st_gid == account.gid {
+            return Ok(());
         }
-    }
-    Ok(())
-}
-
-/// Holds what has a name now, a link itself if it is one.
-fn hold(dir: impl AsFd, name: impl Arg) -> io::Result<OwnedFd> {
-    Ok(openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
-}
-
-/// Opens a directory below another, through no link.
-fn open_inside(root: &OwnedFd, directory: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(openat2(root, directory, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)?)
-}
-
-/// Gives what is held; says whether it is a directory.
-fn give_held(held: &OwnedFd, account: &Account) -> io::Result<bool> {
-    let found = fstat(held)?;
-    if found.st_uid != account.uid || found.st_gid != account.gid {
         let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
-        chownat(held, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
-    }
-    Ok(FileType::from_raw_mode(found.st_mode) == FileType::Directory)
+        Ok(chownat(held, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
+    })
+    .context("failed to give files to the account of the machines")
 }
 
 #[cfg(test)]
@@ -88,6 +51,28 @@ mod tests {
         assert_eq!(owner(&outside), 0);
         assert_eq!([owner(&inside), owner(&inside.join("deep/link")), owner(&inside.join("up"))], [65534; 3]);
     }
+
+    /// A guest may nest directories deeper than any path.
+    #[test]
+    fn what_no_path_reaches_is_given() {
+        if !rustix::process::geteuid().is_root() {
+            // Only root gives files away.
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        crate::state::walk::tests::deep(&tree, 100);
+        give(&tree, &Account { uid: 65534, gid: 65534, groups: Vec::new() }).unwrap();
+        let mut given = 0;
+        walk(&tree, |_, found| {
+            given += usize::from(found.st_uid == 65534);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(given, 201);
+        crate::state::tree::remove_tree(&tree).unwrap();
+    }
+
     #[test]
     fn what_is_exchanged_for_a_link_meanwhile_is_not_given() {
         if !rustix::process::geteuid().is_root() {
