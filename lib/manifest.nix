@@ -45,6 +45,7 @@ in
       ssePath
       healthPath
       serversPath
+      serversState
       ;
     gateUnit = policy.mcpGate.unit;
   };

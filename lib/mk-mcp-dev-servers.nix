@@ -118,6 +118,7 @@ let
         ++ agentMcp.arguments {
           exe = {
             mcpProxy = lib.getExe service.proxyPackage;
+            mcpProxyPython = if service.proxyPython == null then null else service.proxyPython.interpreter;
             codemcp = service.serverPrograms.${service.defaultServer};
           };
           default = service.defaultServer;

@@ -155,6 +155,9 @@ pub struct Service {
     pub health_path: String,
     /// Below it: `/<name>/mcp` and `/<name>/sse` of named servers.
     pub servers_path: String,
+    /// File in the guest with the states of its servers; a guest that was built before there was one has none.
+    #[serde(default)]
+    pub servers_state: Option<String>,
 }
 
 /// See [`Manifest::egress`].

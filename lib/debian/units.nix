@@ -169,6 +169,7 @@ in
         exe = {
           agentMcp = "/usr/bin/python3 -I ${paths.library}/agent_mcp";
           mcpProxy = "/usr/local/bin/mcp-proxy";
+          mcpProxyPython = "/usr/bin/python3";
           codemcp = "/usr/local/bin/codemcp";
         };
         path = paths.servicePath;

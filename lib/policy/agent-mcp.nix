@@ -15,6 +15,8 @@ rec {
   ssePath = "/sse";
   healthPath = "/status";
   serversPath = "/servers";
+  # What the launcher writes of its servers' states.
+  serversState = "/run/${name}/servers.json";
 
   allowedOrigins = [ "https://claude.ai" ];
 
@@ -84,7 +86,8 @@ rec {
   /**
     Arguments of the launcher, each one word.
 
-    `exe`: paths of the programs `mcpProxy` and `codemcp`.
+    `exe`: paths of the programs `mcpProxy` and `codemcp`, and of `mcpProxyPython`, a Python that can import mcp-proxy; without
+    it clients are not told when a server comes up.
   */
   arguments =
     {
@@ -100,6 +103,11 @@ rec {
     [
       "serve"
       "--mcp-proxy=${exe.mcpProxy}"
+    ]
+    ++ (
+      if exe.mcpProxyPython or null == null then [ ] else [ "--mcp-proxy-python=${exe.mcpProxyPython}" ]
+    )
+    ++ [
       "--default-server=${default}=${exe.codemcp}"
       "--workspace=${workspaceDir}"
     ]
@@ -167,7 +175,7 @@ rec {
   /**
     All service settings of the unit in a guest.
 
-    `exe`: paths of the programs `agentMcp` (the launcher), `mcpProxy` and `codemcp`; `path`: directories or packages
+    `exe`: paths of the programs `agentMcp` (the launcher), `mcpProxy`, `mcpProxyPython` and `codemcp`; `path`: directories or packages
     that the servers' commands are looked up in, as one string; `named`: known servers that are on.
   */
   service =

@@ -27,6 +27,19 @@ in
 
     proxyPackage = lib.mkPackageOption pkgs "mcp-proxy" { };
 
+    proxyPython = mkOption {
+      type = types.nullOr types.package;
+      default = pkgs.python3.withPackages (python: [ (python.toPythonModule cfg.proxyPackage) ]);
+      defaultText = lib.literalExpression ''
+        pkgs.python3.withPackages (python: [ (python.toPythonModule config.services.agent-mcp.proxyPackage) ])
+      '';
+      description = ''
+        Python that can import {option}`services.agent-mcp.proxyPackage`. The proxy runs in it, so that clients are told when a
+        server comes up and get the notifications of their servers. null runs the proxy as it is, for one that is not a package
+        of `pkgs.python3`.
+      '';
+    };
+
     user = mkOption {
       type = types.strMatching "[a-z_][a-z0-9_-]{0,30}";
       default = "agent";

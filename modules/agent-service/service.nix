@@ -24,6 +24,7 @@ let
   ++ agentMcp.arguments {
     exe = {
       mcpProxy = lib.getExe cfg.proxyPackage;
+      mcpProxyPython = if cfg.proxyPython == null then null else cfg.proxyPython.interpreter;
       codemcp = cfg.serverPrograms.${cfg.defaultServer};
     };
     default = cfg.defaultServer;

@@ -7,6 +7,8 @@ if sys.argv[1:2] == ["connect"]:
     from connect import main
 elif sys.argv[1:2] == ["gate"]:
     from gate import main
+elif sys.argv[1:2] == ["proxy"]:
+    from proxy import main
 else:
     from serve import main
 

@@ -9,11 +9,11 @@ WARNING, NOTICE, INFO = 4, 5, 6
 LONGEST = 500
 
 
-def log(priority: int, message: str) -> None:
+def log(priority: int, message: str, longest: int = LONGEST) -> None:
     # A message may quote what a hostile file says: one line, and nothing that a terminal would obey.
     text = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in message)
-    if len(text) > LONGEST:
-        text = text[:LONGEST] + "…"
+    if len(text) > longest:
+        text = text[:longest] + "…"
     # In one piece: threads write lines of their own.
     os.write(sys.stderr.fileno(), f"<{priority}>{text}\n".encode("utf-8", "backslashreplace"))
 

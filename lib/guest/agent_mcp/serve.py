@@ -17,12 +17,12 @@ from pathlib import Path
 import workspace_servers
 from journal import INFO, WARNING, log, notify
 from relay import Relay
+from states import States
 
-# The default server is the toolkit's own: worth waiting for longer than for one of the branch's.
-DEFAULT_GRACE = 90.0
 PROBE_TIMEOUT = 5.0
 # Where to ask a server that listens on every address.
 PROBED = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+HERE = os.path.dirname(os.path.abspath(__file__))
 # Between two looks for the first answer.
 STARTING = 0.1
 # For the programs to end by themselves when the service stops.
@@ -34,6 +34,11 @@ LEVELS = {"info": ["--log-level=INFO"], "debug": ["--debug"]}
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="agent-mcp serve")
     parser.add_argument("--mcp-proxy", required=True, help="the program mcp-proxy")
+    parser.add_argument(
+        "--mcp-proxy-python",
+        metavar="PYTHON",
+        help="a Python that can import mcp-proxy: clients are then told when a server comes up",
+    )
     parser.add_argument("--default-server", required=True, metavar="NAME=PROGRAM", help="server at /mcp and /sse")
     parser.add_argument("--workspace", required=True, help="directory the servers run in")
     parser.add_argument(
@@ -58,20 +63,23 @@ def main(arguments: list[str]) -> int:
     os.chdir(options.workspace)
 
     name, _, program = options.default_server.partition("=")
-    named, warnings = workspace_servers.read_all(Path(options.workspace, file) for file in options.servers_file)
-    for warning in warnings:
-        log(WARNING, warning)
-    default = Relay(workspace_servers.Server(name, [program]), runtime / "default", options.workspace, DEFAULT_GRACE)
+    named, problems = workspace_servers.read_all(Path(options.workspace, file) for file in options.servers_file)
+    for problem in problems:
+        log(WARNING, problem)
+    states = States(runtime / "servers.json", problems)
+    default = Relay(workspace_servers.Server(name, [program]), runtime / "default", options.workspace, states.changed)
     relays = [default]
     for number, server in enumerate(named):
-        relays.append(Relay(server, runtime / str(number), options.workspace))
+        relays.append(Relay(server, runtime / str(number), options.workspace, states.changed))
+    for relay in relays:
+        states.changed(relay.describe())
 
     # Before the servers: it takes longest to come up.
     proxy = start_proxy(options, runtime, default, relays[1:])
     try:
         for relay in relays:
             relay.start()
-        return watch(options, proxy, wakeup, [relay.name for relay in relays])
+        return watch(options, proxy, wakeup, states)
     finally:
         stop(proxy, relays)
 
@@ -88,7 +96,7 @@ def listen_for_signals() -> int:
 def start_proxy(
     options: argparse.Namespace, runtime: Path, default: Relay, named: list[Relay]
 ) -> subprocess.Popen:
-    config = runtime / "servers.json"
+    config = runtime / "proxy.json"
     config.write_text(
         json.dumps(
             {
@@ -98,8 +106,11 @@ def start_proxy(
             }
         )
     )
+    program = [options.mcp_proxy]
+    if options.mcp_proxy_python:
+        program = [options.mcp_proxy_python, "-I", HERE, "proxy"]
     argv = [
-        options.mcp_proxy,
+        *program,
         *(f"--allow-origin={origin}" for origin in options.allow_origin),
         f"--host={options.host}",
         f"--port={options.port}",
@@ -113,7 +124,7 @@ def start_proxy(
 
 def connect(relay: Relay) -> list[str]:
     # -S: no packages, so that the many of mcp-proxy's are not looked for.
-    return [sys.executable, "-I", "-S", os.path.dirname(os.path.abspath(__file__)), "connect", str(relay.path)]
+    return [sys.executable, "-I", "-S", HERE, "connect", str(relay.path)]
 
 
 def log_level(options: argparse.Namespace) -> str:
@@ -126,7 +137,7 @@ def log_level(options: argparse.Namespace) -> str:
         return ""
 
 
-def watch(options: argparse.Namespace, proxy: subprocess.Popen, wakeup: int, names: list[str]) -> int:
+def watch(options: argparse.Namespace, proxy: subprocess.Popen, wakeup: int, states: States) -> int:
     """Until a signal (0) or mcp-proxy's end (1): tell systemd of the health that there really is."""
     interval = int(os.environ.get("WATCHDOG_USEC", "60000000")) / 1e6 / 4
     poll = select.poll()
@@ -147,8 +158,8 @@ def watch(options: argparse.Namespace, proxy: subprocess.Popen, wakeup: int, nam
         if healthy and not ready:
             ready = True
             pause = interval
-            notify(f"READY=1\nSTATUS=serving {', '.join(names)}")
-            log(INFO, f"serving {', '.join(names)} after {time.monotonic() - began:.1f} s")
+            notify("READY=1")
+            log(INFO, f"serving {states.summary()} after {time.monotonic() - began:.1f} s")
         elif healthy:
             notify("WATCHDOG=1")
         elif ready:

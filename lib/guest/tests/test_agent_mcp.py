@@ -2,11 +2,8 @@
 
 import json
 import os
-import signal
-import socket
 import sys
 import tempfile
-import time
 import unittest
 from pathlib import Path
 
@@ -14,19 +11,6 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "agent_mcp"))
 
 import workspace_servers  # noqa: E402
-from relay import Relay  # noqa: E402
-
-SERVER = """
-import json, sys
-for line in sys.stdin:
-    m = json.loads(line)
-    if "id" not in m:
-        continue
-    if m["method"] == "die":
-        sys.exit(3)
-    result = {"serverInfo": {"name": "real"}} if m["method"] == "initialize" else {"echo": m["method"]}
-    print(json.dumps({"jsonrpc": "2.0", "id": m["id"], "result": result}), flush=True)
-"""
 
 
 class Files(unittest.TestCase):
@@ -92,56 +76,6 @@ class Files(unittest.TestCase):
             path = Path(directory, ".mcp.json")
             os.mkfifo(path)
             self.assertEqual(len(workspace_servers.read(path)[1]), 1)
-
-
-class Relays(unittest.TestCase):
-    def setUp(self):
-        # The relay's warnings are for the journal.
-        self.silence = os.open(os.devnull, os.O_WRONLY)
-        self.stderr = os.dup(2)
-        os.dup2(self.silence, 2)
-
-    def tearDown(self):
-        os.dup2(self.stderr, 2)
-
-    def start(self, argv, grace=10.0):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        relay = Relay(workspace_servers.Server("s", argv), Path(directory.name, "s"), "/", grace, pause=0.0)
-        relay.start()
-        self.addCleanup(relay.terminate, signal.SIGKILL)
-        client = socket.socket(socket.AF_UNIX)
-        client.settimeout(20)
-        client.connect(str(relay.path))
-        self.addCleanup(client.close)
-        lines = client.makefile("rb")
-        self.addCleanup(lines.close)
-
-        def ask(method, identity=1):
-            client.sendall(json.dumps({"jsonrpc": "2.0", "id": identity, "method": method}).encode() + b"\n")
-            return json.loads(lines.readline())
-
-        return ask
-
-    def test_answers_are_the_servers(self):
-        ask = self.start([sys.executable, "-c", SERVER])
-        self.assertEqual(ask("initialize", 7), {"jsonrpc": "2.0", "id": 7, "result": {"serverInfo": {"name": "real"}}})
-        self.assertEqual(ask("tools/list", "a")["result"], {"echo": "tools/list"})
-
-    def test_ended_server_answers_with_an_error_and_starts_again(self):
-        ask = self.start([sys.executable, "-c", SERVER])
-        ask("initialize")
-        self.assertIn("ended with status 3", ask("die")["error"]["message"])
-        self.assertEqual(ask("tools/list")["result"], {"echo": "tools/list"})
-
-    def test_broken_servers_still_answer(self):
-        for argv in (["false"], ["/"], ["sleep", "60"], ["yes"], ["cat", "/dev/zero"]):
-            with self.subTest(argv):
-                began = time.monotonic()
-                ask = self.start(argv, grace=1.0)
-                self.assertEqual(ask("initialize")["result"]["serverInfo"]["name"], "s")
-                self.assertIn("error", ask("tools/list"))
-                self.assertLess(time.monotonic() - began, 15)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,165 @@
+"""A client of the official SDK against the guest's own launcher: what it is told of a server that comes up, ends and comes
+back. Run by the Python that has the SDK and mcp-proxy."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import httpx
+from mcp import ClientSession, McpError
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamablehttp_client
+
+LAUNCHER = Path(__file__).resolve().parent.parent.parent / "lib/guest/agent_mcp"
+DEADLINE = 60
+
+SERVER = """
+import os, sys, time
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.01)
+from mcp.server.lowlevel import Server
+from mcp import types
+server = Server("own", "7", instructions="ask it")
+
+@server.list_tools()
+async def tools():
+    return [types.Tool(name="die", inputSchema={"type": "object"})]
+
+@server.call_tool()
+async def call(name, arguments):
+    print("these are the last words", file=sys.stderr, flush=True)
+    os._exit(3)
+
+import anyio, mcp.server.stdio
+async def main():
+    async with mcp.server.stdio.stdio_server() as (read, write):
+        await server.run(read, write, server.create_initialization_options())
+anyio.run(main)
+"""
+
+
+async def until(what, condition):
+    """Wait for a condition; returns what it gives."""
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while not (found := condition()):
+                await asyncio.sleep(0.05)
+            return found
+    except TimeoutError:
+        raise SystemExit(f"error: waited in vain for {what}") from None
+
+
+class Heard:
+    """The notifications that a client gets."""
+
+    def __init__(self):
+        self.kinds = []
+
+    async def __call__(self, message):
+        if hasattr(message, "root"):
+            self.kinds.append(type(message.root).__name__)
+
+    async def wait_for(self, kind):
+        await until(kind, lambda: kind in self.kinds)
+        self.kinds.remove(kind)
+
+
+async def story(transport, url, gate, state) -> None:
+    connect = streamablehttp_client(f"{url}/mcp") if transport == "http" else sse_client(f"{url}/sse")
+    heard = Heard()
+    async with connect as (read, write, *_), ClientSession(read, write, message_handler=heard) as session:
+        before = await session.initialize()
+        assert state("own")["state"] == "starting", state("own")
+        promised = before.capabilities
+        assert promised.tools.listChanged and promised.prompts.listChanged and promised.resources.listChanged, promised
+
+        gate.touch()
+        await heard.wait_for("ToolListChangedNotification")
+        assert [tool.name for tool in (await session.list_tools()).tools] == ["die"]
+        # What was promised before it was up is kept, though the server has no such thing.
+        assert (await session.list_prompts()).prompts == [] and (await session.list_resources()).resources == []
+        # Who comes now learns what the server itself is.
+        again = streamablehttp_client(f"{url}/mcp") if transport == "http" else sse_client(f"{url}/sse")
+        async with again as (other_read, other_write, *_), ClientSession(other_read, other_write) as other:
+            own = await other.initialize()
+            assert (own.serverInfo.name, own.serverInfo.version, own.instructions) == ("own", "7", "ask it"), own
+            assert own.capabilities.tools.listChanged and own.capabilities.prompts is None, own
+
+        gate.unlink()
+        answer = await session.call_tool("die", {})
+        assert answer.isError and "The MCP server own has failed" in answer.content[0].text, answer
+        await heard.wait_for("LoggingMessageNotification")
+        await until("its restart", lambda: state("own")["state"] == "starting" and state("own")["restarts"] > 0)
+        gate.touch()
+        await heard.wait_for("ToolListChangedNotification")
+        assert (await session.list_tools()).tools
+    # A server that never starts is one error, at once, and keeps nobody else from being served.
+    dead = f"{url}/servers/dead"
+    connect = streamablehttp_client(f"{dead}/mcp") if transport == "http" else sse_client(f"{dead}/sse")
+    async with connect as (read, write, *_), ClientSession(read, write) as session:
+        await session.initialize()
+        try:
+            await session.list_tools()
+        except McpError as error:
+            assert "The MCP server dead has failed: it exited with status 1" in error.error.message, error
+        else:
+            raise AssertionError("a dead server lists tools")
+    gate.unlink()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def main() -> int:
+    for transport in ("http", "sse"):
+        with tempfile.TemporaryDirectory() as directory:
+            home = Path(directory)
+            gate, port = home / "gate", free_port()
+            (home / "run").mkdir()
+            (home / "server.py").write_text(SERVER)
+            (home / "own").write_text(f"#!/bin/sh\nexec '{sys.executable}' '{home}/server.py' '{gate}'\n")
+            (home / "own").chmod(0o755)
+            (home / ".mcp.json").write_text(json.dumps({"mcpServers": {"dead": {"command": "false"}}}))
+            argv = [sys.executable, LAUNCHER, "serve", "--mcp-proxy=false", f"--mcp-proxy-python={sys.executable}"]
+            argv += [f"--default-server=own={home}/own", f"--workspace={home}", "--servers-file=.mcp.json"]
+            argv += ["--host=127.0.0.1", f"--port={port}", "--health-path=/status", "--log-level-credential=none"]
+            with open(home / "log", "wb") as log:
+                launcher = subprocess.Popen(argv, env={**os.environ, "RUNTIME_DIRECTORY": f"{home}/run"}, stderr=log)
+
+            def state(name, home=home):
+                states = json.loads((home / "run/servers.json").read_text())["servers"]
+                return next(state for state in states if state["name"] == name)
+
+            async def whole(transport=transport, port=port, gate=gate, state=state):
+                url = f"http://127.0.0.1:{port}"
+
+                def answers():
+                    try:
+                        return httpx.get(f"{url}/status").status_code == 200
+                    except httpx.TransportError:
+                        return False
+
+                await until("mcp-proxy", answers)
+                async with asyncio.timeout(2 * DEADLINE):
+                    await story(transport, url, gate, state)
+
+            try:
+                asyncio.run(whole())
+            except BaseException:
+                sys.stderr.write((home / "log").read_text())
+                raise
+            finally:
+                launcher.terminate()
+                launcher.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""The states of all servers, in a file for `agent-vm status` and in a line for `systemctl status`."""
+
+import json
+import os
+import threading
+from pathlib import Path
+
+from journal import notify
+
+# What the file takes at most, so that whoever reads it can bound that.
+MOST_PROBLEMS = 32
+LONGEST = 300
+
+
+class States:
+    def __init__(self, path: Path, problems: list[str]):
+        self._path = path
+        self._lock = threading.Lock()
+        self._servers: dict[str, dict] = {}
+        self._problems = [problem[:LONGEST] for problem in problems[:MOST_PROBLEMS]]
+
+    def changed(self, state: dict) -> None:
+        """Take over what Supervised.describe says of one server."""
+        with self._lock:
+            self._servers[state["name"]] = {
+                name: value[:LONGEST] if isinstance(value, str) else value for name, value in state.items()
+            }
+            self._write()
+            notify(f"STATUS={self._summary()}")
+
+    def summary(self) -> str:
+        """One line."""
+        with self._lock:
+            return self._summary()
+
+    def _summary(self) -> str:
+        return ", ".join(f"{name} {state['state']}" for name, state in self._servers.items())[:LONGEST]
+
+    def _write(self) -> None:
+        new = self._path.with_suffix(".new")
+        text = json.dumps({"servers": list(self._servers.values()), "problems": self._problems})
+        try:
+            new.write_text(text)
+            os.replace(new, self._path)
+        except OSError:
+            # It is for people to look at: servers run without it.
+            pass
