@@ -87,6 +87,7 @@ impl Landlocked {
     /// The kernel refuses, or there is no such program.
     pub fn become_it(&self) -> Result<std::convert::Infallible> {
         self.give_up_the_rest().context("failed to put Landlock around it")?;
+        super::seccomp::refuse_what_is_not_needed()?;
         let (program, args) = self.program.split_first().context("there is no program to become")?;
         Err(Command::new(program).args(args).exec())
             .with_context(|| format!("failed to become {}", program.to_string_lossy()))

@@ -5,6 +5,7 @@ mod give;
 pub mod landlock;
 pub mod listeners;
 pub mod plan;
+mod seccomp;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

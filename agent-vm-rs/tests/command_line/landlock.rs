@@ -1,5 +1,6 @@
-//! The inner wall around QEMU and the proxy, around programs that try.
+//! The inner wall around QEMU and the proxy, and the filter of system calls in it, around programs that try.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 
@@ -88,6 +89,37 @@ fn other_processes_of_the_same_user_are_out_of_reach() {
     assert!(std::process::Command::new("bash").args(["-c", &probe]).status().unwrap().success());
     assert!(std::process::Command::new("bash").args(["-c", &look]).output().unwrap().status.success());
     assert!(works(&site, &["--read", "/proc"], &["bash", "-c", "readlink /proc/self/fd/0"]));
+}
+
+/// A script that makes calls, and what the kernel answers to each.
+const CALLS: &str = include_str!("system_calls.py");
+
+#[test]
+fn system_calls_that_open_much_of_the_kernel_are_refused() {
+    let Some(site) = place() else { return };
+    let python = "/usr/bin/python3";
+    if !fs::exists(python).unwrap() || !cfg!(target_arch = "x86_64") {
+        skip("there is no /usr/bin/python3, or the calls have other numbers here");
+        return;
+    }
+    let answers = |said: &str| -> BTreeMap<String, String> {
+        said.lines().filter_map(|line| line.split_once(": ")).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
+    };
+    let inside = answers(&behind(&site, &[], &[python, "-c", CALLS]).ok().stdout);
+    let plain = site.command(python).args(["-c", CALLS]).output().unwrap();
+    let outside = answers(&String::from_utf8(plain.stdout).unwrap());
+    let refused = ["ptrace", "keyctl", "process_vm_readv", "unshare", "clone", "kcmp", "open_tree", "AF_ALG"];
+    let unseen: Vec<_> = refused.iter().filter(|call| outside[**call] == "EPERM").collect();
+    for call in refused {
+        assert_eq!(inside[call], "EPERM", "{call}: {inside:?}");
+    }
+    assert_eq!((inside["clone3"].as_str(), inside["getpid of x32"].as_str()), ("ENOSYS", "ENOSYS"));
+    for call in ["getpid", "AF_INET", "AF_UNIX", "runs"] {
+        assert_eq!(inside[call], outside[call], "{call}: {inside:?}");
+    }
+    // Control: this host allows them otherwise, but for what it forbids everybody.
+    assert!(unseen.len() <= 3, "{unseen:?}: {outside:?}");
+    assert_ne!(outside["clone3"], "ENOSYS");
 }
 
 #[test]
