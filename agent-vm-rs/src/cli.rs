@@ -174,7 +174,8 @@ pub fn main() -> ExitCode {
         ColorChoice::Auto => {}
     }
     start_logging(&cli.global);
-    let outcome = process::give_up_what_is_not_needed().and_then(|()| run(cli));
+    let sockets = if let Some(Command::Landlocked(wall)) = &cli.command { wall.sockets() } else { 0 };
+    let outcome = process::give_up_what_is_not_needed(sockets).and_then(|()| run(cli));
     match outcome {
         Ok(code) => code,
         Err(error) => {

@@ -57,6 +57,22 @@ pub fn around(program: &Invocation, ours: &Path, sights: &[Sight], network: Netw
     program.within(wall.arg("--"))
 }
 
+/// What carries ports from the third descriptor on: its words, to which the target is added. It has nothing but the system's
+/// programs, that socket and connections to `ports`.
+#[must_use]
+pub fn forwarder(proxyd: &Path, ours: &Path, ports: &[u16]) -> Invocation {
+    let mut wall = Invocation::new(ours).args(["landlocked", "--sockets", "1", "--no-network"]);
+    for sight in super::plan::installation(proxyd) {
+        if let Sight::Read(path) | Sight::ReadIfThere(path) = sight {
+            wall = wall.arg("--read").arg(path);
+        }
+    }
+    for port in ports {
+        wall = wall.arg("--connect").arg(port.to_string());
+    }
+    wall.arg("--").arg(proxyd)
+}
+
 /// A wall and the program behind it.
 #[derive(Args, Clone, Debug)]
 pub struct Landlocked {
@@ -75,12 +91,24 @@ pub struct Landlocked {
     /// TCP port to listen on
     #[arg(long, value_name = "PORT", requires = "no_network")]
     listen: Vec<u16>,
+    /// TCP port to connect to
+    #[arg(long, value_name = "PORT", requires = "no_network")]
+    connect: Vec<u16>,
+    /// Sockets that the program gets, as the descriptors from the third on
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    sockets: u8,
     /// The program and its arguments
     #[arg(last = true, required = true)]
     program: Vec<std::ffi::OsString>,
 }
 
 impl Landlocked {
+    /// Sockets that the program gets.
+    #[must_use]
+    pub fn sockets(&self) -> u8 {
+        self.sockets
+    }
+
     /// Gives up all else, and becomes the program. What is not there cannot be had, and is no error.
     ///
     /// # Errors
@@ -111,6 +139,9 @@ impl Landlocked {
             .add_rules(path_beneath_rules(&self.device, device))?;
         for port in &self.listen {
             ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
+        }
+        for port in &self.connect {
+            ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
         }
         ruleset.restrict_self()?;
         Ok(())

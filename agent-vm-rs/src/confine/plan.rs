@@ -12,11 +12,12 @@ pub(super) const SYSTEM: [&str; 8] =
     ["/usr", "/bin", "/lib", "/lib64", "/nix/store", "/run/current-system/sw", "/etc/alternatives", "/etc/ld.so.cache"];
 
 /// Starts the forwarders in the namespace, each with its own listening socket as the third descriptor and no other's, and
-/// becomes the program, which has none. Arguments: the forwarder; target of each port, whose sockets are the descriptors from
+/// becomes the program, which has none. Arguments: number of the forwarder's words, and these; target of each port, whose sockets are the descriptors from
 /// the third on; `--`; the program.
 const FORWARD: &str = r#"
-proxyd=$1
-shift
+count=$1
+forwarder=("${@:2:count}")
+shift $((1 + count))
 targets=() sockets=()
 while [[ $1 != -- ]]; do
     targets+=("$1") sockets+=($((3 + ${#sockets[@]})))
@@ -30,7 +31,7 @@ for index in "${!targets[@]}"; do
         exec 3<&"$own" >/dev/null 2>&1 </dev/null
         exec {own}<&-
         export LISTEN_FDS=1 LISTEN_PID=$BASHPID
-        exec "$proxyd" "${targets[index]}"
+        exec "${forwarder[@]}" "${targets[index]}"
     ) &
 done
 for socket in "${sockets[@]}"; do exec {socket}<&-; done
@@ -122,7 +123,12 @@ pub fn around(
     let bwrap = Invocation::new("bwrap").args(namespaces(sandbox)).args(["--as-pid-1", "--proc", "/proc"]);
     let mut bwrap = seeing(bwrap, &program, &sights).args(drop_to(sandbox.account.as_ref()));
     if let Some(proxyd) = sandbox.proxyd.as_ref().filter(|_| !ports.is_empty()) {
-        bwrap = bwrap.args(["bash", "-c", FORWARD, "forward"]).arg(proxyd);
+        let forwarder = match &confinement.landlock {
+            Some(ours) => landlock::forwarder(proxyd, ours, ports),
+            None => Invocation::new(proxyd),
+        };
+        bwrap = bwrap.args(["bash", "-c", FORWARD, "forward"]).arg((1 + forwarder.args.len()).to_string());
+        bwrap = bwrap.arg(forwarder.program).args(forwarder.args);
         for port in ports {
             bwrap = bwrap.arg(format!("127.0.0.1:{port}"));
         }

@@ -70,13 +70,14 @@ pub(super) fn daemons_environment() -> Environment {
     ours(|name| OF_A_DAEMON.iter().any(|other| name == *other))
 }
 
-/// Keeps from all programs that we start the descriptors which we were started with, but standard input, output and error; and has neither them nor us leave an image of memory behind (core(5)), which holds secrets and
+/// Keeps from all programs that we start the descriptors which we were started with, but standard input, output and error and the
+/// `sockets` after these; and has neither them nor us leave an image of memory behind (core(5)), which holds secrets and
 /// the guest's memory. To be called once, before any program is started.
 ///
 /// # Errors
 /// The kernel refuses to lower a limit, which it does not.
-pub fn give_up_what_is_not_needed() -> Result<()> {
+pub fn give_up_what_is_not_needed(sockets: u8) -> Result<()> {
     // What we open ourselves is marked so from the beginning.
-    close_fds::set_fds_cloexec(FIRST, &[]);
+    close_fds::set_fds_cloexec(FIRST + i32::from(sockets), &[]);
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).context("failed to forbid core dumps")
 }

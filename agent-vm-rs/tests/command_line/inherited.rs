@@ -41,6 +41,10 @@ for index in "${!words[@]}"; do
 done
 for index in "${!words[@]}"; do
     [ "${words[index]}" = bash ] || continue
+    # Its own words and those of the forwarder; the targets follow.
+    own=$((5 + words[index + 4]))
+    begin=("${words[@]:index:own}")
+    index=$((index + own))
     while [ "${words[index]}" != -- ]; do begin+=("${words[index]}"); index=$((index + 1)); done
     begin+=(--)
     break
@@ -74,6 +78,7 @@ fn start(site: &Site) -> Running {
     let start = "ulimit -S -c \"$(ulimit -H -c)\"; ulimit -c >limit; exec 77<planted; exec \"$0\" start app-main";
     let mut shell = site.command(which("bash").unwrap());
     shell.current_dir(site.root()).args(["-c", start, env!("CARGO_BIN_EXE_agent-vm")]).envs(SECRETS);
+    shell.env("AGENT_VM_SOCKET_PROXYD", site.path("proxyd/systemd-socket-proxyd"));
     let said = fs::File::create(site.path("said")).unwrap();
     Running::new(shell.stdout(Stdio::null()).stderr(said).spawn().unwrap())
 }
@@ -135,19 +140,20 @@ fn programs_have_no_descriptor_variable_or_limit_of_the_users_shell() {
 #[test]
 fn each_forwarder_has_its_own_socket_and_no_other_program_has_one() {
     let site = Site::new();
-    // Where the start looks for it first.
-    site.stand_in("systemd-socket-proxyd", "exec sleep 1000");
+    // Behind its wall it has nothing of this place but its own directory.
+    fs::create_dir(site.path("proxyd")).unwrap();
+    site.script("proxyd/systemd-socket-proxyd", &format!("exec {} 1000", which("sleep").unwrap().display()));
     let _start = start(&site);
-    let has = |name: &str| site.path("has").join(name).exists();
-    wait_until("the forwarders", || has("systemd-socket-proxyd") && site.path("record/runner.cwd").exists());
+    wait_until("the runner", || site.path("record/runner.cwd").exists());
     let sockets = |pid| {
         let links = descriptors(pid).into_iter().map(|link| link.into_os_string().into_string().unwrap());
         links.filter(|link| link.starts_with("socket:")).collect::<Vec<_>>()
     };
     let forwarders = || {
         let is_one = |pid: &u32| {
+            let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            String::from_utf8_lossy(&environment).contains("LISTEN_FDS=1")
+            comm == "sleep\n" && String::from_utf8_lossy(&environment).contains("LISTEN_FDS=1")
         };
         site.pids().into_iter().filter(is_one).collect::<Vec<_>>()
     };
@@ -155,6 +161,10 @@ fn each_forwarder_has_its_own_socket_and_no_other_program_has_one() {
     let forwarders = forwarders();
     let held: Vec<_> = forwarders.iter().map(|pid| sockets(*pid)).collect();
     assert!(held.iter().all(|each| each.len() == 1) && held[0] != held[1], "{held:?}");
+    for pid in &forwarders {
+        let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+        assert!(environment.contains(&format!("LISTEN_PID={pid}\0")), "{environment}");
+    }
     let others: Vec<_> = site.processes().into_iter().filter(|(pid, _)| !forwarders.contains(pid)).collect();
     assert!(!others.is_empty());
     for (pid, words) in others {

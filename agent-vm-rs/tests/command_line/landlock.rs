@@ -55,7 +55,7 @@ fn only_what_is_listed_is_read_and_written() {
 }
 
 #[test]
-fn only_the_listed_ports_are_listened_on_and_none_is_connected_to() {
+fn only_the_listed_ports_are_listened_on_and_connected_to() {
     let Some(site) = place() else { return };
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let taken = listener.local_addr().unwrap().port();
@@ -67,6 +67,8 @@ fn only_the_listed_ports_are_listened_on_and_none_is_connected_to() {
     let listen = format!("import socket; socket.create_server(('127.0.0.1', {free}))");
     assert!(works(&site, &[], &["bash", "-c", &connect]));
     assert!(!works(&site, &["--no-network"], &["bash", "-c", &connect]));
+    assert!(works(&site, &["--no-network", "--connect", &taken.to_string()], &["bash", "-c", &connect]));
+    assert!(!works(&site, &["--no-network", "--connect", &free], &["bash", "-c", &connect]));
     // The system's: where another one is may be out of reach.
     let python = "/usr/bin/python3";
     if !fs::exists(python).unwrap() {
