@@ -6,29 +6,30 @@ Works with mitmproxy 8 (Debian 12) to 12 (nixpkgs).
 
 import asyncio
 import os
-import re
-import socket
 import sys
 
 # mitmproxy loads a script by its path, not as a part of a package.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from mitmproxy import ctx, http
+from mitmproxy import ctx
 
+import bodies
+import bounds
 import closing
+import failure
 import issuer
+import refusal
+import resolver
 import secrets_broker
 import tunnel
+import websocket_frames
 from audit import Audit
 from peer import uid_of_peer
-from rules import RulesFile, host_of, is_address, is_public, normal
+from requests_read import malformed, named_hosts
+from rules import RulesFile, is_address, normal
 
 # Of a request that is refused: it is read to its end so that the client sees the answer.
 LARGEST_REFUSED = 1 << 20
-# Why a name is refused that resolves to such a one.
-OWN_ADDRESS = "is an address of the host or its network"
-# What some servers take for the end of a line, and others do not.
-CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 # Between two looks at whether open connections are still allowed, seconds.
 INTERVAL = 0.5
 
@@ -40,8 +41,12 @@ class Egress:
         self.audit = None
         # Flow's id → client's id, host and port, of whatever may still carry something.
         self.open = {}
+        self.connections = None
+        # When it was last logged that there are too many.
+        self._full = float("-inf")
 
     def load(self, loader):
+        self.connections = bounds.Connections(bounds.claim())
         loader.add_option("agent_vm_dir", str, "", "Directory with rules.json, for the log and the count.")
 
     def configure(self, updated):
@@ -54,8 +59,9 @@ class Egress:
 
     def running(self):
         loop = asyncio.get_running_loop()
-        guard_resolver(loop, self.rules, self.audit)
-        issuer.amend()
+        resolver.guard(loop, self.rules, self.audit)
+        for module in (bodies, bounds, failure, issuer, websocket_frames):
+            module.amend()
         loop.call_later(INTERVAL, self.look_again, loop)
 
     def look_again(self, loop):
@@ -63,15 +69,42 @@ class Egress:
         rules = self.rules.now()
         for _, host, port in set(self.open.values()):
             if not rules.decide(host, port).allowed:
-                closing.end(f"{host}:{port} is allowed no more")
+                closing.end("a connection that is open is allowed no more")
+        late = self.connections.late()
+        for handler in tunnel.handlers(ctx.master) if late else ():
+            if handler.client.id in late:
+                self.connections.is_served(handler.client)
+                loop.create_task(handler.on_timeout())
         loop.call_later(INTERVAL, self.look_again, loop)
 
     def client_connected(self, client):
+        # From here on strangers' words could be in what is logged.
+        failure.silence()
         # Anybody on this host reaches a port on its loopback; only the tunnel to the guest is let in.
         if uid_of_peer(client.peername, client.sockname) != self.rules.now().peer_uid:
             client.error = "not the machine's own connection"
+        elif not self.connections.has_room():
+            client.error = "too many connections"
+            self._log_full("TCP")
+        else:
+            self.connections.wait_for(client)
+
+    def server_connect(self, data):
+        # This one is among them.
+        if sum(len(handler.transports) for handler in tunnel.handlers(ctx.master)) > self.connections.most_transports:
+            data.server.error = "too many connections"
+            self._log_full("CONNECT", *data.server.address[:2])
+
+    def _log_full(self, method, host="", port=0):
+        """Once a second: the guest can try without end."""
+        now = asyncio.get_running_loop().time()
+        if now - self._full >= 1:
+            self._full = now
+            self.audit.write(verdict="deny", reason="too many connections are open", method=method, host=host, port=port)
 
     def http_connect(self, flow):
+        # Now what goes through it has to show itself.
+        self.connections.wait_for(flow.client_conn)
         if self._admit(flow, "CONNECT", None):
             self.audit.write(
                 verdict="allow", reason="", method="CONNECT", host=flow.request.host, port=flow.request.port
@@ -94,10 +127,10 @@ class Egress:
         elif kind == tunnel.HTTP:
             nextlayer.layer = tunnel.http(context)
         elif kind == tunnel.RAW:
-            nextlayer.layer = tunnel.pass_on(context)
+            nextlayer.layer = self._pass_on(context)
 
     def _on_hello(self, context, hello):
-        host = normal(context.server.address[0])
+        host, port = normal(context.server.address[0]), context.server.address[1]
         if hello is None:
             self._refuse_tunnel(context, "TLS", host, "no handshake that can be read")
             return tunnel.refuse(context)
@@ -106,23 +139,30 @@ class Egress:
         if not is_address(host) if hello.sni is None else normal(hello.sni) != host:
             self._refuse_tunnel(context, "TLS", hello.sni, f"server name is not {host}")
             return tunnel.refuse(context)
-        return tunnel.look_into(context) if self.rules.now().intercepts(host) else tunnel.pass_on(context)
+        return tunnel.look_into(context) if self.rules.now().intercepts(host, port) else self._pass_on(context)
+
+    def _pass_on(self, context):
+        self.connections.is_served(context.client)
+        return tunnel.pass_on(context)
 
     def _refuse_tunnel(self, context, method, host, reason):
         self.audit.write(verdict="deny", reason=reason, method=method, host=host, port=context.server.address[1])
 
     def client_disconnected(self, client):
+        self.connections.is_gone(client)
+        websocket_frames.guarded.pop(client.id, None)
         self.open = {flow: one for flow, one in self.open.items() if one[0] != client.id}
 
     def requestheaders(self, flow):
         request = flow.request
+        self.connections.is_served(flow.client_conn)
         if not self._admit(flow, request.method, request.path):
             return
-        secrets = self.rules.now().secrets_for(request.host) if request.scheme == "https" else ()
-        if secrets and secrets_broker.put_in(request.headers, secrets):
+        secrets = self.rules.now().secrets_for(request.host, request.port) if request.scheme == "https" else ()
+        if put := secrets_broker.put_in(request.headers, secrets) if secrets else ():
             # What comes back can then be searched for the value.
             request.headers["accept-encoding"] = "identity"
-            flow.metadata["agent-vm-secrets"] = secrets
+            flow.metadata["agent-vm-secrets"] = put
         request.stream = True
 
     def responseheaders(self, flow):
@@ -132,13 +172,13 @@ class Egress:
         redact = secrets_broker.Redactor(secrets) if secrets else bytes
         if secrets:
             secrets_broker.take_out_of(flow.response, secrets)
-            # A value and its placeholder need not be of one length.
-            if flow.response.headers.pop("content-length", None) is not None and flow.response.http_version != "HTTP/2.0":
-                flow.response.headers["transfer-encoding"] = "chunked"
+            secrets_broker.without_length(flow.request, flow.response)
 
         def stream(piece):
             flow.metadata["agent-vm-bytes"] = flow.metadata.get("agent-vm-bytes", 0) + len(piece)
-            return redact(piece)
+            clean = redact(piece)
+            # mitmproxy would send an empty piece as a chunk of no bytes, which is the end of a body.
+            return [clean] if clean else []
 
         flow.response.stream = stream
 
@@ -157,7 +197,10 @@ class Egress:
             flow.kill()
             return
         # Trailers are there by now, and of a 101 the headers are not sent yet.
-        secrets_broker.take_out_of(flow.response, flow.metadata.get("agent-vm-secrets", ()))
+        secrets = flow.metadata.get("agent-vm-secrets", ())
+        secrets_broker.take_out_of(flow.response, secrets)
+        if flow.websocket and secrets:
+            websocket_frames.guarded[flow.client_conn.id] = secrets
         self._log(flow, flow.response.status_code)
 
     def websocket_message(self, flow):
@@ -174,8 +217,8 @@ class Egress:
     def error(self, flow):
         self.open.pop(flow.id, None)
         # What the resolver refuses is logged as denied there.
-        if "agent-vm-refused" not in flow.metadata and not flow.error.msg.endswith(OWN_ADDRESS):
-            self._log(flow, None, flow.error.msg)
+        if "agent-vm-refused" not in flow.metadata and not resolver.was_refused(flow.error.msg):
+            self._log(flow, None, failure.cause(flow.error.msg))
 
     def _log(self, flow, status, reason=""):
         self.audit.write(
@@ -216,55 +259,8 @@ class Egress:
         if "transfer-encoding" in request.headers or not length.isdigit() or int(length) > LARGEST_REFUSED:
             flow.kill()
             return False
-        flow.response = http.Response.make(
-            403,
-            f"agent-vm: {request.host}:{request.port} is refused ({reason}). On the host:"
-            f" agent-vm egress allow --branch {rules.machine} {normal(request.host)}:{request.port}\n",
-            {"content-type": "text/plain; charset=utf-8", "connection": "close"},
-        )
+        flow.response = refusal.response(rules, request.host, request.port, reason)
         return False
-
-
-def named_hosts(request):
-    """Every host that a request names, by whatever the one who reads it goes."""
-    named = request.headers.get_all("host")
-    if request.authority:
-        named.append(request.authority)
-    if len(request.headers.get_all("host")) > 1:
-        return [", ".join(named)]
-    return [host_of(one) for one in named]
-
-
-def malformed(request):
-    """Whether servers may see another end of a line, or of the body, than mitmproxy does."""
-    parts = [request.data.method, request.data.path, *(part for field in request.headers.fields for part in field)]
-    lengths = request.headers.get_all("content-length")
-    return any(CONTROL.search(part) for part in parts) or any(not re.fullmatch("[0-9]+", one) for one in lengths)
-
-
-def guard_resolver(loop, rules, audit):
-    """Have the loop resolve names to public addresses only, unless the rules name the host itself."""
-    resolve = loop.getaddrinfo
-
-    @closing.closed_call
-    async def guarded(host, port, **options):
-        found = await resolve(host, port, **options)
-        name = host.decode() if isinstance(host, bytes) else host
-        if name is None or rules.now().is_named(name, None):
-            return found
-        public = [one for one in found if is_public(one[4][0])]
-        if not public:
-            audit.write(
-                verdict="deny",
-                reason="an address of the host or its network",
-                method="RESOLVE",
-                host=name,
-                port=port if isinstance(port, int) else 0,
-            )
-            raise socket.gaierror(socket.EAI_FAIL, f"{name} {OWN_ADDRESS}")
-        return public
-
-    loop.getaddrinfo = guarded
 
 
 addons = [Egress()]

@@ -5,7 +5,8 @@ import inspect
 import os
 import socket
 import sys
-import traceback
+
+import failure
 
 # sysexits.h: EX_SOFTWARE.
 STATUS = 70
@@ -13,7 +14,7 @@ STATUS = 70
 
 def end(why):
     """No connection outlives this process, and none is made until agent-vm starts it again."""
-    print(f"the proxy ends: {why}", file=sys.stderr, flush=True)
+    failure.say(f"it ends: {why}")
     os._exit(STATUS)
 
 
@@ -36,8 +37,7 @@ def closed_call(function):
                 # An answer as any other.
                 raise
             except Exception:
-                traceback.print_exc()
-                end("it cannot decide")
+                end(f"it cannot decide{failure.place(sys.exc_info())}")
 
     else:
 
@@ -46,7 +46,6 @@ def closed_call(function):
             try:
                 return function(*arguments, **named)
             except Exception:
-                traceback.print_exc()
-                end("it cannot decide")
+                end(f"it cannot decide{failure.place(sys.exc_info())}")
 
     return called

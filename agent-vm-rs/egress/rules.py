@@ -10,11 +10,10 @@ import re
 from dataclasses import dataclass
 
 import network
+import special_addresses
 
 # Without a port an entry means the web's two.
 WEB_PORTS = (80, 443)
-# RFC 6052: an address of this network leads to the IPv4 address in its last 32 bits.
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # Of a cloud's, though it is a public one: Azure's WireServer (learn.microsoft.com, "What is IP address 168.63.129.16?").
 METADATA = {ipaddress.ip_address("168.63.129.16")}
 
@@ -43,6 +42,7 @@ class Entry:
 class Secret:
     name: str
     host: str
+    port: int
     placeholder: str
     value: str
 
@@ -65,7 +65,7 @@ class Rules:
     @classmethod
     def parse(cls, text: str) -> "Rules":
         said = json.loads(text)
-        if said["version"] != 1:
+        if said["version"] != 2:
             raise ValueError(f"rules of version {said['version']}")
         entries = lambda name: tuple(Entry(entry["host"], entry["port"]) for entry in said[name])
         return cls(
@@ -101,16 +101,17 @@ class Rules:
     def allows_raw(self, host: str, port: int) -> bool:
         """Whether what is neither TLS nor HTTP may go to a host that is allowed: nothing of it can be looked into."""
         host = normal(host)
-        if self.intercepts(host):
+        if self.intercepts(host, port):
             return False
         return self.mode == "open" or any(entry.port == port and entry.covers(host, port) for entry in self.allow)
 
-    def intercepts(self, host: str) -> bool:
-        """Whether the proxy looks into TLS connections to this host."""
-        return self.mode == "monitor" or bool(self.secrets_for(host))
+    def intercepts(self, host: str, port: int) -> bool:
+        """Whether the proxy looks into TLS connections to this host and port."""
+        return self.mode == "monitor" or bool(self.secrets_for(host, port))
 
-    def secrets_for(self, host: str) -> tuple[Secret, ...]:
-        return tuple(secret for secret in self.secrets if secret.host == normal(host))
+    def secrets_for(self, host: str, port: int) -> tuple[Secret, ...]:
+        """Those that go there: what listens on another port of the host may be somebody else's."""
+        return tuple(secret for secret in self.secrets if (secret.host, secret.port) == (normal(host), port))
 
 
 def normal(host: str) -> str:
@@ -157,19 +158,10 @@ def is_address(host: str) -> bool:
 def is_public(address: str) -> bool:
     """Whether an address is one of the Internet's: not loopback, private, link-local (metadata services) or multicast."""
     ip = ipaddress.ip_address(address.partition("%")[0])
-    if ip in METADATA or network.is_ours(ip):
+    inner = special_addresses.ipv4_within(ip)
+    if inner is not None and not is_public(str(inner)):
         return False
-    if ip.version == 6:
-        inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
-        if ip in NAT64:
-            inner.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
-        if any(one is not None and not is_public(str(one)) for one in inner):
-            return False
-        if ip.is_site_local:
-            return False
-        if ip.ipv4_mapped is not None:
-            return is_public(str(ip.ipv4_mapped))
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+    return ip not in METADATA and not network.is_ours(ip) and special_addresses.is_global(ip)
 
 
 class RulesFile:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import dataclasses
 import re
 
 # What a placeholder may stand in. A body is the guest's text, and a URL ends in logs.
@@ -9,15 +10,18 @@ AUTHORIZATION = "authorization"
 
 
 def put_in(headers, secrets):
-    """Put values in the place of placeholders in a request's headers; true if there was one."""
-    found = False
+    """Put values in the place of placeholders in a request's headers.
+
+    Gives what was put in, for it to be taken out of the answer: nothing, or the secrets and what holds them encoded.
+    """
+    put = []
     for name in list(headers.keys()):
         before = headers.get_all(name)
         after = [replace(name, value, secrets) for value in before]
         if after != before:
             headers.set_all(name, after)
-            found = True
-    return found
+            put += [encoded(*pair, secrets) for pair in zip(before, after) if pair[0] != pair[1]]
+    return (*secrets, *filter(None, put)) if put else ()
 
 
 def replace(name, value, secrets):
@@ -37,24 +41,51 @@ def replace(name, value, secrets):
     return value
 
 
+def encoded(before, after, secrets):
+    """What a header holds values in that does not show them: what follows `Basic`; None of one that shows them."""
+    if text(after, secrets) != after:
+        return None
+    return dataclasses.replace(secrets[0], placeholder=before.partition(" ")[2], value=after.partition(" ")[2])
+
+
 def take_out_of(response, secrets):
     """An answer may repeat what was asked: values become placeholders again in all of it but the body."""
     if not secrets:
         return
-    response.reason = text(response.reason, secrets)
-    for headers in (response.headers, response.trailers or {}):
-        for name in list(headers.keys()):
-            before = headers.get_all(name)
-            after = [text(value, secrets) for value in before]
-            if after != before:
-                headers.set_all(name, after)
+    response.data.reason = text(response.data.reason, secrets)
+    for headers in (response.headers, response.trailers):
+        if headers:
+            headers.fields = tuple(
+                (name, text(value, secrets)) for name, value in headers.fields if not names_value(name, secrets)
+            )
+
+
+def names_value(name, secrets):
+    """Whether the name of a header holds a value, as far as names can: HTTP/2 has none of capitals."""
+    return any(secret.value.encode().lower() in name.lower() for secret in secrets)
 
 
 def text(value, secrets):
+    """What is there as a whole, and is text or bytes."""
     # One may begin another.
     for secret in sorted(secrets, key=lambda secret: -len(secret.value)):
-        value = value.replace(secret.value, secret.placeholder)
+        pair = secret.value, secret.placeholder
+        value = value.replace(*(pair if isinstance(value, str) else map(str.encode, pair)))
     return value
+
+
+def without_length(request, response):
+    """Has a body be of a length that is not known before: a value and its placeholder need not be of one length."""
+    headers = response.headers
+    # RFC 9112, 6.3: these have none, whatever their headers say.
+    if request.method.upper() == "HEAD" or response.status_code < 200 or response.status_code in (204, 304):
+        return
+    if headers.pop("content-length", None) is None or response.http_version == "HTTP/2.0":
+        return
+    if request.http_version == "HTTP/1.0":
+        headers["connection"] = "close"
+    else:
+        headers["transfer-encoding"] = "chunked"
 
 
 def body(data, secrets):

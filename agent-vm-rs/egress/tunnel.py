@@ -2,6 +2,7 @@
 
 import re
 
+import bounds
 from mitmproxy.proxy import commands, events, layer, layers
 from mitmproxy.proxy.layers.http import HTTPMode
 from mitmproxy.proxy.layers.tls import parse_client_hello
@@ -76,15 +77,24 @@ class Hello(layer.NextLayer):
         self._decide = decide
 
     def _ask(self):
+        data = self.data_client()
         try:
-            hello = parse_client_hello(self.data_client())
+            hello = parse_client_hello(data)
         except ValueError:
             self.layer = self._decide(None)
         else:
-            self.layer = self._decide(hello) if hello else None
+            self.layer = self._decide(hello) if hello or len(data) > bounds.HELLO else None
         if self.layer:
             for event in self.events:
                 yield from self.layer.handle_event(event)
             self.events.clear()
             # It is in the way no more; as mitmproxy's own does it.
             self.handle_event = self._handle_event = self._handle = self.layer.handle_event
+
+
+def handlers(master):
+    """mitmproxy's handlers of the connections that are open."""
+    proxyserver = master.addons.get("proxyserver")
+    # As its versions call them.
+    connections = getattr(proxyserver, "connections", None) or getattr(proxyserver, "_connections", {})
+    return list(connections.values())

@@ -3,6 +3,7 @@
 //! The Nix package's wrapper sets `AGENT_VM_GUEST` and `AGENT_VM_TOOLKIT`. `make install` puts the
 //! toolkit into `share/agent-vm` beside `bin`. A build run from its source tree uses that tree.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::Failure;
 use crate::hex::hex;
+use crate::manifest::Group;
 use crate::settings::GuestKind;
 
 /// The toolkit that a rendered flake has as its input.
@@ -49,19 +51,13 @@ impl Toolkit {
     /// # Errors
     /// There is none, or its directory cannot be read.
     pub fn locate() -> Result<Self> {
-        if let Ok(named) = std::env::var("AGENT_VM_TOOLKIT") {
-            let path = Path::new(&named);
-            if path.is_absolute() {
-                return Self::from_directory(path);
-            }
+        if let Ok(named) = std::env::var("AGENT_VM_TOOLKIT")
+            && !Path::new(&named).is_absolute()
+        {
             return Ok(Self { fingerprint: named.clone(), reference: named, is_local: false });
         }
-        let source_tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-        let installed = prefix().map(|prefix| prefix.join("share/agent-vm"));
-        let found =
-            installed.iter().map(PathBuf::as_path).chain(source_tree).find(|dir| dir.join("flake.nix").is_file());
-        match found {
-            Some(dir) => Self::from_directory(dir),
+        match toolkit_directory() {
+            Some(dir) => Self::from_directory(&dir),
             None => Err(Failure::new("this installation has no toolkit")
                 .hint("make install puts it in place; AGENT_VM_TOOLKIT names another (a path or a flake reference)")
                 .into()),
@@ -80,6 +76,25 @@ impl Toolkit {
         };
         Ok(Self { reference, fingerprint: fingerprint(&dir)?, is_local: true })
     }
+}
+
+/// The toolkit's directory; None if there is none, or if a flake reference stands for it.
+fn toolkit_directory() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("AGENT_VM_TOOLKIT").map(PathBuf::from) {
+        return named.is_absolute().then_some(named);
+    }
+    let source_tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned);
+    let installed = prefix().map(|prefix| prefix.join("share/agent-vm"));
+    installed.into_iter().chain(source_tree).find(|dir| dir.join("flake.nix").is_file())
+}
+
+/// The groups of hosts that the toolkit names, from the file that its Nix reads too; None if they are not known before a
+/// guest is built, as with a toolkit by reference.
+#[must_use]
+pub fn egress_groups() -> Option<Vec<Group>> {
+    let text = fs::read_to_string(toolkit_directory()?.join("lib/policy/egress-groups.json")).ok()?;
+    let groups: BTreeMap<String, Vec<String>> = serde_json::from_str(&text).ok()?;
+    Some(groups.into_iter().map(|(name, hosts)| Group { name, hosts }).collect())
 }
 
 fn fingerprint(dir: &Path) -> Result<String> {
@@ -156,6 +171,14 @@ mod tests {
         fs::write(dir.path().join("README"), "not part of it").unwrap();
         assert_eq!(renamed, fingerprint(dir.path()).unwrap());
         assert!(empty != one && one != renamed);
+    }
+
+    #[test]
+    fn the_groups_are_those_of_the_toolkit() {
+        // Of this source tree, if the environment names no other.
+        let groups = egress_groups().unwrap();
+        let npm = groups.iter().find(|group| group.name == "npm").unwrap();
+        assert!(npm.hosts.contains(&"registry.npmjs.org".to_owned()), "{groups:?}");
     }
 
     #[test]

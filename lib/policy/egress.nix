@@ -11,65 +11,8 @@ rec {
   inherit port;
   unit = "${directory}.service";
 
-  # Hosts that settings may name as one, with @ before it.
-  groups = {
-    anthropic = [
-      "api.anthropic.com"
-      "claude.ai"
-      "console.anthropic.com"
-    ];
-    crates = [
-      "crates.io"
-      "index.crates.io"
-      "static.crates.io"
-    ];
-    debian = [
-      "deb.debian.org"
-      "security.debian.org"
-    ];
-    docker = [
-      "auth.docker.io"
-      "production.cloudflare.docker.com"
-      "registry-1.docker.io"
-    ];
-    github = [
-      "api.github.com"
-      "codeload.github.com"
-      "github.com"
-      "*.githubusercontent.com"
-    ];
-    gitlab = [ "gitlab.com" ];
-    go = [
-      "proxy.golang.org"
-      "sum.golang.org"
-    ];
-    google-ai = [ "generativelanguage.googleapis.com" ];
-    maven = [
-      "repo.maven.apache.org"
-      "repo1.maven.org"
-    ];
-    nix = [
-      "cache.nixos.org"
-      "channels.nixos.org"
-      "releases.nixos.org"
-    ];
-    npm = [
-      "registry.npmjs.org"
-      "registry.yarnpkg.com"
-    ];
-    openai = [
-      "api.openai.com"
-      "auth.openai.com"
-    ];
-    pypi = [
-      "files.pythonhosted.org"
-      "pypi.org"
-    ];
-    rubygems = [
-      "index.rubygems.org"
-      "rubygems.org"
-    ];
-  };
+  # Hosts that settings may name as one, with @ before it. JSON, as agent-vm reads it too before a guest is built.
+  groups = builtins.fromJSON (builtins.readFile ./egress-groups.json);
 
   # Of every session and every server. Programs disagree about the case of a name and about whose authorities they trust.
   environment =

@@ -18,7 +18,7 @@ def rules(mode="allowlist", allow=(), deny=(), secrets=()):
     return Rules.parse(
         json.dumps(
             {
-                "version": 1,
+                "version": 2,
                 "mode": mode,
                 "machine": "app-main",
                 "peer_uid": 1000,
@@ -140,12 +140,15 @@ class Decisions(unittest.TestCase):
         self.assertEqual([listed.allows_raw("a.test", 443), listed.allows_raw("b.test", 22)], [False, True])
         self.assertFalse(rules(mode="monitor", allow=[("b.test", 22)]).allows_raw("b.test", 22))
 
-    def test_a_secrets_host_is_intercepted_in_every_mode(self):
-        secret = {"name": "T", "host": "api.test", "placeholder": "p", "value": "v"}
+    def test_a_secrets_host_is_intercepted_in_every_mode_on_its_port_alone(self):
+        secret = {"name": "T", "host": "api.test", "port": 8443, "placeholder": "p", "value": "v"}
         listed = rules(allow=[("api.test", None), ("other.test", None)], secrets=[secret])
-        self.assertTrue(listed.intercepts("api.test"))
-        self.assertFalse(listed.intercepts("other.test"))
-        self.assertTrue(rules(mode="monitor").intercepts("other.test"))
+        self.assertTrue(listed.intercepts("API.test.", 8443))
+        self.assertEqual([one.name for one in listed.secrets_for("api.test", 8443)], ["T"])
+        for host, port in [("api.test", 443), ("api.test", 80), ("other.test", 8443), ("x.api.test", 8443)]:
+            self.assertFalse(listed.intercepts(host, port))
+            self.assertEqual(listed.secrets_for(host, port), ())
+        self.assertTrue(rules(mode="monitor").intercepts("other.test", 443))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from rules import Secret
 from secrets_broker import Redactor, replace, text
 
-SECRETS = (Secret("TOKEN", "api.test", "placeholder-1", "s3cr3t"),)
+SECRETS = (Secret("TOKEN", "api.test", 443, "placeholder-1", "s3cr3t"),)
 
 
 class Broker(unittest.TestCase):
@@ -36,7 +36,7 @@ class Broker(unittest.TestCase):
 
     def test_one_value_may_begin_another_or_be_in_it(self):
         values = {"abc": "1", "abcdef": "2", "de": "3", "xab": "4"}
-        secrets = tuple(Secret("T", "api.test", f"<{placeholder}>", value) for value, placeholder in values.items())
+        secrets = tuple(Secret("T", "api.test", 443, f"<{placeholder}>", value) for value, placeholder in values.items())
         for body, said in [
             (b"abcdef", b"<2>"),
             (b"abcde", b"<1><3>"),

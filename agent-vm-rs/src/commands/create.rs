@@ -66,8 +66,8 @@ pub struct CreateArgs {
     /// A destination that it may reach: HOST, HOST:PORT, *.DOMAIN, or @GROUP; can be given more than once
     #[arg(long, value_name = "DESTINATION")]
     allow: Vec<Destination>,
-    /// A variable of this environment whose value only HOST gets, and the machine never has; can be given more than once
-    #[arg(long = "secret", value_name = "NAME=HOST")]
+    /// A variable whose value only HOST gets, by TLS on PORT (443), and the machine never has; can be given more than once
+    #[arg(long = "secret", value_name = "NAME=HOST[:PORT]")]
     secrets: Vec<SecretSpec>,
 }
 
@@ -94,6 +94,9 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     // What is wrong with the words is told before anything is made.
     wishes.host.as_deref().map_or(Ok(()), |host| host::forward_address(host).map(drop))?;
     wishes.validate_packages(wishes.guest.map_or_else(installation::default_guest, Ok)?)?;
+    if let Some(groups) = installation::egress_groups() {
+        egress::rules::check_groups(wishes.allow.iter().chain(&wishes.deny).flatten(), &groups)?;
+    }
     let branch = args.branch.as_deref().or(wishes.branch.as_ref().map(BranchName::as_str));
     let state = &context.state;
     let (source, branch) = target::current(state, branch)?;

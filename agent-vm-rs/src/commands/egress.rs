@@ -1,5 +1,7 @@
 //! `agent-vm egress`
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
@@ -7,12 +9,16 @@ use super::{Target, print, print_json};
 use crate::cli::Context;
 use crate::egress::{Destination, Egress, log, rules, supervise};
 use crate::guest::Guest;
+use crate::installation;
 use crate::machine::Machine;
 use crate::progress::note;
 use crate::settings::Settings;
 use crate::state::write_file;
 use crate::target;
 use crate::text::one_line;
+
+/// Commands that are named below a log of what was refused: the last hosts' ones.
+const MOST_REMEDIES: usize = 5;
 
 /// What to do with a machine's way out.
 #[derive(Args, Clone, Debug)]
@@ -95,8 +101,15 @@ fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destinati
     args.destinations.iter().for_each(|destination| each(&mut settings.egress, destination));
     if settings.egress != before {
         // Rules first: what they refuse is not kept.
-        if let Ok(guest) = Guest::of(&machine) {
-            rules::write(&machine.dir, machine.name.as_str(), &settings.egress, &guest.manifest.egress.groups)?;
+        match Guest::of(&machine) {
+            Ok(guest) => {
+                rules::write(&machine.dir, machine.name.as_str(), &settings.egress, &guest.manifest.egress.groups)?;
+            }
+            Err(_) => {
+                if let Some(groups) = installation::egress_groups() {
+                    rules::check_groups(&args.destinations, &groups)?;
+                }
+            }
         }
         write_file(&machine.dir.join("config.json"), settings.to_json()?, 0o600)?;
     }
@@ -108,7 +121,9 @@ fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destinati
 
 fn list(context: &Context, machine: &Machine) -> Result<()> {
     let Settings { egress, .. } = machine.settings()?;
-    let groups = Guest::of(machine).map(|guest| guest.manifest.egress.groups).unwrap_or_default();
+    // Those of its guest; before that is built, those that it will have.
+    let groups = Guest::of(machine).map(|guest| guest.manifest.egress.groups).ok();
+    let groups = groups.or_else(installation::egress_groups).unwrap_or_default();
     if context.json {
         return print_json(&serde_json::json!({ "egress": egress, "groups": groups }));
     }
@@ -119,7 +134,7 @@ fn list(context: &Context, machine: &Machine) -> Result<()> {
         }
     }
     for secret in &egress.secrets {
-        text += &format!("  secret  {} for {}\n", secret.name, secret.host);
+        text += &format!("  secret  {secret}\n");
     }
     for group in &groups {
         text += &format!("  group   @{}: {}\n", group.name, group.hosts.join(" "));
@@ -150,7 +165,15 @@ fn show_log(context: &Context, args: &LogArgs) -> Result<()> {
         // Hosts and paths are the guest's words.
         one_line(words.join(" ").trim_end()) + "\n"
     });
-    print(&lines.collect::<String>())
+    print(&lines.collect::<String>())?;
+    if args.denied {
+        let mut remedies: Vec<_> = attempts.iter().rev().filter_map(|one| one.remedy(machine.name.as_str())).collect();
+        let mut seen = BTreeSet::new();
+        remedies.retain(|remedy| seen.insert(remedy.clone()));
+        remedies.truncate(MOST_REMEDIES);
+        remedies.iter().for_each(|remedy| note(&format!("hint: {remedy}")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use super::Destination;
 use crate::log_file;
 
 /// Directory of the log in the machine's.
@@ -34,6 +35,26 @@ pub struct Attempt {
     pub bytes: Option<u64>,
     /// Why it was denied, or failed.
     pub reason: Option<String>,
+}
+
+/// Reason of what the list would let through if it were on it; `egress/rules.py` gives it.
+const NOT_LISTED: &str = "not on the allow list";
+
+impl Attempt {
+    /// The command that would let it through; None if it was let through, or if another thing stands in its way.
+    #[must_use]
+    pub fn remedy(&self, machine: &str) -> Option<String> {
+        if self.verdict != "deny" || self.reason.as_deref() != Some(NOT_LISTED) {
+            return None;
+        }
+        // What the guest named is put into a command only if it is a host and a port.
+        match self.host.parse().ok()? {
+            Destination::Host(host, None) if !host.starts_with('*') => {
+                Some(format!("agent-vm egress allow --branch {machine} {}", Destination::Host(host, Some(self.port))))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The file of the log.
@@ -101,6 +122,30 @@ mod tests {
         fs::write(dir.path().join(LOG_DIR).join("denied"), "7\n").unwrap();
         assert_eq!(denied(dir.path()), 7);
     }
+
+    #[test]
+    fn what_is_not_listed_has_a_command_and_hosts_that_are_none_do_not() {
+        let attempt = |verdict: &str, host: &str, reason: &str| Attempt {
+            time: String::new(),
+            verdict: verdict.to_owned(),
+            method: "CONNECT".to_owned(),
+            host: host.to_owned(),
+            port: 443,
+            path: None,
+            status: None,
+            bytes: None,
+            reason: Some(reason.to_owned()),
+        };
+        let remedy = |host: &str| attempt("deny", host, NOT_LISTED).remedy("app-main");
+        assert_eq!(remedy("a.test").unwrap(), "agent-vm egress allow --branch app-main a.test:443");
+        assert_eq!(remedy("::1").unwrap(), "agent-vm egress allow --branch app-main [::1]:443");
+        for none in ["a;id", "*", "*.b.test", "@npm", "", "a.test:80", "$(id)", "a b"] {
+            assert_eq!(remedy(none), None, "{none}");
+        }
+        assert_eq!(attempt("allow", "a.test", NOT_LISTED).remedy("app-main"), None);
+        assert_eq!(attempt("deny", "a.test", "on the deny list").remedy("app-main"), None);
+    }
+
     #[test]
     fn links_and_pipes_in_its_place_are_neither_followed_nor_waited_for() {
         let dir = tempfile::tempdir().unwrap();

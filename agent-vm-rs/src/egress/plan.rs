@@ -14,16 +14,24 @@ use crate::process::Invocation;
 pub const ADDON_DIR: &str = "egress";
 
 /// The addon's files, as this program was built with: they and the rules' writer change together.
-pub const ADDON: [(&str, &str); 9] = [
+pub const ADDON: [(&str, &str); 17] = [
     ("addon.py", include_str!("../../egress/addon.py")),
     ("audit.py", include_str!("../../egress/audit.py")),
+    ("bodies.py", include_str!("../../egress/bodies.py")),
+    ("bounds.py", include_str!("../../egress/bounds.py")),
     ("closing.py", include_str!("../../egress/closing.py")),
+    ("failure.py", include_str!("../../egress/failure.py")),
     ("issuer.py", include_str!("../../egress/issuer.py")),
     ("network.py", include_str!("../../egress/network.py")),
     ("peer.py", include_str!("../../egress/peer.py")),
+    ("refusal.py", include_str!("../../egress/refusal.py")),
+    ("requests_read.py", include_str!("../../egress/requests_read.py")),
+    ("resolver.py", include_str!("../../egress/resolver.py")),
     ("rules.py", include_str!("../../egress/rules.py")),
     ("secrets_broker.py", include_str!("../../egress/secrets_broker.py")),
+    ("special_addresses.py", include_str!("../../egress/special_addresses.py")),
     ("tunnel.py", include_str!("../../egress/tunnel.py")),
+    ("websocket_frames.py", include_str!("../../egress/websocket_frames.py")),
 ];
 
 /// What the proxy is started with.

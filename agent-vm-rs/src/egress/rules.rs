@@ -34,6 +34,7 @@ struct Entry {
 struct Value<'a> {
     name: &'a str,
     host: &'a str,
+    port: u16,
     placeholder: &'a str,
     value: &'a str,
 }
@@ -49,13 +50,19 @@ fn rules<'a>(
             Failure::new(format!("the value of the secret {} is gone", spec.name))
                 .hint(format!("agent-vm destroy {name}, and create it with --secret {spec} again"))
         })?;
-        Ok(Value { name: &spec.name, host: &spec.host, placeholder: &secret.placeholder, value: &secret.value })
+        Ok(Value {
+            name: &spec.name,
+            host: &spec.host,
+            port: spec.port,
+            placeholder: &secret.placeholder,
+            value: &secret.value,
+        })
     };
     let mut allow = entries(&egress.allow, groups)?;
     // A secret that could not be sent anywhere would be of no use.
-    allow.extend(egress.secrets.iter().map(|spec| Entry { host: spec.host.clone(), port: Some(443) }));
+    allow.extend(egress.secrets.iter().map(|spec| Entry { host: spec.host.clone(), port: Some(spec.port) }));
     Ok(Rules {
-        version: 1,
+        version: 2,
         mode: egress.mode.as_str(),
         machine: name,
         // The tunnel is ours, so what comes out of it is this user's.
@@ -83,6 +90,18 @@ fn entries(destinations: &[Destination], groups: &[Group]) -> Result<Vec<Entry>>
 fn unknown(name: &str, groups: &[Group]) -> Failure {
     let known: Vec<_> = groups.iter().map(|group| format!("@{}", group.name)).collect();
     Failure::usage(format!("there is no group @{name}")).hint(format!("the groups are {}", known.join(", ")))
+}
+
+/// Checks that each group which the lists name is one of these.
+///
+/// # Errors
+/// The first that is none; the hint has those that there are.
+pub fn check_groups<'a>(lists: impl IntoIterator<Item = &'a Destination>, groups: &[Group]) -> Result<(), Failure> {
+    let unknown_name = |destination: &'a Destination| match destination {
+        Destination::Group(name) if groups.iter().all(|group| group.name != *name) => Some(name),
+        _ => None,
+    };
+    lists.into_iter().find_map(unknown_name).map_or(Ok(()), |name| Err(unknown(name, groups)))
 }
 
 /// Directory of the rules in the machine's.
@@ -118,7 +137,7 @@ mod tests {
             mode: Mode::Allowlist,
             allow: allow.iter().map(|text| text.parse().unwrap()).collect(),
             deny: vec!["*.evil.test".parse().unwrap()],
-            secrets: vec!["TOKEN=api.test".parse().unwrap()],
+            secrets: vec!["TOKEN=api.test:8443".parse().unwrap()],
         }
     }
 
@@ -132,8 +151,16 @@ mod tests {
         let (egress, secrets) = (egress(&["@npm", "a.test:22"]), secrets());
         let rules = rules("app-main", &egress, &groups, &secrets).unwrap();
         let hosts: Vec<_> = rules.allow.iter().map(|entry| (entry.host.as_str(), entry.port)).collect();
-        assert_eq!(hosts, [("registry.npmjs.org", None), ("a.test", Some(22)), ("api.test", Some(443))]);
-        assert_eq!(rules.secrets[0].value, "v");
+        assert_eq!(hosts, [("registry.npmjs.org", None), ("a.test", Some(22)), ("api.test", Some(8443))]);
+        assert_eq!((rules.secrets[0].value, rules.secrets[0].port), ("v", 8443));
+    }
+
+    #[test]
+    fn groups_are_checked_against_those_there_are() {
+        let groups = [Group { name: "npm".to_owned(), hosts: Vec::new() }];
+        check_groups(&egress(&["@npm", "a.test"]).allow, &groups).unwrap();
+        let error = check_groups(&egress(&["@npm", "@nope"]).allow, &groups).unwrap_err();
+        assert_eq!(error.to_string(), "there is no group @nope");
     }
 
     #[test]

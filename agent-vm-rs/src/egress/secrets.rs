@@ -15,7 +15,10 @@ use crate::hex;
 use crate::state::{make_private_dir, write_file};
 use crate::text::one_line;
 
-/// Which secret goes to which host: `NAME=HOST`. `NAME` is a variable of the caller's environment, from which the value
+/// Port of a host that gets a secret, unless another one is named: HTTPS.
+const HTTPS: u16 = 443;
+
+/// Which secret goes where: `NAME=HOST` or `NAME=HOST:PORT`. `NAME` is a variable of the caller's environment, from which the value
 /// is taken once, and of the guest's, which has the placeholder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -24,6 +27,8 @@ pub struct SecretSpec {
     pub name: String,
     /// The one host that gets the value, by TLS.
     pub host: String,
+    /// The one port of it: what listens on another one may be somebody else's.
+    pub port: u16,
 }
 
 impl FromStr for SecretSpec {
@@ -32,14 +37,14 @@ impl FromStr for SecretSpec {
     fn from_str(text: &str) -> Result<Self, Failure> {
         let wrong = || {
             Failure::usage(format!("{:?} is no secret", one_line(text)))
-                .hint("give a variable and the host that gets its value: --secret GITHUB_TOKEN=api.github.com")
+                .hint("give a variable and the host that gets its value: --secret GITHUB_TOKEN=api.github.com, or with a port that is not 443 --secret TOKEN=git.example.org:8443")
         };
         let (name, host) = text.split_once('=').ok_or_else(wrong)?;
         let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         match host.parse() {
-            Ok(Destination::Host(host, None)) if is_name && !host.starts_with('*') => {
-                Ok(Self { name: name.to_owned(), host })
+            Ok(Destination::Host(host, port)) if is_name && !host.starts_with('*') => {
+                Ok(Self { name: name.to_owned(), host, port: port.unwrap_or(HTTPS) })
             }
             _ => Err(wrong()),
         }
@@ -48,7 +53,8 @@ impl FromStr for SecretSpec {
 
 impl fmt::Display for SecretSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.name, self.host)
+        let port = (self.port != HTTPS).then_some(self.port);
+        write!(f, "{}={}", self.name, Destination::Host(self.host.clone(), port))
     }
 }
 
@@ -147,9 +153,21 @@ mod tests {
     fn secrets_name_a_variable_and_one_host() {
         let spec: SecretSpec = "GITHUB_TOKEN=API.github.com".parse().unwrap();
         assert_eq!((spec.name.as_str(), spec.host.as_str()), ("GITHUB_TOKEN", "api.github.com"));
-        for wrong in
-            ["", "A", "A=", "=b", "1A=b.c", "A B=b.c", "A=*.b.c", "A=*", "A=@npm", "A=b.c:443", "A=b/c", "A\n=b"]
-        {
+        assert_eq!(spec.port, 443);
+        for (text, port, shown) in [
+            ("A=b.c:8443", 8443, "A=b.c:8443"),
+            ("A=b.c:443", 443, "A=b.c"),
+            ("A=[::1]:8443", 8443, "A=[::1]:8443"),
+            ("A=::1", 443, "A=::1"),
+        ] {
+            let spec: SecretSpec = text.parse().unwrap();
+            assert_eq!((spec.port, spec.to_string()), (port, shown.to_owned()));
+            assert_eq!(shown.parse::<SecretSpec>().unwrap(), spec);
+        }
+        for wrong in [
+            "", "A", "A=", "=b", "1A=b.c", "A B=b.c", "A=*.b.c", "A=*", "A=@npm", "A=b.c:0", "A=b.c:x", "A=b/c",
+            "A\n=b",
+        ] {
             assert!(wrong.parse::<SecretSpec>().is_err(), "{wrong:?} was taken");
         }
     }

@@ -91,6 +91,8 @@ struct EgressFacts {
     up: Option<bool>,
     /// Attempts that were refused in this run.
     denied: Option<u64>,
+    /// The last of them; null if there was none.
+    last_denied: Option<log::Attempt>,
 }
 
 #[derive(Serialize)]
@@ -128,7 +130,12 @@ impl Report {
             ssh: None,
             service: None,
             mcp: None,
-            egress: settings.as_ref().map(|s| EgressFacts { mode: s.egress.mode.as_str(), up: None, denied: None }),
+            egress: settings.as_ref().map(|s| EgressFacts {
+                mode: s.egress.mode.as_str(),
+                up: None,
+                denied: None,
+                last_denied: None,
+            }),
             disk: disk(machine, settings.as_ref().map(|s| s.disk)),
             workspace,
             problems,
@@ -177,7 +184,11 @@ impl Report {
         let Some(egress) = &mut self.egress else { return };
         let up = supervise::is_up(&machine.run());
         egress.up = Some(up);
-        egress.denied = Some(log::denied(&machine.dir));
+        let denied = log::denied(&machine.dir);
+        egress.denied = Some(denied);
+        // The count is of this run, and so then is the last one.
+        let last = (denied > 0).then(|| log::last(&machine.dir, 1, true).ok()?.pop());
+        egress.last_denied = last.flatten();
         if !up {
             let log = machine.run().file(supervise::LOG);
             self.problems.push(format!("it reaches nothing outside: the proxy is not up ({})", log.display()));

@@ -39,6 +39,12 @@ impl Report {
             let up = if egress.up == Some(false) { ", not up" } else { "" };
             let denied = egress.denied.map_or_else(String::new, |denied| format!(", {denied} denied"));
             line("Egress", format!("{}{up}{denied}", egress.mode));
+            if let Some(last) = &egress.last_denied {
+                let reason = last.reason.as_deref().unwrap_or("refused");
+                line("", one_line(&format!("last denied: {}:{} ({reason})", last.host, last.port)));
+                let remedy = last.remedy(&self.name);
+                line("", remedy.unwrap_or_else(|| format!("agent-vm egress log --denied {}", self.name)));
+            }
         }
         let size = |mib: Option<u32>| mib.map_or_else(|| "?".to_owned(), |mib| bytes(u64::from(mib) << 20));
         let used = |count: Option<u64>| count.map_or_else(String::new, |count| format!("{} used of ", bytes(count)));

@@ -81,6 +81,51 @@ fn a_group_is_known_by_the_guest_and_becomes_its_hosts() {
 }
 
 #[test]
+fn groups_are_known_before_a_guest_is_built() {
+    let site = Site::new();
+    // A toolkit that does not tell them is asked once its guest is there.
+    site.run(&["create", "--branch", "other", "--allow", "@nmp"]).ok();
+    fs::create_dir_all(site.path("toolkit/lib/policy")).unwrap();
+    site.write("toolkit/lib/policy/egress-groups.json", r#"{ "npm": ["registry.npmjs.org"], "pypi": ["pypi.org"] }"#);
+    site.write("config.json", r#"{ "deny": ["@nmp"] }"#);
+    let config = site.path("config.json").display().to_string();
+    for wrong in [&["--allow", "a.test", "--allow", "@nmp"][..], &["--config", &config]] {
+        site.run(&[&["create"], wrong].concat())
+            .exits(2)
+            .gives_one_error()
+            .says("error: there is no group @nmp")
+            .says("hint: the groups are @npm, @pypi");
+        assert!(!site.machine("app-main").exists());
+    }
+    site.run(&["create", "--allow", "@npm"]).ok();
+    let before = site.settings("app-main");
+    for verb in ["allow", "deny"] {
+        site.run(&["egress", verb, "@nmp"]).exits(2).gives_one_error().says("hint: the groups are @npm, @pypi");
+    }
+    assert_eq!(site.settings("app-main"), before);
+    site.run(&["egress", "allow", "@pypi"]).ok().prints("  allow   @pypi\n").prints("  group   @pypi: pypi.org\n");
+}
+
+#[test]
+fn secrets_are_bound_to_a_port() {
+    let site = Site::new();
+    let specs = ["A=api.test", "B=api.test:443", "C=api.test:8443"];
+    let args = specs.iter().flat_map(|spec| ["--secret", *spec]).collect::<Vec<_>>();
+    let values = [("A", "the-value"), ("B", "the-value"), ("C", "the-value")];
+    site.run_with(&values, &[&["create"], args.as_slice()].concat()).ok();
+    site.run(&["egress", "list"])
+        .ok()
+        .prints("  secret  A=api.test\n  secret  B=api.test\n  secret  C=api.test:8443\n");
+    give_guest(&site);
+    site.run(&["egress", "allow", "c.test"]).ok();
+    let rules = fs::read_to_string(site.machine("app-main").join("egress/rules/rules.json")).unwrap();
+    let rules: serde_json::Value = serde_json::from_str(&rules).unwrap();
+    let ports: Vec<_> = rules["secrets"].as_array().unwrap().iter().map(|one| one["port"].as_u64().unwrap()).collect();
+    assert_eq!(ports, [443, 443, 8443]);
+    assert_eq!(rules["allow"].as_array().unwrap().last().unwrap(), &json!({ "host": "api.test", "port": 8443 }));
+}
+
+#[test]
 fn what_is_no_destination_and_no_machine_is_refused() {
     let site = Site::new();
     for verb in [&["list"][..], &["log"], &["allow", "a.test"], &["deny", "a.test"]] {
@@ -141,5 +186,16 @@ fn the_log_is_shown_as_lines_and_as_json() {
     assert!(lines[0].ends_with(" 200 - why") && !lines[0].contains('\u{1b}'), "{}", lines[0]);
     assert_eq!(site.run(&["egress", "log", "--json"]).ok().json(), json!(attempts));
     assert_eq!(site.run(&["egress", "log", "--denied", "-n", "1", "--json"]).ok().json(), json!([attempts[2]]));
+    // What a list would let through is told with its command, once, unless the guest named what is no host.
+    let refused = |host: &str| {
+        let mut attempt = attempt("deny", host);
+        attempt["reason"] = "not on the allow list".into();
+        attempt
+    };
+    log(&site, &[refused("a.test"), refused("a.test"), refused("b; id"), attempt("allow", "c.test")]);
+    let told = site.run(&["egress", "log", "--denied"]).ok();
+    let hints: Vec<_> = told.stderr.lines().filter(|line| line.starts_with("hint: ")).collect();
+    assert_eq!(hints, ["hint: agent-vm egress allow --branch app-main a.test:80"]);
+    site.run(&["egress", "log"]).ok().keeps_quiet_of("hint:");
     site.run(&["egress", "log", "-n", "x"]).exits(2).gives_one_error();
 }

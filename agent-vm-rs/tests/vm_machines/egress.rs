@@ -155,7 +155,8 @@ fn monitor_looks_into_tls_and_secrets_stay_on_the_host() {
     let (destination, url) = (format!("{HOST}:{}", echo.port), format!("https://{HOST}:{}/asked?for=it", echo.port));
     std::fs::write(dir.path().join("config.json"), r#"{ "packages": ["nodejs"] }"#).unwrap();
     let config = dir.path().join("config.json");
-    let args = ["--egress", "monitor", "--allow", &destination, "--secret", &format!("TOKEN={HOST}"), "--config"];
+    let args =
+        ["--egress", "monitor", "--allow", &destination, "--secret", &format!("TOKEN={destination}"), "--config"];
     let value = "kept-on-the-host-7d1f";
     let made = site.creates(&args).arg(&config).env("TOKEN", value).output().unwrap();
     Done::from(made, &["create"]).ok();

@@ -1,0 +1,25 @@
+"""What a request says of where it goes, and whether everybody reads it so."""
+
+import re
+
+from rules import host_of
+
+# What some servers take for the end of a line, and others do not.
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def named_hosts(request):
+    """Every host that a request names, by whatever the one who reads it goes."""
+    named = request.headers.get_all("host")
+    if request.authority:
+        named.append(request.authority)
+    if len(request.headers.get_all("host")) > 1:
+        return [", ".join(named)]
+    return [host_of(one) for one in named]
+
+
+def malformed(request):
+    """Whether servers may see another end of a line, or of the body, than mitmproxy does."""
+    parts = [request.data.method, request.data.path, *(part for field in request.headers.fields for part in field)]
+    lengths = request.headers.get_all("content-length")
+    return any(CONTROL.search(part) for part in parts) or any(not re.fullmatch("[0-9]+", one) for one in lengths)
