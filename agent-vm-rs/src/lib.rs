@@ -31,6 +31,7 @@ pub mod log_file;
 pub mod machine;
 pub mod manifest;
 pub mod nix;
+pub mod package_names;
 pub mod plan;
 pub mod ports;
 pub mod process;

@@ -24,6 +24,8 @@ let
   init = import ./init.nix { inherit share; };
   kernel = import ./kernel.nix { inherit architecture share; };
 
+  pythonVersion = "3.13";
+
   unique =
     list:
     builtins.attrNames (
@@ -41,13 +43,14 @@ in
   inherit architecture;
   packages = unique (
     import ./packages.nix
+    ++ policy.tools.debian
     ++ packages
     ++ builtins.concatMap (server: server.packages) (builtins.attrValues named)
   );
   inherit kernel;
   inherit (paths) library;
   python = {
-    version = "3.13";
+    version = pythonVersion;
     # Newest first: pip takes the first that a wheel fits.
     platforms = map (glibc: "manylinux_2_${toString glibc}_x86_64") [
       41
@@ -105,6 +108,7 @@ in
     "/etc/systemd/journald.conf.d/agent-vm.conf".text = unit { Journal = policy.journald; };
     "/etc/systemd/system.conf.d/agent-vm.conf".text = unit { Manager = policy.manager; };
   }
+  // import ./advice.nix { python = pythonVersion; }
   // (
     if servers == [ ] then
       { }

@@ -16,6 +16,7 @@
   qemu = import ./qemu.nix;
   sshd = import ./sshd.nix;
   sysctl = import ./sysctl.nix;
+  tools = import ./tools.nix;
   user = import ./user.nix;
   workspace = import ./workspace.nix;
 }

@@ -66,6 +66,21 @@ in
       ] == builtins.sort builtins.lessThan (spec.packages ++ [ "zsh" ]);
     expected = true;
   };
+  # What the README runs, and what its advice names.
+  agentsHaveTheirTools = {
+    expr = map (name: elem name spec.packages) [
+      "make"
+      "python3-venv"
+      "python3-pip"
+      "gcc"
+    ];
+    expected = [
+      true
+      true
+      true
+      false
+    ];
+  };
   namedServersBringTheirParts = {
     expr =
       let

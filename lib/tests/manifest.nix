@@ -58,7 +58,7 @@ in
             })
             [
               { }
-              { packages = [ "make" ]; }
+              { packages = [ "gcc" ]; }
               { share = "9p"; }
               { allowedOrigins = [ ]; }
             ]

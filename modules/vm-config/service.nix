@@ -1,5 +1,10 @@
 # The agent service as the machine has it: for its user, and on the address that the host's forwards reach.
-{ config, lib, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   policy = import ../../lib/policy;
 in
@@ -16,7 +21,7 @@ in
       gate.enable = true;
       gate.fromHost = true;
     };
-    environment.systemPackages = config.agentVm.packages;
+    environment.systemPackages = map (name: pkgs.${name}) policy.tools.nixos ++ config.agentVm.packages;
     programs.git = {
       enable = true;
       config = policy.git;

@@ -19,10 +19,10 @@ use crate::progress::note;
 use crate::run_state::end_processes_of;
 use crate::settings::{GuestKind, Settings, VERSION, Wishes};
 use crate::state::{
-    StateDir, make_dir_durably, make_private_dir, remove_tree, rename_durably, sync_tree, write_unsynced,
+    StateDir, cache_dir, make_dir_durably, make_private_dir, remove_tree, rename_durably, sync_tree, write_unsynced,
 };
 use crate::vm_name::VmName;
-use crate::{credentials, endpoint, host, installation, ports, sweep, target, text};
+use crate::{credentials, endpoint, host, installation, package_names, ports, sweep, target, text};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]
@@ -39,7 +39,10 @@ pub struct CreateArgs {
     /// Host port of ssh [default: 2222 or the next free one]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     ssh_port: Option<u16>,
-    /// JSON file with any of these settings, `packages`, `servers` and `nix_args`; flags win
+    /// A package of the guest's collection for the machine, such as nodejs; can be repeated
+    #[arg(long = "package", value_name = "NAME")]
+    packages: Vec<String>,
+    /// JSON file with any of these settings, `servers` and `nix_args`; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// MCP without TLS: whoever listens on the way reads all of it
@@ -93,7 +96,11 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     let wishes = wishes(context, args)?;
     // What is wrong with the words is told before anything is made.
     wishes.host.as_deref().map_or(Ok(()), |host| host::forward_address(host).map(drop))?;
-    wishes.validate_packages(wishes.guest.map_or_else(installation::default_guest, Ok)?)?;
+    let guest = wishes.guest.map_or_else(installation::default_guest, Ok)?;
+    wishes.validate_packages(guest)?;
+    if let (GuestKind::Debian, Some(packages)) = (guest, &wishes.packages) {
+        package_names::check(packages, &cache_dir()?)?;
+    }
     if let Some(groups) = installation::egress_groups() {
         egress::rules::check_groups(wishes.allow.iter().chain(&wishes.deny).flatten(), &groups)?;
     }
@@ -156,7 +163,20 @@ fn refuse_second(state: &StateDir, source: &Source, branch: &BranchName) -> Resu
 fn wishes(context: &Context, args: &CreateArgs) -> Result<Wishes> {
     let file = args.config.as_deref().map(Wishes::read).transpose()?.unwrap_or_default();
     let CreateArgs {
-        host, port, ssh_port, guest, memory, cores, disk, no_tls, no_auth, egress, allow, secrets, ..
+        host,
+        port,
+        ssh_port,
+        guest,
+        memory,
+        cores,
+        disk,
+        no_tls,
+        no_auth,
+        egress,
+        allow,
+        packages,
+        secrets,
+        ..
     } = args.clone();
     let said = |list: Vec<_>| (!list.is_empty()).then_some(list);
     let flags = Wishes {
@@ -173,6 +193,7 @@ fn wishes(context: &Context, args: &CreateArgs) -> Result<Wishes> {
         nix_args: context.nix_args.clone(),
         egress,
         allow: said(allow),
+        packages: (!packages.is_empty()).then_some(packages),
         secrets: (!secrets.is_empty()).then_some(secrets),
         ..Wishes::default()
     };

@@ -201,3 +201,19 @@ fn the_installation_names_the_default_guest() {
         .says("AGENT_VM_GUEST is \"plan9\"");
     assert_eq!(site.names(), ["app-b", "app-main"]);
 }
+
+/// `--package` is the setting `packages`; a name that no built image knows is refused before anything is made.
+#[test]
+fn packages_are_named_and_checked() {
+    let site = Site::new();
+    std::fs::create_dir_all(site.path("cache/agent-vm/guests/debian-0/share/agent-vm")).unwrap();
+    site.write("cache/agent-vm/guests/debian-0/share/agent-vm/packages.txt", "g++\nnodejs\n");
+    site.run(&["create", "--guest", "debian", "--package", "ndoejs"])
+        .exits(2)
+        .gives_one_error()
+        .says("Debian has no package ndoejs")
+        .says("hint: did you mean nodejs?");
+    assert_eq!(site.names(), [] as [&str; 0]);
+    site.run(&["create", "--guest", "debian", "--package", "nodejs", "--package", "g++"]).ok();
+    assert_eq!(site.settings("app-main")["packages"], json!(["nodejs", "g++"]));
+}

@@ -44,6 +44,7 @@ fn without_a_verb_the_branch_gets_its_machine() {
 #[test]
 fn commands_run_in_the_machine_and_its_state_is_told() {
     let Some(site) = site() else { return };
+    site.commit("Makefile", "test:\n\t@echo tested\n");
     site.create("main");
     site.start("main");
 
@@ -55,6 +56,15 @@ fn commands_run_in_the_machine_and_its_state_is_told() {
     assert_eq!(site.exec("main", &["hostname"]).ok().stdout, "app-main\n");
     assert_eq!(site.exec("main", &["id", "-un"]).ok().stdout, "dev\n");
     assert_eq!(site.exec("main", &["nproc"]).ok().stdout, "2\n");
+
+    // As the README has it, in a repository with a Makefile.
+    site.exec("main", &["make", "test"]).ok().says("tested");
+    for program in ["apt-get update", "sudo true"] {
+        let words: Vec<_> = program.split(' ').collect();
+        site.exec("main", &words).exits(100).says("agent-vm create --package NAME");
+    }
+    site.exec("main", &["pip", "install", "nothing"]).exits(1).says("python3 -m venv .venv");
+    site.exec("main", &["sh", "-c", "python3 -m venv /tmp/venv && /tmp/venv/bin/pip --version"]).ok().says("pip ");
 
     let mut child =
         site.agent_vm(&["exec", "main", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

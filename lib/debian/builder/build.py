@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -38,8 +39,10 @@ def build(spec_file: Path, out: Path) -> None:
         package.mkdir()
         report.say("extracting the kernel")
         kernel.extract(tree, package)
+        names = shutil.copyfile(tree / overlay.STAGE / "packages.txt", work / "packages.txt")
         image.pack(tree, package / "base.img")
         write_package(manifest, package)
+        shutil.copyfile(names, package / "share/agent-vm/packages.txt")
         publish(package, out)
     report.say(f"built {out} ({allocated(out) >> 20} MiB)")
 

@@ -23,6 +23,8 @@ def main() -> None:
     os.umask(0o022)
     spec = json.loads((STAGE / "spec.json").read_text())
     install_kernel(spec["kernel"])
+    # For the host, which then refuses other names before it makes a machine.
+    (STAGE / "packages.txt").write_text("".join(sorted(run("apt-cache", "pkgnames").splitlines(keepends=True))))
     add_user(spec["user"])
     for name in spec["serviceAccounts"]:
         add_service_account(name)

@@ -1,12 +1,15 @@
 """The root file system: mmdebstrap, with finish.py as its last step inside."""
 
 import os
+import re
 import shlex
 from pathlib import Path
 
 from . import report, run
 from .overlay import STAGE
 
+# What apt says of a name that is no package's, and of one that only others refer to.
+UNKNOWN = re.compile(r"E: (?:Unable to locate package ([a-z0-9+.-]+)|Package '([a-z0-9+.-]+)' has no installation candidate)")
 # Never unpacked: words for people in other languages, and manuals.
 EXCLUDES = [
     "/usr/share/doc/*",
@@ -43,5 +46,14 @@ def bootstrap(spec: dict, overlay: Path, work: Path, scratch: Path) -> Path:
     if mirror := os.environ.get("AGENT_VM_DEBIAN_MIRROR"):
         argv.append(mirror)
     argv, ending = run.contained(argv)
-    run.run(argv, what="installing Debian", env={"TMPDIR": str(scratch), "LC_ALL": "C.UTF-8"}, ending=ending)
+    try:
+        run.run(argv, what="installing Debian", env={"TMPDIR": str(scratch), "LC_ALL": "C.UTF-8"}, ending=ending)
+    except report.BuildError as error:
+        if unknown := UNKNOWN.search(str(error)):
+            name = unknown[1] or unknown[2]
+            raise report.BuildError(
+                f"Debian {spec['suite']} has no package {name}",
+                hint=f'take "{name}" out of "packages" in the machine\'s config.json, then agent-vm start',
+            ) from None
+        raise
     return out

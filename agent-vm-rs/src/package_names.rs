@@ -1,0 +1,78 @@
+//! The packages that Debian's release has, as the images that were built here say: whether a name is one of theirs.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::error::Failure;
+
+/// In a built guest (`docs/contract.md`).
+const LIST: &str = "share/agent-vm/packages.txt";
+/// Debian's release has 70,000 names in 1.5 MiB.
+const LONGEST: u64 = 32 << 20;
+/// Names that are told as what may have been meant, and how many letters they may differ in.
+const MOST_MEANT: usize = 3;
+const FURTHEST: usize = 2;
+
+/// Refuses a name that is no package's, if an image was built here that knows.
+///
+/// # Errors
+/// The first unknown name, with names that are like it.
+pub fn check(names: &[String], cache: &Path) -> Result<(), Failure> {
+    let Some(list) = newest_list(&cache.join("guests")) else { return Ok(()) };
+    let known: std::collections::BTreeSet<&str> = list.lines().collect();
+    let Some(unknown) = names.iter().find(|name| !known.contains(name.as_str())) else { return Ok(()) };
+    let mut meant: Vec<_> = known
+        .iter()
+        .filter(|name| name.len().abs_diff(unknown.len()) <= FURTHEST)
+        .map(|name| (strsim::damerau_levenshtein(name, unknown), *name))
+        .filter(|(distance, _)| *distance <= FURTHEST)
+        .collect();
+    meant.sort_unstable();
+    let meant: Vec<_> = meant.into_iter().take(MOST_MEANT).map(|(_, name)| name).collect();
+    let failure = Failure::usage(format!("Debian has no package {unknown}"));
+    Err(if meant.is_empty() {
+        failure.hint("give the name of a package as apt-get install takes it, or leave it out")
+    } else {
+        failure.hint(format!("did you mean {}?", meant.join(", ")))
+    })
+}
+
+/// The list of the image that was built last; None if there is none, or none that can be read.
+fn newest_list(guests: &Path) -> Option<String> {
+    let built = |entry: fs::DirEntry| {
+        let path = entry.path().join(LIST);
+        let time = fs::metadata(&path).and_then(|list| list.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        // Half-made ones have a dot before their names.
+        let is_built = !entry.file_name().as_encoded_bytes().starts_with(b".") && path.is_file();
+        is_built.then_some((time, path))
+    };
+    let (_, path) = fs::read_dir(guests).ok()?.flatten().filter_map(built).max()?;
+    let mut list = String::new();
+    File::open(path).ok()?.take(LONGEST).read_to_string(&mut list).ok()?;
+    (!list.is_empty()).then_some(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_where_a_built_image_knows_them() {
+        let cache = tempfile::tempdir().unwrap();
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        // Nothing was built yet: the first build tells.
+        assert!(check(&names(&["no-such-package"]), cache.path()).is_ok());
+        for (image, list) in [("debian-a", "g++\nnodejs\n"), (".debian-b.tmp-x", "no-such-package\n")] {
+            let path = cache.path().join("guests").join(image).join(LIST);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, list).unwrap();
+        }
+        assert!(check(&names(&["g++", "nodejs"]), cache.path()).is_ok());
+        let error = check(&names(&["g++", "no-such-package"]), cache.path()).unwrap_err();
+        assert_eq!(error.to_string(), "Debian has no package no-such-package");
+        let error = check(&names(&["ndoejs"]), cache.path()).unwrap_err();
+        assert_eq!(error.way_out(), Some("did you mean nodejs?"));
+    }
+}
