@@ -253,6 +253,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
 mod repeated_flags;
 
 #[cfg(test)]
+mod said_commands;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
