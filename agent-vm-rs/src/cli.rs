@@ -13,9 +13,15 @@ use crate::commands::{
 use crate::confine::landlock::Landlocked;
 use crate::error::{EXIT_USAGE, Failure, exit_code, report};
 use crate::interrupt::Deadline;
-use crate::plan::LogLevel;
+use crate::plan::{Accel, LogLevel};
 use crate::state::StateDir;
 use crate::{interrupt, nix, process, ssh, terminal};
+
+/// See [`Context::start_limit`].
+const START: Duration = Duration::from_secs(300);
+const EMULATED_START: Duration = Duration::from_secs(600);
+/// See [`Context::answer_limit`].
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// Columns that a line of help has at most.
 const WIDEST_HELP: usize = 100;
@@ -46,9 +52,10 @@ struct Global {
     /// Debug output
     #[arg(short, long, global = true)]
     debug: bool,
-    /// Seconds to wait at most; building a guest does not count
-    #[arg(short, long, global = true, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
-    timeout: Duration,
+    /// Seconds to wait at most; building a guest does not count [default: 300 for a start, 600 where the machine is
+    /// emulated; 20 for an answer of a running machine]
+    #[arg(short, long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -114,8 +121,8 @@ enum Verb {
 pub struct Context {
     /// Where machines live.
     pub state: StateDir,
-    /// `--timeout`.
-    pub timeout: Duration,
+    /// `--timeout`, if it was given.
+    pub timeout: Option<Duration>,
     /// `--json`.
     pub json: bool,
     /// `--verbose`.
@@ -127,10 +134,28 @@ pub struct Context {
 }
 
 impl Context {
+    /// The longest wait for anything: for a lock that another command holds while it starts a machine.
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        self.timeout.unwrap_or(EMULATED_START)
+    }
+
     /// The end of all waiting that begins now.
     #[must_use]
     pub fn deadline(&self) -> Deadline {
-        Deadline::after(self.timeout)
+        Deadline::after(self.limit())
+    }
+
+    /// How long a machine may take from QEMU's start to MCP's answer. An emulated one on a busy host is slow, not broken.
+    #[must_use]
+    pub fn start_limit(&self, accel: &str) -> Duration {
+        self.timeout.unwrap_or(if accel == Accel::Kvm.as_str() { START } else { EMULATED_START })
+    }
+
+    /// How long a running machine may take to open a session.
+    #[must_use]
+    pub fn answer_limit(&self) -> Duration {
+        self.timeout.unwrap_or(ANSWER)
     }
 
     /// How much the programs of a machine log.
@@ -225,8 +250,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
     if debug {
         process::set_debug();
     }
-    // `shell`, `exec` and `logs` leave signals to the ssh that has the terminal; `mcp` has nothing to clean up.
-    if !matches!(verb, Some(Verb::Shell(_) | Verb::Exec(_) | Verb::Logs(_) | Verb::Mcp(_))) {
+    // `logs` and `mcp` have nothing to clean up: what they have started ends with them.
+    if !matches!(verb, Some(Verb::Logs(_) | Verb::Mcp(_))) {
         interrupt::install()?;
     }
     let done = |()| ExitCode::SUCCESS;
@@ -281,7 +306,7 @@ mod tests {
     fn global_flags_stand_before_or_after_the_verb() {
         for line in [["agent-vm", "--json", "-v", "-t", "5", "list"], ["agent-vm", "list", "--json", "-v", "-t", "5"]] {
             let cli = Cli::try_parse_from(line).unwrap();
-            assert!(cli.global.json && cli.global.verbose && cli.global.timeout == Duration::from_secs(5));
+            assert!(cli.global.json && cli.global.verbose && cli.global.timeout == Some(Duration::from_secs(5)));
         }
         for wrong in ["0", "-1", "x", "1.5"] {
             assert!(Cli::try_parse_from(["agent-vm", &format!("--timeout={wrong}"), "list"]).is_err());

@@ -7,6 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 use crate::endpoint::Endpoint;
 use crate::error::Failure;
 
+/// For a server to forget a session that nobody needs any more.
+const FAREWELL: Duration = Duration::from_millis(200);
+
 /// A health answer is small; a hostile one is cut off here.
 const MAX_ANSWER: u64 = 256 * 1024;
 
@@ -38,7 +41,8 @@ pub fn probe_mcp(endpoint: &Endpoint, path: &str) -> Result<Duration> {
     let took = asked.elapsed();
     if let Some(session) = session {
         // Politeness: the server may forget us. Nothing hangs on it.
-        drop(endpoint.delete(path).header("mcp-session-id", session).call());
+        let request = endpoint.delete(path).header("mcp-session-id", session);
+        drop(request.config().timeout_global(Some(FAREWELL)).build().call());
     }
     ensure!(status.is_success(), Failure::new(format!("MCP answers {status} at {url}")));
     ensure!(body.contains("\"serverInfo\""), Failure::new(format!("what answers at {url} is no MCP server")));

@@ -21,6 +21,7 @@ pub mod git;
 pub mod guest;
 pub mod guest_kind;
 pub mod health;
+pub mod helpers;
 pub mod hex;
 pub mod host;
 pub mod installation;

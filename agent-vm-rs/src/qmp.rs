@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use qapi::{Qmp, Stream, qmp};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt};
 
 use crate::manifest::PowerOff;
 use crate::plan::{QEMU_DIR, QMP_SOCKET};
 use crate::run_state::RunDir;
 
-/// An answer from QEMU takes milliseconds; this is when we call it hung.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// An answer from QEMU takes milliseconds; this is when we call it hung. Less than a stop, or a look, may take.
+const PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// All that one talk needs is a few KiB.
 const MOST: u64 = 1 << 20;
@@ -50,10 +51,14 @@ pub fn connect(run: &RunDir) -> Result<UnixStream> {
     let is = FileType::from_raw_mode(fstat(&socket).context("failed to look at QEMU's control socket")?.st_mode);
     ensure!(is == FileType::Socket, "{} is no socket", path.display());
     // A socket's path may have 107 bytes; through its descriptor it is short wherever it is.
-    let stream = UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd()))
-        .context("failed to connect to QEMU's control socket")?;
-    stream.set_write_timeout(Some(PATIENCE)).context("failed to bound the control socket")?;
-    Ok(stream)
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}", socket.as_raw_fd()))
+        .context("failed to name QEMU's control socket")?;
+    let failed = "failed to connect to QEMU's control socket";
+    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).context(failed)?;
+    // Set first, and for connecting too: a QEMU that does not run accepts none, and so many may wait to be accepted.
+    sockopt::set_socket_timeout(&stream, sockopt::Timeout::Send, Some(PATIENCE)).context(failed)?;
+    rustix::net::connect(&stream, &address).context(failed)?;
+    Ok(stream.into())
 }
 
 fn greet(stream: &UnixStream) -> Result<Client<'_>> {
@@ -95,6 +100,16 @@ pub fn power_off(run: &RunDir, how: PowerOff) -> Result<()> {
     Ok(())
 }
 
+/// Has QEMU end, whatever its guest does.
+///
+/// # Errors
+/// QEMU does not answer.
+pub fn quit(run: &RunDir) -> Result<()> {
+    let stream = connect(run)?;
+    greet(&stream)?.execute(&qmp::quit {}).context("QEMU does not quit")?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -116,6 +131,28 @@ mod tests {
         std::fs::remove_file(&own).unwrap();
         let _own = UnixListener::bind(&own).unwrap();
         assert!(connect(&run).is_ok());
+    }
+
+    /// One that is suspended accepts nobody: as many connections as may wait do, and the next one is not waited for.
+    #[test]
+    fn a_socket_that_nobody_accepts_at_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::of(dir.path());
+        std::fs::create_dir_all(run.file(QEMU_DIR)).unwrap();
+        let _socket = rustix_listener(&run.file(QEMU_DIR).join(QMP_SOCKET));
+        let began = Instant::now();
+        let first = connect(&run).unwrap();
+        let (_second, third) = (connect(&run), connect(&run));
+        assert!(third.is_err() && began.elapsed() < 4 * PATIENCE);
+        assert!(greet(&first).is_err());
+    }
+
+    /// A listener as QEMU's, at which one connection may wait.
+    fn rustix_listener(path: &std::path::Path) -> std::os::fd::OwnedFd {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+        rustix::net::listen(&socket, 0).unwrap();
+        socket
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Waiting for a machine that was just started: for ssh, then for the service, then for MCP.
 
 use std::fmt;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -8,15 +9,16 @@ use anyhow::Result;
 use crate::cli::Context;
 use crate::egress::supervise::{self, Supervisor};
 use crate::endpoint::{Endpoint, Patience};
-use crate::error::Failure;
+use crate::error::{EXIT_TIMEOUT, Failure, exit_code};
 use crate::guest::Guest;
 use crate::health::probe_mcp;
 use crate::interrupt::Deadline;
+use crate::log_file;
 use crate::machine::Machine;
 use crate::progress::{Phases, note};
 use crate::run_state::RunFacts;
+use crate::service::{self, ServiceState};
 use crate::ssh::Ssh;
-use crate::{log_file, service};
 
 /// The guest is up, but its service is not: the machine is left running.
 #[derive(Debug)]
@@ -31,20 +33,26 @@ impl fmt::Display for ServiceDown {
 impl std::error::Error for ServiceDown {}
 
 /// One answer of MCP's may take this long.
-const ANSWER: Patience = Patience { connect: None, whole: Some(Duration::from_secs(5)) };
+const ANSWER: Patience = Patience { connect: None, whole: Some(Duration::from_secs(30)) };
 
-/// Fails once QEMU has ended.
+/// Fails once a process has ended that the machine cannot do without.
 pub type Alive<'a> = &'a dyn Fn() -> Result<()>;
 
-/// How long a guest whose network is up may take to start a process of sshd's.
-const GREETING: Duration = Duration::from_secs(10);
+/// How long a guest whose network is up may take to start a process of sshd's: at first, and at last on a busy host.
+const GREETING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(80));
 /// Time between tries to connect to a guest that has not said that its network is up.
 const UNMARKED_INTERVAL: Duration = Duration::from_secs(2);
+/// For one ssh login; one that takes longer is begun again.
+const LOGIN: Duration = Duration::from_secs(60);
 
-/// A service that failed this often will not come up by itself.
-const RESTARTS: u32 = 2;
 /// Asking systemd costs the booting guest time: it is asked this often.
 const SERVICE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long it may take to answer: at first, and at last on a busy host.
+const SERVICE_ANSWER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(40));
+/// For a service's last words.
+const LAST_WORDS: Duration = Duration::from_secs(15);
+/// For the proxy and the tunnel to it. A machine is of use without them.
+const EGRESS: Duration = Duration::from_secs(120);
 
 /// Waits until MCP answers.
 ///
@@ -58,26 +66,27 @@ pub fn wait(
     alive: Alive<'_>,
     phases: &mut Phases,
 ) -> Result<()> {
-    let deadline = context.deadline();
+    let deadline = Deadline::after(context.start_limit(&facts.accel));
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk());
     // One for all the tries: the connection is kept, so that the booting guest is spared the handshakes.
     let endpoint = Endpoint::of(machine, facts, ANSWER)?;
     phases.run("ssh", || {
         wait_for_greeting(machine, guest, &ssh, alive, deadline)?;
-        ssh.connect(deadline)
+        wait_for_login(&ssh, alive, deadline)
     })?;
     let egress = supervise::start(context, machine);
     let answered = phases.run("service", || wait_for_service(guest, &endpoint, &ssh, alive, deadline));
     let answered = answered.map_err(|error| explain(error, machine, guest, &ssh))?;
-    wait_for_egress(egress, machine, alive, deadline, phases);
+    wait_for_egress(egress, machine, alive, context.timeout.unwrap_or(EGRESS), phases);
     if answered {
         return Ok(());
     }
     let path = &guest.manifest.service.mcp_path;
     let asked = phases.run("MCP", || {
-        deadline.poll("MCP", Duration::from_millis(100), || {
+        let mut mcp = Probe::new(&endpoint, path);
+        deadline.poll("MCP", Duration::from_millis(50), || {
             alive()?;
-            Ok(probe_mcp(&endpoint, path).ok())
+            Ok(mcp.answered().then_some(()))
         })
     });
     asked.map(drop).map_err(|error| explain(error, machine, guest, &ssh))
@@ -98,17 +107,55 @@ fn wait_for_greeting(
         None => false,
     };
     let mut next_try = Instant::now() + UNMARKED_INTERVAL;
-    deadline.poll("ssh", Duration::from_millis(20), || {
+    let mut greeting = GREETING.0;
+    let greeted = deadline.poll("ssh", Duration::from_millis(20), || {
         alive()?;
         let up = is_up();
         if !up && Instant::now() < next_try {
             return Ok(None);
         }
-        let greets = ssh.greets(if up { GREETING } else { Duration::from_millis(1_500) });
+        let patience = if up { greeting } else { Duration::from_millis(1_500) };
+        let greets = ssh.greets(patience.min(deadline.left()), alive)?;
+        if up {
+            greeting = (greeting * 2).min(GREETING.1);
+        }
         next_try = Instant::now() + UNMARKED_INTERVAL;
         Ok(greets.then_some(()))
+    });
+    greeted.map_err(|error| match (exit_code(&error) == EXIT_TIMEOUT, is_up()) {
+        (false, _) => error,
+        (true, true) => error.context("the guest's network is up, but its ssh server does not answer"),
+        (true, false) => error.context("the guest did not come as far as its network"),
     })
 }
+
+/// Logs in. On a busy host one try may take too long, which is no reason to give up before the deadline.
+fn wait_for_login(ssh: &Ssh<'_>, alive: Alive<'_>, deadline: Deadline) -> Result<()> {
+    let mut last = None;
+    let logged_in = deadline.poll("an ssh login", Duration::from_millis(200), || {
+        let error = match ssh.connect_while(deadline.at_most(LOGIN), alive) {
+            Ok(()) => return Ok(Some(())),
+            Err(error) => error,
+        };
+        crate::interrupt::check()?;
+        alive()?;
+        let is_final = |text: &str| FINAL.iter().any(|words| text.contains(words));
+        if is_final(&format!("{error:#}")) {
+            return Err(error);
+        }
+        tracing::info!("no ssh login yet: {error:#}");
+        last = Some(error);
+        Ok(None)
+    });
+    // What the last try met says more than that time is over.
+    logged_in.map_err(|error| match last {
+        Some(last) if exit_code(&error) == EXIT_TIMEOUT => last.context(error),
+        _ => error,
+    })
+}
+
+/// What ssh says when no other try helps; and what we say when there is no ssh.
+const FINAL: [&str; 3] = ["Permission denied", "Host key verification failed", "is not on PATH"];
 
 fn holds(text: &[u8], part: &[u8]) -> bool {
     !part.is_empty() && text.windows(part.len()).any(|window| window == part)
@@ -119,9 +166,10 @@ fn wait_for_egress(
     started: Result<Supervisor>,
     machine: &Machine,
     alive: Alive<'_>,
-    deadline: Deadline,
+    limit: Duration,
     phases: &mut Phases,
 ) {
+    let deadline = Deadline::after(limit);
     let up = started.and_then(|supervisor| phases.run("egress", || supervisor.wait(machine, alive, deadline)));
     if let Err(error) = up {
         note(&format!("notice: {} reaches nothing outside: {error:#}", machine.name));
@@ -138,25 +186,66 @@ fn wait_for_service(
 ) -> Result<bool> {
     let service = &guest.manifest.service;
     let mut next_look = Instant::now() + SERVICE_INTERVAL;
-    deadline.poll(&format!("the service {}", service.unit), Duration::from_millis(100), || {
+    let mut answer = SERVICE_ANSWER.0;
+    let mut mcp = Probe::new(endpoint, &service.mcp_path);
+    deadline.poll(&format!("the service {}", service.unit), Duration::from_millis(50), || {
         alive()?;
-        if probe_mcp(endpoint, &service.mcp_path).is_ok() {
+        if mcp.answered() {
             return Ok(Some(true));
         }
         if Instant::now() < next_look {
             return Ok(None);
         }
+        let units = [service.unit.as_str(), &service.gate_unit];
+        let states = service::states(ssh, units, answer.min(deadline.left()));
         next_look = Instant::now() + SERVICE_INTERVAL;
-        let mut all_active = true;
-        for unit in [&service.unit, &service.gate_unit] {
-            let state = service::state(ssh, unit)?;
-            if state.failed() || state.restarts >= RESTARTS {
+        let states = match states {
+            Ok(states) => states,
+            Err(error) => {
+                crate::interrupt::check()?;
+                // Late is not dead: it is asked again, and given longer; by a new connection if that is what is lost.
+                tracing::info!("no state of the services yet: {error:#}");
+                answer = (answer * 2).min(SERVICE_ANSWER.1);
+                drop(ssh.connect_while(deadline.at_most(LOGIN), alive));
+                return Ok(None);
+            }
+        };
+        for (unit, state) in units.iter().zip(&states) {
+            if state.failed() || state.crashes() {
                 return Err(Failure::new(format!("the service {unit} fails ({state})")).into());
             }
-            all_active &= state.running();
         }
-        Ok(all_active.then_some(false))
+        Ok(states.iter().all(ServiceState::running).then_some(false))
     })
+}
+
+/// Asks MCP beside what else is looked at, again and again: one answer may take long.
+struct Probe {
+    endpoint: Endpoint,
+    path: String,
+    asking: Option<JoinHandle<bool>>,
+}
+
+impl Probe {
+    fn new(endpoint: &Endpoint, path: &str) -> Self {
+        Self { endpoint: endpoint.clone(), path: path.to_owned(), asking: None }
+    }
+
+    /// Whether it has answered by now.
+    fn answered(&mut self) -> bool {
+        match self.asking.take() {
+            Some(asking) if asking.is_finished() => asking.join().unwrap_or(false),
+            Some(asking) => {
+                self.asking = Some(asking);
+                false
+            }
+            None => {
+                let (endpoint, path) = (self.endpoint.clone(), self.path.clone());
+                self.asking = Some(std::thread::spawn(move || probe_mcp(&endpoint, &path).is_ok()));
+                false
+            }
+        }
+    }
 }
 
 /// Adds the service's last words to an error, as long as the guest can be asked.
@@ -165,7 +254,7 @@ fn explain(error: anyhow::Error, machine: &Machine, guest: &Guest, ssh: &Ssh<'_>
         return error;
     }
     for unit in [&guest.manifest.service.unit, &guest.manifest.service.gate_unit] {
-        let Ok(journal) = service::last_lines(ssh, unit) else { return error };
+        let Ok(journal) = service::last_lines(ssh, unit, LAST_WORDS) else { return error };
         crate::progress::note(&format!("the last lines of {unit}:\n{journal}"));
     }
     let name = &machine.name;

@@ -1,5 +1,7 @@
 //! What is true only while a machine runs: `run/`, checked against the kernel and never just believed.
 
+mod process_id;
+
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -8,105 +10,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use procfs::process::{ProcState, Process};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
+pub use self::process_id::ProcessId;
 use crate::error::Failure;
-use crate::host::boot_id;
 use crate::interrupt::Deadline;
 use crate::process::MARKER;
 use crate::state::{remove_file, write_unsynced};
-
-/// A process that cannot be confused with a later one of the same number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProcessId {
-    /// Its number.
-    pub pid: i32,
-    start_time: u64,
-}
-
-impl ProcessId {
-    /// The process that has this number now, unless it is dead or waits to be reaped.
-    #[must_use]
-    pub fn of(pid: i32) -> Option<Self> {
-        let stat = Process::new(pid).ok()?.stat().ok()?;
-        let gone = matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead));
-        (!gone).then_some(Self { pid, start_time: stat.starttime })
-    }
-
-    /// Whether it is still there.
-    #[must_use]
-    pub fn alive(&self) -> bool {
-        Self::of(self.pid).is_some_and(|now| now == *self)
-    }
-
-    /// Remembers it in a file, with its start time and the boot these belong to.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        write_unsynced(path, format!("{} {} {}\n", self.pid, self.start_time, boot_id()?), 0o600)
-    }
-
-    /// The process that a file remembers, if it still runs.
-    #[must_use]
-    pub fn read(path: &Path) -> Option<Self> {
-        let text = fs::read_to_string(path).ok()?;
-        let mut words = text.split_whitespace();
-        let recorded = Self { pid: words.next()?.parse().ok()?, start_time: words.next()?.parse().ok()? };
-        let same_boot = words.next()? == boot_id().ok()?;
-        (same_boot && recorded.alive()).then_some(recorded)
-    }
-
-    /// Sends a signal, if it is still the same process.
-    pub fn signal(&self, signal: Signal) {
-        if let (true, Some(pid)) = (self.alive(), Pid::from_raw(self.pid)) {
-            // An error means that it has just ended.
-            let _ = kill_process(pid, signal);
-        }
-    }
-
-    /// Waits until it is gone; false if it is not by then.
-    #[must_use]
-    pub fn wait_gone(&self, patience: Duration) -> bool {
-        let deadline = Deadline::after(patience);
-        while self.alive() {
-            if deadline.passed() {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        true
-    }
-
-    /// The child of a process that has one and no more.
-    #[must_use]
-    pub fn only_child_of(pid: i32) -> Option<Self> {
-        let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-        let mut children = text.split_whitespace();
-        let child = children.next()?.parse().ok()?;
-        if children.next().is_some() { None } else { Self::of(child) }
-    }
-
-    /// Ends it by SIGTERM, then by SIGKILL. Gives the signal that was needed.
-    pub fn end(&self, patience: Duration) -> Option<&'static str> {
-        for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::KILL, "SIGKILL")] {
-            self.signal(signal);
-            if self.wait_gone(patience) {
-                return Some(name);
-            }
-        }
-        None
-    }
-
-    /// Resident memory in bytes and processor time used so far.
-    #[must_use]
-    pub fn usage(&self) -> Option<(u64, Duration)> {
-        let stat = Process::new(self.pid).ok()?.stat().ok()?;
-        let ticks = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
-        Some((stat.rss * procfs::page_size(), Duration::from_secs_f64(ticks)))
-    }
-}
 
 /// Facts of one run, written once QEMU has been started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -133,6 +44,9 @@ pub struct RunFacts {
     /// What stands around QEMU besides its own sandbox.
     #[serde(default)]
     pub confined: String,
+    /// Seconds that its start waits for it to answer.
+    #[serde(default)]
+    pub start_limit: u64,
 }
 
 impl RunFacts {
@@ -149,6 +63,9 @@ impl RunFacts {
         format!("{scheme}://{}:{}{path}", self.reachable(), self.port)
     }
 }
+
+/// File in `run/` that is there once the start of the run is over.
+const STARTED: &str = "started";
 
 /// Logs of a run, which are kept for after it.
 const LOGS: [&str; 3] = ["console.log", "virtiofsd.log", "egress.log"];
@@ -186,6 +103,22 @@ impl RunDir {
     #[must_use]
     pub fn qemu(&self) -> Option<ProcessId> {
         ProcessId::read(&self.file("qemu.pid"))
+    }
+
+    /// Notes that the start of this run is over, whether or not MCP answered.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn note_started(&self) -> Result<()> {
+        write_unsynced(&self.file(STARTED), "", 0o600)
+    }
+
+    /// Whether the run's start is still on: not over, and within its limit.
+    #[must_use]
+    pub fn is_starting(&self, facts: &RunFacts) -> bool {
+        let age = Timestamp::now().as_second() - facts.started.as_second();
+        let within = u64::try_from(age).is_ok_and(|age| age < facts.start_limit);
+        within && !fs::exists(self.file(STARTED)).unwrap_or(false)
     }
 
     /// virtiofsd, if it runs.
@@ -283,27 +216,6 @@ pub fn clear(machine: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pid_counts_only_with_its_start_time_and_boot() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("qemu.pid");
-        let own = i32::try_from(std::process::id()).unwrap();
-        let me = ProcessId::of(own).unwrap();
-        me.write(&path).unwrap();
-        assert_eq!(ProcessId::read(&path), Some(me.clone()));
-        let boot = boot_id().unwrap();
-        for stale in [
-            format!("{own} {} {boot}", me.start_time + 1),
-            format!("{own} {} other-boot", me.start_time),
-            format!("{own}"),
-            String::new(),
-            "x y z".to_owned(),
-        ] {
-            fs::write(&path, &stale).unwrap();
-            assert_eq!(ProcessId::read(&path), None, "{stale:?} counted");
-        }
-    }
 
     #[test]
     fn what_was_left_running_is_found_by_its_marker_and_ended() {

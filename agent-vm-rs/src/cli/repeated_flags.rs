@@ -89,7 +89,7 @@ fn needed_by(command: &clap::Command, but: &clap::Arg) -> Vec<String> {
 fn the_last_global_flag_wins_before_and_after_the_verb() {
     let timeout = |line: &str| {
         let cli = Cli::try_parse_from(line.split(' '));
-        cli.unwrap_or_else(|error| panic!("{line}: {error}")).global.timeout.as_secs()
+        cli.unwrap_or_else(|error| panic!("{line}: {error}")).global.timeout.unwrap().as_secs()
     };
     assert_eq!(timeout("agent-vm --timeout 300 --timeout 60 list"), 60);
     assert_eq!(timeout("agent-vm --timeout 300 -t 60 list"), 60);

@@ -26,6 +26,7 @@ pub fn exec(context: &Context, args: &ExecArgs) -> Result<i32> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     let (guest, facts) = running(&machine)?;
     let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.ssh_talk());
-    ssh.connect(context.deadline())?;
-    ssh.exec(&args.command)
+    let limit = context.answer_limit();
+    ssh.require_connection(limit)?;
+    ssh.exec(&args.command, limit)
 }

@@ -49,7 +49,7 @@ pub fn logs(context: &Context, args: &LogsArgs) -> Result<i32> {
         )
     })?;
     let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.ssh_talk());
-    ssh.connect(context.deadline())?;
+    ssh.require_answer(context.answer_limit())?;
     let follow = if args.follow { " --follow" } else { "" };
     ssh.stream(&format!(
         "journalctl --no-pager --output=short-iso --unit={} --unit={} --lines={}{follow}",

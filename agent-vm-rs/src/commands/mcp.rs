@@ -2,6 +2,8 @@
 
 use std::io;
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use clap::Args;
 
@@ -14,6 +16,9 @@ use crate::machine::Machine;
 use crate::process::Invocation;
 use crate::target;
 use crate::text::one_line;
+
+/// For a connection to the machine, and for the last answers once the client has closed its end.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Flags of `mcp`.
 #[derive(Args, Clone, Debug)]
@@ -58,10 +63,11 @@ pub fn mcp(context: &Context, args: &McpArgs) -> Result<()> {
         None => service.mcp_path.clone(),
     };
     // A tool may take as long as it takes: only the way to it has a limit.
-    let patience = Patience { connect: Some(context.timeout), whole: None };
+    let limit = context.timeout.unwrap_or(PATIENCE);
+    let patience = Patience { connect: Some(limit), whole: None };
     let endpoint = Endpoint::of(&machine, &facts, patience)?;
     let session = Session::new(endpoint, path, Output::new(io::stdout()));
-    bridge::run(session, io::stdin().lock(), context.timeout)
+    bridge::run(session, io::stdin().lock(), limit)
 }
 
 /// By a process of its own, which is not cut short when the client that wants the machine gives up waiting.
@@ -71,7 +77,8 @@ fn start(context: &Context, machine: &Machine) -> Result<()> {
         .with_our_environment()
         .arg("--state-dir")
         .arg(context.state.path())
-        .args(["--timeout", &context.timeout.as_secs().to_string(), "start", machine.name.as_str()])
+        .args(context.timeout.map(|limit| format!("--timeout={}", limit.as_secs())))
+        .args(["start", machine.name.as_str()])
         .run_talking()
         .with_context(|| Failure::new(format!("failed to start {}", one_line(machine.name.as_str()))))
 }

@@ -23,6 +23,7 @@ pub fn shell(context: &Context, args: &ShellArgs) -> Result<i32> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     let (guest, facts) = running(&machine)?;
     let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.ssh_talk());
-    ssh.connect(context.deadline())?;
-    ssh.shell()
+    let limit = context.answer_limit();
+    ssh.require_connection(limit)?;
+    ssh.shell(limit)
 }

@@ -26,6 +26,10 @@ use crate::state::{make_private_dir, remove_file, write_unsynced};
 pub const UP: &str = "egress.up";
 /// Pid of the supervisor, in `run/`.
 pub const PID: &str = "egress.pid";
+/// Pid of the proxy itself, in `run/`.
+pub const PROXY_PID: &str = "proxy.pid";
+/// Pid of the ssh client that holds the tunnel to it, in `run/`.
+pub const TUNNEL_PID: &str = "tunnel.pid";
 /// What the supervisor, the proxy and ssh say, in `run/`.
 pub const LOG: &str = "egress.log";
 /// Socket of the tunnel's own ssh connection, relative to the machine's directory, where ssh runs.
@@ -164,6 +168,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
         confinement: &confinement,
     };
     let proxy = Child::start(&plan::proxy(&inputs), &log)?;
+    proxy.remember(&run.file(PROXY_PID))?;
     Deadline::after(PROXY_START).poll("the proxy", Duration::from_millis(50), || {
         proxy.check(&log)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -173,6 +178,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk()).with_socket(SOCKET);
     remove_file(&machine.dir.join(SOCKET))?;
     let tunnel = Child::start(&plan::connection(&ssh.master(LOGIN)), &log)?;
+    tunnel.remember(&run.file(TUNNEL_PID))?;
     Deadline::after(LOGIN).poll("an ssh login", Duration::from_millis(20), || {
         tunnel.check(&log)?;
         Ok(machine.dir.join(SOCKET).exists().then_some(()))
@@ -224,6 +230,11 @@ impl Child {
         let process = invocation.start_detached(log)?;
         let id = ProcessId::of(process.pid()?);
         Ok(Self { process, id })
+    }
+
+    /// Notes its number, for whoever looks at the run.
+    fn remember(&self, file: &Path) -> Result<()> {
+        self.id.as_ref().map_or(Ok(()), |id| id.write(file))
     }
 
     fn check(&self, log: &Path) -> Result<()> {

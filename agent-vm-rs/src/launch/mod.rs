@@ -1,5 +1,6 @@
 //! Starting a machine: guest, disk, keys, virtiofsd, QEMU; then waiting for ssh, the service and MCP.
 
+mod console;
 mod notices;
 mod processes;
 
@@ -8,16 +9,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use self::processes::{remember, remember_inner, start_virtiofsd};
+use self::processes::{remember, remember_forwarders, remember_inner, start_virtiofsd};
 use crate::accel;
 use crate::cli::Context;
 use crate::confine::listeners::Listener;
 use crate::confine::plan::Sight;
 use crate::confine::{self, Confinement};
 use crate::egress;
-use crate::error::Failure;
+use crate::error::{EXIT_TIMEOUT, Failure};
 use crate::guest::{Guest, Recipe};
+use crate::helpers;
 use crate::installation::Toolkit;
+use crate::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::manifest::Share;
 use crate::plan::{self, Accel, Forwards, Inputs, Virtiofsd};
@@ -62,6 +65,10 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
         note(&notice);
     }
     let accel = choice.accel();
+    if accel == Accel::Tcg {
+        let limit = context.start_limit(accel.as_str()).as_secs();
+        note(&format!("  an emulated machine has {limit} s to answer; --timeout SECONDS changes that"));
+    }
     let confinement = if accel == Accel::Kvm { confinement.with_kvm() } else { confinement };
     let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
     let host = Host { accel, daemon: daemon.ok(), confinement, qemu };
@@ -74,13 +81,18 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
         }
     };
     let console = machine.run().file("console.log");
-    let alive = || qemu.check_alive(&console);
+    let alive = || {
+        // A panic ends QEMU, too: its reason is the panic.
+        console::check(&console, "start", machine.name.as_str())?;
+        qemu.check_alive(&console)?;
+        helpers::check(machine, &facts)
+    };
     match readiness::wait(context, machine, &guest, &facts, &alive, &mut phases) {
         Ok(()) => {
             phases.save();
-            Ok(())
+            machine.run().note_started()
         }
-        Err(error) if error.is::<readiness::ServiceDown>() => Err(error),
+        Err(error) if error.is::<readiness::ServiceDown>() => machine.run().note_started().and(Err(error)),
         Err(error) => {
             shutdown::clean_up(machine)?;
             Err(with_console(machine, error))
@@ -94,10 +106,20 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
 /// It does not answer in time; it is left as it is.
 pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunFacts) -> Result<()> {
     let guest = Guest::of(machine)?;
+    // What only a restart mends is not waited for; what hangs of the rest gives way to a new one.
+    helpers::check(machine, facts)?;
+    helpers::end_suspended(&machine.run(), facts);
     let mut phases = Phases::new("running", &cache_dir()?);
     let name = &machine.name;
-    let alive = || if qemu.alive() { Ok(()) } else { Err(Failure::new(format!("{name} has ended")).into()) };
-    readiness::wait(context, machine, &guest, facts, &alive, &mut phases)
+    let alive = || {
+        if !qemu.alive() {
+            return Err(Failure::new(format!("{name} has ended")).hint(format!("agent-vm start {name}")).into());
+        }
+        console::check(&machine.run().file("console.log"), "restart", name.as_str())?;
+        helpers::check(machine, facts)
+    };
+    readiness::wait(context, machine, &guest, facts, &alive, &mut phases)?;
+    machine.run().note_started()
 }
 
 fn guest(context: &Context, machine: &Machine, settings: &Settings, share: Share, cache: &Path) -> Result<Guest> {
@@ -129,7 +151,8 @@ fn begin(
     phases: &mut Phases,
 ) -> Result<(Detached, RunFacts)> {
     let Host { accel, daemon, confinement, qemu } = host;
-    let deadline = context.deadline();
+    let limit = context.start_limit(accel.as_str());
+    let deadline = Deadline::after(limit);
     phases.run("disk and keys", || {
         disk::ensure(&machine.dir, &guest.manifest.disk.label, settings.disk)?;
         make_private_dir(machine.run().path())?;
@@ -175,6 +198,10 @@ fn begin(
     } else {
         remember(&qemu, &run, "qemu.pid")?;
     }
+    if let Some(inner) = run.qemu().filter(|_| confinement.has_own_network()) {
+        let ports = [(forwards.ssh, helpers::SSH_FORWARDER), (forwards.mcp, helpers::MCP_FORWARDER)];
+        remember_forwarders(&inner, &run, &ports, deadline)?;
+    }
     let facts = RunFacts {
         started: jiff::Timestamp::now(),
         host: forwards.address,
@@ -185,6 +212,7 @@ fn begin(
         accel: accel.as_str().to_owned(),
         share: guest.manifest.workspace.share.as_str().to_owned(),
         confined: confinement.describe(),
+        start_limit: limit.as_secs(),
     };
     run.write_facts(&facts)?;
     Ok((qemu, facts))
@@ -239,9 +267,10 @@ fn with_console(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     if !lines.is_empty() {
         note(&format!("the last lines of the console of {}:\n{lines}", machine.name));
     }
+    let name = &machine.name;
     let exit = crate::error::exit_code(&error);
-    let failure = Failure::new(format!("{} did not come up", machine.name))
-        .exit(exit)
-        .hint(format!("agent-vm logs --console {0} shows the whole console; then agent-vm start {0}, with --timeout SECONDS if the host is slow", machine.name));
+    let slow = if exit == EXIT_TIMEOUT { ", with --timeout SECONDS if the host is slow" } else { "" };
+    let hint = format!("agent-vm logs --console {name} shows the whole console; then agent-vm start {name}{slow}");
+    let failure = Failure::new(format!("{name} did not come up")).exit(exit).hint(hint);
     error.context(failure)
 }

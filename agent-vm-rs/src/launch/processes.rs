@@ -3,12 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
+use crate::error::Failure;
 use crate::interrupt::Deadline;
 use crate::plan;
 use crate::process::{Detached, Invocation};
 use crate::run_state::{ProcessId, RunDir};
+
+/// For a shell to start the forwarders.
+const FORWARDER_START: Duration = Duration::from_secs(10);
 
 /// Starts virtiofsd, and waits until it listens.
 ///
@@ -48,4 +52,63 @@ pub fn remember_inner(outer: &Detached, log: &Path, file: &Path, deadline: Deadl
         Ok(ProcessId::only_child_of(pid).map(Some).or(ended.then_some(None)))
     })?;
     inner.map_or(Ok(()), |program| program.write(file))
+}
+
+/// Remembers the process that carries each port into QEMU's namespace: a child of its first process there.
+///
+/// # Errors
+/// One did not start, or the file cannot be written.
+pub fn remember_forwarders(qemu: &ProcessId, run: &RunDir, ports: &[(u16, &str)], deadline: Deadline) -> Result<()> {
+    for (port, file) in ports {
+        let target = format!("127.0.0.1:{port}");
+        let is_it = |child: &ProcessId| {
+            let words = child.words();
+            // Before it becomes the forwarder it is the shell that has the program, too, among its words.
+            words.last() == Some(&target) && !words.iter().any(|word| word == "--")
+        };
+        let found = deadline.at_most(FORWARDER_START).poll("the ports' forwarders", Duration::from_millis(2), || {
+            // One that has ended already is reported by whoever waits for it.
+            let ended = !qemu.alive();
+            Ok(qemu.children().into_iter().find(is_it).map(Some).or(ended.then_some(None)))
+        });
+        let found = found.with_context(|| {
+            Failure::new(format!("nothing carries port {port} to the machine: the forwarder has ended"))
+                .hint("journalctl --boot, or dmesg, may show why systemd-socket-proxyd ends here")
+        })?;
+        found.map_or(Ok(()), |forwarder| forwarder.write(&run.file(file)))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_ports_forwarder_is_remembered_and_a_missing_one_told() {
+        let machine = tempfile::tempdir().unwrap();
+        let run = RunDir::of(machine.path());
+        std::fs::create_dir(run.path()).unwrap();
+        // As the namespace's shell starts them.
+        let forwarder = |port: u16| format!("sh -c 'kill -STOP $$' forwarder 127.0.0.1:{port} & ");
+        let starts = forwarder(2222) + &forwarder(8000) + "kill -STOP $$";
+        let mut shell = std::process::Command::new("bash").args(["-c", &starts]).spawn().unwrap();
+        let qemu = ProcessId::of(i32::try_from(shell.id()).unwrap()).unwrap();
+        let deadline = Deadline::after(Duration::from_secs(20));
+        remember_forwarders(&qemu, &run, &[(8000, "mcp.pid"), (2222, "ssh.pid")], deadline).unwrap();
+        let [mcp, ssh] = ["mcp.pid", "ssh.pid"].map(|file| ProcessId::read(&run.file(file)).unwrap());
+        assert!(mcp.words().ends_with(&["127.0.0.1:8000".to_owned()]), "{:?}", mcp.words());
+        assert!(ssh.words().ends_with(&["127.0.0.1:2222".to_owned()]), "{:?}", ssh.words());
+
+        let soon = Deadline::after(Duration::from_millis(50));
+        let error = remember_forwarders(&qemu, &run, &[(9999, "other.pid")], soon).unwrap_err();
+        assert!(error.to_string().contains("port 9999"), "{error}");
+        let children = qemu.children();
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        children.iter().for_each(|child| child.signal(rustix::process::Signal::KILL));
+        // One whose machine has ended is reported by whoever waits for that.
+        remember_forwarders(&qemu, &run, &[(9999, "other.pid")], soon).unwrap();
+        assert!(!run.file("other.pid").exists());
+    }
 }

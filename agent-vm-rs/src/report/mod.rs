@@ -1,5 +1,6 @@
 //! How a machine is: facts first, words second (in `text`), so that `--json` and the text say the same.
 
+mod inside;
 mod text;
 
 use std::net::Ipv4Addr;
@@ -12,20 +13,17 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::egress::{log, supervise};
-use crate::endpoint::{self, Endpoint, Patience};
-use crate::guest::Guest;
-use crate::health::probe_mcp;
+use crate::git::Source;
+use crate::helpers::{self, Helper};
 use crate::machine::{Machine, Origin};
-use crate::manifest::Manifest;
 use crate::run_state::{ProcessId, RunFacts};
-use crate::service::{self, ServiceState};
-use crate::ssh::Ssh;
+use crate::service::ServiceState;
 use crate::workspace_git::{View, WorkspaceState};
 
-/// A status answer must not wait long for a machine that hangs.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// For all of a workspace's files to be looked at.
-const LONGEST_COUNT: Duration = Duration::from_secs(10);
+/// For everything that is asked of a machine, all of it at once: a wedged one answers nothing.
+pub const ANSWER: Duration = Duration::from_millis(2_400);
+/// For all of a workspace's files to be counted.
+const LONGEST_COUNT: Duration = Duration::from_secs(2);
 
 /// Everything that status shows. Absent parts are null.
 #[derive(Serialize)]
@@ -39,6 +37,7 @@ pub struct Report {
     cores: Option<u32>,
     memory_mib: Option<u32>,
     vm: Option<Vm>,
+    helpers: Option<Vec<Helper>>,
     ssh: Option<SshFacts>,
     service: Option<Service>,
     mcp: Option<Mcp>,
@@ -116,7 +115,6 @@ impl Report {
     pub fn gather(context: &Context, machine: &Machine) -> Result<Self> {
         let mut problems = Vec::new();
         let settings = machine.settings().map_err(|error| problems.push(format!("{error:#}"))).ok();
-        let workspace = workspace(machine, &mut problems);
         let run = machine.run();
         let mut report = Self {
             name: machine.name.to_string(),
@@ -127,6 +125,7 @@ impl Report {
             cores: settings.as_ref().map(|s| s.cores),
             memory_mib: settings.as_ref().map(|s| s.memory),
             vm: None,
+            helpers: None,
             ssh: None,
             service: None,
             mcp: None,
@@ -137,11 +136,16 @@ impl Report {
                 last_denied: None,
             }),
             disk: disk(machine, settings.as_ref().map(|s| s.disk)),
-            workspace,
+            workspace: Workspace { path: machine.workspace(), bytes: None, git: None },
             problems,
         };
+        // The workspace is on this host, and may be large; the machine may not answer. Neither waits for the other.
+        let looking = {
+            let machine = machine.clone();
+            std::thread::spawn(move || workspace(&machine))
+        };
         match (run.qemu(), run.facts()) {
-            (Some(qemu), Some(facts)) => report.look_inside(context, machine, &qemu, &facts),
+            (Some(qemu), Some(facts)) => report.look_at_run(context, machine, &qemu, &facts),
             (Some(_), None) => report.state = "starting",
             (None, _) if run.path().exists() => {
                 report
@@ -150,37 +154,41 @@ impl Report {
             }
             (None, _) => {}
         }
+        match looking.join() {
+            Ok((workspace, trouble)) => {
+                report.workspace = workspace;
+                report.problems.extend(trouble);
+            }
+            Err(_) => report.problems.push("the look at the workspace broke off".to_owned()),
+        }
         if settings.is_none() {
             report.state = "broken";
         }
         Ok(report)
     }
 
-    fn look_inside(&mut self, context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunFacts) {
-        self.state = "running";
-        self.vm = Some(self.vm(machine, qemu, facts));
-        let Ok(guest) = Guest::of(machine) else {
-            self.problems.push("its guest is gone from the cache".to_owned());
-            return;
-        };
-        if facts.share == "virtiofs" && machine.run().virtiofsd().is_none() {
-            self.problems
-                .push(format!("virtiofsd has ended, so /workspace is gone inside: agent-vm restart {}", machine.name));
+    fn look_at_run(&mut self, context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunFacts) {
+        let starting = machine.run().is_starting(facts);
+        self.state = if starting { "starting" } else { "running" };
+        let helpers = helpers::all(&machine.run(), facts);
+        for trouble in helpers.iter().filter_map(|helper| helper.trouble(machine)) {
+            let hint = trouble.way_out().map_or_else(String::new, |hint| format!(" ({hint})"));
+            self.problems.push(format!("{trouble}{hint}"));
         }
-        self.look_at_egress(machine);
-        // MCP answers in its own time, ssh in its own.
-        let path = guest.manifest.service.mcp_path.clone();
-        let endpoint = Endpoint::of(machine, facts, Patience { connect: None, whole: Some(PATIENCE) });
-        let asking = std::thread::spawn(move || probe_mcp(&endpoint?, &path));
-        self.look_by_ssh(context, machine, &guest, facts);
-        let answer = asking.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the probe of MCP broke off")));
-        self.mcp = Some(mcp(machine, &guest.manifest, facts, answer.as_ref().ok().copied()));
-        if let Err(error) = answer {
-            self.problems.push(format!("{error:#}"));
+        self.helpers = Some(helpers);
+        self.look_at_egress(machine, starting);
+        // One that is suspended answers nobody, and what has been said of it is enough.
+        let inside = inside::look(context, machine, facts, starting, qemu.is_suspended());
+        self.vm = Some(vm(qemu, facts, inside.qemu));
+        self.ssh = inside.ssh;
+        self.service = inside.service;
+        self.mcp = inside.mcp;
+        if !qemu.is_suspended() {
+            self.problems.extend(inside.problems);
         }
     }
 
-    fn look_at_egress(&mut self, machine: &Machine) {
+    fn look_at_egress(&mut self, machine: &Machine, starting: bool) {
         let Some(egress) = &mut self.egress else { return };
         let up = supervise::is_up(&machine.run());
         egress.up = Some(up);
@@ -189,64 +197,25 @@ impl Report {
         // The count is of this run, and so then is the last one.
         let last = (denied > 0).then(|| log::last(&machine.dir, 1, true).ok()?.pop());
         egress.last_denied = last.flatten();
-        if !up {
+        if !up && !starting {
             let log = machine.run().file(supervise::LOG);
             self.problems.push(format!("it reaches nothing outside: the proxy is not up ({})", log.display()));
         }
     }
-
-    fn vm(&mut self, machine: &Machine, qemu: &ProcessId, facts: &RunFacts) -> Vm {
-        let state = crate::qmp::run_state(&machine.run()).unwrap_or_else(|error| {
-            self.problems.push(format!("{error:#}"));
-            "unknown".to_owned()
-        });
-        let (memory_bytes, cpu) = qemu.usage().unwrap_or_default();
-        let uptime = jiff::Timestamp::now().as_second() - facts.started.as_second();
-        Vm {
-            pid: qemu.pid,
-            state,
-            accel: facts.accel.clone(),
-            share: facts.share.clone(),
-            confined: facts.confined.clone(),
-            uptime_seconds: u64::try_from(uptime).unwrap_or(0),
-            cpu_seconds: cpu.as_secs(),
-            memory_bytes,
-        }
-    }
-
-    fn look_by_ssh(&mut self, context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts) {
-        let unit = guest.manifest.service.unit.clone();
-        let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk());
-        let asked = ssh.connect(context.deadline().at_most(PATIENCE)).and_then(|()| {
-            let state = service::state(&ssh, &unit)?;
-            let troubled = !state.running() || state.restarts > 0;
-            let last_lines = troubled.then(|| service::last_lines(&ssh, &unit)).transpose()?;
-            let gate = &guest.manifest.service.gate_unit;
-            let gate_state = service::state(&ssh, gate)?;
-            if !gate_state.running() {
-                let said = service::last_lines(&ssh, gate)?;
-                self.problems.push(format!("{gate}, through which MCP is reached, is not up ({gate_state}): {said}"));
-            }
-            Ok(Service { unit: unit.clone(), state: Some(state), last_lines })
-        });
-        let reachable = asked.is_ok();
-        self.ssh = Some(SshFacts { host: facts.host, port: facts.ssh_port, reachable });
-        self.service = Some(asked.unwrap_or_else(|error| {
-            self.problems.push(format!("ssh: {error:#}"));
-            Service { unit, state: None, last_lines: None }
-        }));
-    }
 }
 
-fn mcp(machine: &Machine, manifest: &Manifest, facts: &RunFacts, took: Option<Duration>) -> Mcp {
-    Mcp {
-        url: facts.url(&manifest.service.mcp_path),
-        sse_url: facts.url(&manifest.service.sse_path),
-        tls: facts.tls,
-        auth: facts.auth,
-        ca_file: facts.tls.then(|| endpoint::ca_file(&machine.dir)),
-        responds: took.is_some(),
-        response_ms: took.map(|took| took.as_millis()),
+fn vm(qemu: &ProcessId, facts: &RunFacts, state: String) -> Vm {
+    let (memory_bytes, cpu) = qemu.usage().unwrap_or_default();
+    let uptime = jiff::Timestamp::now().as_second() - facts.started.as_second();
+    Vm {
+        pid: qemu.pid,
+        state,
+        accel: facts.accel.clone(),
+        share: facts.share.clone(),
+        confined: facts.confined.clone(),
+        uptime_seconds: u64::try_from(uptime).unwrap_or(0),
+        cpu_seconds: cpu.as_secs(),
+        memory_bytes,
     }
 }
 
@@ -262,25 +231,31 @@ fn used_bytes(dir: &Path, end: Instant) -> Option<u64> {
     Some(blocks.sum::<Option<u64>>()? * 512)
 }
 
-fn workspace(machine: &Machine, problems: &mut Vec<String>) -> Workspace {
+/// What there is of the workspace, and what is wrong with it.
+fn workspace(machine: &Machine) -> (Workspace, Vec<String>) {
     let path = machine.workspace();
-    let bytes = used_bytes(&path, Instant::now() + LONGEST_COUNT);
-    let source = match machine.settings().ok().map(|settings| (machine.origin(&settings), settings)) {
-        Some((Origin::Here(source), _)) => Some(source),
-        Some((Origin::Missing, settings)) => {
+    let mut troubles = Vec::new();
+    let (bytes, git) = std::thread::scope(|scope| {
+        let bytes = scope.spawn(|| used_bytes(&path, Instant::now() + LONGEST_COUNT));
+        let source = source(machine, &mut troubles);
+        let git = View::open(&path, source.as_ref(), &machine.dir).and_then(|view| view.state());
+        // Without the source every commit would count as new.
+        let git = git.map(|git| WorkspaceState { new_commits: git.new_commits.filter(|_| source.is_some()), ..git });
+        (bytes.join().ok().flatten(), git)
+    });
+    let git = git.map_err(|error| troubles.push(format!("the workspace's repository: {error:#}"))).ok();
+    (Workspace { path, bytes, git }, troubles)
+}
+
+fn source(machine: &Machine, problems: &mut Vec<String>) -> Option<Source> {
+    let settings = machine.settings().ok()?;
+    match machine.origin(&settings) {
+        Origin::Here(source) => return Some(source),
+        Origin::Missing => {
             let lost = machine.lost_source(&settings);
             problems.push(format!("{lost}; {}", lost.way_out().unwrap_or_default()));
-            None
         }
-        Some((Origin::Unusable(error), _)) => {
-            problems.push(format!("its source cannot be used: {error:#}"));
-            None
-        }
-        None => None,
-    };
-    let git = View::open(&path, source.as_ref(), &machine.dir).and_then(|view| view.state());
-    let git = git.map_err(|error| problems.push(format!("the workspace's repository: {error:#}"))).ok();
-    // Without the source every commit would count as new.
-    let git = git.map(|git| WorkspaceState { new_commits: git.new_commits.filter(|_| source.is_some()), ..git });
-    Workspace { path, bytes, git }
+        Origin::Unusable(error) => problems.push(format!("its source cannot be used: {error:#}")),
+    }
+    None
 }

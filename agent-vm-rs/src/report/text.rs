@@ -4,18 +4,35 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::{Report, Vm};
+use crate::helpers::{Helper, HelperState};
 use crate::text::{age, bytes, count, one_line};
 use crate::workspace_git::WorkspaceState;
+
+const GOOD: &str = "🟢 ";
+const UNSURE: &str = "🟡 ";
+const BAD: &str = "🔴 ";
+const OFF: &str = "⚪ ";
+
+/// Whether an output shows more than letters: not a file, nor a terminal that was told not to (NO_COLOR, TERM=dumb).
+fn has_colours(output: &impl anstream::stream::RawStream) -> bool {
+    anstream::AutoStream::choice(output) != anstream::ColorChoice::Never
+}
 
 impl Report {
     /// The report for people.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut text = format!("VM Status: {}\n{}\n", self.name, self.headline());
+        let (mark, headline) = self.headline();
+        // Neither a file nor a terminal without colours has a use for it.
+        let mark = if has_colours(&std::io::stdout()) { mark } else { "" };
+        let mut text = format!("VM Status: {}\n{mark}Agent Service: {headline}\n", self.name);
         let mut line = |label: &str, value: String| {
             let _ = writeln!(text, "  {label:<10} {value}");
         };
         line("VM", self.vm.as_ref().map_or_else(|| self.state.to_owned(), vm_text));
+        if let Some(helpers) = &self.helpers {
+            line("Processes", helpers_text(helpers));
+        }
         if let Some(ssh) = &self.ssh {
             let ok = if ssh.reachable { "answers" } else { "does not answer" };
             line("SSH", format!("{ok} on {}:{}", ssh.host, ssh.port));
@@ -79,22 +96,24 @@ impl Report {
         text
     }
 
-    fn headline(&self) -> String {
+    /// A mark, and the state in a few words.
+    fn headline(&self) -> (&'static str, String) {
         let state = self.service.as_ref().and_then(|service| service.state.as_ref());
         let answers = self.mcp.as_ref().is_some_and(|mcp| mcp.responds);
-        match (self.state, state, answers) {
-            ("running", Some(state), true) if state.running() => "🟢 Agent Service: Running".to_owned(),
-            ("running", Some(state), _) if state.failed() => format!("🔴 Agent Service: Failed ({})", state.result),
-            ("running", Some(state), false) if state.running() => {
-                "🔴 Agent Service: Running, but MCP does not answer".to_owned()
+        let (mark, words) = match (self.state, state, answers) {
+            ("broken", ..) => (BAD, "the machine's settings cannot be read"),
+            ("starting" | "running", Some(state), true) if state.running() => (GOOD, "Running"),
+            ("starting" | "running", Some(state), _) if state.failed() => {
+                return (BAD, format!("Failed ({})", state.result));
             }
-            ("running", Some(state), _) => format!("🟡 Agent Service: {} ({})", capitalised(&state.active), state.sub),
-            ("running", None, true) => "🟡 Agent Service: MCP answers, but ssh does not".to_owned(),
-            ("running", None, false) => "🔴 Agent Service: the machine does not answer".to_owned(),
-            ("starting", ..) => "🟡 Agent Service: Starting".to_owned(),
-            ("broken", ..) => "🔴 Agent Service: the machine's settings cannot be read".to_owned(),
-            _ => "⚪ Agent Service: Stopped".to_owned(),
-        }
+            ("starting", ..) => (UNSURE, "Starting"),
+            ("running", Some(state), false) if state.running() => (BAD, "Running, but MCP does not answer"),
+            ("running", Some(state), _) => return (UNSURE, format!("{} ({})", capitalised(&state.active), state.sub)),
+            ("running", None, true) => (UNSURE, "MCP answers, but ssh does not"),
+            ("running", None, false) => (BAD, "the machine does not answer"),
+            _ => (OFF, "Stopped"),
+        };
+        (mark, words.to_owned())
     }
 
     fn cpu_text(&self) -> String {
@@ -107,6 +126,15 @@ impl Report {
 fn vm_text(vm: &Vm) -> String {
     let up = age(Duration::from_secs(vm.uptime_seconds));
     format!("{}, up {up} (pid {}, {}, workspace by {}, sandbox: {})", vm.state, vm.pid, vm.accel, vm.share, vm.confined)
+}
+
+/// Those that run by their names, each other one with what it does instead.
+fn helpers_text(helpers: &[Helper]) -> String {
+    let text = |helper: &Helper| match helper.state {
+        HelperState::Running => helper.name.trim_start_matches("the ").to_owned(),
+        state => format!("{} ({})", helper.name.trim_start_matches("the "), state.to_string().to_uppercase()),
+    };
+    helpers.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
 fn git_text(git: &WorkspaceState) -> String {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "so the runner learns of a skipped test")]
 
+mod attached;
 mod bridge;
 mod create_branches;
 mod create_cut_short;
@@ -31,6 +32,7 @@ mod submodules;
 mod unusable_settings;
 mod up;
 mod way_out;
+mod wedged;
 mod workspace_daemon;
 
 mod support {

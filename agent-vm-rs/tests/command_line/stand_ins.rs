@@ -129,20 +129,19 @@ pub fn recorded(site: &Site, name: &str) -> Vec<String> {
 /// Puts an ssh on PATH that runs "in the guest" what it is given, and knows a healthy service.
 pub fn install_ssh(site: &Site) {
     let record = site.path("record");
+    let state = "ActiveState=active\\nSubState=running\\nResult=success\\nNRestarts=0\\n";
+    site.stand_in("systemctl", &format!("printf '{state}\\n{state}'"));
+    site.stand_in("journalctl", "printf 'the journal\\033[2J of journalctl %s\\n' \"$*\"");
     site.stand_in(
         "ssh",
         &format!(
             "echo \"$*\" >>'{}/ssh'\n\
              for last; do :; done\n\
              case \" $* \" in\n\
-             *' -O check '*) test -e run/ssh.sock; exit;;\n\
+             *' -O check '*) test -e run/ssh.sock && kill -0 \"$(cut -d ' ' -f 1 run/ssh.pid)\"; exit;;\n\
              *' -M '*) touch run/ssh.sock; exec sleep 1000;;\n\
              esac\n\
-             case $last in\n\
-             systemctl*) printf 'ActiveState=active\\nSubState=running\\nResult=success\\nNRestarts=0\\n';;\n\
-             journalctl*) printf 'the journal\\033[2J of %s\\n' \"$last\";;\n\
-             *) exec sh -c \"$last\";;\n\
-             esac",
+             exec sh -c \"$last\"",
             record.display()
         ),
     );

@@ -109,7 +109,7 @@ fn two_starts_of_one_machine_start_it_once() {
 fn status_and_list_answer_while_a_start_is_on() {
     let (site, start) = hanging("runner");
     wait_until("the start to have written its facts", || site.machine("app-main").join("run/ports.json").exists());
-    site.run(&["status"]).ok().prints("VM Status: app-main").prints("Agent Service: the machine does not answer");
+    site.run(&["status"]).ok().prints("VM Status: app-main").prints("Agent Service: Starting");
     site.run(&["list"]).ok().prints("running");
     let (other, _) = (create(&site, "other"), site.run(&["destroy", "other"]).ok());
     assert_eq!(other, "app-other");

@@ -21,7 +21,7 @@ fn a_guest_that_ends_at_once_is_shown_with_its_last_words() {
         .says("exit status: 3")
         .says("hint: agent-vm logs --console app-main");
     site.assert_nothing_left();
-    site.run(&["status"]).ok().prints("⚪ Agent Service: Stopped");
+    site.run(&["status"]).ok().prints("Agent Service: Stopped");
     site.run(&["logs", "--console"]).ok().prints("kernel: panic");
     change_runner(&site, "echo second run; exit 4");
     site.run(&["start"]).exits(1).says("exit status: 4").keeps_quiet_of("kernel: panic");
@@ -38,7 +38,7 @@ fn a_guest_that_never_greets_runs_into_the_deadline() {
         .says("--timeout SECONDS");
     site.assert_nothing_left();
     assert!(!site.machine("app-main").join("run").exists());
-    site.run(&["status"]).ok().prints("⚪ Agent Service: Stopped");
+    site.run(&["status"]).ok().prints("Agent Service: Stopped");
 }
 
 /// Nothing that the guest says moves the user's terminal.

@@ -61,7 +61,7 @@ fn status_of_a_stopped_machine() {
     let commit = site.git_in(&workspace, &["rev-parse", "HEAD"]);
     site.run(&["status"])
         .ok()
-        .prints("VM Status: app-main\n⚪ Agent Service: Stopped\n")
+        .prints("VM Status: app-main\nAgent Service: Stopped\n")
         .prints(&format!("main at {}, 1 changed file, 1 new commit", &commit[..12]))
         .prints("Memory     4.00 GiB");
     let status = site.run(&["status", "--json"]).ok().json();

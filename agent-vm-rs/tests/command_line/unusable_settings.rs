@@ -33,7 +33,7 @@ fn every_verb_says_so_and_destroy_still_works() {
         site.run(&["status"])
             .ok()
             .prints("VM Status: app-main")
-            .prints("🔴 Agent Service: the machine's settings cannot be read")
+            .prints("Agent Service: the machine's settings cannot be read")
             .prints(why);
         let status = site.run(&["status", "--json"]).ok().json();
         assert_eq!((&status["name"], &status["state"]), (&"app-main".into(), &"broken".into()));
@@ -53,7 +53,7 @@ fn every_verb_says_so_and_destroy_still_works() {
     assert!(!hint.stderr.contains("destroy NAME"), "{}", hint.stderr);
 
     fs::write(&config, &good).unwrap();
-    site.run(&["status"]).ok().prints("⚪ Agent Service: Stopped");
+    site.run(&["status"]).ok().prints("Agent Service: Stopped");
     fs::write(&config, "{").unwrap();
     site.run(&["destroy"]).ok().says("app-main is gone");
     site.run(&["create"]).ok();

@@ -16,7 +16,7 @@ fn it_creates_then_shows_then_starts() {
         let running = site.pids();
         site.run(&[])
             .ok()
-            .prints("VM Status: app-main\n🟢 Agent Service: Running")
+            .prints("VM Status: app-main\nAgent Service: Running")
             .prints("app-main is running.")
             .keeps_quiet_of("created");
         assert_eq!(site.pids(), running);

@@ -13,7 +13,7 @@ fn without_a_verb_the_branch_gets_its_machine() {
     let Some(site) = site() else { return };
     site.create("main");
     site.run(&["--timeout", "240"]).ok().says("app-main is running").says("https://127.0.0.1:");
-    let again = site.run(&[]).ok().says("VM Status: app-main").says("🟢 Agent Service: Running");
+    let again = site.run(&[]).ok().says("VM Status: app-main").says("Agent Service: Running");
     assert!(again.stdout.contains("agent-vm logs app-main"), "{}", again.stdout);
 
     site.run(&["stop"]).ok().says("powered off");

@@ -23,7 +23,7 @@ fn a_killed_qemu_or_virtiofsd_is_told_and_mended() {
     let qemu = site.qemu("app-main");
     kill(qemu, "KILL");
     wait_until("QEMU to end", || site.status("main")["state"] == "stopped");
-    site.run(&["status", "main"]).ok().says("it ended by itself").says("⚪ Agent Service: Stopped");
+    site.run(&["status", "main"]).ok().says("it ended by itself").says("Agent Service: Stopped");
     site.exec("main", &["true"]).exits(1).says("app-main is not running").says("agent-vm start app-main");
     site.start("main").says("app-main is running");
     assert_ne!(site.qemu("app-main"), qemu);
@@ -109,7 +109,7 @@ fn a_failing_service_is_told_with_its_journal() {
     let _squatter = Running(squatter);
     wait_until("status to tell of the failure", || {
         let text = site.run(&["status", "main"]).ok().stdout;
-        !text.contains("🟢") && text.contains("mcp-proxy ended with status")
+        !text.contains("Agent Service: Running\n") && text.contains("mcp-proxy ended with status")
     });
     fs::metadata(site.machine("app-main")).unwrap();
 }

@@ -1,25 +1,38 @@
 //! ssh into a machine: by its own key, against its pinned host key, over one kept connection.
 
-use std::io::Read as _;
+mod session;
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::credentials::HOST_KEY_ALIAS;
-use crate::error::Failure;
 use crate::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::manifest::Manifest;
 use crate::process::Invocation;
 use crate::run_state::{ProcessId, RunFacts};
 
-/// ssh's own exit code when it could not run the command.
-const SSH_FAILED: i32 = 255;
-const MASTER_PID: &str = "ssh.pid";
+/// Pid of the kept connection, in `run/`.
+pub const MASTER_PID: &str = "ssh.pid";
+const MASTER_LOCK: &str = "ssh.lock";
 const MASTER_LOG: &str = "ssh.log";
+/// For the kept connection's process, which is on this host, to say that it is there.
+const CHECK: Duration = Duration::from_secs(2);
 /// Bytes of what the guest answers.
 const ANSWER: usize = 1 << 20;
+
+/// What every greeting of an ssh server begins with (RFC 4253, 4.2).
+const BANNER: &[u8] = b"SSH-";
+/// Between two looks at what else may end a wait.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// Fails once a wait is in vain.
+pub type GoesOn<'a> = &'a dyn Fn() -> Result<()>;
 
 /// How much ssh says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,13 +78,15 @@ impl<'a> Ssh<'a> {
     /// Options common to all. Paths are relative to the machine's directory, which is where ssh runs: its
     /// option parser would split or expand others.
     fn base(&self) -> Invocation {
-        let level = if self.talk.debug {
-            "DEBUG3"
-        } else if self.talk.verbose {
-            "VERBOSE"
-        } else {
-            "ERROR"
+        let level = match self.talk {
+            Talk { debug: true, .. } => "DEBUG3",
+            Talk { verbose: true, .. } => "VERBOSE",
+            _ => "ERROR",
         };
+        self.base_that_says(level)
+    }
+
+    fn base_that_says(&self, level: &str) -> Invocation {
         let options = [
             "BatchMode=yes",
             "IdentitiesOnly=yes",
@@ -108,38 +123,84 @@ impl<'a> Ssh<'a> {
         format!("{}@{}", self.user, self.address)
     }
 
-    /// One try to see whether sshd greets; a forward accepts connections long before the guest does.
-    #[must_use]
-    pub fn greets(&self, patience: Duration) -> bool {
+    /// One try to see whether sshd greets; a forward accepts connections long before the guest does. `goes_on` is asked
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// Those of `goes_on`.
+    pub fn greets(&self, patience: Duration, goes_on: GoesOn<'_>) -> Result<bool> {
+        let deadline = Deadline::after(patience);
         let address = SocketAddr::from((self.address, self.port));
-        let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_millis(500)) else { return false };
-        let mut banner = [0; 4];
-        stream.set_read_timeout(Some(patience)).is_ok() && stream.read_exact(&mut banner).is_ok() && &banner == b"SSH-"
+        let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_millis(500)) else { return Ok(false) };
+        let mut banner = Vec::new();
+        while !deadline.passed() && stream.set_read_timeout(Some(MOMENT)).is_ok() {
+            goes_on()?;
+            let mut more = [0; 4];
+            match stream.read(&mut more) {
+                Ok(0) => return Ok(false),
+                Ok(count) => banner.extend_from_slice(&more[..count]),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(_) => return Ok(false),
+            }
+            if banner.len() >= BANNER.len() {
+                return Ok(banner.starts_with(BANNER));
+            }
+        }
+        Ok(false)
     }
 
-    /// Makes sure that the kept connection is there.
+    /// Makes sure that the kept connection is there. What is left of one that does not answer is ended.
     ///
     /// # Errors
     /// sshd does not let us in, or the deadline passes.
     pub fn connect(&self, deadline: Deadline) -> Result<()> {
-        if self.connected() {
+        self.connect_while(deadline, &|| Ok(()))
+    }
+
+    /// As [`Self::connect`]; `goes_on` is asked meanwhile.
+    ///
+    /// # Errors
+    /// Those of `goes_on`, too.
+    pub fn connect_while(&self, deadline: Deadline, goes_on: GoesOn<'_>) -> Result<()> {
+        if self.connected(CHECK.min(deadline.left())) {
+            return Ok(());
+        }
+        // One at a time: two that begin at once would each end the other's.
+        let _lock = self.master_lock(deadline)?;
+        if self.connected(CHECK.min(deadline.left())) {
             return Ok(());
         }
         let run = self.machine.run();
-        let log = run.file(MASTER_LOG);
         if let Some(old) = ProcessId::read(&run.file(MASTER_PID)) {
-            old.end(Duration::from_secs(1));
+            old.end(Duration::from_millis(500));
         }
         crate::state::remove_file(&run.file("ssh.sock"))?;
+        let log = run.file(MASTER_LOG);
         let master = self.master(deadline.left()).start_detached(&log)?;
-        if let Some(process) = ProcessId::of(master.pid()?) {
+        let process = ProcessId::of(master.pid()?);
+        if let Some(process) = &process {
             process.write(&run.file(MASTER_PID))?;
         }
         // ssh makes the socket once it has logged in.
-        deadline.poll("an ssh login", Duration::from_millis(15), || {
+        let made = deadline.poll("an ssh login", Duration::from_millis(15), || {
+            goes_on()?;
             master.check_alive(&log)?;
             Ok(run.file("ssh.sock").exists().then_some(()))
-        })
+        });
+        if let (Err(_), Some(process)) = (&made, &process) {
+            process.end(Duration::from_millis(200));
+        }
+        made
+    }
+
+    fn master_lock(&self, deadline: Deadline) -> Result<File> {
+        let path = self.machine.run().file(MASTER_LOCK);
+        let file = File::options().create(true).append(true).open(&path);
+        let file = file.with_context(|| format!("failed to open {}", path.display()))?;
+        deadline.poll("another ssh login", Duration::from_millis(15), || {
+            Ok(flock(&file, FlockOperation::NonBlockingLockExclusive).ok())
+        })?;
+        Ok(file)
     }
 
     /// A connection that is kept, for others to use by its socket.
@@ -162,11 +223,17 @@ impl<'a> Ssh<'a> {
         asked.map(drop).context("the guest does not listen for its way out")
     }
 
-    fn connected(&self) -> bool {
+    /// Whether the kept connection's process is there.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected(CHECK)
+    }
+
+    fn connected(&self, limit: Duration) -> bool {
         if !self.machine.run().file("ssh.sock").exists() {
             return false;
         }
-        let check = self.base().args(["-O", "check", "--", &self.destination()]).time_limit(Duration::from_secs(5));
+        let check = self.base().args(["-O", "check", "--", &self.destination()]).time_limit(limit);
         check.output().is_ok_and(|output| output.status.success())
     }
 
@@ -182,47 +249,5 @@ impl<'a> Ssh<'a> {
     pub fn read(&self, script: &str, limit: Duration) -> Result<String> {
         let output = self.remote(script).time_limit(limit).checked_within(ANSWER)?;
         Ok(crate::text::printable(&String::from_utf8_lossy(&output.stdout)))
-    }
-
-    /// Runs a command in the workspace with our stdin, stdout and stderr; gives its exit code.
-    ///
-    /// # Errors
-    /// The connection is lost.
-    pub fn exec(&self, command: &[String]) -> Result<i32> {
-        let quoted = shlex::try_join(command.iter().map(String::as_str)).context("an argument holds a NUL byte")?;
-        // No exec: the shell turns a death by signal into 128 + its number, which ssh would tell as 255.
-        let script = format!("cd {} && {quoted}; exit $?", self.workspace);
-        self.code(self.remote(&script).run_interactive()?)
-    }
-
-    /// Runs a script whose output goes on; prints each line, without control characters, as it comes. Gives
-    /// its exit code.
-    ///
-    /// # Errors
-    /// The connection is lost, or stdout is closed.
-    pub fn stream(&self, script: &str) -> Result<i32> {
-        let print = |line: &str| crate::commands::print(&(crate::text::printable(line) + "\n"));
-        self.code(self.remote(script).each_line(print)?)
-    }
-
-    /// A login shell in the workspace on our terminal; gives its exit code.
-    ///
-    /// # Errors
-    /// The connection is lost.
-    pub fn shell(&self) -> Result<i32> {
-        let script = format!("cd {} && exec \"$SHELL\" -l", self.workspace);
-        let terminal = if std::io::IsTerminal::is_terminal(&std::io::stdin()) { "-tt" } else { "-T" };
-        let ssh = self.base().args(["-o", "ControlMaster=no", terminal, "--", &self.destination(), &script]);
-        self.code(ssh.run_interactive()?)
-    }
-
-    fn code(&self, code: i32) -> Result<i32> {
-        if code == SSH_FAILED && !self.connected() {
-            let name = &self.machine.name;
-            return Err(Failure::new(format!("the connection to {name} was lost"))
-                .hint(format!("agent-vm status {name}"))
-                .into());
-        }
-        Ok(code)
     }
 }

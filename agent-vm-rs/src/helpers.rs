@@ -1,0 +1,137 @@
+//! The processes of a running machine beside QEMU: which of them are there, and what it takes to have them back.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::egress::supervise;
+use crate::error::Failure;
+use crate::machine::Machine;
+use crate::run_state::{ProcessId, RunDir, RunFacts};
+use crate::ssh;
+
+/// Pid of the process that carries ssh's port into QEMU's namespace, in `run/`.
+pub const SSH_FORWARDER: &str = "forward-ssh.pid";
+/// Pid of the one that carries MCP's port.
+pub const MCP_FORWARDER: &str = "forward-mcp.pid";
+
+/// What a helper does now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HelperState {
+    /// It runs.
+    Running,
+    /// A signal (SIGSTOP) holds it.
+    Suspended,
+    /// It has ended.
+    Ended,
+}
+
+impl fmt::Display for HelperState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Suspended => "suspended",
+            Self::Ended => "ended",
+        })
+    }
+}
+
+/// One process that a machine needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Helper {
+    /// What it is, in a word or two.
+    pub name: &'static str,
+    /// Its process id, unless it has ended.
+    pub pid: Option<i32>,
+    /// What it does now.
+    pub state: HelperState,
+    #[serde(skip)]
+    without: &'static str,
+    #[serde(skip)]
+    mended_by_start: bool,
+}
+
+impl Helper {
+    fn of(process: Option<&ProcessId>, name: &'static str, without: &'static str) -> Self {
+        let state = match process {
+            None => HelperState::Ended,
+            Some(process) if process.is_suspended() => HelperState::Suspended,
+            Some(_) => HelperState::Running,
+        };
+        Self { name, pid: process.map(|process| process.pid), state, without, mended_by_start: false }
+    }
+
+    fn mended_by_start(self) -> Self {
+        Self { mended_by_start: true, ..self }
+    }
+
+    /// What is wrong with it, and the command that mends it; None while it runs.
+    #[must_use]
+    pub fn trouble(&self, machine: &Machine) -> Option<Failure> {
+        let Self { name, without, .. } = self;
+        let pid = self.pid.unwrap_or_default();
+        let what = match self.state {
+            HelperState::Running => return None,
+            HelperState::Suspended => format!("{name} (pid {pid}) is suspended, by SIGSTOP or a debugger: {without}"),
+            HelperState::Ended => format!("{name} has ended: {without}"),
+        };
+        let verb = if self.mended_by_start { "start" } else { "restart" };
+        Some(Failure::new(what).hint(format!("agent-vm {verb} {}", machine.name)))
+    }
+}
+
+/// QEMU's state, and that of every process that this run has started beside it.
+#[must_use]
+pub fn all(run: &RunDir, facts: &RunFacts) -> Vec<Helper> {
+    let read = |file: &str| ProcessId::read(&run.file(file));
+    let was_started = |file: &str| std::fs::exists(run.file(file)).unwrap_or(false);
+    let mut all = vec![Helper::of(run.qemu().as_ref(), "QEMU", "nothing in the machine runs")];
+    if facts.share == "virtiofs" {
+        let virtiofsd = run.virtiofsd();
+        all.push(Helper::of(virtiofsd.as_ref(), "virtiofsd", "the workspace is gone inside the machine"));
+    }
+    for (file, name, without) in [
+        (SSH_FORWARDER, "the ssh port's forwarder", "new ssh connections do not reach the machine"),
+        (MCP_FORWARDER, "the MCP port's forwarder", "MCP clients do not reach the machine"),
+    ] {
+        if was_started(file) {
+            all.push(Helper::of(read(file).as_ref(), name, without));
+        }
+    }
+    for (file, name, without) in [
+        (ssh::MASTER_PID, "the ssh connection", "the next command makes it again"),
+        (supervise::PID, "the egress supervisor", "the machine reaches nothing outside"),
+        (supervise::PROXY_PID, "the egress proxy", "the machine reaches nothing outside until it is up again"),
+        (supervise::TUNNEL_PID, "the tunnel to the proxy", "the machine reaches nothing outside until it is up again"),
+    ] {
+        if was_started(file) {
+            all.push(Helper::of(read(file).as_ref(), name, without).mended_by_start());
+        }
+    }
+    all
+}
+
+/// Ends those that do nothing because they are suspended, and that a start makes again.
+pub fn end_suspended(run: &RunDir, facts: &RunFacts) {
+    let mendable = all(run, facts).into_iter().filter(|helper| helper.mended_by_start);
+    for helper in mendable.filter(|helper| helper.state == HelperState::Suspended) {
+        if let Some(process) = helper.pid.and_then(ProcessId::of) {
+            process.end(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Fails if a process does not run that only a restart brings back.
+///
+/// # Errors
+/// It names the process, and the restart.
+pub fn check(machine: &Machine, facts: &RunFacts) -> Result<()> {
+    let lost = all(&machine.run(), facts).into_iter().filter(|helper| !helper.mended_by_start);
+    match lost.filter_map(|helper| helper.trouble(machine)).next() {
+        Some(trouble) => Err(trouble.into()),
+        None => Ok(()),
+    }
+}

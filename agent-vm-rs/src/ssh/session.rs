@@ -1,0 +1,202 @@
+//! Programs in a machine that have our standard input and output, or whose output goes on: none of them outlives us, and
+//! none is waited for that a wedged machine never starts.
+
+use std::io::{BufRead as _, BufReader, IsTerminal as _, PipeReader, PipeWriter};
+use std::os::fd::AsRawFd as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::{CHECK, Ssh};
+use crate::error::{EXIT_TIMEOUT, Failure, exit_code};
+use crate::interrupt::{self, Deadline};
+use crate::process::Invocation;
+
+/// ssh's own exit code when it could not run the command.
+const SSH_FAILED: i32 = 255;
+/// What ssh says (mux.c, clientloop.c) once sshd has opened the session, by the kept connection or by one of its own.
+const OPENED: [&str; 2] = ["master session id", "Entering interactive session"];
+/// For a guest that has not opened a session in time to show that it is there after all.
+const GREETING: Duration = Duration::from_secs(5);
+/// Of ssh's own words the last ones are shown.
+const WORDS: usize = 8;
+
+const WATCHED: &str = include_str!("watched.sh");
+
+/// A script of which nothing is left running once nobody listens to it any more.
+fn watched(script: &str) -> String {
+    let watch = WATCHED.lines().filter(|line| !line.trim_start().starts_with('#'));
+    watch.chain([script]).collect::<Vec<_>>().join("\n")
+}
+
+impl Ssh<'_> {
+    /// Makes sure that the kept connection is there and the guest starts programs.
+    ///
+    /// # Errors
+    /// It does not within `limit`; the hint says what to do.
+    pub fn require_answer(&self, limit: Duration) -> Result<()> {
+        let deadline = Deadline::after(limit);
+        self.require_connection(limit)?;
+        self.read("exit", deadline.left().max(CHECK)).map(drop).map_err(|error| self.unanswered(error, limit))
+    }
+
+    /// Makes sure that the kept connection is there.
+    ///
+    /// # Errors
+    /// The guest does not let us in within `limit`; the hint says what to do.
+    pub fn require_connection(&self, limit: Duration) -> Result<()> {
+        self.connect(Deadline::after(limit)).map_err(|error| self.unanswered(error, limit))
+    }
+
+    fn unanswered(&self, error: anyhow::Error, limit: Duration) -> anyhow::Error {
+        if exit_code(&error) == EXIT_TIMEOUT { self.silent(limit).into() } else { error }
+    }
+
+    fn silent(&self, limit: Duration) -> Failure {
+        let name = &self.machine.name;
+        Failure::timeout(format!("{name} does not answer: no ssh session in {} s", limit.as_secs())).hint(format!(
+            "agent-vm status {name} shows what is wrong; agent-vm restart {name} ends all that runs in it"
+        ))
+    }
+
+    /// Runs a command in the workspace with our stdin, stdout and stderr; gives its exit code. It ends with us.
+    ///
+    /// # Errors
+    /// The guest does not start it within `limit`, the connection is lost, or a signal came.
+    pub fn exec(&self, command: &[String], limit: Duration) -> Result<i32> {
+        let quoted = shlex::try_join(command.iter().map(String::as_str)).context("an argument holds a NUL byte")?;
+        // No exec: the shell turns a death by signal into 128 + its number, which ssh would tell as 255.
+        let script = watched(&format!("cd {} && {quoted}; exit $?", self.workspace));
+        self.attached("-T", &script, "KILL", limit)
+    }
+
+    /// A login shell in the workspace on our terminal; gives its exit code.
+    ///
+    /// # Errors
+    /// As [`Self::exec`].
+    pub fn shell(&self, limit: Duration) -> Result<i32> {
+        let begin = format!("cd {} &&", self.workspace);
+        // With a terminal the guest's kernel hangs up; without one, nobody does.
+        if std::io::stdin().is_terminal() {
+            // By a signal that ssh gives the terminal back at.
+            return self.attached("-tt", &format!("{begin} exec \"$SHELL\" -l"), "TERM", limit);
+        }
+        self.attached("-T", &watched(&format!("{begin} \"$SHELL\" -l; exit $?")), "KILL", limit)
+    }
+
+    /// Runs a script whose output goes on; prints each line, without control characters, as it comes. Gives
+    /// its exit code.
+    ///
+    /// # Errors
+    /// The connection is lost, or stdout is closed.
+    pub fn stream(&self, script: &str) -> Result<i32> {
+        let print = |line: &str| crate::commands::print(&(crate::text::printable(line) + "\n"));
+        let code = ending_with_us(&self.remote(&watched(script)), "KILL").each_line(print)?;
+        if code == SSH_FAILED { self.lost(&[]) } else { Ok(code) }
+    }
+
+    fn attached(&self, terminal: &str, script: &str, end: &str, limit: Duration) -> Result<i32> {
+        let words = Words::new()?;
+        // What it says itself comes to us by a pipe: standard error is the command's alone.
+        let ssh = self.base_that_says(if self.talk.debug { "DEBUG3" } else { "DEBUG1" });
+        let ssh =
+            ssh.args(["-E", &words.path(), "-o", "ControlMaster=no", terminal, "--", &self.destination(), script]);
+        let began = Instant::now();
+        let mut answered = false;
+        let code = ending_with_us(&ssh, end).run_attached(|| {
+            if !answered && (words.opened() || began.elapsed() > limit) {
+                // Words may change from one ssh to the next: a guest that greets is there.
+                answered = words.opened() || self.greets(GREETING, &interrupt::check)?;
+                if !answered {
+                    return Err(self.silent(limit).into());
+                }
+            }
+            Ok(())
+        })?;
+        if code == SSH_FAILED { self.lost(&words.last()) } else { Ok(code) }
+    }
+
+    /// What ssh's own exit code means: its own failure, or that of a command that ended with the same one.
+    fn lost(&self, words: &[String]) -> Result<i32> {
+        let name = &self.machine.name;
+        let failure = if words.is_empty() {
+            if self.connected(CHECK) {
+                return Ok(SSH_FAILED);
+            }
+            Failure::new(format!("the connection to {name} was lost"))
+        } else {
+            Failure::new(format!("{name} did not run the command:\n{}", words.join("\n")))
+        };
+        Err(failure.hint(format!("agent-vm status {name}, agent-vm restart {name}")).into())
+    }
+}
+
+/// ssh hands our streams to the kept connection's process, which ends the session as soon as ssh ends.
+fn ending_with_us(ssh: &Invocation, signal: &str) -> Invocation {
+    ssh.within(Invocation::new("setpriv").args(["--pdeathsig", signal, "--"]))
+}
+
+/// What ssh says to its log.
+struct Words {
+    opened: Arc<AtomicBool>,
+    last: Arc<Mutex<Vec<String>>>,
+    pipe: PipeWriter,
+}
+
+impl Words {
+    fn new() -> Result<Self> {
+        let (reader, pipe) = std::io::pipe().context("failed to make a pipe for ssh's words")?;
+        let words = Self { opened: Arc::default(), last: Arc::default(), pipe };
+        let (opened, last) = (Arc::clone(&words.opened), Arc::clone(&words.last));
+        std::thread::spawn(move || listen(reader, &opened, &last));
+        Ok(words)
+    }
+
+    /// ssh closes what it inherits, and opens this by its name.
+    fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.pipe.as_raw_fd())
+    }
+
+    fn opened(&self) -> bool {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    fn last(&self) -> Vec<String> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn listen(reader: PipeReader, opened: &AtomicBool, last: &Mutex<Vec<String>>) {
+    for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
+        let line = crate::text::one_line(String::from_utf8_lossy(&line).trim_end());
+        if OPENED.iter().any(|words| line.contains(words)) {
+            opened.store(true, Ordering::Relaxed);
+        }
+        if line.starts_with("debug") {
+            tracing::debug!("ssh: {line}");
+            continue;
+        }
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.push(line);
+        let surplus = last.len().saturating_sub(WORDS);
+        last.drain(..surplus);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watch_is_no_riddle_to_a_shell_and_keeps_the_exit_code() {
+        for (script, code) in
+            [("true; exit $?", 0), ("sh -c 'exit 7'; exit $?", 7), ("sh -c 'kill -9 $$'; exit $?", 137)]
+        {
+            let done = Invocation::new("sh").args(["-c", &watched(script)]).output().unwrap();
+            assert_eq!(done.status.code(), Some(code), "{script}");
+            assert!(done.stderr.is_empty() || code == 137, "{}", String::from_utf8_lossy(&done.stderr));
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Commands in a machine that have our streams: however `exec` ends, nothing of them goes on.
+
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::inside::Inside;
+use crate::stand_ins::{STAYS, create, install, install_ssh};
+use crate::support::{Done, Running, Site, kill, wait_until};
+
+/// A started machine, whose sshd gives a command a session of its own and closes its streams when the client is gone. What
+/// stands in for the client is whoever reads the session's standard error.
+fn started() -> (Site, Inside) {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    let inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    let client = site.path("client");
+    site.stand_in(
+        "ssh",
+        &format!(
+            "for last; do :; done\n\
+             case \" $* \" in *' -O check '*) exit;; esac\n\
+             case $last in exit) exit;; esac\n\
+             mkfifo session.$$\n\
+             setsid sh -c \"$last\" 2>session.$$ &\n\
+             echo $$ >'{}'\n\
+             exec cat session.$$ >&2",
+            client.display()
+        ),
+    );
+    (site, inside)
+}
+
+/// Whether a process does anything any more.
+fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
+}
+
+/// The number that a file comes to hold.
+fn number_in(site: &Site, file: &str) -> u32 {
+    let number = || site.read(file).trim().parse().ok();
+    wait_until(file, || number().is_some());
+    number().unwrap()
+}
+
+#[test]
+fn what_runs_ends_with_exec_however_that_ends() {
+    let (site, _inside) = started();
+    // One that heeds signals, and one that heeds none and has another program in a group of its own.
+    let plain = "echo $$ >first; echo $$ >second; exec sleep 1000";
+    let stubborn = "trap '' TERM HUP INT; echo $$ >first; setpriv sh -c 'echo $$ >second; exec sleep 1000'; sleep 1000";
+    for (script, signal, code) in [
+        (plain, Signal::INT, Some(130)),
+        (plain, Signal::TERM, Some(143)),
+        (plain, Signal::HUP, Some(129)),
+        (plain, Signal::KILL, None),
+        (stubborn, Signal::KILL, None),
+    ] {
+        let exec = site.spawn(&["exec", "--", "sh", "-c", script]);
+        let pids = ["inside/first", "inside/second", "client"].map(|file| number_in(&site, file));
+        // Control: they run, and go on doing so.
+        assert!(pids.iter().all(|pid| lives(*pid)), "{script}");
+        exec.signal(signal);
+        let output = exec.output();
+        assert_eq!(output.status.code(), code, "{signal:?}: {}", String::from_utf8_lossy(&output.stderr));
+        wait_until("what ran to end", || !pids.iter().any(|pid| lives(*pid)));
+        for file in ["inside/first", "inside/second", "client"] {
+            fs::remove_file(site.path(file)).unwrap();
+        }
+    }
+}
+
+/// What a command leaves behind on purpose stays when it has ended.
+#[test]
+fn what_a_command_leaves_behind_goes_on() {
+    let (site, _inside) = started();
+    site.run(&["exec", "--", "sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $! >left"]).ok();
+    let left = number_in(&site, "inside/left");
+    assert!(lives(left));
+    kill(left, Signal::KILL);
+}
+
+/// Neither a session that is never opened nor a guest that is silent is waited for.
+#[test]
+fn a_guest_that_does_not_answer_is_told_of() {
+    let (site, inside) = started();
+    let hangs = "case \" $* \" in *' -O check '*) exit;; esac; exec sleep 1000";
+    site.stand_in("ssh", hangs);
+    drop(inside);
+    for args in
+        [&["exec", "--timeout", "2", "--", "true"][..], &["shell", "--timeout", "2"], &["logs", "--timeout", "2"]]
+    {
+        let began = Instant::now();
+        site.run(args)
+            .exits(124)
+            .gives_one_error()
+            .says("app-main does not answer: no ssh session in 2 s")
+            .says("agent-vm restart app-main");
+        assert!(began.elapsed() < Duration::from_secs(20), "{args:?} took {:?}", began.elapsed());
+    }
+}
+
+/// A guest that is late, and greets meanwhile, is waited for.
+#[test]
+fn a_session_that_is_opened_late_is_none_that_hangs() {
+    let (site, _inside) = started();
+    site.stand_in("ssh", "case \" $* \" in *' -O check '*) exit;; esac; sleep 4; echo late");
+    let done = site.run(&["exec", "--timeout", "1", "--", "true"]).ok();
+    assert_eq!(done.stdout, "late\n");
+}
+
+/// What ssh itself says is an error of ours, and the command's standard error is the command's alone.
+#[test]
+fn what_ssh_cannot_do_is_an_error_with_its_words() {
+    let (site, _inside) = started();
+    let refuses = "log=; for word; do [ \"$log\" != next ] || log=$word; [ \"$word\" != -E ] || log=next; done\n\
+        case \" $* \" in *' -O check '*) exit;; esac\n\
+        echo 'debug1: noise' >>\"$log\"; echo 'exec request failed on channel 2' >>\"$log\"; exit 255";
+    site.stand_in("ssh", refuses);
+    site.run(&["exec", "--", "true"])
+        .exits(1)
+        .gives_one_error()
+        .says("app-main did not run the command")
+        .says("exec request failed on channel 2")
+        .keeps_quiet_of("noise")
+        .says("hint: agent-vm status app-main");
+    // Control: a command may end with the same code.
+    site.stand_in("ssh", "case \" $* \" in *' -O check '*) exit;; esac; exit 255");
+    site.run(&["exec", "--", "true"]).exits(255).keeps_quiet_of("error");
+}
+
+/// Two commands that find no connection make one, and neither ends the other's.
+#[test]
+fn commands_that_begin_at_once_share_one_connection() {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    let _inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    let masters =
+        || site.read("record/ssh").lines().filter(|line| line.contains(" -M ") && !line.contains("egress")).count();
+    let before = masters();
+    kill(site.read("data/agent-vms/app-main/run/ssh.pid").split(' ').next().unwrap().parse().unwrap(), Signal::KILL);
+    fs::remove_file(site.machine("app-main").join("run/ssh.sock")).unwrap();
+    let begin = || {
+        let mut exec = site.agent_vm(&["exec", "--", "echo", "here"]);
+        Running::new(exec.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    };
+    for exec in [begin(), begin(), begin()] {
+        let done = Done::new("exec".to_owned(), &exec.output()).ok();
+        assert_eq!(done.stdout, "here\n");
+    }
+    assert_eq!(masters(), before + 1);
+}

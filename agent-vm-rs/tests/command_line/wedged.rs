@@ -1,0 +1,253 @@
+//! Machines whose processes have ended, hang or are late: what is wrong is said at once, with what mends it.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::inside::Inside;
+use crate::stand_ins::{STAYS, create, install, install_ssh};
+use crate::support::{Done, Running, Site, kill, namespaces, wait_until};
+
+/// Longer than anything may take here, on a busy host too; what would wait for a time limit takes longer.
+const SOON: Duration = Duration::from_secs(15);
+
+fn site(runner: &str) -> Site {
+    let site = Site::new();
+    install(&site, runner);
+    install_ssh(&site);
+    create(&site, "main");
+    site
+}
+
+fn pid_in(site: &Site, file: &str) -> u32 {
+    let text = site.read(format!("data/agent-vms/app-main/run/{file}"));
+    text.split(' ').next().unwrap().parse().unwrap_or_else(|_| panic!("{file}: {text:?}"))
+}
+
+/// A process that runs, remembered in `run/` as if it were one of the machine's.
+fn remembered(site: &Site, file: &str) -> Running {
+    let process = Running::new(std::process::Command::new("sleep").arg("1000").spawn().unwrap());
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap();
+    let started = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap();
+    let line = format!("{} {started} {boot}", process.pid());
+    fs::write(site.machine("app-main").join("run").join(file), line).unwrap();
+    process
+}
+
+#[track_caller]
+fn soon(what: &str, run: impl FnOnce() -> Done) -> Done {
+    let began = Instant::now();
+    let done = run();
+    assert!(began.elapsed() < SOON, "{what} took {:?}: {done:?}", began.elapsed());
+    done
+}
+
+/// `start` of a running machine looks at each process first, and waits for nothing that cannot come.
+#[test]
+fn a_forwarder_that_ended_is_named_with_the_restart() {
+    let site = site(STAYS);
+    let _inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    for (file, name) in
+        [("forward-ssh.pid", "the ssh port's forwarder"), ("forward-mcp.pid", "the MCP port's forwarder")]
+    {
+        let forwarder = remembered(&site, file);
+        // Control: while it runs, nothing is wrong.
+        site.run(&["start"]).ok();
+        let status = site.run(&["status", "--json"]).ok().json();
+        assert!(!status["problems"].to_string().contains("forwarder"), "{status}");
+        let state = |status: &serde_json::Value| {
+            let helpers = status["helpers"].as_array().unwrap();
+            helpers.iter().find(|one| one["name"] == name).unwrap()["state"].clone()
+        };
+        assert_eq!(state(&status), "running");
+
+        forwarder.signal(Signal::STOP);
+        wait_until("it to be suspended", || state(&site.run(&["status", "--json"]).ok().json()) == "suspended");
+        site.run(&["start"]).exits(1).gives_one_error().says("is suspended").says("agent-vm restart app-main");
+        drop(forwarder);
+        soon("start", || site.run(&["start"]))
+            .exits(1)
+            .gives_one_error()
+            .says(&format!("{name} has ended"))
+            .says("hint: agent-vm restart app-main");
+        assert_eq!(state(&site.run(&["status", "--json"]).ok().json()), "ended");
+        site.run(&["status"]).ok().prints(&format!("{name} has ended")).prints("(ENDED)");
+        fs::remove_file(site.machine("app-main").join("run").join(file)).unwrap();
+    }
+}
+
+/// What a start can make again, it does.
+#[test]
+fn a_start_makes_the_ssh_connection_again() {
+    let site = site(STAYS);
+    let _inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    for signal in [Signal::KILL, Signal::STOP] {
+        let old = pid_in(&site, "ssh.pid");
+        kill(old, signal);
+        if signal == Signal::KILL {
+            // As ssh itself would leave it: nobody answers there.
+            fs::remove_file(site.machine("app-main").join("run/ssh.sock")).unwrap();
+        }
+        site.run(&["start"]).ok();
+        assert_ne!(pid_in(&site, "ssh.pid"), old, "after {signal:?}");
+        site.run(&["exec", "--", "true"]).ok();
+    }
+}
+
+/// A QEMU that is suspended answers nobody: it is said, and it is stopped.
+#[test]
+fn a_suspended_machine_is_told_of_and_stopped() {
+    let site = site(STAYS);
+    let inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    drop(inside);
+    kill(pid_in(&site, "qemu.pid"), Signal::STOP);
+    let status = soon("status", || site.run(&["status"])).ok();
+    let status = status.prints("is suspended, by SIGSTOP").prints("agent-vm restart app-main");
+    assert!(!status.stdout.contains("no answer"), "{}", status.stdout);
+    soon("start", || site.run(&["start"])).exits(1).gives_one_error().says("is suspended");
+    soon("stop", || site.run(&["stop"])).ok().says("stopped with SIGKILL");
+    site.assert_nothing_left();
+}
+
+/// Connections that are accepted and never answered, as by a wedged guest's forwarders.
+#[test]
+fn status_of_a_silent_guest_waits_for_each_answer_at_once() {
+    let site = site(STAYS);
+    let inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    drop(inside);
+    let ports: serde_json::Value = serde_json::from_str(&site.read("data/agent-vms/app-main/run/ports.json")).unwrap();
+    let silent = ["port", "ssh_port"].map(|name| {
+        let port = u16::try_from(ports[name].as_u64().unwrap()).unwrap();
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap()
+    });
+    site.stand_in("ssh", "case \" $* \" in *' -O check '*) exit;; esac; trap '' TERM; sleep 1000");
+    let began = Instant::now();
+    let status = site.run(&["status"]).ok();
+    let took = began.elapsed();
+    status.prints("ssh: no answer in 2.4 s").prints("MCP: no answer in 2.4 s").prints("the machine does not answer");
+    assert!(took < Duration::from_secs(9), "{took:?}");
+    drop(silent);
+}
+
+/// A death while a start waits ends the wait with its reason.
+#[test]
+fn a_daemon_that_ends_while_a_start_waits_ends_the_start() {
+    if namespaces(&["--mount", "--pid", "--net", "--fork"]).is_none() {
+        return;
+    }
+    let site = site(STAYS);
+    for package in ["package.json", "from-nix.json"] {
+        site.write(package, site.read(package).replace("\"share\":\"9p\"", "\"share\":\"virtiofs\""));
+    }
+    site.stand_in(
+        "virtiofsd",
+        "[ \"$1\" = --version ] && echo 'virtiofsd 1.13.2' && exit; : >virtiofsd.sock; exec sleep 1000",
+    );
+    let start = site.spawn(&["start"]);
+    wait_until("the start to wait", || site.machine("app-main").join("run/ports.json").exists());
+    kill(pid_in(&site, "virtiofsd.pid"), Signal::KILL);
+    soon("start", || Done::new("start".to_owned(), &start.output()))
+        .exits(1)
+        .gives_one_error()
+        .says("error: app-main did not come up")
+        .says("caused by: virtiofsd has ended: the workspace is gone inside the machine");
+    site.assert_nothing_left();
+}
+
+#[test]
+fn a_kernel_that_panics_ends_the_wait() {
+    let site = site("echo '[    1.2] Kernel panic - not syncing: VFS: no root'; exec sleep 1000");
+    soon("start", || site.run(&["start"]))
+        .exits(1)
+        .says("caused by: the guest's kernel panicked: VFS: no root")
+        .says("agent-vm start app-main");
+    site.assert_nothing_left();
+}
+
+/// Greets as sshd does, and nothing else is there yet.
+struct Greeter(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
+
+impl Greeter {
+    fn of(site: &Site) -> Self {
+        let port = u16::try_from(site.settings("app-main")["ssh_port"].as_u64().unwrap()).unwrap();
+        let stop = Arc::<AtomicBool>::default();
+        let (stopped, up) = (Arc::clone(&stop), site.path("record/runner.cwd"));
+        let thread = std::thread::spawn(move || {
+            // The start first looks whether the port is free.
+            wait_until("the guest", || up.exists() || stopped.load(Ordering::Relaxed));
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+            listener.set_nonblocking(true).unwrap();
+            while !stopped.load(Ordering::Relaxed) {
+                if let Ok((mut stream, _)) = listener.accept() {
+                    drop(stream.write_all(b"SSH-2.0-stand-in\r\n"));
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        Self(stop, Some(thread))
+    }
+}
+
+impl Drop for Greeter {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        drop(self.1.take().map(std::thread::JoinHandle::join));
+    }
+}
+
+/// Neither a login that fails nor an answer that is late ends a start before its time.
+#[test]
+fn a_slow_guest_has_all_of_the_time_limit() {
+    let site = site(STAYS);
+    let greeter = Greeter::of(&site);
+    let record = site.path("record");
+    let record = record.display();
+    let state = |active: &str| format!("printf 'ActiveState={active}\\nResult=timeout\\nNRestarts=7\\n'");
+    // Later than it is waited for at first; then a service that systemd starts again and again because time is over.
+    site.stand_in(
+        "systemctl",
+        &format!(
+            "echo >>'{record}/systemctl'\n\
+             [ \"$(wc -l <'{record}/systemctl')\" -gt 1 ] || sleep 1000\n{}",
+            state("activating")
+        ),
+    );
+    // The first login is cut off.
+    let real = site.read("bin/ssh");
+    site.stand_in(
+        "ssh",
+        &format!(
+            "case \" $* \" in *' -M '*) [ -e '{record}/login' ] || {{ : >'{record}/login'; echo 'Connection reset by peer' >&2; exit 255; }};; esac\n\
+             {}",
+            real.trim_start_matches("#!/bin/sh\n")
+        ),
+    );
+    let start = site.spawn(&["start", "--timeout", "300"]);
+    wait_until("systemd to be asked again", || site.read("record/systemctl").lines().count() > 1);
+    drop(greeter);
+    let inside = Inside::of(&site, "app-main");
+    Done::new("start".to_owned(), &start.output()).ok().prints("app-main is running.");
+
+    // Control: what systemd has given up is not waited for.
+    site.run(&["stop"]).ok();
+    drop(inside);
+    fs::remove_file(site.path("record/runner.cwd")).unwrap();
+    let _greeter = Greeter::of(&site);
+    site.stand_in("systemctl", &state("failed"));
+    soon("start", || site.run(&["start", "--timeout", "300"]))
+        .exits(1)
+        .gives_one_error()
+        .says("MCP of app-main does not answer")
+        .says("fails (failed");
+    site.run(&["stop"]).ok();
+}
