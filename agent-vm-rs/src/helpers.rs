@@ -78,8 +78,13 @@ impl Helper {
             HelperState::Suspended => format!("{name} (pid {pid}) is suspended, by SIGSTOP or a debugger: {without}"),
             HelperState::Ended => format!("{name} has ended: {without}"),
         };
-        let verb = if self.mended_by_start { "start" } else { "restart" };
-        Some(Failure::new(what).hint(format!("agent-vm {verb} {}", machine.name)))
+        let machine = &machine.name;
+        let mends = if self.mended_by_start {
+            format!("agent-vm start {machine}")
+        } else {
+            format!("agent-vm restart {machine}")
+        };
+        Some(Failure::new(what).hint(mends))
     }
 }
 

@@ -16,12 +16,12 @@ const LONGEST: usize = 200;
 /// Fails once the guest's kernel has panicked: it says nothing more after that.
 ///
 /// # Errors
-/// It has; the hint says what to do, by this verb of ours.
-pub fn check(console: &Path, verb: &str, name: &str) -> Result<()> {
+/// It has; the hint is the command that starts it `again`.
+pub fn check(console: &Path, again: &str, name: &str) -> Result<()> {
     match panic(&log_file::end(console, log_file::LAST_WORDS).unwrap_or_default()) {
         None => Ok(()),
         Some(message) => Err(Failure::new(format!("the guest's kernel panicked: {message}"))
-            .hint(format!("agent-vm {verb} {name} starts it again; agent-vm logs --console {name} shows all it said"))
+            .hint(format!("{again} starts it again; agent-vm logs --console {name} shows all it said"))
             .into()),
     }
 }
@@ -45,9 +45,9 @@ mod tests {
         assert_eq!(panic(b""), None);
         let dir = tempfile::tempdir().unwrap();
         let console = dir.path().join("console.log");
-        check(&console, "start", "app-main").unwrap();
+        check(&console, "agent-vm start app-main", "app-main").unwrap();
         std::fs::write(&console, said).unwrap();
-        let error = check(&console, "start", "app-main").unwrap_err();
+        let error = check(&console, "agent-vm start app-main", "app-main").unwrap_err();
         assert!(error.to_string().contains("panicked: VFS: Unable"), "{error}");
         assert!(error.downcast_ref::<Failure>().unwrap().way_out().unwrap().contains("agent-vm start app-main"));
     }

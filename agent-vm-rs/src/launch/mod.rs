@@ -81,9 +81,10 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
         }
     };
     let console = machine.run().file("console.log");
+    let again = format!("agent-vm start {}", machine.name);
     let alive = || {
         // A panic ends QEMU, too: its reason is the panic.
-        console::check(&console, "start", machine.name.as_str())?;
+        console::check(&console, &again, machine.name.as_str())?;
         qemu.check_alive(&console)?;
         helpers::check(machine, &facts)
     };
@@ -111,11 +112,12 @@ pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunF
     helpers::end_suspended(&machine.run(), facts);
     let mut phases = Phases::new("running", &cache_dir()?);
     let name = &machine.name;
+    let (console, again) = (machine.run().file("console.log"), format!("agent-vm restart {name}"));
     let alive = || {
         if !qemu.alive() {
             return Err(Failure::new(format!("{name} has ended")).hint(format!("agent-vm start {name}")).into());
         }
-        console::check(&machine.run().file("console.log"), "restart", name.as_str())?;
+        console::check(&console, &again, name.as_str())?;
         helpers::check(machine, facts)
     };
     readiness::wait(context, machine, &guest, facts, &alive, &mut phases)?;
