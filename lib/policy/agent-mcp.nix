@@ -57,10 +57,11 @@ rec {
   StartLimitBurst = 10;
   # Seconds.
   timeouts = {
-    # The servers start within this or are reported as broken; emulated processors are slow.
-    start = 180;
+    # More than the host waits for a start, emulated or not, unless it is told to wait longer: a slow boot that is begun
+    # again never ends. What has failed says so by itself.
+    start = 900;
     stop = 5;
-    watchdog = 60;
+    watchdog = 120;
     restart = 5;
   };
   /**

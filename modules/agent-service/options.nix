@@ -153,12 +153,12 @@ in
       };
       interval = mkOption {
         type = duration;
-        default = 60;
+        default = 120;
         description = "Seconds without an answer after which the service has failed.";
       };
       startTimeout = mkOption {
         type = duration;
-        default = 180;
+        default = 900;
         description = "Seconds that the endpoint may take until its first answer.";
       };
     };
