@@ -136,7 +136,7 @@ impl Probe<'_> {
         let subject = self.subject(&kernel)?;
         let file = cache.join("kvm-probe.json");
         let mut known: Vec<Verdict> =
-            fs::read_to_string(&file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+            crate::state::read_text(&file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let remembered = known.iter().find(|verdict| verdict.subject == subject).cloned();
         let obstacle = match remembered {
             Some(verdict) => verdict.obstacle,

@@ -15,7 +15,7 @@ use crate::error::{EXIT_USAGE, Failure, exit_code, report};
 use crate::interrupt::Deadline;
 use crate::plan::{Accel, LogLevel};
 use crate::state::StateDir;
-use crate::{interrupt, nix, process, ssh, terminal};
+use crate::{interrupt, nix, process, ssh, sweep, terminal};
 
 /// See [`Context::start_limit`].
 const START: Duration = Duration::from_secs(300);
@@ -255,7 +255,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
         interrupt::install()?;
     }
     let done = |()| ExitCode::SUCCESS;
-    match &verb {
+    // What is at work for long, or often, does not clean up after others.
+    let sweeps = !matches!(verb, Some(Verb::Shell(_) | Verb::Exec(_) | Verb::Logs(_) | Verb::Mcp(_)));
+    let sweeper = sweeps.then(|| sweep::begin(&context.state));
+    let ended = match &verb {
         None => up::up(&context).map(done),
         Some(Verb::Create(args)) => create::create(&context, args).map(done),
         Some(Verb::Start(args)) => start::start(&context, args).map(done),
@@ -271,7 +274,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Verb::List(args)) => list::list(&context, args).map(done),
         Some(Verb::Mcp(args)) => mcp::mcp(&context, args).map(done),
         Some(Verb::McpConfig(args)) => mcp_config::mcp_config(&context, args).map(done),
+    };
+    if let Some(sweeper) = sweeper {
+        sweeper.finish();
     }
+    ended
 }
 
 #[cfg(test)]

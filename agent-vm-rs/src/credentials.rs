@@ -11,7 +11,7 @@ use crate::endpoint::Handover;
 use crate::manifest::Manifest;
 use crate::plan::{CREDENTIALS_DIR, QEMU_DIR};
 use crate::process::Invocation;
-use crate::state::{make_private_dir, write_unsynced};
+use crate::state::{make_private_dir, read_text, write_unsynced};
 
 /// Name that the guest's host key is pinned under: the address is always the host's own.
 pub const HOST_KEY_ALIAS: &str = "agent-vm";
@@ -37,8 +37,7 @@ pub fn make_keys(machine: &Path, marker: &Path) -> Result<()> {
                 .with_context(|| format!("failed to set the mode of {}", path.display()))?;
         }
     }
-    let host_key =
-        fs::read_to_string(ssh.join("host_ed25519_key.pub")).context("failed to read the guest's host key")?;
+    let host_key = read_text(&ssh.join("host_ed25519_key.pub")).context("failed to read the guest's host key")?;
     let key = host_key.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
     write_unsynced(&ssh.join("known_hosts"), format!("{HOST_KEY_ALIAS} {key}\n"), 0o600)
 }
@@ -60,10 +59,7 @@ pub struct Run<'a> {
 pub fn hand_over(machine: &Path, run: Run<'_>, manifest: &Manifest) -> Result<()> {
     let dir = machine.join("run").join(QEMU_DIR).join(CREDENTIALS_DIR);
     make_private_dir(&dir)?;
-    let key = |name: &str| {
-        let path = machine.join("ssh").join(name);
-        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
-    };
+    let key = |name: &str| read_text(&machine.join("ssh").join(name));
     let names = &manifest.credentials;
     let values = [
         (&names.ssh_host_key, key("host_ed25519_key")?),

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use crate::process::Invocation;
-use crate::state::{remove_file, rename_durably, sync_file};
+use crate::state::{has_file, remove_file, rename_durably, sync_file};
 
 /// Makes the disk unless it is there. `size` is in MiB.
 ///
@@ -13,7 +13,7 @@ use crate::state::{remove_file, rename_durably, sync_file};
 /// mke2fs or qemu-img is missing or fails; nothing half-made is left under the disk's name.
 pub fn ensure(machine: &Path, label: &str, size: u32) -> Result<()> {
     let disk = machine.join("disk.qcow2");
-    if disk.exists() {
+    if has_file(&disk)? {
         return Ok(());
     }
     let (raw, image) = (machine.join(".tmp-disk.raw"), machine.join(".tmp-disk.qcow2"));

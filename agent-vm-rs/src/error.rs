@@ -17,13 +17,14 @@ pub const EXIT_TIMEOUT: u8 = 124;
 pub struct Failure {
     message: String,
     hint: Option<String>,
+    hint_is_general: bool,
     exit: u8,
 }
 
 impl Failure {
     /// An error with exit code 1 and no hint yet.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, exit: EXIT_FAILURE }
+        Self { message: message.into(), hint: None, hint_is_general: false, exit: EXIT_FAILURE }
     }
 
     /// An error in what was typed: exit code 2.
@@ -46,6 +47,12 @@ impl Failure {
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Adds a hint that gives way to one for the cause, where the kernel has named that (see [`hint_of`]).
+    #[must_use]
+    pub fn general_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint_is_general: true, ..self.hint(hint) }
     }
 
     /// The line that says what to do.
@@ -84,6 +91,43 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<Failure>().map_or(EXIT_FAILURE, |failure| failure.exit)
 }
 
+/// What to do about an error: its own hint, or one for what the kernel has refused.
+#[must_use]
+pub fn hint_of(error: &anyhow::Error) -> Option<String> {
+    let failure = error.downcast_ref::<Failure>();
+    let own = failure.and_then(Failure::way_out).map(str::to_owned);
+    if own.is_some() && failure.is_some_and(|failure| !failure.hint_is_general) {
+        return own;
+    }
+    error.chain().find_map(hint_for_refusal).map(str::to_owned).or(own)
+}
+
+fn hint_for_refusal(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    use std::io::ErrorKind;
+    const FULL: &str = "free some space (df -h shows where there is some, agent-vm list which machines there are), or keep machines \
+                        elsewhere: --state-dir DIR";
+    let refusal = match (cause.downcast_ref::<std::io::Error>(), cause.downcast_ref::<rustix::io::Errno>()) {
+        (Some(error), _) => Some((error.kind(), error.raw_os_error())),
+        (None, Some(errno)) => Some((std::io::Error::from(*errno).kind(), Some(errno.raw_os_error()))),
+        (None, None) => None,
+    };
+    match refusal {
+        Some((ErrorKind::StorageFull | ErrorKind::QuotaExceeded, _)) => Some(FULL),
+        Some((ErrorKind::ReadOnlyFilesystem, _)) => {
+            Some("the file system is mounted read-only: mount it for writing, or choose another: --state-dir DIR")
+        }
+        Some((_, Some(errno))) if errno == rustix::io::Errno::PERM.raw_os_error() => {
+            Some("nobody may change what is immutable: lsattr -d shows an i for it, chattr -i takes it off")
+        }
+        Some((ErrorKind::PermissionDenied, _)) => Some("ls -ld shows who owns it and may use it"),
+        // What a program says is in its own words.
+        _ => {
+            let said = cause.to_string();
+            ["No space left on device", "Disk quota exceeded"].iter().any(|full| said.contains(full)).then_some(FULL)
+        }
+    }
+}
+
 /// Prints `error:`, `caused by:` and `hint:` lines to stderr: the one printer of errors.
 pub fn report(error: &anyhow::Error) {
     use anstyle::{AnsiColor, Style};
@@ -98,8 +142,8 @@ pub fn report(error: &anyhow::Error) {
         let text = format!("{red}{label}:{red:#} {}", text.trim_end().replace('\n', "\n  "));
         lines.push(terminal::wrap(&text, width));
     }
-    if let Some(hint) = error.downcast_ref::<Failure>().and_then(Failure::way_out) {
-        let text = format!("{cyan}hint:{cyan:#} {}", crate::text::printable(hint));
+    if let Some(hint) = hint_of(error) {
+        let text = format!("{cyan}hint:{cyan:#} {}", crate::text::printable(&hint));
         lines.push(terminal::wrap(&text, width));
     }
     // A closed stderr leaves nobody to tell.
@@ -118,5 +162,29 @@ mod tests {
         let error = Err::<(), _>(Interrupted(2)).context("failed to clone").unwrap_err();
         assert_eq!(exit_code(&error), 130);
         assert_eq!(exit_code(&anyhow::anyhow!("plain")), EXIT_FAILURE);
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_has_a_hint_and_an_own_one_is_kept() {
+        use rustix::io::Errno;
+        let hint = |error: anyhow::Error| hint_of(&error).unwrap_or_default();
+        let refused =
+            |errno: Errno| Err::<(), _>(std::io::Error::from(errno)).context("failed to write x").unwrap_err();
+        for (errno, part) in [
+            (Errno::NOSPC, "df -h"),
+            (Errno::DQUOT, "df -h"),
+            (Errno::PERM, "chattr -i"),
+            (Errno::ROFS, "read-only"),
+            (Errno::ACCESS, "ls -ld"),
+        ] {
+            assert!(hint(refused(errno)).contains(part), "{errno}");
+            assert!(hint(anyhow::Error::new(errno).context("failed")).contains(part), "{errno}");
+        }
+        assert_eq!(hint(refused(Errno::IO)), "");
+        assert_eq!(hint(refused(Errno::NOSPC).context(Failure::new("failed").hint("own"))), "own");
+        assert!(hint(refused(Errno::NOSPC).context(Failure::new("failed").general_hint("own"))).contains("df -h"));
+        let of_git = Failure::new("git failed:\nfatal: write error: No space left on device").general_hint("--debug");
+        assert!(hint(of_git.into()).contains("df -h"));
+        assert_eq!(hint(Failure::new("git failed").general_hint("--debug").into()), "--debug");
     }
 }

@@ -17,7 +17,9 @@ use crate::manifest::{Manifest, Share};
 use crate::nix;
 use crate::process::Invocation;
 use crate::settings::{GuestKind, Settings};
-use crate::state::{make_dir_durably, make_private_dir, remove_file, rename_durably, write_file, write_unsynced};
+use crate::state::{
+    make_dir_durably, make_private_dir, read_text, remove_file, rename_durably, write_file, write_unsynced,
+};
 
 /// A built guest.
 #[derive(Clone, Debug)]
@@ -71,7 +73,9 @@ impl Guest {
             Failure::new(format!("{} has no guest yet", machine.name)).hint(format!("agent-vm start {}", machine.name))
         })?;
         let path = package.join("share/agent-vm/manifest.json");
-        let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+        // Nix may have made it a link.
+        let text = fs::canonicalize(&path).with_context(|| format!("failed to find {}", path.display()))?;
+        let text = read_text(&text)?;
         let manifest = Manifest::parse(&text).with_context(|| format!("failed to use {}", path.display()))?;
         Ok(Self { package, manifest })
     }
@@ -79,7 +83,7 @@ impl Guest {
     /// The machine's guest if it was made from this very recipe and is still there. Runs no Nix.
     #[must_use]
     pub fn current(machine: &Machine, recipe: &Recipe) -> Option<Self> {
-        let made_from = fs::read_to_string(machine.flake().join("fingerprint")).ok()?;
+        let made_from = read_text(&machine.flake().join("fingerprint")).ok()?;
         (made_from == recipe.fingerprint).then(|| Self::of(machine).ok()).flatten()
     }
 

@@ -1,6 +1,6 @@
 //! One machine: its directory and what is in it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -10,7 +10,7 @@ use crate::interrupt::Deadline;
 use crate::lock::Lock;
 use crate::run_state::RunDir;
 use crate::settings::Settings;
-use crate::state::StateDir;
+use crate::state::{StateDir, has_dir, has_file};
 use crate::vm_name::VmName;
 
 /// A machine that has (or is to have) a directory.
@@ -34,7 +34,42 @@ impl Machine {
     /// Whether it exists.
     #[must_use]
     pub fn exists(&self) -> bool {
-        self.dir.is_dir()
+        has_dir(&self.dir).unwrap_or(false)
+    }
+
+    /// Refuses a machine in which something is missing, or stands in the place of something else, that no start makes
+    /// again by itself: what is started would hang on it, or follow it elsewhere.
+    ///
+    /// # Errors
+    /// The first wrong thing, and what to do about it.
+    pub fn check(&self) -> Result<()> {
+        type Is = fn(&Path) -> Result<bool>;
+        let needed: [(&str, Is); 5] = [
+            ("config.json", has_file),
+            ("workspace", has_dir),
+            ("ssh", has_dir),
+            ("ssh/id_ed25519", has_file),
+            ("ssh/known_hosts", has_file),
+        ];
+        let made: [(&str, Is); 6] = [
+            ("run", has_dir),
+            ("flake", has_dir),
+            ("tls", has_dir),
+            ("egress", has_dir),
+            ("egress/rules", has_dir),
+            ("disk.qcow2", has_file),
+        ];
+        for (name, is_there) in needed {
+            if !is_there(&self.dir.join(name))? {
+                return Err(Failure::new(format!("{} is missing", self.dir.join(name).display()))
+                    .hint(format!(
+                        "put it back, or remove the machine, whose commits are kept: agent-vm destroy {}",
+                        self.name
+                    ))
+                    .into());
+            }
+        }
+        made.iter().try_for_each(|(name, is_there)| is_there(&self.dir.join(name)).map(drop))
     }
 
     /// Its settings.
@@ -67,7 +102,7 @@ impl Machine {
     #[must_use]
     pub fn console_log(&self) -> PathBuf {
         let current = self.run().file("console.log");
-        if current.exists() { current } else { self.dir.join("console.log") }
+        if has_file(&current).unwrap_or(false) { current } else { self.dir.join("console.log") }
     }
 
     /// Takes the lock of every command that changes it.

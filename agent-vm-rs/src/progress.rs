@@ -36,7 +36,7 @@ impl Phases {
     pub fn new(kind: &str, cache: &std::path::Path) -> Self {
         let file = cache.join("phase-seconds.json");
         let expected =
-            std::fs::read_to_string(&file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+            crate::state::read_text(&file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         Self { kind: kind.to_owned(), file, expected }
     }
 

@@ -17,7 +17,7 @@ pub use self::process_id::ProcessId;
 use crate::error::Failure;
 use crate::interrupt::Deadline;
 use crate::process::MARKER;
-use crate::state::{remove_file, write_unsynced};
+use crate::state::{has_file, read_text, remove_any, write_unsynced};
 
 /// Facts of one run, written once QEMU has been started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -130,7 +130,7 @@ impl RunDir {
     /// Facts of the run; None without a (readable) file.
     #[must_use]
     pub fn facts(&self) -> Option<RunFacts> {
-        serde_json::from_str(&fs::read_to_string(self.file("ports.json")).ok()?).ok()
+        serde_json::from_str(&read_text(&self.file("ports.json")).ok()?).ok()
     }
 
     /// Writes the facts of the run.
@@ -205,12 +205,12 @@ pub fn clear(machine: &Path) -> Result<()> {
     let run = RunDir::of(machine);
     for log in LOGS {
         let kept = machine.join(log);
-        if fs::exists(run.file(log)).unwrap_or(false) {
-            remove_file(&kept)?;
+        if has_file(&run.file(log)).unwrap_or(false) {
+            remove_any(&kept)?;
             fs::rename(run.file(log), &kept).with_context(|| format!("failed to keep {log} as {}", kept.display()))?;
         }
     }
-    crate::state::remove_tree(run.path())
+    remove_any(run.path())
 }
 
 #[cfg(test)]

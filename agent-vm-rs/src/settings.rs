@@ -11,6 +11,7 @@ use crate::branch::BranchName;
 use crate::egress::{Destination, Egress, Mode, SecretSpec};
 use crate::error::Failure;
 pub use crate::guest_kind::GuestKind;
+use crate::state::read_text;
 
 /// Version of `config.json` that this program writes, and the newest it reads.
 pub const VERSION: u32 = 1;
@@ -190,17 +191,33 @@ impl Wishes {
     }
 }
 
+/// Settings that a newer agent-vm wrote.
+#[derive(Debug)]
+struct Newer(u32);
+
+impl std::fmt::Display for Newer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "it has version {}; this agent-vm reads up to {VERSION}", self.0)
+    }
+}
+
+impl std::error::Error for Newer {}
+
 impl Settings {
     /// Reads a machine's `config.json`.
     ///
     /// # Errors
     /// The file is missing, corrupt, has an unknown field, or is of a newer version.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
-        Self::parse(&text).with_context(|| {
+        read_text(path).and_then(|text| Self::parse(&text)).map_err(|error| {
+            let unusable = format!("the settings in {} are not usable", path.display());
+            if error.is::<Newer>() {
+                return error.context(Failure::new(unusable).hint("use the agent-vm that wrote them, or a newer one"));
+            }
             let name = path.parent().and_then(Path::file_name).unwrap_or_default().display();
-            Failure::new(format!("the settings in {} are not usable", path.display()))
-                .hint(format!("mend the file, or remove the machine: agent-vm destroy {name} --yes (commits only it has are kept in a bundle)"))
+            error.context(Failure::new(unusable).hint(format!(
+                "mend the file, or remove the machine: agent-vm destroy {name} --yes (commits only it has are kept in a bundle)"
+            )))
         })
     }
 
@@ -211,9 +228,7 @@ impl Settings {
         }
         let Versioned { version } = serde_json::from_str(text)?;
         if version > VERSION {
-            return Err(Failure::new(format!("it has version {version}; this agent-vm reads up to {VERSION}"))
-                .hint("use the newer agent-vm that wrote it")
-                .into());
+            return Err(Newer(version).into());
         }
         Ok(serde_json::from_str(text)?)
     }

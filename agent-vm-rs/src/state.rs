@@ -1,6 +1,7 @@
 //! The state directory: where machines live, and how files get there and go.
 
 mod durable;
+mod kind;
 pub(crate) mod tree;
 pub(crate) mod walk;
 
@@ -13,6 +14,7 @@ use anyhow::{Context as _, Result};
 pub use self::durable::{
     make_dir_durably, rename_durably, sync_dir, sync_file, sync_file_system, sync_tree, write_file, write_unsynced,
 };
+pub use self::kind::{has_dir, has_file, open_file, quoted, read_if_there, read_text, remove_any, wrong};
 pub use self::tree::remove_tree;
 use crate::error::Failure;
 use crate::vm_name::VmName;
@@ -69,10 +71,16 @@ impl StateDir {
         self.0.join(".bundles")
     }
 
+    /// Where locks are.
+    #[must_use]
+    pub fn locks(&self) -> PathBuf {
+        self.0.join(".locks")
+    }
+
     /// The file whose lock guards a machine.
     #[must_use]
     pub fn lock_file(&self, name: &VmName) -> PathBuf {
-        self.0.join(".locks").join(name.as_str())
+        self.locks().join(name.as_str())
     }
 
     /// Names of every machine, sorted. None where the directory does not exist.
@@ -138,7 +146,17 @@ pub fn make_private_dir(path: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
+        .map_err(|error| of_the_right_kind(path, error))
         .with_context(|| format!("failed to make the directory {}", path.display()))
+}
+
+/// The error of a directory that could not be made, because something else has its name.
+fn of_the_right_kind(path: &Path, error: std::io::Error) -> anyhow::Error {
+    let found = path.ancestors().find_map(|above| Some((above, above.symlink_metadata().ok()?)));
+    match found {
+        Some((above, found)) if !above.is_dir() => wrong(above, "directory", found.file_type()).into(),
+        _ => error.into(),
+    }
 }
 
 /// Removes a file; one that is not there is no error.
@@ -148,6 +166,7 @@ pub fn make_private_dir(path: &Path) -> Result<()> {
 pub fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(_) if path.symlink_metadata().is_ok_and(|found| found.is_dir()) => has_file(path).map(drop),
         other => other.with_context(|| format!("failed to remove {}", path.display())),
     }
 }

@@ -1,35 +1,167 @@
-//! What killed commands left in the state directory.
+//! What killed commands left in the state directory. Every command that is about machines removes it, beside its own
+//! work, unless a command that lives still uses it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use rustix::fs::{FlockOperation, flock};
 
+use crate::interrupt;
 use crate::lock::Lock;
+use crate::machine::Machine;
+use crate::progress::note;
 use crate::run_state::end_processes_of;
-use crate::state::{StateDir, remove_tree};
+use crate::state::{StateDir, remove_any};
 use crate::vm_name::VmName;
 
 /// Prefix of a machine's directory that is being removed.
 pub const GONE: &str = ".gone-";
+/// Prefix of a machine that has not got its name yet.
+const NEW: &str = ".new-";
+/// Prefix of what nobody uses any more.
+const SWEPT: &str = ".swept-";
+/// Prefix of files and directories that are on their way to a name, or are needed for one command only.
+const SCRATCH: &str = ".tmp-";
+/// Directories of a machine that files are written to. The guest writes to none of them.
+const WRITTEN: [&str; 6] = ["", "ssh", "tls", "flake", "egress", "egress/rules"];
+/// How long a command that has done its work waits for this to end. The next one goes on with what is left.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Removes machines that never got their name, and those that lost it, unless somebody works on them now.
+/// The sweeping that goes on beside a command.
+pub struct Sweeper(Receiver<()>);
+
+/// Begins to sweep.
+#[must_use]
+pub fn begin(state: &StateDir) -> Sweeper {
+    let state = state.clone();
+    let (done, wait) = channel();
+    std::thread::spawn(move || {
+        for error in sweep(&state) {
+            let hint = crate::error::hint_of(&error).map_or_else(String::new, |hint| format!("; {hint}"));
+            note(&format!("notice: {error:#}{hint}"));
+        }
+        drop(done);
+    });
+    Sweeper(wait)
+}
+
+impl Sweeper {
+    /// Waits a little for the end of it.
+    pub fn finish(self) {
+        let end = Instant::now() + PATIENCE;
+        let moment = Duration::from_millis(20);
+        while interrupt::check().is_ok() && Instant::now() < end {
+            if self.0.recv_timeout(moment) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    }
+}
+
+/// Removes what is left; gives what could not be.
+fn sweep(state: &StateDir) -> Vec<anyhow::Error> {
+    // The command itself tells of a state directory that cannot be read.
+    let Ok(entries) = fs::read_dir(state.path()) else { return Vec::new() };
+    let names: Vec<_> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut swept: Vec<_> = names.iter().map(|name| sweep_entry(state, name)).collect();
+    let machines = names.iter().filter_map(|name| name.parse::<VmName>().ok());
+    swept.extend(machines.map(|name| sweep_machine(&Machine::new(state, name))));
+    swept.push(sweep_locks(state));
+    swept.into_iter().filter_map(Result::err).collect()
+}
+
+/// Removes a machine that never got its name, or that lost it.
+fn sweep_entry(state: &StateDir, entry: &str) -> Result<()> {
+    let path = state.path().join(entry);
+    if entry.starts_with(SWEPT) {
+        return remove_unless_held(&path);
+    }
+    let name = [NEW, GONE].iter().find_map(|prefix| entry.strip_prefix(prefix));
+    let Some(Ok(name)) = name.map(str::parse::<VmName>) else { return Ok(()) };
+    // The lock is somebody's who works on it.
+    let Some(lock) = Lock::try_take(&state.lock_file(&name))? else { return Ok(()) };
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    tracing::info!("removing {entry}, which a killed command left");
+    end_processes_of(&path)?;
+    // The lock is given back before a large tree is removed: others wait for it.
+    let swept = state.path().join(format!("{SWEPT}{}{entry}", std::process::id()));
+    fs::rename(&path, &swept)
+        .with_context(|| format!("failed to remove {}, which a killed command left", path.display()))?;
+    drop(lock);
+    remove_unless_held(&swept)
+}
+
+/// Removes what is on its way to a name in a machine's directory.
+fn sweep_machine(machine: &Machine) -> Result<()> {
+    if scratch_of(&machine.dir).is_empty() {
+        return Ok(());
+    }
+    match Lock::try_take(&machine.state.lock_file(&machine.name))? {
+        Some(_lock) => scratch(&machine.dir),
+        None => Ok(()),
+    }
+}
+
+/// Removes what killed commands left in a machine's directory. The caller holds its lock.
 ///
 /// # Errors
-/// A process of theirs does not end, or something cannot be removed.
-pub fn leftovers(state: &StateDir) -> Result<()> {
-    let Ok(entries) = fs::read_dir(state.path()) else { return Ok(()) };
-    for entry in entries {
-        let entry = entry.with_context(|| format!("failed to list {}", state.path().display()))?;
-        let file_name = entry.file_name();
-        let Some(file_name) = file_name.to_str() else { continue };
-        let name = [".new-", GONE].iter().find_map(|prefix| file_name.strip_prefix(prefix));
-        let Some(Ok(name)) = name.map(str::parse::<VmName>) else { continue };
-        // The lock is held until this one is gone; one that cannot be had is somebody's who works on it.
-        let lock = Lock::try_take(&state.lock_file(&name))?;
-        if lock.is_some() {
-            tracing::info!("removing {file_name}, which a killed command left");
-            end_processes_of(&entry.path())?;
-            remove_tree(&entry.path())?;
+/// Something cannot be removed.
+pub fn scratch(machine: &Path) -> Result<()> {
+    scratch_of(machine).iter().try_for_each(|path| remove_unless_held(path))
+}
+
+fn scratch_of(machine: &Path) -> Vec<PathBuf> {
+    let dirs = WRITTEN.iter().map(|dir| machine.join(dir));
+    let own = dirs.filter(|dir| dir.symlink_metadata().is_ok_and(|found| found.is_dir()));
+    let entries = own.filter_map(|dir| fs::read_dir(dir).ok()).flat_map(Iterator::flatten);
+    let scratch = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(SCRATCH.as_bytes()));
+    scratch.map(|entry| entry.path()).collect()
+}
+
+/// A directory that a command uses is locked by it (see [`hold`]).
+fn remove_unless_held(path: &Path) -> Result<()> {
+    let is_dir = path.symlink_metadata().is_ok_and(|found| found.is_dir());
+    let held = is_dir.then(|| File::open(path)).transpose().ok().flatten();
+    // One that cannot be opened is nobody's.
+    let free = held.as_ref().is_none_or(|dir| flock(dir, FlockOperation::NonBlockingLockExclusive).is_ok());
+    if free { remove_any(path) } else { Ok(()) }
+}
+
+/// Keeps a scratch directory from being removed for as long as this is not dropped.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn hold(dir: &Path) -> Result<File> {
+    let failed = || format!("failed to hold {}", dir.display());
+    let held = File::open(dir).with_context(failed)?;
+    flock(&held, FlockOperation::LockShared).with_context(failed)?;
+    Ok(held)
+}
+
+/// Removes the locks of machines that are gone.
+fn sweep_locks(state: &StateDir) -> Result<()> {
+    let dir = state.locks();
+    if !dir.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return Ok(());
+    }
+    let entries = fs::read_dir(&dir).with_context(|| format!("failed to list {}", dir.display()))?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<VmName>().ok());
+    for name in names {
+        let gone = || {
+            let places = [state.machine(&name), state.staging(&name), state.path().join(format!("{GONE}{name}"))];
+            places.iter().all(|place| place.symlink_metadata().is_err())
+        };
+        // Whoever makes a machine of this name has the lock.
+        if gone()
+            && let Some(lock) = Lock::try_take(&state.lock_file(&name))?
+            && gone()
+        {
+            lock.retire()?;
         }
     }
     Ok(())

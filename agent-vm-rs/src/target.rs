@@ -8,7 +8,7 @@ use crate::branch::BranchName;
 use crate::error::Failure;
 use crate::git::Source;
 use crate::machine::Machine;
-use crate::state::StateDir;
+use crate::state::{StateDir, has_dir};
 use crate::text::one_line;
 use crate::vm_name::VmName;
 
@@ -48,11 +48,15 @@ pub fn lost(state: &StateDir, branch: &BranchName) -> Result<Vec<Machine>> {
 pub fn free_name(state: &StateDir, source: &Path, branch: &BranchName) -> Result<Machine> {
     for name in [VmName::plain(source, branch), VmName::hashed(source, branch)] {
         let machine = Machine::new(state, name);
-        if !machine.exists() {
+        // Whatever has the name.
+        if machine.dir.symlink_metadata().is_err() {
             return Ok(machine);
         }
     }
     let name = VmName::hashed(source, branch);
+    let machine = Machine::new(state, name);
+    has_dir(&machine.dir)?;
+    let name = machine.name;
     Err(Failure::new(format!("the name {name} belongs to another machine"))
         .hint(format!("agent-vm destroy {name}"))
         .into())
@@ -153,6 +157,10 @@ pub fn current_machine(state: &StateDir) -> Result<Option<Machine>> {
 #[must_use]
 pub fn no_machine(state: &StateDir, target: &str) -> anyhow::Error {
     let lost = target.parse().ok().and_then(|branch| lost(state, &branch).ok()).unwrap_or_default();
+    // Something else may have its name.
+    if let Some(Err(wrong)) = target.parse().ok().map(|name| has_dir(&state.machine(&name))) {
+        return wrong;
+    }
     let target = one_line(target);
     if let Some(machine) = lost.first() {
         let why = format!("there is no machine for {target} here, but {} has lost its source", machine.name);

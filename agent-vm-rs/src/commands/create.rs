@@ -19,10 +19,10 @@ use crate::progress::note;
 use crate::run_state::end_processes_of;
 use crate::settings::{GuestKind, Settings, VERSION, Wishes};
 use crate::state::{
-    StateDir, cache_dir, make_dir_durably, make_private_dir, remove_tree, rename_durably, sync_tree, write_unsynced,
+    StateDir, cache_dir, make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced,
 };
 use crate::vm_name::VmName;
-use crate::{credentials, endpoint, host, installation, package_names, ports, sweep, target, text};
+use crate::{credentials, endpoint, host, installation, package_names, ports, target, text};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]
@@ -110,18 +110,17 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     make_dir_durably(state.path(), 0o700)?;
     refuse_second(state, &source, &branch)?;
     let machine = target::free_name(state, &source.dir, &branch)?;
-    let _lock = machine.lock(context.deadline())?;
+    let lock = machine.lock(context.deadline())?;
     // Somebody may have made it while we waited.
     refuse_second(state, &source, &branch)?;
-    sweep::leftovers(state)?;
     let staging = state.staging(&machine.name);
     end_processes_of(&staging)?;
-    remove_tree(&staging)?;
+    remove_any(&staging)?;
     let guest_asked = wishes.guest.is_some();
     let secrets = wishes.secrets.clone().unwrap_or_default();
     let made = fill(&staging, &source, &branch, &secrets).and_then(|()| {
         // Held until the machine has its name, so that no other takes the same ports meanwhile.
-        let _ports = Lock::take(&state.path().join(".locks/.ports"), context.deadline())?;
+        let _ports = Lock::take(&state.locks().join(".ports"), context.deadline())?;
         let settings = settle(context, wishes, &source, branch)?;
         let address = host::forward_address(&settings.host)?;
         endpoint::ensure(&staging, machine.name.as_str(), &settings.host, address)?;
@@ -147,7 +146,8 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
         }
         Err(error) => {
             end_processes_of(&staging)?;
-            remove_tree(&staging)?;
+            remove_any(&staging)?;
+            lock.retire()?;
             Err(error.context(format!("failed to create {}", machine.name)))
         }
     }

@@ -13,6 +13,7 @@ use crate::error::Failure;
 use crate::log_file;
 use crate::machine::Machine;
 use crate::ssh::Ssh;
+use crate::state::has_file;
 use crate::target;
 use crate::text::{last_lines, printable};
 
@@ -60,6 +61,7 @@ pub fn logs(context: &Context, args: &LogsArgs) -> Result<i32> {
 /// The console's log is the guest's to write: it is shown without its control characters.
 fn console(machine: &Machine, args: &LogsArgs) -> Result<()> {
     let path = machine.console_log();
+    has_file(&path)?;
     let mut file = log_file::open(&path).with_context(|| {
         Failure::new(format!("{} has no console log", machine.name)).hint(format!("agent-vm start {}", machine.name))
     })?;

@@ -1,7 +1,6 @@
 //! The authority that signs what the proxy shows the guest in place of the real certificates. One a machine: its key is
 //! the host's, its certificate the guest's to trust. Not the one that host programs trust for MCP.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -9,7 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyIdMethod, KeyP
 use sha1::{Digest as _, Sha1};
 
 use crate::run_state::RunDir;
-use crate::state::{make_dir_durably, make_private_dir, write_file, write_unsynced};
+use crate::state::{has_file, make_dir_durably, make_private_dir, read_text, write_file, write_unsynced};
 
 /// Directory of it in the machine's.
 const CA_DIR: &str = "egress/ca";
@@ -28,10 +27,10 @@ const DAYS: i64 = 3650;
 pub fn certificate(machine: &Path) -> Result<String> {
     let dir = machine.join(CA_DIR);
     let path = dir.join(CERTIFICATE);
-    if !path.exists() {
+    if !has_file(&path)? {
         make(&dir).context("failed to make the authority of the proxy")?;
     }
-    fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
+    read_text(&path)
 }
 
 /// Puts a copy into [`PROXY_DIR`]: what a proxy that was taken over leaves there is never read again.
@@ -41,7 +40,7 @@ pub fn certificate(machine: &Path) -> Result<String> {
 pub fn hand_over(machine: &Path, run: &RunDir) -> Result<PathBuf> {
     certificate(machine)?;
     let (from, to) = (machine.join(CA_DIR).join(BOTH), run.file(PROXY_DIR));
-    let both = fs::read(&from).with_context(|| format!("failed to read {}", from.display()))?;
+    let both = read_text(&from)?;
     make_private_dir(&to)?;
     write_unsynced(&to.join(BOTH), both, 0o600)?;
     Ok(to)
@@ -75,6 +74,7 @@ pub fn host_bundle() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]

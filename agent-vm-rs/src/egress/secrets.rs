@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Destination;
 use crate::error::Failure;
 use crate::hex;
-use crate::state::{make_private_dir, write_file};
+use crate::state::{make_private_dir, read_if_there, write_file};
 use crate::text::one_line;
 
 /// Port of a host that gets a secret, unless another one is named: HTTPS.
@@ -129,10 +128,9 @@ fn placeholder(name: &str) -> Result<String> {
 /// Their file is there and cannot be read.
 pub fn load(machine: &Path) -> Result<BTreeMap<String, Secret>> {
     let path = file(machine);
-    match fs::read_to_string(&path) {
-        Ok(text) => serde_json::from_str(&text).with_context(|| format!("{} is not usable", path.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(error) => Err(error).with_context(|| format!("failed to read {}", path.display())),
+    match read_if_there(&path)? {
+        Some(text) => serde_json::from_str(&text).with_context(|| format!("{} is not usable", path.display())),
+        None => Ok(BTreeMap::new()),
     }
 }
 
@@ -147,6 +145,7 @@ pub fn environment(secrets: &BTreeMap<String, Secret>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]

@@ -12,11 +12,12 @@ use anyhow::{Context as _, Result};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use self::names::Names;
+use crate::error::Failure;
 use crate::hex;
 use crate::machine::Machine;
 use crate::run_state::RunFacts;
 use crate::settings::Settings;
-use crate::state::{make_dir_durably, write_file};
+use crate::state::{has_file, make_dir_durably, quoted, read_if_there, read_text, write_file};
 
 /// Directory of a machine that holds its authority and its token.
 const DIR: &str = "tls";
@@ -61,16 +62,16 @@ pub fn ensure(dir: &Path, machine: &str, host: &str, address: Ipv4Addr) -> Resul
     let tls = dir.join(DIR);
     make_dir_durably(&tls, 0o700)?;
     let made_for = names.hosts().join("\n") + "\n";
-    let is_there = |name: &str| fs::exists(tls.join(name)).unwrap_or(false);
-    let current = fs::read_to_string(tls.join(MADE_FOR)).is_ok_and(|names| names == made_for);
-    if !(current && is_there(CA) && is_there(CA_KEY)) {
+    let is_there = |name: &str| has_file(&tls.join(name));
+    let current = read_if_there(&tls.join(MADE_FOR))?.is_some_and(|names| names == made_for);
+    if !(current && is_there(CA)? && is_there(CA_KEY)?) {
         let pair = authority::make(machine, &names)?;
         write_file(&tls.join(CA_KEY), pair.key, 0o600)?;
         write_file(&tls.join(CA), pair.certificate, 0o644)?;
         // Last: without it all of this is done again.
         write_file(&tls.join(MADE_FOR), made_for, 0o600)?;
     }
-    if !is_there(TOKEN) {
+    if !is_there(TOKEN)? {
         write_file(&tls.join(TOKEN), hex::random(TOKEN_BYTES)? + "\n", 0o600)?;
     }
     Ok(names)
@@ -83,7 +84,13 @@ pub fn ensure(dir: &Path, machine: &str, host: &str, address: Ipv4Addr) -> Resul
 pub fn hand_over(machine: &Machine, settings: &Settings, address: Ipv4Addr) -> Result<Handover> {
     let name = machine.name.as_str();
     let names = ensure(&machine.dir, name, &settings.host, address)?;
-    let pair = authority::issue(name, &names, &read(&machine.dir, CA_KEY)?)?;
+    let pair = authority::issue(name, &names, &read(&machine.dir, CA_KEY)?).with_context(|| {
+        let dir = machine.dir.join(DIR);
+        Failure::new(format!("the authority in {} is not usable", dir.display())).hint(format!(
+            "have a new one made, and a new token: rm -r -- {}; clients that were given the old ones need mcp-config again",
+            quoted(&dir)
+        ))
+    })?;
     let described = serde_json::json!({ "tls": settings.tls, "auth": settings.auth, "hosts": names.hosts() });
     Ok(Handover {
         certificate: pair.certificate,
@@ -94,8 +101,7 @@ pub fn hand_over(machine: &Machine, settings: &Settings, address: Ipv4Addr) -> R
 }
 
 fn read(dir: &Path, name: &str) -> Result<String> {
-    let path = dir.join(DIR).join(name);
-    fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
+    read_text(&dir.join(DIR).join(name))
 }
 
 fn token(dir: &Path) -> Result<String> {

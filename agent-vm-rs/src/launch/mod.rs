@@ -5,7 +5,7 @@ mod notices;
 mod processes;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
@@ -29,7 +29,7 @@ use crate::progress::{Phases, note};
 use crate::run_state::{ProcessId, RunFacts};
 use crate::settings::Settings;
 use crate::state::{cache_dir, make_private_dir};
-use crate::{credentials, disk, endpoint, host, log_file, ports, readiness, shutdown, virtiofsd};
+use crate::{credentials, disk, endpoint, host, log_file, ports, readiness, shutdown, sweep, virtiofsd};
 
 /// Starts a machine that does not run. The caller holds its lock. On failure nothing is left running,
 /// unless the guest itself is up and only its service is not: then it stays, to be looked at.
@@ -37,9 +37,10 @@ use crate::{credentials, disk, endpoint, host, log_file, ports, readiness, shutd
 /// # Errors
 /// Any step's; the console's last lines come with it where the guest did not come up.
 pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
+    machine.check()?;
     shutdown::clean_up(machine)?;
     close_to_others(machine)?;
-    remove_scratch(machine)?;
+    sweep::scratch(&machine.dir)?;
     let mut settings = machine.settings()?;
     if let Some(nix_args) = &context.nix_args {
         settings.nix_args.clone_from(nix_args);
@@ -247,17 +248,6 @@ fn bind(forwards: Forwards) -> Result<Vec<Listener>> {
 fn close_to_others(machine: &Machine) -> Result<()> {
     std::fs::set_permissions(&machine.dir, std::fs::Permissions::from_mode(0o700))
         .with_context(|| format!("failed to close {} to other users", machine.dir.display()))
-}
-
-/// Removes what a killed command left of a disk or a look into the workspace.
-fn remove_scratch(machine: &Machine) -> Result<()> {
-    let entries =
-        std::fs::read_dir(&machine.dir).with_context(|| format!("failed to list {}", machine.dir.display()))?;
-    let scratch = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(".tmp-"));
-    let paths: Vec<PathBuf> = scratch.map(|entry| entry.path()).collect();
-    paths.iter().try_for_each(|path| {
-        if path.is_dir() { crate::state::remove_tree(path) } else { crate::state::remove_file(path) }
-    })
 }
 
 /// Adds the console's last lines to the error of a guest that did not come up.

@@ -195,7 +195,7 @@ impl Invocation {
     fn ended(&self, handle: &Handle, surplus: &Surplus) -> Result<Option<ExitStatus>> {
         interrupt::check()?;
         let all = all_said(surplus, MOMENT).map_err(|TooMuch(most)| {
-            Failure::new(format!("{} says too much: more than {}", self.name(), bytes(most as u64))).hint(HINT)
+            Failure::new(format!("{} says too much: more than {}", self.name(), bytes(most as u64))).general_hint(HINT)
         })?;
         if !all {
             return Ok(None);
@@ -207,7 +207,7 @@ impl Invocation {
     fn failed(&self, status: ExitStatus, stderr: &[u8]) -> Failure {
         let stderr = last_lines(&String::from_utf8_lossy(stderr), STDERR_LINES);
         let tail = if stderr.is_empty() { String::new() } else { format!(":\n{stderr}") };
-        Failure::new(format!("{} failed ({status}){tail}", self.name())).hint(HINT)
+        Failure::new(format!("{} failed ({status}){tail}", self.name())).general_hint(HINT)
     }
 }
 

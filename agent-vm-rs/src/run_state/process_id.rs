@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::host::boot_id;
 use crate::interrupt::Deadline;
-use crate::state::write_unsynced;
+use crate::state::{read_text, write_unsynced};
 
 /// A process that cannot be confused with a later one of the same number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl ProcessId {
     /// The process that a file remembers, if it still runs.
     #[must_use]
     pub fn read(path: &Path) -> Option<Self> {
-        let text = fs::read_to_string(path).ok()?;
+        let text = read_text(path).ok()?;
         let mut words = text.split_whitespace();
         let recorded = Self { pid: words.next()?.parse().ok()?, start_time: words.next()?.parse().ok()? };
         let same_boot = words.next()? == boot_id().ok()?;

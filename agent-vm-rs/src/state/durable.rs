@@ -24,7 +24,7 @@ pub fn write_file(path: &Path, contents: impl AsRef<[u8]>, mode: u32) -> Result<
     let failed = || format!("failed to write {}", path.display());
     let file = written_beside(path, contents.as_ref(), mode).with_context(failed)?;
     sync(file.as_file()).with_context(failed)?;
-    file.persist(path).map_err(|error| error.error).with_context(failed)?;
+    file.persist(path).map_err(|error| in_the_way(path, error.error)).with_context(failed)?;
     sync_dir(parent_of(path))
 }
 
@@ -36,8 +36,18 @@ pub fn write_file(path: &Path, contents: impl AsRef<[u8]>, mode: u32) -> Result<
 pub fn write_unsynced(path: &Path, contents: impl AsRef<[u8]>, mode: u32) -> Result<()> {
     let failed = || format!("failed to write {}", path.display());
     let file = written_beside(path, contents.as_ref(), mode).with_context(failed)?;
-    file.persist(path).map_err(|error| error.error).with_context(failed)?;
+    file.persist(path).map_err(|error| in_the_way(path, error.error)).with_context(failed)?;
     Ok(())
+}
+
+/// The error of a name that a directory has, which no file replaces.
+fn in_the_way(path: &Path, error: io::Error) -> anyhow::Error {
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() && error.kind() == io::ErrorKind::IsADirectory => {
+            super::wrong(path, "file", found.file_type()).into()
+        }
+        _ => error.into(),
+    }
 }
 
 fn written_beside(path: &Path, contents: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
@@ -61,6 +71,7 @@ pub fn make_dir_durably(path: &Path, mode: u32) -> Result<()> {
         .recursive(true)
         .mode(mode)
         .create(path)
+        .map_err(|error| super::of_the_right_kind(path, error))
         .with_context(|| format!("failed to make the directory {}", path.display()))?;
     missing.iter().rev().try_for_each(|made| sync_dir(parent_of(made)))
 }
@@ -70,7 +81,9 @@ pub fn make_dir_durably(path: &Path, mode: u32) -> Result<()> {
 /// # Errors
 /// It cannot be renamed, or a directory cannot be synced.
 pub fn rename_durably(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).with_context(|| format!("failed to rename {} to {}", from.display(), to.display()))?;
+    fs::rename(from, to)
+        .map_err(|error| in_the_way(to, error))
+        .with_context(|| format!("failed to rename {} to {}", from.display(), to.display()))?;
     let (old, new) = (parent_of(from), parent_of(to));
     sync_dir(new)?;
     if old == new { Ok(()) } else { sync_dir(old) }

@@ -48,6 +48,8 @@ pub struct WorkspaceState {
 /// Our view of a workspace's repository; its temporary git directory goes with it.
 pub struct View {
     git_dir: tempfile::TempDir,
+    /// Keeps it from being swept.
+    _held: fs::File,
     /// The program.
     git: PathBuf,
     workspace: PathBuf,
@@ -82,6 +84,7 @@ impl View {
         source: Option<&Source>,
         scratch: &Path,
     ) -> Result<Self> {
+        ensure!(crate::state::has_dir(workspace)?, "the workspace is missing");
         let dot_git = open_inside(workspace, Path::new(".git"), OFlags::DIRECTORY | OFlags::PATH)
             .context("the workspace has no .git directory")?;
         let objects = workspace.join(".git/objects");
@@ -106,6 +109,7 @@ impl View {
             head: read_head(workspace, &refs),
             refs,
             safe: Vec::new(),
+            _held: crate::sweep::hold(git_dir.path())?,
             git_dir,
             workspace: workspace.to_owned(),
             scratch: scratch.to_owned(),

@@ -29,11 +29,13 @@ mod start_guest;
 mod start_trouble;
 mod stopped;
 mod submodules;
+mod sweep;
 mod unusable_settings;
 mod up;
 mod way_out;
 mod wedged;
 mod workspace_daemon;
+mod wrong_kinds;
 
 mod support {
     //! What the tests share.

@@ -1,0 +1,170 @@
+//! What stands in a state directory, which a user, a restored backup or another program may have changed: every file
+//! is opened here, so that nothing else in its place is followed, waited for or read without end.
+
+use std::fs::{self, File, FileType, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use rustix::fs::OFlags;
+
+use crate::error::Failure;
+
+/// Bytes of the longest file that is read whole: settings, keys, rules.
+const LONGEST: u64 = 4 << 20;
+
+/// Reads a file of ours as text.
+///
+/// # Errors
+/// It is missing, no file (a link is none), too long or no UTF-8, or cannot be read.
+pub fn read_text(path: &Path) -> Result<String> {
+    let text = read_if_there(path)?;
+    text.ok_or(rustix::io::Errno::NOENT).with_context(|| format!("failed to read {}", path.display()))
+}
+
+/// The same; None where nothing is there.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_if_there(path: &Path) -> Result<Option<String>> {
+    let failed = || format!("failed to read {}", path.display());
+    let file = match open_file(path) {
+        Err(error) if is_missing(&error) => return Ok(None),
+        other => other.with_context(failed)?,
+    };
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut bytes).with_context(failed)?;
+    if bytes.len() as u64 > LONGEST {
+        let size = crate::text::bytes(LONGEST);
+        return Err(Failure::new(format!("{} is longer than {size}", path.display()))
+            .hint(format!("no file of this name is; remove it: rm -f -- {}", quoted(path)))
+            .into());
+    }
+    String::from_utf8(bytes).map(Some).context("it is not UTF-8").with_context(failed)
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Opens a file of ours to be read.
+///
+/// # Errors
+/// It is missing, no file (a link is none), or cannot be opened.
+pub fn open_file(path: &Path) -> Result<File> {
+    // A pipe without a writer would be waited for.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => {
+            let kind = file.metadata()?.file_type();
+            if kind.is_file() { Ok(file) } else { Err(wrong(path, "file", kind).into()) }
+        }
+        // A link, a socket or a device cannot even be opened so.
+        Err(error) => match fs::symlink_metadata(path) {
+            Ok(found) if !found.is_file() => Err(wrong(path, "file", found.file_type()).into()),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+/// Whether there is a file; something else in its place is an error.
+///
+/// # Errors
+/// See above.
+pub fn has_file(path: &Path) -> Result<bool> {
+    has(path, "file", FileType::is_file)
+}
+
+/// Whether there is a directory; something else in its place, a link to one too, is an error.
+///
+/// # Errors
+/// See above.
+pub fn has_dir(path: &Path) -> Result<bool> {
+    has(path, "directory", FileType::is_dir)
+}
+
+fn has(path: &Path, wanted: &str, is_wanted: fn(&FileType) -> bool) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if is_wanted(&found.file_type()) => Ok(true),
+        Ok(found) => Err(wrong(path, wanted, found.file_type()).into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("failed to look at {}", path.display())),
+    }
+}
+
+/// Removes whatever has a name of ours, a tree or something else; nothing there is no error. Links are not followed.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn remove_any(path: &Path) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => super::remove_tree(path),
+        _ => super::remove_file(path),
+    }
+}
+
+/// The error of something else in the place of a file or directory.
+#[must_use]
+pub fn wrong(path: &Path, wanted: &str, found: FileType) -> Failure {
+    Failure::new(format!("{} is {}, not a {wanted}", path.display(), named(found)))
+        .hint(format!("move it away, or remove it: rm -r -- {}", quoted(path)))
+}
+
+fn named(kind: FileType) -> &'static str {
+    if kind.is_dir() {
+        "a directory"
+    } else if kind.is_file() {
+        "a file"
+    } else if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_fifo() {
+        "a named pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+/// A path as a shell takes it.
+#[must_use]
+pub fn quoted(path: &Path) -> String {
+    let path = crate::text::one_line(&path.display().to_string());
+    shlex::try_quote(&path).map_or_else(|_| path.clone(), std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, Mode, mkfifoat};
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn only_files_are_read_and_nothing_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "text").unwrap();
+        assert_eq!(read_text(&at("file")).unwrap(), "text");
+        assert_eq!(read_if_there(&at("none")).unwrap(), None);
+        assert!(format!("{:#}", read_text(&at("none")).unwrap_err()).contains("No such file"));
+        symlink(at("file"), at("link")).unwrap();
+        fs::create_dir(at("dir")).unwrap();
+        mkfifoat(CWD, at("pipe"), Mode::RUSR | Mode::WUSR).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        for (name, kind) in
+            [("link", "a symbolic link"), ("dir", "a directory"), ("pipe", "a named pipe"), ("socket", "a socket")]
+        {
+            let error = read_text(&at(name)).unwrap_err();
+            assert!(format!("{error:#}").contains(&format!("is {kind}, not a file")), "{error:#}");
+            assert!(has_file(&at(name)).is_err());
+            assert_eq!(has_dir(&at(name)).is_ok(), name == "dir");
+            remove_any(&at(name)).unwrap();
+            remove_any(&at(name)).unwrap();
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        File::create(at("file")).unwrap().set_len(LONGEST + 1).unwrap();
+        assert!(read_text(&at("file")).unwrap_err().to_string().contains("is longer than"));
+    }
+}

@@ -1,0 +1,150 @@
+//! What killed commands leave is removed by the next command, about whatever machine; what a live one uses is not.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+use rustix::process::Signal;
+
+use crate::support::{Running, Site, skip};
+
+/// Puts there what commands leave that are killed at the wrong moment; gives the paths.
+fn leave(site: &Site) -> Vec<PathBuf> {
+    let dirs = [".gone-app-old", ".new-app-cut", ".swept-1.gone-app-older", "app-main/.tmp-git-abc"];
+    let files =
+        ["app-main/.tmp-disk.raw", "app-main/tls/.tmp-abc", "app-main/egress/rules/.tmp-abc", ".locks/app-nobody"];
+    for dir in dirs {
+        fs::create_dir_all(site.state().join(dir).join("deep/er")).unwrap();
+        fs::write(site.state().join(dir).join("file"), "x").unwrap();
+    }
+    for file in files {
+        fs::create_dir_all(site.state().join(file).parent().unwrap()).unwrap();
+        fs::write(site.state().join(file), "x").unwrap();
+    }
+    dirs.iter().chain(&files).map(|name| site.state().join(name)).collect()
+}
+
+#[test]
+fn every_command_about_machines_cleans_up_after_killed_ones() {
+    let site = Site::new();
+    site.create("main");
+    site.create("other");
+    for args in [
+        &["list"][..],
+        &["status", "other"],
+        &["stop", "other"],
+        &["destroy", "other"],
+        &["create", "--branch", "third"],
+    ] {
+        let left = leave(&site);
+        site.run(args).ok();
+        let stays: Vec<_> = left.iter().filter(|path| path.exists()).collect();
+        assert!(stays.is_empty(), "{args:?} left {stays:?}");
+        // Control: what the machine is made of is not swept.
+        assert!(site.machine("app-main").join("workspace/README").exists());
+    }
+    site.run(&["status", "main"]).ok().prints("0 changed files");
+}
+
+#[test]
+fn what_a_live_command_uses_stays() {
+    let site = Site::new();
+    site.create("main");
+    // One makes a machine, another one looks at a workspace.
+    let hang = |name: &str| format!("touch '{}'; exec sleep 1000", site.path(name).display());
+    site.intercept("git", "clone", &hang("clones"));
+    let create = site.spawn(&["create", "--branch", "third"]);
+    site.wait_for("clones");
+    site.intercept("git", "init", &hang("looks"));
+    let status = site.spawn(&["status", "main"]);
+    site.wait_for("looks");
+    // It would not wait for long.
+    status.signal(Signal::STOP);
+    site.restore("git");
+    let scratch = || {
+        let entries = fs::read_dir(site.machine("app-main")).unwrap().flatten();
+        entries.filter(|entry| entry.file_name().to_str().unwrap().starts_with(".tmp-git-")).count()
+    };
+    assert_eq!((scratch(), site.state().join(".new-app-third").exists()), (1, true));
+    site.run(&["list"]).ok();
+    site.create("other");
+    assert_eq!((scratch(), site.state().join(".new-app-third").exists()), (1, true));
+    // Control: once they are dead it goes.
+    for command in [create, status] {
+        command.signal(Signal::KILL);
+        drop::<Running>(command);
+    }
+    site.run(&["list"]).ok();
+    assert_eq!((scratch(), site.state().join(".new-app-third").exists()), (0, false));
+}
+
+/// Sets or clears the flag that lets nobody change a file; false, told as a skipped test, where that cannot be done.
+fn set_immutable(path: &PathBuf, on: bool) -> bool {
+    let file = File::open(path).unwrap();
+    let set = ioctl_getflags(&file).and_then(|flags| {
+        let flags = if on { flags | IFlags::IMMUTABLE } else { flags - IFlags::IMMUTABLE };
+        ioctl_setflags(&file, flags)
+    });
+    if set.is_err() {
+        skip("nothing can be made immutable here");
+    }
+    set.is_ok()
+}
+
+/// What nobody may change is in the way of its own machine alone, and the way out is named.
+#[test]
+fn what_is_immutable_is_told_and_is_in_no_other_machines_way() {
+    let site = Site::new();
+    site.create("other");
+    for (object, verbs) in [
+        (".gone-app-x", &["list", "status", "create"][..]),
+        ("app-main/config.json", &["destroy"]),
+        ("app-main/workspace", &["destroy"]),
+        ("app-main", &["start", "destroy"]),
+    ] {
+        if !site.machine("app-main").exists() {
+            site.create("main");
+        }
+        let path = site.state().join(object);
+        if !path.exists() {
+            fs::create_dir(&path).unwrap();
+        }
+        if !set_immutable(&path, true) {
+            return;
+        }
+        let said: Vec<_> = verbs
+            .iter()
+            .map(|verb| {
+                let args: &[&str] = match *verb {
+                    "create" => &["create", "--branch", "third"],
+                    "destroy" => &["destroy", "main"],
+                    "status" => &["status", "other"],
+                    other => &[other],
+                };
+                (verb, site.run(args))
+            })
+            .collect();
+        site.run(&["status", "other"]).ok();
+        site.run(&["list"]).ok().prints("app-other");
+        let moved =
+            site.state_entries().into_iter().find(|name| name.starts_with(".swept-") || name.starts_with(".gone-"));
+        let now = if path.exists() {
+            path
+        } else {
+            site.state().join(moved.unwrap()).join(object.rsplit('/').next().unwrap())
+        };
+        let now = if now.exists() { now } else { now.parent().unwrap().to_owned() };
+        assert!(set_immutable(&now, false));
+        for (verb, done) in said {
+            assert!(done.stderr.contains("chattr -i"), "{verb} beside {object}: {done:?}");
+        }
+        drop(site.run(&["destroy", "third"]));
+        site.run(&["list"]).ok();
+        let left: Vec<_> = site
+            .state_entries()
+            .into_iter()
+            .filter(|name| name.starts_with(".gone") || name.starts_with(".swept"))
+            .collect();
+        assert!(left.is_empty(), "{object}: {left:?}");
+    }
+}
