@@ -29,7 +29,7 @@ let
           package
         else
           lib.attrByPath (lib.splitString "." package)
-            (throw "mkAgentVm: ${builtins.toJSON package} in packages is not in nixpkgs")
+            (throw "mkAgentVm: packages has ${builtins.toJSON package}, which nixpkgs has not. `nix search nixpkgs NAME` finds its name there; write for example packages = [ \"nodejs\" ];")
             pkgs;
       inherit ((import ./policy).agentMcp) knownServers;
       known =
@@ -37,17 +37,25 @@ let
         if lib.elem name knownServers.nixos then
           name
         else
-          throw "mkAgentVm: ${builtins.toJSON name} in servers is none of ${toString knownServers.nixos}";
+          throw "mkAgentVm: servers has ${builtins.toJSON name}, which is none of ${lib.concatStringsSep ", " knownServers.nixos}. Write for example servers = [ \"nixos\" ];";
+      listOf =
+        name: value:
+        if lib.isList value then
+          value
+        else
+          throw "mkAgentVm: ${name} is ${
+            lib.generators.toPretty { } value
+          }, which is no list. Write ${name} = [ … ];";
     in
     {
       agentVm = {
         inherit share;
-        packages = map find packages;
+        packages = map find (listOf "packages" packages);
       };
       services.agent-mcp = {
         allowedOrigin = lib.mkIf (allowedOrigins != null) null;
-        allowedOrigins = lib.mkIf (allowedOrigins != null) allowedOrigins;
-        servers = lib.genAttrs (map known servers) (_: {
+        allowedOrigins = lib.mkIf (allowedOrigins != null) (listOf "allowedOrigins" allowedOrigins);
+        servers = lib.genAttrs (map known (listOf "servers" servers)) (_: {
           enable = true;
         });
       };

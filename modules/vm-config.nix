@@ -6,6 +6,12 @@
   imports = [
     ./agent-service.nix
     ./vm-config/options.nix
+    (
+      { lib, ... }:
+      {
+        inherit (import ./vm-config/fixed.nix { inherit lib; }) config;
+      }
+    )
     ./vm-config/service.nix
     ./vm-config/user.nix
     ./vm-config/egress.nix

@@ -67,5 +67,6 @@ in
     service
     unitOf
     ;
+  inherit pkgs;
   policy = import ../../lib/policy;
 }

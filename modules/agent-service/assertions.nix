@@ -1,9 +1,25 @@
-{ config, lib, ... }:
+{
+  config,
+  lib,
+  modulesPath,
+  options,
+  ...
+}:
 let
   policy = import ../../lib/policy;
   cfg = config.services.agent-mcp;
   at = "services.agent-mcp";
+  inherit (import ../types { inherit lib; }) shown;
   # As the launcher has it: a name is a segment of a URL.
+  accounts = import ../accounts.nix {
+    inherit
+      config
+      lib
+      modulesPath
+      options
+      ;
+  };
+  directives = import ./directives.nix;
   isName = name: builtins.match "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}" name != null;
   isVariable = name: builtins.match "[A-Za-z_][A-Za-z0-9_]*" name != null;
   wrongNames = lib.filter (name: !isName name) (builtins.attrNames cfg.servers);
@@ -15,6 +31,81 @@ let
       )
     ) cfg.servers
   );
+  enabled = builtins.attrNames (lib.filterAttrs (_: server: server.enable) cfg.servers);
+  wrongGlobals = map (variable: "${at}.extraEnvironment.\"${variable}\"") (
+    lib.filter (variable: !isVariable variable) (builtins.attrNames cfg.extraEnvironment)
+  );
+
+  accountObstacle = accounts.obstacle {
+    account = cfg.user;
+    units = [ policy.agentMcp.name ];
+  };
+  groupObstacle = accounts.groupObstacle cfg.group;
+
+  # Directives by what is wrong with each.
+  nearest =
+    name:
+    let
+      near = lib.sort (one: other: one.distance < other.distance) (
+        map (known: {
+          inherit known;
+          distance = lib.strings.levenshtein (lib.toLower name) (lib.toLower known);
+        }) (builtins.attrNames directives)
+      );
+      best = lib.head near;
+    in
+    if best.distance <= 4 then best.known else null;
+  unknown = lib.filter (name: !directives ? ${name}) (builtins.attrNames cfg.hardening.settings);
+  isSwitch =
+    name: value:
+    let
+      words = directives.${name} or null;
+    in
+    words == null
+    || value == null
+    || builtins.isBool value
+    || lib.elem value (
+      words
+      ++ [
+        0
+        1
+        "0"
+        "1"
+        "no"
+        "off"
+        "false"
+        "on"
+        "true"
+        "yes"
+      ]
+    );
+  wrongSwitches = lib.filter (name: !isSwitch name cfg.hardening.settings.${name}) (
+    builtins.attrNames cfg.hardening.settings
+  );
+
+  # What is set and counts for nothing without the gate.
+  unguarded = lib.filter (name: cfg.gate.${name} != null) [
+    "certificateFile"
+    "certificateKeyFile"
+    "tokenFile"
+  ];
+  homes = [
+    "/home/"
+    "/root/"
+    "/run/user/"
+  ];
+  hidesConfigFile =
+    cfg.hardening.enable
+    && cfg.mcpConfigFile != null
+    && lib.any (home: lib.hasPrefix home cfg.mcpConfigFile) homes
+    && !lib.hasPrefix "${cfg.workspaceDir}/" cfg.mcpConfigFile;
+  # Names of variables that hold secrets as a rule; a path is where one is.
+  secrets = lib.filter (
+    variable:
+    builtins.match ".*(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|PRIVATE_?KEY).*" (lib.toUpper variable)
+    != null
+    && builtins.match "|/.*" cfg.extraEnvironment.${variable} == null
+  ) (builtins.attrNames cfg.extraEnvironment);
   isLoopback =
     cfg.host == "localhost" || cfg.host == "::1" || builtins.match "127\\..*" cfg.host != null;
 in
@@ -22,16 +113,26 @@ in
   config = lib.mkIf cfg.enable {
     assertions = [
       {
-        assertion = cfg.servers ? ${cfg.defaultServer} && cfg.servers.${cfg.defaultServer}.enable;
-        message = ''
-          ${at}.defaultServer is "${cfg.defaultServer}", which is no enabled server. Write
-            ${at}.servers."${cfg.defaultServer}" = { enable = true; command = "…"; };
-          or name one of: ${
-            lib.concatStringsSep ", " (
-              builtins.attrNames (lib.filterAttrs (_: server: server.enable) cfg.servers)
-            )
-          }.
-        '';
+        assertion = lib.elem cfg.defaultServer enabled;
+        message =
+          if cfg.servers ? ${cfg.defaultServer} then
+            ''
+              ${at}.servers.${shown cfg.defaultServer}.enable is false, but ${at}.defaultServer is ${shown cfg.defaultServer}, and one
+              server has to answer at ${policy.agentMcp.mcpPath}. Write
+                ${at}.defaultServer = ${shown (if enabled == [ ] then "my-server" else lib.head enabled)};${
+                  lib.optionalString (enabled == [ ]) ''
+
+                    ${at}.servers.my-server.command = "…";''
+                }
+              or leave ${shown cfg.defaultServer} enabled.
+            ''
+          else
+            ''
+              ${at}.defaultServer is ${shown cfg.defaultServer}, which is none of the servers ${toString enabled}. Write
+                ${at}.defaultServer = ${shown (if enabled == [ ] then "my-server" else lib.head enabled)};
+              or declare it:
+                ${at}.servers.${shown cfg.defaultServer}.command = "…";
+            '';
       }
       {
         assertion = wrongNames == [ ];
@@ -43,8 +144,14 @@ in
         '';
       }
       {
-        assertion = wrongVariables == [ ];
-        message = "${lib.concatStringsSep ", " wrongVariables} is no name of an environment variable: letters, digits and _ only.";
+        assertion = wrongVariables ++ wrongGlobals == [ ];
+        message = ''
+          ${
+            lib.concatStringsSep ", " (wrongVariables ++ wrongGlobals)
+          } is no name of an environment variable: letters, digits
+          and _ only. Write for example
+            ${at}.extraEnvironment.MY_VARIABLE = "…";
+        '';
       }
       {
         assertion =
@@ -77,10 +184,68 @@ in
         '';
       }
       {
-        assertion = cfg.user != "root";
+        assertion = accountObstacle == null;
         message = ''
-          ${at}.user is "root": the servers run what an agent asks for. Write
+          ${at}.user is "${cfg.user}", ${toString accountObstacle}: the servers run what an agent asks for. Write
             ${at}.user = "agent";
+        '';
+      }
+      {
+        # A person's group is as it is; root's comes with root.
+        assertion = groupObstacle == null || cfg.user == "root";
+        message = ''
+          ${at}.group is "${cfg.group}", ${toString groupObstacle}. Write
+            ${at}.group = "agent";
+        '';
+      }
+      {
+        assertion = unknown == [ ];
+        message = lib.concatMapStringsSep "\n" (
+          name:
+          let
+            near = nearest name;
+          in
+          ''
+            ${at}.hardening.settings.${name} is ${
+              shown cfg.hardening.settings.${name}
+            }, and there is no such directive in systemd.exec(5). Write
+              ${
+                if near != null then
+                  "${at}.hardening.settings.${near} = ${shown cfg.hardening.settings.${name}};"
+                else
+                  "systemd.services.${policy.agentMcp.name}.serviceConfig.${name} = ${
+                    shown cfg.hardening.settings.${name}
+                  };"
+              }
+          ''
+        ) unknown;
+      }
+      {
+        assertion = wrongSwitches == [ ];
+        message = lib.concatMapStringsSep "\n" (name: ''
+          ${at}.hardening.settings.${name} is ${
+            shown cfg.hardening.settings.${name}
+          }, but it takes true, false${
+            lib.concatMapStrings (word: ", ${shown word}") directives.${name}
+          }. Write
+            ${at}.hardening.settings.${name} = true;
+        '') wrongSwitches;
+      }
+      {
+        assertion = cfg.gate.enable || unguarded == [ ];
+        message = ''
+          ${at}.gate.${toString (lib.take 1 unguarded)} is ${
+            shown (cfg.gate.${lib.head unguarded})
+          }, but the gate is off, so that nobody is asked
+          for anything. Write
+            ${at}.gate.enable = true;
+        '';
+      }
+      {
+        assertion = !hidesConfigFile;
+        message = ''
+          ${at}.mcpConfigFile is ${shown cfg.mcpConfigFile}, in a home that the service does not see. Write
+            ${at}.mcpConfigFile = "/etc/agent/mcp.json";
         '';
       }
     ];
@@ -111,6 +276,11 @@ in
           ''
       ++ lib.optional (lib.elem "*" cfg.allowedOrigins || cfg.allowedOrigin == "*") ''
         ${at}.allowedOrigins holds "*": every web page that a browser on this network shows may call the agent's tools.
+      ''
+      ++ lib.optional (secrets != [ ]) ''
+        ${at}.extraEnvironment.${lib.head secrets} ends up in the Nix store, where everybody reads it. If it is a secret, write
+          ${at}.environmentFile = "/run/secrets/agent-mcp";
+        and ${lib.head secrets}=… into that file.
       ''
       ++ lib.optional (!cfg.hardening.enable) ''
         ${at}.hardening.enable is false: what runs there sees all that the account ${cfg.user} can see. To relax one

@@ -2,7 +2,8 @@
 let
   policy = import ../../lib/policy;
   inherit (lib) mkOption types;
-  file = types.nullOr (types.strMatching "/[^[:cntrl:][:space:]:]*");
+  checked = import ../types { inherit lib; };
+  secret = name: types.nullOr (checked.secretFile ''"/run/secrets/agent-mcp.${name}"'');
 in
 {
   options.services.agent-mcp.gate = {
@@ -17,21 +18,27 @@ in
     package = lib.mkPackageOption pkgs "nginx" { };
 
     certificateFile = mkOption {
-      type = file;
+      type = types.nullOr (
+        checked.absolutePath {
+          description = "absolute path of a file";
+          example = ''"/run/secrets/agent-mcp.pem"'';
+          characters = "%:\"\\[:cntrl:][:space:]";
+        }
+      );
       default = null;
       example = "/run/secrets/agent-mcp.pem";
       description = "Certificate of the endpoint, as PEM, with those between it and its authority; null for no TLS.";
     };
 
     certificateKeyFile = mkOption {
-      type = file;
+      type = secret "key";
       default = null;
       example = "/run/secrets/agent-mcp.key";
       description = "Its private key, for root alone to read: systemd hands it to nginx.";
     };
 
     tokenFile = mkOption {
-      type = file;
+      type = secret "token";
       default = null;
       example = "/run/secrets/agent-mcp.token";
       description = ''
@@ -41,9 +48,7 @@ in
     };
 
     hosts = mkOption {
-      type = types.nonEmptyListOf (
-        types.strMatching "[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\\[[0-9A-Fa-f:.]+]"
-      );
+      type = types.nonEmptyListOf checked.endpointHost;
       default = [
         "localhost"
         "127.0.0.1"
@@ -54,7 +59,7 @@ in
     };
 
     innerPort = mkOption {
-      type = types.port;
+      type = checked.port;
       default = policy.ports.mcpInner;
       description = "Port of 127.0.0.1 that the servers themselves are on.";
     };

@@ -8,11 +8,21 @@ let
   policy = import ../../lib/policy;
   cfg = config.services.agent-mcp;
   inherit (lib) mkOption types;
+  checked = import ../types { inherit lib; };
 
-  # Paths and origins become words of a unit file and of URLs; systemd reads more than a path into some characters.
-  directory = types.strMatching "/[^%:\"\\[:cntrl:][:space:]]*";
-  origin = types.strMatching "\\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?";
-  duration = types.ints.positive;
+  # A word of a unit file; systemd reads more than a path into some characters.
+  directory =
+    more:
+    checked.absolutePath {
+      description = "absolute path of a directory";
+      example = builtins.toJSON policy.workspace.path;
+      characters = "%:\"\\[:cntrl:][:space:]";
+      inherit more;
+    };
+  # The account would own them, or what is below the second ones.
+  ofTheSystem =
+    "(/|/(bin|boot|dev|etc|home|lib|lib64|media|mnt|nix|opt|proc|root|run|sbin|srv|sys|tmp|usr|var|var/(cache|lib|log|tmp))/?)"
+    + "|/(boot|dev|etc|nix|proc|sys|usr)/.*";
 in
 {
   options.services.agent-mcp = {
@@ -41,7 +51,7 @@ in
     };
 
     user = mkOption {
-      type = types.strMatching "[a-z_][a-z0-9_-]{0,30}";
+      type = checked.accountName;
       default = "agent";
       description = ''
         Account that the servers run as. It is declared with defaults that any other declaration of the same
@@ -50,14 +60,20 @@ in
     };
 
     group = mkOption {
-      type = types.strMatching "[a-z_][a-z0-9_-]{0,30}";
+      type = checked.accountName;
       default = cfg.user;
       defaultText = lib.literalExpression "config.services.agent-mcp.user";
       description = "Group that the servers run as.";
     };
 
     workspaceDir = mkOption {
-      type = directory;
+      type = directory (value: [
+        {
+          broken = builtins.match ofTheSystem value != null;
+          why = "which is the system's: the agent would own it";
+          write = builtins.toJSON policy.workspace.path;
+        }
+      ]);
       default = policy.workspace.path;
       description = ''
         Directory that the servers work in, and the only one besides the account's home that they can write to.
@@ -66,7 +82,7 @@ in
     };
 
     host = mkOption {
-      type = types.strMatching "[0-9A-Fa-f:.]+|localhost";
+      type = checked.listenAddress;
       default = "127.0.0.1";
       example = "0.0.0.0";
       description = ''
@@ -76,7 +92,7 @@ in
     };
 
     port = mkOption {
-      type = types.port;
+      type = checked.port;
       default = policy.ports.mcp;
       description = "TCP port that the endpoint listens on.";
     };
@@ -88,20 +104,20 @@ in
     };
 
     allowedOrigin = mkOption {
-      type = types.nullOr origin;
+      type = types.nullOr checked.origin;
       default = builtins.head policy.agentMcp.allowedOrigins;
       description = "Web origin that may call the endpoint from a browser; null for none.";
     };
 
     allowedOrigins = mkOption {
-      type = types.listOf origin;
+      type = types.listOf checked.origin;
       default = [ ];
       example = [ "https://app.example.org" ];
       description = "More web origins that may call the endpoint from a browser.";
     };
 
     origins = mkOption {
-      type = types.listOf origin;
+      type = types.listOf checked.origin;
       internal = true;
       readOnly = true;
       default = lib.unique (
@@ -122,7 +138,7 @@ in
     };
 
     shell = mkOption {
-      type = types.nullOr types.package;
+      type = types.nullOr (checked.package "pkgs.mkShell { packages = [ pkgs.nodejs ]; }");
       default = null;
       example = lib.literalExpression "self.devShells.\${system}.default";
       description = ''
@@ -139,7 +155,7 @@ in
     };
 
     environmentFile = mkOption {
-      type = types.nullOr directory;
+      type = types.nullOr (checked.secretFile ''"/run/secrets/agent-mcp"'');
       default = null;
       example = "/run/secrets/agent-mcp";
       description = "File with `NAME=value` lines, read by systemd when the service starts: the place for secrets. null for none.";
@@ -152,12 +168,12 @@ in
         description = "Whether systemd restarts the service when its endpoint does not answer.";
       };
       interval = mkOption {
-        type = duration;
+        type = checked.seconds 120;
         default = 120;
         description = "Seconds without an answer after which the service has failed.";
       };
       startTimeout = mkOption {
-        type = duration;
+        type = checked.seconds 900;
         default = 900;
         description = "Seconds that the endpoint may take until its first answer.";
       };
@@ -165,13 +181,13 @@ in
 
     resources = {
       memoryMax = mkOption {
-        type = types.nullOr (types.strMatching "[0-9]+(\\.[0-9]+)?[KMGT%]?|infinity");
+        type = types.nullOr (checked.memoryLimit { percent = true; });
         default = null;
         example = "2G";
         description = "Memory that the servers may use together, as {manpage}`systemd.resource-control(5)` has it; null for no limit.";
       };
       cpuQuota = mkOption {
-        type = types.nullOr (types.strMatching "[0-9]+%");
+        type = types.nullOr checked.cpuQuota;
         default = null;
         example = "150%";
         description = "Processor time that the servers may use together, 100% for each processor; null for no limit.";

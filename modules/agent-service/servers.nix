@@ -10,6 +10,7 @@ let
   policy = import ../../lib/policy;
   cfg = config.services.agent-mcp;
   inherit (lib) mkOption types;
+  checked = import ../types { inherit lib; };
 
   server =
     { name, ... }:
@@ -21,7 +22,7 @@ let
           description = "Whether to serve it.";
         };
         command = mkOption {
-          type = types.strMatching "[^[:cntrl:]]+";
+          type = checked.program;
           default = name;
           example = lib.literalExpression "lib.getExe pkgs.mcp-server-git";
           description = "Program that speaks MCP over its standard input and output: a path, or a name that is looked up in `path`.";
@@ -37,12 +38,7 @@ let
           description = "Its own environment variables. They end up in the world-readable store.";
         };
         path = mkOption {
-          type = types.listOf (
-            types.oneOf [
-              types.package
-              types.str
-            ]
-          );
+          type = types.listOf checked.programsOf;
           default = [ ];
           example = lib.literalExpression "[ pkgs.git ]";
           description = "Packages whose programs it finds, before those of the service.";

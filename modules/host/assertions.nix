@@ -1,15 +1,55 @@
-{ config, lib, ... }:
+{
+  config,
+  lib,
+  modulesPath,
+  options,
+  ...
+}:
 let
   cfg = config.services.agent-vms;
   at = "services.agent-vms.instances";
   instances = lib.filterAttrs (_: instance: instance.enable) cfg.instances;
 
+  accounts = import ../accounts.nix {
+    inherit
+      config
+      lib
+      modulesPath
+      options
+      ;
+  };
   isName = name: builtins.match "[a-z][a-z0-9-]{0,20}" name != null;
+
+  # The same in letters that can stand there.
+  nameLike =
+    name:
+    let
+      better = lib.substring 0 21 (
+        lib.replaceStrings [ "_" " " "." "/" ] [ "-" "-" "-" "-" ] (lib.toLower name)
+      );
+    in
+    if isName better then better else "my-branch";
 
   # Account → names of the machines, where it has more than one.
   sharedUsers = lib.filterAttrs (_: names: lib.length names > 1) (
-    lib.groupBy (name: instances.${name}.user) (builtins.attrNames instances)
+    lib.groupBy (name: instances.${name}.user) (lib.filter isName (builtins.attrNames instances))
   );
+  accountObstacle =
+    instance:
+    if service.enable && instance.user == service.user then
+      "the account of services.agent-mcp"
+    else
+      accounts.obstacle {
+        account = instance.user;
+        # Another machine's is told of above.
+        units = map (other: "agent-vm-${other}") (builtins.attrNames instances);
+      };
+
+  firstPort = config.boot.kernel.sysctl."net.ipv4.ip_unprivileged_port_start" or 1024;
+  lowPorts = lib.filter (one: one.port < firstPort) (
+    lib.concatLists (lib.mapAttrsToList portsOf instances)
+  );
+  strangers = lib.filter (name: !config.users.users ? ${name}) cfg.kvmUsers;
 
   # What listens on this host, as far as its modules know.
   listener = option: host: port: {
@@ -17,20 +57,20 @@ let
     address = if host == "localhost" then "127.0.0.1" else host;
   };
   service = config.services.agent-mcp or { enable = false; };
-  listeners = lib.filter (one: one.port != null) (
-    lib.concatLists (
-      lib.mapAttrsToList (name: instance: [
-        (listener "${at}.${name}.port" instance.host instance.port)
-        (listener "${at}.${name}.sshPort" instance.host instance.sshPort)
-      ]) instances
-    )
+  portsOf =
+    name: instance:
+    lib.filter (one: one.port != null) [
+      (listener "${at}.${name}.port" instance.host instance.port)
+      (listener "${at}.${name}.sshPort" instance.host instance.sshPort)
+    ];
+  listeners =
+    lib.concatLists (lib.mapAttrsToList portsOf instances)
     ++ lib.optionals service.enable (
       [ (listener "services.agent-mcp.port" service.host service.port) ]
       ++ lib.optional service.gate.enable (
         listener "services.agent-mcp.gate.innerPort" "127.0.0.1" service.gate.innerPort
       )
-    )
-  );
+    );
   isEvery = one: one.address == "0.0.0.0" || one.address == "::";
   meet =
     one: other:
@@ -67,66 +107,118 @@ let
   ) instances;
 in
 {
-  config = lib.mkIf cfg.enable {
-    assertions = [
-      {
-        assertion = sharedUsers == { };
-        message = lib.concatStringsSep "\n" (
-          lib.mapAttrsToList (user: names: ''
-            ${at}.{${lib.concatStringsSep "," names}}.user are all ${user}, but each machine needs its own. Write
-              ${at}.${lib.last names}.user = …;
-          '') sharedUsers
-        );
-      }
-      {
-        assertion = cfg.apparmor.enable -> config.security.apparmor.enable;
-        message = ''
-          services.agent-vms.apparmor.enable is true, but this host has no AppArmor. Write
-            security.apparmor.enable = true;
-        '';
-      }
-    ]
-    ++ lib.mapAttrsToList (name: _: {
-      assertion = isName name;
-      message = ''
-        ${at} has the name ${builtins.toJSON name}. It becomes the name of a unit and of an account: a lower-case letter, then
-        lower-case letters, digits and "-", 21 at most, for example
-          ${at}.my-branch = { … };
+  config = lib.mkMerge [
+    {
+      warnings = lib.optional (!cfg.enable && instances != { }) ''
+        services.agent-vms.instances has ${toString (builtins.attrNames instances)}, but services.agent-vms.enable is false: there are no machines.
+        Write
+          services.agent-vms.enable = true;
       '';
-    }) instances
-    ++ map (
-      { one, other }:
-      {
+    }
+    (lib.mkIf cfg.enable {
+      assertions = [
+        {
+          assertion = sharedUsers == { };
+          message = lib.concatStringsSep "\n" (
+            lib.mapAttrsToList (user: names: ''
+              ${at}.{${lib.concatStringsSep "," names}}.user are all ${user}, but each machine needs its own. Write
+                ${at}.${lib.last names}.user = "agent-vm-${lib.last names}";
+            '') sharedUsers
+          );
+        }
+        {
+          assertion = cfg.apparmor.enable -> config.security.apparmor.enable;
+          message = ''
+            services.agent-vms.apparmor.enable is true, but this host has no AppArmor. Write
+              security.apparmor.enable = true;
+          '';
+        }
+      ]
+      ++ lib.mapAttrsToList (name: _: {
+        assertion = isName name;
+        message = ''
+          ${at} has the name ${builtins.toJSON name}. It becomes the name of a unit and of an account: a lower-case letter, then
+          lower-case letters, digits and "-", 21 at most. Write for example
+            ${at}.${nameLike name} = { … };
+        '';
+      }) instances
+      ++ map (
+        { one, other }:
+        {
+          assertion = false;
+          message = ''
+            ${one.option} and ${other.option} are both ${toString one.port}, where one of them can listen. Write for example
+              ${one.option} = ${toString (if one.port == 65535 then 65534 else one.port + 1)};
+          '';
+        }
+      ) (meetings listeners)
+      ++ lib.mapAttrsToList (
+        name: instance:
+        let
+          obstacle = accountObstacle instance;
+        in
+        {
+          assertion = obstacle == null;
+          message = ''
+            ${at}.${name}.user is "${instance.user}", ${toString obstacle}: whatever breaks out of the machine would be that account. Write
+              ${at}.${name}.user = "agent-vm-${name}";
+          '';
+        }
+      ) instances
+      ++ map (one: {
         assertion = false;
         message = ''
-          ${one.option} and ${other.option} are both ${toString one.port}, where one of them can listen. Write another:
-            ${one.option} = …;
+          ${one.option} is ${toString one.port}, where the machine's account may not listen: ports below ${toString firstPort} are root's. Write
+            ${one.option} = ${toString (one.port + 8000)};
         '';
-      }
-    ) (meetings listeners)
-    ++ lib.mapAttrsToList (name: instance: {
-      assertion = !(tight ? ${name});
-      message = ''
-        ${at}.${name}.resources.memoryMax is ${toString instance.resources.memoryMax}, which is not even the machine's own memory
-        of ${toString instance.resources.memory} MiB. Write
-          ${at}.${name}.resources.memoryMax = "${toString (instance.resources.memory + 1024)}M";
-      '';
-    }) instances;
-    warnings =
-      lib.mapAttrsToList
-        (name: instance: ''
-          ${at}.${name}.host is ${instance.host}: whoever reaches that address reaches the gate before MCP, and ssh.
-        '')
-        (
-          lib.filterAttrs (
-            _: instance: instance.host != "localhost" && builtins.match "127\\..*" instance.host == null
-          ) instances
-        )
-      ++ lib.mapAttrsToList (name: _: ''
-        ${at}.${name}.tls is false: what listens between a client and the machine reads its token and all else.
-      '') (lib.filterAttrs (_: instance: !instance.tls) instances)
-      ++ lib.mapAttrsToList (name: _: ''
-        ${at}.${name}.auth is false: every user of this host can use the machine's tools.
-      '') (lib.filterAttrs (_: instance: !instance.auth) instances);
-  };
+      }) lowPorts
+      ++ map (name: {
+        assertion = false;
+        message = ''
+          services.agent-vms.kvmUsers has "${name}", which is no account of this configuration. Correct the name, or write
+            users.users.${name}.isNormalUser = true;
+        '';
+      }) strangers
+      ++ lib.mapAttrsToList (name: instance: {
+        assertion = !(tight ? ${name});
+        message = ''
+          ${at}.${name}.resources.memoryMax is ${toString instance.resources.memoryMax}, which is not even the machine's own memory
+          of ${toString instance.resources.memory} MiB. Write
+            ${at}.${name}.resources.memoryMax = "${toString (instance.resources.memory + 1024)}M";
+        '';
+      }) instances;
+      warnings =
+        lib.mapAttrsToList
+          (name: instance: ''
+            ${at}.${name}.host is ${instance.host}: whoever reaches that address reaches the gate before MCP, and ssh.
+          '')
+          (
+            lib.filterAttrs (
+              _: instance: instance.host != "localhost" && builtins.match "127\\..*" instance.host == null
+            ) instances
+          )
+        ++
+          lib.mapAttrsToList
+            (name: instance: ''
+              ${at}.${name}.egress.allow has ${toString instance.egress.allow}, but its egress.mode is "${instance.egress.mode}", which goes by no list. Write
+                ${at}.${name}.egress.mode = "allowlist";
+            '')
+            (
+              lib.filterAttrs (
+                _: instance:
+                instance.egress.allow != [ ]
+                && lib.elem instance.egress.mode [
+                  "none"
+                  "open"
+                ]
+              ) instances
+            )
+        ++ lib.mapAttrsToList (name: _: ''
+          ${at}.${name}.tls is false: what listens between a client and the machine reads its token and all else.
+        '') (lib.filterAttrs (_: instance: !instance.tls) instances)
+        ++ lib.mapAttrsToList (name: _: ''
+          ${at}.${name}.auth is false: every user of this host can use the machine's tools.
+        '') (lib.filterAttrs (_: instance: !instance.auth) instances);
+    })
+  ];
 }

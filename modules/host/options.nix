@@ -7,8 +7,10 @@
 let
   defaults = lib.importJSON ../../lib/policy/defaults.json;
   inherit (lib) mkOption types;
-  # Without what has a meaning in an AppArmor profile.
-  directory = types.strMatching "/[^]*?{}\\\"^[:cntrl:][:space:][]*";
+  policy = import ../../lib/policy;
+  checked = import ../types { inherit lib; };
+  # The unit of a machine does not see the first ones; nobody works in the others.
+  notForRepositories = "/|(/tmp|/var/tmp|/dev|/nix|/proc|/sys)(/.*)?";
 
   instance =
     { name, ... }:
@@ -20,7 +22,24 @@ let
           description = "Whether this host has the machine. One that is disabled keeps its state.";
         };
         repository = mkOption {
-          type = directory;
+          type = checked.absolutePath {
+            description = "absolute path of a git repository";
+            example = ''"/srv/git/app"'';
+            # What has a meaning in an AppArmor profile; ] comes first and [ last in a bracket expression.
+            characters = "]*?{}\\\"^[:cntrl:][:space:][";
+            more = value: [
+              {
+                broken = builtins.match notForRepositories value != null;
+                why =
+                  if lib.hasInfix "tmp" value then
+                    "but the machine's unit has a /tmp and a /var/tmp of its own"
+                  else
+                    "which is no place for a repository";
+                write = ''"/srv/git/app"'';
+              }
+            ];
+          };
+          apply = lib.removeSuffix "/";
           example = "/srv/git/app";
           description = ''
             Git repository on this host: its main work tree, or a bare one. The machine gets a clone of it; its account must be
@@ -28,7 +47,7 @@ let
           '';
         };
         branch = mkOption {
-          type = types.strMatching "[^-[:cntrl:]][^[:cntrl:]]*";
+          type = checked.branch;
           default = "main";
           description = "Branch of the repository. One that does not exist is created from HEAD, in the machine.";
         };
@@ -38,8 +57,10 @@ let
           description = "Whether it starts with the host.";
         };
         user = mkOption {
-          type = types.strMatching "[a-z_][a-z0-9_-]{0,30}";
-          default = "agent-vm-${name}";
+          type = checked.accountName;
+          # Of a name that is refused itself, whatever fits.
+          default =
+            if builtins.match "[a-z][a-z0-9-]{0,20}" name == null then "agent-vm" else "agent-vm-${name}";
           defaultText = lib.literalExpression ''"agent-vm-''${name}"'';
           description = ''
             Account that the machine runs as. It is declared here unless another module does, and should be no other machine's.
@@ -47,18 +68,18 @@ let
           '';
         };
         host = mkOption {
-          type = types.str;
+          type = checked.hostAddress;
           default = defaults.host;
           description = "Address of this host that the machine's ports are bound on.";
         };
         port = mkOption {
-          type = types.nullOr types.port;
+          type = types.nullOr checked.port;
           default = null;
           example = 8000;
           description = "Port of this host for MCP; null for the first free one from ${toString defaults.mcpPort}.";
         };
         sshPort = mkOption {
-          type = types.nullOr types.port;
+          type = types.nullOr checked.port;
           default = null;
           example = 2222;
           description = "Port of this host for ssh; null for the first free one from ${toString defaults.sshPort}.";
@@ -75,28 +96,41 @@ let
         };
         resources = {
           memory = mkOption {
-            type = types.ints.positive;
+            type = checked.mebibytes {
+              least = 256;
+              most = 4 * 1024 * 1024;
+              example = defaults.memoryMiB;
+            };
             default = defaults.memoryMiB;
             description = "Memory of the machine, MiB.";
           };
           cores = mkOption {
-            type = types.ints.positive;
+            type = checked.numberFrom {
+              least = 1;
+              most = 255;
+              unit = "processors";
+              example = defaults.cores;
+            };
             default = defaults.cores;
             description = "Virtual processors.";
           };
           disk = mkOption {
-            type = types.ints.positive;
+            type = checked.mebibytes {
+              least = 256;
+              most = 64 * 1024 * 1024;
+              example = defaults.diskMiB;
+            };
             default = defaults.diskMiB;
             description = "Size of the machine's own disk, MiB. What a machine was made with stays.";
           };
           cpuQuota = mkOption {
-            type = types.nullOr (types.strMatching "[0-9]+%");
+            type = types.nullOr checked.cpuQuota;
             default = null;
             example = "200%";
             description = "Processor time of this host that it may use, 100% for each processor; null for no limit.";
           };
           memoryMax = mkOption {
-            type = types.nullOr (types.strMatching "[0-9]+[KMGT]?");
+            type = types.nullOr (checked.memoryLimit { percent = false; });
             default = null;
             example = "6G";
             description = ''
@@ -105,13 +139,18 @@ let
             '';
           };
           tasksMax = mkOption {
-            type = types.ints.positive;
+            type = checked.numberFrom {
+              least = 32;
+              most = 4 * 1024 * 1024;
+              unit = "processes and threads";
+              example = 512;
+            };
             default = 512;
             description = "Processes and threads on this host that it may have.";
           };
         };
         packages = mkOption {
-          type = types.listOf (types.strMatching "[A-Za-z0-9_][A-Za-z0-9_+.-]*");
+          type = types.listOf checked.packageName;
           default = [ ];
           example = [
             "nodejs_22"
@@ -120,13 +159,18 @@ let
           description = "Names of nixpkgs' packages for the agent.";
         };
         servers = mkOption {
-          type = types.listOf (types.strMatching "[a-z0-9-]+");
+          type = types.listOf (
+            checked.oneOf {
+              what = "the named servers";
+              known = policy.agentMcp.knownServers.nixos;
+            }
+          );
           default = [ ];
           example = [ "nixos" ];
           description = "MCP servers that it has beside its own, by the names that `docs/nixos.md` lists.";
         };
         nixArgs = mkOption {
-          type = types.listOf types.str;
+          type = types.listOf checked.nixArgument;
           default = [ ];
           example = [
             "--override-input"
@@ -150,7 +194,7 @@ let
             '';
           };
           allow = mkOption {
-            type = types.listOf (types.strMatching "@[a-z0-9-]+|[][A-Za-z0-9_.*:-]+");
+            type = types.listOf checked.destination;
             default = [ ];
             example = [
               "@npm"
@@ -161,7 +205,7 @@ let
           };
         };
         startTimeout = mkOption {
-          type = types.ints.positive;
+          type = checked.seconds 900;
           default = 900;
           description = ''
             Seconds that it may take to answer. The first start builds the guest; {command}`systemctl start --no-block` does not wait for
@@ -202,13 +246,29 @@ in
     };
 
     stateDirectory = mkOption {
-      type = types.strMatching "[a-z][a-z0-9-]*";
+      type = checked.checkedString {
+        description = "name of a directory below /var/lib";
+        example = ''"agent-vms"'';
+        wrong =
+          value:
+          if builtins.match "[a-z][a-z0-9-]*" value != null then
+            null
+          else
+            {
+              why = "which is no name of a directory below /var/lib: lower-case letters, digits and -";
+              write =
+                if builtins.match "[a-z][a-z0-9-]*" (baseNameOf value) != null then
+                  builtins.toJSON (baseNameOf value)
+                else
+                  ''"agent-vms"'';
+            };
+      };
       default = "agent-vms";
       description = "Directory below {file}`/var/lib` that holds a directory for each machine.";
     };
 
     kvmUsers = mkOption {
-      type = types.listOf types.str;
+      type = types.listOf checked.accountName;
       default = [ ];
       example = [ "alice" ];
       description = "Accounts, besides those of the machines, that may use KVM: people who run {command}`agent-vm` themselves.";

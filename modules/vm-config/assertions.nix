@@ -1,12 +1,71 @@
 {
   config,
   lib,
+  options,
   pkgs,
   ...
 }:
 let
   policy = import ../../lib/policy;
   cfg = config.agentVm;
+  inherit (import ../types { inherit lib; }) shown;
+  fixed = import ./fixed.nix { inherit lib; };
+
+  # Tests and `system.build.vm` have a disk of their own.
+  isQemuVm = options.virtualisation ? diskImage;
+  root = config.fileSystems."/";
+  # Why this is no agent machine but somebody's host.
+  hostSign =
+    if config.services.agent-vms.enable or false then
+      "services.agent-vms.enable is true"
+    else if !isQemuVm && root.device != "/dev/disk/by-label/${policy.disk.label}" then
+      "fileSystems.\"/\".device is ${shown root.device}"
+    else if config.boot.loader.grub.enable then
+      "boot.loader.grub.enable is true"
+    else if config.boot.loader.systemd-boot.enable then
+      "boot.loader.systemd-boot.enable is true"
+    else
+      null;
+
+  brief =
+    value:
+    let
+      text = shown value;
+    in
+    if lib.stringLength text > 80 then "${lib.substring 0 77 text}…" else text;
+  held =
+    {
+      path,
+      value,
+      why,
+    }:
+    let
+      option = lib.showOption path;
+      actual = lib.attrByPath path null config;
+    in
+    {
+      assertion = actual == value;
+      message = ''
+        ${option} is ${brief actual}, but an agent machine has ${brief value} there: ${why}. Remove that definition, or write
+          ${option} = ${brief value};
+      '';
+    };
+
+  rootly = lib.intersectLists config.users.users.${policy.user.name}.extraGroups [
+    "adm"
+    "disk"
+    "docker"
+    "incus-admin"
+    "kmem"
+    "libvirtd"
+    "lxd"
+    "nixbld"
+    "podman"
+    "root"
+    "shadow"
+    "sudo"
+    "wheel"
+  ];
   firewall = config.networking.firewall;
   inherit (pkgs.stdenv.hostPlatform) system;
   extraPorts = lib.subtractLists [ policy.ports.ssh policy.ports.mcp ] firewall.allowedTCPPorts;
@@ -15,35 +74,55 @@ in
   config = {
     assertions = [
       {
-        assertion = !firewall.enable;
+        assertion = hostSign == null;
         message = ''
-          networking.firewall.enable is true: the agent machine's firewall is the policy's own, and a second one would
-          open what it closes. Write
-            networking.firewall.enable = false;
+          ${toString hostSign}, so this is a host, and vm-config makes the whole system an agent machine. On a host, write
+            imports = [ agent-vm.nixosModules.host ];
+          in place of nixosModules.vm-config; nixosModules.agent-service has the MCP servers alone.
         '';
       }
-      {
-        assertion = cfg.sshPort == null || cfg.sshPort != cfg.mcpPort;
-        message = ''
-          agentVm.sshPort and agentVm.mcpPort are both ${toString cfg.sshPort}, but one port leads to one service. Write
-            agentVm.sshPort = ${toString (if cfg.sshPort == 65535 then 65534 else cfg.sshPort + 1)};
-        '';
-      }
-      {
-        assertion = config.services.openssh.authorizedKeysFiles == [ policy.sshd.authorizedKeys ];
-        message = ''
-          services.openssh.authorizedKeysFiles is ${builtins.toJSON config.services.openssh.authorizedKeysFiles}: keys come from
-          the host, at boot, and are where the agent cannot write. Leave it to the module.
-        '';
-      }
-      {
-        assertion = !config.security.sudo.enable && !(config.security.sudo-rs.enable or false);
-        message = ''
-          security.sudo.enable is true: nothing in the agent machine may lead to root. Write
-            security.sudo.enable = false;
-        '';
-      }
-    ];
+    ]
+    # What a host has otherwise is no mistake of its own.
+    ++ lib.optionals (hostSign == null) (
+      map held fixed.settings
+      ++ [
+        {
+          assertion = rootly == [ ];
+          message = ''
+            users.users.${policy.user.name}.extraGroups has ${toString rootly}: nothing in the agent machine may lead to root. Write
+              users.users.${policy.user.name}.extraGroups = [ ];
+          '';
+        }
+        {
+          assertion = cfg.sshPort == null || cfg.sshPort != cfg.mcpPort;
+          message = ''
+            agentVm.sshPort and agentVm.mcpPort are both ${toString cfg.sshPort}, but one port leads to one service. Write
+              agentVm.sshPort = ${toString (if cfg.sshPort == 65535 then 65534 else cfg.sshPort + 1)};
+          '';
+        }
+        {
+          assertion = config.services.openssh.authorizedKeysFiles == [ policy.sshd.authorizedKeys ];
+          message = ''
+            services.openssh.authorizedKeysFiles is ${builtins.toJSON config.services.openssh.authorizedKeysFiles}: keys come from
+            the host, at boot, and are where the agent cannot write. Leave it to the module.
+          '';
+        }
+        {
+          assertion = !config.security.sudo.enable && !(config.security.sudo-rs.enable or false);
+          message = ''
+            security.sudo.enable is true: nothing in the agent machine may lead to root. Write
+              security.sudo.enable = false;
+          '';
+        }
+        {
+          assertion = !config.security.doas.enable;
+          message = ''
+            security.doas.enable is true: nothing in the agent machine may lead to root. Write
+              security.doas.enable = false;
+          '';
+        }
+      ]
+    );
     warnings =
       lib.optional (extraPorts != [ ]) ''
         networking.firewall.allowedTCPPorts holds ${toString extraPorts}, which the agent machine's firewall does not open:

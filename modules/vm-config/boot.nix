@@ -13,7 +13,7 @@ in
   imports = [ "${modulesPath}/profiles/qemu-guest.nix" ];
 
   config = {
-    boot.loader.grub.enable = false;
+    boot.loader.grub.enable = lib.mkOverride 900 false;
     boot.initrd.systemd = {
       enable = lib.mkDefault true;
     }

@@ -30,13 +30,14 @@ in
       };
 
   config.fileSystems = {
-    "/" = {
+    # A host's own would be in conflict with it, where assertions.nix has more to say.
+    "/" = lib.mapAttrs (_: lib.mkOverride 900) {
       device = "/dev/disk/by-label/${disk.label}";
       inherit (disk) fsType options;
     };
     "/nix/store" = {
-      device = "/dev/disk/by-label/${disk.storeLabel}";
-      fsType = "erofs";
+      device = lib.mkOverride 900 "/dev/disk/by-label/${disk.storeLabel}";
+      fsType = lib.mkOverride 900 "erofs";
       options = [ "ro" ];
       neededForBoot = true;
       noCheck = true;

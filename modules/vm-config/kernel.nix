@@ -15,9 +15,6 @@ in
     boot.kernelModules = kernelModules.systemd ++ kernelModules.firewall ++ shares;
     boot.initrd.kernelModules = kernelModules.early ++ [ "nvme" ];
 
-    security.lockKernelModules = true;
-    security.protectKernelImage = true;
-    security.allowUserNamespaces = false;
     # A build sandbox is made of user namespaces; the agent builds on the host or not at all.
     nix.settings.sandbox = lib.mkDefault false;
   };

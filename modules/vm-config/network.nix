@@ -11,15 +11,7 @@ in
       # The host names the machine, by credential. Weaker than a default: a test has its own.
       hostName = lib.mkOverride 1250 "";
       usePredictableInterfaceNames = false;
-      useDHCP = false;
-      useNetworkd = true;
       enableIPv6 = lib.mkDefault false;
-      # The whole rule set is the policy's; NixOS's own firewall would be a second one beside it.
-      firewall.enable = false;
-      nftables = {
-        enable = true;
-        ruleset = policy.firewall.ruleset;
-      };
     };
     # Scripts and images are called after it; the name of a test's machine is the better one.
     system.name = lib.mkIf (config.networking.hostName == "") (lib.mkOverride 1250 "agent-vm");
@@ -37,8 +29,6 @@ in
         linkConfig.RequiredForOnline = "no";
       };
     };
-    # There is no resolver to ask.
-    services.resolved.enable = false;
     services.timesyncd.enable = lib.mkDefault false;
   };
 }

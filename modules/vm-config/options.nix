@@ -3,6 +3,7 @@ let
   policy = import ../../lib/policy;
   defaults = lib.importJSON ../../lib/policy/defaults.json;
   inherit (lib) mkOption types;
+  checked = import ../types { inherit lib; };
 in
 {
   options.agentVm = {
@@ -24,14 +25,18 @@ in
     };
 
     packages = mkOption {
-      type = types.listOf types.package;
+      type = types.listOf (checked.package "pkgs.nodejs");
       default = [ ];
       example = lib.literalExpression "[ pkgs.nodejs ]";
       description = "Packages for the agent: in its shell, and found by its MCP servers.";
     };
 
     memorySize = mkOption {
-      type = types.ints.positive;
+      type = checked.mebibytes {
+        least = 256;
+        most = 4 * 1024 * 1024;
+        example = defaults.memoryMiB;
+      };
       default = defaults.memoryMiB;
       description = ''
         Memory of the machine in MiB, where {option}`system.build.vm` starts it. With {command}`agent-vm` it is a
@@ -40,31 +45,41 @@ in
     };
 
     cores = mkOption {
-      type = types.ints.positive;
+      type = checked.numberFrom {
+        least = 1;
+        most = 255;
+        unit = "processors";
+        example = defaults.cores;
+      };
       default = defaults.cores;
       description = "Virtual processors of {option}`system.build.vm`.";
     };
 
     diskSize = mkOption {
-      type = types.ints.positive;
+      type = checked.mebibytes {
+        least = 256;
+        most = 64 * 1024 * 1024;
+        example = defaults.diskMiB;
+      };
       default = defaults.diskMiB;
       description = "Size in MiB of the disk of {option}`system.build.vm`.";
     };
 
     hostAddress = mkOption {
-      type = types.strMatching "[0-9]{1,3}(\\.[0-9]{1,3}){3}";
+      type = checked.hostAddress;
+      apply = address: if address == "localhost" then "127.0.0.1" else address;
       default = "127.0.0.1";
       description = "IPv4 address of the host that {option}`system.build.vm` forwards from.";
     };
 
     sshPort = mkOption {
-      type = types.nullOr types.port;
+      type = types.nullOr checked.port;
       default = defaults.sshPort;
       description = "Port of the host that {option}`system.build.vm` forwards to ssh; null forwards none.";
     };
 
     mcpPort = mkOption {
-      type = types.nullOr types.port;
+      type = types.nullOr checked.port;
       default = defaults.mcpPort;
       description = "Port of the host that {option}`system.build.vm` forwards to MCP; null forwards none.";
     };

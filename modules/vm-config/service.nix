@@ -12,14 +12,6 @@ in
   config = {
     services.agent-mcp = {
       enable = lib.mkDefault true;
-      user = policy.user.name;
-      group = policy.user.name;
-      workspaceDir = policy.workspace.path;
-      host = "0.0.0.0";
-      port = policy.ports.mcp;
-      # Without what the host hands over at boot, nobody comes in.
-      gate.enable = true;
-      gate.fromHost = true;
     };
     environment.systemPackages = map (name: pkgs.${name}) policy.tools.nixos ++ config.agentVm.packages;
     programs.git = {

@@ -15,38 +15,20 @@ let
       install = lib.getExe' pkgs.coreutils "install";
     };
   };
-
-  # What NixOS has options of their own for, or spells otherwise.
-  settings = removeAttrs sshd.settings [
-    "AddressFamily"
-    "AllowUsers"
-    "AuthorizedKeysFile"
-    "HostKey"
-    "Port"
-    "UseDNS"
-  ];
 in
 {
   config = {
     services.openssh = {
-      enable = true;
-      ports = [ sshd.settings.Port ];
-      # The policy's firewall has its port already.
-      openFirewall = false;
-      startWhenNeeded = false;
       allowSFTP = lib.mkDefault false;
       # The credential is the only one.
       hostKeys = [ ];
-      authorizedKeysInHomedir = false;
       authorizedKeysFiles = lib.mkForce [ sshd.authorizedKeys ];
     }
     # A unit that would have nothing to make.
     // lib.optionalAttrs (options.services.openssh ? generateHostKeys) { generateHostKeys = false; }
     // {
-      settings = settings // {
-        AllowUsers = [ sshd.settings.AllowUsers ];
+      settings = {
         HostKey = sshd.hostKeyOf unit;
-        UseDns = sshd.settings.UseDNS;
         # The session's environment comes from PAM here. It checks no password: the account has none.
         UsePAM = true;
       };

@@ -7,15 +7,12 @@ in
 {
   config = {
     users = {
-      mutableUsers = false;
       # Nobody logs in with one: the host's key is the only way in.
       allowNoPasswordLogin = true;
       users = {
         root.hashedPassword = lib.mkDefault "!";
         ${user.name} = {
-          isNormalUser = true;
-          inherit (user) uid home extraGroups;
-          group = user.name;
+          inherit (user) extraGroups;
           hashedPassword = lib.mkDefault "!";
           description = "Agent";
         };

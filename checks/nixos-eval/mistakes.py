@@ -1,0 +1,60 @@
+"""Evaluates every mistake of mistakes.nix, and what is nearest to it and none.
+
+    mistakes.py NIXPKGS WORDS [NAME…]    directory with lib/ and nixos/; file with names of packages
+
+A mistake has to give one error, which says all that is listed for it; what is nearest to it gives none.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def evaluate(nixpkgs: str, words: str, expression: str, **arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["nix-instantiate", "--eval", "--strict", "--json", str(HERE / expression)]
+    for name, value in ({"nixpkgs": nixpkgs, "words": words} | arguments).items():
+        command += ["--argstr", name, value]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def wrong(nixpkgs: str, words: str, name: str, says: list[str]) -> str:
+    """Returns what is not as it must be, or nothing."""
+    mistake = evaluate(nixpkgs, words, "mistake.nix", name=name, which="mistake")
+    fine = evaluate(nixpkgs, words, "mistake.nix", name=name, which="fine")
+    lines = mistake.stderr.splitlines()
+    errors = [line for line in lines if line.startswith("error:")]
+    # Nix breaks and indents what it says.
+    said = " ".join(mistake.stderr.split())
+    missing = [text for text in says if " ".join(text.split()) not in said]
+    if mistake.returncode == 0:
+        return f"{name}: no error"
+    if len(errors) != 1 or said.count("Failed assertion:") > 1:
+        return f"{name}: more than one error:\n{mistake.stderr}"
+    if missing:
+        return f"{name}: {missing} is not in:\n{mistake.stderr}"
+    if fine.returncode != 0:
+        return f"{name}: what is fine is refused:\n{fine.stderr}"
+    return ""
+
+
+def main() -> int:
+    nixpkgs, words, *names = sys.argv[1:]
+    listed = evaluate(nixpkgs, words, "mistakes-said.nix")
+    assert listed.returncode == 0, listed.stderr
+    says = json.loads(listed.stdout)
+    assert len(says) >= 40, "the table is short"
+    with ThreadPoolExecutor(os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) as pool:
+        results = list(pool.map(lambda name: wrong(nixpkgs, words, name, says[name]), names or says))
+    failures = [result for result in results if result]
+    print("\n".join(failures))
+    print(f"{len(results)} mistakes, {len(failures)} not as they must be")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+# Types whose errors say what is wrong and what to write. nixpkgs' own say what a value is not, often by a pattern.
+{ lib }:
+let
+  inherit (builtins) isString typeOf;
+
+  shown = lib.generators.toPretty { multiline = false; };
+  kindOf =
+    value:
+    if lib.isDerivation value then
+      "a package"
+    else
+      {
+        bool = "true or false";
+        float = "a number";
+        int = "a number";
+        lambda = "a function";
+        list = "a list";
+        null = "nothing";
+        set = "a set";
+      }
+      .${typeOf value};
+  isEntry = part: lib.hasPrefix "[definition " part;
+in
+rec {
+  /**
+    Text of a value as it is written in a configuration.
+  */
+  inherit shown;
+
+  /**
+    Type of values for which `wrong` returns null.
+
+    `description`: noun for the option's documentation. `wrong`: value → null, or `{ why; write; }`: a clause that follows
+    `OPTION is VALUE,`, and the text of a value that is right.
+
+    Type: { description; wrong; } → option type
+
+    Example: checked { description = "even number"; wrong = n: if lib.mod n 2 == 0 then null else { why = "which is odd"; write = "2"; }; }
+  */
+  checked =
+    { description, wrong }:
+    lib.mkOptionType {
+      name = "checked";
+      inherit description;
+      descriptionClass = "noun";
+      merge =
+        loc: defs:
+        let
+          value = lib.mergeEqualOption loc defs;
+          problem = wrong value;
+          option = lib.showOption (lib.filter (part: !isEntry part) loc);
+          inList = lib.any isEntry loc;
+        in
+        if problem == null then
+          value
+        else
+          throw ''
+            ${option} ${if inList then "has" else "is"} ${shown value}, ${problem.why}. Write for example
+              ${option} = ${if inList then "[ ${problem.write} ]" else problem.write};
+            It is defined in ${lib.concatMapStringsSep ", " (def: toString def.file) defs}.'';
+    }
+    // {
+      inherit wrong;
+    };
+
+  /**
+    As `checked`, for strings: anything else is wrong already.
+
+    `example`: text of a string that is right.
+  */
+  checkedString =
+    {
+      description,
+      example,
+      wrong,
+    }:
+    checked {
+      inherit description;
+      wrong =
+        value:
+        if isString value then
+          wrong value
+        else if typeOf value == "path" then
+          {
+            why = "a path that Nix copies into its store; a text is needed";
+            write = shown (toString value);
+          }
+        else
+          {
+            why = "${kindOf value} where a text is needed: ${description}";
+            write = example;
+          };
+    };
+
+  /**
+    The first of `rules` that is broken, as `checked` wants it; each is `{ broken; why; write; }`.
+  */
+  firstOf = rules: lib.findFirst (rule: rule.broken) null rules;
+}

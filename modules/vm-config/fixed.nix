@@ -1,0 +1,81 @@
+# Settings that an agent machine consists of. They give way to what a configuration says, so that another value is one clear
+# error and not a conflict of definitions; `assertions.nix` holds the machine to them.
+{ lib }:
+let
+  policy = import ../../lib/policy;
+  inherit (policy) sshd user;
+
+  # Weaker than what a configuration says, stronger than any default.
+  give = lib.mkOverride 900;
+  setting = why: path: value: { inherit why path value; };
+  network = setting "the policy's firewall and QEMU's network are all that it has";
+  ssh = setting "ssh is agent-vm's way in, by the machine's key alone";
+  account =
+    name:
+    setting "the workspace's files are this account's" [
+      "users"
+      "users"
+      user.name
+      name
+    ];
+  mcp = setting "agent-vm looks for the MCP endpoint there";
+  kernel = setting "nothing in the machine may change its kernel or make namespaces";
+in
+rec {
+  settings = [
+    (network [ "networking" "firewall" "enable" ] false)
+    (network [ "networking" "nftables" "enable" ] true)
+    (network [ "networking" "nftables" "ruleset" ] policy.firewall.ruleset)
+    (network [ "networking" "useDHCP" ] false)
+    (network [ "networking" "useNetworkd" ] true)
+    (network [ "services" "resolved" "enable" ] false)
+    (ssh [ "services" "openssh" "enable" ] true)
+    (ssh [ "services" "openssh" "openFirewall" ] false)
+    (ssh [ "services" "openssh" "startWhenNeeded" ] false)
+    (ssh [ "services" "openssh" "authorizedKeysInHomedir" ] false)
+    (ssh [ "services" "openssh" "ports" ] [ sshd.settings.Port ])
+    (account "uid" user.uid)
+    (account "home" user.home)
+    (account "group" user.name)
+    (account "isNormalUser" true)
+    (setting "the host's key is the only way in" [ "users" "mutableUsers" ] false)
+    (kernel [ "security" "lockKernelModules" ] true)
+    (kernel [ "security" "protectKernelImage" ] true)
+    (kernel [ "security" "allowUserNamespaces" ] false)
+    (mcp [ "services" "agent-mcp" "user" ] user.name)
+    (mcp [ "services" "agent-mcp" "group" ] user.name)
+    (mcp [ "services" "agent-mcp" "workspaceDir" ] policy.workspace.path)
+    (mcp [ "services" "agent-mcp" "host" ] "0.0.0.0")
+    (mcp [ "services" "agent-mcp" "port" ] policy.ports.mcp)
+    (mcp [ "services" "agent-mcp" "gate" "enable" ] true)
+    (mcp [ "services" "agent-mcp" "gate" "fromHost" ] true)
+  ]
+  ++
+    lib.mapAttrsToList
+      (
+        name:
+        ssh [
+          "services"
+          "openssh"
+          "settings"
+          name
+        ]
+      )
+      (
+        # What NixOS has options of their own for, or spells otherwise.
+        removeAttrs sshd.settings [
+          "AddressFamily"
+          "AllowUsers"
+          "AuthorizedKeysFile"
+          "HostKey"
+          "Port"
+          "UseDNS"
+        ]
+        // {
+          AllowUsers = [ sshd.settings.AllowUsers ];
+          UseDns = sshd.settings.UseDNS;
+        }
+      );
+
+  config = lib.mkMerge (map ({ path, value, ... }: lib.setAttrByPath path (give value)) settings);
+}
