@@ -171,6 +171,26 @@ in
     ];
     expected = true;
   };
+  testNothingWaitsAtBoot = {
+    expr = [
+      (plain.systemd.services ? resolvconf)
+      (plain.systemd.services ? systemd-oomd || plain.systemd.oomd.enable)
+      plain.systemd.services.mount-pstore.enable
+      plain.systemd.services.systemd-pstore.enable
+      plain.environment.etc."resolv.conf".text
+      plain.systemd.generators.systemd-ssh-generator
+      (lib.elem "systemd.ssh_auto=no" plain.boot.kernelParams)
+    ];
+    expected = [
+      false
+      false
+      false
+      false
+      "# The host's proxy looks names up.\n"
+      "/dev/null"
+      true
+    ];
+  };
   testBootsBySystemd = {
     expr = plain.boot.initrd.systemd.enable;
     expected = true;

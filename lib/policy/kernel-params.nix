@@ -13,6 +13,8 @@
   "no_timer_check"
   # A busy host makes an emulated clock look unstable; without it every look at the time is a trap.
   "tsc=reliable"
+  # systemd-ssh-generator(8): sshd listens on TCP alone.
+  "systemd.ssh_auto=no"
   # A guest's kernel image and memory are not to be replaced or hibernated.
   "nohibernate"
 ]

@@ -36,6 +36,11 @@ in
       sounds.enable = lib.mkDefault false;
     };
     services.logrotate.enable = lib.mkDefault false;
+    # There is no swap, without which it has nothing to go by.
+    systemd.oomd.enable = lib.mkDefault false;
+    # A machine has no persistent store, and one that is looked for takes five seconds to be missed.
+    systemd.services.mount-pstore.enable = lib.mkDefault false;
+    systemd.services.systemd-pstore.enable = lib.mkDefault false;
     services.udisks2.enable = lib.mkDefault false;
     # A way in beside ssh, for the host alone: it starts where QEMU has the port for it.
     services.qemuGuest.enable = lib.mkDefault true;

@@ -50,6 +50,9 @@ in
         };
     };
 
+    # It has sshd listen on vsock and Unix sockets, too, where a release comes with it.
+    systemd.generators.systemd-ssh-generator = "/dev/null";
+
     # It would look for keys in places that do not exist here, and fails inside PrivateUsers=.
     programs.ssh = lib.optionalAttrs (options.programs.ssh ? systemd-ssh-proxy) {
       systemd-ssh-proxy.enable = lib.mkDefault false;
