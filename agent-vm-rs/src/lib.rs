@@ -42,6 +42,7 @@ pub mod readiness;
 pub mod render;
 pub mod report;
 pub mod run_state;
+pub mod servers;
 pub mod service;
 pub mod settings;
 pub mod shutdown;

@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use crate::ssh::Ssh;
 
+/// Between what systemctl prints and what comes after it.
+const MARK: &str = "=====";
 /// A program that ended this often by itself will not stay up.
 const CRASHES: u32 = 3;
 
@@ -76,6 +78,23 @@ pub fn states<const N: usize>(ssh: &Ssh<'_>, units: [&str; N], limit: Duration) 
     let units = units.join(" ");
     let text = ssh.read(&format!("systemctl show --property=ActiveState,SubState,Result,NRestarts {units}"), limit)?;
     Ok(states_in(&text))
+}
+
+/// As [`states`], and what a script of ours prints in the guest after that: one answer is sooner here than two.
+///
+/// # Errors
+/// The guest does not answer within `limit`.
+pub fn states_and<const N: usize>(
+    ssh: &Ssh<'_>,
+    units: [&str; N],
+    script: &str,
+    limit: Duration,
+) -> Result<([ServiceState; N], String)> {
+    let units = units.join(" ");
+    let show = format!("systemctl show --property=ActiveState,SubState,Result,NRestarts {units}");
+    let text = ssh.read(&format!("{show} && echo '{MARK}' && {script}"), limit)?;
+    let (shown, printed) = text.split_once(MARK).unwrap_or((&text, ""));
+    Ok((states_in(shown), printed.to_owned()))
 }
 
 /// systemctl separates the units by empty lines. What the guest leaves out is unknown.

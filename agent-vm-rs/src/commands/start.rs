@@ -1,14 +1,26 @@
 //! `agent-vm start`
 
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::Args;
 
 use super::{Target, print};
 use crate::cli::Context;
+use crate::error::Interrupted;
+use crate::guest::Guest;
 use crate::machine::Machine;
 use crate::progress::note;
 use crate::report::Report;
+use crate::run_state::RunFacts;
+use crate::servers::Servers;
+use crate::ssh::Ssh;
 use crate::{launch, target};
+
+/// For servers that are still starting once MCP answers; on an emulated processor they take some seconds more.
+const SETTLING: Duration = Duration::from_secs(60);
+/// For the guest to say how they are.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Flags of `start`.
 #[derive(Args, Clone, Debug)]
@@ -52,16 +64,44 @@ pub fn announce(context: &Context, machine: &Machine) -> Result<()> {
     if context.json {
         return super::print_json(&Report::gather(context, machine)?);
     }
+    let servers = settled_servers(context, machine, &guest, &facts)?;
     let service = &guest.manifest.service;
     let target = machine.name.as_str();
     print(&format!(
         "{target} is running.\n\
          \x20 MCP    {mcp}   (SSE: {sse})\n\
+         {servers}\
          \x20 client agent-vm mcp-config {target} --client CLIENT   (or itself: agent-vm mcp {target})\n\
          \x20 shell  agent-vm shell {target}\n\
          \x20 logs   agent-vm logs {target}\n\
          \x20 stop   agent-vm stop {target}\n",
         mcp = facts.url(&service.mcp_path),
         sse = facts.url(&service.sse_path),
+        servers = servers.map_or_else(String::new, |servers| format!("  servers {}\n", servers.line())),
     ))
+}
+
+/// The servers' states once none of them is starting, or those of the end of our patience; what is wrong is said. None of a
+/// guest that does not tell.
+///
+/// # Errors
+/// Interrupted.
+fn settled_servers(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts) -> Result<Option<Servers>> {
+    let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk());
+    let deadline = context.deadline().at_most(SETTLING);
+    let mut last = None;
+    let settled = deadline.poll("the MCP servers", Duration::from_millis(500), || {
+        last = Servers::ask(&ssh, &guest.manifest, ANSWER)?;
+        Ok(last.as_ref().is_none_or(Servers::settled).then_some(()))
+    });
+    if let Err(error) = settled {
+        if error.is::<Interrupted>() {
+            return Err(error);
+        }
+        tracing::info!("the servers' states: {error:#}");
+    }
+    for trouble in last.iter().flat_map(|servers| servers.troubles(machine.name.as_str())) {
+        note(&format!("notice: {trouble}"));
+    }
+    Ok(last)
 }

@@ -15,6 +15,7 @@ use crate::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::manifest::Manifest;
 use crate::run_state::RunFacts;
+use crate::servers::{self, Servers};
 use crate::service;
 use crate::ssh::Ssh;
 
@@ -27,6 +28,8 @@ pub struct Inside {
     pub ssh: Option<SshFacts>,
     /// The service, as systemd has it.
     pub service: Option<Service>,
+    /// The servers, as the guest's launcher reports them.
+    pub servers: Option<Servers>,
     /// MCP.
     pub mcp: Option<Mcp>,
     /// What is wrong.
@@ -64,9 +67,11 @@ pub fn look(context: &Context, machine: &Machine, facts: &RunFacts, starting: bo
     if !starting {
         inside.problems.extend(failed.into_iter().flatten());
     }
-    let (service, trouble) = systemd.unwrap_or((Service { unit, state: None, last_lines: None }, None));
-    inside.service = Some(service);
-    inside.problems.extend(trouble);
+    let none = Units { service: Service { unit, state: None, last_lines: None }, servers: None, problems: Vec::new() };
+    let units = systemd.unwrap_or(none);
+    inside.service = Some(units.service);
+    inside.servers = units.servers;
+    inside.problems.extend(units.problems);
     inside
 }
 
@@ -86,14 +91,15 @@ fn ask_mcp(machine: &Machine, manifest: &Manifest, facts: &RunFacts) -> Result<D
     probe_mcp(&endpoint, &manifest.service.mcp_path)
 }
 
-/// The service's state, and what is wrong with what is before it.
-fn ask_systemd(
-    context: &Context,
-    machine: &Machine,
-    guest: &Guest,
-    facts: &RunFacts,
-    starting: bool,
-) -> Result<(Service, Option<String>)> {
+/// What systemd and the launcher say.
+struct Units {
+    service: Service,
+    servers: Option<Servers>,
+    problems: Vec<String>,
+}
+
+/// The service's state and its servers', and what is wrong with them or with what is before them.
+fn ask_systemd(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts, starting: bool) -> Result<Units> {
     let deadline = Deadline::after(ANSWER);
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk());
     if starting && !ssh.is_connected() {
@@ -102,7 +108,11 @@ fn ask_systemd(
     }
     ssh.connect(deadline)?;
     let (unit, gate) = (&guest.manifest.service.unit, &guest.manifest.service.gate_unit);
-    let [state, gate_state] = service::states(&ssh, [unit, gate], deadline.left())?;
+    let report = servers::script(&guest.manifest);
+    let asked = service::states_and(&ssh, [unit, gate], report.as_deref().unwrap_or("true"), deadline.left());
+    let ([state, gate_state], printed) = asked?;
+    let servers = Servers::of_answer(&printed).unwrap_or_else(|error| Some(Servers::unknown(&error)));
+    let mut problems: Vec<_> = servers.iter().flat_map(|servers| servers.troubles(machine.name.as_str())).collect();
     // Their last words are worth having, and not worth waiting for.
     let said = |unit: &str| service::last_lines(&ssh, unit, deadline.left().max(Duration::from_millis(200)));
     let troubled = !state.running() || state.restarts > 0;
@@ -111,7 +121,8 @@ fn ask_systemd(
         let said = said(gate).unwrap_or_default();
         format!("{gate}, through which MCP is reached, is not up ({gate_state}): {said}")
     });
-    Ok((Service { unit: unit.clone(), state: Some(state), last_lines }, trouble))
+    problems.extend(trouble);
+    Ok(Units { service: Service { unit: unit.clone(), state: Some(state), last_lines }, servers, problems })
 }
 
 fn mcp_facts(machine: &Machine, manifest: &Manifest, facts: &RunFacts, took: Option<Duration>) -> Mcp {

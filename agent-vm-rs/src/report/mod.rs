@@ -17,6 +17,7 @@ use crate::git::Source;
 use crate::helpers::{self, Helper};
 use crate::machine::{Machine, Origin};
 use crate::run_state::{ProcessId, RunFacts};
+use crate::servers::Servers;
 use crate::service::ServiceState;
 use crate::workspace_git::{View, WorkspaceState};
 
@@ -40,6 +41,8 @@ pub struct Report {
     helpers: Option<Vec<Helper>>,
     ssh: Option<SshFacts>,
     service: Option<Service>,
+    #[serde(serialize_with = "servers_alone")]
+    servers: Option<Servers>,
     mcp: Option<Mcp>,
     egress: Option<EgressFacts>,
     disk: Option<Disk>,
@@ -107,6 +110,11 @@ struct Workspace {
     git: Option<WorkspaceState>,
 }
 
+/// What is wrong with them is among the machine's problems.
+fn servers_alone<S: serde::Serializer>(servers: &Option<Servers>, to: S) -> Result<S::Ok, S::Error> {
+    servers.as_ref().map(|servers| &servers.servers).serialize(to)
+}
+
 impl Report {
     /// Looks at a machine from the outside and, if it runs, from the inside.
     ///
@@ -128,6 +136,7 @@ impl Report {
             helpers: None,
             ssh: None,
             service: None,
+            servers: None,
             mcp: None,
             egress: settings.as_ref().map(|s| EgressFacts {
                 mode: s.egress.mode.as_str(),
@@ -182,6 +191,7 @@ impl Report {
         self.vm = Some(vm(qemu, facts, inside.qemu));
         self.ssh = inside.ssh;
         self.service = inside.service;
+        self.servers = inside.servers;
         self.mcp = inside.mcp;
         if !qemu.is_suspended() {
             self.problems.extend(inside.problems);

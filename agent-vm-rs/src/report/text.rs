@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Report, Vm};
 use crate::helpers::{Helper, HelperState};
+use crate::servers::State;
 use crate::text::{age, bytes, count, one_line};
 use crate::workspace_git::WorkspaceState;
 
@@ -40,6 +41,9 @@ impl Report {
         if let Some(service) = &self.service {
             let state = service.state.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
             line("Service", format!("{} ({state})", service.unit));
+        }
+        if let Some(servers) = &self.servers {
+            line("Servers", servers.line());
         }
         if let Some(mcp) = &self.mcp {
             let ok = mcp.response_ms.map_or_else(|| "does not answer".to_owned(), |ms| format!("answers in {ms} ms"));
@@ -102,7 +106,7 @@ impl Report {
         let answers = self.mcp.as_ref().is_some_and(|mcp| mcp.responds);
         let (mark, words) = match (self.state, state, answers) {
             ("broken", ..) => (BAD, "the machine's settings cannot be read"),
-            ("starting" | "running", Some(state), true) if state.running() => (GOOD, "Running"),
+            ("starting" | "running", Some(state), true) if state.running() => return self.servers_headline(),
             ("starting" | "running", Some(state), _) if state.failed() => {
                 return (BAD, format!("Failed ({})", state.result));
             }
@@ -114,6 +118,23 @@ impl Report {
             _ => (OFF, "Stopped"),
         };
         (mark, words.to_owned())
+    }
+
+    /// Of a service that runs and answers.
+    fn servers_headline(&self) -> (&'static str, String) {
+        let Some(servers) = self.servers.as_ref().filter(|servers| !servers.all_run()) else {
+            return (GOOD, "Running".to_owned());
+        };
+        let failed = servers.servers.iter().filter(|server| server.state == State::Failed);
+        match (servers.servers.first().map(|server| server.state), failed.count()) {
+            (Some(State::Failed), _) => {
+                (BAD, format!("Running, but its MCP server {} has failed", servers.servers[0].name))
+            }
+            (_, 0) if servers.problems.is_empty() => (UNSURE, "Running, its MCP servers are starting".to_owned()),
+            (_, 0) => (UNSURE, "Running, but not every MCP server is served".to_owned()),
+            (_, 1) => (UNSURE, "Running, but an MCP server has failed".to_owned()),
+            (_, failed) => (UNSURE, format!("Running, but {failed} MCP servers have failed")),
+        }
     }
 
     fn cpu_text(&self) -> String {

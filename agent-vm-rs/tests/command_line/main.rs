@@ -23,6 +23,7 @@ mod mcp_config;
 mod mcp_server;
 mod power_cut;
 mod relink;
+mod servers;
 mod stand_ins;
 mod start_cut_short;
 mod start_guest;

@@ -19,12 +19,14 @@ pub fn manifest(site: &Site) -> Value {
     let mut manifest: Value = serde_json::from_str(include_str!("../data/manifest.json")).unwrap();
     manifest["workspace"]["path"] = json!(site.path("inside"));
     manifest["workspace"]["share"] = json!("9p");
+    manifest["service"]["serversState"] = json!(site.path("servers.json"));
     manifest
 }
 
 /// Puts a Nix that works on PATH, with an image builder, and a guest that runs `runner`.
 pub fn install(site: &Site, runner: &str) {
     std::fs::create_dir_all(site.path("inside")).unwrap();
+    servers(site, &[server("codemcp", "running")], &[]);
     let package = manifest(site);
     let mut from_nix = package.clone();
     from_nix["image"] = json!({ "hash": HASH, "builder": site.path("builder"), "spec": { "for": "the builder" } });
@@ -119,6 +121,25 @@ pub fn change_runner(site: &Site, runner: &str) {
             site.script(built.strip_prefix(site.root()).unwrap(), &script);
         }
     }
+}
+
+/// What the guest's launcher says of one server.
+pub fn server(name: &str, state: &str) -> Value {
+    let failed = state == "failed";
+    json!({
+        "name": name,
+        "state": state,
+        "restarts": u8::from(failed),
+        "exit_code": failed.then_some(3),
+        "signal": null,
+        "why": failed.then_some("exited with status 3"),
+        "last_line": failed.then_some("no such \u{1b}[2Jmodule"),
+    })
+}
+
+/// What the guest's launcher says of all servers.
+pub fn servers(site: &Site, servers: &[Value], problems: &[&str]) {
+    site.write("servers.json", json!({ "servers": servers, "problems": problems }).to_string());
 }
 
 /// Lines that a stand-in has recorded.

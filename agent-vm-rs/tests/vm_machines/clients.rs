@@ -1,10 +1,12 @@
 //! MCP clients that are not ours, talking to the service in a machine.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 
-use crate::site::{Done, Site, site};
+use crate::site::{Done, Running, Site, site, wait_until};
 
 /// Where the runner has put the clients, unless it has not: that is told and counted.
 fn clients() -> Option<PathBuf> {
@@ -114,10 +116,66 @@ fn servers_of_the_workspace_are_served_and_broken_ones_are_named() {
             .ok()
             .says("codemcp");
     }
+    let states = || site.status("main")["servers"].clone();
+    let state_of = |name: &str| {
+        let states = states();
+        let found = states.as_array().unwrap().iter().find(|server| server["name"] == name).cloned();
+        found.unwrap_or_else(|| panic!("{name} is not in {states}"))
+    };
+    for name in ["codemcp", "own", "node"] {
+        assert_eq!(state_of(name)["state"], "running");
+    }
+    // It is tried again and again.
+    wait_until("its failure", || state_of("dies")["state"] == "failed" && state_of("dies")["exit_code"] == 1);
+    let shown = site.run(&["status", "main"]).ok().stdout;
+    assert!(shown.contains("the MCP server dies has failed: it exited with status 1"), "{shown}");
+    assert!(
+        shown.contains("server \"missing\": its command") && !shown.contains("Agent Service: Running\n"),
+        "{shown}"
+    );
+    a_client_is_told_of_a_server_that_ends_and_comes_back(&site, &|| state_of("own"));
     let journal = site.run(&["logs", "main", "-n", "300"]).ok().stdout;
     for name in ["missing", "dies", "odd"] {
         assert!(journal.lines().any(|line| line.contains(name)), "{name} is not in the journal:\n{journal}");
     }
+}
+
+/// Through the bridge: `own` is killed inside; its client gets a message, then notice of its new lists, and status counts it.
+fn a_client_is_told_of_a_server_that_ends_and_comes_back(site: &Site, own: &dyn Fn() -> serde_json::Value) {
+    let mut bridge = site.agent_vm(&["mcp", "app-main", "--server", "own"]);
+    let mut bridge = Running(bridge.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+    let mut input = bridge.0.stdin.take().unwrap();
+    let output = BufReader::new(bridge.0.stdout.take().unwrap());
+    let heard = Arc::<Mutex<Vec<serde_json::Value>>>::default();
+    let hearing = Arc::clone(&heard);
+    std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            hearing.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+        }
+    });
+    let hears = |what: &str, is_it: &dyn Fn(&serde_json::Value) -> bool| {
+        wait_until(what, || heard.lock().unwrap().iter().any(is_it));
+    };
+    let hello = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } } });
+    writeln!(input, "{hello}").unwrap();
+    hears("the answer to initialize", &|message| {
+        message["id"] == 1 && message["result"]["capabilities"]["tools"]["listChanged"] == true
+    });
+    writeln!(input, "{}", serde_json::json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).unwrap();
+    // Once its stream is there, which takes as long as it takes, a client hears of the next end.
+    let mut kills = 0;
+    wait_until("notice of the new lists", || {
+        if own()["state"] == "running" && own()["restarts"].as_u64().unwrap() == kills {
+            site.exec("main", &["pkill", "-KILL", "-f", "python3 own[.]py"]).ok();
+            kills += 1;
+        }
+        heard.lock().unwrap().iter().any(|message| message["method"] == "notifications/tools/list_changed")
+    });
+    hears("why it ended", &|message| message["params"]["data"].as_str().is_some_and(|said| said.contains("signal 9")));
+    wait_until("status to count it", || own()["state"] == "running" && own()["restarts"].as_u64().unwrap() >= 1);
+    writeln!(input, "{}", serde_json::json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list" })).unwrap();
+    hears("its tools", &|message| message["id"] == 2 && message["result"]["tools"][0]["name"] == "shout");
 }
 
 /// `agent-vm mcp` is a server like any other: the SDK's stdio client writes a file through codemcp, which is committed.

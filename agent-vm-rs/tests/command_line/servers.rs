@@ -1,0 +1,51 @@
+//! The states of a machine's MCP servers in `status` and at the end of `start`.
+
+use serde_json::json;
+
+use crate::inside::Inside;
+use crate::stand_ins::{STAYS, create, install, install_ssh, server, servers};
+use crate::support::Site;
+
+#[test]
+fn every_server_is_shown_and_a_dead_one_is_not_green() {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    servers(&site, &[server("codemcp", "running"), server("own", "failed")], &[]);
+    let _inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok().prints("servers codemcp running, own failed (1 restart)").says(
+        "notice: the MCP server own has failed: it exited with status 3: no such module (agent-vm logs app-main)",
+    );
+    let status = site.run(&["status"]).ok().prints("Agent Service: Running, but an MCP server has failed\n");
+    assert!(status.stdout.contains("Servers    codemcp running, own failed (1 restart)\n"), "{}", status.stdout);
+    assert!(!status.stdout.contains('\u{1b}'));
+    let report = site.run(&["status", "--json"]).ok().json();
+    assert_eq!(report["servers"][0], server("codemcp", "running"));
+    assert_eq!(report["servers"][1]["exit_code"], json!(3));
+    let mut problems = report["problems"].as_array().unwrap().iter();
+    assert!(problems.any(|problem| problem.as_str().unwrap().contains("own has failed")), "{report}");
+
+    let headline = |of: &[serde_json::Value], problems: &[&str]| {
+        servers(&site, of, problems);
+        let shown = site.run(&["status"]).ok().stdout;
+        shown.lines().nth(1).unwrap().to_owned()
+    };
+    // Control: with all of them up it is green.
+    assert_eq!(headline(&[server("codemcp", "running"), server("own", "running")], &[]), "Agent Service: Running");
+    assert_eq!(
+        headline(&[server("codemcp", "failed"), server("own", "running")], &[]),
+        "Agent Service: Running, but its MCP server codemcp has failed"
+    );
+    assert_eq!(headline(&[server("codemcp", "starting")], &[]), "Agent Service: Running, its MCP servers are starting");
+    assert_eq!(
+        headline(&[server("codemcp", "running")], &[".mcp.json: server \"x\": not an object"]),
+        "Agent Service: Running, but not every MCP server is served"
+    );
+    // What is not of the known form is said, and nothing of it is shown.
+    site.write("servers.json", "{\"servers\": [\u{1b}[2J");
+    let odd = site.run(&["status"]).ok().prints("the guest's report of its servers is not of the known form");
+    assert!(!odd.stdout.contains("[2J"), "{}", odd.stdout);
+    assert!(odd.stdout.contains("Agent Service: Running, but"), "{}", odd.stdout);
+    site.run(&["stop"]).ok();
+}
