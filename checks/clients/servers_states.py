@@ -28,10 +28,12 @@ server = Server("own", "7", instructions="ask it")
 
 @server.list_tools()
 async def tools():
-    return [types.Tool(name="die", inputSchema={"type": "object"})]
+    return [types.Tool(name=name, inputSchema={"type": "object"}) for name in ("die", "length")]
 
 @server.call_tool()
 async def call(name, arguments):
+    if name == "length":
+        return [types.TextContent(type="text", text=str(len(arguments["text"])))]
     print("these are the last words", file=sys.stderr, flush=True)
     os._exit(3)
 
@@ -80,7 +82,11 @@ async def story(transport, url, gate, state) -> None:
 
         gate.touch()
         await heard.wait_for("ToolListChangedNotification")
-        assert [tool.name for tool in (await session.list_tools()).tools] == ["die"]
+        assert [tool.name for tool in (await session.list_tools()).tools] == ["die", "length"]
+        # Longer than the SDK takes of itself, and about as long as the gate lets through.
+        for length in (10 << 20, (64 << 20) - 1000):
+            answer = await session.call_tool("length", {"text": "x" * length})
+            assert answer.content[0].text == str(length), answer
         # What was promised before it was up is kept, though the server has no such thing.
         assert (await session.list_prompts()).prompts == [] and (await session.list_resources()).resources == []
         # Who comes now learns what the server itself is.

@@ -75,6 +75,8 @@ rec {
     Group = account;
     RuntimeDirectory = name;
     RuntimeDirectoryMode = "0700";
+    # It holds the certificate that the host renewed.
+    RuntimeDirectoryPreserve = "restart";
     Restart = "always";
     RestartSec = 1;
     # Open streams end with the service; a power-off does not wait for their clients.

@@ -1,7 +1,8 @@
 """agent-mcp gate: becomes the nginx that stands in front of mcp-proxy, with what the host handed over.
 
-Certificate, key, token and settings are systemd credentials. nginx reads certificate and key where systemd put them; the
-token is in a file of nginx's configuration that its account alone can read, and nowhere else.
+Certificate, key, token and settings are systemd credentials. nginx reads the key where systemd put it, and a copy of the
+certificate, which the host may replace. The token is in a file of nginx's configuration that its account alone can read,
+and nowhere else.
 """
 
 import json
@@ -12,6 +13,8 @@ import gate_config
 
 # The longest token or settings that make sense.
 LARGEST = 1 << 16
+# In the directory that is this account's own: the certificate in use, and the one that was handed over at first.
+CERTIFICATE, FIRST_CERTIFICATE = "certificate.pem", "first-certificate.pem"
 # argparse would take as long to import as everything else here together.
 ONCE = (
     "nginx",
@@ -61,7 +64,7 @@ def main(arguments: list[str]) -> int:
         log(WARNING, f"no endpoint: {refused}")
         return 1
     path = runtime / "nginx.conf"
-    write(path, config)
+    write(path, config.encode())
     # stderr: not the log file that it was built to open before it reads its configuration.
     os.execv(options["nginx"], [options["nginx"], "-e", "stderr", "-c", str(path)])
 
@@ -86,9 +89,12 @@ def read(options: dict[str, str], origins: list[str], credentials: Path, runtime
     certificate, key = credentials / options["certificate-credential"], credentials / options["key-credential"]
     if tls and not (certificate.is_file() and key.is_file()):
         raise gate_config.Refused("TLS is on, and there is no certificate or no key")
-    token = contents(credentials / options["token-credential"]) if auth else None
+    token = contents(credentials / options["token-credential"])
+    token = token.strip() if token is not None else None
     if auth and token is None:
         raise gate_config.Refused("a token is asked for, and there is none")
+    if tls:
+        certificate = renewable(certificate, runtime)
     return gate_config.Endpoint(
         listen=options["listen"],
         inner_port=options["inner-port"],
@@ -96,9 +102,20 @@ def read(options: dict[str, str], origins: list[str], credentials: Path, runtime
         hosts=hosts,
         certificate=str(certificate) if tls else None,
         key=str(key) if tls else None,
-        token=token.strip() if token is not None else None,
+        token=token if auth else None,
+        renewal_token=token,
         runtime=str(runtime),
     )
+
+
+def renewable(credential: Path, runtime: Path) -> Path:
+    """A copy of the certificate that can be replaced. One that has been stays when the service is restarted."""
+    data = credential.read_bytes()
+    current, first = runtime / CERTIFICATE, runtime / FIRST_CERTIFICATE
+    if not (current.is_file() and first.is_file() and first.read_bytes() == data):
+        write(current, data, 0o600)
+        write(first, data, 0o600)
+    return current
 
 
 def contents(path: Path) -> str | None:
@@ -118,8 +135,8 @@ def contents(path: Path) -> str | None:
     return text
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, data: bytes, mode: int = 0o400) -> None:
     path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
-    with open(descriptor, "w") as file:
-        file.write(text)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with open(descriptor, "wb") as file:
+        file.write(data)

@@ -6,6 +6,8 @@ Nothing is quoted, because nothing that would need it is let in: each value has 
 import re
 from collections import namedtuple
 
+from limits import LONGEST_MESSAGE
+
 # dataclasses would take longer to import than everything else here together.
 Endpoint = namedtuple(
     "Endpoint",
@@ -23,6 +25,8 @@ Endpoint = namedtuple(
         "key",
         # None lets everybody in.
         "token",
+        # Who has it may hand over another certificate for the same key; None for nobody.
+        "renewal_token",
         # Directory that is this account's own.
         "runtime",
     ],
@@ -36,6 +40,10 @@ ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?")
 HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]")
 PATH = re.compile(r"/[A-Za-z0-9._@/-]+")
 MOST_HOSTS = 64
+
+# Where the host hands a new certificate over.
+RENEWAL = "/agent-vm/certificate"
+TOO_LONG = f"the message is longer than {LONGEST_MESSAGE >> 20} MiB, the most that a machine takes"
 
 # A name of a server, as workspace_servers.py has it.
 NAMES = "[A-Za-z0-9][A-Za-z0-9_.-]*"
@@ -98,22 +106,51 @@ http {{
   uwsgi_temp_path {runtime}/uwsgi;
   scgi_temp_path {runtime}/scgi;
 {tls(endpoint)}
-{token(endpoint)}
+{token("agent_token", endpoint.token, otherwise="right")}
+{token("agent_renewal", endpoint.renewal_token, otherwise="wrong")}
   map $http_origin $agent_origin {{
     default {"allowed" if anywhere else "foreign"};
     "" none;
 {origins}  }}
-  # A browser asks whether it may, without the token, before it does.
-  map "$request_method $agent_origin $agent_token" $agent_let_in {{
-    default 0;
-    "~ right$" 1;
-    "~^OPTIONS allowed " 1;
+  # A browser asks whether it may, without the token, before it does. It is answered here: what is behind would open a
+  # session for whoever asks.
+  map "$request_method $agent_origin $agent_token" $agent_verdict {{
+    default 401;
+    "~ foreign " 403;
+    "~^OPTIONS allowed " 204;
+    "~^(GET|POST|DELETE|PUT) [a-z]+ right$" "";
+    "~ right$" 405;
   }}
-  map $status $agent_challenge {{
+  map $agent_verdict $agent_challenge {{
     default "";
     401 'Bearer realm="agent-vm"';
   }}
-  client_max_body_size 64m;
+  map $agent_verdict $agent_methods {{
+    default "";
+    405 "GET, POST, DELETE";
+  }}
+  # The Fetch standard's answer to that question; empty ones are not sent.
+  map $agent_verdict $agent_cors_origin {{
+    default "";
+    204 $http_origin;
+  }}
+  map $agent_verdict $agent_cors_methods {{
+    default "";
+    204 "GET, POST, DELETE";
+  }}
+  map $agent_verdict $agent_cors_headers {{
+    default "";
+    204 "authorization, content-type, accept, mcp-session-id, mcp-protocol-version, last-event-id";
+  }}
+  map $agent_verdict $agent_cors_age {{
+    default "";
+    204 600;
+  }}
+  map $agent_verdict $agent_vary {{
+    default "";
+    204 Origin;
+  }}
+  client_max_body_size {LONGEST_MESSAGE};
   client_header_timeout 20s;
   client_body_timeout 120s;
   large_client_header_buffers 4 16k;
@@ -129,24 +166,51 @@ http {{
     listen {listen}{ssl};
     server_name {hosts};
     add_header WWW-Authenticate $agent_challenge always;
-    if ($agent_origin = foreign) {{
+    add_header Allow $agent_methods always;
+    add_header Access-Control-Allow-Origin $agent_cors_origin always;
+    add_header Access-Control-Allow-Methods $agent_cors_methods always;
+    add_header Access-Control-Allow-Headers $agent_cors_headers always;
+    add_header Access-Control-Max-Age $agent_cors_age always;
+    add_header Vary $agent_vary always;
+    if ($agent_verdict = 403) {{
       return 403;
     }}
-    if ($agent_let_in = 0) {{
+    if ($agent_verdict = 204) {{
+      return 204;
+    }}
+    if ($agent_verdict = 401) {{
       return 401;
     }}
+    if ($agent_verdict = 405) {{
+      return 405;
+    }}
+    error_page 413 @too_long;
+    location @too_long {{
+      default_type application/json;
+      return 413 '{{"jsonrpc":"2.0","id":null,"error":{{"code":-32600,"message":"{TOO_LONG}"}}}}';
+    }}
     location = /status {{
-      proxy_pass http://127.0.0.1:{inner};
+      if ($request_method != GET) {{
+        return 405;
+      }}
+      # As it was understood, not as it was written.
+      proxy_pass http://127.0.0.1:{inner}/status;
       proxy_set_header Authorization "";
       proxy_set_header Host localhost;
     }}
-    location ~ ^(/servers/{NAMES})?/(mcp|sse|messages)/?$ {{
-      proxy_pass http://127.0.0.1:{inner};
+    # What matches is what is passed on: nginx has decoded it and followed its dots, and here are no other characters.
+    location ~ ^(?<agent_path>(/servers/{NAMES})?/(mcp|sse|messages)/?)\z {{
+      if ($request_method = PUT) {{
+        return 405;
+      }}
+      proxy_pass http://127.0.0.1:{inner}$agent_path$is_args$args;
       proxy_http_version 1.1;
       proxy_set_header Connection "";
       proxy_set_header Host localhost;
       # The servers behind this are the agent's: the token is none of their business.
       proxy_set_header Authorization "";
+      # Nor are they to send a request elsewhere here.
+      proxy_ignore_headers X-Accel-Redirect;
       proxy_buffering off;
       proxy_request_buffering off;
       proxy_cache off;
@@ -155,7 +219,7 @@ http {{
       proxy_send_timeout 1h;
       send_timeout 1h;
     }}
-    location / {{
+{renewal(endpoint)}    location / {{
       return 404;
     }}
   }}
@@ -163,12 +227,40 @@ http {{
 """
 
 
+def renewal(endpoint: Endpoint) -> str:
+    """Where a certificate is handed over before the one that is in use ends; it is read anew at each handshake."""
+    if endpoint.certificate is None or endpoint.renewal_token is None:
+        return ""
+    certificate = matching(PATH, "path of a certificate", endpoint.certificate)
+    return f"""\
+    location = {RENEWAL} {{
+      if ($agent_renewal != right) {{
+        return 401;
+      }}
+      limit_except PUT {{
+        deny all;
+      }}
+      alias {certificate};
+      dav_methods PUT;
+      dav_access user:rw;
+      client_max_body_size 64k;
+    }}
+"""
+
+
 def tls(endpoint: Endpoint) -> str:
     if endpoint.certificate is None:
         return "  # No TLS: the host has said so.\n"
     return f"""\
-  ssl_certificate {matching(PATH, "path of a certificate", endpoint.certificate)};
-  ssl_certificate_key {matching(PATH, "path of a key", endpoint.key)};
+  # By variables, so that they are read at each handshake: another certificate needs no other process.
+  map "" $agent_certificate {{
+    default {matching(PATH, "path of a certificate", endpoint.certificate)};
+  }}
+  map "" $agent_key {{
+    default {matching(PATH, "path of a key", endpoint.key)};
+  }}
+  ssl_certificate $agent_certificate;
+  ssl_certificate_key $agent_key;
   ssl_protocols TLSv1.2 TLSv1.3;
   # With TLS 1.2; those of 1.3 are all good.
   ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305;
@@ -179,9 +271,9 @@ def tls(endpoint: Endpoint) -> str:
 """
 
 
-def token(endpoint: Endpoint) -> str:
+def token(variable: str, value: str | None, otherwise: str) -> str:
     """A look-up by hash: how long it takes says nothing of how much of a guess was right."""
-    if endpoint.token is None:
-        return '  map "" $agent_token {\n    default right;\n  }\n'
-    value = matching(TOKEN, "token: 32 to 128 digits of 0-9 and a-f", endpoint.token)
-    return f'  map $http_authorization $agent_token {{\n    default wrong;\n    "Bearer {value}" right;\n  }}\n'
+    if value is None:
+        return f'  map "" ${variable} {{\n    default {otherwise};\n  }}\n'
+    value = matching(TOKEN, "token: 32 to 128 digits of 0-9 and a-f", value)
+    return f'  map $http_authorization ${variable} {{\n    default wrong;\n    "Bearer {value}" right;\n  }}\n'

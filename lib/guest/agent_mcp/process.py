@@ -10,10 +10,9 @@ import threading
 from collections.abc import Callable
 
 from journal import INFO, log
+from limits import LONGEST_MESSAGE
 from workspace_servers import Server
 
-# Of one line; a tool's result may hold a file.
-LONGEST_LINE = 64 << 20
 # Lines in a row that are no messages. A program that prints more of them is no MCP server.
 MOST_NOISE = 1000
 # Of a line that the server writes to standard error.
@@ -64,14 +63,14 @@ class Process:
     def messages(self, each: Callable[[dict, bytes], None]) -> str | None:
         """Read messages until the output ends; returns what is wrong with the output, if that ended it."""
         noise = 0
-        while line := self._popen.stdout.readline(LONGEST_LINE):
+        while line := self._popen.stdout.readline(LONGEST_MESSAGE):
             message = decode(line)
             if message is not None:
                 noise = 0
                 each(message, line)
                 continue
             noise += 1
-            if noise > MOST_NOISE or len(line) == LONGEST_LINE:
+            if noise > MOST_NOISE or len(line) == LONGEST_MESSAGE:
                 return "writes lines that are not MCP messages"
         return None
 

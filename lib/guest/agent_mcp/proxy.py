@@ -16,11 +16,13 @@ import weakref  # noqa: E402
 import anyio  # noqa: E402
 import mcp_proxy.mcp_server  # noqa: E402
 from mcp import types  # noqa: E402
+from mcp.server import transport_security  # noqa: E402
 from mcp.server.lowlevel import NotificationOptions  # noqa: E402
 from mcp_proxy.__main__ import main as mcp_proxy_main  # noqa: E402
 from pydantic import ValidationError  # noqa: E402
 
 from journal import WARNING, log  # noqa: E402
+from limits import LONGEST_MESSAGE  # noqa: E402
 from relay import PROXY, SERVERS_OWN  # noqa: E402
 
 # A client that does not read its stream holds up the others' notifications no longer than this.
@@ -151,7 +153,22 @@ async def create(remote):
     return app
 
 
+def admit_long_messages() -> None:
+    """As long ones as the gate: the SDK's own limit is 4 MiB, and mcp-proxy has no option for it."""
+    middleware = getattr(transport_security, "RequestBodyLimitMiddleware", None)
+    if middleware is None:
+        # An SDK that has no limit.
+        return
+    plain = middleware.__init__
+
+    def init(self, app, max_body_size):
+        plain(self, app, max(max_body_size, LONGEST_MESSAGE))
+
+    middleware.__init__ = init
+
+
 def main(arguments: list[str]) -> int:
+    admit_long_messages()
     if create_plain is None:
         log(WARNING, "clients are not told of changes: this mcp-proxy is not made as expected")
     else:

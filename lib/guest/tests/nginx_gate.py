@@ -36,6 +36,7 @@ class Inner(http.server.BaseHTTPRequestHandler):
 
     def answer(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.seen.append((self.command, self.path))
         if self.path.startswith("/sse"):
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
@@ -52,7 +53,7 @@ class Inner(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    do_GET = do_POST = do_DELETE = do_OPTIONS = answer
+    do_GET = do_POST = do_DELETE = do_OPTIONS = do_HEAD = do_PUT = do_PATCH = do_TRACE = do_PROPFIND = answer
 
     def log_message(self, *_):
         pass
@@ -70,6 +71,7 @@ class Gate:
         self.inner = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Inner)
         self.inner.daemon_threads = True
         self.inner.hold = threading.Event()
+        self.inner.seen = []
         threading.Thread(target=self.inner.serve_forever, daemon=True).start()
         test.addCleanup(self.inner.server_close)
         test.addCleanup(self.inner.shutdown)
@@ -80,18 +82,22 @@ class Gate:
         hosts = ["localhost", "127.0.0.1", "[::1]", "agent-vm"]
         Path(credentials, "endpoint").write_text(json.dumps({"tls": tls, "auth": auth, "hosts": hosts}))
         Path(credentials, "token").write_text(TOKEN)
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-             "-subj", "/CN=gate", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-             "-keyout", credentials / "key", "-out", credentials / "cert"],
-            check=True, capture_output=True,
-        )
+        self.place = credentials
+        self.runtime = runtime
+        self.certify(credentials / "cert", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                     "-keyout", credentials / "key")
         self.certificate = str(credentials / "cert")
         self.tls = tls
         nginx = subprocess.run(["sh", "-c", "command -v nginx"], check=True, capture_output=True, text=True).stdout.strip()
+        if os.getuid() == 0:
+            # Its workers are of one account with the rest of it, as in a service.
+            wrapper = Path(place.name, "nginx")
+            wrapper.write_text(f"#!/bin/sh\nexec {nginx} -g 'user root;' \"$@\"\n")
+            wrapper.chmod(0o755)
+            nginx = str(wrapper)
         self.log = tempfile.TemporaryFile()
         test.addCleanup(self.log.close)
-        launcher = subprocess.run(
+        self.launch = lambda: subprocess.run(
             [sys.executable, "-I", "-S", "-B", LAUNCHER, "gate", f"--nginx={nginx}", f"--listen={listen}:{self.port}",
              f"--inner-port={self.inner.server_address[1]}", "--endpoint-credential=endpoint",
              "--certificate-credential=cert", "--key-credential=key", "--token-credential=token",
@@ -100,8 +106,19 @@ class Gate:
             stderr=self.log,
             timeout=PATIENCE,
         )
-        assert launcher.returncode == 0, self.said()
+        self.start()
         test.addCleanup(self.end, runtime / "nginx.pid")
+
+    def certify(self, to, *key):
+        """A certificate of its own authority."""
+        subprocess.run(
+            ["openssl", "req", "-x509", *key, "-days", "2", "-subj", "/CN=gate", "-addext",
+             "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out", to],
+            check=True, capture_output=True,
+        )
+
+    def start(self):
+        assert self.launch().returncode == 0, self.said()
         # It listens by now: systemd has the unit started when the launcher ends.
         socket.create_connection(("127.0.0.1", self.port), PATIENCE).close()
 
@@ -172,10 +189,92 @@ class Open(unittest.TestCase):
             self.assertEqual(self.status(Authorization=BEARER, Origin=origin), 403, origin)
             self.assertEqual(self.status("OPTIONS", Origin=origin), 403, origin)
 
-    def test_the_question_before_carries_no_token(self):
-        self.assertEqual(self.status("OPTIONS", Origin="https://claude.ai"), 200)
+    def test_the_question_before_carries_no_token_and_is_answered_here(self):
+        ask = {"Origin": "https://claude.ai", "Access_Control_Request_Method": "POST",
+               "Access_Control_Request_Headers": "authorization,content-type"}
+        for path in ("/mcp", "/sse", "/servers/x/mcp", "/messages/?session_id=1", "/status", "/nothing"):
+            for headers in (ask, {**ask, "Authorization": BEARER}):
+                status, body, answered = self.gate.ask("OPTIONS", path, body=b"{}", **headers)
+                self.assertEqual((status, body), (204, b""))
+                self.assertEqual(answered["Access-Control-Allow-Origin"], "https://claude.ai")
+                self.assertEqual(answered["Vary"], "Origin")
+                self.assertIn("POST", answered["Access-Control-Allow-Methods"])
+                self.assertLessEqual({"authorization", "content-type", "mcp-session-id", "mcp-protocol-version"},
+                                     set(answered["Access-Control-Allow-Headers"].split(", ")))
+                self.assertIsNone(answered["Access-Control-Allow-Credentials"])
         self.assertEqual(self.status("OPTIONS"), 401)
+        self.assertEqual(self.status("OPTIONS", Authorization=BEARER), 405)
         self.assertEqual(self.status("POST", Origin="https://claude.ai"), 401)
+        self.assertEqual(self.gate.inner.seen, [])
+        # Control: what is let in is seen there, and has none of these headers from here.
+        answered = self.gate.ask(Authorization=BEARER, Origin="https://claude.ai")[2]
+        self.assertEqual(self.gate.inner.seen, [("POST", "/mcp")])
+        self.assertIsNone(answered["Access-Control-Allow-Methods"])
+
+    def test_other_methods_reach_nothing(self):
+        for method in ("HEAD", "PUT", "PATCH", "TRACE", "OPTIONS", "PROPFIND", "CONNECT", "get", "POSTS"):
+            for path in ("/mcp", "/status", "/servers/x/sse"):
+                status = self.status(method, path, Authorization=BEARER)
+                self.assertIn(status, (400, 405), (method, path))
+                self.assertIn(self.status(method, path), (400, 401, 405), (method, path))
+        self.assertEqual(self.gate.inner.seen, [])
+        self.assertEqual(self.gate.ask("PATCH", Authorization=BEARER)[2]["Allow"], "GET, POST, DELETE")
+
+    def test_what_is_matched_is_what_is_passed_on(self):
+        for asked, seen in (
+            ("/mcp", "/mcp"),
+            ("//mcp", "/mcp"),
+            ("/./mcp/", "/mcp/"),
+            ("/x/../mcp", "/mcp"),
+            ("/x/%2e%2e/mcp", "/mcp"),
+            ("/%6dcp", "/mcp"),
+            ("/servers/a%2f..%2fb/mcp", "/servers/b/mcp"),
+            ("/servers//a/mcp?a=/../x&b=%2f", "/servers/a/mcp?a=/../x&b=%2f"),
+            ("/status/../mcp", "/mcp"),
+            ("/servers/..%2fmcp", "/mcp"),
+            ("/mcp/../status?x", "/status?x"),
+            ("/mcp?", "/mcp"),
+        ):
+            self.gate.inner.seen.clear()
+            self.assertEqual(self.status("GET", asked, Authorization=BEARER), 200, asked)
+            self.assertEqual(self.gate.inner.seen, [("GET", seen)], asked)
+        self.gate.inner.seen.clear()
+        for path in ("/mcp/../x", "/mcp;x", "/mcp%3bx", "/mcp%0a", "/mcp%0d%0aX:%20y", "/mcp%20", "/mcp%00", "/mcp%2fx", "/mcp%3fx",
+                     "/mcp%23", "/servers/%2e%2e/x", "/servers/a%0a/mcp", "/servers/a%20b/mcp",
+                     "/../../mcp/x", "/..%2f..%2fetc/passwd", "/status%0a", "\\mcp", "/mcp%5c..%5cx", "/mcp/%2e%2e/%2e%2e/"):
+            self.assertIn(self.status("GET", path, Authorization=BEARER), (400, 404), path)
+        self.assertEqual(self.gate.inner.seen, [])
+
+    def raw(self, text):
+        """The status of what is answered to bytes as they are."""
+        connection = self.gate.connection()
+        self.addCleanup(connection.close)
+        connection.connect()
+        connection.sock.sendall(text.encode())
+        connection.sock.settimeout(PATIENCE)
+        got = connection.sock.recv(1 << 16)
+        return int(got.split()[1])
+
+    def test_a_request_can_be_read_in_one_way_only(self):
+        head = f"POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: {BEARER}\r\n"
+        self.assertEqual(self.raw(f"{head}Content-Length: 2\r\n\r\n{{}}"), 200)
+        smuggled = f"GET /status HTTP/1.1\r\nHost: localhost\r\nAuthorization: {BEARER}\r\n\r\n"
+        self.gate.inner.seen.clear()
+        for lines in (
+            f"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}",
+            f"Transfer-Encoding: identity\r\nContent-Length: 0\r\n\r\n{smuggled}",
+            f"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{smuggled}",
+            "Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+            "Content-Length: +2\r\n\r\n{}",
+            "Content-Length: 2, 2\r\n\r\n{}",
+            f"Authorization: {BEARER}\r\nContent-Length: 2\r\n\r\n{{}}",
+            "Authorization: Bearer other\r\nContent-Length: 2\r\n\r\n{}",
+            "Host: localhost\r\nContent-Length: 2\r\n\r\n{}",
+            "Host: evil.test\r\nContent-Length: 2\r\n\r\n{}",
+        ):
+            self.assertIn(self.raw(head + lines), (400, 501), lines)
+        self.assertIn(self.raw("GET https://evil.test/mcp HTTP/1.1\r\nHost: localhost\r\n\r\n"), (400, 421))
+        self.assertEqual(self.gate.inner.seen, [])
 
     def test_what_is_behind_learns_no_token(self):
         _, body, _ = self.gate.ask(Authorization=BEARER, Mcp_Session_Id="s", Origin="https://claude.ai")
@@ -214,7 +313,50 @@ class Open(unittest.TestCase):
         for name, value in (("Host", "localhost"), ("Authorization", BEARER), ("Content-Length", str(65 << 20))):
             connection.putheader(name, value)
         connection.endheaders()
-        self.assertEqual(connection.getresponse().status, 413)
+        answer = connection.getresponse()
+        self.assertEqual((answer.status, answer.headers["Content-Type"]), (413, "application/json"))
+        said = json.loads(answer.read())["error"]["message"]
+        self.assertEqual(said, "the message is longer than 64 MiB, the most that a machine takes")
+
+    def presented(self):
+        """The certificate that a new connection is shown, as PEM."""
+        return ssl.get_server_certificate(("127.0.0.1", self.gate.port), timeout=PATIENCE)
+
+    def test_a_certificate_is_renewed_while_connections_go_on(self):
+        first = self.presented()
+        stream = self.gate.connection()
+        self.addCleanup(stream.close)
+        stream.request("GET", "/sse", headers={"Authorization": BEARER, "Host": "localhost"})
+        self.assertEqual(stream.getresponse().readline(), b"data: one\n")
+        renewed = self.gate.place / "renewed"
+        self.gate.certify(renewed, "-key", self.gate.place / "key")
+        body = renewed.read_bytes()
+        for method, status, headers in (
+            ("PUT", 401, {}),
+            ("PUT", 401, {"Authorization": f"{BEARER}0"}),
+            ("PUT", 403, {"Authorization": BEARER, "Origin": "https://evil.test"}),
+            ("GET", 403, {"Authorization": BEARER}),
+            ("POST", 403, {"Authorization": BEARER}),
+            ("DELETE", 403, {"Authorization": BEARER}),
+        ):
+            self.assertEqual(self.gate.ask(method, RENEWAL, body=body, **headers)[0], status, (method, headers))
+        self.assertEqual(self.gate.ask("PUT", RENEWAL, body=b"x" * (65 << 10), Authorization=BEARER)[0], 413)
+        self.assertEqual(self.presented(), first)
+        self.assertEqual(self.gate.ask("PUT", RENEWAL, body=body, Authorization=BEARER)[0], 204)
+        second = self.presented()
+        self.assertNotEqual(second, first)
+        self.assertEqual(ssl.PEM_cert_to_DER_cert(second), ssl.PEM_cert_to_DER_cert(body.decode()))
+        self.gate.certificate = str(renewed)
+        self.assertEqual(self.status(Authorization=BEARER), 200)
+        self.assertEqual([path for _, path in self.gate.inner.seen if "certificate" in path], [])
+        # A restart of the service keeps it; another one that is handed over then takes its place.
+        third = self.gate.place / "third"
+        self.gate.certify(third, "-key", self.gate.place / "key")
+        for handed_over, presented in ((self.gate.place / "cert", second), (third, third.read_text())):
+            self.gate.end(self.gate.runtime / "nginx.pid")
+            (self.gate.place / "cert").write_text(handed_over.read_text())
+            self.gate.start()
+            self.assertEqual(ssl.PEM_cert_to_DER_cert(self.presented()), ssl.PEM_cert_to_DER_cert(presented))
 
     def test_old_tls_and_no_tls_are_refused(self):
         # Python warns of versions that it means to give up.
@@ -261,6 +403,9 @@ class Open(unittest.TestCase):
         self.assertEqual(self.gate.ask(Authorization="x")[2]["Server"], "nginx")
 
 
+RENEWAL = "/agent-vm/certificate"
+
+
 class SwitchedOff(unittest.TestCase):
     def test_without_tls(self):
         gate = Gate(self, tls=False)
@@ -272,6 +417,8 @@ class SwitchedOff(unittest.TestCase):
         self.assertEqual(gate.ask()[0], 200)
         self.assertEqual(gate.ask(host="example.org")[0], 421)
         self.assertEqual(gate.ask(Origin="https://example.org")[0], 403)
+        # Certificates are another matter.
+        self.assertEqual(gate.ask("PUT", RENEWAL, body=b"x")[0], 401)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ GOOD = {
     "certificate": "/run/credentials/x.service/cert",
     "key": "/run/credentials/x.service/key",
     "token": TOKEN,
+    "renewal_token": TOKEN,
     "runtime": "/run/agent-mcp-gate",
 }
 
@@ -58,7 +59,7 @@ class Configuration(unittest.TestCase):
             self.assertIn(line, text)
 
     def test_what_is_off_is_off(self):
-        text = rendered(certificate=None, key=None, token=None)
+        text = rendered(certificate=None, key=None, token=None, renewal_token=None)
         self.assertIn("listen 0.0.0.0:8000;", text)
         self.assertNotIn("ssl", text)
         self.assertNotIn("Bearer 0", text)
@@ -74,6 +75,7 @@ class Configuration(unittest.TestCase):
                 {"hosts": ["localhost", value]},
                 {"origins": ["https://" + value]} if value != "*" else {"origins": ["https://*"]},
                 {"token": value},
+                {"renewal_token": value},
                 {"listen": value},
                 {"listen": f"0.0.0.0:{value}"},
                 {"inner_port": value},
