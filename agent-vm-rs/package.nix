@@ -46,6 +46,8 @@ rustPlatform.buildRustPackage (finalAttrs: {
       ./tests
       # Compiled in.
       ../lib/policy/defaults.json
+      # What the bridge has to agree with.
+      ../lib/guest/agent_mcp/limits.py
     ];
   };
   sourceRoot = "${finalAttrs.src.name}/agent-vm-rs";

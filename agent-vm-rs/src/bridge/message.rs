@@ -1,14 +1,16 @@
 //! JSON-RPC messages as MCP has them: one object each.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::text::plain_json;
+use super::json::{Fields, Refusal, one_line};
 
-/// Of one message: a tool's answer may hold a file. The gate takes no more, either.
+/// Of one message, bytes: a tool's answer may hold a file. The gate takes no more, either (`agent_mcp/limits.py`).
 pub const LONGEST: usize = 64 << 20;
 
-/// Values and keys of one message: each takes many times its bytes in memory.
-const MOST_VALUES: usize = 1 << 20;
+/// What is said of a message that is longer than [`LONGEST`].
+pub fn too_long() -> String {
+    format!("the message is longer than {} MiB, the most that a machine takes", LONGEST >> 20)
+}
 
 /// JSON-RPC's code for what is no JSON.
 pub const PARSE_ERROR: i32 = -32_700;
@@ -40,48 +42,46 @@ pub enum Kind {
 /// One message.
 #[derive(Clone, Debug)]
 pub struct Message {
-    fields: Map<String, Value>,
+    line: String,
     kind: Kind,
+    method: Option<String>,
+    id: String,
 }
 
 impl Message {
     /// Parses one message.
     pub fn parse(text: &[u8]) -> Result<Self, Problem> {
         let invalid = |text: &str| Problem { code: INVALID_REQUEST, text: text.to_owned() };
-        if most_values(text) > MOST_VALUES {
-            return Err(invalid("too many values in one message"));
-        }
-        let value: Value = serde_json::from_slice(text)
-            .map_err(|error| Problem { code: PARSE_ERROR, text: format!("no JSON ({:?} error)", error.classify()) })?;
-        let Value::Object(fields) = value else {
+        let line = one_line(text).map_err(|refusal| match refusal {
+            Refusal::NotJson => Problem { code: PARSE_ERROR, text: "no JSON".to_owned() },
+            Refusal::TooMuch(what) => invalid(what),
+        })?;
+        if !line.starts_with('{') {
             return Err(invalid("a message is one JSON object"));
-        };
-        if fields.get("jsonrpc") != Some(&Value::from("2.0")) {
+        }
+        let fields = Fields::of(&line).ok_or_else(|| invalid("a field is there twice, or there are too many"))?;
+        if fields.string("jsonrpc").as_deref() != Some("2.0") {
             return Err(invalid("\"jsonrpc\" is not \"2.0\""));
         }
-        let id = fields.get("id");
-        let is_id = |id: &Value| id.is_string() || id.is_number();
+        let (id, method) = (fields.get("id"), fields.string("method"));
+        let is_id = |id: &str| id.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
+        let is_answer = fields.get("result").is_some() || fields.get("error").is_some();
         let kind = match (fields.get("method"), id) {
-            (Some(Value::String(_)), Some(id)) if is_id(id) => Kind::Request,
-            (Some(Value::String(_)), None) => Kind::Notification,
+            (Some(_), Some(id)) if method.is_some() && is_id(id) => Kind::Request,
+            (Some(_), None) if method.is_some() => Kind::Notification,
             // An answer to what could not be read has no id.
-            (None, Some(id))
-                if (is_id(id) || id.is_null()) && (fields.contains_key("result") || fields.contains_key("error")) =>
-            {
-                Kind::Response
-            }
+            (None, Some(id)) if (is_id(id) || id == "null") && is_answer => Kind::Response,
             _ => return Err(invalid("neither a request, nor a notification, nor an answer")),
         };
-        Ok(Self { fields, kind })
+        let id = id.unwrap_or(NO_ID).to_owned();
+        Ok(Self { line, kind, method, id })
     }
 
-    /// The answer to a request that could not be asked.
-    pub fn error(id: &Value, code: i32, text: &str) -> Self {
-        let mut fields = Map::new();
-        fields.insert("jsonrpc".to_owned(), "2.0".into());
-        fields.insert("id".to_owned(), id.clone());
-        fields.insert("error".to_owned(), json!({ "code": code, "message": text }));
-        Self { fields, kind: Kind::Response }
+    /// The answer to a request that could not be asked; `id` is the text of its id.
+    pub fn error(id: &str, code: i32, text: &str) -> Self {
+        let error = json!({ "code": code, "message": text });
+        let line = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#);
+        Self { line, kind: Kind::Response, method: None, id: id.to_owned() }
     }
 
     /// What it asks for.
@@ -91,40 +91,47 @@ impl Message {
 
     /// Its method, unless it is an answer.
     pub fn method(&self) -> Option<&str> {
-        self.fields.get("method").and_then(Value::as_str)
+        self.method.as_deref()
     }
 
-    /// Its id; null if it has none.
-    pub fn id(&self) -> &Value {
-        self.fields.get("id").unwrap_or(&Value::Null)
+    /// The text of its id; [`NO_ID`] if it has none.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
-    /// A field of its result.
-    pub fn result(&self, field: &str) -> Option<&Value> {
-        self.fields.get("result")?.get(field)
+    /// Whether this is the answer to a request.
+    pub fn answers(&self, request: &Self) -> bool {
+        self.kind == Kind::Response && is_same(&self.id, &request.id)
     }
 
-    /// Written anew: one line, without its end.
-    pub fn line(&self) -> String {
-        // JSON's strings hold no line break, and serde_json puts none between values.
-        // A map's keys are strings, which is all that could go wrong.
-        plain_json(&serde_json::to_string(&self.fields).unwrap_or_default())
+    /// A field of its result, if that is a string.
+    pub fn result(&self, field: &str) -> Option<String> {
+        Fields::of(Fields::of(&self.line)?.get("result")?)?.string(field)
+    }
+
+    /// On one line, without its end: as it was written but for white space.
+    pub fn line(&self) -> &str {
+        &self.line
     }
 }
 
-/// As many values and keys as a text of JSON can have: each but the first comes after one of these.
-fn most_values(text: &[u8]) -> usize {
-    let (mut count, mut in_string, mut escaped) = (1, false, false);
-    for byte in text {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_string,
-            b'"' => in_string = !in_string,
-            b',' | b':' | b'[' | b'{' if !in_string => count += 1,
-            _ => {}
-        }
+/// The text of an id that there is none of.
+pub const NO_ID: &str = "null";
+
+/// Whether two ids are one: servers may write a string, or a number with a fraction, in another way.
+fn is_same(one: &str, other: &str) -> bool {
+    let is_number = |id: &str| !id.starts_with('"');
+    let is_whole = |id: &str| is_number(id) && !id.contains(['.', 'e', 'E']);
+    if one == other || (is_whole(one) && is_whole(other)) || is_number(one) != is_number(other) {
+        return one == other;
     }
-    count
+    let value = |id: &str| serde_json::from_str::<Value>(id).ok();
+    let as_number = |value: Option<Value>| value.and_then(|value| value.as_f64());
+    if is_number(one) {
+        let (one, other) = (as_number(value(one)), as_number(value(other)));
+        return one.is_some() && one == other;
+    }
+    value(one) == value(other)
 }
 
 #[cfg(test)]
@@ -159,6 +166,9 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":null,"method":"x"}"#, INVALID_REQUEST),
             (r#"{"jsonrpc":"2.0","id":{},"result":1}"#, INVALID_REQUEST),
             (r#"{"jsonrpc":"2.0","id":1}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"x","id":2}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","id":true,"method":"x"}"#, INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","id":1,"method":7}"#, INVALID_REQUEST),
         ] {
             assert_eq!(Message::parse(text.as_bytes()).unwrap_err().code, code, "{text:.40}");
         }
@@ -168,11 +178,45 @@ mod tests {
     fn an_answer_has_a_bounded_number_of_values() {
         let message = |result: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#);
         let numbers = |count| message(&format!("[{}0]", "0,".repeat(count)));
-        assert_eq!(Message::parse(numbers(MOST_VALUES).as_bytes()).unwrap_err().code, INVALID_REQUEST);
-        Message::parse(numbers(MOST_VALUES / 2).as_bytes()).unwrap();
+        assert_eq!(
+            Message::parse(numbers(super::super::json::MOST_VALUES).as_bytes()).unwrap_err().code,
+            INVALID_REQUEST
+        );
+        Message::parse(numbers(super::super::json::MOST_VALUES / 2).as_bytes()).unwrap();
         // What is in a string is one value.
-        let text = serde_json::to_string(&"a \"quoted\", [list]\\ ".repeat(MOST_VALUES)).unwrap();
+        let text = serde_json::to_string(&"a \"quoted\", [list]\\ ".repeat(1 << 20)).unwrap();
         Message::parse(message(&text).as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn ids_pass_unchanged_and_are_compared_as_numbers_and_strings() {
+        let asked =
+            |id: &str| Message::parse(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"x"}}"#).as_bytes()).unwrap();
+        let answer =
+            |id: &str| Message::parse(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":1e400}}"#).as_bytes()).unwrap();
+        for id in ["18446744073709551617", "-99999999999999999999999", "1.0", "1e3", "\"a\"", "0"] {
+            assert_eq!(asked(id).id(), id);
+            assert!(asked(id).line().contains(&format!(r#""id":{id},"#)) && answer(id).answers(&asked(id)), "{id}");
+            assert!(answer(id).line().ends_with("1e400}"));
+            assert!(Message::error(id, 1, "x").line().contains(&format!(r#""id":{id},"#)));
+        }
+        for (one, other, same) in [
+            ("18446744073709551617", "18446744073709551618", false),
+            ("1e3", "1000.0", true),
+            ("1e3", "1000", true),
+            ("1", "2", false),
+            ("\"a\"", r#""\u0061""#, true),
+            ("\"1\"", "1", false),
+            ("1e400", "1e401", false),
+        ] {
+            assert_eq!(answer(one).answers(&asked(other)), same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn the_gate_takes_as_long_messages() {
+        let limits = include_str!("../../../lib/guest/agent_mcp/limits.py");
+        assert!(limits.contains("LONGEST_MESSAGE = 64 << 20\n") && LONGEST == 64 << 20, "{limits}");
     }
 
     proptest! {
@@ -180,11 +224,12 @@ mod tests {
         fn a_message_is_one_line_whatever_is_in_it(text in any::<String>(), space in "[ \n\r\t]{0,3}") {
             let message = json!({ "jsonrpc": "2.0", "id": text, "method": text, "params": { text.clone(): [text.clone()] } });
             let pretty = serde_json::to_string_pretty(&message).unwrap().replace('\n', &format!("\n{space}"));
-            let line = Message::parse(pretty.as_bytes()).unwrap().line();
+            let message_read = Message::parse(pretty.as_bytes()).unwrap();
+            let line = message_read.line();
             prop_assert!(!line.contains(['\n', '\r']));
             // No control character reaches a terminal that shows it.
             prop_assert!(!line.chars().any(char::is_control));
-            prop_assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), message);
+            prop_assert_eq!(serde_json::from_str::<Value>(line).unwrap(), message);
         }
     }
 }

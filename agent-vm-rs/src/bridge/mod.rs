@@ -3,6 +3,7 @@
 //! What comes from the machine is the attacker's: it is parsed as a message, bounded in size, and written anew, so that
 //! exactly one line of JSON reaches the client for each.
 
+mod json;
 mod message;
 mod output;
 mod session;
@@ -14,9 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
 
-use self::message::{INVALID_REQUEST, Kind, LONGEST, Message, PARSE_ERROR, Problem};
+use self::message::{INVALID_REQUEST, Kind, LONGEST, Message, NO_ID, PARSE_ERROR, Problem, too_long};
 pub use self::output::Output;
 pub use self::session::Session;
 use crate::interrupt::Deadline;
@@ -35,7 +35,7 @@ pub fn run(session: Session, input: impl BufRead, patience: Duration) -> Result<
         }
         match message_of(&line) {
             Ok(message) => carry(&session, message, &open),
-            Err(problem) => session.output().error(&Value::Null, problem.code, &problem.text),
+            Err(problem) => session.output().error(NO_ID, problem.code, &problem.text),
         }
         if session.output().closed() {
             break;
@@ -70,7 +70,7 @@ fn carry(session: &Arc<Session>, message: Message, open: &Arc<AtomicUsize>) {
 
 fn message_of(line: &[u8]) -> Result<Message, Problem> {
     if line.len() > LONGEST {
-        return Err(Problem { code: INVALID_REQUEST, text: "the message is too long".to_owned() });
+        return Err(Problem { code: INVALID_REQUEST, text: too_long() });
     }
     let message = Message::parse(line).map_err(|problem| match problem.code {
         // Nobody but the client has said it: it learns why.

@@ -4,8 +4,6 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::Value;
-
 use super::message::Message;
 use crate::text::one_line;
 
@@ -28,16 +26,20 @@ impl Output {
 
     /// Gives the client a message.
     pub(super) fn send(&self, message: &Message) {
-        let line = message.line() + "\n";
         // A thread that panicked has written a whole line or is no reason to lose this one.
         let mut writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if writer.write_all(line.as_bytes()).and_then(|()| writer.flush()).is_err() {
+        if writer
+            .write_all(message.line().as_bytes())
+            .and_then(|()| writer.write_all(b"\n"))
+            .and_then(|()| writer.flush())
+            .is_err()
+        {
             self.closed.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Gives the client an error as the answer to a request.
-    pub(super) fn error(&self, id: &Value, code: i32, text: &str) {
+    /// Gives the client an error as the answer to a request, whose id is this text.
+    pub(super) fn error(&self, id: &str, code: i32, text: &str) {
         self.send(&Message::error(id, code, &one_line(text)));
     }
 }

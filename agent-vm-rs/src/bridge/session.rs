@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use ureq::http::{HeaderMap, Response, StatusCode};
 use ureq::{Body, RequestBuilder};
 
-use super::message::{Kind, LONGEST, Message, NO_WAY};
+use super::message::{Kind, LONGEST, Message, NO_WAY, too_long};
 use super::output::Output;
 use super::sse::Events;
 use crate::endpoint::Endpoint;
@@ -88,7 +88,7 @@ impl Session {
                 note("warning: the machine sent what is no message; it is left out");
                 return;
             };
-            if received.kind() == Kind::Response && received.id() == message.id() {
+            if received.answers(message) {
                 answered = true;
                 if begins {
                     self.remember_version(&received);
@@ -110,7 +110,9 @@ impl Session {
                     .read_to_end(&mut text)
                     .context("the machine's answer breaks off")?;
                 if text.len() > LONGEST {
-                    return Err(Failure::new("the machine's answer is too long").into());
+                    return Err(
+                        Failure::new(format!("the machine's answer is longer than {} MiB", LONGEST >> 20)).into()
+                    );
                 }
                 each(&text);
             }
@@ -188,13 +190,13 @@ impl Session {
     }
 
     fn remember_version(&self, answer: &Message) {
-        let version = answer.result("protocolVersion").and_then(serde_json::Value::as_str);
-        let is_plain = |text: &&str| {
+        let version = answer.result("protocolVersion");
+        let is_plain = |text: &String| {
             (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
         };
         if let Some(version) = version.filter(is_plain) {
             let mut headers = self.headers();
-            headers.push((VERSION, version.to_owned()));
+            headers.push((VERSION, version));
             self.set_headers(headers);
         }
     }
@@ -216,7 +218,7 @@ fn refusal(answer: Response<Body>, in_session: bool) -> Failure {
             "the session is over, as after a restart of the machine: connect to this MCP server again".to_owned()
         }
         StatusCode::NOT_FOUND => "the machine serves no such MCP server".to_owned(),
-        StatusCode::PAYLOAD_TOO_LARGE => "the message is too long".to_owned(),
+        StatusCode::PAYLOAD_TOO_LARGE => too_long(),
         StatusCode::BAD_GATEWAY => {
             "the machine's MCP servers are not up; agent-vm status and agent-vm logs tell why".to_owned()
         }
