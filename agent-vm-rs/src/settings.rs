@@ -75,6 +75,8 @@ fn on() -> bool {
 pub struct Wishes {
     /// See [`Settings::branch`].
     pub branch: Option<BranchName>,
+    /// Whether the machine gets every branch and tag.
+    pub all_branches: Option<bool>,
     /// See [`Settings::guest`].
     pub guest: Option<GuestKind>,
     /// See [`Settings::host`].
@@ -119,7 +121,7 @@ impl Wishes {
             fs::read_to_string(path).with_context(|| format!("failed to read the settings in {}", path.display()))?;
         let wishes = serde_json::from_str(&text).with_context(|| {
             Failure::usage(format!("the settings in {} are not usable", path.display())).hint(
-                "it is a JSON object with any of: branch, guest, host, port, ssh_port, tls, auth, memory, cores, disk, packages, servers, nix_args, egress, allow, deny, secrets",
+                "it is a JSON object with any of: branch, all_branches, guest, host, port, ssh_port, tls, auth, memory, cores, disk, packages, servers, nix_args, egress, allow, deny, secrets",
             )
         })?;
         Ok(wishes)
@@ -130,6 +132,7 @@ impl Wishes {
     pub fn or(self, other: Self) -> Self {
         Self {
             branch: self.branch.or(other.branch),
+            all_branches: self.all_branches.or(other.all_branches),
             guest: self.guest.or(other.guest),
             host: self.host.or(other.host),
             port: self.port.or(other.port),

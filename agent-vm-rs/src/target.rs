@@ -79,6 +79,11 @@ pub fn current(state: &StateDir, branch: Option<&str>) -> Result<(Source, Branch
             .into());
     }
     let source = Source::discover(&cwd)?.ok_or_else(|| no_repository(&cwd))?;
+    if source.dir.to_str().is_none() {
+        return Err(Failure::new(format!("the path of the repository {} is not valid UTF-8", source.dir.display()))
+            .hint("rename the directory that is not, with mv")
+            .into());
+    }
     let branch = match branch {
         Some(name) => name.parse()?,
         None => source.current_branch()?.ok_or_else(|| {

@@ -1,7 +1,7 @@
 //! `agent-vm create`
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -12,7 +12,7 @@ use crate::cli::Context;
 use crate::defaults::Defaults;
 use crate::egress::{self, Destination, Egress, Mode, SecretSpec};
 use crate::error::Failure;
-use crate::git::Source;
+use crate::git::{Look, Source};
 use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::progress::note;
@@ -22,7 +22,7 @@ use crate::state::{
     StateDir, cache_dir, make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced,
 };
 use crate::vm_name::VmName;
-use crate::{credentials, endpoint, host, installation, package_names, ports, target, text};
+use crate::{credentials, endpoint, host, installation, interrupt, package_names, ports, target, text};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]
@@ -30,6 +30,9 @@ pub struct CreateArgs {
     /// Branch the machine is for; made from HEAD, in the machine, if it does not exist [default: the current one]
     #[arg(long, value_name = "BRANCH", allow_hyphen_values = true)]
     branch: Option<String>,
+    /// Hand over every branch and tag, not only the branch, its upstream and the remote's default branch
+    #[arg(long)]
+    all_branches: bool,
     /// Address of this host that the machine's ports are bound on [default: localhost]
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
@@ -118,7 +121,8 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     remove_any(&staging)?;
     let guest_asked = wishes.guest.is_some();
     let secrets = wishes.secrets.clone().unwrap_or_default();
-    let made = fill(&staging, &source, &branch, &secrets).and_then(|()| {
+    let all = wishes.all_branches.unwrap_or(false);
+    let made = fill(&staging, &source, &branch, all, &secrets).and_then(|()| {
         // Held until the machine has its name, so that no other takes the same ports meanwhile.
         let _ports = Lock::take(&state.locks().join(".ports"), context.deadline())?;
         let settings = settle(context, wishes, &source, branch)?;
@@ -183,6 +187,7 @@ fn wishes(context: &Context, args: &CreateArgs) -> Result<Wishes> {
         host,
         port,
         ssh_port,
+        all_branches: args.all_branches.then_some(true),
         // The flags can only switch off.
         tls: no_tls.then_some(false),
         auth: no_auth.then_some(false),
@@ -203,17 +208,23 @@ fn wishes(context: &Context, args: &CreateArgs) -> Result<Wishes> {
 }
 
 /// Everything of a machine but its settings, which need the ports.
-fn fill(staging: &std::path::Path, source: &Source, branch: &BranchName, secrets: &[SecretSpec]) -> Result<()> {
+fn fill(staging: &Path, source: &Source, branch: &BranchName, all: bool, secrets: &[SecretSpec]) -> Result<()> {
     make_private_dir(staging)?;
     egress::secrets::keep(staging, secrets)?;
-    let uncommitted = source.uncommitted()?;
-    if uncommitted > 0 {
-        note(&format!(
-            "{uncommitted} uncommitted changes stay in {}: only commits reach the machine",
+    let look = Look::at(source, staging)?;
+    match look.uncommitted() {
+        Ok(0) => {}
+        Ok(changes) => note(&format!(
+            "{} in {}: only commits reach the machine",
+            text::count(changes, "uncommitted change") + if changes == 1 { " stays" } else { " stay" },
             source.dir.display()
-        ));
+        )),
+        Err(error) => {
+            interrupt::check()?;
+            note(&format!("uncommitted changes are not counted: {error:#}"));
+        }
     }
-    source.clone_branch(branch, &staging.join("workspace"), staging)?;
+    look.clone_branch(branch, all, &staging.join("workspace"))?;
     credentials::make_keys(staging, staging)
 }
 

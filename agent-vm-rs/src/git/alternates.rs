@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::plain;
+
+/// Bytes of the list.
+const MAX_LIST: u64 = 1 << 20;
 /// As deep as git follows them.
 const DEPTH: usize = 5;
 
@@ -19,9 +23,34 @@ pub fn of(objects: &Path) -> Vec<PathBuf> {
 
 /// gitrepository-layout(5): a line each, a relative one from the store itself.
 fn named_by(objects: &Path) -> Vec<PathBuf> {
-    let text = std::fs::read_to_string(objects.join("info/alternates")).unwrap_or_default();
-    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '"']));
-    lines.map(|line| objects.join(line)).filter(|store| store.is_dir()).collect()
+    let list = plain::read(&objects.join("info/alternates"), MAX_LIST).ok().flatten().unwrap_or_default();
+    let lines = list.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+    lines
+        .map(|line| plain::path_in(&unquoted(line), objects))
+        .filter_map(|store| std::fs::canonicalize(store).ok())
+        .filter(|store| store.is_dir())
+        .collect()
+}
+
+/// Git quotes a line that starts with a double quote as C does.
+fn unquoted(line: &[u8]) -> Vec<u8> {
+    let Some(quoted) = line.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else { return line.to_vec() };
+    let mut bytes = quoted.iter().copied().peekable();
+    let mut plain = Vec::new();
+    while let Some(byte) = bytes.next() {
+        let next = if byte == b'\\' { bytes.next() } else { None };
+        plain.push(match next {
+            None => byte,
+            Some(b'n') => b'\n',
+            Some(b't') => b'\t',
+            Some(octal @ b'0'..=b'3') => {
+                let mut digit = || bytes.next_if(|byte| (b'0'..=b'7').contains(byte)).map_or(0, |byte| byte - b'0');
+                ((octal - b'0') << 6) | (digit() << 3) | digit()
+            }
+            Some(other) => other,
+        });
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -38,10 +67,15 @@ mod tests {
             store
         };
         let c = store("c", "../a\n");
-        let b = store("b", &format!("# none\n{}\n/nowhere\n", c.display()));
+        let b = store("b", &format!("# none\n\"{}\"\n/nowhere\n", c.display()));
         let a = store("a", "../b\n");
         let found: Vec<_> = of(&a).iter().map(|store| store.canonicalize().unwrap()).collect();
         assert!(found.contains(&b) && found.contains(&c), "{found:?}");
         assert!(of(&dir.path().join("none")).is_empty());
+    }
+    #[test]
+    fn quoted_lines_are_read_as_git_reads_them() {
+        assert_eq!(unquoted(br#""/a\"b\\\303\274""#), "/a\"b\\ü".as_bytes());
+        assert_eq!(unquoted(b"/a\\b"), b"/a\\b");
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::process::Invocation;
 
-/// Environment of every call. (All other `GIT_*` variables are dropped with it, see [`crate::process`].)
+/// Environment of every call. (No program gets `GIT_*` variables of ours, see [`crate::process`].)
 const ENVIRONMENT: [(&str, &str); 15] = [
     // Messages are compared with git's own words, not with their translation.
     ("LC_ALL", "C"),

@@ -97,7 +97,7 @@ impl View {
             .tempdir_in(scratch)
             .context("failed to make a scratch directory")?;
         let refs = read_refs(workspace)?;
-        let stores = source.map(Source::stores).transpose()?;
+        let stores = source.map(Source::stores);
         let borrowed = stores.iter().flat_map(|stores| stores.borrowed.iter().chain([&stores.objects]));
         let mut sights: Vec<_> = borrowed.map(|store| Sight::Read(store.clone())).collect();
         sights.extend([Sight::Read(workspace.to_owned()), Sight::Write(git_dir.path().to_owned())]);
@@ -131,7 +131,7 @@ impl View {
         fs::create_dir_all(&info)
             .and_then(|()| fs::write(info.join("alternates"), alternates))
             .context("failed to borrow objects")?;
-        let safe = source.map(Source::tips).transpose()?.unwrap_or_default();
+        let safe = source.map(|source| source.tips(scratch)).transpose()?.unwrap_or_default();
         Ok(Self { safe, ..view })
     }
 

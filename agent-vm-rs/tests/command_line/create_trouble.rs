@@ -17,17 +17,6 @@ fn outside_of_a_repository() {
     site.assert_nothing_left();
 }
 
-/// Git says so in the user's language.
-#[test]
-fn outside_of_a_repository_in_every_language() {
-    let site = Site::new();
-    site.intercept("git", "rev-parse", "[ \"$LC_ALL\" = C ] || { echo 'fatal: kein Git-Repository' >&2; exit 128; }");
-    let mut command = site.agent_vm(&["create"]);
-    let output = command.current_dir(site.path("home")).env("LANG", "de_DE.UTF-8").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("is not in a git repository"), "{said}");
-}
-
 #[test]
 fn a_detached_head_needs_a_branch() {
     let site = Site::new();

@@ -1,0 +1,107 @@
+//! Cloning a branch into a new workspace.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::call::{git, git_in};
+use super::look::Look;
+use super::refs::{START, Start, UPSTREAM};
+use super::standin::StandIn;
+use super::url::{file_url, without_password};
+use super::{submodules, user};
+use crate::branch::BranchName;
+use crate::error::Failure;
+use crate::process::Invocation;
+
+impl Look<'_> {
+    /// Clones the branch into `workspace`: a copy of its own, nothing shared with this repository. A branch that does not
+    /// exist yet is made there, from its remote-tracking branch or from HEAD. Beside the branch come its upstream, the
+    /// remote's default branch and the tags of their history; with `all`, every branch and tag.
+    ///
+    /// # Errors
+    /// Git fails; what it has made so far is left for the caller to remove.
+    pub fn clone_branch(&self, branch: &BranchName, all: bool, workspace: &Path) -> Result<()> {
+        let start = self.start_of(branch)?;
+        let offer = self.known().offer(branch, &start, all);
+        let head = format!("ref: refs/heads/{branch}");
+        let standin = StandIn::offering(&self.source.place, self.format, &offer, &head, self.scratch)?;
+        self.fetch(&standin, all, workspace)?;
+        let inside = || self.inside(workspace);
+        let checkout = inside().args(["checkout", "--quiet"]);
+        let checkout = match &start {
+            Start::Local(_) => {
+                checkout.args(["-B", branch.as_str(), "--track", &format!("refs/remotes/origin/{branch}")])
+            }
+            Start::Remote(commit) | Start::New(commit) => checkout.args(["--no-track", "-B", branch.as_str(), commit]),
+        };
+        checkout.checked().with_context(|| format!("failed to check out {branch}"))?;
+        if !matches!(start, Start::Local(_)) {
+            inside().args(["update-ref", "-d", START]).checked()?;
+        }
+        self.set_up_remotes(branch, workspace)?;
+        for (key, value) in user::identity(self.config, &self.of_user) {
+            inside().args(["config", key]).arg(value).checked()?;
+        }
+        submodules::fill(self, workspace)
+    }
+
+    /// Everything of the offer but its tags has its place in the workspace; of the tags it gets those that point into that.
+    fn fetch(&self, standin: &StandIn, all: bool, workspace: &Path) -> Result<()> {
+        let clone = git()
+            // The user's own hooks are not for the guest.
+            .args(["clone", "--quiet", "--template=", "--no-checkout", "--origin", "origin"])
+            .args(["-c", "remote.origin.fetch=+refs/remotes/*:refs/remotes/*"])
+            .args(["-c", "remote.origin.fetch=+refs/agent-vm/*:refs/agent-vm/*"])
+            .args((!all).then_some("--no-tags"))
+            .arg("--")
+            .arg(file_url(standin.path()))
+            .arg(workspace)
+            .of_machine(self.scratch);
+        let failed = || {
+            let failure = Failure::new(format!("failed to clone {}", self.source.dir.display()));
+            if self.config.is_partial() {
+                return failure.hint("git fetch --refetch --no-filter, since it is a partial clone that lacks objects");
+            }
+            failure
+        };
+        clone.checked().with_context(failed)?;
+        let inside = || self.inside(workspace);
+        if !all {
+            inside().args(["config", "--unset", "remote.origin.tagOpt"]).checked()?;
+            let tags = ["fetch", "--quiet", "--no-write-fetch-head", "--no-recurse-submodules", "origin"];
+            inside().args(tags).checked().with_context(failed)?;
+        }
+        // What a clone has; the others were for this one.
+        let fetch = ["config", "--replace-all", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"];
+        inside().args(fetch).checked().map(drop)
+    }
+
+    fn set_up_remotes(&self, branch: &BranchName, workspace: &Path) -> Result<()> {
+        let inside = || self.inside(workspace);
+        inside().args(["config", "remote.origin.url"]).arg(file_url(&self.source.dir)).checked()?;
+        let known = self.known();
+        for name in known.to_compare_with(branch) {
+            let Some(commit) = known.commit(&name) else { continue };
+            // It is there if it is a part of what was cloned.
+            let has = inside().args(["cat-file", "-e", &format!("{commit}^{{commit}}")]).output()?;
+            if has.status.success() {
+                let tracking = name.replacen("refs/heads/", "refs/remotes/origin/", 1);
+                inside().args(["update-ref", &tracking, commit]).checked()?;
+            }
+        }
+        let url = known.remote(branch).and_then(|remote| self.config.get(&format!("remote.{remote}.url")));
+        if let Some(url) = url {
+            inside()
+                .args(["remote", "add", UPSTREAM])
+                .arg(without_password(url))
+                .checked()
+                .context("failed to add the remote upstream")?;
+        }
+        Ok(())
+    }
+
+    fn inside(&self, workspace: &Path) -> Invocation {
+        git_in(workspace).of_machine(self.scratch)
+    }
+}

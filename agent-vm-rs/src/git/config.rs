@@ -1,0 +1,197 @@
+//! A repository's own configuration, as data: it is never the configuration of a git that we run.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::call::git;
+use super::plain;
+use crate::error::Failure;
+
+/// Bytes of a configuration file.
+const MAX_FILE: u64 = 4 << 20;
+
+/// Entries of one file, in its order.
+#[derive(Clone, Debug, Default)]
+pub struct Config(Vec<(String, Option<String>)>);
+
+/// Formats that a repository is kept in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// Hash of its objects: `sha1` or `sha256`.
+    pub objects: String,
+    /// Whether its references are in tables instead of files.
+    pub reftable: bool,
+}
+
+impl Config {
+    /// Reads a file, and no other that it includes. One that does not exist is empty.
+    ///
+    /// # Errors
+    /// It is no plain file, too large, or not in git's format.
+    pub fn read(file: &Path) -> Result<Self> {
+        // Git would wait for a fifo.
+        if plain::read(file, MAX_FILE)?.is_none() {
+            return Ok(Self::default());
+        }
+        let list = git().args(["config", "--no-includes", "--null", "--list", "--file"]).arg(file).cwd("/");
+        let output = list.checked().with_context(|| format!("failed to read {}", file.display()))?;
+        Ok(Self::parse(&output.stdout))
+    }
+
+    /// The same, followed by another's entries, which win.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// Parses what `git config --null --list` and `--get-regexp` print.
+    #[must_use]
+    pub fn parse(printed: &[u8]) -> Self {
+        let entries = printed.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
+        let split = |entry: &[u8]| {
+            let text = String::from_utf8_lossy(entry);
+            match text.split_once('\n') {
+                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                None => (text.into_owned(), None),
+            }
+        };
+        Self(entries.map(split).collect())
+    }
+
+    /// The last value of a key, as git takes it; section and name in lower case.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(name, _)| name == key).and_then(|(_, value)| value.as_deref())
+    }
+
+    /// Whether a key is set to a true value.
+    #[must_use]
+    pub fn is_true(&self, key: &str) -> bool {
+        let last = self.0.iter().rev().find(|(name, _)| name == key);
+        last.is_some_and(|(_, value)| match value.as_deref() {
+            // A key without a value is true.
+            None => true,
+            Some(text) => {
+                ["true", "yes", "on"].iter().any(|word| text.eq_ignore_ascii_case(word))
+                    || text.parse::<i64>().is_ok_and(|number| number != 0)
+            }
+        })
+    }
+
+    /// Middle parts of the keys `section.….name`, each once, in the file's order.
+    pub fn subsections(&self, section: &str, name: &str) -> Vec<&str> {
+        let mut found = Vec::new();
+        for (key, _) in &self.0 {
+            let middle = key.strip_prefix(section).and_then(|rest| rest.strip_prefix('.'));
+            let middle = middle.and_then(|rest| rest.strip_suffix(name)?.strip_suffix('.'));
+            if let Some(middle) = middle.filter(|middle| !found.contains(middle)) {
+                found.push(middle);
+            }
+        }
+        found
+    }
+
+    /// All values of the keys `section.….name`, with the middle part.
+    pub fn values<'a>(&'a self, section: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.0.iter().filter_map(move |(key, value)| {
+            let middle = key.strip_prefix(section)?.strip_prefix('.')?.strip_suffix(name)?.strip_suffix('.')?;
+            Some((middle, value.as_deref()?))
+        })
+    }
+
+    /// Whether it reads other files.
+    #[must_use]
+    pub fn includes(&self) -> bool {
+        self.0.iter().any(|(key, _)| key.starts_with("include.") || key.starts_with("includeif."))
+    }
+
+    /// Whether objects may be missing that another repository has promised.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.get("extensions.partialclone").is_some()
+            || self
+                .subsections("remote", "promisor")
+                .iter()
+                .any(|remote| self.is_true(&format!("remote.{remote}.promisor")))
+    }
+
+    /// The formats of the repository whose configuration this is.
+    ///
+    /// # Errors
+    /// It needs an extension of git that we do not know.
+    pub fn format(&self) -> Result<Format> {
+        let version: u32 = match self.get("core.repositoryformatversion") {
+            None => 0,
+            Some(text) => text.parse().context("core.repositoryformatversion is not a number")?,
+        };
+        let mut format = Format { objects: "sha1".to_owned(), reftable: false };
+        for (key, value) in &self.0 {
+            let Some(extension) = key.strip_prefix("extensions.") else { continue };
+            let value = value.as_deref().unwrap_or_default();
+            match (extension, value) {
+                ("objectformat", "sha1" | "sha256") => value.clone_into(&mut format.objects),
+                ("refstorage", "files" | "reftable") => format.reftable = value == "reftable",
+                (
+                    "partialclone" | "preciousobjects" | "worktreeconfig" | "relativeworktrees" | "noop" | "noop-v1",
+                    _,
+                ) => {}
+                // Git takes no notice of others in repositories of the first version.
+                _ if version == 0 => {}
+                _ => return Err(unknown(&format!("{key} = {value}"))),
+            }
+        }
+        if version > 1 { Err(unknown(&format!("core.repositoryFormatVersion = {version}"))) } else { Ok(format) }
+    }
+}
+
+fn unknown(what: &str) -> anyhow::Error {
+    Failure::new(format!("the repository has an unknown format: {}", crate::text::one_line(what)))
+        .hint("clone it and use the clone: git clone --no-local REPOSITORY NEW-DIRECTORY")
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Result<Config> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Config::read(file.path())
+    }
+
+    #[test]
+    fn a_file_is_read_as_git_reads_it_and_nothing_else() {
+        let other = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(other.path(), "[user]\n\tname = other\n").unwrap();
+        let text = format!(
+            "[include]\n\tpath = {}\n[Core]\n\tBARE\n\tfileMode = no\n[remote \"A b\"]\n\turl = x\n\turl = y\n\tpromisor = true\n",
+            other.path().display()
+        );
+        let found = config(&text).unwrap();
+        assert!(found.is_true("core.bare") && !found.is_true("core.filemode") && found.includes());
+        assert_eq!((found.get("remote.A b.url"), found.get("user.name")), (Some("y"), None));
+        assert_eq!(found.subsections("remote", "url"), ["A b"]);
+        assert!(found.is_partial());
+        assert!(config("[broken").is_err());
+        assert!(!Config::read(Path::new("/nowhere")).unwrap().is_true("core.bare"));
+    }
+
+    #[test]
+    fn formats_that_are_known_are_told_and_others_refused() {
+        let format = |text: &str| config(text).unwrap().format().ok().map(|format| (format.objects, format.reftable));
+        let version_1 = "[core]\n\trepositoryFormatVersion = 1\n[extensions]\n";
+        assert_eq!(format(""), Some(("sha1".to_owned(), false)));
+        assert_eq!(
+            format(&format!("{version_1}objectFormat = sha256\nrefStorage = reftable\nworktreeConfig = true\n")),
+            Some(("sha256".to_owned(), true))
+        );
+        for wrong in ["new = x\n", "objectFormat = sha512\n", "refStorage = x\n"] {
+            assert_eq!(format(&format!("{version_1}{wrong}")), None, "{wrong}");
+        }
+        assert_eq!(format("[core]\n\trepositoryFormatVersion = 2\n"), None);
+        assert_eq!(format("[extensions]\nnew = x\n"), Some(("sha1".to_owned(), false)));
+    }
+}

@@ -1,0 +1,93 @@
+//! What `.gitmodules` says, of which every word is the repository's: a path in it may be anything.
+
+use super::config::Config;
+
+/// Most submodules that one repository may have; more of them stay empty.
+pub const MOST: usize = 1000;
+
+/// A submodule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name, below which its git directory is kept.
+    pub name: String,
+    /// Its path from the top of the work tree.
+    pub path: String,
+    /// Why it is not taken; None if it may be.
+    pub refused: Option<&'static str>,
+}
+
+/// The entries of a `.gitmodules`, in its order.
+#[must_use]
+pub fn entries(gitmodules: &Config) -> Vec<Entry> {
+    let all: Vec<(&str, &str)> = gitmodules.values("submodule", "path").collect();
+    let twice = |is_it: &dyn Fn(&(&str, &str)) -> bool| all.iter().filter(|entry| is_it(entry)).count() > 1;
+    let entry = |(number, (name, path)): (usize, &(&str, &str))| {
+        let refused = if number >= MOST {
+            Some("the repository has too many of them")
+        } else if !stays_below(path) || has_git(path) {
+            Some("its path leads out of the work tree")
+        } else if !stays_below(name) {
+            Some("its name would lead out of the git directory")
+        } else if twice(&|(_, other)| other == path) {
+            Some("its path is there twice")
+        } else if twice(&|(other, _)| other == name) {
+            Some("its name is there twice")
+        } else {
+            None
+        };
+        Entry { name: (*name).to_owned(), path: (*path).to_owned(), refused }
+    };
+    all.iter().enumerate().map(entry).collect()
+}
+
+/// Whether each part of a path names something in the part before it, and none is an option.
+fn stays_below(path: &str) -> bool {
+    let is_plain = |part: &str| !matches!(part, "" | "." | "..");
+    // Git splits names at both.
+    path.split(['/', '\\']).all(is_plain) && !path.starts_with('-') && !path.contains('\0')
+}
+
+fn has_git(path: &str) -> bool {
+    path.split('/').any(|part| part.eq_ignore_ascii_case(".git"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(entries: &[(&str, &str)]) -> Vec<Option<&'static str>> {
+        let printed: String = entries
+            .iter()
+            .map(|(name, path)| format!("submodule.{name}.path\n{path}\0submodule.{name}.url\nx\0"))
+            .collect();
+        super::entries(&Config::parse(printed.as_bytes())).into_iter().map(|entry| entry.refused).collect()
+    }
+
+    #[test]
+    fn paths_and_names_that_lead_elsewhere_are_refused() {
+        for path in ["../x", ".", "..", "", "/abs", "a/../b", "a//b", "a/", "./a", ".git", ".git/x", "a/.GIT/b", "-x"] {
+            assert!(refused(&[("n", path)])[0].is_some(), "{path:?}");
+        }
+        for name in ["..", "../x", "a/../b", "a\\..\\b", "/a", "-x", "a//b"] {
+            assert!(refused(&[(name, "p")])[0].is_some(), "{name:?}");
+        }
+        for ordinary in ["a", "libs/the sub", "ü/ø", "a.b", "a.path", "...", "$(id)", "a=b", "x.git"] {
+            assert_eq!(refused(&[(ordinary, ordinary)]), [None], "{ordinary:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_twice_is_refused_both_times() {
+        assert!(refused(&[("a", "p"), ("b", "p")]).iter().all(Option::is_some));
+        assert!(refused(&[("a", "p"), ("a", "q")]).iter().all(Option::is_some));
+        assert_eq!(refused(&[("a", "p"), ("b", "q")]), [None, None]);
+    }
+
+    #[test]
+    fn their_number_is_bounded() {
+        let many: Vec<_> = (0..=MOST).map(|number| (format!("n{number}"), format!("p{number}"))).collect();
+        let many: Vec<_> = many.iter().map(|(name, path)| (name.as_str(), path.as_str())).collect();
+        let refused = refused(&many);
+        assert_eq!((refused[MOST - 1], refused[MOST].is_some()), (None, true));
+    }
+}

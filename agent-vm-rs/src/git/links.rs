@@ -1,0 +1,93 @@
+//! What a git directory is made of: files of its own. A link in a downloaded one could lead to the references and objects of
+//! any repository of the user's, whose history the machine would then get.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::discover::Place;
+use crate::error::Failure;
+
+/// What is read of a git directory.
+const READ: [&str; 8] = ["HEAD", "config", "index", "objects", "packed-refs", "refs", "reftable", "shallow"];
+
+/// Refuses a repository whose git directory leads out of itself, or in which something is neither a file nor a directory.
+///
+/// # Errors
+/// It is one, or it cannot be read.
+pub fn check(place: &Place) -> Result<()> {
+    for dir in [&place.common_dir, &place.git_dir] {
+        for part in READ.map(|name| dir.join(name)) {
+            for entry in walkdir::WalkDir::new(&part).follow_links(false) {
+                let entry = match entry {
+                    Ok(entry) => entry,
+                    // It need not be there, and git may remove files while we look.
+                    Err(error) if error.io_error().is_some_and(|error| error.kind() == ErrorKind::NotFound) => continue,
+                    Err(error) => return Err(error).with_context(|| format!("failed to look at {}", part.display())),
+                };
+                let kind = entry.file_type();
+                let harmless = kind.is_file() || kind.is_dir() || (kind.is_symlink() && stays(entry.path(), place));
+                if !harmless {
+                    return Err(refused(entry.path()));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A link to nothing is read by nobody.
+fn stays(link: &Path, place: &Place) -> bool {
+    match fs::canonicalize(link) {
+        Ok(target) => target.starts_with(&place.common_dir) || target.starts_with(&place.git_dir),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    }
+}
+
+fn refused(path: &Path) -> anyhow::Error {
+    let what = match fs::read_link(path) {
+        Ok(target) => format!("it is a link to {}", target.display()),
+        Err(_) => "it is neither a file nor a directory".to_owned(),
+    };
+    Failure::new(format!("{} is not a part of its repository: {what}", path.display()))
+        .hint("if you know the repository, clone it and use the clone: git clone --no-local REPOSITORY NEW-DIRECTORY")
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_that_lead_out_and_fifos_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        let git_dir = root.join("app/.git");
+        for sub in ["refs/heads", "objects/pack", "hooks"] {
+            fs::create_dir_all(git_dir.join(sub)).unwrap();
+        }
+        fs::create_dir_all(root.join("private/refs")).unwrap();
+        fs::write(git_dir.join("refs/heads/main"), "x").unwrap();
+        let place = Place { git_dir: git_dir.clone(), common_dir: git_dir.clone(), work_tree: None };
+        // Old repositories have HEAD as a link, and what is not read may lead anywhere.
+        symlink("refs/heads/main", git_dir.join("HEAD")).unwrap();
+        symlink("/", git_dir.join("hooks/all")).unwrap();
+        check(&place).unwrap();
+        for name in ["refs/heads/x", "objects/ab", "objects/pack/x.pack", "packed-refs", "config", "reftable"] {
+            let link = git_dir.join(name);
+            symlink(root.join("private/refs"), &link).unwrap();
+            assert!(check(&place).unwrap_err().to_string().contains("it is a link to"), "{name}");
+            fs::remove_file(&link).unwrap();
+            rustix::fs::mknodat(rustix::fs::CWD, &link, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+            assert!(check(&place).unwrap_err().to_string().contains("neither a file"), "{name}");
+            fs::remove_file(&link).unwrap();
+        }
+        fs::rename(git_dir.join("objects"), root.join("objects")).unwrap();
+        symlink(root.join("objects"), git_dir.join("objects")).unwrap();
+        assert!(check(&place).is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! What is to be known of a repository of the user's before a branch of it is cloned.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::Source;
+use super::config::{Config, Format};
+use super::discover::Place;
+use super::plain;
+use super::refs::{self, Known, Ref, Start};
+use super::standin::StandIn;
+use super::user;
+use super::{alternates, links};
+use crate::branch::BranchName;
+use crate::error::Failure;
+use crate::progress::note;
+
+/// Counting changes is a service: what makes it long must not keep a machine from being made.
+const LONGEST_COUNT: Duration = Duration::from_secs(30);
+/// Bytes of a list of files to ignore.
+const MAX_EXCLUDE: u64 = 1 << 20;
+
+/// What HEAD says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// Full name of a reference, which need not exist.
+    Reference(String),
+    /// A commit.
+    Commit(String),
+}
+
+/// A repository, checked, and what it has.
+pub struct Look<'a> {
+    pub(super) source: &'a Source,
+    pub(super) config: &'a Config,
+    pub(super) format: &'a Format,
+    pub(super) refs: Vec<Ref>,
+    head: Head,
+    /// The settings of the user's own that count.
+    pub(super) of_user: Config,
+    /// A directory of the machine's, for what is made meanwhile.
+    pub(super) scratch: &'a Path,
+}
+
+impl<'a> Look<'a> {
+    /// Looks at `source`, all of whose git directory has to be its own.
+    ///
+    /// # Errors
+    /// It is not, or it has a format that is not known.
+    pub fn at(source: &'a Source, scratch: &'a Path) -> Result<Self> {
+        let place = &source.place;
+        links::check(place)?;
+        let (config, format) = (&source.config, &source.format);
+        for store in alternates::of(&place.common_dir.join("objects")) {
+            note(&format!(
+                "{} borrows objects from {} (objects/info/alternates), which come along where the branch needs them",
+                source.dir.display(),
+                store.display()
+            ));
+        }
+        if let Some(tree) = &place.work_tree
+            && !place.is_linked()
+            && !place.git_dir.starts_with(tree)
+        {
+            note(&format!("the repository of {} is kept in {}", tree.display(), place.git_dir.display()));
+        }
+        let refs = list(place, format, scratch)?;
+        let head = source.head()?;
+        let of_user = user::settings(place, config, format, scratch)?;
+        Ok(Self { source, config, format, refs, head, of_user, scratch })
+    }
+
+    pub(super) fn known(&self) -> Known<'_> {
+        Known { refs: &self.refs, config: self.config }
+    }
+
+    /// The commit a branch starts at: its own, its remote-tracking one's, or HEAD's for a new branch.
+    ///
+    /// # Errors
+    /// There is no commit yet.
+    pub fn start_of(&self, branch: &BranchName) -> Result<Start> {
+        let known = self.known();
+        if let Some(commit) = known.commit(&format!("refs/heads/{branch}")) {
+            return Ok(Start::Local(commit.to_owned()));
+        }
+        let remote = known.remote(branch).unwrap_or("origin");
+        if let Some(commit) = known.commit(&format!("refs/remotes/{remote}/{branch}")) {
+            return Ok(Start::Remote(commit.to_owned()));
+        }
+        if let Some(other) = known.in_the_way_of(branch) {
+            return Err(Failure::new(format!("cannot make the branch {branch}: '{other}' exists"))
+                .hint("choose another name: no branch can have the name of another's directory")
+                .into());
+        }
+        let commit = self.head_commit().ok_or_else(|| {
+            Failure::new(format!("the repository {} has no commit yet", self.source.dir.display()))
+                .hint("make one first: git commit --allow-empty -m 'first commit'")
+        })?;
+        Ok(Start::New(commit.to_owned()))
+    }
+
+    fn head_commit(&self) -> Option<&str> {
+        match &self.head {
+            Head::Commit(commit) => Some(commit),
+            Head::Reference(name) => self.known().commit(name),
+        }
+    }
+
+    /// The work tree, unless the repository says that it is bare or that its work tree is elsewhere: then nothing is taken
+    /// from any.
+    pub(super) fn work_tree(&self) -> Option<&'a Path> {
+        let place = &self.source.place;
+        let tree = place.work_tree.as_deref()?;
+        if place.is_linked() {
+            return Some(tree);
+        }
+        let elsewhere = self
+            .config
+            .get("core.worktree")
+            .is_some_and(|told| fs::canonicalize(place.git_dir.join(told)).map_or(true, |told| told != tree));
+        (!elsewhere && !self.config.is_true("core.bare")).then_some(tree)
+    }
+
+    /// A git directory for calls that compare the work tree and its index with HEAD.
+    pub(super) fn standin_for_index(&self) -> Result<StandIn> {
+        let commit =
+            self.head_commit().map(|id| Ref { id: id.to_owned(), name: b"refs/heads/head".into(), symbolic: None });
+        StandIn::offering(&self.source.place, self.format, commit.as_slice(), "ref: refs/heads/head", self.scratch)
+    }
+
+    /// Number of changes in the work tree that no commit has, so that no clone has them. Filters (`filter.*`) do not run:
+    /// a file that one of them would have to see may count as changed.
+    ///
+    /// # Errors
+    /// Git fails, or takes too long.
+    pub fn uncommitted(&self) -> Result<usize> {
+        let Some(tree) = self.work_tree() else { return Ok(0) };
+        let place = &self.source.place;
+        let standin = self.standin_for_index()?;
+        fs::create_dir(standin.path().join("info")).context("failed to make a directory for git")?;
+        let exclude = place.common_dir.join("info/exclude");
+        let is_plain = |path: &Path| fs::symlink_metadata(path).is_ok_and(|file| file.is_file());
+        if is_plain(&exclude)
+            && let Some(patterns) = plain::read(&exclude, MAX_EXCLUDE)?
+        {
+            fs::write(standin.path().join("info/exclude"), patterns).context("failed to copy info/exclude")?;
+        }
+        // git-update-index(1): a split index is in two files.
+        for entry in fs::read_dir(&place.git_dir).context("failed to list the git directory")?.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(b"sharedindex.") && is_plain(&entry.path()) {
+                std::os::unix::fs::symlink(entry.path(), standin.path().join(entry.file_name()))
+                    .context("failed to find the index")?;
+            }
+        }
+        let mut git = standin.git().arg("--work-tree").arg(tree);
+        for key in ["core.filemode", "core.symlinks", "core.ignorecase", "core.sparsecheckout"] {
+            if self.config.get(key).is_some() {
+                git = git.arg("-c").arg(format!("{key}={}", self.config.is_true(key)));
+            }
+        }
+        for (key, value) in user::for_work_tree(self.config, &self.of_user) {
+            git = git.arg("-c").arg(format!("{key}={value}"));
+        }
+        let status = git
+            .args([
+                "status",
+                "--porcelain",
+                "-z",
+                "--no-renames",
+                "--untracked-files=normal",
+                "--ignore-submodules=dirty",
+            ])
+            .env("GIT_INDEX_FILE", place.git_dir.join("index"))
+            .of_machine(self.scratch)
+            .time_limit(LONGEST_COUNT);
+        let printed = status.checked().context("failed to count uncommitted changes")?.stdout;
+        Ok(printed.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()).count())
+    }
+}
+
+/// A repository's configuration, with that of the work tree.
+pub(super) fn config(place: &Place) -> Result<Config> {
+    let common = Config::read(&place.common_dir.join("config"))?;
+    if !common.is_true("extensions.worktreeconfig") {
+        return Ok(common);
+    }
+    Ok(common.and(Config::read(&place.git_dir.join("config.worktree"))?))
+}
+
+/// Every reference.
+pub(super) fn list(place: &Place, format: &Format, scratch: &Path) -> Result<Vec<Ref>> {
+    let standin = StandIn::for_reading(place, format, scratch)?;
+    let printed = standin.git().args(["for-each-ref", refs::FORMAT]).of_machine(scratch).checked();
+    Ok(refs::parse(&printed.context("failed to list the repository's references")?.stdout))
+}

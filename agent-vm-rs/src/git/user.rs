@@ -1,0 +1,82 @@
+//! What the user's own configuration says and a machine or a count of changes goes by: the only settings of it that count.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::config::{Config, Format};
+use super::discover::Place;
+use super::standin::StandIn;
+use crate::process::Invocation;
+use crate::progress::note;
+
+const KEYS: &str = "^(user\\.(name|email)|core\\.(excludesfile|autocrlf|eol))$";
+const IDENTITY: [&str; 2] = ["user.name", "user.email"];
+const WORK_TREE: [&str; 3] = ["core.excludesfile", "core.autocrlf", "core.eol"];
+
+/// Who commits: the repository's own setting, else the user's.
+pub(super) fn identity(own: &Config, of_user: &Config) -> Vec<(&'static str, String)> {
+    let value = |key| own.get(key).or_else(|| of_user.get(key)).filter(|value| !value.is_empty());
+    IDENTITY.into_iter().filter_map(|key| Some((key, value(key)?.to_owned()))).collect()
+}
+
+/// What git goes by when it compares files with the index.
+pub(super) fn for_work_tree(own: &Config, of_user: &Config) -> Vec<(&'static str, String)> {
+    let value = |key: &str| {
+        // Which file is read is for the user to say.
+        let own = own.get(key).filter(|_| key != "core.excludesfile");
+        own.or_else(|| of_user.get(key)).map(str::to_owned)
+    };
+    WORK_TREE.into_iter().filter_map(|key| Some((key, value(key)?))).collect()
+}
+
+/// The user's files, as git finds them, with those that they include for this repository (`includeIf`). Git reads the
+/// repository's own file as well, which is left out here; where that one includes others, it is not even read.
+pub(super) fn settings(place: &Place, own: &Config, format: &Format, scratch: &Path) -> Result<Config> {
+    let standin;
+    let git_dir = if own.includes() {
+        standin = StandIn::offering(place, format, &[], "ref: refs/heads/none", scratch)?;
+        standin.path()
+    } else {
+        &place.git_dir
+    };
+    // Not our configuration: theirs is what is asked for. `git config` runs nothing.
+    let ask = Invocation::new("git").with_our_environment().arg("--git-dir").arg(git_dir).args([
+        "config",
+        "--null",
+        "--show-scope",
+        "--get-regexp",
+    ]);
+    let output = ask.arg(KEYS).env("LC_ALL", "C").of_machine(scratch).output()?;
+    // 1: nothing is set.
+    if !output.status.success() && output.status.code() != Some(1) {
+        let words = String::from_utf8_lossy(&output.stderr);
+        note(&format!("your git configuration is left out: {}", crate::text::one_line(words.trim())));
+        return Ok(Config::default());
+    }
+    Ok(Config::parse(&of_scopes(&output.stdout)))
+}
+
+/// The entries of the user's scopes, without the scope.
+fn of_scopes(printed: &[u8]) -> Vec<u8> {
+    let mut parts = printed.split(|byte| *byte == 0);
+    let mut kept = Vec::new();
+    while let (Some(scope), Some(entry)) = (parts.next(), parts.next()) {
+        if matches!(scope, b"system" | b"global" | b"command") {
+            kept.extend([entry, b"\0"].concat());
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_users_scopes_are_kept() {
+        let printed = b"global\0user.name\nme\0local\0user.name\nhostile\0system\0core.eol\nlf\0";
+        let kept = Config::parse(&of_scopes(printed));
+        assert_eq!((kept.get("user.name"), kept.get("core.eol")), (Some("me"), Some("lf")));
+    }
+}

@@ -1,0 +1,125 @@
+//! What a machine gets of a repository, and what it does not.
+
+use std::fs;
+
+use crate::support::Site;
+
+/// `app` has a remote with the default branch `trunk`; `feature` follows `origin/feature`; `secret` is on no remote.
+struct Branches {
+    feature: String,
+    upstream: String,
+    trunk: String,
+    secret: String,
+    other: String,
+}
+
+fn branches(site: &Site) -> Branches {
+    let on = |branch: &str, from: &str, file: &str| {
+        site.git(&["checkout", "--quiet", "-B", branch, from]);
+        site.commit(file, file)
+    };
+    let trunk = on("trunk", "main", "of-trunk");
+    let other = on("other", "main", "of-other");
+    let upstream = on("feature", "main", "of-upstream");
+    site.git(&["checkout", "--quiet", "trunk"]);
+    site.git(&["clone", "--quiet", "--bare", ".", "../remote.git"]);
+    site.git(&["remote", "add", "origin", "../remote.git"]);
+    site.git(&["fetch", "--quiet", "origin"]);
+    site.git(&["remote", "set-head", "origin", "trunk"]);
+    site.git(&["branch", "--quiet", "--set-upstream-to=origin/feature", "feature"]);
+    site.git(&["branch", "--quiet", "-D", "other"]);
+    let secret = on("secret", "main", "of-secret");
+    site.git(&["tag", "--annotate", "--message=x", "secret-tag"]);
+    site.git(&["update-ref", "refs/notes/commits", "HEAD"]);
+    let feature = on("feature", "main", "of-feature");
+    site.git(&["tag", "v1", "main"]);
+    site.git(&["tag", "--annotate", "--message=x", "v2", "feature"]);
+    Branches { feature, upstream, trunk, secret, other }
+}
+
+fn references(site: &Site, machine: &str) -> Vec<String> {
+    let workspace = site.machine(machine).join("workspace");
+    let listed = site.git_in(workspace, &["for-each-ref", "--format=%(refname)"]);
+    listed.lines().map(str::to_owned).collect()
+}
+
+fn has(site: &Site, machine: &str, commit: &str) -> bool {
+    let workspace = site.machine(machine).join("workspace");
+    let mut git = site.command(crate::support::which("git").unwrap());
+    git.args(["cat-file", "-e", commit]).current_dir(workspace).output().unwrap().status.success()
+}
+
+#[test]
+fn by_default_the_branch_its_upstream_and_the_default_branch() {
+    let site = Site::new();
+    let commits = branches(&site);
+    site.run(&["create"]).ok();
+    assert_eq!(
+        references(&site, "app-feature"),
+        [
+            "refs/heads/feature",
+            "refs/remotes/origin/HEAD",
+            "refs/remotes/origin/feature",
+            "refs/remotes/origin/trunk",
+            "refs/remotes/upstream/feature",
+            "refs/remotes/upstream/trunk",
+            "refs/tags/v1",
+            "refs/tags/v2",
+        ]
+    );
+    for commit in [&commits.feature, &commits.upstream, &commits.trunk] {
+        assert!(has(&site, "app-feature", commit));
+    }
+    for commit in [&commits.secret, &commits.other] {
+        assert!(!has(&site, "app-feature", commit));
+    }
+    let workspace = site.machine("app-feature").join("workspace");
+    let followed = site.git_in(&workspace, &["rev-parse", "--abbrev-ref", "@{upstream}"]);
+    assert_eq!(followed, "origin/feature");
+    let fetches = site.git_in(&workspace, &["config", "--get-all", "remote.origin.fetch"]);
+    assert_eq!(fetches, "+refs/heads/*:refs/remotes/origin/*");
+    assert!(!fs::read_to_string(workspace.join(".git/config")).unwrap().contains(".new-"));
+}
+
+#[test]
+fn all_branches_and_tags_where_they_are_asked_for() {
+    let site = Site::new();
+    let commits = branches(&site);
+    site.run(&["create", "--all-branches"]).ok();
+    for commit in [&commits.feature, &commits.secret, &commits.other, &commits.trunk] {
+        assert!(has(&site, "app-feature", commit));
+    }
+    let found = references(&site, "app-feature");
+    for name in ["refs/remotes/origin/secret", "refs/remotes/upstream/other", "refs/tags/secret-tag"] {
+        assert!(found.iter().any(|there| there == name), "{name} in {found:?}");
+    }
+    assert!(!found.iter().any(|name| name.starts_with("refs/notes") || name.starts_with("refs/agent-vm")), "{found:?}");
+    site.write("settings.json", r#"{ "all_branches": true }"#);
+    let settings = site.path("settings.json");
+    site.run(&["create", "--branch", "secret", "--config", settings.to_str().unwrap()]).ok();
+    assert!(has(&site, "app-secret", &commits.feature));
+}
+
+/// Work on the local default branch that is on no remote is nobody else's.
+#[test]
+fn the_local_default_branch_stays_where_it_has_more() {
+    let site = Site::new();
+    branches(&site);
+    site.git(&["checkout", "--quiet", "trunk"]);
+    let unpushed = site.commit("unpushed", "x");
+    site.run(&["create", "--branch", "feature"]).ok();
+    assert!(!has(&site, "app-feature", &unpushed));
+    let found = references(&site, "app-feature");
+    assert!(!found.iter().any(|name| name == "refs/remotes/origin/trunk"), "{found:?}");
+}
+
+#[test]
+fn a_new_branch_and_one_of_the_remote_get_no_more() {
+    let site = Site::new();
+    let commits = branches(&site);
+    site.run(&["create", "--branch", "new"]).ok();
+    assert!(has(&site, "app-new", &commits.feature) && !has(&site, "app-new", &commits.secret));
+    site.run(&["create", "--branch", "other"]).ok();
+    assert!(has(&site, "app-other", &commits.other) && !has(&site, "app-other", &commits.feature));
+    assert!(references(&site, "app-other").contains(&"refs/remotes/upstream/other".to_owned()));
+}

@@ -1,0 +1,152 @@
+//! A `.gitmodules` and checkouts that lead elsewhere.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::support::{Site, which};
+
+/// `private` beside `app`: no file of it may change, and no object of it may come into a workspace.
+fn private(site: &Site) -> String {
+    site.git(&["clone", "--quiet", ".", "../private"]);
+    site.git_in(site.path("private"), &["config", "user.name", "Test"]);
+    site.git_in(site.path("private"), &["config", "user.email", "test@example.invalid"]);
+    site.commit_in(site.path("private"), "secret", "x")
+}
+
+/// A commit with these gitlinks and this `.gitmodules`.
+fn commit(site: &Site, gitmodules: &str, links: &[(&str, &str)]) {
+    site.write("app/.gitmodules", gitmodules);
+    site.git(&["add", ".gitmodules"]);
+    for (path, commit) in links {
+        site.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},{path}")]);
+    }
+    site.git(&["commit", "--quiet", "--message", "submodules"]);
+}
+
+fn entry(name: &str, path: &str) -> String {
+    format!("[submodule \"{name}\"]\n\tpath = {path}\n\turl = x\n")
+}
+
+/// Creates; nothing outside the state directory changes and the secret stays out.
+fn create(site: &Site, secret: &str, words: &[&str]) {
+    let before = site.outside();
+    let mut done = site.run(&["create"]).ok();
+    for words in words {
+        done = done.says(words);
+    }
+    assert_eq!(site.outside(), before);
+    let has = |dir: &Path| {
+        let mut git = site.command(which("git").unwrap());
+        git.args(["cat-file", "-e", secret]).current_dir(dir).output().unwrap().status.success()
+    };
+    assert!(has(&site.path("private")), "control");
+    let workspace = site.machine("app-main").join("workspace");
+    for dir in walkdir::WalkDir::new(&workspace).into_iter().flatten().filter(|entry| entry.file_type().is_dir()) {
+        assert!(!has(dir.path()), "{}", dir.path().display());
+    }
+    assert_eq!(site.names(), ["app-main"]);
+    site.assert_nothing_left();
+    site.run(&["destroy", "--yes"]).ok();
+    site.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+}
+
+#[test]
+fn paths_that_lead_elsewhere() {
+    let site = Site::new();
+    let secret = private(&site);
+    let absolute = site.path("private").display().to_string();
+    for path in ["../private", ".", "..", &absolute, "a/../../private", "./../private", ".git", "a//../../private"] {
+        commit(&site, &entry("a", path), &[]);
+        create(&site, &secret, &["stays empty: its path leads out of the work tree"]);
+    }
+    // One that is in the work tree but is no submodule of the commit.
+    site.git(&["clone", "--quiet", "../private", "nested"]);
+    commit(&site, &entry("nested", "nested"), &[]);
+    create(&site, &secret, &[]);
+}
+
+#[test]
+fn names_that_lead_elsewhere_and_what_is_there_twice() {
+    let site = Site::new();
+    let secret = private(&site);
+    let head = site.git(&["rev-parse", "HEAD"]);
+    site.git(&["clone", "--quiet", ".", "../clone"]);
+    for (gitmodules, words) in [
+        (entry("../../../x", "sub"), "its name would lead out"),
+        (entry("a", "sub") + &entry("b", "sub"), "its path is there twice"),
+        (entry("a", "sub") + &entry("a", "other"), "its name is there twice"),
+    ] {
+        commit(&site, &gitmodules, &[("sub", &head)]);
+        drop(fs::remove_dir(site.path("app/sub")));
+        fs::rename(site.path("clone"), site.path("app/sub")).unwrap();
+        create_keeping(&site, &secret, words);
+        fs::rename(site.path("app/sub"), site.path("clone")).unwrap();
+    }
+}
+
+fn create_keeping(site: &Site, secret: &str, words: &str) {
+    create(site, secret, &["the submodule sub stays empty", words]);
+}
+
+/// The place of the submodule is a link to another repository, in the work tree and by a commit.
+#[test]
+fn a_link_on_the_way() {
+    let site = Site::new();
+    let secret = private(&site);
+    let parent = site.git_in(site.path("private"), &["rev-parse", "HEAD"]);
+    commit(&site, &entry("a", "libs/a"), &[("libs/a", &parent)]);
+    fs::create_dir_all(site.path("elsewhere")).unwrap();
+    symlink(site.path("private"), site.path("elsewhere/a")).unwrap();
+    drop(fs::remove_dir_all(site.path("app/libs")));
+    symlink(site.path("elsewhere"), site.path("app/libs")).unwrap();
+    create(&site, &secret, &["the submodule libs/a stays empty"]);
+}
+
+/// `.git` of the checkout leads to another repository, or to the one that it is in.
+#[test]
+fn a_git_directory_that_is_elsewhere() {
+    let site = Site::new();
+    let secret = private(&site);
+    let head = site.git(&["rev-parse", "HEAD"]);
+    for (leads_to, commit_id) in [("../../private/.git", &secret), ("../.git", &head)] {
+        commit(&site, &entry("sub", "sub"), &[("sub", commit_id)]);
+        fs::create_dir_all(site.path("app/sub")).unwrap();
+        site.write("app/sub/.git", format!("gitdir: {leads_to}\n"));
+        // Control: git follows it.
+        site.git_in(site.path("app/sub"), &["cat-file", "-e", commit_id]);
+        create(&site, &secret, &["the submodule sub stays empty"]);
+        fs::remove_dir_all(site.path("app/sub")).unwrap();
+    }
+    commit(&site, &entry("sub", "sub"), &[("sub", &secret)]);
+    fs::create_dir_all(site.path("app/sub")).unwrap();
+    symlink(site.path("private/.git"), site.path("app/sub/.git")).unwrap();
+    create(&site, &secret, &["the submodule sub stays empty"]);
+}
+
+/// A checkout with a git directory of its own, whose configuration names programs.
+#[test]
+fn programs_that_a_submodule_names() {
+    let site = Site::new();
+    site.git(&["clone", "--quiet", ".", "sub"]);
+    let head = site.git(&["rev-parse", "HEAD"]);
+    site.script("marker", &format!("touch '{}'", site.path("executed").display()));
+    let marker = site.path("marker");
+    let sub = site.path("app/sub");
+    for key in ["core.fsmonitor", "uploadpack.packObjectsHook", "filter.f.smudge"] {
+        site.git_in(&sub, &["config", key, marker.to_str().unwrap()]);
+    }
+    fs::create_dir_all(sub.join(".git/hooks")).unwrap();
+    symlink(&marker, sub.join(".git/hooks/post-checkout")).unwrap();
+    commit(&site, &entry("sub", "sub"), &[("sub", &head)]);
+    drop(fs::remove_file(site.path("executed")));
+    site.git_in(&sub, &["status"]);
+    assert!(site.path("executed").exists(), "control");
+    fs::remove_file(site.path("executed")).unwrap();
+    site.run(&["create"]).ok().keeps_quiet_of("stays empty");
+    assert!(!site.path("executed").exists());
+    let workspace = site.machine("app-main").join("workspace");
+    assert_eq!(site.git_in(workspace.join("sub"), &["rev-parse", "HEAD"]), head);
+    let config = fs::read_to_string(workspace.join(".git/modules/sub/config")).unwrap();
+    assert!(!config.contains("fsmonitor") && !config.contains(".tmp-git"), "{config}");
+}
