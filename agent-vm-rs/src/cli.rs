@@ -15,7 +15,7 @@ use crate::error::{EXIT_USAGE, Failure, exit_code, report};
 use crate::interrupt::Deadline;
 use crate::plan::{Accel, LogLevel};
 use crate::state::StateDir;
-use crate::{interrupt, nix, process, ssh, sweep, terminal};
+use crate::{interrupt, logging, nix, process, ssh, sweep, terminal};
 
 /// See [`Context::start_limit`].
 const START: Duration = Duration::from_secs(300);
@@ -198,7 +198,7 @@ pub fn main() -> ExitCode {
         ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
         ColorChoice::Auto => {}
     }
-    start_logging(&cli.global);
+    logging::start(cli.global.verbose, cli.global.debug);
     let sockets = if let Some(Command::Landlocked(wall)) = &cli.command { wall.sockets() } else { 0 };
     let outcome = process::give_up_what_is_not_needed(sockets).and_then(|()| run(cli));
     match outcome {
@@ -218,23 +218,6 @@ fn refuse(error: &clap::Error) -> ExitCode {
     let first = told.lines().next().unwrap_or_default();
     report(&Failure::usage(first.trim_start_matches("error: ")).hint(hint).into());
     EXIT_USAGE.into()
-}
-
-fn start_logging(global: &Global) {
-    use tracing::Level;
-    let level = match (global.debug, global.verbose) {
-        (true, _) => Level::DEBUG,
-        (_, true) => Level::INFO,
-        _ => Level::WARN,
-    };
-    let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(colour)
-        .with_target(false)
-        .without_time()
-        .init();
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {

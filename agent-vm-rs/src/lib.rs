@@ -29,6 +29,7 @@ pub mod interrupt;
 pub mod launch;
 pub mod lock;
 pub mod log_file;
+pub mod logging;
 pub mod machine;
 pub mod manifest;
 pub mod nix;

@@ -1,25 +1,56 @@
 //! Progress on stderr: a line that moves on a terminal, plain lines elsewhere.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::terminal;
+use crate::text::age;
 
 static BARS: OnceLock<MultiProgress> = OnceLock::new();
 
 /// Prints a line of talk, above whatever moves; broken between words on a terminal.
 pub fn note(text: &str) {
     let line = terminal::wrap(&crate::text::printable(text), terminal::width(std::io::stderr()));
-    let print = || drop(writeln!(anstream::stderr(), "{line}"));
+    above(|| drop(writeln!(anstream::stderr(), "{line}")));
+}
+
+/// Does something to stderr while nothing moves there.
+fn above<T>(print: impl FnOnce() -> T) -> T {
     match BARS.get() {
         Some(bars) => bars.suspend(print),
         None => print(),
+    }
+}
+
+/// Runs a program that has our stderr to itself: what moved there would leave pieces of its line between the program's.
+pub fn left_to_another<T>(run: impl FnOnce() -> T) -> T {
+    let Some(bars) = BARS.get() else { return run() };
+    // It fails where there is no terminal any more.
+    drop(bars.clear());
+    bars.set_draw_target(ProgressDrawTarget::hidden());
+    let outcome = run();
+    bars.set_draw_target(ProgressDrawTarget::stderr());
+    outcome
+}
+
+/// Standard error for the log: above whatever moves there.
+#[derive(Debug)]
+pub struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        above(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 
@@ -46,7 +77,23 @@ impl Phases {
     /// The phase's own.
     pub fn run<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let key = format!("{}/{name}", self.kind);
-        let bar = self.bar(name, self.expected.get(&key).copied());
+        let (outcome, took) = self.timed(name, self.expected.get(&key).copied(), work);
+        if outcome.is_ok() {
+            self.expected.insert(key, took.as_secs_f64());
+        }
+        outcome
+    }
+
+    /// As [`Self::run`], for what takes a second the one time and minutes the other: nothing is expected of it.
+    ///
+    /// # Errors
+    /// The phase's own.
+    pub fn run_unmeasured<T>(&self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.timed(name, None, work).0
+    }
+
+    fn timed<T>(&self, name: &str, expected: Option<f64>, work: impl FnOnce() -> Result<T>) -> (Result<T>, Duration) {
+        let bar = bar(name, expected);
         let began = Instant::now();
         let outcome = work();
         let took = began.elapsed();
@@ -55,9 +102,8 @@ impl Phases {
         }
         if outcome.is_ok() {
             note(&format!("  {name}: {:.1} s", took.as_secs_f64()));
-            self.expected.insert(key, took.as_secs_f64());
         }
-        outcome
+        (outcome, took)
     }
 
     /// Remembers the times for the next start. Losing them costs nothing but the expectation.
@@ -69,18 +115,57 @@ impl Phases {
             tracing::info!("phase times not kept: {error:#}");
         }
     }
+}
 
-    fn bar(&self, name: &str, expected: Option<f64>) -> Option<ProgressBar> {
-        if !std::io::stderr().is_terminal() {
-            return None;
-        }
-        let bar = BARS.get_or_init(MultiProgress::new).add(ProgressBar::new_spinner());
-        let expected = expected.map_or_else(String::new, |seconds| format!(" of about {seconds:.0} s"));
-        if let Ok(style) = ProgressStyle::with_template(&format!("{{spinner}} {{msg}} {{elapsed}}{expected}")) {
-            bar.set_style(style);
-        }
-        bar.set_message(name.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(100));
-        Some(bar)
+fn bar(name: &str, expected: Option<f64>) -> Option<ProgressBar> {
+    let moves = std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
+    if !(moves && std::io::stderr().is_terminal()) {
+        return None;
+    }
+    let bar = BARS.get_or_init(MultiProgress::new).add(ProgressBar::new_spinner());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {time}") {
+        let time = move |state: &ProgressState, line: &mut dyn fmt::Write| {
+            // What cannot be shown is not.
+            let _ = line.write_str(&time(state.elapsed(), expected));
+        };
+        bar.set_style(style.with_key("time", time));
+    }
+    bar.set_message(name.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(100));
+    Some(bar)
+}
+
+/// How long a phase has taken, and how long it took the last time unless this one is another story.
+fn time(elapsed: Duration, expected: Option<f64>) -> String {
+    let expected = expected.and_then(|seconds| Duration::try_from_secs_f64(seconds.round().max(1.0)).ok());
+    match expected.filter(|expected| elapsed <= *expected * 2) {
+        Some(expected) => format!("{} of about {}", age(elapsed), age(expected)),
+        None => age(elapsed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expectation_that_is_long_over_is_not_shown() {
+        let shown = |elapsed, expected| time(Duration::from_secs(elapsed), expected);
+        assert_eq!(shown(3, Some(7.6)), "3s of about 8s");
+        assert_eq!(shown(75, Some(61.0)), "1m 15s of about 1m 1s");
+        assert_eq!(shown(720, Some(0.9)), "12m 0s");
+        assert_eq!(shown(5, None), "5s");
+        assert_eq!(shown(1, Some(f64::NAN)), "1s of about 1s");
+    }
+
+    #[test]
+    fn what_is_not_measured_is_not_expected() {
+        let cache = tempfile::tempdir().unwrap();
+        let mut phases = Phases::new("debian/tcg", cache.path());
+        phases.run("ssh", || Ok(())).unwrap();
+        phases.run_unmeasured("guest", || Ok(())).unwrap();
+        phases.save();
+        let kept = std::fs::read_to_string(cache.path().join("phase-seconds.json")).unwrap();
+        assert!(kept.contains("debian/tcg/ssh") && !kept.contains("guest"), "{kept}");
     }
 }

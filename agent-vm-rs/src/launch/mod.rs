@@ -130,9 +130,8 @@ fn guest(context: &Context, machine: &Machine, settings: &Settings, share: Share
     if let Some(guest) = Guest::current(machine, &recipe) {
         return Ok(guest);
     }
-    let mut phases = Phases::new(&settings.guest.to_string(), cache);
-    let guest = phases.run("guest", || Guest::build(machine, &recipe, cache, context.nix_talk()))?;
-    phases.save();
+    let phases = Phases::new(&settings.guest.to_string(), cache);
+    let guest = phases.run_unmeasured("guest", || Guest::build(machine, &recipe, cache, context.nix_talk()))?;
     Ok(guest)
 }
 

@@ -14,7 +14,7 @@ use super::said::{Said, Surplus, TooMuch, all_said, end_of_stderr, join};
 use super::{Invocation, find};
 use crate::error::Failure;
 use crate::interrupt::{self, Deadline};
-use crate::progress::note;
+use crate::progress::{left_to_another, note};
 use crate::text::{bytes, last_lines};
 
 static DEBUG: AtomicBool = AtomicBool::new(false);
@@ -107,7 +107,7 @@ impl Invocation {
     pub fn run_talking(&self) -> Result<()> {
         let expression = self.expression()?.stdin_null().stdout_to_stderr();
         let (_, nothing) = channel();
-        let status = self.wait_in_own_group(expression, &nothing)?;
+        let status = left_to_another(|| self.wait_in_own_group(expression, &nothing))?;
         if status.success() { Ok(()) } else { Err(self.failed(status, &[]).into()) }
     }
 

@@ -216,7 +216,10 @@ fn verbose_and_debug_reach_the_programs() {
         assert!(recorded(&site, "ssh")[0].contains(ssh), "{:?}", recorded(&site, "ssh"));
         assert_eq!(site.read("data/agent-vms/app-main/run/qemu/credentials/agent-vm.log-level"), level);
         // And we ourselves say which programs are run.
-        assert_eq!(done.stderr.contains("running nix "), flag.is_some(), "{}", done.stderr);
+        let line = done.stderr.lines().find(|line| line.contains("running nix "));
+        assert_eq!(line.is_some(), flag.is_some(), "{}", done.stderr);
+        // Each line with the time of day: 12:34:56.789Z.
+        assert!(line.is_none_or(|line| line.find("Z ").is_some_and(|end| end == 12)), "{line:?}");
         let qemu = recorded(&site, "runner.env").into_iter().find(|line| line.starts_with("QEMU_OPTS=")).unwrap();
         assert_eq!(qemu.contains("-D qemu.log"), flag == Some("--debug"), "{qemu}");
     }

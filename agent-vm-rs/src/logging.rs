@@ -1,0 +1,33 @@
+//! What `--verbose` and `--debug` show.
+
+use tracing::Level;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+use crate::progress;
+
+/// Writes the log to stderr from now on.
+pub fn start(verbose: bool, debug: bool) {
+    let level = match (debug, verbose) {
+        (true, _) => Level::DEBUG,
+        (_, true) => Level::INFO,
+        _ => Level::WARN,
+    };
+    let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let log = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(|| progress::Log)
+        .with_ansi(colour)
+        .with_target(false);
+    // A warning stands for itself; of many lines one wants to know what took how long.
+    if level > Level::WARN { log.with_timer(Clock).init() } else { log.without_time().init() }
+}
+
+/// The time of day, in UTC and to the millisecond.
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, line: &mut Writer<'_>) -> std::fmt::Result {
+        write!(line, "{}", jiff::Timestamp::now().strftime("%H:%M:%S%.3fZ"))
+    }
+}
