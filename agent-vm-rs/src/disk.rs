@@ -1,27 +1,58 @@
 //! The machine's own disk: an ext4 file system in a sparse qcow2 image.
 
-use std::path::Path;
+mod qcow2;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::error::Failure;
+use crate::machine::Machine;
 use crate::process::Invocation;
 use crate::state::{has_file, remove_file, rename_durably, sync_file};
+
+const DISK: &str = "disk.qcow2";
 
 /// Makes the disk unless it is there. `size` is in MiB.
 ///
 /// # Errors
-/// mke2fs or qemu-img is missing or fails; nothing half-made is left under the disk's name.
-pub fn ensure(machine: &Path, label: &str, size: u32) -> Result<()> {
-    let disk = machine.join("disk.qcow2");
+/// mke2fs or qemu-img is missing or fails; nothing half-made is left under the disk's name. The one that is there cannot be
+/// used: nobody but its user knows what it is worth.
+pub fn ensure(machine: &Machine, label: &str, size: u32) -> Result<()> {
+    let disk = machine.dir.join(DISK);
     if has_file(&disk)? {
-        return Ok(());
+        let Some(trouble) = qcow2::trouble(&disk)? else { return Ok(()) };
+        let name = &machine.name;
+        return Err(Failure::new(format!("the disk {} cannot be used: {trouble}", disk.display()))
+            .hint(format!(
+                "agent-vm start {name} --new-disk makes a new one and keeps this one beside it; the workspace is not on it"
+            ))
+            .into());
     }
+    let machine = &machine.dir;
     let (raw, image) = (machine.join(".tmp-disk.raw"), machine.join(".tmp-disk.qcow2"));
     let made = make(&raw, &image, label, size, machine);
     remove_file(&raw)?;
     made.and_then(|()| sync_file(&image))
         .and_then(|()| rename_durably(&image, &disk))
         .with_context(|| format!("failed to make the disk {}", disk.display()))
+}
+
+/// Moves the disk aside, so that the next start makes a new one; gives its new place, None if there was none.
+///
+/// # Errors
+/// It cannot be renamed.
+pub fn put_aside(machine: &Machine) -> Result<Option<PathBuf>> {
+    let disk = machine.dir.join(DISK);
+    if disk.symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    let free = |place: &PathBuf| place.symlink_metadata().is_err();
+    let place = |number: u32| machine.dir.join(format!("{DISK}.{stamp}-{number}"));
+    let aside = (1..).map(place).find(free).context("every name for the old disk is taken")?;
+    rename_durably(&disk, &aside)?;
+    Ok(Some(aside))
 }
 
 fn make(raw: &Path, image: &Path, label: &str, size: u32, machine: &Path) -> Result<()> {

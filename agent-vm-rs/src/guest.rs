@@ -1,5 +1,7 @@
 //! The guest of a machine: rendered, built by Nix (and the image builder), or known to be current.
 
+mod package;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
+use self::package::Condition;
 use crate::error::Failure;
 use crate::hex::hex;
 use crate::installation::Toolkit;
@@ -16,10 +19,15 @@ use crate::machine::Machine;
 use crate::manifest::{Manifest, Share};
 use crate::nix;
 use crate::process::Invocation;
+use crate::progress::note;
+use crate::run_state::RunDir;
 use crate::settings::{GuestKind, Settings};
 use crate::state::{
-    make_dir_durably, make_private_dir, read_text, remove_file, rename_durably, write_file, write_unsynced,
+    make_dir_durably, make_private_dir, read_text, remove_any, remove_file, rename_durably, write_file, write_unsynced,
 };
+
+/// Copy of the manifest in `run/`.
+const MANIFEST: &str = "manifest.json";
 
 /// A built guest.
 #[derive(Clone, Debug)]
@@ -63,11 +71,33 @@ impl Recipe {
 }
 
 impl Guest {
-    /// The guest that a machine has, whatever its recipe now says.
+    /// The guest that a machine has, whatever its recipe now says. One that runs has its own copy of what describes it,
+    /// whatever becomes of the cache.
     ///
     /// # Errors
     /// None was built yet, or its manifest cannot be read.
     pub fn of(machine: &Machine) -> Result<Self> {
+        let run = machine.run();
+        let kept = run.qemu().and_then(|_| Manifest::parse(&read_text(&run.file(MANIFEST)).ok()?).ok());
+        match kept {
+            Some(manifest) => {
+                let link = machine.flake().join("guest");
+                Ok(Self { package: fs::read_link(&link).unwrap_or(link), manifest })
+            }
+            None => Self::built(machine),
+        }
+    }
+
+    /// Keeps what describes the guest for as long as the machine runs.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_for(&self, run: &RunDir) -> Result<()> {
+        let text = serde_json::to_string(&self.manifest).context("failed to write the manifest as JSON")?;
+        write_unsynced(&run.file(MANIFEST), text, 0o600)
+    }
+
+    fn built(machine: &Machine) -> Result<Self> {
         let link = machine.flake().join("guest");
         let package = fs::canonicalize(&link).with_context(|| {
             Failure::new(format!("{} has no guest yet", machine.name)).hint(format!("agent-vm start {}", machine.name))
@@ -84,7 +114,10 @@ impl Guest {
     #[must_use]
     pub fn current(machine: &Machine, recipe: &Recipe) -> Option<Self> {
         let made_from = read_text(&machine.flake().join("fingerprint")).ok()?;
-        (made_from == recipe.fingerprint).then(|| Self::of(machine).ok()).flatten()
+        let guest = (made_from == recipe.fingerprint).then(|| Self::built(machine).ok()).flatten()?;
+        // Nix looks after its own.
+        let is_well = recipe.guest == GuestKind::Nixos || package::condition(&guest.package).ok()? == Condition::Well;
+        is_well.then_some(guest)
     }
 
     /// Builds the machine's guest. `cache` holds built images and the private Nix store.
@@ -115,7 +148,7 @@ impl Guest {
                 point(&link, &package)?;
             }
         }
-        let guest = Self::of(machine)?;
+        let guest = Self::built(machine)?;
         write_file(&flake.join("fingerprint"), &recipe.fingerprint, 0o644)?;
         Ok(guest)
     }
@@ -128,8 +161,7 @@ fn image(text: &str, cache: &Path, talk: nix::Talk, marker: &Path) -> Result<Pat
     let guests = cache.join("guests");
     make_private_dir(&guests)?;
     let package = guests.join(format!("debian-{}", &image.hash[..16]));
-    let is_built = || package.join("share/agent-vm/manifest.json").is_file();
-    if is_built() {
+    if package::condition(&package)? == Condition::Well {
         return Ok(package);
     }
     // Whoever builds the same image may take minutes; a builder may outlive the agent-vm that started it.
@@ -138,9 +170,15 @@ fn image(text: &str, cache: &Path, talk: nix::Talk, marker: &Path) -> Result<Pat
         Deadline::after(std::time::Duration::from_secs(3_600)),
     )?
     .shared_with_children()?;
-    if is_built() {
-        return Ok(package);
+    match package::condition(&package)? {
+        Condition::Well => return Ok(package),
+        Condition::Missing => {}
+        Condition::Damaged(why) => {
+            note(&format!("notice: the guest's image {} is damaged ({why}): it is built again", package.display()));
+        }
     }
+    // The builder makes a new directory, or none.
+    remove_any(&package)?;
     let spec = guests.join(format!(".spec-{}.json", &image.hash[..16]));
     write_unsynced(&spec, text, 0o600)?;
     let level = match talk {
@@ -148,12 +186,13 @@ fn image(text: &str, cache: &Path, talk: nix::Talk, marker: &Path) -> Result<Pat
         nix::Talk::Verbose => "info",
         nix::Talk::Debug => "debug",
     };
-    crate::progress::note("  building the guest's image (once; it is kept for every machine with the same settings)");
+    note("  building the guest's image (once; it is kept for every machine with the same settings)");
     let build = Invocation::new(&image.builder).args([&spec, &package]).env("AGENT_VM_LOG", level).of_machine(marker);
     // Proxies and certificates of whoever builds.
     let build = build.with_our_environment();
     build.run_talking().context("failed to build the guest's image")?;
     remove_file(&spec)?;
+    package::remember(&package)?;
     Ok(package)
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{Target, print};
 use crate::cli::Context;
-use crate::error::Interrupted;
+use crate::error::{Failure, Interrupted};
 use crate::guest::Guest;
 use crate::machine::Machine;
 use crate::progress::note;
@@ -15,7 +15,7 @@ use crate::report::Report;
 use crate::run_state::RunFacts;
 use crate::servers::Servers;
 use crate::ssh::Ssh;
-use crate::{launch, target};
+use crate::{disk, launch, target};
 
 /// For servers that are still starting once MCP answers; on an emulated processor they take some seconds more.
 const SETTLING: Duration = Duration::from_secs(60);
@@ -27,6 +27,9 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub struct StartArgs {
     #[command(flatten)]
     target: Target,
+    /// Move the machine's disk aside and start with a new one; the workspace is not on it
+    #[arg(long)]
+    new_disk: bool,
 }
 
 /// Starts a machine, waits until MCP answers, and says how to connect.
@@ -35,8 +38,28 @@ pub struct StartArgs {
 /// The guest cannot be built, or does not come up.
 pub fn start(context: &Context, args: &StartArgs) -> Result<()> {
     let machine = target::find(&context.state, args.target.as_deref())?;
+    if args.new_disk {
+        put_disk_aside(context, &machine)?;
+    }
     ensure_running(context, &machine)?;
     announce(context, &machine)
+}
+
+fn put_disk_aside(context: &Context, machine: &Machine) -> Result<()> {
+    let _lock = machine.lock(context.deadline())?;
+    let name = &machine.name;
+    if machine.run().qemu().is_some() {
+        return Err(Failure::new(format!("{name} runs: its disk stays"))
+            .hint(format!("agent-vm stop {name}, then again"))
+            .into());
+    }
+    if let Some(aside) = disk::put_aside(machine)? {
+        note(&format!(
+            "notice: the old disk of {name} is {} now; remove it once you need nothing of it",
+            aside.display()
+        ));
+    }
+    Ok(())
 }
 
 /// Starts a machine unless it runs; waits for whoever starts it now.

@@ -156,8 +156,9 @@ fn begin(
     let limit = context.start_limit(accel.as_str());
     let deadline = Deadline::after(limit);
     phases.run("disk and keys", || {
-        disk::ensure(&machine.dir, &guest.manifest.disk.label, settings.disk)?;
+        disk::ensure(machine, &guest.manifest.disk.label, settings.disk)?;
         make_private_dir(machine.run().path())?;
+        guest.keep_for(&machine.run())?;
         make_private_dir(&machine.run().file(plan::QEMU_DIR))?;
         egress::rules::write(&machine.dir, machine.name.as_str(), &settings.egress, &guest.manifest.egress.groups)?;
         let run = credentials::Run {

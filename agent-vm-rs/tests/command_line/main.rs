@@ -34,6 +34,7 @@ mod start_trouble;
 mod stopped;
 mod submodules;
 mod sweep;
+mod unusable_artefacts;
 mod unusable_settings;
 mod up;
 mod user_settings;

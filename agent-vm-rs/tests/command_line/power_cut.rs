@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::inside::Inside;
-use crate::stand_ins::{STAYS, create, install, install_ssh};
+use crate::stand_ins::{ENDS, STAYS, create, install, install_ssh};
 use crate::support::{Power, Site, tree, which};
 
 /// A machine's files but those that are only there while it runs.
@@ -129,6 +129,12 @@ fn a_machine_that_was_started_is_there_whole() {
     drop(inside);
     power.back(&cut);
     assert_kept(&site, "app-main", &before);
+    // What was left of the run is cleared away.
+    install(&site, ENDS);
+    site.run(&["status"]).ok().prints("it ended by itself");
+    site.run(&["start"]).exits(1).says("app-main did not come up");
+    site.run(&["destroy"]).ok();
+    site.assert_nothing_left();
 }
 
 /// Cut at every program that `create` runs: the machine is there whole, or not at all, and the next create works.
@@ -148,6 +154,28 @@ fn in_the_midst_of_create() {
         }
         site.assert_nothing_left();
         site.run(&["status"]).ok().prints("0 changed files").prints("Agent Service: Stopped");
+    }
+}
+
+/// Cut at every program that the first start runs: the next one works.
+#[test]
+fn in_the_midst_of_start() {
+    let Some(power) = Power::new() else { return };
+    let site = Site::new_in(&power.place());
+    install(&site, ENDS);
+    create(&site, "main");
+    let programs = ["nix", "mke2fs", "qemu-img", "qemu-system-x86_64"];
+    cut_at_each_call(&site, &power, &programs);
+    site.run(&["start"]).exits(1).says("app-main did not come up");
+    power.cut("999");
+    let cuts = cuts(&power);
+    assert!(cuts.len() > 3, "too few programs were run for this to show anything");
+    for cut in cuts {
+        power.back(&cut);
+        install(&site, ENDS);
+        site.run(&["start"]).exits(1).says("app-main did not come up");
+        site.assert_nothing_left();
+        site.run(&["status"]).ok().prints("Agent Service: Stopped");
     }
 }
 

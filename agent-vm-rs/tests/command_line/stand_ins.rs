@@ -75,7 +75,15 @@ pub fn install(site: &Site, runner: &str) {
         ),
     );
     site.stand_in("mke2fs", "for last; do :; done; for file; do case $file in *.raw) touch \"$file\";; esac; done");
-    site.stand_in("qemu-img", &format!("echo \"$*\" >>'{record}/qemu-img'; for last; do :; done; touch \"$last\""));
+    // The smallest image: a table of one entry, which is at its end.
+    site.stand_in(
+        "qemu-img",
+        &format!(
+            "echo \"$*\" >>'{record}/qemu-img'; for last; do :; done\n\
+             {{ printf 'QFI\\373\\0\\0\\0\\3'; head -c 12 /dev/zero; printf '\\0\\0\\0\\20'; head -c 12 /dev/zero; printf '\\0\\0\\0\\1'\n\
+             printf '\\0\\0\\0\\0\\0\\0\\0\\150'; head -c 64 /dev/zero; }} >\"$last\""
+        ),
+    );
 }
 
 /// Creates the machine of a branch, and gives it ports that no other test starts a machine on: a stand-in for

@@ -1,0 +1,132 @@
+//! A cached image, a manifest or a disk that was cut, zeroed or removed.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use crate::inside::Inside;
+use crate::stand_ins::{ENDS, STAYS, change_runner, create, install, install_ssh, recorded};
+use crate::support::Site;
+
+fn package(site: &Site) -> PathBuf {
+    fs::canonicalize(site.machine("app-main").join("flake/guest")).unwrap()
+}
+
+/// Every file of the package, cut, zeroed or removed: the next start builds it again and says why.
+#[test]
+fn a_damaged_image_is_built_again() {
+    let site = Site::new();
+    install(&site, ENDS);
+    create(&site, "main");
+    site.run(&["start"]).exits(1).says("did not come up");
+    let mut built = 1;
+    for file in ["share/agent-vm/manifest.json", "bin/run-agent-vm", "vmlinux"] {
+        for (damage, why) in [("cut", "bytes of"), ("zeroed", "has other contents"), ("removed", "is missing")] {
+            let path = package(&site).join(file);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            let length = fs::metadata(&path).unwrap().len();
+            match damage {
+                // An empty file stays what it is.
+                "cut" if length > 0 => File::options().write(true).open(&path).unwrap().set_len(length / 2).unwrap(),
+                "zeroed" if length > 0 => fs::write(&path, vec![0; usize::try_from(length).unwrap()]).unwrap(),
+                "removed" => fs::remove_file(&path).unwrap(),
+                _ => continue,
+            }
+            built += 1;
+            site.run(&["start"])
+                .exits(1)
+                .says("is damaged")
+                .says(why)
+                .says("it is built again")
+                .says("did not come up");
+            assert_eq!(recorded(&site, "builder").len(), built, "{file} {damage}");
+        }
+    }
+    assert!(built > 5);
+    // Control: one that is well is used, also when it was copied meanwhile.
+    let copy = site.path("copy");
+    let guests = site.path("cache/agent-vm/guests");
+    for (from, to) in [(&guests, &copy), (&copy, &guests)] {
+        drop(fs::remove_dir_all(to));
+        assert!(std::process::Command::new("cp").arg("-r").args([from, to]).status().unwrap().success());
+    }
+    site.run(&["start"]).exits(1).says("did not come up").keeps_quiet_of("built again");
+}
+
+/// A build of which nobody knows whether it was finished (a power cut) is not used.
+#[test]
+fn a_build_that_was_not_finished_is_made_again() {
+    let site = Site::new();
+    install(&site, ENDS);
+    create(&site, "main");
+    site.run(&["start"]).exits(1);
+    let name = package(&site).file_name().unwrap().to_str().unwrap().to_owned();
+    fs::remove_file(package(&site).with_file_name(format!(".{name}.files.json"))).unwrap();
+    site.run(&["start"]).exits(1).says("nothing tells whether its build was finished").says("did not come up");
+    assert_eq!(recorded(&site, "builder").len(), 2);
+}
+
+#[test]
+fn a_running_machine_needs_no_cache() {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    let _inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    fs::remove_dir_all(site.path("cache")).unwrap();
+    assert_eq!(site.run(&["exec", "--", "echo", "still here"]).ok().stdout, "still here\n");
+    site.run(&["start"]).ok().says("app-main is running already");
+    site.run(&["status"]).ok().prints("Agent Service: Running");
+    site.run(&["logs"]).ok();
+    site.run(&["egress", "allow", "example.org"]).ok();
+    site.run(&["stop"]).ok();
+    // Control: without its run it has to be built again.
+    site.run(&["exec", "--", "true"]).exits(1).says("app-main is not running");
+    change_runner(&site, ENDS);
+    site.run(&["start"]).exits(1).says("building the guest's image");
+}
+
+#[test]
+fn a_disk_that_cannot_be_used_is_kept_and_a_new_one_made_when_asked() {
+    let site = Site::new();
+    install(&site, ENDS);
+    create(&site, "main");
+    site.run(&["start"]).exits(1).says("did not come up");
+    let disk = site.machine("app-main").join("disk.qcow2");
+    let whole = fs::read(&disk).unwrap();
+    for (contents, why) in [
+        (Vec::new(), "it has 0 bytes"),
+        (vec![0; whole.len()], "it does not begin as a qcow2 image does"),
+        (whole[..whole.len() - 1].to_vec(), "it is cut"),
+    ] {
+        fs::write(&disk, &contents).unwrap();
+        for _ in 0..2 {
+            site.run(&["start"])
+                .exits(1)
+                .says("disk.qcow2 cannot be used")
+                .says(why)
+                .says("hint: agent-vm start app-main --new-disk");
+            assert_eq!(fs::read(&disk).unwrap(), contents, "it was touched");
+        }
+        let started = site.run(&["start", "--new-disk"]).exits(1).says("did not come up");
+        let aside = started.stderr.lines().find_map(|line| line.split("of app-main is ").nth(1)?.split(" now").next());
+        assert_eq!(fs::read(aside.unwrap()).unwrap(), contents);
+        assert_eq!(fs::read(&disk).unwrap(), whole);
+        site.run(&["start"]).exits(1).says("did not come up");
+    }
+    assert!(site.machine("app-main").join("workspace/README").exists());
+    site.run(&["destroy"]).ok();
+    assert!(site.names().is_empty());
+}
+
+#[test]
+fn a_running_machine_keeps_its_disk() {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    let _inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    site.run(&["start", "--new-disk"]).exits(1).gives_one_error().says("its disk stays").says("agent-vm stop app-main");
+}
