@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Client, Entry, merged};
 use crate::error::Failure;
-use crate::state::{make_dir_durably, write_file};
+use crate::state::{make_dir_durably, read_if_there, write_file};
 
 /// A client's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,21 +49,18 @@ pub fn place(client: Client, project: &Path, variable: impl Fn(&str) -> Option<P
 pub fn write(client: Client, entry: &Entry, place: &Place) -> Result<bool> {
     let file = real(place)?;
     let failed = || format!("failed to put the server into {}", file.display());
-    let existing = match fs::read_to_string(&file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error).with_context(|| format!("failed to read {}", file.display())),
-    };
+    // Whatever else is in its place is neither followed nor waited for.
+    let existing = read_if_there(&file).map_err(|error| explained(error, &file))?.unwrap_or_default();
     let Some(text) = merged(client, entry, &existing).map_err(|error| explained(error, &file))? else {
         return Ok(false);
     };
     if let Some(dir) = file.parent() {
-        make_dir_durably(dir, 0o777).with_context(failed)?;
+        make_dir_durably(dir, 0o777).with_context(failed).map_err(|error| explained(error, &file))?;
     }
     // The user's own files may hold secrets of other servers.
     let usual = if place.project.is_some() { 0o644 } else { 0o600 };
     let mode = fs::metadata(&file).map_or(usual, |metadata| metadata.permissions().mode() & 0o777);
-    write_file(&file, text, mode).with_context(failed)?;
+    write_file(&file, text, mode).with_context(failed).map_err(|error| explained(error, &file))?;
     Ok(true)
 }
 

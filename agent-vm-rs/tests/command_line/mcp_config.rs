@@ -169,3 +169,76 @@ fn clients_that_connect_themselves_get_the_url_and_never_the_token() {
         site.run(&config(client, &["--http"])).exits(2).says("has no place for a token").says("leave out --http");
     }
 }
+
+#[test]
+fn what_stands_in_the_files_place_is_one_error_and_stays() {
+    use rustix::fs::{CWD, FileType, Mode, mkfifoat, mknodat};
+    let site = Site::new();
+    site.create("main");
+    for (client, file, _) in [JSON[0], JSON[1], JSON[2], ("codex", CODEX, "")] {
+        let path = site.path(file);
+        let dir = path.parent().unwrap();
+        fs::create_dir_all(dir).unwrap();
+        let refused = |what: &str| {
+            site.run(&config(client, &["--write"]))
+                .exits(1)
+                .gives_one_error()
+                .says("stays as it is")
+                .says(what)
+                .says("hint: put the server there by hand");
+            assert!(fs::symlink_metadata(&path).is_ok(), "{client}: {what} is gone");
+            assert_eq!(
+                fs::read_dir(dir)
+                    .unwrap()
+                    .filter(|one| { one.as_ref().unwrap().file_name().to_string_lossy().contains("tmp") })
+                    .count(),
+                0,
+                "{client}: {what}"
+            );
+        };
+        mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        refused("is a named pipe, not a file");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        refused("is a directory, not a file");
+        fs::remove_dir(&path).unwrap();
+        let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        refused("is a socket, not a file");
+        drop(socket);
+        fs::remove_file(&path).unwrap();
+        // Where devices may be made: root alone may.
+        if mknodat(CWD, &path, FileType::CharacterDevice, Mode::RUSR, rustix::fs::makedev(1, 5)).is_ok() {
+            refused("a device");
+            fs::remove_file(&path).unwrap();
+        }
+        fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        refused("is longer than");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, [0xff, 0xfe]).unwrap();
+        refused("not UTF-8");
+        fs::remove_file(&path).unwrap();
+        // A link that leads nowhere; a project's may not even lead somewhere.
+        symlink("nowhere", &path).unwrap();
+        if file.starts_with("app/") {
+            site.run(&config(client, &["--write"])).exits(1).gives_one_error().says("is a symbolic link");
+        } else {
+            refused("is a symbolic link, not a file");
+        }
+        fs::remove_file(&path).unwrap();
+        // Root reads everything.
+        if !rustix::process::geteuid().is_root() {
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+            refused("failed to read");
+            fs::remove_file(&path).unwrap();
+        }
+        // Control: with nothing in its place it is made.
+        site.run(&config(client, &["--write"])).ok().prints("is now in");
+        fs::remove_file(&path).unwrap();
+    }
+    // A file in the place of its directory.
+    fs::remove_dir_all(site.path("app/.cursor")).unwrap();
+    site.write("app/.cursor", "");
+    site.run(&config("cursor", &["--write"])).exits(1).gives_one_error().says("stays as it is");
+    assert_eq!(site.read("app/.cursor"), "");
+}
