@@ -48,6 +48,7 @@ in
       serversState
       ;
     gateUnit = policy.mcpGate.unit;
+    inherit (policy.mcpGate) renewalPath;
   };
   egress = {
     inherit (policy.egress) port;

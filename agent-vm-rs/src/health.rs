@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, in_words};
 use crate::error::Failure;
 
 /// For a server to forget a session that nobody needs any more.
@@ -34,10 +34,17 @@ pub fn probe_mcp(endpoint: &Endpoint, path: &str) -> Result<Duration> {
         .post(path)
         .header("Accept", "application/json, text/event-stream")
         .send_json(&question)
+        .map_err(in_words)
         .with_context(|| format!("MCP does not answer at {url}"))?;
     let status = answer.status();
     let session = answer.headers().get("mcp-session-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_string().context("MCP's answer breaks off")?;
+    let body = answer
+        .body_mut()
+        .with_config()
+        .limit(MAX_ANSWER)
+        .read_to_string()
+        .map_err(in_words)
+        .context("MCP's answer breaks off")?;
     let took = asked.elapsed();
     if let Some(session) = session {
         // Politeness: the server may forget us. Nothing hangs on it.

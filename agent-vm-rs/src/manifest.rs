@@ -147,6 +147,9 @@ pub struct Service {
     pub unit: String,
     /// systemd unit of the gate before it.
     pub gate_unit: String,
+    /// Path at which the gate takes another certificate; a guest that was built before there was one has none.
+    #[serde(default)]
+    pub renewal_path: Option<String>,
     /// Path of streamable HTTP.
     pub mcp_path: String,
     /// Path of SSE.

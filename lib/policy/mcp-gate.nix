@@ -12,6 +12,9 @@ rec {
 
   account = "agent-gate";
 
+  # Where who has the machine's token hands over another certificate for the same key, while it runs.
+  renewalPath = "/agent-vm/certificate";
+
   unitSection = {
     Description = "Gate before the MCP servers of the agent";
     # What is wrong with the credentials, another try does not mend.
@@ -53,6 +56,7 @@ rec {
       "--certificate-credential=${credentials.mcpCertificate}"
       "--key-credential=${credentials.mcpKey}"
       "--token-credential=${credentials.mcpToken}"
+      "--renewal-path=${renewalPath}"
     ]
     ++ map (origin: "--allow-origin=${origin}") origins;
 

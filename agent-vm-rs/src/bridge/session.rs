@@ -12,7 +12,7 @@ use ureq::{Body, RequestBuilder};
 use super::message::{Kind, LONGEST, Message, NO_WAY, too_long};
 use super::output::Output;
 use super::sse::Events;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, in_words};
 use crate::error::Failure;
 use crate::progress::note;
 use crate::text::one_line;
@@ -68,7 +68,7 @@ impl Session {
     fn post(&self, message: &Message, begins: bool) -> Result<()> {
         let request = self.endpoint.post(&self.path).header("Content-Type", "application/json");
         let request = self.with_headers(request).header("Accept", "application/json, text/event-stream");
-        let answer = request.send(message.line()).context("the machine does not answer")?;
+        let answer = request.send(message.line()).map_err(in_words).context("the machine does not answer")?;
         let status = answer.status();
         if !status.is_success() {
             return Err(refusal(answer, self.in_session()).into());
@@ -99,7 +99,9 @@ impl Session {
         match kind.as_str() {
             "text/event-stream" => {
                 let mut events = Events::new(BufReader::new(body), LONGEST);
-                while let Some(data) = events.next_data().context("the machine's answer breaks off")? {
+                while let Some(data) =
+                    events.next_data().map_err(in_words).context("the machine's answer breaks off")?
+                {
                     each(&data);
                 }
             }
@@ -108,6 +110,7 @@ impl Session {
                 body.by_ref()
                     .take(LONGEST as u64 + 1)
                     .read_to_end(&mut text)
+                    .map_err(in_words)
                     .context("the machine's answer breaks off")?;
                 if text.len() > LONGEST {
                     return Err(

@@ -10,10 +10,11 @@ use clap::Args;
 use super::{Target, running};
 use crate::bridge::{self, Output, Session};
 use crate::cli::Context;
-use crate::endpoint::{Endpoint, Patience};
+use crate::endpoint::{Endpoint, Patience, renewal};
 use crate::error::Failure;
 use crate::machine::Machine;
 use crate::process::Invocation;
+use crate::progress::note;
 use crate::target;
 use crate::text::one_line;
 
@@ -57,6 +58,9 @@ pub fn mcp(context: &Context, args: &McpArgs) -> Result<()> {
         start(context, &machine)?;
     }
     let (guest, facts) = running(&machine)?;
+    if let Err(error) = renewal::renew_if_due(&machine, &guest, &facts) {
+        note(&format!("warning: {error:#}"));
+    }
     let service = &guest.manifest.service;
     let path = match &args.server {
         Some(name) => format!("{}/{name}{}", service.servers_path, service.mcp_path),

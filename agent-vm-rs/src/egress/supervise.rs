@@ -12,6 +12,7 @@ use super::plan::{self, ADDON, ADDON_DIR};
 use super::{authority, log};
 use crate::cli::Context;
 use crate::confine::{self, Account};
+use crate::endpoint::renewal;
 use crate::guest::Guest;
 use crate::installation::mitmdump_places;
 use crate::interrupt::{self, Deadline};
@@ -41,6 +42,8 @@ const PROXY_START: Duration = Duration::from_secs(60);
 const LOGIN: Duration = Duration::from_secs(60);
 /// Between looks at processes that normally live as long as the machine.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// Between looks at a certificate that lasts for months.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(3600);
 /// Between two starts of what ended: doubled each time, up to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// What ran this long was no failed start.
@@ -114,6 +117,7 @@ pub fn supervise(context: &Context, machine: &Machine) -> Result<()> {
     let qemu = run.qemu().context("the machine has ended")?;
     log_file::keep_short(run.logs());
     prepare(machine)?;
+    keep_certified(machine, &guest, &facts);
     let mut pause = PAUSES.0;
     while qemu.alive() {
         let began = Instant::now();
@@ -131,6 +135,21 @@ pub fn supervise(context: &Context, machine: &Machine) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Looks now and then whether the run's certificate is to be renewed, for as long as this process lives.
+fn keep_certified(machine: &Machine, guest: &Guest, facts: &RunFacts) {
+    let (machine, guest, facts) = (machine.clone(), guest.clone(), facts.clone());
+    std::thread::spawn(move || {
+        loop {
+            match renewal::renew_if_due(&machine, &guest, &facts) {
+                Ok(true) => tracing::warn!("the certificate of MCP was renewed"),
+                Ok(false) => {}
+                Err(error) => tracing::warn!("{error:#}"),
+            }
+            std::thread::sleep(CERTIFICATE_INTERVAL);
+        }
+    });
 }
 
 /// Files and directories that the proxy has, as its own where it runs as another account.

@@ -12,8 +12,8 @@ use time::{Duration, OffsetDateTime};
 
 use super::names::Names;
 
-/// A run that goes on for longer has to be restarted.
-const RUN: Duration = Duration::days(90);
+/// A run that goes on for longer gets another certificate before.
+pub const RUN: Duration = Duration::days(90);
 const MACHINE: Duration = Duration::days(3_650);
 /// Clocks differ.
 const BEFORE: Duration = Duration::hours(1);
@@ -42,6 +42,20 @@ pub fn make(machine: &str, names: &Names) -> Result<Pair> {
 /// # Errors
 /// The key is none.
 pub fn issue(machine: &str, names: &Names, authority_key: &str) -> Result<Pair> {
+    let key = new_key().context("failed to make a certificate for this run")?;
+    let certificate = certify(machine, names, authority_key, &key)?;
+    Ok(Pair { certificate, key: key.serialize_pem() })
+}
+
+/// Another certificate for a key that is there (PEM), signed by the authority whose key this is.
+///
+/// # Errors
+/// One of the keys is none.
+pub fn renew(machine: &str, names: &Names, authority_key: &str, key: &str) -> Result<String> {
+    certify(machine, names, authority_key, &KeyPair::from_pem(key).context("the key of this run is not usable")?)
+}
+
+fn certify(machine: &str, names: &Names, authority_key: &str, key: &KeyPair) -> Result<String> {
     let failed = "failed to make a certificate for this run";
     let issuer_key = KeyPair::from_pem(authority_key).context("the authority's key is not usable").context(failed)?;
     let issuer = Issuer::new(authority(machine, names), issuer_key);
@@ -50,9 +64,7 @@ pub fn issue(machine: &str, names: &Names, authority_key: &str) -> Result<Pair> 
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let key = new_key().context(failed)?;
-    let certificate = params.signed_by(&key, &issuer).context(failed)?;
-    Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
+    Ok(params.signed_by(key, &issuer).context(failed)?.pem())
 }
 
 fn new_key() -> Result<KeyPair, rcgen::Error> {

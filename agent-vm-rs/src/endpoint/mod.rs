@@ -2,8 +2,10 @@
 
 pub mod authority;
 pub mod names;
+pub mod renewal;
 
 use std::fs;
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,8 +59,7 @@ pub fn token_file(machine: &Path) -> PathBuf {
 /// # Errors
 /// A file cannot be written.
 pub fn ensure(dir: &Path, machine: &str, host: &str, address: Ipv4Addr) -> Result<Names> {
-    let own = fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let names = Names::new(host, address, own.as_deref().map(str::trim));
+    let names = names(host, address);
     let tls = dir.join(DIR);
     make_dir_durably(&tls, 0o700)?;
     let made_for = names.hosts().join("\n") + "\n";
@@ -75,6 +76,23 @@ pub fn ensure(dir: &Path, machine: &str, host: &str, address: Ipv4Addr) -> Resul
         write_file(&tls.join(TOKEN), hex::random(TOKEN_BYTES)? + "\n", 0o600)?;
     }
     Ok(names)
+}
+
+fn names(host: &str, address: Ipv4Addr) -> Names {
+    let own = fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    Names::new(host, address, own.as_deref().map(str::trim))
+}
+
+/// An error of a connection, in our words where a library's are for who writes programs.
+#[must_use]
+pub fn in_words(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    let error = error.into();
+    let is_cut = |cause: &(dyn std::error::Error + 'static)| {
+        let cut = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
+        cause.downcast_ref::<io::Error>().is_some_and(cut)
+            || matches!(cause.downcast_ref(), Some(ureq::Error::Io(error)) if cut(error))
+    };
+    if error.chain().any(is_cut) { Failure::new("the connection was cut off").into() } else { error }
 }
 
 /// What one run's gate is handed: a new certificate each time, which nobody else keeps the key of.
@@ -167,6 +185,12 @@ impl Endpoint {
         self.authorized(self.agent.get(self.url(path)))
     }
 
+    /// A PUT to a path, with a token whether or not the endpoint asks for one.
+    #[must_use]
+    fn put(&self, path: &str, token: &str) -> ureq::RequestBuilder<ureq::typestate::WithBody> {
+        self.agent.put(self.url(path)).header("Authorization", format!("Bearer {token}"))
+    }
+
     /// A DELETE of a path, with the token.
     #[must_use]
     pub fn delete(&self, path: &str) -> ureq::RequestBuilder<ureq::typestate::WithoutBody> {
@@ -214,6 +238,13 @@ pub(crate) mod tests {
 
     /// Answers each connection over TLS with the head of its request.
     fn echo(pair: &authority::Pair) -> u16 {
+        serve(pair, true)
+    }
+
+    const CUT_OFF: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab";
+
+    /// The same, or an answer without an end that TLS and HTTP know of.
+    fn serve(pair: &authority::Pair, ends: bool) -> u16 {
         let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
         let config =
@@ -227,6 +258,10 @@ pub(crate) mod tests {
                 let mut stream = rustls::StreamOwned::new(connection, stream);
                 let mut head = [0; 4096];
                 let Ok(length) = stream.read(&mut head) else { continue };
+                if !ends {
+                    drop(stream.write_all(CUT_OFF.as_bytes()).and_then(|()| stream.flush()));
+                    continue;
+                }
                 let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
                 drop(stream.write_all(answer.as_bytes()).and_then(|()| stream.write_all(&head[..length])));
                 stream.conn.send_close_notify();
@@ -282,6 +317,32 @@ pub(crate) mod tests {
             let error = format!("{:#}", asked(machine, pair).unwrap_err());
             assert!(error.contains("UnknownIssuer") || error.contains("BadSignature"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_off_is_told_in_our_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = machine(dir.path());
+        let given = hand_over(&ours, &crate::settings::tests::sample(), Ipv4Addr::LOCALHOST).unwrap();
+        let pair = authority::Pair { certificate: given.certificate, key: given.key };
+        let patience = Patience { connect: None, whole: Some(Duration::from_secs(20)) };
+        let endpoint = Endpoint::of(&ours, &facts(serve(&pair, false), true, true), patience).unwrap();
+        let error = endpoint.get("/mcp").call().unwrap().into_body().read_to_string().unwrap_err();
+        // Control: so it would be told.
+        assert_eq!(format!("{:#}", anyhow::Error::from(error)), "io: Peer disconnected");
+        let error = endpoint.get("/mcp").call().unwrap().into_body().read_to_string().unwrap_err();
+        assert_eq!(format!("{:#}", in_words(error)), "the connection was cut off");
+        let mut body = endpoint.get("/mcp").call().unwrap().into_body().into_reader();
+        let error = io::Read::read_to_end(&mut body, &mut Vec::new()).unwrap_err();
+        assert_eq!(format!("{:#}", in_words(error)), "the connection was cut off");
+        // As rustls says it, by itself and within ureq's.
+        let rustls = || io::Error::new(io::ErrorKind::UnexpectedEof, "no close_notify: https://docs.example/manual");
+        for error in [in_words(rustls()), in_words(ureq::Error::Io(rustls()))] {
+            assert_eq!(format!("{error:#}"), "the connection was cut off");
+        }
+        // What helps stays.
+        let refused = in_words(io::Error::from(io::ErrorKind::ConnectionRefused));
+        assert_eq!(format!("{refused:#}"), "connection refused");
     }
 
     #[test]

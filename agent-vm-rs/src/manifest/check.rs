@@ -30,7 +30,10 @@ pub(super) fn check(manifest: &Manifest) -> Result<()> {
         &manifest.service.sse_path,
         &manifest.service.health_path,
         &manifest.service.servers_path,
-    ] {
+    ]
+    .into_iter()
+    .chain(&manifest.service.renewal_path)
+    {
         ensure!(path.starts_with('/'), "the manifest has {path:?} where a URL path is due");
     }
     ensure!(is_inside(&manifest.runner), "the manifest's runner {} is outside its package", manifest.runner.display());

@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{ChildStdin, ChildStdout, Stdio};
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use crate::inside::Inside;
@@ -91,6 +93,53 @@ fn messages_go_both_ways_in_one_session() {
     let list = asked.iter().find(|asked| asked.method() == "tools/list").unwrap();
     assert_eq!(list.header("accept"), Some("application/json, text/event-stream"));
     assert_eq!(list.header("mcp-protocol-version"), Some("2025-06-18"));
+}
+
+#[test]
+fn a_run_of_months_gets_another_certificate_for_its_key() {
+    let (site, inside) = started(&[]);
+    let put = || inside.asked().into_iter().filter(|asked| asked.verb == "PUT").collect::<Vec<_>>();
+    let talk = || {
+        let mut client = Client::new(&site, &["mcp"]);
+        client.begin();
+        assert_eq!(client.end(), Some(0));
+    };
+    // One that is new stays.
+    talk();
+    assert_eq!(put().len(), 0);
+    let run = site.machine("app-main").join("run");
+    let started_before = |days: i64| {
+        let text = std::fs::read_to_string(run.join("ports.json")).unwrap();
+        let mut facts: Value = serde_json::from_str(&text).unwrap();
+        facts["started"] = (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days)).to_string().into();
+        std::fs::write(run.join("ports.json"), facts.to_string()).unwrap();
+    };
+    started_before(61);
+    talk();
+    let asked = put();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].path, "/agent-vm/certificate");
+    let token = site.read("data/agent-vms/app-main/tls/token");
+    assert_eq!(asked[0].header("authorization"), Some(format!("Bearer {}", token.trim()).as_str()));
+    let certificate = asked[0].body.as_str().unwrap();
+    let read = |name: &str| std::fs::read_to_string(run.join("qemu/credentials").join(name)).unwrap();
+    assert_ne!(certificate, read("agent-vm.mcp-cert"));
+    // For the same key, as the one before.
+    let key = rcgen::KeyPair::from_pem(&read("agent-vm.mcp-key")).unwrap();
+    for pem in [certificate, &read("agent-vm.mcp-cert")] {
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        assert!(der.windows(key.public_key_raw().len()).any(|part| part == key.public_key_raw()));
+    }
+    // From then on its time is counted.
+    talk();
+    assert_eq!(put().len(), 1);
+    // One that cannot be renewed is told, and serves on.
+    std::fs::remove_file(run.join("certificate-renewed")).unwrap();
+    std::fs::write(run.join("qemu/credentials/agent-vm.mcp-key"), "none").unwrap();
+    let mut client = Client::new(&site, &["mcp"]);
+    client.begin();
+    assert_eq!(client.end(), Some(0));
+    assert_eq!(put().len(), 1);
 }
 
 #[test]

@@ -149,6 +149,6 @@ fn next_request(stream: &mut impl std::io::BufRead) -> Option<Asked> {
     let length = request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;
-    request.body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    request.body = serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
     Some(request)
 }

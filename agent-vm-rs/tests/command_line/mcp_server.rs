@@ -54,6 +54,9 @@ pub fn answer(
     everything: &dyn Fn() -> Vec<Asked>,
     stopped: &AtomicBool,
 ) -> bool {
+    if (asked.verb.as_str(), asked.path.as_str()) == ("PUT", "/agent-vm/certificate") {
+        return whole(stream, "204 No Content", "", "");
+    }
     if asked.path != "/mcp" && asked.path != "/servers/named/mcp" {
         return whole(stream, "404 Not Found", "", "");
     }

@@ -24,6 +24,7 @@ ONCE = (
     "certificate-credential",
     "key-credential",
     "token-credential",
+    "renewal-path",
 )
 REPEATED = "allow-origin"
 
@@ -104,6 +105,7 @@ def read(options: dict[str, str], origins: list[str], credentials: Path, runtime
         key=str(key) if tls else None,
         token=token if auth else None,
         renewal_token=token,
+        renewal_path=options["renewal-path"],
         runtime=str(runtime),
     )
 

@@ -27,6 +27,8 @@ Endpoint = namedtuple(
         "token",
         # Who has it may hand over another certificate for the same key; None for nobody.
         "renewal_token",
+        # Path at which that is done.
+        "renewal_path",
         # Directory that is this account's own.
         "runtime",
     ],
@@ -41,8 +43,6 @@ HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f
 PATH = re.compile(r"/[A-Za-z0-9._@/-]+")
 MOST_HOSTS = 64
 
-# Where the host hands a new certificate over.
-RENEWAL = "/agent-vm/certificate"
 TOO_LONG = f"the message is longer than {LONGEST_MESSAGE >> 20} MiB, the most that a machine takes"
 
 # A name of a server, as workspace_servers.py has it.
@@ -233,7 +233,7 @@ def renewal(endpoint: Endpoint) -> str:
         return ""
     certificate = matching(PATH, "path of a certificate", endpoint.certificate)
     return f"""\
-    location = {RENEWAL} {{
+    location = {matching(PATH, "path of the renewal", endpoint.renewal_path)} {{
       if ($agent_renewal != right) {{
         return 401;
       }}

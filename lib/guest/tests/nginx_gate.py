@@ -27,6 +27,7 @@ LAUNCHER = HERE.parent / "agent_mcp"
 TOKEN = "0123456789abcdef" * 4
 BEARER = f"Bearer {TOKEN}"
 PATIENCE = 20
+RENEWAL = "/agent-vm/certificate"
 
 
 class Inner(http.server.BaseHTTPRequestHandler):
@@ -101,6 +102,7 @@ class Gate:
             [sys.executable, "-I", "-S", "-B", LAUNCHER, "gate", f"--nginx={nginx}", f"--listen={listen}:{self.port}",
              f"--inner-port={self.inner.server_address[1]}", "--endpoint-credential=endpoint",
              "--certificate-credential=cert", "--key-credential=key", "--token-credential=token",
+             f"--renewal-path={RENEWAL}",
              "--allow-origin=https://claude.ai"],
             env={**os.environ, "CREDENTIALS_DIRECTORY": str(credentials), "RUNTIME_DIRECTORY": str(runtime)},
             stderr=self.log,
@@ -401,9 +403,6 @@ class Open(unittest.TestCase):
 
     def test_the_server_does_not_tell_its_version(self):
         self.assertEqual(self.gate.ask(Authorization="x")[2]["Server"], "nginx")
-
-
-RENEWAL = "/agent-vm/certificate"
 
 
 class SwitchedOff(unittest.TestCase):

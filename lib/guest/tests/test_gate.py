@@ -23,6 +23,7 @@ ARGUMENTS = [
     "--certificate-credential=cert",
     "--key-credential=key",
     "--token-credential=token",
+    "--renewal-path=/agent-vm/certificate",
     "--allow-origin=https://claude.ai",
 ]
 GOOD = {
@@ -34,6 +35,7 @@ GOOD = {
     "key": "/run/credentials/x.service/key",
     "token": TOKEN,
     "renewal_token": TOKEN,
+    "renewal_path": "/agent-vm/certificate",
     "runtime": "/run/agent-mcp-gate",
 }
 
@@ -82,6 +84,7 @@ class Configuration(unittest.TestCase):
                 {"certificate": f"/run/{value}\n;"},
                 {"key": f"/run/{value} x"},
                 {"runtime": f"/run/{value} x"},
+                {"renewal_path": f"/{value} x"},
             ):
                 with self.subTest(change):
                     self.assertRaises(gate_config.Refused, rendered, **change)
