@@ -31,21 +31,24 @@ const WRITTEN: [&str; 6] = ["", "ssh", "tls", "flake", "egress", "egress/rules"]
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The sweeping that goes on beside a command.
-pub struct Sweeper(Receiver<()>);
+pub struct Sweeper {
+    state: StateDir,
+    done: Receiver<()>,
+}
 
 /// Begins to sweep.
 #[must_use]
 pub fn begin(state: &StateDir) -> Sweeper {
-    let state = state.clone();
-    let (done, wait) = channel();
+    let (end, done) = channel();
+    let ours = state.clone();
     std::thread::spawn(move || {
-        for error in sweep(&state) {
+        for error in sweep(&ours) {
             let hint = crate::error::hint_of(&error).map_or_else(String::new, |hint| format!("; {hint}"));
             note(&format!("notice: {error:#}{hint}"));
         }
-        drop(done);
+        drop(end);
     });
-    Sweeper(wait)
+    Sweeper { state: state.clone(), done }
 }
 
 impl Sweeper {
@@ -54,7 +57,9 @@ impl Sweeper {
         let end = Instant::now() + PATIENCE;
         let moment = Duration::from_millis(20);
         while interrupt::check().is_ok() && Instant::now() < end {
-            if self.0.recv_timeout(moment) != Err(RecvTimeoutError::Timeout) {
+            if self.done.recv_timeout(moment) != Err(RecvTimeoutError::Timeout) {
+                // The command itself may have ended a machine. What is in the way was told of before.
+                drop(sweep_locks(&self.state));
                 return;
             }
         }

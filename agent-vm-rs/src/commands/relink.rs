@@ -129,7 +129,7 @@ fn require_common_history(machine: &Machine, source: &Source) -> Result<()> {
     let again = format!("if it is the right one: agent-vm relink {name} --source DIR --force");
     let compared = count(None).and_then(|all| Ok((all, count(Some(source))?)));
     let (all, new) = compared.with_context(|| {
-        Failure::new(format!("the commits of {name} cannot be compared with those of {dir}")).hint(&again)
+        Failure::new(format!("the commits of {name} cannot be compared with those of {dir}")).general_hint(&again)
     })?;
     if all > 0 && new == all {
         return Err(Failure::new(format!("{dir} and {name} have no commit in common")).hint(again).into());

@@ -14,6 +14,7 @@ mod create_trouble;
 mod destroy;
 mod egress;
 mod flags;
+mod full_disk;
 mod guest;
 mod handed_over;
 mod hostile_source;

@@ -47,6 +47,24 @@ fn every_command_about_machines_cleans_up_after_killed_ones() {
 }
 
 #[test]
+fn a_lock_goes_with_its_machine() {
+    let site = Site::new();
+    site.create("main");
+    let locks = || {
+        let entries = fs::read_dir(site.state().join(".locks")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| !name.starts_with('.')).collect::<Vec<_>>()
+    };
+    assert_eq!(locks(), ["app-main"]);
+    site.run(&["destroy"]).ok();
+    assert!(locks().is_empty());
+    // Nor does one stay of a machine that was never made.
+    site.stand_in("ssh-keygen", "exit 1");
+    site.run(&["create"]).exits(1);
+    assert!(locks().is_empty());
+}
+
+#[test]
 fn what_a_live_command_uses_stays() {
     let site = Site::new();
     site.create("main");

@@ -2,7 +2,7 @@
 //! nothing hangs.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::stand_ins::{ENDS, create, install};
-use crate::support::{Done, Site};
+use crate::support::{Done, Site, skip};
 
 /// What a state directory has, beside machines.
 const OF_THE_STATE: [&str; 5] = [".locks", ".locks/app-main", ".bundles", ".gone-x-main", ".new-y-main"];
@@ -58,6 +58,12 @@ fn pipe(path: &Path) {
 
 fn put(kind: &str, path: &Path) {
     let found = path.symlink_metadata();
+    if kind == "unreadable" {
+        if found.is_ok_and(|found| !found.is_symlink()) {
+            fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+        }
+        return;
+    }
     let is_dir = found.as_ref().is_ok_and(|found| found.is_dir());
     let was_file = found.is_ok_and(|found| found.is_file());
     if is_dir {
@@ -154,7 +160,10 @@ fn each(kind: &str) {
     let site = place();
     let (state, kept) = (site.state(), site.path("kept"));
     copy(&state, &kept);
-    let again = || {
+    let again = |changed: &Path| {
+        if kind == "unreadable" && changed.symlink_metadata().is_ok_and(|found| !found.is_symlink()) {
+            fs::set_permissions(changed, fs::Permissions::from_mode(0o700)).unwrap();
+        }
         fs::remove_dir_all(&state).unwrap();
         copy(&kept, &state);
     };
@@ -166,14 +175,14 @@ fn each(kind: &str) {
         }
         put(kind, &path);
         trouble.extend(try_verbs(&site, &format!("{kind} at {object}"), &path));
-        again();
+        again(&path);
     }
     for object in OF_A_MACHINE.iter().chain(&OF_A_RUN) {
         let path: PathBuf = state.join("app-main").join(object).components().collect();
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         put(kind, &path);
         trouble.extend(try_verbs(&site, &format!("{kind} at {object}"), &path));
-        again();
+        again(&path);
     }
     assert!(trouble.is_empty(), "{}", trouble.join("\n"));
 }
@@ -201,4 +210,12 @@ fn a_link() {
 #[test]
 fn a_pipe() {
     each("pipe");
+}
+
+#[test]
+fn what_may_not_be_read() {
+    if rustix::process::geteuid().is_root() {
+        return skip("root may read everything");
+    }
+    each("unreadable");
 }

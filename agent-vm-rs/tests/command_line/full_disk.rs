@@ -1,0 +1,57 @@
+//! A full disk: said with a way out, nothing half-made stays, and what was there is as it was.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+
+use crate::stand_ins::{ENDS, create, install};
+use crate::support::{Power, Site};
+
+/// Leaves no room on the disk that a place is on.
+fn fill(site: &Site) {
+    let mut ballast = File::create(site.path("ballast")).unwrap();
+    for size in [1 << 20, 4096, 1] {
+        while ballast.write_all(&vec![1; size]).is_ok() {}
+    }
+    // What is not on the disk yet has no room there either.
+    drop(ballast.sync_all());
+    while ballast.write_all(&[1; 4096]).is_ok() {}
+}
+
+#[test]
+fn every_command_says_how_to_get_space() {
+    let Some(disk) = Power::new() else { return };
+    let site = Site::new_in(&disk.place());
+    install(&site, ENDS);
+    create(&site, "main");
+    disk.sync();
+    let before = site.settings("app-main");
+    fill(&site);
+    let commands: [&[&str]; 5] = [
+        &["create", "--branch", "other"],
+        &["start"],
+        &["egress", "allow", "example.org"],
+        &["relink", "--source", "."],
+        &["mcp-config", "--client", "cursor", "--write"],
+    ];
+    let mut full = 0;
+    for args in commands {
+        let done = site.run(args);
+        if done.code == Some(0) {
+            // It had nothing to write.
+            continue;
+        }
+        full += 1;
+        let done = done.exits(1).gives_one_error();
+        assert!(done.stderr.contains("hint: ") && done.stderr.contains("df -h"), "{done:?}");
+        assert_eq!(site.names(), ["app-main"], "{done:?}");
+        assert_eq!(site.settings("app-main"), before);
+    }
+    assert!(full >= 3, "the disk was not full");
+    for args in [&["status"][..], &["list"]] {
+        site.run(args).ok();
+    }
+    fs::remove_file(site.path("ballast")).unwrap();
+    site.create("other");
+    site.run(&["start"]).exits(1).says("did not come up");
+    site.assert_nothing_left();
+}
