@@ -23,6 +23,8 @@ fn every_server_is_shown_and_a_dead_one_is_not_green() {
     let report = site.run(&["status", "--json"]).ok().json();
     assert_eq!(report["servers"][0], server("codemcp", "running"));
     assert_eq!(report["servers"][1]["exit_code"], json!(3));
+    every_field_is_documented(&report);
+    every_field_is_documented(&site.run(&["list", "--json"]).ok().json()[0]);
     let mut problems = report["problems"].as_array().unwrap().iter();
     assert!(problems.any(|problem| problem.as_str().unwrap().contains("own has failed")), "{report}");
 
@@ -48,4 +50,20 @@ fn every_server_is_shown_and_a_dead_one_is_not_green() {
     assert!(!odd.stdout.contains("[2J"), "{}", odd.stdout);
     assert!(odd.stdout.contains("Agent Service: Running, but"), "{}", odd.stdout);
     site.run(&["stop"]).ok();
+}
+
+/// Names of all fields, in and below a value.
+fn every_field_is_documented(value: &serde_json::Value) {
+    let page = include_str!("../../../docs/json.md");
+    let mut left = vec![value];
+    let mut seen = 0;
+    while let Some(value) = left.pop() {
+        for (name, below) in value.as_object().into_iter().flatten() {
+            assert!(page.contains(&format!("`{name}`")), "docs/json.md does not have {name}");
+            seen += 1;
+            left.push(below);
+        }
+        left.extend(value.as_array().into_iter().flatten());
+    }
+    assert!(seen > 8, "{value}");
 }
