@@ -1,5 +1,7 @@
 //! Progress on stderr: a line that moves on a terminal, plain lines elsewhere.
 
+mod step;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
+pub use self::step::step;
 use crate::terminal;
 use crate::text::age;
 

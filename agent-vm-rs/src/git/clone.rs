@@ -13,6 +13,7 @@ use super::{submodules, user};
 use crate::branch::BranchName;
 use crate::error::Failure;
 use crate::process::Invocation;
+use crate::progress;
 
 impl Look<'_> {
     /// Clones the branch into `workspace`: a copy of its own, nothing shared with this repository. A branch that does not
@@ -26,7 +27,8 @@ impl Look<'_> {
         let offer = self.known().offer(branch, &start, all);
         let head = format!("ref: refs/heads/{branch}");
         let standin = StandIn::offering(&self.source.place, self.format, &offer, &head, self.scratch)?;
-        self.fetch(&standin, all, workspace)?;
+        let what = format!("cloning {branch} of {}", self.source.dir.display());
+        progress::step(&what, || self.fetch(&standin, all, workspace))?;
         let inside = || self.inside(workspace);
         let checkout = inside().args(["checkout", "--quiet"]);
         let checkout = match &start {
@@ -35,7 +37,9 @@ impl Look<'_> {
             }
             Start::Remote(commit) | Start::New(commit) => checkout.args(["--no-track", "-B", branch.as_str(), commit]),
         };
-        checkout.checked().with_context(|| format!("failed to check out {branch}"))?;
+        progress::step("checking out files", || {
+            checkout.checked().with_context(|| format!("failed to check out {branch}")).map(drop)
+        })?;
         if !matches!(start, Start::Local(_)) {
             inside().args(["update-ref", "-d", START]).checked()?;
         }

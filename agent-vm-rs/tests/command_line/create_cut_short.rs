@@ -145,6 +145,22 @@ fn two_creates_of_one_branch_make_one_machine() {
     site.assert_nothing_left();
 }
 
+/// Where there is no terminal to move something on, too.
+#[test]
+fn a_long_clone_says_that_it_goes_on() {
+    let site = Site::new();
+    let go = site.path("go");
+    site.intercept("git", "clone", &format!("until [ -e '{}' ]; do sleep 0.01; done", go.display()));
+    let mut create = site.agent_vm(&["create"]);
+    let create = create.stderr(fs::File::create(site.path("said")).unwrap()).spawn().unwrap();
+    let create = crate::support::Running::new(create);
+    wait_until("word of the clone", || site.read("said").contains("s so far)"));
+    fs::write(&go, "").unwrap();
+    assert!(create.output().status.success());
+    let said = site.read("said");
+    assert!(said.contains(&format!("cloning main of {}: ", site.repo().display())), "{said}");
+}
+
 /// One that waits in vain says who it waits for.
 #[test]
 fn waiting_for_another_create_has_an_end() {
