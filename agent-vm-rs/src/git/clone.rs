@@ -9,7 +9,7 @@ use super::look::Look;
 use super::refs::{START, Start, UPSTREAM};
 use super::standin::StandIn;
 use super::url::{file_url, without_password};
-use super::{submodules, user};
+use super::{lfs, submodules, user};
 use crate::branch::BranchName;
 use crate::error::Failure;
 use crate::process::Invocation;
@@ -47,6 +47,7 @@ impl Look<'_> {
         for (key, value) in user::identity(self.config, &self.of_user) {
             inside().args(["config", key]).arg(value).checked()?;
         }
+        lfs::bring(&self.source.place, workspace, &workspace.join(".git"), self.scratch)?;
         submodules::fill(self, workspace)
     }
 

@@ -10,6 +10,7 @@ mod clone;
 mod config;
 mod discover;
 mod gitmodules;
+mod lfs;
 mod links;
 mod look;
 mod owner;

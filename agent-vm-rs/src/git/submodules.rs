@@ -18,7 +18,7 @@ use super::gitmodules::{Entry, entries};
 use super::look::{self, Look};
 use super::standin::StandIn;
 use super::url::file_url;
-use super::{alternates, links};
+use super::{alternates, lfs, links};
 use crate::process::Invocation;
 use crate::progress::note;
 
@@ -157,6 +157,8 @@ impl Level<'_> {
         }
         self.clone(entry, &standin, &checkout)?;
         let target = self.target.join(path);
+        let git_dir = git_in(&target).args(["rev-parse", "--absolute-git-dir"]).of_machine(self.scratch).read()?;
+        lfs::bring(&place, &target, Path::new(&git_dir), self.scratch)?;
         let shown = format!("{}{}/", self.shown, entry.path);
         Level {
             place: &place,

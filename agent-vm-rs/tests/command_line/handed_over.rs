@@ -123,3 +123,39 @@ fn a_new_branch_and_one_of_the_remote_get_no_more() {
     assert!(has(&site, "app-other", &commits.other) && !has(&site, "app-other", &commits.feature));
     assert!(references(&site, "app-other").contains(&"refs/remotes/upstream/other".to_owned()));
 }
+
+/// Git LFS is not among the programs that are run here, and need not be installed.
+#[test]
+fn contents_of_git_lfs_come_along_and_pointers_are_named() {
+    let site = Site::new();
+    // SHA-256 of "contents\n".
+    let oid = "bfe5ed57e6e323555b379c660aa8d35b70c2f8f07cf03ad6747266495ac13be0";
+    let pointer =
+        |oid: &str, size: u64| format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n");
+    site.commit(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n");
+    site.commit("a.bin", &pointer(oid, 9));
+    site.commit("b.bin", &pointer(&"0".repeat(64), 9));
+    site.commit("c.bin", "not a pointer\n");
+    let store = |oid: &str| format!("lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]);
+    for oid in [oid, &"0".repeat(64)] {
+        let file = site.path("app/.git").join(store(oid));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "contents\n").unwrap();
+    }
+    site.run(&["create"])
+        .ok()
+        .says("2 files of Git LFS stay pointers")
+        .says("1 of them came along")
+        .says("git lfs checkout");
+    let git_dir = site.machine("app-main").join("workspace/.git");
+    assert_eq!(fs::read_to_string(git_dir.join(store(oid))).unwrap(), "contents\n");
+    // Something else under that name is not brought along.
+    assert!(!git_dir.join(store(&"0".repeat(64))).exists());
+
+    // Nor is what a link leads to.
+    site.write("key", "contents\n");
+    let file = site.path("app/.git").join(store(oid));
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(site.path("key"), &file).unwrap();
+    site.run(&["create", "--branch", "new"]).ok().says("their contents are not in").says("git lfs fetch");
+}

@@ -1,0 +1,164 @@
+//! Files that are kept with Git LFS: the repository has pointers to them, and their contents are in `lfs/objects` of its git
+//! directory, if at all. Git LFS itself does not run: it is a program that the repository's attributes ask for.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use sha2::{Digest as _, Sha256};
+
+use super::call::git_in;
+use super::discover::Place;
+use crate::progress::{self, note};
+use crate::text;
+
+/// Bytes of a pointer, at most (the format's own limit).
+const MAX_POINTER: u64 = 1024;
+/// The first line of one.
+const VERSION: &str = "version https://git-lfs.github.com/spec/v1";
+
+/// A pointer.
+#[derive(Debug, PartialEq, Eq)]
+struct Pointer {
+    /// SHA-256 of the contents, 64 hexadecimal digits.
+    oid: String,
+    /// Bytes.
+    size: u64,
+}
+
+/// Says which files of a new work tree are pointers, and brings along the contents that the repository has. They get where
+/// `git lfs checkout` takes them from.
+///
+/// # Errors
+/// The work tree cannot be listed, or the workspace cannot be written.
+pub fn bring(source: &Place, work_tree: &Path, git_dir: &Path, scratch: &Path) -> Result<()> {
+    let pointers = pointers(work_tree, scratch)?;
+    if pointers.is_empty() {
+        return Ok(());
+    }
+    let mut brought = 0;
+    progress::step("copying contents of Git LFS", || {
+        for pointer in &pointers {
+            crate::interrupt::check()?;
+            brought += usize::from(copy(pointer, &source.common_dir, git_dir)?);
+        }
+        Ok(())
+    })?;
+    let count = text::count(pointers.len(), "file");
+    let contents = match brought {
+        0 => format!(
+            "their contents are not in {}: git lfs fetch, before create",
+            source.common_dir.join("lfs").display()
+        ),
+        all if all == pointers.len() => "their contents came along".to_owned(),
+        some => format!("the contents of {some} of them came along: git lfs fetch, before create, gets the others"),
+    };
+    note(&format!(
+        "{count} of Git LFS stay pointers in the machine; {contents}. In a machine created with --package git-lfs: \
+         git lfs install --local && git lfs checkout"
+    ));
+    Ok(())
+}
+
+/// Those of the files that the attribute `filter=lfs` is on.
+fn pointers(work_tree: &Path, scratch: &Path) -> Result<Vec<Pointer>> {
+    // Without attributes there is nothing to ask for, and most repositories have none.
+    let attributes =
+        git_in(work_tree).args(["grep", "--cached", "--quiet", "-F", "filter=lfs"]).args(["--", ".gitattributes"]);
+    let attributes =
+        attributes.args([":(glob)**/.gitattributes"]).env("GIT_LITERAL_PATHSPECS", "0").of_machine(scratch);
+    if !attributes.output()?.status.success() {
+        return Ok(Vec::new());
+    }
+    let list = git_in(work_tree).args(["ls-files", "-z", "--", ":(attr:filter=lfs)"]).env("GIT_LITERAL_PATHSPECS", "0");
+    let printed = list.of_machine(scratch).checked().context("failed to list the files of Git LFS")?.stdout;
+    let root = File::open(work_tree).with_context(|| format!("failed to open {}", work_tree.display()))?;
+    let paths = printed.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+    Ok(paths.filter_map(|path| parse(&read_beneath(&root, path, MAX_POINTER)?)).collect())
+}
+
+/// The format is a version, and lines of a key and a value.
+fn parse(bytes: &[u8]) -> Option<Pointer> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut lines = text.lines();
+    if lines.next() != Some(VERSION) {
+        return None;
+    }
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+    let oid = value("oid")?.strip_prefix("sha256:")?;
+    let is_hash = oid.len() == 64 && oid.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    is_hash.then(|| Some(Pointer { oid: oid.to_owned(), size: value("size")?.parse().ok()? }))?
+}
+
+/// Copies the contents of one, if they are there and are what the pointer says.
+fn copy(pointer: &Pointer, source: &Path, git_dir: &Path) -> Result<bool> {
+    let Pointer { oid, size } = pointer;
+    let relative: PathBuf = ["lfs", "objects", &oid[..2], &oid[2..4], oid].iter().collect();
+    let Ok(root) = File::open(source) else { return Ok(false) };
+    let Some(mut from) = open_beneath(&root, relative.as_os_str().as_encoded_bytes()) else { return Ok(false) };
+    if from.metadata().map_or(0, |file| file.len()) != *size {
+        return Ok(false);
+    }
+    let target = git_dir.join(&relative);
+    if target.exists() {
+        return Ok(true);
+    }
+    let dir = target.parent().unwrap_or(git_dir);
+    let failed = || format!("failed to copy {} of Git LFS", relative.display());
+    fs::create_dir_all(dir).with_context(failed)?;
+    let mut to = tempfile::NamedTempFile::new_in(dir).with_context(failed)?;
+    let (mut hash, mut buffer, mut left) = (Sha256::new(), vec![0; 1 << 20], *size);
+    while left > 0 {
+        let read = from.read(&mut buffer).with_context(failed)?;
+        ensure!(read > 0, "{} has become shorter", relative.display());
+        let part = &buffer[..usize::try_from(left).unwrap_or(usize::MAX).min(read)];
+        hash.update(part);
+        to.write_all(part).with_context(failed)?;
+        left -= part.len() as u64;
+    }
+    // Whatever else lies there under this name is not for the machine.
+    if crate::hex::hex(&hash.finalize()) != *oid {
+        return Ok(false);
+    }
+    to.persist(&target).map_err(|error| error.error).with_context(failed)?;
+    Ok(true)
+}
+
+/// A plain file, without a link on the way.
+fn open_beneath(root: &File, path: &[u8]) -> Option<File> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(openat2(root, path, flags, Mode::empty(), resolve).ok()?);
+    file.metadata().is_ok_and(|file| file.is_file()).then_some(file)
+}
+
+fn read_beneath(root: &File, path: &[u8], limit: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = open_beneath(root, path)?;
+    file.take(limit).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_are_told_from_other_files() {
+        let oid = "0123456789abcdef".repeat(4);
+        let text = format!("{VERSION}\noid sha256:{oid}\nsize 12\n");
+        assert_eq!(parse(text.as_bytes()), Some(Pointer { oid: oid.clone(), size: 12 }));
+        for other in [
+            "",
+            "contents",
+            VERSION,
+            &format!("{VERSION}\noid sha256:../../x\nsize 1\n"),
+            &format!("{VERSION}\noid sha256:{oid}\nsize x\n"),
+            &format!("oid sha256:{oid}\nsize 1\n"),
+        ] {
+            assert_eq!(parse(other.as_bytes()), None, "{other:?}");
+        }
+    }
+}
