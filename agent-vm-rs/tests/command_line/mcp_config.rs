@@ -228,7 +228,7 @@ fn what_stands_in_the_files_place_is_one_error_and_stays() {
         // Root reads everything.
         if !rustix::process::geteuid().is_root() {
             fs::write(&path, "").unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
             refused("failed to read");
             fs::remove_file(&path).unwrap();
         }

@@ -60,7 +60,7 @@ fn put(kind: &str, path: &Path) {
     let found = path.symlink_metadata();
     if kind == "unreadable" {
         if found.is_ok_and(|found| !found.is_symlink()) {
-            fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
         }
         return;
     }
