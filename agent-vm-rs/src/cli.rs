@@ -9,6 +9,7 @@ use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, 
 
 use crate::commands::{
     self, create, destroy, egress, exec, list, logs, mcp, mcp_config, relink, restart, shell, start, status, stop, up,
+    update,
 };
 use crate::confine::landlock::Landlocked;
 use crate::error::{EXIT_USAGE, Failure, exit_code, report};
@@ -94,6 +95,8 @@ enum Verb {
     Stop(stop::StopArgs),
     /// Stop a machine if it runs, then start it
     Restart(restart::RestartArgs),
+    /// Move a machine's guest to the newest nixpkgs; the next start builds it
+    Update(update::UpdateArgs),
     /// Remove a machine; commits that only it has are kept in a bundle
     Destroy(destroy::DestroyArgs),
     /// Point a machine to its repository after a move
@@ -247,6 +250,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Start(args)) => start::start(&context, args).map(done),
         Some(Verb::Stop(args)) => stop::stop(&context, args).map(done),
         Some(Verb::Restart(args)) => restart::restart(&context, args).map(done),
+        Some(Verb::Update(args)) => update::update(&context, args).map(done),
         Some(Verb::Destroy(args)) => destroy::destroy(&context, args).map(done),
         Some(Verb::Relink(args)) => relink::relink(&context, args).map(done),
         Some(Verb::Status(args)) => status::status(&context, args).map(done),

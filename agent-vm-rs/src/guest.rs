@@ -1,6 +1,7 @@
 //! The guest of a machine: rendered, built by Nix (and the image builder), or known to be current.
 
 mod package;
+pub mod update;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -44,6 +45,7 @@ pub struct Recipe {
     nix_args: Vec<String>,
     fingerprint: String,
     guest: GuestKind,
+    toolkit: String,
     toolkit_is_local: bool,
 }
 
@@ -65,8 +67,19 @@ impl Recipe {
             nix_args: settings.nix_args.clone(),
             fingerprint: hex(&hasher.finalize()),
             guest: settings.guest,
+            toolkit: toolkit.fingerprint.clone(),
             toolkit_is_local: toolkit.is_local,
         })
+    }
+
+    /// What a guest of this recipe and of the machine's lock is known by: the lock names the nixpkgs that it is built from.
+    fn fingerprint(&self, machine: &Machine) -> Result<String> {
+        let file = machine.flake().join("flake.lock");
+        let lock = if file.symlink_metadata().is_ok() { read_text(&file)? } else { String::new() };
+        let mut hasher = Sha256::new();
+        hasher.update(&self.fingerprint);
+        hasher.update(lock);
+        Ok(hex(&hasher.finalize()))
     }
 }
 
@@ -114,7 +127,7 @@ impl Guest {
     #[must_use]
     pub fn current(machine: &Machine, recipe: &Recipe) -> Option<Self> {
         let made_from = read_text(&machine.flake().join("fingerprint")).ok()?;
-        let guest = (made_from == recipe.fingerprint).then(|| Self::built(machine).ok()).flatten()?;
+        let guest = (made_from == recipe.fingerprint(machine).ok()?).then(|| Self::built(machine).ok()).flatten()?;
         // Nix looks after its own.
         let is_well = recipe.guest == GuestKind::Nixos || package::condition(&guest.package).ok()? == Condition::Well;
         is_well.then_some(guest)
@@ -128,11 +141,10 @@ impl Guest {
         let flake = machine.flake();
         make_dir_durably(&flake, 0o700)?;
         remove_file(&flake.join("fingerprint"))?;
-        if recipe.toolkit_is_local {
-            // It would hold the toolkit as it was, and Nix would refuse it or, worse, use that.
-            remove_file(&flake.join("flake.lock"))?;
-        }
         write_file(&flake.join("flake.nix"), &recipe.flake, 0o644)?;
+        if recipe.toolkit_is_local {
+            update::relock(machine, recipe, talk)?;
+        }
         let link = flake.join("guest");
         let call = nix::Call { talk, args: &recipe.nix_args };
         match recipe.guest {
@@ -149,7 +161,8 @@ impl Guest {
             }
         }
         let guest = Self::built(machine)?;
-        write_file(&flake.join("fingerprint"), &recipe.fingerprint, 0o644)?;
+        // Building it may have written the lock.
+        write_file(&flake.join("fingerprint"), recipe.fingerprint(machine)?, 0o644)?;
         Ok(guest)
     }
 }

@@ -17,6 +17,7 @@ pub mod disk;
 pub mod egress;
 pub mod endpoint;
 pub mod error;
+pub mod flake_lock;
 pub mod git;
 pub mod guest;
 pub mod guest_kind;

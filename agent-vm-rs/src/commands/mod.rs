@@ -15,6 +15,7 @@ pub mod start;
 pub mod status;
 pub mod stop;
 pub mod up;
+pub mod update;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -73,6 +73,24 @@ pub fn build_guest(flake: &Path, link: &Path, call: Call<'_>) -> Result<Invocati
     Ok(build.arg(path_reference(flake, "guest")?).args(call.args))
 }
 
+/// `nix flake lock` of a flake in a directory, with one input's place in the lock moved to a reference, if that is given; `refresh`:
+/// what Nix has looked up lately is looked up again.
+///
+/// # Errors
+/// The flake's path is no UTF-8.
+pub fn lock_flake(flake: &Path, moved: Option<(&str, &str)>, refresh: bool, call: Call<'_>) -> Result<Invocation> {
+    let reference = path_reference(flake, "")?;
+    let mut lock = nix(call.talk).args(["flake", "lock"]).arg(reference.trim_end_matches('#'));
+    if refresh {
+        lock = lock.arg("--refresh");
+    }
+    if let Some((input, to)) = moved {
+        // The lock still has what the flake asks for as the original, so that it stays until it is moved again.
+        lock = lock.args(["--override-input", input, to]);
+    }
+    Ok(lock.args(call.args))
+}
+
 /// Refuses text that Nix would not parse.
 ///
 /// # Errors

@@ -38,6 +38,7 @@ mod sweep;
 mod unusable_artefacts;
 mod unusable_settings;
 mod up;
+mod update;
 mod user_settings;
 mod way_out;
 mod wedged;

@@ -1,0 +1,78 @@
+//! `agent-vm update`
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+
+use super::Target;
+use crate::cli::Context;
+use crate::flake_lock::FlakeLock;
+use crate::guest::{Guest, Recipe, update as guest_update};
+use crate::installation::Toolkit;
+use crate::machine::Machine;
+use crate::manifest::Share;
+use crate::progress::note;
+use crate::settings::GuestKind;
+use crate::target;
+
+/// Flags of `update`.
+#[derive(Args, Clone, Debug)]
+pub struct UpdateArgs {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Moves what a machine's guest is built from to the newest of what it follows, and says what moved; the next start builds it.
+///
+/// # Errors
+/// Nix fails; the machine keeps what it had.
+pub fn update(context: &Context, args: &UpdateArgs) -> Result<()> {
+    let machine = target::find(&context.state, args.target.as_deref())?;
+    let _lock = machine.lock(context.deadline())?;
+    let mut settings = machine.settings()?;
+    if let Some(nix_args) = &context.nix_args {
+        settings.nix_args.clone_from(nix_args);
+    }
+    if settings.guest == GuestKind::Debian {
+        note(&no_lock(&machine));
+        return Ok(());
+    }
+    let recipe = Recipe::new(&settings, &Toolkit::locate()?, Share::Virtiofs)?;
+    let scratch = machine.dir.join(".tmp-update");
+    let moves = guest_update::update(&machine, &recipe, &scratch, context.nix_talk())?;
+    let name = &machine.name;
+    if context.json {
+        let moves: Vec<_> = moves
+            .iter()
+            .map(|one| json!({ "input": one.input, "from": one.from.as_ref().map(|pin| &pin.revision), "to": one.to.revision }))
+            .collect();
+        return super::print_json(&json!({ "name": name.as_str(), "moved": moves }));
+    }
+    if moves.is_empty() {
+        let pins = FlakeLock::read(&machine.flake().join("flake.lock"))?.pins();
+        let pins: Vec<_> = pins.iter().map(|(input, pin)| format!("\n  {input}: {}", pin.describe())).collect();
+        note(&format!("{name}: nothing has moved{}", pins.concat()));
+        return Ok(());
+    }
+    for one in &moves {
+        let from = one.from.as_ref().map_or_else(|| "nothing".to_owned(), crate::flake_lock::Pin::describe);
+        note(&format!("{}: {from} → {}", one.input, one.to.describe()));
+    }
+    let verb = if machine.run().qemu().is_some() { "restart" } else { "start" };
+    note(&format!("{name} gets a new guest at its next start: agent-vm {verb} {name}"));
+    Ok(())
+}
+
+/// Says how the Debian guest is brought up to date, which has no lock: its image holds Debian's packages of the day on which it
+/// was built.
+fn no_lock(machine: &Machine) -> String {
+    let name = &machine.name;
+    let Ok(guest) = Guest::of(machine) else {
+        return format!("{name} has no guest yet; its first start builds one: agent-vm start {name}");
+    };
+    let image = guest.package.display();
+    format!(
+        "{name} has the debian guest, which has no lock: its image has Debian's packages of the day it was built on.\n\
+         To have it built again, stop all machines with this image, remove it, and start one: rm -r {image}"
+    )
+}

@@ -1,0 +1,145 @@
+//! Moving what a NixOS guest is built from: the nixpkgs that its toolkit follows, and the toolkit where it is a reference.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::Recipe;
+use crate::error::Failure;
+use crate::flake_lock::{FlakeLock, Pin};
+use crate::machine::Machine;
+use crate::nix;
+use crate::progress::note;
+use crate::state::{make_dir_durably, make_private_dir, read_text, remove_file, remove_tree, write_file};
+
+/// The input that an update moves beside those of the machine's own flake.
+const NIXPKGS: &str = "toolkit/nixpkgs";
+
+/// An input that an update has moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// Path of the input.
+    pub input: String,
+    /// What it was pinned to; None if there was no lock.
+    pub from: Option<Pin>,
+    /// What it is pinned to now.
+    pub to: Pin,
+}
+
+/// The nixpkgs of a machine whose toolkit is a directory. Such a toolkit is locked anew for every build, which alone would
+/// take nixpkgs back to what the toolkit names.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    /// The toolkit that it was pinned for.
+    toolkit: String,
+    /// Flake reference.
+    nixpkgs: String,
+}
+
+fn kept_file(flake: &Path) -> PathBuf {
+    flake.join("nixpkgs.json")
+}
+
+/// Locks a machine's flake to the newest of what it follows, for the next start; returns what has moved. `scratch` is a
+/// directory that does not exist yet.
+///
+/// # Errors
+/// Nix fails, or locks nothing. The machine keeps the lock it had.
+pub fn update(machine: &Machine, recipe: &Recipe, scratch: &Path, talk: nix::Talk) -> Result<Vec<Move>> {
+    remove_tree(scratch)?;
+    make_private_dir(scratch)?;
+    let locked = lock_in(scratch, machine, recipe, talk);
+    remove_tree(scratch)?;
+    let (text, new) = locked?;
+    let flake = machine.flake();
+    let old = FlakeLock::read(&flake.join("flake.lock"))?;
+    make_dir_durably(&flake, 0o700)?;
+    if let Some(nixpkgs) = new.pinned(NIXPKGS) {
+        let kept = Kept { toolkit: recipe.toolkit.clone(), nixpkgs };
+        write_file(&kept_file(&flake), serde_json::to_string(&kept)?, 0o644)?;
+    }
+    write_file(&flake.join("flake.lock"), text, 0o644)?;
+    Ok(moved(&old.pins(), new.pins()))
+}
+
+fn lock_in(scratch: &Path, machine: &Machine, recipe: &Recipe, talk: nix::Talk) -> Result<(String, FlakeLock)> {
+    write_file(&scratch.join("flake.nix"), &recipe.flake, 0o644)?;
+    let call = nix::Call { talk, args: &recipe.nix_args };
+    let file = scratch.join("flake.lock");
+    let lock = |overriding: Option<(&str, &str)>| {
+        let lock = nix::lock_flake(scratch, overriding, true, call)?.of_machine(&machine.dir);
+        // What Nix says of steps in between is not what has moved.
+        let done = if talk == nix::Talk::Little { lock.checked().map(drop) } else { lock.run_talking() };
+        done.context("failed to lock the guest's flake")
+    };
+    lock(None)?;
+    if let Some(nixpkgs) = FlakeLock::read(&file)?.asked(NIXPKGS) {
+        lock(Some((NIXPKGS, &nixpkgs)))?;
+    }
+    if !file.exists() {
+        return Err(Failure::new("Nix has locked nothing: the toolkit has changes that are not committed")
+            .hint("commit them in the toolkit's repository; then update again")
+            .into());
+    }
+    Ok((read_text(&file)?, FlakeLock::read(&file)?))
+}
+
+fn moved(old: &BTreeMap<String, Pin>, new: BTreeMap<String, Pin>) -> Vec<Move> {
+    let is_other = |input: &str, pin: &Pin| old.get(input).is_none_or(|was| was.revision != pin.revision);
+    new.into_iter()
+        .filter(|(input, pin)| is_other(input, pin))
+        .map(|(input, to)| Move { from: old.get(&input).cloned(), input, to })
+        .collect()
+}
+
+/// Locks a flake whose toolkit is a directory to that directory as it is now, and to the nixpkgs of the last update, unless
+/// the toolkit is another one since.
+///
+/// # Errors
+/// Nix fails.
+pub(super) fn relock(machine: &Machine, recipe: &Recipe, talk: nix::Talk) -> Result<()> {
+    let flake = machine.flake();
+    // It would hold the toolkit as it was, and Nix would refuse it or, worse, use that.
+    remove_file(&flake.join("flake.lock"))?;
+    let file = kept_file(&flake);
+    if file.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let kept = read_text(&file).ok().and_then(|text| serde_json::from_str::<Kept>(&text).ok());
+    match kept {
+        Some(kept) if kept.toolkit == recipe.toolkit => {
+            let call = nix::Call { talk, args: &recipe.nix_args };
+            let lock = nix::lock_flake(&flake, Some((NIXPKGS, &kept.nixpkgs)), false, call)?.of_machine(&machine.dir);
+            lock.run_talking().context("failed to lock the guest's flake")
+        }
+        _ => {
+            note(&format!(
+                "notice: the toolkit has changed, and the guest is built with the nixpkgs that it names; agent-vm update {} moves that",
+                machine.name
+            ));
+            remove_file(&file)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_another_revision_has_moved() {
+        let pins = |pins: &[(&str, &str)]| -> BTreeMap<String, Pin> {
+            let pin = |(input, revision): &(&str, &str)| {
+                ((*input).to_owned(), Pin { revision: (*revision).to_owned(), date: None })
+            };
+            pins.iter().map(pin).collect()
+        };
+        let old = pins(&[("a", "1"), ("b", "1"), ("gone", "1")]);
+        let moves = moved(&old, pins(&[("a", "1"), ("b", "2"), ("new", "1")]));
+        let short: Vec<_> = moves.iter().map(|one| (one.input.as_str(), one.from.is_some())).collect();
+        assert_eq!(short, [("b", true), ("new", false)]);
+    }
+}
