@@ -82,6 +82,8 @@ class Process:
         with contextlib.suppress(queue.Full):
             # A full queue means that its writer is in a write, which fails now.
             self._unwritten.put_nowait(None)
+        with contextlib.suppress(OSError):
+            self._popen.stdin.close()
         # What it wrote last is still being read. A child that left the group may hold its standard error open.
         self._errors.join(1.0)
         return status

@@ -10,8 +10,9 @@ from journal import WARNING, log
 from process import LAST_WORDS, Process, encode
 from workspace_servers import Server
 
-# A server that has not answered `initialize` by then is ended; emulated processors are slow.
-DEADLINE = 120.0
+# A server that has not answered `initialize` by then is ended. A busy host with an emulated processor takes minutes, and who
+# asks meanwhile is answered without it.
+DEADLINE = 600.0
 # Seconds before the next start of a server that ended, growing with each failure in a row.
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 # One that ran this long before it ended begins with the first pause again.
