@@ -88,7 +88,7 @@ rec {
     Arguments of the launcher, each one word.
 
     `exe`: paths of the programs `mcpProxy` and `codemcp`, and of `mcpProxyPython`, a Python that can import mcp-proxy; without
-    it clients are not told when a server comes up.
+    it clients are not notified when a server comes up.
   */
   arguments =
     {

@@ -44,7 +44,7 @@ in
         pkgs.python3.withPackages (python: [ (python.toPythonModule config.services.agent-mcp.proxyPackage) ])
       '';
       description = ''
-        Python that can import {option}`services.agent-mcp.proxyPackage`. The proxy runs in it, so that clients are told when a
+        Python that can import {option}`services.agent-mcp.proxyPackage`. The proxy runs in it, so that clients are notified when a
         server comes up and get the notifications of their servers. null runs the proxy as it is, for one that is not a package
         of `pkgs.python3`.
       '';

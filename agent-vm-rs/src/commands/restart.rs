@@ -22,9 +22,11 @@ pub struct RestartArgs {
 pub fn restart(context: &Context, args: &RestartArgs) -> Result<()> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     // One lock for both: nobody starts it in between.
-    let _lock = machine.lock(context.deadline())?;
+    let lock = machine.lock(context.deadline())?;
     let outcome = shutdown::stop(&machine, context.timeout)?;
     note(&format!("{}: {outcome}", machine.name));
     launch::launch(context, &machine)?;
+    // It waits for servers, which nobody else has to.
+    drop(lock);
     start::announce(context, &machine)
 }

@@ -84,10 +84,10 @@ pub fn ensure_running(context: &Context, machine: &Machine) -> Result<()> {
 /// It does not run any more.
 pub fn announce(context: &Context, machine: &Machine) -> Result<()> {
     let (guest, facts) = super::running(machine)?;
+    let servers = settled_servers(context, machine, &guest, &facts)?;
     if context.json {
         return super::print_json(&Report::gather(context, machine)?);
     }
-    let servers = settled_servers(context, machine, &guest, &facts)?;
     let service = &guest.manifest.service;
     let target = machine.name.as_str();
     print(&format!(

@@ -18,6 +18,7 @@ pub fn up(context: &Context) -> Result<()> {
     let lock = machine.lock(context.deadline())?;
     if machine.run().qemu().is_none() {
         launch::launch(context, &machine)?;
+        drop(lock);
         return start::announce(context, &machine);
     }
     drop(lock);

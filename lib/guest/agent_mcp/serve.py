@@ -37,7 +37,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--mcp-proxy-python",
         metavar="PYTHON",
-        help="a Python that can import mcp-proxy: clients are then told when a server comes up",
+        help="a Python that can import mcp-proxy: clients are then notified when a server comes up",
     )
     parser.add_argument("--default-server", required=True, metavar="NAME=PROGRAM", help="server at /mcp and /sse")
     parser.add_argument("--workspace", required=True, help="directory the servers run in")
