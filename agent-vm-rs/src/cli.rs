@@ -12,6 +12,7 @@ use crate::commands::{
     update,
 };
 use crate::confine::landlock::Landlocked;
+use crate::confine::stage::Staged;
 use crate::error::{EXIT_USAGE, Failure, exit_code, report};
 use crate::interrupt::Deadline;
 use crate::plan::{Accel, LogLevel};
@@ -83,6 +84,9 @@ enum Command {
     /// Become a program that has what is listed and nothing else; `start` does this
     #[command(hide = true)]
     Landlocked(Landlocked),
+    /// Become a program that finds some files in a place of their own; `start` does this
+    #[command(hide = true)]
+    Staged(Staged),
 }
 
 #[derive(Debug, Subcommand)]
@@ -202,7 +206,11 @@ pub fn main() -> ExitCode {
         ColorChoice::Auto => {}
     }
     logging::start(cli.global.verbose, cli.global.debug);
-    let sockets = if let Some(Command::Landlocked(wall)) = &cli.command { wall.sockets() } else { 0 };
+    let sockets = match &cli.command {
+        Some(Command::Landlocked(wall)) => wall.sockets(),
+        Some(Command::Staged(stage)) => stage.sockets(),
+        _ => 0,
+    };
     let outcome = process::give_up_what_is_not_needed(sockets).and_then(|()| run(cli));
     match outcome {
         Ok(code) => code,
@@ -227,6 +235,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let verb = match cli.command {
         Some(Command::Verb(verb)) => Some(verb),
         Some(Command::Landlocked(wall)) => match wall.become_it()? {},
+        Some(Command::Staged(stage)) => match stage.become_it()? {},
         None => None,
     };
     let Global { state_dir, verbose, debug, timeout, json, nix_args, .. } = cli.global;

@@ -204,11 +204,12 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
     let user = &inputs.manifest.user;
     let all = u32::MAX;
     let level = inputs.level.as_str();
+    let account = inputs.confinement.account();
     let daemon = Invocation::new("setpriv")
         .args(["--no-new-privs", "--", "unshare", "--user", "--map-root-user"])
         // All that it starts ends with it.
         .args(["--pid", "--fork", "--kill-child", "--"])
-        .arg(&virtiofsd.program)
+        .arg(confine::plan::place_in_view(account, &virtiofsd.program))
         .args([format!("--socket-path={VIRTIOFSD_SOCKET}"), "--shared-dir=../../workspace".to_owned()])
         .args([
             "--sandbox=namespace",
@@ -225,7 +226,7 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
         .cwd(&run)
         .of_machine(inputs.machine);
     // It makes namespaces itself; as root it has to come to the workspace as another account, past directories of root's.
-    let Some(account) = inputs.confinement.account() else { return Some(daemon) };
+    let Some(account) = account else { return Some(daemon) };
     let mut sights = confine::plan::installation(&virtiofsd.program);
     sights.extend([Sight::Write(inputs.machine.join("workspace")), Sight::Write(run)]);
     Some(confine::plan::view(&daemon, account, &sights))

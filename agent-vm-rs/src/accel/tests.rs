@@ -66,7 +66,7 @@ impl Site {
 fn the_trial_is_as_it_was() {
     let mut site = Site::new(WORKS);
     site.guest.manifest.qemu.binary = "sh".into();
-    let account = Some(Account { uid: 998, gid: 997, groups: vec![107] });
+    let account = Some(Account { uid: 998, gid: 997, groups: vec![107], stage: None });
     let proxyd = Some("/lib/systemd/systemd-socket-proxyd".into());
     site.confinement =
         Confinement { sandbox: Some(Sandbox { account, proxyd }), landlock: Some("/usr/bin/agent-vm".into()) };
@@ -194,7 +194,7 @@ fn who_may_not_open_the_device_is_told_how_to_change_it() {
     fs::set_permissions(site.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let is_root = rustix::process::geteuid().is_root();
     if is_root {
-        let account = Some(Account { uid: 65534, gid: 65534, groups: Vec::new() });
+        let account = Some(Account { uid: 65534, gid: 65534, groups: Vec::new(), stage: None });
         site.confinement.sandbox = Some(Sandbox { account, proxyd: None });
     }
     let Choice::NoKvm(why) = site.choose() else { panic!("it was opened") };

@@ -6,6 +6,7 @@ pub mod landlock;
 pub mod listeners;
 pub mod plan;
 mod seccomp;
+pub mod stage;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,7 +52,9 @@ impl Confinement {
             Some(Sandbox { proxyd: None, .. }) => Some("namespaces without a network of its own"),
             None => None,
         };
-        let all: Vec<_> = namespaces.into_iter().chain(self.landlock.as_ref().map(|_| "landlock")).collect();
+        let shared = self.account().filter(|account| account.stage.is_none()).map(|_| "an account for all machines");
+        let all: Vec<_> =
+            namespaces.into_iter().chain(shared).chain(self.landlock.as_ref().map(|_| "landlock")).collect();
         if all.is_empty() { "seccomp only".to_owned() } else { all.join(", ") }
     }
 
@@ -82,17 +85,17 @@ impl Confinement {
 ///
 /// # Errors
 /// We are root, and cannot run a machine as anybody else.
-pub fn choose() -> Result<(Confinement, Option<anyhow::Error>)> {
+pub fn choose(machine: &Path) -> Result<(Confinement, Option<anyhow::Error>)> {
     let proxyd = socket_proxyd_places().into_iter().find(|place| place.is_file());
-    choose_with(Sandbox { account: Account::unless_user()?, proxyd })
+    choose_with(Sandbox { account: Account::unless_user(machine)?, proxyd })
 }
 
 /// As [`choose`], for a program that reaches the host's network.
 ///
 /// # Errors
 /// As [`choose`].
-pub fn choose_on_the_network() -> Result<(Confinement, Option<anyhow::Error>)> {
-    choose_with(Sandbox { account: Account::unless_user()?, proxyd: None })
+pub fn choose_on_the_network(machine: &Path) -> Result<(Confinement, Option<anyhow::Error>)> {
+    choose_with(Sandbox { account: Account::unless_user(machine)?, proxyd: None })
 }
 
 /// What can be had here for a program of the host's that reads what a guest has made; it knows `--version`.
@@ -123,8 +126,17 @@ fn choose_with(sandbox: Sandbox) -> Result<(Confinement, Option<anyhow::Error>)>
 
 /// Makes such namespaces once.
 fn probe(sandbox: &Sandbox) -> Result<()> {
-    let bwrap = Invocation::new("bwrap").args(plan::namespaces(sandbox)).args(["--ro-bind", "/", "/", "--"]);
-    let bwrap = bwrap.args(plan::drop_to(sandbox.account.as_ref())).arg("true").time_limit(PATIENCE);
     find("bash".as_ref())?;
-    bwrap.checked().map(drop).context("no namespaces can be made around it")
+    trial(sandbox).checked().map(drop).context("no namespaces can be made around it")
+}
+
+/// Whether an account can make the namespaces around its processes itself.
+fn can_be_staged(account: &Account) -> bool {
+    trial(&Sandbox { account: Some(account.clone()), proxyd: None }).checked().is_ok()
+}
+
+fn trial(sandbox: &Sandbox) -> Invocation {
+    let bwrap = Invocation::new("bwrap").args(plan::namespaces(sandbox));
+    let bwrap = bwrap.args(["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--"]);
+    plan::made_by(sandbox, bwrap.args(plan::drop_inside(sandbox)).arg("true").cwd("/"), &[], 0).time_limit(PATIENCE)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::landlock::{self, Network};
-use super::{Account, Confinement, Sandbox};
+use super::{Account, Confinement, Sandbox, stage};
 use crate::process::Invocation;
 
 /// What programs need of the system, of a Debian or a Nix one.
@@ -80,9 +80,9 @@ pub fn namespaces(sandbox: &Sandbox) -> Vec<&'static str> {
     if sandbox.proxyd.is_some() {
         options.push("--unshare-net");
     }
-    match sandbox.account {
-        Some(_) => options.extend(CAPABILITIES_TO_DROP),
-        None => options.extend(["--unshare-user", "--cap-drop", "ALL"]),
+    match &sandbox.account {
+        Some(Account { stage: None, .. }) => options.extend(CAPABILITIES_TO_DROP),
+        _ => options.extend(["--unshare-user", "--cap-drop", "ALL"]),
     }
     options
 }
@@ -90,7 +90,7 @@ pub fn namespaces(sandbox: &Sandbox) -> Vec<&'static str> {
 /// What comes before a program that is to run as another account.
 #[must_use]
 pub fn drop_to(account: Option<&Account>) -> Vec<String> {
-    let Some(Account { uid, gid, groups }) = account else { return Vec::new() };
+    let Some(Account { uid, gid, groups, .. }) = account else { return Vec::new() };
     let groups = match groups.as_slice() {
         [] => "--clear-groups".to_owned(),
         ids => format!("--groups={}", ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")),
@@ -108,6 +108,21 @@ pub fn drop_to(account: Option<&Account>) -> Vec<String> {
     .into()
 }
 
+/// What comes before a program in namespaces that root has made: in those that its account has made, it is that already.
+pub(super) fn drop_inside(sandbox: &Sandbox) -> Vec<String> {
+    drop_to(sandbox.account.as_ref().filter(|account| account.stage.is_none()))
+}
+
+/// Namespaces that are made by whom they are for, where that can be: an account of a machine's own is on a stage then.
+pub(super) fn made_by(sandbox: &Sandbox, bwrap: Invocation, binds: &[Sight], sockets: usize) -> Invocation {
+    let Some((account, ours)) = sandbox.account.as_ref().and_then(|account| Some((account, account.stage.as_ref()?)))
+    else {
+        return bwrap;
+    };
+    let paths: Vec<_> = binds.iter().map(Sight::path).collect();
+    stage::on(&bwrap, ours, account, &paths, Path::new("/"), sockets)
+}
+
 /// A program with nothing of the host's files but the system's programs and `sights`, which listens on `ports` and connects
 /// to nothing. In namespaces it is the first process: it dies with none of our processes, and all that it starts dies with it.
 #[must_use]
@@ -121,7 +136,8 @@ pub fn around(
     let (program, sights) = landlocked(program, confinement, sights, network);
     let Some(sandbox) = &confinement.sandbox else { return program };
     let bwrap = Invocation::new("bwrap").args(namespaces(sandbox)).args(["--as-pid-1", "--proc", "/proc"]);
-    let mut bwrap = seeing(bwrap, &program, &sights).args(drop_to(sandbox.account.as_ref()));
+    let binds = binds(&sights);
+    let mut bwrap = seeing(bwrap, &program, &binds, sandbox.account.as_ref()).args(drop_inside(sandbox));
     if let Some(proxyd) = sandbox.proxyd.as_ref().filter(|_| !ports.is_empty()) {
         let forwarder = match &confinement.landlock {
             Some(ours) => landlock::forwarder(proxyd, ours, ports),
@@ -134,7 +150,7 @@ pub fn around(
         }
         bwrap = bwrap.arg("--");
     }
-    program.within(bwrap)
+    made_by(sandbox, program.within(bwrap), &binds, ports.len())
 }
 
 /// As [`around`], for a program that ends with us, on the host's network if the confinement leaves it there.
@@ -143,7 +159,9 @@ pub fn with_us(program: &Invocation, confinement: &Confinement, sights: &[Sight]
     let (program, sights) = landlocked(program, confinement, sights, network);
     let Some(sandbox) = &confinement.sandbox else { return ending_with_us(&program) };
     let bwrap = Invocation::new("bwrap").args(namespaces(sandbox)).args(["--die-with-parent", "--proc", "/proc"]);
-    program.within(seeing(bwrap, &program, &sights).args(drop_to(sandbox.account.as_ref())))
+    let binds = binds(&sights);
+    let bwrap = seeing(bwrap, &program, &binds, sandbox.account.as_ref()).args(drop_inside(sandbox));
+    made_by(sandbox, program.within(bwrap), &binds, 0)
 }
 
 /// A program of the host's that reads what a guest has made: it sees nothing else, has no network and ends with us. As root it
@@ -157,7 +175,7 @@ pub fn reading(program: &Invocation, confinement: &Confinement, sights: &[Sight]
     let bwrap = Invocation::new("bwrap").args(["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-net"]);
     let bwrap = bwrap.args(["--unshare-cgroup-try", "--new-session", "--die-with-parent", "--cap-drop", "ALL"]);
     let bwrap = if as_root { bwrap.args(["--cap-add", "CAP_DAC_READ_SEARCH"]) } else { bwrap.arg("--unshare-user") };
-    program.within(seeing(bwrap, &program, &sights))
+    program.within(seeing(bwrap, &program, &binds(&sights), None))
 }
 
 /// Ended by the kernel as soon as we end, however that is.
@@ -185,40 +203,57 @@ fn landlocked(
     (program, sights)
 }
 
-/// A program that makes namespaces of its own, as another account with a view of its own. A kernel lets it mount a /proc in
-/// those only where it sees the whole of one, which bubblewrap's is not for root.
+/// A program that makes namespaces of its own, as another account with a view of its own: what is in it is at
+/// [`place_in_view`]. A kernel lets it mount a /proc in those only where it sees the whole of one, which bubblewrap's is not
+/// for root.
 #[must_use]
 pub fn view(program: &Invocation, account: &Account, sights: &[Sight]) -> Invocation {
+    let binds = binds(sights);
+    if let Some(ours) = &account.stage {
+        let paths: Vec<_> = binds.iter().map(Sight::path).collect();
+        let dir = program.cwd.as_deref().map_or_else(|| "/".into(), stage::place);
+        return stage::on(&program.clone().cwd("/"), ours, account, &paths, &dir, 0);
+    }
     let bwrap = Invocation::new("bwrap").args(["--unshare-ipc", "--unshare-uts", "--unshare-net", "--new-session"]);
     let bwrap = bwrap.args(CAPABILITIES_TO_DROP).args(["--bind", "/proc", "/proc"]);
-    program.within(seeing(bwrap, program, sights).args(drop_to(Some(account))))
+    program.within(seeing(bwrap, program, &binds, Some(account)).args(drop_to(Some(account))))
+}
+
+/// Where a path of the host's is in a [`view`] that has it.
+#[must_use]
+pub fn place_in_view(account: Option<&Account>, path: &Path) -> PathBuf {
+    if is_system(path) { path.to_owned() } else { source(account, path) }
 }
 
 /// What a change of account takes; nothing is left of it after that.
 const CAPABILITIES_TO_DROP: [&str; 6] =
     ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"];
 
-/// The files, the working directory, and the end of bubblewrap's options.
-fn seeing(bwrap: Invocation, program: &Invocation, sights: &[Sight]) -> Invocation {
+/// The files, the working directory, and the end of bubblewrap's options, for who makes the namespaces.
+fn seeing(bwrap: Invocation, program: &Invocation, binds: &[Sight], account: Option<&Account>) -> Invocation {
     let mut bwrap = bwrap.args(["--dev", "/dev", "--tmpfs", "/tmp"]);
-    let binds = binds(sights);
-    for directory in ways_to(&binds) {
+    for directory in ways_to(binds) {
         bwrap = bwrap.arg("--dir").arg(directory);
     }
     for path in SYSTEM {
         bwrap = bwrap.args(["--ro-bind-try", path, path]);
     }
-    for bind in &binds {
+    for bind in binds {
         let option = match bind {
             Sight::Read(_) => "--ro-bind",
             Sight::ReadIfThere(_) => "--ro-bind-try",
             Sight::Write(_) => "--bind",
             Sight::Device(_) => "--dev-bind",
         };
-        bwrap = bwrap.arg(option).arg(bind.path()).arg(bind.path());
+        bwrap = bwrap.arg(option).arg(source(account, bind.path())).arg(bind.path());
     }
     let place: &Path = program.cwd.as_deref().unwrap_or(Path::new("/"));
     bwrap.arg("--chdir").arg(place).arg("--")
+}
+
+/// Where who makes the namespaces finds a path of the host's.
+fn source(account: Option<&Account>, path: &Path) -> PathBuf {
+    if account.is_some_and(|account| account.stage.is_some()) { stage::place(path) } else { path.to_owned() }
 }
 
 /// Returns what bubblewrap binds for these sights besides the system: every place once, a directory before what is in it.
@@ -379,12 +414,16 @@ mod tests {
         let sights =
             [Sight::Read("/guest".into()), Sight::Write("/machine/disk".into()), Sight::Device("/dev/kvm".into())];
         let ports = [2222];
-        let account = Some(Account { uid: 998, gid: 997, groups: vec![107] });
+        let account = Some(Account { uid: 998, gid: 997, groups: vec![107], stage: None });
         let proxyd = Some(PathBuf::from("/lib/systemd/systemd-socket-proxyd"));
         let landlock = Some(PathBuf::from("/opt/bin/agent-vm"));
+        let staged =
+            Some(Account { uid: 1_900_000_000, gid: 1_900_000_000, groups: vec![107], stage: landlock.clone() });
+        let own = Sandbox { account: staged, proxyd: proxyd.clone() };
         let user = Sandbox { account: None, proxyd: proxyd.clone() };
         for (name, sandbox, landlock) in [
             ("as_root", Some(Sandbox { account, proxyd }), landlock.clone()),
+            ("as_root_with_its_own", Some(own), landlock.clone()),
             ("as_a_user", Some(user.clone()), landlock.clone()),
             ("without_landlock", Some(user), None),
             ("without_a_forwarder", Some(Sandbox { account: None, proxyd: None }), None),

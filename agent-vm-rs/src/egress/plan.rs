@@ -1,13 +1,13 @@
 //! Argument lists of the proxy and of the tunnel to it: pure.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::authority::PROXY_DIR;
 use super::log::LOG_DIR;
 use super::rules::RULES_DIR;
 use crate::confine::landlock::Network;
 use crate::confine::plan::Sight;
-use crate::confine::{self, Confinement};
+use crate::confine::{self, Account, Confinement};
 use crate::process::Invocation;
 
 /// Directory of the addon's files in `run/`.
@@ -90,16 +90,47 @@ pub fn proxy(inputs: &Proxy<'_>) -> Invocation {
     confine::plan::with_us(&proxy.cwd("/").of_machine(machine), inputs.confinement, &sights, Network::Open)
 }
 
-/// A kept ssh connection (its socket is `run/egress.sock`) for the tunnel, from ssh's options for the machine.
+/// Directory of the tunnel's control socket in `run/`.
+pub const TUNNEL_DIR: &str = "tunnel";
+/// Directory of keys in the machine's.
+const SSH_DIR: &str = "ssh";
+
+/// What ssh has of a machine where it runs as that machine's account.
 #[must_use]
-pub fn connection(ssh: &Invocation) -> Invocation {
-    confine::plan::ending_with_us(ssh)
+pub fn sights_of_ssh(machine: &Path) -> [PathBuf; 2] {
+    [machine.join(SSH_DIR), machine.join("run").join(TUNNEL_DIR)]
+}
+
+/// A call of ssh for the tunnel, from ssh's options for the machine. It ends with us, and runs as the machine's account where
+/// there is one; as root of a user namespace of that alone, because ssh runs for nobody whose name it does not find.
+#[must_use]
+pub fn tunnel(ssh: &Invocation, machine: &Path, account: Option<&Account>) -> Invocation {
+    let ssh = confine::plan::ending_with_us(ssh);
+    let Some(account) = account.filter(|account| account.stage.is_some()) else { return ssh };
+    let as_root = ssh.within(Invocation::new("unshare").args(["--user", "--map-root-user", "--"]));
+    let sights = sights_of_ssh(machine).map(Sight::Write);
+    confine::plan::view(&as_root.cwd(machine), account, &sights)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::confine::{Account, Sandbox};
+    use crate::confine::Sandbox;
+
+    #[test]
+    fn the_tunnels_plans_are_as_they_were() {
+        let ssh = Invocation::new("ssh").args(["-M", "-N"]).cwd("/state dir/app-main");
+        let account = Account {
+            uid: 1_900_000_000,
+            gid: 1_900_000_000,
+            groups: Vec::new(),
+            stage: Some("/usr/bin/agent-vm".into()),
+        };
+        for (name, account) in [("tunnel_of_a_user", None), ("tunnel_of_an_account", Some(account))] {
+            let tunnel = tunnel(&ssh, Path::new("/state dir/app-main"), account.as_ref());
+            insta::assert_snapshot!(name, format!("{tunnel:#?}"));
+        }
+    }
 
     #[test]
     fn the_proxys_plans_are_as_they_were() {
@@ -112,7 +143,10 @@ mod tests {
         };
         let landlock = Some("/usr/bin/agent-vm".into());
         let user = Some(Sandbox { account: None, proxyd: None });
-        let root = Some(Sandbox { account: Some(Account { uid: 998, gid: 997, groups: Vec::new() }), proxyd: None });
+        let root = Some(Sandbox {
+            account: Some(Account { uid: 998, gid: 997, groups: Vec::new(), stage: None }),
+            proxyd: None,
+        });
         for (name, confinement) in [
             ("unconfined", Confinement::default()),
             ("landlocked", Confinement { sandbox: None, landlock }),

@@ -113,10 +113,14 @@ pub const RULES_DIR: &str = "egress/rules";
 /// A group or a secret's value is not there, or the file cannot be written.
 pub fn write(machine: &Path, name: &str, egress: &Egress, groups: &[Group]) -> Result<()> {
     let secrets = secrets::load(machine)?;
-    let rules = rules(name, egress, groups, &secrets)?;
+    let account = Account::unless_user(machine)?;
+    // The tunnel is ours or the machine's, so what comes out of it is this user's.
+    let peer = account.as_ref().filter(|account| account.stage.is_some()).map(|account| account.uid);
+    let peer_uid = peer.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+    let rules = Rules { peer_uid, ..rules(name, egress, groups, &secrets)? };
     let dir = machine.join(RULES_DIR);
     make_dir_durably(&dir, 0o700)?;
-    let mode = match Account::unless_user()? {
+    let mode = match &account {
         Some(account) => {
             account.may_read(&dir)?;
             0o640

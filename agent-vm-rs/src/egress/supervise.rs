@@ -33,13 +33,16 @@ pub const PROXY_PID: &str = "proxy.pid";
 pub const TUNNEL_PID: &str = "tunnel.pid";
 /// What the supervisor, the proxy and ssh say, in `run/`.
 pub const LOG: &str = "egress.log";
-/// Socket of the tunnel's own ssh connection, relative to the machine's directory, where ssh runs.
-const SOCKET: &str = "run/egress.sock";
+/// Socket of the tunnel's own ssh connection, relative to the machine's directory, where ssh runs; in a directory that ssh's
+/// account can write.
+const SOCKET: &str = "run/tunnel/ssh.sock";
 
 /// For the proxy to listen: Python has much to load.
 const PROXY_START: Duration = Duration::from_secs(60);
 /// For an ssh login to a guest that is busy.
 const LOGIN: Duration = Duration::from_secs(60);
+/// For sshd to listen.
+const FORWARDING: Duration = Duration::from_secs(30);
 /// Between looks at processes that normally live as long as the machine.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Between looks at a certificate that lasts for months.
@@ -164,9 +167,12 @@ fn prepare(machine: &Machine) -> Result<()> {
     // The count is this run's.
     remove_file(&log.join("denied"))?;
     let authority = authority::hand_over(&machine.dir, &machine.run())?;
-    let account = Account::unless_user()?;
-    account
-        .map_or(Ok(()), |account| [addon, log, authority].iter().try_for_each(|place| confine::give(place, &account)))
+    make_private_dir(&machine.run().file(plan::TUNNEL_DIR))?;
+    let Some(account) = Account::unless_user(&machine.dir)? else { return Ok(()) };
+    [addon, log, authority]
+        .iter()
+        .chain(&plan::sights_of_ssh(&machine.dir))
+        .try_for_each(|place| confine::give(place, &account))
 }
 
 /// Starts both and returns once one of them, or QEMU, has ended; the other one is ended too.
@@ -175,7 +181,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
     let log = run.file(LOG);
     let port = free_port()?;
     let bundle = authority::host_bundle();
-    let (confinement, obstacle) = confine::choose_on_the_network()?;
+    let (confinement, obstacle) = confine::choose_on_the_network(&machine.dir)?;
     if let Some(why) = obstacle {
         tracing::warn!("the proxy runs without namespaces of its own: {why:#}");
     }
@@ -196,13 +202,17 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
     ensure_ours(port, confinement.account())?;
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk()).with_socket(SOCKET);
     remove_file(&machine.dir.join(SOCKET))?;
-    let tunnel = Child::start(&plan::connection(&ssh.master(LOGIN)), &log)?;
+    let by_account = |ssh: &Invocation| plan::tunnel(ssh, &machine.dir, confinement.account());
+    let tunnel = Child::start(&by_account(&ssh.master(LOGIN)), &log)?;
     tunnel.remember(&run.file(TUNNEL_PID))?;
     Deadline::after(LOGIN).poll("an ssh login", Duration::from_millis(20), || {
         tunnel.check(&log)?;
         Ok(machine.dir.join(SOCKET).exists().then_some(()))
     })?;
-    ssh.forward_back(guest.manifest.egress.port, port)?;
+    by_account(&ssh.forwarding_back(guest.manifest.egress.port, port))
+        .time_limit(FORWARDING)
+        .checked()
+        .context("the guest does not listen for its way out")?;
     write_unsynced(&run.file(UP), "", 0o600)?;
     loop {
         interrupt::check()?;
@@ -285,7 +295,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         assert_eq!(listeners_owner(port).unwrap(), Some(rustix::process::geteuid().as_raw()));
         ensure_ours(port, None).unwrap();
-        let other = Account { uid: u32::MAX - 1, gid: 0, groups: Vec::new() };
+        let other = Account { uid: u32::MAX - 1, gid: 0, groups: Vec::new(), stage: None };
         assert!(ensure_ours(port, Some(&other)).is_err());
         // A connection to it is no listener.
         let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();

@@ -49,7 +49,7 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
         note(&warning);
     }
     // Root without what confines its machines learns of it before a guest is built.
-    let (confinement, obstacle) = confine::choose()?;
+    let (confinement, obstacle) = confine::choose(&machine.dir)?;
     notices::confinement(&confinement, obstacle);
     let cache = cache_dir()?;
     make_private_dir(&cache)?;

@@ -17,6 +17,12 @@ pub fn confinement(confinement: &Confinement, obstacle: Option<anyhow::Error>) {
         }
         None => {}
     }
+    if confinement.account().is_some_and(|account| account.stage.is_none()) {
+        note(
+            "notice: accounts without rights make no user namespaces here: root's machines share an account, and what holds \
+             their namespaces stays root: docs/troubleshooting.md shows how to allow them",
+        );
+    }
     if confinement.account().is_some_and(|account| !account.is_own()) {
         note(
             "notice: there is no account agent-vm: the machine's processes run as nobody, as other programs may: \

@@ -211,16 +211,13 @@ impl<'a> Ssh<'a> {
         self.base().args(options).args(["--", &self.destination()]).of_machine(&self.machine.dir)
     }
 
-    /// Has sshd listen on the guest's loopback, by a connection that is kept; who connects there is connected with a
-    /// port on ours.
-    ///
-    /// # Errors
-    /// sshd refuses, or its port is taken.
-    pub fn forward_back(&self, guest_port: u16, own_port: u16) -> Result<()> {
+    /// What has sshd listen on the guest's loopback, by a connection that is kept; who connects there is connected with a
+    /// port on ours. It fails if sshd refuses, or its port is taken.
+    #[must_use]
+    pub fn forwarding_back(&self, guest_port: u16, own_port: u16) -> Invocation {
         let forward = format!("127.0.0.1:{guest_port}:127.0.0.1:{own_port}");
         let words = ["-O", "forward", "-R", &forward, "--", &self.destination()];
-        let asked = self.base().args(words).time_limit(Duration::from_secs(30)).checked();
-        asked.map(drop).context("the guest does not listen for its way out")
+        self.base().args(words)
     }
 
     /// Whether the kept connection's process is there.

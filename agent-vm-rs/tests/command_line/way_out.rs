@@ -46,7 +46,7 @@ fn the_tunnel_leads_to_no_other_users_port() {
         "ssh",
         &format!(
             "echo \"$*\" >>'{}'\n\
-             case \" $* \" in *' -M '*) touch run/egress.sock; exec sleep 1000;; esac",
+             case \" $* \" in *' -M '*) touch run/tunnel/ssh.sock; exec sleep 1000;; esac",
             record.display()
         ),
     );

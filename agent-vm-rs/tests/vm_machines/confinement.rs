@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::network::{inside, namespace};
@@ -56,12 +56,55 @@ fn has_socket_proxy() -> bool {
     ["/usr/lib/systemd", "/lib/systemd"].iter().any(|dir| Path::new(dir).join("systemd-socket-proxyd").exists())
 }
 
+/// Started by root, all that a guest, or what it reaches, could take over is of an account which is this machine's alone; also
+/// what holds its namespaces.
+fn assert_own_account(site: &Site, qemu: i32) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let account = status(qemu)["Uid"].clone();
+    let id = account.split_whitespace().next().unwrap();
+    assert!(!Command::new("id").args(["--", id]).output().unwrap().status.success(), "{id} is somebody's");
+    // Agent-vm's own supervisor, and the connection of its commands.
+    let roots: Vec<_> = site.processes("app-main").into_iter().filter(|pid| status(*pid)["Uid"] != account).collect();
+    let names: Vec<_> = roots.iter().map(|pid| status(*pid)["Name"].clone()).collect();
+    assert!(names.iter().all(|name| name == "agent-vm" || name == "ssh") && names.len() <= 2, "{names:?}");
+}
+
+/// A file that programs which this process starts have open, by the path that it has.
+fn planted(dir: &Path) -> (fs::File, PathBuf) {
+    let path = dir.join("planted");
+    let file = fs::File::create(&path).unwrap();
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).unwrap();
+    let seen = Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap().stdout;
+    // Control: a program that is started has it, and the variables of this one.
+    assert!(String::from_utf8(seen).unwrap().contains(path.to_str().unwrap()));
+    assert!(std::env::vars().any(|(name, _)| name.starts_with("CARGO")));
+    (file, path)
+}
+
+/// None of its processes has a file that this process had open when it started the machine, or a variable or limit of it.
+fn assert_nothing_inherited(site: &Site, planted: &Path) {
+    for pid in site.processes("app-main") {
+        let name = status(pid)["Name"].clone();
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        let open: Vec<_> = open.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
+        assert!(!open.iter().any(|path| path == planted), "{name}");
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().filter(|word| *word == "0").count(), 2, "{name}: {core}");
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
+        assert!(!String::from_utf8_lossy(&environment).contains("CARGO"), "{name}");
+    }
+}
+
 #[test]
 fn qemu_virtiofsd_and_the_proxy_have_nothing_of_the_host() {
     let Some(site) = site() else { return };
     let is_root = rustix::process::geteuid().is_root();
     site.create("main");
     let other = site.create("other");
+    let (_open, planted) = planted(&fs::canonicalize(site.repo().join("..")).unwrap());
     site.start("main");
     let qemu = site.qemu("app-main");
 
@@ -85,7 +128,7 @@ fn qemu_virtiofsd_and_the_proxy_have_nothing_of_the_host() {
     assert_ne!(own["CapBnd"], "0000000000000000");
     assert!(!is_root || own["Uid"].starts_with('0') && own["CapEff"] != "0000000000000000", "{own:?}");
     let me = own_pid();
-    for kind in ["mnt", "pid", "ipc", "uts", "net"] {
+    for kind in ["mnt", "pid", "ipc", "uts", "net", "user"] {
         assert_ne!(namespace(qemu, kind), namespace(me, kind), "{kind}");
     }
     // Its files: programs, its own directory, its guest. Control: this process sees more by the same look.
@@ -138,7 +181,8 @@ fn qemu_virtiofsd_and_the_proxy_have_nothing_of_the_host() {
     assert_eq!(proxies.len(), 1, "{proxies:?}");
     let proxy = proxies[0];
     assert_without_rights(proxy);
-    for kind in ["mnt", "pid", "ipc", "uts"] {
+    assert_filtered(proxy);
+    for kind in ["mnt", "pid", "ipc", "uts", "user"] {
         assert_ne!(namespace(proxy, kind), namespace(me, kind), "{kind}");
     }
     let mut own_files = sees(proxy, &format!("{state}/app-main")).unwrap();
@@ -151,6 +195,9 @@ fn qemu_virtiofsd_and_the_proxy_have_nothing_of_the_host() {
     for path in ["/etc/ssh", "/etc/passwd", "/var", "/root"] {
         assert!(!fs::exists(format!("/proc/{proxy}/root{path}")).unwrap(), "{path} is seen");
     }
+
+    assert_nothing_inherited(&site, &planted);
+    assert_own_account(&site, qemu);
 
     // All of it ends with QEMU, whatever ends that.
     crate::site::kill(qemu, "KILL");
