@@ -15,6 +15,7 @@ use crate::confine::landlock::Landlocked;
 use crate::confine::stage::Staged;
 use crate::error::{EXIT_USAGE, Failure, exit_code, report};
 use crate::interrupt::Deadline;
+use crate::log_file::KeepLog;
 use crate::plan::{Accel, LogLevel};
 use crate::state::StateDir;
 use crate::{interrupt, logging, nix, process, ssh, sweep, terminal};
@@ -84,6 +85,9 @@ enum Command {
     /// Become a program that has what is listed and nothing else; `start` does this
     #[command(hide = true)]
     Landlocked(Landlocked),
+    /// Keep a bounded log of what comes on standard input; `start` does this
+    #[command(hide = true)]
+    KeepLog(KeepLog),
     /// Become a program that finds some files in a place of their own; `start` does this
     #[command(hide = true)]
     Staged(Staged),
@@ -236,6 +240,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Verb(verb)) => Some(verb),
         Some(Command::Landlocked(wall)) => match wall.become_it()? {},
         Some(Command::Staged(stage)) => match stage.become_it()? {},
+        Some(Command::KeepLog(log)) => return log.keep().map(|()| ExitCode::SUCCESS),
         None => None,
     };
     let Global { state_dir, verbose, debug, timeout, json, nix_args, .. } = cli.global;

@@ -4,8 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use anyhow::Context as _;
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 /// Bytes in which a program's last words are.
@@ -14,8 +14,6 @@ pub const LAST_WORDS: u64 = 64 << 10;
 pub const LONGEST: u64 = 16 << 20;
 /// Bytes that are kept of it then.
 const KEPT: u64 = 4 << 20;
-/// Between looks at its length.
-const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Opens a log to be read. What a program that was taken over may have put in its place is not followed, nor waited for.
 ///
@@ -56,30 +54,58 @@ pub fn last_lines(path: &Path, count: usize) -> String {
     crate::text::last_lines(&String::from_utf8_lossy(&text), count)
 }
 
-/// Keeps logs short for as long as this process lives.
-pub fn keep_short(logs: Vec<PathBuf>) {
-    std::thread::spawn(move || {
-        loop {
-            for log in &logs {
-                // One that is not there has not been begun, or has been put away.
-                drop(shorten(log));
-            }
-            std::thread::sleep(INTERVAL);
+/// Writes all that comes into a log, whose end is kept when it is too long; ends when nobody is left who says anything. What
+/// cannot be written is lost: whoever says it must not wait.
+///
+/// # Errors
+/// The log cannot be opened, or what comes cannot be read.
+pub fn keep(mut from: impl io::Read, path: &Path) -> io::Result<()> {
+    let mut log = with_care(OpenOptions::new().read(true).append(true).create(true).mode(0o600)).open(path)?;
+    let mut said = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut said) {
+            Ok(0) => return Ok(()),
+            Ok(length) => drop(log.write_all(&said[..length]).and_then(|()| shorten(&mut log))),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-    });
+    }
 }
 
-/// Leaves the end of a log that is too long. Whoever writes it appends, and so goes on after that.
-fn shorten(path: &Path) -> io::Result<()> {
-    let mut log = with_care(OpenOptions::new().read(true).append(true)).open(path)?;
-    // Another process of ours may be about it.
-    flock(&log, FlockOperation::NonBlockingLockExclusive)?;
+/// Leaves the end of a log that is too long.
+fn shorten(log: &mut File) -> io::Result<()> {
     if log.metadata()?.len() <= LONGEST {
         return Ok(());
     }
-    let kept = end_of(&mut log, KEPT)?;
+    // Another one may write into it for a moment, when a program is started anew.
+    flock(&*log, FlockOperation::LockExclusive)?;
+    let shorter = if log.metadata()?.len() > LONGEST { cut(log) } else { Ok(()) };
+    flock(&*log, FlockOperation::Unlock)?;
+    shorter
+}
+
+fn cut(log: &mut File) -> io::Result<()> {
+    let kept = end_of(log, KEPT)?;
     log.set_len(0)?;
     log.write_all(&kept)
+}
+
+/// What a log is kept by.
+#[derive(clap::Args, Clone, Debug)]
+pub struct KeepLog {
+    /// The log
+    #[arg(value_name = "FILE")]
+    log: PathBuf,
+}
+
+impl KeepLog {
+    /// Keeps what comes on standard input.
+    ///
+    /// # Errors
+    /// As [`keep`].
+    pub fn keep(&self) -> anyhow::Result<()> {
+        keep(io::stdin().lock(), &self.log).with_context(|| format!("failed to keep the log {}", self.log.display()))
+    }
 }
 
 #[cfg(test)]
@@ -99,32 +125,32 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_too_long_keeps_its_end_and_is_appended_to() {
+    fn a_log_that_is_too_long_keeps_its_end() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
-        let mut writer = OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let length = || fs::metadata(&log).unwrap().len();
-        writer.write_all(&vec![b'x'; usize::try_from(LONGEST).unwrap()]).unwrap();
-        shorten(&log).unwrap();
+        keep(io::repeat(b'x').take(LONGEST), &log).unwrap();
         assert_eq!(length(), LONGEST);
-        writer.write_all(b"end\n").unwrap();
-        shorten(&log).unwrap();
+        keep(&b"end\n"[..], &log).unwrap();
         assert_eq!((length(), end(&log, 5).unwrap()), (KEPT, b"xend\n".to_vec()));
-        writer.write_all(b"more\n").unwrap();
+        keep(&b"more\n"[..], &log).unwrap();
         assert_eq!((length(), end(&log, 9).unwrap()), (KEPT + 5, b"end\nmore\n".to_vec()));
+        // However much comes.
+        keep(io::repeat(b'y').take(5 * LONGEST), &log).unwrap();
+        assert!((KEPT..=LONGEST).contains(&length()));
     }
 
     #[test]
     fn links_are_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         let (log, elsewhere) = (dir.path().join("log"), dir.path().join("elsewhere"));
-        File::create(&elsewhere).unwrap().set_len(LONGEST + 1).unwrap();
+        fs::write(&elsewhere, "kept").unwrap();
         std::os::unix::fs::symlink(&elsewhere, &log).unwrap();
-        assert!(open(&log).is_err() && shorten(&log).is_err());
-        assert_eq!(fs::metadata(&elsewhere).unwrap().len(), LONGEST + 1);
-        // Control: by its own name it is read, and shortened.
+        assert!(open(&log).is_err() && keep(&b"more"[..], &log).is_err());
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept");
+        // Control: by its own name it is read, and added to.
         open(&elsewhere).unwrap();
-        shorten(&elsewhere).unwrap();
-        assert_eq!(fs::metadata(&elsewhere).unwrap().len(), KEPT);
+        keep(&b" more"[..], &elsewhere).unwrap();
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept more");
     }
 }

@@ -18,6 +18,8 @@ pub fn start(verbose: bool, debug: bool) {
         .with_max_level(level)
         .with_writer(|| progress::Log)
         .with_ansi(colour)
+        // A log that nobody keeps any more is no reason to end.
+        .log_internal_errors(false)
         .with_target(false);
     // A warning stands for itself; of many lines one wants to know what took how long.
     if level > Level::WARN { log.with_timer(Clock).init() } else { log.without_time().init() }

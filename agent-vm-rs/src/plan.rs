@@ -179,7 +179,8 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
         ]),
     }
     if inputs.level == LogLevel::Debug {
-        options.extend(["-d", "guest_errors,unimp", "-D", "qemu.log"].map(str::to_owned));
+        // To its standard error, and so to the console's log: a file of its own would have no bound.
+        options.extend(["-d", "guest_errors,unimp"].map(str::to_owned));
     }
     options
 }

@@ -93,12 +93,6 @@ impl RunDir {
         self.0.join(name)
     }
 
-    /// What its programs say. QEMU can write none of the directories that these are in.
-    #[must_use]
-    pub fn logs(&self) -> Vec<PathBuf> {
-        LOGS.iter().map(|log| self.file(log)).collect()
-    }
-
     /// QEMU, if it runs.
     #[must_use]
     pub fn qemu(&self) -> Option<ProcessId> {

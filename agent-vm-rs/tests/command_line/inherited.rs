@@ -130,7 +130,7 @@ fn programs_have_no_descriptor_variable_or_limit_of_the_users_shell() {
     };
     // The user configures it by variables. Control: it has them.
     assert_eq!(holds("nix"), SECRETS.len());
-    let others = ["git", "bwrap", "mitmdump", "mke2fs", "qemu-img", "setsid", "ssh", "unshare", "virtiofsd"];
+    let others = ["bwrap", "mitmdump", "mke2fs", "qemu-img", "setsid", "ssh", "unshare", "virtiofsd"];
     for name in others {
         assert_eq!(holds(name), 0, "{name}:\n{}", programs[name]);
     }
