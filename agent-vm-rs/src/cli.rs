@@ -12,6 +12,7 @@ use crate::commands::{
     update,
 };
 use crate::confine::landlock::Landlocked;
+use crate::confine::seccomp::WithoutDevices;
 use crate::confine::stage::Staged;
 use crate::error::{EXIT_USAGE, Failure, exit_code, report};
 use crate::interrupt::Deadline;
@@ -85,6 +86,9 @@ enum Command {
     /// Become a program that has what is listed and nothing else; `start` does this
     #[command(hide = true)]
     Landlocked(Landlocked),
+    /// Become a program that makes no devices; `start` does this
+    #[command(hide = true)]
+    WithoutDevices(WithoutDevices),
     /// Keep a bounded log of what comes on standard input; `start` does this
     #[command(hide = true)]
     KeepLog(KeepLog),
@@ -240,6 +244,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Verb(verb)) => Some(verb),
         Some(Command::Landlocked(wall)) => match wall.become_it()? {},
         Some(Command::Staged(stage)) => match stage.become_it()? {},
+        Some(Command::WithoutDevices(program)) => match program.become_it()? {},
         Some(Command::KeepLog(log)) => return log.keep().map(|()| ExitCode::SUCCESS),
         None => None,
     };

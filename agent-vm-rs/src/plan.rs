@@ -226,6 +226,14 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
         .args([format!("--rlimit-nofile={}", virtiofsd.open_files), format!("--log-level={level}")])
         .cwd(&run)
         .of_machine(inputs.machine);
+    let ours = inputs.confinement.landlock.as_deref();
+    let daemon = match ours {
+        // In its namespaces the kernel lets it make one kind of device.
+        Some(ours) => {
+            daemon.within(Invocation::new(confine::plan::place_in_view(account, ours)).args(["without-devices", "--"]))
+        }
+        None => daemon,
+    };
     // It makes namespaces itself; as root it has to come to the workspace as another account, past directories of root's.
     let Some(account) = account else { return Some(daemon) };
     let mut sights = confine::plan::installation(&virtiofsd.program);

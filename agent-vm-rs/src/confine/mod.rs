@@ -5,7 +5,7 @@ mod give;
 pub mod landlock;
 pub mod listeners;
 pub mod plan;
-mod seccomp;
+pub mod seccomp;
 pub mod stage;
 
 use std::path::{Path, PathBuf};

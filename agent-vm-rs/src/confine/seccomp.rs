@@ -2,8 +2,11 @@
 //! open the most of the kernel to whoever took one of them over.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use clap::Args;
 use libc::{c_int, c_long};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -93,28 +96,62 @@ const FAMILIES: [c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc
 /// # Errors
 /// The kernel has no such filters, or this processor is none that they are known for.
 pub fn refuse_what_is_not_needed() -> Result<()> {
-    let filter: BpfProgram = filter()?.try_into().context("failed to make a filter of system calls")?;
+    refuse(rules()?)
+}
+
+/// Calls that are refused, all of them or those to which a rule applies.
+type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
+
+fn refuse(rules: Rules) -> Result<()> {
+    let processor: TargetArch = std::env::consts::ARCH.try_into().context("no filter is known for this processor")?;
+    let errno = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, errno, processor).and_then(BpfProgram::try_from);
+    let filter = filter.context("failed to make a filter of system calls")?;
     for filter in [filter, absent()] {
         apply_filter(&filter).context("failed to put a filter of system calls around it")?;
     }
     Ok(())
 }
 
-fn filter() -> Result<SeccompFilter> {
+fn rules() -> Result<Rules> {
     let always = REFUSED.iter().chain(REFUSED_HERE).map(|call| (*call, Vec::new()));
-    let mut rules: BTreeMap<_, _> = always.collect();
+    let mut rules: Rules = always.chain(devices()?).collect();
     let flags = NAMESPACES.iter().map(|flag| rule([(0, is_set(*flag))]));
     rules.insert(libc::SYS_clone, flags.collect::<Result<_>>()?);
     let others = FAMILIES.map(|family| (0, (SeccompCmpOp::Ne, family)));
     rules.insert(libc::SYS_socket, vec![rule(others)?]);
-    let device = |argument| [libc::S_IFCHR, libc::S_IFBLK].map(|kind| rule([(argument, is_kind(kind))]));
-    rules.insert(libc::SYS_mknodat, device(2).into_iter().collect::<Result<_>>()?);
+    Ok(rules)
+}
+
+/// To make devices. In a user namespace the kernel allows none but 0:0, which overlayfs(5) takes for a file that is gone.
+fn devices() -> Result<Rules> {
+    let kinds = |argument| [libc::S_IFCHR, libc::S_IFBLK].map(|kind| rule([(argument, is_kind(kind))]));
+    let mut rules = Rules::new();
+    rules.insert(libc::SYS_mknodat, kinds(2).into_iter().collect::<Result<_>>()?);
     #[cfg(target_arch = "x86_64")]
-    rules.insert(libc::SYS_mknod, device(1).into_iter().collect::<Result<_>>()?);
-    let processor: TargetArch = std::env::consts::ARCH.try_into().context("no filter is known for this processor")?;
-    let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    SeccompFilter::new(rules, SeccompAction::Allow, refuse, processor)
-        .context("failed to make a filter of system calls")
+    rules.insert(libc::SYS_mknod, kinds(1).into_iter().collect::<Result<_>>()?);
+    Ok(rules)
+}
+
+/// A program that makes no devices, whatever else it does.
+#[derive(Args, Clone, Debug)]
+pub struct WithoutDevices {
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    program: Vec<std::ffi::OsString>,
+}
+
+impl WithoutDevices {
+    /// Becomes the program.
+    ///
+    /// # Errors
+    /// The kernel has no filters of system calls, or there is no such program.
+    pub fn become_it(&self) -> Result<std::convert::Infallible> {
+        refuse(devices()?)?;
+        let (program, args) = self.program.split_first().context("there is no program to become")?;
+        Err(Command::new(program).args(args).exec())
+            .with_context(|| format!("failed to become {}", program.to_string_lossy()))
+    }
 }
 
 /// An argument has all the bits of a flag.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 
-use crate::support::{Done, Site, skip};
+use crate::support::{Done, Site, namespaces, skip, which};
 
 /// A place and what a program behind the wall may read and write of it; None, told as a skipped test, without Landlock.
 fn place() -> Option<Site> {
@@ -122,6 +122,34 @@ fn system_calls_that_open_much_of_the_kernel_are_refused() {
     // Control: this host allows them otherwise, but for what it forbids everybody.
     assert!(unseen.len() <= 3, "{unseen:?}: {outside:?}");
     assert_ne!(outside["clone3"], "ENOSYS");
+}
+
+/// In a user namespace the kernel lets everybody make the device 0:0.
+#[test]
+fn what_serves_a_workspace_makes_no_devices() {
+    let Some(flags) = namespaces(&["--mount"]) else { return };
+    let site = Site::new();
+    let ends_well = |words: &[&str], kind: &[&str], file: &str| {
+        let (unshare, mknod) = (which("unshare").unwrap(), which("mknod").unwrap());
+        let file = site.path(file);
+        let mut words: Vec<_> = words.iter().map(std::ffi::OsStr::new).collect();
+        words.push(unshare.as_os_str());
+        words.extend(flags.iter().map(std::ffi::OsStr::new));
+        words.extend([mknod.as_os_str(), file.as_os_str()]);
+        words.extend(kind.iter().map(std::ffi::OsStr::new));
+        let done = site.command(words[0]).args(&words[1..]).output().unwrap();
+        (done.status.success(), String::from_utf8(done.stderr).unwrap())
+    };
+    let without = [env!("CARGO_BIN_EXE_agent-vm"), "without-devices", "--"];
+    for (number, kind) in [["c", "0", "0"].as_slice(), &["b", "0", "0"]].into_iter().enumerate() {
+        let (made, said) = ends_well(&without, kind, &format!("device-{number}"));
+        assert!(!made && said.contains("not permitted"), "{kind:?}: {said}");
+    }
+    // Controls: otherwise that device is made, and a fifo with the filter, too.
+    let (made, said) = ends_well(&[], &["c", "0", "0"], "control");
+    assert!(made, "{said}");
+    let (made, said) = ends_well(&without, &["p"], "fifo");
+    assert!(made, "{said}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn what_root_makes_in_the_workspace_stays_there() {
          ln -s /etc/passwd absolute; ln -s ../../../../../../../../etc/passwd relative; ln -s / root\n\
          ln -s '{}' outside\n\
          mkfifo fifo\n\
-         mknod block b 254 0; mknod memory c 1 1\n\
+         mknod block b 254 0; mknod memory c 1 1; mknod gone c 0 0\n\
          cp /usr/bin/id setuid; chown 0:0 setuid; chmod 6755 setuid\n\
          ln README second-name; ln /etc/hostname foreign\n\
          chown 4242:4242 README; chown -h 0:0 outside\n\
@@ -42,7 +42,7 @@ fn what_root_makes_in_the_workspace_stays_there() {
     assert!(kind("fifo").unwrap().is_fifo() && kind("absolute").unwrap().is_symlink());
     assert_eq!(fs::metadata(workspace.join("README")).unwrap().nlink(), 2);
 
-    for device in ["block", "memory"] {
+    for device in ["block", "memory", "gone"] {
         let made = kind(device).is_ok_and(|kind| kind.is_block_device() || kind.is_char_device());
         assert!(!made, "{device} is a device on the host");
     }
