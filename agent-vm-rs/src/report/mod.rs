@@ -93,6 +93,8 @@ struct EgressFacts {
     up: Option<bool>,
     /// Attempts that were refused in this run.
     denied: Option<u64>,
+    /// Processor time of the proxy and the tunnel to it, seconds: not of the machine's cores.
+    cpu_seconds: Option<u64>,
     /// The last of them; null if there was none.
     last_denied: Option<log::Attempt>,
 }
@@ -142,6 +144,7 @@ impl Report {
                 mode: s.egress.mode.as_str(),
                 up: None,
                 denied: None,
+                cpu_seconds: None,
                 last_denied: None,
             }),
             disk: disk(machine, settings.as_ref().map(|s| s.disk)),
@@ -202,6 +205,8 @@ impl Report {
         let Some(egress) = &mut self.egress else { return };
         let up = supervise::is_up(&machine.run());
         egress.up = Some(up);
+        let supervisor = ProcessId::read(&machine.run().file(supervise::PID));
+        egress.cpu_seconds = supervisor.and_then(|id| id.cpu_of_all()).map(|time| time.as_secs());
         let denied = log::denied(&machine.dir);
         egress.denied = Some(denied);
         // The count is of this run, and so then is the last one.

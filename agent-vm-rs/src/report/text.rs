@@ -139,8 +139,12 @@ impl Report {
 
     fn cpu_text(&self) -> String {
         let Some(vm) = &self.vm else { return String::new() };
-        let share = 100 * vm.cpu_seconds / vm.uptime_seconds.max(1);
-        format!(", {} used, {share} % of one on average", age(Duration::from_secs(vm.cpu_seconds)))
+        let proxy = self.egress.as_ref().and_then(|egress| egress.cpu_seconds).unwrap_or(0);
+        let whole = vm.cpu_seconds + proxy;
+        let share = 100 * whole / vm.uptime_seconds.max(1);
+        let of_proxy =
+            if proxy > 0 { format!(" ({} by its proxy)", age(Duration::from_secs(proxy))) } else { String::new() };
+        format!(", {} used{of_proxy}, {share} % of one on average", age(Duration::from_secs(whole)))
     }
 }
 

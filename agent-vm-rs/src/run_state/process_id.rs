@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use procfs::process::{ProcState, Process};
+use procfs::process::{ProcState, Process, all_processes};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::host::boot_id;
@@ -122,11 +122,44 @@ impl ProcessId {
         let ticks = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
         Some((stat.rss * procfs::page_size(), Duration::from_secs_f64(ticks)))
     }
+
+    /// Processor time used so far by this process and by what it has started, and what that has, as far as it is there.
+    #[must_use]
+    pub fn cpu_of_all(&self) -> Option<Duration> {
+        let stats: Vec<_> = all_processes().ok()?.filter_map(|process| process.ok()?.stat().ok()).collect();
+        let (mut ours, mut done) = (vec![self.pid], 0);
+        while let Some(parent) = ours.get(done).copied() {
+            ours.extend(stats.iter().filter(|stat| stat.ppid == parent && stat.pid != parent).map(|stat| stat.pid));
+            done += 1;
+        }
+        let ticks: u64 = stats.iter().filter(|stat| ours.contains(&stat.pid)).map(|stat| stat.utime + stat.stime).sum();
+        Some(Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_what_a_process_has_started_counts_too() {
+        // The shell waits; what it has started is busy, until its input ends.
+        let mut shell = std::process::Command::new("sh")
+            .args(["-c", "sh -c 'while :; do :; done' & read -r line; kill $!; wait"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let id = ProcessId::of(i32::try_from(shell.id()).unwrap()).unwrap();
+        let enough = Duration::from_millis(200);
+        let end = std::time::Instant::now() + Duration::from_secs(60);
+        while id.cpu_of_all().unwrap() < enough && std::time::Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let (all, own) = (id.cpu_of_all().unwrap(), id.usage().unwrap().1);
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        assert!(all >= enough && own < enough, "{all:?} {own:?}");
+    }
 
     #[test]
     fn a_pid_counts_only_with_its_start_time_and_boot() {
