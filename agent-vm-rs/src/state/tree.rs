@@ -1,27 +1,115 @@
 //! Directories that a guest has filled: opened and changed by descriptors, so that a name which stands for something else
 //! by then, a link to the host's files for one, leads nowhere.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, chmod, openat, openat2, renameat, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, chmod, fchmod, fstat, openat, openat2, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-/// Removes a tree; one that is not there is no error. Nothing is removed that is not in it, or is mounted there.
+/// What is done in each directory of a tree; see [`descend`].
+pub trait Visit {
+    /// What its owner must be able to do in a directory; one that lacks it is given it.
+    const RIGHTS: Mode;
+
+    /// Looks at a directory, whose path has these components; returns the directories in it to descend into.
+    ///
+    /// # Errors
+    /// What ends the walk.
+    fn enter(&mut self, dir: &OwnedFd, path: &[CString]) -> Result<Vec<CString>>;
+
+    /// Everything in the directory `name` of `parent` has been visited.
+    ///
+    /// # Errors
+    /// What ends the walk.
+    fn leave(&mut self, _parent: &OwnedFd, _name: &CStr) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Visits a directory and those below it, however deep: it holds one directory open at a time, follows no link and enters
+/// nothing that is mounted in it.
 ///
 /// # Errors
-/// Something in it cannot be removed, or is exchanged meanwhile.
-pub fn remove_tree(path: &Path) -> Result<()> {
-    match flatten_and_remove(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() => Ok(()),
-        other => other.with_context(|| format!("failed to remove {}", path.display())),
+/// The visitor's own; a directory cannot be opened, or was exchanged meanwhile.
+pub fn descend<V: Visit>(top: OwnedFd, visitor: &mut V) -> Result<()> {
+    struct Level {
+        identity: (u64, u64),
+        pending: Vec<CString>,
     }
+    let mut path = Vec::new();
+    let identity = identity(&make_usable(&top, V::RIGHTS)?);
+    let mut levels = vec![Level { identity, pending: visitor.enter(&top, &path)? }];
+    let mut dir = top;
+    while let Some(level) = levels.last_mut() {
+        if let Some(name) = level.pending.pop() {
+            let inner = open_directory(&dir, name.as_c_str(), V::RIGHTS)?;
+            path.push(name);
+            let pending = visitor.enter(&inner.0, &path)?;
+            levels.push(Level { identity: inner.1, pending });
+            dir = inner.0;
+            continue;
+        }
+        levels.pop();
+        let (Some(above), Some(name)) = (levels.last(), path.pop()) else { break };
+        // Not by name: that may be another directory's by now.
+        let parent = parent_of(&dir)?;
+        ensure!(parent.1 == above.identity, "a directory was moved meanwhile");
+        let parent = parent.0;
+        dir = parent;
+        visitor.leave(&dir, &name)?;
+    }
+    Ok(())
+}
+
+fn parent_of(dir: &OwnedFd) -> io::Result<(OwnedFd, (u64, u64))> {
+    let parent = openat(dir, c"..", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let identity = identity(&fstat(&parent)?);
+    Ok((parent, identity))
+}
+
+/// Opens a directory for a walk through it; it is opened up if it has to be. Links are not followed.
+///
+/// # Errors
+/// It is no directory, or not of the file system of its parent.
+pub fn open_top(path: &Path, rights: Mode) -> io::Result<OwnedFd> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let parent = openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(open_directory(&parent, name, rights)?.0)
+}
+
+/// Opens a directory of a directory, which is no link and of the same file system; gives who it is as well.
+fn open_directory(parent: impl AsFd + Copy, name: impl Arg + Copy, rights: Mode) -> io::Result<(OwnedFd, (u64, u64))> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let opened = match openat2(parent, name, flags, Mode::empty(), resolve) {
+        Err(Errno::ACCESS) => open_up(parent, name)?,
+        other => other?,
+    };
+    let identity = identity(&make_usable(&opened, rights)?);
+    Ok((opened, identity))
+}
+
+fn make_usable(dir: &OwnedFd, rights: Mode) -> io::Result<Stat> {
+    let found = fstat(dir)?;
+    // Root needs none, and what a guest has closed may be kept.
+    if !rustix::process::geteuid().is_root() && !Mode::from_raw_mode(found.st_mode).contains(rights) {
+        fchmod(dir, Mode::RWXU)?;
+    }
+    Ok(found)
+}
+
+fn identity(found: &Stat) -> (u64, u64) {
+    (found.st_dev, found.st_ino)
 }
 
 /// Lets a directory's owner, and nobody else, enter and change it, and opens it. Links are not followed.
@@ -56,51 +144,52 @@ pub fn entries(dir: &OwnedFd) -> io::Result<impl Iterator<Item = io::Result<(CSt
     Ok(Dir::read_from(dir)?.map(entry).filter(move |entry| !matches!(entry, Ok((name, _)) if !is_other(name))))
 }
 
-/// The guest may have left directories that their owner may not enter, or deeper than any path, stack or limit
-/// of open files: each is opened up, and the directories in a directory move up into `path` until none is left.
-fn flatten_and_remove(path: &Path) -> io::Result<()> {
+/// Removes a tree; one that is not there is no error. Nothing is removed that is not in it, or is mounted there.
+///
+/// # Errors
+/// Something in it cannot be removed, or is exchanged meanwhile.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    match remove(path) {
+        Err(error) if is_not_found(&error) && path.symlink_metadata().is_err() => Ok(()),
+        other => other.with_context(|| format!("failed to remove {}", path.display())),
+    }
+}
+
+fn is_not_found(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+fn remove(path: &Path) -> Result<()> {
     let path = std::path::absolute(path)?;
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
+        return Err(io::Error::from(io::ErrorKind::InvalidInput).into());
     };
-    let parent = openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let top = open_up(&parent, name)?;
-    let mut moved = 0;
-    loop {
-        let directories = remove_files(&top)?;
-        if directories.is_empty() {
-            return Ok(unlinkat(&parent, name, AtFlags::REMOVEDIR)?);
-        }
-        for name in directories {
-            let directory = open_up(&top, &name)?;
-            for inner in remove_files(&directory)? {
-                // To move a directory takes the right to write into it: its `..` changes.
-                open_up(&directory, &inner)?;
-                move_into(&top, &directory, &inner, &mut moved)?;
+    let parent = openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let parent = parent.map_err(io::Error::from)?;
+    descend(open_up(&parent, name)?, &mut Removal)?;
+    Ok(unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(io::Error::from)?)
+}
+
+struct Removal;
+
+impl Visit for Removal {
+    const RIGHTS: Mode = Mode::RWXU;
+
+    fn enter(&mut self, dir: &OwnedFd, _: &[CString]) -> Result<Vec<CString>> {
+        let mut directories = Vec::new();
+        for entry in entries(dir)? {
+            let (name, kind) = entry?;
+            if kind == FileType::Directory {
+                directories.push(name);
+            } else {
+                unlinkat(dir, &name, AtFlags::empty()).map_err(io::Error::from)?;
             }
-            unlinkat(&top, &name, AtFlags::REMOVEDIR)?;
         }
+        Ok(directories)
     }
-}
 
-/// Removes all that is no directory from a directory; gives the directories.
-fn remove_files(dir: &OwnedFd) -> io::Result<Vec<CString>> {
-    let mut directories = Vec::new();
-    for entry in entries(dir)? {
-        let (name, kind) = entry?;
-        if kind == FileType::Directory { directories.push(name) } else { unlinkat(dir, &name, AtFlags::empty())? }
-    }
-    Ok(directories)
-}
-
-/// Moves a directory into `top` by the next name that is free there.
-fn move_into(top: &OwnedFd, dir: &OwnedFd, name: &CString, moved: &mut u64) -> io::Result<()> {
-    loop {
-        let to = format!(".moved-{moved}");
-        *moved += 1;
-        if matches!(statat(top, &to, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT)) {
-            return Ok(renameat(dir, name, top, &to)?);
-        }
+    fn leave(&mut self, parent: &OwnedFd, name: &CStr) -> Result<()> {
+        Ok(unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(io::Error::from)?)
     }
 }
 
