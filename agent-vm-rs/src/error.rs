@@ -106,6 +106,7 @@ fn hint_for_refusal(cause: &(dyn std::error::Error + 'static)) -> Option<&'stati
     use std::io::ErrorKind;
     const FULL: &str = "free some space (df -h shows where there is some, agent-vm list which machines there are), or keep machines \
                         elsewhere: --state-dir DIR";
+    const IMMUTABLE: &str = "nobody may change what is immutable: lsattr -d shows an i for it, chattr -i takes it off";
     let refusal = match (cause.downcast_ref::<std::io::Error>(), cause.downcast_ref::<rustix::io::Errno>()) {
         (Some(error), _) => Some((error.kind(), error.raw_os_error())),
         (None, Some(errno)) => Some((std::io::Error::from(*errno).kind(), Some(errno.raw_os_error()))),
@@ -116,8 +117,10 @@ fn hint_for_refusal(cause: &(dyn std::error::Error + 'static)) -> Option<&'stati
         Some((ErrorKind::ReadOnlyFilesystem, _)) => {
             Some("the file system is mounted read-only: mount it for writing, or choose another: --state-dir DIR")
         }
-        Some((_, Some(errno))) if errno == rustix::io::Errno::PERM.raw_os_error() => {
-            Some("nobody may change what is immutable: lsattr -d shows an i for it, chattr -i takes it off")
+        Some((_, Some(errno))) if errno == rustix::io::Errno::PERM.raw_os_error() => Some(IMMUTABLE),
+        // One that tells its path as well has no number.
+        Some((ErrorKind::PermissionDenied, None)) if cause.to_string().starts_with("Operation not permitted") => {
+            Some(IMMUTABLE)
         }
         Some((ErrorKind::PermissionDenied, _)) => Some("ls -ld shows who owns it and may use it"),
         // What a program says is in its own words.
