@@ -27,6 +27,7 @@ pub mod hex;
 pub mod host;
 pub mod installation;
 pub mod interrupt;
+pub mod keep;
 pub mod launch;
 pub mod lock;
 pub mod log_file;

@@ -108,8 +108,17 @@ impl Machine {
     /// Takes the lock of every command that changes it.
     ///
     /// # Errors
-    /// Somebody holds it until the deadline.
+    /// Another command holds it until the deadline, or has destroyed the machine meanwhile.
     pub fn lock(&self, deadline: Deadline) -> Result<Lock> {
+        let lock = self.lock_name(deadline)?;
+        if self.exists() { Ok(lock) } else { Err(crate::target::no_machine(&self.state, self.name.as_str())) }
+    }
+
+    /// As [`Self::lock`], for a machine that need not exist.
+    ///
+    /// # Errors
+    /// Another command holds it until the deadline.
+    pub fn lock_name(&self, deadline: Deadline) -> Result<Lock> {
         Lock::take(&self.state.lock_file(&self.name), deadline)
     }
 

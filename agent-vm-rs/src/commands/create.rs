@@ -22,7 +22,7 @@ use crate::state::{
     StateDir, cache_dir, make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced,
 };
 use crate::vm_name::VmName;
-use crate::{credentials, endpoint, host, installation, interrupt, package_names, ports, target, text};
+use crate::{credentials, endpoint, host, installation, interrupt, package_names, ports, sweep, target, text};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]
@@ -113,12 +113,15 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     make_dir_durably(state.path(), 0o700)?;
     refuse_second(state, &source, &branch)?;
     let machine = target::free_name(state, &source.dir, &branch)?;
-    let lock = machine.lock(context.deadline())?;
+    let lock = machine.lock_name(context.deadline())?;
     // Somebody may have made it while we waited.
     refuse_second(state, &source, &branch)?;
     let staging = state.staging(&machine.name);
-    end_processes_of(&staging)?;
-    remove_any(&staging)?;
+    // What a killed command left of this name is nobody else's while we hold the lock.
+    for left in [&staging, &state.path().join(format!("{}{}", sweep::GONE, machine.name))] {
+        end_processes_of(left)?;
+        remove_any(left)?;
+    }
     let guest_asked = wishes.guest.is_some();
     let secrets = wishes.secrets.clone().unwrap_or_default();
     let all = wishes.all_branches.unwrap_or(false);

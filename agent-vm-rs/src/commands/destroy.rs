@@ -1,20 +1,21 @@
 //! `agent-vm destroy`
 
 use std::io::{IsTerminal as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::Target;
 use crate::cli::Context;
-use crate::error::Failure;
+use crate::error::{Failure, Interrupted, exit_code, hint_of};
+use crate::keep::Shelf;
 use crate::machine::Machine;
 use crate::progress::note;
-use crate::state::{make_private_dir, remove_tree};
-use crate::workspace_git::{View, put_away};
-use crate::{shutdown, sweep, target};
+use crate::state::{remove_any, remove_file, rename_durably};
+use crate::text::count;
+use crate::workspace_git::{self, Findings, OnTheDisk, Own, Why, is_no_space};
+use crate::{interrupt, shutdown, sweep, target};
 
 /// Flags of `destroy`.
 #[derive(Args, Clone, Debug)]
@@ -24,100 +25,188 @@ pub struct DestroyArgs {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    /// What to keep of its workspace
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Keep::Changes)]
+    keep: Keep,
+    /// Directory to keep that in [default: .bundles in the state directory]
+    #[arg(long, value_name = "DIR")]
+    keep_in: Option<PathBuf>,
+}
+
+/// What is kept of a workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Keep {
+    /// Commits and changed files that its source lacks, in a bundle; the whole workspace where a bundle cannot hold them
+    Changes,
+    /// The whole workspace, moved as it is
+    Workspace,
+    /// Nothing: commits and files are lost
+    Nothing,
 }
 
 /// Removes a machine. Commits that only its workspace has are never lost: on a terminal it refuses
 /// unless `--yes`; then, and elsewhere, it keeps them in a bundle.
 ///
 /// # Errors
-/// It was told no, or something cannot be removed.
+/// It was told no, or what only the machine has cannot be kept, or something cannot be removed. In the first two cases the
+/// machine is as it was.
 pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     let _lock = machine.lock(context.deadline())?;
-    let name = &machine.name;
-    let asks = !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if asks {
-        if let Ok(count @ 1..) = view(&machine).and_then(|view| view.new_commits()) {
-            let commits = crate::text::count(count, "commit");
-            return Err(Failure::new(format!("the workspace of {name} alone has {commits}"))
-                .hint(format!("agent-vm destroy {name} --yes keeps them in a bundle and removes the machine"))
-                .into());
-        }
-        if !confirmed(name.as_str())? {
-            return Err(Failure::new(format!("{name} stays")).into());
-        }
+    let shelf = Shelf::of(&machine, args.keep_in.as_deref())?;
+    if !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        ask(&machine, args.keep)?;
     }
     shutdown::stop(&machine, context.timeout)?;
-    if let Some(bundle) = keep_commits(&machine)? {
-        note(&format!(
-            "the commits that only {name} had are in {0}\n  take them back: git fetch {0} 'refs/heads/*:refs/heads/rescued/*' 'refs/tags/*:refs/tags/rescued/*'",
-            bundle.display()
-        ));
-    }
+    keep(&machine, args.keep, &shelf).map_err(|error| refused(&machine, error))?;
+    remove(context, &machine)
+}
+
+/// Removes a machine of which nothing is needed any more. A signal that comes from here on is too late.
+fn remove(context: &Context, machine: &Machine) -> Result<()> {
+    let name = &machine.name;
     // Its name is free at once, even if removing a large tree is cut short.
     let gone = context.state.path().join(format!("{}{name}", sweep::GONE));
-    remove_tree(&gone)?;
-    std::fs::rename(&machine.dir, &gone).with_context(|| format!("failed to remove {}", machine.dir.display()))?;
-    remove_tree(&gone)?;
+    let left = || format!("failed to remove what is left of {name}");
+    remove_any(&gone).with_context(left)?;
+    rename_durably(&machine.dir, &gone)?;
+    remove_any(&gone).with_context(left)?;
     note(&format!("{name} is gone"));
     Ok(())
 }
 
-fn view(machine: &Machine) -> Result<View> {
+/// Keeps what only the machine has. When this returns it is on the disk; when it fails, all is as it was.
+fn keep(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
+    for finished in shelf.finish()? {
+        note(&format!("a workspace of {} that was kept before is in {}", machine.name, finished.display()));
+    }
+    let workspace = machine.workspace();
+    match keep {
+        Keep::Nothing => return Ok(()),
+        Keep::Workspace if workspace_git::is_there(&workspace) => {
+            return keep_workspace(shelf, &workspace, "the workspace");
+        }
+        Keep::Workspace => return Ok(()),
+        Keep::Changes => {}
+    }
     let source = machine.settings().ok().and_then(|settings| machine.source(&settings));
-    View::open(&machine.workspace(), source.as_ref(), &machine.dir)
-}
-
-/// The bundle with the workspace's own commits, if it has any. A repository that cannot be read (the guest may
-/// have broken it) is kept whole.
-fn keep_commits(machine: &Machine) -> Result<Option<PathBuf>> {
-    let bundles = machine.state.bundles();
-    make_private_dir(&bundles)?;
-    let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-    let stem = |number: u32| match number {
-        0 => format!("{}-{stamp}", machine.name),
-        _ => format!("{}-{stamp}-{number}", machine.name),
+    let scratch = shelf.scratch(machine)?;
+    let findings = workspace_git::look(&workspace, source.as_ref(), &scratch.dir)?;
+    let why = match findings {
+        Findings::Nothing => return Ok(()),
+        Findings::Whole(why) => why,
+        Findings::Bundle(own) => match own.bundle() {
+            Ok(file) => return keep_bundle(machine, shelf, &own, &file),
+            Err(error) if workspace_git::is_unreadable(&error) => Why::Unreadable(format!("{error:#}")),
+            Err(error) => return Err(error),
+        },
     };
-    let unused = |stem: &String| !["bundle", "git"].iter().any(|end| bundles.join(format!("{stem}.{end}")).exists());
-    // Two machines of one name may be destroyed in one second.
-    let stem = (0..).map(stem).find(unused).context("every name for a bundle is taken")?;
-    let file = bundles.join(format!("{stem}.bundle"));
-    let git_dir = machine.workspace().join(".git");
-    // The guest may have closed them; what they are is not for it to say.
-    for dir in [machine.workspace(), git_dir.clone()] {
-        if dir.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
-            std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700))
-                .with_context(|| format!("failed to open {} up", dir.display()))?;
-        }
-    }
-    match view(machine).and_then(|view| view.bundle(&file)) {
-        Ok(kept) => Ok(kept.then_some(file)),
-        Err(_) if git_dir.symlink_metadata().is_err() => Ok(None),
-        // There git would be led to wherever the guest says.
-        Err(_) if !git_dir.symlink_metadata().is_ok_and(|found| found.is_dir()) => {
-            note("the workspace's .git is no directory: nothing of it is kept");
-            Ok(None)
-        }
-        Err(error) => {
-            let kept = bundles.join(format!("{stem}.git"));
-            std::fs::rename(&git_dir, &kept).with_context(|| format!("failed to keep {}", git_dir.display()))?;
-            put_away(&kept)?;
-            note(&format!(
-                "the workspace's repository cannot be read ({error:#}); it is kept as it is in {}, its configuration and hooks \
-                 as *.of-the-guest",
-                kept.display()
-            ));
-            Ok(None)
-        }
-    }
+    let what = match why {
+        Why::Unreadable(why) => format!("the workspace's repository cannot be read ({why}); it"),
+        Why::Holds(what) => format!("the workspace holds what a bundle does not ({what}); it"),
+    };
+    keep_workspace(shelf, &workspace, &what)
 }
 
-fn confirmed(name: &str) -> Result<bool> {
+fn keep_bundle(machine: &Machine, shelf: &Shelf, own: &Own, file: &Path) -> Result<()> {
+    let kept = shelf.keep_file(file, "bundle")?;
+    if let Err(interrupted) = interrupt::check() {
+        remove_file(&kept)?;
+        return Err(interrupted);
+    }
+    let what = if own.commits.is_empty() && own.others == 0 { "changed files" } else { "commits" };
+    let others = if own.has_other_references() { " 'refs/*:refs/rescued/*'" } else { "" };
+    let place = kept.display().to_string();
+    note(&format!(
+        "the {what} that only {} had are in {place} ({})\n  take them back: git fetch {} 'refs/heads/*:refs/heads/rescued/*' \
+         'refs/tags/*:refs/tags/rescued/*'{others}",
+        machine.name,
+        own.describe(),
+        shlex::try_quote(&place).unwrap_or(place.as_str().into())
+    ));
+    Ok(())
+}
+
+fn keep_workspace(shelf: &Shelf, workspace: &Path, what: &str) -> Result<()> {
+    interrupt::check()?;
+    let kept = shelf.keep_workspace(workspace)?;
+    note(&format!(
+        "{what} is kept as it is in {}, the guest's git configuration and hooks as *.of-the-guest",
+        kept.display()
+    ));
+    Ok(())
+}
+
+/// The machine stays as it was: why, and what to do.
+fn refused(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
+    if error.is::<Interrupted>() {
+        return error;
+    }
+    let name = &machine.name;
+    let hint = match hint_of(&error) {
+        _ if is_no_space(&error) => format!("keep it on another disk: agent-vm destroy {name} --keep-in DIR"),
+        _ if error.is::<OnTheDisk>() => format!(
+            "in the machine, bring it into /workspace; or remove it with the disk: agent-vm destroy {name} --keep workspace"
+        ),
+        Some(hint) => hint,
+        None => format!("try again; or move the workspace as it is: agent-vm destroy {name} --keep workspace"),
+    };
+    let exit = exit_code(&error);
+    error.context(Failure::new(format!("{name} stays: what only it has cannot be kept now")).hint(hint).exit(exit))
+}
+
+fn ask(machine: &Machine, keep: Keep) -> Result<()> {
+    let name = &machine.name;
+    let source = machine.settings().ok().and_then(|settings| machine.source(&settings));
+    let loss = match keep {
+        Keep::Nothing => " Its commits and changed files are lost.".to_owned(),
+        Keep::Workspace => " Its workspace is kept as it is.".to_owned(),
+        Keep::Changes => match workspace_git::state(&machine.workspace(), source.as_ref(), &machine.dir) {
+            Ok(state) => {
+                let files = state.changed_files;
+                let changed = count(files, "changed file");
+                if let Some(commits @ 1..) = state.new_commits {
+                    let and = if files == 0 { String::new() } else { format!(" and {changed}") };
+                    return Err(Failure::new(format!(
+                        "the workspace of {name} alone has {}{and}",
+                        count(commits, "commit")
+                    ))
+                    .hint(format!("agent-vm destroy {name} --yes keeps them in a bundle and removes the machine"))
+                    .into());
+                }
+                if files == 0 { String::new() } else { format!(" Its {changed} are kept.") }
+            }
+            Err(error) if error.is::<Interrupted>() => return Err(error),
+            Err(_) => " Its workspace, which cannot be read now, is kept.".to_owned(),
+        },
+    };
+    let disk = if keep == Keep::Changes { "disk and workspace" } else { "disk" };
+    let disk = if keep == Keep::Nothing { "disk and workspace" } else { disk };
+    if confirmed(&format!("Remove {name} with its {disk}?{loss} [y/N] "))? {
+        return Ok(());
+    }
+    Err(Failure::new(format!("{name} stays")).into())
+}
+
+fn confirmed(question: &str) -> Result<bool> {
     let mut err = anstream::stderr();
-    write!(err, "Remove {name} with its disk and workspace? [y/N] ")
-        .and_then(|()| err.flush())
-        .context("failed to ask")?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).context("failed to read the answer")?;
+    write!(err, "{question}").and_then(|()| err.flush()).context("failed to ask")?;
+    let answer = read_line().context("failed to read the answer")?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// A line of standard input. (The standard library's own reading goes on after a signal.)
+fn read_line() -> Result<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while !line.ends_with(b"\n") {
+        interrupt::check()?;
+        match rustix::io::read(std::io::stdin(), &mut byte) {
+            Ok(0) => break,
+            Ok(_) => line.extend(byte),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(std::io::Error::from(error).into()),
+        }
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
 }

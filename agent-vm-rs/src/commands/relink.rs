@@ -14,7 +14,7 @@ use crate::machine::Machine;
 use crate::progress::note;
 use crate::state::{StateDir, write_file};
 use crate::target;
-use crate::workspace_git::View;
+use crate::workspace_git;
 
 /// Flags of `relink`.
 #[derive(Args, Clone, Debug)]
@@ -38,9 +38,6 @@ pub fn relink(context: &Context, args: &RelinkArgs) -> Result<()> {
     let source = repository(&context.state, args.source.as_deref())?;
     let machine = find(&context.state, &source, args.target.as_deref())?;
     let _lock = machine.lock(context.deadline())?;
-    if !machine.exists() {
-        return Err(target::no_machine(&context.state, machine.name.as_str()));
-    }
     let mut settings = machine.settings()?;
     let name = &machine.name;
     if let Some(other) = target::machine_of(&context.state, &source.dir, &settings.branch)?
@@ -124,7 +121,7 @@ fn find(state: &StateDir, source: &Source, target: Option<&str>) -> Result<Machi
 
 /// Refuses a repository that is none of this machine's history: most likely another one was meant.
 fn require_common_history(machine: &Machine, source: &Source) -> Result<()> {
-    let count = |source| View::open(&machine.workspace(), source, &machine.dir).and_then(|view| view.new_commits());
+    let count = |source| workspace_git::new_commits(&machine.workspace(), source, &machine.dir);
     let (name, dir) = (&machine.name, source.dir.display());
     let again = format!("if it is the right one: agent-vm relink {name} --source DIR --force");
     let compared = count(None).and_then(|all| Ok((all, count(Some(source))?)));

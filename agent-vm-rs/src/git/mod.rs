@@ -14,6 +14,7 @@ mod lfs;
 mod links;
 mod look;
 mod owner;
+mod parts;
 mod plain;
 mod refs;
 mod standin;

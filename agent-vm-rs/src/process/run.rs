@@ -60,7 +60,11 @@ impl Invocation {
         self.output_within(STDOUT)
     }
 
-    fn output_within(&self, most: usize) -> Result<Output> {
+    /// As [`Self::output`], with a bound of `most` bytes on stdout.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn output_within(&self, most: usize) -> Result<Output> {
         let expression = self.expression()?.stdin_bytes(self.stdin.clone());
         let (expression, said) =
             Said::by(&expression, most).with_context(|| format!("failed to listen to {}", self.name()))?;

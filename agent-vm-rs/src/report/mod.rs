@@ -19,7 +19,7 @@ use crate::machine::{Machine, Origin};
 use crate::run_state::{ProcessId, RunFacts};
 use crate::servers::Servers;
 use crate::service::ServiceState;
-use crate::workspace_git::{View, WorkspaceState};
+use crate::workspace_git::{self, WorkspaceState};
 
 /// For everything that is asked of a machine, all of it at once: a wedged one answers nothing.
 pub const ANSWER: Duration = Duration::from_millis(2_400);
@@ -253,7 +253,7 @@ fn workspace(machine: &Machine) -> (Workspace, Vec<String>) {
     let (bytes, git) = std::thread::scope(|scope| {
         let bytes = scope.spawn(|| used_bytes(&path, Instant::now() + LONGEST_COUNT));
         let source = source(machine, &mut troubles);
-        let git = View::open(&path, source.as_ref(), &machine.dir).and_then(|view| view.state());
+        let git = workspace_git::state(&path, source.as_ref(), &machine.dir);
         // Without the source every commit would count as new.
         let git = git.map(|git| WorkspaceState { new_commits: git.new_commits.filter(|_| source.is_some()), ..git });
         (bytes.join().ok().flatten(), git)

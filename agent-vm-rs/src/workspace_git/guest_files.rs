@@ -1,105 +1,76 @@
-//! Files of the guest's `.git`: opened without following a link, read up to a limit, taken for nothing they are not.
+//! Files of a guest's repository: opened without following a link, read up to a limit, taken for nothing they are not.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 
-use crate::branch::BranchName;
+use super::trouble::Unreadable;
 
-/// The stash's name.
-pub const STASH: &str = "refs/stash";
-/// Bytes.
-const MAX_REF_FILE: u64 = 4 << 20;
-const MAX_REFS: usize = 10_000;
-
-/// What is checked out.
-#[derive(Default)]
-pub struct Head {
-    pub branch: Option<BranchName>,
-    pub commit: Option<String>,
+/// Opens a directory by its path, which the guest has no say in.
+///
+/// # Errors
+/// There is none.
+pub fn open_root(path: &Path) -> Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty());
+    Ok(File::from(opened.with_context(|| format!("failed to open {}", path.display()))?))
 }
 
-/// Opens a path below `root`; no component of it may be a symbolic link.
-pub fn open_inside(root: &Path, relative: &Path, flags: OFlags) -> Result<File> {
-    let root_dir = File::open(root).with_context(|| format!("failed to open {}", root.display()))?;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+/// Opens a path below `root`, through no link and no mount; None if there is nothing.
+///
+/// # Errors
+/// [`Unreadable`] if a link or something else that is no directory is in the way.
+pub fn open_inside(root: impl AsFd, relative: &Path, flags: OFlags) -> Result<Option<File>> {
+    let resolve =
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
     // A fifo must not stop us. (O_PATH opens nothing, and refuses other flags.)
     let flags = if flags.contains(OFlags::PATH) { flags } else { flags | OFlags::NONBLOCK };
-    let opened = openat2(&root_dir, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
-    Ok(File::from(opened.with_context(|| format!("failed to open {} in the workspace", relative.display()))?))
+    match openat2(root, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        Ok(opened) => Ok(Some(File::from(opened))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::LOOP | Errno::NOTDIR | Errno::XDEV | Errno::NXIO | Errno::NAMETOOLONG | Errno::NODEV) => {
+            Err(Unreadable(format!("{} is not what git would make there", relative.display())).into())
+        }
+        Err(error) => Err(error).with_context(|| format!("failed to open {} in the workspace", relative.display())),
+    }
 }
 
-/// Contents of a plain file below `root` of at most `limit` bytes; None if there is none.
-pub fn read_inside(root: &Path, relative: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
-    let Ok(file) = open_inside(root, relative, OFlags::RDONLY) else { return Ok(None) };
+/// Contents of a plain file below `root` of at most `limit` bytes; None if there is nothing.
+///
+/// # Errors
+/// [`Unreadable`] if it is something else, or too large.
+pub fn read_inside(root: impl AsFd, relative: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let Some(file) = open_inside(root, relative, OFlags::RDONLY)? else { return Ok(None) };
+    let shown = relative.display();
     let metadata = file.metadata().context("failed to look at a file of the workspace")?;
-    ensure!(
-        metadata.is_file() && metadata.size() <= limit,
-        "{} in the workspace is no plain file, or too large",
-        relative.display()
-    );
+    if !metadata.is_file() {
+        return Err(Unreadable(format!("{shown} is no plain file")).into());
+    }
+    if metadata.size() > limit {
+        return Err(Unreadable(format!("{shown} is too large")).into());
+    }
+    read_all(file, limit).with_context(|| format!("failed to read {shown} in the workspace")).map(Some)
+}
+
+/// The first `limit` bytes of a file.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read_all(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(limit)
-        .read_to_end(&mut bytes)
-        .with_context(|| format!("failed to read {} in the workspace", relative.display()))?;
-    Ok(Some(bytes))
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
-/// A line that is an object id and nothing else.
-fn object_id(text: &str) -> Option<String> {
-    let text = text.trim_end();
-    let well_formed =
-        matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    (well_formed && text.bytes().any(|b| b != b'0')).then(|| text.to_owned())
-}
-
-/// What is checked out; `refs` are the tips of the workspace.
-pub fn read_head(workspace: &Path, refs: &BTreeMap<String, String>) -> Head {
-    let read = |path: &str| read_inside(workspace, &Path::new(".git").join(path), MAX_REF_FILE).ok().flatten();
-    let Some(text) = read("HEAD").and_then(|bytes| String::from_utf8(bytes).ok()) else { return Head::default() };
-    match text.strip_prefix("ref: refs/heads/") {
-        None => Head { branch: None, commit: object_id(&text) },
-        Some(name) => {
-            let Ok(branch) = name.trim_end_matches('\n').parse::<BranchName>() else { return Head::default() };
-            let commit = refs.get(&format!("refs/heads/{branch}")).cloned();
-            Head { branch: Some(branch), commit }
-        }
-    }
-}
-
-/// Tips of the workspace's branches and tags, and its stash: loose ones win over packed ones. Anything odd is
-/// left out.
-pub fn read_refs(workspace: &Path) -> Result<BTreeMap<String, String>> {
-    let is_wanted = |name: &str| {
-        let short = name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/"));
-        name == STASH || short.is_some_and(|short| short.parse::<BranchName>().is_ok())
-    };
-    let mut tips = BTreeMap::new();
-    if let Some(packed) = read_inside(workspace, Path::new(".git/packed-refs"), MAX_REF_FILE)? {
-        for line in String::from_utf8_lossy(&packed).lines().take(MAX_REFS) {
-            if let Some((id, name)) = line.split_once(' ')
-                && let (Some(id), true) = (object_id(id), is_wanted(name))
-            {
-                tips.insert(name.to_owned(), id);
-            }
-        }
-    }
-    let git_dir = workspace.join(".git");
-    for root in ["refs/heads", "refs/tags", STASH] {
-        let entries = walkdir::WalkDir::new(git_dir.join(root)).follow_links(false).max_depth(32);
-        for entry in entries.into_iter().flatten().take(MAX_REFS) {
-            let name = entry.path().strip_prefix(&git_dir).ok().and_then(Path::to_str);
-            let Some(name) = name.filter(|name| entry.file_type().is_file() && is_wanted(name)) else { continue };
-            let text = read_inside(workspace, &Path::new(".git").join(name), 256).ok().flatten();
-            if let Some(id) = text.and_then(|bytes| object_id(&String::from_utf8_lossy(&bytes))) {
-                tips.insert(name.to_owned(), id);
-            }
-        }
-    }
-    Ok(tips)
+/// Whether bytes are the name of an object in hexadecimal: of 40 digits (SHA-1) or 64 (SHA-256), and not all zero.
+#[must_use]
+pub fn is_object_id(bytes: &[u8]) -> bool {
+    let digits = bytes.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte));
+    matches!(bytes.len(), 40 | 64) && digits && bytes.iter().any(|byte| *byte != b'0')
 }

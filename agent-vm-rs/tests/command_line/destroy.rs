@@ -22,8 +22,7 @@ fn machine(site: &Site) -> PathBuf {
 #[test]
 fn a_machine_without_work_of_its_own_just_goes() {
     let site = Site::new();
-    let workspace = machine(&site);
-    fs::write(workspace.join("scratch"), "not committed").unwrap();
+    machine(&site);
     site.run(&["destroy"]).ok().says("app-main is gone").keeps_quiet_of("bundle");
     assert_eq!(kept(&site), Vec::<PathBuf>::new());
     assert!(site.names().is_empty());

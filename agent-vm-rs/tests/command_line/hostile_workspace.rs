@@ -141,9 +141,14 @@ fn a_link_to_another_workspace_is_not_kept_as_a_repository() {
     site.git_in(site.machine(&other).join("workspace"), &["config", "core.fsmonitor", &hostile.planted]);
     fs::remove_dir_all(hostile.workspace.join(".git")).unwrap();
     symlink(format!("../{other}/workspace"), hostile.workspace.join(".git")).unwrap();
-    site.run(&["destroy", "app-main"]).ok().says("nothing of it is kept").says("app-main is gone");
+    let refused = site.run(&["destroy", "app-main"]).exits(1).gives_one_error().says("on the machine's own disk");
+    refused.says("agent-vm destroy app-main --keep workspace");
+    site.run(&["destroy", "app-main", "--keep", "workspace"]).ok().says("app-main is gone");
     let bundles = site.state().join(".bundles");
-    assert_eq!(fs::read_dir(&bundles).unwrap().count(), 0);
+    let kept = fs::read_dir(&bundles).unwrap().next().unwrap().unwrap().path();
+    assert!(kept.join(".git.of-the-guest").is_symlink() && !kept.join(".git").is_symlink());
+    let looked = site.command("git").arg("status").current_dir(&kept).output().unwrap();
+    assert!(!looked.status.success() && !hostile.executed(), "{looked:?}");
     // Control: a link that was kept there would lead git into it.
     symlink(format!("../{other}/workspace"), bundles.join("kept.git")).unwrap();
     site.git_in(bundles.join("kept.git"), &["status"]);
@@ -224,7 +229,7 @@ fn a_fifo_in_the_object_store() {
     fs::create_dir_all(&info).unwrap();
     assert!(hostile.site.command("mkfifo").arg(info.join("alternates")).status().unwrap().success());
     let began = Instant::now();
-    hostile.site.run(&["destroy"]).ok().says("the workspace's repository cannot be read").says("app-main is gone");
+    hostile.site.run(&["destroy"]).ok().says("(.git/objects/info/alternates); it is kept as it is in").says("is gone");
     assert!(began.elapsed() < LONG, "destroy took {:?}", began.elapsed());
     hostile.site.assert_nothing_left();
 }
@@ -279,8 +284,18 @@ fn objects_of_other_repositories_and_devices() {
         } else {
             symlink(store, objects.join("info/alternates")).unwrap();
         }
-        site.run(&["status"]).ok().prints("borrows objects from elsewhere");
-        site.run(&["destroy"]).ok().says("the workspace's repository cannot be read");
+        let status = site.run(&["status"]).ok();
+        if id {
+            status.prints("borrows objects from elsewhere");
+            site.run(&["destroy"])
+                .exits(1)
+                .gives_one_error()
+                .says("on the machine's own disk")
+                .says("--keep workspace");
+            site.run(&["destroy", "--keep", "workspace"]).ok();
+        } else {
+            site.run(&["destroy"]).ok().says("it is kept as it is in");
+        }
         let kept = tree(&site.state().join(".bundles"));
         let object = Path::new(&commit[..2]).join(&commit[2..]);
         assert!(
@@ -332,13 +347,13 @@ fn a_repository_that_cannot_be_read_is_kept_whole() {
     hostile.git(&["-c", "core.bare=false", "status"]);
     assert!(hostile.executed(), "the control shows nothing: git status did not run it");
     fs::remove_file(site.path("executed")).unwrap();
-    site.run(&["destroy"]).ok().says("the workspace's repository cannot be read").says("it is kept as it is in");
+    site.run(&["destroy"]).ok().says("the workspace holds what a bundle does not").says("it is kept as it is in");
     let [bundle] = &fs::read_dir(site.state().join(".bundles")).unwrap().flatten().collect::<Vec<_>>()[..] else {
         panic!("{:?}", tree(&site.state().join(".bundles")))
     };
     // Git in it does as git does, and not as the guest says.
     site.git_in(bundle.path(), &["cat-file", "-e", &commit]);
-    let (kept, empty) = (bundle.path().display().to_string(), site.path("empty").display().to_string());
+    let (kept, empty) = (bundle.path().join(".git").display().to_string(), site.path("empty").display().to_string());
     fs::create_dir(&empty).unwrap();
     let status = site.command("git").args(["--git-dir", &kept, "--work-tree", &empty, "status"]).output().unwrap();
     assert!(status.status.success() && !hostile.executed(), "{status:?}");

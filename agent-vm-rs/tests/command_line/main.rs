@@ -22,6 +22,7 @@ mod hostile_submodules;
 mod hostile_workspace;
 mod inherited;
 mod inside;
+mod kept_shapes;
 mod landlock;
 mod mcp_config;
 mod mcp_server;

@@ -226,9 +226,10 @@ fn commits_of_a_destroyed_machine_are_never_lost() {
 
 fn assert_rescued(site: &Site, commit: &str) {
     let bundles = fs::read_dir(site.state().join(".bundles")).unwrap().map(|entry| entry.unwrap().path());
+    let bundles: Vec<_> = bundles.collect();
     let whole = |bundle: &Path| {
         let list = site.command(which("git").unwrap()).args(["bundle", "list-heads"]).arg(bundle).output().unwrap();
         list.status.success() && String::from_utf8_lossy(&list.stdout).contains(commit)
     };
-    assert!(bundles.into_iter().any(|bundle| whole(&bundle)), "the commit {commit} is lost");
+    assert!(bundles.iter().any(|bundle| whole(bundle)), "the commit {commit} is not in {bundles:?}");
 }

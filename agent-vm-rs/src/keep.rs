@@ -1,0 +1,173 @@
+//! Where what only a destroyed machine had is kept: `.bundles` of the state directory, or a directory that was asked for.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+use crate::error::Failure;
+use crate::machine::Machine;
+use crate::state::{make_dir_durably, remove_tree, sync_dir, sync_file};
+use crate::vm_name::VmName;
+use crate::workspace_git::{finish_all, keep_whole};
+
+/// A directory for kept things, and their names in it.
+pub struct Shelf {
+    dir: PathBuf,
+    name: VmName,
+    was_asked: bool,
+}
+
+impl Shelf {
+    /// The one for a machine. It need not exist.
+    ///
+    /// # Errors
+    /// What was asked for is a part of the machine.
+    pub fn of(machine: &Machine, asked: Option<&Path>) -> Result<Self> {
+        let name = machine.name.clone();
+        let Some(asked) = asked else { return Ok(Self { dir: machine.state.bundles(), name, was_asked: false }) };
+        let absolute = std::path::absolute(asked).context("failed to make the directory's path absolute")?;
+        let above = absolute.ancestors().find_map(|above| Some((fs::canonicalize(above).ok()?, above)));
+        let dir = match above {
+            Some((real, above)) => real.join(absolute.strip_prefix(above).unwrap_or(Path::new(""))),
+            None => absolute,
+        };
+        if dir.starts_with(&machine.dir) {
+            return Err(Failure::usage(format!("{} is removed with the machine", dir.display()))
+                .hint("name a directory that is not the machine's: --keep-in DIR")
+                .into());
+        }
+        Ok(Self { dir: dir.components().collect(), name, was_asked: true })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Makes the directory if it is not there.
+    ///
+    /// # Errors
+    /// Something else has its name, or it cannot be made or written.
+    pub fn make(&self) -> Result<()> {
+        let elsewhere = || format!("agent-vm destroy {} --keep-in DIR, another directory", self.name);
+        match fs::symlink_metadata(&self.dir) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => {
+                return Err(Failure::new(format!("{} is not a directory", self.dir.display()))
+                    .hint(format!("move it away; or {}", elsewhere()))
+                    .into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_dir_durably(&self.dir, 0o700).map_err(|error| {
+                    error.context(Failure::new(format!("failed to make {}", self.dir.display())).hint(elsewhere()))
+                })?;
+            }
+            Err(error) => return Err(error).with_context(|| format!("failed to look at {}", self.dir.display())),
+        }
+        let probe = tempfile::Builder::new().prefix(".tmp-").tempdir_in(&self.dir);
+        probe.map(drop).map_err(|error| {
+            anyhow::Error::new(error)
+                .context(Failure::new(format!("failed to write into {}", self.dir.display())).hint(elsewhere()))
+        })
+    }
+
+    /// A directory for what is made on the way, and is removed with the value: the machine's own, or where kept things go if
+    /// that was asked for, since the machine's disk may be full.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn scratch(&self, machine: &Machine) -> Result<Scratch> {
+        if !self.was_asked {
+            return Ok(Scratch { dir: machine.dir.clone(), is_own: false });
+        }
+        self.make()?;
+        let dir = self.dir.join(format!(".part-{}", self.name));
+        // A killed command may have left it.
+        remove_tree(&dir)?;
+        crate::state::make_private_dir(&dir)?;
+        Ok(Scratch { dir, is_own: true })
+    }
+
+    /// Keeps a file, which is on the disk when this returns.
+    ///
+    /// # Errors
+    /// It cannot be written there.
+    pub fn keep_file(&self, file: &Path, end: &str) -> Result<PathBuf> {
+        self.make()?;
+        let to = self.unused(end)?;
+        let failed = || format!("failed to write {}", to.display());
+        sync_file(file)?;
+        match renameat_with(CWD, file, CWD, &to, RenameFlags::NOREPLACE) {
+            Ok(()) => {}
+            Err(Errno::XDEV) => {
+                let beside = tempfile::Builder::new().prefix(".tmp-").tempfile_in(&self.dir).with_context(failed)?;
+                fs::copy(file, beside.path()).with_context(failed)?;
+                sync_file(beside.path())?;
+                beside.persist_noclobber(&to).map_err(|error| error.error).with_context(failed)?;
+            }
+            // Some file systems know no such flag.
+            Err(Errno::INVAL | Errno::NOSYS) => fs::rename(file, &to).with_context(failed)?,
+            Err(error) => return Err(io::Error::from(error)).with_context(failed),
+        }
+        sync_dir(&self.dir)?;
+        Ok(to)
+    }
+
+    /// Keeps a workspace as it is.
+    ///
+    /// # Errors
+    /// It cannot be moved there.
+    pub fn keep_workspace(&self, workspace: &Path) -> Result<PathBuf> {
+        self.make()?;
+        let to = self.unused("workspace")?;
+        keep_whole(workspace, &to)?;
+        Ok(to)
+    }
+
+    /// Completes what a killed command has begun to keep of this machine.
+    ///
+    /// # Errors
+    /// It cannot be completed.
+    pub fn finish(&self) -> Result<Vec<PathBuf>> {
+        let is_own = |name: &str| {
+            let stamp =
+                name.strip_prefix(self.name.as_str()).and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();
+            stamp.bytes().take_while(u8::is_ascii_digit).count() == 8 && stamp.as_bytes().get(8) == Some(&b'T')
+        };
+        finish_all(&self.dir, is_own)
+    }
+
+    /// A name that nothing has: two machines of one name may be destroyed in one second.
+    fn unused(&self, end: &str) -> Result<PathBuf> {
+        let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+        let stem = |number: u32| match number {
+            0 => format!("{}-{stamp}", self.name),
+            _ => format!("{}-{stamp}-{number}", self.name),
+        };
+        let is_unused = |stem: &String| {
+            !["bundle", "workspace"].iter().any(|end| self.dir.join(format!("{stem}.{end}")).symlink_metadata().is_ok())
+        };
+        let stem = (0..).map(stem).find(is_unused).context("every name for what is kept is taken")?;
+        Ok(self.dir.join(format!("{stem}.{end}")))
+    }
+}
+
+/// A directory for what is made on the way.
+pub struct Scratch {
+    /// The directory.
+    pub dir: PathBuf,
+    is_own: bool,
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if self.is_own {
+            drop(remove_tree(&self.dir));
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What a workspace has that its source lacks, and whether a bundle can hold all of it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::inventory::{self, Inventory, is_elsewhere, shown_path};
+use super::named::Reference;
+use super::trouble::{Unreadable, is_unreadable};
+use super::view::{LONG, Place, View};
+use crate::git::Source;
+use crate::text::count;
+
+/// Bytes of packs beyond which moving a workspace is better than copying its history.
+const MAX_PACKED: u64 = 512 << 20;
+/// Changed files, and their bytes, beyond which moving it is better than copying them.
+const MAX_CHANGED: usize = 10_000;
+const MAX_CHANGED_BYTES: u64 = 256 << 20;
+
+/// What to do with a workspace so that nothing of it is lost.
+pub enum Findings {
+    /// The source has all of it.
+    Nothing,
+    /// A bundle holds what the source lacks.
+    Bundle(Box<Own>),
+    /// It has to be kept whole, for this reason.
+    Whole(Why),
+}
+
+/// Why a bundle is not enough.
+pub enum Why {
+    /// Its repository cannot be read.
+    Unreadable(String),
+    /// It holds this as well.
+    Holds(String),
+}
+
+/// What only the workspace has.
+pub struct Own {
+    /// Its repository.
+    pub view: View,
+    /// References that git names in it.
+    pub references: Vec<Reference>,
+    /// Commits that the source lacks, those that no reference leads to included.
+    pub commits: Vec<String>,
+    /// References to other objects that the source has no reference to.
+    pub others: usize,
+    /// Files that no commit has as they are.
+    pub files: Vec<Vec<u8>>,
+}
+
+impl Own {
+    /// `3 commits and 1 changed file`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let all = [(self.commits.len(), "commit"), (self.others, "tag"), (self.files.len(), "changed file")];
+        let parts: Vec<_> =
+            all.iter().filter(|(number, _)| *number > 0).map(|(number, thing)| count(*number, thing)).collect();
+        match parts.as_slice() {
+            [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+            parts => parts.concat(),
+        }
+    }
+}
+
+/// Finds out what only the workspace has. `scratch` is a directory of the host's for git directories of ours.
+///
+/// # Errors
+/// That cannot be found out now, or the workspace's repository is on the machine's disk.
+pub fn look(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result<Findings> {
+    let inventory = inventory::take(workspace)?;
+    if inventory.is_empty {
+        return Ok(Findings::Nothing);
+    }
+    if !inventory.elsewhere.is_empty() {
+        return Err(on_the_disk(&inventory.elsewhere));
+    }
+    let odd: Vec<_> = inventory.odd.iter().chain(&inventory.git_dir.odd).cloned().collect();
+    if !odd.is_empty() {
+        return Ok(Findings::Whole(Why::Holds(some(&odd))));
+    }
+    match look_at_repository(workspace, source, scratch, &inventory) {
+        Err(error) if is_unreadable(&error) => Ok(Findings::Whole(Why::Unreadable(format!("{error:#}")))),
+        other => other,
+    }
+}
+
+fn look_at_repository(
+    workspace: &Path,
+    source: Option<&Source>,
+    scratch: &Path,
+    inventory: &Inventory,
+) -> Result<Findings> {
+    let place = Place { workspace, git_dir: Path::new(".git"), work_tree: Some(Path::new("")) };
+    let view = View::open(&place, source, scratch, LONG)?;
+    let alternates = view.store.alternates.clone();
+    let own = match own(view) {
+        Err(error) if is_unreadable(&error) => {
+            let elsewhere = alternates.iter().filter(|path| is_elsewhere(workspace, path));
+            let places: Vec<_> = elsewhere.map(|path| super::refs::shown(path)).collect();
+            return Err(if places.is_empty() { error } else { on_the_disk(&places) });
+        }
+        other => other?,
+    };
+    if let Some(why) = holds_more(workspace, source, scratch, inventory, &own.view)? {
+        return Ok(Findings::Whole(Why::Holds(why)));
+    }
+    if own.commits.is_empty() && own.others == 0 && own.files.is_empty() {
+        return Ok(Findings::Nothing);
+    }
+    let holds = |what: &str| Ok(Findings::Whole(Why::Holds(format!("{}, {what}", own.describe()))));
+    let bytes = || own.files.iter().map(|file| size(workspace, file)).sum::<u64>();
+    if own.view.is_shallow {
+        return holds("and a shallow history");
+    }
+    if own.view.store.packed > MAX_PACKED {
+        return holds("and a history that is too large to copy");
+    }
+    if own.files.len() > MAX_CHANGED || bytes() > MAX_CHANGED_BYTES {
+        return holds("which are too large to copy");
+    }
+    Ok(Findings::Bundle(Box::new(own)))
+}
+
+/// What is in a repository and not in its source.
+fn own(view: View) -> Result<Own> {
+    if let Some(odd) = view.copied.odd.first() {
+        return Err(Unreadable(format!("{odd} is not as git makes it")).into());
+    }
+    let references = view.named()?;
+    let (commits, tags) = objects(&view)?;
+    let files = view.changed_files(false)?;
+    let safe: BTreeSet<_> = view.safe.iter().collect();
+    let to_other = |reference: &&Reference| matches!(reference.kind.as_str(), "tree" | "blob");
+    let others = references.iter().filter(to_other).map(|reference| &reference.object).chain(&tags);
+    let others = others.filter(|object| !safe.contains(object)).collect::<BTreeSet<_>>().len();
+    Ok(Own { references, commits, others, files, view })
+}
+
+/// Commits of the workspace's store that nobody else has, and all tag objects in it: also those that no reference leads to.
+fn objects(view: &View) -> Result<(Vec<String>, Vec<String>)> {
+    let list = view.git(None).args(["cat-file", "--batch-all-objects", "--unordered"]);
+    let list = list.arg("--batch-check=%(objecttype) %(objectname)");
+    // Ours borrows from the source as well; here the guest's store is all there is.
+    let list = list.env("GIT_OBJECT_DIRECTORY", view.git_dir().join("guest-objects"));
+    let all = view.ask(&list)?;
+    let of_kind = |kind: &'static [u8]| {
+        let lines = all.split(|byte| *byte == b'\n').filter_map(move |line| line.strip_prefix(kind));
+        lines.map(|id| String::from_utf8_lossy(id).into_owned())
+    };
+    let safe = view.safe.iter().map(|tip| format!("^{tip}\n"));
+    let tips: String = of_kind(b"commit ").map(|commit| commit + "\n").chain(safe).collect();
+    let own = view.ask(&view.git(None).args(["rev-list", "--all", "--stdin"]).stdin(tips))?;
+    let own = String::from_utf8_lossy(&own).lines().map(str::to_owned).collect();
+    Ok((own, of_kind(b"tag ").collect()))
+}
+
+/// What the workspace holds beside its own repository that its source lacks.
+fn holds_more(
+    workspace: &Path,
+    source: Option<&Source>,
+    scratch: &Path,
+    inventory: &Inventory,
+    view: &View,
+) -> Result<Option<String>> {
+    let is_lacking = |file: &&PathBuf| {
+        let is_object = file.components().any(|part| part.as_os_str() == "objects");
+        is_object && !source.is_some_and(|source| source.git_path(file).is_file())
+    };
+    if let Some(file) = inventory.git_dir.large_files.iter().find(is_lacking) {
+        return Ok(Some(format!("large files that its source lacks, {} for one", shown_path(file))));
+    }
+    let like = &inventory.like_repositories;
+    if !like.is_empty() && !view.has_all_of(like)? {
+        return Ok(Some(format!("a repository in {}", shown_path(&like[0]))));
+    }
+    for module in &inventory.git_dir.modules {
+        let git_dir = Path::new(".git").join(module);
+        let work_trees: Vec<_> = inventory.submodules.iter().filter(|(_, of)| *of == git_dir).collect();
+        let ([] | [_]) = work_trees.as_slice() else {
+            return Ok(Some(format!("two work trees of the submodule {}", shown_path(module))));
+        };
+        let work_tree = work_trees.first().map(|(tree, _)| tree.as_path());
+        let source = source.and_then(|source| source.submodule(module, work_tree));
+        let place = Place { workspace, git_dir: &git_dir, work_tree };
+        let own = View::open(&place, source.as_ref(), scratch, LONG).and_then(|mut view| {
+            // Nothing but HEAD leads to what a submodule has checked out.
+            view.safe.extend(source.as_ref().and_then(Source::detached));
+            own(view)
+        });
+        let why = match own {
+            Ok(own) if own.commits.is_empty() && own.others == 0 && own.files.is_empty() => continue,
+            Ok(own) => own.describe(),
+            Err(error) if is_unreadable(&error) => format!("{error:#}"),
+            Err(error) => return Err(error),
+        };
+        return Ok(Some(format!(
+            "the submodule {} ({why})",
+            shown_path(module.strip_prefix("modules").unwrap_or(module))
+        )));
+    }
+    // A .git that leads to no git directory of a submodule leads to nothing that was looked at.
+    let known =
+        |git_dir: &Path| inventory.git_dir.modules.iter().any(|module| git_dir == Path::new(".git").join(module));
+    let unknown = inventory.submodules.iter().find(|(_, git_dir)| !known(git_dir));
+    Ok(unknown.map(|(tree, _)| format!("a repository in {}", shown_path(tree))))
+}
+
+fn size(workspace: &Path, file: &[u8]) -> u64 {
+    let path: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(file);
+    workspace.join(path).symlink_metadata().map_or(0, |found| found.len())
+}
+
+/// A repository that is on the machine's disk, which the host does not read.
+#[derive(Debug)]
+pub struct OnTheDisk(String);
+
+impl std::fmt::Display for OnTheDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "the workspace's repository is not in the workspace but on the machine's own disk ({}), where its commits would be lost",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for OnTheDisk {}
+
+fn on_the_disk(places: &[String]) -> anyhow::Error {
+    OnTheDisk(some(places)).into()
+}
+
+/// The first of many.
+fn some(all: &[String]) -> String {
+    match all {
+        [first, second, third, rest @ ..] if !rest.is_empty() => {
+            format!("{first}, {second}, {third} and {} more", rest.len())
+        }
+        all => all.join(", "),
+    }
+}

@@ -1,0 +1,199 @@
+//! Where in a workspace commits can be: its git directory, and repositories anywhere else in it.
+
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use rustix::fs::{FileType, Mode, OFlags, readlinkat};
+
+use super::guest_files::{open_inside, read_all};
+use super::layout::{self, Layout, joined};
+use super::refs::shown;
+use crate::interrupt;
+use crate::state::tree::{Visit, descend, entries, open_top};
+
+/// Where the guest has its workspace; `lib/policy/workspace.nix` says so.
+const IN_GUEST: &str = "/workspace";
+/// Bytes of a `.git` that is a file.
+const MAX_POINTER: u64 = 16 << 10;
+/// Enough to say what there is.
+const MAX_FOUND: usize = 64;
+/// Directories of other version control systems, which git says nothing about.
+const OTHERS: [&str; 9] = [".hg", ".jj", ".svn", ".bzr", ".sl", ".pijul", "_darcs", "CVS", ".fslckout"];
+
+/// What a workspace holds.
+#[derive(Default)]
+pub struct Inventory {
+    /// Whether there is nothing in it.
+    pub is_empty: bool,
+    /// Whether it has a git directory of its own.
+    pub has_git_dir: bool,
+    /// What is in that.
+    pub git_dir: Layout,
+    /// What a bundle of the workspace's own repository would not hold.
+    pub odd: Vec<String>,
+    /// Repositories that are not in the workspace, but on the machine's disk, which the host does not read.
+    pub elsewhere: Vec<String>,
+    /// Work trees of submodules, with the paths of their git directories.
+    pub submodules: Vec<(PathBuf, PathBuf)>,
+    /// Directories that look like a repository, but may be files of one.
+    pub like_repositories: Vec<PathBuf>,
+}
+
+/// Looks through a workspace. It is opened up where the guest has closed it.
+///
+/// # Errors
+/// It cannot be looked through.
+pub fn take(workspace: &Path) -> Result<Inventory> {
+    let failed = || format!("failed to look through {}", workspace.display());
+    let mut inventory = Inventory::default();
+    match workspace.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Inventory { is_empty: true, ..inventory });
+        }
+        Err(error) => return Err(error).with_context(failed),
+        Ok(found) if !found.is_dir() => {
+            inventory.odd.push("the workspace, which is no directory".to_owned());
+            return Ok(inventory);
+        }
+        Ok(_) => {}
+    }
+    let top = open_top(workspace, Look::RIGHTS).with_context(failed)?;
+    let mut look = Look { workspace, inventory: &mut inventory };
+    descend(top, &mut look).with_context(failed)?;
+    if inventory.has_git_dir {
+        let dot_git = workspace.join(".git");
+        drop(open_top(&dot_git, Look::RIGHTS).with_context(failed)?);
+        inventory.git_dir = layout::look(&dot_git)?;
+    }
+    Ok(inventory)
+}
+
+struct Look<'a> {
+    workspace: &'a Path,
+    inventory: &'a mut Inventory,
+}
+
+impl Visit for Look<'_> {
+    const RIGHTS: Mode = Mode::RUSR.union(Mode::XUSR);
+
+    fn enter(&mut self, dir: &OwnedFd, path: &[CString]) -> Result<Vec<CString>> {
+        interrupt::check()?;
+        let mut directories = Vec::new();
+        let (mut head, mut parts, mut any) = (false, 0, false);
+        for entry in entries(dir)? {
+            let (name, kind) = entry?;
+            any = true;
+            let bytes = name.to_bytes();
+            head |= bytes == b"HEAD";
+            parts += usize::from([&b"objects"[..], b"refs", b"commondir"].contains(&bytes));
+            let is_git_file = matches!(bytes, b".gitignore" | b".gitattributes" | b".gitmodules");
+            match (bytes, kind) {
+                (b".git", FileType::Directory) if path.is_empty() => self.inventory.has_git_dir = true,
+                (b".git", FileType::Directory) => self.odd(path, "a repository in"),
+                (b".git", _) => self.pointer(dir, kind, path)?,
+                // Git would wait for ever, or read without end.
+                _ if is_git_file
+                    && !matches!(kind, FileType::RegularFile | FileType::Symlink | FileType::Directory) =>
+                {
+                    self.odd(path, "what is no file where git reads one, in");
+                }
+                (_, FileType::Directory) if OTHERS.iter().any(|other| other.as_bytes() == bytes) => {
+                    self.odd(path, "another system's repository in");
+                }
+                (_, FileType::Directory) => directories.push(name),
+                _ => {}
+            }
+        }
+        if path.is_empty() {
+            self.inventory.is_empty = !any;
+        }
+        let has_objects = path.last().is_some_and(|name| name.to_bytes() == b"objects")
+            && directories.iter().any(|name| name.to_bytes() == b"pack");
+        if (head && parts > 0) || has_objects {
+            if self.inventory.like_repositories.len() >= MAX_FOUND {
+                self.odd(path, "too many repositories, one of them in");
+            } else {
+                self.inventory.like_repositories.push(joined(path));
+            }
+            return Ok(Vec::new());
+        }
+        Ok(directories)
+    }
+}
+
+impl Look<'_> {
+    fn odd(&mut self, path: &[CString], what: &str) {
+        if self.inventory.odd.len() < MAX_FOUND {
+            let place = if path.is_empty() { "the workspace".to_owned() } else { shown_path(&joined(path)) };
+            self.inventory.odd.push(format!("{what} {place}"));
+        }
+    }
+
+    /// A `.git` that is no directory leads to one.
+    fn pointer(&mut self, dir: &OwnedFd, kind: FileType, path: &[CString]) -> Result<()> {
+        let target = match kind {
+            FileType::Symlink => readlinkat(dir, c".git", Vec::new()).map_err(io::Error::from)?.into_bytes(),
+            FileType::RegularFile => {
+                let text = open_inside(dir, Path::new(".git"), OFlags::RDONLY)?;
+                let text = text.map(|file| read_all(file, MAX_POINTER)).transpose()?.unwrap_or_default();
+                text.trim_ascii_end().strip_prefix(b"gitdir: ").map(<[u8]>::to_vec).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
+        if target.is_empty() {
+            self.odd(path, "a .git that is neither a directory nor leads to one, in");
+            return Ok(());
+        }
+        let place = joined(path);
+        match self.inside(&place, Path::new(OsStr::from_bytes(&target))) {
+            None if self.inventory.elsewhere.len() < MAX_FOUND => self.inventory.elsewhere.push(shown(&target)),
+            None => {}
+            Some(git_dir)
+                if kind == FileType::RegularFile && git_dir.starts_with(".git/modules") && !path.is_empty() =>
+            {
+                self.inventory.submodules.push((place, git_dir));
+            }
+            Some(git_dir) => self.odd(path, &format!("a .git that leads to {}, in", shown_path(&git_dir))),
+        }
+        Ok(())
+    }
+
+    /// A path as the guest sees it, from the directory `from` of the workspace: below the workspace; None if it is not there.
+    fn inside(&self, from: &Path, path: &Path) -> Option<PathBuf> {
+        let seen = [Path::new(IN_GUEST), self.workspace].into_iter();
+        let below =
+            if path.is_absolute() { seen.filter_map(|root| path.strip_prefix(root).ok()).next()? } else { path };
+        let mut parts: Vec<&OsStr> = if path.is_absolute() { Vec::new() } else { from.iter().collect() };
+        for part in below.components() {
+            match part {
+                Component::Normal(name) => parts.push(name),
+                Component::ParentDir => drop(parts.pop()?),
+                Component::CurDir => {}
+                Component::RootDir | Component::Prefix(_) => return None,
+            }
+        }
+        Some(parts.into_iter().collect())
+    }
+}
+
+/// A store that the objects of the repository's own are borrowed from, if it is not in the workspace.
+pub fn is_elsewhere(workspace: &Path, alternate: &[u8]) -> bool {
+    let mut nothing = Inventory::default();
+    let look = Look { workspace, inventory: &mut nothing };
+    alternate != b"?" && look.inside(Path::new(".git/objects"), Path::new(OsStr::from_bytes(alternate))).is_none()
+}
+
+/// A path for people, of a bounded length.
+pub fn shown_path(path: &Path) -> String {
+    shown(path.as_os_str().as_bytes())
+}
+
+/// Whether a workspace is there.
+pub fn is_there(workspace: &Path) -> bool {
+    fs::symlink_metadata(workspace).is_ok()
+}

@@ -1,0 +1,211 @@
+//! What a git directory is made of: gitrepository-layout(5). Whatever is not known here may hold commits that git, asked for
+//! them in our way, would not name.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use rustix::fs::{FileType, Mode, OFlags};
+
+use super::guest_files::{open_inside, open_root};
+use super::refs::shown;
+use super::store::is_fan_out;
+use crate::interrupt;
+use crate::state::tree::{Visit, descend, entries};
+
+/// A git directory, and the git directories of submodules in it.
+#[derive(Default)]
+pub struct Layout {
+    /// What is not known; the first of it.
+    pub odd: Vec<String>,
+    /// Git directories of submodules, by their paths in it: `modules/NAME`, `modules/NAME/modules/NAME`.
+    pub modules: Vec<PathBuf>,
+    /// Files of git-lfs's store, by their paths in it.
+    pub large_files: Vec<PathBuf>,
+}
+
+/// Enough to say what is odd.
+const MAX_ODD: usize = 8;
+const MAX_LARGE_FILES: usize = 100_000;
+
+/// Files of a git directory that name no object which is not in its store.
+const FILES: [&str; 17] = [
+    "HEAD",
+    "config",
+    "config.worktree",
+    "description",
+    "packed-refs",
+    "index",
+    "shallow",
+    "gc.log",
+    "gc.pid",
+    "git-daemon-export-ok",
+    "opencode",
+    "addp-hunk-edit.diff",
+    "ADD_EDIT.patch",
+    "packed-refs.new",
+    "fsmonitor--daemon.ipc",
+    "maintenance.lock",
+    "objects.lock",
+];
+/// Directories of such files, at any depth.
+const DIRECTORIES: [&str; 12] = [
+    "branches",
+    "hooks",
+    "info",
+    "logs",
+    "refs",
+    "reftable",
+    "remotes",
+    "rr-cache",
+    "rebase-merge",
+    "rebase-apply",
+    "sequencer",
+    "NOTES_MERGE_WORKTREE",
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    GitDir,
+    /// `modules`, or a directory in it that is no git directory.
+    Modules,
+    Objects,
+    FanOut,
+    Pack,
+    /// `info` of the object store.
+    ObjectInfo,
+    LargeFiles,
+    Plain,
+}
+
+/// Looks through the git directory at `path`, which the guest has no say in.
+///
+/// # Errors
+/// It cannot be looked through.
+pub fn look(path: &Path) -> Result<Layout> {
+    let mut look = Look { layout: Layout::default(), places: vec![Place::GitDir] };
+    let failed = || format!("failed to look through {}", path.display());
+    descend(open_root(path)?.into(), &mut look).with_context(failed)?;
+    Ok(look.layout)
+}
+
+struct Look {
+    layout: Layout,
+    /// Of the directories that lead to the one we are in; it is the last.
+    places: Vec<Place>,
+}
+
+impl Visit for Look {
+    const RIGHTS: Mode = Mode::RUSR.union(Mode::XUSR);
+
+    fn enter(&mut self, dir: &OwnedFd, path: &[CString]) -> Result<Vec<CString>> {
+        interrupt::check()?;
+        let found = entries(dir)?.collect::<std::io::Result<Vec<_>>>()?;
+        let place = self.place(path, &found);
+        self.places.truncate(path.len());
+        self.places.push(place);
+        if place == Place::GitDir && !path.is_empty() {
+            self.layout.modules.push(joined(path));
+        }
+        let packs =
+            |name: &[u8], kind: &str| found.iter().any(|(file, _)| file.to_bytes() == [name, kind.as_bytes()].concat());
+        let mut directories = Vec::new();
+        for (name, kind) in &found {
+            let bytes = name.to_bytes();
+            let known = match kind {
+                FileType::Directory => self.knows_directory(place, bytes, || is_empty(dir, name)),
+                FileType::RegularFile => match (place, bytes.strip_suffix(b".pack")) {
+                    // Git sees no pack without an index.
+                    (Place::Pack, Some(stem)) => stem.starts_with(b"tmp_") || packs(stem, ".idx"),
+                    _ => knows_file(place, bytes),
+                },
+                // The one that git makes.
+                FileType::Socket => place == Place::GitDir && bytes == b"fsmonitor--daemon.ipc",
+                _ => place == Place::Plain && path.first().is_some_and(|top| top.to_bytes() == b"hooks"),
+            };
+            let whole: Vec<_> = path.iter().cloned().chain([name.clone()]).collect();
+            if !known && self.layout.odd.len() < MAX_ODD {
+                self.layout.odd.push(format!(".git/{}", shown(joined(&whole).as_os_str().as_encoded_bytes())));
+            }
+            if place == Place::LargeFiles && *kind == FileType::RegularFile {
+                if self.layout.large_files.len() >= MAX_LARGE_FILES {
+                    self.layout.odd.push("more large files than can be compared".to_owned());
+                    return Ok(Vec::new());
+                }
+                self.layout.large_files.push(joined(&whole));
+            }
+            if *kind == FileType::Directory && known {
+                directories.push(name.clone());
+            }
+        }
+        // There is enough to say.
+        Ok(if self.layout.odd.len() < MAX_ODD { directories } else { Vec::new() })
+    }
+}
+
+impl Look {
+    /// What the directory at `path` with these entries is, by what the one above it is.
+    fn place(&self, path: &[CString], found: &[(CString, FileType)]) -> Place {
+        let Some((name, above)) = path.split_last() else { return Place::GitDir };
+        let (name, above) = (name.to_bytes(), self.places.get(above.len()).unwrap_or(&Place::GitDir));
+        match above {
+            Place::GitDir if name == b"objects" => Place::Objects,
+            Place::GitDir if name == b"modules" => Place::Modules,
+            Place::GitDir if name == b"lfs" => Place::LargeFiles,
+            Place::Modules if found.iter().any(|(name, _)| name.to_bytes() == b"HEAD") => Place::GitDir,
+            Place::Objects if name == b"pack" => Place::Pack,
+            Place::Objects if name == b"info" => Place::ObjectInfo,
+            Place::Objects => Place::FanOut,
+            Place::GitDir => Place::Plain,
+            other => *other,
+        }
+    }
+
+    fn knows_directory(&self, place: Place, name: &[u8], is_empty: impl FnOnce() -> Result<bool>) -> bool {
+        let is = |names: &[&str]| names.iter().any(|known| known.as_bytes() == name);
+        match place {
+            Place::GitDir => {
+                is(&DIRECTORIES)
+                    || is(&["objects", "modules", "lfs"])
+                    // Only that is sure to hold nothing.
+                    || (is(&["worktrees"]) && is_empty().unwrap_or(false))
+            }
+            Place::Objects => is(&["pack", "info"]) || is_fan_out(name),
+            Place::ObjectInfo => is(&["commit-graphs"]),
+            Place::Pack => is(&["multi-pack-index.d"]),
+            Place::FanOut => false,
+            Place::Modules | Place::LargeFiles | Place::Plain => true,
+        }
+    }
+}
+
+fn knows_file(place: Place, name: &[u8]) -> bool {
+    match place {
+        Place::GitDir => {
+            // Where git and its commands note one object's name, or a message: ORIG_HEAD, MERGE_MSG…
+            let is_note = name.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_' || byte.is_ascii_digit());
+            let is_temporary =
+                name.ends_with(b".lock") || name.starts_with(b"sharedindex.") || name.starts_with(b"tmp-");
+            is_note || is_temporary || FILES.iter().any(|known| known.as_bytes() == name)
+        }
+        // A partial clone's pack: not all of its objects are here.
+        Place::Pack => !name.ends_with(b".promisor"),
+        Place::Modules | Place::Objects => false,
+        Place::FanOut => name.iter().all(u8::is_ascii_hexdigit) || name.starts_with(b"tmp_obj_"),
+        Place::ObjectInfo | Place::LargeFiles | Place::Plain => true,
+    }
+}
+
+fn is_empty(dir: &OwnedFd, name: &CString) -> Result<bool> {
+    let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name.to_bytes());
+    let name = Path::new(name);
+    let inner = open_inside(dir, name, OFlags::RDONLY | OFlags::DIRECTORY)?.context("it is gone")?;
+    Ok(entries(&inner.into())?.next().is_none())
+}
+
+/// A path of these components.
+pub fn joined(path: &[CString]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt as _;
+    path.iter().map(|part| std::ffi::OsStr::from_bytes(part.to_bytes())).collect()
+}

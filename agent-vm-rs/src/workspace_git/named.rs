@@ -1,0 +1,125 @@
+//! What leads to commits in a repository, as git of ours names it: HEAD, references, the stash.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::guest_files::{is_object_id, read_inside};
+use super::refs;
+use super::trouble::{Unreadable, ask};
+use super::view::{MAX_OUTPUT, View};
+use crate::branch::BranchName;
+
+/// Bytes of HEAD.
+const MAX_HEAD: u64 = 4096;
+/// Bytes of the stash's log.
+const MAX_LOG: u64 = 16 << 20;
+
+/// What is checked out.
+#[derive(Default)]
+pub struct Head {
+    /// Branch, if it has a name git would take.
+    pub branch: Option<BranchName>,
+    /// Commit, if there is one.
+    pub commit: Option<String>,
+}
+
+/// A reference that git names.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    /// What it leads to.
+    pub object: String,
+    /// `commit`, `tag`, `tree` or `blob`.
+    pub kind: String,
+    /// Its full name.
+    pub name: Vec<u8>,
+}
+
+impl Reference {
+    fn of_line(line: &[u8]) -> Option<Self> {
+        let mut words = line.splitn(3, |byte| *byte == b' ');
+        let mut word = || words.next().map(|word| String::from_utf8_lossy(word).into_owned());
+        let (object, kind) = (word()?, word()?);
+        Some(Self { object, kind, name: words.next()?.to_vec() })
+    }
+}
+
+impl View {
+    pub(super) fn read_head(&mut self) -> Result<()> {
+        if refs::format(&self.guest)? == "reftable" {
+            let branch = self.git(None).args(["symbolic-ref", "--quiet", "HEAD"]).output()?;
+            let branch = String::from_utf8_lossy(&branch.stdout).trim_end().to_owned();
+            let commit = self.git(None).args(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).output()?;
+            let commit = String::from_utf8_lossy(&commit.stdout).trim_end().to_owned();
+            self.head = Head {
+                branch: branch.strip_prefix("refs/heads/").and_then(|name| name.parse().ok()),
+                commit: is_object_id(commit.as_bytes()).then_some(commit),
+            };
+            return Ok(());
+        }
+        let text = read_inside(&self.guest, Path::new("HEAD"), MAX_HEAD);
+        let text =
+            text.or_else(|error| if error.is::<Unreadable>() { Ok(None) } else { Err(error) })?.unwrap_or_default();
+        let text = text.trim_ascii_end();
+        let branch = text.strip_prefix(b"ref: ").filter(|name| name.starts_with(b"refs/"));
+        if let Some(name) = branch.filter(|name| gix_validate::reference::name((*name).into()).is_ok()) {
+            let short = name.strip_prefix(b"refs/heads/").and_then(|name| std::str::from_utf8(name).ok());
+            let commit = self.copied.names.get(name).map(|id| String::from_utf8_lossy(id).into_owned());
+            self.head = Head { branch: short.and_then(|name| name.parse().ok()), commit };
+        } else if is_object_id(text) {
+            self.head = Head { branch: None, commit: Some(String::from_utf8_lossy(text).into_owned()) };
+        } else {
+            self.copied.odd.push("HEAD".to_owned());
+            return Ok(());
+        }
+        fs::write(self.git_dir.path().join("HEAD"), [text, b"\n"].concat()).context("failed to copy HEAD")
+    }
+
+    /// The stash but its newest commit is a log.
+    pub(super) fn copy_stash_log(&self) -> Result<()> {
+        let log = Path::new("logs/refs/stash");
+        let Ok(Some(bytes)) = read_inside(&self.guest, log, MAX_LOG) else { return Ok(()) };
+        let to = self.git_dir.path().join(log);
+        to.parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| fs::write(&to, bytes))
+            .context("failed to copy a log")
+    }
+
+    /// Names of all references that git sees, with the kind and the name of what each leads to.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn named(&self) -> Result<Vec<Reference>> {
+        let list = self.git(None).args(["for-each-ref", "--format=%(objectname) %(objecttype) %(refname)"]);
+        let output = ask(&list, MAX_OUTPUT)?;
+        if let Some(warning) =
+            String::from_utf8_lossy(&output.stderr).lines().find_map(|line| line.strip_prefix("warning: "))
+        {
+            return Err(Unreadable(warning.to_owned()).into());
+        }
+        let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let named: Vec<_> = lines.filter_map(Reference::of_line).collect();
+        let names: BTreeSet<_> = named.iter().map(|reference| reference.name.clone()).collect();
+        match refs::missing(&self.copied, &names).first() {
+            Some(missing) => Err(Unreadable(format!("git does not see {missing}")).into()),
+            None => Ok(named),
+        }
+    }
+
+    /// Commits of the stash but the newest, newest first.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn older_stashes(&self) -> Result<Vec<String>> {
+        let log = self.git(None).args(["log", "--walk-reflogs", "--format=%H", "refs/stash", "--"]);
+        match self.ask(&log) {
+            Ok(listed) => Ok(String::from_utf8_lossy(&listed).lines().skip(1).map(str::to_owned).collect()),
+            // They are kept without a name of their own then.
+            Err(error) if error.is::<Unreadable>() => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The references of a guest's repository, copied into a git directory of ours, where git itself reads them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CString, OsStr};
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use rustix::fs::{FileType, Mode, OFlags};
+
+use super::guest_files::{is_object_id, open_inside, read_all, read_inside};
+use super::trouble::Unreadable;
+use crate::interrupt;
+use crate::state::tree::{Visit, descend, entries};
+
+/// Bytes of a file that holds one reference.
+const MAX_LOOSE: u64 = 4096;
+/// Bytes of `packed-refs`, and of a table of references.
+const MAX_PACKED: u64 = 256 << 20;
+/// Number of references in files of their own.
+const MAX_FILES: usize = 500_000;
+
+/// The references that were copied.
+#[derive(Default)]
+pub struct Copied {
+    /// Those that name an object, as far as they are known without git.
+    pub names: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What is not as git makes it: a name or a value that git of ours may not see.
+    pub odd: Vec<String>,
+}
+
+/// How a repository stores references, as `git init --ref-format` has it.
+///
+/// # Errors
+/// Its git directory cannot be read.
+pub fn format(guest: &File) -> Result<&'static str> {
+    let tables = open_inside(guest, Path::new("reftable/tables.list"), OFlags::PATH)?;
+    Ok(if tables.is_some() { "reftable" } else { "files" })
+}
+
+/// Copies the references, except HEAD, of the git directory `guest` into `into`.
+///
+/// # Errors
+/// They cannot be read, or not be written.
+pub fn copy(guest: &File, into: &Path) -> Result<Copied> {
+    if format(guest)? == "reftable" {
+        return copy_tables(guest, into);
+    }
+    let mut copied = Copied::default();
+    if let Some(packed) = read_inside(guest, Path::new("packed-refs"), MAX_PACKED)? {
+        copied.take_packed(&packed);
+    }
+    let refs = open_inside(guest, Path::new("refs"), OFlags::RDONLY | OFlags::DIRECTORY)?
+        .ok_or_else(|| Unreadable("it has no refs".to_owned()))?;
+    let mut loose = Loose { copied: &mut copied, symbolic: BTreeMap::new(), files: 0 };
+    descend(refs.into(), &mut loose).context("failed to read the references")?;
+    let symbolic = loose.symbolic;
+    // One file, so that no name is too long for a path of ours.
+    let lines = copied.names.iter().map(|(name, id)| [id.as_slice(), b" ", name, b"\n"].concat());
+    fs::write(into.join("packed-refs"), lines.collect::<Vec<_>>().concat()).context("failed to copy references")?;
+    for (name, contents) in symbolic {
+        let path = into.join(OsStr::from_bytes(&name));
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, contents));
+        if made.is_err() {
+            copied.odd.push(format!("the reference {}", shown(&name)));
+        }
+    }
+    Ok(copied)
+}
+
+impl Copied {
+    fn take_packed(&mut self, packed: &[u8]) {
+        for line in packed.split(|byte| *byte == b'\n') {
+            let comment = line.is_empty() || line.starts_with(b"#");
+            // The object that the tag before it leads to.
+            let peeled = line.strip_prefix(b"^").is_some_and(is_object_id);
+            if comment || peeled {
+                continue;
+            }
+            let mut words = line.splitn(2, |byte| *byte == b' ');
+            match (words.next(), words.next()) {
+                (Some(id), Some(name)) if is_object_id(id) && is_name(name) => {
+                    self.names.insert(name.to_vec(), id.to_vec());
+                }
+                _ => self.odd.push(format!("the line {} of packed-refs", shown(line))),
+            }
+        }
+    }
+}
+
+/// Walks through `refs`.
+struct Loose<'a> {
+    copied: &'a mut Copied,
+    symbolic: BTreeMap<Vec<u8>, Vec<u8>>,
+    files: usize,
+}
+
+impl Visit for Loose<'_> {
+    const RIGHTS: Mode = Mode::RUSR.union(Mode::XUSR);
+
+    fn enter(&mut self, dir: &OwnedFd, path: &[CString]) -> Result<Vec<CString>> {
+        interrupt::check()?;
+        let mut directories = Vec::new();
+        for entry in entries(dir)? {
+            let (name, kind) = entry?;
+            if kind == FileType::Directory {
+                directories.push(name);
+                continue;
+            }
+            // What a killed git left; git does not take it for a reference either.
+            if name.to_bytes().ends_with(b".lock") {
+                continue;
+            }
+            self.files += 1;
+            let parts = path.iter().map(|part| part.to_bytes()).chain([name.to_bytes()]);
+            let whole = std::iter::once(&b"refs"[..]).chain(parts).collect::<Vec<_>>().join(&b'/');
+            let file = Path::new(OsStr::from_bytes(name.to_bytes()));
+            let contents = if self.files > MAX_FILES || kind != FileType::RegularFile {
+                None
+            } else {
+                open_inside(dir, file, OFlags::RDONLY)?
+            };
+            let contents = contents.map(|file| read_all(file, MAX_LOOSE)).transpose()?.unwrap_or_default();
+            let value = contents.trim_ascii_end();
+            if is_object_id(value) && is_name(&whole) {
+                self.copied.names.insert(whole, value.to_vec());
+            } else if value.starts_with(b"ref: refs/") && is_name(&whole) {
+                // It hides a packed one of its name.
+                self.copied.names.remove(&whole);
+                self.symbolic.insert(whole, contents);
+            } else {
+                self.copied.odd.push(format!("the reference {}", shown(&whole)));
+                if self.copied.odd.len() > 100 {
+                    return Ok(Vec::new());
+                }
+            }
+        }
+        Ok(directories)
+    }
+}
+
+/// Tables of references are read by git alone.
+fn copy_tables(guest: &File, into: &Path) -> Result<Copied> {
+    let mut copied = Copied::default();
+    for other in ["packed-refs", "refs/heads/"] {
+        if open_inside(guest, Path::new(other), OFlags::PATH).is_ok_and(|found| found.is_some()) {
+            copied.odd.push(format!("{other} beside a table of references"));
+        }
+    }
+    let dir = open_inside(guest, Path::new("reftable"), OFlags::RDONLY | OFlags::DIRECTORY)?
+        .ok_or_else(|| Unreadable("it has no references".to_owned()))?;
+    let dir = OwnedFd::from(dir);
+    for entry in entries(&dir).context("failed to list the references")? {
+        let (name, _) = entry.context("failed to list the references")?;
+        let name = OsStr::from_bytes(name.to_bytes());
+        let contents = read_inside(&dir, Path::new(name), MAX_PACKED)?.unwrap_or_default();
+        fs::write(into.join("reftable").join(name), contents).context("failed to copy references")?;
+    }
+    Ok(copied)
+}
+
+/// Whether git takes it for the full name of a reference.
+fn is_name(name: &[u8]) -> bool {
+    name.starts_with(b"refs/") && gix_validate::reference::name(name.into()).is_ok()
+}
+
+/// References that git does not name though they were copied.
+pub fn missing(copied: &Copied, named: &BTreeSet<Vec<u8>>) -> Vec<String> {
+    let unnamed = copied.names.keys().filter(|name| !named.contains(*name));
+    unnamed.map(|name| format!("the reference {}", shown(name))).collect()
+}
+
+/// Bytes for people, of a bounded length.
+pub fn shown(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
+    let text = crate::text::one_line(&text);
+    if bytes.len() > 80 { text + "…" } else { text }
+}

@@ -1,0 +1,125 @@
+//! Why git cannot read a repository: because of what is in it, which stays so, or because of something that passes.
+
+use std::fmt;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Output;
+
+use anyhow::Result;
+
+use crate::error::Failure;
+use crate::process::Invocation;
+use crate::text::last_lines;
+
+/// A repository that cannot be read completely, however often one looks. Every other error says nothing about it.
+#[derive(Debug)]
+pub struct Unreadable(pub String);
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+/// Whether an error is the repository's fault.
+#[must_use]
+pub fn is_unreadable(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Unreadable>().is_some()
+}
+
+/// Whether an error says that a disk is full.
+#[must_use]
+pub fn is_no_space(error: &anyhow::Error) -> bool {
+    let by_kind = |cause: &(dyn std::error::Error + 'static)| {
+        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        matches!(kind, Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded))
+    };
+    error.chain().any(|cause| by_kind(cause) || has_any(&cause.to_string(), &NO_SPACE))
+}
+
+/// What git and the C library say when a disk is full.
+const NO_SPACE: [&str; 3] = ["No space left on device", "Out of diskspace", "Disk quota exceeded"];
+/// What they say when this host gives them no more of something else, or somebody ends them.
+const HOST: [&str; 16] = [
+    "Cannot allocate memory",
+    "ut of memory",
+    "Resource temporarily unavailable",
+    "Too many open files",
+    "Too many open files in system",
+    "unable to create thread",
+    "cannot fork",
+    "unable to fork",
+    "died of signal",
+    "Input/output error",
+    "Read-only file system",
+    "Stale file handle",
+    "Interrupted system call",
+    "bwrap: ",
+    "prlimit: ",
+    "failed to put Landlock",
+];
+
+/// Runs git on what a guest has made; `most` bytes of output are allowed.
+///
+/// # Errors
+/// [`Unreadable`] if git cannot make sense of the repository; any other error if git could not be run to its end.
+pub fn ask(git: &Invocation, most: usize) -> Result<Output> {
+    let output = git.output_within(most)?;
+    if output.status.success() { Ok(output) } else { Err(failure(&output)) }
+}
+
+fn failure(output: &Output) -> anyhow::Error {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let words = last_lines(&stderr, 4);
+    // What wraps git gives its signal as an exit code.
+    let signal =
+        output.status.signal().or_else(|| output.status.code().filter(|code| *code > 128).map(|code| code - 128));
+    if let Some(signal) = signal {
+        return Failure::new(format!("git was ended by signal {signal} while it looked at the workspace"))
+            .hint("try again")
+            .into();
+    }
+    if has_any(&stderr, &NO_SPACE) || has_any(&stderr, &HOST) {
+        return Failure::new(format!("git could not look at the workspace: {words}")).hint("try again").into();
+    }
+    let words = if words.is_empty() { format!("git failed ({})", output.status) } else { words };
+    Unreadable(words.trim_start_matches("fatal: ").to_owned()).into()
+}
+
+/// The context of an error about objects that are missing because they are elsewhere.
+pub fn borrowing() -> Failure {
+    Failure::new("the workspace's repository borrows objects from elsewhere (.git/objects/info/alternates)")
+        .hint("in the machine: git repack -a -d && rm .git/objects/info/alternates")
+}
+
+fn has_any(text: &str, phrases: &[&str]) -> bool {
+    phrases.iter().any(|phrase| text.contains(phrase))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(script: &str) -> anyhow::Error {
+        ask(&Invocation::new("sh").args(["-c", script]), 1000).unwrap_err()
+    }
+
+    #[test]
+    fn only_what_git_says_of_the_repository_is_the_repositorys_fault() {
+        assert!(is_unreadable(&after("echo 'fatal: bad object refs/heads/x' >&2; exit 128")));
+        for passing in [
+            "kill -9 $$",
+            "exit 137",
+            "echo 'error: pack-objects died of signal 9' >&2; exit 128",
+            "echo 'fatal: write error: No space left on device' >&2; exit 128",
+            "echo 'fatal: Out of memory, malloc failed (tried to allocate 9 bytes)' >&2; exit 128",
+            "echo 'bwrap: Creating new namespace failed' >&2; exit 1",
+        ] {
+            assert!(!is_unreadable(&after(passing)), "{passing}");
+        }
+        assert!(is_no_space(&after("echo 'fatal: write error: No space left on device' >&2; exit 128")));
+        let missing = ask(&Invocation::new("no-such-program"), 1000).unwrap_err();
+        assert!(!is_unreadable(&missing) && !is_no_space(&missing));
+    }
+}

@@ -1,0 +1,168 @@
+//! A workspace that is kept as it is, without what would have git run or read what the guest says.
+
+use std::ffi::{CStr, CString};
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, renameat, statat};
+
+use super::guest_files::open_inside;
+use crate::process::Invocation;
+use crate::state::tree::{Visit, descend, entries, open_up};
+use crate::state::{rename_durably, sync_file_system};
+
+/// Prefix of a workspace that was moved and not made harmless yet.
+pub const UNFINISHED: &str = ".unfinished-";
+/// What git follows in a git directory: gitrepository-layout(5).
+const FOLLOWED: [&CStr; 5] = [c"config", c"config.worktree", c"hooks", c"commondir", c"gitdir"];
+/// What it follows in an object store's `info`.
+const FOLLOWED_FROM_STORES: [&CStr; 2] = [c"alternates", c"http-alternates"];
+
+/// Moves a workspace to `to`, a new name in a directory that only its owner enters, and makes it harmless there. Each git
+/// directory in it has a configuration of ours; what the guest had there is renamed to `*.of-the-guest`.
+///
+/// # Errors
+/// It cannot be moved: then it is where it was. Or it cannot be made harmless: then it is beside `to`.
+pub fn keep_whole(workspace: &Path, to: &Path) -> Result<()> {
+    let unfinished = beside(to, UNFINISHED)?;
+    // What the guest wrote is on the disk before it moves.
+    sync_file_system(workspace.parent().context("it is in no directory")?)?;
+    match fs::rename(workspace, &unfinished) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy(workspace, &unfinished)?,
+        other => other.with_context(|| format!("failed to move {} to {}", workspace.display(), to.display()))?,
+    }
+    finish(&unfinished, to)
+}
+
+/// Makes harmless what a killed command has moved into a directory, and gives it its name. Returns the names.
+///
+/// # Errors
+/// It cannot be made harmless.
+pub fn finish_all(dir: &Path, is_own: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
+    let Ok(found) = fs::read_dir(dir) else { return Ok(Vec::new()) };
+    let mut finished = Vec::new();
+    for entry in found.flatten() {
+        let name = entry.file_name();
+        if let Some(name) = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED)).filter(|name| is_own(name)) {
+            let to = dir.join(name);
+            finish(&entry.path(), &to)?;
+            finished.push(to);
+        }
+    }
+    Ok(finished)
+}
+
+fn finish(unfinished: &Path, to: &Path) -> Result<()> {
+    let is_directory = fs::symlink_metadata(unfinished).is_ok_and(|found| found.is_dir());
+    if is_directory {
+        let (parent, name) = unfinished.parent().zip(unfinished.file_name()).context("it has no name")?;
+        let parent = openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let top = open_up(parent.map_err(io::Error::from)?, name)?;
+        let failed = || format!("failed to make {} harmless", unfinished.display());
+        descend(top, &mut Defusing).with_context(failed)?;
+    }
+    if let Some(dir) = to.parent() {
+        sync_file_system(dir)?;
+    }
+    rename_durably(unfinished, to)
+}
+
+/// To another file system.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let half = beside(to, ".half-")?;
+    let copied =
+        Invocation::new("cp").args(["--archive", "--one-file-system", "--sparse=auto", "--no-target-directory", "--"]);
+    let copied = copied.arg(from).arg(&half).checked().context("failed to copy the workspace");
+    let made = copied.and_then(|_| {
+        sync_file_system(&half)?;
+        rename_durably(&half, to)
+    });
+    if made.is_err() {
+        crate::state::remove_tree(&half)?;
+    }
+    made
+}
+
+fn beside(path: &Path, prefix: &str) -> Result<PathBuf> {
+    let name = path.file_name().and_then(|name| name.to_str()).context("the name is no UTF-8")?;
+    Ok(path.with_file_name(format!("{prefix}{}", name.trim_start_matches(UNFINISHED))))
+}
+
+struct Defusing;
+
+impl Visit for Defusing {
+    const RIGHTS: Mode = Mode::RWXU;
+
+    fn enter(&mut self, dir: &OwnedFd, path: &[CString]) -> Result<Vec<CString>> {
+        let found = entries(dir)?.collect::<io::Result<Vec<_>>>()?;
+        let has = |name: &[u8]| found.iter().any(|(found, _)| found.to_bytes() == name);
+        let is_named = |name: &[u8]| path.last().is_some_and(|last| last.to_bytes() == name);
+        // Whatever git could take for a git directory.
+        let is_git_dir = is_named(b".git") || has(b"HEAD");
+        if is_git_dir {
+            let format = format(dir);
+            FOLLOWED.iter().try_for_each(|name| put_away(dir, name))?;
+            configure(dir, path, format)?;
+        }
+        if is_named(b"info") {
+            FOLLOWED_FROM_STORES.iter().try_for_each(|name| put_away(dir, name))?;
+        }
+        if found.iter().any(|(name, kind)| name.to_bytes() == b".git" && *kind != FileType::Directory) {
+            put_away(dir, c".git")?;
+        }
+        let is_directory = |(name, kind): &(CString, FileType)| {
+            *kind == FileType::Directory && !(is_git_dir && name.to_bytes() == b"hooks")
+        };
+        Ok(found.iter().filter(|entry| is_directory(entry)).map(|(name, _)| name.clone()).collect())
+    }
+}
+
+/// How a repository names objects and stores references, as far as git has to be told.
+#[derive(Default)]
+struct Format {
+    sha256: bool,
+    reftable: bool,
+}
+
+fn format(dir: &OwnedFd) -> Format {
+    let there = |path: &str| open_inside(dir, Path::new(path), OFlags::PATH).is_ok_and(|found| found.is_some());
+    let sha256 = super::store::object_format(dir).ok().flatten() == Some("sha256");
+    Format { sha256, reftable: there("reftable/tables.list") }
+}
+
+/// Writes a configuration that says what the repository is, and nothing else.
+fn configure(dir: &OwnedFd, path: &[CString], format: Format) -> Result<()> {
+    let is_work_trees = path.last().is_some_and(|name| name.to_bytes() == b".git");
+    let mut text = format!(
+        "[core]\n\trepositoryformatversion = {}\n\tbare = {}\n\thooksPath = /dev/null\n\tfsmonitor = false\n",
+        u8::from(format.sha256 || format.reftable),
+        !is_work_trees
+    );
+    if format.sha256 || format.reftable {
+        text += "[extensions]\n";
+        text += if format.sha256 { "\tobjectFormat = sha256\n" } else { "" };
+        text += if format.reftable { "\trefStorage = reftable\n" } else { "" };
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(dir, c"config", flags, Mode::RUSR | Mode::WUSR).map_err(io::Error::from)?;
+    io::Write::write_all(&mut fs::File::from(file), text.as_bytes()).context("failed to write a configuration")
+}
+
+/// Renames it, if it is there, to a name that git does not know. A name that is taken is the guest's doing.
+fn put_away(dir: &OwnedFd, name: &CStr) -> Result<()> {
+    if statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+        return Ok(());
+    }
+    let name = name.to_string_lossy();
+    let mut to = (0_u32..).map(|number| {
+        if number == 0 { format!("{name}.of-the-guest") } else { format!("{name}.of-the-guest-{number}") }
+    });
+    let free =
+        to.find(|to| statat(dir, to.as_str(), AtFlags::SYMLINK_NOFOLLOW).is_err()).context("every name is taken")?;
+    renameat(dir, name.as_ref(), dir, &free)
+        .map_err(io::Error::from)
+        .with_context(|| format!("failed to rename {name}"))
+}
