@@ -113,12 +113,18 @@ impl Source {
         standin.git().args(["rev-parse", "--verify", "HEAD"]).read().map(Head::Commit).context("failed to read HEAD")
     }
 
-    /// Tips of every reference: what is safe in this repository. `scratch` is a directory of the machine's.
+    /// Tips of every reference: what is safe in this repository. One whose object is not there is not among them. `scratch` is
+    /// a directory of the machine's.
     ///
     /// # Errors
     /// Git fails.
     pub fn tips(&self, scratch: &Path) -> Result<Vec<String>> {
-        Ok(look::list(&self.place, &self.format, scratch)?.into_iter().map(|reference| reference.id).collect())
+        let refs = look::list(&self.place, &self.format, scratch)?;
+        let ids: String = refs.iter().map(|reference| format!("{}\n", reference.id)).collect();
+        let standin = StandIn::offering(&self.place, &self.format, &[], "ref: refs/heads/none", scratch)?;
+        let check = standin.git().args(["cat-file", "--batch-check=%(objectname)"]).stdin(ids).of_machine(scratch);
+        // Of what is missing git says so after the id.
+        Ok(check.read()?.lines().filter(|line| !line.contains(' ')).map(str::to_owned).collect())
     }
 
     /// Its object store, those it borrows from in turn, and the file that names its shallow commits.

@@ -20,7 +20,7 @@ use super::standin::StandIn;
 use super::url::file_url;
 use super::{alternates, lfs, links};
 use crate::process::Invocation;
-use crate::progress::note;
+use crate::progress::{self, note};
 
 /// Submodules in submodules in…
 const DEEPEST: usize = 10;
@@ -155,7 +155,8 @@ impl Level<'_> {
         if !has.status.success() {
             bail!("{} does not have its commit {commit} (git submodule update --init)", checkout.display());
         }
-        self.clone(entry, &standin, &checkout)?;
+        let what = format!("cloning the submodule {}{}", self.shown, entry.path);
+        progress::step(&what, || self.clone(entry, &standin, &checkout))?;
         let target = self.target.join(path);
         let git_dir = git_in(&target).args(["rev-parse", "--absolute-git-dir"]).of_machine(self.scratch).read()?;
         lfs::bring(&place, &target, Path::new(&git_dir), self.scratch)?;

@@ -29,6 +29,7 @@ mod mcp_server;
 mod power_cut;
 mod relink;
 mod servers;
+mod source_shapes;
 mod stand_ins;
 mod start_cut_short;
 mod start_guest;
