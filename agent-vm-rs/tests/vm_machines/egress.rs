@@ -160,7 +160,7 @@ fn monitor_looks_into_tls_and_secrets_stay_on_the_host() {
     let value = "kept-on-the-host-7d1f";
     let made = site.creates(&args).arg(&config).env("TOKEN", value).output().unwrap();
     Done::from(made, &["create"]).ok();
-    let mut start = site.agent_vm(&["start", "main", "--timeout", "240"]);
+    let mut start = site.agent_vm(&["start", "main"]);
     let started = start.env("SSL_CERT_FILE", dir.path().join("ca.pem")).output().unwrap();
     Done::from(started, &["start"]).ok();
 

@@ -33,7 +33,7 @@ fn what_root_makes_in_the_workspace_stays_there() {
     );
     Package::copy(&site, "app-main").boot_into(&script);
     // Its end is a panic of the guest's kernel, which has lost its first process.
-    site.run(&["start", "main", "--timeout", "240"]).exits(1).says("did not come up");
+    site.run(&["start", "main"]).exits(1).says("did not come up");
 
     // Controls: it was root, came to its end, and could make what it may.
     assert_eq!(fs::read_to_string(workspace.join("whoami")).unwrap(), "0\n");

@@ -5,14 +5,14 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Stdio;
 
-use crate::site::{Done, site};
+use crate::site::{Done, Running, kill, site, wait_until};
 
 /// The default verb three times: creates and starts, shows the running one, starts the stopped one without Nix.
 #[test]
 fn without_a_verb_the_branch_gets_its_machine() {
     let Some(site) = site() else { return };
     site.create("main");
-    site.run(&["--timeout", "240"]).ok().says("app-main is running").says("https://127.0.0.1:");
+    site.run(&[]).ok().says("app-main is running").says("https://127.0.0.1:");
     let again = site.run(&[]).ok().says("VM Status: app-main").says("Agent Service: Running");
     assert!(again.stdout.contains("agent-vm logs app-main"), "{}", again.stdout);
 
@@ -26,7 +26,7 @@ fn without_a_verb_the_branch_gets_its_machine() {
     fs::write(bin.join("nix"), "#!/bin/sh\nexit 99\n").unwrap();
     fs::set_permissions(bin.join("nix"), fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let args = ["start", "--timeout", "240"];
+    let args = ["start"];
     Done::from(site.agent_vm(&args).env("PATH", &path).output().unwrap(), &args).ok().says("app-main is running");
 
     // Control: another recipe does run it.
@@ -72,6 +72,18 @@ fn commands_run_in_the_machine_and_its_state_is_told() {
     child.stdin.take().unwrap().write_all(&sent).unwrap();
     assert_eq!(child.wait_with_output().unwrap().stdout, sent);
 
+    // However exec ends, its command does too: also one in a process group of its own.
+    for (signal, code) in [("INT", Some(130)), ("KILL", None)] {
+        let exec =
+            site.agent_vm(&["exec", "main", "--", "timeout", "4000", "sleep", "4321"]).stderr(Stdio::null()).spawn();
+        let mut exec = Running(exec.unwrap());
+        let runs = || site.exec("main", &["pgrep", "-fc", "^[s]leep 4321"]).stdout.trim() != "0";
+        wait_until("the command to run", runs);
+        kill(i32::try_from(exec.0.id()).unwrap(), signal);
+        assert_eq!(exec.0.wait().unwrap().code(), code, "after {signal}");
+        wait_until("the command to end in the machine", || !runs());
+    }
+
     let shell = {
         let mut child = site.agent_vm(&["shell", "main"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(b"echo in $PWD as $(whoami); exit 5\n").unwrap();
@@ -91,7 +103,7 @@ fn commands_run_in_the_machine_and_its_state_is_told() {
     let listed = site.run(&["list", "--json"]).ok().json();
     assert_eq!((&listed[0]["name"], &listed[0]["state"]), (&"app-main".into(), &"running".into()));
 
-    site.run(&["restart", "main", "--timeout", "240"]).ok().says("powered off").says("app-main is running");
+    site.run(&["restart", "main"]).ok().says("powered off").says("app-main is running");
     site.run(&["destroy", "main"]).ok().says("app-main is gone");
     assert!(!site.machine("app-main").exists());
     site.run(&["status", "main"]).exits(1).says("there is no machine for main");
@@ -131,7 +143,7 @@ fn the_workspace_is_shared_with_its_owners() {
 fn without_virtiofsd_the_workspace_is_shared_by_9p() {
     let Some(site) = site() else { return };
     site.create("main");
-    let args = ["start", "main", "--timeout", "240"];
+    let args = ["start", "main"];
     let start = site.agent_vm(&args).env("AGENT_VM_VIRTIOFSD", "/nonexistent").output().unwrap();
     Done::from(start, &args).ok().says("notice: there is no virtiofsd: the workspace is shared by 9p");
     assert_eq!(site.status("main")["vm"]["share"], "9p");

@@ -121,9 +121,9 @@ impl Site {
         self.create_with(&["--branch", branch, "--json"]).json()["name"].as_str().unwrap().to_owned()
     }
 
-    /// Starts a machine, with the patience that emulation needs.
+    /// Starts a machine, with the patience that emulation has unless it is told otherwise.
     pub fn start(&self, branch: &str) -> Done {
-        self.run(&["start", branch, "--timeout", "240"]).ok()
+        self.run(&["start", branch]).ok()
     }
 
     /// `status --json`.

@@ -2,22 +2,46 @@
 
 use std::fs;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use crate::site::{Done, Running, kill, pid_in, site, wait_until};
 
-/// QEMU and virtiofsd killed under a running machine; status says so, and it starts again.
+/// QEMU suspended, and a forwarder, virtiofsd and QEMU killed under a running machine; status says so, and it starts again.
 #[test]
-fn a_killed_qemu_or_virtiofsd_is_told_and_mended() {
+fn a_killed_qemu_forwarder_or_virtiofsd_is_told_and_mended() {
     let Some(site) = site() else { return };
     site.create("main");
     site.start("main");
     let run = site.machine("app-main").join("run");
 
+    // A QEMU that is suspended is told of at once, and by exec, whose session is never opened.
+    let soon = |args: &[&str]| {
+        let began = Instant::now();
+        let done = site.run(args);
+        assert!(began.elapsed() < Duration::from_secs(20), "{args:?} took {:?}", began.elapsed());
+        done
+    };
+    kill(site.qemu("app-main"), "STOP");
+    soon(&["status", "main"]).ok().says("is suspended, by SIGSTOP").says("agent-vm restart app-main");
+    soon(&["exec", "main", "--timeout", "3", "--", "true"]).exits(124).says("app-main does not answer");
+    kill(site.qemu("app-main"), "CONT");
+    site.exec("main", &["true"]).ok();
+
+    // What carries a port into QEMU's namespace, where there is one.
+    let forwarder = run.join("forward-mcp.pid");
+    if forwarder.exists() {
+        kill(pid_in(&forwarder), "KILL");
+        wait_until("status to see that the forwarder is gone", || {
+            site.run(&["status", "main"]).ok().stdout.contains("the MCP port's forwarder has ended")
+        });
+        soon(&["start", "main"]).exits(1).says("hint: agent-vm restart app-main");
+    }
+
     kill(pid_in(&run.join("virtiofsd.pid")), "KILL");
     wait_until("status to see that virtiofsd is gone", || {
         site.run(&["status", "main"]).ok().stdout.contains("virtiofsd has ended")
     });
-    site.run(&["restart", "main", "--timeout", "240"]).ok();
+    site.run(&["restart", "main"]).ok();
     assert_eq!(site.exec("main", &["cat", "/workspace/README"]).ok().stdout, "hello\n");
 
     let qemu = site.qemu("app-main");
