@@ -88,12 +88,24 @@ impl Helper {
     }
 }
 
+fn qemu(run: &RunDir) -> Helper {
+    Helper::of(run.qemu().as_ref(), "QEMU", "nothing in the machine runs")
+}
+
+/// Fails if QEMU is suspended or has ended: nothing in the machine answers then.
+///
+/// # Errors
+/// It names the restart.
+pub fn check_qemu(machine: &Machine) -> Result<()> {
+    qemu(&machine.run()).trouble(machine).map_or(Ok(()), |trouble| Err(trouble.into()))
+}
+
 /// QEMU's state, and that of every process that this run has started beside it.
 #[must_use]
 pub fn all(run: &RunDir, facts: &RunFacts) -> Vec<Helper> {
     let read = |file: &str| ProcessId::read(&run.file(file));
     let was_started = |file: &str| std::fs::exists(run.file(file)).unwrap_or(false);
-    let mut all = vec![Helper::of(run.qemu().as_ref(), "QEMU", "nothing in the machine runs")];
+    let mut all = vec![qemu(run)];
     if facts.share == "virtiofs" {
         let virtiofsd = run.virtiofsd();
         all.push(Helper::of(virtiofsd.as_ref(), "virtiofsd", "the workspace is gone inside the machine"));
@@ -117,6 +129,15 @@ pub fn all(run: &RunDir, facts: &RunFacts) -> Vec<Helper> {
         }
     }
     all
+}
+
+/// What is wrong with them, for people. Beside what only a restart brings back nothing else counts.
+#[must_use]
+pub fn troubles(machine: &Machine, all: &[Helper]) -> Vec<Failure> {
+    let is_lost = |helper: &&Helper| helper.state != HelperState::Running && !helper.mended_by_start;
+    let lost: Vec<_> = all.iter().filter(is_lost).collect();
+    let told = if lost.is_empty() { all.iter().collect() } else { lost };
+    told.into_iter().filter_map(|helper| helper.trouble(machine)).collect()
 }
 
 /// Ends those that do nothing because they are suspended, and that a start makes again.

@@ -15,7 +15,7 @@ use crate::qmp;
 use crate::run_state::{self, ProcessId, end_processes_of};
 
 /// How long a guest may take to power off; it normally takes one second. What a wedged one is given, a user waits for.
-const POWER_OFF: Duration = Duration::from_secs(6);
+const POWER_OFF: Duration = Duration::from_secs(7);
 /// How long QEMU may take to end when told to, by its control socket or by SIGTERM.
 const TERMINATE: Duration = Duration::from_millis(1_500);
 /// How long the kernel may take to end it.

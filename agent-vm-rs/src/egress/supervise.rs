@@ -77,6 +77,8 @@ pub fn start(context: &Context, machine: &Machine) -> Result<Supervisor> {
         return Ok(Supervisor(None));
     }
     proxy_program()?;
+    // One that was killed has left it.
+    remove_file(&run.file(UP))?;
     let own = std::env::current_exe().context("failed to find our own program")?;
     let bundle = authority::host_bundle().map(|path| ("SSL_CERT_FILE", path));
     let invocation = bundle.into_iter().fold(Invocation::new(own), |own, (name, path)| own.env(name, path));

@@ -183,7 +183,7 @@ impl Report {
         let starting = machine.run().is_starting(facts);
         self.state = if starting { "starting" } else { "running" };
         let helpers = helpers::all(&machine.run(), facts);
-        for trouble in helpers.iter().filter_map(|helper| helper.trouble(machine)) {
+        for trouble in helpers::troubles(machine, &helpers) {
             let hint = trouble.way_out().map_or_else(String::new, |hint| format!(" ({hint})"));
             self.problems.push(format!("{trouble}{hint}"));
         }

@@ -3,14 +3,16 @@
 
 use std::io::{BufRead as _, BufReader, IsTerminal as _, PipeReader, PipeWriter};
 use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
 use super::{CHECK, Ssh};
-use crate::error::{EXIT_TIMEOUT, Failure, exit_code};
+use crate::error::{EXIT_TIMEOUT, Failure, Interrupted, exit_code};
+use crate::helpers;
 use crate::interrupt::{self, Deadline};
 use crate::process::Invocation;
 
@@ -47,10 +49,16 @@ impl Ssh<'_> {
     /// # Errors
     /// The guest does not let us in within `limit`; the hint says what to do.
     pub fn require_connection(&self, limit: Duration) -> Result<()> {
+        helpers::check_qemu(self.machine)?;
         self.connect(Deadline::after(limit)).map_err(|error| self.unanswered(error, limit))
     }
 
     fn unanswered(&self, error: anyhow::Error, limit: Duration) -> anyhow::Error {
+        // Why it does not answer says more than that.
+        let lost = self.machine.run().facts().and_then(|facts| helpers::check(self.machine, &facts).err());
+        if let Some(lost) = lost.filter(|_| !error.is::<Interrupted>()) {
+            return lost;
+        }
         if exit_code(&error) == EXIT_TIMEOUT { self.silent(limit).into() } else { error }
     }
 
@@ -110,12 +118,12 @@ impl Ssh<'_> {
                 // Words may change from one ssh to the next: a guest that greets is there.
                 answered = words.opened() || self.greets(GREETING, &interrupt::check)?;
                 if !answered {
-                    return Err(self.silent(limit).into());
+                    return Err(self.unanswered(self.silent(limit).into(), limit));
                 }
             }
             Ok(())
         })?;
-        if code == SSH_FAILED { self.lost(&words.last()) } else { Ok(code) }
+        if code == SSH_FAILED { self.lost(&words.all()) } else { Ok(code) }
     }
 
     /// What ssh's own exit code means: its own failure, or that of a command that ended with the same one.
@@ -141,17 +149,19 @@ fn ending_with_us(ssh: &Invocation, signal: &str) -> Invocation {
 /// What ssh says to its log.
 struct Words {
     opened: Arc<AtomicBool>,
-    last: Arc<Mutex<Vec<String>>>,
+    listener: JoinHandle<Vec<String>>,
     pipe: PipeWriter,
 }
 
 impl Words {
     fn new() -> Result<Self> {
         let (reader, pipe) = std::io::pipe().context("failed to make a pipe for ssh's words")?;
-        let words = Self { opened: Arc::default(), last: Arc::default(), pipe };
-        let (opened, last) = (Arc::clone(&words.opened), Arc::clone(&words.last));
-        std::thread::spawn(move || listen(reader, &opened, &last));
-        Ok(words)
+        let opened = Arc::<AtomicBool>::default();
+        let listener = {
+            let opened = Arc::clone(&opened);
+            std::thread::spawn(move || listen(reader, &opened))
+        };
+        Ok(Self { opened, listener, pipe })
     }
 
     /// ssh closes what it inherits, and opens this by its name.
@@ -163,12 +173,15 @@ impl Words {
         self.opened.load(Ordering::Relaxed)
     }
 
-    fn last(&self) -> Vec<String> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The last of them, once ssh has ended.
+    fn all(self) -> Vec<String> {
+        drop(self.pipe);
+        self.listener.join().unwrap_or_default()
     }
 }
 
-fn listen(reader: PipeReader, opened: &AtomicBool, last: &Mutex<Vec<String>>) {
+fn listen(reader: PipeReader, opened: &AtomicBool) -> Vec<String> {
+    let mut last = Vec::new();
     for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
         let line = crate::text::one_line(String::from_utf8_lossy(&line).trim_end());
         if OPENED.iter().any(|words| line.contains(words)) {
@@ -178,11 +191,10 @@ fn listen(reader: PipeReader, opened: &AtomicBool, last: &Mutex<Vec<String>>) {
             tracing::debug!("ssh: {line}");
             continue;
         }
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         last.push(line);
-        let surplus = last.len().saturating_sub(WORDS);
-        last.drain(..surplus);
+        last.drain(..last.len().saturating_sub(WORDS));
     }
+    last
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Before a command in the session that sshd made for it: ends all of that session once nobody listens to it any more. sshd
-# closes its pipes then and does no more, unless the session has a terminal.
+# Before a command in the session that sshd made for it: ends all of that session once the client is gone. Of a session
+# without a terminal sshd then closes the pipes to standard input and output, and does no more.
 (
     # Sends a signal to the session's processes but this one; tells whether there are any. In the shell itself: there may
     # be too many of them for one more program.
@@ -24,15 +24,19 @@
             tries=$((tries + 1))
         done
     }
-    trap '[ -z "$!" ] || kill $!; exit' TERM
-    exec </dev/null >/dev/null
-    [ -p /proc/self/fd/2 ] || exit
-    # tail ends by SIGPIPE when nobody reads its output any more; and, in a second, with the session's shell.
-    tail -n 0 -s 1 --pid=$$ -f /etc/os-release >&2 2>/dev/null &
+    # By the one signal that a shell which is about to become tail cannot lose.
+    trap '[ -z "$!" ] || kill -s KILL $!; exit' TERM
+    exec 3>&1 </dev/null >/dev/null 2>&1
+    [ -p /proc/self/fd/3 ] || exit
+    # What tail follows never changes. It follows best what is no link.
+    file=/usr/lib/os-release
+    [ -f $file ] || file=/etc/os-release
+    # tail ends by SIGPIPE when nobody reads its output any more; and, in a while, with the session's shell.
+    tail -n 0 -s 0.5 --pid=$$ -f $file >&3 3>&- &
+    exec 3>&-
     wait $!
     [ $? = 141 ] || exit
     trap '' TERM PIPE
-    exec 2>/dev/null
     # shellcheck disable=SC2034
     read -r self rest </proc/self/stat
     pass TERM

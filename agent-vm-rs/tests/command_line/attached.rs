@@ -10,8 +10,8 @@ use crate::inside::Inside;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Done, Running, Site, kill, wait_until};
 
-/// A started machine, whose sshd gives a command a session of its own and closes its streams when the client is gone. What
-/// stands in for the client is whoever reads the session's standard error.
+/// A started machine, whose sshd gives a command a session of its own and closes its standard output, and no more, when the
+/// client is gone. What stands in for the client is whoever reads that.
 fn started() -> (Site, Inside) {
     let site = Site::new();
     install(&site, STAYS);
@@ -27,9 +27,9 @@ fn started() -> (Site, Inside) {
              case \" $* \" in *' -O check '*) exit;; esac\n\
              case $last in exit) exit;; esac\n\
              mkfifo session.$$\n\
-             setsid sh -c \"$last\" 2>session.$$ &\n\
+             setsid sh -c \"$last\" >session.$$ &\n\
              echo $$ >'{}'\n\
-             exec cat session.$$ >&2",
+             exec cat session.$$",
             client.display()
         ),
     );

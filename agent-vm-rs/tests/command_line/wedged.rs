@@ -77,6 +77,11 @@ fn a_forwarder_that_ended_is_named_with_the_restart() {
             .gives_one_error()
             .says(&format!("{name} has ended"))
             .says("hint: agent-vm restart app-main");
+        // A command that finds no connection is told the same.
+        let real = site.read("bin/ssh");
+        site.stand_in("ssh", "case \" $* \" in *' -O check '*) exit 1;; esac; echo refused >&2; exit 255");
+        site.run(&["exec", "--", "true"]).exits(1).gives_one_error().says(&format!("{name} has ended"));
+        site.stand_in("ssh", real.trim_start_matches("#!/bin/sh\n"));
         assert_eq!(state(&site.run(&["status", "--json"]).ok().json()), "ended");
         site.run(&["status"]).ok().prints(&format!("{name} has ended")).prints("(ENDED)");
         fs::remove_file(site.machine("app-main").join("run").join(file)).unwrap();
@@ -113,7 +118,13 @@ fn a_suspended_machine_is_told_of_and_stopped() {
     let status = soon("status", || site.run(&["status"])).ok();
     let status = status.prints("is suspended, by SIGSTOP").prints("agent-vm restart app-main");
     assert!(!status.stdout.contains("no answer"), "{}", status.stdout);
-    soon("start", || site.run(&["start"])).exits(1).gives_one_error().says("is suspended");
+    for args in [&["start"][..], &["exec", "--", "true"], &["shell"], &["logs"]] {
+        soon(args[0], || site.run(args))
+            .exits(1)
+            .gives_one_error()
+            .says("is suspended")
+            .says("agent-vm restart app-main");
+    }
     soon("stop", || site.run(&["stop"])).ok().says("stopped with SIGKILL");
     site.assert_nothing_left();
 }
