@@ -100,6 +100,10 @@ fn a_start_makes_the_ssh_connection_again() {
         if signal == Signal::KILL {
             // As ssh itself would leave it: nobody answers there.
             fs::remove_file(site.machine("app-main").join("run/ssh.sock")).unwrap();
+        } else {
+            wait_until("it to be suspended", || {
+                fs::read_to_string(format!("/proc/{old}/stat")).unwrap().contains(") T ")
+            });
         }
         site.run(&["start"]).ok();
         assert_ne!(pid_in(&site, "ssh.pid"), old, "after {signal:?}");
