@@ -76,12 +76,10 @@ fn failure(output: &Output) -> anyhow::Error {
     let signal =
         output.status.signal().or_else(|| output.status.code().filter(|code| *code > 128).map(|code| code - 128));
     if let Some(signal) = signal {
-        return Failure::new(format!("git was ended by signal {signal} while it looked at the workspace"))
-            .hint("try again")
-            .into();
+        return Failure::new(format!("git was ended by signal {signal} while it looked at the workspace")).into();
     }
     if has_any(&stderr, &NO_SPACE) || has_any(&stderr, &HOST) {
-        return Failure::new(format!("git could not look at the workspace: {words}")).hint("try again").into();
+        return Failure::new(format!("git could not look at the workspace: {words}")).into();
     }
     let words = if words.is_empty() { format!("git failed ({})", output.status) } else { words };
     Unreadable(words.trim_start_matches("fatal: ").to_owned()).into()

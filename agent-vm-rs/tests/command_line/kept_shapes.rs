@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::submodules::{check_out, with_submodules};
 use crate::support::{Site, which};
 
 /// How a workspace gets commits of its own.
@@ -359,6 +360,35 @@ fn a_repository_among_the_files_of_a_commit_is_no_work_of_the_machine() {
     site.create("main");
     fs::write(site.machine("app-main").join("workspace/fixture/refs/heads/main"), "x").unwrap();
     site.run(&["destroy"]).ok().says("a repository in fixture").says("it is kept as it is in");
+}
+
+/// What `create` has filled is no work of the machine; what was done in it is.
+#[test]
+fn submodules() {
+    for work in ["", "commit", "stash", "file"] {
+        let site = Site::new();
+        with_submodules(&site);
+        check_out(&site);
+        site.create("main");
+        let deep = site.machine("app-main").join("workspace/libs/the sub/deep");
+        site.git_in(&deep, &["config", "user.name", "Test"]);
+        site.git_in(&deep, &["config", "user.email", "test@example.invalid"]);
+        let commit = match work {
+            "" => {
+                site.run(&["destroy"]).ok().keeps_quiet_of("kept").keeps_quiet_of("bundle");
+                continue;
+            }
+            "commit" => site.commit_in(&deep, "work", "x"),
+            _ => {
+                fs::write(deep.join("file"), "changed").unwrap();
+                if work == "stash" {
+                    site.git_in(&deep, &["stash", "--quiet"]);
+                }
+                site.git_in(&deep, &["rev-parse", if work == "stash" { "refs/stash" } else { "HEAD" }])
+            }
+        };
+        check_kept(&site, work, Kept::Workspace, &[commit]);
+    }
 }
 
 /// Random histories: what is committed, amended, stashed, reset, deleted and packed.

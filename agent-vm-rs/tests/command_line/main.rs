@@ -12,6 +12,7 @@ mod create_ports;
 mod create_settings;
 mod create_trouble;
 mod destroy;
+mod destroy_refuses;
 mod egress;
 mod flags;
 mod full_disk;

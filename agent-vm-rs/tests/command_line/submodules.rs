@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::Site;
 
 /// `app` with the submodule `sub`, which has a submodule `deep`.
-fn with_submodules(site: &Site) {
+pub fn with_submodules(site: &Site) {
     for name in ["deep", "sub"] {
         let dir = site.path(format!("{name}.origin"));
         fs::create_dir(&dir).unwrap();
@@ -23,12 +23,16 @@ fn with_submodules(site: &Site) {
     site.commit("with-sub", "x");
 }
 
+/// Checks all of them out.
+pub fn check_out(site: &Site) {
+    site.git(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--recursive"]);
+}
+
 #[test]
 fn checked_out_submodules_come_along() {
     let site = Site::new();
     with_submodules(&site);
-    let update = ["-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--recursive"];
-    site.git(&update);
+    check_out(&site);
     // Their origins are out of reach.
     fs::rename(site.path("sub.origin"), site.path("gone")).unwrap();
     fs::rename(site.path("deep.origin"), site.path("gone-too")).unwrap();

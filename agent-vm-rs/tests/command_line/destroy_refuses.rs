@@ -1,0 +1,124 @@
+//! `destroy` that cannot keep what only the machine has: the machine is as it was, and the error says what to do.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::support::{Done, Site, tree, wait_until};
+
+/// A machine with a commit of its own, which is returned.
+fn machine(site: &Site) -> (PathBuf, String) {
+    site.create("main");
+    let workspace = site.machine("app-main").join("workspace");
+    let commit = site.commit_in(&workspace, "work", "x");
+    (workspace, commit)
+}
+
+fn kept(site: &Site) -> Vec<PathBuf> {
+    let entries = fs::read_dir(site.state().join(".bundles")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+#[test]
+fn what_passes_is_not_the_repositorys_fault() {
+    // What becomes of git (or of what starts it), the exit code, and what is said.
+    let troubles = [
+        ("kill -INT $PPID; sleep 5", 130, "interrupted"),
+        ("kill -TERM $PPID; sleep 5", 143, "interrupted"),
+        ("kill -HUP $PPID; sleep 5", 129, "interrupted"),
+        ("kill -KILL $$", 1, "git was ended by signal 9"),
+        ("echo 'error: pack-objects died of signal 9' >&2; exit 128", 1, "agent-vm destroy app-main --keep workspace"),
+        (
+            "echo 'fatal: write error: No space left on device' >&2; exit 128",
+            1,
+            "agent-vm destroy app-main --keep-in DIR",
+        ),
+        ("echo 'bwrap: Creating new namespace failed' >&2; exit 1", 1, "agent-vm destroy app-main --keep workspace"),
+    ];
+    let site = Site::new();
+    machine(&site);
+    let before = tree(&site.machine("app-main"));
+    for word in ["cat-file", "status", "create", "unbundle"] {
+        for (trouble, code, said) in troubles {
+            site.intercept("prlimit", word, trouble);
+            let done = site.run(&["destroy", "--yes"]).exits(code).gives_one_error().says(said);
+            assert!(tree(&site.machine("app-main")) == before, "{word}: {trouble}: {done:?}");
+            assert_eq!(kept(&site), Vec::<PathBuf>::new(), "{word}: {trouble}");
+        }
+    }
+    // Control: what git says of the repository itself has the workspace kept.
+    site.intercept("prlimit", "create", "echo 'fatal: bad object HEAD' >&2; exit 128");
+    site.run(&["destroy", "--yes"]).ok().says("cannot be read (bad object HEAD); it is kept as it is in");
+    assert!(kept(&site)[0].join("work").is_file());
+}
+
+#[test]
+fn it_is_kept_elsewhere_when_asked() {
+    let site = Site::new();
+    let (workspace, commit) = machine(&site);
+    let bundles = site.state().join(".bundles");
+    fs::write(&bundles, "in the way").unwrap();
+    let refused = site.run(&["destroy"]).exits(1).gives_one_error().says(".bundles is not a directory");
+    refused.says("agent-vm destroy app-main --keep-in DIR");
+    let inside = workspace.join("kept").display().to_string();
+    site.run(&["destroy", "--keep-in", &inside]).exits(2).gives_one_error().says("is removed with the machine");
+    assert_eq!(site.names(), ["app-main"]);
+    let elsewhere = site.path("elsewhere/kept");
+    site.run(&["destroy", "--keep-in", elsewhere.to_str().unwrap()]).ok().says("elsewhere/kept/app-main-");
+    let entries: Vec<_> = fs::read_dir(&elsewhere).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [bundle] = entries.as_slice() else { panic!("{entries:?}") };
+    assert!(site.git(&["bundle", "list-heads", bundle.to_str().unwrap()]).contains(&commit));
+    assert_eq!(fs::read_to_string(bundles).unwrap(), "in the way");
+}
+
+#[test]
+fn the_whole_workspace_or_nothing_is_kept_when_asked() {
+    let site = Site::new();
+    machine(&site);
+    site.run(&["destroy", "--keep", "workspace"]).ok().says("the workspace is kept as it is in");
+    assert!(kept(&site)[0].join("work").is_file());
+    machine(&site);
+    site.run(&["destroy", "--keep", "nothing"]).ok().keeps_quiet_of("kept").says("app-main is gone");
+    assert_eq!(kept(&site).len(), 1);
+}
+
+/// A killed command has moved the workspace and no more.
+#[test]
+fn what_a_killed_destroy_has_begun_is_completed() {
+    let site = Site::new();
+    let (workspace, _) = machine(&site);
+    fs::create_dir(workspace.join(".git/hooks")).unwrap();
+    let bundles = site.state().join(".bundles");
+    fs::create_dir(&bundles).unwrap();
+    fs::rename(&workspace, bundles.join(".unfinished-app-main-20260101T000000Z.workspace")).unwrap();
+    site.run(&["destroy"]).ok().says("app-main-20260101T000000Z.workspace").says("app-main is gone");
+    let kept = bundles.join("app-main-20260101T000000Z.workspace");
+    assert!(kept.join("work").is_file() && kept.join(".git/hooks.of-the-guest").is_dir());
+}
+
+/// The second of two has nothing to do.
+#[test]
+fn beside_a_destroy_that_won_there_is_no_machine() {
+    let site = Site::new();
+    machine(&site);
+    let (reached, go_on) = (site.path("reached"), site.path("go-on"));
+    let wait = format!("touch '{}'; while ! [ -e '{}' ]; do sleep 0.05; done", reached.display(), go_on.display());
+    site.intercept("prlimit", "create", &wait);
+    let first = site.spawn(&["destroy", "--yes"]);
+    site.wait_for("reached");
+    let others = [&["destroy", "--yes"][..], &["stop"]].map(|args| site.spawn(args));
+    for other in &others {
+        // It waits for the lock, which it has open.
+        let descriptors = format!("/proc/{}/fd", other.pid());
+        wait_until("another command to wait", || {
+            let mut open = fs::read_dir(&descriptors).into_iter().flatten().flatten();
+            open.any(|entry| fs::read_link(entry.path()).is_ok_and(|file| file.ends_with(".locks/app-main")))
+        });
+    }
+    fs::write(go_on, "").unwrap();
+    Done::new("destroy".to_owned(), &first.output()).ok().says("app-main is gone");
+    for other in others {
+        let done = Done::new("another".to_owned(), &other.output()).exits(1);
+        assert_eq!(done.stderr.matches("error: ").count(), 1, "{done:?}");
+        done.says("there is no machine for app-main");
+    }
+}
