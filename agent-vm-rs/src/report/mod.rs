@@ -19,7 +19,7 @@ use crate::machine::{Machine, Origin};
 use crate::run_state::{ProcessId, RunFacts};
 use crate::servers::Servers;
 use crate::service::ServiceState;
-use crate::workspace_git::{self, WorkspaceState};
+use crate::workspace_git::{self, WorkspaceState, is_unreadable};
 
 /// For everything that is asked of a machine, all of it at once: a wedged one answers nothing.
 pub const ANSWER: Duration = Duration::from_millis(2_400);
@@ -173,6 +173,11 @@ impl Report {
             }
             Err(_) => report.problems.push("the look at the workspace broke off".to_owned()),
         }
+        crate::interrupt::check()?;
+        if !machine.exists() {
+            // It was destroyed meanwhile.
+            return Err(crate::target::no_machine(&machine.state, machine.name.as_str()));
+        }
         if settings.is_none() {
             report.state = "broken";
         }
@@ -258,7 +263,12 @@ fn workspace(machine: &Machine) -> (Workspace, Vec<String>) {
         let git = git.map(|git| WorkspaceState { new_commits: git.new_commits.filter(|_| source.is_some()), ..git });
         (bytes.join().ok().flatten(), git)
     });
-    let git = git.map_err(|error| troubles.push(format!("the workspace's repository: {error:#}"))).ok();
+    let git = git.map_err(|error| {
+        // Only what git says of the repository itself is its fault.
+        let what = if is_unreadable(&error) { "the workspace's repository" } else { "the workspace was not looked at" };
+        troubles.push(format!("{what}: {error:#}"));
+    });
+    let git = git.ok();
     (Workspace { path, bytes, git }, troubles)
 }
 

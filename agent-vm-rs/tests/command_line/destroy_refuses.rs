@@ -51,6 +51,26 @@ fn what_passes_is_not_the_repositorys_fault() {
     assert!(kept(&site)[0].join("work").is_file());
 }
 
+/// Nor is it for `status`.
+#[test]
+fn a_status_says_whose_fault_it_is() {
+    let site = Site::new();
+    let (workspace, _) = machine(&site);
+    site.intercept("prlimit", "rev-list", "kill -KILL $$");
+    let done = site.run(&["status"]).ok().prints("the workspace was not looked at: git was ended by signal 9");
+    assert!(!done.stdout.contains("the workspace's repository"), "{done:?}");
+    site.intercept("prlimit", "rev-list", "kill -INT $PPID; sleep 5");
+    site.run(&["status"]).exits(130).gives_one_error();
+    // Control.
+    site.restore("prlimit");
+    fs::write(workspace.join(".git/refs/heads/broken"), "5".repeat(40)).unwrap();
+    site.run(&["status"]).ok().prints("the workspace's repository: ");
+    // Gone while it was looked at.
+    let rename = format!("mv '{0}' '{0}.moved'", site.machine("app-main").display());
+    site.intercept("prlimit", "rev-list", &rename);
+    site.run(&["status"]).exits(1).gives_one_error().says("there is no machine for app-main");
+}
+
 #[test]
 fn it_is_kept_elsewhere_when_asked() {
     let site = Site::new();
