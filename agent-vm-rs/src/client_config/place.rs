@@ -89,7 +89,7 @@ fn real(place: &Place) -> Result<PathBuf> {
 fn explained(error: anyhow::Error, file: &Path) -> anyhow::Error {
     let exit = crate::error::exit_code(&error);
     let failure = Failure::new(format!("{} stays as it is", file.display())).exit(exit);
-    error.context(failure.hint("put the server there by hand; without --write it is printed"))
+    error.context(failure.general_hint("put the server there by hand; without --write it is printed"))
 }
 
 #[cfg(test)]

@@ -58,8 +58,12 @@ pub fn update(context: &Context, args: &UpdateArgs) -> Result<()> {
         let from = one.from.as_ref().map_or_else(|| "nothing".to_owned(), crate::flake_lock::Pin::describe);
         note(&format!("{}: {from} → {}", one.input, one.to.describe()));
     }
-    let verb = if machine.run().qemu().is_some() { "restart" } else { "start" };
-    note(&format!("{name} gets a new guest at its next start: agent-vm {verb} {name}"));
+    let command = if machine.run().qemu().is_some() {
+        format!("agent-vm restart {name}")
+    } else {
+        format!("agent-vm start {name}")
+    };
+    note(&format!("{name} gets a new guest at its next start: {command}"));
     Ok(())
 }
 
