@@ -6,6 +6,7 @@ mod processes;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -30,6 +31,9 @@ use crate::run_state::{ProcessId, RunFacts};
 use crate::settings::Settings;
 use crate::state::{cache_dir, make_private_dir};
 use crate::{credentials, disk, endpoint, host, log_file, ports, readiness, shutdown, sweep, virtiofsd};
+
+/// For what made QEMU's namespaces to end after it.
+const STATUS: Duration = Duration::from_secs(2);
 
 /// Starts a machine that does not run. The caller holds its lock. On failure nothing is left running,
 /// unless the guest itself is up and only its service is not: then it stays, to be looked at.
@@ -87,6 +91,11 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
         // A panic ends QEMU, too: its reason is the panic.
         console::check(&console, &again, machine.name.as_str())?;
         qemu.check_alive(&console)?;
+        if machine.run().qemu().is_none() {
+            // What made its namespaces ends a moment later, and has its status.
+            qemu.wait(STATUS)?;
+            qemu.check_alive(&console)?;
+        }
         helpers::check(machine, &facts)
     };
     match readiness::wait(context, machine, &guest, &facts, &alive, &mut phases) {

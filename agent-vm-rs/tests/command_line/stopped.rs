@@ -113,7 +113,7 @@ fn list_shows_every_machine() {
     site.create("zebra");
     let table = site.run_in(site.path("home"), &["list"]).ok().stdout;
     let words: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(words[0], ["MACHINE", "STATE", "BRANCH", "MCP", "SSH", "AGE"]);
+    assert_eq!(words[0], ["MACHINE", "STATE", "BRANCH", "MCP", "SSH", "AGE", "REPOSITORY"]);
     let port = |name: &str| site.settings(name)["port"].to_string();
     assert_eq!(words[1][..4], ["app-main", "stopped", "main", &port("app-main")]);
     assert_eq!(words[2][..4], ["app-zebra", "stopped", "zebra", &port("app-zebra")]);
