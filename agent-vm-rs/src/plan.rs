@@ -238,6 +238,7 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
     let Some(account) = account else { return Some(daemon) };
     let mut sights = confine::plan::installation(&virtiofsd.program);
     sights.extend([Sight::Write(inputs.machine.join("workspace")), Sight::Write(run)]);
+    sights.extend(ours.map(|ours| Sight::Read(ours.to_owned())));
     Some(confine::plan::view(&daemon, account, &sights))
 }
 
@@ -271,6 +272,36 @@ mod tests {
     fn the_plans_are_as_they_were() {
         insta::assert_snapshot!("tcg_virtiofs", planned(SAMPLE, Accel::Tcg));
         insta::assert_snapshot!("kvm_9p", planned(&SAMPLE.replace("\"virtiofs\"", "\"9p\""), Accel::Kvm));
+    }
+
+    /// As root the daemon is started where its account finds all that it names.
+    #[test]
+    fn an_account_finds_the_daemon_and_what_becomes_it() {
+        let manifest = Manifest::parse(SAMPLE).unwrap();
+        let settings = sample();
+        let daemon = Virtiofsd { program: "/opt/libexec/virtiofsd".into(), open_files: 1_000_000 };
+        let ours = PathBuf::from("/opt/bin/agent-vm");
+        let account = confine::Account { uid: 7, gid: 7, groups: Vec::new(), stage: Some(ours.clone()) };
+        let sandbox = Some(confine::Sandbox { account: Some(account), proxyd: None });
+        let inputs = Inputs {
+            machine: Path::new("/root/app-main"),
+            package: Path::new("/cache/guest"),
+            manifest: &manifest,
+            settings: &settings,
+            qemu: &[],
+            accel: Accel::Tcg,
+            forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8001, ssh: 2223 },
+            virtiofsd: Some(&daemon),
+            level: LogLevel::Warn,
+            confinement: &Confinement { sandbox, landlock: Some(ours) },
+            ports: &[],
+        };
+        let words = virtiofsd(&inputs).unwrap().args;
+        let staged: Vec<_> = words.windows(2).filter(|pair| pair[0] == "--path").map(|pair| pair[1].clone()).collect();
+        for word in words.iter().filter_map(|word| word.to_str()?.strip_prefix("/tmp/")) {
+            let place = Path::new("/").join(word);
+            assert!(staged.iter().any(|path| place.starts_with(path)), "{} is not on the stage", place.display());
+        }
     }
 
     #[test]
