@@ -57,4 +57,5 @@ fmt: setup-check ## format Rust and Nix
 bench: install ## measure start, list, exec, stop and rendering; figures are kept in docs/performance.md
 	@checks/bench/boot --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/commands --program "$$PREFIX/bin/agent-vm"
+	@checks/bench/destroy --program "$$PREFIX/bin/agent-vm"
 	@$(CARGO) bench $(CRATE) --bench render
