@@ -23,7 +23,7 @@
     assert status(f"{bearer} -H 'Origin: https://example.org'") == "403"
     assert status(f"{bearer} -H 'Origin: https://claude.ai'") == "200"
     assert status("-X OPTIONS -H 'Origin: https://example.org' -H 'Access-Control-Request-Method: POST'") == "403"
-    assert status("-X OPTIONS -H 'Origin: https://claude.ai' -H 'Access-Control-Request-Method: POST'") == "200"
+    assert status("-X OPTIONS -H 'Origin: https://claude.ai' -H 'Access-Control-Request-Method: POST'") == "204"
     assert status(bearer, "https://machine:8000/docs") == "404"
     assert status(bearer, "http://machine:8000/status") == "400"
     willing = "--ciphers ALL:@SECLEVEL=0"
