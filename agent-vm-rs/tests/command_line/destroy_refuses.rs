@@ -125,13 +125,13 @@ fn beside_a_destroy_that_won_there_is_no_machine() {
     fs::create_dir_all(&locks).unwrap();
     let lock = fs::File::create(locks.join("app-main")).unwrap();
     lock.lock().unwrap();
-    let others = [&["destroy", "--yes"][..], &["stop"]].map(|args| site.spawn(args));
+    let others = [&["destroy", "--yes", "app-main"][..], &["stop", "app-main"]].map(|args| site.spawn(args));
     // Whether they wait for the lock by then or come later, what they are told is the same.
     fs::remove_dir_all(site.state().join("app-main")).unwrap();
     drop(lock);
     for other in others {
         let done = Done::new("another".to_owned(), &other.output()).exits(1);
         assert_eq!(done.stderr.matches("error: ").count(), 1, "{done:?}");
-        done.says("there is no machine for ");
+        done.says("there is no machine for app-main");
     }
 }
