@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::accel_kind::Accel;
 use crate::confine::landlock::Network;
-use crate::confine::plan::Sight;
+use crate::confine::mount::Mount;
 use crate::confine::{self, Account, Confinement, KVM};
 use crate::error::{EXIT_TIMEOUT, Interrupted, exit_code};
 use crate::guest::Guest;
 use crate::host::boot_id;
 use crate::manifest::Qemu;
-use crate::plan::Accel;
 use crate::process::{Invocation, find};
 use crate::state::{make_private_dir, write_unsynced};
 
@@ -240,9 +240,9 @@ impl Probe<'_> {
     }
 
     fn confined(&self, qemu: &Invocation, kernel: &Path) -> Result<Invocation> {
-        let mut sights = confine::plan::installation(&find(&qemu.program)?);
-        sights.extend([Sight::Read(kernel.to_owned()), Sight::Device(self.device.to_owned())]);
-        Ok(confine::plan::with_us(qemu, self.confinement, &sights, Network::Listen(&[])))
+        let mut mounts = confine::mount::installation(&find(&qemu.program)?);
+        mounts.extend([Mount::Read(kernel.to_owned()), Mount::Device(self.device.to_owned())]);
+        Ok(confine::plan::with_us(qemu, self.confinement, &mounts, Network::Listen(&[])))
     }
 
     /// # Errors

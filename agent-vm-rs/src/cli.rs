@@ -14,18 +14,12 @@ use crate::commands::{
 use crate::confine::landlock::Landlocked;
 use crate::confine::seccomp::WithoutDevices;
 use crate::confine::stage::Staged;
+use crate::context::Context;
 use crate::error::{EXIT_USAGE, Failure, exit_code, report};
-use crate::interrupt::Deadline;
 use crate::log_file::KeepLog;
-use crate::plan::{Accel, LogLevel};
-use crate::state::StateDir;
-use crate::{interrupt, logging, nix, process, ssh, sweep, terminal};
-
-/// See [`Context::start_limit`].
-const START: Duration = Duration::from_secs(300);
-const EMULATED_START: Duration = Duration::from_secs(600);
-/// See [`Context::answer_limit`].
-const ANSWER: Duration = Duration::from_secs(20);
+use crate::state_dir::StateDir;
+use crate::verbosity::Verbosity;
+use crate::{interrupt, logging, process, sweep, terminal};
 
 /// Columns that a line of help has at most.
 const WIDEST_HELP: usize = 100;
@@ -131,75 +125,6 @@ enum Verb {
     McpConfig(mcp_config::McpConfigArgs),
 }
 
-/// What every verb knows of the flags.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// Where machines live.
-    pub state: StateDir,
-    /// `--timeout`, if it was given.
-    pub timeout: Option<Duration>,
-    /// `--json`.
-    pub json: bool,
-    /// `--verbose`.
-    pub verbose: bool,
-    /// `--debug`.
-    pub debug: bool,
-    /// `--nix-arg`; None if there is none.
-    pub nix_args: Option<Vec<String>>,
-}
-
-impl Context {
-    /// The longest wait for anything: for a lock that another command holds while it starts a machine.
-    #[must_use]
-    pub fn limit(&self) -> Duration {
-        self.timeout.unwrap_or(EMULATED_START)
-    }
-
-    /// The end of all waiting that begins now.
-    #[must_use]
-    pub fn deadline(&self) -> Deadline {
-        Deadline::after(self.limit())
-    }
-
-    /// How long a machine may take from QEMU's start to MCP's answer. An emulated one on a busy host is slow, not broken.
-    #[must_use]
-    pub fn start_limit(&self, accel: &str) -> Duration {
-        self.timeout.unwrap_or(if accel == Accel::Kvm.as_str() { START } else { EMULATED_START })
-    }
-
-    /// How long a running machine may take to open a session.
-    #[must_use]
-    pub fn answer_limit(&self) -> Duration {
-        self.timeout.unwrap_or(ANSWER)
-    }
-
-    /// How much the programs of a machine log.
-    #[must_use]
-    pub fn log_level(&self) -> LogLevel {
-        match (self.debug, self.verbose) {
-            (true, _) => LogLevel::Debug,
-            (_, true) => LogLevel::Info,
-            _ => LogLevel::Warn,
-        }
-    }
-
-    /// How much ssh says.
-    #[must_use]
-    pub fn ssh_talk(&self) -> ssh::Talk {
-        ssh::Talk { verbose: self.verbose, debug: self.debug }
-    }
-
-    /// How much Nix and the image builder say.
-    #[must_use]
-    pub fn nix_talk(&self) -> nix::Talk {
-        match (self.debug, self.verbose) {
-            (true, _) => nix::Talk::Debug,
-            (_, true) => nix::Talk::Verbose,
-            _ => nix::Talk::Little,
-        }
-    }
-}
-
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -213,7 +138,7 @@ pub fn main() -> ExitCode {
         ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
         ColorChoice::Auto => {}
     }
-    logging::start(cli.global.verbose, cli.global.debug);
+    logging::start(Verbosity::of_flags(cli.global.verbose, cli.global.debug));
     let sockets = match &cli.command {
         Some(Command::Landlocked(wall)) => wall.sockets(),
         Some(Command::Staged(stage)) => stage.sockets(),
@@ -251,7 +176,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let Global { state_dir, verbose, debug, timeout, json, nix_args, .. } = cli.global;
     let state = StateDir::locate(state_dir.as_deref())?;
     let nix_args = (!nix_args.is_empty()).then_some(nix_args);
-    let context = Context { state, timeout, json, verbose, debug, nix_args };
+    let context = Context { state, timeout, json, verbosity: Verbosity::of_flags(verbose, debug), nix_args };
     if debug {
         process::set_debug();
     }

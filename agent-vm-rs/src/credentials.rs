@@ -11,10 +11,8 @@ use crate::endpoint::Handover;
 use crate::manifest::Manifest;
 use crate::plan::{CREDENTIALS_DIR, QEMU_DIR};
 use crate::process::Invocation;
+use crate::ssh::HOST_KEY_ALIAS;
 use crate::state::{make_private_dir, read_text, write_unsynced};
-
-/// Name that the guest's host key is pinned under: the address is always the host's own.
-pub const HOST_KEY_ALIAS: &str = "agent-vm";
 
 /// Makes the login key and the guest's host key of a new machine, and pins the latter. The caller syncs them.
 ///

@@ -1,6 +1,7 @@
 //! The guest of a machine: rendered, built by Nix (and the image builder), or known to be current.
 
 mod package;
+pub mod running;
 pub mod update;
 
 use std::fs;
@@ -26,6 +27,7 @@ use crate::settings::{GuestKind, Settings};
 use crate::state::{
     make_dir_durably, make_private_dir, read_text, remove_any, remove_file, rename_durably, write_file, write_unsynced,
 };
+use crate::verbosity::Verbosity;
 
 /// Copy of the manifest in `run/`.
 const MANIFEST: &str = "manifest.json";
@@ -137,16 +139,16 @@ impl Guest {
     ///
     /// # Errors
     /// Nix or the builder fails; the machine keeps the guest it had.
-    pub fn build(machine: &Machine, recipe: &Recipe, cache: &Path, talk: nix::Talk) -> Result<Self> {
+    pub fn build(machine: &Machine, recipe: &Recipe, cache: &Path, verbosity: Verbosity) -> Result<Self> {
         let flake = machine.flake();
         make_dir_durably(&flake, 0o700)?;
         remove_file(&flake.join("fingerprint"))?;
         write_file(&flake.join("flake.nix"), &recipe.flake, 0o644)?;
         if recipe.toolkit_is_local {
-            update::relock(machine, recipe, talk)?;
+            update::relock(machine, recipe, verbosity)?;
         }
         let link = flake.join("guest");
-        let call = nix::Call { talk, args: &recipe.nix_args };
+        let call = nix::Call { verbosity, args: &recipe.nix_args };
         match recipe.guest {
             GuestKind::Nixos => {
                 let build = nix::build_guest(&flake, &link, call)?.of_machine(&machine.dir);
@@ -156,7 +158,7 @@ impl Guest {
                 let store = cache.join("nix");
                 let eval = nix::eval_manifest(&flake, &store, call)?.of_machine(&machine.dir);
                 let text = eval.read().context("failed to evaluate the guest")?;
-                let package = image(&text, cache, talk, &machine.dir)?;
+                let package = image(&text, cache, verbosity, &machine.dir)?;
                 point(&link, &package)?;
             }
         }
@@ -168,7 +170,7 @@ impl Guest {
 }
 
 /// The package of the image that a manifest describes: from the cache, or built into it.
-fn image(text: &str, cache: &Path, talk: nix::Talk, marker: &Path) -> Result<PathBuf> {
+fn image(text: &str, cache: &Path, verbosity: Verbosity, marker: &Path) -> Result<PathBuf> {
     let manifest = Manifest::parse(text)?;
     let image = manifest.image.context("the toolkit's manifest names no image to build")?;
     let guests = cache.join("guests");
@@ -194,13 +196,11 @@ fn image(text: &str, cache: &Path, talk: nix::Talk, marker: &Path) -> Result<Pat
     remove_any(&package)?;
     let spec = guests.join(format!(".spec-{}.json", &image.hash[..16]));
     write_unsynced(&spec, text, 0o600)?;
-    let level = match talk {
-        nix::Talk::Little => "warn",
-        nix::Talk::Verbose => "info",
-        nix::Talk::Debug => "debug",
-    };
     note("  building the guest's image (once; it is kept for every machine with the same settings)");
-    let build = Invocation::new(&image.builder).args([&spec, &package]).env("AGENT_VM_LOG", level).of_machine(marker);
+    let build = Invocation::new(&image.builder)
+        .args([&spec, &package])
+        .env("AGENT_VM_LOG", verbosity.log_level())
+        .of_machine(marker);
     // Proxies and certificates of whoever builds.
     let build = build.with_our_environment();
     build.run_talking().context("failed to build the guest's image")?;

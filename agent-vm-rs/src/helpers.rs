@@ -9,7 +9,8 @@ use serde::Serialize;
 use crate::egress::supervise;
 use crate::error::Failure;
 use crate::machine::Machine;
-use crate::run_state::{ProcessId, RunDir, RunFacts};
+use crate::process::ProcessId;
+use crate::run_state::{RunDir, RunFacts};
 use crate::ssh;
 
 /// Pid of the process that carries ssh's port into QEMU's namespace, in `run/`.

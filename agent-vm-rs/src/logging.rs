@@ -5,13 +5,14 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::progress;
+use crate::verbosity::Verbosity;
 
 /// Writes the log to stderr from now on.
-pub fn start(verbose: bool, debug: bool) {
-    let level = match (debug, verbose) {
-        (true, _) => Level::DEBUG,
-        (_, true) => Level::INFO,
-        _ => Level::WARN,
+pub fn start(verbosity: Verbosity) {
+    let level = match verbosity {
+        Verbosity::Debug => Level::DEBUG,
+        Verbosity::Verbose => Level::INFO,
+        Verbosity::Normal => Level::WARN,
     };
     let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let log = tracing_subscriber::fmt()

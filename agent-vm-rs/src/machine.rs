@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::error::Failure;
-use crate::git::Source;
 use crate::interrupt::Deadline;
 use crate::lock::Lock;
 use crate::run_state::RunDir;
 use crate::settings::Settings;
-use crate::state::{StateDir, has_dir, has_file};
+use crate::state::{has_dir, has_file};
+use crate::state_dir::StateDir;
 use crate::vm_name::VmName;
 
 /// A machine that has (or is to have) a directory.
@@ -111,7 +111,7 @@ impl Machine {
     /// Another command holds it until the deadline, or has destroyed the machine meanwhile.
     pub fn lock(&self, deadline: Deadline) -> Result<Lock> {
         let lock = self.lock_name(deadline)?;
-        if self.exists() { Ok(lock) } else { Err(crate::target::no_machine(&self.state, self.name.as_str())) }
+        if self.exists() { Ok(lock) } else { Err(crate::unknown_machine::no_machine(&self.state, self.name.as_str())) }
     }
 
     /// As [`Self::lock`], for a machine that need not exist.
@@ -120,28 +120,6 @@ impl Machine {
     /// Another command holds it until the deadline.
     pub fn lock_name(&self, deadline: Deadline) -> Result<Lock> {
         Lock::take(&self.state.lock_file(&self.name), deadline)
-    }
-
-    /// The repository it was made from, as far as it can be used.
-    #[must_use]
-    pub fn origin(&self, settings: &Settings) -> Origin {
-        if self.has_lost_source(settings) {
-            return Origin::Missing;
-        }
-        match Source::discover(&settings.source) {
-            Ok(Some(source)) if source.dir == settings.source => Origin::Here(source),
-            Ok(_) => Origin::Missing,
-            Err(error) => Origin::Unusable(error),
-        }
-    }
-
-    /// The repository it was made from, if that is still there.
-    #[must_use]
-    pub fn source(&self, settings: &Settings) -> Option<Source> {
-        match self.origin(settings) {
-            Origin::Here(source) => Some(source),
-            Origin::Missing | Origin::Unusable(_) => None,
-        }
     }
 
     /// Whether the directory of its repository is gone or holds no repository, without asking git.
@@ -157,15 +135,4 @@ impl Machine {
         Failure::new(format!("source missing: {} is not there or no repository any more", settings.source.display()))
             .hint(format!("if it was moved: agent-vm relink {} --source DIR", self.name))
     }
-}
-
-/// The repository that a machine was made from.
-#[derive(Debug)]
-pub enum Origin {
-    /// It can be used.
-    Here(Source),
-    /// It was moved or deleted.
-    Missing,
-    /// Git refuses it, for this reason.
-    Unusable(anyhow::Error),
 }

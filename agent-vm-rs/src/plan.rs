@@ -3,55 +3,14 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use crate::accel_kind::Accel;
 use crate::confine::landlock::Network;
-use crate::confine::plan::Sight;
+use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
 use crate::manifest::{Manifest, Share};
 use crate::process::Invocation;
 use crate::settings::Settings;
-
-/// How guest code is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accel {
-    /// By the processor.
-    Kvm,
-    /// By QEMU's translator: works everywhere, slower.
-    Tcg,
-}
-
-impl Accel {
-    /// QEMU's name for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-        }
-    }
-}
-
-/// How much the programs of a machine log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogLevel {
-    /// What goes wrong.
-    Warn,
-    /// `--verbose`: what is done.
-    Info,
-    /// `--debug`: everything, and what the guest does wrong to its hardware.
-    Debug,
-}
-
-impl LogLevel {
-    /// The name that virtiofsd, the image builder and the guest's service have for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-        }
-    }
-}
+use crate::verbosity::Verbosity;
 
 /// Where the machine is reached on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +43,7 @@ pub struct Inputs<'a> {
     /// The machine's settings.
     pub settings: &'a Settings,
     /// Where QEMU is installed, if the system's programs are elsewhere.
-    pub qemu: &'a [Sight],
+    pub qemu: &'a [Mount],
     /// Accelerator that works here.
     pub accel: Accel,
     /// Where it is reached.
@@ -92,7 +51,7 @@ pub struct Inputs<'a> {
     /// The workspace's daemon, if the share needs it.
     pub virtiofsd: Option<&'a Virtiofsd>,
     /// How much is logged.
-    pub level: LogLevel,
+    pub verbosity: Verbosity,
     /// What stands around them.
     pub confinement: &'a Confinement,
     /// Ports that are carried into it, in the order of their sockets.
@@ -123,16 +82,16 @@ pub fn runner(inputs: &Inputs<'_>) -> Invocation {
         .env("QEMU_NET_OPTS", net_options(inputs))
         .cwd(&run)
         .of_machine(machine);
-    let mut sights = vec![Sight::Read(package.to_owned()), Sight::Write(disk), Sight::Write(run)];
+    let mut mounts = vec![Mount::Read(package.to_owned()), Mount::Write(disk), Mount::Write(run)];
     if inputs.manifest.workspace.share == Share::NineP {
-        sights.push(Sight::Write(machine.join("workspace")));
+        mounts.push(Mount::Write(machine.join("workspace")));
     }
     if inputs.accel == Accel::Kvm {
-        sights.push(Sight::Device(confine::KVM.into()));
+        mounts.push(Mount::Device(confine::KVM.into()));
     }
     let Forwards { mcp, ssh, .. } = inputs.forwards;
-    sights.extend_from_slice(inputs.qemu);
-    confine::plan::around(&runner, inputs.confinement, &sights, Network::Listen(&[ssh, mcp]), inputs.ports)
+    mounts.extend_from_slice(inputs.qemu);
+    confine::plan::around(&runner, inputs.confinement, &mounts, Network::Listen(&[ssh, mcp]), inputs.ports)
 }
 
 fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
@@ -178,7 +137,7 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
             format!("local,path=../../workspace,mount_tag={tag},security_model=mapped-xattr,id=workspace"),
         ]),
     }
-    if inputs.level == LogLevel::Debug {
+    if inputs.verbosity == Verbosity::Debug {
         // To its standard error, and so to the console's log: a file of its own would have no bound.
         options.extend(["-d", "guest_errors,unimp"].map(str::to_owned));
     }
@@ -204,7 +163,7 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
     let run = inputs.machine.join("run").join(QEMU_DIR);
     let user = &inputs.manifest.user;
     let all = u32::MAX;
-    let level = inputs.level.as_str();
+    let level = inputs.verbosity.log_level();
     let account = inputs.confinement.account();
     let daemon = Invocation::new("setpriv")
         .args(["--no-new-privs", "--", "unshare", "--user", "--map-root-user"])
@@ -236,10 +195,10 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
     };
     // It makes namespaces itself; as root it has to come to the workspace as another account, past directories of root's.
     let Some(account) = account else { return Some(daemon) };
-    let mut sights = confine::plan::installation(&virtiofsd.program);
-    sights.extend([Sight::Write(inputs.machine.join("workspace")), Sight::Write(run)]);
-    sights.extend(ours.map(|ours| Sight::Read(ours.to_owned())));
-    Some(confine::plan::view(&daemon, account, &sights))
+    let mut mounts = confine::mount::installation(&virtiofsd.program);
+    mounts.extend([Mount::Write(inputs.machine.join("workspace")), Mount::Write(run)]);
+    mounts.extend(ours.map(|ours| Mount::Read(ours.to_owned())));
+    Some(confine::plan::view(&daemon, account, &mounts))
 }
 
 #[cfg(test)]
@@ -261,7 +220,7 @@ mod tests {
             accel,
             forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8001, ssh: 2223 },
             virtiofsd: (manifest.workspace.share == Share::Virtiofs).then_some(&daemon),
-            level: LogLevel::Warn,
+            verbosity: Verbosity::Normal,
             confinement: &Confinement::default(),
             ports: &[],
         };
@@ -292,7 +251,7 @@ mod tests {
             accel: Accel::Tcg,
             forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8001, ssh: 2223 },
             virtiofsd: Some(&daemon),
-            level: LogLevel::Warn,
+            verbosity: Verbosity::Normal,
             confinement: &Confinement { sandbox, landlock: Some(ours) },
             ports: &[],
         };
@@ -318,7 +277,7 @@ mod tests {
                 accel: Accel::Tcg,
                 forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8000, ssh: 2222 },
                 virtiofsd: None,
-                level: LogLevel::Debug,
+                verbosity: Verbosity::Debug,
                 confinement: &Confinement::default(),
                 ports: &[],
             };

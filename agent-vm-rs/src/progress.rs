@@ -2,10 +2,8 @@
 
 mod step;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -57,67 +55,19 @@ impl Write for Log {
     }
 }
 
-/// The phases of a start, with how long each took the last time.
-pub struct Phases {
-    kind: String,
-    file: PathBuf,
-    expected: BTreeMap<String, f64>,
-}
-
-impl Phases {
-    /// Phases of one kind of start (guest and accelerator); times are kept below `cache`.
-    #[must_use]
-    pub fn new(kind: &str, cache: &std::path::Path) -> Self {
-        let file = cache.join("phase-seconds.json");
-        let expected =
-            crate::state::read_text(&file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        Self { kind: kind.to_owned(), file, expected }
+/// Does a piece of work that may be expected to take so many seconds, and prints how long it took.
+pub fn timed<T>(name: &str, expected: Option<f64>, work: impl FnOnce() -> Result<T>) -> (Result<T>, Duration) {
+    let bar = bar(name, expected);
+    let began = Instant::now();
+    let outcome = work();
+    let took = began.elapsed();
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
     }
-
-    /// Does one phase and says how long it took.
-    ///
-    /// # Errors
-    /// The phase's own.
-    pub fn run<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let key = format!("{}/{name}", self.kind);
-        let (outcome, took) = self.timed(name, self.expected.get(&key).copied(), work);
-        if outcome.is_ok() {
-            self.expected.insert(key, took.as_secs_f64());
-        }
-        outcome
+    if outcome.is_ok() {
+        note(&format!("  {name}: {:.1} s", took.as_secs_f64()));
     }
-
-    /// As [`Self::run`], for what takes a second the one time and minutes the other: nothing is expected of it.
-    ///
-    /// # Errors
-    /// The phase's own.
-    pub fn run_unmeasured<T>(&self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.timed(name, None, work).0
-    }
-
-    fn timed<T>(&self, name: &str, expected: Option<f64>, work: impl FnOnce() -> Result<T>) -> (Result<T>, Duration) {
-        let bar = bar(name, expected);
-        let began = Instant::now();
-        let outcome = work();
-        let took = began.elapsed();
-        if let Some(bar) = bar {
-            bar.finish_and_clear();
-        }
-        if outcome.is_ok() {
-            note(&format!("  {name}: {:.1} s", took.as_secs_f64()));
-        }
-        (outcome, took)
-    }
-
-    /// Remembers the times for the next start. Losing them costs nothing but the expectation.
-    pub fn save(&self) {
-        let kept = serde_json::to_string(&self.expected)
-            .map_err(anyhow::Error::from)
-            .and_then(|text| crate::state::write_unsynced(&self.file, text, 0o600));
-        if let Err(error) = kept {
-            tracing::info!("phase times not kept: {error:#}");
-        }
-    }
+    (outcome, took)
 }
 
 fn bar(name: &str, expected: Option<f64>) -> Option<ProgressBar> {
@@ -159,16 +109,5 @@ mod tests {
         assert_eq!(shown(720, Some(0.9)), "12m 0s");
         assert_eq!(shown(5, None), "5s");
         assert_eq!(shown(1, Some(f64::NAN)), "1s of about 1s");
-    }
-
-    #[test]
-    fn what_is_not_measured_is_not_expected() {
-        let cache = tempfile::tempdir().unwrap();
-        let mut phases = Phases::new("debian/tcg", cache.path());
-        phases.run("ssh", || Ok(())).unwrap();
-        phases.run_unmeasured("guest", || Ok(())).unwrap();
-        phases.save();
-        let kept = std::fs::read_to_string(cache.path().join("phase-seconds.json")).unwrap();
-        assert!(kept.contains("debian/tcg/ssh") && !kept.contains("guest"), "{kept}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::egress::supervise::{self, Supervisor};
 use crate::endpoint::{Endpoint, Patience};
 use crate::error::{EXIT_TIMEOUT, Failure, exit_code};
@@ -15,7 +15,8 @@ use crate::health::probe_mcp;
 use crate::interrupt::Deadline;
 use crate::log_file;
 use crate::machine::Machine;
-use crate::progress::{Phases, note};
+use crate::phases::Phases;
+use crate::progress::note;
 use crate::run_state::RunFacts;
 use crate::service::{self, ServiceState};
 use crate::ssh::Ssh;
@@ -67,7 +68,7 @@ pub fn wait(
     phases: &mut Phases,
 ) -> Result<()> {
     let deadline = Deadline::after(context.start_limit(&facts.accel));
-    let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk());
+    let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity);
     // One for all the tries: the connection is kept, so that the booting guest is spared the handshakes.
     let endpoint = Endpoint::of(machine, facts, ANSWER)?;
     phases.run("ssh", || {

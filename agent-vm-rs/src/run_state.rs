@@ -1,7 +1,5 @@
 //! What is true only while a machine runs: `run/`, checked against the kernel and never just believed.
 
-mod process_id;
-
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -13,10 +11,9 @@ use procfs::process::{ProcState, Process};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-pub use self::process_id::ProcessId;
 use crate::error::Failure;
 use crate::interrupt::Deadline;
-use crate::process::MARKER;
+use crate::process::{MARKER, ProcessId};
 use crate::state::{has_file, read_text, remove_any, write_unsynced};
 
 /// Facts of one run, written once QEMU has been started.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::branch::BranchName;
-use crate::egress::{Destination, Egress, Mode, SecretSpec};
+use crate::egress_settings::{Destination, Egress, Mode, SecretSpec};
 use crate::error::Failure;
 pub use crate::guest_kind::GuestKind;
 use crate::state::read_text;

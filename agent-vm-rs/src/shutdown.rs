@@ -11,8 +11,9 @@ use crate::guest::Guest;
 use crate::interrupt::{self, Deadline};
 use crate::machine::Machine;
 use crate::manifest::PowerOff;
+use crate::process::ProcessId;
 use crate::qmp;
-use crate::run_state::{self, ProcessId, end_processes_of};
+use crate::run_state::{self, end_processes_of};
 
 /// How long a guest may take to power off; it normally takes one second. What a wedged one is given, a user waits for.
 const POWER_OFF: Duration = Duration::from_secs(7);

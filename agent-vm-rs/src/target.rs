@@ -8,8 +8,9 @@ use crate::branch::BranchName;
 use crate::error::Failure;
 use crate::git::Source;
 use crate::machine::Machine;
-use crate::state::{StateDir, has_dir};
-use crate::text::one_line;
+use crate::state::has_dir;
+use crate::state_dir::StateDir;
+use crate::unknown_machine::no_machine;
 use crate::vm_name::VmName;
 
 /// The machine of a repository's branch; None if there is none yet.
@@ -27,18 +28,6 @@ pub fn machine_of(state: &StateDir, source: &Path, branch: &BranchName) -> Resul
     let relinked = all.into_iter().find(|machine| belongs_to(machine, source, branch));
     // With settings that cannot be read the name is all there is.
     Ok(relinked.or_else(|| named.into_iter().find(|machine| machine.exists() && machine.settings().is_err())))
-}
-
-/// The machines of a branch whose repository was moved or deleted.
-///
-/// # Errors
-/// The state directory cannot be read.
-pub fn lost(state: &StateDir, branch: &BranchName) -> Result<Vec<Machine>> {
-    let all = state.names()?.into_iter().map(|name| Machine::new(state, name));
-    let is_lost = |machine: &Machine| {
-        machine.settings().is_ok_and(|settings| settings.branch == *branch && machine.has_lost_source(&settings))
-    };
-    Ok(all.filter(is_lost).collect())
 }
 
 /// The machine that a new one for this repository and branch would be.
@@ -156,24 +145,4 @@ pub fn current_machine(state: &StateDir) -> Result<Option<Machine>> {
     }
     let (source, branch) = current(state, None)?;
     machine_of(state, &source.dir, &branch)
-}
-
-/// The error of a branch or name that no machine has.
-#[must_use]
-pub fn no_machine(state: &StateDir, target: &str) -> anyhow::Error {
-    let lost = target.parse().ok().and_then(|branch| lost(state, &branch).ok()).unwrap_or_default();
-    // Something else may have its name.
-    if let Some(Err(wrong)) = target.parse().ok().map(|name| has_dir(&state.machine(&name))) {
-        return wrong;
-    }
-    let target = one_line(target);
-    if let Some(machine) = lost.first() {
-        let why = format!("there is no machine for {target} here, but {} has lost its source", machine.name);
-        let hint = format!("if this repository was moved: agent-vm relink {} --source DIR", machine.name);
-        return Failure::new(why).hint(hint).into();
-    }
-    let quoted = shlex::try_quote(&target).map_or_else(|_| "BRANCH".into(), std::borrow::Cow::into_owned);
-    Failure::new(format!("there is no machine for {target}"))
-        .hint(format!("agent-vm create --branch {quoted}, or agent-vm list to see the machines there are"))
-        .into()
 }

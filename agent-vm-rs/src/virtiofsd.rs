@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::error::Failure;
-use crate::installation::virtiofsd_places;
 use crate::plan::Virtiofsd;
 use crate::process::{self, Invocation};
+use crate::programs::virtiofsd_places;
 
 /// The first version with `--translate-uid`; the C program of the same name has other options altogether.
 const OLDEST: (u32, u32) = (1, 13);

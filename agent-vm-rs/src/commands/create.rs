@@ -6,21 +6,22 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use super::print_json;
 use crate::branch::BranchName;
-use crate::cli::Context;
+use crate::context::Context;
 use crate::defaults::Defaults;
-use crate::egress::{self, Destination, Egress, Mode, SecretSpec};
+use crate::egress;
+use crate::egress_settings::{Destination, Egress, Mode, SecretSpec};
 use crate::error::Failure;
 use crate::git::{Look, Source};
 use crate::lock::Lock;
 use crate::machine::Machine;
+use crate::output::{print, print_json};
 use crate::progress::note;
 use crate::run_state::end_processes_of;
 use crate::settings::{GuestKind, Settings, VERSION, Wishes};
-use crate::state::{
-    StateDir, cache_dir, make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced,
-};
+use crate::state::{make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced};
+use crate::state_dir::StateDir;
+use crate::user_dirs::cache_dir;
 use crate::vm_name::VmName;
 use crate::{credentials, endpoint, host, installation, interrupt, package_names, ports, sweep, target, text};
 
@@ -88,7 +89,7 @@ pub fn create(context: &Context, args: &CreateArgs) -> Result<()> {
             &serde_json::json!({ "name": machine.name, "directory": machine.dir, "settings": settings }),
         );
     }
-    super::print(&format!("{} is ready: agent-vm start {}\n", machine.name, machine.name))
+    print(&format!("{} is ready: agent-vm start {}\n", machine.name, machine.name))
 }
 
 /// Makes a machine.

@@ -7,8 +7,9 @@ use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
 use super::Target;
-use crate::cli::Context;
+use crate::context::Context;
 use crate::error::{Failure, Interrupted, exit_code, hint_of};
+use crate::git::Origin;
 use crate::keep::Shelf;
 use crate::machine::Machine;
 use crate::progress::note;
@@ -89,7 +90,7 @@ fn keep(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
         Keep::Workspace => return Ok(()),
         Keep::Changes => {}
     }
-    let source = machine.settings().ok().and_then(|settings| machine.source(&settings));
+    let source = machine.settings().ok().and_then(|settings| Origin::of(machine, &settings).usable());
     let scratch = shelf.scratch(machine)?;
     let findings = workspace_git::look(&workspace, source.as_ref(), &scratch.dir)?;
     let why = match findings {
@@ -157,7 +158,7 @@ fn refused(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
 
 fn ask(machine: &Machine, keep: Keep) -> Result<()> {
     let name = &machine.name;
-    let source = machine.settings().ok().and_then(|settings| machine.source(&settings));
+    let source = machine.settings().ok().and_then(|settings| Origin::of(machine, &settings).usable());
     let loss = match keep {
         Keep::Nothing => " Its commits and changed files are lost.".to_owned(),
         Keep::Workspace => " Its workspace is kept as it is.".to_owned(),

@@ -5,17 +5,18 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use super::{Target, print, print_json};
-use crate::cli::Context;
-use crate::egress::{Destination, Egress, log, rules, supervise};
+use super::Target;
+use crate::context::Context;
+use crate::egress::{log, rules, supervise};
+use crate::egress_settings::{Destination, Egress};
 use crate::guest::Guest;
-use crate::installation;
 use crate::machine::Machine;
+use crate::output::{print, print_json};
 use crate::progress::note;
 use crate::settings::Settings;
 use crate::state::write_file;
-use crate::target;
 use crate::text::one_line;
+use crate::{installation, target};
 
 /// Commands that are named below a log of what was refused: the last hosts' ones.
 const MOST_REMEDIES: usize = 5;
@@ -113,7 +114,7 @@ fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destinati
         }
         write_file(&machine.dir.join("config.json"), settings.to_json()?, 0o600)?;
     }
-    if settings.egress.mode == crate::egress::Mode::None {
+    if settings.egress.mode == crate::egress_settings::Mode::None {
         note(&format!("notice: the mode of {} is none: the lists count for nothing", machine.name));
     }
     list(context, &machine)

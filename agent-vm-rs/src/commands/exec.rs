@@ -3,8 +3,9 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::{Target, running};
-use crate::cli::Context;
+use super::Target;
+use crate::context::Context;
+use crate::guest::running::running;
 use crate::ssh::Ssh;
 use crate::target;
 
@@ -25,7 +26,7 @@ pub struct ExecArgs {
 pub fn exec(context: &Context, args: &ExecArgs) -> Result<i32> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     let (guest, facts) = running(&machine)?;
-    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.ssh_talk());
+    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
     let limit = context.answer_limit();
     ssh.require_connection(limit)?;
     ssh.exec(&args.command, limit)

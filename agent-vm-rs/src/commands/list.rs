@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use textwrap::core::display_width;
 
-use super::{print, print_json};
-use crate::cli::Context;
+use crate::context::Context;
 use crate::machine::Machine;
+use crate::output::{print, print_json};
 use crate::terminal::{self, pad, shorten_end, shorten_start};
 use crate::text::{age, one_line};
 

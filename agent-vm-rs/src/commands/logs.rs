@@ -7,15 +7,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::{Target, print, running};
-use crate::cli::Context;
+use super::Target;
+use crate::context::Context;
 use crate::error::Failure;
-use crate::log_file;
+use crate::guest::running::running;
 use crate::machine::Machine;
+use crate::output::print;
 use crate::ssh::Ssh;
 use crate::state::has_file;
-use crate::target;
 use crate::text::{last_lines, printable};
+use crate::{log_file, target};
 
 /// Flags of `logs`.
 #[derive(Args, Clone, Debug)]
@@ -49,7 +50,7 @@ pub fn logs(context: &Context, args: &LogsArgs) -> Result<i32> {
                 .hint(format!("agent-vm start {name}, or agent-vm logs --console {name}")),
         )
     })?;
-    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.ssh_talk());
+    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
     ssh.require_answer(context.answer_limit())?;
     let follow = if args.follow { " --follow" } else { "" };
     ssh.stream(&format!(

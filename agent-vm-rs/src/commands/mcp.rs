@@ -7,11 +7,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::{Target, running};
+use super::Target;
 use crate::bridge::{self, Output, Session};
-use crate::cli::Context;
+use crate::context::Context;
 use crate::endpoint::{Endpoint, Patience, renewal};
 use crate::error::Failure;
+use crate::guest::running::running;
 use crate::machine::Machine;
 use crate::process::Invocation;
 use crate::progress::note;

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use super::Target;
 use super::mcp::server_name;
-use super::{Target, print, print_json, running};
-use crate::cli::Context;
 use crate::client_config::{self, Client, Entry, TOKEN_VARIABLE, Way};
-use crate::endpoint;
+use crate::context::Context;
 use crate::error::Failure;
+use crate::guest::running::running;
 use crate::machine::Machine;
+use crate::output::{print, print_json};
 use crate::progress::note;
-use crate::state::StateDir;
-use crate::target;
+use crate::state_dir::StateDir;
+use crate::{endpoint, target};
 
 /// Flags of `mcp-config`.
 #[derive(Args, Clone, Debug)]

@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::{Target, print_json};
+use super::Target;
 use crate::branch::BranchName;
-use crate::cli::Context;
+use crate::context::Context;
 use crate::error::Failure;
 use crate::git::Source;
 use crate::machine::Machine;
+use crate::output::print_json;
 use crate::progress::note;
-use crate::state::{StateDir, write_file};
-use crate::target;
-use crate::workspace_git;
+use crate::state::write_file;
+use crate::state_dir::StateDir;
+use crate::unknown_machine::{lost, no_machine};
+use crate::{target, workspace_git};
 
 /// Flags of `relink`.
 #[derive(Args, Clone, Debug)]
@@ -100,7 +102,7 @@ fn find(state: &StateDir, source: &Source, target: Option<&str>) -> Result<Machi
         if let Some(machine) = target::machine_of(state, &source.dir, branch)? {
             return Ok(machine);
         }
-        let lost = target::lost(state, branch)?;
+        let lost = lost(state, branch)?;
         match &lost[..] {
             [] => {}
             [machine] => return Ok(machine.clone()),
@@ -116,7 +118,7 @@ fn find(state: &StateDir, source: &Source, target: Option<&str>) -> Result<Machi
         }
     }
     let by_name = word.parse().ok().map(|name| Machine::new(state, name)).filter(Machine::exists);
-    by_name.ok_or_else(|| target::no_machine(state, &word))
+    by_name.ok_or_else(|| no_machine(state, &word))
 }
 
 /// Refuses a repository that is none of this machine's history: most likely another one was meant.

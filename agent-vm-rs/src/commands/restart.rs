@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{Target, start};
-use crate::cli::Context;
+use crate::context::Context;
 use crate::progress::note;
 use crate::{launch, shutdown, target};
 

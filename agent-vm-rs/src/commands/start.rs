@@ -5,11 +5,13 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use super::{Target, print};
-use crate::cli::Context;
+use super::Target;
+use crate::context::Context;
 use crate::error::{Failure, Interrupted};
 use crate::guest::Guest;
+use crate::guest::running::running;
 use crate::machine::Machine;
+use crate::output::{print, print_json};
 use crate::progress::note;
 use crate::report::Report;
 use crate::run_state::RunFacts;
@@ -83,10 +85,10 @@ pub fn ensure_running(context: &Context, machine: &Machine) -> Result<()> {
 /// # Errors
 /// It does not run any more.
 pub fn announce(context: &Context, machine: &Machine) -> Result<()> {
-    let (guest, facts) = super::running(machine)?;
+    let (guest, facts) = running(machine)?;
     let servers = settled_servers(context, machine, &guest, &facts)?;
     if context.json {
-        return super::print_json(&Report::gather(context, machine)?);
+        return print_json(&Report::gather(context, machine)?);
     }
     let service = &guest.manifest.service;
     let target = machine.name.as_str();
@@ -110,7 +112,7 @@ pub fn announce(context: &Context, machine: &Machine) -> Result<()> {
 /// # Errors
 /// Interrupted.
 fn settled_servers(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts) -> Result<Option<Servers>> {
-    let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk());
+    let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity);
     let deadline = context.deadline().at_most(SETTLING);
     let mut last = None;
     let settled = deadline.poll("the MCP servers", Duration::from_millis(500), || {

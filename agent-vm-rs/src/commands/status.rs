@@ -3,9 +3,10 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::{Target, print, print_json};
-use crate::cli::Context;
+use super::Target;
+use crate::context::Context;
 use crate::machine::Machine;
+use crate::output::{print, print_json};
 use crate::report::Report;
 use crate::{target, terminal};
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::Target;
-use crate::cli::Context;
+use crate::context::Context;
 use crate::progress::note;
 use crate::{shutdown, target};
 

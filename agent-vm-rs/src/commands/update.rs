@@ -5,12 +5,13 @@ use clap::Args;
 use serde_json::json;
 
 use super::Target;
-use crate::cli::Context;
+use crate::context::Context;
 use crate::flake_lock::FlakeLock;
 use crate::guest::{Guest, Recipe, update as guest_update};
 use crate::installation::Toolkit;
 use crate::machine::Machine;
 use crate::manifest::Share;
+use crate::output::print_json;
 use crate::progress::note;
 use crate::settings::GuestKind;
 use crate::target;
@@ -39,14 +40,14 @@ pub fn update(context: &Context, args: &UpdateArgs) -> Result<()> {
     }
     let recipe = Recipe::new(&settings, &Toolkit::locate()?, Share::Virtiofs)?;
     let scratch = machine.dir.join(".tmp-update");
-    let moves = guest_update::update(&machine, &recipe, &scratch, context.nix_talk())?;
+    let moves = guest_update::update(&machine, &recipe, &scratch, context.verbosity)?;
     let name = &machine.name;
     if context.json {
         let moves: Vec<_> = moves
             .iter()
             .map(|one| json!({ "input": one.input, "from": one.from.as_ref().map(|pin| &pin.revision), "to": one.to.revision }))
             .collect();
-        return super::print_json(&json!({ "name": name.as_str(), "moved": moves }));
+        return print_json(&json!({ "name": name.as_str(), "moved": moves }));
     }
     if moves.is_empty() {
         let pins = FlakeLock::read(&machine.flake().join("flake.lock"))?.pins();

@@ -11,7 +11,7 @@ use ::landlock::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::plan::{SYSTEM, Sight};
+use super::mount::{Mount, SYSTEM};
 use crate::process::Invocation;
 
 /// What is asked of the kernel: it gives as much of it as it knows (landlock(7)). Linux 6.12 knows all.
@@ -36,15 +36,15 @@ pub fn ours() -> Option<PathBuf> {
     std::env::current_exe().ok()
 }
 
-/// A program that has nothing but `sights`, the system's programs and `network`. Pure; `ours` is as [`ours`] gives it.
+/// A program that has nothing but `mounts`, the system's programs and `network`. Pure; `ours` is as [`ours`] gives it.
 #[must_use]
-pub fn around(program: &Invocation, ours: &Path, sights: &[Sight], network: Network<'_>) -> Invocation {
+pub fn around(program: &Invocation, ours: &Path, mounts: &[Mount], network: Network<'_>) -> Invocation {
     let mut wall = Invocation::new(ours).arg("landlocked");
-    for sight in sights {
-        let (option, path) = match sight {
-            Sight::Read(path) | Sight::ReadIfThere(path) => ("--read", path),
-            Sight::Write(path) => ("--write", path),
-            Sight::Device(path) => ("--device", path),
+    for mount in mounts {
+        let (option, path) = match mount {
+            Mount::Read(path) | Mount::ReadIfThere(path) => ("--read", path),
+            Mount::Write(path) => ("--write", path),
+            Mount::Device(path) => ("--device", path),
         };
         wall = wall.arg(option).arg(path);
     }
@@ -62,8 +62,8 @@ pub fn around(program: &Invocation, ours: &Path, sights: &[Sight], network: Netw
 #[must_use]
 pub fn forwarder(proxyd: &Path, ours: &Path, ports: &[u16]) -> Invocation {
     let mut wall = Invocation::new(ours).args(["landlocked", "--sockets", "1", "--no-network"]);
-    for sight in super::plan::installation(proxyd) {
-        if let Sight::Read(path) | Sight::ReadIfThere(path) = sight {
+    for mount in super::mount::installation(proxyd) {
+        if let Mount::Read(path) | Mount::ReadIfThere(path) = mount {
             wall = wall.arg("--read").arg(path);
         }
     }

@@ -4,6 +4,7 @@ mod account;
 mod give;
 pub mod landlock;
 pub mod listeners;
+pub mod mount;
 pub mod plan;
 pub mod seccomp;
 pub mod stage;
@@ -17,8 +18,8 @@ pub use account::Account;
 pub use give::give;
 
 use crate::error::Failure;
-use crate::installation::socket_proxyd_places;
 use crate::process::{Invocation, find};
+use crate::programs::socket_proxyd_places;
 
 /// For a namespace to be made.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -105,7 +106,7 @@ pub fn choose_for_reading(program: &Path) -> Confinement {
     let namespaces = Confinement { sandbox, landlock: None };
     let as_root = rustix::process::geteuid().is_root();
     let says_its_version = Invocation::new(program).arg("--version").cwd("/");
-    let probe = plan::reading(&says_its_version, &namespaces, &plan::installation(program), as_root);
+    let probe = plan::reading(&says_its_version, &namespaces, &mount::installation(program), as_root);
     let can_be_had = probe.time_limit(PATIENCE).checked().is_ok();
     Confinement { sandbox: namespaces.sandbox.filter(|_| can_be_had), landlock: landlock::ours() }
 }

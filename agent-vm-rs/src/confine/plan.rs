@@ -4,12 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::landlock::{self, Network};
+use super::mount::{Mount, SYSTEM, is_system, real};
 use super::{Account, Confinement, Sandbox, stage};
 use crate::process::Invocation;
-
-/// What programs need of the system, of a Debian or a Nix one.
-pub(super) const SYSTEM: [&str; 8] =
-    ["/usr", "/bin", "/lib", "/lib64", "/nix/store", "/run/current-system/sw", "/etc/alternatives", "/etc/ld.so.cache"];
 
 /// Starts the forwarders in the namespace, each with its own listening socket as the third descriptor and no other's, and
 /// becomes the program, which has none. Arguments: number of the forwarder's words, and these; target of each port, whose sockets are the descriptors from
@@ -37,41 +34,6 @@ done
 for socket in "${sockets[@]}"; do exec {socket}<&-; done
 exec "$@"
 "#;
-
-/// Something of the host's that the sandbox sees where the host has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sight {
-    /// It can be read.
-    Read(PathBuf),
-    /// It can be read, where it is.
-    ReadIfThere(PathBuf),
-    /// It can be written.
-    Write(PathBuf),
-    /// A device.
-    Device(PathBuf),
-}
-
-impl Sight {
-    fn path(&self) -> &Path {
-        match self {
-            Self::Read(path) | Self::ReadIfThere(path) | Self::Write(path) | Self::Device(path) => path,
-        }
-    }
-
-    fn is_read(&self) -> bool {
-        matches!(self, Self::Read(_) | Self::ReadIfThere(_))
-    }
-
-    /// The same for another path.
-    fn at(&self, path: PathBuf) -> Self {
-        match self {
-            Self::Read(_) => Self::Read(path),
-            Self::ReadIfThere(_) => Self::ReadIfThere(path),
-            Self::Write(_) => Self::Write(path),
-            Self::Device(_) => Self::Device(path),
-        }
-    }
-}
 
 /// bubblewrap's options for the namespaces, without a view of files.
 #[must_use]
@@ -114,29 +76,29 @@ pub(super) fn drop_inside(sandbox: &Sandbox) -> Vec<String> {
 }
 
 /// Namespaces that are made by whom they are for, where that can be: an account of a machine's own is on a stage then.
-pub(super) fn made_by(sandbox: &Sandbox, bwrap: Invocation, binds: &[Sight], sockets: usize) -> Invocation {
+pub(super) fn made_by(sandbox: &Sandbox, bwrap: Invocation, binds: &[Mount], sockets: usize) -> Invocation {
     let Some((account, ours)) = sandbox.account.as_ref().and_then(|account| Some((account, account.stage.as_ref()?)))
     else {
         return bwrap;
     };
-    let paths: Vec<_> = binds.iter().map(Sight::path).collect();
+    let paths: Vec<_> = binds.iter().map(Mount::path).collect();
     stage::on(&bwrap, ours, account, &paths, Path::new("/"), sockets)
 }
 
-/// A program with nothing of the host's files but the system's programs and `sights`, which listens on `ports` and connects
+/// A program with nothing of the host's files but the system's programs and `mounts`, which listens on `ports` and connects
 /// to nothing. In namespaces it is the first process: it dies with none of our processes, and all that it starts dies with it.
 #[must_use]
 pub fn around(
     program: &Invocation,
     confinement: &Confinement,
-    sights: &[Sight],
+    mounts: &[Mount],
     network: Network<'_>,
     ports: &[u16],
 ) -> Invocation {
-    let (program, sights) = landlocked(program, confinement, sights, network);
+    let (program, mounts) = landlocked(program, confinement, mounts, network);
     let Some(sandbox) = &confinement.sandbox else { return program };
     let bwrap = Invocation::new("bwrap").args(namespaces(sandbox)).args(["--as-pid-1", "--proc", "/proc"]);
-    let binds = binds(&sights);
+    let binds = binds(&mounts);
     let mut bwrap = seeing(bwrap, &program, &binds, sandbox.account.as_ref()).args(drop_inside(sandbox));
     if let Some(proxyd) = sandbox.proxyd.as_ref().filter(|_| !ports.is_empty()) {
         let forwarder = match &confinement.landlock {
@@ -155,11 +117,11 @@ pub fn around(
 
 /// As [`around`], for a program that ends with us, on the host's network if the confinement leaves it there.
 #[must_use]
-pub fn with_us(program: &Invocation, confinement: &Confinement, sights: &[Sight], network: Network<'_>) -> Invocation {
-    let (program, sights) = landlocked(program, confinement, sights, network);
+pub fn with_us(program: &Invocation, confinement: &Confinement, mounts: &[Mount], network: Network<'_>) -> Invocation {
+    let (program, mounts) = landlocked(program, confinement, mounts, network);
     let Some(sandbox) = &confinement.sandbox else { return ending_with_us(&program) };
     let bwrap = Invocation::new("bwrap").args(namespaces(sandbox)).args(["--die-with-parent", "--proc", "/proc"]);
-    let binds = binds(&sights);
+    let binds = binds(&mounts);
     let bwrap = seeing(bwrap, &program, &binds, sandbox.account.as_ref()).args(drop_inside(sandbox));
     made_by(sandbox, program.within(bwrap), &binds, 0)
 }
@@ -167,15 +129,15 @@ pub fn with_us(program: &Invocation, confinement: &Confinement, sights: &[Sight]
 /// A program of the host's that reads what a guest has made: it sees nothing else, has no network and ends with us. As root it
 /// stays that, of all its rights with the one to read what is in its view; no account but root need own what is there.
 #[must_use]
-pub fn reading(program: &Invocation, confinement: &Confinement, sights: &[Sight], as_root: bool) -> Invocation {
-    let (program, sights) = landlocked(program, confinement, sights, Network::Listen(&[]));
+pub fn reading(program: &Invocation, confinement: &Confinement, mounts: &[Mount], as_root: bool) -> Invocation {
+    let (program, mounts) = landlocked(program, confinement, mounts, Network::Listen(&[]));
     if confinement.sandbox.is_none() {
         return program;
     }
     let bwrap = Invocation::new("bwrap").args(["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-net"]);
     let bwrap = bwrap.args(["--unshare-cgroup-try", "--new-session", "--die-with-parent", "--cap-drop", "ALL"]);
     let bwrap = if as_root { bwrap.args(["--cap-add", "CAP_DAC_READ_SEARCH"]) } else { bwrap.arg("--unshare-user") };
-    program.within(seeing(bwrap, &program, &binds(&sights), None))
+    program.within(seeing(bwrap, &program, &binds(&mounts), None))
 }
 
 /// Ended by the kernel as soon as we end, however that is.
@@ -188,29 +150,29 @@ pub fn ending_with_us(program: &Invocation) -> Invocation {
 fn landlocked(
     program: &Invocation,
     confinement: &Confinement,
-    sights: &[Sight],
+    mounts: &[Mount],
     network: Network<'_>,
-) -> (Invocation, Vec<Sight>) {
-    let mut sights = sights.to_vec();
-    let Some(ours) = &confinement.landlock else { return (program.clone(), sights) };
+) -> (Invocation, Vec<Mount>) {
+    let mut mounts = mounts.to_vec();
+    let Some(ours) = &confinement.landlock else { return (program.clone(), mounts) };
     // Its own, which says whose a connection is; in namespaces it is another one than the host's.
-    let kernels = (network == Network::Open).then(|| Sight::Read("/proc".into()));
-    let behind: Vec<_> = sights.iter().cloned().chain(kernels).collect();
+    let kernels = (network == Network::Open).then(|| Mount::Read("/proc".into()));
+    let behind: Vec<_> = mounts.iter().cloned().chain(kernels).collect();
     let program = landlock::around(program, ours, &behind, network);
     if !is_system(ours) {
-        sights.push(Sight::Read(ours.clone()));
+        mounts.push(Mount::Read(ours.clone()));
     }
-    (program, sights)
+    (program, mounts)
 }
 
 /// A program that makes namespaces of its own, as another account with a view of its own: what is in it is at
 /// [`place_in_view`]. A kernel lets it mount a /proc in those only where it sees the whole of one, which bubblewrap's is not
 /// for root.
 #[must_use]
-pub fn view(program: &Invocation, account: &Account, sights: &[Sight]) -> Invocation {
-    let binds = binds(sights);
+pub fn view(program: &Invocation, account: &Account, mounts: &[Mount]) -> Invocation {
+    let binds = binds(mounts);
     if let Some(ours) = &account.stage {
-        let paths: Vec<_> = binds.iter().map(Sight::path).collect();
+        let paths: Vec<_> = binds.iter().map(Mount::path).collect();
         let dir = program.cwd.as_deref().map_or_else(|| "/".into(), stage::place);
         return stage::on(&program.clone().cwd("/"), ours, account, &paths, &dir, 0);
     }
@@ -230,7 +192,7 @@ const CAPABILITIES_TO_DROP: [&str; 6] =
     ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"];
 
 /// The files, the working directory, and the end of bubblewrap's options, for who makes the namespaces.
-fn seeing(bwrap: Invocation, program: &Invocation, binds: &[Sight], account: Option<&Account>) -> Invocation {
+fn seeing(bwrap: Invocation, program: &Invocation, binds: &[Mount], account: Option<&Account>) -> Invocation {
     let mut bwrap = bwrap.args(["--dev", "/dev", "--tmpfs", "/tmp"]);
     for directory in ways_to(binds) {
         bwrap = bwrap.arg("--dir").arg(directory);
@@ -240,10 +202,10 @@ fn seeing(bwrap: Invocation, program: &Invocation, binds: &[Sight], account: Opt
     }
     for bind in binds {
         let option = match bind {
-            Sight::Read(_) => "--ro-bind",
-            Sight::ReadIfThere(_) => "--ro-bind-try",
-            Sight::Write(_) => "--bind",
-            Sight::Device(_) => "--dev-bind",
+            Mount::Read(_) => "--ro-bind",
+            Mount::ReadIfThere(_) => "--ro-bind-try",
+            Mount::Write(_) => "--bind",
+            Mount::Device(_) => "--dev-bind",
         };
         bwrap = bwrap.arg(option).arg(source(account, bind.path())).arg(bind.path());
     }
@@ -256,62 +218,36 @@ fn source(account: Option<&Account>, path: &Path) -> PathBuf {
     if account.is_some_and(|account| account.stage.is_some()) { stage::place(path) } else { path.to_owned() }
 }
 
-/// Returns what bubblewrap binds for these sights besides the system: every place once, a directory before what is in it.
+/// Returns what bubblewrap binds for these mounts besides the system: every place once, a directory before what is in it.
 ///
 /// bubblewrap mounts on no symbolic link, and makes nothing in a place that is bound read-only. So what lies in another
-/// sight or in the system goes by its real path, and is left out where it can be read already. In a Nix store nearly every
+/// mount or in the system goes by its real path, and is left out where it can be read already. In a Nix store nearly every
 /// path is one or the other.
-fn binds(sights: &[Sight]) -> Vec<Sight> {
+fn binds(mounts: &[Mount]) -> Vec<Mount> {
     let is_in_another = |path: &Path| {
-        is_system(path) || sights.iter().any(|other| other.path() != path && path.starts_with(other.path()))
+        is_system(path) || mounts.iter().any(|other| other.path() != path && path.starts_with(other.path()))
     };
-    let mut resolved: Vec<Sight> = sights
+    let mut resolved: Vec<Mount> = mounts
         .iter()
-        .map(|sight| if is_in_another(sight.path()) { sight.at(real(sight.path())) } else { sight.clone() })
+        .map(|mount| if is_in_another(mount.path()) { mount.at(real(mount.path())) } else { mount.clone() })
         .collect();
-    resolved.sort_by_key(|sight| sight.path().components().count());
-    let mut binds: Vec<Sight> = Vec::new();
-    for sight in resolved {
+    resolved.sort_by_key(|mount| mount.path().components().count());
+    let mut binds: Vec<Mount> = Vec::new();
+    for mount in resolved {
         // The last one is the deepest, and decides.
-        let around = binds.iter().rev().find(|bind| sight.path().starts_with(bind.path()));
-        let can_be_read = around.map_or_else(|| is_system(sight.path()), Sight::is_read);
-        if !(binds.contains(&sight) || sight.is_read() && can_be_read) {
-            binds.push(sight);
+        let around = binds.iter().rev().find(|bind| mount.path().starts_with(bind.path()));
+        let can_be_read = around.map_or_else(|| is_system(mount.path()), Mount::is_read);
+        if !(binds.contains(&mount) || mount.is_read() && can_be_read) {
+            binds.push(mount);
         }
     }
     binds
 }
 
-/// Returns where a path's links lead; the path itself where nothing is there.
-fn real(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
-}
-
-/// Returns what a program needs of the place it is installed in, by the name it is started by and by where links lead from
-/// there. All of that place is too much: it may be somebody's home.
-#[must_use]
-pub fn installation(program: &Path) -> Vec<Sight> {
-    let mut sights = Vec::new();
-    for program in [program.to_owned(), real(program)] {
-        let Some(bin) = program.parent().filter(|bin| !is_system(bin)) else { continue };
-        let parts = ["lib", "lib64", "libexec", "share/qemu", "pyvenv.cfg"];
-        let beside = bin.parent().into_iter().flat_map(|place| parts.map(|part| place.join(part)));
-        let all = std::iter::once(Sight::Read(bin.to_owned())).chain(beside.map(Sight::ReadIfThere));
-        let new: Vec<_> = all.filter(|sight| !sights.contains(sight)).collect();
-        sights.extend(new);
-    }
-    sights
-}
-
-/// Whether every program sees it anyway.
-fn is_system(path: &Path) -> bool {
-    SYSTEM.iter().any(|system| path.starts_with(system))
-}
-
 /// The directories above them and above the system. bubblewrap would make them for their owner alone, which is not who runs
 /// there.
-fn ways_to(sights: &[Sight]) -> BTreeSet<&Path> {
-    let paths = sights.iter().map(Sight::path);
+fn ways_to(mounts: &[Mount]) -> BTreeSet<&Path> {
+    let paths = mounts.iter().map(Mount::path);
     let is_ours =
         |directory: &&Path| *directory != Path::new("/") && *directory != Path::new("/dev") && !is_system(directory);
     paths.chain(SYSTEM.map(Path::new)).flat_map(|path| path.ancestors().skip(1)).filter(is_ours).collect()
@@ -320,6 +256,7 @@ fn ways_to(sights: &[Sight]) -> BTreeSet<&Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::confine::mount::installation;
 
     #[test]
     fn of_an_installation_is_seen_what_is_the_programs() {
@@ -327,21 +264,21 @@ mod tests {
         let seen = installation(Path::new("/home/me/bin/qemu"));
         let paths: Vec<_> = ways_to(&seen).into_iter().collect();
         assert!(
-            seen.contains(&Sight::Read("/home/me/bin".into())) && paths.contains(&Path::new("/home/me")),
+            seen.contains(&Mount::Read("/home/me/bin".into())) && paths.contains(&Path::new("/home/me")),
             "{seen:?}"
         );
         assert!(
             !seen
                 .iter()
-                .any(|sight| matches!(sight, Sight::Read(path) | Sight::ReadIfThere(path) if path == "/home/me"))
+                .any(|mount| matches!(mount, Mount::Read(path) | Mount::ReadIfThere(path) if path == "/home/me"))
         );
     }
 
     #[test]
     fn what_can_be_read_already_is_not_bound_again() {
-        let read = |path: &str| Sight::Read(path.into());
-        let write = |path: &str| Sight::Write(path.into());
-        let none: [Sight; 0] = [];
+        let read = |path: &str| Mount::Read(path.into());
+        let write = |path: &str| Mount::Write(path.into());
+        let none: [Mount; 0] = [];
         assert_eq!(binds(&[read("/usr/share/qemu"), read("/nix/store/x/kernel"), read("/nix/store")]), none);
         assert_eq!(binds(&[read("/a/b"), read("/a"), read("/a")]), [read("/a")]);
         // In the system or in what can be read there is still something to write, and the other way round.
@@ -350,7 +287,7 @@ mod tests {
             [read("/a"), write("/a/b"), write("/usr/local/x")]
         );
         assert_eq!(binds(&[read("/a/b"), write("/a"), read("/a/b/c")]), [write("/a"), read("/a/b")]);
-        let device = Sight::Device("/dev/kvm".into());
+        let device = Mount::Device("/dev/kvm".into());
         assert_eq!(binds(&[device.clone(), device.clone()]), [device]);
     }
 
@@ -367,15 +304,15 @@ mod tests {
         std::fs::write(root.join("elsewhere/initrd"), "initrd").unwrap();
         std::os::unix::fs::symlink("../linux/bzImage", root.join("store/guest/kernel")).unwrap();
         std::os::unix::fs::symlink(root.join("elsewhere/initrd"), root.join("store/guest/initrd")).unwrap();
-        let read = |path: &str| Sight::Read(root.join(path));
-        let sights = [read("store/guest/kernel"), read("store/guest/initrd"), read("store")];
-        assert_eq!(binds(&sights), [read("store"), read("elsewhere/initrd")]);
+        let read = |path: &str| Mount::Read(root.join(path));
+        let mounts = [read("store/guest/kernel"), read("store/guest/initrd"), read("store")];
+        assert_eq!(binds(&mounts), [read("store"), read("elsewhere/initrd")]);
         // One that lies in nothing else is bound where it is.
-        assert_eq!(binds(&sights[..1]), sights[..1]);
+        assert_eq!(binds(&mounts[..1]), mounts[..1]);
 
         let confinement = Confinement { sandbox: Some(Sandbox { account: None, proxyd: None }), landlock: None };
         let words = ["store/guest/kernel", "store/guest/initrd"].map(|path| root.join(path));
-        let cat = reading(&Invocation::new("cat").args(words).cwd("/"), &confinement, &sights, false);
+        let cat = reading(&Invocation::new("cat").args(words).cwd("/"), &confinement, &mounts, false);
         if reading(&Invocation::new("true").cwd("/"), &confinement, &[], false).checked().is_err() {
             println!("AGENT_VM_SKIP: no namespaces can be made here");
             return;
@@ -393,7 +330,7 @@ mod tests {
         std::os::unix::fs::symlink(root.join("real/bin/qemu"), root.join("named/bin/qemu")).unwrap();
         let seen = installation(&root.join("named/bin/qemu"));
         for place in ["named/bin", "real/bin"] {
-            assert!(seen.contains(&Sight::Read(root.join(place))), "{seen:?}");
+            assert!(seen.contains(&Mount::Read(root.join(place))), "{seen:?}");
         }
         assert_eq!(installation(&root.join("real/bin/qemu")).len(), 6);
     }
@@ -403,7 +340,7 @@ mod tests {
         let program = Invocation::new("git").arg("status").cwd("/machine/workspace");
         let confinement = Confinement { sandbox: Some(Sandbox { account: None, proxyd: None }), landlock: None };
         for (name, as_root) in [("reading", false), ("reading_as_root", true)] {
-            let plan = reading(&program, &confinement, &[Sight::Read("/machine/workspace".into())], as_root);
+            let plan = reading(&program, &confinement, &[Mount::Read("/machine/workspace".into())], as_root);
             insta::assert_snapshot!(name, format!("{plan:#?}"));
         }
     }
@@ -411,8 +348,8 @@ mod tests {
     #[test]
     fn the_plans_are_as_they_were() {
         let program = Invocation::new("/guest/bin/run").arg("a b").env("X", "y").cwd("/machine/run/qemu");
-        let sights =
-            [Sight::Read("/guest".into()), Sight::Write("/machine/disk".into()), Sight::Device("/dev/kvm".into())];
+        let mounts =
+            [Mount::Read("/guest".into()), Mount::Write("/machine/disk".into()), Mount::Device("/dev/kvm".into())];
         let ports = [2222];
         let account = Some(Account { uid: 998, gid: 997, groups: vec![107], stage: None });
         let proxyd = Some(PathBuf::from("/lib/systemd/systemd-socket-proxyd"));
@@ -429,7 +366,7 @@ mod tests {
             ("without_a_forwarder", Some(Sandbox { account: None, proxyd: None }), None),
             ("landlock_alone", None, landlock),
         ] {
-            let plan = around(&program, &Confinement { sandbox, landlock }, &sights, Network::Listen(&[2222]), &ports);
+            let plan = around(&program, &Confinement { sandbox, landlock }, &mounts, Network::Listen(&[2222]), &ports);
             insta::assert_snapshot!(name, format!("{plan:#?}"));
         }
     }

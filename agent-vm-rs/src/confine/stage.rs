@@ -82,7 +82,7 @@ impl Staged {
     }
 
     fn mount(&self) -> Result<()> {
-        // All of them first: what is below the stage itself is out of sight then.
+        // All of them first: what is below the stage itself is out of mount then.
         let held = self.path.iter().map(|path| Ok((path, hold(path)?))).collect::<Result<Vec<_>>>()?;
         mount("agent-vm", STAGE, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=0755,size=1m")
             .context("failed to make the stage")?;

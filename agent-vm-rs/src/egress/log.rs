@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::Destination;
+use crate::egress_settings::Destination;
 use crate::log_file;
 
 /// Directory of the log in the machine's.

@@ -6,7 +6,7 @@ use super::authority::PROXY_DIR;
 use super::log::LOG_DIR;
 use super::rules::RULES_DIR;
 use crate::confine::landlock::Network;
-use crate::confine::plan::Sight;
+use crate::confine::mount::Mount;
 use crate::confine::{self, Account, Confinement};
 use crate::process::Invocation;
 
@@ -82,12 +82,12 @@ pub fn proxy(inputs: &Proxy<'_>) -> Invocation {
         .args(options)
         .arg("-s")
         .arg(addon.join("addon.py"));
-    let network = OF_THE_NETWORK.iter().map(|path| Sight::ReadIfThere(path.into()));
-    let read = inputs.bundle.into_iter().chain([rules.as_path(), addon.as_path()]).map(|path| Sight::Read(path.into()));
-    let write = [Sight::Write(log), Sight::Write(ca)];
-    let sights: Vec<_> =
-        confine::plan::installation(program).into_iter().chain(network).chain(read).chain(write).collect();
-    confine::plan::with_us(&proxy.cwd("/").of_machine(machine), inputs.confinement, &sights, Network::Open)
+    let network = OF_THE_NETWORK.iter().map(|path| Mount::ReadIfThere(path.into()));
+    let read = inputs.bundle.into_iter().chain([rules.as_path(), addon.as_path()]).map(|path| Mount::Read(path.into()));
+    let write = [Mount::Write(log), Mount::Write(ca)];
+    let mounts: Vec<_> =
+        confine::mount::installation(program).into_iter().chain(network).chain(read).chain(write).collect();
+    confine::plan::with_us(&proxy.cwd("/").of_machine(machine), inputs.confinement, &mounts, Network::Open)
 }
 
 /// Directory of the tunnel's control socket in `run/`.
@@ -97,7 +97,7 @@ const SSH_DIR: &str = "ssh";
 
 /// What ssh has of a machine where it runs as that machine's account.
 #[must_use]
-pub fn sights_of_ssh(machine: &Path) -> [PathBuf; 2] {
+pub fn mounts_of_ssh(machine: &Path) -> [PathBuf; 2] {
     [machine.join(SSH_DIR), machine.join("run").join(TUNNEL_DIR)]
 }
 
@@ -108,8 +108,8 @@ pub fn tunnel(ssh: &Invocation, machine: &Path, account: Option<&Account>) -> In
     let ssh = confine::plan::ending_with_us(ssh);
     let Some(account) = account.filter(|account| account.stage.is_some()) else { return ssh };
     let as_root = ssh.within(Invocation::new("unshare").args(["--user", "--map-root-user", "--"]));
-    let sights = sights_of_ssh(machine).map(Sight::Write);
-    confine::plan::view(&as_root.cwd(machine), account, &sights)
+    let mounts = mounts_of_ssh(machine).map(Mount::Write);
+    confine::plan::view(&as_root.cwd(machine), account, &mounts)
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::secrets::{self, Secret};
-use super::{Destination, Egress};
 use crate::confine::Account;
+use crate::egress_settings::{Destination, Egress};
 use crate::error::Failure;
 use crate::manifest::Group;
 use crate::state::{make_dir_durably, write_file};
@@ -45,7 +45,7 @@ fn rules<'a>(
     groups: &[Group],
     secrets: &'a BTreeMap<String, Secret>,
 ) -> Result<Rules<'a>> {
-    let with_value = |spec: &'a super::SecretSpec| {
+    let with_value = |spec: &'a crate::egress_settings::SecretSpec| {
         let secret = secrets.get(&spec.name).with_context(|| {
             Failure::new(format!("the value of the secret {} is gone", spec.name))
                 .hint(format!("agent-vm destroy {name}, and create it with --secret {spec} again"))
@@ -134,7 +134,7 @@ pub fn write(machine: &Path, name: &str, egress: &Egress, groups: &[Group]) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress::Mode;
+    use crate::egress_settings::Mode;
 
     fn egress(allow: &[&str]) -> Egress {
         Egress {

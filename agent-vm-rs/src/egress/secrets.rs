@@ -1,75 +1,15 @@
 //! Secrets that never reach the guest: it has placeholders, and the proxy puts the values in.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::Destination;
+use crate::egress_settings::SecretSpec;
 use crate::error::Failure;
 use crate::hex;
 use crate::state::{make_private_dir, read_if_there, write_file};
-use crate::text::one_line;
-
-/// Port of a host that gets a secret, unless another one is named: HTTPS.
-const HTTPS: u16 = 443;
-
-/// Which secret goes where: `NAME=HOST` or `NAME=HOST:PORT`. `NAME` is a variable of the caller's environment, from which the value
-/// is taken once, and of the guest's, which has the placeholder.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct SecretSpec {
-    /// Name of the variable.
-    pub name: String,
-    /// The one host that gets the value, by TLS.
-    pub host: String,
-    /// The one port of it: what listens on another one may be somebody else's.
-    pub port: u16,
-}
-
-impl FromStr for SecretSpec {
-    type Err = Failure;
-
-    fn from_str(text: &str) -> Result<Self, Failure> {
-        let wrong = || {
-            Failure::usage(format!("{:?} is no secret", one_line(text)))
-                .hint("give a variable and the host that gets its value: --secret GITHUB_TOKEN=api.github.com, or with a port that is not 443 --secret TOKEN=git.example.org:8443")
-        };
-        let (name, host) = text.split_once('=').ok_or_else(wrong)?;
-        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        match host.parse() {
-            Ok(Destination::Host(host, port)) if is_name && !host.starts_with('*') => {
-                Ok(Self { name: name.to_owned(), host, port: port.unwrap_or(HTTPS) })
-            }
-            _ => Err(wrong()),
-        }
-    }
-}
-
-impl fmt::Display for SecretSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let port = (self.port != HTTPS).then_some(self.port);
-        write!(f, "{}={}", self.name, Destination::Host(self.host.clone(), port))
-    }
-}
-
-impl TryFrom<String> for SecretSpec {
-    type Error = Failure;
-
-    fn try_from(text: String) -> Result<Self, Failure> {
-        text.parse()
-    }
-}
-
-impl From<SecretSpec> for String {
-    fn from(spec: SecretSpec) -> Self {
-        spec.to_string()
-    }
-}
 
 /// A value and what the guest has instead of it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -147,29 +87,6 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
-
-    #[test]
-    fn secrets_name_a_variable_and_one_host() {
-        let spec: SecretSpec = "GITHUB_TOKEN=API.github.com".parse().unwrap();
-        assert_eq!((spec.name.as_str(), spec.host.as_str()), ("GITHUB_TOKEN", "api.github.com"));
-        assert_eq!(spec.port, 443);
-        for (text, port, shown) in [
-            ("A=b.c:8443", 8443, "A=b.c:8443"),
-            ("A=b.c:443", 443, "A=b.c"),
-            ("A=[::1]:8443", 8443, "A=[::1]:8443"),
-            ("A=::1", 443, "A=::1"),
-        ] {
-            let spec: SecretSpec = text.parse().unwrap();
-            assert_eq!((spec.port, spec.to_string()), (port, shown.to_owned()));
-            assert_eq!(shown.parse::<SecretSpec>().unwrap(), spec);
-        }
-        for wrong in [
-            "", "A", "A=", "=b", "1A=b.c", "A B=b.c", "A=*.b.c", "A=*", "A=@npm", "A=b.c:0", "A=b.c:x", "A=b/c",
-            "A\n=b",
-        ] {
-            assert!(wrong.parse::<SecretSpec>().is_err(), "{wrong:?} was taken");
-        }
-    }
 
     #[test]
     fn values_are_kept_for_this_user_alone_and_the_guest_gets_none() {

@@ -10,15 +10,15 @@ use procfs::net::TcpState;
 
 use super::plan::{self, ADDON, ADDON_DIR};
 use super::{authority, log};
-use crate::cli::Context;
 use crate::confine::{self, Account};
+use crate::context::Context;
 use crate::endpoint::renewal;
 use crate::guest::Guest;
-use crate::installation::mitmdump_places;
 use crate::interrupt::{self, Deadline};
 use crate::machine::Machine;
-use crate::process::{Detached, Invocation, find};
-use crate::run_state::{ProcessId, RunDir, RunFacts};
+use crate::process::{Detached, Invocation, ProcessId, find};
+use crate::programs::mitmdump_places;
+use crate::run_state::{RunDir, RunFacts};
 use crate::ssh::Ssh;
 use crate::state::{make_private_dir, remove_file, write_unsynced};
 
@@ -117,7 +117,7 @@ impl Supervisor {
 /// The machine does not run, or the proxy cannot be started at all.
 pub fn supervise(context: &Context, machine: &Machine) -> Result<()> {
     let run = machine.run();
-    let (guest, facts) = crate::commands::running(machine)?;
+    let (guest, facts) = crate::guest::running::running(machine)?;
     let qemu = run.qemu().context("the machine has ended")?;
     prepare(machine)?;
     keep_certified(machine, &guest, &facts);
@@ -171,7 +171,7 @@ fn prepare(machine: &Machine) -> Result<()> {
     let Some(account) = Account::unless_user(&machine.dir)? else { return Ok(()) };
     [addon, log, authority]
         .iter()
-        .chain(&plan::sights_of_ssh(&machine.dir))
+        .chain(&plan::mounts_of_ssh(&machine.dir))
         .try_for_each(|place| confine::give(place, &account))
 }
 
@@ -200,7 +200,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
         Ok(TcpStream::connect_timeout(&address, Duration::from_millis(500)).ok())
     })?;
     ensure_ours(port, confinement.account())?;
-    let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk()).with_socket(SOCKET);
+    let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity).with_socket(SOCKET);
     remove_file(&machine.dir.join(SOCKET))?;
     let by_account = |ssh: &Invocation| plan::tunnel(ssh, &machine.dir, confinement.account());
     let tunnel = Child::start(&by_account(&ssh.master(LOGIN)))?;

@@ -13,6 +13,7 @@ mod gitmodules;
 mod lfs;
 mod links;
 mod look;
+mod origin;
 mod owner;
 mod parts;
 mod plain;
@@ -33,6 +34,7 @@ use self::config::{Config, Format};
 use self::discover::Place;
 use self::look::Head;
 pub use self::look::Look;
+pub use self::origin::Origin;
 use self::standin::StandIn;
 pub use self::url::URL_PATH;
 

@@ -13,6 +13,7 @@ use crate::machine::Machine;
 use crate::nix;
 use crate::progress::note;
 use crate::state::{make_dir_durably, make_private_dir, read_text, remove_file, remove_tree, write_file};
+use crate::verbosity::Verbosity;
 
 /// The input that an update moves beside those of the machine's own flake.
 const NIXPKGS: &str = "toolkit/nixpkgs";
@@ -48,10 +49,10 @@ fn kept_file(flake: &Path) -> PathBuf {
 ///
 /// # Errors
 /// Nix fails, or locks nothing. The machine keeps the lock it had.
-pub fn update(machine: &Machine, recipe: &Recipe, scratch: &Path, talk: nix::Talk) -> Result<Vec<Move>> {
+pub fn update(machine: &Machine, recipe: &Recipe, scratch: &Path, verbosity: Verbosity) -> Result<Vec<Move>> {
     remove_tree(scratch)?;
     make_private_dir(scratch)?;
-    let locked = lock_in(scratch, machine, recipe, talk);
+    let locked = lock_in(scratch, machine, recipe, verbosity);
     remove_tree(scratch)?;
     let (text, new) = locked?;
     let flake = machine.flake();
@@ -65,14 +66,14 @@ pub fn update(machine: &Machine, recipe: &Recipe, scratch: &Path, talk: nix::Tal
     Ok(moved(&old.pins(), new.pins()))
 }
 
-fn lock_in(scratch: &Path, machine: &Machine, recipe: &Recipe, talk: nix::Talk) -> Result<(String, FlakeLock)> {
+fn lock_in(scratch: &Path, machine: &Machine, recipe: &Recipe, verbosity: Verbosity) -> Result<(String, FlakeLock)> {
     write_file(&scratch.join("flake.nix"), &recipe.flake, 0o644)?;
-    let call = nix::Call { talk, args: &recipe.nix_args };
+    let call = nix::Call { verbosity, args: &recipe.nix_args };
     let file = scratch.join("flake.lock");
     let lock = |overriding: Option<(&str, &str)>| {
         let lock = nix::lock_flake(scratch, overriding, true, call)?.of_machine(&machine.dir);
         // What Nix says of steps in between is not what has moved.
-        let done = if talk == nix::Talk::Little { lock.checked().map(drop) } else { lock.run_talking() };
+        let done = if verbosity == Verbosity::Normal { lock.checked().map(drop) } else { lock.run_talking() };
         done.context("failed to lock the guest's flake")
     };
     lock(None)?;
@@ -100,7 +101,7 @@ fn moved(old: &BTreeMap<String, Pin>, new: BTreeMap<String, Pin>) -> Vec<Move> {
 ///
 /// # Errors
 /// Nix fails.
-pub(super) fn relock(machine: &Machine, recipe: &Recipe, talk: nix::Talk) -> Result<()> {
+pub(super) fn relock(machine: &Machine, recipe: &Recipe, verbosity: Verbosity) -> Result<()> {
     let flake = machine.flake();
     // It would hold the toolkit as it was, and Nix would refuse it or, worse, use that.
     remove_file(&flake.join("flake.lock"))?;
@@ -111,7 +112,7 @@ pub(super) fn relock(machine: &Machine, recipe: &Recipe, talk: nix::Talk) -> Res
     let kept = read_text(&file).ok().and_then(|text| serde_json::from_str::<Kept>(&text).ok());
     match kept {
         Some(kept) if kept.toolkit == recipe.toolkit => {
-            let call = nix::Call { talk, args: &recipe.nix_args };
+            let call = nix::Call { verbosity, args: &recipe.nix_args };
             let lock = nix::lock_flake(&flake, Some((NIXPKGS, &kept.nixpkgs)), false, call)?.of_machine(&machine.dir);
             lock.run_talking().context("failed to lock the guest's flake")
         }

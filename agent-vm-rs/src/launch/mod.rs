@@ -11,26 +11,28 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use self::processes::{remember, remember_forwarders, remember_inner, start_virtiofsd};
-use crate::accel;
-use crate::cli::Context;
+use crate::accel_kind::Accel;
 use crate::confine::listeners::Listener;
-use crate::confine::plan::Sight;
+use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
-use crate::egress;
+use crate::context::Context;
 use crate::error::{EXIT_TIMEOUT, Failure};
 use crate::guest::{Guest, Recipe};
-use crate::helpers;
 use crate::installation::Toolkit;
 use crate::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::manifest::Share;
-use crate::plan::{self, Accel, Forwards, Inputs, Virtiofsd};
-use crate::process::Detached;
-use crate::progress::{Phases, note};
-use crate::run_state::{ProcessId, RunFacts};
+use crate::phases::Phases;
+use crate::plan::{self, Forwards, Inputs, Virtiofsd};
+use crate::process::{Detached, ProcessId};
+use crate::progress::note;
+use crate::run_state::RunFacts;
 use crate::settings::Settings;
-use crate::state::{cache_dir, make_private_dir};
-use crate::{credentials, disk, endpoint, host, log_file, ports, readiness, shutdown, sweep, virtiofsd};
+use crate::state::make_private_dir;
+use crate::user_dirs::cache_dir;
+use crate::{
+    accel, credentials, disk, egress, endpoint, helpers, host, log_file, ports, readiness, shutdown, sweep, virtiofsd,
+};
 
 /// For what made QEMU's namespaces to end after it.
 const STATUS: Duration = Duration::from_secs(2);
@@ -64,7 +66,7 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
         Err(why) => note(&format!("notice: {why:#}: the workspace is shared by 9p, which is slower")),
     }
     let guest = guest(context, machine, &settings, share, &cache)?;
-    let qemu = confine::plan::installation(&crate::process::find(guest.manifest.qemu.binary.as_ref())?);
+    let qemu = confine::mount::installation(&crate::process::find(guest.manifest.qemu.binary.as_ref())?);
     let choice = accel::choose(&guest, &confinement, &cache)?;
     if let Some(notice) = choice.notice() {
         note(&notice);
@@ -140,7 +142,7 @@ fn guest(context: &Context, machine: &Machine, settings: &Settings, share: Share
         return Ok(guest);
     }
     let phases = Phases::new(&settings.guest.to_string(), cache);
-    let guest = phases.run_unmeasured("guest", || Guest::build(machine, &recipe, cache, context.nix_talk()))?;
+    let guest = phases.run_unmeasured("guest", || Guest::build(machine, &recipe, cache, context.verbosity))?;
     Ok(guest)
 }
 
@@ -149,7 +151,7 @@ struct Host {
     accel: Accel,
     daemon: Option<Virtiofsd>,
     confinement: Confinement,
-    qemu: Vec<Sight>,
+    qemu: Vec<Mount>,
 }
 
 /// Starts the processes; gives QEMU and the facts of the run.
@@ -172,7 +174,7 @@ fn begin(
         egress::rules::write(&machine.dir, machine.name.as_str(), &settings.egress, &guest.manifest.egress.groups)?;
         let run = credentials::Run {
             hostname: &machine.name.hostname(),
-            log_level: context.log_level().as_str(),
+            log_level: context.verbosity.log_level(),
             endpoint: endpoint::hand_over(machine, settings, host::forward_address(&settings.host)?)?,
         };
         credentials::hand_over(&machine.dir, run, &guest.manifest)?;
@@ -193,7 +195,7 @@ fn begin(
         accel: *accel,
         forwards,
         virtiofsd: daemon.as_ref(),
-        level: context.log_level(),
+        verbosity: context.verbosity,
         confinement,
         ports: &ports,
     };

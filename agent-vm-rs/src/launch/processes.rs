@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use crate::error::Failure;
 use crate::interrupt::Deadline;
 use crate::plan;
-use crate::process::{Detached, Invocation};
-use crate::run_state::{ProcessId, RunDir};
+use crate::process::{Detached, Invocation, ProcessId};
+use crate::run_state::RunDir;
 
 /// For a shell to start the forwarders.
 const FORWARDER_START: Duration = Duration::from_secs(10);

@@ -8,36 +8,25 @@ use anyhow::{Context as _, Result};
 
 use crate::error::Failure;
 use crate::process::Invocation;
+use crate::verbosity::Verbosity;
 pub use string::NixString;
-
-/// How much Nix should say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Talk {
-    /// Errors and warnings.
-    #[default]
-    Little,
-    /// `--verbose`.
-    Verbose,
-    /// `--debug`.
-    Debug,
-}
 
 /// How Nix is called, whatever for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Call<'a> {
-    /// How much it says.
-    pub talk: Talk,
+    /// How much it logs.
+    pub verbosity: Verbosity,
     /// The user's own arguments (`--nix-arg`); they come last.
     pub args: &'a [String],
 }
 
-fn nix(talk: Talk) -> Invocation {
+fn nix(verbosity: Verbosity) -> Invocation {
     let nix =
         Invocation::new("nix").args(["--extra-experimental-features", "nix-command flakes"]).with_our_environment();
-    match talk {
-        Talk::Little => nix,
-        Talk::Verbose => nix.arg("--verbose"),
-        Talk::Debug => nix.arg("--debug"),
+    match verbosity {
+        Verbosity::Normal => nix,
+        Verbosity::Verbose => nix.arg("--verbose"),
+        Verbosity::Debug => nix.arg("--debug"),
     }
 }
 
@@ -53,7 +42,7 @@ fn path_reference(flake: &Path, attribute: &str) -> Result<String> {
 /// # Errors
 /// The flake's path is no UTF-8.
 pub fn eval_manifest(flake: &Path, store: &Path, call: Call<'_>) -> Result<Invocation> {
-    Ok(nix(call.talk)
+    Ok(nix(call.verbosity)
         .args(["eval", "--json"])
         .arg(path_reference(flake, "manifest")?)
         .args(call.args)
@@ -69,7 +58,7 @@ pub fn eval_manifest(flake: &Path, store: &Path, call: Call<'_>) -> Result<Invoc
 /// # Errors
 /// The flake's path is no UTF-8.
 pub fn build_guest(flake: &Path, link: &Path, call: Call<'_>) -> Result<Invocation> {
-    let build = nix(call.talk).args(["build", "--print-build-logs", "--out-link"]).arg(link);
+    let build = nix(call.verbosity).args(["build", "--print-build-logs", "--out-link"]).arg(link);
     Ok(build.arg(path_reference(flake, "guest")?).args(call.args))
 }
 
@@ -80,7 +69,7 @@ pub fn build_guest(flake: &Path, link: &Path, call: Call<'_>) -> Result<Invocati
 /// The flake's path is no UTF-8.
 pub fn lock_flake(flake: &Path, moved: Option<(&str, &str)>, refresh: bool, call: Call<'_>) -> Result<Invocation> {
     let reference = path_reference(flake, "")?;
-    let mut lock = nix(call.talk).args(["flake", "lock"]).arg(reference.trim_end_matches('#'));
+    let mut lock = nix(call.verbosity).args(["flake", "lock"]).arg(reference.trim_end_matches('#'));
     if refresh {
         lock = lock.arg("--refresh");
     }
@@ -108,7 +97,7 @@ mod tests {
 
     #[test]
     fn evaluation_stays_in_its_own_store() {
-        let call = Call { talk: Talk::Debug, args: &["--offline".into()] };
+        let call = Call { verbosity: Verbosity::Debug, args: &["--offline".into()] };
         let eval = eval_manifest(Path::new("/s/a b/flake"), Path::new("/c/nix"), call).unwrap();
         assert_eq!(
             eval.to_string(),

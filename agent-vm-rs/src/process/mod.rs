@@ -4,6 +4,7 @@
 
 mod detached;
 mod find;
+mod id;
 mod inherited;
 mod run;
 mod said;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use detached::Detached;
 pub use find::find;
+pub use id::ProcessId;
 pub use inherited::give_up_what_is_not_needed;
 pub use run::set_debug;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{ANSWER, Mcp, Service, SshFacts};
-use crate::cli::Context;
+use crate::context::Context;
 use crate::endpoint::{self, Endpoint, Patience};
 use crate::error::{EXIT_TIMEOUT, exit_code};
 use crate::guest::Guest;
@@ -101,7 +101,7 @@ struct Units {
 /// The service's state and its servers', and what is wrong with them or with what is before them.
 fn ask_systemd(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts, starting: bool) -> Result<Units> {
     let deadline = Deadline::after(ANSWER);
-    let ssh = Ssh::to(machine, &guest.manifest, facts, context.ssh_talk());
+    let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity);
     if starting && !ssh.is_connected() {
         // A login that is begun too early costs a booting guest more than it tells.
         anyhow::bail!("the machine is starting");

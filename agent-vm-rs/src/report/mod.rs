@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::cli::Context;
+use crate::context::Context;
 use crate::egress::{log, supervise};
-use crate::git::Source;
+use crate::git::{Origin, Source};
 use crate::helpers::{self, Helper};
-use crate::machine::{Machine, Origin};
-use crate::run_state::{ProcessId, RunFacts};
+use crate::machine::Machine;
+use crate::process::ProcessId;
+use crate::run_state::RunFacts;
 use crate::servers::Servers;
 use crate::service::ServiceState;
 use crate::workspace_git::{self, WorkspaceState, is_unreadable};
@@ -176,7 +177,7 @@ impl Report {
         crate::interrupt::check()?;
         if !machine.exists() {
             // It was destroyed meanwhile.
-            return Err(crate::target::no_machine(&machine.state, machine.name.as_str()));
+            return Err(crate::unknown_machine::no_machine(&machine.state, machine.name.as_str()));
         }
         if settings.is_none() {
             report.state = "broken";
@@ -274,7 +275,7 @@ fn workspace(machine: &Machine) -> (Workspace, Vec<String>) {
 
 fn source(machine: &Machine, problems: &mut Vec<String>) -> Option<Source> {
     let settings = machine.settings().ok()?;
-    match machine.origin(&settings) {
+    match Origin::of(machine, &settings) {
         Origin::Here(source) => return Some(source),
         Origin::Missing => {
             let lost = machine.lost_source(&settings);

@@ -10,12 +10,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::credentials::HOST_KEY_ALIAS;
 use crate::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::manifest::Manifest;
-use crate::process::Invocation;
-use crate::run_state::{ProcessId, RunFacts};
+use crate::process::{Invocation, ProcessId};
+use crate::run_state::RunFacts;
+use crate::verbosity::Verbosity;
 
 /// Pid of the kept connection, in `run/`.
 pub const MASTER_PID: &str = "ssh.pid";
@@ -31,17 +31,11 @@ const BANNER: &[u8] = b"SSH-";
 /// Between two looks at what else may end a wait.
 const MOMENT: Duration = Duration::from_millis(200);
 
+/// Name that the guest's host key is pinned under: the address is always the host's own.
+pub const HOST_KEY_ALIAS: &str = "agent-vm";
+
 /// Fails once a wait is in vain.
 pub type GoesOn<'a> = &'a dyn Fn() -> Result<()>;
-
-/// How much ssh says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Talk {
-    /// `-v`.
-    pub verbose: bool,
-    /// `-vvv`.
-    pub debug: bool,
-}
 
 /// ssh to one running machine.
 pub struct Ssh<'a> {
@@ -50,21 +44,21 @@ pub struct Ssh<'a> {
     workspace: &'a str,
     port: u16,
     address: Ipv4Addr,
-    talk: Talk,
+    verbosity: Verbosity,
     socket: &'a str,
 }
 
 impl<'a> Ssh<'a> {
     /// ssh to a machine whose run has these facts.
     #[must_use]
-    pub fn to(machine: &'a Machine, manifest: &'a Manifest, facts: &RunFacts, talk: Talk) -> Self {
+    pub fn to(machine: &'a Machine, manifest: &'a Manifest, facts: &RunFacts, verbosity: Verbosity) -> Self {
         Self {
             machine,
             user: &manifest.user.name,
             workspace: &manifest.workspace.path,
             port: facts.ssh_port,
             address: facts.reachable(),
-            talk,
+            verbosity,
             socket: "run/ssh.sock",
         }
     }
@@ -78,10 +72,10 @@ impl<'a> Ssh<'a> {
     /// Options common to all. Paths are relative to the machine's directory, which is where ssh runs: its
     /// option parser would split or expand others.
     fn base(&self) -> Invocation {
-        let level = match self.talk {
-            Talk { debug: true, .. } => "DEBUG3",
-            Talk { verbose: true, .. } => "VERBOSE",
-            _ => "ERROR",
+        let level = match self.verbosity {
+            Verbosity::Debug => "DEBUG3",
+            Verbosity::Verbose => "VERBOSE",
+            Verbosity::Normal => "ERROR",
         };
         self.base_that_says(level)
     }

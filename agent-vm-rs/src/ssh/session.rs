@@ -15,6 +15,7 @@ use crate::error::{EXIT_TIMEOUT, Failure, Interrupted, exit_code};
 use crate::helpers;
 use crate::interrupt::{self, Deadline};
 use crate::process::Invocation;
+use crate::verbosity::Verbosity;
 
 /// ssh's own exit code when it could not run the command.
 const SSH_FAILED: i32 = 255;
@@ -100,7 +101,7 @@ impl Ssh<'_> {
     /// # Errors
     /// The connection is lost, or stdout is closed.
     pub fn stream(&self, script: &str) -> Result<i32> {
-        let print = |line: &str| crate::commands::print(&(crate::text::printable(line) + "\n"));
+        let print = |line: &str| crate::output::print(&(crate::text::printable(line) + "\n"));
         let code = ending_with_us(&self.remote(&watched(script)), "KILL").each_line(print)?;
         if code == SSH_FAILED { self.lost(&[]) } else { Ok(code) }
     }
@@ -108,7 +109,7 @@ impl Ssh<'_> {
     fn attached(&self, terminal: &str, script: &str, end: &str, limit: Duration) -> Result<i32> {
         let words = Words::new()?;
         // What it says itself comes to us by a pipe: standard error is the command's alone.
-        let ssh = self.base_that_says(if self.talk.debug { "DEBUG3" } else { "DEBUG1" });
+        let ssh = self.base_that_says(if self.verbosity == Verbosity::Debug { "DEBUG3" } else { "DEBUG1" });
         let ssh =
             ssh.args(["-E", &words.path(), "-o", "ControlMaster=no", terminal, "--", &self.destination(), script]);
         let began = Instant::now();

@@ -15,7 +15,7 @@ use super::named::Head;
 use super::refs::{self, Copied};
 use super::store::{self, Store};
 use super::trouble::{Unreadable, ask};
-use crate::confine::plan::Sight;
+use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
 use crate::git::{self, Source, Stores};
 use crate::process::{Invocation, find};
@@ -63,7 +63,7 @@ pub struct View {
     /// Whether commits have no parents here because somebody has cut the history.
     pub is_shallow: bool,
     confinement: Confinement,
-    sights: Vec<Sight>,
+    mounts: Vec<Mount>,
     patience: Duration,
 }
 
@@ -102,9 +102,9 @@ impl View {
         let safe: Vec<_> = safe.into_iter().filter(|tip| tip.len() == length).collect();
         let stores = source.map(Source::stores);
         let others = stores.iter().flat_map(|stores| stores.borrowed.iter().chain([&stores.objects]));
-        let mut sights: Vec<_> = others.map(|store| Sight::Read(store.clone())).collect();
-        sights.extend([Sight::Read(place.workspace.to_owned()), Sight::Write(git_dir.path().to_owned())]);
-        sights.extend(confine::plan::installation(&git));
+        let mut mounts: Vec<_> = others.map(|store| Mount::Read(store.clone())).collect();
+        mounts.extend([Mount::Read(place.workspace.to_owned()), Mount::Write(git_dir.path().to_owned())]);
+        mounts.extend(confine::mount::installation(&git));
         let mut view = Self {
             program: git,
             workspace: place.workspace.to_owned(),
@@ -118,7 +118,7 @@ impl View {
             git_dir,
             guest,
             confinement,
-            sights,
+            mounts,
             patience,
         };
         view.initialize()?;
@@ -224,7 +224,7 @@ impl View {
 
     pub(super) fn confined(&self, git: &Invocation) -> Invocation {
         let as_root = rustix::process::geteuid().is_root();
-        self.bounded(&confine::plan::reading(git, &self.confinement, &self.sights, as_root))
+        self.bounded(&confine::plan::reading(git, &self.confinement, &self.mounts, as_root))
     }
 
     pub(super) fn unconfined_git(&self, work_tree: Option<&Path>) -> Invocation {

@@ -1,0 +1,25 @@
+//! Standard output: the data that was asked for, and nothing else.
+
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result};
+
+use crate::text::plain_json;
+
+/// Prints data: the only thing that goes to stdout.
+///
+/// # Errors
+/// Stdout is closed or full.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("failed to write to stdout")
+}
+
+/// Prints a value as JSON.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let json = serde_json::to_string_pretty(value).context("failed to write JSON")?;
+    print(&(plain_json(&json) + "\n"))
+}

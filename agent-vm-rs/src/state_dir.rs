@@ -1,0 +1,129 @@
+//! The state directory: where machines live.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::error::Failure;
+use crate::user_dirs::data_home;
+use crate::vm_name::VmName;
+
+/// The directory that holds every machine's own directory.
+#[derive(Clone, Debug)]
+pub struct StateDir(PathBuf);
+
+impl StateDir {
+    /// The directory asked for, else `agent-vms` in the user's data directory. It need not exist.
+    ///
+    /// # Errors
+    /// Neither is known, or the path holds what QEMU's option syntax cannot carry.
+    pub fn locate(asked: Option<&Path>) -> Result<Self> {
+        let path = match asked {
+            Some(path) => std::path::absolute(path).context("failed to make the state directory absolute")?,
+            None => data_home()?.join("agent-vms"),
+        };
+        // The one name of the directory, however it was reached: processes are found by it.
+        let path = resolved(path);
+        // QEMU reads a comma in a file name as the end of it; the other two break lines and ssh's options.
+        let carried = path.to_str().is_some_and(|p| !p.chars().any(|c| c == ',' || c == '"' || c.is_control()));
+        if !carried {
+            return Err(Failure::usage(format!(
+                "the state directory {path:?} has a character that QEMU or ssh cannot take"
+            ))
+            .hint("choose one without commas, quotes and control characters: --state-dir DIR")
+            .into());
+        }
+        Ok(Self(path))
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Directory of one machine.
+    #[must_use]
+    pub fn machine(&self, name: &VmName) -> PathBuf {
+        self.0.join(name.as_str())
+    }
+
+    /// Where a machine is put together before it gets its name.
+    #[must_use]
+    pub fn staging(&self, name: &VmName) -> PathBuf {
+        self.0.join(format!(".new-{name}"))
+    }
+
+    /// Where commits of destroyed machines are kept.
+    #[must_use]
+    pub fn bundles(&self) -> PathBuf {
+        self.0.join(".bundles")
+    }
+
+    /// Where locks are.
+    #[must_use]
+    pub fn locks(&self) -> PathBuf {
+        self.0.join(".locks")
+    }
+
+    /// The file whose lock guards a machine.
+    #[must_use]
+    pub fn lock_file(&self, name: &VmName) -> PathBuf {
+        self.locks().join(name.as_str())
+    }
+
+    /// Names of every machine, sorted. None where the directory does not exist.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn names(&self) -> Result<Vec<VmName>> {
+        let entries = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.with_context(|| format!("failed to list {}", self.0.display()))?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.with_context(|| format!("failed to list {}", self.0.display()))?;
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if let (true, Some(Ok(name))) = (is_dir, entry.file_name().to_str().map(str::parse)) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// The path without symbolic links, as far as it exists.
+fn resolved(path: PathBuf) -> PathBuf {
+    let real = path.ancestors().find_map(|above| Some((fs::canonicalize(above).ok()?, above)));
+    let whole = real.and_then(|(real, above)| Some(real.join(path.strip_prefix(above).ok()?)));
+    whole.map_or(path, |whole| whole.components().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_directory_qemu_cannot_take_is_refused() {
+        for path in ["/tmp/a,b", "/tmp/a\nb", "/tmp/a\"b"] {
+            assert!(StateDir::locate(Some(Path::new(path))).is_err(), "{path:?} was taken");
+        }
+        assert!(StateDir::locate(Some(Path::new("/tmp/with space/ünï"))).is_ok());
+    }
+
+    #[test]
+    fn only_machines_are_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::locate(Some(dir.path())).unwrap();
+        for name in ["b-main", "a-main", ".locks", ".new-c-main"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        fs::write(dir.path().join("file"), "").unwrap();
+        let names: Vec<_> = state.names().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["a-main", "b-main"]);
+        assert!(StateDir::locate(Some(&dir.path().join("none"))).unwrap().names().unwrap().is_empty());
+    }
+}
