@@ -30,6 +30,12 @@ from rules import RulesFile, is_address, normal
 
 # Of a request that is refused: it is read to its end so that the client sees the answer.
 LARGEST_REFUSED = 1 << 20
+# Options that name the files we read and write.
+PLACES = {
+    "agent_vm_rules": "File with the rules.",
+    "agent_vm_log": "File for the log.",
+    "agent_vm_denied": "File for the number of attempts that were denied.",
+}
 # Between two looks at whether open connections are still allowed, seconds.
 INTERVAL = 0.5
 
@@ -47,13 +53,14 @@ class Egress:
 
     def load(self, loader):
         self.connections = bounds.Connections(bounds.claim())
-        loader.add_option("agent_vm_dir", str, "", "Directory with rules.json, for the log and the count.")
+        for option, meaning in PLACES.items():
+            loader.add_option(option, str, "", meaning)
 
     def configure(self, updated):
-        if "agent_vm_dir" in updated and ctx.options.agent_vm_dir:
-            place = ctx.options.agent_vm_dir
-            self.rules = RulesFile(os.path.join(place, "rules", "rules.json"))
-            self.audit = Audit(os.path.join(place, "log", "egress.jsonl"), os.path.join(place, "log", "denied"))
+        options = ctx.options
+        if updated & PLACES.keys() and all(getattr(options, place) for place in PLACES):
+            self.rules = RulesFile(options.agent_vm_rules)
+            self.audit = Audit(options.agent_vm_log, options.agent_vm_denied)
             # Rules that cannot be read are found now, not by the first connection.
             self.rules.now()
 

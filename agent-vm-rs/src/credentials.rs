@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use crate::egress;
 use crate::endpoint::Handover;
 use crate::manifest::Manifest;
-use crate::plan::{CREDENTIALS_DIR, QEMU_DIR};
+use crate::paths::MachinePath;
 use crate::process::Invocation;
 use crate::ssh::HOST_KEY_ALIAS;
 use crate::state::{make_private_dir, read_text, write_unsynced};
@@ -19,9 +19,10 @@ use crate::state::{make_private_dir, read_text, write_unsynced};
 /// # Errors
 /// ssh-keygen is missing or fails.
 pub fn make_keys(machine: &Path, marker: &Path) -> Result<()> {
-    let ssh = machine.join("ssh");
+    let ssh = MachinePath::Ssh.of(machine);
     make_private_dir(&ssh)?;
-    for (name, comment) in [("id_ed25519", "agent-vm login"), ("host_ed25519_key", "agent-vm host")] {
+    for (key, comment) in [(MachinePath::LoginKey, "agent-vm login"), (MachinePath::HostKey, "agent-vm host")] {
+        let name = key.file_name();
         Invocation::new("ssh-keygen")
             .args(["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", name])
             .cwd(&ssh)
@@ -35,9 +36,9 @@ pub fn make_keys(machine: &Path, marker: &Path) -> Result<()> {
                 .with_context(|| format!("failed to set the mode of {}", path.display()))?;
         }
     }
-    let host_key = read_text(&ssh.join("host_ed25519_key.pub")).context("failed to read the guest's host key")?;
+    let host_key = read_text(&MachinePath::HostKeyPublic.of(machine)).context("failed to read the guest's host key")?;
     let key = host_key.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
-    write_unsynced(&ssh.join("known_hosts"), format!("{HOST_KEY_ALIAS} {key}\n"), 0o600)
+    write_unsynced(&MachinePath::KnownHosts.of(machine), format!("{HOST_KEY_ALIAS} {key}\n"), 0o600)
 }
 
 /// What differs from run to run.
@@ -55,13 +56,13 @@ pub struct Run<'a> {
 /// # Errors
 /// A key is missing, or a file cannot be written.
 pub fn hand_over(machine: &Path, run: Run<'_>, manifest: &Manifest) -> Result<()> {
-    let dir = machine.join("run").join(QEMU_DIR).join(CREDENTIALS_DIR);
+    let dir = MachinePath::Credentials.of(machine);
     make_private_dir(&dir)?;
-    let key = |name: &str| read_text(&machine.join("ssh").join(name));
+    let key = |file: MachinePath| read_text(&file.of(machine));
     let names = &manifest.credentials;
     let values = [
-        (&names.ssh_host_key, key("host_ed25519_key")?),
-        (&names.authorized_keys, key("id_ed25519.pub")?),
+        (&names.ssh_host_key, key(MachinePath::HostKey)?),
+        (&names.authorized_keys, key(MachinePath::LoginKeyPublic)?),
         (&names.hostname, run.hostname.to_owned()),
         (&names.log_level, run.log_level.to_owned()),
         (&names.mcp_certificate, run.endpoint.certificate),

@@ -8,10 +8,9 @@ use anyhow::{Context as _, Result};
 
 use crate::error::Failure;
 use crate::machine::Machine;
+use crate::paths::MachinePath;
 use crate::process::Invocation;
 use crate::state::{has_file, remove_file, rename_durably, sync_file};
-
-const DISK: &str = "disk.qcow2";
 
 /// Makes the disk unless it is there. `size` is in MiB.
 ///
@@ -19,7 +18,7 @@ const DISK: &str = "disk.qcow2";
 /// mke2fs or qemu-img is missing or fails; nothing half-made is left under the disk's name. The one that is there cannot be
 /// used: nobody but its user knows what it is worth.
 pub fn ensure(machine: &Machine, label: &str, size: u32) -> Result<()> {
-    let disk = machine.dir.join(DISK);
+    let disk = MachinePath::Disk.of(&machine.dir);
     if has_file(&disk)? {
         let Some(trouble) = qcow2::trouble(&disk)? else { return Ok(()) };
         let name = &machine.name;
@@ -43,13 +42,13 @@ pub fn ensure(machine: &Machine, label: &str, size: u32) -> Result<()> {
 /// # Errors
 /// It cannot be renamed.
 pub fn put_aside(machine: &Machine) -> Result<Option<PathBuf>> {
-    let disk = machine.dir.join(DISK);
+    let disk = MachinePath::Disk.of(&machine.dir);
     if disk.symlink_metadata().is_err() {
         return Ok(None);
     }
     let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
     let free = |place: &PathBuf| place.symlink_metadata().is_err();
-    let place = |number: u32| machine.dir.join(format!("{DISK}.{stamp}-{number}"));
+    let place = |number: u32| machine.dir.join(format!("{}.{stamp}-{number}", MachinePath::Disk.name()));
     let aside = (1..).map(place).find(free).context("every name for the old disk is taken")?;
     rename_durably(&disk, &aside)?;
     Ok(Some(aside))

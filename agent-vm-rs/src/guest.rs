@@ -20,6 +20,7 @@ use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::manifest::{Manifest, Share};
 use crate::nix;
+use crate::paths::MachinePath;
 use crate::process::Invocation;
 use crate::progress::note;
 use crate::run_state::RunDir;
@@ -28,9 +29,6 @@ use crate::state::{
     make_dir_durably, make_private_dir, read_text, remove_any, remove_file, rename_durably, write_file, write_unsynced,
 };
 use crate::verbosity::Verbosity;
-
-/// Copy of the manifest in `run/`.
-const MANIFEST: &str = "manifest.json";
 
 /// A built guest.
 #[derive(Clone, Debug)]
@@ -76,7 +74,7 @@ impl Recipe {
 
     /// What a guest of this recipe and of the machine's lock is known by: the lock names the nixpkgs that it is built from.
     fn fingerprint(&self, machine: &Machine) -> Result<String> {
-        let file = machine.flake().join("flake.lock");
+        let file = MachinePath::FlakeLock.of(&machine.dir);
         let lock = if file.symlink_metadata().is_ok() { read_text(&file)? } else { String::new() };
         let mut hasher = Sha256::new();
         hasher.update(&self.fingerprint);
@@ -93,10 +91,10 @@ impl Guest {
     /// None was built yet, or its manifest cannot be read.
     pub fn of(machine: &Machine) -> Result<Self> {
         let run = machine.run();
-        let kept = run.qemu().and_then(|_| Manifest::parse(&read_text(&run.file(MANIFEST)).ok()?).ok());
+        let kept = run.qemu().and_then(|_| Manifest::parse(&read_text(&run.file(MachinePath::RunManifest)).ok()?).ok());
         match kept {
             Some(manifest) => {
-                let link = machine.flake().join("guest");
+                let link = MachinePath::Guest.of(&machine.dir);
                 Ok(Self { package: fs::read_link(&link).unwrap_or(link), manifest })
             }
             None => Self::built(machine),
@@ -109,11 +107,11 @@ impl Guest {
     /// It cannot be written.
     pub fn keep_for(&self, run: &RunDir) -> Result<()> {
         let text = serde_json::to_string(&self.manifest).context("failed to write the manifest as JSON")?;
-        write_unsynced(&run.file(MANIFEST), text, 0o600)
+        write_unsynced(&run.file(MachinePath::RunManifest), text, 0o600)
     }
 
     fn built(machine: &Machine) -> Result<Self> {
-        let link = machine.flake().join("guest");
+        let link = MachinePath::Guest.of(&machine.dir);
         let package = fs::canonicalize(&link).with_context(|| {
             Failure::new(format!("{} has no guest yet", machine.name)).hint(format!("agent-vm start {}", machine.name))
         })?;
@@ -128,7 +126,7 @@ impl Guest {
     /// The machine's guest if it was made from this very recipe and is still there. Runs no Nix.
     #[must_use]
     pub fn current(machine: &Machine, recipe: &Recipe) -> Option<Self> {
-        let made_from = read_text(&machine.flake().join("fingerprint")).ok()?;
+        let made_from = read_text(&MachinePath::FlakeFingerprint.of(&machine.dir)).ok()?;
         let guest = (made_from == recipe.fingerprint(machine).ok()?).then(|| Self::built(machine).ok()).flatten()?;
         // Nix looks after its own.
         let is_well = recipe.guest == GuestKind::Nixos || package::condition(&guest.package).ok()? == Condition::Well;
@@ -142,12 +140,12 @@ impl Guest {
     pub fn build(machine: &Machine, recipe: &Recipe, cache: &Path, verbosity: Verbosity) -> Result<Self> {
         let flake = machine.flake();
         make_dir_durably(&flake, 0o700)?;
-        remove_file(&flake.join("fingerprint"))?;
-        write_file(&flake.join("flake.nix"), &recipe.flake, 0o644)?;
+        remove_file(&MachinePath::FlakeFingerprint.of(&machine.dir))?;
+        write_file(&MachinePath::FlakeText.of(&machine.dir), &recipe.flake, 0o644)?;
         if recipe.toolkit_is_local {
             update::relock(machine, recipe, verbosity)?;
         }
-        let link = flake.join("guest");
+        let link = MachinePath::Guest.of(&machine.dir);
         let call = nix::Call { verbosity, args: &recipe.nix_args };
         match recipe.guest {
             GuestKind::Nixos => {
@@ -164,7 +162,7 @@ impl Guest {
         }
         let guest = Self::built(machine)?;
         // Building it may have written the lock.
-        write_file(&flake.join("fingerprint"), recipe.fingerprint(machine)?, 0o644)?;
+        write_file(&MachinePath::FlakeFingerprint.of(&machine.dir), recipe.fingerprint(machine)?, 0o644)?;
         Ok(guest)
     }
 }

@@ -6,17 +6,11 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::egress::supervise;
 use crate::error::Failure;
 use crate::machine::Machine;
+use crate::paths::MachinePath;
 use crate::process::ProcessId;
 use crate::run_state::{RunDir, RunFacts};
-use crate::ssh;
-
-/// Pid of the process that carries ssh's port into QEMU's namespace, in `run/`.
-pub const SSH_FORWARDER: &str = "forward-ssh.pid";
-/// Pid of the one that carries MCP's port.
-pub const MCP_FORWARDER: &str = "forward-mcp.pid";
 
 /// What a helper does now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -104,26 +98,26 @@ pub fn check_qemu(machine: &Machine) -> Result<()> {
 /// QEMU's state, and that of every process that this run has started beside it.
 #[must_use]
 pub fn all(run: &RunDir, facts: &RunFacts) -> Vec<Helper> {
-    let read = |file: &str| ProcessId::read(&run.file(file));
-    let was_started = |file: &str| std::fs::exists(run.file(file)).unwrap_or(false);
+    let read = |file: MachinePath| ProcessId::read(&run.file(file));
+    let was_started = |file: MachinePath| std::fs::exists(run.file(file)).unwrap_or(false);
     let mut all = vec![qemu(run)];
     if facts.share == "virtiofs" {
         let virtiofsd = run.virtiofsd();
         all.push(Helper::of(virtiofsd.as_ref(), "virtiofsd", "the workspace is gone inside the machine"));
     }
     for (file, name, without) in [
-        (SSH_FORWARDER, "the ssh port's forwarder", "new ssh connections do not reach the machine"),
-        (MCP_FORWARDER, "the MCP port's forwarder", "MCP clients do not reach the machine"),
+        (MachinePath::ForwardSshPid, "the ssh port's forwarder", "new ssh connections do not reach the machine"),
+        (MachinePath::ForwardMcpPid, "the MCP port's forwarder", "MCP clients do not reach the machine"),
     ] {
         if was_started(file) {
             all.push(Helper::of(read(file).as_ref(), name, without));
         }
     }
     for (file, name, without) in [
-        (ssh::MASTER_PID, "the ssh connection", "the next command makes it again"),
-        (supervise::PID, "the egress supervisor", "the machine reaches nothing outside"),
-        (supervise::PROXY_PID, "the egress proxy", "the machine reaches nothing outside until it is up again"),
-        (supervise::TUNNEL_PID, "the tunnel to the proxy", "the machine reaches nothing outside until it is up again"),
+        (MachinePath::SshPid, "the ssh connection", "the next command makes it again"),
+        (MachinePath::EgressPid, "the egress supervisor", "the machine reaches nothing outside"),
+        (MachinePath::ProxyPid, "the egress proxy", "the machine reaches nothing outside until it is up again"),
+        (MachinePath::TunnelPid, "the tunnel to the proxy", "the machine reaches nothing outside until it is up again"),
     ] {
         if was_started(file) {
             all.push(Helper::of(read(file).as_ref(), name, without).mended_by_start());

@@ -40,6 +40,7 @@ pub mod manifest;
 pub mod nix;
 pub mod output;
 pub mod package_names;
+pub mod paths;
 pub mod phases;
 pub mod plan;
 pub mod ports;

@@ -7,6 +7,7 @@ use anyhow::Result;
 use crate::error::Failure;
 use crate::interrupt::Deadline;
 use crate::lock::Lock;
+use crate::paths::MachinePath;
 use crate::run_state::RunDir;
 use crate::settings::Settings;
 use crate::state::{has_dir, has_file};
@@ -44,24 +45,24 @@ impl Machine {
     /// The first wrong thing, and what to do about it.
     pub fn check(&self) -> Result<()> {
         type Is = fn(&Path) -> Result<bool>;
-        let needed: [(&str, Is); 5] = [
-            ("config.json", has_file),
-            ("workspace", has_dir),
-            ("ssh", has_dir),
-            ("ssh/id_ed25519", has_file),
-            ("ssh/known_hosts", has_file),
+        let needed: [(MachinePath, Is); 5] = [
+            (MachinePath::Settings, has_file),
+            (MachinePath::Workspace, has_dir),
+            (MachinePath::Ssh, has_dir),
+            (MachinePath::LoginKey, has_file),
+            (MachinePath::KnownHosts, has_file),
         ];
-        let made: [(&str, Is); 6] = [
-            ("run", has_dir),
-            ("flake", has_dir),
-            ("tls", has_dir),
-            ("egress", has_dir),
-            ("egress/rules", has_dir),
-            ("disk.qcow2", has_file),
+        let made: [(MachinePath, Is); 6] = [
+            (MachinePath::Run, has_dir),
+            (MachinePath::Flake, has_dir),
+            (MachinePath::Tls, has_dir),
+            (MachinePath::Egress, has_dir),
+            (MachinePath::EgressRulesDir, has_dir),
+            (MachinePath::Disk, has_file),
         ];
-        for (name, is_there) in needed {
-            if !is_there(&self.dir.join(name))? {
-                return Err(Failure::new(format!("{} is missing", self.dir.join(name).display()))
+        for (path, is_there) in needed {
+            if !is_there(&path.of(&self.dir))? {
+                return Err(Failure::new(format!("{} is missing", path.of(&self.dir).display()))
                     .hint(format!(
                         "put it back, or remove the machine, whose commits are kept: agent-vm destroy {}",
                         self.name
@@ -69,7 +70,7 @@ impl Machine {
                     .into());
             }
         }
-        made.iter().try_for_each(|(name, is_there)| is_there(&self.dir.join(name)).map(drop))
+        made.iter().try_for_each(|(path, is_there)| is_there(&path.of(&self.dir)).map(drop))
     }
 
     /// Its settings.
@@ -77,7 +78,7 @@ impl Machine {
     /// # Errors
     /// See [`Settings::read`].
     pub fn settings(&self) -> Result<Settings> {
-        Settings::read(&self.dir.join("config.json"))
+        Settings::read(&MachinePath::Settings.of(&self.dir))
     }
 
     /// Its run directory.
@@ -89,20 +90,20 @@ impl Machine {
     /// The clone that the guest works in.
     #[must_use]
     pub fn workspace(&self) -> PathBuf {
-        self.dir.join("workspace")
+        MachinePath::Workspace.of(&self.dir)
     }
 
     /// Its rendered flake and the link to its guest.
     #[must_use]
     pub fn flake(&self) -> PathBuf {
-        self.dir.join("flake")
+        MachinePath::Flake.of(&self.dir)
     }
 
     /// The console log: of the run that is on, or of the last one.
     #[must_use]
     pub fn console_log(&self) -> PathBuf {
-        let current = self.run().file("console.log");
-        if has_file(&current).unwrap_or(false) { current } else { self.dir.join("console.log") }
+        let current = MachinePath::RunConsole.of(&self.dir);
+        if has_file(&current).unwrap_or(false) { current } else { MachinePath::Console.of(&self.dir) }
     }
 
     /// Takes the lock of every command that changes it.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::renewal::Receiver;
 use crate::error::Failure;
 use crate::settings::GuestKind;
 
@@ -269,6 +270,12 @@ impl Manifest {
         let manifest: Self = serde_json::from_str(text).context("the toolkit's manifest is not usable")?;
         check::check(&manifest)?;
         Ok(manifest)
+    }
+
+    /// Returns how the guest takes another certificate.
+    #[must_use]
+    pub fn certificate_receiver(&self) -> Receiver {
+        Receiver { path: self.service.renewal_path.clone(), key: self.credentials.mcp_key.clone() }
     }
 }
 

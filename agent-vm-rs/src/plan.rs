@@ -8,6 +8,7 @@ use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
 use crate::manifest::{Manifest, Share};
+use crate::paths::MachinePath;
 use crate::process::Invocation;
 use crate::settings::Settings;
 use crate::verbosity::Verbosity;
@@ -58,22 +59,13 @@ pub struct Inputs<'a> {
     pub ports: &'a [u16],
 }
 
-/// Directory in `run/` that QEMU and virtiofsd can write: what the host believes of a run is not in it.
-pub const QEMU_DIR: &str = "qemu";
-/// Name of the socket of virtiofsd in it.
-pub const VIRTIOFSD_SOCKET: &str = "virtiofsd.sock";
-/// Name of the QMP socket in it.
-pub const QMP_SOCKET: &str = "qmp.sock";
-/// Directory in it that QEMU reads credentials from.
-pub const CREDENTIALS_DIR: &str = "credentials";
-
 /// The runner: QEMU with the run-time facts that the guest package does not know. Every path in its
-/// options is relative to [`QEMU_DIR`], so that no path of the user's can be taken apart.
+/// options is relative to [`MachinePath::Qemu`], so that no path of the user's can be taken apart.
 #[must_use]
 pub fn runner(inputs: &Inputs<'_>) -> Invocation {
     let Inputs { machine, package, .. } = *inputs;
-    let run = machine.join("run").join(QEMU_DIR);
-    let disk = machine.join("disk.qcow2");
+    let run = MachinePath::Qemu.of(machine);
+    let disk = MachinePath::Disk.of(machine);
     let runner = Invocation::new(package.join(&inputs.manifest.runner))
         .env("NIX_DISK_IMAGE", &disk)
         .env("USE_TMPDIR", "1")
@@ -84,7 +76,7 @@ pub fn runner(inputs: &Inputs<'_>) -> Invocation {
         .of_machine(machine);
     let mut mounts = vec![Mount::Read(package.to_owned()), Mount::Write(disk), Mount::Write(run)];
     if inputs.manifest.workspace.share == Share::NineP {
-        mounts.push(Mount::Write(machine.join("workspace")));
+        mounts.push(Mount::Write(MachinePath::Workspace.of(machine)));
     }
     if inputs.accel == Accel::Kvm {
         mounts.push(Mount::Device(confine::KVM.into()));
@@ -116,19 +108,19 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
         "-machine".to_owned(),
         "memory-backend=agent-vm-ram,dump-guest-core=off".to_owned(),
         "-qmp".to_owned(),
-        format!("unix:{QMP_SOCKET},server=on,wait=off"),
+        format!("unix:{},server=on,wait=off", MachinePath::QmpSocket.file_name()),
     ];
     for name in manifest.credentials.all() {
         options.extend([
             "-fw_cfg".to_owned(),
-            format!("name=opt/io.systemd.credentials/{name},file={CREDENTIALS_DIR}/{name}"),
+            format!("name=opt/io.systemd.credentials/{name},file={}/{name}", MachinePath::Credentials.file_name()),
         ]);
     }
     let tag = &manifest.workspace.tag;
     match manifest.workspace.share {
         Share::Virtiofs => options.extend([
             "-chardev".to_owned(),
-            format!("socket,id=workspace,path={VIRTIOFSD_SOCKET}"),
+            format!("socket,id=workspace,path={}", MachinePath::VirtiofsdSocket.file_name()),
             "-device".to_owned(),
             format!("vhost-user-fs-pci,chardev=workspace,tag={tag}"),
         ]),
@@ -160,7 +152,7 @@ fn net_options(inputs: &Inputs<'_>) -> String {
 #[must_use]
 pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
     let virtiofsd = inputs.virtiofsd?;
-    let run = inputs.machine.join("run").join(QEMU_DIR);
+    let run = MachinePath::Qemu.of(inputs.machine);
     let user = &inputs.manifest.user;
     let all = u32::MAX;
     let level = inputs.verbosity.log_level();
@@ -170,7 +162,10 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
         // All that it starts ends with it.
         .args(["--pid", "--fork", "--kill-child", "--"])
         .arg(confine::plan::place_in_view(account, &virtiofsd.program))
-        .args([format!("--socket-path={VIRTIOFSD_SOCKET}"), "--shared-dir=../../workspace".to_owned()])
+        .args([
+            format!("--socket-path={}", MachinePath::VirtiofsdSocket.file_name()),
+            "--shared-dir=../../workspace".to_owned(),
+        ])
         .args([
             "--sandbox=namespace",
             "--seccomp=kill",
@@ -196,7 +191,7 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
     // It makes namespaces itself; as root it has to come to the workspace as another account, past directories of root's.
     let Some(account) = account else { return Some(daemon) };
     let mut mounts = confine::mount::installation(&virtiofsd.program);
-    mounts.extend([Mount::Write(inputs.machine.join("workspace")), Mount::Write(run)]);
+    mounts.extend([Mount::Write(MachinePath::Workspace.of(inputs.machine)), Mount::Write(run)]);
     mounts.extend(ours.map(|ours| Mount::Read(ours.to_owned())));
     Some(confine::plan::view(&daemon, account, &mounts))
 }

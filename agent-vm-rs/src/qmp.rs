@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt};
 
 use crate::manifest::PowerOff;
-use crate::plan::{QEMU_DIR, QMP_SOCKET};
+use crate::paths::MachinePath;
 use crate::run_state::RunDir;
 
 /// An answer from QEMU takes milliseconds; this is when we call it hung. Less than a stop, or a look, may take.
@@ -45,7 +45,7 @@ impl Read for Patient<'_> {
 /// There is none, or nobody answers it.
 pub fn connect(run: &RunDir) -> Result<UnixStream> {
     // Opened first: a QEMU that was taken over can put a link to another program's socket there at any time.
-    let path = run.file(QEMU_DIR).join(QMP_SOCKET);
+    let path = run.file(MachinePath::QmpSocket);
     let socket = open(&path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
         .context("QEMU's control socket is not there")?;
     let is = FileType::from_raw_mode(fstat(&socket).context("failed to look at QEMU's control socket")?.st_mode);
@@ -121,10 +121,10 @@ mod tests {
     fn a_socket_is_connected_to_and_a_link_to_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::of(dir.path());
-        let place = run.file(QEMU_DIR);
+        let place = run.file(MachinePath::Qemu);
         std::fs::create_dir_all(&place).unwrap();
         assert!(connect(&run).is_err());
-        let (own, others) = (place.join(QMP_SOCKET), dir.path().join("others"));
+        let (own, others) = (run.file(MachinePath::QmpSocket), dir.path().join("others"));
         let _others = UnixListener::bind(&others).unwrap();
         std::os::unix::fs::symlink(&others, &own).unwrap();
         assert!(format!("{:#}", connect(&run).unwrap_err()).contains("is no socket"));
@@ -138,8 +138,8 @@ mod tests {
     fn a_socket_that_nobody_accepts_at_is_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::of(dir.path());
-        std::fs::create_dir_all(run.file(QEMU_DIR)).unwrap();
-        let _socket = rustix_listener(&run.file(QEMU_DIR).join(QMP_SOCKET));
+        std::fs::create_dir_all(run.file(MachinePath::Qemu)).unwrap();
+        let _socket = rustix_listener(&run.file(MachinePath::QmpSocket));
         let began = Instant::now();
         let first = connect(&run).unwrap();
         let (_second, third) = (connect(&run), connect(&run));

@@ -15,6 +15,7 @@ use crate::health::probe_mcp;
 use crate::interrupt::Deadline;
 use crate::log_file;
 use crate::machine::Machine;
+use crate::paths::MachinePath;
 use crate::phases::Phases;
 use crate::progress::note;
 use crate::run_state::RunFacts;
@@ -102,7 +103,7 @@ fn wait_for_greeting(
     alive: Alive<'_>,
     deadline: Deadline,
 ) -> Result<()> {
-    let console = machine.run().file("console.log");
+    let console = machine.run().file(MachinePath::RunConsole);
     let is_up = || match &guest.manifest.network_mark {
         Some(mark) => log_file::end(&console, log_file::LAST_WORDS).is_ok_and(|said| holds(&said, mark.as_bytes())),
         None => false,

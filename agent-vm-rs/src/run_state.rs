@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 use crate::interrupt::Deadline;
+use crate::paths::MachinePath;
 use crate::process::{MARKER, ProcessId};
 use crate::state::{has_file, read_text, remove_any, write_unsynced};
 
@@ -61,39 +62,39 @@ impl RunFacts {
     }
 }
 
-/// File in `run/` that is there once the start of the run is over.
-const STARTED: &str = "started";
-
 /// Logs of a run, which are kept for after it.
-const LOGS: [&str; 3] = ["console.log", "virtiofsd.log", "egress.log"];
+const LOGS: [MachinePath; 3] = [MachinePath::RunConsole, MachinePath::VirtiofsdLog, MachinePath::EgressRunLog];
 
 /// The directory `run/` of a machine.
 #[derive(Clone, Debug)]
-pub struct RunDir(PathBuf);
+pub struct RunDir {
+    machine: PathBuf,
+    path: PathBuf,
+}
 
 impl RunDir {
     /// The run directory of the machine in `machine`.
     #[must_use]
     pub fn of(machine: &Path) -> Self {
-        Self(machine.join("run"))
+        Self { machine: machine.to_owned(), path: MachinePath::Run.of(machine) }
     }
 
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
-    /// A file in it.
+    /// Returns the path of a file in it.
     #[must_use]
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+    pub fn file(&self, file: MachinePath) -> PathBuf {
+        file.of(&self.machine)
     }
 
     /// QEMU, if it runs.
     #[must_use]
     pub fn qemu(&self) -> Option<ProcessId> {
-        ProcessId::read(&self.file("qemu.pid"))
+        ProcessId::read(&self.file(MachinePath::QemuPid))
     }
 
     /// Notes that the start of this run is over, whether or not MCP answered.
@@ -101,7 +102,7 @@ impl RunDir {
     /// # Errors
     /// The file cannot be written.
     pub fn note_started(&self) -> Result<()> {
-        write_unsynced(&self.file(STARTED), "", 0o600)
+        write_unsynced(&self.file(MachinePath::RunStarted), "", 0o600)
     }
 
     /// Whether the run's start is still on: not over, and within its limit.
@@ -109,19 +110,19 @@ impl RunDir {
     pub fn is_starting(&self, facts: &RunFacts) -> bool {
         let age = Timestamp::now().as_second() - facts.started.as_second();
         let within = u64::try_from(age).is_ok_and(|age| age < facts.start_limit);
-        within && !fs::exists(self.file(STARTED)).unwrap_or(false)
+        within && !fs::exists(self.file(MachinePath::RunStarted)).unwrap_or(false)
     }
 
     /// virtiofsd, if it runs.
     #[must_use]
     pub fn virtiofsd(&self) -> Option<ProcessId> {
-        ProcessId::read(&self.file("virtiofsd.pid"))
+        ProcessId::read(&self.file(MachinePath::VirtiofsdPid))
     }
 
     /// Facts of the run; None without a (readable) file.
     #[must_use]
     pub fn facts(&self) -> Option<RunFacts> {
-        serde_json::from_str(&read_text(&self.file("ports.json")).ok()?).ok()
+        serde_json::from_str(&read_text(&self.file(MachinePath::RunFacts)).ok()?).ok()
     }
 
     /// Writes the facts of the run.
@@ -130,7 +131,7 @@ impl RunDir {
     /// The file cannot be written.
     pub fn write_facts(&self, facts: &RunFacts) -> Result<()> {
         let text = serde_json::to_string_pretty(facts).context("failed to write the run's facts as JSON")?;
-        write_unsynced(&self.file("ports.json"), text + "\n", 0o600)
+        write_unsynced(&self.file(MachinePath::RunFacts), text + "\n", 0o600)
     }
 }
 
@@ -195,10 +196,11 @@ pub fn end_processes_of(dir: &Path) -> Result<()> {
 pub fn clear(machine: &Path) -> Result<()> {
     let run = RunDir::of(machine);
     for log in LOGS {
-        let kept = machine.join(log);
+        let kept = machine.join(log.file_name());
         if has_file(&run.file(log)).unwrap_or(false) {
             remove_any(&kept)?;
-            fs::rename(run.file(log), &kept).with_context(|| format!("failed to keep {log} as {}", kept.display()))?;
+            fs::rename(run.file(log), &kept)
+                .with_context(|| format!("failed to keep {} as {}", log.name(), kept.display()))?;
         }
     }
     remove_any(run.path())

@@ -114,7 +114,9 @@ class Site(unittest.TestCase):
             "listen_host": "127.0.0.1",
             "listen_port": cls.port,
             "confdir": cls.place / "ca",
-            "agent_vm_dir": cls.place,
+            "agent_vm_rules": cls.place / "rules" / "rules.json",
+            "agent_vm_log": cls.place / "log" / "egress.jsonl",
+            "agent_vm_denied": cls.place / "log" / "denied",
             "ssl_verify_upstream_trusted_ca": cls.place / "ca.pem",
         }
         sets = [word for name, value in options.items() for word in ("--set", f"{name}={value}")]

@@ -16,6 +16,7 @@ use crate::git::{Look, Source};
 use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::output::{print, print_json};
+use crate::paths::MachinePath;
 use crate::progress::note;
 use crate::run_state::end_processes_of;
 use crate::settings::{GuestKind, Settings, VERSION, Wishes};
@@ -132,7 +133,7 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
         let settings = settle(context, wishes, &source, branch)?;
         let address = host::forward_address(&settings.host)?;
         endpoint::ensure(&staging, machine.name.as_str(), &settings.host, address)?;
-        write_unsynced(&staging.join("config.json"), settings.to_json()?, 0o600)?;
+        write_unsynced(&MachinePath::Settings.of(&staging), settings.to_json()?, 0o600)?;
         // A power cut leaves a whole machine or none.
         sync_tree(&staging)?;
         rename_durably(&staging, &machine.dir)?;
@@ -228,7 +229,7 @@ fn fill(staging: &Path, source: &Source, branch: &BranchName, all: bool, secrets
             note(&format!("uncommitted changes are not counted: {error:#}"));
         }
     }
-    look.clone_branch(branch, all, &staging.join("workspace"))?;
+    look.clone_branch(branch, all, &MachinePath::Workspace.of(staging))?;
     credentials::make_keys(staging, staging)
 }
 

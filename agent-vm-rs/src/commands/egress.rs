@@ -12,6 +12,7 @@ use crate::egress_settings::{Destination, Egress};
 use crate::guest::Guest;
 use crate::machine::Machine;
 use crate::output::{print, print_json};
+use crate::paths::MachinePath;
 use crate::progress::note;
 use crate::settings::Settings;
 use crate::state::write_file;
@@ -112,7 +113,7 @@ fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destinati
                 }
             }
         }
-        write_file(&machine.dir.join("config.json"), settings.to_json()?, 0o600)?;
+        write_file(&MachinePath::Settings.of(&machine.dir), settings.to_json()?, 0o600)?;
     }
     if settings.egress.mode == crate::egress_settings::Mode::None {
         note(&format!("notice: the mode of {} is none: the lists count for nothing", machine.name));

@@ -59,7 +59,7 @@ pub fn mcp(context: &Context, args: &McpArgs) -> Result<()> {
         start(context, &machine)?;
     }
     let (guest, facts) = running(&machine)?;
-    if let Err(error) = renewal::renew_if_due(&machine, &guest, &facts) {
+    if let Err(error) = renewal::renew_if_due(&machine, &guest.manifest.certificate_receiver(), &facts) {
         note(&format!("warning: {error:#}"));
     }
     let service = &guest.manifest.service;

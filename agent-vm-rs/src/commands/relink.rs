@@ -12,6 +12,7 @@ use crate::error::Failure;
 use crate::git::Source;
 use crate::machine::Machine;
 use crate::output::print_json;
+use crate::paths::MachinePath;
 use crate::progress::note;
 use crate::state::write_file;
 use crate::state_dir::StateDir;
@@ -59,7 +60,7 @@ pub fn relink(context: &Context, args: &RelinkArgs) -> Result<()> {
     }
     let old = std::mem::replace(&mut settings.source, source.dir);
     if old != settings.source {
-        write_file(&machine.dir.join("config.json"), settings.to_json()?, 0o600)?;
+        write_file(&MachinePath::Settings.of(&machine.dir), settings.to_json()?, 0o600)?;
     }
     if context.json {
         return print_json(&serde_json::json!({ "name": name, "source": settings.source, "before": old }));

@@ -12,6 +12,7 @@ use crate::installation::Toolkit;
 use crate::machine::Machine;
 use crate::manifest::Share;
 use crate::output::print_json;
+use crate::paths::MachinePath;
 use crate::progress::note;
 use crate::settings::GuestKind;
 use crate::target;
@@ -50,7 +51,7 @@ pub fn update(context: &Context, args: &UpdateArgs) -> Result<()> {
         return print_json(&json!({ "name": name.as_str(), "moved": moves }));
     }
     if moves.is_empty() {
-        let pins = FlakeLock::read(&machine.flake().join("flake.lock"))?.pins();
+        let pins = FlakeLock::read(&MachinePath::FlakeLock.of(&machine.dir))?.pins();
         let pins: Vec<_> = pins.iter().map(|(input, pin)| format!("\n  {input}: {}", pin.describe())).collect();
         note(&format!("{name}: nothing has moved{}", pins.concat()));
         return Ok(());

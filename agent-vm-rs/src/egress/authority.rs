@@ -7,16 +7,10 @@ use anyhow::{Context as _, Result};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose};
 use sha1::{Digest as _, Sha1};
 
+use crate::paths::MachinePath;
 use crate::run_state::RunDir;
 use crate::state::{has_file, make_dir_durably, make_private_dir, read_text, write_file, write_unsynced};
 
-/// Directory of it in the machine's.
-const CA_DIR: &str = "egress/ca";
-/// Directory in `run/` that the proxy has it in; mitmproxy's "confdir", in which it writes too.
-pub const PROXY_DIR: &str = "egress-ca";
-/// Name that mitmproxy looks for: key and certificate.
-const BOTH: &str = "mitmproxy-ca.pem";
-const CERTIFICATE: &str = "ca.pem";
 /// A machine does not live as long.
 const DAYS: i64 = 3650;
 
@@ -25,28 +19,27 @@ const DAYS: i64 = 3650;
 /// # Errors
 /// It cannot be made, written or read.
 pub fn certificate(machine: &Path) -> Result<String> {
-    let dir = machine.join(CA_DIR);
-    let path = dir.join(CERTIFICATE);
+    let path = MachinePath::EgressAuthorityCertificate.of(machine);
     if !has_file(&path)? {
-        make(&dir).context("failed to make the authority of the proxy")?;
+        make(machine).context("failed to make the authority of the proxy")?;
     }
     read_text(&path)
 }
 
-/// Puts a copy into [`PROXY_DIR`]: what a proxy that was taken over leaves there is never read again.
+/// Puts a copy into [`MachinePath::ProxyAuthority`]: what a proxy that was taken over leaves there is never read again.
 ///
 /// # Errors
 /// It cannot be read or written.
 pub fn hand_over(machine: &Path, run: &RunDir) -> Result<PathBuf> {
     certificate(machine)?;
-    let (from, to) = (machine.join(CA_DIR).join(BOTH), run.file(PROXY_DIR));
+    let (from, to) = (MachinePath::EgressAuthorityBoth.of(machine), run.file(MachinePath::ProxyAuthority));
     let both = read_text(&from)?;
     make_private_dir(&to)?;
-    write_unsynced(&to.join(BOTH), both, 0o600)?;
+    write_unsynced(&to.join(MachinePath::EgressAuthorityBoth.file_name()), both, 0o600)?;
     Ok(to)
 }
 
-fn make(dir: &Path) -> Result<()> {
+fn make(machine: &Path) -> Result<()> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -59,10 +52,10 @@ fn make(dir: &Path) -> Result<()> {
     params.not_before = (now - std::time::Duration::from_secs(86_400)).into();
     params.not_after = (now + std::time::Duration::from_secs(86_400 * DAYS.unsigned_abs())).into();
     let certificate = params.self_signed(&key)?.pem();
-    make_dir_durably(dir, 0o700)?;
-    write_file(&dir.join(BOTH), key.serialize_pem() + &certificate, 0o600)?;
+    make_dir_durably(&MachinePath::EgressAuthority.of(machine), 0o700)?;
+    write_file(&MachinePath::EgressAuthorityBoth.of(machine), key.serialize_pem() + &certificate, 0o600)?;
     // Last: where it is, the other one is too.
-    write_file(&dir.join(CERTIFICATE), certificate, 0o600)
+    write_file(&MachinePath::EgressAuthorityCertificate.of(machine), certificate, 0o600)
 }
 
 /// Where certificates of authorities are that the user of the host trusts beside the system's.
@@ -83,7 +76,7 @@ mod tests {
         let first = certificate(dir.path()).unwrap();
         assert!(first.starts_with("-----BEGIN CERTIFICATE-----"), "{first}");
         assert_eq!(certificate(dir.path()).unwrap(), first);
-        let both = dir.path().join(CA_DIR).join(BOTH);
+        let both = MachinePath::EgressAuthorityBoth.of(dir.path());
         assert!(fs::read_to_string(&both).unwrap().contains("PRIVATE KEY"));
         assert_eq!(fs::metadata(both).unwrap().permissions().mode() & 0o777, 0o600);
     }

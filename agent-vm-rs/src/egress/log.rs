@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::egress_settings::Destination;
 use crate::log_file;
+use crate::paths::MachinePath;
 
-/// Directory of the log in the machine's.
-pub const LOG_DIR: &str = "egress/log";
 /// Of the log's end, what is read at most: it may have been written while it was as long as allowed.
 const MOST: u64 = 32 << 20;
 
@@ -60,7 +59,7 @@ impl Attempt {
 /// The file of the log.
 #[must_use]
 pub fn file(machine: &Path) -> PathBuf {
-    machine.join(LOG_DIR).join("egress.jsonl")
+    MachinePath::EgressLog.of(machine)
 }
 
 /// How many attempts were denied in the run that is on.
@@ -68,7 +67,7 @@ pub fn file(machine: &Path) -> PathBuf {
 pub fn denied(machine: &Path) -> u64 {
     let count = || {
         let mut text = String::new();
-        log_file::open(&machine.join(LOG_DIR).join("denied")).ok()?.take(32).read_to_string(&mut text).ok()?;
+        log_file::open(&MachinePath::EgressDenied.of(machine)).ok()?.take(32).read_to_string(&mut text).ok()?;
         text.trim().parse().ok()
     };
     count().unwrap_or(0)
@@ -107,7 +106,7 @@ mod tests {
     fn the_last_attempts_are_read_and_broken_lines_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         assert!(last(dir.path(), 5, false).unwrap().is_empty() && denied(dir.path()) == 0);
-        fs::create_dir_all(dir.path().join(LOG_DIR)).unwrap();
+        fs::create_dir_all(MachinePath::EgressLogDir.of(dir.path())).unwrap();
         let line = |host: &str, verdict: &str| {
             format!(
                 r#"{{"time":"t","verdict":"{verdict}","method":"GET","host":"{host}","port":80,"path":null,"status":null,"bytes":null,"reason":null}}"#
@@ -119,7 +118,7 @@ mod tests {
             |count, denied| last(dir.path(), count, denied).unwrap().into_iter().map(|a| a.host).collect::<Vec<_>>();
         assert_eq!(hosts(2, false), ["b", "c"]);
         assert_eq!(hosts(9, true), ["a", "c"]);
-        fs::write(dir.path().join(LOG_DIR).join("denied"), "7\n").unwrap();
+        fs::write(MachinePath::EgressDenied.of(dir.path()), "7\n").unwrap();
         assert_eq!(denied(dir.path()), 7);
     }
 
@@ -149,8 +148,8 @@ mod tests {
     #[test]
     fn links_and_pipes_in_its_place_are_neither_followed_nor_waited_for() {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join(LOG_DIR)).unwrap();
-        let count = dir.path().join(LOG_DIR).join("denied");
+        fs::create_dir_all(MachinePath::EgressLogDir.of(dir.path())).unwrap();
+        let count = MachinePath::EgressDenied.of(dir.path());
         let elsewhere = dir.path().join("elsewhere");
         fs::write(&elsewhere, "7\n").unwrap();
         std::os::unix::fs::symlink(&elsewhere, &count).unwrap();

@@ -2,16 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::authority::PROXY_DIR;
-use super::log::LOG_DIR;
-use super::rules::RULES_DIR;
 use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Account, Confinement};
+use crate::paths::MachinePath;
 use crate::process::Invocation;
-
-/// Directory of the addon's files in `run/`.
-pub const ADDON_DIR: &str = "egress";
 
 /// The addon's files, as this program was built with: they and the rules' writer change together.
 pub const ADDON: [(&str, &str); 17] = [
@@ -60,15 +55,17 @@ const OF_THE_NETWORK: [&str; 6] =
 #[must_use]
 pub fn proxy(inputs: &Proxy<'_>) -> Invocation {
     let Proxy { machine, program, port, .. } = inputs;
-    let run = machine.join("run");
-    let (rules, log, ca, addon) =
-        (machine.join(RULES_DIR), machine.join(LOG_DIR), run.join(PROXY_DIR), run.join(ADDON_DIR));
+    let [rules, log, ca, addon] =
+        [MachinePath::EgressRulesDir, MachinePath::EgressLogDir, MachinePath::ProxyAuthority, MachinePath::ProxyAddon]
+            .map(|place| place.of(machine));
     let bundle = inputs.bundle.map(|path| format!("ssl_verify_upstream_trusted_ca={}", path.display()));
     let sets = [
         "listen_host=127.0.0.1".to_owned(),
         format!("listen_port={port}"),
         format!("confdir={}", ca.display()),
-        format!("agent_vm_dir={}", machine.join("egress").display()),
+        format!("agent_vm_rules={}", MachinePath::EgressRules.of(machine).display()),
+        format!("agent_vm_log={}", MachinePath::EgressLog.of(machine).display()),
+        format!("agent_vm_denied={}", MachinePath::EgressDenied.of(machine).display()),
         // A page of mitmproxy's own, which answers in place of a host.
         "onboarding=false".to_owned(),
     ];
@@ -90,15 +87,10 @@ pub fn proxy(inputs: &Proxy<'_>) -> Invocation {
     confine::plan::with_us(&proxy.cwd("/").of_machine(machine), inputs.confinement, &mounts, Network::Open)
 }
 
-/// Directory of the tunnel's control socket in `run/`.
-pub const TUNNEL_DIR: &str = "tunnel";
-/// Directory of keys in the machine's.
-const SSH_DIR: &str = "ssh";
-
 /// What ssh has of a machine where it runs as that machine's account.
 #[must_use]
 pub fn mounts_of_ssh(machine: &Path) -> [PathBuf; 2] {
-    [machine.join(SSH_DIR), machine.join("run").join(TUNNEL_DIR)]
+    [MachinePath::Ssh, MachinePath::Tunnel].map(|place| place.of(machine))
 }
 
 /// A call of ssh for the tunnel, from ssh's options for the machine. It ends with us, and runs as the machine's account where

@@ -11,6 +11,7 @@ use crate::confine::Account;
 use crate::egress_settings::{Destination, Egress};
 use crate::error::Failure;
 use crate::manifest::Group;
+use crate::paths::MachinePath;
 use crate::state::{make_dir_durably, write_file};
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -104,9 +105,6 @@ pub fn check_groups<'a>(lists: impl IntoIterator<Item = &'a Destination>, groups
     lists.into_iter().find_map(unknown_name).map_or(Ok(()), |name| Err(unknown(name, groups)))
 }
 
-/// Directory of the rules in the machine's.
-pub const RULES_DIR: &str = "egress/rules";
-
 /// Writes the rules of a machine, in one step: the proxy reads them at its next decision.
 ///
 /// # Errors
@@ -118,7 +116,7 @@ pub fn write(machine: &Path, name: &str, egress: &Egress, groups: &[Group]) -> R
     let peer = account.as_ref().filter(|account| account.stage.is_some()).map(|account| account.uid);
     let peer_uid = peer.unwrap_or_else(|| rustix::process::geteuid().as_raw());
     let rules = Rules { peer_uid, ..rules(name, egress, groups, &secrets)? };
-    let dir = machine.join(RULES_DIR);
+    let dir = MachinePath::EgressRulesDir.of(machine);
     make_dir_durably(&dir, 0o700)?;
     let mode = match &account {
         Some(account) => {
@@ -128,7 +126,7 @@ pub fn write(machine: &Path, name: &str, egress: &Egress, groups: &[Group]) -> R
         None => 0o600,
     };
     let text = serde_json::to_string_pretty(&rules).context("failed to write the rules as JSON")?;
-    write_file(&dir.join("rules.json"), text + "\n", mode)
+    write_file(&MachinePath::EgressRules.of(machine), text + "\n", mode)
 }
 
 #[cfg(test)]

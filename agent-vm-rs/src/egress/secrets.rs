@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::egress_settings::SecretSpec;
 use crate::error::Failure;
 use crate::hex;
+use crate::paths::MachinePath;
 use crate::state::{make_private_dir, read_if_there, write_file};
 
 /// A value and what the guest has instead of it.
@@ -22,7 +23,7 @@ pub struct Secret {
 }
 
 fn file(machine: &Path) -> PathBuf {
-    machine.join("egress").join("secrets.json")
+    MachinePath::EgressSecrets.of(machine)
 }
 
 /// Takes the values of a new machine's secrets from our environment and keeps them where only this user reads them.
@@ -52,7 +53,7 @@ pub fn keep(machine: &Path, specs: &[SecretSpec]) -> Result<()> {
         }
         secrets.insert(spec.name.clone(), Secret { placeholder: placeholder(&spec.name)?, value });
     }
-    make_private_dir(&machine.join("egress"))?;
+    make_private_dir(&MachinePath::Egress.of(machine))?;
     let text = serde_json::to_string(&secrets).context("failed to write the secrets as JSON")?;
     write_file(&file(machine), text, 0o600)
 }

@@ -8,33 +8,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use procfs::net::TcpState;
 
-use super::plan::{self, ADDON, ADDON_DIR};
-use super::{authority, log};
+use super::authority;
+use super::plan::{self, ADDON};
 use crate::confine::{self, Account};
 use crate::context::Context;
-use crate::endpoint::renewal;
+use crate::endpoint::renewal::{self, Receiver};
 use crate::guest::Guest;
 use crate::interrupt::{self, Deadline};
 use crate::machine::Machine;
+use crate::paths::MachinePath;
 use crate::process::{Detached, Invocation, ProcessId, find};
 use crate::programs::mitmdump_places;
 use crate::run_state::{RunDir, RunFacts};
 use crate::ssh::Ssh;
 use crate::state::{make_private_dir, remove_file, write_unsynced};
-
-/// File in `run/` that is there while the way out is.
-pub const UP: &str = "egress.up";
-/// Pid of the supervisor, in `run/`.
-pub const PID: &str = "egress.pid";
-/// Pid of the proxy itself, in `run/`.
-pub const PROXY_PID: &str = "proxy.pid";
-/// Pid of the ssh client that holds the tunnel to it, in `run/`.
-pub const TUNNEL_PID: &str = "tunnel.pid";
-/// What the supervisor, the proxy and ssh say, in `run/`.
-pub const LOG: &str = "egress.log";
-/// Socket of the tunnel's own ssh connection, relative to the machine's directory, where ssh runs; in a directory that ssh's
-/// account can write.
-const SOCKET: &str = "run/tunnel/ssh.sock";
 
 /// For the proxy to listen: Python has much to load.
 const PROXY_START: Duration = Duration::from_secs(60);
@@ -73,12 +60,12 @@ pub struct Supervisor(Option<Detached>);
 /// mitmproxy is not installed, or the supervisor cannot be started.
 pub fn start(context: &Context, machine: &Machine) -> Result<Supervisor> {
     let run = machine.run();
-    if ProcessId::read(&run.file(PID)).is_some() {
+    if ProcessId::read(&run.file(MachinePath::EgressPid)).is_some() {
         return Ok(Supervisor(None));
     }
     proxy_program()?;
     // One that was killed has left it.
-    remove_file(&run.file(UP))?;
+    remove_file(&run.file(MachinePath::EgressUp))?;
     let own = std::env::current_exe().context("failed to find our own program")?;
     let bundle = authority::host_bundle().map(|path| ("SSL_CERT_FILE", path));
     let invocation = bundle.into_iter().fold(Invocation::new(own), |own, (name, path)| own.env(name, path));
@@ -87,9 +74,9 @@ pub fn start(context: &Context, machine: &Machine) -> Result<Supervisor> {
         .arg(context.state.path())
         .args(["egress", "supervise", machine.name.as_str()])
         .of_machine(&machine.dir)
-        .start_detached(&run.file(LOG))?;
+        .start_detached(&run.file(MachinePath::EgressRunLog))?;
     if let Some(id) = ProcessId::of(supervisor.pid()?) {
-        id.write(&run.file(PID))?;
+        id.write(&run.file(MachinePath::EgressPid))?;
     }
     Ok(Supervisor(Some(supervisor)))
 }
@@ -104,7 +91,7 @@ impl Supervisor {
         deadline.poll("the way out", Duration::from_millis(20), || {
             alive()?;
             if let Some(process) = &self.0 {
-                process.check_alive(&run.file(LOG))?;
+                process.check_alive(&run.file(MachinePath::EgressRunLog))?;
             }
             Ok(is_up(&run).then_some(()))
         })
@@ -120,12 +107,14 @@ pub fn supervise(context: &Context, machine: &Machine) -> Result<()> {
     let (guest, facts) = crate::guest::running::running(machine)?;
     let qemu = run.qemu().context("the machine has ended")?;
     prepare(machine)?;
-    keep_certified(machine, &guest, &facts);
+    let receiver =
+        Receiver { path: guest.manifest.service.renewal_path.clone(), key: guest.manifest.credentials.mcp_key.clone() };
+    keep_certified(machine, receiver, &facts);
     let mut pause = PAUSES.0;
     while qemu.alive() {
         let began = Instant::now();
         let ended = keep_up(context, machine, &guest, &facts, &qemu);
-        remove_file(&run.file(UP))?;
+        remove_file(&run.file(MachinePath::EgressUp))?;
         interrupt::check()?;
         if let Err(error) = ended {
             tracing::warn!("{error:#}");
@@ -141,11 +130,11 @@ pub fn supervise(context: &Context, machine: &Machine) -> Result<()> {
 }
 
 /// Looks now and then whether the run's certificate is to be renewed, for as long as this process lives.
-fn keep_certified(machine: &Machine, guest: &Guest, facts: &RunFacts) {
-    let (machine, guest, facts) = (machine.clone(), guest.clone(), facts.clone());
+fn keep_certified(machine: &Machine, receiver: Receiver, facts: &RunFacts) {
+    let (machine, facts) = (machine.clone(), facts.clone());
     std::thread::spawn(move || {
         loop {
-            match renewal::renew_if_due(&machine, &guest, &facts) {
+            match renewal::renew_if_due(&machine, &receiver, &facts) {
                 Ok(true) => tracing::warn!("the certificate of MCP was renewed"),
                 Ok(false) => {}
                 Err(error) => tracing::warn!("{error:#}"),
@@ -157,17 +146,17 @@ fn keep_certified(machine: &Machine, guest: &Guest, facts: &RunFacts) {
 
 /// Files and directories that the proxy has, as its own where it runs as another account.
 fn prepare(machine: &Machine) -> Result<()> {
-    let addon = machine.run().file(ADDON_DIR);
+    let addon = machine.run().file(MachinePath::ProxyAddon);
     make_private_dir(&addon)?;
     for (name, text) in ADDON {
         write_unsynced(&addon.join(name), text, 0o600)?;
     }
-    let log = machine.dir.join(log::LOG_DIR);
+    let log = MachinePath::EgressLogDir.of(&machine.dir);
     make_private_dir(&log)?;
     // The count is this run's.
-    remove_file(&log.join("denied"))?;
+    remove_file(&MachinePath::EgressDenied.of(&machine.dir))?;
     let authority = authority::hand_over(&machine.dir, &machine.run())?;
-    make_private_dir(&machine.run().file(plan::TUNNEL_DIR))?;
+    make_private_dir(&machine.run().file(MachinePath::Tunnel))?;
     let Some(account) = Account::unless_user(&machine.dir)? else { return Ok(()) };
     [addon, log, authority]
         .iter()
@@ -178,7 +167,7 @@ fn prepare(machine: &Machine) -> Result<()> {
 /// Starts both and returns once one of them, or QEMU, has ended; the other one is ended too.
 fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts, qemu: &ProcessId) -> Result<()> {
     let run = machine.run();
-    let log = run.file(LOG);
+    let log = run.file(MachinePath::EgressRunLog);
     let port = free_port()?;
     let bundle = authority::host_bundle();
     let (confinement, obstacle) = confine::choose_on_the_network(&machine.dir)?;
@@ -193,27 +182,27 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
         confinement: &confinement,
     };
     let proxy = Child::start(&plan::proxy(&inputs))?;
-    proxy.remember(&run.file(PROXY_PID))?;
+    proxy.remember(&run.file(MachinePath::ProxyPid))?;
     Deadline::after(PROXY_START).poll("the proxy", Duration::from_millis(50), || {
         proxy.check(&log)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Ok(TcpStream::connect_timeout(&address, Duration::from_millis(500)).ok())
     })?;
     ensure_ours(port, confinement.account())?;
-    let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity).with_socket(SOCKET);
-    remove_file(&machine.dir.join(SOCKET))?;
+    let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity).with_socket(MachinePath::TunnelSocket);
+    remove_file(&MachinePath::TunnelSocket.of(&machine.dir))?;
     let by_account = |ssh: &Invocation| plan::tunnel(ssh, &machine.dir, confinement.account());
     let tunnel = Child::start(&by_account(&ssh.master(LOGIN)))?;
-    tunnel.remember(&run.file(TUNNEL_PID))?;
+    tunnel.remember(&run.file(MachinePath::TunnelPid))?;
     Deadline::after(LOGIN).poll("an ssh login", Duration::from_millis(20), || {
         tunnel.check(&log)?;
-        Ok(machine.dir.join(SOCKET).exists().then_some(()))
+        Ok(MachinePath::TunnelSocket.of(&machine.dir).exists().then_some(()))
     })?;
     by_account(&ssh.forwarding_back(guest.manifest.egress.port, port))
         .time_limit(FORWARDING)
         .checked()
         .context("the guest does not listen for its way out")?;
-    write_unsynced(&run.file(UP), "", 0o600)?;
+    write_unsynced(&run.file(MachinePath::EgressUp), "", 0o600)?;
     loop {
         interrupt::check()?;
         if !qemu.alive() {
@@ -282,7 +271,8 @@ impl Drop for Child {
 /// Whether the supervisor of a run is there, and the way out with it.
 #[must_use]
 pub fn is_up(run: &RunDir) -> bool {
-    ProcessId::read(&run.file(PID)).is_some() && fs::exists(run.file(UP)).unwrap_or(false)
+    ProcessId::read(&run.file(MachinePath::EgressPid)).is_some()
+        && fs::exists(run.file(MachinePath::EgressUp)).unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -17,17 +17,11 @@ use self::names::Names;
 use crate::error::Failure;
 use crate::hex;
 use crate::machine::Machine;
+use crate::paths::MachinePath;
 use crate::run_state::RunFacts;
 use crate::settings::Settings;
 use crate::state::{has_file, make_dir_durably, quoted, read_if_there, read_text, write_file};
 
-/// Directory of a machine that holds its authority and its token.
-const DIR: &str = "tls";
-const CA: &str = "ca.pem";
-const CA_KEY: &str = "ca.key";
-const TOKEN: &str = "token";
-/// What the authority was made for: another host's address needs another authority.
-const MADE_FOR: &str = "names";
 const TOKEN_BYTES: usize = 32;
 
 /// What the guest's gate is handed.
@@ -45,13 +39,13 @@ pub struct Handover {
 /// The authority's certificate, for clients.
 #[must_use]
 pub fn ca_file(machine: &Path) -> PathBuf {
-    machine.join(DIR).join(CA)
+    MachinePath::TlsAuthority.of(machine)
 }
 
 /// The bearer token, for its owner alone.
 #[must_use]
 pub fn token_file(machine: &Path) -> PathBuf {
-    machine.join(DIR).join(TOKEN)
+    MachinePath::TlsToken.of(machine)
 }
 
 /// Makes what a machine lacks of authority and token; gives the names that they are for.
@@ -60,20 +54,19 @@ pub fn token_file(machine: &Path) -> PathBuf {
 /// A file cannot be written.
 pub fn ensure(dir: &Path, machine: &str, host: &str, address: Ipv4Addr) -> Result<Names> {
     let names = names(host, address);
-    let tls = dir.join(DIR);
-    make_dir_durably(&tls, 0o700)?;
+    make_dir_durably(&MachinePath::Tls.of(dir), 0o700)?;
     let made_for = names.hosts().join("\n") + "\n";
-    let is_there = |name: &str| has_file(&tls.join(name));
-    let current = read_if_there(&tls.join(MADE_FOR))?.is_some_and(|names| names == made_for);
-    if !(current && is_there(CA)? && is_there(CA_KEY)?) {
+    let is_there = |file: MachinePath| has_file(&file.of(dir));
+    let current = read_if_there(&MachinePath::TlsNames.of(dir))?.is_some_and(|names| names == made_for);
+    if !(current && is_there(MachinePath::TlsAuthority)? && is_there(MachinePath::TlsAuthorityKey)?) {
         let pair = authority::make(machine, &names)?;
-        write_file(&tls.join(CA_KEY), pair.key, 0o600)?;
-        write_file(&tls.join(CA), pair.certificate, 0o644)?;
+        write_file(&MachinePath::TlsAuthorityKey.of(dir), pair.key, 0o600)?;
+        write_file(&MachinePath::TlsAuthority.of(dir), pair.certificate, 0o644)?;
         // Last: without it all of this is done again.
-        write_file(&tls.join(MADE_FOR), made_for, 0o600)?;
+        write_file(&MachinePath::TlsNames.of(dir), made_for, 0o600)?;
     }
-    if !is_there(TOKEN)? {
-        write_file(&tls.join(TOKEN), hex::random(TOKEN_BYTES)? + "\n", 0o600)?;
+    if !is_there(MachinePath::TlsToken)? {
+        write_file(&MachinePath::TlsToken.of(dir), hex::random(TOKEN_BYTES)? + "\n", 0o600)?;
     }
     Ok(names)
 }
@@ -102,8 +95,8 @@ pub fn in_words(error: impl Into<anyhow::Error>) -> anyhow::Error {
 pub fn hand_over(machine: &Machine, settings: &Settings, address: Ipv4Addr) -> Result<Handover> {
     let name = machine.name.as_str();
     let names = ensure(&machine.dir, name, &settings.host, address)?;
-    let pair = authority::issue(name, &names, &read(&machine.dir, CA_KEY)?).with_context(|| {
-        let dir = machine.dir.join(DIR);
+    let pair = authority::issue(name, &names, &read_text(&MachinePath::TlsAuthorityKey.of(&machine.dir))?).with_context(|| {
+        let dir = MachinePath::Tls.of(&machine.dir);
         Failure::new(format!("the authority in {} is not usable", dir.display())).hint(format!(
             "have a new one made, and a new token: rm -r -- {}; clients that were given the old ones need mcp-config again",
             quoted(&dir)
@@ -118,12 +111,8 @@ pub fn hand_over(machine: &Machine, settings: &Settings, address: Ipv4Addr) -> R
     })
 }
 
-fn read(dir: &Path, name: &str) -> Result<String> {
-    read_text(&dir.join(DIR).join(name))
-}
-
 fn token(dir: &Path) -> Result<String> {
-    Ok(read(dir, TOKEN)?.trim().to_owned())
+    Ok(read_text(&MachinePath::TlsToken.of(dir))?.trim().to_owned())
 }
 
 /// A running machine's endpoint, as this program asks it. Cloned, it shares its connections.
@@ -157,7 +146,7 @@ impl Endpoint {
             // The environment's proxy is for the world outside.
             .proxy(None);
         if facts.tls {
-            let ca = Certificate::from_pem(read(&machine.dir, CA)?.as_bytes())
+            let ca = Certificate::from_pem(read_text(&MachinePath::TlsAuthority.of(&machine.dir))?.as_bytes())
                 .with_context(|| format!("{} is no certificate", ca_file(&machine.dir).display()))?;
             config = config
                 .https_only(true)
@@ -285,15 +274,15 @@ pub(crate) mod tests {
         make([127, 0, 0, 1]);
         let contents = |name: &str| fs::read_to_string(dir.path().join("tls").join(name)).unwrap();
         let mode = |name: &str| fs::metadata(dir.path().join("tls").join(name)).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(""), mode(CA), mode(CA_KEY), mode(TOKEN)), (0o700, 0o644, 0o600, 0o600));
-        assert!(contents(CA).starts_with("-----BEGIN CERTIFICATE-----"));
-        let before = (contents(CA), contents(TOKEN));
+        assert_eq!((mode(""), mode("ca.pem"), mode("ca.key"), mode("token")), (0o700, 0o644, 0o600, 0o600));
+        assert!(contents("ca.pem").starts_with("-----BEGIN CERTIFICATE-----"));
+        let before = (contents("ca.pem"), contents("token"));
         assert_eq!(before.1.trim().len(), 64);
         make([127, 0, 0, 1]);
-        assert_eq!((contents(CA), contents(TOKEN)), before);
+        assert_eq!((contents("ca.pem"), contents("token")), before);
         // Another address needs another authority; the token stays.
         make([192, 0, 2, 1]);
-        assert!(contents(CA) != before.0 && contents(TOKEN) == before.1);
+        assert!(contents("ca.pem") != before.0 && contents("token") == before.1);
     }
 
     #[test]

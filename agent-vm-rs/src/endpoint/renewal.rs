@@ -6,29 +6,35 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{CA_KEY, Endpoint, MADE_FOR, Patience, authority, in_words, names, read, token};
+use super::{Endpoint, Patience, authority, in_words, names, token};
 use crate::error::Failure;
-use crate::guest::Guest;
 use crate::machine::Machine;
-use crate::plan::{CREDENTIALS_DIR, QEMU_DIR};
+use crate::paths::MachinePath;
 use crate::run_state::RunFacts;
 use crate::state::{read_if_there, read_text, write_file};
 
-/// File in `run/` with the time of the last renewal.
-const FILE: &str = "certificate-renewed";
 /// For the gate to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How a guest takes another certificate.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    /// Path of its URL; None of a guest that is older than this.
+    pub path: Option<String>,
+    /// Name of the credential with the key.
+    pub key: String,
+}
 
 /// Renews the certificate of a run if two thirds of its time are over; tells whether it was.
 ///
 /// # Errors
 /// The gate does not take it, or does not answer. The one before stays in use.
-pub fn renew_if_due(machine: &Machine, guest: &Guest, facts: &RunFacts) -> Result<bool> {
+pub fn renew_if_due(machine: &Machine, receiver: &Receiver, facts: &RunFacts) -> Result<bool> {
     if !facts.tls || !is_due(issued(machine, facts)?, Timestamp::now()) {
         return Ok(false);
     }
     let name = &machine.name;
-    renew(machine, guest, facts).with_context(|| {
+    renew(machine, receiver, facts).with_context(|| {
         Failure::new(format!("failed to renew the certificate of {name}'s MCP"))
             .hint(format!("agent-vm restart {name} makes a new one"))
     })?;
@@ -42,26 +48,31 @@ fn is_due(issued: Timestamp, now: Timestamp) -> bool {
 
 /// When the present one was made.
 fn issued(machine: &Machine, facts: &RunFacts) -> Result<Timestamp> {
-    let Some(text) = read_if_there(&machine.run().file(FILE))? else { return Ok(facts.started) };
+    let Some(text) = read_if_there(&machine.run().file(MachinePath::RunRenewed))? else { return Ok(facts.started) };
     // What cannot be read was renewed at an unknown time: once more does no harm.
     Ok(text.trim().parse().unwrap_or(facts.started))
 }
 
-fn renew(machine: &Machine, guest: &Guest, facts: &RunFacts) -> Result<()> {
-    let path = guest.manifest.service.renewal_path.as_ref().context("its guest is older than this agent-vm")?;
+fn renew(machine: &Machine, receiver: &Receiver, facts: &RunFacts) -> Result<()> {
+    let path = receiver.path.as_ref().context("its guest is older than this agent-vm")?;
     let settings = machine.settings()?;
     let names = names(&settings.host, facts.host);
     // Another authority is for the next start: clients have this one's certificate.
-    let made_for = read(&machine.dir, MADE_FOR)?;
+    let made_for = read_text(&MachinePath::TlsNames.of(&machine.dir))?;
     ensure!(names.hosts().join("\n") == made_for.trim_end(), "this host has another name or address by now");
-    let credentials = machine.run().file(QEMU_DIR).join(CREDENTIALS_DIR);
-    let key = read_text(&credentials.join(&guest.manifest.credentials.mcp_key))?;
-    let certificate = authority::renew(machine.name.as_str(), &names, &read(&machine.dir, CA_KEY)?, &key)?;
+    let credentials = MachinePath::Credentials.of(&machine.dir);
+    let key = read_text(&credentials.join(&receiver.key))?;
+    let certificate = authority::renew(
+        machine.name.as_str(),
+        &names,
+        &read_text(&MachinePath::TlsAuthorityKey.of(&machine.dir))?,
+        &key,
+    )?;
     let endpoint = Endpoint::of(machine, facts, Patience { connect: Some(PATIENCE), whole: Some(PATIENCE) })?;
     let answer = endpoint.put(path, &token(&machine.dir)?).send(certificate).map_err(in_words);
     let status = answer.context("the gate does not answer")?.status();
     ensure!(status.is_success(), "the gate answers {status}");
-    write_file(&machine.run().file(FILE), format!("{}\n", Timestamp::now()), 0o600)
+    write_file(&machine.run().file(MachinePath::RunRenewed), format!("{}\n", Timestamp::now()), 0o600)
 }
 
 #[cfg(test)]

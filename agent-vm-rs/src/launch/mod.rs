@@ -22,6 +22,7 @@ use crate::installation::Toolkit;
 use crate::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::manifest::Share;
+use crate::paths::MachinePath;
 use crate::phases::Phases;
 use crate::plan::{self, Forwards, Inputs, Virtiofsd};
 use crate::process::{Detached, ProcessId};
@@ -87,7 +88,7 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
             return Err(error);
         }
     };
-    let console = machine.run().file("console.log");
+    let console = machine.run().file(MachinePath::RunConsole);
     let again = format!("agent-vm start {}", machine.name);
     let alive = || {
         // A panic ends QEMU, too: its reason is the panic.
@@ -124,7 +125,7 @@ pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunF
     helpers::end_suspended(&machine.run(), facts);
     let mut phases = Phases::new("running", &cache_dir()?);
     let name = &machine.name;
-    let (console, again) = (machine.run().file("console.log"), format!("agent-vm restart {name}"));
+    let (console, again) = (machine.run().file(MachinePath::RunConsole), format!("agent-vm restart {name}"));
     let alive = || {
         if !qemu.alive() {
             return Err(Failure::new(format!("{name} has ended")).hint(format!("agent-vm start {name}")).into());
@@ -170,7 +171,7 @@ fn begin(
         disk::ensure(machine, &guest.manifest.disk.label, settings.disk)?;
         make_private_dir(machine.run().path())?;
         guest.keep_for(&machine.run())?;
-        make_private_dir(&machine.run().file(plan::QEMU_DIR))?;
+        make_private_dir(&machine.run().file(MachinePath::Qemu))?;
         egress::rules::write(&machine.dir, machine.name.as_str(), &settings.egress, &guest.manifest.egress.groups)?;
         let run = credentials::Run {
             hostname: &machine.name.hostname(),
@@ -179,7 +180,8 @@ fn begin(
         };
         credentials::hand_over(&machine.dir, run, &guest.manifest)?;
         confinement.account().map_or(Ok(()), |account| {
-            let places = [machine.run().file(plan::QEMU_DIR), machine.dir.join("disk.qcow2"), machine.workspace()];
+            let places =
+                [machine.run().file(MachinePath::Qemu), MachinePath::Disk.of(&machine.dir), machine.workspace()];
             places.iter().try_for_each(|place| confine::give(place, account))
         })
     })?;
@@ -204,15 +206,15 @@ fn begin(
         phases.run("workspace", || start_virtiofsd(&daemon, &run, deadline))?;
     }
     let sockets: Vec<_> = listeners.iter().map(Listener::socket).collect();
-    let qemu = plan::runner(&inputs).start_detached_with(&run.file("console.log"), &sockets)?;
+    let qemu = plan::runner(&inputs).start_detached_with(&run.file(MachinePath::RunConsole), &sockets)?;
     drop(listeners);
     if confinement.sandbox.is_some() {
-        remember_inner(&qemu, &run.file("console.log"), &run.file("qemu.pid"), deadline)?;
+        remember_inner(&qemu, &run.file(MachinePath::RunConsole), &run.file(MachinePath::QemuPid), deadline)?;
     } else {
-        remember(&qemu, &run, "qemu.pid")?;
+        remember(&qemu, &run, MachinePath::QemuPid)?;
     }
     if let Some(inner) = run.qemu().filter(|_| confinement.has_own_network()) {
-        let ports = [(forwards.ssh, helpers::SSH_FORWARDER), (forwards.mcp, helpers::MCP_FORWARDER)];
+        let ports = [(forwards.ssh, MachinePath::ForwardSshPid), (forwards.mcp, MachinePath::ForwardMcpPid)];
         remember_forwarders(&inner, &run, &ports, deadline)?;
     }
     let facts = RunFacts {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::error::Failure;
 use crate::interrupt::Deadline;
-use crate::plan;
+use crate::paths::MachinePath;
 use crate::process::{Detached, Invocation, ProcessId};
 use crate::run_state::RunDir;
 
@@ -19,12 +19,12 @@ const FORWARDER_START: Duration = Duration::from_secs(10);
 /// # Errors
 /// It ends, or the deadline passes.
 pub fn start_virtiofsd(daemon: &Invocation, run: &RunDir, deadline: Deadline) -> Result<()> {
-    let log = run.file("virtiofsd.log");
+    let log = run.file(MachinePath::VirtiofsdLog);
     let process = daemon.start_detached(&log)?;
-    remember_inner(&process, &log, &run.file("virtiofsd.pid"), deadline)?;
+    remember_inner(&process, &log, &run.file(MachinePath::VirtiofsdPid), deadline)?;
     deadline.poll("virtiofsd", Duration::from_millis(5), || {
         process.check_alive(&log)?;
-        Ok(run.file(plan::QEMU_DIR).join(plan::VIRTIOFSD_SOCKET).exists().then_some(()))
+        Ok(run.file(MachinePath::VirtiofsdSocket).exists().then_some(()))
     })
 }
 
@@ -32,7 +32,7 @@ pub fn start_virtiofsd(daemon: &Invocation, run: &RunDir, deadline: Deadline) ->
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn remember(process: &Detached, run: &RunDir, file: &str) -> Result<()> {
+pub fn remember(process: &Detached, run: &RunDir, file: MachinePath) -> Result<()> {
     // One that has ended already is reported by whoever waits for it.
     match ProcessId::of(process.pid()?) {
         Some(id) => id.write(&run.file(file)),
@@ -58,7 +58,12 @@ pub fn remember_inner(outer: &Detached, log: &Path, file: &Path, deadline: Deadl
 ///
 /// # Errors
 /// One did not start, or the file cannot be written.
-pub fn remember_forwarders(qemu: &ProcessId, run: &RunDir, ports: &[(u16, &str)], deadline: Deadline) -> Result<()> {
+pub fn remember_forwarders(
+    qemu: &ProcessId,
+    run: &RunDir,
+    ports: &[(u16, MachinePath)],
+    deadline: Deadline,
+) -> Result<()> {
     for (port, file) in ports {
         let target = format!("127.0.0.1:{port}");
         let is_it = |child: &ProcessId| {
@@ -75,7 +80,7 @@ pub fn remember_forwarders(qemu: &ProcessId, run: &RunDir, ports: &[(u16, &str)]
             Failure::new(format!("nothing carries port {port} to the machine: the forwarder has ended"))
                 .hint("journalctl --boot, or dmesg, may show why systemd-socket-proxyd ends here")
         })?;
-        found.map_or(Ok(()), |forwarder| forwarder.write(&run.file(file)))?;
+        found.map_or(Ok(()), |forwarder| forwarder.write(&run.file(*file)))?;
     }
     Ok(())
 }
@@ -95,20 +100,27 @@ mod tests {
         let mut shell = std::process::Command::new("bash").args(["-c", &starts]).spawn().unwrap();
         let qemu = ProcessId::of(i32::try_from(shell.id()).unwrap()).unwrap();
         let deadline = Deadline::after(Duration::from_secs(20));
-        remember_forwarders(&qemu, &run, &[(8000, "mcp.pid"), (2222, "ssh.pid")], deadline).unwrap();
-        let [mcp, ssh] = ["mcp.pid", "ssh.pid"].map(|file| ProcessId::read(&run.file(file)).unwrap());
+        remember_forwarders(
+            &qemu,
+            &run,
+            &[(8000, MachinePath::ForwardMcpPid), (2222, MachinePath::ForwardSshPid)],
+            deadline,
+        )
+        .unwrap();
+        let [mcp, ssh] = [MachinePath::ForwardMcpPid, MachinePath::ForwardSshPid]
+            .map(|file| ProcessId::read(&run.file(file)).unwrap());
         assert!(mcp.words().ends_with(&["127.0.0.1:8000".to_owned()]), "{:?}", mcp.words());
         assert!(ssh.words().ends_with(&["127.0.0.1:2222".to_owned()]), "{:?}", ssh.words());
 
         let soon = Deadline::after(Duration::from_millis(50));
-        let error = remember_forwarders(&qemu, &run, &[(9999, "other.pid")], soon).unwrap_err();
+        let error = remember_forwarders(&qemu, &run, &[(9999, MachinePath::SshPid)], soon).unwrap_err();
         assert!(error.to_string().contains("port 9999"), "{error}");
         let children = qemu.children();
         shell.kill().unwrap();
         shell.wait().unwrap();
         children.iter().for_each(|child| child.signal(rustix::process::Signal::KILL));
         // One whose machine has ended is reported by whoever waits for that.
-        remember_forwarders(&qemu, &run, &[(9999, "other.pid")], soon).unwrap();
-        assert!(!run.file("other.pid").exists());
+        remember_forwarders(&qemu, &run, &[(9999, MachinePath::SshPid)], soon).unwrap();
+        assert!(!run.file(MachinePath::SshPid).exists());
     }
 }

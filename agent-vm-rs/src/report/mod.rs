@@ -16,6 +16,7 @@ use crate::egress::{log, supervise};
 use crate::git::{Origin, Source};
 use crate::helpers::{self, Helper};
 use crate::machine::Machine;
+use crate::paths::MachinePath;
 use crate::process::ProcessId;
 use crate::run_state::RunFacts;
 use crate::servers::Servers;
@@ -211,7 +212,7 @@ impl Report {
         let Some(egress) = &mut self.egress else { return };
         let up = supervise::is_up(&machine.run());
         egress.up = Some(up);
-        let supervisor = ProcessId::read(&machine.run().file(supervise::PID));
+        let supervisor = ProcessId::read(&machine.run().file(MachinePath::EgressPid));
         egress.cpu_seconds = supervisor.and_then(|id| id.cpu_of_all()).map(|time| time.as_secs());
         let denied = log::denied(&machine.dir);
         egress.denied = Some(denied);
@@ -219,7 +220,7 @@ impl Report {
         let last = (denied > 0).then(|| log::last(&machine.dir, 1, true).ok()?.pop());
         egress.last_denied = last.flatten();
         if !up && !starting {
-            let log = machine.run().file(supervise::LOG);
+            let log = machine.run().file(MachinePath::EgressRunLog);
             self.problems.push(format!("it reaches nothing outside: the proxy is not up ({})", log.display()));
         }
     }
@@ -241,7 +242,7 @@ fn vm(qemu: &ProcessId, facts: &RunFacts, state: String) -> Vm {
 }
 
 fn disk(machine: &Machine, size_mib: Option<u32>) -> Option<Disk> {
-    let metadata = std::fs::symlink_metadata(machine.dir.join("disk.qcow2")).ok()?;
+    let metadata = std::fs::symlink_metadata(MachinePath::Disk.of(&machine.dir)).ok()?;
     Some(Disk { used_bytes: metadata.blocks() * 512, size_mib })
 }
 

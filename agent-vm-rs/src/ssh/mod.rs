@@ -13,14 +13,11 @@ use rustix::fs::{FlockOperation, flock};
 use crate::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::manifest::Manifest;
+use crate::paths::MachinePath;
 use crate::process::{Invocation, ProcessId};
 use crate::run_state::RunFacts;
 use crate::verbosity::Verbosity;
 
-/// Pid of the kept connection, in `run/`.
-pub const MASTER_PID: &str = "ssh.pid";
-const MASTER_LOCK: &str = "ssh.lock";
-const MASTER_LOG: &str = "ssh.log";
 /// For the kept connection's process, which is on this host, to say that it is there.
 const CHECK: Duration = Duration::from_secs(2);
 /// Bytes of what the guest answers.
@@ -45,7 +42,7 @@ pub struct Ssh<'a> {
     port: u16,
     address: Ipv4Addr,
     verbosity: Verbosity,
-    socket: &'a str,
+    socket: MachinePath,
 }
 
 impl<'a> Ssh<'a> {
@@ -59,13 +56,13 @@ impl<'a> Ssh<'a> {
             port: facts.ssh_port,
             address: facts.reachable(),
             verbosity,
-            socket: "run/ssh.sock",
+            socket: MachinePath::SshSocket,
         }
     }
 
-    /// The same by a connection of its own, whose control socket this is, relative to the machine's directory.
+    /// The same by a connection of its own, whose control socket this is.
     #[must_use]
-    pub fn with_socket(self, socket: &'a str) -> Self {
+    pub fn with_socket(self, socket: MachinePath) -> Self {
         Self { socket, ..self }
     }
 
@@ -85,9 +82,9 @@ impl<'a> Ssh<'a> {
             "BatchMode=yes",
             "IdentitiesOnly=yes",
             "IdentityAgent=none",
-            "IdentityFile=ssh/id_ed25519",
+            &format!("IdentityFile={}", MachinePath::LoginKey.name()),
             "PreferredAuthentications=publickey",
-            "UserKnownHostsFile=ssh/known_hosts",
+            &format!("UserKnownHostsFile={}", MachinePath::KnownHosts.name()),
             "GlobalKnownHostsFile=/dev/null",
             "StrictHostKeyChecking=yes",
             "UpdateHostKeys=no",
@@ -103,7 +100,7 @@ impl<'a> Ssh<'a> {
         }
         ssh.args([
             "-o",
-            &format!("ControlPath={}", self.socket),
+            &format!("ControlPath={}", self.socket.name()),
             "-o",
             &format!("HostKeyAlias={HOST_KEY_ALIAS}"),
             "-o",
@@ -165,21 +162,21 @@ impl<'a> Ssh<'a> {
             return Ok(());
         }
         let run = self.machine.run();
-        if let Some(old) = ProcessId::read(&run.file(MASTER_PID)) {
+        if let Some(old) = ProcessId::read(&run.file(MachinePath::SshPid)) {
             old.end(Duration::from_millis(500));
         }
-        crate::state::remove_file(&run.file("ssh.sock"))?;
-        let log = run.file(MASTER_LOG);
+        crate::state::remove_file(&run.file(MachinePath::SshSocket))?;
+        let log = run.file(MachinePath::SshLog);
         let master = self.master(deadline.left()).start_detached(&log)?;
         let process = ProcessId::of(master.pid()?);
         if let Some(process) = &process {
-            process.write(&run.file(MASTER_PID))?;
+            process.write(&run.file(MachinePath::SshPid))?;
         }
         // ssh makes the socket once it has logged in.
         let made = deadline.poll("an ssh login", Duration::from_millis(15), || {
             goes_on()?;
             master.check_alive(&log)?;
-            Ok(run.file("ssh.sock").exists().then_some(()))
+            Ok(run.file(MachinePath::SshSocket).exists().then_some(()))
         });
         if let (Err(_), Some(process)) = (&made, &process) {
             process.end(Duration::from_millis(200));
@@ -188,7 +185,7 @@ impl<'a> Ssh<'a> {
     }
 
     fn master_lock(&self, deadline: Deadline) -> Result<File> {
-        let path = self.machine.run().file(MASTER_LOCK);
+        let path = self.machine.run().file(MachinePath::SshLock);
         let file = File::options().create(true).append(true).open(&path);
         let file = file.with_context(|| format!("failed to open {}", path.display()))?;
         deadline.poll("another ssh login", Duration::from_millis(15), || {
@@ -221,7 +218,7 @@ impl<'a> Ssh<'a> {
     }
 
     fn connected(&self, limit: Duration) -> bool {
-        if !self.machine.run().file("ssh.sock").exists() {
+        if !self.machine.run().file(MachinePath::SshSocket).exists() {
             return false;
         }
         let check = self.base().args(["-O", "check", "--", &self.destination()]).time_limit(limit);

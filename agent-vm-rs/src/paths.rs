@@ -1,0 +1,212 @@
+//! Every file and directory in a machine's directory, by name: nothing else in the program spells one.
+
+use std::path::{Path, PathBuf};
+
+/// A place in a machine's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachinePath {
+    /// The settings, as JSON.
+    Settings,
+    /// The guest's disk.
+    Disk,
+    /// The clone that the guest works in.
+    Workspace,
+    /// The console log of the last run.
+    Console,
+
+    /// Directory of the rendered flake.
+    Flake,
+    /// The flake itself.
+    FlakeText,
+    /// Its lock.
+    FlakeLock,
+    /// Hash of all that the guest was built from.
+    FlakeFingerprint,
+    /// The nixpkgs that `agent-vm update` moved the machine to, as JSON.
+    FlakeNixpkgs,
+    /// Link to the built guest.
+    Guest,
+
+    /// Directory of ssh's keys. The account of the tunnel reads it.
+    Ssh,
+    /// The key that the host logs in with.
+    LoginKey,
+    /// Its public half.
+    LoginKeyPublic,
+    /// The guest's own key.
+    HostKey,
+    /// Its public half.
+    HostKeyPublic,
+    /// The guest's key, as ssh pins it.
+    KnownHosts,
+
+    /// Directory of the MCP endpoint's certificate authority and token.
+    Tls,
+    /// The authority's certificate.
+    TlsAuthority,
+    /// The authority's key.
+    TlsAuthorityKey,
+    /// The token that clients send.
+    TlsToken,
+    /// Host names that the authority was made for.
+    TlsNames,
+
+    /// Directory of the egress proxy.
+    Egress,
+    /// Directory of its certificate authority.
+    EgressAuthority,
+    /// The authority's certificate.
+    EgressAuthorityCertificate,
+    /// The authority's key and certificate, under the name that mitmproxy looks for.
+    EgressAuthorityBoth,
+    /// Directory that the proxy reads its rules from.
+    EgressRulesDir,
+    /// The rules.
+    EgressRules,
+    /// Directory that the proxy writes its log to.
+    EgressLogDir,
+    /// The log, one JSON object a line.
+    EgressLog,
+    /// Number of attempts that this run denied.
+    EgressDenied,
+    /// Values of brokered secrets.
+    EgressSecrets,
+
+    /// Directory of what is true only while the machine runs.
+    Run,
+    /// Facts of the run, as JSON.
+    RunFacts,
+    /// Manifest of the guest that runs.
+    RunManifest,
+    /// Exists once the start of the run is over.
+    RunStarted,
+    /// Time of the certificate's last renewal.
+    RunRenewed,
+    /// Process id of QEMU.
+    QemuPid,
+    /// The console log.
+    RunConsole,
+    /// Process id of virtiofsd.
+    VirtiofsdPid,
+    /// Log of virtiofsd.
+    VirtiofsdLog,
+    /// Process id of the ssh port's forwarder.
+    ForwardSshPid,
+    /// Process id of the MCP port's forwarder.
+    ForwardMcpPid,
+    /// Directory that QEMU and virtiofsd can write: what the host believes of a run is not in it.
+    Qemu,
+    /// Socket of virtiofsd.
+    VirtiofsdSocket,
+    /// Socket of QMP.
+    QmpSocket,
+    /// Directory that QEMU reads credentials from.
+    Credentials,
+    /// Process id of the kept ssh connection.
+    SshPid,
+    /// Lock of its start.
+    SshLock,
+    /// Its log.
+    SshLog,
+    /// Its control socket.
+    SshSocket,
+    /// Exists while the guest can reach the proxy.
+    EgressUp,
+    /// Process id of the egress supervisor.
+    EgressPid,
+    /// Log of the supervisor, the proxy and the tunnel.
+    EgressRunLog,
+    /// Process id of the egress proxy.
+    ProxyPid,
+    /// Directory of the proxy's addon.
+    ProxyAddon,
+    /// Directory of the proxy's copy of its authority, in which mitmproxy writes too.
+    ProxyAuthority,
+    /// Directory of the tunnel's ssh, which its account can write.
+    Tunnel,
+    /// Control socket of the tunnel's ssh.
+    TunnelSocket,
+    /// Process id of the tunnel's ssh.
+    TunnelPid,
+}
+
+impl MachinePath {
+    /// Returns the path relative to the machine's directory, in which some programs run.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Settings => "config.json",
+            Self::Disk => "disk.qcow2",
+            Self::Workspace => "workspace",
+            Self::Console => "console.log",
+            Self::Flake => "flake",
+            Self::FlakeText => "flake/flake.nix",
+            Self::FlakeLock => "flake/flake.lock",
+            Self::FlakeFingerprint => "flake/fingerprint",
+            Self::FlakeNixpkgs => "flake/nixpkgs.json",
+            Self::Guest => "flake/guest",
+            Self::Ssh => "ssh",
+            Self::LoginKey => "ssh/id_ed25519",
+            Self::LoginKeyPublic => "ssh/id_ed25519.pub",
+            Self::HostKey => "ssh/host_ed25519_key",
+            Self::HostKeyPublic => "ssh/host_ed25519_key.pub",
+            Self::KnownHosts => "ssh/known_hosts",
+            Self::Tls => "tls",
+            Self::TlsAuthority => "tls/ca.pem",
+            Self::TlsAuthorityKey => "tls/ca.key",
+            Self::TlsToken => "tls/token",
+            Self::TlsNames => "tls/names",
+            Self::Egress => "egress",
+            Self::EgressAuthority => "egress/ca",
+            Self::EgressAuthorityCertificate => "egress/ca/ca.pem",
+            Self::EgressAuthorityBoth => "egress/ca/mitmproxy-ca.pem",
+            Self::EgressRulesDir => "egress/rules",
+            Self::EgressRules => "egress/rules/rules.json",
+            Self::EgressLogDir => "egress/log",
+            Self::EgressLog => "egress/log/egress.jsonl",
+            Self::EgressDenied => "egress/log/denied",
+            Self::EgressSecrets => "egress/secrets.json",
+            Self::Run => "run",
+            Self::RunFacts => "run/ports.json",
+            Self::RunManifest => "run/manifest.json",
+            Self::RunStarted => "run/started",
+            Self::RunRenewed => "run/certificate-renewed",
+            Self::QemuPid => "run/qemu.pid",
+            Self::RunConsole => "run/console.log",
+            Self::VirtiofsdPid => "run/virtiofsd.pid",
+            Self::VirtiofsdLog => "run/virtiofsd.log",
+            Self::ForwardSshPid => "run/forward-ssh.pid",
+            Self::ForwardMcpPid => "run/forward-mcp.pid",
+            Self::Qemu => "run/qemu",
+            Self::VirtiofsdSocket => "run/qemu/virtiofsd.sock",
+            Self::QmpSocket => "run/qemu/qmp.sock",
+            Self::Credentials => "run/qemu/credentials",
+            Self::SshPid => "run/ssh.pid",
+            Self::SshLock => "run/ssh.lock",
+            Self::SshLog => "run/ssh.log",
+            Self::SshSocket => "run/ssh.sock",
+            Self::EgressUp => "run/egress.up",
+            Self::EgressPid => "run/egress.pid",
+            Self::EgressRunLog => "run/egress.log",
+            Self::ProxyPid => "run/proxy.pid",
+            Self::ProxyAddon => "run/egress",
+            Self::ProxyAuthority => "run/egress-ca",
+            Self::Tunnel => "run/tunnel",
+            Self::TunnelSocket => "run/tunnel/ssh.sock",
+            Self::TunnelPid => "run/tunnel.pid",
+        }
+    }
+
+    /// Returns the path in a machine's directory.
+    #[must_use]
+    pub fn of(self, machine: &Path) -> PathBuf {
+        machine.join(self.name())
+    }
+
+    /// Returns the last part of the path.
+    #[must_use]
+    pub fn file_name(self) -> &'static str {
+        let name = self.name();
+        name.rsplit_once('/').map_or(name, |(_, last)| last)
+    }
+}
