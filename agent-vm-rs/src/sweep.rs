@@ -2,12 +2,14 @@
 //! work, unless a command that lives still uses it.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
+use tempfile::TempDir;
 
 use crate::interrupt;
 use crate::lock::Lock;
@@ -129,7 +131,7 @@ fn scratch_of(machine: &Path) -> Vec<PathBuf> {
     scratch.map(|entry| entry.path()).collect()
 }
 
-/// A directory that a command uses is locked by it (see [`hold`]).
+/// A directory that a command uses is locked by it (see [`Scratch`]).
 fn remove_unless_held(path: &Path) -> Result<()> {
     let is_dir = path.symlink_metadata().is_ok_and(|found| found.is_dir());
     let held = is_dir.then(|| File::open(path)).transpose().ok().flatten();
@@ -138,15 +140,40 @@ fn remove_unless_held(path: &Path) -> Result<()> {
     if free { remove_any(path) } else { Ok(()) }
 }
 
-/// Keeps a scratch directory from being removed for as long as this is not dropped.
-///
-/// # Errors
-/// It cannot be opened.
-pub fn hold(dir: &Path) -> Result<File> {
-    let failed = || format!("failed to hold {}", dir.display());
-    let held = File::open(dir).with_context(failed)?;
-    flock(&held, FlockOperation::LockShared).with_context(failed)?;
-    Ok(held)
+/// A directory for one command only. No sweep removes it while the command runs; it is removed at the end of its life.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: TempDir,
+    // After the directory: it is ours until it is gone.
+    _held: File,
+}
+
+impl Scratch {
+    /// Makes one in `parent`.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn new_in(parent: &Path) -> Result<Self> {
+        let failed = || format!("failed to make a scratch directory in {}", parent.display());
+        loop {
+            let dir = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(parent).with_context(failed)?;
+            // Until it is locked it looks like one that a killed command left, and may be swept.
+            let held = match File::open(dir.path()) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                held => held.with_context(failed)?,
+            };
+            flock(&held, FlockOperation::LockShared).with_context(failed)?;
+            if dir.path().exists() {
+                return Ok(Self { dir, _held: held });
+            }
+        }
+    }
+
+    /// Returns the directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
 }
 
 /// Removes the locks of machines that are gone.
@@ -171,4 +198,33 @@ fn sweep_locks(state: &StateDir) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn a_scratch_directory_is_not_swept_while_it_is_used() {
+        let machine = tempfile::tempdir().unwrap();
+        let left = machine.path().join(".tmp-left-by-a-killed-command");
+        fs::create_dir(&left).unwrap();
+        let made = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let sweeping = scope.spawn(|| {
+                while !made.load(Ordering::Relaxed) {
+                    scratch(machine.path()).unwrap();
+                }
+            });
+            for _ in 0..1000 {
+                let used = Scratch::new_in(machine.path()).unwrap();
+                fs::write(used.path().join("file"), "x").unwrap();
+            }
+            made.store(true, Ordering::Relaxed);
+            sweeping.join().unwrap();
+        });
+        assert!(!left.exists());
+        assert_eq!(fs::read_dir(machine.path()).unwrap().count(), 0);
+    }
 }

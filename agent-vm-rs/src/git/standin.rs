@@ -17,6 +17,7 @@ use super::discover::Place;
 use super::plain;
 use super::refs::Ref;
 use crate::process::Invocation;
+use crate::sweep::Scratch;
 
 /// Bytes of the list of shallow commits.
 const MAX_SHALLOW: u64 = 64 << 20;
@@ -24,7 +25,7 @@ const MAX_SHALLOW: u64 = 64 << 20;
 const MAX_HEAD: u64 = 16 << 10;
 
 /// The git directory; it goes with this value.
-pub struct StandIn(tempfile::TempDir);
+pub struct StandIn(Scratch);
 
 impl StandIn {
     /// All references of a repository, as they are, to be read.
@@ -84,7 +85,7 @@ impl StandIn {
     /// Objects and shallow commits.
     fn empty(place: &Place, format: &Format, scratch: &Path) -> Result<Self> {
         let failed = || format!("failed to make a git directory in {}", scratch.display());
-        let dir = tempfile::Builder::new().prefix(".tmp-git-").tempdir_in(scratch).with_context(failed)?;
+        let dir = Scratch::new_in(scratch)?;
         let mut config = "[core]\n\trepositoryFormatVersion = 1\n\tbare = true\n[extensions]\n".to_owned();
         // Git knows no name for what it has always had.
         if format.objects != "sha1" {

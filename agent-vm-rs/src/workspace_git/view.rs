@@ -19,6 +19,7 @@ use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
 use crate::git::{self, Source, Stores};
 use crate::process::{Invocation, find};
+use crate::sweep::Scratch;
 
 /// For git to look at a workspace, when somebody waits for a report.
 pub const SHORT: Duration = Duration::from_secs(10);
@@ -44,9 +45,7 @@ pub struct Place<'a> {
 /// Our view of a repository; its temporary git directory goes with it.
 pub struct View {
     /// Ours.
-    pub(super) git_dir: tempfile::TempDir,
-    /// Keeps it from being swept.
-    _held: File,
+    pub(super) git_dir: Scratch,
     program: PathBuf,
     workspace: PathBuf,
     /// The guest's.
@@ -89,10 +88,7 @@ impl View {
         let root = open_root(place.workspace)?;
         let guest = open_inside(&root, place.git_dir, OFlags::RDONLY | OFlags::DIRECTORY)?
             .ok_or_else(|| Unreadable(format!("the workspace has no {} directory", place.git_dir.display())))?;
-        let git_dir = tempfile::Builder::new()
-            .prefix(".tmp-git-")
-            .tempdir_in(scratch)
-            .context("failed to make a scratch directory")?;
+        let git_dir = Scratch::new_in(scratch)?;
         let borrowed = git_dir.path().join("guest-objects");
         let store = store::link(&guest, &place.workspace.join(place.git_dir).join("objects"), &borrowed)?;
         // One that names objects otherwise has none of these.
@@ -114,7 +110,6 @@ impl View {
             store,
             safe,
             is_shallow: false,
-            _held: crate::sweep::hold(git_dir.path())?,
             git_dir,
             guest,
             confinement,
