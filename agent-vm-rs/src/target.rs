@@ -83,6 +83,27 @@ pub fn current(state: &StateDir, branch: Option<&str>) -> Result<(Source, Branch
     Ok((source, branch))
 }
 
+/// The repository of `--source DIR`, or the one that the current directory is in.
+///
+/// # Errors
+/// There is no such directory, it is not in a repository, or it is a machine's.
+pub fn repository(state: &StateDir, dir: Option<&Path>) -> Result<Source> {
+    let dir = match dir {
+        Some(dir) => dir.to_owned(),
+        None => std::env::current_dir().context("failed to find the current directory")?,
+    };
+    let dir = std::fs::canonicalize(&dir).with_context(|| {
+        Failure::usage(format!("there is no directory {}", dir.display())).hint("--source DIR names the repository")
+    })?;
+    // The guest owns what is there: git must not run in it.
+    let found = if dir.starts_with(state.path()) { None } else { Source::discover(&dir)? };
+    found.ok_or_else(|| {
+        Failure::usage(format!("{} is no repository of yours", dir.display()))
+            .hint("name the directory that the repository is in now: --source DIR")
+            .into()
+    })
+}
+
 fn no_repository(cwd: &Path) -> Failure {
     Failure::new(format!("{} is not in a git repository", cwd.display()))
         .hint("cd into one, or name a machine (agent-vm list shows them)")

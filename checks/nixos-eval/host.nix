@@ -1,6 +1,7 @@
 # services.agent-vms
 {
   lib,
+  pkgs,
   wrong,
   mentions,
   withModules,
@@ -242,6 +243,33 @@ in
       true
     ]
     ++ lib.genList (_: false) 9;
+  };
+  # Git by itself would follow what a repository says about itself; agent-vm does not.
+  testScriptsAskAgentVmAboutTheRepository = {
+    expr =
+      let
+        pkgs' = pkgs // {
+          writeText = _: text: text;
+          writeShellScript = _: text: text;
+        };
+        scripts = import ../../modules/host/scripts.nix {
+          inherit lib;
+          pkgs = pkgs';
+          package = pkgs'.git;
+        } "a" (host { a.repository = "/a"; }).services.agent-vms.instances.a;
+        calls =
+          word: builtins.match ".*[ (|]${word} .*" (lib.replaceStrings [ "\n" ] [ " " ] scripts.run) != null;
+      in
+      [
+        (calls "jq")
+        (calls "git")
+        (lib.hasInfix ''list --source "$repository"'' scripts.run)
+      ];
+    expected = [
+      true
+      false
+      true
+    ];
   };
   # Of homes a machine's unit sees the repository alone, whoever it runs as.
   testHomesAreHidden = {

@@ -25,12 +25,13 @@ pkgs.writeShellApplication {
     }
     case $verb in
       list)
+        if [ "''${1-}" = --source ]; then only=$2; else only=; fi
         for machine in "$state"/*/; do
           [ -e "$machine/config.json" ] || continue
           if runs "$machine"; then now=running; else now=stopped; fi
           jq --arg name "$(basename -- "$machine")" --arg now "$now" \
             '{ $name, branch, source, state: $now }' "$machine/config.json"
-        done | jq --slurp . ;;
+        done | jq --slurp --arg only "$only" 'map(select($only == "" or .source == $only))' ;;
       create)
         config=$2 branch=''${3#--branch=} source=$PWD
         name=$(basename -- "$source")-$branch

@@ -46,12 +46,10 @@ in
     branch=${lib.escapeShellArg instance.branch}
     declared=${declared}
 
-    # As agent-vm has it: the main work tree, or the git directory of a bare repository.
-    source=$(git -C "$repository" rev-parse --path-format=absolute --git-common-dir)
-    source=$(realpath -- "''${source%/.git}")
+    # agent-vm says which repository this is, as nothing that a repository says about itself is to be believed.
     find_machine() {
-      agent_vm --json list | jq --raw-output --arg source "$source" --arg branch "$branch" \
-        'map(select(.source == $source and .branch == $branch))[0].name // empty'
+      agent_vm --json list --source "$repository" |
+        jq --raw-output --arg branch "$branch" 'map(select(.branch == $branch))[0].name // empty'
     }
     machine=$(find_machine)
     if [ -z "$machine" ]; then
@@ -101,7 +99,6 @@ in
   # For both of them, beside what every unit has.
   path = [
     pkgs.diffutils
-    pkgs.git
     pkgs.jq
   ];
 }

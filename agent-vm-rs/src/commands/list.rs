@@ -11,12 +11,17 @@ use textwrap::core::display_width;
 use crate::context::Context;
 use crate::machine::Machine;
 use crate::output::{print, print_json};
+use crate::target;
 use crate::terminal::{self, pad, shorten_end, shorten_start};
 use crate::text::{age, one_line};
 
 /// Flags of `list`.
 #[derive(Args, Clone, Debug)]
-pub struct ListArgs {}
+pub struct ListArgs {
+    /// Only the machines of the repository that DIR is in
+    #[arg(long, value_name = "DIR")]
+    source: Option<PathBuf>,
+}
 
 #[derive(Serialize)]
 struct Row {
@@ -35,15 +40,24 @@ struct Row {
     error: Option<String>,
 }
 
-/// Prints every machine.
+/// Prints every machine, or those of one repository.
 ///
 /// # Errors
-/// The state directory cannot be read.
-pub fn list(context: &Context, _: &ListArgs) -> Result<()> {
+/// The state directory cannot be read, or there is no such repository.
+pub fn list(context: &Context, args: &ListArgs) -> Result<()> {
+    let source = match &args.source {
+        Some(dir) => Some(target::repository(&context.state, Some(dir))?.dir),
+        None => None,
+    };
     let names = context.state.names()?;
-    let rows: Vec<_> = names.into_iter().map(|name| row(&Machine::new(&context.state, name))).collect();
+    let mut rows: Vec<_> = names.into_iter().map(|name| row(&Machine::new(&context.state, name))).collect();
+    rows.retain(|row| source.is_none() || row.source == source);
     if context.json {
         return print_json(&rows);
+    }
+    if let Some(source) = source.filter(|_| rows.is_empty()) {
+        crate::progress::note(&format!("{} has no machines yet", source.display()));
+        return Ok(());
     }
     if rows.is_empty() {
         crate::progress::note("there are no machines yet: agent-vm create makes one for the current branch");

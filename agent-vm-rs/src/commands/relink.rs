@@ -1,6 +1,6 @@
 //! `agent-vm relink`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -38,7 +38,7 @@ pub struct RelinkArgs {
 /// There is no such machine or repository, the two have nothing in common, or the repository has a machine for the
 /// branch already.
 pub fn relink(context: &Context, args: &RelinkArgs) -> Result<()> {
-    let source = repository(&context.state, args.source.as_deref())?;
+    let source = target::repository(&context.state, args.source.as_deref())?;
     let machine = find(&context.state, &source, args.target.as_deref())?;
     let _lock = machine.lock(context.deadline())?;
     let mut settings = machine.settings()?;
@@ -67,23 +67,6 @@ pub fn relink(context: &Context, args: &RelinkArgs) -> Result<()> {
     }
     note(&format!("{name} belongs to {} (before: {})", settings.source.display(), old.display()));
     Ok(())
-}
-
-fn repository(state: &StateDir, dir: Option<&Path>) -> Result<Source> {
-    let dir = match dir {
-        Some(dir) => dir.to_owned(),
-        None => std::env::current_dir().context("failed to find the current directory")?,
-    };
-    let dir = std::fs::canonicalize(&dir).with_context(|| {
-        Failure::usage(format!("there is no directory {}", dir.display())).hint("--source DIR names the repository")
-    })?;
-    // The guest owns what is there: git must not run in it.
-    let found = if dir.starts_with(state.path()) { None } else { Source::discover(&dir)? };
-    found.ok_or_else(|| {
-        Failure::usage(format!("{} is no repository of yours", dir.display()))
-            .hint("name the directory that the repository is in now: --source DIR")
-            .into()
-    })
 }
 
 /// The machine that is meant: of a branch of the repository, else one of the branch that has lost its own, else by name.

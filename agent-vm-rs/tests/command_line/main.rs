@@ -25,6 +25,7 @@ mod inherited;
 mod inside;
 mod kept_shapes;
 mod landlock;
+mod list;
 mod mcp_config;
 mod mcp_server;
 mod power_cut;
