@@ -6,6 +6,7 @@ Works with mitmproxy 8 (Debian 12) to 12 (nixpkgs).
 
 import asyncio
 import os
+import re
 import sys
 
 # mitmproxy loads a script by its path, not as a part of a package.
@@ -36,6 +37,8 @@ PLACES = {
     "agent_vm_log": "File for the log.",
     "agent_vm_denied": "File for the number of attempts that were denied.",
 }
+# A number that int() reads, which digits of other scripts and thousands of digits are not.
+SHORT = re.compile("[0-9]{1,9}")
 # Between two looks at whether open connections are still allowed, seconds.
 INTERVAL = 0.5
 
@@ -263,7 +266,7 @@ class Egress:
             verdict="deny", reason=reason, method=method, host=request.host, port=request.port, path=path, status=403
         )
         length = request.headers.get("content-length", "0")
-        if "transfer-encoding" in request.headers or not length.isdigit() or int(length) > LARGEST_REFUSED:
+        if "transfer-encoding" in request.headers or not SHORT.fullmatch(length) or int(length) > LARGEST_REFUSED:
             flow.kill()
             return False
         flow.response = refusal.response(rules, request.host, request.port, reason)

@@ -14,7 +14,11 @@ def guard(loop, rules, audit):
 
     @closing.closed_call
     async def guarded(host, port, **options):
-        found = await resolve(host, port, **options)
+        try:
+            found = await resolve(host, port, **options)
+        except (ValueError, OverflowError):
+            # No name that could be asked for: an empty or too long part, a null byte, a port beyond 65535.
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
         name = host.decode() if isinstance(host, bytes) else host
         if name is None or rules.now().is_named(name, None):
             return found

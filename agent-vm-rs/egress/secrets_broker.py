@@ -1,7 +1,6 @@
 """Secrets that stay on the host: the guest has a placeholder, the host of the secret gets the value."""
 
 import base64
-import binascii
 import dataclasses
 import re
 
@@ -31,7 +30,8 @@ def replace(name, value, secrets):
     if name.lower() == AUTHORIZATION and scheme.lower() == "basic":
         try:
             plain = base64.b64decode(rest, validate=True)
-        except binascii.Error:
+        except ValueError:
+            # Not base64; of letters beyond ASCII the library says so by another error than binascii.Error.
             return value
         put = plain
         for secret in secrets:

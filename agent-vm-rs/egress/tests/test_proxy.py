@@ -266,6 +266,42 @@ class Proxy(Site):
         self.assertEqual(self.get("http://nowhere.invalid/")[0].status, 502)
 
 
+class Odd(Site):
+    """Requests that no library foresees cost the connection that they came by, and no other."""
+
+    def ask(self, connection, head):
+        connection.settimeout(20)
+        connection.sendall(head + b"\r\n\r\n")
+        try:
+            while connection.recv(1 << 16):
+                pass
+        except ConnectionError:
+            pass
+        self.assertIsNone(self.proxy.poll(), (head, (self.place / "mitmdump.log").read_text()))
+
+    def test_a_length_that_is_no_number_does_not_end_the_proxy(self):
+        for length in [b"\xc2\xb2", b"\xd9\xa3", b"9" * 5000, b"-1", b"1e3", b"0x1", b"\xff", b"1, 1", b""]:
+            for host in [b"127.0.0.1:%d" % self.plain_port, b"evil.test"]:
+                with socket.create_connection(("127.0.0.1", self.port), 10) as raw:
+                    head = b"GET http://%s/ HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: %s"
+                    self.ask(raw, head % (host, host, length))
+        # Control: a number is taken.
+        self.assertEqual(self.get(f"http://127.0.0.1:{self.plain_port}/", body="x")[0].status, 200)
+
+    def test_credentials_that_are_none_do_not_end_the_proxy(self):
+        self.set_rules(secrets=[SECRET])
+        for said in [b"Basic \xc3\xa9", b"Basic \xff", b"Basic ====", b"Basic", b"\xc2\xb2 \xc2\xb2"]:
+            raw = self.raw_tunnel(self.tls_port)
+            with ssl.create_default_context(cafile=self.own_ca).wrap_socket(raw, server_hostname="localhost") as secured:
+                host = b"localhost:%d" % self.tls_port
+                self.ask(secured, b"GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nAuthorization: %s" % (host, said))
+        # Control: what are some go through.
+        plain = base64.b64encode(b"me:placeholder-1").decode()
+        _, _, text, _ = self.tunnel("localhost", self.tls_port, ca=self.own_ca, headers={"Authorization": f"Basic {plain}"})
+        self.assertIn(plain, text)
+        self.assertIn(base64.b64encode(b"me:s3cr3t-value").decode(), self.tls.seen[-1])
+
+
 class Ending(Site):
     """What ends the proxy, so that no connection outlives it."""
 
