@@ -57,13 +57,15 @@ impl Own {
     }
 
     /// Branches for what is to be fetched and no branch leads to: `agent-vm/detached`, `agent-vm/stash`, `agent-vm/stash-N`,
-    /// `agent-vm/unnamed-N` and `agent-vm/uncommitted`.
+    /// `agent-vm/unnamed-N` and `agent-vm/uncommitted`; and tags `agent-vm/unnamed-N`.
     fn name_the_rest(&self, taken: &mut BTreeSet<Vec<u8>>) -> Result<Vec<Reference>> {
         let prefix =
             (0_u32..).map(|number| if number == 0 { "agent-vm".to_owned() } else { format!("agent-vm-{number}") });
         let is_free = |prefix: &String| {
-            let (name, below) = (format!("refs/heads/{prefix}"), format!("refs/heads/{prefix}/"));
-            !taken.iter().any(|name_taken| *name_taken == name.as_bytes() || name_taken.starts_with(below.as_bytes()))
+            ["refs/heads/", "refs/tags/"].iter().all(|kind| {
+                let (name, below) = (format!("{kind}{prefix}"), format!("{kind}{prefix}/"));
+                !taken.iter().any(|taken| *taken == name.as_bytes() || taken.starts_with(below.as_bytes()))
+            })
         };
         let prefix = prefix.into_iter().find(is_free).context("every name for a branch is taken")?;
         let named = |name: &str, object: &str| Reference {
@@ -86,6 +88,11 @@ impl Own {
             self.references.iter().chain(&rest).map(|reference| format!("^{}\n", reference.object)).collect();
         let unnamed = self.tips_beyond(&reached)?;
         rest.extend(unnamed.iter().enumerate().map(|(number, tip)| named(&format!("unnamed-{}", number + 1), tip)));
+        rest.extend(self.tags.iter().enumerate().map(|(number, tag)| Reference {
+            object: tag.clone(),
+            kind: "tag".to_owned(),
+            name: format!("refs/tags/{prefix}/unnamed-{}", number + 1).into_bytes(),
+        }));
         if !self.files.is_empty() {
             rest.push(named("uncommitted", &self.commit_files()?));
         }

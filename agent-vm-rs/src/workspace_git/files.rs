@@ -1,15 +1,21 @@
 //! Files of a work tree, compared with the commit that is checked out.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 
 use super::guest_files::read_inside;
-use super::view::View;
+use super::trouble::{Unreadable, ask};
+use super::view::{MAX_OUTPUT, View};
+use crate::process::Invocation;
 
 /// Bytes.
 const MAX_INDEX: u64 = 512 << 20;
+/// Mode of a submodule in trees and indexes.
+const GITLINK: &[u8] = b"160000";
 
 impl View {
     /// Paths of files that differ from the commit that is checked out, new ones included. With `directories` a new directory
@@ -22,9 +28,47 @@ impl View {
         self.copy_index()?;
         let untracked = if directories { "--untracked-files=normal" } else { "--untracked-files=all" };
         let status = self.git(Some(work_tree)).args(["status", "--porcelain=v1", "-z", "--no-renames", untracked]);
-        let listed = self.ask(&status.arg("--ignore-submodules=all"))?;
+        let listed = self.listed(&status.arg("--ignore-submodules=all"))?;
         let entries = listed.split(|byte| *byte == 0).filter(|entry| entry.len() > 3);
-        Ok(entries.map(|entry| entry[3..].to_vec()).collect())
+        let links = self.staged_gitlinks()?;
+        Ok(entries.map(|entry| entry[3..].to_vec()).chain(links).collect())
+    }
+
+    /// Paths at which the index has another submodule, or another commit of one, than the commit that is checked out. Git
+    /// says it without looking into the submodule.
+    fn staged_gitlinks(&self) -> Result<Vec<Vec<u8>>> {
+        let Some(head) = &self.head.commit else { return Ok(self.gitlinks()?.into_keys().collect()) };
+        let list =
+            self.git(None).args(["diff-index", "--cached", "--raw", "-z", "--no-renames", "--ignore-submodules=none"]);
+        let listed = self.ask(&list.arg(head).arg("--"))?;
+        let mut fields = listed.split(|byte| *byte == 0);
+        let mut paths = Vec::new();
+        // :MODE MODE ID ID STATUS, and the path.
+        while let (Some(facts), Some(path)) = (fields.next(), fields.next()) {
+            if facts.split(|byte| matches!(byte, b' ' | b':')).take(3).any(|mode| mode == GITLINK) {
+                paths.push(path.to_vec());
+            }
+        }
+        Ok(paths)
+    }
+
+    /// Submodules that the index has, by their paths, with their commits.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn gitlinks(&self) -> Result<BTreeMap<Vec<u8>, String>> {
+        if self.work_tree().is_none() {
+            return Ok(BTreeMap::new());
+        }
+        self.copy_index()?;
+        let listed = self.ask(&self.git(None).args(["ls-files", "--stage", "-z"]))?;
+        let link = |entry: &[u8]| {
+            let facts = entry.strip_prefix(GITLINK)?.strip_prefix(b" ")?;
+            let (id, path) = facts.split_at_checked(facts.iter().position(|byte| *byte == b'\t')?)?;
+            let id = String::from_utf8_lossy(id.split(|byte| *byte == b' ').next()?).into_owned();
+            Some((path[1..].to_vec(), id))
+        };
+        Ok(listed.split(|byte| *byte == 0).filter_map(link).collect())
     }
 
     /// Whether the files below these paths are all of the commit that is checked out, and as they are there.
@@ -36,7 +80,7 @@ impl View {
         self.copy_index()?;
         let all = ["--untracked-files=all", "--ignored=matching", "--no-renames", "--"];
         let status = self.git(Some(work_tree)).args(["status", "--porcelain=v1", "-z"]).args(all);
-        let differing = self.ask(&paths.iter().fold(status, |status, path| status.arg(or_dot(path))))?;
+        let differing = self.listed(&paths.iter().fold(status, |status, path| status.arg(or_dot(path))))?;
         // A path that nothing is listed of may be one that git does not look into.
         let lists = |path: &PathBuf| -> Result<bool> {
             let list = self.git(Some(work_tree)).args(["ls-files", "-z", "--"]).arg(or_dot(path));
@@ -44,6 +88,16 @@ impl View {
         };
         Ok(differing.is_empty()
             && paths.iter().map(lists).collect::<Result<Vec<_>>>()?.into_iter().all(|listed| listed))
+    }
+
+    /// Files that git lists, all of them.
+    fn listed(&self, list: &Invocation) -> Result<Vec<u8>> {
+        let output = ask(list, MAX_OUTPUT)?;
+        let words = String::from_utf8_lossy(&output.stderr);
+        match words.lines().find(|line| line.starts_with("warning: could not open directory")) {
+            Some(unseen) => Err(Unreadable(unseen.to_owned()).into()),
+            None => Ok(output.stdout),
+        }
     }
 
     fn copy_index(&self) -> Result<()> {
@@ -64,7 +118,17 @@ impl View {
                 fs::write(to.join(name), bytes).context("failed to copy the index")?;
             }
         }
-        Ok(())
+        if self.is_thorough()
+            && let Ok(index) = fs::File::options().write(true).open(to.join("index"))
+        {
+            // Git compares the contents of files that are newer than its index, whatever their size and time are.
+            index.set_modified(UNIX_EPOCH + Duration::from_secs(1)).context("failed to date the index")?;
+        }
+        let Some(work_tree) = self.work_tree().filter(|_| to.join("index").exists()) else { return Ok(()) };
+        // Files that `git update-index --assume-unchanged` hides.
+        let refresh =
+            ["update-index", "-q", "--unmerged", "--ignore-missing", "--ignore-submodules", "--really-refresh"];
+        self.ask(&self.git(Some(work_tree)).args(refresh)).map(drop)
     }
 }
 

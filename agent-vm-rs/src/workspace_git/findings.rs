@@ -1,14 +1,17 @@
 //! What a workspace has that its source lacks, and whether a bundle can hold all of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use anyhow::Result;
 
 use super::inventory::{self, Inventory, is_elsewhere, shown_path};
 use super::named::Reference;
-use super::trouble::{Unreadable, is_unreadable};
-use super::view::{LONG, Place, View};
+use super::refs::shown;
+use super::trouble::{Unreadable, ask, is_unreadable};
+use super::view::{LONG, MAX_OUTPUT, Place, View};
 use crate::git::Source;
 use crate::text::count;
 
@@ -46,6 +49,8 @@ pub struct Own {
     pub commits: Vec<String>,
     /// References to other objects that the source has no reference to.
     pub others: usize,
+    /// Tag objects that no reference leads to and that the source has no reference to.
+    pub tags: Vec<String>,
     /// Files that no commit has as they are.
     pub files: Vec<Vec<u8>>,
 }
@@ -98,7 +103,7 @@ fn look_at_repository(
     let own = match own(view) {
         Err(error) if is_unreadable(&error) => {
             let elsewhere = alternates.iter().filter(|path| is_elsewhere(workspace, path));
-            let places: Vec<_> = elsewhere.map(|path| super::refs::shown(path)).collect();
+            let places: Vec<_> = elsewhere.map(|path| shown(path)).collect();
             return Err(if places.is_empty() { error } else { on_the_disk(&places) });
         }
         other => other?,
@@ -135,7 +140,9 @@ fn own(view: View) -> Result<Own> {
     let to_other = |reference: &&Reference| matches!(reference.kind.as_str(), "tree" | "blob");
     let others = references.iter().filter(to_other).map(|reference| &reference.object).chain(&tags);
     let others = others.filter(|object| !safe.contains(object)).collect::<BTreeSet<_>>().len();
-    Ok(Own { references, commits, others, files, view })
+    let named: BTreeSet<_> = references.iter().map(|reference| &reference.object).collect();
+    let tags = tags.iter().filter(|tag| !safe.contains(tag) && !named.contains(tag)).cloned().collect();
+    Ok(Own { references, commits, others, tags, files, view })
 }
 
 /// Commits of the workspace's store that nobody else has, and all tag objects in it: also those that no reference leads to.
@@ -144,7 +151,15 @@ fn objects(view: &View) -> Result<(Vec<String>, Vec<String>)> {
     let list = list.arg("--batch-check=%(objecttype) %(objectname)");
     // Ours borrows from the source as well; here the guest's store is all there is.
     let list = list.env("GIT_OBJECT_DIRECTORY", view.git_dir().join("guest-objects"));
-    let all = view.ask(&list)?;
+    let Output { stdout: all, stderr, .. } = ask(&list, MAX_OUTPUT)?;
+    // Git goes on without a pack that it cannot open, and says "missing" of an object that it cannot.
+    let words = String::from_utf8_lossy(&stderr);
+    if let Some(error) = words.lines().find(|line| line.starts_with("error: ")) {
+        return Err(Unreadable(error.to_owned()).into());
+    }
+    if let Some(missing) = all.split(|byte| *byte == b'\n').find(|line| line.ends_with(b" missing")) {
+        return Err(Unreadable(format!("the object {} is damaged", shown(&missing[..missing.len() - 8]))).into());
+    }
     let of_kind = |kind: &'static [u8]| {
         let lines = all.split(|byte| *byte == b'\n').filter_map(move |line| line.strip_prefix(kind));
         lines.map(|id| String::from_utf8_lossy(id).into_owned())
@@ -175,6 +190,8 @@ fn holds_more(
     if !like.is_empty() && !view.has_all_of(like)? {
         return Ok(Some(format!("a repository in {}", shown_path(&like[0]))));
     }
+    let mut links = Gitlinks::default();
+    links.add(Path::new(""), view)?;
     for module in &inventory.git_dir.modules {
         let git_dir = Path::new(".git").join(module);
         let work_trees: Vec<_> = inventory.submodules.iter().filter(|(_, of)| *of == git_dir).collect();
@@ -189,6 +206,9 @@ fn holds_more(
             view.safe.extend(source.as_ref().and_then(Source::detached));
             own(view)
         });
+        if let (Ok(own), Some(work_tree)) = (&own, work_tree) {
+            links.add(work_tree, &own.view)?;
+        }
         let why = match own {
             Ok(own) if own.commits.is_empty() && own.others == 0 && own.files.is_empty() => continue,
             Ok(own) => own.describe(),
@@ -204,7 +224,35 @@ fn holds_more(
     let known =
         |git_dir: &Path| inventory.git_dir.modules.iter().any(|module| git_dir == Path::new(".git").join(module));
     let unknown = inventory.submodules.iter().find(|(_, git_dir)| !known(git_dir));
-    Ok(unknown.map(|(tree, _)| format!("a repository in {}", shown_path(tree))))
+    Ok(unknown.map(|(tree, _)| format!("a repository in {}", shown_path(tree))).or_else(|| links.hold(workspace)))
+}
+
+/// Places of submodules in all work trees, and what is checked out there.
+#[derive(Default)]
+struct Gitlinks {
+    wanted: BTreeMap<PathBuf, String>,
+    there: BTreeMap<PathBuf, Option<String>>,
+}
+
+impl Gitlinks {
+    fn add(&mut self, work_tree: &Path, view: &View) -> Result<()> {
+        let path = |bytes: Vec<u8>| work_tree.join(std::ffi::OsString::from_vec(bytes));
+        self.wanted.extend(view.gitlinks()?.into_iter().map(|(at, commit)| (path(at), commit)));
+        self.there.insert(work_tree.to_owned(), view.head.commit.clone());
+        Ok(())
+    }
+
+    /// What no view of a repository shows: another commit than the index has, or files in the place of a submodule.
+    fn hold(&self, workspace: &Path) -> Option<String> {
+        let is_empty =
+            |path: &Path| std::fs::read_dir(workspace.join(path)).map_or(true, |mut dir| dir.next().is_none());
+        self.wanted.iter().find_map(|(path, commit)| match self.there.get(path) {
+            Some(there) if there.as_ref() == Some(commit) => None,
+            Some(_) => Some(format!("the submodule {} at another commit", shown_path(path))),
+            None if is_empty(path) => None,
+            None => Some(format!("files in the place of the submodule {}", shown_path(path))),
+        })
+    }
 }
 
 fn size(workspace: &Path, file: &[u8]) -> u64 {

@@ -22,6 +22,8 @@ const IN_GUEST: &str = "/workspace";
 const MAX_POINTER: u64 = 16 << 10;
 /// Enough to say what there is.
 const MAX_FOUND: usize = 64;
+/// Bytes of a path beyond which git does not see a file: `PATH_MAX`, less a name.
+const MAX_PATH: usize = 4096 - 256;
 /// Directories of other version control systems, which git says nothing about.
 const OTHERS: [&str; 9] = [".hg", ".jj", ".svn", ".bzr", ".sl", ".pijul", "_darcs", "CVS", ".fslckout"];
 
@@ -84,12 +86,13 @@ impl Visit for Look<'_> {
     fn enter(&mut self, dir: &OwnedFd, path: &[CString]) -> Result<Vec<CString>> {
         interrupt::check()?;
         let mut directories = Vec::new();
-        let (mut head, mut parts, mut any) = (false, 0, false);
+        let (mut head, mut parts, mut any, mut pack) = (false, 0, false, false);
         for entry in entries(dir)? {
             let (name, kind) = entry?;
             any = true;
             let bytes = name.to_bytes();
             head |= bytes == b"HEAD";
+            pack |= is_pack(bytes);
             parts += usize::from([&b"objects"[..], b"refs", b"commondir"].contains(&bytes));
             let is_git_file = matches!(bytes, b".gitignore" | b".gitattributes" | b".gitmodules");
             match (bytes, kind) {
@@ -114,7 +117,11 @@ impl Visit for Look<'_> {
         }
         let has_objects = path.last().is_some_and(|name| name.to_bytes() == b"objects")
             && directories.iter().any(|name| name.to_bytes() == b"pack");
-        if (head && parts > 0) || has_objects {
+        if path.iter().map(|part| part.to_bytes().len() + 1).sum::<usize>() > MAX_PATH {
+            self.odd(path, "a path that is too long for git,");
+            return Ok(Vec::new());
+        }
+        if (head && parts > 0) || has_objects || pack {
             if self.inventory.like_repositories.len() >= MAX_FOUND {
                 self.odd(path, "too many repositories, one of them in");
             } else {
@@ -124,6 +131,12 @@ impl Visit for Look<'_> {
         }
         Ok(directories)
     }
+}
+
+/// Whether it is the name of a pack of objects.
+fn is_pack(name: &[u8]) -> bool {
+    let hash = name.strip_prefix(b"pack-").and_then(|rest| rest.strip_suffix(b".pack"));
+    hash.is_some_and(|hash| matches!(hash.len(), 40 | 64) && hash.iter().all(u8::is_ascii_hexdigit))
 }
 
 impl Look<'_> {

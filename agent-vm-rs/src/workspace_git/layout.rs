@@ -49,21 +49,10 @@ const FILES: [&str; 17] = [
     "maintenance.lock",
     "objects.lock",
 ];
-/// Directories of such files, at any depth.
-const DIRECTORIES: [&str; 12] = [
-    "branches",
-    "hooks",
-    "info",
-    "logs",
-    "refs",
-    "reftable",
-    "remotes",
-    "rr-cache",
-    "rebase-merge",
-    "rebase-apply",
-    "sequencer",
-    "NOTES_MERGE_WORKTREE",
-];
+/// Directories of such files, at any depth. (Not `rebase-apply`, whose patches, and `NOTES_MERGE_WORKTREE`, whose notes, may be
+/// nowhere else.)
+const DIRECTORIES: [&str; 10] =
+    ["branches", "hooks", "info", "logs", "refs", "reftable", "remotes", "rr-cache", "rebase-merge", "sequencer"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -77,6 +66,23 @@ enum Place {
     ObjectInfo,
     LargeFiles,
     Plain,
+}
+
+impl Place {
+    /// Whether anything may be in it, by its names.
+    fn may_hide_a_store(self) -> bool {
+        matches!(self, Self::ObjectInfo | Self::LargeFiles | Self::Plain)
+    }
+}
+
+/// Whether an entry of a directory `dir` with the entries `found` makes it a part of a repository or of an object store.
+fn is_of_a_store(dir: Option<&CString>, name: &[u8], found: &[(CString, FileType)]) -> bool {
+    let has = |name: &[u8]| found.iter().any(|(found, _)| found.to_bytes() == name);
+    let is_packed = name.ends_with(b".pack") || name.ends_with(b".bundle");
+    let is_loose = dir.is_some_and(|dir| is_fan_out(dir.to_bytes()))
+        && matches!(name.len(), 38 | 62)
+        && name.iter().all(u8::is_ascii_hexdigit);
+    name == b".git" || is_packed || is_loose || (name == b"HEAD" && has(b"objects"))
 }
 
 /// Looks through the git directory at `path`, which the guest has no say in.
@@ -124,6 +130,7 @@ impl Visit for Look {
                 FileType::Socket => place == Place::GitDir && bytes == b"fsmonitor--daemon.ipc",
                 _ => place == Place::Plain && path.first().is_some_and(|top| top.to_bytes() == b"hooks"),
             };
+            let known = known && !(place.may_hide_a_store() && is_of_a_store(path.last(), bytes, &found));
             let whole: Vec<_> = path.iter().cloned().chain([name.clone()]).collect();
             if !known && self.layout.odd.len() < MAX_ODD {
                 self.layout.odd.push(format!(".git/{}", shown(joined(&whole).as_os_str().as_encoded_bytes())));

@@ -8,6 +8,8 @@ use crate::process::Invocation;
 
 /// The message of the commits.
 const STAGED: &str = "Staged in the machine, not committed\n";
+const OURS: &str = "Staged in the machine, not committed, in a merge that was not done: its own side\n";
+const THEIRS: &str = "Staged in the machine, not committed, in a merge that was not done: the other side\n";
 const CHANGED: &str = "Changed in the machine, not committed\n";
 
 impl Own {
@@ -28,10 +30,13 @@ impl Own {
             });
             text(git.stdin(message))
         };
-        // Of a merge that is not done nothing is staged.
         let staged = match text(view.git(None).arg("write-tree")) {
-            Ok(staged) => Some(commit(&staged, &head, STAGED)?),
-            Err(error) if is_unreadable(&error) => None,
+            Ok(staged) => vec![commit(&staged, &head, STAGED)?],
+            // In a merge that is not done.
+            Err(error) if is_unreadable(&error) => [(2, OURS), (3, THEIRS)]
+                .iter()
+                .map(|(side, message)| commit(&self.side(*side)?, &head, message))
+                .collect::<Result<_>>()?,
             Err(error) => return Err(error),
         };
         let empty_tree = text(view.git(None).args(["hash-object", "-t", "tree", "--stdin"]))?;
@@ -43,11 +48,32 @@ impl Own {
             "--replace",
             "-z",
         ]);
-        let paths: Vec<u8> = self.files.iter().flat_map(|path| [path.as_slice(), b"\0"].concat()).collect();
+        // A submodule's directory is no file.
+        let links = view.gitlinks()?;
+        let files = self.files.iter().filter(|file| !links.contains_key(*file));
+        let paths: Vec<u8> = files.flat_map(|path| [path.as_slice(), b"\0"].concat()).collect();
         view.ask(&add.arg("--stdin").stdin(paths))?;
         let whole = text(view.git(None).arg("write-tree"))?;
         let parents: Vec<_> =
             head.into_iter().chain(staged.into_iter().flat_map(|commit| ["-p".to_owned(), commit])).collect();
         commit(&whole, &parents, CHANGED)
+    }
+
+    /// The tree of what is staged, with one side (2 or 3) of what is in conflict.
+    fn side(&self, side: u8) -> Result<String> {
+        let view = &self.view;
+        let listed = view.ask(&view.git(None).args(["ls-files", "--stage", "-z"]))?;
+        // MODE ID STAGE, and the path.
+        let entry = |entry: &[u8]| {
+            let (facts, path) = entry.split_at_checked(entry.iter().position(|byte| *byte == b'\t')?)?;
+            let (facts, stage) = facts.split_at_checked(facts.len().checked_sub(2)?)?;
+            let is_in_it = stage == b" 0" || stage == [b' ', b'0' + side];
+            is_in_it.then(|| [facts, path, b"\0"].concat())
+        };
+        let entries: Vec<u8> = listed.split(|byte| *byte == 0).filter_map(entry).flatten().collect();
+        let index = view.git_dir().join(format!("index-of-side-{side}"));
+        let of_side = |git: Invocation| git.env("GIT_INDEX_FILE", &index);
+        view.ask(&of_side(view.git(None).args(["update-index", "-z", "--index-info"])).stdin(entries))?;
+        Ok(String::from_utf8_lossy(&view.ask(&of_side(view.git(None).arg("write-tree")))?).trim().to_owned())
     }
 }

@@ -179,6 +179,11 @@ impl View {
         !self.store.alternates.is_empty()
     }
 
+    /// Whether something is to be made of all of it, which may take its time.
+    pub(super) fn is_thorough(&self) -> bool {
+        self.patience >= LONG
+    }
+
     /// Where our git directory is.
     #[must_use]
     pub fn git_dir(&self) -> &Path {
@@ -228,6 +233,8 @@ impl View {
         let git = git
             // The guest's index has the owners that the guest sees: size and time are enough.
             .args(["-c", "core.packedGitLimit=1g", "-c", "core.checkStat=minimal", "-c", "core.commitGraph=false"])
+            // A file outside of a sparse checkout, or marked `--skip-worktree`, is compared if it is there.
+            .args(["-c", "core.sparseCheckout=true", "-c", "sparse.expectFilesOutsideOfPatterns=false"])
             // What it writes is removed again, or synced by us.
             .args(["-c", "core.fsync=none"])
             .env("GIT_DIR", self.git_dir.path())

@@ -11,34 +11,34 @@ use crate::submodules::{check_out, with_submodules};
 use crate::support::{Site, which};
 
 /// How a workspace gets commits of its own.
-struct Shape<'a> {
-    site: &'a Site,
-    workspace: PathBuf,
+pub struct Shape<'a> {
+    pub site: &'a Site,
+    pub workspace: PathBuf,
 }
 
 impl Shape<'_> {
-    fn git(&self, args: &[&str]) -> String {
+    pub fn git(&self, args: &[&str]) -> String {
         self.site.git_in(&self.workspace, args)
     }
 
-    fn commit(&self, what: &str) -> String {
+    pub fn commit(&self, what: &str) -> String {
         self.site.commit_in(&self.workspace, "work", what)
     }
 
     /// A commit that nothing leads to.
-    fn loose(&self, what: &str) -> String {
+    pub fn loose(&self, what: &str) -> String {
         let tree = self.git(&["rev-parse", "HEAD^{tree}"]);
         self.git(&["commit-tree", "-p", "HEAD", "-m", what, &tree])
     }
 
-    fn write(&self, relative: &str, contents: &str) {
+    pub fn write(&self, relative: &str, contents: &str) {
         let path = self.workspace.join(relative);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, contents).unwrap();
     }
 
     /// A repository somewhere in the workspace, with one commit.
-    fn nested(&self, relative: &str, init: &[&str]) -> String {
+    pub fn nested(&self, relative: &str, init: &[&str]) -> String {
         let dir = self.workspace.join(relative);
         fs::create_dir_all(&dir).unwrap();
         self.site.git_in(&dir, &[&["init", "--quiet", "--initial-branch=main"], init].concat());
@@ -53,14 +53,14 @@ impl Shape<'_> {
 
 /// What was kept of a machine.
 #[derive(Debug, PartialEq, Eq)]
-enum Kept {
+pub enum Kept {
     Bundle,
     Workspace,
 }
 
 /// Makes a shape, destroys its machine, and proves that every commit is there. `make` returns the commits.
 #[track_caller]
-fn keeps(name: &str, how: Kept, make: impl FnOnce(&Shape) -> Vec<String>) {
+pub fn keeps(name: &str, how: Kept, make: impl FnOnce(&Shape) -> Vec<String>) {
     let site = Site::new();
     site.create("main");
     let workspace = site.machine("app-main").join("workspace");

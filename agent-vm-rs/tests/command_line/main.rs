@@ -23,6 +23,7 @@ mod hostile_submodules;
 mod hostile_workspace;
 mod inherited;
 mod inside;
+mod kept_hidden;
 mod kept_shapes;
 mod landlock;
 mod list;

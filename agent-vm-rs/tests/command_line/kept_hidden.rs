@@ -1,0 +1,161 @@
+//! Where git itself does not look for a commit or a change, `destroy` does: it is in what is kept.
+
+use std::ffi::OsStr;
+use std::fs;
+
+use crate::kept_shapes::{Kept, Shape, keeps};
+use crate::support::which;
+
+impl Shape<'_> {
+    /// Changes a file; returns the name of its contents.
+    fn change(&self, path: &str, contents: &str) -> String {
+        self.write(path, contents);
+        self.git(&["hash-object", "--no-filters", path])
+    }
+
+    /// Git that may fail.
+    fn try_git(&self, args: &[&str]) {
+        let git = self.site.command(which("git").unwrap()).args(args).current_dir(&self.workspace).output();
+        drop(git.unwrap());
+    }
+
+    /// A commit that is nowhere but in the bare repository at `to`.
+    fn hide(&self, to: &str) -> String {
+        self.git(&["init", "--quiet", "--bare", to]);
+        let commit = self.commit("hidden");
+        self.git(&["push", "--quiet", to, "HEAD:refs/heads/main"]);
+        self.forget();
+        commit
+    }
+
+    /// Takes the last commit back, with all that leads to it.
+    fn forget(&self) {
+        self.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+        self.git(&["update-ref", "-d", "ORIG_HEAD"]);
+        self.git(&["reflog", "expire", "--expire=now", "--all"]);
+        self.git(&["gc", "--quiet", "--prune=now"]);
+    }
+}
+
+#[test]
+fn changes_that_the_index_hides() {
+    for flag in ["--assume-unchanged", "--skip-worktree"] {
+        keeps(flag, Kept::Bundle, |shape| {
+            shape.git(&["update-index", flag, "README"]);
+            vec![shape.change("README", "hidden\n")]
+        });
+    }
+    keeps("outside of a sparse checkout", Kept::Bundle, |shape| {
+        shape.write("in/file", "x");
+        shape.write("out/file", "x");
+        shape.commit("both");
+        shape.git(&["sparse-checkout", "set", "in"]);
+        vec![shape.change("out/file", "beside it\n")]
+    });
+    keeps("of the same size and time", Kept::Bundle, |shape| {
+        let set = |time| {
+            let file = fs::File::open(shape.workspace.join("README")).unwrap();
+            file.set_modified(time).unwrap();
+        };
+        let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        set(long_ago);
+        shape.git(&["status"]);
+        let changed = shape.change("README", "HELLO\n");
+        set(long_ago);
+        vec![changed]
+    });
+    keeps("staged in a merge that is not done", Kept::Bundle, |shape| {
+        shape.git(&["checkout", "--quiet", "-b", "topic"]);
+        shape.commit("ours");
+        shape.git(&["checkout", "--quiet", "main"]);
+        shape.commit("theirs");
+        shape.try_git(&["merge", "topic"]);
+        assert!(shape.workspace.join(".git/MERGE_HEAD").exists());
+        let staged = shape.change("new", "staged\n");
+        shape.git(&["add", "new"]);
+        vec![staged, shape.change("new", "changed\n"), shape.change("work", "resolved\n")]
+    });
+    keeps("a staged submodule", Kept::Bundle, |shape| {
+        let commit = shape.loose("x");
+        shape.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},sub")]);
+        vec![commit, shape.git(&["write-tree"])]
+    });
+    keeps("files in the place of a submodule", Kept::Workspace, |shape| {
+        let commit = shape.commit("x");
+        shape.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},sub")]);
+        shape.git(&["commit", "--quiet", "--message", "sub"]);
+        shape.write("sub/file", "nobody else has it\n");
+        vec![shape.git(&["rev-parse", "HEAD"])]
+    });
+}
+
+#[test]
+fn tags_that_nothing_leads_to() {
+    keeps("a deleted tag", Kept::Bundle, |shape| {
+        shape.git(&["tag", "--annotate", "--message", "a tag", "release"]);
+        let tag = shape.git(&["rev-parse", "release"]);
+        shape.git(&["tag", "--delete", "release"]);
+        vec![tag]
+    });
+}
+
+/// Git reads nothing in these directories as a repository, and a guest's program may have put one there.
+#[test]
+fn repositories_inside_the_git_directory() {
+    for place in [".git/info/store.git", ".git/hooks", ".git/branches/store", ".git/rr-cache/x"] {
+        keeps(place, Kept::Workspace, |shape| vec![shape.hide(place)]);
+    }
+    keeps("with a work tree", Kept::Workspace, |shape| vec![shape.nested(".git/info/tree", &[])]);
+}
+
+#[test]
+fn patches_of_a_git_am_that_is_not_done() {
+    keeps("patches", Kept::Workspace, |shape| {
+        let first = shape.commit("one");
+        let patch = shape.git(&["format-patch", "--output-directory=.git", "HEAD~1"]);
+        shape.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+        shape.commit("another");
+        shape.try_git(&["am", &patch]);
+        fs::remove_file(shape.workspace.join(patch)).unwrap();
+        assert!(shape.workspace.join(".git/rebase-apply/0001").exists());
+        vec![first]
+    });
+}
+
+/// What git goes on without, saying so at most.
+#[test]
+fn what_git_cannot_read() {
+    keeps("a damaged index of a pack", Kept::Workspace, |shape| {
+        shape.commit("in the pack");
+        shape.git(&["repack", "-a", "-d", "-q"]);
+        shape.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+        // It needs nothing of the pack.
+        let tree = shape.git(&["hash-object", "-t", "tree", "-w", "/dev/null"]);
+        let kept = shape.git(&["commit-tree", "-m", "beside it", &tree]);
+        let dir = fs::read_dir(shape.workspace.join(".git/objects/pack")).unwrap().map(|entry| entry.unwrap().path());
+        let index = dir.into_iter().find(|path| path.extension() == Some(OsStr::new("idx"))).unwrap();
+        let good = fs::read(&index).unwrap();
+        fs::remove_file(&index).unwrap();
+        fs::write(&index, [b"\0", &good[1..]].concat()).unwrap();
+        vec![kept]
+    });
+    keeps("a damaged object", Kept::Workspace, |shape| {
+        let (lost, kept) = (shape.loose("lost"), shape.loose("kept"));
+        let object = shape.workspace.join(".git/objects").join(&lost[..2]).join(&lost[2..]);
+        fs::remove_file(&object).unwrap();
+        fs::write(object, "").unwrap();
+        vec![kept]
+    });
+    keeps("a path that is too long", Kept::Workspace, |shape| {
+        let name = "d".repeat(200);
+        let directory = rustix::fs::OFlags::DIRECTORY;
+        let mut dir = rustix::fs::open(&shape.workspace, directory, 0.into()).unwrap();
+        for _ in 0..30 {
+            rustix::fs::mkdirat(&dir, name.as_str(), 0o700.into()).unwrap();
+            dir = rustix::fs::openat(&dir, name.as_str(), directory, 0.into()).unwrap();
+        }
+        rustix::fs::openat(&dir, "file", rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY, 0o600.into())
+            .unwrap();
+        vec![shape.git(&["rev-parse", "HEAD"])]
+    });
+}
