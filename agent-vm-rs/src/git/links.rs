@@ -13,6 +13,11 @@ use crate::error::Failure;
 /// What is read of a git directory.
 const READ: [&str; 8] = ["HEAD", "config", "index", "objects", "packed-refs", "refs", "reftable", "shallow"];
 
+/// Bytes of a file that git reads whole, whatever it holds: 256 MiB are three million references. (Packs are mapped in parts.)
+const MAX_READ_WHOLE: u64 = 256 << 20;
+/// The same for the index, which has a few hundred bytes for each file.
+const MAX_INDEX: u64 = 1 << 30;
+
 /// Refuses a repository whose git directory leads out of itself, or in which something is neither a file nor a directory.
 ///
 /// # Errors
@@ -32,6 +37,11 @@ pub fn check(place: &Place) -> Result<()> {
                 if !harmless {
                     return Err(refused(entry.path()));
                 }
+                let most = if part.ends_with("index") { MAX_INDEX } else { MAX_READ_WHOLE };
+                if kind.is_file() && !part.ends_with("objects") && entry.metadata().is_ok_and(|file| file.len() > most)
+                {
+                    return Err(too_large(entry.path(), most));
+                }
             }
         }
     }
@@ -44,6 +54,12 @@ fn stays(link: &Path, place: &Place) -> bool {
         Ok(target) => target.starts_with(&place.common_dir) || target.starts_with(&place.git_dir),
         Err(error) => error.kind() == ErrorKind::NotFound,
     }
+}
+
+fn too_large(path: &Path, most: u64) -> anyhow::Error {
+    Failure::new(format!("{} is larger than {} MiB", path.display(), most >> 20))
+        .hint("if you know the repository, have git write it anew: git pack-refs --all; git read-tree HEAD")
+        .into()
 }
 
 fn refused(path: &Path) -> anyhow::Error {
@@ -61,6 +77,26 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn files_of_any_size_are_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let git_dir = fs::canonicalize(dir.path()).unwrap();
+        fs::create_dir_all(git_dir.join("refs/heads")).unwrap();
+        fs::create_dir_all(git_dir.join("objects/pack")).unwrap();
+        let place = Place { git_dir: git_dir.clone(), common_dir: git_dir.clone(), work_tree: None };
+        let sparse = |name: &str| {
+            let file = git_dir.join(name);
+            fs::File::create(&file).unwrap().set_len(1 << 40).unwrap();
+            let checked = check(&place);
+            fs::remove_file(file).unwrap();
+            checked
+        };
+        sparse("objects/pack/large.pack").unwrap();
+        for name in ["packed-refs", "index", "HEAD", "refs/heads/x", "shallow"] {
+            assert!(sparse(name).unwrap_err().to_string().contains("is larger than"), "{name}");
+        }
+    }
 
     #[test]
     fn links_that_lead_out_and_fifos_are_refused() {
