@@ -1,6 +1,5 @@
 //! What the user asked for: `config.json` of a machine, and the file that `create --config` takes.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -111,14 +110,23 @@ pub struct Wishes {
     pub secrets: Option<Vec<SecretSpec>>,
 }
 
+/// Bytes of a `--config` file.
+const MAX_WISHES: u64 = 4 << 20;
+
 impl Wishes {
     /// Reads a `--config` file.
     ///
     /// # Errors
     /// The file cannot be read, is no JSON, or says something no setting is called.
     pub fn read(path: &Path) -> Result<Self> {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("failed to read the settings in {}", path.display()))?;
+        let bytes = crate::git::read_plain(path, MAX_WISHES)
+            .and_then(|bytes| bytes.context("there is no such file"))
+            .with_context(|| {
+            Failure::new(format!("failed to read the settings in {}", path.display()))
+                .hint("name a file: --config FILE")
+        })?;
+        let text = String::from_utf8(bytes)
+            .with_context(|| Failure::usage(format!("the settings in {} are not valid UTF-8", path.display())))?;
         let wishes = serde_json::from_str(&text).with_context(|| {
             Failure::usage(format!("the settings in {} are not usable", path.display())).hint(
                 "it is a JSON object with any of: branch, all_branches, guest, host, port, ssh_port, tls, auth, memory, cores, disk, packages, servers, nix_args, egress, allow, deny, secrets",

@@ -35,6 +35,7 @@ use self::discover::Place;
 use self::look::Head;
 pub use self::look::Look;
 pub use self::origin::Origin;
+pub use self::plain::read as read_plain;
 use self::standin::StandIn;
 pub use self::url::URL_PATH;
 

@@ -159,6 +159,24 @@ fn each_key_of_a_config_file_is_taken() {
     assert_eq!((&settings["memory"], &settings["disk"]), (&json!(2048), &json!(2048)));
 }
 
+/// What is no file is not waited for, nor read without end.
+#[test]
+fn a_config_file_that_is_no_file_is_refused() {
+    let site = Site::new();
+    let fifo = site.path("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", site.path("zero")).unwrap();
+    for name in ["fifo", "zero", "app"] {
+        let path = site.path(name);
+        let done = site.run(&["create", "--config", path.to_str().unwrap()]).exits(1).gives_one_error();
+        done.says("is not a plain file").says("hint: name a file: --config FILE");
+    }
+    // Control: a link to a file is as good as the file.
+    site.write("settings.json", "{}");
+    std::os::unix::fs::symlink("settings.json", site.path("link")).unwrap();
+    site.run(&["create", "--config", site.path("link").to_str().unwrap()]).ok();
+}
+
 #[test]
 fn a_config_file_that_says_something_else_is_refused() {
     let site = Site::new();
