@@ -118,7 +118,8 @@ mod tests {
             return true;
         }
         let own = std::env::current_exe().unwrap();
-        let name = format!("lock::tests::{test}");
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let name = format!("{module}::{test}");
         let done = Command::new(own).args(["--exact", &name]).env(ALONE, "1").output().unwrap();
         let said = String::from_utf8_lossy(&done.stdout);
         assert!(done.status.success() && said.contains("1 passed"), "{said}");
