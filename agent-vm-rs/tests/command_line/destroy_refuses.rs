@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Stdio;
 
-use crate::support::{Done, Site, tree};
+use crate::support::{Running, Site, tree, wait_until};
 
 /// A machine with a commit of its own, which is returned.
 fn machine(site: &Site) -> (PathBuf, String) {
@@ -125,13 +126,21 @@ fn beside_a_destroy_that_won_there_is_no_machine() {
     fs::create_dir_all(&locks).unwrap();
     let lock = fs::File::create(locks.join("app-main")).unwrap();
     lock.lock().unwrap();
-    let others = [&["destroy", "--yes", "app-main"][..], &["stop", "app-main"]].map(|args| site.spawn(args));
-    // Whether they wait for the lock by then or come later, what they are told is the same.
+    let others = [("one", &["destroy", "--yes", "app-main"][..]), ("two", &["stop", "app-main"])];
+    let others = others.map(|(name, args)| {
+        let said = fs::File::create(site.path(name)).unwrap();
+        (name, Running::new(site.agent_vm(args).stdout(Stdio::null()).stderr(said).spawn().unwrap()))
+    });
+    // They have found the machine, and say that they wait.
+    for (name, _) in &others {
+        wait_until(name, || site.read(name).contains("waiting for another agent-vm that works on this machine"));
+    }
     fs::remove_dir_all(site.state().join("app-main")).unwrap();
     drop(lock);
-    for other in others {
-        let done = Done::new("another".to_owned(), &other.output()).exits(1);
-        assert_eq!(done.stderr.matches("error: ").count(), 1, "{done:?}");
-        done.says("there is no machine for app-main");
+    for (name, other) in others {
+        assert_eq!(other.output().status.code(), Some(1), "{name}");
+        let said = site.read(name);
+        assert_eq!(said.matches("error: ").count(), 1, "{said}");
+        assert!(said.contains("there is no machine for app-main"), "{said}");
     }
 }
