@@ -15,6 +15,9 @@ use crate::error::Failure;
 use crate::process::Invocation;
 use crate::progress;
 
+/// Git syncs each reference by itself, and there may be very many. `create` syncs the whole machine before it gets its name.
+const NO_SYNC: [&str; 2] = ["-c", "core.fsync=none"];
+
 impl Look<'_> {
     /// Clones the branch into `workspace`: a copy of its own, nothing shared with this repository. A branch that does not
     /// exist yet is made there, from its remote-tracking branch or from HEAD. Beside the branch come its upstream, the
@@ -54,6 +57,7 @@ impl Look<'_> {
     /// Everything of the offer but its tags has its place in the workspace; of the tags it gets those that point into that.
     fn fetch(&self, standin: &StandIn, all: bool, workspace: &Path) -> Result<()> {
         let clone = git()
+            .args(NO_SYNC)
             // The user's own hooks are not for the guest.
             .args(["clone", "--quiet", "--template=", "--no-checkout", "--origin", "origin"])
             .args(["-c", "remote.origin.fetch=+refs/remotes/*:refs/remotes/*"])
@@ -107,6 +111,6 @@ impl Look<'_> {
     }
 
     fn inside(&self, workspace: &Path) -> Invocation {
-        git_in(workspace).of_machine(self.scratch)
+        git_in(workspace).args(NO_SYNC).of_machine(self.scratch)
     }
 }
