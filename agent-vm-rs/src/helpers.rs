@@ -12,6 +12,9 @@ use crate::paths::MachinePath;
 use crate::process::ProcessId;
 use crate::run_state::{RunDir, RunFacts};
 
+/// How a workspace is shared by a process of its own, in a run's facts.
+const VIRTIOFS: &str = "virtiofs";
+
 /// What a helper does now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -95,15 +98,30 @@ pub fn check_qemu(machine: &Machine) -> Result<()> {
     qemu(&machine.run()).trouble(machine).map_or(Ok(()), |trouble| Err(trouble.into()))
 }
 
+fn virtiofsd(run: &RunDir) -> Helper {
+    Helper::of(run.virtiofsd().as_ref(), "virtiofsd", "the workspace is gone inside the machine")
+}
+
+/// Fails if the process that carries the workspace has ended, or is suspended: what touches the workspace then waits for ever
+/// in the guest's kernel, and no signal ends it there.
+///
+/// # Errors
+/// It names the restart.
+pub fn check_workspace(machine: &Machine, facts: &RunFacts) -> Result<()> {
+    if facts.share != VIRTIOFS {
+        return Ok(());
+    }
+    virtiofsd(&machine.run()).trouble(machine).map_or(Ok(()), |trouble| Err(trouble.into()))
+}
+
 /// QEMU's state, and that of every process that this run has started beside it.
 #[must_use]
 pub fn all(run: &RunDir, facts: &RunFacts) -> Vec<Helper> {
     let read = |file: MachinePath| ProcessId::read(&run.file(file));
     let was_started = |file: MachinePath| std::fs::exists(run.file(file)).unwrap_or(false);
     let mut all = vec![qemu(run)];
-    if facts.share == "virtiofs" {
-        let virtiofsd = run.virtiofsd();
-        all.push(Helper::of(virtiofsd.as_ref(), "virtiofsd", "the workspace is gone inside the machine"));
+    if facts.share == VIRTIOFS {
+        all.push(virtiofsd(run));
     }
     for (file, name, without) in [
         (MachinePath::ForwardSshPid, "the ssh port's forwarder", "new ssh connections do not reach the machine"),

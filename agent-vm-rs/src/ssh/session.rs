@@ -23,6 +23,8 @@ const SSH_FAILED: i32 = 255;
 const OPENED: [&str; 2] = ["master session id", "Entering interactive session"];
 /// For a guest that has not opened a session in time to show that it is there after all.
 const GREETING: Duration = Duration::from_secs(5);
+/// How long a running command is left without its workspace, which does not come back.
+const WITHOUT_WORKSPACE: Duration = Duration::from_secs(2);
 /// Of ssh's own words the last ones are shown.
 const WORDS: usize = 8;
 
@@ -107,6 +109,9 @@ impl Ssh<'_> {
     }
 
     fn attached(&self, terminal: &str, script: &str, end: &str, limit: Duration) -> Result<i32> {
+        let facts = self.machine.run().facts();
+        let workspace = || facts.as_ref().map_or(Ok(()), |facts| helpers::check_workspace(self.machine, facts));
+        workspace()?;
         let words = Words::new()?;
         // What it says itself comes to us by a pipe: standard error is the command's alone.
         let ssh = self.base_that_says(if self.verbosity == Verbosity::Debug { "DEBUG3" } else { "DEBUG1" });
@@ -114,6 +119,7 @@ impl Ssh<'_> {
             ssh.args(["-E", &words.path(), "-o", "ControlMaster=no", terminal, "--", &self.destination(), script]);
         let began = Instant::now();
         let mut answered = false;
+        let mut lost = None;
         let code = ending_with_us(&ssh, end).run_attached(|| {
             if !answered && (words.opened() || began.elapsed() > limit) {
                 // Words may change from one ssh to the next: a guest that greets is there.
@@ -121,6 +127,12 @@ impl Ssh<'_> {
                 if !answered {
                     return Err(self.unanswered(self.silent(limit).into(), limit));
                 }
+            }
+            // It ends for a moment before QEMU does in a machine that is stopped; and who suspends it may go on with it.
+            if self.machine.run().virtiofsd().is_some() || workspace().is_ok() {
+                lost = None;
+            } else if lost.get_or_insert_with(Instant::now).elapsed() > WITHOUT_WORKSPACE {
+                return workspace();
             }
             Ok(())
         })?;

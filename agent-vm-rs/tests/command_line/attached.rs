@@ -8,14 +8,20 @@ use rustix::process::Signal;
 
 use crate::inside::Inside;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
-use crate::support::{Done, Running, Site, kill, wait_until};
+use crate::support::{Done, Running, Site, kill, namespaces, wait_until};
 
 /// A started machine, whose sshd gives a command a session of its own and closes its standard output, and no more, when the
 /// client is gone. What stands in for the client is whoever reads that.
 fn started() -> (Site, Inside) {
+    started_after(|_| {})
+}
+
+/// The same after `prepare`.
+fn started_after(prepare: impl FnOnce(&Site)) -> (Site, Inside) {
     let site = Site::new();
     install(&site, STAYS);
     install_ssh(&site);
+    prepare(&site);
     create(&site, "main");
     let inside = Inside::of(&site, "app-main");
     site.run(&["start"]).ok();
@@ -84,6 +90,42 @@ fn what_a_command_leaves_behind_goes_on() {
     let left = number_in(&site, "inside/left");
     assert!(lives(left));
     kill(left, Signal::KILL);
+}
+
+/// In a real machine what touches the workspace waits for ever once the process that carries it has ended, and no signal
+/// ends it there.
+#[test]
+fn a_workspace_that_is_gone_is_not_waited_for() {
+    if namespaces(&["--mount", "--pid", "--net", "--fork"]).is_none() {
+        return;
+    }
+    let (site, _inside) = started_after(|site| {
+        for package in ["package.json", "from-nix.json"] {
+            site.write(package, site.read(package).replace("\"share\":\"9p\"", "\"share\":\"virtiofs\""));
+        }
+        site.stand_in(
+            "virtiofsd",
+            "[ \"$1\" = --version ] && echo 'virtiofsd 1.13.2' && exit; : >virtiofsd.sock; exec sleep 1000",
+        );
+    });
+    // Control: with it, commands run.
+    site.run(&["exec", "--", "true"]).ok();
+    let exec = site.spawn(&["exec", "--", "sh", "-c", "echo $$ >first; exec sleep 1000"]);
+    let first = number_in(&site, "inside/first");
+    let daemon = site.read("data/agent-vms/app-main/run/virtiofsd.pid");
+    let began = Instant::now();
+    kill(daemon.split(' ').next().unwrap().parse().unwrap(), Signal::KILL);
+    let gone = |done: Done| {
+        done.exits(1)
+            .gives_one_error()
+            .says("error: virtiofsd has ended: the workspace is gone inside the machine")
+            .says("hint: agent-vm restart app-main");
+    };
+    gone(Done::new("exec".to_owned(), &exec.output()));
+    wait_until("what ran to end", || !lives(first));
+    gone(site.run(&["exec", "--", "sleep", "1000"]));
+    gone(site.run(&["shell"]));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 /// Neither a session that is never opened nor a guest that is silent is waited for.
