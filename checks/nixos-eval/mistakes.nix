@@ -56,6 +56,71 @@ in
       "services.agent-vms.instances.app = {"
     ];
   };
+  instance-is-a-path = {
+    kind = "modules";
+    mistake.services.agent-vms = {
+      enable = true;
+      instances.app = "/srv/git/app";
+    };
+    fine = app "branch" "main";
+    says = [
+      "services.agent-vms.instances.app is "
+      ''services.agent-vms.instances.app.repository = "/srv/git/app";''
+    ];
+  };
+  instances-are-a-list = {
+    kind = "modules";
+    mistake.services.agent-vms = {
+      enable = true;
+      instances = [ { repository = "/srv/git/app"; } ];
+    };
+    fine = app "branch" "main";
+    says = [
+      "services.agent-vms.instances is [ {"
+      "a list where"
+      ''services.agent-vms.instances.app = { repository = "…"; };''
+    ];
+  };
+  servers-are-names = ofMcp "servers" [ "nixos" ] { nixos.enable = true; } [
+    "a list where"
+    "servers.my-server = {"
+  ];
+  server-is-a-package = ofMcp "servers.x" pkgs.git { command = "x"; } [
+    "a package where"
+    "servers.x.command = "
+  ];
+  server-is-a-command = ofMcp "servers.x" "npx" { command = "npx"; } [
+    ''"npx"''
+    ''servers.x.command = "npx";''
+  ];
+  cleanup-in-words = {
+    kind = "modules";
+    mistake = lib.recursiveUpdate (app "branch" "main") {
+      services.agent-vms.cleanup.dates = "every 2 weeks";
+    };
+    fine = lib.recursiveUpdate (app "branch" "main") {
+      services.agent-vms.cleanup.dates = "Sun,Wed *-*-* 03:00 Europe/Berlin";
+    };
+    says = [
+      "services.agent-vms.cleanup.dates"
+      ''"every 2 weeks"''
+      ''cleanup.dates = "weekly";''
+    ];
+  };
+  cleanup-is-an-interval = {
+    kind = "modules";
+    mistake = lib.recursiveUpdate (app "branch" "main") {
+      services.agent-vms.cleanup.dates = "7d";
+    };
+    fine = lib.recursiveUpdate (app "branch" "main") {
+      services.agent-vms.cleanup.dates = "daily";
+    };
+    says = [
+      "services.agent-vms.cleanup.dates"
+      ''"7d"''
+      ''cleanup.dates = "weekly";''
+    ];
+  };
   repository-is-a-url = ofApp "repository" "git@github.com:me/app.git" "/srv/git/app.git" [
     "git@github.com"
     "a URL"
@@ -511,6 +576,10 @@ in
   ssh-on-another-port = ofMachine "services.openssh.ports" [
     2222
   ] [ 22 ] [ "2222" "services.openssh.ports = [ 22 ];" ];
+  machine-without-servers = ofMachine "services.agent-mcp.enable" false true [
+    "is false"
+    "services.agent-mcp.enable = true;"
+  ];
   endpoint-on-another-port = ofMachine "services.agent-mcp.port" 9000 8000 [
     "9000"
     "services.agent-mcp.port = 8000;"

@@ -76,7 +76,11 @@ in
 {
   options.services.agent-mcp = {
     servers = mkOption {
-      type = types.attrsOf (types.submodule server);
+      type = checked.namedModules {
+        module = server;
+        example = "my-server";
+        option = "command";
+      };
       example = lib.literalExpression ''
         {
           git = {

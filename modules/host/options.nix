@@ -227,7 +227,11 @@ in
     };
 
     instances = mkOption {
-      type = types.attrsOf (types.submodule instance);
+      type = checked.namedModules {
+        module = instance;
+        example = "app";
+        option = "repository";
+      };
       default = { };
       example = lib.literalExpression ''
         {
@@ -288,7 +292,7 @@ in
         description = "Whether a timer destroys machines that are no longer declared, as {command}`agent-vm destroy` does: commits that only they have are kept.";
       };
       dates = mkOption {
-        type = types.str;
+        type = checked.calendar;
         default = "weekly";
         description = "When, in the format of {manpage}`systemd.time(7)`.";
       };

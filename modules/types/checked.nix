@@ -16,7 +16,9 @@ let
         lambda = "a function";
         list = "a list";
         null = "nothing";
+        path = "a path";
         set = "a set";
+        string = "a text";
       }
       .${typeOf value};
   isEntry = part: lib.hasPrefix "[definition " part;
@@ -90,6 +92,64 @@ rec {
             why = "${kindOf value} where a text is needed: ${description}";
             write = example;
           };
+    };
+
+  /**
+    Sets of options by name. Of nixpkgs' own types one imports a text or path as a file, and both say only what a value is not.
+
+    `module`: options of each set. `example`: name of one. `option`: the option of a set that is most often given in its place.
+
+    Type: { module; example; option; } → option type
+  */
+  namedModules =
+    {
+      module,
+      example,
+      option,
+    }:
+    let
+      # An attribute set of a package is no set of options; a function is a module too.
+      isOptions = value: lib.isAttrs value && !lib.isDerivation value;
+      refusing =
+        {
+          type,
+          isRight,
+          write,
+        }:
+        type
+        // {
+          check = _: true;
+          # The module system puts every submodule type together again, from its parts.
+          substSubModules =
+            modules:
+            refusing {
+              type = type.substSubModules modules;
+              inherit isRight write;
+            };
+          merge =
+            loc: defs:
+            let
+              wrong = lib.findFirst (def: !isRight def.value) null defs;
+              path = lib.showOption loc;
+            in
+            if wrong == null then
+              type.merge loc defs
+            else
+              throw ''
+                ${path} is ${shown wrong.value}, ${kindOf wrong.value} where a set of options is needed. Write for example
+                  ${path}.${write wrong.value};
+                It is defined in ${toString wrong.file}.'';
+        };
+      one = refusing {
+        type = lib.types.submodule module;
+        isRight = value: isOptions value || (lib.isFunction value && !lib.isDerivation value);
+        write = value: "${option} = ${if isString value then shown value else "\"…\""}";
+      };
+    in
+    refusing {
+      type = lib.types.attrsOf one;
+      isRight = isOptions;
+      write = _: "${example} = { ${option} = \"…\"; }";
     };
 
   /**

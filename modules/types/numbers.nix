@@ -1,7 +1,7 @@
 # Numbers and sizes, in the units that the options have.
 { lib }:
 let
-  inherit (import ./checked.nix { inherit lib; }) checked firstOf;
+  inherit (import ./checked.nix { inherit lib; }) checked checkedString firstOf;
   inherit (builtins)
     isInt
     isString
@@ -129,6 +129,35 @@ rec {
             write = orExample (value / factors.M);
           }
         ];
+    };
+
+  /**
+    Type of calendar expressions. What systemd reads as none is seen by how it begins: times of day, dates, days of the week and
+    words such as weekly.
+  */
+  calendar =
+    let
+      day = "(mon|tue|wed|thu|fri|sat|sun)[a-z]*";
+      word = "(minutely|hourly|daily|weekly|monthly|quarterly|semiannually|yearly|annually)";
+      date = "[0-9*][0-9*,:/.~-]*";
+    in
+    checkedString {
+      description = "calendar expression of systemd.time(7)";
+      example = "\"weekly\"";
+      wrong =
+        value:
+        let
+          first = lib.head (lib.splitString " " (lib.toLower value));
+        in
+        if
+          match "${word}|${date}|@[0-9]+|${day}([,.-]+${day})*" first != null && match "[0-9]+" first == null
+        then
+          null
+        else
+          {
+            why = "which is no calendar expression of systemd.time(7)";
+            write = "\"weekly\"";
+          };
     };
 
   /**

@@ -42,6 +42,7 @@ rec {
     (kernel [ "security" "lockKernelModules" ] true)
     (kernel [ "security" "protectKernelImage" ] true)
     (kernel [ "security" "allowUserNamespaces" ] false)
+    (mcp [ "services" "agent-mcp" "enable" ] true)
     (mcp [ "services" "agent-mcp" "user" ] user.name)
     (mcp [ "services" "agent-mcp" "group" ] user.name)
     (mcp [ "services" "agent-mcp" "workspaceDir" ] policy.workspace.path)

@@ -1,7 +1,6 @@
-# The agent service as the machine has it: for its user, and on the address that the host's forwards reach.
+# What the machine has beside its agent service: programs, and git as the policy has it.
 {
   config,
-  lib,
   pkgs,
   ...
 }:
@@ -10,9 +9,6 @@ let
 in
 {
   config = {
-    services.agent-mcp = {
-      enable = lib.mkDefault true;
-    };
     environment.systemPackages = map (name: pkgs.${name}) policy.tools.nixos ++ config.agentVm.packages;
     programs.git = {
       enable = true;
