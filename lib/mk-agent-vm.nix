@@ -74,5 +74,10 @@ in
       }
     )
   ]
-  ++ modules;
+  ++ (
+    if builtins.isList modules then
+      modules
+    else
+      throw "mkAgentVm: modules is a ${builtins.typeOf modules}, where a list of NixOS modules is needed. Write modules = [ { … } ];"
+  );
 }).config.system.build.agentVm
