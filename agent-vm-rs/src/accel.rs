@@ -18,12 +18,12 @@ use crate::accel_kind::Accel;
 use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Account, Confinement, KVM};
-use crate::error::{EXIT_TIMEOUT, Interrupted, exit_code};
 use crate::guest::Guest;
 use crate::host::boot_id;
 use crate::manifest::Qemu;
 use crate::process::{Invocation, find};
 use crate::state::{make_private_dir, write_unsynced};
+use crate::term::error::{EXIT_TIMEOUT, Interrupted, exit_code};
 
 /// Time in which a kernel under working KVM has long ended.
 const PATIENCE: Duration = Duration::from_secs(8);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Failure;
+use crate::term::error::Failure;
 use crate::text::one_line;
 
 /// A name that git accepts for a branch (git-check-ref-format(1) with `--branch`), of at most 200 bytes.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::endpoint::{Endpoint, in_words};
-use crate::error::Failure;
+use crate::term::error::Failure;
 
 /// For a server to forget a session that nobody needs any more.
 const FAREWELL: Duration = Duration::from_millis(200);

@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::error::Failure;
 use crate::machine::Machine;
 use crate::paths::MachinePath;
 use crate::process::ProcessId;
 use crate::run_state::{RunDir, RunFacts};
+use crate::term::error::Failure;
 
 /// How a workspace is shared by a process of its own, in a run's facts.
 const VIRTIOFS: &str = "virtiofs";

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, ToSocketAddrs as _};
 
 use anyhow::{Context as _, Result};
 
-use crate::error::Failure;
+use crate::term::error::Failure;
 
 /// Processors this process may use.
 #[must_use]

@@ -11,11 +11,11 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::error::Failure;
 use crate::hex::hex;
 use crate::manifest::Group;
 use crate::programs::prefix;
 use crate::settings::GuestKind;
+use crate::term::error::Failure;
 
 /// The toolkit that a rendered flake has as its input.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::error::{Failure, Interrupted};
+use crate::term::error::{Failure, Interrupted};
 
 static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 

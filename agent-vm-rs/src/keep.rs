@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use crate::error::Failure;
 use crate::machine::Machine;
 use crate::state::{make_dir_durably, remove_tree, sync_dir, sync_file};
+use crate::term::error::Failure;
 use crate::vm_name::VmName;
 use crate::workspace_git::{finish_all, keep_whole};
 

@@ -136,7 +136,7 @@ mod tests {
         let held = Lock::try_take(&path).unwrap().unwrap();
         assert!(Lock::try_take(&path).unwrap().is_none());
         let error = Lock::take(&path, Deadline::after(Duration::from_millis(60))).unwrap_err();
-        assert_eq!(crate::error::exit_code(&error), crate::error::EXIT_TIMEOUT);
+        assert_eq!(crate::term::error::exit_code(&error), crate::term::error::EXIT_TIMEOUT);
         drop(held);
         assert!(Lock::try_take(&path).unwrap().is_some());
     }

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::renewal::Receiver;
-use crate::error::Failure;
 use crate::settings::GuestKind;
+use crate::term::error::Failure;
 
 /// The manifest version this program reads.
 pub const VERSION: u32 = 1;

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::error::Failure;
+use crate::term::error::Failure;
 
 /// In a built guest (`docs/contract.md`).
 const LIST: &str = "share/agent-vm/packages.txt";

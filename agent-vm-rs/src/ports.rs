@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::Result;
 
-use crate::error::Failure;
+use crate::term::error::Failure;
 
 /// Whether a TCP port can be bound.
 #[must_use]

@@ -9,7 +9,6 @@ use anyhow::Result;
 use crate::context::Context;
 use crate::egress::supervise::{self, Supervisor};
 use crate::endpoint::{Endpoint, Patience};
-use crate::error::{EXIT_TIMEOUT, Failure, exit_code};
 use crate::guest::Guest;
 use crate::health::probe_mcp;
 use crate::interrupt::Deadline;
@@ -21,6 +20,7 @@ use crate::progress::note;
 use crate::run_state::RunFacts;
 use crate::service::{self, ServiceState};
 use crate::ssh::Ssh;
+use crate::term::error::{EXIT_TIMEOUT, Failure, exit_code};
 
 /// The guest is up, but its service is not: the machine is left running.
 #[derive(Debug)]
@@ -252,7 +252,7 @@ impl Probe {
 
 /// Adds the service's last words to an error, as long as the guest can be asked.
 fn explain(error: anyhow::Error, machine: &Machine, guest: &Guest, ssh: &Ssh<'_>) -> anyhow::Error {
-    if error.is::<crate::error::Interrupted>() || machine.run().qemu().is_none() {
+    if error.is::<crate::term::error::Interrupted>() || machine.run().qemu().is_none() {
         return error;
     }
     for unit in [&guest.manifest.service.unit, &guest.manifest.service.gate_unit] {
@@ -260,7 +260,7 @@ fn explain(error: anyhow::Error, machine: &Machine, guest: &Guest, ssh: &Ssh<'_>
         crate::progress::note(&format!("the last lines of {unit}:\n{journal}"));
     }
     let name = &machine.name;
-    let exit = crate::error::exit_code(&error);
+    let exit = crate::term::error::exit_code(&error);
     let hint = format!("agent-vm logs {name}, agent-vm shell {name}; then agent-vm restart {name}");
     error.context(ServiceDown).context(Failure::new(format!("MCP of {name} does not answer")).exit(exit).hint(hint))
 }

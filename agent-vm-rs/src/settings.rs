@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::branch::BranchName;
 use crate::egress_settings::{Destination, Egress, Mode, SecretSpec};
-use crate::error::Failure;
 pub use crate::guest_kind::GuestKind;
 use crate::state::read_text;
+use crate::term::error::Failure;
 
 /// Version of `config.json` that this program writes, and the newest it reads.
 pub const VERSION: u32 = 1;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::Result;
 use rustix::process::Signal;
 
-use crate::error::Failure;
 use crate::guest::Guest;
 use crate::interrupt::{self, Deadline};
 use crate::machine::Machine;
@@ -14,6 +13,7 @@ use crate::manifest::PowerOff;
 use crate::process::ProcessId;
 use crate::qmp;
 use crate::run_state::{self, end_processes_of};
+use crate::term::error::Failure;
 
 /// How long a guest may take to power off; it normally takes one second. What a wedged one is given, a user waits for.
 const POWER_OFF: Duration = Duration::from_secs(7);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::error::Failure;
+use crate::term::error::Failure;
 use crate::user_dirs::data_home;
 use crate::vm_name::VmName;
 

@@ -46,7 +46,7 @@ pub fn begin(state: &StateDir) -> Sweeper {
     let ours = state.clone();
     std::thread::spawn(move || {
         for error in sweep(&ours) {
-            let hint = crate::error::hint_of(&error).map_or_else(String::new, |hint| format!("; {hint}"));
+            let hint = crate::term::error::hint_of(&error).map_or_else(String::new, |hint| format!("; {hint}"));
             note(&format!("notice: {error:#}{hint}"));
         }
         drop(end);

@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use crate::branch::BranchName;
-use crate::error::Failure;
 use crate::git::Source;
 use crate::machine::Machine;
 use crate::state::has_dir;
 use crate::state_dir::StateDir;
+use crate::term::error::Failure;
 use crate::unknown_machine::no_machine;
 use crate::vm_name::VmName;
 

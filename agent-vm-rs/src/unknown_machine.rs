@@ -3,10 +3,10 @@
 use anyhow::Result;
 
 use crate::branch::BranchName;
-use crate::error::Failure;
 use crate::machine::Machine;
 use crate::state::has_dir;
 use crate::state_dir::StateDir;
+use crate::term::error::Failure;
 use crate::text::one_line;
 
 /// The machines of a branch whose repository was moved or deleted.

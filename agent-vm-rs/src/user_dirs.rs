@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::error::Failure;
+use crate::term::error::Failure;
 
 /// Returns the directory of the user's data.
 ///

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::error::Failure;
 use crate::plan::Virtiofsd;
 use crate::process::{self, Invocation};
 use crate::programs::virtiofsd_places;
+use crate::term::error::Failure;
 
 /// The first version with `--translate-uid`; the C program of the same name has other options altogether.
 const OLDEST: (u32, u32) = (1, 13);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::branch::BranchName;
-use crate::error::Failure;
+use crate::term::error::Failure;
 
 /// A machine's name: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 64 bytes, so that it is one path
 /// component, no option, and needs no quoting anywhere.

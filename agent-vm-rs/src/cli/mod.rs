@@ -15,9 +15,9 @@ use crate::confine::landlock::Landlocked;
 use crate::confine::seccomp::WithoutDevices;
 use crate::confine::stage::Staged;
 use crate::context::Context;
-use crate::error::{EXIT_USAGE, Failure, exit_code, report};
 use crate::log_file::KeepLog;
 use crate::state_dir::StateDir;
+use crate::term::error::{EXIT_USAGE, Failure, exit_code, report};
 use crate::verbosity::Verbosity;
 use crate::{interrupt, logging, process, sweep, terminal};
 

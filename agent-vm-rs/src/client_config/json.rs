@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize as _};
 use serde_json::ser::PrettyFormatter;
 use serde_json::{Map, Value};
 
-use crate::error::Failure;
+use crate::term::error::Failure;
 
 /// The file with a server in its section; None if it is there already.
 pub fn merged(section: &str, name: &str, settings: &Map<String, Value>, existing: &str) -> Result<Option<String>> {

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
 pub use self::place::{Place, place, write};
-use crate::error::Failure;
+use crate::term::error::Failure;
 
 /// Environment variable that a client which connects by itself takes the token from.
 pub const TOKEN_VARIABLE: &str = "AGENT_VM_TOKEN";

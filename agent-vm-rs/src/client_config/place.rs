@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::{Client, Entry, merged};
-use crate::error::Failure;
 use crate::state::{make_dir_durably, read_if_there, write_file};
+use crate::term::error::Failure;
 
 /// A client's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ fn real(place: &Place) -> Result<PathBuf> {
 }
 
 fn explained(error: anyhow::Error, file: &Path) -> anyhow::Error {
-    let exit = crate::error::exit_code(&error);
+    let exit = crate::term::error::exit_code(&error);
     let failure = Failure::new(format!("{} stays as it is", file.display())).exit(exit);
     error.context(failure.general_hint("put the server there by hand; without --write it is printed"))
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Map, Value};
 use toml_edit::{Array, DocumentMut, Item, Table, value};
 
-use crate::error::Failure;
+use crate::term::error::Failure;
 
 /// The file with a server in its section; None if it is there already.
 pub fn merged(section: &str, name: &str, settings: &Map<String, Value>, existing: &str) -> Result<Option<String>> {

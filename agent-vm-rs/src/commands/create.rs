@@ -9,9 +9,7 @@ use clap::Args;
 use crate::branch::BranchName;
 use crate::context::Context;
 use crate::defaults::Defaults;
-use crate::egress;
 use crate::egress_settings::{Destination, Egress, Mode, SecretSpec};
-use crate::error::Failure;
 use crate::git::{Look, Source};
 use crate::lock::Lock;
 use crate::machine::Machine;
@@ -22,9 +20,10 @@ use crate::run_state::end_processes_of;
 use crate::settings::{GuestKind, Settings, VERSION, Wishes};
 use crate::state::{make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced};
 use crate::state_dir::StateDir;
+use crate::term::error::Failure;
 use crate::user_dirs::cache_dir;
 use crate::vm_name::VmName;
-use crate::{credentials, endpoint, host, installation, interrupt, package_names, ports, sweep, target, text};
+use crate::{credentials, egress, endpoint, host, installation, interrupt, package_names, ports, sweep, target, text};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]

@@ -8,12 +8,12 @@ use clap::{Args, ValueEnum};
 
 use super::Target;
 use crate::context::Context;
-use crate::error::{Failure, Interrupted, exit_code, hint_of};
 use crate::git::Origin;
 use crate::keep::Shelf;
 use crate::machine::Machine;
 use crate::progress::note;
 use crate::state::{remove_any, remove_file, rename_durably};
+use crate::term::error::{Failure, Interrupted, exit_code, hint_of};
 use crate::text::count;
 use crate::workspace_git::{self, Findings, OnTheDisk, Own, Why, is_no_space};
 use crate::{interrupt, shutdown, sweep, target};

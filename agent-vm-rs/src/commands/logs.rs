@@ -9,12 +9,12 @@ use clap::Args;
 
 use super::Target;
 use crate::context::Context;
-use crate::error::Failure;
 use crate::guest::running::running;
 use crate::machine::Machine;
 use crate::output::print;
 use crate::ssh::Ssh;
 use crate::state::has_file;
+use crate::term::error::Failure;
 use crate::text::{last_lines, printable};
 use crate::{log_file, target};
 

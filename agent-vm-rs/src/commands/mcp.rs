@@ -11,12 +11,12 @@ use super::Target;
 use crate::bridge::{self, Output, Session};
 use crate::context::Context;
 use crate::endpoint::{Endpoint, Patience, renewal};
-use crate::error::Failure;
 use crate::guest::running::running;
 use crate::machine::Machine;
 use crate::process::Invocation;
 use crate::progress::note;
 use crate::target;
+use crate::term::error::Failure;
 use crate::text::one_line;
 
 /// For a connection to the machine, and for the last answers once the client has closed its end.

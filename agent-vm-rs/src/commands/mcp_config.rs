@@ -9,12 +9,12 @@ use super::Target;
 use super::mcp::server_name;
 use crate::client_config::{self, Client, Entry, TOKEN_VARIABLE, Way};
 use crate::context::Context;
-use crate::error::Failure;
 use crate::guest::running::running;
 use crate::machine::Machine;
 use crate::output::{print, print_json};
 use crate::progress::note;
 use crate::state_dir::StateDir;
+use crate::term::error::Failure;
 use crate::{endpoint, target};
 
 /// Flags of `mcp-config`.

@@ -8,7 +8,6 @@ use clap::Args;
 use super::Target;
 use crate::branch::BranchName;
 use crate::context::Context;
-use crate::error::Failure;
 use crate::git::Source;
 use crate::machine::Machine;
 use crate::output::print_json;
@@ -16,6 +15,7 @@ use crate::paths::MachinePath;
 use crate::progress::note;
 use crate::state::write_file;
 use crate::state_dir::StateDir;
+use crate::term::error::Failure;
 use crate::unknown_machine::{lost, no_machine};
 use crate::{target, workspace_git};
 

@@ -7,7 +7,6 @@ use clap::Args;
 
 use super::Target;
 use crate::context::Context;
-use crate::error::{Failure, Interrupted};
 use crate::guest::Guest;
 use crate::guest::running::running;
 use crate::machine::Machine;
@@ -17,6 +16,7 @@ use crate::report::Report;
 use crate::run_state::RunFacts;
 use crate::servers::Servers;
 use crate::ssh::Ssh;
+use crate::term::error::{Failure, Interrupted};
 use crate::{disk, launch, target};
 
 /// For servers that are still starting once MCP answers; on an emulated processor they take some seconds more.

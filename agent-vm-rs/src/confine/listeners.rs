@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use anyhow::{Context as _, Result};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
-use crate::error::Failure;
+use crate::term::error::Failure;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;

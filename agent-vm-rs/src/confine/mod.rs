@@ -17,9 +17,9 @@ use anyhow::{Context as _, Result};
 pub use account::Account;
 pub use give::give;
 
-use crate::error::Failure;
 use crate::process::{Invocation, find};
 use crate::programs::socket_proxyd_places;
+use crate::term::error::Failure;
 
 /// For a namespace to be made.
 const PATIENCE: Duration = Duration::from_secs(5);

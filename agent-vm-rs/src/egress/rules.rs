@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::secrets::{self, Secret};
 use crate::confine::Account;
 use crate::egress_settings::{Destination, Egress};
-use crate::error::Failure;
 use crate::manifest::Group;
 use crate::paths::MachinePath;
 use crate::state::{make_dir_durably, write_file};
+use crate::term::error::Failure;
 
 #[derive(Debug, PartialEq, Serialize)]
 struct Rules<'a> {

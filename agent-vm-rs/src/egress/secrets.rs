@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::egress_settings::SecretSpec;
-use crate::error::Failure;
 use crate::hex;
 use crate::paths::MachinePath;
 use crate::state::{make_private_dir, read_if_there, write_file};
+use crate::term::error::Failure;
 
 /// A value and what the guest has instead of it.
 #[derive(Clone, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Failure;
+use crate::term::error::Failure;
 use crate::text::one_line;
 
 /// A destination as people write it: `HOST`, `HOST:PORT`, `*.DOMAIN`, `*`, `[IPV6]:PORT`, `@GROUP`.

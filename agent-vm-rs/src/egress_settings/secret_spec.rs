@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::Destination;
-use crate::error::Failure;
+use crate::term::error::Failure;
 use crate::text::one_line;
 
 /// Port of a host that gets a secret, unless another one is named: HTTPS.

@@ -14,13 +14,13 @@ use anyhow::{Context as _, Result};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use self::names::Names;
-use crate::error::Failure;
 use crate::hex;
 use crate::machine::Machine;
 use crate::paths::MachinePath;
 use crate::run_state::RunFacts;
 use crate::settings::Settings;
 use crate::state::{has_file, make_dir_durably, quoted, read_if_there, read_text, write_file};
+use crate::term::error::Failure;
 
 const TOKEN_BYTES: usize = 32;
 

@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result, ensure};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Endpoint, Patience, authority, in_words, names, token};
-use crate::error::Failure;
 use crate::machine::Machine;
 use crate::paths::MachinePath;
 use crate::run_state::RunFacts;
 use crate::state::{read_if_there, read_text, write_file};
+use crate::term::error::Failure;
 
 /// For the gate to answer.
 const PATIENCE: Duration = Duration::from_secs(20);

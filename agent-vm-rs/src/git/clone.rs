@@ -11,9 +11,9 @@ use super::standin::StandIn;
 use super::url::{file_url, without_password};
 use super::{lfs, submodules, user};
 use crate::branch::BranchName;
-use crate::error::Failure;
 use crate::process::Invocation;
 use crate::progress;
+use crate::term::error::Failure;
 
 /// Git syncs each reference by itself, and there may be very many. `create` syncs the whole machine before it gets its name.
 const NO_SYNC: [&str; 2] = ["-c", "core.fsync=none"];

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::call::git;
 use super::plain;
-use crate::error::Failure;
+use crate::term::error::Failure;
 
 /// Bytes of a configuration file.
 const MAX_FILE: u64 = 4 << 20;

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 
 use super::config::Config;
 use super::plain;
-use crate::error::Failure;
+use crate::term::error::Failure;
 
 /// Bytes of HEAD, `.git`, `commondir` and `gitdir`, which hold one line.
 const MAX_LINE: u64 = 16 << 10;

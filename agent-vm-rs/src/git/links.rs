@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::discover::Place;
-use crate::error::Failure;
+use crate::term::error::Failure;
 
 /// What is read of a git directory.
 const READ: [&str; 8] = ["HEAD", "config", "index", "objects", "packed-refs", "refs", "reftable", "shallow"];

@@ -12,7 +12,6 @@ use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
 use self::package::Condition;
-use crate::error::Failure;
 use crate::hex::hex;
 use crate::installation::Toolkit;
 use crate::interrupt::Deadline;
@@ -28,6 +27,7 @@ use crate::settings::{GuestKind, Settings};
 use crate::state::{
     make_dir_durably, make_private_dir, read_text, remove_any, remove_file, rename_durably, write_file, write_unsynced,
 };
+use crate::term::error::Failure;
 use crate::verbosity::Verbosity;
 
 /// A built guest.

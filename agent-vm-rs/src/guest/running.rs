@@ -3,9 +3,9 @@
 use anyhow::Result;
 
 use super::Guest;
-use crate::error::Failure;
 use crate::machine::Machine;
 use crate::run_state::RunFacts;
+use crate::term::error::Failure;
 
 /// The guest and the facts of a machine that runs.
 ///

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::error::Failure;
 use crate::log_file;
+use crate::term::error::Failure;
 use crate::text::one_line;
 
 /// The kernel's last message (`panic()` in kernel/panic.c).

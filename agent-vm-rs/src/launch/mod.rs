@@ -16,7 +16,6 @@ use crate::confine::listeners::Listener;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
 use crate::context::Context;
-use crate::error::{EXIT_TIMEOUT, Failure};
 use crate::guest::{Guest, Recipe};
 use crate::installation::Toolkit;
 use crate::interrupt::Deadline;
@@ -30,6 +29,7 @@ use crate::progress::note;
 use crate::run_state::RunFacts;
 use crate::settings::Settings;
 use crate::state::make_private_dir;
+use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::user_dirs::cache_dir;
 use crate::{
     accel, credentials, disk, egress, endpoint, helpers, host, log_file, ports, readiness, shutdown, sweep, virtiofsd,
@@ -265,14 +265,14 @@ fn close_to_others(machine: &Machine) -> Result<()> {
 /// Adds the console's last lines to the error of a guest that did not come up.
 fn with_console(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     let lines = log_file::last_lines(&machine.console_log(), 12);
-    if error.is::<crate::error::Interrupted>() {
+    if error.is::<crate::term::error::Interrupted>() {
         return error;
     }
     if !lines.is_empty() {
         note(&format!("the last lines of the console of {}:\n{lines}", machine.name));
     }
     let name = &machine.name;
-    let exit = crate::error::exit_code(&error);
+    let exit = crate::term::error::exit_code(&error);
     let slow = if exit == EXIT_TIMEOUT { ", with --timeout SECONDS if the host is slow" } else { "" };
     let hint = format!("agent-vm logs --console {name} shows the whole console; then agent-vm start {name}{slow}");
     let failure = Failure::new(format!("{name} did not come up")).exit(exit).hint(hint);

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::error::Failure;
 use crate::interrupt::Deadline;
 use crate::paths::MachinePath;
 use crate::process::{Detached, Invocation, ProcessId};
 use crate::run_state::RunDir;
+use crate::term::error::Failure;
 
 /// For a shell to start the forwarders.
 const FORWARDER_START: Duration = Duration::from_secs(10);

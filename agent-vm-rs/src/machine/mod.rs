@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::error::Failure;
 use crate::interrupt::Deadline;
 use crate::lock::Lock;
 use crate::paths::MachinePath;
@@ -12,6 +11,7 @@ use crate::run_state::RunDir;
 use crate::settings::Settings;
 use crate::state::{has_dir, has_file};
 use crate::state_dir::StateDir;
+use crate::term::error::Failure;
 use crate::vm_name::VmName;
 
 /// A machine that has (or is to have) a directory.

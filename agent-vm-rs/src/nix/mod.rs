@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::error::Failure;
 use crate::process::Invocation;
+use crate::term::error::Failure;
 use crate::verbosity::Verbosity;
 pub use string::NixString;
 

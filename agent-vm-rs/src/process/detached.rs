@@ -12,8 +12,8 @@ use duct::{Expression, Handle};
 use super::inherited::{FIRST, daemons_environment};
 use super::run::STDERR_LINES;
 use super::{Invocation, find};
-use crate::error::Failure;
 use crate::log_file::last_lines;
+use crate::term::error::Failure;
 
 /// For what keeps a log to write the last of it.
 const LAST_OF_A_LOG: Duration = Duration::from_secs(1);

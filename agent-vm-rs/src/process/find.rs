@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::error::Failure;
 use crate::host::install_hint;
+use crate::term::error::Failure;
 
 /// Where Debian has mke2fs and the like, and an ordinary user's PATH does not look.
 const SYSTEM_PATH: &str = "/usr/sbin:/sbin";

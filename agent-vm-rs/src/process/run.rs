@@ -12,9 +12,9 @@ use duct::{Expression, Handle};
 use super::inherited::{small_environment, whole_environment};
 use super::said::{Said, Surplus, TooMuch, all_said, end_of_stderr, join};
 use super::{Invocation, find};
-use crate::error::Failure;
 use crate::interrupt::{self, Deadline};
 use crate::progress::{left_to_another, note};
+use crate::term::error::Failure;
 use crate::text::{bytes, last_lines};
 
 static DEBUG: AtomicBool = AtomicBool::new(false);

@@ -8,7 +8,6 @@ use anyhow::Result;
 use super::{ANSWER, Mcp, Service, SshFacts};
 use crate::context::Context;
 use crate::endpoint::{self, Endpoint, Patience};
-use crate::error::{EXIT_TIMEOUT, exit_code};
 use crate::guest::Guest;
 use crate::health::probe_mcp;
 use crate::interrupt::Deadline;
@@ -18,6 +17,7 @@ use crate::run_state::RunFacts;
 use crate::servers::{self, Servers};
 use crate::service;
 use crate::ssh::Ssh;
+use crate::term::error::{EXIT_TIMEOUT, exit_code};
 
 /// What was answered, and what was not.
 #[derive(Default)]

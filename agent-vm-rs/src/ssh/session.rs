@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::{CHECK, Ssh};
-use crate::error::{EXIT_TIMEOUT, Failure, Interrupted, exit_code};
 use crate::helpers;
 use crate::interrupt::{self, Deadline};
 use crate::process::Invocation;
+use crate::term::error::{EXIT_TIMEOUT, Failure, Interrupted, exit_code};
 use crate::verbosity::Verbosity;
 
 /// ssh's own exit code when it could not run the command.

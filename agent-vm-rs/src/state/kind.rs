@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use rustix::fs::OFlags;
 
-use crate::error::Failure;
+use crate::term::error::Failure;
 
 /// Bytes of the longest file that is read whole: settings, keys, rules.
 const LONGEST: u64 = 4 << 20;

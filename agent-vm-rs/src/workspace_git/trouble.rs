@@ -6,8 +6,8 @@ use std::process::Output;
 
 use anyhow::Result;
 
-use crate::error::Failure;
 use crate::process::Invocation;
+use crate::term::error::Failure;
 use crate::text::last_lines;
 
 /// A repository that cannot be read completely, however often one looks. Every other error says nothing about it.

@@ -1,0 +1,3 @@
+//! What a person reads: errors, progress, text and output.
+
+pub mod error;
