@@ -251,7 +251,7 @@ impl Probe<'_> {
         match self.confined(qemu, kernel)?.time_limit(self.patience).output() {
             Ok(output) if output.status.success() => Ok(Trial::Ended),
             Ok(output) => {
-                let said = crate::text::last_lines(&String::from_utf8_lossy(&output.stderr), 1);
+                let said = crate::term::text::last_lines(&String::from_utf8_lossy(&output.stderr), 1);
                 Ok(Trial::Refused(if said.is_empty() { output.status.to_string() } else { said }))
             }
             Err(error) if error.is::<Interrupted>() => Err(error),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::term::error::Failure;
-use crate::text::one_line;
+use crate::term::text::one_line;
 
 /// A name that git accepts for a branch (git-check-ref-format(1) with `--branch`), of at most 200 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

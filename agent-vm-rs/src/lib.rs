@@ -62,7 +62,6 @@ pub mod sweep;
 pub mod target;
 pub mod term;
 pub mod terminal;
-pub mod text;
 pub mod unknown_machine;
 pub mod user_dirs;
 pub mod verbosity;

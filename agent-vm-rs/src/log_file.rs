@@ -51,7 +51,7 @@ pub fn end(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 #[must_use]
 pub fn last_lines(path: &Path, count: usize) -> String {
     let text = end(path, LAST_WORDS).unwrap_or_default();
-    crate::text::last_lines(&String::from_utf8_lossy(&text), count)
+    crate::term::text::last_lines(&String::from_utf8_lossy(&text), count)
 }
 
 /// Writes all that comes into a log, whose end is kept when it is too long; ends when nobody is left who says anything. What

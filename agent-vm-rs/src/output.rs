@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 
-use crate::text::plain_json;
+use crate::term::text::plain_json;
 
 /// Prints data: the only thing that goes to stdout.
 ///

@@ -73,7 +73,7 @@ pub fn holder(port: u16) -> Option<String> {
             .flatten()
             .any(|fd| matches!(fd.target, FDTarget::Socket(inode) if inodes.contains(&inode)));
         let name = process.stat().ok()?.comm;
-        owns.then(|| format!("{} (pid {})", crate::text::one_line(&name), process.pid))
+        owns.then(|| format!("{} (pid {})", crate::term::text::one_line(&name), process.pid))
     })
 }
 

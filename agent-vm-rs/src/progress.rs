@@ -11,14 +11,14 @@ use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 pub use self::step::step;
+use crate::term::text::age;
 use crate::terminal;
-use crate::text::age;
 
 static BARS: OnceLock<MultiProgress> = OnceLock::new();
 
 /// Prints a line of talk, above whatever moves; broken between words on a terminal.
 pub fn note(text: &str) {
-    let line = terminal::wrap(&crate::text::printable(text), terminal::width(std::io::stderr()));
+    let line = terminal::wrap(&crate::term::text::printable(text), terminal::width(std::io::stderr()));
     above(|| drop(writeln!(anstream::stderr(), "{line}")));
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::Manifest;
 use crate::ssh::Ssh;
-use crate::text::{count, one_line};
+use crate::term::text::{count, one_line};
 
 /// Bytes of the report that are read.
 const LONGEST: usize = 64 << 10;

@@ -177,7 +177,7 @@ impl Wishes {
         at_least("a disk (MiB)", "--disk", self.disk, 256, 64 << 20)?;
         let is_server = |name: &String| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         if let Some(name) = self.servers.iter().flatten().find(|name| name.is_empty() || !is_server(name)) {
-            return Err(Failure::usage(format!("{:?} is no name of a server", crate::text::one_line(name)))
+            return Err(Failure::usage(format!("{:?} is no name of a server", crate::term::text::one_line(name)))
                 .hint("names are lower case letters, digits and -, such as nixos"));
         }
         Ok(())
@@ -189,14 +189,13 @@ impl Wishes {
     /// The first wrong one.
     pub fn validate_packages(&self, guest: GuestKind) -> Result<(), Failure> {
         match self.packages.iter().flatten().find(|name| !guest.may_have_package(name)) {
-            Some(name) => {
-                Err(Failure::usage(format!("{:?} is no package name", crate::text::one_line(name))).hint(match guest {
+            Some(name) => Err(Failure::usage(format!("{:?} is no package name", crate::term::text::one_line(name)))
+                .hint(match guest {
                     GuestKind::Debian => "Debian's package names are lower case letters, digits, +, - and .",
                     GuestKind::Nixos => {
                         "packages of nixpkgs are attributes, such as nodejs_22 or python3Packages.numpy"
                     }
-                }))
-            }
+                })),
             None => Ok(()),
         }
     }

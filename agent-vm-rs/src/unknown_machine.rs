@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::state::has_dir;
 use crate::state_dir::StateDir;
 use crate::term::error::Failure;
-use crate::text::one_line;
+use crate::term::text::one_line;
 
 /// The machines of a branch whose repository was moved or deleted.
 ///

@@ -82,7 +82,7 @@ impl FromStr for VmName {
         if name.len() <= MAX_BYTES && name == safe_component(name) {
             Ok(Self(name.to_owned()))
         } else {
-            Err(Failure::usage(format!("{:?} is no machine name", crate::text::one_line(name)))
+            Err(Failure::usage(format!("{:?} is no machine name", crate::term::text::one_line(name)))
                 .hint("agent-vm list shows the machines there are"))
         }
     }

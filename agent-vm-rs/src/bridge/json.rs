@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::text::plain_json;
+use crate::term::text::plain_json;
 
 /// Values and keys of one text: each takes many times its bytes in the memory of whoever reads it.
 pub const MOST_VALUES: usize = 1 << 20;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::message::Message;
-use crate::text::one_line;
+use crate::term::text::one_line;
 
 /// Where messages for the client go.
 pub struct Output {

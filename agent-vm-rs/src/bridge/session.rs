@@ -15,7 +15,7 @@ use super::sse::Events;
 use crate::endpoint::{Endpoint, in_words};
 use crate::progress::note;
 use crate::term::error::Failure;
-use crate::text::one_line;
+use crate::term::text::one_line;
 
 const SESSION: &str = "mcp-session-id";
 const VERSION: &str = "mcp-protocol-version";

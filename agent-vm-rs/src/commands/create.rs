@@ -21,9 +21,10 @@ use crate::settings::{GuestKind, Settings, VERSION, Wishes};
 use crate::state::{make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced};
 use crate::state_dir::StateDir;
 use crate::term::error::Failure;
+use crate::term::text;
 use crate::user_dirs::cache_dir;
 use crate::vm_name::VmName;
-use crate::{credentials, egress, endpoint, host, installation, interrupt, package_names, ports, sweep, target, text};
+use crate::{credentials, egress, endpoint, host, installation, interrupt, package_names, ports, sweep, target};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]

@@ -14,7 +14,7 @@ use crate::machine::Machine;
 use crate::progress::note;
 use crate::state::{remove_any, remove_file, rename_durably};
 use crate::term::error::{Failure, Interrupted, exit_code, hint_of};
-use crate::text::count;
+use crate::term::text::count;
 use crate::workspace_git::{self, Findings, OnTheDisk, Own, Why, is_no_space};
 use crate::{interrupt, shutdown, sweep, target};
 

@@ -16,7 +16,7 @@ use crate::paths::MachinePath;
 use crate::progress::note;
 use crate::settings::Settings;
 use crate::state::write_file;
-use crate::text::one_line;
+use crate::term::text::one_line;
 use crate::{installation, target};
 
 /// Commands that are named below a log of what was refused: the last hosts' ones.

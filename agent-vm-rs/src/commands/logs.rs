@@ -15,7 +15,7 @@ use crate::output::print;
 use crate::ssh::Ssh;
 use crate::state::has_file;
 use crate::term::error::Failure;
-use crate::text::{last_lines, printable};
+use crate::term::text::{last_lines, printable};
 use crate::{log_file, target};
 
 /// Flags of `logs`.

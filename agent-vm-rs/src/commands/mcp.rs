@@ -17,7 +17,7 @@ use crate::process::Invocation;
 use crate::progress::note;
 use crate::target;
 use crate::term::error::Failure;
-use crate::text::one_line;
+use crate::term::text::one_line;
 
 /// For a connection to the machine, and for the last answers once the client has closed its end.
 const PATIENCE: Duration = Duration::from_secs(120);

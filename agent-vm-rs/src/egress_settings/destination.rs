@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::term::error::Failure;
-use crate::text::one_line;
+use crate::term::text::one_line;
 
 /// A destination as people write it: `HOST`, `HOST:PORT`, `*.DOMAIN`, `*`, `[IPV6]:PORT`, `@GROUP`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Destination;
 use crate::term::error::Failure;
-use crate::text::one_line;
+use crate::term::text::one_line;
 
 /// Port of a host that gets a secret, unless another one is named: HTTPS.
 const HTTPS: u16 = 443;

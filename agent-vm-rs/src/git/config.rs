@@ -147,7 +147,7 @@ impl Config {
 }
 
 fn unknown(what: &str) -> anyhow::Error {
-    Failure::new(format!("the repository has an unknown format: {}", crate::text::one_line(what)))
+    Failure::new(format!("the repository has an unknown format: {}", crate::term::text::one_line(what)))
         .hint("clone it and use the clone: git clone --no-local REPOSITORY NEW-DIRECTORY")
         .into()
 }

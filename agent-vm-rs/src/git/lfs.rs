@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::call::git_in;
 use super::discover::Place;
 use crate::progress::{self, note};
-use crate::text;
+use crate::term::text;
 
 /// Bytes of a pointer, at most (the format's own limit).
 const MAX_POINTER: u64 = 1024;

@@ -51,7 +51,7 @@ pub(super) fn settings(place: &Place, own: &Config, format: &Format, scratch: &P
     // 1: nothing is set.
     if !output.status.success() && output.status.code() != Some(1) {
         let words = String::from_utf8_lossy(&output.stderr);
-        note(&format!("your git configuration is left out: {}", crate::text::one_line(words.trim())));
+        note(&format!("your git configuration is left out: {}", crate::term::text::one_line(words.trim())));
         return Ok(Config::default());
     }
     Ok(Config::parse(&of_scopes(&output.stdout)))

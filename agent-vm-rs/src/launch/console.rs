@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::log_file;
 use crate::term::error::Failure;
-use crate::text::one_line;
+use crate::term::text::one_line;
 
 /// The kernel's last message (`panic()` in kernel/panic.c).
 const PANIC: &str = "Kernel panic - not syncing";

@@ -15,7 +15,7 @@ use super::{Invocation, find};
 use crate::interrupt::{self, Deadline};
 use crate::progress::{left_to_another, note};
 use crate::term::error::Failure;
-use crate::text::{bytes, last_lines};
+use crate::term::text::{bytes, last_lines};
 
 static DEBUG: AtomicBool = AtomicBool::new(false);
 
@@ -218,7 +218,7 @@ impl Invocation {
 /// With `--debug` what a program said is shown even if it succeeded.
 fn log_stderr(name: &str, stderr: &[u8]) {
     for line in String::from_utf8_lossy(stderr).lines() {
-        tracing::debug!("{name}: {}", crate::text::one_line(line));
+        tracing::debug!("{name}: {}", crate::term::text::one_line(line));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Report, Vm};
 use crate::helpers::{Helper, HelperState};
 use crate::servers::State;
-use crate::text::{age, bytes, count, one_line};
+use crate::term::text::{age, bytes, count, one_line};
 use crate::workspace_git::WorkspaceState;
 
 const GOOD: &str = "🟢 ";

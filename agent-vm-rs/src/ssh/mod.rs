@@ -236,6 +236,6 @@ impl<'a> Ssh<'a> {
     /// It fails, takes longer than `limit`, or writes more than an answer has.
     pub fn read(&self, script: &str, limit: Duration) -> Result<String> {
         let output = self.remote(script).time_limit(limit).checked_within(ANSWER)?;
-        Ok(crate::text::printable(&String::from_utf8_lossy(&output.stdout)))
+        Ok(crate::term::text::printable(&String::from_utf8_lossy(&output.stdout)))
     }
 }

@@ -103,7 +103,7 @@ impl Ssh<'_> {
     /// # Errors
     /// The connection is lost, or stdout is closed.
     pub fn stream(&self, script: &str) -> Result<i32> {
-        let print = |line: &str| crate::output::print(&(crate::text::printable(line) + "\n"));
+        let print = |line: &str| crate::output::print(&(crate::term::text::printable(line) + "\n"));
         let code = ending_with_us(&self.remote(&watched(script)), "KILL").each_line(print)?;
         if code == SSH_FAILED { self.lost(&[]) } else { Ok(code) }
     }
@@ -196,7 +196,7 @@ impl Words {
 fn listen(reader: PipeReader, opened: &AtomicBool) -> Vec<String> {
     let mut last = Vec::new();
     for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
-        let line = crate::text::one_line(String::from_utf8_lossy(&line).trim_end());
+        let line = crate::term::text::one_line(String::from_utf8_lossy(&line).trim_end());
         if OPENED.iter().any(|words| line.contains(words)) {
             opened.store(true, Ordering::Relaxed);
         }

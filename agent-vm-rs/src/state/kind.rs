@@ -36,7 +36,7 @@ pub fn read_if_there(path: &Path) -> Result<Option<String>> {
     let mut bytes = Vec::new();
     file.take(LONGEST + 1).read_to_end(&mut bytes).with_context(failed)?;
     if bytes.len() as u64 > LONGEST {
-        let size = crate::text::bytes(LONGEST);
+        let size = crate::term::text::bytes(LONGEST);
         return Err(Failure::new(format!("{} is longer than {size}", path.display()))
             .hint(format!("no file of this name is; remove it: rm -f -- {}", quoted(path)))
             .into());
@@ -130,7 +130,7 @@ fn named(kind: FileType) -> &'static str {
 /// A path as a shell takes it.
 #[must_use]
 pub fn quoted(path: &Path) -> String {
-    let path = crate::text::one_line(&path.display().to_string());
+    let path = crate::term::text::one_line(&path.display().to_string());
     shlex::try_quote(&path).map_or_else(|_| path.clone(), std::borrow::Cow::into_owned)
 }
 

@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat,
 use rustix::path::Arg;
 
 use super::tree::entries;
-use crate::text::one_line;
+use crate::term::text::one_line;
 
 /// Directories that are kept open, the deepest ones. Those above are found again by their `..`.
 const OPEN: usize = 32;

@@ -141,12 +141,12 @@ pub fn report(error: &anyhow::Error) {
     let mut lines = Vec::new();
     for (depth, cause) in error.chain().enumerate() {
         let label = if depth == 0 { "error" } else { "caused by" };
-        let text = crate::text::printable(&cause.to_string());
+        let text = crate::term::text::printable(&cause.to_string());
         let text = format!("{red}{label}:{red:#} {}", text.trim_end().replace('\n', "\n  "));
         lines.push(terminal::wrap(&text, width));
     }
     if let Some(hint) = hint_of(error) {
-        let text = format!("{cyan}hint:{cyan:#} {}", crate::text::printable(&hint));
+        let text = format!("{cyan}hint:{cyan:#} {}", crate::term::text::printable(&hint));
         lines.push(terminal::wrap(&text, width));
     }
     // A closed stderr leaves nobody to tell.

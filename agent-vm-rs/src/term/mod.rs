@@ -1,3 +1,4 @@
 //! What a person reads: errors, progress, text and output.
 
 pub mod error;
+pub mod text;

@@ -13,7 +13,7 @@ use super::refs::shown;
 use super::trouble::{Unreadable, ask, is_unreadable};
 use super::view::{LONG, MAX_OUTPUT, Place, View};
 use crate::git::Source;
-use crate::text::count;
+use crate::term::text::count;
 
 /// Bytes of packs beyond which moving a workspace is better than copying its history.
 const MAX_PACKED: u64 = 512 << 20;

@@ -175,6 +175,6 @@ pub fn missing(copied: &Copied, named: &BTreeSet<Vec<u8>>) -> Vec<String> {
 /// Bytes for people, of a bounded length.
 pub fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
-    let text = crate::text::one_line(&text);
+    let text = crate::term::text::one_line(&text);
     if bytes.len() > 80 { text + "…" } else { text }
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::process::Invocation;
 use crate::term::error::Failure;
-use crate::text::last_lines;
+use crate::term::text::last_lines;
 
 /// A repository that cannot be read completely, however often one looks. Every other error says nothing about it.
 #[derive(Debug)]
