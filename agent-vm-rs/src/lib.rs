@@ -61,7 +61,6 @@ pub mod state_dir;
 pub mod sweep;
 pub mod target;
 pub mod term;
-pub mod terminal;
 pub mod unknown_machine;
 pub mod user_dirs;
 pub mod verbosity;

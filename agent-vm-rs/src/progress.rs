@@ -11,8 +11,8 @@ use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 pub use self::step::step;
+use crate::term::terminal;
 use crate::term::text::age;
-use crate::terminal;
 
 static BARS: OnceLock<MultiProgress> = OnceLock::new();
 

@@ -12,8 +12,8 @@ use crate::context::Context;
 use crate::machine::Machine;
 use crate::output::{print, print_json};
 use crate::target;
+use crate::term::terminal::{self, pad, shorten_end, shorten_start};
 use crate::term::text::{age, one_line};
-use crate::terminal::{self, pad, shorten_end, shorten_start};
 
 /// Flags of `list`.
 #[derive(Args, Clone, Debug)]

@@ -8,7 +8,8 @@ use crate::context::Context;
 use crate::machine::Machine;
 use crate::output::{print, print_json};
 use crate::report::Report;
-use crate::{target, terminal};
+use crate::target;
+use crate::term::terminal;
 
 /// Flags of `status`.
 #[derive(Args, Clone, Debug)]

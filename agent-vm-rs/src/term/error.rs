@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::Write as _;
 
-use crate::terminal;
+use crate::term::terminal;
 
 /// Exit code when the world did not play along (the default).
 pub const EXIT_FAILURE: u8 = 1;

@@ -1,4 +1,5 @@
 //! What a person reads: errors, progress, text and output.
 
 pub mod error;
+pub mod terminal;
 pub mod text;
