@@ -45,7 +45,6 @@ pub mod plan;
 pub mod ports;
 pub mod process;
 pub mod programs;
-pub mod progress;
 pub mod qmp;
 pub mod readiness;
 pub mod render;

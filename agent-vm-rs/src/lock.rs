@@ -10,8 +10,8 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::interrupt::Deadline;
-use crate::progress::note;
 use crate::state::{has_dir, has_file, make_private_dir, remove_file};
+use crate::term::progress::note;
 
 /// Waiting that is worth a word.
 const WORTH_A_WORD: Duration = Duration::from_millis(200);

@@ -4,7 +4,7 @@ use tracing::Level;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
-use crate::progress;
+use crate::term::progress;
 use crate::verbosity::Verbosity;
 
 /// Writes the log to stderr from now on.

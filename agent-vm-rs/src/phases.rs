@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::progress::timed;
 use crate::state::{read_text, write_unsynced};
+use crate::term::progress::timed;
 
 /// The phases of a start, with how long each took the last time.
 pub struct Phases {

@@ -16,11 +16,11 @@ use crate::log_file;
 use crate::machine::Machine;
 use crate::paths::MachinePath;
 use crate::phases::Phases;
-use crate::progress::note;
 use crate::run_state::RunFacts;
 use crate::service::{self, ServiceState};
 use crate::ssh::Ssh;
 use crate::term::error::{EXIT_TIMEOUT, Failure, exit_code};
+use crate::term::progress::note;
 
 /// The guest is up, but its service is not: the machine is left running.
 #[derive(Debug)]
@@ -257,7 +257,7 @@ fn explain(error: anyhow::Error, machine: &Machine, guest: &Guest, ssh: &Ssh<'_>
     }
     for unit in [&guest.manifest.service.unit, &guest.manifest.service.gate_unit] {
         let Ok(journal) = service::last_lines(ssh, unit, LAST_WORDS) else { return error };
-        crate::progress::note(&format!("the last lines of {unit}:\n{journal}"));
+        crate::term::progress::note(&format!("the last lines of {unit}:\n{journal}"));
     }
     let name = &machine.name;
     let exit = crate::term::error::exit_code(&error);

@@ -14,10 +14,10 @@ use tempfile::TempDir;
 use crate::interrupt;
 use crate::lock::Lock;
 use crate::machine::Machine;
-use crate::progress::note;
 use crate::run_state::end_processes_of;
 use crate::state::remove_any;
 use crate::state_dir::StateDir;
+use crate::term::progress::note;
 use crate::vm_name::VmName;
 
 /// Prefix of a machine's directory that is being removed.

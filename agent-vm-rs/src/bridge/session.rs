@@ -13,8 +13,8 @@ use super::message::{Kind, LONGEST, Message, NO_WAY, too_long};
 use super::output::Output;
 use super::sse::Events;
 use crate::endpoint::{Endpoint, in_words};
-use crate::progress::note;
 use crate::term::error::Failure;
+use crate::term::progress::note;
 use crate::term::text::one_line;
 
 const SESSION: &str = "mcp-session-id";

@@ -13,9 +13,9 @@ use crate::guest::Guest;
 use crate::machine::Machine;
 use crate::output::{print, print_json};
 use crate::paths::MachinePath;
-use crate::progress::note;
 use crate::settings::Settings;
 use crate::state::write_file;
+use crate::term::progress::note;
 use crate::term::text::one_line;
 use crate::{installation, target};
 

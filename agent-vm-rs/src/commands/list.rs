@@ -56,17 +56,17 @@ pub fn list(context: &Context, args: &ListArgs) -> Result<()> {
         return print_json(&rows);
     }
     if let Some(source) = source.filter(|_| rows.is_empty()) {
-        crate::progress::note(&format!("{} has no machines yet", source.display()));
+        crate::term::progress::note(&format!("{} has no machines yet", source.display()));
         return Ok(());
     }
     if rows.is_empty() {
-        crate::progress::note("there are no machines yet: agent-vm create makes one for the current branch");
+        crate::term::progress::note("there are no machines yet: agent-vm create makes one for the current branch");
         return Ok(());
     }
     let home = std::env::var_os("HOME").map(PathBuf::from);
     print(&table(&rows, home.as_deref(), terminal::width(std::io::stdout())))?;
     for row in rows.iter().filter(|row| row.source_missing) {
-        crate::progress::note(&format!(
+        crate::term::progress::note(&format!(
             "notice: the repository of {0} is not there; if it was moved: agent-vm relink {0} --source DIR",
             row.name
         ));

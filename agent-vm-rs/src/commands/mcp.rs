@@ -14,9 +14,9 @@ use crate::endpoint::{Endpoint, Patience, renewal};
 use crate::guest::running::running;
 use crate::machine::Machine;
 use crate::process::Invocation;
-use crate::progress::note;
 use crate::target;
 use crate::term::error::Failure;
+use crate::term::progress::note;
 use crate::term::text::one_line;
 
 /// For a connection to the machine, and for the last answers once the client has closed its end.

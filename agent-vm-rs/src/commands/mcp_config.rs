@@ -12,9 +12,9 @@ use crate::context::Context;
 use crate::guest::running::running;
 use crate::machine::Machine;
 use crate::output::{print, print_json};
-use crate::progress::note;
 use crate::state_dir::StateDir;
 use crate::term::error::Failure;
+use crate::term::progress::note;
 use crate::{endpoint, target};
 
 /// Flags of `mcp-config`.

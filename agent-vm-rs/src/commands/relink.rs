@@ -12,10 +12,10 @@ use crate::git::Source;
 use crate::machine::Machine;
 use crate::output::print_json;
 use crate::paths::MachinePath;
-use crate::progress::note;
 use crate::state::write_file;
 use crate::state_dir::StateDir;
 use crate::term::error::Failure;
+use crate::term::progress::note;
 use crate::unknown_machine::{lost, no_machine};
 use crate::{target, workspace_git};
 

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::{Target, start};
 use crate::context::Context;
-use crate::progress::note;
+use crate::term::progress::note;
 use crate::{launch, shutdown, target};
 
 /// Flags of `restart`.

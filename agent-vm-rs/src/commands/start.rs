@@ -11,12 +11,12 @@ use crate::guest::Guest;
 use crate::guest::running::running;
 use crate::machine::Machine;
 use crate::output::{print, print_json};
-use crate::progress::note;
 use crate::report::Report;
 use crate::run_state::RunFacts;
 use crate::servers::Servers;
 use crate::ssh::Ssh;
 use crate::term::error::{Failure, Interrupted};
+use crate::term::progress::note;
 use crate::{disk, launch, target};
 
 /// For servers that are still starting once MCP answers; on an emulated processor they take some seconds more.

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::Target;
 use crate::context::Context;
-use crate::progress::note;
+use crate::term::progress::note;
 use crate::{shutdown, target};
 
 /// Flags of `stop`.

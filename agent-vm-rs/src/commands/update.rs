@@ -13,9 +13,9 @@ use crate::machine::Machine;
 use crate::manifest::Share;
 use crate::output::print_json;
 use crate::paths::MachinePath;
-use crate::progress::note;
 use crate::settings::GuestKind;
 use crate::target;
+use crate::term::progress::note;
 
 /// Flags of `update`.
 #[derive(Args, Clone, Debug)]

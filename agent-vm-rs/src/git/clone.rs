@@ -12,8 +12,8 @@ use super::url::{file_url, without_password};
 use super::{lfs, submodules, user};
 use crate::branch::BranchName;
 use crate::process::Invocation;
-use crate::progress;
 use crate::term::error::Failure;
+use crate::term::progress;
 
 /// Git syncs each reference by itself, and there may be very many. `create` syncs the whole machine before it gets its name.
 const NO_SYNC: [&str; 2] = ["-c", "core.fsync=none"];

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::call::git_in;
 use super::discover::Place;
-use crate::progress::{self, note};
+use crate::term::progress::{self, note};
 use crate::term::text;
 
 /// Bytes of a pointer, at most (the format's own limit).

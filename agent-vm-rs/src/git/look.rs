@@ -15,8 +15,8 @@ use super::standin::StandIn;
 use super::user;
 use super::{alternates, links};
 use crate::branch::BranchName;
-use crate::progress::note;
 use crate::term::error::Failure;
+use crate::term::progress::note;
 
 /// Counting changes is a service: what makes it long must not keep a machine from being made.
 const LONGEST_COUNT: Duration = Duration::from_secs(30);

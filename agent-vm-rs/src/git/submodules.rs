@@ -20,7 +20,7 @@ use super::standin::StandIn;
 use super::url::file_url;
 use super::{alternates, lfs, links};
 use crate::process::Invocation;
-use crate::progress::{self, note};
+use crate::term::progress::{self, note};
 
 /// Submodules in submodules in…
 const DEEPEST: usize = 10;

@@ -8,7 +8,7 @@ use super::config::{Config, Format};
 use super::discover::Place;
 use super::standin::StandIn;
 use crate::process::Invocation;
-use crate::progress::note;
+use crate::term::progress::note;
 
 const KEYS: &str = "^(user\\.(name|email)|core\\.(excludesfile|autocrlf|eol))$";
 const IDENTITY: [&str; 2] = ["user.name", "user.email"];

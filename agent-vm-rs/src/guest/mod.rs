@@ -21,13 +21,13 @@ use crate::manifest::{Manifest, Share};
 use crate::nix;
 use crate::paths::MachinePath;
 use crate::process::Invocation;
-use crate::progress::note;
 use crate::run_state::RunDir;
 use crate::settings::{GuestKind, Settings};
 use crate::state::{
     make_dir_durably, make_private_dir, read_text, remove_any, remove_file, rename_durably, write_file, write_unsynced,
 };
 use crate::term::error::Failure;
+use crate::term::progress::note;
 use crate::verbosity::Verbosity;
 
 /// A built guest.

@@ -10,9 +10,9 @@ use super::Recipe;
 use crate::flake_lock::{FlakeLock, Pin};
 use crate::machine::Machine;
 use crate::nix;
-use crate::progress::note;
 use crate::state::{make_dir_durably, make_private_dir, read_text, remove_file, remove_tree, write_file};
 use crate::term::error::Failure;
+use crate::term::progress::note;
 use crate::verbosity::Verbosity;
 
 /// The input that an update moves beside those of the machine's own flake.

@@ -25,11 +25,11 @@ use crate::paths::MachinePath;
 use crate::phases::Phases;
 use crate::plan::{self, Forwards, Inputs, Virtiofsd};
 use crate::process::{Detached, ProcessId};
-use crate::progress::note;
 use crate::run_state::RunFacts;
 use crate::settings::Settings;
 use crate::state::make_private_dir;
 use crate::term::error::{EXIT_TIMEOUT, Failure};
+use crate::term::progress::note;
 use crate::user_dirs::cache_dir;
 use crate::{
     accel, credentials, disk, egress, endpoint, helpers, host, log_file, ports, readiness, shutdown, sweep, virtiofsd,

@@ -3,7 +3,7 @@
 use crate::confine::Confinement;
 use crate::machine::Machine;
 use crate::plan::Virtiofsd;
-use crate::progress::note;
+use crate::term::progress::note;
 
 /// Of what is around the machine's processes, and why there are no namespaces.
 pub fn confinement(confinement: &Confinement, obstacle: Option<anyhow::Error>) {

@@ -1,5 +1,6 @@
 //! What a person reads: errors, progress, text and output.
 
 pub mod error;
+pub mod progress;
 pub mod terminal;
 pub mod text;
