@@ -20,5 +20,5 @@ fn main() -> Result<()> {
     }
     times.sort();
     let median = times.get(RUNS / 2).context("no run")?;
-    agent_vm::output::print(&format!("render one flake with 50 packages: {median:?} (median of {RUNS})\n"))
+    agent_vm::term::output::print(&format!("render one flake with 50 packages: {median:?} (median of {RUNS})\n"))
 }

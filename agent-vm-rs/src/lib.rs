@@ -37,7 +37,6 @@ pub mod logging;
 pub mod machine;
 pub mod manifest;
 pub mod nix;
-pub mod output;
 pub mod package_names;
 pub mod paths;
 pub mod phases;

@@ -10,8 +10,8 @@ use textwrap::core::display_width;
 
 use crate::context::Context;
 use crate::machine::Machine;
-use crate::output::{print, print_json};
 use crate::target;
+use crate::term::output::{print, print_json};
 use crate::term::terminal::{self, pad, shorten_end, shorten_start};
 use crate::term::text::{age, one_line};
 

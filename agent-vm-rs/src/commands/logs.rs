@@ -11,10 +11,10 @@ use super::Target;
 use crate::context::Context;
 use crate::guest::running::running;
 use crate::machine::Machine;
-use crate::output::print;
 use crate::ssh::Ssh;
 use crate::state::has_file;
 use crate::term::error::Failure;
+use crate::term::output::print;
 use crate::term::text::{last_lines, printable};
 use crate::{log_file, target};
 

@@ -11,9 +11,9 @@ use crate::client_config::{self, Client, Entry, TOKEN_VARIABLE, Way};
 use crate::context::Context;
 use crate::guest::running::running;
 use crate::machine::Machine;
-use crate::output::{print, print_json};
 use crate::state_dir::StateDir;
 use crate::term::error::Failure;
+use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::{endpoint, target};
 

@@ -10,12 +10,12 @@ use crate::context::Context;
 use crate::guest::Guest;
 use crate::guest::running::running;
 use crate::machine::Machine;
-use crate::output::{print, print_json};
 use crate::report::Report;
 use crate::run_state::RunFacts;
 use crate::servers::Servers;
 use crate::ssh::Ssh;
 use crate::term::error::{Failure, Interrupted};
+use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::{disk, launch, target};
 

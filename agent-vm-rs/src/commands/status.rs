@@ -6,9 +6,9 @@ use clap::Args;
 use super::Target;
 use crate::context::Context;
 use crate::machine::Machine;
-use crate::output::{print, print_json};
 use crate::report::Report;
 use crate::target;
+use crate::term::output::{print, print_json};
 use crate::term::terminal;
 
 /// Flags of `status`.

@@ -11,10 +11,10 @@ use crate::guest::{Guest, Recipe, update as guest_update};
 use crate::installation::Toolkit;
 use crate::machine::Machine;
 use crate::manifest::Share;
-use crate::output::print_json;
 use crate::paths::MachinePath;
 use crate::settings::GuestKind;
 use crate::target;
+use crate::term::output::print_json;
 use crate::term::progress::note;
 
 /// Flags of `update`.

@@ -103,7 +103,7 @@ impl Ssh<'_> {
     /// # Errors
     /// The connection is lost, or stdout is closed.
     pub fn stream(&self, script: &str) -> Result<i32> {
-        let print = |line: &str| crate::output::print(&(crate::term::text::printable(line) + "\n"));
+        let print = |line: &str| crate::term::output::print(&(crate::term::text::printable(line) + "\n"));
         let code = ending_with_us(&self.remote(&watched(script)), "KILL").each_line(print)?;
         if code == SSH_FAILED { self.lost(&[]) } else { Ok(code) }
     }
