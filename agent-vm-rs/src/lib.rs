@@ -33,7 +33,6 @@ pub mod keep;
 pub mod launch;
 pub mod lock;
 pub mod log_file;
-pub mod logging;
 pub mod machine;
 pub mod manifest;
 pub mod nix;

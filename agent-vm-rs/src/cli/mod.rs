@@ -18,9 +18,9 @@ use crate::context::Context;
 use crate::log_file::KeepLog;
 use crate::state_dir::StateDir;
 use crate::term::error::{EXIT_USAGE, Failure, exit_code, report};
-use crate::term::terminal;
+use crate::term::{logging, terminal};
 use crate::verbosity::Verbosity;
-use crate::{interrupt, logging, process, sweep};
+use crate::{interrupt, process, sweep};
 
 /// Columns that a line of help has at most.
 const WIDEST_HELP: usize = 100;

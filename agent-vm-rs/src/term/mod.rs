@@ -1,6 +1,7 @@
 //! What a person reads: errors, progress, text and output.
 
 pub mod error;
+pub mod logging;
 pub mod output;
 pub mod progress;
 pub mod terminal;
