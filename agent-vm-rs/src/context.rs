@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::accel_kind::Accel;
 use crate::interrupt::Deadline;
 use crate::state_dir::StateDir;
-use crate::verbosity::Verbosity;
+use crate::term::verbosity::Verbosity;
 
 /// See [`Context::start_limit`].
 const START: Duration = Duration::from_secs(300);

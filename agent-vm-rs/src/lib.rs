@@ -60,7 +60,6 @@ pub mod target;
 pub mod term;
 pub mod unknown_machine;
 pub mod user_dirs;
-pub mod verbosity;
 pub mod virtiofsd;
 pub mod vm_name;
 pub mod workspace_git;

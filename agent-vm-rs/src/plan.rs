@@ -11,7 +11,7 @@ use crate::manifest::{Manifest, Share};
 use crate::paths::MachinePath;
 use crate::process::Invocation;
 use crate::settings::Settings;
-use crate::verbosity::Verbosity;
+use crate::term::verbosity::Verbosity;
 
 /// Where the machine is reached on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,8 +18,8 @@ use crate::context::Context;
 use crate::log_file::KeepLog;
 use crate::state_dir::StateDir;
 use crate::term::error::{EXIT_USAGE, Failure, exit_code, report};
+use crate::term::verbosity::Verbosity;
 use crate::term::{logging, terminal};
-use crate::verbosity::Verbosity;
 use crate::{interrupt, process, sweep};
 
 /// Columns that a line of help has at most.

@@ -28,7 +28,7 @@ use crate::state::{
 };
 use crate::term::error::Failure;
 use crate::term::progress::note;
-use crate::verbosity::Verbosity;
+use crate::term::verbosity::Verbosity;
 
 /// A built guest.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use crate::nix;
 use crate::state::{make_dir_durably, make_private_dir, read_text, remove_file, remove_tree, write_file};
 use crate::term::error::Failure;
 use crate::term::progress::note;
-use crate::verbosity::Verbosity;
+use crate::term::verbosity::Verbosity;
 
 /// The input that an update moves beside those of the machine's own flake.
 const NIXPKGS: &str = "toolkit/nixpkgs";

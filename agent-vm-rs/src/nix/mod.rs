@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::process::Invocation;
 use crate::term::error::Failure;
-use crate::verbosity::Verbosity;
+use crate::term::verbosity::Verbosity;
 pub use string::NixString;
 
 /// How Nix is called, whatever for.

@@ -16,7 +16,7 @@ use crate::manifest::Manifest;
 use crate::paths::MachinePath;
 use crate::process::{Invocation, ProcessId};
 use crate::run_state::RunFacts;
-use crate::verbosity::Verbosity;
+use crate::term::verbosity::Verbosity;
 
 /// For the kept connection's process, which is on this host, to say that it is there.
 const CHECK: Duration = Duration::from_secs(2);

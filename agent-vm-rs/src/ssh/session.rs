@@ -15,7 +15,7 @@ use crate::helpers;
 use crate::interrupt::{self, Deadline};
 use crate::process::Invocation;
 use crate::term::error::{EXIT_TIMEOUT, Failure, Interrupted, exit_code};
-use crate::verbosity::Verbosity;
+use crate::term::verbosity::Verbosity;
 
 /// ssh's own exit code when it could not run the command.
 const SSH_FAILED: i32 = 255;

@@ -5,7 +5,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::term::progress;
-use crate::verbosity::Verbosity;
+use crate::term::verbosity::Verbosity;
 
 /// Writes the log to stderr from now on.
 pub fn start(verbosity: Verbosity) {

@@ -6,3 +6,4 @@ pub mod output;
 pub mod progress;
 pub mod terminal;
 pub mod text;
+pub mod verbosity;
