@@ -19,7 +19,7 @@ use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Account, Confinement, KVM};
 use crate::guest::Guest;
-use crate::host::boot_id;
+use crate::host::system::boot_id;
 use crate::manifest::Qemu;
 use crate::process::{Invocation, find};
 use crate::state::{make_private_dir, write_unsynced};

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::defaults::Defaults;
 use crate::egress_settings::{Destination, Egress, Mode, SecretSpec};
 use crate::git::{Look, Source};
+use crate::host::system;
 use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::paths::MachinePath;
@@ -24,7 +25,7 @@ use crate::term::progress::note;
 use crate::term::text;
 use crate::user_dirs::cache_dir;
 use crate::vm_name::VmName;
-use crate::{credentials, egress, endpoint, host, installation, interrupt, package_names, ports, sweep, target};
+use crate::{credentials, egress, endpoint, installation, interrupt, package_names, ports, sweep, target};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]
@@ -100,7 +101,7 @@ pub fn create(context: &Context, args: &CreateArgs) -> Result<()> {
 pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)> {
     let wishes = wishes(context, args)?;
     // What is wrong with the words is told before anything is made.
-    wishes.host.as_deref().map_or(Ok(()), |host| host::forward_address(host).map(drop))?;
+    wishes.host.as_deref().map_or(Ok(()), |host| system::forward_address(host).map(drop))?;
     let guest = wishes.guest.map_or_else(installation::default_guest, Ok)?;
     wishes.validate_packages(guest)?;
     if let (GuestKind::Debian, Some(packages)) = (guest, &wishes.packages) {
@@ -131,7 +132,7 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
         // Held until the machine has its name, so that no other takes the same ports meanwhile.
         let _ports = Lock::take(&state.locks().join(".ports"), context.deadline())?;
         let settings = settle(context, wishes, &source, branch)?;
-        let address = host::forward_address(&settings.host)?;
+        let address = system::forward_address(&settings.host)?;
         endpoint::ensure(&staging, machine.name.as_str(), &settings.host, address)?;
         write_unsynced(&MachinePath::Settings.of(&staging), settings.to_json()?, 0o600)?;
         // A power cut leaves a whole machine or none.
@@ -236,7 +237,7 @@ fn fill(staging: &Path, source: &Source, branch: &BranchName, all: bool, secrets
 fn settle(context: &Context, wishes: Wishes, source: &Source, branch: BranchName) -> Result<Settings> {
     let defaults = Defaults::load()?;
     let host = wishes.host.unwrap_or(defaults.host);
-    let address = host::forward_address(&host)?;
+    let address = system::forward_address(&host)?;
     if !address.is_loopback() {
         note(&format!("warning: {host} is not loopback: whoever reaches it reaches the gate before MCP, and ssh"));
     }
@@ -256,7 +257,7 @@ fn settle(context: &Context, wishes: Wishes, source: &Source, branch: BranchName
     };
     let port = settle(wishes.port, "--port", defaults.mcp_port, wishes.ssh_port)?;
     let ssh_port = settle(wishes.ssh_port, "--ssh-port", defaults.ssh_port, Some(port))?;
-    let available = host::cores();
+    let available = system::cores();
     let cores = wishes.cores.unwrap_or(defaults.cores).min(available);
     if wishes.cores.is_some_and(|asked| asked > available) {
         note(&format!("this host has {}: the machine gets no more", text::count(available as usize, "core")));

@@ -17,6 +17,7 @@ use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
 use crate::context::Context;
 use crate::guest::{Guest, Recipe};
+use crate::host::system;
 use crate::installation::Toolkit;
 use crate::interrupt::Deadline;
 use crate::machine::Machine;
@@ -32,7 +33,7 @@ use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
 use crate::user_dirs::cache_dir;
 use crate::{
-    accel, credentials, disk, egress, endpoint, helpers, host, log_file, ports, readiness, shutdown, sweep, virtiofsd,
+    accel, credentials, disk, egress, endpoint, helpers, log_file, ports, readiness, shutdown, sweep, virtiofsd,
 };
 
 /// For what made QEMU's namespaces to end after it.
@@ -176,7 +177,7 @@ fn begin(
         let run = credentials::Run {
             hostname: &machine.name.hostname(),
             log_level: context.verbosity.log_level(),
-            endpoint: endpoint::hand_over(machine, settings, host::forward_address(&settings.host)?)?,
+            endpoint: endpoint::hand_over(machine, settings, system::forward_address(&settings.host)?)?,
         };
         credentials::hand_over(&machine.dir, run, &guest.manifest)?;
         confinement.account().map_or(Ok(()), |account| {
@@ -235,7 +236,7 @@ fn begin(
 
 /// The settings' ports; one that nobody asked for gives way to whoever has it now.
 fn forwards(settings: &Settings) -> Result<Forwards> {
-    let address = host::forward_address(&settings.host)?;
+    let address = system::forward_address(&settings.host)?;
     let settle = |port: u16, asked: bool, flag: &str, other: u16| -> Result<u16> {
         if asked {
             return ports::require_free(address, port, flag).map(|()| port);

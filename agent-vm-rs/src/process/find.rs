@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::host::install_hint;
+use crate::host::system::install_hint;
 use crate::term::error::Failure;
 
 /// Where Debian has mke2fs and the like, and an ordinary user's PATH does not look.

@@ -8,7 +8,7 @@ use anyhow::Result;
 use procfs::process::{ProcState, Process, all_processes};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::host::boot_id;
+use crate::host::system::boot_id;
 use crate::interrupt::Deadline;
 use crate::state::{read_text, write_unsynced};
 

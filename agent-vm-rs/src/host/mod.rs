@@ -1,0 +1,3 @@
+//! This computer: its processes, files, locks, ports, signals and logs.
+
+pub mod system;
