@@ -19,10 +19,10 @@ use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Account, Confinement, KVM};
 use crate::guest::Guest;
+use crate::host::files::{make_private_dir, write_unsynced};
 use crate::host::system::boot_id;
 use crate::manifest::Qemu;
 use crate::process::{Invocation, find};
-use crate::state::{make_private_dir, write_unsynced};
 use crate::term::error::{EXIT_TIMEOUT, Interrupted, exit_code};
 
 /// Time in which a kernel under working KVM has long ended.
@@ -135,8 +135,10 @@ impl Probe<'_> {
         let kernel = real(&kernel)?;
         let subject = self.subject(&kernel)?;
         let file = cache.join("kvm-probe.json");
-        let mut known: Vec<Verdict> =
-            crate::state::read_text(&file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let mut known: Vec<Verdict> = crate::host::files::read_text(&file)
+            .ok()
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default();
         let remembered = known.iter().find(|verdict| verdict.subject == subject).cloned();
         let obstacle = match remembered {
             Some(verdict) => verdict.obstacle,

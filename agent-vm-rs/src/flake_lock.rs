@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::state::read_text;
+use crate::host::files::read_text;
 
 /// The parsed file.
 #[derive(Clone, Debug, Default, PartialEq)]

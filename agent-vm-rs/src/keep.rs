@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use crate::host::files::{make_dir_durably, remove_tree, sync_dir, sync_file};
 use crate::machine::Machine;
-use crate::state::{make_dir_durably, remove_tree, sync_dir, sync_file};
 use crate::term::error::Failure;
 use crate::vm_name::VmName;
 use crate::workspace_git::{finish_all, keep_whole};
@@ -89,7 +89,7 @@ impl Shelf {
         let dir = self.dir.join(format!(".part-{}", self.name));
         // A killed command may have left it.
         remove_tree(&dir)?;
-        crate::state::make_private_dir(&dir)?;
+        crate::host::files::make_private_dir(&dir)?;
         Ok(Scratch { dir, is_own: true })
     }
 

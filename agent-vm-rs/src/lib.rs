@@ -53,7 +53,6 @@ pub mod service;
 pub mod settings;
 pub mod shutdown;
 pub mod ssh;
-pub mod state;
 pub mod state_dir;
 pub mod sweep;
 pub mod target;

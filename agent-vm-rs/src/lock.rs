@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::{FdFlags, fcntl_setfd};
 
+use crate::host::files::{has_dir, has_file, make_private_dir, remove_file};
 use crate::interrupt::Deadline;
-use crate::state::{has_dir, has_file, make_private_dir, remove_file};
 use crate::term::progress::note;
 
 /// Waiting that is worth a word.

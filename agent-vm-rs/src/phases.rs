@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::state::{read_text, write_unsynced};
+use crate::host::files::{read_text, write_unsynced};
 use crate::term::progress::timed;
 
 /// The phases of a start, with how long each took the last time.

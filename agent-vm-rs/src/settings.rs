@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::branch::BranchName;
 use crate::egress_settings::{Destination, Egress, Mode, SecretSpec};
 pub use crate::guest_kind::GuestKind;
-use crate::state::read_text;
+use crate::host::files::read_text;
 use crate::term::error::Failure;
 
 /// Version of `config.json` that this program writes, and the newest it reads.

@@ -11,11 +11,11 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
+use crate::host::files::remove_any;
 use crate::interrupt;
 use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::run_state::end_processes_of;
-use crate::state::remove_any;
 use crate::state_dir::StateDir;
 use crate::term::progress::note;
 use crate::vm_name::VmName;

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 
 use crate::branch::BranchName;
 use crate::git::Source;
+use crate::host::files::has_dir;
 use crate::machine::Machine;
-use crate::state::has_dir;
 use crate::state_dir::StateDir;
 use crate::term::error::Failure;
 use crate::unknown_machine::no_machine;

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use crate::branch::BranchName;
+use crate::host::files::has_dir;
 use crate::machine::Machine;
-use crate::state::has_dir;
 use crate::state_dir::StateDir;
 use crate::term::error::Failure;
 use crate::term::text::one_line;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::{Client, Entry, merged};
-use crate::state::{make_dir_durably, read_if_there, write_file};
+use crate::host::files::{make_dir_durably, read_if_there, write_file};
 use crate::term::error::Failure;
 
 /// A client's file.

@@ -132,7 +132,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Account { uid: 65534, gid: 65534, groups: Vec::new(), stage: None }.may_read(dir.path()).unwrap();
         let file = dir.path().join("rules");
-        crate::state::write_file(&file, "", 0o640).unwrap();
+        crate::host::files::write_file(&file, "", 0o640).unwrap();
         let is = |path: &Path| {
             let seen = fs::metadata(path).unwrap();
             (seen.uid(), seen.gid(), seen.mode() & 0o7777)

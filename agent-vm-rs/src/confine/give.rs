@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{AtFlags, Gid, Uid, chownat};
 
 use super::Account;
-use crate::state::walk::walk;
+use crate::host::files::walk::walk;
 
 /// Gives a file, or a directory with all that is in it, to an account: by descriptors, so that nothing but what is there is
 /// given. Links are given themselves, not what they lead to. A file with more names than one has them all in the workspace:
@@ -31,7 +31,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
-    use crate::state::tree::tests::{seen, while_exchanged};
+    use crate::host::files::tree::tests::{seen, while_exchanged};
 
     #[test]
     fn links_are_given_and_what_they_lead_to_is_not() {
@@ -61,7 +61,7 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("tree");
-        crate::state::walk::tests::deep(&tree, 100);
+        crate::host::files::walk::tests::deep(&tree, 100);
         give(&tree, &Account { uid: 65534, gid: 65534, groups: Vec::new(), stage: None }).unwrap();
         let mut given = 0;
         walk(&tree, |_, found| {
@@ -70,7 +70,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(given, 201);
-        crate::state::tree::remove_tree(&tree).unwrap();
+        crate::host::files::tree::remove_tree(&tree).unwrap();
     }
 
     #[test]
@@ -80,7 +80,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let outside = crate::state::tree::tests::outside(dir.path());
+        let outside = crate::host::files::tree::tests::outside(dir.path());
         let before = seen(&outside);
         let tree = dir.path().join("tree");
         fs::create_dir(&tree).unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::state::open_file;
+use crate::host::files::open_file;
 
 const MAGIC: &[u8; 4] = b"QFI\xfb";
 /// Bytes of the header that is read.

@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose};
 use sha1::{Digest as _, Sha1};
 
+use crate::host::files::{has_file, make_dir_durably, make_private_dir, read_text, write_file, write_unsynced};
 use crate::paths::MachinePath;
 use crate::run_state::RunDir;
-use crate::state::{has_file, make_dir_durably, make_private_dir, read_text, write_file, write_unsynced};
 
 /// A machine does not live as long.
 const DAYS: i64 = 3650;

@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::secrets::{self, Secret};
 use crate::confine::Account;
 use crate::egress_settings::{Destination, Egress};
+use crate::host::files::{make_dir_durably, write_file};
 use crate::manifest::Group;
 use crate::paths::MachinePath;
-use crate::state::{make_dir_durably, write_file};
 use crate::term::error::Failure;
 
 #[derive(Debug, PartialEq, Serialize)]

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::egress_settings::SecretSpec;
 use crate::hex;
+use crate::host::files::{make_private_dir, read_if_there, write_file};
 use crate::paths::MachinePath;
-use crate::state::{make_private_dir, read_if_there, write_file};
 use crate::term::error::Failure;
 
 /// A value and what the guest has instead of it.

@@ -14,6 +14,7 @@ use crate::confine::{self, Account};
 use crate::context::Context;
 use crate::endpoint::renewal::{self, Receiver};
 use crate::guest::Guest;
+use crate::host::files::{make_private_dir, remove_file, write_unsynced};
 use crate::interrupt::{self, Deadline};
 use crate::machine::Machine;
 use crate::paths::MachinePath;
@@ -21,7 +22,6 @@ use crate::process::{Detached, Invocation, ProcessId, find};
 use crate::programs::mitmdump_places;
 use crate::run_state::{RunDir, RunFacts};
 use crate::ssh::Ssh;
-use crate::state::{make_private_dir, remove_file, write_unsynced};
 
 /// For the proxy to listen: Python has much to load.
 const PROXY_START: Duration = Duration::from_secs(60);

@@ -15,11 +15,11 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use self::names::Names;
 use crate::hex;
+use crate::host::files::{has_file, make_dir_durably, quoted, read_if_there, read_text, write_file};
 use crate::machine::Machine;
 use crate::paths::MachinePath;
 use crate::run_state::RunFacts;
 use crate::settings::Settings;
-use crate::state::{has_file, make_dir_durably, quoted, read_if_there, read_text, write_file};
 use crate::term::error::Failure;
 
 const TOKEN_BYTES: usize = 32;

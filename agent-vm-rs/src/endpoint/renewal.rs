@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result, ensure};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Endpoint, Patience, authority, in_words, names, token};
+use crate::host::files::{read_if_there, read_text, write_file};
 use crate::machine::Machine;
 use crate::paths::MachinePath;
 use crate::run_state::RunFacts;
-use crate::state::{read_if_there, read_text, write_file};
 use crate::term::error::Failure;
 
 /// For the gate to answer.

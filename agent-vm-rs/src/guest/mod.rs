@@ -13,6 +13,9 @@ use sha2::{Digest as _, Sha256};
 
 use self::package::Condition;
 use crate::hex::hex;
+use crate::host::files::{
+    make_dir_durably, make_private_dir, read_text, remove_any, remove_file, rename_durably, write_file, write_unsynced,
+};
 use crate::installation::Toolkit;
 use crate::interrupt::Deadline;
 use crate::lock::Lock;
@@ -23,9 +26,6 @@ use crate::paths::MachinePath;
 use crate::process::Invocation;
 use crate::run_state::RunDir;
 use crate::settings::{GuestKind, Settings};
-use crate::state::{
-    make_dir_durably, make_private_dir, read_text, remove_any, remove_file, rename_durably, write_file, write_unsynced,
-};
 use crate::term::error::Failure;
 use crate::term::progress::note;
 use crate::term::verbosity::Verbosity;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::hex::hex;
-use crate::state::{open_file, read_text, write_file};
+use crate::host::files::{open_file, read_text, write_file};
 
 /// What was built: files by their names in the package.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,3 +1,4 @@
 //! This computer: its processes, files, locks, ports, signals and logs.
 
+pub mod files;
 pub mod system;

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use crate::host::files::{has_dir, has_file};
 use crate::interrupt::Deadline;
 use crate::lock::Lock;
 use crate::paths::MachinePath;
 use crate::run_state::RunDir;
 use crate::settings::Settings;
-use crate::state::{has_dir, has_file};
 use crate::state_dir::StateDir;
 use crate::term::error::Failure;
 use crate::vm_name::VmName;

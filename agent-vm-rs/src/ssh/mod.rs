@@ -165,7 +165,7 @@ impl<'a> Ssh<'a> {
         if let Some(old) = ProcessId::read(&run.file(MachinePath::SshPid)) {
             old.end(Duration::from_millis(500));
         }
-        crate::state::remove_file(&run.file(MachinePath::SshSocket))?;
+        crate::host::files::remove_file(&run.file(MachinePath::SshSocket))?;
         let log = run.file(MachinePath::SshLog);
         let master = self.master(deadline.left()).start_detached(&log)?;
         let process = ProcessId::of(master.pid()?);

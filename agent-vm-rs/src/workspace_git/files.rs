@@ -110,7 +110,7 @@ impl View {
         }
         // Parts of a split index.
         let list = std::os::fd::OwnedFd::from(self.guest.try_clone().context("failed to look at the git directory")?);
-        for entry in crate::state::tree::entries(&list).context("failed to list the git directory")? {
+        for entry in crate::host::files::tree::entries(&list).context("failed to list the git directory")? {
             let (name, _) = entry.context("failed to list the git directory")?;
             if name.to_bytes().starts_with(b"sharedindex.") {
                 let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name.to_bytes());

@@ -13,8 +13,8 @@ use rustix::fs::{FileType, Mode, OFlags, readlinkat};
 use super::guest_files::{open_inside, read_all};
 use super::layout::{self, Layout, joined};
 use super::refs::shown;
+use crate::host::files::tree::{Visit, descend, entries, open_top};
 use crate::interrupt;
-use crate::state::tree::{Visit, descend, entries, open_top};
 
 /// Where the guest has its workspace; `lib/policy/workspace.nix` says so.
 const IN_GUEST: &str = "/workspace";

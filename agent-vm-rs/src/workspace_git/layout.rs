@@ -11,8 +11,8 @@ use rustix::fs::{FileType, Mode, OFlags};
 use super::guest_files::{open_inside, open_root};
 use super::refs::shown;
 use super::store::is_fan_out;
+use crate::host::files::tree::{Visit, descend, entries};
 use crate::interrupt;
-use crate::state::tree::{Visit, descend, entries};
 
 /// A git directory, and the git directories of submodules in it.
 #[derive(Default)]

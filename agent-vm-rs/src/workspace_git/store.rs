@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, FileType, OFlags, statat};
 
 use super::guest_files::{open_inside, read_inside};
 use super::trouble::Unreadable;
-use crate::state::tree::entries;
+use crate::host::files::tree::entries;
 
 /// Bytes of `info/alternates`.
 const MAX_ALTERNATES: u64 = 64 << 10;

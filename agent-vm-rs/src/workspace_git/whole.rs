@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, renameat, statat};
 
 use super::guest_files::open_inside;
+use crate::host::files::tree::{Visit, descend, entries, open_up};
+use crate::host::files::{rename_durably, sync_file_system};
 use crate::process::Invocation;
-use crate::state::tree::{Visit, descend, entries, open_up};
-use crate::state::{rename_durably, sync_file_system};
 
 /// Prefix of a workspace that was moved and not made harmless yet.
 pub const UNFINISHED: &str = ".unfinished-";
@@ -81,7 +81,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         rename_durably(&half, to)
     });
     if made.is_err() {
-        crate::state::remove_tree(&half)?;
+        crate::host::files::remove_tree(&half)?;
     }
     made
 }

@@ -142,7 +142,7 @@ pub(crate) mod tests {
     use rustix::fs::{mkdirat, symlinkat};
 
     use super::*;
-    use crate::state::tree::remove_tree;
+    use crate::host::files::tree::remove_tree;
 
     /// A directory with others in it, each in the last one, by names of 200 characters: far beyond `PATH_MAX` and the
     /// number of files that may be open. Gives the names that are there, links among them.
