@@ -20,9 +20,9 @@ use crate::confine::mount::Mount;
 use crate::confine::{self, Account, Confinement, KVM};
 use crate::guest::Guest;
 use crate::host::files::{make_private_dir, write_unsynced};
+use crate::host::process::{Invocation, find};
 use crate::host::system::boot_id;
 use crate::manifest::Qemu;
-use crate::process::{Invocation, find};
 use crate::term::error::{EXIT_TIMEOUT, Interrupted, exit_code};
 
 /// Time in which a kernel under working KVM has long ended.

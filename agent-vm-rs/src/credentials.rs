@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result};
 use crate::egress;
 use crate::endpoint::Handover;
 use crate::host::files::{make_private_dir, read_text, write_unsynced};
+use crate::host::process::Invocation;
 use crate::manifest::Manifest;
 use crate::paths::MachinePath;
-use crate::process::Invocation;
 use crate::ssh::HOST_KEY_ALIAS;
 
 /// Makes the login key and the guest's host key of a new machine, and pins the latter. The caller syncs them.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::host::process::ProcessId;
 use crate::machine::Machine;
 use crate::paths::MachinePath;
-use crate::process::ProcessId;
 use crate::run_state::{RunDir, RunFacts};
 use crate::term::error::Failure;
 

@@ -41,7 +41,6 @@ pub mod paths;
 pub mod phases;
 pub mod plan;
 pub mod ports;
-pub mod process;
 pub mod programs;
 pub mod qmp;
 pub mod readiness;

@@ -7,9 +7,9 @@ use crate::accel_kind::Accel;
 use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
+use crate::host::process::Invocation;
 use crate::manifest::{Manifest, Share};
 use crate::paths::MachinePath;
-use crate::process::Invocation;
 use crate::settings::Settings;
 use crate::term::verbosity::Verbosity;
 

@@ -12,9 +12,9 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::host::files::{has_file, read_text, remove_any, write_unsynced};
+use crate::host::process::{MARKER, ProcessId};
 use crate::interrupt::Deadline;
 use crate::paths::MachinePath;
-use crate::process::{MARKER, ProcessId};
 use crate::term::error::Failure;
 
 /// Facts of one run, written once QEMU has been started.

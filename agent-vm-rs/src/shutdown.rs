@@ -7,10 +7,10 @@ use anyhow::Result;
 use rustix::process::Signal;
 
 use crate::guest::Guest;
+use crate::host::process::ProcessId;
 use crate::interrupt::{self, Deadline};
 use crate::machine::Machine;
 use crate::manifest::PowerOff;
-use crate::process::ProcessId;
 use crate::qmp;
 use crate::run_state::{self, end_processes_of};
 use crate::term::error::Failure;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::host::process::{self, Invocation};
 use crate::plan::Virtiofsd;
-use crate::process::{self, Invocation};
 use crate::programs::virtiofsd_places;
 use crate::term::error::Failure;
 

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{AtFlags, CWD, Gid, chownat};
 use sha2::{Digest as _, Sha256};
 
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 
 /// User and group ids that one machine each has.
 const UNUSED: RangeInclusive<u32> = 1_879_048_192..=2_147_352_575;

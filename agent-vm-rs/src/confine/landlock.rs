@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::mount::{Mount, SYSTEM};
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 
 /// What is asked of the kernel: it gives as much of it as it knows (landlock(7)). Linux 6.12 knows all.
 const LANDLOCK: ABI = ABI::V6;

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result};
 pub use account::Account;
 pub use give::give;
 
-use crate::process::{Invocation, find};
+use crate::host::process::{Invocation, find};
 use crate::programs::socket_proxyd_places;
 use crate::term::error::Failure;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::landlock::{self, Network};
 use super::mount::{Mount, SYSTEM, is_system, real};
 use super::{Account, Confinement, Sandbox, stage};
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 
 /// Starts the forwarders in the namespace, each with its own listening socket as the third descriptor and no other's, and
 /// becomes the program, which has none. Arguments: number of the forwarder's words, and these; target of each port, whose sockets are the descriptors from

@@ -15,7 +15,7 @@ use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount
 
 use super::Account;
 use super::plan::drop_to;
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 
 /// Every host has it, and bubblewrap needs it.
 const STAGE: &str = "/tmp";

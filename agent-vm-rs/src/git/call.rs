@@ -6,9 +6,9 @@
 
 use std::path::Path;
 
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 
-/// Environment of every call. (No program gets `GIT_*` variables of ours, see [`crate::process`].)
+/// Environment of every call. (No program gets `GIT_*` variables of ours, see [`crate::host::process`].)
 const ENVIRONMENT: [(&str, &str); 15] = [
     // Messages are compared with git's own words, not with their translation.
     ("LC_ALL", "C"),

@@ -11,7 +11,7 @@ use super::standin::StandIn;
 use super::url::{file_url, without_password};
 use super::{lfs, submodules, user};
 use crate::branch::BranchName;
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 use crate::term::error::Failure;
 use crate::term::progress;
 

@@ -189,7 +189,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::process::Invocation;
+    use crate::host::process::Invocation;
 
     struct Dir(tempfile::TempDir);
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::geteuid;
 
 use super::discover::Place;
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 use crate::term::error::Failure;
 
 /// Refuses a repository of another user that git would refuse.

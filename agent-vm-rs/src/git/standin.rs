@@ -16,7 +16,7 @@ use super::config::Format;
 use super::discover::Place;
 use super::plain;
 use super::refs::Ref;
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 use crate::sweep::Scratch;
 
 /// Bytes of the list of shallow commits.

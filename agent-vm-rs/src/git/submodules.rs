@@ -19,7 +19,7 @@ use super::look::{self, Look};
 use super::standin::StandIn;
 use super::url::file_url;
 use super::{alternates, lfs, links};
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 use crate::term::progress::{self, note};
 
 /// Submodules in submodules in…

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::config::{Config, Format};
 use super::discover::Place;
 use super::standin::StandIn;
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 use crate::term::progress::note;
 
 const KEYS: &str = "^(user\\.(name|email)|core\\.(excludesfile|autocrlf|eol))$";

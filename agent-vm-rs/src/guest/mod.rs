@@ -16,6 +16,7 @@ use crate::hex::hex;
 use crate::host::files::{
     make_dir_durably, make_private_dir, read_text, remove_any, remove_file, rename_durably, write_file, write_unsynced,
 };
+use crate::host::process::Invocation;
 use crate::installation::Toolkit;
 use crate::interrupt::Deadline;
 use crate::lock::Lock;
@@ -23,7 +24,6 @@ use crate::machine::Machine;
 use crate::manifest::{Manifest, Share};
 use crate::nix;
 use crate::paths::MachinePath;
-use crate::process::Invocation;
 use crate::run_state::RunDir;
 use crate::settings::{GuestKind, Settings};
 use crate::term::error::Failure;

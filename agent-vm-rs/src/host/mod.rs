@@ -1,4 +1,5 @@
 //! This computer: its processes, files, locks, ports, signals and logs.
 
 pub mod files;
+pub mod process;
 pub mod system;

@@ -18,6 +18,7 @@ use crate::confine::{self, Confinement};
 use crate::context::Context;
 use crate::guest::{Guest, Recipe};
 use crate::host::files::make_private_dir;
+use crate::host::process::{Detached, ProcessId};
 use crate::host::system;
 use crate::installation::Toolkit;
 use crate::interrupt::Deadline;
@@ -26,7 +27,6 @@ use crate::manifest::Share;
 use crate::paths::MachinePath;
 use crate::phases::Phases;
 use crate::plan::{self, Forwards, Inputs, Virtiofsd};
-use crate::process::{Detached, ProcessId};
 use crate::run_state::RunFacts;
 use crate::settings::Settings;
 use crate::term::error::{EXIT_TIMEOUT, Failure};
@@ -68,7 +68,7 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
         Err(why) => note(&format!("notice: {why:#}: the workspace is shared by 9p, which is slower")),
     }
     let guest = guest(context, machine, &settings, share, &cache)?;
-    let qemu = confine::mount::installation(&crate::process::find(guest.manifest.qemu.binary.as_ref())?);
+    let qemu = confine::mount::installation(&crate::host::process::find(guest.manifest.qemu.binary.as_ref())?);
     let choice = accel::choose(&guest, &confinement, &cache)?;
     if let Some(notice) = choice.notice() {
         note(&notice);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 use crate::term::error::Failure;
 use crate::term::verbosity::Verbosity;
 pub use string::NixString;

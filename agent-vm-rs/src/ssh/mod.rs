@@ -10,11 +10,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
 
+use crate::host::process::{Invocation, ProcessId};
 use crate::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::manifest::Manifest;
 use crate::paths::MachinePath;
-use crate::process::{Invocation, ProcessId};
 use crate::run_state::RunFacts;
 use crate::term::verbosity::Verbosity;
 

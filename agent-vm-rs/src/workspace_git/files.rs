@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use super::guest_files::read_inside;
 use super::trouble::{Unreadable, ask};
 use super::view::{MAX_OUTPUT, View};
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 
 /// Bytes.
 const MAX_INDEX: u64 = 512 << 20;

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::view::{Place, SHORT, View, program};
 use crate::confine::{self, Confinement};
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 
 fn run(dir: &Path, args: &[&str]) -> String {
     let git = Invocation::new("git").args(["-c", "user.name=me", "-c", "user.email=me@example.org"]);

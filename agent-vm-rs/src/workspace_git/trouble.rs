@@ -6,7 +6,7 @@ use std::process::Output;
 
 use anyhow::Result;
 
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 use crate::term::error::Failure;
 use crate::term::text::last_lines;
 

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 
 use super::findings::Own;
 use super::trouble::is_unreadable;
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 
 /// The message of the commits.
 const STAGED: &str = "Staged in the machine, not committed\n";

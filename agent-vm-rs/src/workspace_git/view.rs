@@ -18,7 +18,7 @@ use super::trouble::{Unreadable, ask};
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
 use crate::git::{self, Source, Stores};
-use crate::process::{Invocation, find};
+use crate::host::process::{Invocation, find};
 use crate::sweep::Scratch;
 
 /// For git to look at a workspace, when somebody waits for a report.

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, renameat, statat}
 use super::guest_files::open_inside;
 use crate::host::files::tree::{Visit, descend, entries, open_up};
 use crate::host::files::{rename_durably, sync_file_system};
-use crate::process::Invocation;
+use crate::host::process::Invocation;
 
 /// Prefix of a workspace that was moved and not made harmless yet.
 pub const UNFINISHED: &str = ".unfinished-";

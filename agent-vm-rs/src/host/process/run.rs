@@ -257,7 +257,7 @@ fn end_group(handle: &Handle) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::ProcessId;
+    use crate::host::process::ProcessId;
 
     #[test]
     fn a_failing_program_shows_its_last_words() {
