@@ -1,5 +1,6 @@
 //! This computer: its processes, files, locks, ports, signals and logs.
 
 pub mod files;
+pub mod lock;
 pub mod process;
 pub mod system;
