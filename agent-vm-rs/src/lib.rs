@@ -39,7 +39,6 @@ pub mod package_names;
 pub mod paths;
 pub mod phases;
 pub mod plan;
-pub mod ports;
 pub mod programs;
 pub mod qmp;
 pub mod readiness;

@@ -2,5 +2,6 @@
 
 pub mod files;
 pub mod lock;
+pub mod ports;
 pub mod process;
 pub mod system;
