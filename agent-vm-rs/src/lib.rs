@@ -31,7 +31,6 @@ pub mod installation;
 pub mod interrupt;
 pub mod keep;
 pub mod launch;
-pub mod log_file;
 pub mod machine;
 pub mod manifest;
 pub mod nix;

@@ -11,12 +11,13 @@ use super::Target;
 use crate::context::Context;
 use crate::guest::running::running;
 use crate::host::files::has_file;
+use crate::host::log_file;
 use crate::machine::Machine;
 use crate::ssh::Ssh;
+use crate::target;
 use crate::term::error::Failure;
 use crate::term::output::print;
 use crate::term::text::{last_lines, printable};
-use crate::{log_file, target};
 
 /// Flags of `logs`.
 #[derive(Args, Clone, Debug)]

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::egress_settings::Destination;
-use crate::log_file;
+use crate::host::log_file;
 use crate::paths::MachinePath;
 
 /// Of the log's end, what is read at most: it may have been written while it was as long as allowed.

@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod lock;
+pub mod log_file;
 pub mod ports;
 pub mod process;
 pub mod system;

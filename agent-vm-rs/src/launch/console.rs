@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::log_file;
+use crate::host::log_file;
 use crate::term::error::Failure;
 use crate::term::text::one_line;
 

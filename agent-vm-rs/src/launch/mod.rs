@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::guest::{Guest, Recipe};
 use crate::host::files::make_private_dir;
 use crate::host::process::{Detached, ProcessId};
-use crate::host::{ports, system};
+use crate::host::{log_file, ports, system};
 use crate::installation::Toolkit;
 use crate::interrupt::Deadline;
 use crate::machine::Machine;
@@ -32,7 +32,7 @@ use crate::settings::Settings;
 use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
 use crate::user_dirs::cache_dir;
-use crate::{accel, credentials, disk, egress, endpoint, helpers, log_file, readiness, shutdown, sweep, virtiofsd};
+use crate::{accel, credentials, disk, egress, endpoint, helpers, readiness, shutdown, sweep, virtiofsd};
 
 /// For what made QEMU's namespaces to end after it.
 const STATUS: Duration = Duration::from_secs(2);

@@ -12,7 +12,7 @@ use duct::{Expression, Handle};
 use super::inherited::{FIRST, daemons_environment};
 use super::run::STDERR_LINES;
 use super::{Invocation, find};
-use crate::log_file::last_lines;
+use crate::host::log_file::last_lines;
 use crate::term::error::Failure;
 
 /// For what keeps a log to write the last of it.
