@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::accel_kind::Accel;
-use crate::interrupt::Deadline;
+use crate::host::interrupt::Deadline;
 use crate::state_dir::StateDir;
 use crate::term::verbosity::Verbosity;
 

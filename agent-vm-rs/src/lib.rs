@@ -28,7 +28,6 @@ pub mod helpers;
 pub mod hex;
 pub mod host;
 pub mod installation;
-pub mod interrupt;
 pub mod keep;
 pub mod launch;
 pub mod machine;

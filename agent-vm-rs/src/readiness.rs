@@ -11,8 +11,8 @@ use crate::egress::supervise::{self, Supervisor};
 use crate::endpoint::{Endpoint, Patience};
 use crate::guest::Guest;
 use crate::health::probe_mcp;
+use crate::host::interrupt::Deadline;
 use crate::host::log_file;
-use crate::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::paths::MachinePath;
 use crate::phases::Phases;
@@ -139,7 +139,7 @@ fn wait_for_login(ssh: &Ssh<'_>, alive: Alive<'_>, deadline: Deadline) -> Result
             Ok(()) => return Ok(Some(())),
             Err(error) => error,
         };
-        crate::interrupt::check()?;
+        crate::host::interrupt::check()?;
         alive()?;
         let is_final = |text: &str| FINAL.iter().any(|words| text.contains(words));
         if is_final(&format!("{error:#}")) {
@@ -204,7 +204,7 @@ fn wait_for_service(
         let states = match states {
             Ok(states) => states,
             Err(error) => {
-                crate::interrupt::check()?;
+                crate::host::interrupt::check()?;
                 // Late is not dead: it is asked again, and given longer; by a new connection if that is what is lost.
                 tracing::info!("no state of the services yet: {error:#}");
                 answer = (answer * 2).min(SERVICE_ANSWER.1);

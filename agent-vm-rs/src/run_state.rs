@@ -12,8 +12,8 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::host::files::{has_file, read_text, remove_any, write_unsynced};
+use crate::host::interrupt::Deadline;
 use crate::host::process::{MARKER, ProcessId};
-use crate::interrupt::Deadline;
 use crate::paths::MachinePath;
 use crate::term::error::Failure;
 

@@ -7,8 +7,8 @@ use anyhow::Result;
 use rustix::process::Signal;
 
 use crate::guest::Guest;
+use crate::host::interrupt::{self, Deadline};
 use crate::host::process::ProcessId;
-use crate::interrupt::{self, Deadline};
 use crate::machine::Machine;
 use crate::manifest::PowerOff;
 use crate::qmp;

@@ -12,8 +12,8 @@ use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
 use crate::host::files::remove_any;
+use crate::host::interrupt;
 use crate::host::lock::Lock;
-use crate::interrupt;
 use crate::machine::Machine;
 use crate::run_state::end_processes_of;
 use crate::state_dir::StateDir;

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result};
 use self::message::{INVALID_REQUEST, Kind, LONGEST, Message, NO_ID, PARSE_ERROR, Problem, too_long};
 pub use self::output::Output;
 pub use self::session::Session;
-use crate::interrupt::Deadline;
+use crate::host::interrupt::Deadline;
 
 /// Carries messages until the client closes its end. Requests that are open then have `patience` to be answered.
 ///

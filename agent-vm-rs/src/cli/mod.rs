@@ -16,12 +16,12 @@ use crate::confine::seccomp::WithoutDevices;
 use crate::confine::stage::Staged;
 use crate::context::Context;
 use crate::host::log_file::KeepLog;
-use crate::host::process;
+use crate::host::{interrupt, process};
 use crate::state_dir::StateDir;
+use crate::sweep;
 use crate::term::error::{EXIT_USAGE, Failure, exit_code, report};
 use crate::term::verbosity::Verbosity;
 use crate::term::{logging, terminal};
-use crate::{interrupt, sweep};
 
 /// Columns that a line of help has at most.
 const WIDEST_HELP: usize = 100;

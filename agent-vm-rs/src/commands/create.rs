@@ -13,7 +13,7 @@ use crate::egress_settings::{Destination, Egress, Mode, SecretSpec};
 use crate::git::{Look, Source};
 use crate::host::files::{make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced};
 use crate::host::lock::Lock;
-use crate::host::{ports, system};
+use crate::host::{interrupt, ports, system};
 use crate::machine::Machine;
 use crate::paths::MachinePath;
 use crate::run_state::end_processes_of;
@@ -25,7 +25,7 @@ use crate::term::progress::note;
 use crate::term::text;
 use crate::user_dirs::cache_dir;
 use crate::vm_name::VmName;
-use crate::{credentials, egress, endpoint, installation, interrupt, package_names, sweep, target};
+use crate::{credentials, egress, endpoint, installation, package_names, sweep, target};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]

@@ -41,7 +41,7 @@ pub fn bring(source: &Place, work_tree: &Path, git_dir: &Path, scratch: &Path) -
     let mut brought = 0;
     progress::step("copying contents of Git LFS", || {
         for pointer in &pointers {
-            crate::interrupt::check()?;
+            crate::host::interrupt::check()?;
             brought += usize::from(copy(pointer, &source.common_dir, git_dir)?);
         }
         Ok(())

@@ -102,7 +102,7 @@ impl Level<'_> {
                 _ => Err(self.not_checked_out()),
             };
             if let Err(error) = filled {
-                crate::interrupt::check()?;
+                crate::host::interrupt::check()?;
                 note(&format!("the submodule {shown} stays empty: {error:#}"));
             }
         }

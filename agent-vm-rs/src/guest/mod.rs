@@ -16,10 +16,10 @@ use crate::hex::hex;
 use crate::host::files::{
     make_dir_durably, make_private_dir, read_text, remove_any, remove_file, rename_durably, write_file, write_unsynced,
 };
+use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::Invocation;
 use crate::installation::Toolkit;
-use crate::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::manifest::{Manifest, Share};
 use crate::nix;

@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::host::files::{has_dir, has_file, make_private_dir, remove_file};
-use crate::interrupt::Deadline;
+use crate::host::interrupt::Deadline;
 use crate::term::progress::note;
 
 /// Waiting that is worth a word.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::host::interrupt::Deadline;
 use crate::host::process::{Detached, Invocation, ProcessId};
-use crate::interrupt::Deadline;
 use crate::paths::MachinePath;
 use crate::run_state::RunDir;
 use crate::term::error::Failure;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::host::files::{has_dir, has_file};
+use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
-use crate::interrupt::Deadline;
 use crate::paths::MachinePath;
 use crate::run_state::RunDir;
 use crate::settings::Settings;

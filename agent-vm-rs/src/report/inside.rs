@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::endpoint::{self, Endpoint, Patience};
 use crate::guest::Guest;
 use crate::health::probe_mcp;
-use crate::interrupt::Deadline;
+use crate::host::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::manifest::Manifest;
 use crate::run_state::RunFacts;

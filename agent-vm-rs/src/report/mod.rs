@@ -175,7 +175,7 @@ impl Report {
             }
             Err(_) => report.problems.push("the look at the workspace broke off".to_owned()),
         }
-        crate::interrupt::check()?;
+        crate::host::interrupt::check()?;
         if !machine.exists() {
             // It was destroyed meanwhile.
             return Err(crate::unknown_machine::no_machine(&machine.state, machine.name.as_str()));

@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
 
+use crate::host::interrupt::Deadline;
 use crate::host::process::{Invocation, ProcessId};
-use crate::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::manifest::Manifest;
 use crate::paths::MachinePath;

@@ -14,7 +14,7 @@ use super::guest_files::{open_inside, read_all};
 use super::layout::{self, Layout, joined};
 use super::refs::shown;
 use crate::host::files::tree::{Visit, descend, entries, open_top};
-use crate::interrupt;
+use crate::host::interrupt;
 
 /// Where the guest has its workspace; `lib/policy/workspace.nix` says so.
 const IN_GUEST: &str = "/workspace";

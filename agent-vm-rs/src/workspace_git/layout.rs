@@ -12,7 +12,7 @@ use super::guest_files::{open_inside, open_root};
 use super::refs::shown;
 use super::store::is_fan_out;
 use crate::host::files::tree::{Visit, descend, entries};
-use crate::interrupt;
+use crate::host::interrupt;
 
 /// A git directory, and the git directories of submodules in it.
 #[derive(Default)]

@@ -13,7 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use super::guest_files::{is_object_id, open_inside, read_all, read_inside};
 use super::trouble::Unreadable;
 use crate::host::files::tree::{Visit, descend, entries};
-use crate::interrupt;
+use crate::host::interrupt;
 
 /// Bytes of a file that holds one reference.
 const MAX_LOOSE: u64 = 4096;

@@ -9,8 +9,8 @@ use procfs::process::{ProcState, Process, all_processes};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::host::files::{read_text, write_unsynced};
+use crate::host::interrupt::Deadline;
 use crate::host::system::boot_id;
-use crate::interrupt::Deadline;
 
 /// A process that cannot be confused with a later one of the same number.
 #[derive(Clone, Debug, PartialEq, Eq)]

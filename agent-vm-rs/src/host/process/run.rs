@@ -12,7 +12,7 @@ use duct::{Expression, Handle};
 use super::inherited::{small_environment, whole_environment};
 use super::said::{Said, Surplus, TooMuch, all_said, end_of_stderr, join};
 use super::{Invocation, find};
-use crate::interrupt::{self, Deadline};
+use crate::host::interrupt::{self, Deadline};
 use crate::term::error::Failure;
 use crate::term::progress::{left_to_another, note};
 use crate::term::text::{bytes, last_lines};
