@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::hex::hex;
+use crate::host::hex::hex;
 use crate::manifest::Group;
 use crate::programs::prefix;
 use crate::settings::GuestKind;

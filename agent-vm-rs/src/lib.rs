@@ -25,7 +25,6 @@ pub mod guest;
 pub mod guest_kind;
 pub mod health;
 pub mod helpers;
-pub mod hex;
 pub mod host;
 pub mod installation;
 pub mod keep;

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::egress_settings::SecretSpec;
-use crate::hex;
 use crate::host::files::{make_private_dir, read_if_there, write_file};
+use crate::host::hex;
 use crate::paths::MachinePath;
 use crate::term::error::Failure;
 

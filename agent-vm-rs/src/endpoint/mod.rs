@@ -14,8 +14,8 @@ use anyhow::{Context as _, Result};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use self::names::Names;
-use crate::hex;
 use crate::host::files::{has_file, make_dir_durably, quoted, read_if_there, read_text, write_file};
+use crate::host::hex;
 use crate::machine::Machine;
 use crate::paths::MachinePath;
 use crate::run_state::RunFacts;

@@ -119,7 +119,7 @@ fn copy(pointer: &Pointer, source: &Path, git_dir: &Path) -> Result<bool> {
         left -= part.len() as u64;
     }
     // Whatever else lies there under this name is not for the machine.
-    if crate::hex::hex(&hash.finalize()) != *oid {
+    if crate::host::hex::hex(&hash.finalize()) != *oid {
         return Ok(false);
     }
     to.persist(&target).map_err(|error| error.error).with_context(failed)?;

@@ -12,10 +12,10 @@ use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
 use self::package::Condition;
-use crate::hex::hex;
 use crate::host::files::{
     make_dir_durably, make_private_dir, read_text, remove_any, remove_file, rename_durably, write_file, write_unsynced,
 };
+use crate::host::hex::hex;
 use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::Invocation;

@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::hex::hex;
 use crate::host::files::{open_file, read_text, write_file};
+use crate::host::hex::hex;
 
 /// What was built: files by their names in the package.
 #[derive(Debug, Serialize, Deserialize)]
