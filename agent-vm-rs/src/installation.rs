@@ -12,8 +12,8 @@ use clap::ValueEnum as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::host::hex::hex;
+use crate::host::programs::prefix;
 use crate::manifest::Group;
-use crate::programs::prefix;
 use crate::settings::GuestKind;
 use crate::term::error::Failure;
 

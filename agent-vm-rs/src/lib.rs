@@ -36,7 +36,6 @@ pub mod package_names;
 pub mod paths;
 pub mod phases;
 pub mod plan;
-pub mod programs;
 pub mod qmp;
 pub mod readiness;
 pub mod render;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::host::process::{self, Invocation};
+use crate::host::programs::virtiofsd_places;
 use crate::plan::Virtiofsd;
-use crate::programs::virtiofsd_places;
 use crate::term::error::Failure;
 
 /// The first version with `--translate-uid`; the C program of the same name has other options altogether.

@@ -18,7 +18,7 @@ pub use account::Account;
 pub use give::give;
 
 use crate::host::process::{Invocation, find};
-use crate::programs::socket_proxyd_places;
+use crate::host::programs::socket_proxyd_places;
 use crate::term::error::Failure;
 
 /// For a namespace to be made.

@@ -17,9 +17,9 @@ use crate::guest::Guest;
 use crate::host::files::{make_private_dir, remove_file, write_unsynced};
 use crate::host::interrupt::{self, Deadline};
 use crate::host::process::{Detached, Invocation, ProcessId, find};
+use crate::host::programs::mitmdump_places;
 use crate::machine::Machine;
 use crate::paths::MachinePath;
-use crate::programs::mitmdump_places;
 use crate::run_state::{RunDir, RunFacts};
 use crate::ssh::Ssh;
 
