@@ -51,7 +51,6 @@ pub mod sweep;
 pub mod target;
 pub mod term;
 pub mod unknown_machine;
-pub mod user_dirs;
 pub mod virtiofsd;
 pub mod vm_name;
 pub mod workspace_git;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::host::user_dirs::data_home;
 use crate::term::error::Failure;
-use crate::user_dirs::data_home;
 use crate::vm_name::VmName;
 
 /// The directory that holds every machine's own directory.

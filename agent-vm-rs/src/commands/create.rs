@@ -13,6 +13,7 @@ use crate::egress_settings::{Destination, Egress, Mode, SecretSpec};
 use crate::git::{Look, Source};
 use crate::host::files::{make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced};
 use crate::host::lock::Lock;
+use crate::host::user_dirs::cache_dir;
 use crate::host::{interrupt, ports, system};
 use crate::machine::Machine;
 use crate::paths::MachinePath;
@@ -23,7 +24,6 @@ use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text;
-use crate::user_dirs::cache_dir;
 use crate::vm_name::VmName;
 use crate::{credentials, egress, endpoint, installation, package_names, sweep, target};
 

@@ -9,3 +9,4 @@ pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod system;
+pub mod user_dirs;

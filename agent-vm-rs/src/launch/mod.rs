@@ -20,6 +20,7 @@ use crate::guest::{Guest, Recipe};
 use crate::host::files::make_private_dir;
 use crate::host::interrupt::Deadline;
 use crate::host::process::{Detached, ProcessId};
+use crate::host::user_dirs::cache_dir;
 use crate::host::{log_file, ports, system};
 use crate::installation::Toolkit;
 use crate::machine::Machine;
@@ -31,7 +32,6 @@ use crate::run_state::RunFacts;
 use crate::settings::Settings;
 use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
-use crate::user_dirs::cache_dir;
 use crate::{accel, credentials, disk, egress, endpoint, helpers, readiness, shutdown, sweep, virtiofsd};
 
 /// For what made QEMU's namespaces to end after it.
