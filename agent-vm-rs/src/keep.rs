@@ -10,8 +10,8 @@ use rustix::io::Errno;
 
 use crate::host::files::{make_dir_durably, remove_tree, sync_dir, sync_file};
 use crate::machine::Machine;
+use crate::machine::name::VmName;
 use crate::term::error::Failure;
-use crate::vm_name::VmName;
 use crate::workspace_git::{finish_all, keep_whole};
 
 /// A directory for kept things, and their names in it.

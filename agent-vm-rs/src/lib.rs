@@ -52,5 +52,4 @@ pub mod target;
 pub mod term;
 pub mod unknown_machine;
 pub mod virtiofsd;
-pub mod vm_name;
 pub mod workspace_git;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::host::user_dirs::data_home;
+use crate::machine::name::VmName;
 use crate::term::error::Failure;
-use crate::vm_name::VmName;
 
 /// The directory that holds every machine's own directory.
 #[derive(Clone, Debug)]

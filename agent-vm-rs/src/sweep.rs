@@ -15,10 +15,10 @@ use crate::host::files::remove_any;
 use crate::host::interrupt;
 use crate::host::lock::Lock;
 use crate::machine::Machine;
+use crate::machine::name::VmName;
 use crate::run_state::end_processes_of;
 use crate::state_dir::StateDir;
 use crate::term::progress::note;
-use crate::vm_name::VmName;
 
 /// Prefix of a machine's directory that is being removed.
 pub const GONE: &str = ".gone-";

@@ -8,10 +8,10 @@ use crate::branch::BranchName;
 use crate::git::Source;
 use crate::host::files::has_dir;
 use crate::machine::Machine;
+use crate::machine::name::VmName;
 use crate::state_dir::StateDir;
 use crate::term::error::Failure;
 use crate::unknown_machine::no_machine;
-use crate::vm_name::VmName;
 
 /// The machine of a repository's branch; None if there is none yet.
 ///

@@ -16,6 +16,7 @@ use crate::host::lock::Lock;
 use crate::host::user_dirs::cache_dir;
 use crate::host::{interrupt, ports, system};
 use crate::machine::Machine;
+use crate::machine::name::VmName;
 use crate::paths::MachinePath;
 use crate::run_state::end_processes_of;
 use crate::settings::{GuestKind, Settings, VERSION, Wishes};
@@ -24,7 +25,6 @@ use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text;
-use crate::vm_name::VmName;
 use crate::{credentials, egress, endpoint, installation, package_names, sweep, target};
 
 /// Flags of `create`.

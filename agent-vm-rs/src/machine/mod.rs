@@ -1,5 +1,7 @@
 //! One machine: its directory and what is in it.
 
+pub mod name;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -7,12 +9,12 @@ use anyhow::Result;
 use crate::host::files::{has_dir, has_file};
 use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
+use crate::machine::name::VmName;
 use crate::paths::MachinePath;
 use crate::run_state::RunDir;
 use crate::settings::Settings;
 use crate::state_dir::StateDir;
 use crate::term::error::Failure;
-use crate::vm_name::VmName;
 
 /// A machine that has (or is to have) a directory.
 #[derive(Clone, Debug)]
