@@ -6,7 +6,6 @@
 
 pub mod accel;
 pub mod accel_kind;
-pub mod branch;
 pub mod bridge;
 pub mod cli;
 pub mod client_config;

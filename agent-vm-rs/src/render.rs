@@ -72,7 +72,7 @@ mod tests {
     fn a_hostile_branch_stays_a_string() {
         for guest in [GuestKind::Debian, GuestKind::Nixos] {
             for branch in ["\"; }", "${abort}", "$(id)", "a\"b", "''${x}''", "$"] {
-                let Ok(branch) = branch.parse::<crate::branch::BranchName>() else { continue };
+                let Ok(branch) = branch.parse::<crate::machine::branch::BranchName>() else { continue };
                 let mut settings = settings(guest, "main");
                 settings.branch = branch;
                 flake(&settings, "path:/opt/${x}\"toolkit", Share::Virtiofs).unwrap();

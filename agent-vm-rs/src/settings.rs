@@ -6,10 +6,10 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::branch::BranchName;
 use crate::egress_settings::{Destination, Egress, Mode, SecretSpec};
 pub use crate::guest_kind::GuestKind;
 use crate::host::files::read_text;
+use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 
 /// Version of `config.json` that this program writes, and the newest it reads.

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::branch::BranchName;
 use crate::git::Source;
 use crate::host::files::has_dir;
 use crate::machine::Machine;
+use crate::machine::branch::BranchName;
 use crate::machine::name::VmName;
 use crate::state_dir::StateDir;
 use crate::term::error::Failure;

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use crate::branch::BranchName;
 use crate::host::files::has_dir;
 use crate::machine::Machine;
+use crate::machine::branch::BranchName;
 use crate::state_dir::StateDir;
 use crate::term::error::Failure;
 use crate::term::text::one_line;

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use crate::branch::BranchName;
 use crate::context::Context;
 use crate::defaults::Defaults;
 use crate::egress_settings::{Destination, Egress, Mode, SecretSpec};
@@ -16,6 +15,7 @@ use crate::host::lock::Lock;
 use crate::host::user_dirs::cache_dir;
 use crate::host::{interrupt, ports, system};
 use crate::machine::Machine;
+use crate::machine::branch::BranchName;
 use crate::machine::name::VmName;
 use crate::paths::MachinePath;
 use crate::run_state::end_processes_of;

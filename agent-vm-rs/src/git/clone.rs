@@ -10,8 +10,8 @@ use super::refs::{START, Start, UPSTREAM};
 use super::standin::StandIn;
 use super::url::{file_url, without_password};
 use super::{lfs, submodules, user};
-use crate::branch::BranchName;
 use crate::host::process::Invocation;
+use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 use crate::term::progress;
 

@@ -14,7 +14,7 @@ use super::refs::{self, Known, Ref, Start};
 use super::standin::StandIn;
 use super::user;
 use super::{alternates, links};
-use crate::branch::BranchName;
+use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 use crate::term::progress::note;
 

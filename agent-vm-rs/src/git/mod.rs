@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::branch::BranchName;
+use crate::machine::branch::BranchName;
 
 pub use self::call::{git, git_in};
 use self::config::{Config, Format};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::config::Config;
-use crate::branch::BranchName;
+use crate::machine::branch::BranchName;
 
 /// The remote of a workspace that stands for the repository's own remote.
 pub const UPSTREAM: &str = "upstream";

@@ -1,5 +1,6 @@
 //! One machine: its directory and what is in it.
 
+pub mod branch;
 pub mod name;
 
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::branch::BranchName;
+use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 
 /// A machine's name: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 64 bytes, so that it is one path

@@ -10,7 +10,7 @@ use super::guest_files::{is_object_id, read_inside};
 use super::refs;
 use super::trouble::{Unreadable, ask};
 use super::view::{MAX_OUTPUT, View};
-use crate::branch::BranchName;
+use crate::machine::branch::BranchName;
 
 /// Bytes of HEAD.
 const MAX_HEAD: u64 = 4096;
