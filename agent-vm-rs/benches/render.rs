@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use agent_vm::machine::settings::Settings;
 use agent_vm::manifest::Share;
 use agent_vm::render::flake;
-use agent_vm::settings::Settings;
 use anyhow::{Context as _, Result};
 
 const RUNS: usize = 1_000;

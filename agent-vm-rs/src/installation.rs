@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::host::hex::hex;
 use crate::host::programs::prefix;
+use crate::machine::settings::GuestKind;
 use crate::manifest::Group;
-use crate::settings::GuestKind;
 use crate::term::error::Failure;
 
 /// The toolkit that a rendered flake has as its input.

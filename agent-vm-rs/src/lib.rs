@@ -42,7 +42,6 @@ pub mod report;
 pub mod run_state;
 pub mod servers;
 pub mod service;
-pub mod settings;
 pub mod shutdown;
 pub mod ssh;
 pub mod state_dir;

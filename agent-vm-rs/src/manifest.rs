@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::renewal::Receiver;
-use crate::settings::GuestKind;
+use crate::machine::settings::GuestKind;
 use crate::term::error::Failure;
 
 /// The manifest version this program reads.

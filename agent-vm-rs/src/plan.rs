@@ -8,9 +8,9 @@ use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
 use crate::host::process::Invocation;
+use crate::machine::settings::Settings;
 use crate::manifest::{Manifest, Share};
 use crate::paths::MachinePath;
-use crate::settings::Settings;
 use crate::term::verbosity::Verbosity;
 
 /// Where the machine is reached on the host.
@@ -199,8 +199,8 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::settings::tests::sample;
     use crate::manifest::tests::SAMPLE;
-    use crate::settings::tests::sample;
 
     fn planned(manifest: &str, accel: Accel) -> String {
         let manifest = Manifest::parse(manifest).unwrap();

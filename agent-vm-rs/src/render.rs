@@ -3,9 +3,9 @@
 use anyhow::{Context as _, Result};
 use askama::Template;
 
+use crate::machine::settings::{GuestKind, Settings};
 use crate::manifest::Share;
 use crate::nix;
-use crate::settings::{GuestKind, Settings};
 
 #[derive(Template)]
 #[template(path = "debian.nix")]
@@ -54,7 +54,7 @@ pub fn flake(settings: &Settings, toolkit: &str, share: Share) -> Result<String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::tests::sample;
+    use crate::machine::settings::tests::sample;
 
     fn settings(guest: GuestKind, branch: &str) -> Settings {
         Settings { guest, branch: branch.parse().unwrap(), ..sample() }

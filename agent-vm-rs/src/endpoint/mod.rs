@@ -17,9 +17,9 @@ use self::names::Names;
 use crate::host::files::{has_file, make_dir_durably, quoted, read_if_there, read_text, write_file};
 use crate::host::hex;
 use crate::machine::Machine;
+use crate::machine::settings::Settings;
 use crate::paths::MachinePath;
 use crate::run_state::RunFacts;
-use crate::settings::Settings;
 use crate::term::error::Failure;
 
 const TOKEN_BYTES: usize = 32;
@@ -289,7 +289,7 @@ pub(crate) mod tests {
     fn only_a_certificate_of_the_machines_own_authority_counts() {
         let dir = tempfile::tempdir().unwrap();
         let (ours, other) = (machine(dir.path()), machine(&dir.path().join("other")));
-        let settings = crate::settings::tests::sample();
+        let settings = crate::machine::settings::tests::sample();
         let issue = |machine: &Machine| {
             let given = hand_over(machine, &settings, Ipv4Addr::LOCALHOST).unwrap();
             authority::Pair { certificate: given.certificate, key: given.key }
@@ -312,7 +312,7 @@ pub(crate) mod tests {
     fn an_answer_that_is_cut_off_is_told_in_our_words() {
         let dir = tempfile::tempdir().unwrap();
         let ours = machine(dir.path());
-        let given = hand_over(&ours, &crate::settings::tests::sample(), Ipv4Addr::LOCALHOST).unwrap();
+        let given = hand_over(&ours, &crate::machine::settings::tests::sample(), Ipv4Addr::LOCALHOST).unwrap();
         let pair = authority::Pair { certificate: given.certificate, key: given.key };
         let patience = Patience { connect: None, whole: Some(Duration::from_secs(20)) };
         let endpoint = Endpoint::of(&ours, &facts(serve(&pair, false), true, true), patience).unwrap();

@@ -2,7 +2,7 @@
 
 use super::Source;
 use crate::machine::Machine;
-use crate::settings::Settings;
+use crate::machine::settings::Settings;
 
 /// The repository that a machine was made from.
 #[derive(Debug)]

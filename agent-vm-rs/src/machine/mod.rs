@@ -2,6 +2,7 @@
 
 pub mod branch;
 pub mod name;
+pub mod settings;
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +12,9 @@ use crate::host::files::{has_dir, has_file};
 use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
 use crate::machine::name::VmName;
+use crate::machine::settings::Settings;
 use crate::paths::MachinePath;
 use crate::run_state::RunDir;
-use crate::settings::Settings;
 use crate::state_dir::StateDir;
 use crate::term::error::Failure;
 

@@ -276,7 +276,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// Settings as `config.json` holds them.
-    pub(crate) const SAMPLE: &str = include_str!("../tests/data/config.json");
+    pub(crate) const SAMPLE: &str = include_str!("../../tests/data/config.json");
 
     pub(crate) fn sample() -> Settings {
         Settings::parse(SAMPLE).unwrap()
