@@ -13,7 +13,6 @@ pub mod commands;
 pub mod confine;
 pub mod context;
 pub mod credentials;
-pub mod defaults;
 pub mod disk;
 pub mod egress;
 pub mod egress_settings;

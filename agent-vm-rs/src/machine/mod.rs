@@ -1,6 +1,7 @@
 //! One machine: its directory and what is in it.
 
 pub mod branch;
+pub mod defaults;
 pub mod name;
 pub mod settings;
 

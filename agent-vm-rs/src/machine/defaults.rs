@@ -24,7 +24,7 @@ pub struct Defaults {
     pub egress: crate::egress_settings::Mode,
 }
 
-const TEXT: &str = include_str!("../../lib/policy/defaults.json");
+const TEXT: &str = include_str!("../../../lib/policy/defaults.json");
 
 impl Defaults {
     /// The defaults this program was built with.
