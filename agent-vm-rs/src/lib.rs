@@ -20,7 +20,6 @@ pub mod endpoint;
 pub mod flake_lock;
 pub mod git;
 pub mod guest;
-pub mod guest_kind;
 pub mod health;
 pub mod helpers;
 pub mod host;

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::egress_settings::{Destination, Egress, Mode, SecretSpec};
-pub use crate::guest_kind::GuestKind;
 use crate::host::files::read_text;
 use crate::machine::branch::BranchName;
+pub use crate::machine::guest_kind::GuestKind;
 use crate::term::error::Failure;
 
 /// Version of `config.json` that this program writes, and the newest it reads.
