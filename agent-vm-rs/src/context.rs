@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::accel_kind::Accel;
 use crate::host::interrupt::Deadline;
-use crate::state_dir::StateDir;
+use crate::machine::state_dir::StateDir;
 use crate::term::verbosity::Verbosity;
 
 /// See [`Context::start_limit`].

@@ -42,7 +42,6 @@ pub mod servers;
 pub mod service;
 pub mod shutdown;
 pub mod ssh;
-pub mod state_dir;
 pub mod sweep;
 pub mod target;
 pub mod term;

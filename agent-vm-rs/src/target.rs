@@ -9,7 +9,7 @@ use crate::host::files::has_dir;
 use crate::machine::Machine;
 use crate::machine::branch::BranchName;
 use crate::machine::name::VmName;
-use crate::state_dir::StateDir;
+use crate::machine::state_dir::StateDir;
 use crate::term::error::Failure;
 use crate::unknown_machine::no_machine;
 

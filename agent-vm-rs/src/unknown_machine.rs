@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::host::files::has_dir;
 use crate::machine::Machine;
 use crate::machine::branch::BranchName;
-use crate::state_dir::StateDir;
+use crate::machine::state_dir::StateDir;
 use crate::term::error::Failure;
 use crate::term::text::one_line;
 

@@ -17,7 +17,7 @@ use crate::confine::stage::Staged;
 use crate::context::Context;
 use crate::host::log_file::KeepLog;
 use crate::host::{interrupt, process};
-use crate::state_dir::StateDir;
+use crate::machine::state_dir::StateDir;
 use crate::sweep;
 use crate::term::error::{EXIT_USAGE, Failure, exit_code, report};
 use crate::term::verbosity::Verbosity;

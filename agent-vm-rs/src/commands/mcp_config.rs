@@ -11,7 +11,7 @@ use crate::client_config::{self, Client, Entry, TOKEN_VARIABLE, Way};
 use crate::context::Context;
 use crate::guest::running::running;
 use crate::machine::Machine;
-use crate::state_dir::StateDir;
+use crate::machine::state_dir::StateDir;
 use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;

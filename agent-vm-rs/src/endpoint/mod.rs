@@ -205,7 +205,7 @@ pub(crate) mod tests {
     use rustls::pki_types::pem::PemObject as _;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-    use crate::state_dir::StateDir;
+    use crate::machine::state_dir::StateDir;
 
     fn machine(dir: &Path) -> Machine {
         Machine::new(&StateDir::locate(Some(dir)).unwrap(), "app-main".parse().unwrap())

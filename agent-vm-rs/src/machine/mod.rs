@@ -5,6 +5,7 @@ pub mod defaults;
 pub mod guest_kind;
 pub mod name;
 pub mod settings;
+pub mod state_dir;
 
 use std::path::{Path, PathBuf};
 
@@ -15,9 +16,9 @@ use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
 use crate::machine::name::VmName;
 use crate::machine::settings::Settings;
+use crate::machine::state_dir::StateDir;
 use crate::paths::MachinePath;
 use crate::run_state::RunDir;
-use crate::state_dir::StateDir;
 use crate::term::error::Failure;
 
 /// A machine that has (or is to have) a directory.
