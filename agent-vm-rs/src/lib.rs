@@ -37,7 +37,6 @@ pub mod qmp;
 pub mod readiness;
 pub mod render;
 pub mod report;
-pub mod run_state;
 pub mod servers;
 pub mod service;
 pub mod shutdown;

@@ -10,9 +10,9 @@ use crate::guest::Guest;
 use crate::host::interrupt::{self, Deadline};
 use crate::host::process::ProcessId;
 use crate::machine::Machine;
+use crate::machine::run_state::{self, end_processes_of};
 use crate::manifest::PowerOff;
 use crate::qmp;
-use crate::run_state::{self, end_processes_of};
 use crate::term::error::Failure;
 
 /// How long a guest may take to power off; it normally takes one second. What a wedged one is given, a user waits for.

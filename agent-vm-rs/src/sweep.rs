@@ -16,8 +16,8 @@ use crate::host::interrupt;
 use crate::host::lock::Lock;
 use crate::machine::Machine;
 use crate::machine::name::VmName;
+use crate::machine::run_state::end_processes_of;
 use crate::machine::state_dir::StateDir;
-use crate::run_state::end_processes_of;
 use crate::term::progress::note;
 
 /// Prefix of a machine's directory that is being removed.

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::Guest;
 use crate::machine::Machine;
-use crate::run_state::RunFacts;
+use crate::machine::run_state::RunFacts;
 use crate::term::error::Failure;
 
 /// The guest and the facts of a machine that runs.

@@ -4,6 +4,7 @@ pub mod branch;
 pub mod defaults;
 pub mod guest_kind;
 pub mod name;
+pub mod run_state;
 pub mod settings;
 pub mod state_dir;
 
@@ -15,10 +16,10 @@ use crate::host::files::{has_dir, has_file};
 use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
 use crate::machine::name::VmName;
+use crate::machine::run_state::RunDir;
 use crate::machine::settings::Settings;
 use crate::machine::state_dir::StateDir;
 use crate::paths::MachinePath;
-use crate::run_state::RunDir;
 use crate::term::error::Failure;
 
 /// A machine that has (or is to have) a directory.
