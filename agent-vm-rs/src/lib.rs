@@ -41,7 +41,6 @@ pub mod servers;
 pub mod service;
 pub mod shutdown;
 pub mod ssh;
-pub mod sweep;
 pub mod target;
 pub mod term;
 pub mod unknown_machine;

@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::host::log_file::KeepLog;
 use crate::host::{interrupt, process};
 use crate::machine::state_dir::StateDir;
-use crate::sweep;
+use crate::machine::sweep;
 use crate::term::error::{EXIT_USAGE, Failure, exit_code, report};
 use crate::term::verbosity::Verbosity;
 use crate::term::{logging, terminal};

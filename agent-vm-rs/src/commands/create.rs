@@ -13,19 +13,19 @@ use crate::host::files::{make_dir_durably, make_private_dir, remove_any, rename_
 use crate::host::lock::Lock;
 use crate::host::user_dirs::cache_dir;
 use crate::host::{interrupt, ports, system};
-use crate::machine::Machine;
 use crate::machine::branch::BranchName;
 use crate::machine::defaults::Defaults;
 use crate::machine::name::VmName;
 use crate::machine::run_state::end_processes_of;
 use crate::machine::settings::{GuestKind, Settings, VERSION, Wishes};
 use crate::machine::state_dir::StateDir;
+use crate::machine::{Machine, sweep};
 use crate::paths::MachinePath;
 use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text;
-use crate::{credentials, egress, endpoint, installation, package_names, sweep, target};
+use crate::{credentials, egress, endpoint, installation, package_names, target};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]

@@ -12,12 +12,12 @@ use crate::git::Origin;
 use crate::host::files::{remove_any, remove_file, rename_durably};
 use crate::host::interrupt;
 use crate::keep::Shelf;
-use crate::machine::Machine;
+use crate::machine::{Machine, sweep};
 use crate::term::error::{Failure, Interrupted, exit_code, hint_of};
 use crate::term::progress::note;
 use crate::term::text::count;
 use crate::workspace_git::{self, Findings, OnTheDisk, Own, Why, is_no_space};
-use crate::{shutdown, sweep, target};
+use crate::{shutdown, target};
 
 /// Flags of `destroy`.
 #[derive(Args, Clone, Debug)]

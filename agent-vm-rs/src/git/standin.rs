@@ -17,7 +17,7 @@ use super::discover::Place;
 use super::plain;
 use super::refs::Ref;
 use crate::host::process::Invocation;
-use crate::sweep::Scratch;
+use crate::machine::sweep::Scratch;
 
 /// Bytes of the list of shallow commits.
 const MAX_SHALLOW: u64 = 64 << 20;

@@ -23,16 +23,16 @@ use crate::host::process::{Detached, ProcessId};
 use crate::host::user_dirs::cache_dir;
 use crate::host::{log_file, ports, system};
 use crate::installation::Toolkit;
-use crate::machine::Machine;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
+use crate::machine::{Machine, sweep};
 use crate::manifest::Share;
 use crate::paths::MachinePath;
 use crate::phases::Phases;
 use crate::plan::{self, Forwards, Inputs, Virtiofsd};
 use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
-use crate::{accel, credentials, disk, egress, endpoint, helpers, readiness, shutdown, sweep, virtiofsd};
+use crate::{accel, credentials, disk, egress, endpoint, helpers, readiness, shutdown, virtiofsd};
 
 /// For what made QEMU's namespaces to end after it.
 const STATUS: Duration = Duration::from_secs(2);

@@ -7,6 +7,7 @@ pub mod name;
 pub mod run_state;
 pub mod settings;
 pub mod state_dir;
+pub mod sweep;
 
 use std::path::{Path, PathBuf};
 

@@ -19,7 +19,7 @@ use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
 use crate::git::{self, Source, Stores};
 use crate::host::process::{Invocation, find};
-use crate::sweep::Scratch;
+use crate::machine::sweep::Scratch;
 
 /// For git to look at a workspace, when somebody waits for a report.
 pub const SHORT: Duration = Duration::from_secs(10);
