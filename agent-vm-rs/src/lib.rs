@@ -15,7 +15,6 @@ pub mod context;
 pub mod credentials;
 pub mod disk;
 pub mod egress;
-pub mod egress_settings;
 pub mod endpoint;
 pub mod flake_lock;
 pub mod git;

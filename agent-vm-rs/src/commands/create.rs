@@ -7,7 +7,6 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::context::Context;
-use crate::egress_settings::{Destination, Egress, Mode, SecretSpec};
 use crate::git::{Look, Source};
 use crate::host::files::{make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced};
 use crate::host::lock::Lock;
@@ -15,6 +14,7 @@ use crate::host::user_dirs::cache_dir;
 use crate::host::{interrupt, ports, system};
 use crate::machine::branch::BranchName;
 use crate::machine::defaults::Defaults;
+use crate::machine::egress_settings::{Destination, Egress, Mode, SecretSpec};
 use crate::machine::name::VmName;
 use crate::machine::run_state::end_processes_of;
 use crate::machine::settings::{GuestKind, Settings, VERSION, Wishes};

@@ -8,10 +8,10 @@ use clap::{Args, Subcommand};
 use super::Target;
 use crate::context::Context;
 use crate::egress::{log, rules, supervise};
-use crate::egress_settings::{Destination, Egress};
 use crate::guest::Guest;
 use crate::host::files::write_file;
 use crate::machine::Machine;
+use crate::machine::egress_settings::{Destination, Egress};
 use crate::machine::settings::Settings;
 use crate::paths::MachinePath;
 use crate::term::output::{print, print_json};
@@ -115,7 +115,7 @@ fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destinati
         }
         write_file(&MachinePath::Settings.of(&machine.dir), settings.to_json()?, 0o600)?;
     }
-    if settings.egress.mode == crate::egress_settings::Mode::None {
+    if settings.egress.mode == crate::machine::egress_settings::Mode::None {
         note(&format!("notice: the mode of {} is none: the lists count for nothing", machine.name));
     }
     list(context, &machine)

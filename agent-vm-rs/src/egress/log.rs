@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::egress_settings::Destination;
 use crate::host::log_file;
+use crate::machine::egress_settings::Destination;
 use crate::paths::MachinePath;
 
 /// Of the log's end, what is read at most: it may have been written while it was as long as allowed.

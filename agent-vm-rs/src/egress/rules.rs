@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::secrets::{self, Secret};
 use crate::confine::Account;
-use crate::egress_settings::{Destination, Egress};
 use crate::host::files::{make_dir_durably, write_file};
+use crate::machine::egress_settings::{Destination, Egress};
 use crate::manifest::Group;
 use crate::paths::MachinePath;
 use crate::term::error::Failure;
@@ -46,7 +46,7 @@ fn rules<'a>(
     groups: &[Group],
     secrets: &'a BTreeMap<String, Secret>,
 ) -> Result<Rules<'a>> {
-    let with_value = |spec: &'a crate::egress_settings::SecretSpec| {
+    let with_value = |spec: &'a crate::machine::egress_settings::SecretSpec| {
         let secret = secrets.get(&spec.name).with_context(|| {
             Failure::new(format!("the value of the secret {} is gone", spec.name))
                 .hint(format!("agent-vm destroy {name}, and create it with --secret {spec} again"))
@@ -132,7 +132,7 @@ pub fn write(machine: &Path, name: &str, egress: &Egress, groups: &[Group]) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress_settings::Mode;
+    use crate::machine::egress_settings::Mode;
 
     fn egress(allow: &[&str]) -> Egress {
         Egress {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::egress_settings::SecretSpec;
 use crate::host::files::{make_private_dir, read_if_there, write_file};
 use crate::host::hex;
+use crate::machine::egress_settings::SecretSpec;
 use crate::paths::MachinePath;
 use crate::term::error::Failure;
 

@@ -21,7 +21,7 @@ pub struct Defaults {
     #[serde(rename = "diskMiB")]
     pub disk: u32,
     /// What a machine may reach.
-    pub egress: crate::egress_settings::Mode,
+    pub egress: crate::machine::egress_settings::Mode,
 }
 
 const TEXT: &str = include_str!("../../../lib/policy/defaults.json");

@@ -2,6 +2,7 @@
 
 pub mod branch;
 pub mod defaults;
+pub mod egress_settings;
 pub mod guest_kind;
 pub mod name;
 pub mod run_state;

@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::egress_settings::{Destination, Egress, Mode, SecretSpec};
 use crate::host::files::read_text;
 use crate::machine::branch::BranchName;
+use crate::machine::egress_settings::{Destination, Egress, Mode, SecretSpec};
 pub use crate::machine::guest_kind::GuestKind;
 use crate::term::error::Failure;
 
