@@ -11,7 +11,6 @@ pub mod cli;
 pub mod client_config;
 pub mod commands;
 pub mod confine;
-pub mod context;
 pub mod credentials;
 pub mod disk;
 pub mod egress;

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::context::Context;
 use crate::egress::supervise::{self, Supervisor};
 use crate::endpoint::{Endpoint, Patience};
 use crate::guest::Guest;
@@ -14,6 +13,7 @@ use crate::health::probe_mcp;
 use crate::host::interrupt::Deadline;
 use crate::host::log_file;
 use crate::machine::Machine;
+use crate::machine::context::Context;
 use crate::machine::run_state::RunFacts;
 use crate::paths::MachinePath;
 use crate::phases::Phases;

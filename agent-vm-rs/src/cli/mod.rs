@@ -14,9 +14,9 @@ use crate::commands::{
 use crate::confine::landlock::Landlocked;
 use crate::confine::seccomp::WithoutDevices;
 use crate::confine::stage::Staged;
-use crate::context::Context;
 use crate::host::log_file::KeepLog;
 use crate::host::{interrupt, process};
+use crate::machine::context::Context;
 use crate::machine::state_dir::StateDir;
 use crate::machine::sweep;
 use crate::term::error::{EXIT_USAGE, Failure, exit_code, report};

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use crate::context::Context;
 use crate::git::{Look, Source};
 use crate::host::files::{make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced};
 use crate::host::lock::Lock;
 use crate::host::user_dirs::cache_dir;
 use crate::host::{interrupt, ports, system};
 use crate::machine::branch::BranchName;
+use crate::machine::context::Context;
 use crate::machine::defaults::Defaults;
 use crate::machine::egress_settings::{Destination, Egress, Mode, SecretSpec};
 use crate::machine::name::VmName;

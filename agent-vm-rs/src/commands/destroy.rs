@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
 use super::Target;
-use crate::context::Context;
 use crate::git::Origin;
 use crate::host::files::{remove_any, remove_file, rename_durably};
 use crate::host::interrupt;
 use crate::keep::Shelf;
+use crate::machine::context::Context;
 use crate::machine::{Machine, sweep};
 use crate::term::error::{Failure, Interrupted, exit_code, hint_of};
 use crate::term::progress::note;

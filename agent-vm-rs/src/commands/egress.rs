@@ -6,11 +6,11 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use super::Target;
-use crate::context::Context;
 use crate::egress::{log, rules, supervise};
 use crate::guest::Guest;
 use crate::host::files::write_file;
 use crate::machine::Machine;
+use crate::machine::context::Context;
 use crate::machine::egress_settings::{Destination, Egress};
 use crate::machine::settings::Settings;
 use crate::paths::MachinePath;

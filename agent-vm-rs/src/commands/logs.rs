@@ -8,11 +8,11 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::Target;
-use crate::context::Context;
 use crate::guest::running::running;
 use crate::host::files::has_file;
 use crate::host::log_file;
 use crate::machine::Machine;
+use crate::machine::context::Context;
 use crate::ssh::Ssh;
 use crate::target;
 use crate::term::error::Failure;

@@ -6,11 +6,11 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::Target;
-use crate::context::Context;
 use crate::git::Source;
 use crate::host::files::write_file;
 use crate::machine::Machine;
 use crate::machine::branch::BranchName;
+use crate::machine::context::Context;
 use crate::machine::state_dir::StateDir;
 use crate::paths::MachinePath;
 use crate::term::error::Failure;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{Target, start};
-use crate::context::Context;
+use crate::machine::context::Context;
 use crate::term::progress::note;
 use crate::{launch, shutdown, target};
 

@@ -4,8 +4,8 @@ use anyhow::Result;
 use clap::Args;
 
 use super::Target;
-use crate::context::Context;
 use crate::guest::running::running;
+use crate::machine::context::Context;
 use crate::ssh::Ssh;
 use crate::target;
 

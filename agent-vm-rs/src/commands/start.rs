@@ -6,10 +6,10 @@ use anyhow::Result;
 use clap::Args;
 
 use super::Target;
-use crate::context::Context;
 use crate::guest::Guest;
 use crate::guest::running::running;
 use crate::machine::Machine;
+use crate::machine::context::Context;
 use crate::machine::run_state::RunFacts;
 use crate::report::Report;
 use crate::servers::Servers;

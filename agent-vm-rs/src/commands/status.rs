@@ -4,8 +4,8 @@ use anyhow::Result;
 use clap::Args;
 
 use super::Target;
-use crate::context::Context;
 use crate::machine::Machine;
+use crate::machine::context::Context;
 use crate::report::Report;
 use crate::target;
 use crate::term::output::{print, print_json};

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{create, start, status};
-use crate::context::Context;
+use crate::machine::context::Context;
 use crate::{launch, target};
 
 /// Creates the current branch's machine if there is none, starts it if it is stopped, shows its status if it runs.

@@ -5,11 +5,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::Target;
-use crate::context::Context;
 use crate::flake_lock::FlakeLock;
 use crate::guest::{Guest, Recipe, update as guest_update};
 use crate::installation::Toolkit;
 use crate::machine::Machine;
+use crate::machine::context::Context;
 use crate::machine::settings::GuestKind;
 use crate::manifest::Share;
 use crate::paths::MachinePath;

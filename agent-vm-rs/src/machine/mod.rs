@@ -1,6 +1,7 @@
 //! One machine: its directory and what is in it.
 
 pub mod branch;
+pub mod context;
 pub mod defaults;
 pub mod egress_settings;
 pub mod guest_kind;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{ANSWER, Mcp, Service, SshFacts};
-use crate::context::Context;
 use crate::endpoint::{self, Endpoint, Patience};
 use crate::guest::Guest;
 use crate::health::probe_mcp;
 use crate::host::interrupt::Deadline;
 use crate::machine::Machine;
+use crate::machine::context::Context;
 use crate::machine::run_state::RunFacts;
 use crate::manifest::Manifest;
 use crate::servers::{self, Servers};

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::context::Context;
 use crate::egress::{log, supervise};
 use crate::git::{Origin, Source};
 use crate::helpers::{self, Helper};
 use crate::host::process::ProcessId;
 use crate::machine::Machine;
+use crate::machine::context::Context;
 use crate::machine::run_state::RunFacts;
 use crate::paths::MachinePath;
 use crate::servers::Servers;
