@@ -10,8 +10,8 @@ use crate::egress;
 use crate::endpoint::Handover;
 use crate::host::files::{make_private_dir, read_text, write_unsynced};
 use crate::host::process::Invocation;
+use crate::machine::paths::MachinePath;
 use crate::manifest::Manifest;
-use crate::paths::MachinePath;
 use crate::ssh::HOST_KEY_ALIAS;
 
 /// Makes the login key and the guest's host key of a new machine, and pins the latter. The caller syncs them.

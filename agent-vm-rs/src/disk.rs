@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use crate::host::files::{has_file, remove_file, rename_durably, sync_file};
 use crate::host::process::Invocation;
 use crate::machine::Machine;
-use crate::paths::MachinePath;
+use crate::machine::paths::MachinePath;
 use crate::term::error::Failure;
 
 /// Makes the disk unless it is there. `size` is in MiB.

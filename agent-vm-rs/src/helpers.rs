@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::host::process::ProcessId;
 use crate::machine::Machine;
+use crate::machine::paths::MachinePath;
 use crate::machine::run_state::{RunDir, RunFacts};
-use crate::paths::MachinePath;
 use crate::term::error::Failure;
 
 /// How a workspace is shared by a process of its own, in a run's facts.

@@ -28,7 +28,6 @@ pub mod machine;
 pub mod manifest;
 pub mod nix;
 pub mod package_names;
-pub mod paths;
 pub mod phases;
 pub mod plan;
 pub mod qmp;

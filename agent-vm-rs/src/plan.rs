@@ -8,9 +8,9 @@ use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
 use crate::host::process::Invocation;
+use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
 use crate::manifest::{Manifest, Share};
-use crate::paths::MachinePath;
 use crate::term::verbosity::Verbosity;
 
 /// Where the machine is reached on the host.

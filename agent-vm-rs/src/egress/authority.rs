@@ -8,8 +8,8 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyIdMethod, KeyP
 use sha1::{Digest as _, Sha1};
 
 use crate::host::files::{has_file, make_dir_durably, make_private_dir, read_text, write_file, write_unsynced};
+use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
-use crate::paths::MachinePath;
 
 /// A machine does not live as long.
 const DAYS: i64 = 3650;

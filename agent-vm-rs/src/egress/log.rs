@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::log_file;
 use crate::machine::egress_settings::Destination;
-use crate::paths::MachinePath;
+use crate::machine::paths::MachinePath;
 
 /// Of the log's end, what is read at most: it may have been written while it was as long as allowed.
 const MOST: u64 = 32 << 20;

@@ -6,7 +6,7 @@ use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Account, Confinement};
 use crate::host::process::Invocation;
-use crate::paths::MachinePath;
+use crate::machine::paths::MachinePath;
 
 /// The addon's files, as this program was built with: they and the rules' writer change together.
 pub const ADDON: [(&str, &str); 17] = [

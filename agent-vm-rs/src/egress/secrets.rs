@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::files::{make_private_dir, read_if_there, write_file};
 use crate::host::hex;
 use crate::machine::egress_settings::SecretSpec;
-use crate::paths::MachinePath;
+use crate::machine::paths::MachinePath;
 use crate::term::error::Failure;
 
 /// A value and what the guest has instead of it.

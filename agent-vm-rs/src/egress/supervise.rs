@@ -19,8 +19,8 @@ use crate::host::process::{Detached, Invocation, ProcessId, find};
 use crate::host::programs::mitmdump_places;
 use crate::machine::Machine;
 use crate::machine::context::Context;
+use crate::machine::paths::MachinePath;
 use crate::machine::run_state::{RunDir, RunFacts};
-use crate::paths::MachinePath;
 use crate::ssh::Ssh;
 
 /// For the proxy to listen: Python has much to load.

@@ -17,9 +17,9 @@ use self::names::Names;
 use crate::host::files::{has_file, make_dir_durably, quoted, read_if_there, read_text, write_file};
 use crate::host::hex;
 use crate::machine::Machine;
+use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
-use crate::paths::MachinePath;
 use crate::term::error::Failure;
 
 const TOKEN_BYTES: usize = 32;

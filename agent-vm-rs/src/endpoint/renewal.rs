@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Endpoint, Patience, authority, in_words, names, token};
 use crate::host::files::{read_if_there, read_text, write_file};
 use crate::machine::Machine;
+use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
-use crate::paths::MachinePath;
 use crate::term::error::Failure;
 
 /// For the gate to answer.

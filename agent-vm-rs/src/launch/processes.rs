@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 
 use crate::host::interrupt::Deadline;
 use crate::host::process::{Detached, Invocation, ProcessId};
+use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
-use crate::paths::MachinePath;
 use crate::term::error::Failure;
 
 /// For a shell to start the forwarders.

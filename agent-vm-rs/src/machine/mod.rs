@@ -6,6 +6,7 @@ pub mod defaults;
 pub mod egress_settings;
 pub mod guest_kind;
 pub mod name;
+pub mod paths;
 pub mod run_state;
 pub mod settings;
 pub mod state_dir;
@@ -19,10 +20,10 @@ use crate::host::files::{has_dir, has_file};
 use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
 use crate::machine::name::VmName;
+use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
 use crate::machine::settings::Settings;
 use crate::machine::state_dir::StateDir;
-use crate::paths::MachinePath;
 use crate::term::error::Failure;
 
 /// A machine that has (or is to have) a directory.

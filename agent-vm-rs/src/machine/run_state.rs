@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::files::{has_file, read_text, remove_any, write_unsynced};
 use crate::host::interrupt::Deadline;
 use crate::host::process::{MARKER, ProcessId};
-use crate::paths::MachinePath;
+use crate::machine::paths::MachinePath;
 use crate::term::error::Failure;
 
 /// Facts of one run, written once QEMU has been started.
