@@ -19,7 +19,6 @@ pub mod flake_lock;
 pub mod git;
 pub mod guest;
 pub mod health;
-pub mod helpers;
 pub mod host;
 pub mod installation;
 pub mod keep;

@@ -26,13 +26,13 @@ use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
-use crate::machine::{Machine, sweep};
+use crate::machine::{Machine, helpers, sweep};
 use crate::manifest::Share;
 use crate::phases::Phases;
 use crate::plan::{self, Forwards, Inputs, Virtiofsd};
 use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
-use crate::{accel, credentials, disk, egress, endpoint, helpers, readiness, shutdown, virtiofsd};
+use crate::{accel, credentials, disk, egress, endpoint, readiness, shutdown, virtiofsd};
 
 /// For what made QEMU's namespaces to end after it.
 const STATUS: Duration = Duration::from_secs(2);

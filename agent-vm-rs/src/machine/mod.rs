@@ -5,6 +5,7 @@ pub mod context;
 pub mod defaults;
 pub mod egress_settings;
 pub mod guest_kind;
+pub mod helpers;
 pub mod name;
 pub mod paths;
 pub mod run_state;

@@ -13,10 +13,10 @@ use serde::Serialize;
 
 use crate::egress::{log, supervise};
 use crate::git::{Origin, Source};
-use crate::helpers::{self, Helper};
 use crate::host::process::ProcessId;
 use crate::machine::Machine;
 use crate::machine::context::Context;
+use crate::machine::helpers::{self, Helper};
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::servers::Servers;

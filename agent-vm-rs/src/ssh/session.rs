@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::{CHECK, Ssh};
-use crate::helpers;
 use crate::host::interrupt::{self, Deadline};
 use crate::host::process::Invocation;
+use crate::machine::helpers;
 use crate::term::error::{EXIT_TIMEOUT, Failure, Interrupted, exit_code};
 use crate::term::verbosity::Verbosity;
 
