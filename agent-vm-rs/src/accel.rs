@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::accel_kind::Accel;
 use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Account, Confinement, KVM};
@@ -22,6 +21,7 @@ use crate::guest::Guest;
 use crate::host::files::{make_private_dir, write_unsynced};
 use crate::host::process::{Invocation, find};
 use crate::host::system::boot_id;
+use crate::machine::accel::Accel;
 use crate::manifest::Qemu;
 use crate::term::error::{EXIT_TIMEOUT, Interrupted, exit_code};
 

@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use crate::accel_kind::Accel;
 use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
 use crate::host::process::Invocation;
+use crate::machine::accel::Accel;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
 use crate::manifest::{Manifest, Share};

@@ -11,7 +11,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use self::processes::{remember, remember_forwarders, remember_inner, start_virtiofsd};
-use crate::accel_kind::Accel;
 use crate::confine::listeners::Listener;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
@@ -22,6 +21,7 @@ use crate::host::process::{Detached, ProcessId};
 use crate::host::user_dirs::cache_dir;
 use crate::host::{log_file, ports, system};
 use crate::installation::Toolkit;
+use crate::machine::accel::Accel;
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::accel_kind::Accel;
 use crate::host::interrupt::Deadline;
+use crate::machine::accel::Accel;
 use crate::machine::state_dir::StateDir;
 use crate::term::verbosity::Verbosity;
 

@@ -1,5 +1,6 @@
 //! One machine: its directory and what is in it.
 
+pub mod accel;
 pub mod branch;
 pub mod context;
 pub mod defaults;
