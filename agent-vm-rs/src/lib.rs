@@ -38,6 +38,5 @@ pub mod shutdown;
 pub mod ssh;
 pub mod target;
 pub mod term;
-pub mod unknown_machine;
 pub mod virtiofsd;
 pub mod workspace_git;

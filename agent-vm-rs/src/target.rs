@@ -10,8 +10,8 @@ use crate::machine::Machine;
 use crate::machine::branch::BranchName;
 use crate::machine::name::VmName;
 use crate::machine::state_dir::StateDir;
+use crate::machine::unknown::no_machine;
 use crate::term::error::Failure;
-use crate::unknown_machine::no_machine;
 
 /// The machine of a repository's branch; None if there is none yet.
 ///

@@ -13,10 +13,10 @@ use crate::machine::branch::BranchName;
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::state_dir::StateDir;
+use crate::machine::unknown::{lost, no_machine};
 use crate::term::error::Failure;
 use crate::term::output::print_json;
 use crate::term::progress::note;
-use crate::unknown_machine::{lost, no_machine};
 use crate::{target, workspace_git};
 
 /// Flags of `relink`.

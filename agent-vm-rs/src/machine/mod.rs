@@ -13,6 +13,7 @@ pub mod run_state;
 pub mod settings;
 pub mod state_dir;
 pub mod sweep;
+pub mod unknown;
 
 use std::path::{Path, PathBuf};
 
@@ -126,7 +127,7 @@ impl Machine {
     /// Another command holds it until the deadline, or has destroyed the machine meanwhile.
     pub fn lock(&self, deadline: Deadline) -> Result<Lock> {
         let lock = self.lock_name(deadline)?;
-        if self.exists() { Ok(lock) } else { Err(crate::unknown_machine::no_machine(&self.state, self.name.as_str())) }
+        if self.exists() { Ok(lock) } else { Err(crate::machine::unknown::no_machine(&self.state, self.name.as_str())) }
     }
 
     /// As [`Self::lock`], for a machine that need not exist.

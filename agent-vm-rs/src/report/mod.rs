@@ -178,7 +178,7 @@ impl Report {
         crate::host::interrupt::check()?;
         if !machine.exists() {
             // It was destroyed meanwhile.
-            return Err(crate::unknown_machine::no_machine(&machine.state, machine.name.as_str()));
+            return Err(crate::machine::unknown::no_machine(&machine.state, machine.name.as_str()));
         }
         if settings.is_none() {
             report.state = "broken";
