@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::endpoint::{Endpoint, in_words};
+use crate::mcp::endpoint::{Endpoint, in_words};
 use crate::term::error::Failure;
 
 /// For a server to forget a session that nobody needs any more.
@@ -77,7 +77,7 @@ mod tests {
     }
 
     fn probe(port: u16) -> Result<Duration> {
-        probe_mcp(&crate::endpoint::tests::plain(port, Duration::from_millis(800)), "/mcp")
+        probe_mcp(&crate::mcp::endpoint::tests::plain(port, Duration::from_millis(800)), "/mcp")
     }
 
     #[test]

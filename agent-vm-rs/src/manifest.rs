@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::endpoint::renewal::Receiver;
 use crate::machine::settings::GuestKind;
+use crate::mcp::endpoint::renewal::Receiver;
 use crate::term::error::Failure;
 
 /// The manifest version this program reads.

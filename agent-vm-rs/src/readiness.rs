@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::egress::supervise::{self, Supervisor};
-use crate::endpoint::{Endpoint, Patience};
 use crate::guest::Guest;
 use crate::health::probe_mcp;
 use crate::host::interrupt::Deadline;
@@ -16,6 +15,7 @@ use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
+use crate::mcp::endpoint::{Endpoint, Patience};
 use crate::phases::Phases;
 use crate::service::{self, ServiceState};
 use crate::ssh::Ssh;

@@ -12,7 +12,7 @@ use ureq::{Body, RequestBuilder};
 use super::message::{Kind, LONGEST, Message, NO_WAY, too_long};
 use super::output::Output;
 use super::sse::Events;
-use crate::endpoint::{Endpoint, in_words};
+use crate::mcp::endpoint::{Endpoint, in_words};
 use crate::term::error::Failure;
 use crate::term::progress::note;
 use crate::term::text::one_line;

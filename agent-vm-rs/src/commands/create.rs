@@ -21,11 +21,12 @@ use crate::machine::run_state::end_processes_of;
 use crate::machine::settings::{GuestKind, Settings, VERSION, Wishes};
 use crate::machine::state_dir::StateDir;
 use crate::machine::{Machine, sweep};
+use crate::mcp::endpoint;
 use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text;
-use crate::{credentials, egress, endpoint, installation, package_names, target};
+use crate::{credentials, egress, installation, package_names, target};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]

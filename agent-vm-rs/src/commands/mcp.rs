@@ -9,11 +9,11 @@ use clap::Args;
 
 use super::Target;
 use crate::bridge::{self, Output, Session};
-use crate::endpoint::{Endpoint, Patience, renewal};
 use crate::guest::running::running;
 use crate::host::process::Invocation;
 use crate::machine::Machine;
 use crate::machine::context::Context;
+use crate::mcp::endpoint::{Endpoint, Patience, renewal};
 use crate::target;
 use crate::term::error::Failure;
 use crate::term::progress::note;

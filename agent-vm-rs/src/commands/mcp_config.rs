@@ -12,10 +12,11 @@ use crate::guest::running::running;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::state_dir::StateDir;
+use crate::mcp::endpoint;
+use crate::target;
 use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
-use crate::{endpoint, target};
 
 /// Flags of `mcp-config`.
 #[derive(Args, Clone, Debug)]

@@ -11,7 +11,6 @@ use procfs::net::TcpState;
 use super::authority;
 use super::plan::{self, ADDON};
 use crate::confine::{self, Account};
-use crate::endpoint::renewal::{self, Receiver};
 use crate::guest::Guest;
 use crate::host::files::{make_private_dir, remove_file, write_unsynced};
 use crate::host::interrupt::{self, Deadline};
@@ -21,6 +20,7 @@ use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::{RunDir, RunFacts};
+use crate::mcp::endpoint::renewal::{self, Receiver};
 use crate::ssh::Ssh;
 
 /// For the proxy to listen: Python has much to load.

@@ -28,11 +28,12 @@ use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
 use crate::machine::{Machine, helpers, sweep};
 use crate::manifest::Share;
+use crate::mcp::endpoint;
 use crate::phases::Phases;
 use crate::plan::{self, Forwards, Inputs, Virtiofsd};
 use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
-use crate::{accel, credentials, disk, egress, endpoint, readiness, shutdown, virtiofsd};
+use crate::{accel, credentials, disk, egress, readiness, shutdown, virtiofsd};
 
 /// For what made QEMU's namespaces to end after it.
 const STATUS: Duration = Duration::from_secs(2);

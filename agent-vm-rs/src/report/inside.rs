@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{ANSWER, Mcp, Service, SshFacts};
-use crate::endpoint::{self, Endpoint, Patience};
 use crate::guest::Guest;
 use crate::health::probe_mcp;
 use crate::host::interrupt::Deadline;
@@ -14,6 +13,7 @@ use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::run_state::RunFacts;
 use crate::manifest::Manifest;
+use crate::mcp::endpoint::{self, Endpoint, Patience};
 use crate::servers::{self, Servers};
 use crate::service;
 use crate::ssh::Ssh;

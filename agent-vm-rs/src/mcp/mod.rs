@@ -1,0 +1,3 @@
+//! The MCP endpoint of a machine: its certificates, health, stdio bridge and client configuration.
+
+pub mod endpoint;
