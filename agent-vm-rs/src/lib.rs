@@ -16,7 +16,6 @@ pub mod egress;
 pub mod flake_lock;
 pub mod git;
 pub mod guest;
-pub mod health;
 pub mod host;
 pub mod installation;
 pub mod keep;

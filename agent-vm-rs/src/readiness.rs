@@ -8,7 +8,6 @@ use anyhow::Result;
 
 use crate::egress::supervise::{self, Supervisor};
 use crate::guest::Guest;
-use crate::health::probe_mcp;
 use crate::host::interrupt::Deadline;
 use crate::host::log_file;
 use crate::machine::Machine;
@@ -16,6 +15,7 @@ use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::mcp::endpoint::{Endpoint, Patience};
+use crate::mcp::health::probe_mcp;
 use crate::phases::Phases;
 use crate::service::{self, ServiceState};
 use crate::ssh::Ssh;

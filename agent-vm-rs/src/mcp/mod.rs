@@ -1,3 +1,4 @@
 //! The MCP endpoint of a machine: its certificates, health, stdio bridge and client configuration.
 
 pub mod endpoint;
+pub mod health;
