@@ -5,7 +5,6 @@
 //! [`process`] runs them. What is true only while a machine runs lives in [`run_state`].
 
 pub mod accel;
-pub mod bridge;
 pub mod cli;
 pub mod client_config;
 pub mod commands;

@@ -1,4 +1,5 @@
 //! The MCP endpoint of a machine: its certificates, health, stdio bridge and client configuration.
 
+pub mod bridge;
 pub mod endpoint;
 pub mod health;

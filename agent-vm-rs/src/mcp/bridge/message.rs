@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_gate_takes_as_long_messages() {
-        let limits = include_str!("../../../lib/guest/agent_mcp/limits.py");
+        let limits = include_str!("../../../../lib/guest/agent_mcp/limits.py");
         assert!(limits.contains("LONGEST_MESSAGE = 64 << 20\n") && LONGEST == 64 << 20, "{limits}");
     }
 
