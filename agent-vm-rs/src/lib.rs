@@ -6,7 +6,6 @@
 
 pub mod accel;
 pub mod cli;
-pub mod client_config;
 pub mod commands;
 pub mod confine;
 pub mod credentials;
