@@ -8,11 +8,11 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use crate::git::workspace::{finish_all, keep_whole};
 use crate::host::files::{make_dir_durably, remove_tree, sync_dir, sync_file};
 use crate::machine::Machine;
 use crate::machine::name::VmName;
 use crate::term::error::Failure;
-use crate::workspace_git::{finish_all, keep_whole};
 
 /// A directory for kept things, and their names in it.
 pub struct Shelf {

@@ -36,4 +36,3 @@ pub mod ssh;
 pub mod target;
 pub mod term;
 pub mod virtiofsd;
-pub mod workspace_git;

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::Target;
 use crate::git::Origin;
+use crate::git::workspace::{self, Findings, OnTheDisk, Own, Why, is_no_space};
 use crate::host::files::{remove_any, remove_file, rename_durably};
 use crate::host::interrupt;
 use crate::keep::Shelf;
@@ -16,7 +17,6 @@ use crate::machine::{Machine, sweep};
 use crate::term::error::{Failure, Interrupted, exit_code, hint_of};
 use crate::term::progress::note;
 use crate::term::text::count;
-use crate::workspace_git::{self, Findings, OnTheDisk, Own, Why, is_no_space};
 use crate::{shutdown, target};
 
 /// Flags of `destroy`.
@@ -85,7 +85,7 @@ fn keep(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
     let workspace = machine.workspace();
     match keep {
         Keep::Nothing => return Ok(()),
-        Keep::Workspace if workspace_git::is_there(&workspace) => {
+        Keep::Workspace if workspace::is_there(&workspace) => {
             return keep_workspace(shelf, &workspace, "the workspace");
         }
         Keep::Workspace => return Ok(()),
@@ -93,13 +93,13 @@ fn keep(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
     }
     let source = machine.settings().ok().and_then(|settings| Origin::of(machine, &settings).usable());
     let scratch = shelf.scratch(machine)?;
-    let findings = workspace_git::look(&workspace, source.as_ref(), &scratch.dir)?;
+    let findings = workspace::look(&workspace, source.as_ref(), &scratch.dir)?;
     let why = match findings {
         Findings::Nothing => return Ok(()),
         Findings::Whole(why) => why,
         Findings::Bundle(own) => match own.bundle() {
             Ok(file) => return keep_bundle(machine, shelf, &own, &file),
-            Err(error) if workspace_git::is_unreadable(&error) => Why::Unreadable(format!("{error:#}")),
+            Err(error) if workspace::is_unreadable(&error) => Why::Unreadable(format!("{error:#}")),
             Err(error) => return Err(error),
         },
     };
@@ -163,7 +163,7 @@ fn ask(machine: &Machine, keep: Keep) -> Result<()> {
     let loss = match keep {
         Keep::Nothing => " Its commits and changed files are lost.".to_owned(),
         Keep::Workspace => " Its workspace is kept as it is.".to_owned(),
-        Keep::Changes => match workspace_git::state(&machine.workspace(), source.as_ref(), &machine.dir) {
+        Keep::Changes => match workspace::state(&machine.workspace(), source.as_ref(), &machine.dir) {
             Ok(state) => {
                 let files = state.changed_files;
                 let changed = count(files, "changed file");

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::Target;
-use crate::git::Source;
+use crate::git::{Source, workspace};
 use crate::host::files::write_file;
 use crate::machine::Machine;
 use crate::machine::branch::BranchName;
@@ -14,10 +14,10 @@ use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::state_dir::StateDir;
 use crate::machine::unknown::{lost, no_machine};
+use crate::target;
 use crate::term::error::Failure;
 use crate::term::output::print_json;
 use crate::term::progress::note;
-use crate::{target, workspace_git};
 
 /// Flags of `relink`.
 #[derive(Args, Clone, Debug)]
@@ -107,7 +107,7 @@ fn find(state: &StateDir, source: &Source, target: Option<&str>) -> Result<Machi
 
 /// Refuses a repository that is none of this machine's history: most likely another one was meant.
 fn require_common_history(machine: &Machine, source: &Source) -> Result<()> {
-    let count = |source| workspace_git::new_commits(&machine.workspace(), source, &machine.dir);
+    let count = |source| workspace::new_commits(&machine.workspace(), source, &machine.dir);
     let (name, dir) = (&machine.name, source.dir.display());
     let again = format!("if it is the right one: agent-vm relink {name} --source DIR --force");
     let compared = count(None).and_then(|all| Ok((all, count(Some(source))?)));

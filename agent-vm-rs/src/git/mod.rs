@@ -22,6 +22,7 @@ mod standin;
 mod submodules;
 mod url;
 mod user;
+pub mod workspace;
 
 use std::path::{Path, PathBuf};
 

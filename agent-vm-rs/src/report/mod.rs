@@ -12,6 +12,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::egress::{log, supervise};
+use crate::git::workspace::{self, WorkspaceState, is_unreadable};
 use crate::git::{Origin, Source};
 use crate::host::process::ProcessId;
 use crate::machine::Machine;
@@ -21,7 +22,6 @@ use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::servers::Servers;
 use crate::service::ServiceState;
-use crate::workspace_git::{self, WorkspaceState, is_unreadable};
 
 /// For everything that is asked of a machine, all of it at once: a wedged one answers nothing.
 pub const ANSWER: Duration = Duration::from_millis(2_400);
@@ -260,7 +260,7 @@ fn workspace(machine: &Machine) -> (Workspace, Vec<String>) {
     let (bytes, git) = std::thread::scope(|scope| {
         let bytes = scope.spawn(|| used_bytes(&path, Instant::now() + LONGEST_COUNT));
         let source = source(machine, &mut troubles);
-        let git = workspace_git::state(&path, source.as_ref(), &machine.dir);
+        let git = workspace::state(&path, source.as_ref(), &machine.dir);
         // Without the source every commit would count as new.
         let git = git.map(|git| WorkspaceState { new_commits: git.new_commits.filter(|_| source.is_some()), ..git });
         (bytes.join().ok().flatten(), git)

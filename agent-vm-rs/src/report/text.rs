@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::{Report, Vm};
+use crate::git::workspace::WorkspaceState;
 use crate::machine::helpers::{Helper, HelperState};
 use crate::servers::State;
 use crate::term::text::{age, bytes, count, one_line};
-use crate::workspace_git::WorkspaceState;
 
 const GOOD: &str = "🟢 ";
 const UNSURE: &str = "🟡 ";
