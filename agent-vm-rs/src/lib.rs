@@ -16,7 +16,6 @@ pub mod git;
 pub mod guest;
 pub mod host;
 pub mod installation;
-pub mod keep;
 pub mod launch;
 pub mod machine;
 pub mod manifest;

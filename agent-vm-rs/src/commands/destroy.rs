@@ -8,10 +8,10 @@ use clap::{Args, ValueEnum};
 
 use super::Target;
 use crate::git::Origin;
+use crate::git::shelf::Shelf;
 use crate::git::workspace::{self, Findings, OnTheDisk, Own, Why, is_no_space};
 use crate::host::files::{remove_any, remove_file, rename_durably};
 use crate::host::interrupt;
-use crate::keep::Shelf;
 use crate::machine::context::Context;
 use crate::machine::{Machine, sweep};
 use crate::term::error::{Failure, Interrupted, exit_code, hint_of};

@@ -18,6 +18,7 @@ mod owner;
 mod parts;
 mod plain;
 mod refs;
+pub mod shelf;
 mod standin;
 mod submodules;
 mod url;
