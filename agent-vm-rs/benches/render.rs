@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use agent_vm::guest::manifest::Share;
 use agent_vm::machine::settings::Settings;
-use agent_vm::manifest::Share;
 use agent_vm::render::flake;
 use anyhow::{Context as _, Result};
 

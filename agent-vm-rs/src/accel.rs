@@ -18,11 +18,11 @@ use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Account, Confinement, KVM};
 use crate::guest::Guest;
+use crate::guest::manifest::Qemu;
 use crate::host::files::{make_private_dir, write_unsynced};
 use crate::host::process::{Invocation, find};
 use crate::host::system::boot_id;
 use crate::machine::accel::Accel;
-use crate::manifest::Qemu;
 use crate::term::error::{EXIT_TIMEOUT, Interrupted, exit_code};
 
 /// Time in which a kernel under working KVM has long ended.

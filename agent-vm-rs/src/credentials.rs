@@ -7,10 +7,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use crate::egress;
+use crate::guest::manifest::Manifest;
 use crate::host::files::{make_private_dir, read_text, write_unsynced};
 use crate::host::process::Invocation;
 use crate::machine::paths::MachinePath;
-use crate::manifest::Manifest;
 use crate::mcp::endpoint::Handover;
 use crate::ssh::HOST_KEY_ALIAS;
 

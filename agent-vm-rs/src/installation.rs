@@ -11,10 +11,10 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum as _;
 use sha2::{Digest as _, Sha256};
 
+use crate::guest::manifest::Group;
 use crate::host::hex::hex;
 use crate::host::programs::prefix;
 use crate::machine::settings::GuestKind;
-use crate::manifest::Group;
 use crate::term::error::Failure;
 
 /// The toolkit that a rendered flake has as its input.

@@ -18,7 +18,6 @@ pub mod host;
 pub mod installation;
 pub mod launch;
 pub mod machine;
-pub mod manifest;
 pub mod mcp;
 pub mod nix;
 pub mod package_names;

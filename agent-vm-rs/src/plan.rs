@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
+use crate::guest::manifest::{Manifest, Share};
 use crate::host::process::Invocation;
 use crate::machine::accel::Accel;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
-use crate::manifest::{Manifest, Share};
 use crate::term::verbosity::Verbosity;
 
 /// Where the machine is reached on the host.
@@ -199,8 +199,8 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::manifest::tests::SAMPLE;
     use crate::machine::settings::tests::sample;
-    use crate::manifest::tests::SAMPLE;
 
     fn planned(manifest: &str, accel: Accel) -> String {
         let manifest = Manifest::parse(manifest).unwrap();

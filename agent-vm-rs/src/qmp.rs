@@ -10,9 +10,9 @@ use qapi::{Qmp, Stream, qmp};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt};
 
+use crate::guest::manifest::PowerOff;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
-use crate::manifest::PowerOff;
 
 /// An answer from QEMU takes milliseconds; this is when we call it hung. Less than a stop, or a look, may take.
 const PATIENCE: Duration = Duration::from_millis(1_500);

@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result};
 use askama::Template;
 
+use crate::guest::manifest::Share;
 use crate::machine::settings::{GuestKind, Settings};
-use crate::manifest::Share;
 use crate::nix;
 
 #[derive(Template)]

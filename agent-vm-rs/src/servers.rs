@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::Manifest;
+use crate::guest::manifest::Manifest;
 use crate::ssh::Ssh;
 use crate::term::text::{count, one_line};
 

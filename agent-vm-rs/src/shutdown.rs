@@ -7,11 +7,11 @@ use anyhow::Result;
 use rustix::process::Signal;
 
 use crate::guest::Guest;
+use crate::guest::manifest::PowerOff;
 use crate::host::interrupt::{self, Deadline};
 use crate::host::process::ProcessId;
 use crate::machine::Machine;
 use crate::machine::run_state::{self, end_processes_of};
-use crate::manifest::PowerOff;
 use crate::qmp;
 use crate::term::error::Failure;
 

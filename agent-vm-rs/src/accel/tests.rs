@@ -5,8 +5,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
 use crate::confine::Sandbox;
-use crate::manifest::Manifest;
-use crate::manifest::tests::SAMPLE;
+use crate::guest::manifest::Manifest;
+use crate::guest::manifest::tests::SAMPLE;
 
 /// Under working KVM the kernel resets the machine, and QEMU ends well.
 const WORKS: &str = "exit 0";

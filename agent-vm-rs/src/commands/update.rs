@@ -6,13 +6,13 @@ use serde_json::json;
 
 use super::Target;
 use crate::flake_lock::FlakeLock;
+use crate::guest::manifest::Share;
 use crate::guest::{Guest, Recipe, update as guest_update};
 use crate::installation::Toolkit;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::GuestKind;
-use crate::manifest::Share;
 use crate::target;
 use crate::term::output::print_json;
 use crate::term::progress::note;

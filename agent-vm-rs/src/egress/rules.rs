@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::secrets::{self, Secret};
 use crate::confine::Account;
+use crate::guest::manifest::Group;
 use crate::host::files::{make_dir_durably, write_file};
 use crate::machine::egress_settings::{Destination, Egress};
 use crate::machine::paths::MachinePath;
-use crate::manifest::Group;
 use crate::term::error::Failure;
 
 #[derive(Debug, PartialEq, Serialize)]

@@ -1,5 +1,6 @@
 //! The guest of a machine: rendered, built by Nix (and the image builder), or known to be current.
 
+pub mod manifest;
 mod package;
 pub mod running;
 pub mod update;
@@ -12,6 +13,7 @@ use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
 use self::package::Condition;
+use crate::guest::manifest::{Manifest, Share};
 use crate::host::files::{
     make_dir_durably, make_private_dir, read_text, remove_any, remove_file, rename_durably, write_file, write_unsynced,
 };
@@ -24,7 +26,6 @@ use crate::machine::Machine;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
 use crate::machine::settings::{GuestKind, Settings};
-use crate::manifest::{Manifest, Share};
 use crate::nix;
 use crate::term::error::Failure;
 use crate::term::progress::note;

@@ -14,6 +14,7 @@ use self::processes::{remember, remember_forwarders, remember_inner, start_virti
 use crate::confine::listeners::Listener;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
+use crate::guest::manifest::Share;
 use crate::guest::{Guest, Recipe};
 use crate::host::files::make_private_dir;
 use crate::host::interrupt::Deadline;
@@ -27,7 +28,6 @@ use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
 use crate::machine::{Machine, helpers, sweep};
-use crate::manifest::Share;
 use crate::mcp::endpoint;
 use crate::phases::Phases;
 use crate::plan::{self, Forwards, Inputs, Virtiofsd};

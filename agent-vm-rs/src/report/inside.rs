@@ -7,11 +7,11 @@ use anyhow::Result;
 
 use super::{ANSWER, Mcp, Service, SshFacts};
 use crate::guest::Guest;
+use crate::guest::manifest::Manifest;
 use crate::host::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::run_state::RunFacts;
-use crate::manifest::Manifest;
 use crate::mcp::endpoint::{self, Endpoint, Patience};
 use crate::mcp::health::probe_mcp;
 use crate::servers::{self, Servers};

@@ -10,12 +10,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
 
+use crate::guest::manifest::Manifest;
 use crate::host::interrupt::Deadline;
 use crate::host::process::{Invocation, ProcessId};
 use crate::machine::Machine;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
-use crate::manifest::Manifest;
 use crate::term::verbosity::Verbosity;
 
 /// For the kept connection's process, which is on this host, to say that it is there.

@@ -284,7 +284,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// A manifest as the `debian` guest has it.
-    pub(crate) const SAMPLE: &str = include_str!("../tests/data/manifest.json");
+    pub(crate) const SAMPLE: &str = include_str!("../../tests/data/manifest.json");
 
     #[test]
     fn the_sample_parses_and_survives() {
