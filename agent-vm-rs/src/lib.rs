@@ -19,7 +19,6 @@ pub mod installation;
 pub mod launch;
 pub mod machine;
 pub mod mcp;
-pub mod nix;
 pub mod package_names;
 pub mod phases;
 pub mod plan;

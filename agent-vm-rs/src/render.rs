@@ -4,8 +4,8 @@ use anyhow::{Context as _, Result};
 use askama::Template;
 
 use crate::guest::manifest::Share;
+use crate::guest::nix;
 use crate::machine::settings::{GuestKind, Settings};
-use crate::nix;
 
 #[derive(Template)]
 #[template(path = "debian.nix")]

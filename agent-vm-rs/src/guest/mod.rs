@@ -1,6 +1,7 @@
 //! The guest of a machine: rendered, built by Nix (and the image builder), or known to be current.
 
 pub mod manifest;
+pub mod nix;
 mod package;
 pub mod running;
 pub mod update;
@@ -26,7 +27,6 @@ use crate::machine::Machine;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
 use crate::machine::settings::{GuestKind, Settings};
-use crate::nix;
 use crate::term::error::Failure;
 use crate::term::progress::note;
 use crate::term::verbosity::Verbosity;
