@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use agent_vm::guest::manifest::Share;
+use agent_vm::guest::render::flake;
 use agent_vm::machine::settings::Settings;
-use agent_vm::render::flake;
 use anyhow::{Context as _, Result};
 
 const RUNS: usize = 1_000;

@@ -24,7 +24,6 @@ pub mod phases;
 pub mod plan;
 pub mod qmp;
 pub mod readiness;
-pub mod render;
 pub mod report;
 pub mod servers;
 pub mod service;

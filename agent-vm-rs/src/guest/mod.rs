@@ -3,6 +3,7 @@
 pub mod manifest;
 pub mod nix;
 mod package;
+pub mod render;
 pub mod running;
 pub mod update;
 
@@ -56,7 +57,7 @@ impl Recipe {
     /// # Errors
     /// The flake cannot be rendered.
     pub fn new(settings: &Settings, toolkit: &Toolkit, share: Share) -> Result<Self> {
-        let flake = crate::render::flake(settings, &toolkit.reference, share)?;
+        let flake = crate::guest::render::flake(settings, &toolkit.reference, share)?;
         let mut hasher = Sha256::new();
         let parts = [flake.as_str(), &toolkit.fingerprint, env!("CARGO_PKG_VERSION")];
         for part in parts.into_iter().chain(settings.nix_args.iter().map(String::as_str)) {
