@@ -15,7 +15,6 @@ pub mod flake_lock;
 pub mod git;
 pub mod guest;
 pub mod host;
-pub mod installation;
 pub mod launch;
 pub mod machine;
 pub mod mcp;

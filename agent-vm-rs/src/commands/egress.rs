@@ -7,17 +7,17 @@ use clap::{Args, Subcommand};
 
 use super::Target;
 use crate::egress::{log, rules, supervise};
-use crate::guest::Guest;
+use crate::guest::{Guest, installation};
 use crate::host::files::write_file;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::egress_settings::{Destination, Egress};
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
+use crate::target;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text::one_line;
-use crate::{installation, target};
 
 /// Commands that are named below a log of what was refused: the last hosts' ones.
 const MOST_REMEDIES: usize = 5;

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::Target;
 use crate::flake_lock::FlakeLock;
+use crate::guest::installation::Toolkit;
 use crate::guest::manifest::Share;
 use crate::guest::{Guest, Recipe, update as guest_update};
-use crate::installation::Toolkit;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;

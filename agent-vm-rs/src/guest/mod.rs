@@ -1,5 +1,6 @@
 //! The guest of a machine: rendered, built by Nix (and the image builder), or known to be current.
 
+pub mod installation;
 pub mod manifest;
 pub mod nix;
 mod package;
@@ -15,6 +16,7 @@ use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
 use self::package::Condition;
+use crate::guest::installation::Toolkit;
 use crate::guest::manifest::{Manifest, Share};
 use crate::host::files::{
     make_dir_durably, make_private_dir, read_text, remove_any, remove_file, rename_durably, write_file, write_unsynced,
@@ -23,7 +25,6 @@ use crate::host::hex::hex;
 use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::Invocation;
-use crate::installation::Toolkit;
 use crate::machine::Machine;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;

@@ -14,6 +14,7 @@ use self::processes::{remember, remember_forwarders, remember_inner, start_virti
 use crate::confine::listeners::Listener;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
+use crate::guest::installation::Toolkit;
 use crate::guest::manifest::Share;
 use crate::guest::{Guest, Recipe};
 use crate::host::files::make_private_dir;
@@ -21,7 +22,6 @@ use crate::host::interrupt::Deadline;
 use crate::host::process::{Detached, ProcessId};
 use crate::host::user_dirs::cache_dir;
 use crate::host::{log_file, ports, system};
-use crate::installation::Toolkit;
 use crate::machine::accel::Accel;
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
