@@ -11,7 +11,6 @@ pub mod confine;
 pub mod credentials;
 pub mod disk;
 pub mod egress;
-pub mod flake_lock;
 pub mod git;
 pub mod guest;
 pub mod host;

@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Target;
-use crate::flake_lock::FlakeLock;
+use crate::guest::flake_lock::FlakeLock;
 use crate::guest::installation::Toolkit;
 use crate::guest::manifest::Share;
 use crate::guest::{Guest, Recipe, update as guest_update};
@@ -57,7 +57,7 @@ pub fn update(context: &Context, args: &UpdateArgs) -> Result<()> {
         return Ok(());
     }
     for one in &moves {
-        let from = one.from.as_ref().map_or_else(|| "nothing".to_owned(), crate::flake_lock::Pin::describe);
+        let from = one.from.as_ref().map_or_else(|| "nothing".to_owned(), crate::guest::flake_lock::Pin::describe);
         note(&format!("{}: {from} → {}", one.input, one.to.describe()));
     }
     let command = if machine.run().qemu().is_some() {

@@ -1,5 +1,6 @@
 //! The guest of a machine: rendered, built by Nix (and the image builder), or known to be current.
 
+pub mod flake_lock;
 pub mod installation;
 pub mod manifest;
 pub mod nix;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Recipe;
-use crate::flake_lock::{FlakeLock, Pin};
+use crate::guest::flake_lock::{FlakeLock, Pin};
 use crate::guest::nix;
 use crate::host::files::{make_dir_durably, make_private_dir, read_text, remove_file, remove_tree, write_file};
 use crate::machine::Machine;
