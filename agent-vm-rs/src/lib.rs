@@ -17,7 +17,6 @@ pub mod host;
 pub mod launch;
 pub mod machine;
 pub mod mcp;
-pub mod package_names;
 pub mod phases;
 pub mod plan;
 pub mod qmp;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::git::{Look, Source};
-use crate::guest::installation;
+use crate::guest::{installation, package_names};
 use crate::host::files::{make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced};
 use crate::host::lock::Lock;
 use crate::host::user_dirs::cache_dir;
@@ -27,7 +27,7 @@ use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text;
-use crate::{credentials, egress, package_names, target};
+use crate::{credentials, egress, target};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]

@@ -5,6 +5,7 @@ pub mod installation;
 pub mod manifest;
 pub mod nix;
 mod package;
+pub mod package_names;
 pub mod render;
 pub mod running;
 pub mod update;
