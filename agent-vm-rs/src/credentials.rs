@@ -12,7 +12,7 @@ use crate::host::files::{make_private_dir, read_text, write_unsynced};
 use crate::host::process::Invocation;
 use crate::machine::paths::MachinePath;
 use crate::mcp::endpoint::Handover;
-use crate::ssh::HOST_KEY_ALIAS;
+use crate::remote::ssh::HOST_KEY_ALIAS;
 
 /// Makes the login key and the guest's host key of a new machine, and pins the latter. The caller syncs them.
 ///

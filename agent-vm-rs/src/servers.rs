@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::guest::manifest::Manifest;
-use crate::ssh::Ssh;
+use crate::remote::ssh::Ssh;
 use crate::term::text::{count, one_line};
 
 /// Bytes of the report that are read.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::ssh::Ssh;
+use crate::remote::ssh::Ssh;
 
 /// Between what systemctl prints and what comes after it.
 const MARK: &str = "=====";

@@ -6,7 +6,7 @@ use clap::Args;
 use super::Target;
 use crate::guest::running::running;
 use crate::machine::context::Context;
-use crate::ssh::Ssh;
+use crate::remote::ssh::Ssh;
 use crate::target;
 
 /// Flags of `exec`.

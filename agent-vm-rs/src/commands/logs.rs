@@ -13,7 +13,7 @@ use crate::host::files::has_file;
 use crate::host::log_file;
 use crate::machine::Machine;
 use crate::machine::context::Context;
-use crate::ssh::Ssh;
+use crate::remote::ssh::Ssh;
 use crate::target;
 use crate::term::error::Failure;
 use crate::term::output::print;

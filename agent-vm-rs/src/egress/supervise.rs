@@ -21,7 +21,7 @@ use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::{RunDir, RunFacts};
 use crate::mcp::endpoint::renewal::{self, Receiver};
-use crate::ssh::Ssh;
+use crate::remote::ssh::Ssh;
 
 /// For the proxy to listen: Python has much to load.
 const PROXY_START: Duration = Duration::from_secs(60);

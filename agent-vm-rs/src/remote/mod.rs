@@ -1,0 +1,3 @@
+//! Commands inside the guest, over ssh.
+
+pub mod ssh;
