@@ -24,7 +24,6 @@ pub mod readiness;
 pub mod remote;
 pub mod report;
 pub mod servers;
-pub mod service;
 pub mod shutdown;
 pub mod target;
 pub mod term;

@@ -17,8 +17,8 @@ use crate::machine::run_state::RunFacts;
 use crate::mcp::endpoint::{Endpoint, Patience};
 use crate::mcp::health::probe_mcp;
 use crate::phases::Phases;
+use crate::remote::service::{self, ServiceState};
 use crate::remote::ssh::Ssh;
-use crate::service::{self, ServiceState};
 use crate::term::error::{EXIT_TIMEOUT, Failure, exit_code};
 use crate::term::progress::note;
 

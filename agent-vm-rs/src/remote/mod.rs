@@ -1,3 +1,4 @@
 //! Commands inside the guest, over ssh.
 
+pub mod service;
 pub mod ssh;
