@@ -23,7 +23,6 @@ pub mod qmp;
 pub mod readiness;
 pub mod remote;
 pub mod report;
-pub mod servers;
 pub mod shutdown;
 pub mod target;
 pub mod term;

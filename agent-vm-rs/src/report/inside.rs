@@ -14,9 +14,9 @@ use crate::machine::context::Context;
 use crate::machine::run_state::RunFacts;
 use crate::mcp::endpoint::{self, Endpoint, Patience};
 use crate::mcp::health::probe_mcp;
+use crate::remote::servers::{self, Servers};
 use crate::remote::service;
 use crate::remote::ssh::Ssh;
-use crate::servers::{self, Servers};
 use crate::term::error::{EXIT_TIMEOUT, exit_code};
 
 /// What was answered, and what was not.

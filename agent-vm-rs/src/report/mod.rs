@@ -20,8 +20,8 @@ use crate::machine::context::Context;
 use crate::machine::helpers::{self, Helper};
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
+use crate::remote::servers::Servers;
 use crate::remote::service::ServiceState;
-use crate::servers::Servers;
 
 /// For everything that is asked of a machine, all of it at once: a wedged one answers nothing.
 pub const ANSWER: Duration = Duration::from_millis(2_400);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Report, Vm};
 use crate::git::workspace::WorkspaceState;
 use crate::machine::helpers::{Helper, HelperState};
-use crate::servers::State;
+use crate::remote::servers::State;
 use crate::term::text::{age, bytes, count, one_line};
 
 const GOOD: &str = "🟢 ";
