@@ -6,7 +6,8 @@ use clap::Args;
 use super::{Target, start};
 use crate::machine::context::Context;
 use crate::term::progress::note;
-use crate::{launch, shutdown, target};
+use crate::vm::launch;
+use crate::{shutdown, target};
 
 /// Flags of `restart`.
 #[derive(Args, Clone, Debug)]

@@ -17,7 +17,8 @@ use crate::report::Report;
 use crate::term::error::{Failure, Interrupted};
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
-use crate::{disk, launch, target};
+use crate::vm::launch;
+use crate::{disk, target};
 
 /// For servers that are still starting once MCP answers; on an emulated processor they take some seconds more.
 const SETTLING: Duration = Duration::from_secs(60);

@@ -1,0 +1,3 @@
+//! One run of a machine: its arguments, processes, readiness and power-off.
+
+pub mod launch;
