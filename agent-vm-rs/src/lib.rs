@@ -17,7 +17,6 @@ pub mod host;
 pub mod machine;
 pub mod mcp;
 pub mod phases;
-pub mod plan;
 pub mod qmp;
 pub mod readiness;
 pub mod remote;

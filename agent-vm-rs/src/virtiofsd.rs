@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 
 use crate::host::process::{self, Invocation};
 use crate::host::programs::virtiofsd_places;
-use crate::plan::Virtiofsd;
 use crate::term::error::Failure;
+use crate::vm::qemu_args::Virtiofsd;
 
 /// The first version with `--translate-uid`; the C program of the same name has other options altogether.
 const OLDEST: (u32, u32) = (1, 13);

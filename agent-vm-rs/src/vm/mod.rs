@@ -1,3 +1,4 @@
 //! One run of a machine: its arguments, processes, readiness and power-off.
 
 pub mod launch;
+pub mod qemu_args;

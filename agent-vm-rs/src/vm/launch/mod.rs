@@ -30,9 +30,9 @@ use crate::machine::settings::Settings;
 use crate::machine::{Machine, helpers, sweep};
 use crate::mcp::endpoint;
 use crate::phases::Phases;
-use crate::plan::{self, Forwards, Inputs, Virtiofsd};
 use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
+use crate::vm::qemu_args::{self, Forwards, Inputs, Virtiofsd};
 use crate::{accel, credentials, disk, egress, readiness, shutdown, virtiofsd};
 
 /// For what made QEMU's namespaces to end after it.
@@ -202,11 +202,11 @@ fn begin(
         ports: &ports,
     };
     let run = machine.run();
-    if let Some(daemon) = plan::virtiofsd(&inputs) {
+    if let Some(daemon) = qemu_args::virtiofsd(&inputs) {
         phases.run("workspace", || start_virtiofsd(&daemon, &run, deadline))?;
     }
     let sockets: Vec<_> = listeners.iter().map(Listener::socket).collect();
-    let qemu = plan::runner(&inputs).start_detached_with(&run.file(MachinePath::RunConsole), &sockets)?;
+    let qemu = qemu_args::runner(&inputs).start_detached_with(&run.file(MachinePath::RunConsole), &sockets)?;
     drop(listeners);
     if confinement.sandbox.is_some() {
         remember_inner(&qemu, &run.file(MachinePath::RunConsole), &run.file(MachinePath::QemuPid), deadline)?;

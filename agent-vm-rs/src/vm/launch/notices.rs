@@ -2,8 +2,8 @@
 
 use crate::confine::Confinement;
 use crate::machine::Machine;
-use crate::plan::Virtiofsd;
 use crate::term::progress::note;
+use crate::vm::qemu_args::Virtiofsd;
 
 /// Of what is around the machine's processes, and why there are no namespaces.
 pub fn confinement(confinement: &Confinement, obstacle: Option<anyhow::Error>) {
