@@ -18,7 +18,6 @@ pub mod machine;
 pub mod mcp;
 pub mod phases;
 pub mod qmp;
-pub mod readiness;
 pub mod remote;
 pub mod report;
 pub mod shutdown;
