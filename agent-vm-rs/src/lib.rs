@@ -20,7 +20,6 @@ pub mod phases;
 pub mod qmp;
 pub mod remote;
 pub mod report;
-pub mod shutdown;
 pub mod target;
 pub mod term;
 pub mod virtiofsd;

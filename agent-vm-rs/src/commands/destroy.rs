@@ -14,10 +14,11 @@ use crate::host::files::{remove_any, remove_file, rename_durably};
 use crate::host::interrupt;
 use crate::machine::context::Context;
 use crate::machine::{Machine, sweep};
+use crate::target;
 use crate::term::error::{Failure, Interrupted, exit_code, hint_of};
 use crate::term::progress::note;
 use crate::term::text::count;
-use crate::{shutdown, target};
+use crate::vm::shutdown;
 
 /// Flags of `destroy`.
 #[derive(Args, Clone, Debug)]

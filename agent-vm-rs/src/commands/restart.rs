@@ -5,9 +5,9 @@ use clap::Args;
 
 use super::{Target, start};
 use crate::machine::context::Context;
+use crate::target;
 use crate::term::progress::note;
-use crate::vm::launch;
-use crate::{shutdown, target};
+use crate::vm::{launch, shutdown};
 
 /// Flags of `restart`.
 #[derive(Args, Clone, Debug)]

@@ -5,8 +5,9 @@ use clap::Args;
 
 use super::Target;
 use crate::machine::context::Context;
+use crate::target;
 use crate::term::progress::note;
-use crate::{shutdown, target};
+use crate::vm::shutdown;
 
 /// Flags of `stop`.
 #[derive(Args, Clone, Debug)]

@@ -3,3 +3,4 @@
 pub mod launch;
 pub mod qemu_args;
 pub mod readiness;
+pub mod shutdown;
