@@ -4,7 +4,6 @@
 //! [`manifest`] ([`guest`]), a pure [`plan`] turns the manifest into argument lists, and
 //! [`process`] runs them. What is true only while a machine runs lives in [`run_state`].
 
-pub mod accel;
 pub mod cli;
 pub mod commands;
 pub mod confine;

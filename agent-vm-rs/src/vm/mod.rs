@@ -1,5 +1,6 @@
 //! One run of a machine: its arguments, processes, readiness and power-off.
 
+pub mod accel;
 pub mod launch;
 pub mod qemu_args;
 pub mod readiness;
