@@ -16,7 +16,6 @@ pub mod host;
 pub mod machine;
 pub mod mcp;
 pub mod phases;
-pub mod qmp;
 pub mod remote;
 pub mod report;
 pub mod target;

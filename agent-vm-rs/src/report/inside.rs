@@ -50,7 +50,7 @@ pub fn look(context: &Context, machine: &Machine, facts: &RunFacts, starting: bo
         }
     };
     let (qemu, mcp, systemd) = thread::scope(|scope| {
-        let qemu = scope.spawn(|| crate::qmp::run_state(&machine.run()));
+        let qemu = scope.spawn(|| crate::vm::qmp::run_state(&machine.run()));
         let mcp = scope.spawn(|| ask_mcp(machine, &guest.manifest, facts));
         let systemd = ask_systemd(context, machine, &guest, facts, starting);
         (joined(qemu), joined(mcp), systemd)

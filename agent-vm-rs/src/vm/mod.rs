@@ -3,5 +3,6 @@
 pub mod accel;
 pub mod launch;
 pub mod qemu_args;
+pub mod qmp;
 pub mod readiness;
 pub mod shutdown;

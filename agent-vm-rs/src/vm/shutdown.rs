@@ -12,8 +12,8 @@ use crate::host::interrupt::{self, Deadline};
 use crate::host::process::ProcessId;
 use crate::machine::Machine;
 use crate::machine::run_state::{self, end_processes_of};
-use crate::qmp;
 use crate::term::error::Failure;
+use crate::vm::qmp;
 
 /// How long a guest may take to power off; it normally takes one second. What a wedged one is given, a user waits for.
 const POWER_OFF: Duration = Duration::from_secs(7);
