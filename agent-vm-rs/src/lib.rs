@@ -20,5 +20,4 @@ pub mod remote;
 pub mod report;
 pub mod target;
 pub mod term;
-pub mod virtiofsd;
 pub mod vm;

@@ -6,3 +6,4 @@ pub mod qemu_args;
 pub mod qmp;
 pub mod readiness;
 pub mod shutdown;
+pub mod virtiofsd;
