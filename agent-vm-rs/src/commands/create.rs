@@ -27,7 +27,8 @@ use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text;
-use crate::{credentials, egress, target};
+use crate::vm::credentials;
+use crate::{egress, target};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]

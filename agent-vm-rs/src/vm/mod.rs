@@ -1,6 +1,7 @@
 //! One run of a machine: its arguments, processes, readiness and power-off.
 
 pub mod accel;
+pub mod credentials;
 pub mod launch;
 pub mod qemu_args;
 pub mod qmp;

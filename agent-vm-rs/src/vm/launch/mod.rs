@@ -33,8 +33,8 @@ use crate::phases::Phases;
 use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
 use crate::vm::qemu_args::{self, Forwards, Inputs, Virtiofsd};
-use crate::vm::{accel, readiness, shutdown, virtiofsd};
-use crate::{credentials, disk, egress};
+use crate::vm::{accel, credentials, readiness, shutdown, virtiofsd};
+use crate::{disk, egress};
 
 /// For what made QEMU's namespaces to end after it.
 const STATUS: Duration = Duration::from_secs(2);
