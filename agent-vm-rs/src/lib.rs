@@ -7,7 +7,6 @@
 pub mod cli;
 pub mod commands;
 pub mod confine;
-pub mod disk;
 pub mod egress;
 pub mod git;
 pub mod guest;

@@ -14,11 +14,11 @@ use crate::machine::run_state::RunFacts;
 use crate::remote::servers::Servers;
 use crate::remote::ssh::Ssh;
 use crate::report::Report;
+use crate::target;
 use crate::term::error::{Failure, Interrupted};
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
-use crate::vm::launch;
-use crate::{disk, target};
+use crate::vm::{disk, launch};
 
 /// For servers that are still starting once MCP answers; on an emulated processor they take some seconds more.
 const SETTLING: Duration = Duration::from_secs(60);

@@ -2,6 +2,7 @@
 
 pub mod accel;
 pub mod credentials;
+pub mod disk;
 pub mod launch;
 pub mod qemu_args;
 pub mod qmp;

@@ -14,6 +14,7 @@ use self::processes::{remember, remember_forwarders, remember_inner, start_virti
 use crate::confine::listeners::Listener;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
+use crate::egress;
 use crate::guest::installation::Toolkit;
 use crate::guest::manifest::Share;
 use crate::guest::{Guest, Recipe};
@@ -33,8 +34,7 @@ use crate::phases::Phases;
 use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
 use crate::vm::qemu_args::{self, Forwards, Inputs, Virtiofsd};
-use crate::vm::{accel, credentials, readiness, shutdown, virtiofsd};
-use crate::{disk, egress};
+use crate::vm::{accel, credentials, disk, readiness, shutdown, virtiofsd};
 
 /// For what made QEMU's namespaces to end after it.
 const STATUS: Duration = Duration::from_secs(2);
