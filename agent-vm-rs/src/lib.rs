@@ -13,7 +13,6 @@ pub mod guest;
 pub mod host;
 pub mod machine;
 pub mod mcp;
-pub mod phases;
 pub mod remote;
 pub mod report;
 pub mod target;

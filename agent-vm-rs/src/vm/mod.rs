@@ -4,6 +4,7 @@ pub mod accel;
 pub mod credentials;
 pub mod disk;
 pub mod launch;
+pub mod phases;
 pub mod qemu_args;
 pub mod qmp;
 pub mod readiness;

@@ -16,11 +16,11 @@ use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::mcp::endpoint::{Endpoint, Patience};
 use crate::mcp::health::probe_mcp;
-use crate::phases::Phases;
 use crate::remote::service::{self, ServiceState};
 use crate::remote::ssh::Ssh;
 use crate::term::error::{EXIT_TIMEOUT, Failure, exit_code};
 use crate::term::progress::note;
+use crate::vm::phases::Phases;
 
 /// The guest is up, but its service is not: the machine is left running.
 #[derive(Debug)]

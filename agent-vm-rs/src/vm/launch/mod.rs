@@ -30,9 +30,9 @@ use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
 use crate::machine::{Machine, helpers, sweep};
 use crate::mcp::endpoint;
-use crate::phases::Phases;
 use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
+use crate::vm::phases::Phases;
 use crate::vm::qemu_args::{self, Forwards, Inputs, Virtiofsd};
 use crate::vm::{accel, credentials, disk, readiness, shutdown, virtiofsd};
 
