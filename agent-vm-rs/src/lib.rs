@@ -14,7 +14,7 @@ pub mod host;
 pub mod machine;
 pub mod mcp;
 pub mod remote;
-pub mod report;
+pub mod status;
 pub mod target;
 pub mod term;
 pub mod vm;

@@ -13,7 +13,7 @@ use crate::machine::context::Context;
 use crate::machine::run_state::RunFacts;
 use crate::remote::servers::Servers;
 use crate::remote::ssh::Ssh;
-use crate::report::Report;
+use crate::status::Report;
 use crate::target;
 use crate::term::error::{Failure, Interrupted};
 use crate::term::output::{print, print_json};

@@ -6,7 +6,7 @@ use clap::Args;
 use super::Target;
 use crate::machine::Machine;
 use crate::machine::context::Context;
-use crate::report::Report;
+use crate::status::Report;
 use crate::target;
 use crate::term::output::{print, print_json};
 use crate::term::terminal;
