@@ -15,6 +15,5 @@ pub mod machine;
 pub mod mcp;
 pub mod remote;
 pub mod status;
-pub mod target;
 pub mod term;
 pub mod vm;

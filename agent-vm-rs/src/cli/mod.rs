@@ -1,5 +1,7 @@
 //! The command line: global flags, the verbs, and what a run of the program comes to.
 
+pub mod target;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
+use crate::cli::target;
+use crate::egress;
 use crate::git::{Look, Source};
 use crate::guest::{installation, package_names};
 use crate::host::files::{make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced};
@@ -28,7 +30,6 @@ use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text;
 use crate::vm::credentials;
-use crate::{egress, target};
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]

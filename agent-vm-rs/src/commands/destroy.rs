@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
 use super::Target;
+use crate::cli::target;
 use crate::git::Origin;
 use crate::git::shelf::Shelf;
 use crate::git::workspace::{self, Findings, OnTheDisk, Own, Why, is_no_space};
@@ -14,7 +15,6 @@ use crate::host::files::{remove_any, remove_file, rename_durably};
 use crate::host::interrupt;
 use crate::machine::context::Context;
 use crate::machine::{Machine, sweep};
-use crate::target;
 use crate::term::error::{Failure, Interrupted, exit_code, hint_of};
 use crate::term::progress::note;
 use crate::term::text::count;

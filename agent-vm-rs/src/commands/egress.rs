@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use super::Target;
+use crate::cli::target;
 use crate::egress::{log, rules, supervise};
 use crate::guest::{Guest, installation};
 use crate::host::files::write_file;
@@ -14,7 +15,6 @@ use crate::machine::context::Context;
 use crate::machine::egress_settings::{Destination, Egress};
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
-use crate::target;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text::one_line;

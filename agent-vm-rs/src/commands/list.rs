@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use textwrap::core::display_width;
 
+use crate::cli::target;
 use crate::machine::Machine;
 use crate::machine::context::Context;
-use crate::target;
 use crate::term::output::{print, print_json};
 use crate::term::terminal::{self, pad, shorten_end, shorten_start};
 use crate::term::text::{age, one_line};

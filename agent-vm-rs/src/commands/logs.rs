@@ -8,13 +8,13 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::Target;
+use crate::cli::target;
 use crate::guest::running::running;
 use crate::host::files::has_file;
 use crate::host::log_file;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::remote::ssh::Ssh;
-use crate::target;
 use crate::term::error::Failure;
 use crate::term::output::print;
 use crate::term::text::{last_lines, printable};

@@ -8,13 +8,13 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::Target;
+use crate::cli::target;
 use crate::guest::running::running;
 use crate::host::process::Invocation;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::mcp::bridge::{self, Output, Session};
 use crate::mcp::endpoint::{Endpoint, Patience, renewal};
-use crate::target;
 use crate::term::error::Failure;
 use crate::term::progress::note;
 use crate::term::text::one_line;

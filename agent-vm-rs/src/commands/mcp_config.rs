@@ -7,13 +7,13 @@ use clap::Args;
 
 use super::Target;
 use super::mcp::server_name;
+use crate::cli::target;
 use crate::guest::running::running;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::state_dir::StateDir;
 use crate::mcp::client_config::{self, Client, Entry, TOKEN_VARIABLE, Way};
 use crate::mcp::endpoint;
-use crate::target;
 use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;

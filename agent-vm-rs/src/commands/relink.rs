@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::Target;
+use crate::cli::target;
 use crate::git::{Source, workspace};
 use crate::host::files::write_file;
 use crate::machine::Machine;
@@ -14,7 +15,6 @@ use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::state_dir::StateDir;
 use crate::machine::unknown::{lost, no_machine};
-use crate::target;
 use crate::term::error::Failure;
 use crate::term::output::print_json;
 use crate::term::progress::note;

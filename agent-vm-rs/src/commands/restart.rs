@@ -4,8 +4,8 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{Target, start};
+use crate::cli::target;
 use crate::machine::context::Context;
-use crate::target;
 use crate::term::progress::note;
 use crate::vm::{launch, shutdown};
 

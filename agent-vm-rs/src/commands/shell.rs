@@ -4,10 +4,10 @@ use anyhow::Result;
 use clap::Args;
 
 use super::Target;
+use crate::cli::target;
 use crate::guest::running::running;
 use crate::machine::context::Context;
 use crate::remote::ssh::Ssh;
-use crate::target;
 
 /// Flags of `shell`.
 #[derive(Args, Clone, Debug)]

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::Target;
+use crate::cli::target;
 use crate::guest::Guest;
 use crate::guest::running::running;
 use crate::machine::Machine;
@@ -14,7 +15,6 @@ use crate::machine::run_state::RunFacts;
 use crate::remote::servers::Servers;
 use crate::remote::ssh::Ssh;
 use crate::status::Report;
-use crate::target;
 use crate::term::error::{Failure, Interrupted};
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;

@@ -4,10 +4,10 @@ use anyhow::Result;
 use clap::Args;
 
 use super::Target;
+use crate::cli::target;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::status::Report;
-use crate::target;
 use crate::term::output::{print, print_json};
 use crate::term::terminal;
 

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::{create, start, status};
+use crate::cli::target;
 use crate::machine::context::Context;
-use crate::target;
 use crate::vm::launch;
 
 /// Creates the current branch's machine if there is none, starts it if it is stopped, shows its status if it runs.

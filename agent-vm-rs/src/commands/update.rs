@@ -5,6 +5,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Target;
+use crate::cli::target;
 use crate::guest::flake_lock::FlakeLock;
 use crate::guest::installation::Toolkit;
 use crate::guest::manifest::Share;
@@ -13,7 +14,6 @@ use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::GuestKind;
-use crate::target;
 use crate::term::output::print_json;
 use crate::term::progress::note;
 
