@@ -5,7 +5,6 @@
 //! [`process`] runs them. What is true only while a machine runs lives in [`run_state`].
 
 pub mod cli;
-pub mod commands;
 pub mod confine;
 pub mod egress;
 pub mod git;

@@ -1,5 +1,6 @@
 //! The command line: global flags, the verbs, and what a run of the program comes to.
 
+pub mod commands;
 pub mod target;
 
 use std::path::PathBuf;
@@ -9,9 +10,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{
-    self, create, destroy, egress, exec, list, logs, mcp, mcp_config, relink, restart, shell, start, status, stop, up,
-    update,
+use self::commands::{
+    create, destroy, egress, exec, list, logs, mcp, mcp_config, relink, restart, shell, start, status, stop, up, update,
 };
 use crate::confine::landlock::Landlocked;
 use crate::confine::seccomp::WithoutDevices;
