@@ -5,7 +5,7 @@
 
 pub mod authority;
 pub mod log;
-pub mod plan;
+pub mod proxy_args;
 pub mod rules;
 pub mod secrets;
 pub mod supervise;
