@@ -1,11 +1,11 @@
 //! What stands around the processes of a machine besides their own sandboxes: namespaces, and an account that is not root.
 
 mod account;
+pub mod bwrap;
 mod give;
 pub mod landlock;
 pub mod listeners;
 pub mod mount;
-pub mod plan;
 pub mod seccomp;
 pub mod stage;
 
@@ -106,7 +106,7 @@ pub fn choose_for_reading(program: &Path) -> Confinement {
     let namespaces = Confinement { sandbox, landlock: None };
     let as_root = rustix::process::geteuid().is_root();
     let says_its_version = Invocation::new(program).arg("--version").cwd("/");
-    let probe = plan::reading(&says_its_version, &namespaces, &mount::installation(program), as_root);
+    let probe = bwrap::reading(&says_its_version, &namespaces, &mount::installation(program), as_root);
     let can_be_had = probe.time_limit(PATIENCE).checked().is_ok();
     Confinement { sandbox: namespaces.sandbox.filter(|_| can_be_had), landlock: landlock::ours() }
 }
@@ -137,7 +137,7 @@ fn can_be_staged(account: &Account) -> bool {
 }
 
 fn trial(sandbox: &Sandbox) -> Invocation {
-    let bwrap = Invocation::new("bwrap").args(plan::namespaces(sandbox));
+    let bwrap = Invocation::new("bwrap").args(bwrap::namespaces(sandbox));
     let bwrap = bwrap.args(["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--"]);
-    plan::made_by(sandbox, bwrap.args(plan::drop_inside(sandbox)).arg("true").cwd("/"), &[], 0).time_limit(PATIENCE)
+    bwrap::made_by(sandbox, bwrap.args(bwrap::drop_inside(sandbox)).arg("true").cwd("/"), &[], 0).time_limit(PATIENCE)
 }

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree};
 
 use super::Account;
-use super::plan::drop_to;
+use super::bwrap::drop_to;
 use crate::host::process::Invocation;
 
 /// Every host has it, and bubblewrap needs it.

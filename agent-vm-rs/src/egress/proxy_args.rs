@@ -84,7 +84,7 @@ pub fn proxy(inputs: &Proxy<'_>) -> Invocation {
     let write = [Mount::Write(log), Mount::Write(ca)];
     let mounts: Vec<_> =
         confine::mount::installation(program).into_iter().chain(network).chain(read).chain(write).collect();
-    confine::plan::with_us(&proxy.cwd("/").of_machine(machine), inputs.confinement, &mounts, Network::Open)
+    confine::bwrap::with_us(&proxy.cwd("/").of_machine(machine), inputs.confinement, &mounts, Network::Open)
 }
 
 /// What ssh has of a machine where it runs as that machine's account.
@@ -97,11 +97,11 @@ pub fn mounts_of_ssh(machine: &Path) -> [PathBuf; 2] {
 /// there is one; as root of a user namespace of that alone, because ssh runs for nobody whose name it does not find.
 #[must_use]
 pub fn tunnel(ssh: &Invocation, machine: &Path, account: Option<&Account>) -> Invocation {
-    let ssh = confine::plan::ending_with_us(ssh);
+    let ssh = confine::bwrap::ending_with_us(ssh);
     let Some(account) = account.filter(|account| account.stage.is_some()) else { return ssh };
     let as_root = ssh.within(Invocation::new("unshare").args(["--user", "--map-root-user", "--"]));
     let mounts = mounts_of_ssh(machine).map(Mount::Write);
-    confine::plan::view(&as_root.cwd(machine), account, &mounts)
+    confine::bwrap::view(&as_root.cwd(machine), account, &mounts)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use procfs::net::TcpState;
 
 use super::authority;
-use super::plan::{self, ADDON};
+use super::proxy_args::{self, ADDON};
 use crate::confine::{self, Account};
 use crate::guest::Guest;
 use crate::host::files::{make_private_dir, remove_file, write_unsynced};
@@ -160,7 +160,7 @@ fn prepare(machine: &Machine) -> Result<()> {
     let Some(account) = Account::unless_user(&machine.dir)? else { return Ok(()) };
     [addon, log, authority]
         .iter()
-        .chain(&plan::mounts_of_ssh(&machine.dir))
+        .chain(&proxy_args::mounts_of_ssh(&machine.dir))
         .try_for_each(|place| confine::give(place, &account))
 }
 
@@ -174,14 +174,14 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
     if let Some(why) = obstacle {
         tracing::warn!("the proxy runs without namespaces of its own: {why:#}");
     }
-    let inputs = plan::Proxy {
+    let inputs = proxy_args::Proxy {
         machine: &machine.dir,
         program: &proxy_program()?,
         port,
         bundle: bundle.as_deref(),
         confinement: &confinement,
     };
-    let proxy = Child::start(&plan::proxy(&inputs))?;
+    let proxy = Child::start(&proxy_args::proxy(&inputs))?;
     proxy.remember(&run.file(MachinePath::ProxyPid))?;
     Deadline::after(PROXY_START).poll("the proxy", Duration::from_millis(50), || {
         proxy.check(&log)?;
@@ -191,7 +191,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
     ensure_ours(port, confinement.account())?;
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity).with_socket(MachinePath::TunnelSocket);
     remove_file(&MachinePath::TunnelSocket.of(&machine.dir))?;
-    let by_account = |ssh: &Invocation| plan::tunnel(ssh, &machine.dir, confinement.account());
+    let by_account = |ssh: &Invocation| proxy_args::tunnel(ssh, &machine.dir, confinement.account());
     let tunnel = Child::start(&by_account(&ssh.master(LOGIN)))?;
     tunnel.remember(&run.file(MachinePath::TunnelPid))?;
     Deadline::after(LOGIN).poll("an ssh login", Duration::from_millis(20), || {

@@ -173,7 +173,7 @@ impl Probe<'_> {
         let Some(account) = self.confinement.account() else { return Ok(None) };
         // By the account itself, which knows of access control lists too.
         let test = Invocation::new("test").arg("-r").arg(self.device).arg("-a").arg("-w").arg(self.device);
-        let drop = confine::plan::drop_to(Some(account));
+        let drop = confine::bwrap::drop_to(Some(account));
         let (program, words) = drop.split_first().context("an account to drop to has a command for it")?;
         let test = test.within(Invocation::new(program).args(words)).time_limit(self.patience).output()?;
         if test.status.success() { Ok(None) } else { Ok(Some(self.forbidden(&named(account))?)) }
@@ -244,7 +244,7 @@ impl Probe<'_> {
     fn confined(&self, qemu: &Invocation, kernel: &Path) -> Result<Invocation> {
         let mut mounts = confine::mount::installation(&find(&qemu.program)?);
         mounts.extend([Mount::Read(kernel.to_owned()), Mount::Device(self.device.to_owned())]);
-        Ok(confine::plan::with_us(qemu, self.confinement, &mounts, Network::Listen(&[])))
+        Ok(confine::bwrap::with_us(qemu, self.confinement, &mounts, Network::Listen(&[])))
     }
 
     /// # Errors

@@ -83,7 +83,7 @@ pub fn runner(inputs: &Inputs<'_>) -> Invocation {
     }
     let Forwards { mcp, ssh, .. } = inputs.forwards;
     mounts.extend_from_slice(inputs.qemu);
-    confine::plan::around(&runner, inputs.confinement, &mounts, Network::Listen(&[ssh, mcp]), inputs.ports)
+    confine::bwrap::around(&runner, inputs.confinement, &mounts, Network::Listen(&[ssh, mcp]), inputs.ports)
 }
 
 fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
@@ -161,7 +161,7 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
         .args(["--no-new-privs", "--", "unshare", "--user", "--map-root-user"])
         // All that it starts ends with it.
         .args(["--pid", "--fork", "--kill-child", "--"])
-        .arg(confine::plan::place_in_view(account, &virtiofsd.program))
+        .arg(confine::bwrap::place_in_view(account, &virtiofsd.program))
         .args([
             format!("--socket-path={}", MachinePath::VirtiofsdSocket.file_name()),
             "--shared-dir=../../workspace".to_owned(),
@@ -184,7 +184,7 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
     let daemon = match ours {
         // In its namespaces the kernel lets it make one kind of device.
         Some(ours) => {
-            daemon.within(Invocation::new(confine::plan::place_in_view(account, ours)).args(["without-devices", "--"]))
+            daemon.within(Invocation::new(confine::bwrap::place_in_view(account, ours)).args(["without-devices", "--"]))
         }
         None => daemon,
     };
@@ -193,7 +193,7 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
     let mut mounts = confine::mount::installation(&virtiofsd.program);
     mounts.extend([Mount::Write(MachinePath::Workspace.of(inputs.machine)), Mount::Write(run)]);
     mounts.extend(ours.map(|ours| Mount::Read(ours.to_owned())));
-    Some(confine::plan::view(&daemon, account, &mounts))
+    Some(confine::bwrap::view(&daemon, account, &mounts))
 }
 
 #[cfg(test)]

@@ -224,7 +224,7 @@ impl View {
 
     pub(super) fn confined(&self, git: &Invocation) -> Invocation {
         let as_root = rustix::process::geteuid().is_root();
-        self.bounded(&confine::plan::reading(git, &self.confinement, &self.mounts, as_root))
+        self.bounded(&confine::bwrap::reading(git, &self.confinement, &self.mounts, as_root))
     }
 
     pub(super) fn unconfined_git(&self, work_tree: Option<&Path>) -> Invocation {
@@ -247,7 +247,7 @@ impl View {
 
     fn bounded(&self, git: &Invocation) -> Invocation {
         let limit = Invocation::new("prlimit").arg(format!("--as={MEMORY_LIMIT}")).arg("--");
-        confine::plan::ending_with_us(&git.within(limit)).time_limit(self.patience)
+        confine::bwrap::ending_with_us(&git.within(limit)).time_limit(self.patience)
     }
 }
 
