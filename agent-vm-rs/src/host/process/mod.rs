@@ -2,12 +2,12 @@
 //!
 //! An [`Invocation`] is a value: plans build it, tests compare it, and only then is it run.
 
+mod captured_output;
 mod detached;
 mod find;
 mod id;
 mod inherited;
 mod run;
-mod said;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

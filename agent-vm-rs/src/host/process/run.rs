@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use duct::{Expression, Handle};
 
+use super::captured_output::{CapturedOutput, Surplus, TooMuch, all_said, end_of_stderr, join};
 use super::inherited::{small_environment, whole_environment};
-use super::said::{Said, Surplus, TooMuch, all_said, end_of_stderr, join};
 use super::{Invocation, find};
 use crate::host::interrupt::{self, Deadline};
 use crate::term::error::Failure;
@@ -67,7 +67,7 @@ impl Invocation {
     pub fn output_within(&self, most: usize) -> Result<Output> {
         let expression = self.expression()?.stdin_bytes(self.stdin.clone());
         let (expression, said) =
-            Said::by(&expression, most).with_context(|| format!("failed to listen to {}", self.name()))?;
+            CapturedOutput::by(&expression, most).with_context(|| format!("failed to listen to {}", self.name()))?;
         let status = self.wait_in_own_group(expression, &said.surplus)?;
         let output = said.output(status).with_context(|| format!("failed to read from {}", self.name()))?;
         log_stderr(&self.name(), &output.stderr);

@@ -18,7 +18,7 @@ pub(super) struct TooMuch(pub usize);
 pub(super) type Surplus = Receiver<TooMuch>;
 
 /// The two streams of a program.
-pub(super) struct Said {
+pub(super) struct CapturedOutput {
     stdout: Stream,
     stderr: Stream,
     /// Whether there is too much of it.
@@ -27,7 +27,7 @@ pub(super) struct Said {
 
 type Stream = JoinHandle<io::Result<Vec<u8>>>;
 
-impl Said {
+impl CapturedOutput {
     /// What an expression will say, of whose stdout `most` bytes are allowed.
     pub(super) fn by(expression: &Expression, most: usize) -> io::Result<(Expression, Self)> {
         let (out, to_out) = io::pipe()?;
