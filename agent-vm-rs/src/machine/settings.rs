@@ -71,7 +71,7 @@ fn on() -> bool {
 /// What flags and a `--config` file may set; `None` means "not said".
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Wishes {
+pub struct SettingsPatch {
     /// See [`Settings::branch`].
     pub branch: Option<BranchName>,
     /// Whether the machine gets every branch and tag.
@@ -113,7 +113,7 @@ pub struct Wishes {
 /// Bytes of a `--config` file.
 const MAX_WISHES: u64 = 4 << 20;
 
-impl Wishes {
+impl SettingsPatch {
     /// Reads a `--config` file.
     ///
     /// # Errors
@@ -127,15 +127,15 @@ impl Wishes {
         })?;
         let text = String::from_utf8(bytes)
             .with_context(|| Failure::usage(format!("the settings in {} are not valid UTF-8", path.display())))?;
-        let wishes = serde_json::from_str(&text).with_context(|| {
+        let patch = serde_json::from_str(&text).with_context(|| {
             Failure::usage(format!("the settings in {} are not usable", path.display())).hint(
                 "it is a JSON object with any of: branch, all_branches, guest, host, port, ssh_port, tls, auth, memory, cores, disk, packages, servers, nix_args, egress, allow, deny, secrets",
             )
         })?;
-        Ok(wishes)
+        Ok(patch)
     }
 
-    /// These wishes, with `other`'s where these say nothing.
+    /// These patch, with `other`'s where these say nothing.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -300,17 +300,17 @@ pub(crate) mod tests {
 
     #[test]
     fn wishes_are_checked_and_flags_win() {
-        let file = Wishes { memory: Some(1024), cores: Some(1), ..Wishes::default() };
-        let flags = Wishes { memory: Some(2048), ..Wishes::default() };
+        let file = SettingsPatch { memory: Some(1024), cores: Some(1), ..SettingsPatch::default() };
+        let flags = SettingsPatch { memory: Some(2048), ..SettingsPatch::default() };
         let both = flags.or(file);
         assert_eq!((both.memory, both.cores), (Some(2048), Some(1)));
         assert!(both.validate().is_ok());
         for wrong in [
-            Wishes { memory: Some(16), ..Wishes::default() },
-            Wishes { cores: Some(0), ..Wishes::default() },
-            Wishes { disk: Some(1), ..Wishes::default() },
-            Wishes { servers: Some(vec!["$(id)".into()]), ..Wishes::default() },
-            Wishes { servers: Some(vec![String::new()]), ..Wishes::default() },
+            SettingsPatch { memory: Some(16), ..SettingsPatch::default() },
+            SettingsPatch { cores: Some(0), ..SettingsPatch::default() },
+            SettingsPatch { disk: Some(1), ..SettingsPatch::default() },
+            SettingsPatch { servers: Some(vec!["$(id)".into()]), ..SettingsPatch::default() },
+            SettingsPatch { servers: Some(vec![String::new()]), ..SettingsPatch::default() },
         ] {
             assert!(wrong.validate().is_err(), "{wrong:?} was taken");
         }
@@ -319,7 +319,9 @@ pub(crate) mod tests {
     #[test]
     fn packages_are_named_as_the_guests_collection_does() {
         let taken = |name: &str, guest| {
-            Wishes { packages: Some(vec![name.into()]), ..Wishes::default() }.validate_packages(guest).is_ok()
+            SettingsPatch { packages: Some(vec![name.into()]), ..SettingsPatch::default() }
+                .validate_packages(guest)
+                .is_ok()
         };
         for (name, debian, nixos) in [
             ("g++", true, true),

@@ -21,7 +21,7 @@ use crate::machine::egress_settings::{Destination, Egress, Mode, SecretSpec};
 use crate::machine::name::VmName;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::end_processes_of;
-use crate::machine::settings::{GuestKind, Settings, VERSION, Wishes};
+use crate::machine::settings::{GuestKind, Settings, SettingsPatch, VERSION};
 use crate::machine::state_dir::StateDir;
 use crate::machine::{Machine, sweep};
 use crate::mcp::endpoint;
@@ -103,18 +103,18 @@ pub fn create(context: &Context, args: &CreateArgs) -> Result<()> {
 /// # Errors
 /// As [`create`].
 pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)> {
-    let wishes = wishes(context, args)?;
+    let patch = patch(context, args)?;
     // What is wrong with the words is told before anything is made.
-    wishes.host.as_deref().map_or(Ok(()), |host| system::forward_address(host).map(drop))?;
-    let guest = wishes.guest.map_or_else(installation::default_guest, Ok)?;
-    wishes.validate_packages(guest)?;
-    if let (GuestKind::Debian, Some(packages)) = (guest, &wishes.packages) {
+    patch.host.as_deref().map_or(Ok(()), |host| system::forward_address(host).map(drop))?;
+    let guest = patch.guest.map_or_else(installation::default_guest, Ok)?;
+    patch.validate_packages(guest)?;
+    if let (GuestKind::Debian, Some(packages)) = (guest, &patch.packages) {
         package_names::check(packages, &cache_dir()?)?;
     }
     if let Some(groups) = installation::egress_groups() {
-        egress::rules::check_groups(wishes.allow.iter().chain(&wishes.deny).flatten(), &groups)?;
+        egress::rules::check_groups(patch.allow.iter().chain(&patch.deny).flatten(), &groups)?;
     }
-    let branch = args.branch.as_deref().or(wishes.branch.as_ref().map(BranchName::as_str));
+    let branch = args.branch.as_deref().or(patch.branch.as_ref().map(BranchName::as_str));
     let state = &context.state;
     let (source, branch) = target::current(state, branch)?;
     make_dir_durably(state.path(), 0o700)?;
@@ -129,13 +129,13 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
         end_processes_of(left)?;
         remove_any(left)?;
     }
-    let guest_asked = wishes.guest.is_some();
-    let secrets = wishes.secrets.clone().unwrap_or_default();
-    let all = wishes.all_branches.unwrap_or(false);
+    let guest_asked = patch.guest.is_some();
+    let secrets = patch.secrets.clone().unwrap_or_default();
+    let all = patch.all_branches.unwrap_or(false);
     let made = fill(&staging, &source, &branch, all, &secrets).and_then(|()| {
         // Held until the machine has its name, so that no other takes the same ports meanwhile.
         let _ports = Lock::take(&state.locks().join(".ports"), context.deadline())?;
-        let settings = settle(context, wishes, &source, branch)?;
+        let settings = settle(context, patch, &source, branch)?;
         let address = system::forward_address(&settings.host)?;
         endpoint::ensure(&staging, machine.name.as_str(), &settings.host, address)?;
         write_unsynced(&MachinePath::Settings.of(&staging), settings.to_json()?, 0o600)?;
@@ -174,8 +174,8 @@ fn refuse_second(state: &StateDir, source: &Source, branch: &BranchName) -> Resu
         .into())
 }
 
-fn wishes(context: &Context, args: &CreateArgs) -> Result<Wishes> {
-    let file = args.config.as_deref().map(Wishes::read).transpose()?.unwrap_or_default();
+fn patch(context: &Context, args: &CreateArgs) -> Result<SettingsPatch> {
+    let file = args.config.as_deref().map(SettingsPatch::read).transpose()?.unwrap_or_default();
     let CreateArgs {
         host,
         port,
@@ -193,7 +193,7 @@ fn wishes(context: &Context, args: &CreateArgs) -> Result<Wishes> {
         ..
     } = args.clone();
     let said = |list: Vec<_>| (!list.is_empty()).then_some(list);
-    let flags = Wishes {
+    let flags = SettingsPatch {
         host,
         port,
         ssh_port,
@@ -210,11 +210,11 @@ fn wishes(context: &Context, args: &CreateArgs) -> Result<Wishes> {
         allow: said(allow),
         packages: (!packages.is_empty()).then_some(packages),
         secrets: (!secrets.is_empty()).then_some(secrets),
-        ..Wishes::default()
+        ..SettingsPatch::default()
     };
-    let wishes = flags.or(file);
-    wishes.validate()?;
-    Ok(wishes)
+    let patch = flags.or(file);
+    patch.validate()?;
+    Ok(patch)
 }
 
 /// Everything of a machine but its settings, which need the ports.
@@ -238,14 +238,14 @@ fn fill(staging: &Path, source: &Source, branch: &BranchName, all: bool, secrets
     credentials::make_keys(staging, staging)
 }
 
-fn settle(context: &Context, wishes: Wishes, source: &Source, branch: BranchName) -> Result<Settings> {
+fn settle(context: &Context, patch: SettingsPatch, source: &Source, branch: BranchName) -> Result<Settings> {
     let defaults = Defaults::load()?;
-    let host = wishes.host.unwrap_or(defaults.host);
+    let host = patch.host.unwrap_or(defaults.host);
     let address = system::forward_address(&host)?;
     if !address.is_loopback() {
         note(&format!("warning: {host} is not loopback: whoever reaches it reaches the gate before MCP, and ssh"));
     }
-    if wishes.port.is_some() && wishes.port == wishes.ssh_port {
+    if patch.port.is_some() && patch.port == patch.ssh_port {
         return Err(Failure::usage("MCP and ssh cannot have the same port")
             .hint("give --port and --ssh-port two")
             .into());
@@ -259,11 +259,11 @@ fn settle(context: &Context, wishes: Wishes, source: &Source, branch: BranchName
             None => ports::require_free(address, port, flag).map(|()| port),
         },
     };
-    let port = settle(wishes.port, "--port", defaults.mcp_port, wishes.ssh_port)?;
-    let ssh_port = settle(wishes.ssh_port, "--ssh-port", defaults.ssh_port, Some(port))?;
+    let port = settle(patch.port, "--port", defaults.mcp_port, patch.ssh_port)?;
+    let ssh_port = settle(patch.ssh_port, "--ssh-port", defaults.ssh_port, Some(port))?;
     let available = system::cores();
-    let cores = wishes.cores.unwrap_or(defaults.cores).min(available);
-    if wishes.cores.is_some_and(|asked| asked > available) {
+    let cores = patch.cores.unwrap_or(defaults.cores).min(available);
+    if patch.cores.is_some_and(|asked| asked > available) {
         note(&format!("this host has {}: the machine gets no more", text::count(available as usize, "core")));
     }
     Ok(Settings {
@@ -271,25 +271,25 @@ fn settle(context: &Context, wishes: Wishes, source: &Source, branch: BranchName
         source: source.dir.clone(),
         branch,
         created: jiff::Timestamp::now(),
-        guest: wishes.guest.map_or_else(installation::default_guest, Ok)?,
+        guest: patch.guest.map_or_else(installation::default_guest, Ok)?,
         host,
         port,
-        port_asked: wishes.port.is_some(),
+        port_asked: patch.port.is_some(),
         ssh_port,
-        ssh_port_asked: wishes.ssh_port.is_some(),
-        tls: wishes.tls.unwrap_or(true),
-        auth: wishes.auth.unwrap_or(true),
-        memory: wishes.memory.unwrap_or(defaults.memory),
+        ssh_port_asked: patch.ssh_port.is_some(),
+        tls: patch.tls.unwrap_or(true),
+        auth: patch.auth.unwrap_or(true),
+        memory: patch.memory.unwrap_or(defaults.memory),
         cores,
-        disk: wishes.disk.unwrap_or(defaults.disk),
-        packages: wishes.packages.unwrap_or_default(),
-        servers: wishes.servers.unwrap_or_default(),
-        nix_args: wishes.nix_args.unwrap_or_default(),
+        disk: patch.disk.unwrap_or(defaults.disk),
+        packages: patch.packages.unwrap_or_default(),
+        servers: patch.servers.unwrap_or_default(),
+        nix_args: patch.nix_args.unwrap_or_default(),
         egress: Egress {
-            mode: wishes.egress.unwrap_or(defaults.egress),
-            allow: wishes.allow.unwrap_or_default(),
-            deny: wishes.deny.unwrap_or_default(),
-            secrets: wishes.secrets.unwrap_or_default(),
+            mode: patch.egress.unwrap_or(defaults.egress),
+            allow: patch.allow.unwrap_or_default(),
+            deny: patch.deny.unwrap_or_default(),
+            secrets: patch.secrets.unwrap_or_default(),
         },
     })
 }
