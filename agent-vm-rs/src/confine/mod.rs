@@ -22,7 +22,7 @@ use crate::host::programs::socket_proxyd_places;
 use crate::term::error::Failure;
 
 /// For a namespace to be made.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// The device of KVM.
 pub const KVM: &str = "/dev/kvm";
 
@@ -107,7 +107,7 @@ pub fn choose_for_reading(program: &Path) -> Confinement {
     let as_root = rustix::process::geteuid().is_root();
     let says_its_version = Invocation::new(program).arg("--version").cwd("/");
     let probe = bwrap::reading(&says_its_version, &namespaces, &mount::installation(program), as_root);
-    let can_be_had = probe.time_limit(PATIENCE).checked().is_ok();
+    let can_be_had = probe.time_limit(TIMEOUT).checked().is_ok();
     Confinement { sandbox: namespaces.sandbox.filter(|_| can_be_had), landlock: landlock::ours() }
 }
 
@@ -139,5 +139,5 @@ fn can_be_staged(account: &Account) -> bool {
 fn trial(sandbox: &Sandbox) -> Invocation {
     let bwrap = Invocation::new("bwrap").args(bwrap::namespaces(sandbox));
     let bwrap = bwrap.args(["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--"]);
-    bwrap::made_by(sandbox, bwrap.args(bwrap::drop_inside(sandbox)).arg("true").cwd("/"), &[], 0).time_limit(PATIENCE)
+    bwrap::made_by(sandbox, bwrap.args(bwrap::drop_inside(sandbox)).arg("true").cwd("/"), &[], 0).time_limit(TIMEOUT)
 }

@@ -31,7 +31,7 @@ const SCRATCH: &str = ".tmp-";
 /// Directories of a machine that files are written to. The guest writes to none of them.
 const WRITTEN: [&str; 6] = ["", "ssh", "tls", "flake", "egress", "egress/rules"];
 /// How long a command that has done its work waits for this to end. The next one goes on with what is left.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The sweeping that goes on beside a command.
 pub struct Sweeper {
@@ -57,7 +57,7 @@ pub fn begin(state: &StateDir) -> Sweeper {
 impl Sweeper {
     /// Waits a little for the end of it.
     pub fn finish(self) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         let moment = Duration::from_millis(20);
         while interrupt::check().is_ok() && Instant::now() < end {
             if self.done.recv_timeout(moment) != Err(RecvTimeoutError::Timeout) {

@@ -12,7 +12,7 @@ use crate::host::interrupt::Deadline;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::run_state::RunFacts;
-use crate::mcp::endpoint::{self, Endpoint, Patience};
+use crate::mcp::endpoint::{self, Endpoint, Timeouts};
 use crate::mcp::health::probe_mcp;
 use crate::remote::servers::{self, Servers};
 use crate::remote::service;
@@ -87,7 +87,7 @@ fn silence(who: &str, error: &anyhow::Error) -> String {
 }
 
 fn ask_mcp(machine: &Machine, manifest: &Manifest, facts: &RunFacts) -> Result<Duration> {
-    let endpoint = Endpoint::of(machine, facts, Patience { connect: None, whole: Some(ANSWER) })?;
+    let endpoint = Endpoint::of(machine, facts, Timeouts { connect: None, whole: Some(ANSWER) })?;
     probe_mcp(&endpoint, &manifest.service.mcp_path)
 }
 

@@ -26,8 +26,8 @@ use crate::machine::accel::Accel;
 use crate::term::error::{EXIT_TIMEOUT, Interrupted, exit_code};
 
 /// Time in which a kernel under working KVM has long ended.
-const PATIENCE: Duration = Duration::from_secs(8);
-/// A host on which QEMU takes longer to print its version is too busy for [`PATIENCE`] to mean anything.
+const TIMEOUT: Duration = Duration::from_secs(8);
+/// A host on which QEMU takes longer to print its version is too busy for [`TIMEOUT`] to mean anything.
 const PROMPT: Duration = Duration::from_secs(2);
 /// Version of this probe. Verdicts of another are ignored.
 const VERSION: u32 = 2;
@@ -102,7 +102,7 @@ impl Choice {
 /// # Errors
 /// QEMU or the guest's kernel is missing, the cache cannot be written, or a signal came.
 pub fn choose(guest: &Guest, confinement: &Confinement, cache: &Path) -> Result<Choice> {
-    Probe { device: Path::new(KVM), patience: PATIENCE, guest, confinement: &confinement.with_kvm() }.choose(cache)
+    Probe { device: Path::new(KVM), patience: TIMEOUT, guest, confinement: &confinement.with_kvm() }.choose(cache)
 }
 
 /// A probe of one device for one guest.

@@ -15,7 +15,7 @@ use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
 
 /// An answer from QEMU takes milliseconds; this is when we call it hung. Less than a stop, or a look, may take.
-const PATIENCE: Duration = Duration::from_millis(1_500);
+const TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// All that one talk needs is a few KiB.
 const MOST: u64 = 1 << 20;
@@ -56,13 +56,13 @@ pub fn connect(run: &RunDir) -> Result<UnixStream> {
     let failed = "failed to connect to QEMU's control socket";
     let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).context(failed)?;
     // Set first, and for connecting too: a QEMU that does not run accepts none, and so many may wait to be accepted.
-    sockopt::set_socket_timeout(&stream, sockopt::Timeout::Send, Some(PATIENCE)).context(failed)?;
+    sockopt::set_socket_timeout(&stream, sockopt::Timeout::Send, Some(TIMEOUT)).context(failed)?;
     rustix::net::connect(&stream, &address).context(failed)?;
     Ok(stream.into())
 }
 
 fn greet(stream: &UnixStream) -> Result<Client<'_>> {
-    let patient = Patient { stream, until: Instant::now() + PATIENCE };
+    let patient = Patient { stream, until: Instant::now() + TIMEOUT };
     let mut client = Qmp::new(Stream::new(BufReader::new(patient.take(MOST)), stream));
     let greeting = client.inner_mut().fill_buf().context("QEMU's control socket does not answer")?;
     ensure!(!greeting.is_empty(), "QEMU closed its control socket");
@@ -143,7 +143,7 @@ mod tests {
         let began = Instant::now();
         let first = connect(&run).unwrap();
         let (_second, third) = (connect(&run), connect(&run));
-        assert!(third.is_err() && began.elapsed() < 4 * PATIENCE);
+        assert!(third.is_err() && began.elapsed() < 4 * TIMEOUT);
         assert!(greet(&first).is_err());
     }
 

@@ -14,7 +14,7 @@ use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
-use crate::mcp::endpoint::{Endpoint, Patience};
+use crate::mcp::endpoint::{Endpoint, Timeouts};
 use crate::mcp::health::probe_mcp;
 use crate::remote::service::{self, ServiceState};
 use crate::remote::ssh::Ssh;
@@ -35,7 +35,7 @@ impl fmt::Display for ServiceDown {
 impl std::error::Error for ServiceDown {}
 
 /// One answer of MCP's may take this long.
-const ANSWER: Patience = Patience { connect: None, whole: Some(Duration::from_secs(30)) };
+const ANSWER: Timeouts = Timeouts { connect: None, whole: Some(Duration::from_secs(30)) };
 
 /// Fails once a process has ended that the machine cannot do without.
 pub type Alive<'a> = &'a dyn Fn() -> Result<()>;

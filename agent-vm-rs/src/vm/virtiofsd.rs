@@ -14,7 +14,7 @@ use crate::vm::qemu_args::Virtiofsd;
 const OLDEST: (u32, u32) = (1, 13);
 /// virtiofsd's own wish for open files.
 const OPEN_FILES: u64 = 1_000_000;
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A virtiofsd that can serve a workspace here.
 ///
@@ -39,7 +39,7 @@ pub fn find() -> Result<Virtiofsd> {
 }
 
 fn version(program: &Path) -> Option<(u32, u32)> {
-    let output = Invocation::new(program).arg("--version").time_limit(PATIENCE).output().ok()?;
+    let output = Invocation::new(program).arg("--version").time_limit(TIMEOUT).output().ok()?;
     parse_version(&String::from_utf8_lossy(&output.stdout))
 }
 
@@ -51,7 +51,7 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 fn check_namespaces() -> Result<()> {
     let probe =
         Invocation::new("unshare").args(["--user", "--map-root-user", "--mount", "--pid", "--net", "--fork", "true"]);
-    probe.time_limit(PATIENCE).checked().context("virtiofsd cannot be confined: no user namespaces here")?;
+    probe.time_limit(TIMEOUT).checked().context("virtiofsd cannot be confined: no user namespaces here")?;
     Ok(())
 }
 

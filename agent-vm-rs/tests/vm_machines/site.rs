@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::world::World;
 
 /// Longest time to wait for one thing of an emulated machine.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+pub const TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A repository with a hermetic home and state directory; its machines are destroyed with it.
 pub struct Site {
@@ -210,7 +210,7 @@ pub fn kill(pid: i32, signal: &str) {
 
 /// Waits until something is so.
 pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !so() {
         assert!(Instant::now() < end, "waited too long for {what}");
         std::thread::sleep(Duration::from_millis(50));

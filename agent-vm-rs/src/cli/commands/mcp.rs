@@ -14,13 +14,13 @@ use crate::host::process::Invocation;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::mcp::bridge::{self, Output, Session};
-use crate::mcp::endpoint::{Endpoint, Patience, renewal};
+use crate::mcp::endpoint::{Endpoint, Timeouts, renewal};
 use crate::term::error::Failure;
 use crate::term::progress::note;
 use crate::term::text::one_line;
 
 /// For a connection to the machine, and for the last answers once the client has closed its end.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Flags of `mcp`.
 #[derive(Args, Clone, Debug)]
@@ -68,8 +68,8 @@ pub fn mcp(context: &Context, args: &McpArgs) -> Result<()> {
         None => service.mcp_path.clone(),
     };
     // A tool may take as long as it takes: only the way to it has a limit.
-    let limit = context.timeout.unwrap_or(PATIENCE);
-    let patience = Patience { connect: Some(limit), whole: None };
+    let limit = context.timeout.unwrap_or(TIMEOUT);
+    let patience = Timeouts { connect: Some(limit), whole: None };
     let endpoint = Endpoint::of(&machine, &facts, patience)?;
     let session = Session::new(endpoint, path, Output::new(io::stdout()));
     bridge::run(session, io::stdin().lock(), limit)

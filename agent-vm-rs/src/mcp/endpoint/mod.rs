@@ -125,7 +125,7 @@ pub struct Endpoint {
 
 /// How long an endpoint may take; None for ever.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Patience {
+pub struct Timeouts {
     /// For a connection.
     pub connect: Option<Duration>,
     /// For everything together.
@@ -137,7 +137,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// The machine has no authority or no token, though its run asks for them.
-    pub fn of(machine: &Machine, facts: &RunFacts, patience: Patience) -> Result<Self> {
+    pub fn of(machine: &Machine, facts: &RunFacts, patience: Timeouts) -> Result<Self> {
         let mut config = ureq::Agent::config_builder()
             .timeout_connect(patience.connect)
             .timeout_global(patience.whole)
@@ -221,7 +221,7 @@ pub(crate) mod tests {
 
     /// An endpoint on loopback without TLS and token.
     pub(crate) fn plain(port: u16, limit: Duration) -> Endpoint {
-        let patience = Patience { connect: None, whole: Some(limit) };
+        let patience = Timeouts { connect: None, whole: Some(limit) };
         Endpoint::of(&machine(Path::new("/nonexistent")), &facts(port, false, false), patience).unwrap()
     }
 
@@ -262,7 +262,7 @@ pub(crate) mod tests {
 
     /// What a machine's endpoint of its own says to a server with this certificate.
     fn asked(machine: &Machine, pair: &authority::Pair) -> Result<String> {
-        let patience = Patience { connect: None, whole: Some(Duration::from_secs(20)) };
+        let patience = Timeouts { connect: None, whole: Some(Duration::from_secs(20)) };
         let endpoint = Endpoint::of(machine, &facts(echo(pair), true, true), patience)?;
         Ok(endpoint.get("/mcp").call()?.into_body().read_to_string()?)
     }
@@ -314,7 +314,7 @@ pub(crate) mod tests {
         let ours = machine(dir.path());
         let given = hand_over(&ours, &crate::machine::settings::tests::sample(), Ipv4Addr::LOCALHOST).unwrap();
         let pair = authority::Pair { certificate: given.certificate, key: given.key };
-        let patience = Patience { connect: None, whole: Some(Duration::from_secs(20)) };
+        let patience = Timeouts { connect: None, whole: Some(Duration::from_secs(20)) };
         let endpoint = Endpoint::of(&ours, &facts(serve(&pair, false), true, true), patience).unwrap();
         let error = endpoint.get("/mcp").call().unwrap().into_body().read_to_string().unwrap_err();
         // Control: so it would be told.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Endpoint, Patience, authority, in_words, names, token};
+use super::{Endpoint, Timeouts, authority, in_words, names, token};
 use crate::host::files::{read_if_there, read_text, write_file};
 use crate::machine::Machine;
 use crate::machine::paths::MachinePath;
@@ -14,7 +14,7 @@ use crate::machine::run_state::RunFacts;
 use crate::term::error::Failure;
 
 /// For the gate to answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How a guest takes another certificate.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ fn renew(machine: &Machine, receiver: &Receiver, facts: &RunFacts) -> Result<()>
         &read_text(&MachinePath::TlsAuthorityKey.of(&machine.dir))?,
         &key,
     )?;
-    let endpoint = Endpoint::of(machine, facts, Patience { connect: Some(PATIENCE), whole: Some(PATIENCE) })?;
+    let endpoint = Endpoint::of(machine, facts, Timeouts { connect: Some(TIMEOUT), whole: Some(TIMEOUT) })?;
     let answer = endpoint.put(path, &token(&machine.dir)?).send(certificate).map_err(in_words);
     let status = answer.context("the gate does not answer")?.status();
     ensure!(status.is_success(), "the gate answers {status}");
