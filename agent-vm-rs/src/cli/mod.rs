@@ -160,11 +160,11 @@ pub fn main() -> ExitCode {
 
 /// Reports a clap error, with our hint added, or prints the help or version that was asked for.
 fn refuse(error: &clap::Error) -> ExitCode {
-    let hint = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Failure>()?.way_out());
+    let hint = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Failure>()?.hint());
     let Some(hint) = hint else { error.exit() };
     let told = error.to_string();
     let first = told.lines().next().unwrap_or_default();
-    report(&Failure::usage(first.trim_start_matches("error: ")).hint(hint).into());
+    report(&Failure::usage(first.trim_start_matches("error: ")).with_hint(hint).into());
     EXIT_USAGE.into()
 }
 

@@ -47,7 +47,7 @@ pub fn free_name(state: &StateDir, source: &Path, branch: &BranchName) -> Result
     has_dir(&machine.dir)?;
     let name = machine.name;
     Err(Failure::new(format!("the name {name} belongs to another machine"))
-        .hint(format!("agent-vm destroy {name}"))
+        .with_hint(format!("agent-vm destroy {name}"))
         .into())
 }
 
@@ -64,20 +64,20 @@ pub fn current(state: &StateDir, branch: Option<&str>) -> Result<(Source, Branch
     let cwd = std::env::current_dir().context("failed to find the current directory")?;
     if cwd.starts_with(state.path()) {
         return Err(Failure::new(format!("{} belongs to the machines, not to you", cwd.display()))
-            .hint("cd into your own repository")
+            .with_hint("cd into your own repository")
             .into());
     }
     let source = Source::discover(&cwd)?.ok_or_else(|| no_repository(&cwd))?;
     if source.dir.to_str().is_none() {
         return Err(Failure::new(format!("the path of the repository {} is not valid UTF-8", source.dir.display()))
-            .hint("rename the directory that is not, with mv")
+            .with_hint("rename the directory that is not, with mv")
             .into());
     }
     let branch = match branch {
         Some(name) => name.parse()?,
         None => source.current_branch()?.ok_or_else(|| {
             Failure::new(format!("HEAD of {} is detached: there is no current branch", source.dir.display()))
-                .hint("name one: agent-vm create --branch BRANCH")
+                .with_hint("name one: agent-vm create --branch BRANCH")
         })?,
     };
     Ok((source, branch))
@@ -93,20 +93,21 @@ pub fn repository(state: &StateDir, dir: Option<&Path>) -> Result<Source> {
         None => std::env::current_dir().context("failed to find the current directory")?,
     };
     let dir = std::fs::canonicalize(&dir).with_context(|| {
-        Failure::usage(format!("there is no directory {}", dir.display())).hint("--source DIR names the repository")
+        Failure::usage(format!("there is no directory {}", dir.display()))
+            .with_hint("--source DIR names the repository")
     })?;
     // The guest owns what is there: git must not run in it.
     let found = if dir.starts_with(state.path()) { None } else { Source::discover(&dir)? };
     found.ok_or_else(|| {
         Failure::usage(format!("{} is no repository of yours", dir.display()))
-            .hint("name the directory that the repository is in now: --source DIR")
+            .with_hint("name the directory that the repository is in now: --source DIR")
             .into()
     })
 }
 
 fn no_repository(cwd: &Path) -> Failure {
     Failure::new(format!("{} is not in a git repository", cwd.display()))
-        .hint("cd into one, or name a machine (agent-vm list shows them)")
+        .with_hint("cd into one, or name a machine (agent-vm list shows them)")
 }
 
 /// The existing machine that `target` means: a branch of the current repository, else a machine's name;
@@ -138,7 +139,7 @@ pub fn find(state: &StateDir, target: Option<&str>) -> Result<Machine> {
     let Some(target) = target else {
         let branch = source.current_branch()?.ok_or_else(|| {
             Failure::new(format!("HEAD of {} is detached: there is no current branch", source.dir.display()))
-                .hint("name a branch or a machine (agent-vm list shows them)")
+                .with_hint("name a branch or a machine (agent-vm list shows them)")
         })?;
         return machine_of(state, &source.dir, &branch)?.ok_or_else(|| no_machine(state, branch.as_str()));
     };

@@ -27,7 +27,7 @@ impl Listener {
     pub fn bind(address: Ipv4Addr, port: u16) -> Result<Self> {
         let failed = || {
             Failure::new(format!("port {port} of {address} cannot be had"))
-                .hint(format!("ss -ltnp 'sport = {port}' shows who has it"))
+                .with_hint(format!("ss -ltnp 'sport = {port}' shows who has it"))
         };
         let socket =
             socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).with_context(failed)?;

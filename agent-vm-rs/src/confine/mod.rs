@@ -117,7 +117,7 @@ fn choose_with(sandbox: Sandbox) -> Result<(Confinement, Option<anyhow::Error>)>
         Ok(()) => Ok((Confinement { sandbox: Some(sandbox), landlock }, None)),
         Err(error) if sandbox.account.is_some() => Err(error.context(
             Failure::new("as root, a machine's processes have to run as another account, and that cannot be done here")
-                .hint(
+                .with_hint(
                     "apt-get install bubblewrap util-linux; or run agent-vm as an ordinary user: sudo -u USER agent-vm",
                 ),
         )),

@@ -49,7 +49,7 @@ fn rules<'a>(
     let with_value = |spec: &'a crate::machine::egress_settings::SecretSpec| {
         let secret = secrets.get(&spec.name).with_context(|| {
             Failure::new(format!("the value of the secret {} is gone", spec.name))
-                .hint(format!("agent-vm destroy {name}, and create it with --secret {spec} again"))
+                .with_hint(format!("agent-vm destroy {name}, and create it with --secret {spec} again"))
         })?;
         Ok(Value {
             name: &spec.name,
@@ -90,7 +90,7 @@ fn entries(destinations: &[Destination], groups: &[Group]) -> Result<Vec<Entry>>
 
 fn unknown(name: &str, groups: &[Group]) -> Failure {
     let known: Vec<_> = groups.iter().map(|group| format!("@{}", group.name)).collect();
-    Failure::usage(format!("there is no group @{name}")).hint(format!("the groups are {}", known.join(", ")))
+    Failure::usage(format!("there is no group @{name}")).with_hint(format!("the groups are {}", known.join(", ")))
 }
 
 /// Checks that each group which the lists name is one of these.

@@ -41,7 +41,7 @@ pub fn keep(machine: &Path, specs: &[SecretSpec]) -> Result<()> {
                 "the value of the secret {0} is taken from the variable {0}, which is not set",
                 spec.name
             ))
-            .hint(format!("read -rs {0} && export {0}, then try again", spec.name))
+            .with_hint(format!("read -rs {0} && export {0}, then try again", spec.name))
         })?;
         let usable = value.len() >= 4 && value.chars().all(|c| c.is_ascii_graphic() || c == ' ');
         if !usable {

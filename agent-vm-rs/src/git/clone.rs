@@ -70,7 +70,8 @@ impl Look<'_> {
         let failed = || {
             let failure = Failure::new(format!("failed to clone {}", self.source.dir.display()));
             if self.config.is_partial() {
-                return failure.hint("git fetch --refetch --no-filter, since it is a partial clone that lacks objects");
+                return failure
+                    .with_hint("git fetch --refetch --no-filter, since it is a partial clone that lacks objects");
             }
             failure
         };

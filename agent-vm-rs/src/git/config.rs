@@ -148,7 +148,7 @@ impl Config {
 
 fn unknown(what: &str) -> anyhow::Error {
     Failure::new(format!("the repository has an unknown format: {}", crate::term::text::one_line(what)))
-        .hint("clone it and use the clone: git clone --no-local REPOSITORY NEW-DIRECTORY")
+        .with_hint("clone it and use the clone: git clone --no-local REPOSITORY NEW-DIRECTORY")
         .into()
 }
 

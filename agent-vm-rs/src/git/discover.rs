@@ -82,7 +82,7 @@ pub fn by_dot_git(dir: &Path) -> Result<Option<Place>> {
             dot_git.display(),
             git_dir.display()
         ))
-        .hint("if the repository was moved: git worktree repair, in its main work tree")
+        .with_hint("if the repository was moved: git worktree repair, in its main work tree")
         .into());
     };
     let common_dir = common_dir(&git_dir)?;
@@ -103,7 +103,7 @@ fn by_git_dir(dir: &Path) -> Result<Place> {
             let of = outer.work_tree.unwrap_or(outer.common_dir);
             let (own, of) = (own.git_dir.display(), of.display());
             Err(Failure::new(format!("{own} looks like a bare repository, but it lies in the repository {of}"))
-                .hint(format!(
+                .with_hint(format!(
                     "cd {of}; or, if you know {own}, give it a work tree of its own: git --git-dir={own} worktree add DIRECTORY"
                 ))
                 .into())
@@ -138,7 +138,7 @@ fn foreign(dot_git: &Path, leads_to: &Path) -> anyhow::Error {
         dot_git.display(),
         leads_to.display()
     ))
-    .hint(format!(
+    .with_hint(format!(
         "if {0} is its work tree: git worktree repair {0}, in the main work tree; if git init --separate-git-dir made it: \
          git --git-dir={1} config core.worktree {0}",
         dir.display(),
@@ -152,7 +152,7 @@ fn pointed_to(dot_git: &Path) -> Result<PathBuf> {
     let line = plain::read(dot_git, MAX_LINE)?.unwrap_or_default();
     let path = line.strip_prefix(b"gitdir: ").with_context(|| {
         Failure::new(format!("{} is neither a git directory nor a pointer to one", dot_git.display()))
-            .hint("remove it, or clone the repository again")
+            .with_hint("remove it, or clone the repository again")
     })?;
     Ok(plain::path_in(path, dot_git.parent().unwrap_or(dot_git)))
 }

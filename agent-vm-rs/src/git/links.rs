@@ -58,7 +58,7 @@ fn stays(link: &Path, place: &Place) -> bool {
 
 fn too_large(path: &Path, most: u64) -> anyhow::Error {
     Failure::new(format!("{} is larger than {} MiB", path.display(), most >> 20))
-        .hint("if you know the repository, have git write it anew: git pack-refs --all; git read-tree HEAD")
+        .with_hint("if you know the repository, have git write it anew: git pack-refs --all; git read-tree HEAD")
         .into()
 }
 
@@ -68,7 +68,9 @@ fn refused(path: &Path) -> anyhow::Error {
         Err(_) => "it is neither a file nor a directory".to_owned(),
     };
     Failure::new(format!("{} is not a part of its repository: {what}", path.display()))
-        .hint("if you know the repository, clone it and use the clone: git clone --no-local REPOSITORY NEW-DIRECTORY")
+        .with_hint(
+            "if you know the repository, clone it and use the clone: git clone --no-local REPOSITORY NEW-DIRECTORY",
+        )
         .into()
 }
 

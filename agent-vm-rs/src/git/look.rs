@@ -92,12 +92,12 @@ impl<'a> Look<'a> {
         }
         if let Some(other) = known.in_the_way_of(branch) {
             return Err(Failure::new(format!("cannot make the branch {branch}: '{other}' exists"))
-                .hint("choose another name: no branch can have the name of another's directory")
+                .with_hint("choose another name: no branch can have the name of another's directory")
                 .into());
         }
         let commit = self.head_commit().ok_or_else(|| {
             Failure::new(format!("the repository {} has no commit yet", self.source.dir.display()))
-                .hint("make one first: git commit --allow-empty -m 'first commit'")
+                .with_hint("make one first: git commit --allow-empty -m 'first commit'")
         })?;
         Ok(Start::New(commit.to_owned()))
     }

@@ -45,6 +45,6 @@ fn ask_git(cwd: &Path) -> Result<()> {
     }
     let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(Failure::new(format!("git cannot use the repository of {}:\n{words}", cwd.display()))
-        .hint("do what git says, then try again")
+        .with_hint("do what git says, then try again")
         .into())
 }

@@ -37,7 +37,7 @@ impl Shelf {
         };
         if dir.starts_with(&machine.dir) {
             return Err(Failure::usage(format!("{} is removed with the machine", dir.display()))
-                .hint("name a directory that is not the machine's: --keep-in DIR")
+                .with_hint("name a directory that is not the machine's: --keep-in DIR")
                 .into());
         }
         Ok(Self { dir: dir.components().collect(), name, was_asked: true })
@@ -59,12 +59,12 @@ impl Shelf {
             Ok(found) if found.is_dir() => {}
             Ok(_) => {
                 return Err(Failure::new(format!("{} is not a directory", self.dir.display()))
-                    .hint(format!("move it away; or {}", elsewhere()))
+                    .with_hint(format!("move it away; or {}", elsewhere()))
                     .into());
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 make_dir_durably(&self.dir, 0o700).map_err(|error| {
-                    error.context(Failure::new(format!("failed to make {}", self.dir.display())).hint(elsewhere()))
+                    error.context(Failure::new(format!("failed to make {}", self.dir.display())).with_hint(elsewhere()))
                 })?;
             }
             Err(error) => return Err(error).with_context(|| format!("failed to look at {}", self.dir.display())),
@@ -72,7 +72,7 @@ impl Shelf {
         let probe = tempfile::Builder::new().prefix(".tmp-").tempdir_in(&self.dir);
         probe.map(drop).map_err(|error| {
             anyhow::Error::new(error)
-                .context(Failure::new(format!("failed to write into {}", self.dir.display())).hint(elsewhere()))
+                .context(Failure::new(format!("failed to write into {}", self.dir.display())).with_hint(elsewhere()))
         })
     }
 

@@ -40,7 +40,7 @@ pub fn default_guest() -> Result<GuestKind> {
         Err(_) => Ok(GuestKind::Debian),
         Ok(name) => GuestKind::from_str(&name, true).map_err(|_| {
             Failure::new(format!("AGENT_VM_GUEST is {name:?}, which is no guest"))
-                .hint("set it to nixos or debian")
+                .with_hint("set it to nixos or debian")
                 .into()
         }),
     }
@@ -60,7 +60,9 @@ impl Toolkit {
         match toolkit_directory() {
             Some(dir) => Self::from_directory(&dir),
             None => Err(Failure::new("this installation has no toolkit")
-                .hint("make install puts it in place; AGENT_VM_TOOLKIT names another (a path or a flake reference)")
+                .with_hint(
+                    "make install puts it in place; AGENT_VM_TOOLKIT names another (a path or a flake reference)",
+                )
                 .into()),
         }
     }

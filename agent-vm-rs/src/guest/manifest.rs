@@ -264,7 +264,7 @@ impl Manifest {
             return Err(Failure::new(format!(
                 "the toolkit's manifest has version {version}, this agent-vm reads {VERSION}"
             ))
-            .hint("use an agent-vm and a toolkit of the same release (AGENT_VM_TOOLKIT)")
+            .with_hint("use an agent-vm and a toolkit of the same release (AGENT_VM_TOOLKIT)")
             .into());
         }
         let manifest: Self = serde_json::from_str(text).context("the toolkit's manifest is not usable")?;

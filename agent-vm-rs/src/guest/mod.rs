@@ -118,7 +118,8 @@ impl Guest {
     fn built(machine: &Machine) -> Result<Self> {
         let link = MachinePath::Guest.of(&machine.dir);
         let package = fs::canonicalize(&link).with_context(|| {
-            Failure::new(format!("{} has no guest yet", machine.name)).hint(format!("agent-vm start {}", machine.name))
+            Failure::new(format!("{} has no guest yet", machine.name))
+                .with_hint(format!("agent-vm start {}", machine.name))
         })?;
         let path = package.join("share/agent-vm/manifest.json");
         // Nix may have made it a link.

@@ -33,9 +33,9 @@ pub fn check(names: &[String], cache: &Path) -> Result<(), Failure> {
     let meant: Vec<_> = meant.into_iter().take(MOST_MEANT).map(|(_, name)| name).collect();
     let failure = Failure::usage(format!("Debian has no package {unknown}"));
     Err(if meant.is_empty() {
-        failure.hint("give the name of a package as apt-get install takes it, or leave it out")
+        failure.with_hint("give the name of a package as apt-get install takes it, or leave it out")
     } else {
-        failure.hint(format!("did you mean {}?", meant.join(", ")))
+        failure.with_hint(format!("did you mean {}?", meant.join(", ")))
     })
 }
 
@@ -73,6 +73,6 @@ mod tests {
         let error = check(&names(&["g++", "no-such-package"]), cache.path()).unwrap_err();
         assert_eq!(error.to_string(), "Debian has no package no-such-package");
         let error = check(&names(&["ndoejs"]), cache.path()).unwrap_err();
-        assert_eq!(error.way_out(), Some("did you mean nodejs?"));
+        assert_eq!(error.hint(), Some("did you mean nodejs?"));
     }
 }

@@ -17,7 +17,7 @@ pub fn running(machine: &Machine) -> Result<(Guest, RunFacts)> {
         (Some(_), Some(facts)) => Ok((Guest::of(machine)?, facts)),
         _ => {
             let name = &machine.name;
-            Err(Failure::new(format!("{name} is not running")).hint(format!("agent-vm start {name}")).into())
+            Err(Failure::new(format!("{name} is not running")).with_hint(format!("agent-vm start {name}")).into())
         }
     }
 }

@@ -82,7 +82,7 @@ fn lock_in(scratch: &Path, machine: &Machine, recipe: &Recipe, verbosity: Verbos
     }
     if !file.exists() {
         return Err(Failure::new("Nix has locked nothing: the toolkit has changes that are not committed")
-            .hint("commit them in the toolkit's repository; then update again")
+            .with_hint("commit them in the toolkit's repository; then update again")
             .into());
     }
     Ok((read_text(&file)?, FlakeLock::read(&file)?))

@@ -84,7 +84,7 @@ impl Deadline {
             if self.passed() {
                 let seconds = self.length.as_secs_f32();
                 return Err(Failure::timeout(format!("timed out after {seconds:.0} s waiting for {what}"))
-                    .hint("give it longer: --timeout SECONDS")
+                    .with_hint("give it longer: --timeout SECONDS")
                     .into());
             }
             std::thread::sleep(interval.min(self.left()));

@@ -17,7 +17,7 @@ pub fn is_free(address: Ipv4Addr, port: u16) -> bool {
 fn usable(address: Ipv4Addr) -> Result<()> {
     TcpListener::bind((address, 0)).map(drop).map_err(|error| {
         Failure::new(format!("the address {address} cannot be used: {error}"))
-            .hint("--host takes localhost or an address of this host (ip -4 addr shows them)")
+            .with_hint("--host takes localhost or an address of this host (ip -4 addr shows them)")
             .into()
     })
 }
@@ -30,7 +30,7 @@ pub fn next_free(address: Ipv4Addr, first: u16, taken: &BTreeSet<u16>) -> Result
     usable(address)?;
     (first..=u16::MAX).find(|port| !taken.contains(port) && is_free(address, *port)).ok_or_else(|| {
         Failure::new(format!("no port from {first} on is free on {address}"))
-            .hint("name one: --port PORT, --ssh-port PORT")
+            .with_hint("name one: --port PORT, --ssh-port PORT")
             .into()
     })
 }
@@ -46,13 +46,13 @@ pub fn require_free(address: Ipv4Addr, port: u16, flag: &str) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
         Err(error) => {
             return Err(Failure::new(format!("port {port} on {address} cannot be used: {error}"))
-                .hint(format!("choose another port: {flag} PORT"))
+                .with_hint(format!("choose another port: {flag} PORT"))
                 .into());
         }
     }
     let owner = holder(port).map_or_else(String::new, |who| format!(" by {who}"));
     Err(Failure::new(format!("port {port} on {address} is taken{owner}"))
-        .hint(format!("stop it, or choose another port: {flag} PORT"))
+        .with_hint(format!("stop it, or choose another port: {flag} PORT"))
         .into())
 }
 

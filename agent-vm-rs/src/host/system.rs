@@ -46,7 +46,7 @@ pub fn forward_address(host: &str) -> Result<Ipv4Addr> {
     }
     let no_address = || {
         Failure::usage(format!("{:?} is no IPv4 address of this host", crate::term::text::one_line(host)))
-            .hint("--host takes localhost, an IPv4 address, or a name that has one")
+            .with_hint("--host takes localhost, an IPv4 address, or a name that has one")
     };
     let is_name = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-');
     if !is_name {

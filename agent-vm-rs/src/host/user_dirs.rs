@@ -30,7 +30,7 @@ fn xdg(variable: &str, below_home: &str) -> Result<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
     home.map(|home| home.join(below_home)).ok_or_else(|| {
         Failure::new(format!("neither {variable} nor HOME is set"))
-            .hint("set HOME, or name a directory: --state-dir DIR")
+            .with_hint("set HOME, or name a directory: --state-dir DIR")
             .into()
     })
 }

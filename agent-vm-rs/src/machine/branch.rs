@@ -31,7 +31,7 @@ impl FromStr for BranchName {
         let refuse = |why: &str| {
             let shown: String = one_line(name).chars().take(80).collect();
             Err(Failure::usage(format!("{shown:?} is no branch name: {why}"))
-                .hint("git check-ref-format --branch NAME tells which names git takes"))
+                .with_hint("git check-ref-format --branch NAME tells which names git takes"))
         };
         if name.len() > MAX_BYTES {
             return refuse("it is longer than 200 bytes");

@@ -82,7 +82,7 @@ impl Helper {
         } else {
             format!("agent-vm restart {machine}")
         };
-        Some(Failure::new(what).hint(mends))
+        Some(Failure::new(what).with_hint(mends))
     }
 }
 

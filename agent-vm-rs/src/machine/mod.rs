@@ -78,7 +78,7 @@ impl Machine {
         for (path, is_there) in needed {
             if !is_there(&path.of(&self.dir))? {
                 return Err(Failure::new(format!("{} is missing", path.of(&self.dir).display()))
-                    .hint(format!(
+                    .with_hint(format!(
                         "put it back, or remove the machine, whose commits are kept: agent-vm destroy {}",
                         self.name
                     ))
@@ -149,6 +149,6 @@ impl Machine {
     #[must_use]
     pub fn lost_source(&self, settings: &Settings) -> Failure {
         Failure::new(format!("source missing: {} is not there or no repository any more", settings.source.display()))
-            .hint(format!("if it was moved: agent-vm relink {} --source DIR", self.name))
+            .with_hint(format!("if it was moved: agent-vm relink {} --source DIR", self.name))
     }
 }

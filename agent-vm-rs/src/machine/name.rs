@@ -83,7 +83,7 @@ impl FromStr for VmName {
             Ok(Self(name.to_owned()))
         } else {
             Err(Failure::usage(format!("{:?} is no machine name", crate::term::text::one_line(name)))
-                .hint("agent-vm list shows the machines there are"))
+                .with_hint("agent-vm list shows the machines there are"))
         }
     }
 }

@@ -184,7 +184,7 @@ pub fn end_processes_of(dir: &Path) -> Result<()> {
     match all.iter().find(|process| !process.wait_gone(deadline.left())) {
         None => Ok(()),
         Some(stays) => Err(Failure::new(format!("process {} of {} does not end", stays.pid, dir.display()))
-            .hint("it waits for the kernel, most likely for a disk; look at dmesg")
+            .with_hint("it waits for the kernel, most likely for a disk; look at dmesg")
             .into()),
     }
 }

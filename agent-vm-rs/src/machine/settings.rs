@@ -123,12 +123,12 @@ impl SettingsPatch {
             .and_then(|bytes| bytes.context("there is no such file"))
             .with_context(|| {
             Failure::new(format!("failed to read the settings in {}", path.display()))
-                .hint("name a file: --config FILE")
+                .with_hint("name a file: --config FILE")
         })?;
         let text = String::from_utf8(bytes)
             .with_context(|| Failure::usage(format!("the settings in {} are not valid UTF-8", path.display())))?;
         let patch = serde_json::from_str(&text).with_context(|| {
-            Failure::usage(format!("the settings in {} are not usable", path.display())).hint(
+            Failure::usage(format!("the settings in {} are not usable", path.display())).with_hint(
                 "it is a JSON object with any of: branch, all_branches, guest, host, port, ssh_port, tls, auth, memory, cores, disk, packages, servers, nix_args, egress, allow, deny, secrets",
             )
         })?;
@@ -168,7 +168,7 @@ impl SettingsPatch {
         let at_least = |what: &str, flag: &str, value: Option<u32>, least: u32, most: u32| match value {
             Some(value) if !(least..=most).contains(&value) => {
                 Err(Failure::usage(format!("{what} of {value} is outside {least} to {most}"))
-                    .hint(format!("give {flag} a value in between")))
+                    .with_hint(format!("give {flag} a value in between")))
             }
             _ => Ok(()),
         };
@@ -178,7 +178,7 @@ impl SettingsPatch {
         let is_server = |name: &String| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         if let Some(name) = self.servers.iter().flatten().find(|name| name.is_empty() || !is_server(name)) {
             return Err(Failure::usage(format!("{:?} is no name of a server", crate::term::text::one_line(name)))
-                .hint("names are lower case letters, digits and -, such as nixos"));
+                .with_hint("names are lower case letters, digits and -, such as nixos"));
         }
         Ok(())
     }
@@ -190,7 +190,7 @@ impl SettingsPatch {
     pub fn validate_packages(&self, guest: GuestKind) -> Result<(), Failure> {
         match self.packages.iter().flatten().find(|name| !guest.may_have_package(name)) {
             Some(name) => Err(Failure::usage(format!("{:?} is no package name", crate::term::text::one_line(name)))
-                .hint(match guest {
+                .with_hint(match guest {
                     GuestKind::Debian => "Debian's package names are lower case letters, digits, +, - and .",
                     GuestKind::Nixos => {
                         "packages of nixpkgs are attributes, such as nodejs_22 or python3Packages.numpy"
@@ -222,10 +222,10 @@ impl Settings {
         read_text(path).and_then(|text| Self::parse(&text)).map_err(|error| {
             let unusable = format!("the settings in {} are not usable", path.display());
             if error.is::<Newer>() {
-                return error.context(Failure::new(unusable).hint("use the agent-vm that wrote them, or a newer one"));
+                return error.context(Failure::new(unusable).with_hint("use the agent-vm that wrote them, or a newer one"));
             }
             let name = path.parent().and_then(Path::file_name).unwrap_or_default().display();
-            error.context(Failure::new(unusable).hint(format!(
+            error.context(Failure::new(unusable).with_hint(format!(
                 "mend the file, or remove the machine: agent-vm destroy {name} --yes (commits only it has are kept in a bundle)"
             )))
         })

@@ -31,7 +31,7 @@ impl StateDir {
             return Err(Failure::usage(format!(
                 "the state directory {path:?} has a character that QEMU or ssh cannot take"
             ))
-            .hint("choose one without commas, quotes and control characters: --state-dir DIR")
+            .with_hint("choose one without commas, quotes and control characters: --state-dir DIR")
             .into());
         }
         Ok(Self(path))

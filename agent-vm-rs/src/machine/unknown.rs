@@ -33,10 +33,10 @@ pub fn no_machine(state: &StateDir, target: &str) -> anyhow::Error {
     if let Some(machine) = lost.first() {
         let why = format!("there is no machine for {target} here, but {} has lost its source", machine.name);
         let hint = format!("if this repository was moved: agent-vm relink {} --source DIR", machine.name);
-        return Failure::new(why).hint(hint).into();
+        return Failure::new(why).with_hint(hint).into();
     }
     let quoted = shlex::try_quote(&target).map_or_else(|_| "BRANCH".into(), std::borrow::Cow::into_owned);
     Failure::new(format!("there is no machine for {target}"))
-        .hint(format!("agent-vm create --branch {quoted}, or agent-vm list to see the machines there are"))
+        .with_hint(format!("agent-vm create --branch {quoted}, or agent-vm list to see the machines there are"))
         .into()
 }

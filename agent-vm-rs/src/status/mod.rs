@@ -191,7 +191,7 @@ impl Report {
         self.state = if starting { "starting" } else { "running" };
         let helpers = helpers::all(&machine.run(), facts);
         for trouble in helpers::troubles(machine, &helpers) {
-            let hint = trouble.way_out().map_or_else(String::new, |hint| format!(" ({hint})"));
+            let hint = trouble.hint().map_or_else(String::new, |hint| format!(" ({hint})"));
             self.problems.push(format!("{trouble}{hint}"));
         }
         self.helpers = Some(helpers);
@@ -280,7 +280,7 @@ fn source(machine: &Machine, problems: &mut Vec<String>) -> Option<Source> {
         Origin::Here(source) => return Some(source),
         Origin::Missing => {
             let lost = machine.lost_source(&settings);
-            problems.push(format!("{lost}; {}", lost.way_out().unwrap_or_default()));
+            problems.push(format!("{lost}; {}", lost.hint().unwrap_or_default()));
         }
         Origin::Unusable(error) => problems.push(format!("its source cannot be used: {error:#}")),
     }

@@ -45,19 +45,19 @@ impl Failure {
 
     /// Adds the line that says what to do, best a command to run.
     #[must_use]
-    pub fn hint(self, hint: impl Into<String>) -> Self {
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
     /// Adds a hint that gives way to one for the cause, where the kernel has named that (see [`hint_of`]).
     #[must_use]
     pub fn general_hint(self, hint: impl Into<String>) -> Self {
-        Self { hint_is_general: true, ..self.hint(hint) }
+        Self { hint_is_general: true, ..self.with_hint(hint) }
     }
 
     /// The line that says what to do.
     #[must_use]
-    pub fn way_out(&self) -> Option<&str> {
+    pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 }
@@ -95,7 +95,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 #[must_use]
 pub fn hint_of(error: &anyhow::Error) -> Option<String> {
     let failure = error.downcast_ref::<Failure>();
-    let own = failure.and_then(Failure::way_out).map(str::to_owned);
+    let own = failure.and_then(Failure::hint).map(str::to_owned);
     if own.is_some() && failure.is_some_and(|failure| !failure.hint_is_general) {
         return own;
     }
@@ -184,7 +184,7 @@ mod tests {
             assert!(hint(anyhow::Error::new(errno).context("failed")).contains(part), "{errno}");
         }
         assert_eq!(hint(refused(Errno::IO)), "");
-        assert_eq!(hint(refused(Errno::NOSPC).context(Failure::new("failed").hint("own"))), "own");
+        assert_eq!(hint(refused(Errno::NOSPC).context(Failure::new("failed").with_hint("own"))), "own");
         assert!(hint(refused(Errno::NOSPC).context(Failure::new("failed").general_hint("own"))).contains("df -h"));
         let of_git = Failure::new("git failed:\nfatal: write error: No space left on device").general_hint("--debug");
         assert!(hint(of_git.into()).contains("df -h"));

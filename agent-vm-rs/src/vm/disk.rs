@@ -23,7 +23,7 @@ pub fn ensure(machine: &Machine, label: &str, size: u32) -> Result<()> {
         let Some(trouble) = qcow2::trouble(&disk)? else { return Ok(()) };
         let name = &machine.name;
         return Err(Failure::new(format!("the disk {} cannot be used: {trouble}", disk.display()))
-            .hint(format!(
+            .with_hint(format!(
                 "agent-vm start {name} --new-disk makes a new one and keeps this one beside it; the workspace is not on it"
             ))
             .into());

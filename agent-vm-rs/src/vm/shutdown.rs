@@ -86,7 +86,7 @@ fn end_qemu(machine: &Machine, limit: Duration) -> Result<Outcome> {
         return Ok(Outcome::Killed);
     }
     Err(Failure::new(format!("QEMU (pid {}) of {} does not end", qemu.pid, machine.name))
-        .hint("it waits for the kernel, most likely for a disk; look at dmesg")
+        .with_hint("it waits for the kernel, most likely for a disk; look at dmesg")
         .into())
 }
 

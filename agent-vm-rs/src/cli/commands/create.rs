@@ -170,7 +170,7 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
 fn refuse_second(state: &StateDir, source: &Source, branch: &BranchName) -> Result<()> {
     let Some(there) = target::machine_of(state, &source.dir, branch)? else { return Ok(()) };
     Err(Failure::new(format!("the branch {branch} has its machine already: {}", there.name))
-        .hint(format!("agent-vm start {0}, or agent-vm destroy {0}", there.name))
+        .with_hint(format!("agent-vm start {0}, or agent-vm destroy {0}", there.name))
         .into())
 }
 
@@ -247,7 +247,7 @@ fn settle(context: &Context, patch: SettingsPatch, source: &Source, branch: Bran
     }
     if patch.port.is_some() && patch.port == patch.ssh_port {
         return Err(Failure::usage("MCP and ssh cannot have the same port")
-            .hint("give --port and --ssh-port two")
+            .with_hint("give --port and --ssh-port two")
             .into());
     }
     let reserved = reserved_ports(context)?;
@@ -303,5 +303,5 @@ fn reserved_ports(context: &Context) -> Result<BTreeMap<u16, VmName>> {
 
 fn promised(port: u16, owner: &VmName, flag: &str) -> Failure {
     Failure::new(format!("port {port} belongs to the machine {owner}"))
-        .hint(format!("choose another port: {flag} PORT; or agent-vm destroy {owner}"))
+        .with_hint(format!("choose another port: {flag} PORT; or agent-vm destroy {owner}"))
 }

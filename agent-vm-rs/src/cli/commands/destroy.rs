@@ -155,7 +155,7 @@ fn refused(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
         None => format!("try again; or move the workspace as it is: agent-vm destroy {name} --keep workspace"),
     };
     let exit = exit_code(&error);
-    error.context(Failure::new(format!("{name} stays: what only it has cannot be kept now")).hint(hint).exit(exit))
+    error.context(Failure::new(format!("{name} stays: what only it has cannot be kept now")).with_hint(hint).exit(exit))
 }
 
 fn ask(machine: &Machine, keep: Keep) -> Result<()> {
@@ -174,7 +174,7 @@ fn ask(machine: &Machine, keep: Keep) -> Result<()> {
                         "the workspace of {name} alone has {}{and}",
                         count(commits, "commit")
                     ))
-                    .hint(format!("agent-vm destroy {name} --yes keeps them in a bundle and removes the machine"))
+                    .with_hint(format!("agent-vm destroy {name} --yes keeps them in a bundle and removes the machine"))
                     .into());
                 }
                 if files == 0 { String::new() } else { format!(" Its {changed} are kept.") }

@@ -48,7 +48,7 @@ pub fn logs(context: &Context, args: &LogsArgs) -> Result<i32> {
         let name = &machine.name;
         error.context(
             Failure::new("the service's journal is inside the machine")
-                .hint(format!("agent-vm start {name}, or agent-vm logs --console {name}")),
+                .with_hint(format!("agent-vm start {name}, or agent-vm logs --console {name}")),
         )
     })?;
     let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
@@ -65,7 +65,8 @@ fn console(machine: &Machine, args: &LogsArgs) -> Result<()> {
     let path = machine.console_log();
     has_file(&path)?;
     let mut file = log_file::open(&path).with_context(|| {
-        Failure::new(format!("{} has no console log", machine.name)).hint(format!("agent-vm start {}", machine.name))
+        Failure::new(format!("{} has no console log", machine.name))
+            .with_hint(format!("agent-vm start {}", machine.name))
     })?;
     let bytes =
         log_file::end_of(&mut file, log_file::LONGEST).with_context(|| format!("failed to read {}", path.display()))?;

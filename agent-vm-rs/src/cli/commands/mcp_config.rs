@@ -110,7 +110,7 @@ fn shown(path: PathBuf) -> String {
 fn text(path: PathBuf) -> Result<String> {
     path.into_os_string().into_string().map_err(|path| {
         Failure::new(format!("{} is no text, as the client's file is", path.display()))
-            .hint("choose a path of plain characters")
+            .with_hint("choose a path of plain characters")
             .into()
     })
 }

@@ -52,7 +52,7 @@ pub fn relink(context: &Context, args: &RelinkArgs) -> Result<()> {
             source.dir.display(),
             other.name
         ))
-        .hint(format!("agent-vm destroy {}, then agent-vm relink {name} again", other.name))
+        .with_hint(format!("agent-vm destroy {}, then agent-vm relink {name} again", other.name))
         .into());
     }
     if !args.force {
@@ -76,7 +76,7 @@ fn find(state: &StateDir, source: &Source, target: Option<&str>) -> Result<Machi
         None => {
             let branch: BranchName = source.current_branch()?.ok_or_else(|| {
                 Failure::new(format!("HEAD of {} is detached: there is no current branch", source.dir.display()))
-                    .hint("name a branch or a machine (agent-vm list shows them)")
+                    .with_hint("name a branch or a machine (agent-vm list shows them)")
             })?;
             let word = branch.to_string();
             (Some(branch), word)
@@ -96,7 +96,7 @@ fn find(state: &StateDir, source: &Source, target: Option<&str>) -> Result<Machi
                     "more than one machine of {word} has lost its source: {}",
                     names.join(", ")
                 ))
-                .hint(format!("name one: agent-vm relink {}", machine.name))
+                .with_hint(format!("name one: agent-vm relink {}", machine.name))
                 .into());
             }
         }
@@ -115,7 +115,7 @@ fn require_common_history(machine: &Machine, source: &Source) -> Result<()> {
         Failure::new(format!("the commits of {name} cannot be compared with those of {dir}")).general_hint(&again)
     })?;
     if all > 0 && new == all {
-        return Err(Failure::new(format!("{dir} and {name} have no commit in common")).hint(again).into());
+        return Err(Failure::new(format!("{dir} and {name} have no commit in common")).with_hint(again).into());
     }
     Ok(())
 }

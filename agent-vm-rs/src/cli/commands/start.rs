@@ -53,7 +53,7 @@ fn put_disk_aside(context: &Context, machine: &Machine) -> Result<()> {
     let name = &machine.name;
     if machine.run().qemu().is_some() {
         return Err(Failure::new(format!("{name} runs: its disk stays"))
-            .hint(format!("agent-vm stop {name}, then again"))
+            .with_hint(format!("agent-vm stop {name}, then again"))
             .into());
     }
     if let Some(aside) = disk::put_aside(machine)? {

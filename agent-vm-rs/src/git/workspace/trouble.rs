@@ -88,7 +88,7 @@ fn failure(output: &Output) -> anyhow::Error {
 /// The context of an error about objects that are missing because they are elsewhere.
 pub fn borrowing() -> Failure {
     Failure::new("the workspace's repository borrows objects from elsewhere (.git/objects/info/alternates)")
-        .hint("in the machine: git repack -a -d && rm .git/objects/info/alternates")
+        .with_hint("in the machine: git repack -a -d && rm .git/objects/info/alternates")
 }
 
 fn has_any(text: &str, phrases: &[&str]) -> bool {

@@ -38,7 +38,7 @@ pub fn read_if_there(path: &Path) -> Result<Option<String>> {
     if bytes.len() as u64 > LONGEST {
         let size = crate::term::text::bytes(LONGEST);
         return Err(Failure::new(format!("{} is longer than {size}", path.display()))
-            .hint(format!("no file of this name is; remove it: rm -f -- {}", quoted(path)))
+            .with_hint(format!("no file of this name is; remove it: rm -f -- {}", quoted(path)))
             .into());
     }
     String::from_utf8(bytes).map(Some).context("it is not UTF-8").with_context(failed)
@@ -108,7 +108,7 @@ pub fn remove_any(path: &Path) -> Result<()> {
 #[must_use]
 pub fn wrong(path: &Path, wanted: &str, found: FileType) -> Failure {
     Failure::new(format!("{} is {}, not a {wanted}", path.display(), named(found)))
-        .hint(format!("move it away, or remove it: rm -r -- {}", quoted(path)))
+        .with_hint(format!("move it away, or remove it: rm -r -- {}", quoted(path)))
 }
 
 fn named(kind: FileType) -> &'static str {

@@ -115,7 +115,7 @@ impl Detached {
         let said = last_lines(log, STDERR_LINES);
         let status = output.status;
         Err(Failure::new(format!("{} ended ({status}):\n{said}", self.name))
-            .hint(format!("the whole log is in {}", log.display()))
+            .with_hint(format!("the whole log is in {}", log.display()))
             .into())
     }
 }

@@ -20,7 +20,7 @@ pub fn find(program: &OsStr) -> Result<PathBuf> {
         let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
         let (debian, nixpkgs) = package_of(&name);
         Failure::new(format!("{name} is not on PATH"))
-            .hint(format!("install it: {}", install_hint(debian, nixpkgs)))
+            .with_hint(format!("install it: {}", install_hint(debian, nixpkgs)))
             .into()
     })
 }

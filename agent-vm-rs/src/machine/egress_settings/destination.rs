@@ -25,7 +25,7 @@ impl FromStr for Destination {
     fn from_str(text: &str) -> Result<Self, Failure> {
         let wrong = || {
             Failure::usage(format!("{:?} is no destination", one_line(text)))
-                .hint("give a host such as api.example.org, a port with it (example.org:8443), *.example.org, or a group such as @npm")
+                .with_hint("give a host such as api.example.org, a port with it (example.org:8443), *.example.org, or a group such as @npm")
         };
         if let Some(group) = text.strip_prefix('@') {
             let plain = group.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');

@@ -31,7 +31,7 @@ impl FromStr for SecretSpec {
     fn from_str(text: &str) -> Result<Self, Failure> {
         let wrong = || {
             Failure::usage(format!("{:?} is no secret", one_line(text)))
-                .hint("give a variable and the host that gets its value: --secret GITHUB_TOKEN=api.github.com, or with a port that is not 443 --secret TOKEN=git.example.org:8443")
+                .with_hint("give a variable and the host that gets its value: --secret GITHUB_TOKEN=api.github.com, or with a port that is not 443 --secret TOKEN=git.example.org:8443")
         };
         let (name, host) = text.split_once('=').ok_or_else(wrong)?;
         let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')

@@ -35,7 +35,7 @@ pub fn merged(section: &str, name: &str, settings: &Map<String, Value>, existing
 fn parse(text: &str) -> Result<Map<String, Value>> {
     let not_plain = || {
         Failure::new("it is no plain JSON, or holds what would be lost in writing it anew")
-            .hint("put the server there by hand; without --write it is printed")
+            .with_hint("put the server there by hand; without --write it is printed")
     };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer.deserialize_any(Lossless).map_err(anyhow::Error::from).with_context(not_plain)?;

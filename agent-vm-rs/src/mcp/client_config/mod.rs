@@ -88,7 +88,7 @@ impl Client {
                 return Err(Failure::usage(format!(
                     "{name} has no place for a token but its file, where it must not be"
                 ))
-                .hint(format!("leave out --http: {name} then starts agent-vm, which has the token"))
+                .with_hint(format!("leave out --http: {name} then starts agent-vm, which has the token"))
                 .into());
             }
             (Way::Http { url, auth: true }, Self::Codex) => {

@@ -79,7 +79,7 @@ fn real(place: &Place) -> Result<PathBuf> {
                 "{} is a symbolic link, which a project's file must not be",
                 path.display()
             ))
-            .hint("put the server there by hand; without --write it is printed")
+            .with_hint("put the server there by hand; without --write it is printed")
             .into());
         }
     }

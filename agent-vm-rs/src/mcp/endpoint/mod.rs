@@ -97,7 +97,7 @@ pub fn hand_over(machine: &Machine, settings: &Settings, address: Ipv4Addr) -> R
     let names = ensure(&machine.dir, name, &settings.host, address)?;
     let pair = authority::issue(name, &names, &read_text(&MachinePath::TlsAuthorityKey.of(&machine.dir))?).with_context(|| {
         let dir = MachinePath::Tls.of(&machine.dir);
-        Failure::new(format!("the authority in {} is not usable", dir.display())).hint(format!(
+        Failure::new(format!("the authority in {} is not usable", dir.display())).with_hint(format!(
             "have a new one made, and a new token: rm -r -- {}; clients that were given the old ones need mcp-config again",
             quoted(&dir)
         ))

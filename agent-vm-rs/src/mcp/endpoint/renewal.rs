@@ -36,7 +36,7 @@ pub fn renew_if_due(machine: &Machine, receiver: &Receiver, facts: &RunFacts) ->
     let name = &machine.name;
     renew(machine, receiver, facts).with_context(|| {
         Failure::new(format!("failed to renew the certificate of {name}'s MCP"))
-            .hint(format!("agent-vm restart {name} makes a new one"))
+            .with_hint(format!("agent-vm restart {name} makes a new one"))
     })?;
     Ok(true)
 }

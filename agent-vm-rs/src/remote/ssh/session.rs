@@ -67,7 +67,7 @@ impl Ssh<'_> {
 
     fn silent(&self, limit: Duration) -> Failure {
         let name = &self.machine.name;
-        Failure::timeout(format!("{name} does not answer: no ssh session in {} s", limit.as_secs())).hint(format!(
+        Failure::timeout(format!("{name} does not answer: no ssh session in {} s", limit.as_secs())).with_hint(format!(
             "agent-vm status {name} shows what is wrong; agent-vm restart {name} ends all that runs in it"
         ))
     }
@@ -150,7 +150,7 @@ impl Ssh<'_> {
         } else {
             Failure::new(format!("{name} did not run the command:\n{}", words.join("\n")))
         };
-        Err(failure.hint(format!("agent-vm status {name}, agent-vm restart {name}")).into())
+        Err(failure.with_hint(format!("agent-vm status {name}, agent-vm restart {name}")).into())
     }
 }
 

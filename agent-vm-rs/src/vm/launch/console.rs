@@ -21,7 +21,7 @@ pub fn check(console: &Path, again: &str, name: &str) -> Result<()> {
     match panic(&log_file::end(console, log_file::LAST_WORDS).unwrap_or_default()) {
         None => Ok(()),
         Some(message) => Err(Failure::new(format!("the guest's kernel panicked: {message}"))
-            .hint(format!("{again} starts it again; agent-vm logs --console {name} shows all it said"))
+            .with_hint(format!("{again} starts it again; agent-vm logs --console {name} shows all it said"))
             .into()),
     }
 }
@@ -49,6 +49,6 @@ mod tests {
         std::fs::write(&console, said).unwrap();
         let error = check(&console, "agent-vm start app-main", "app-main").unwrap_err();
         assert!(error.to_string().contains("panicked: VFS: Unable"), "{error}");
-        assert!(error.downcast_ref::<Failure>().unwrap().way_out().unwrap().contains("agent-vm start app-main"));
+        assert!(error.downcast_ref::<Failure>().unwrap().hint().unwrap().contains("agent-vm start app-main"));
     }
 }

@@ -129,7 +129,7 @@ pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunF
     let (console, again) = (machine.run().file(MachinePath::RunConsole), format!("agent-vm restart {name}"));
     let alive = || {
         if !qemu.alive() {
-            return Err(Failure::new(format!("{name} has ended")).hint(format!("agent-vm start {name}")).into());
+            return Err(Failure::new(format!("{name} has ended")).with_hint(format!("agent-vm start {name}")).into());
         }
         console::check(&console, &again, name.as_str())?;
         helpers::check(machine, facts)
@@ -276,6 +276,6 @@ fn with_console(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     let exit = crate::term::error::exit_code(&error);
     let slow = if exit == EXIT_TIMEOUT { ", with --timeout SECONDS if the host is slow" } else { "" };
     let hint = format!("agent-vm logs --console {name} shows the whole console; then agent-vm start {name}{slow}");
-    let failure = Failure::new(format!("{name} did not come up")).exit(exit).hint(hint);
+    let failure = Failure::new(format!("{name} did not come up")).exit(exit).with_hint(hint);
     error.context(failure)
 }

@@ -78,7 +78,7 @@ pub fn remember_forwarders(
         });
         let found = found.with_context(|| {
             Failure::new(format!("nothing carries port {port} to the machine: the forwarder has ended"))
-                .hint("journalctl --boot, or dmesg, may show why systemd-socket-proxyd ends here")
+                .with_hint("journalctl --boot, or dmesg, may show why systemd-socket-proxyd ends here")
         })?;
         found.map_or(Ok(()), |forwarder| forwarder.write(&run.file(*file)))?;
     }
