@@ -2,7 +2,7 @@
 
 mod account;
 pub mod bwrap;
-mod give;
+mod chown_tree;
 pub mod landlock;
 pub mod listeners;
 pub mod mount;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 pub use account::Account;
-pub use give::give;
+pub use chown_tree::chown_tree;
 
 use crate::host::process::{Invocation, find};
 use crate::host::programs::socket_proxyd_places;

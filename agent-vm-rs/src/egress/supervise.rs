@@ -161,7 +161,7 @@ fn prepare(machine: &Machine) -> Result<()> {
     [addon, log, authority]
         .iter()
         .chain(&proxy_args::mounts_of_ssh(&machine.dir))
-        .try_for_each(|place| confine::give(place, &account))
+        .try_for_each(|place| confine::chown_tree(place, &account))
 }
 
 /// Starts both and returns once one of them, or QEMU, has ended; the other one is ended too.

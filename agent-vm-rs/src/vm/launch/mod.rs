@@ -183,7 +183,7 @@ fn begin(
         confinement.account().map_or(Ok(()), |account| {
             let places =
                 [machine.run().file(MachinePath::Qemu), MachinePath::Disk.of(&machine.dir), machine.workspace()];
-            places.iter().try_for_each(|place| confine::give(place, account))
+            places.iter().try_for_each(|place| confine::chown_tree(place, account))
         })
     })?;
     let forwards = forwards(settings)?;

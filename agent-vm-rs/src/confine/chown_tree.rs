@@ -14,7 +14,7 @@ use crate::host::files::walk::walk;
 ///
 /// # Errors
 /// Something cannot be given.
-pub fn give(path: &Path, account: &Account) -> Result<()> {
+pub fn chown_tree(path: &Path, account: &Account) -> Result<()> {
     walk(path, |held, found| {
         if found.st_uid == account.uid && found.st_gid == account.gid {
             return Ok(());
@@ -46,7 +46,7 @@ mod tests {
         fs::create_dir_all(inside.join("deep")).unwrap();
         std::os::unix::fs::symlink(&outside, inside.join("deep/link")).unwrap();
         std::os::unix::fs::symlink(dir.path(), inside.join("up")).unwrap();
-        give(&inside, &Account { uid: 65534, gid: 65534, groups: Vec::new(), stage: None }).unwrap();
+        chown_tree(&inside, &Account { uid: 65534, gid: 65534, groups: Vec::new(), stage: None }).unwrap();
         let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
         assert_eq!(owner(&outside), 0);
         assert_eq!([owner(&inside), owner(&inside.join("deep/link")), owner(&inside.join("up"))], [65534; 3]);
@@ -62,7 +62,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("tree");
         crate::host::files::walk::tests::deep(&tree, 100);
-        give(&tree, &Account { uid: 65534, gid: 65534, groups: Vec::new(), stage: None }).unwrap();
+        chown_tree(&tree, &Account { uid: 65534, gid: 65534, groups: Vec::new(), stage: None }).unwrap();
         let mut given = 0;
         walk(&tree, |_, found| {
             given += usize::from(found.st_uid == 65534);
@@ -86,9 +86,9 @@ mod tests {
         fs::create_dir(&tree).unwrap();
         let account = Account { uid: 65534, gid: 65534, groups: Vec::new(), stage: None };
         // Whether it succeeds depends on who is faster.
-        while_exchanged(&tree, &outside, || drop(give(&tree, &account)));
+        while_exchanged(&tree, &outside, || drop(chown_tree(&tree, &account)));
         assert_eq!(seen(&outside), before);
-        give(&tree, &account).unwrap();
+        chown_tree(&tree, &account).unwrap();
         assert!(seen(&tree).values().all(|(uid, ..)| *uid == 65534));
     }
 }
