@@ -104,14 +104,14 @@ impl Visit for Defusing {
         let is_git_dir = is_named(b".git") || has(b"HEAD");
         if is_git_dir {
             let format = format(dir);
-            FOLLOWED.iter().try_for_each(|name| put_away(dir, name))?;
+            FOLLOWED.iter().try_for_each(|name| quarantine(dir, name))?;
             configure(dir, path, format)?;
         }
         if is_named(b"info") {
-            FOLLOWED_FROM_STORES.iter().try_for_each(|name| put_away(dir, name))?;
+            FOLLOWED_FROM_STORES.iter().try_for_each(|name| quarantine(dir, name))?;
         }
         if found.iter().any(|(name, kind)| name.to_bytes() == b".git" && *kind != FileType::Directory) {
-            put_away(dir, c".git")?;
+            quarantine(dir, c".git")?;
         }
         let is_directory = |(name, kind): &(CString, FileType)| {
             *kind == FileType::Directory && !(is_git_dir && name.to_bytes() == b"hooks")
@@ -152,7 +152,7 @@ fn configure(dir: &OwnedFd, path: &[CString], format: Format) -> Result<()> {
 }
 
 /// Renames it, if it is there, to a name that git does not know. A name that is taken is the guest's doing.
-fn put_away(dir: &OwnedFd, name: &CStr) -> Result<()> {
+fn quarantine(dir: &OwnedFd, name: &CStr) -> Result<()> {
     if statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_err() {
         return Ok(());
     }
