@@ -171,9 +171,9 @@ fn refuse(error: &clap::Error) -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode> {
     let verb = match cli.command {
         Some(Command::Verb(verb)) => Some(verb),
-        Some(Command::Landlocked(wall)) => match wall.become_it()? {},
-        Some(Command::Staged(stage)) => match stage.become_it()? {},
-        Some(Command::WithoutDevices(program)) => match program.become_it()? {},
+        Some(Command::Landlocked(wall)) => match wall.exec()? {},
+        Some(Command::Staged(stage)) => match stage.exec()? {},
+        Some(Command::WithoutDevices(program)) => match program.exec()? {},
         Some(Command::KeepLog(log)) => return log.keep().map(|()| ExitCode::SUCCESS),
         None => None,
     };

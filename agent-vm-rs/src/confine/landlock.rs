@@ -113,7 +113,7 @@ impl Landlocked {
     ///
     /// # Errors
     /// The kernel refuses, or there is no such program.
-    pub fn become_it(&self) -> Result<std::convert::Infallible> {
+    pub fn exec(&self) -> Result<std::convert::Infallible> {
         self.give_up_the_rest().context("failed to put Landlock around it")?;
         super::seccomp::refuse_what_is_not_needed()?;
         let (program, args) = self.program.split_first().context("there is no program to become")?;

@@ -146,7 +146,7 @@ impl WithoutDevices {
     ///
     /// # Errors
     /// The kernel has no filters of system calls, or there is no such program.
-    pub fn become_it(&self) -> Result<std::convert::Infallible> {
+    pub fn exec(&self) -> Result<std::convert::Infallible> {
         refuse(devices()?)?;
         let (program, args) = self.program.split_first().context("there is no program to become")?;
         Err(Command::new(program).args(args).exec())

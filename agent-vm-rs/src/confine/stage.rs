@@ -74,7 +74,7 @@ impl Staged {
     ///
     /// # Errors
     /// The kernel refuses a mount, or there is no such program.
-    pub fn become_it(&self) -> Result<std::convert::Infallible> {
+    pub fn exec(&self) -> Result<std::convert::Infallible> {
         self.mount().context("failed to give another account the machine's files")?;
         let (program, args) = self.program.split_first().context("there is no program to become")?;
         Err(Command::new(program).args(args).current_dir(&self.dir).exec())
