@@ -1,8 +1,11 @@
 //! agent-vm gives every git branch its own virtual machine.
 //!
-//! Data moves one way: [`settings`] are rendered into a flake ([`render`]), Nix turns that into a
-//! [`manifest`] ([`guest`]), a pure [`plan`] turns the manifest into argument lists, and
-//! [`process`] runs them. What is true only while a machine runs lives in [`run_state`].
+//! Data moves one way: [settings](machine::settings) are rendered into a flake ([`guest::render`]), Nix turns that into a
+//! [manifest](guest::manifest), pure functions turn the manifest into argument lists ([`vm::qemu_args`],
+//! [`egress::proxy_args`], [`confine::bwrap`]), and [`host::process`] runs them. What is true only while a machine runs is in
+//! [`machine::run_state`].
+//!
+//! The folders below are layers, listed from the top down: each uses those below it and none above it.
 
 pub mod cli;
 pub mod confine;
@@ -16,3 +19,6 @@ pub mod remote;
 pub mod status;
 pub mod term;
 pub mod vm;
+
+#[cfg(test)]
+mod layers;
