@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::plain;
+use crate::host::files::plain;
 
 /// Bytes of the list.
 const MAX_LIST: u64 = 1 << 20;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::call::git;
-use super::plain;
+use crate::host::files::plain;
 use crate::term::error::Failure;
 
 /// Bytes of a configuration file.

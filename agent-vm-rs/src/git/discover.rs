@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::config::Config;
-use super::plain;
+use crate::host::files::plain;
 use crate::term::error::Failure;
 
 /// Bytes of HEAD, `.git`, `commondir` and `gitdir`, which hold one line.

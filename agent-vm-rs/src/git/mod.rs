@@ -16,7 +16,6 @@ mod look;
 mod origin;
 mod owner;
 mod parts;
-mod plain;
 mod refs;
 pub mod shelf;
 mod standin;
@@ -37,7 +36,6 @@ use self::discover::Place;
 use self::look::Head;
 pub use self::look::Look;
 pub use self::origin::Origin;
-pub use self::plain::read as read_plain;
 use self::standin::StandIn;
 pub use self::url::URL_PATH;
 

@@ -14,8 +14,8 @@ use anyhow::{Context as _, Result, ensure};
 use super::call::git;
 use super::config::Format;
 use super::discover::Place;
-use super::plain;
 use super::refs::Ref;
+use crate::host::files::plain;
 use crate::host::process::Invocation;
 use crate::machine::sweep::Scratch;
 

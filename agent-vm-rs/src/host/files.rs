@@ -2,6 +2,7 @@
 
 mod durable;
 mod kind;
+pub mod plain;
 pub(crate) mod tree;
 pub(crate) mod walk;
 

@@ -119,12 +119,12 @@ impl SettingsPatch {
     /// # Errors
     /// The file cannot be read, is no JSON, or says something no setting is called.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = crate::git::read_plain(path, MAX_WISHES)
+        let bytes = crate::host::files::plain::read(path, MAX_WISHES)
             .and_then(|bytes| bytes.context("there is no such file"))
             .with_context(|| {
-            Failure::new(format!("failed to read the settings in {}", path.display()))
-                .with_hint("name a file: --config FILE")
-        })?;
+                Failure::new(format!("failed to read the settings in {}", path.display()))
+                    .with_hint("name a file: --config FILE")
+            })?;
         let text = String::from_utf8(bytes)
             .with_context(|| Failure::usage(format!("the settings in {} are not valid UTF-8", path.display())))?;
         let patch = serde_json::from_str(&text).with_context(|| {

@@ -1,4 +1,4 @@
-//! Small files of a git directory, which a downloaded repository may have made anything else of.
+//! Files that somebody else may have made anything else of: read only where they are plain files, and bounded.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
