@@ -13,10 +13,6 @@ import ../runner.nix {
     "rootfstype=ext4"
     "ro"
     "init=${init}"
-    # Those that are used. systemd builds and loads a BPF program for the one left out, which takes a second or two.
-    "lsm=lockdown,landlock,yama"
-    # Root, too, loads signed code alone and does not write to the running kernel.
-    "lockdown=integrity"
     # init starts the others. QEMU before 8.1 may, without KVM, go on with a breakpoint that one processor has taken out of
     # the kernel's code again, and another stops at it ("Oops: int3"): the booting kernel changes its code most.
     "maxcpus=1"

@@ -17,4 +17,9 @@
   "systemd.ssh_auto=no"
   # A guest's kernel image and memory are not to be replaced or hibernated.
   "nohibernate"
+  # The ones that are used. systemd builds and loads a BPF program for the one left out, which takes a second or two.
+  "lsm=lockdown,landlock,yama"
+  # The kernel takes signed code only and cannot be changed while it runs, from root either. Debian's kernel has this;
+  # that of nixpkgs is built without it and ignores the parameter.
+  "lockdown=integrity"
 ]

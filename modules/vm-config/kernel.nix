@@ -10,7 +10,8 @@ in
   config = {
     # Before what other modules say, some of which say the same; a machine that wants another value uses mkForce.
     boot.kernel.sysctl = lib.mapAttrs (_: lib.mkOverride 75) policy.sysctl;
-    boot.kernelParams = policy.kernelParams;
+    # The kernel takes the last of two: what a machine's configuration says comes after these.
+    boot.kernelParams = lib.mkBefore policy.kernelParams;
     # Loaded before modules are locked; nothing can be loaded later.
     boot.kernelModules = kernelModules.systemd ++ kernelModules.firewall ++ shares;
     boot.initrd.kernelModules = kernelModules.early ++ [ "nvme" ];
