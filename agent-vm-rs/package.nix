@@ -46,8 +46,9 @@ rustPlatform.buildRustPackage (finalAttrs: {
       ./tests
       # Compiled in.
       ../lib/policy/defaults.json
-      # What the bridge has to agree with.
-      ../lib/guest/agent_mcp/limits.py
+      ../lib/policy/egress-modes.json
+      ../lib/policy/grammar.json
+      ../lib/policy/mcp.json
     ];
   };
   sourceRoot = "${finalAttrs.src.name}/agent-vm-rs";

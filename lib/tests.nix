@@ -11,7 +11,9 @@ let
   inherit (helpers) attempt;
 
   parts = map (file: import (./tests + "/${file}") helpers) (
-    builtins.filter (file: file != "helpers.nix") (attrNames (builtins.readDir ./tests))
+    builtins.filter (file: file != "helpers.nix" && builtins.match ".*[.]nix" file != null) (
+      attrNames (builtins.readDir ./tests)
+    )
   );
   tests = builtins.foldl' (all: part: all // part) { } parts;
 in

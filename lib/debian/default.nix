@@ -23,12 +23,11 @@ let
   };
 
   # Debian Policy 5.6.7: package names. Nothing else may reach apt's command line.
-  isPackageName = name: isString name && match "[a-z0-9][a-z0-9+.-]+" name != null;
+  isPackageName = name: isString name && match policy.grammar.debian_package name != null;
   # An origin is scheme, host and port; it becomes one word of a command line in a unit file.
-  isOrigin =
-    origin: isString origin && match "(\\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?)" origin != null;
+  isOrigin = origin: isString origin && match policy.grammar.origin origin != null;
 
-  knownServers = policy.agentMcp.knownServers.debian;
+  knownServers = attrNames (import ./servers.nix);
 
   oneOf = names: concatStringsSep ", " (map (name: "\"${name}\"") names);
 

@@ -24,8 +24,6 @@ let
   init = import ./init.nix { inherit share; };
   kernel = import ./kernel.nix { inherit architecture share; };
 
-  pythonVersion = "3.13";
-
   unique =
     list:
     builtins.attrNames (
@@ -41,6 +39,7 @@ in
   format = 1;
   suite = "trixie";
   inherit architecture;
+  inherit (policy) locale;
   packages = unique (
     import ./packages.nix
     ++ policy.tools.debian
@@ -50,7 +49,7 @@ in
   inherit kernel;
   inherit (paths) library;
   python = {
-    version = pythonVersion;
+    version = paths.pythonVersion;
     # Newest first: pip takes the first that a wheel fits.
     platforms = map (glibc: "manylinux_2_${toString glibc}_x86_64") [
       41
@@ -98,7 +97,9 @@ in
       mode = "0755";
       text = init;
     };
-    ${paths.egressScript}.text = policy.egress.script { sessionEnvironment = [ "LANG=C.UTF-8" ]; };
+    ${paths.egressScript}.text = policy.egress.script {
+      sessionEnvironment = [ "LANG=${policy.locale}" ];
+    };
     "/etc/fstab".text = "# Nothing: ${paths.init} and the units mount what there is.\n";
     "/etc/gitconfig".text = text.gitconfig policy.git;
     "/etc/hosts".text = "127.0.0.1 localhost\n::1 localhost\n";
@@ -108,7 +109,7 @@ in
     "/etc/systemd/journald.conf.d/agent-vm.conf".text = unit { Journal = policy.journald; };
     "/etc/systemd/system.conf.d/agent-vm.conf".text = unit { Manager = policy.manager; };
   }
-  // import ./advice.nix { python = pythonVersion; }
+  // import ./advice.nix { python = paths.pythonVersion; }
   // (
     if servers == [ ] then
       { }
@@ -118,6 +119,12 @@ in
           mcpServers = builtins.mapAttrs (_: server: server.settings) named;
         };
       }
+  )
+  // builtins.listToAttrs (
+    map (name: {
+      name = "${paths.policy}/${name}";
+      value.text = builtins.readFile policy.guestFiles.${name};
+    }) (builtins.attrNames policy.guestFiles)
   )
   // builtins.listToAttrs (
     map (name: {

@@ -10,11 +10,13 @@ rec {
   name = "agent-mcp";
   unit = "${name}.service";
 
-  # Where mcp-proxy answers. Its /status is the health endpoint; it has no other.
-  mcpPath = "/mcp";
-  ssePath = "/sse";
-  healthPath = "/status";
-  serversPath = "/servers";
+  # Where mcp-proxy answers; it has no other health endpoint. JSON, as the programs in the guest and agent-vm read it too.
+  inherit (builtins.fromJSON (builtins.readFile ./mcp.json))
+    mcpPath
+    ssePath
+    healthPath
+    serversPath
+    ;
   # What the launcher writes of its servers' states.
   serversState = "/run/${name}/servers.json";
 
@@ -24,16 +26,14 @@ rec {
   defaultServer = "codemcp";
   serversFile = ".mcp.json";
 
-  # Servers with a name, off until they are asked for: what each guest can have of them.
-  knownServers = {
-    nixos = [
-      "browser"
-      "nix-language"
-      "nixos"
-      "rescript-language"
-    ];
-    debian = builtins.attrNames (import ../debian/servers.nix);
-  };
+  # Servers with a name, off until they are asked for, that a NixOS guest can have (modules/agent-service/known-servers.nix).
+  # Those of the Debian guest are in lib/debian/servers.nix.
+  knownServers.nixos = [
+    "browser"
+    "nix-language"
+    "nixos"
+    "rescript-language"
+  ];
 
   # What the service has in place of `hardening`'s settings while a named server is on; null is none of it.
   hardeningFor.browser = {
@@ -122,9 +122,7 @@ rec {
     ++ map (origin: "--allow-origin=${origin}") origins;
 
   # Besides PATH, which is the guest's own.
-  environment = [
-    "LANG=C.UTF-8"
-  ];
+  environment = [ "LANG=${import ./locale.nix}" ];
 
   # Python: its output reaches the journal at once, and it leaves no caches in the workspace.
   pythonEnvironment = [

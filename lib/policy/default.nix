@@ -6,9 +6,16 @@
   egress = import ./egress.nix;
   firewall = import ./firewall.nix;
   git = import ./git.nix;
+  grammar = import ./grammar.nix;
+  # Read by the programs in the guest: in policy/ beside the directory that those are in.
+  guestFiles = {
+    "grammar.json" = ./grammar.json;
+    "mcp.json" = ./mcp.json;
+  };
   journald = import ./journald.nix;
   kernelModules = import ./kernel-modules.nix;
   kernelParams = import ./kernel-params.nix;
+  locale = import ./locale.nix;
   manager = import ./manager.nix;
   mcpGate = import ./mcp-gate.nix;
   network = import ./network.nix;

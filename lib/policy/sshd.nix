@@ -55,7 +55,7 @@ rec {
   # The login runs no PAM: there is no password, no session manager and no module that would have to be trusted.
   settingsWithoutPam = settings // {
     UsePAM = false;
-    SetEnv = "LANG=C.UTF-8";
+    SetEnv = "LANG=${import ./locale.nix}";
   };
 
   /**

@@ -10,7 +10,6 @@ let
   cfg = config.services.agent-mcp;
   at = "services.agent-mcp";
   inherit (import ../types { inherit lib; }) shown;
-  # As the launcher has it: a name is a segment of a URL.
   accounts = import ../accounts.nix {
     inherit
       config
@@ -20,7 +19,7 @@ let
       ;
   };
   directives = import ./directives.nix;
-  isName = name: builtins.match "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}" name != null;
+  isName = name: builtins.match policy.grammar.server_name name != null;
   isVariable = name: builtins.match "[A-Za-z_][A-Za-z0-9_]*" name != null;
   wrongNames = lib.filter (name: !isName name) (builtins.attrNames cfg.servers);
   wrongVariables = lib.concatLists (

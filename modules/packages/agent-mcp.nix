@@ -6,9 +6,13 @@
   runtimeShell,
 }:
 let
+  policy = import ../../lib/policy;
   source = lib.fileset.toSource {
-    root = ../../lib/guest;
-    fileset = lib.fileset.fileFilter (file: file.hasExt "py") ../../lib/guest/agent_mcp;
+    root = ../../lib;
+    fileset = lib.fileset.unions (
+      [ (lib.fileset.fileFilter (file: file.hasExt "py") ../../lib/guest/agent_mcp) ]
+      ++ builtins.attrValues policy.guestFiles
+    );
   };
 in
 runCommand "agent-mcp"
@@ -21,13 +25,13 @@ runCommand "agent-mcp"
     };
   }
   ''
-    mkdir -p "$out/bin" "$out/lib"
-    cp -R ${source}/agent_mcp "$out/lib/agent_mcp"
+    mkdir -p "$out/bin"
+    cp -R ${source} "$out/lib"
     chmod -R u+w "$out/lib"
     # Compiled here, once: what is in the store is never compiled again. unchecked-hash: its times say nothing.
-    ${lib.getExe python3} -m compileall -q --invalidation-mode unchecked-hash "$out/lib/agent_mcp"
+    ${lib.getExe python3} -m compileall -q --invalidation-mode unchecked-hash "$out/lib/guest"
     # The interpreter takes a directory with a __main__.py for a program; -I keeps the caller's Python settings out.
-    printf '#!%s\nexec %s -I %s "$@"\n' ${runtimeShell} ${lib.getExe python3} "$out/lib/agent_mcp" >"$out/bin/agent-mcp"
+    printf '#!%s\nexec %s -I %s "$@"\n' ${runtimeShell} ${lib.getExe python3} "$out/lib/guest/agent_mcp" >"$out/bin/agent-mcp"
     chmod +x "$out/bin/agent-mcp"
     "$out/bin/agent-mcp" serve --help >/dev/null
   ''

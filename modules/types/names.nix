@@ -1,6 +1,7 @@
 # Names of what is elsewhere: branches, packages, servers.
 { lib }:
 let
+  inherit (import ../../lib/policy) grammar;
   inherit (import ./checked.nix { inherit lib; })
     checked
     checkedString
@@ -61,7 +62,7 @@ in
       value:
       let
         bare = lib.removePrefix "nixpkgs#" (lib.removePrefix "pkgs." value);
-        isName = match "[A-Za-z0-9_][A-Za-z0-9_+-]*([.][A-Za-z0-9_][A-Za-z0-9_+-]*)*";
+        isName = match grammar.nixpkgs_package;
       in
       if lib.isDerivation value then
         {

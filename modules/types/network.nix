@@ -5,33 +5,11 @@ let
   inherit (import ./checked.nix { inherit lib; }) checkedString firstOf shown;
   inherit (builtins) match;
 
-  isByte = text: match "0|[1-9][0-9]{0,2}" text != null && lib.toIntBase10 text <= 255;
-  isIPv4 =
-    text:
-    let
-      parts = match "([0-9]+)[.]([0-9]+)[.]([0-9]+)[.]([0-9]+)" text;
-    in
-    parts != null && lib.all isByte parts;
-  isIPv6 =
-    text:
-    let
-      groups = lib.splitString ":" text;
-      empty = lib.count (group: group == "") groups;
-    in
-    match "[0-9A-Fa-f:]{2,39}" text != null
-    && lib.all (group: lib.stringLength group <= 4) groups
-    && match ".*:::.*|.*::.*::.*|:[^:].*|.*[^:]:" text == null
-    && (
-      if empty == 0 then lib.length groups == 8 else lib.hasInfix "::" text && lib.length groups <= 9
-    );
-
-  isPort = text: match "[1-9][0-9]{0,4}" text != null && lib.toIntBase10 text <= 65535;
-  isLabel = text: match "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?" text != null;
-  # RFC 1123, and the underscore that some hosts have all the same.
-  isName =
-    text:
-    lib.stringLength text <= 253
-    && lib.all isLabel (lib.splitString "." (lib.removeSuffix "." (lib.toLower text)));
+  is = pattern: text: match policy.grammar.${pattern} text != null;
+  isIPv4 = is "ipv4";
+  isIPv6 = is "ipv6";
+  # Of the domain name system.
+  isName = text: is "host_name" text && lib.stringLength text <= 253;
   # Host and port of a URL, or of what looks like one.
   ofURL =
     text:
@@ -100,15 +78,10 @@ in
     wrong =
       value:
       let
-        parts = match "(https?)://([A-Za-z0-9.-]+)(:([0-9]+))?" value;
-        isOrigin =
-          value == "*" || parts != null && (lib.elemAt parts 3 == null || isPort (lib.elemAt parts 3));
         host = ofURL value;
         scheme = if lib.hasPrefix "http://" value then "http" else "https";
-        fit = match "[A-Za-z0-9.-]+(:([0-9]+))?" host;
-        isFit = fit != null && (lib.last fit == null || isPort (lib.last fit));
       in
-      if isOrigin then
+      if is "origin" value then
         null
       else
         {
@@ -121,7 +94,11 @@ in
               "which has no http:// or https:// before its host"
             else
               "which is no scheme, host and port";
-          write = if isFit then ''"${scheme}://${host}"'' else ''"https://app.example.org"'';
+          write =
+            if is "origin" "${scheme}://${host}" then
+              ''"${scheme}://${host}"''
+            else
+              ''"https://app.example.org"'';
         };
   };
 
@@ -135,9 +112,9 @@ in
       value:
       let
         bare = lib.head (lib.splitString ":" (ofURL value));
-        isHost = match "[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\\[[0-9A-Fa-f:.]+]";
+        isHost = is "endpoint_host";
       in
-      if isHost value != null then
+      if isHost value then
         null
       else
         {
@@ -155,7 +132,7 @@ in
           write =
             if isIPv6 value then
               ''"[${value}]"''
-            else if isHost bare != null then
+            else if isHost bare then
               shown bare
             else
               ''"agent.example.org"'';
@@ -173,17 +150,9 @@ in
       let
         groups = builtins.attrNames policy.egress.groups;
         group = lib.removePrefix "@" value;
-        bracketed = match "\\[([^]]*)](:(.*))?" value;
-        named = match "([^:]*)(:(.*))?" value;
-        parts = if bracketed != null then bracketed else named;
-        host = lib.head parts;
-        port = lib.elemAt parts 2;
-        isHost =
-          if bracketed != null then
-            isIPv6 host
-          else
-            host == "*" || isIPv4 host || isName (lib.removePrefix "*." host);
-        isWell = parts != null && isHost && (lib.elemAt parts 1 == null || isPort port) || isIPv6 value;
+        # The length of a name is no pattern's.
+        isWell =
+          is "destination" value && lib.all (part: lib.stringLength part <= 253) (lib.splitString ":" value);
         better = lib.toLower (ofURL value);
         betterHost = lib.head (lib.splitString ":" better);
         write = if betterHost != "" && isName betterHost then shown betterHost else ''"api.example.org"'';

@@ -47,7 +47,7 @@ def bootstrap(spec: dict, overlay: Path, work: Path, scratch: Path) -> Path:
         argv.append(mirror)
     argv, ending = run.contained(argv)
     try:
-        run.run(argv, what="installing Debian", env={"TMPDIR": str(scratch), "LC_ALL": "C.UTF-8"}, ending=ending)
+        run.run(argv, what="installing Debian", env={"TMPDIR": str(scratch), "LC_ALL": spec["locale"]}, ending=ending)
     except report.BuildError as error:
         if unknown := UNKNOWN.search(str(error)):
             name = unknown[1] or unknown[2]

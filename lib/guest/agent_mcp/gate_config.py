@@ -6,7 +6,7 @@ Nothing is quoted, because nothing that would need it is let in: each value has 
 import re
 from collections import namedtuple
 
-from limits import LONGEST_MESSAGE
+from policy import LONGEST_MESSAGE, MCP, grammar
 
 # dataclasses would take longer to import than everything else here together.
 Endpoint = namedtuple(
@@ -38,15 +38,16 @@ LISTEN = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):([0-9]{
 PORT = re.compile(r"[0-9]{1,5}")
 # nginx compares them without regard to case, which takes nothing from digits that have none.
 TOKEN = re.compile(r"[0-9a-f]{32,128}")
-ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?")
-HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]")
+ORIGIN = re.compile(grammar("origin"))
+HOST = re.compile(grammar("endpoint_host"))
 PATH = re.compile(r"/[A-Za-z0-9._@/-]+")
 MOST_HOSTS = 64
 
 TOO_LONG = f"the message is longer than {LONGEST_MESSAGE >> 20} MiB, the most that a machine takes"
 
-# A name of a server, as workspace_servers.py has it.
-NAMES = "[A-Za-z0-9][A-Za-z0-9_.-]*"
+HEALTH = MCP["healthPath"]
+# What is passed on: of the default server, and of one with a name.
+PATHS = f"({MCP['serversPath']}/{grammar('server_name')})?({MCP['mcpPath']}|{MCP['ssePath']}|{MCP['messagesPath']})/?"
 
 
 class Refused(Exception):
@@ -189,17 +190,17 @@ http {{
       default_type application/json;
       return 413 '{{"jsonrpc":"2.0","id":null,"error":{{"code":-32600,"message":"{TOO_LONG}"}}}}';
     }}
-    location = /status {{
+    location = {HEALTH} {{
       if ($request_method != GET) {{
         return 405;
       }}
       # As it was understood, not as it was written.
-      proxy_pass http://127.0.0.1:{inner}/status;
+      proxy_pass http://127.0.0.1:{inner}{HEALTH};
       proxy_set_header Authorization "";
       proxy_set_header Host localhost;
     }}
     # What matches is what is passed on: nginx has decoded it and followed its dots, and here are no other characters.
-    location ~ ^(?<agent_path>(/servers/{NAMES})?/(mcp|sse|messages)/?)\z {{
+    location ~ "^(?<agent_path>{PATHS})\z" {{
       if ($request_method = PUT) {{
         return 405;
       }}

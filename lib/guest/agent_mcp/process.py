@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from journal import INFO, log
-from limits import LONGEST_MESSAGE
+from policy import LONGEST_MESSAGE
 from workspace_servers import Server
 
 # Lines in a row that are no messages. A program that prints more of them is no MCP server.

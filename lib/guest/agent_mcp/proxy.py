@@ -22,7 +22,7 @@ from mcp_proxy.__main__ import main as mcp_proxy_main  # noqa: E402
 from pydantic import ValidationError  # noqa: E402
 
 from journal import WARNING, log  # noqa: E402
-from limits import LONGEST_MESSAGE  # noqa: E402
+from policy import LONGEST_MESSAGE  # noqa: E402
 from relay import PROXY, SERVERS_OWN  # noqa: E402
 
 # A client that does not read its stream holds up the others' notifications no longer than this.

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import workspace_servers
 from journal import INFO, WARNING, log, notify
+from policy import MCP
 from relay import Relay
 from states import States
 
@@ -39,7 +40,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="PYTHON",
         help="a Python that can import mcp-proxy: clients are then notified when a server comes up",
     )
-    parser.add_argument("--default-server", required=True, metavar="NAME=PROGRAM", help="server at /mcp and /sse")
+    parser.add_argument(
+        "--default-server",
+        required=True,
+        metavar="NAME=PROGRAM",
+        help=f"server at {MCP['mcpPath']} and {MCP['ssePath']}",
+    )
     parser.add_argument("--workspace", required=True, help="directory the servers run in")
     parser.add_argument(
         "--servers-file",

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from journal import WARNING, log
+from policy import MCP
 from process import LAST_WORDS, Process, encode
 from workspace_servers import Server
 
@@ -20,7 +21,7 @@ STEADY = 60.0
 # A request for a server that has ended starts it at once, but not sooner than this after its last start.
 SPACING = 5.0
 
-PROTOCOL = "2025-06-18"
+PROTOCOL = MCP["protocolVersion"]
 HANDSHAKE = "agent-mcp-initialize"
 
 

@@ -13,11 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from policy import grammar
+
 LARGEST_FILE = 1 << 20
 MOST_SERVERS = 32
 
 # A name is a segment of a URL, and mcp-proxy's router gives braces a meaning.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+NAME = re.compile(grammar("server_name"))
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 

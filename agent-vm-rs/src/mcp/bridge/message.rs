@@ -215,8 +215,8 @@ mod tests {
 
     #[test]
     fn the_gate_takes_as_long_messages() {
-        let limits = include_str!("../../../../lib/guest/agent_mcp/limits.py");
-        assert!(limits.contains("LONGEST_MESSAGE = 64 << 20\n") && LONGEST == 64 << 20, "{limits}");
+        let policy = include_str!("../../../../lib/policy/mcp.json");
+        assert!(policy.contains(&format!("\"longestMessage\": {LONGEST}\n")), "{policy}");
     }
 
     proptest! {
