@@ -133,43 +133,59 @@ rec {
   ];
 
   /**
-    Service settings of the unit, without its command and environment.
+    Service settings of the unit, without its command and environment, in three parts: `settings`; `directories`, lists to
+    which a machine may add; and `hardening`, which a machine may replace one by one.
 
-    `account`: `name`, `group` and `home` of the user it runs as.
+    `account`: `name`, `group` and `home` of the user it runs as. `named`: servers that are on, by name. `start`, `watchdog`:
+    seconds, the latter null for no watchdog.
+
+    Type: attrset → { settings; directories; hardening; }
   */
   serviceOf =
     {
       account,
       workspaceDir ? workspace.path,
+      named ? [ ],
+      start ? timeouts.start,
+      watchdog ? timeouts.watchdog,
     }:
     {
-      Type = "notify";
-      User = account.name;
-      Group = account.group;
-      WorkingDirectory = workspaceDir;
-      RuntimeDirectory = name;
-      RuntimeDirectoryMode = "0700";
-      ImportCredential = [ credentials.logLevel ];
-      Restart = "always";
-      RestartSec = timeouts.restart;
-      TimeoutStartSec = timeouts.start;
-      TimeoutStopSec = timeouts.stop;
-      WatchdogSec = timeouts.watchdog;
-      NotifyAccess = "main";
-      KillMode = "mixed";
-      StandardOutput = "journal";
-      StandardError = "journal";
-      SyslogIdentifier = name;
-      ReadWritePaths = [
-        workspaceDir
-        account.home
-      ];
-      BindPaths = [
-        workspaceDir
-        account.home
-      ];
-    }
-    // hardening;
+      settings = {
+        Type = "notify";
+        User = account.name;
+        Group = account.group;
+        WorkingDirectory = workspaceDir;
+        RuntimeDirectory = name;
+        RuntimeDirectoryMode = "0700";
+        ImportCredential = [ credentials.logLevel ];
+        Restart = "always";
+        RestartSec = timeouts.restart;
+        TimeoutStartSec = start;
+        TimeoutStopSec = timeouts.stop;
+        NotifyAccess = "main";
+        KillMode = "mixed";
+        StandardOutput = "journal";
+        StandardError = "journal";
+        SyslogIdentifier = name;
+      }
+      // (if watchdog == null then { } else { WatchdogSec = watchdog; });
+      directories = {
+        ReadWritePaths = [
+          workspaceDir
+          account.home
+        ];
+        BindPaths = [
+          workspaceDir
+          account.home
+        ];
+      };
+      hardening =
+        let
+          exceptions = builtins.foldl' (all: name: all // hardeningFor.${name} or { }) { } named;
+          all = hardening // exceptions;
+        in
+        removeAttrs all (builtins.filter (setting: all.${setting} == null) (builtins.attrNames all));
+    };
 
   /**
     All service settings of the unit in a guest.
@@ -186,16 +202,17 @@ rec {
       named ? [ ],
     }:
     let
-      changes = builtins.foldl' (all: name: all // hardeningFor.${name} or { }) { } named;
-      isGivenUp = setting: changes.${setting} == null;
-    in
-    builtins.removeAttrs (serviceOf {
-      account = {
-        inherit (user) name home;
-        group = user.name;
+      parts = serviceOf {
+        account = {
+          inherit (user) name home;
+          group = user.name;
+        };
+        inherit named;
       };
-    }) (builtins.attrNames changes)
-    // builtins.removeAttrs changes (builtins.filter isGivenUp (builtins.attrNames changes))
+    in
+    parts.settings
+    // parts.directories
+    // parts.hardening
     // {
       Environment = [
         "HOME=${user.home}"

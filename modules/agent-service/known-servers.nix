@@ -1,13 +1,11 @@
 # Servers by name, to be switched on: `services.agent-mcp.servers.<name>.enable = true`. Off, they cost nothing.
 {
-  config,
   lib,
   pkgs,
   ...
 }:
 let
   policy = import ../../lib/policy;
-  cfg = config.services.agent-mcp;
 
   # mcp-language-server puts one language's own server behind MCP.
   languageServer =
@@ -33,7 +31,7 @@ let
     };
 in
 {
-  config.services.agent-mcp.servers = {
+  config.services.agent-mcp.servers = lib.getAttrs policy.agentMcp.knownServers.nixos {
     nix-language = languageServer {
       command = "nixd";
       package = pkgs.nixd;
@@ -56,8 +54,4 @@ in
       );
     };
   };
-
-  config.services.agent-mcp.hardening.settings = lib.mkIf cfg.servers.browser.enable (
-    lib.mapAttrs (_: lib.mkDefault) policy.agentMcp.hardeningFor.browser
-  );
 }

@@ -168,13 +168,13 @@ in
         description = "Whether systemd restarts the service when its endpoint does not answer.";
       };
       interval = mkOption {
-        type = checked.seconds 120;
-        default = 120;
+        type = checked.seconds policy.agentMcp.timeouts.watchdog;
+        default = policy.agentMcp.timeouts.watchdog;
         description = "Seconds without an answer after which the service has failed.";
       };
       startTimeout = mkOption {
-        type = checked.seconds 900;
-        default = 900;
+        type = checked.seconds policy.agentMcp.timeouts.start;
+        default = policy.agentMcp.timeouts.start;
         description = "Seconds that the endpoint may take until its first answer.";
       };
     };

@@ -41,12 +41,15 @@ let
 
   toAttrs = import ../../lib/environment.nix;
 
-  settings = agentMcp.serviceOf {
+  service = agentMcp.serviceOf {
     inherit account;
     inherit (cfg) workspaceDir;
+    named = builtins.attrNames (lib.filterAttrs (_: server: server.enable) cfg.servers);
+    start = cfg.healthCheck.startTimeout;
+    watchdog = if cfg.healthCheck.enable then cfg.healthCheck.interval else null;
   };
   hardening = lib.filterAttrs (_: value: value != null) (
-    lib.optionalAttrs cfg.hardening.enable agentMcp.hardening // cfg.hardening.settings
+    lib.optionalAttrs cfg.hardening.enable service.hardening // cfg.hardening.settings
   );
 in
 {
@@ -77,29 +80,16 @@ in
       // lib.mapAttrs (_: lib.replaceStrings [ "%" ] [ "%%" ]) cfg.extraEnvironment;
       serviceConfig = lib.mkMerge [
         # Defaults, so that a machine's own serviceConfig may differ in one of them.
-        (lib.mapAttrs (_: lib.mkDefault) (
-          removeAttrs settings (
-            [
-              "BindPaths"
-              "ReadWritePaths"
-              "WatchdogSec"
-            ]
-            ++ builtins.attrNames agentMcp.hardening
-          )
-          // removeAttrs hardening [
-            "BindPaths"
-            "ReadWritePaths"
-          ]
-        ))
+        (lib.mapAttrs (_: lib.mkDefault) service.settings)
+        # No defaults: what a machine adds comes to these.
+        service.directories
+        (lib.mapAttrs (
+          name: value: if service.directories ? ${name} then value else lib.mkDefault value
+        ) hardening)
         {
           ExecStart = utils.escapeSystemdExecArgs (
             lib.optional (cfg.shell != null) "${inShell cfg.shell}" ++ command
           );
-          # Not a default: what a machine adds comes to these.
-          BindPaths = settings.BindPaths ++ lib.toList (hardening.BindPaths or [ ]);
-          ReadWritePaths = settings.ReadWritePaths ++ lib.toList (hardening.ReadWritePaths or [ ]);
-          TimeoutStartSec = cfg.healthCheck.startTimeout;
-          WatchdogSec = lib.mkIf cfg.healthCheck.enable cfg.healthCheck.interval;
           EnvironmentFile = lib.mkIf (cfg.environmentFile != null) [ cfg.environmentFile ];
           MemoryMax = lib.mkIf (cfg.resources.memoryMax != null) cfg.resources.memoryMax;
           CPUQuota = lib.mkIf (cfg.resources.cpuQuota != null) cfg.resources.cpuQuota;
