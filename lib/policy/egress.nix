@@ -14,6 +14,9 @@ rec {
   # Hosts that settings may name as one, with @ before it. JSON, as agent-vm reads it too before a guest is built.
   groups = builtins.fromJSON (builtins.readFile ./egress-groups.json);
 
+  # What settings may let a machine reach: `name`, whether it `goesByList`, and what it `reaches`, for people. JSON, too.
+  modes = builtins.fromJSON (builtins.readFile ./egress-modes.json);
+
   # Of every session and every server. Programs disagree about the case of a name and about whose authorities they trust.
   environment =
     map (name: "${name}=${url}") [

@@ -6,6 +6,7 @@
   ...
 }:
 let
+  policy = import ../../lib/policy;
   cfg = config.services.agent-vms;
   at = "services.agent-vms.instances";
   instances = lib.filterAttrs (_: instance: instance.enable) cfg.instances;
@@ -207,10 +208,7 @@ in
               lib.filterAttrs (
                 _: instance:
                 instance.egress.allow != [ ]
-                && lib.elem instance.egress.mode [
-                  "none"
-                  "open"
-                ]
+                && lib.any (mode: mode.name == instance.egress.mode && !mode.goesByList) policy.egress.modes
               ) instances
             )
         ++ lib.mapAttrsToList (name: _: ''

@@ -181,16 +181,12 @@ let
         };
         egress = {
           mode = mkOption {
-            type = types.enum [
-              "none"
-              "allowlist"
-              "monitor"
-              "open"
-            ];
+            type = types.enum (map (mode: mode.name) policy.egress.modes);
             default = defaults.egress;
             description = ''
-              What it may reach: nothing; what {option}`allow` lists; the same, with TLS looked into and every request
-              logged; or everything but this host and its network.
+              What it may reach; the list is {option}`allow`.
+
+              ${lib.concatMapStringsSep "\n" (mode: "- `${mode.name}`: ${mode.reaches}") policy.egress.modes}
             '';
           };
           allow = mkOption {
@@ -205,8 +201,8 @@ let
           };
         };
         startTimeout = mkOption {
-          type = checked.seconds 900;
-          default = 900;
+          type = checked.seconds policy.agentMcp.timeouts.start;
+          default = policy.agentMcp.timeouts.start;
           description = ''
             Seconds that it may take to answer. The first start builds the guest; {command}`systemctl start --no-block` does not wait for
             that.
