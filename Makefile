@@ -54,7 +54,7 @@ fmt: setup-check ## format Rust and Nix
 	@git ls-files -co --exclude-standard -- '*.nix' ':!agent-vm-rs/render' | \
 	    xargs -d '\n' "$${XDG_CACHE_HOME:-$$HOME/.cache}/agent-vm/check-tools/nixfmt"
 
-bench: install ## measure start, list, exec, stop and rendering; figures are kept in docs/performance.md
+bench: install ## measure start, list, exec, stop and rendering; figures are kept in docs/reference/performance.md
 	@checks/bench/boot --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/commands --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/destroy --program "$$PREFIX/bin/agent-vm"

@@ -1,4 +1,4 @@
-# docs/options.md, given nixpkgs' library alone.
+# docs/reference/options.md, given nixpkgs' library alone.
 { lib }:
 let
   # No default of an option is looked at where it has a text; packages are only named there.

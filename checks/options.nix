@@ -1,4 +1,4 @@
-# docs/options.md is what the modules say, and every option says something.
+# docs/reference/options.md is what the modules say, and every option says something.
 { lib, runCommand }:
 runCommand "options-are-documented"
   {
@@ -6,8 +6,8 @@ runCommand "options-are-documented"
     passAsFile = [ "markdown" ];
   }
   ''
-    if ! diff -u ${../docs/options.md} "$markdownPath"; then
-      echo "docs/options.md is not current: checks/options-write makes it anew" >&2
+    if ! diff -u ${../docs/reference/options.md} "$markdownPath"; then
+      echo "docs/reference/options.md is not current: checks/options-write makes it anew" >&2
       exit 1
     fi
     touch "$out"

@@ -9,7 +9,7 @@
   */
   debianGuest = import ./debian;
   /**
-    Manifest of any guest; see docs/contract.md.
+    Manifest of any guest; see docs/reference/contract.md.
   */
   manifest = import ./manifest.nix;
   /**

@@ -1,4 +1,4 @@
-# The manifest: all that the host side learns of a guest. Field by field in docs/contract.md.
+# The manifest: all that the host side learns of a guest. Field by field in docs/reference/contract.md.
 let
   policy = import ./policy;
 in

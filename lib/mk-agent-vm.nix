@@ -1,11 +1,11 @@
-# Guest packages from settings; see docs/contract.md.
+# Guest packages from settings; see docs/reference/contract.md.
 { nixosSystem }:
 /**
   Guest package of a NixOS agent machine: `bin/run-agent-vm` and `share/agent-vm/manifest.json`.
 
   `system`: Nix system double. `share`: how /workspace is mounted, `virtiofs` or `9p`. `packages`: packages, or their
   names in nixpkgs (`"nodejs"`, `"python3Packages.numpy"`). `allowedOrigins`: web origins that may call the MCP
-  endpoint, or null for the usual ones. `servers`: MCP servers beside codemcp, by name (docs/nixos.md). `modules`: more NixOS modules.
+  endpoint, or null for the usual ones. `servers`: MCP servers beside codemcp, by name (docs/how-to/nixos.md). `modules`: more NixOS modules.
 
   Type: attrset → derivation
 

@@ -1,4 +1,4 @@
-# Text of bin/run-agent-vm: QEMU with the policy's arguments; its run-time facts are in docs/contract.md.
+# Text of bin/run-agent-vm: QEMU with the policy's arguments; its run-time facts are in docs/reference/contract.md.
 let
   policy = import ./policy;
   inherit (builtins) concatStringsSep map replaceStrings;

@@ -1,5 +1,5 @@
 # How QEMU is started. Memory, processors, accelerator, control socket, credentials and the workspace device are
-# the host's to add; see docs/contract.md.
+# the host's to add; see docs/reference/contract.md.
 let
   network = import ./network.nix;
 in

@@ -167,7 +167,7 @@ let
           );
           default = [ ];
           example = [ "nixos" ];
-          description = "MCP servers that it has beside its own, by the names that `docs/nixos.md` lists.";
+          description = "MCP servers that it has beside its own, by the names that `docs/how-to/nixos.md` lists.";
         };
         nixArgs = mkOption {
           type = types.listOf checked.nixArgument;

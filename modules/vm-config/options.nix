@@ -13,7 +13,7 @@ in
       description = ''
         How `${policy.workspace.path}` comes into the machine that {option}`system.build.agentVm` starts. `9p` is slower by
         far; it is for hosts without virtiofsd. {option}`system.build.vm` shares as its release of nixpkgs does; where that is by
-        virtiofs, the agent may be unable to write there (see `docs/nixos.md`).
+        virtiofs, the agent may be unable to write there (see `docs/how-to/nixos.md`).
       '';
     };
 

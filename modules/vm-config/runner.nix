@@ -1,4 +1,4 @@
-# system.build.agentVm: the guest package of docs/contract.md.
+# system.build.agentVm: the guest package of docs/reference/contract.md.
 {
   config,
   pkgs,

@@ -1,4 +1,4 @@
-//! The manifest: the one thing that crosses from Nix to Rust. `docs/contract.md` has the same table.
+//! The manifest: the one thing that crosses from Nix to Rust. `docs/reference/contract.md` has the same table.
 
 mod check;
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::term::error::Failure;
 
-/// In a built guest (`docs/contract.md`).
+/// In a built guest (`docs/reference/contract.md`).
 const LIST: &str = "share/agent-vm/packages.txt";
 /// Debian's release has 70,000 names in 1.5 MiB.
 const LONGEST: u64 = 32 << 20;

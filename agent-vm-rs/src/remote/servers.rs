@@ -1,4 +1,4 @@
-//! The MCP servers inside a machine, as the guest's launcher reports them (`docs/contract.md`). It is the guest's word: read
+//! The MCP servers inside a machine, as the guest's launcher reports them (`docs/reference/contract.md`). It is the guest's word: read
 //! within bounds, parsed strictly, shown without control characters, and nothing hangs on it but what is shown.
 
 use std::time::Duration;

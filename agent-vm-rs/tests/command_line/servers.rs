@@ -54,12 +54,12 @@ fn every_server_is_shown_and_a_dead_one_is_not_green() {
 
 /// Names of all fields, in and below a value.
 fn every_field_is_documented(value: &serde_json::Value) {
-    let page = include_str!("../../../docs/json.md");
+    let page = include_str!("../../../docs/reference/json.md");
     let mut left = vec![value];
     let mut seen = 0;
     while let Some(value) = left.pop() {
         for (name, below) in value.as_object().into_iter().flatten() {
-            assert!(page.contains(&format!("`{name}`")), "docs/json.md does not have {name}");
+            assert!(page.contains(&format!("`{name}`")), "docs/reference/json.md does not have {name}");
             seen += 1;
             left.push(below);
         }

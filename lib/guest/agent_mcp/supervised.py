@@ -111,7 +111,7 @@ class Supervised:
         return process is not None and process.send(line)
 
     def describe(self) -> dict:
-        """The server's state as `servers.json` has it (docs/contract.md)."""
+        """The server's state as `servers.json` has it (docs/reference/contract.md)."""
         with self._lock:
             failed = self._state == "failed"
             return {
