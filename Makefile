@@ -5,11 +5,11 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
-# Where agent-vm goes; which repository gets a machine; what else agent-vm is told, split at spaces.
+# PREFIX: where agent-vm is installed. REPO: the repository that gets a machine. ARGS: arguments of agent-vm, split at spaces.
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 REPO ?= $(CURDIR)
 ARGS ?=
-# As they were given: make would expand a $ in them, and the shell would split them.
+# The values as given: make would expand a $ in them, and the shell would split them.
 override PREFIX := $(if $(filter file default,$(origin PREFIX)),$(PREFIX),$(value PREFIX))
 override REPO := $(if $(filter file default,$(origin REPO)),$(REPO),$(value REPO))
 override ARGS := $(value ARGS)

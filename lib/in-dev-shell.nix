@@ -1,7 +1,7 @@
 # A program that runs another one in a development shell.
 { lib, pkgs }:
 let
-  # Those of the build itself: what they name is gone afterwards, or is the caller's to say.
+  # Variables of the build itself: their values are gone afterwards, or the caller sets them.
   ofTheBuild = [
     "HOME"
     "NIX_BUILD_CORES"
@@ -37,15 +37,15 @@ let
   ];
 
   writeEnvironment = ''
-    # Not exported, so no part of what is written.
+    # Not exported, so not written to the file.
     result=$out
     unset ${lib.concatStringsSep " " ofTheBuild}
-    # With structured attributes it is a variable of bash's only.
+    # With structured attributes this is a plain bash variable.
     [ -z "''${shellHook:-}" ] || export shellHook
     export -p | ${pkgs.gnused}/bin/sed '/^declare -x [A-Za-z_][A-Za-z0-9_]*$/d' >"$result"
   '';
 
-  # The shell's own derivation, built as far as its environment: no evaluation has to wait for it.
+  # A derivation that builds the shell's environment, so that no evaluation has to wait for it.
   environmentOf =
     shell:
     if shell ? overrideAttrs then

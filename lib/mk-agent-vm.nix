@@ -29,7 +29,7 @@ let
           package
         else
           lib.attrByPath (lib.splitString "." package)
-            (throw "mkAgentVm: packages has ${builtins.toJSON package}, which nixpkgs has not. `nix search nixpkgs NAME` finds its name there; write for example packages = [ \"nodejs\" ];")
+            (throw "mkAgentVm: packages has ${builtins.toJSON package}, which is not in nixpkgs. `nix search nixpkgs NAME` finds its name there; write for example packages = [ \"nodejs\" ];")
             pkgs;
       inherit ((import ./policy).agentMcp) knownServers;
       known =
@@ -37,7 +37,7 @@ let
         if lib.elem name knownServers.nixos then
           name
         else
-          throw "mkAgentVm: servers has ${builtins.toJSON name}, which is none of ${lib.concatStringsSep ", " knownServers.nixos}. Write for example servers = [ \"nixos\" ];";
+          throw "mkAgentVm: servers has ${builtins.toJSON name}, but the known ones are ${lib.concatStringsSep ", " knownServers.nixos}. Write for example servers = [ \"nixos\" ];";
       listOf =
         name: value:
         if lib.isList value then
@@ -69,7 +69,7 @@ in
       { lib, ... }:
       {
         nixpkgs.hostPlatform = lib.mkDefault system;
-        # The guest is made anew with each nixpkgs and keeps no state that another release wrote.
+        # The guest is rebuilt with each nixpkgs and keeps no state from another release.
         system.stateVersion = lib.mkDefault lib.trivial.release;
       }
     )

@@ -26,7 +26,7 @@ let
   policy = import ./policy;
   inherit (policy) agentMcp credentials ports;
 
-  # The same options, whichever way the servers are started.
+  # Options that are the same on this host and in a machine.
   settings = {
     nixpkgs = { inherit pkgs; };
     system.stateVersion = lib.mkDefault lib.trivial.release;
@@ -41,7 +41,7 @@ let
       ../modules/vm-config.nix
       settings
       {
-        # Given at run time, by --port; nobody logs in.
+        # --port sets the port at run time. Nobody logs in by ssh.
         agentVm.mcpPort = null;
         agentVm.sshPort = null;
       }
@@ -56,7 +56,7 @@ let
     ]
     ++ modules;
   };
-  # Its settings alone; the system is never built.
+  # Only the settings of this system are read; it is never built.
   service = host.config.services.agent-mcp;
 
   inVM = ''
@@ -64,7 +64,7 @@ let
     trap 'rm -rf -- "$state"' EXIT
     mkdir "$state/run"
     export NIX_DISK_IMAGE=$state/disk.qcow2 USE_TMPDIR=1 TMPDIR=$state/run SHARED_DIR=$workspace
-    # Loopback alone reaches it, so that a token is enough: what another user of this host does not have.
+    # The port is on loopback, so a token is enough to keep other users of this host out.
     (
       umask 077
       od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$state/token"
@@ -97,7 +97,7 @@ let
     ${lib.getExe machine.config.system.build.vm} </dev/null &
     vm=$!
     trap 'kill "$vm" 2>/dev/null || :' INT TERM
-    # Interrupted by a signal, wait ends before the machine does.
+    # A signal ends `wait` before the machine has ended.
     wait "$vm" || :
     wait "$vm" || :
   '';
@@ -126,7 +126,7 @@ let
             "${service.serversFile}"
           ]
           ++ lib.optional (service.mcpConfigFile != null) service.mcpConfigFile;
-          # The launcher takes the last of two.
+          # The launcher uses the last of two values.
           host = "127.0.0.1";
           origins = lib.unique (
             lib.optional (service.allowedOrigin != null) service.allowedOrigin ++ service.allowedOrigins
@@ -142,7 +142,7 @@ let
 in
 pkgs.writeShellApplication {
   inherit name;
-  # What is quoted is to stay as it is.
+  # Quoted text stays unchanged.
   excludeShellChecks = [ "SC2016" ];
   text = ''
     usage="usage: ${name} [--port PORT] [--workspace DIR]"
@@ -161,7 +161,7 @@ pkgs.writeShellApplication {
       shift
     done
     case $port in
-      "" | *[!0-9]*) echo "error: --port $port is no number; $usage" >&2; exit 2 ;;
+      "" | *[!0-9]*) echo "error: --port $port is not a number; $usage" >&2; exit 2 ;;
     esac
     workspace=$(cd -- "$workspace" && pwd -P)
     echo "MCP: http://127.0.0.1:$port${agentMcp.mcpPath} (${

@@ -1,11 +1,11 @@
-# What the programs say that the agent of a machine cannot use, as it is not root: what works instead.
+# Stand-ins for programs that only root can use in the guest: each prints what works instead.
 { python }:
 let
   inherit (builtins) listToAttrs map;
 
   script = ''
     #!/bin/sh
-    # The machine's own build is root, and Debian's program is there for it.
+    # The image's build runs as root and needs Debian's own program.
     program=''${0##*/}
     if [ "$(id -u)" = 0 ] && [ -x "/usr/bin/$program" ]; then
       exec "/usr/bin/$program" "$@"
@@ -37,7 +37,7 @@ listToAttrs (
     ]
 )
 // {
-  # What pip says outside of an environment.
+  # pip's message outside a virtual environment.
   "/usr/lib/python${python}/EXTERNALLY-MANAGED".text = ''
     [externally-managed]
     Error=This Python is the machine's own, and nobody in it can become root. Install packages into an environment of the project:

@@ -1,4 +1,4 @@
-# The embedded Debian guest: everything about it as one manifest, whose `image.spec` build-image carries out.
+# The embedded Debian guest as one manifest. build-image builds the image from its `image.spec`.
 let
   policy = import ../policy;
   manifest = import ../manifest.nix;
@@ -22,7 +22,7 @@ let
     x86_64-linux = "amd64";
   };
 
-  # Debian Policy 5.6.7: package names. Nothing else may reach apt's command line.
+  # Package names as in Debian Policy 5.6.7. Only such names may reach apt's command line.
   isPackageName = name: isString name && match policy.grammar.debian_package name != null;
   # An origin is scheme, host and port; it becomes one word of a command line in a unit file.
   isOrigin = origin: isString origin && match policy.grammar.origin origin != null;
@@ -108,7 +108,7 @@ manifest {
   image = {
     inherit spec;
     inherit (sources) builder;
-    # Contents alone: where the toolkit or the Nix store lies makes no other image.
+    # A hash of contents alone: the same toolkit in another place gives the same image.
     hash = hashString "sha256" (toJSON {
       inherit spec system;
       inherit (sources) hashes;

@@ -1,4 +1,4 @@
-# Text of the guest's first program: what must be there before systemd, in a guest without initrd and udev.
+# Text of the guest's first program: it prepares what systemd needs in a guest without initrd and udev.
 let
   policy = import ../policy;
   paths = import ./paths.nix;
@@ -24,12 +24,12 @@ let
 in
 ''
   #!/usr/bin/busybox sh
-  # Run by the kernel; ends in systemd, in the same process. By busybox, and by its shell's own commands where it has
-  # them: on an emulated processor each program that is loaded costs more than what it does.
+  # The kernel runs this; it executes systemd in the same process. It uses busybox and its shell's built-in commands
+  # where they exist, because loading a program is slow on an emulated processor.
   PATH=/usr/bin:/usr/sbin
   export PATH
 
-  # Ends QEMU with the reason as the console's last words. Not by ending itself: the kernel's panic would come after.
+  # Ends QEMU with the reason as the last line of the console. Exiting instead would add a kernel panic.
   fail() {
     echo "agent-vm: $1" >/dev/console
     echo o >/proc/sysrq-trigger
@@ -49,7 +49,7 @@ in
     busybox mount -n -t tmpfs -o nosuid,nodev,mode=1777 tmp /tmp ||
     fail "cannot mount the kernel's file systems"
 
-  # What systemd-sysctl would do, without being started for it.
+  # Sets the sysctls, so that systemd-sysctl need not start.
   ${concatStringsSep "\n" (map sysctl (attrNames policy.sysctl))}
 
   for processor in /sys/devices/system/cpu/cpu[1-9]*/online; do
@@ -57,15 +57,15 @@ in
   done
 
   busybox modprobe -a ${words policy.kernelModules.early} || fail "cannot load the kernel's modules"
-  # Not needed yet: loaded beside what follows.
+  # Not needed yet, so loaded in the background.
   busybox modprobe -a ${words (policy.kernelModules.systemd ++ policy.kernelModules.firewall)} &
 
-  # Mounted here and not by a unit: a journal that begins on the disk is never copied, and no unit has to wait.
+  # Mounted here and not by a unit: the journal starts on the disk at once, and no unit has to wait.
   busybox mount -n -t ${policy.disk.fsType} -o ${concatStringsSep "," policy.disk.options} ${policy.qemu.diskDevice} /var ||
     fail "cannot mount the machine's disk; 'e2fsck' on the host tells whether it is damaged"
 
   if [ ! -e ${paths.machineId} ]; then
-    # First boot of this disk. The last step makes it complete, so that a boot cut short is done again.
+    # First boot of this disk. The last step marks it complete, so that an interrupted first boot is repeated.
     mkdir -p /var/cache /var/home /var/lib/systemd /var/log /var/spool /var/tmp ${dirOf paths.machineId} &&
       chmod 1777 /var/tmp &&
       mkdir -p /var/log/journal && chgrp systemd-journal /var/log/journal && chmod 2755 /var/log/journal &&

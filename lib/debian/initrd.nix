@@ -1,4 +1,4 @@
-# The initrd of a kernel whose drivers of the root file system are modules: loads them and goes on to init.nix.
+# The initrd of a kernel whose root file system drivers are modules: it loads them and runs init.nix.
 let
   policy = import ../policy;
   paths = import ./paths.nix;
@@ -9,7 +9,7 @@ in
     "virtio_pci"
     "nvme"
     "ext4"
-    # ext4 asks for it by another name.
+    # ext4 requests crc32c under another name.
     "crc32c_generic"
     # The keyboard: ctrl-alt-delete is the power-off key.
     "atkbd"
@@ -24,7 +24,7 @@ in
       /busybox insmod "$module" || echo "agent-vm: cannot load $module"
     done
 
-    # The disk is looked for in the background.
+    # The kernel probes disks in the background.
     tries=0
     while [ ! -b ${rootDevice} ] && [ $tries -lt 200 ]; do
       /busybox sleep 0.05

@@ -1,4 +1,4 @@
-# Debian's kernel of the guest, and what of it is kept.
+# The guest's Debian kernel, and the parts of it that are kept.
 { architecture, share }:
 let
   policy = import ../policy;

@@ -1,5 +1,5 @@
-# Debian packages that every guest needs itself. Those of an agent are in ../policy/tools.nix; what a project needs besides
-# comes from the `packages` argument.
+# Debian packages that every guest needs itself. An agent's tools are in ../policy/tools.nix; a project's packages
+# come from the `packages` argument.
 [
   "bash"
   # The first program of the guest; see init.nix.
@@ -10,7 +10,7 @@
   "kmod"
   "libnss-myhostname"
   "nftables"
-  # The gate before MCP. Without its recommended modules.
+  # The reverse proxy before mcp-proxy, without recommended modules.
   "nginx"
   "openssh-server"
   "python3"

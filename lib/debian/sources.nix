@@ -1,4 +1,4 @@
-# The builder and the files that it takes along, with their hashes.
+# The builder and the files that it installs, with their hashes.
 let
   # One store path of its own: with a lazily copied flake, a path inside the flake need not exist on disk.
   lib = "${../.}";
@@ -8,7 +8,7 @@ let
     let
       entries = builtins.readDir dir;
       wanted = builtins.filter (name: match name) (builtins.attrNames entries);
-      # Neither caches of Python's nor the Nix files, whose result is in the spec.
+      # Without Python's caches and the Nix files, whose result is in the spec.
       match = name: builtins.match "__pycache__|tests|.*\\.(pyc|nix|in)" name == null;
     in
     builtins.listToAttrs (

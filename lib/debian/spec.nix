@@ -1,4 +1,4 @@
-# What build-image carries out: every text and every name that makes the Debian guest.
+# The spec of build-image: every text and name that the Debian guest is built from.
 {
   architecture,
   packages,
@@ -50,7 +50,7 @@ in
   inherit (paths) library;
   python = {
     version = paths.pythonVersion;
-    # Newest first: pip takes the first that a wheel fits.
+    # Newest first: pip takes the first tag that a wheel matches.
     platforms = map (glibc: "manylinux_2_${toString glibc}_x86_64") [
       41
       40
@@ -86,9 +86,9 @@ in
       extraGroups
       ;
   };
-  # Accounts of services, which own nothing and log in nowhere.
+  # Service accounts, which own no files and cannot log in.
   serviceAccounts = [ policy.mcpGate.account ];
-  # Directories that must be there to be mounted on.
+  # Mount points.
   directories = [
     policy.workspace.path
   ];

@@ -1,4 +1,4 @@
-# Configuration files from the policy's attribute sets.
+# Writes configuration files from the policy's attribute sets.
 let
   inherit (builtins)
     attrNames

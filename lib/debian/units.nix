@@ -1,4 +1,4 @@
-# Units of the Debian guest, those of Debian's that are kept, and what is removed.
+# Units of the Debian guest, the units of Debian that are kept, and the files that are removed.
 {
   share,
   allowedOrigins,
@@ -52,7 +52,7 @@ let
 in
 {
   units = {
-    # What this guest is. Not multi-user.target, whose dependencies are some fifty units to load and none to run.
+    # The default target. Not multi-user.target, which would load some fifty units that do nothing here.
     "agent-vm.target" = {
       Unit = {
         Description = "Agent machine";
@@ -93,7 +93,7 @@ in
     "agent-vm-lock.service" = {
       Unit = early // {
         Description = "No more modules for the kernel";
-        # The last to need one.
+        # The last unit that needs a root shell.
         After = [ "agent-vm-network.service" ];
         Before = early.Before ++ [ agentMcp.unit ];
       };
@@ -125,8 +125,8 @@ in
       Socket.ListenStream = "/run/dbus/system_bus_socket";
     };
 
-    # Mounted by init, and unmounted by the last step of a power-off, when nobody uses them any more: units that
-    # shutdown stops would fail earlier, and wait for that.
+    # Mounted by init, and unmounted by the last step of a power-off, when they are unused. Units that
+    # shutdown stops would fail earlier, and delay it.
     "home.mount" = kept {
       What = "/var/home";
       Where = "/home";
@@ -140,7 +140,7 @@ in
       Where = "/tmp";
     };
 
-    # Mounted by init too; this one says why if it could not.
+    # Mounted by init too; this unit reports the reason if init failed.
     "workspace.mount" = kept {
       What = workspace.tag;
       Where = workspace.path;
@@ -184,12 +184,12 @@ in
         early
         // mcpGate.unitSection
         // {
-          # Whoever waits for ssh has it sooner, and what is behind the gate takes longer to come up than both.
+          # Starts after sshd, so that ssh answers sooner; mcp-proxy takes longer to start than both.
           After = [ policy.sshd.unit ];
         };
       Service = mcpGate.service {
         exe = {
-          # -S: no packages, so that it is nginx all the sooner.
+          # -S skips site packages, so that nginx starts sooner.
           agentMcp = "/usr/bin/python3 -I -S ${paths.library}/agent_mcp";
           nginx = "/usr/sbin/nginx";
         };
@@ -214,7 +214,7 @@ in
     "/usr/lib/systemd/system/*.wants"
     "/usr/lib/systemd/system-generators/*"
     "/usr/lib/systemd/system-environment-generators/*"
-    # The host's to give.
+    # The host provides these.
     "/etc/hostname"
     "/etc/resolv.conf"
     "/etc/ssh/ssh_host_*"
@@ -224,7 +224,7 @@ in
     # The disk is mounted over it.
     "/var/*"
     "/tmp/*"
-    # Words for people in other languages and manuals.
+    # Translations and manuals.
     "/usr/share/doc"
     "/usr/share/info"
     "/usr/share/lintian"

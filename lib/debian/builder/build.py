@@ -28,7 +28,7 @@ def build(spec_file: Path, out: Path) -> None:
     with (
         temporary.signals(),
         temporary.directory(out.parent, f".{out.name}.tmp-") as work,
-        # Where mmdebstrap unpacks: of an ordinary user it uses other ids, which may not reach `out`.
+        # mmdebstrap unpacks here. For an ordinary user it runs with subordinate ids, which may not reach `out`.
         temporary.directory(Path(tempfile.gettempdir()), f"agent-vm-build-{os.geteuid()}-") as scratch,
     ):
         scratch.chmod(0o711)
@@ -59,7 +59,7 @@ def read_manifest(path: Path) -> dict:
 
 
 def write_package(manifest: dict, package: Path) -> None:
-    """The runner and the manifest of the package; its image is no longer to be built."""
+    """Write the package's runner and manifest, without the parts that describe how to build the image."""
     runner = package / manifest["runner"]
     runner.parent.mkdir(parents=True)
     runner.write_text(manifest["image"]["spec"]["runner"])

@@ -23,7 +23,7 @@ def main() -> None:
     os.umask(0o022)
     spec = json.loads((STAGE / "spec.json").read_text())
     install_kernel(spec["kernel"])
-    # For the host, which then refuses other names before it makes a machine.
+    # The host reads this list and refuses unknown package names at `create`.
     (STAGE / "packages.txt").write_text("".join(sorted(run("apt-cache", "pkgnames").splitlines(keepends=True))))
     add_user(spec["user"])
     for name in spec["serviceAccounts"]:
@@ -60,7 +60,7 @@ def remove(path: Path) -> None:
 
 def write(path: Path, text: str, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A link of Debian's to a unit that is replaced here must not be followed.
+    # Debian may have a symbolic link in this place; writing must not follow it.
     remove(path)
     path.write_text(text)
     path.chmod(mode)
@@ -69,12 +69,12 @@ def write(path: Path, text: str, mode: int) -> None:
 def program(entry: str, directory: str) -> str:
     """
     A program from an entry point "module:function" in `directory`, as pip makes it, but that imports without collecting
-    garbage: there is none yet, and looking for it takes a sixth of the time until the program starts.
+    garbage: there is none yet, and collecting takes a sixth of the start-up time.
     """
     module, function = entry.split(":")
     return "\n".join(
         [
-            # Isolated: what is in the home directory of who runs it changes nothing.
+            # Isolated mode: modules in the caller's home directory are ignored.
             "#!/usr/bin/python3 -I",
             "import gc",
             "import sys",
@@ -118,7 +118,7 @@ def install_kernel(kernel: dict) -> None:
     package = next(word for word in line.replace(",", " ").split() if word.startswith("linux-image-"))
     unpacked = STAGE / "kernel"
     unpacked.mkdir()
-    # As root: apt's own user may not write here.
+    # As root, because apt's own user cannot write here.
     run("apt-get", "download", "-o", "APT::Sandbox::User=root", "--quiet", package, cwd=STAGE)
     (archive,) = STAGE.glob("linux-image-*.deb")
     run("dpkg-deb", "--extract", str(archive), str(unpacked))
@@ -133,7 +133,7 @@ def install_kernel(kernel: dict) -> None:
 
 
 class Modules:
-    """The kernel's modules, of which those that are wanted are put in their place with what they need."""
+    """Install the wanted kernel modules and those that they depend on."""
 
     def __init__(self, source: Path):
         self._source = source
@@ -147,7 +147,7 @@ class Modules:
         self._builtin = {module_name(line) for line in (source / "modules.builtin").read_text().splitlines()}
 
     def install(self, wanted: list[str]) -> list[Path]:
-        """The installed files of the wanted modules, each after those that it needs."""
+        """Return the files of the wanted modules, each after its dependencies."""
         order: list[Path] = []
         for name in wanted:
             self._add(name.replace("-", "_"), order)
@@ -165,7 +165,7 @@ class Modules:
         for dependency in dependencies:
             self._add(dependency, order)
         if name not in self._installed:
-            # Unpacked: the guest's emulated processor would take its time.
+            # Uncompressed, because decompression is slow on an emulated processor.
             data = (self._source / path).read_bytes()
             out = self._target / path.removesuffix(".xz")
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,7 @@ class Modules:
 
 
 def relative_root(source: Path) -> Path:
-    """Root whose lib/modules/<release> is `source`; depmod looks nowhere else."""
+    """Return a root directory whose lib/modules/<release> is `source`, the only layout that depmod reads."""
     root = STAGE / "depmod"
     (root / "lib").mkdir(parents=True)
     (root / "lib/modules").symlink_to(source.parent)
@@ -188,7 +188,7 @@ def module_name(path: str) -> str:
 
 
 def drop_setuid() -> None:
-    """No program that makes more of its caller: nobody here has a password to give one."""
+    """Remove setuid and setgid bits: no account has a password, so no program may raise its caller's privileges."""
     for directory, _, names in os.walk("/usr"):
         for name in names:
             path = Path(directory, name)
@@ -198,9 +198,9 @@ def drop_setuid() -> None:
 
 
 def compile_python(directories: list[str]) -> None:
-    """Never checked against the source: neither changes, and each check is a system call of the guest's."""
+    """Compile Python's modules without a check against the source: the image never changes, and checks cost system calls."""
     argv = ["/usr/bin/python3", "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"]
-    # Some packages carry files for other versions of Python, on which this ends with status 1.
+    # Some packages contain files for other Python versions; they fail to compile and give status 1.
     subprocess.run([*argv, *directories], check=False)
 
 

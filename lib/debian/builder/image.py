@@ -1,4 +1,4 @@
-"""From the archive of the root file system to its read-only image."""
+"""Make the read-only image from the archive of the root file system."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ def unpack(tar: Path, work: Path) -> Path:
 
 
 def pack(tree: Path, out: Path) -> None:
-    """An ext4 image of `tree`. No journal: it is only ever read."""
+    """Make an ext4 image of `tree`, without a journal because it is only read."""
     report.say("making the image")
     script = r"""
         set -eu
@@ -38,7 +38,7 @@ def pack(tree: Path, out: Path) -> None:
 
 
 def make_console(image: Path) -> None:
-    """The kernel opens it for the first program; what else is in /dev comes from the kernel itself."""
+    """Make /dev/console, which the kernel opens for the first program. devtmpfs provides the other devices."""
     commands = image.with_suffix(".debugfs")
     commands.write_text("cd /dev\nmknod console c 5 1\n")
     run.run(["debugfs", "-w", "-f", str(commands), str(image)], what="making /dev/console")

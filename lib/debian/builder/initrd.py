@@ -17,7 +17,7 @@ class Archive:
     def add(self, name: str, mode: int, content: bytes = b"", device: tuple[int, int] = (0, 0)) -> None:
         self._inode += 1
         path = name.encode() + b"\0"
-        # inode, mode, uid, gid, links, mtime, size, device of the file, device it stands for, length of name, checksum
+        # inode, mode, uid, gid, links, mtime, size, device of the file, device number, length of name, checksum
         fields = [self._inode, mode, 0, 0, 1, 0, len(content), 0, 0, *device, len(path), 0]
         self.data += b"070701" + b"".join(b"%08X" % field for field in fields) + path
         self._pad()
@@ -29,11 +29,11 @@ class Archive:
 
 
 def make(init: str, modules: list[Path]) -> bytes:
-    """An initrd that runs `init`; the modules are in /modules, numbered in the order they are to be loaded in."""
+    """Return an initrd that runs `init`. Its modules are in /modules, numbered in load order."""
     archive = Archive()
     for name in ("dev", "modules", "root"):
         archive.add(name, stat.S_IFDIR | 0o755)
-    # The kernel opens it for the first program.
+    # The kernel opens /dev/console for the first program.
     archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
     archive.add("busybox", stat.S_IFREG | 0o755, BUSYBOX.read_bytes())
     archive.add("init", stat.S_IFREG | 0o755, init.encode())

@@ -1,4 +1,4 @@
-"""The uncompressed kernel out of a bzImage: QEMU starts it directly, and no emulated processor unpacks it."""
+"""Extract the uncompressed kernel from a bzImage, so that no emulated processor has to decompress it at boot."""
 
 import shutil
 import struct
@@ -26,13 +26,13 @@ def extract(tree: Path, package: Path) -> None:
 
 
 def payload(image: bytes) -> bytes:
-    """The compressed kernel: see Documentation/arch/x86/boot.rst of the kernel, fields setup_sects and payload_*."""
+    """Return the compressed kernel: see Documentation/arch/x86/boot.rst of the kernel, fields setup_sects and payload_*."""
     if image[0x202:0x206] != b"HdrS":
         raise report.BuildError("Debian's kernel is no bzImage")
     setup_sectors = image[0x1F1] or 4
     offset, length = struct.unpack_from("<II", image, 0x248)
     begin = (setup_sectors + 1) * 512 + offset
-    # The last four bytes are the length of the unpacked kernel, put there by the kernel's own build.
+    # The kernel's build appends the length of the uncompressed kernel in four bytes.
     return image[begin : begin + length - 4]
 
 

@@ -1,4 +1,4 @@
-"""What goes into the root file system besides Debian's packages, as one archive that is made meanwhile."""
+"""Make an archive of all files that are added to Debian's packages, while the packages are downloaded."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import report, run
 
-# In the root file system: the last build step, what it needs, and what it leaves for the host.
+# Paths in the root file system: the last build step, its input, and its output for the host.
 STAGE = ".agent-vm"
 
 HERE = Path(__file__).resolve().parent
@@ -38,7 +38,7 @@ def prepared(spec: dict, work: Path) -> Iterator[Path]:
             make(spec, work / "overlay", pip)
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             failures.append(error)
-        # Opened even after a failure: the reader must not wait for ever.
+        # Opened even after a failure, so that the reader does not wait for ever.
         with open(pipe, "wb") as stream, contextlib.suppress(BrokenPipeError):
             if not failures:
                 archive(work / "overlay", stream)
@@ -48,13 +48,13 @@ def prepared(spec: dict, work: Path) -> Iterator[Path]:
     try:
         yield pipe
     except report.BuildError:
-        # The reader's complaint about an empty archive is not the cause.
+        # The reader complains about an empty archive; the cause is this thread's error.
         if failures:
             raise failures[0] from None
         raise
     finally:
         run.end_all()
-        # A writer without a reader waits for one.
+        # Opening a pipe for writing waits for a reader.
         with contextlib.suppress(OSError):
             os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
         thread.join(run.GRACE)
@@ -89,7 +89,7 @@ def install_python(python: dict, installation: dict, tree: Path, pip: list[str])
         *("--target", str(target)),
         *("--python-version", python["version"], "--implementation", "cp"),
         *(word for name in python["platforms"] for word in ("--platform", name)),
-        # Pinned and hashed: nothing is resolved here, and the host's own Python is not asked whether it fits.
+        # Versions are pinned and hashed. pip resolves nothing and does not check them against the host's Python.
         *("--only-binary=:all:", "--no-deps", "--require-hashes", "--ignore-requires-python"),
         *("--no-compile", "--disable-pip-version-check", "--no-input", "--root-user-action=ignore"),
         *("--no-cache-dir", "--progress-bar=off"),
@@ -97,12 +97,12 @@ def install_python(python: dict, installation: dict, tree: Path, pip: list[str])
     ]
     verbosity = {report.QUIET: ["--quiet"], report.VERBOSE: [], report.DEBUG: ["--verbose"]}[report.level]
     run.run([*pip, "install", *verbosity, *options], what="installing from PyPI")
-    # Their scripts name the host's Python; finish.py writes those that the guest needs.
+    # These scripts name the host's Python; finish.py writes the ones that the guest needs.
     shutil.rmtree(target / "bin", ignore_errors=True)
 
 
 def archive(tree: Path, stream) -> None:
-    """Everything belongs to root in the guest, whoever builds it."""
+    """Make root the owner of every file in the guest, whichever user builds it."""
 
     def owned(info: tarfile.TarInfo) -> tarfile.TarInfo:
         info.uid = info.gid = 0

@@ -1,4 +1,4 @@
-"""What build-image says, and the errors that end it."""
+"""Messages of build-image, and the errors that end it."""
 
 import signal
 import sys
@@ -19,7 +19,7 @@ class BuildError(Exception):
 
 
 class Interrupted(BaseException):
-    """A signal that ends the build. No Exception: nothing but the clean-up may catch it."""
+    """A signal that ends the build. Not an Exception, so that only the clean-up catches it."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)

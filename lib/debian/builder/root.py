@@ -8,9 +8,9 @@ from pathlib import Path
 from . import report, run
 from .overlay import STAGE
 
-# What apt says of a name that is no package's, and of one that only others refer to.
+# apt's messages for an unknown package, and for a name that only other packages mention.
 UNKNOWN = re.compile(r"E: (?:Unable to locate package ([a-z0-9+.-]+)|Package '([a-z0-9+.-]+)' has no installation candidate)")
-# Never unpacked: words for people in other languages, and manuals.
+# Translations and manuals are not unpacked.
 EXCLUDES = [
     "/usr/share/doc/*",
     "/usr/share/info/*",
@@ -35,7 +35,7 @@ def bootstrap(spec: dict, overlay: Path, work: Path, scratch: Path) -> Path:
         '--aptopt=Acquire::http::Timeout "30"',
         "--aptopt=APT::Install-Recommends false",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDES),
-        # The spec removes what this would clean up, and device nodes are not an ordinary user's to unpack.
+        # The spec removes these files itself, and an ordinary user cannot unpack device nodes.
         "--skip=cleanup,output/dev",
         f"--customize-hook=tar-in {shlex.quote(str(overlay))} /",
         f'--customize-hook=chroot "$1" /usr/bin/python3 -I /{STAGE}/finish.py',

@@ -1,4 +1,4 @@
-"""The one place that starts programs: none of them outlives the build, and a failure shows its last lines."""
+"""Run the build's programs: none outlives the build, and a failure shows its last lines of output."""
 
 import contextlib
 import ctypes
@@ -26,7 +26,7 @@ PACKAGES = {
     "newuidmap": "uidmap",
 }
 
-# Debian keeps mke2fs where an ordinary user's PATH does not lead.
+# Debian installs mke2fs in a directory that is not on an ordinary user's PATH.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 # Programs may take this long to clean up after a SIGTERM.
@@ -48,9 +48,9 @@ def require(programs: list[str]) -> None:
 
 
 def run(argv: list[str], *, what: str, env: dict[str, str] | None = None, ending: signal.Signals = signal.SIGTERM) -> None:
-    """Run a program to its end; `what` names the step in the error, `ending` is the signal that ends it before."""
+    """Run a program to its end. `what` names the step in an error; `ending` is the signal that stops it early."""
     with tempfile.TemporaryFile() as log:
-        # The output goes to the terminal where it was asked for, else to a file that only an error shows.
+        # With --verbose the output goes to the terminal, otherwise to a file that is shown on failure.
         output = sys.stderr.buffer if report.level >= report.VERBOSE else log
         if report.level >= report.DEBUG:
             report.say(f"run: {' '.join(argv)}")
@@ -78,7 +78,7 @@ def _process(
         stderr=output,
         env={**os.environ, "PATH": SEARCH_PATH, **(env or {})},
         start_new_session=True,
-        # A killed build takes its programs along.
+        # The kernel ends the program if the build is killed.
         preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, ending),
     )
     _running[process] = ending
@@ -103,13 +103,13 @@ def end(process: subprocess.Popen, ending: signal.Signals) -> None:
 
 
 def end_all() -> None:
-    """End what other threads have started."""
+    """End the programs that other threads started."""
     for process, ending in list(_running.items()):
         end(process, ending)
 
 
 def as_root(argv: list[str]) -> list[str]:
-    """The same command with root's rights over the build's own files: subordinate ids for an ordinary user."""
+    """Return the command with root's rights over the build's files. For an ordinary user, these are subordinate ids."""
     if os.geteuid() == 0:
         return argv
     return ["unshare", "--user", "--map-root-user", "--map-auto", "--", *argv]
@@ -128,6 +128,6 @@ def contained(argv: list[str]) -> tuple[list[str], signal.Signals]:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory that may hold files of subordinate ids; what is mounted in it is never entered."""
+    """Remove a directory that may hold files of subordinate ids, without entering file systems mounted in it."""
     if path.exists():
         run(as_root(["rm", "-rf", "--one-file-system", "--", str(path)]), what=f"removing {path}")

@@ -15,7 +15,7 @@ LOCK = "lock"
 
 @contextlib.contextmanager
 def directory(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new directory in `parent`, removed at the end; leftovers of the same prefix are removed first."""
+    """Make a directory in `parent` and remove it at the end. Leftovers with the same prefix are removed first."""
     remove_leftovers(parent, prefix)
     path, lock = _locked(parent, prefix)
     try:
@@ -30,21 +30,21 @@ def _locked(parent: Path, prefix: str) -> tuple[Path, int]:
         path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         lock = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # Another build may have taken it for a leftover before it was locked.
+        # Until the lock is held, another build may remove the directory as a leftover.
         if (path / LOCK).exists():
             return path, lock
         os.close(lock)
 
 
 def remove_leftovers(parent: Path, prefix: str) -> None:
-    """Remove directories whose build has ended: its lock went with it."""
+    """Remove directories whose build has ended and thereby released its lock."""
     for path in parent.glob(f"{prefix}*"):
         try:
             if path.is_symlink() or path.lstat().st_uid != os.geteuid():
                 continue
             lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            # Either gone already, or so new that its lock is not there yet.
+            # The directory is gone already, or too new to have a lock.
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -58,7 +58,7 @@ def remove_leftovers(parent: Path, prefix: str) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove, or say why not: neither a build nor its own error is worth losing for it."""
+    """Remove a directory, or print why that failed: the failure must not hide the build's own result."""
     try:
         run.remove_tree(path)
     except report.BuildError as error:
@@ -67,7 +67,7 @@ def _remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def signals() -> Iterator[None]:
-    """Turn the signals that end a program into Interrupted, once: the clean-up is not interrupted again."""
+    """Raise Interrupted at the first signal that ends a program. Later ones do not interrupt the clean-up."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(number: int, _frame: object) -> None:
