@@ -1,4 +1,4 @@
-# What working on this repository takes.
+# The development shell of this repository.
 {
   mkShell,
   cargo,

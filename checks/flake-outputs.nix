@@ -1,4 +1,4 @@
-# What flake.nix lacks, as far as that is seen without nixpkgs: names of its outputs, and files that they lead to.
+# Lists outputs that flake.nix lacks and output paths that do not exist. Needs no nixpkgs.
 let
   outputs = (import ../flake.nix).outputs {
     self = outputs;

@@ -1,4 +1,4 @@
-# One machine, from creation to destruction, on this host: what a build sandbox cannot show.
+# Creates, uses and destroys one machine on this host, which a build sandbox cannot do.
 {
   writeShellApplication,
   agent-vm,
@@ -29,7 +29,7 @@ writeShellApplication {
     trap finish EXIT
 
     agent-vm --timeout 900 "$@"
-    # A second run finds it.
+    # The second run finds the existing machine.
     agent-vm
     agent-vm exec -- sh -c 'echo from the guest >/workspace/seen; id -un'
     url=$(agent-vm status --json | tr -d ' \n' | sed 's/.*"mcp":{"url":"\([^"]*\)".*/\1/')

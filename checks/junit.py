@@ -14,7 +14,7 @@ SKIP = re.compile(r"^AGENT_VM_SKIP: *(.*)$", re.MULTILINE)
 
 
 def say(what: str, test: str, why: str = "") -> None:
-    """One record; tabs and line breaks would make it more than one."""
+    """Prints one record, without tabs and line breaks inside a field."""
     print("\t".join(re.sub(r"\s+", " ", part).strip() for part in (what, test, why)))
 
 

@@ -1,4 +1,4 @@
-"""When does a guest let somebody in, and when does MCP answer in it? Asked alike of every guest."""
+"""Measures when ssh and MCP of a guest answer, in the same way for every guest."""
 
 import http.client
 import json
@@ -12,14 +12,14 @@ LONGEST = 400.0
 
 
 def free_port() -> int:
-    """A port of loopback that nobody has just now."""
+    """Returns a free loopback port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
 def git_repository(directory: Path) -> Path:
-    """A repository with one commit."""
+    """Makes a repository with one commit."""
     repository = directory / "app"
     repository.mkdir()
     git = ["git", "-C", str(repository), "-c", "user.name=bench", "-c", "user.email=bench@example.invalid"]
@@ -29,14 +29,14 @@ def git_repository(directory: Path) -> Path:
 
 
 def until_ssh(port: int, key: Path) -> float:
-    """The time at which a command ran by ssh."""
+    """Returns the time at which a command first ran over ssh."""
     options = ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null",
                "LogLevel=QUIET", "ConnectTimeout=30"]
     words = [word for option in options for word in ("-o", option)]
     command = ["ssh", "-F", "none", "-i", str(key), "-p", str(port), *words, "dev@127.0.0.1", "true"]
     end = time.monotonic() + LONGEST
     while time.monotonic() < end:
-        # A forward takes connections before the guest does: only a greeting counts.
+        # A forward accepts connections before the guest does, so only a greeting counts.
         if greets(port) and subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
             return time.monotonic()
         time.sleep(0.05)
@@ -53,7 +53,7 @@ def greets(port: int) -> bool:
 
 
 def until_mcp(port: int, keys: Path | None = None) -> float:
-    """The time at which MCP answered `initialize`: over TLS and with the token, if a machine's `tls` directory is given."""
+    """Returns the time at which MCP answered `initialize`; with a machine's `tls` directory, over TLS and with the token."""
     body = json.dumps({
         "jsonrpc": "2.0",
         "id": 1,

@@ -1,4 +1,4 @@
-"""The stock guest: what one gets who installs the same packages and leaves everything as it comes."""
+"""The stock guest: the same packages with Debian's default configuration."""
 
 import json
 import os
@@ -33,7 +33,7 @@ DHCP=yes
 
 
 def manifest() -> dict:
-    """The Debian guest as the toolkit describes it: for its packages and the versions from PyPI."""
+    """Returns the toolkit's spec of the Debian guest, for its packages and the versions from PyPI."""
     nix = ["nix", "--extra-experimental-features", "nix-command flakes", "eval", "--json", "--impure", "--expr"]
     expression = f"(import {ROOT}/lib).debianGuest {{ }}"
     config = {"NIX_CONFIG": "substitute = false\nbuild-users-group ="}
@@ -41,7 +41,7 @@ def manifest() -> dict:
 
 
 class StockGuest:
-    """Built once; booted from a throw-away copy of its disk for each run."""
+    """Built once. Each run boots from a temporary copy of its disk."""
 
     def __init__(self, directory: Path, memory: int, cores: int) -> None:
         self.directory = directory / "stock"
@@ -68,7 +68,7 @@ class StockGuest:
             "git init --quiet /workspace",
             "mv /key.pub /home/dev/.ssh/authorized_keys",
             "chown -R dev: /workspace /home/dev",
-            # As a plain pip would have done in there.
+            # As plain pip does inside the guest.
             "python3 -m compileall -q /opt/python || true",
             "systemctl enable mcp systemd-networkd ssh",
         ])

@@ -19,7 +19,7 @@ from mcp.client.streamable_http import streamablehttp_client
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """The arguments that say which server to talk to."""
+    """Adds the arguments that name the server."""
     arguments = argparse.ArgumentParser(description=description)
     arguments.add_argument(
         "--transport", choices=["http", "sse", "stdio"], required=True

@@ -22,7 +22,7 @@ def main() -> None:
         port = listener.getsockname()[1]
         # Connections wait in the socket's queue until the server takes them.
         print(f"http://127.0.0.1:{port}/{'mcp' if http else 'sse'}", flush=True)
-        # An open event stream would make a graceful end wait for ever.
+        # An open event stream would block a graceful shutdown for ever.
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
         uvicorn.Server(config).run(sockets=[listener])
 

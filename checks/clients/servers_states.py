@@ -83,13 +83,13 @@ async def story(transport, url, gate, state) -> None:
         gate.touch()
         await heard.wait_for("ToolListChangedNotification")
         assert [tool.name for tool in (await session.list_tools()).tools] == ["die", "length"]
-        # Longer than the SDK takes of itself, and about as long as the gate lets through.
+        # Longer than the SDK's default, and about as long as the reverse proxy allows.
         for length in (10 << 20, (64 << 20) - 1000):
             answer = await session.call_tool("length", {"text": "x" * length})
             assert answer.content[0].text == str(length), answer
-        # What was promised before it was up is kept, though the server has no such thing.
+        # A capability that was announced before the server was up stays announced.
         assert (await session.list_prompts()).prompts == [] and (await session.list_resources()).resources == []
-        # Who comes now learns what the server itself is.
+        # A new client gets the server's own capabilities.
         again = streamablehttp_client(f"{url}/mcp") if transport == "http" else sse_client(f"{url}/sse")
         async with again as (other_read, other_write, *_), ClientSession(other_read, other_write) as other:
             own = await other.initialize()
@@ -104,7 +104,7 @@ async def story(transport, url, gate, state) -> None:
         gate.touch()
         await heard.wait_for("ToolListChangedNotification")
         assert (await session.list_tools()).tools
-    # A server that never starts is one error, at once, and keeps nobody else from being served.
+    # A server that never starts gives one error at once, and other servers are served.
     dead = f"{url}/servers/dead"
     connect = streamablehttp_client(f"{dead}/mcp") if transport == "http" else sse_client(f"{dead}/sse")
     async with connect as (read, write, *_), ClientSession(read, write) as session:

@@ -1,7 +1,7 @@
-# What the tests need to look into configurations.
+# Functions that evaluate configurations for the tests.
 {
   nixpkgs,
-  # File with words that may be names of packages, one a line.
+  # File with possible package names, one a line.
   words,
 }:
 let
@@ -37,7 +37,7 @@ let
     fileSystems."/".fsType = "ext4";
   };
 
-  # A system of the modules and this one.
+  # A system with our modules and one more.
   withModules =
     module:
     eval [

@@ -9,7 +9,7 @@
   ...
 }:
 let
-  # Arguments are quoted for systemd there.
+  # systemd quotes arguments in this text.
   spaced = builtins.replaceStrings [ "\"" ] [ "" ];
 in
 {

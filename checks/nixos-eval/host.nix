@@ -271,7 +271,7 @@ in
       true
     ];
   };
-  # Of homes a machine's unit sees the repository alone, whoever it runs as.
+  # A machine's unit sees nothing of home directories but the repository, whichever account it runs as.
   testHomesAreHidden = {
     expr =
       let

@@ -17,7 +17,7 @@ let
   plain = machine { };
   variant = plain.virtualisation.vmVariant;
 
-  # qemu-vm.nix is read with the options of one release and of the next, whichever nixpkgs is here.
+  # Tests qemu-vm.nix with the options of two releases, independent of the nixpkgs that evaluates this.
   shape =
     share: qemu: more:
     (import ../../modules/vm-config/qemu-vm.nix {
@@ -31,7 +31,7 @@ let
       }
       // more;
     }).config.virtualisation;
-  # As a release leaves it behind that removed it.
+  # As an option looks after a release removed it.
   removed =
     (lib.evalModules {
       modules = [
@@ -232,7 +232,7 @@ in
         target = "/workspace";
         writable = true;
       }
-      # A trace of it is there all the same.
+      # The option's placeholder still exists.
       true
       false
       512000

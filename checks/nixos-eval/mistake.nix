@@ -1,4 +1,4 @@
-# One mistake of mistakes.nix, or what is nearest to it: throws what an evaluation of the system would, or returns "fine".
+# Evaluates one mistake of mistakes.nix, or its corrected form: throws the evaluation's error, or returns "fine".
 {
   nixpkgs,
   words,
@@ -18,7 +18,7 @@ let
     else
       evaluate.withModules case.${which};
   messages = wrong config;
-  # As far as packages are not needed.
+  # Evaluates what needs no packages.
   values = [
     (config.agentVm or { })
     config.services.agent-mcp

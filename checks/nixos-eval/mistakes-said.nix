@@ -1,4 +1,4 @@
-# What each mistake's error has to say.
+# The text that each mistake's error must contain.
 { nixpkgs, words }:
 builtins.mapAttrs (_: case: case.says) (
   import ./mistakes.nix (import ./evaluate.nix { inherit nixpkgs words; })

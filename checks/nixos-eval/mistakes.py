@@ -1,4 +1,4 @@
-"""Evaluates every mistake of mistakes.nix, and what is nearest to it and none.
+"""Evaluates every mistake of mistakes.nix and its corrected form.
 
     mistakes.py NIXPKGS WORDS [NAME…]    directory with lib/ and nixos/; file with names of packages
 
@@ -23,12 +23,12 @@ def evaluate(nixpkgs: str, words: str, expression: str, **arguments: str) -> sub
 
 
 def wrong(nixpkgs: str, words: str, name: str, says: list[str]) -> str:
-    """Returns what is not as it must be, or nothing."""
+    """Returns the failure of a case, or None."""
     mistake = evaluate(nixpkgs, words, "mistake.nix", name=name, which="mistake")
     fine = evaluate(nixpkgs, words, "mistake.nix", name=name, which="fine")
     lines = mistake.stderr.splitlines()
     errors = [line for line in lines if line.startswith("error:")]
-    # Nix breaks and indents what it says.
+    # Nix wraps and indents its messages.
     said = " ".join(mistake.stderr.split())
     missing = [text for text in says if " ".join(text.split()) not in said]
     if mistake.returncode == 0:

@@ -2,12 +2,12 @@
 # evaluate, and nothing that comes out of it is worth building.
 {
   lib,
-  # Words of the modules that may be names of packages.
+  # Possible package names, taken from the modules' text.
   words,
   system ? "x86_64-linux",
 }:
 let
-  # A `with pkgs;` must not hide the library.
+  # `with pkgs;` must not shadow `lib`.
   names = builtins.filter (word: word != "" && !(lib ? ${word})) words;
   platform = lib.systems.elaborate system;
 
@@ -19,7 +19,7 @@ let
           inherit system;
           name = builtins.unsafeDiscardStringContext (lib.strings.sanitizeDerivationName name);
           builder = "/no-builder";
-          # What a text is made of takes part in its path, as it would.
+          # A text's contents determine its store path, as in nixpkgs.
           contents = builtins.toJSON (attributes.contents or "");
         }
         // lib.genAttrs [
@@ -43,7 +43,7 @@ let
           override = _: self;
           overrideAttrs = _: self;
           passthru = { };
-          # Some are functions that make packages.
+          # Some attributes are functions that return packages.
           __functor = self: _: self;
           dynamicLinker = "/lib/ld.so";
           compressorExecutableFunction = _: "gzip";

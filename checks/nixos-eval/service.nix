@@ -48,7 +48,7 @@
       true
       false
       true
-      # To what the service needs, not instead of it.
+      # Added to the service's own packages, not instead of them.
       [
         "/workspace"
         "/var/lib/agent"

@@ -1,4 +1,4 @@
-# The modules on a real NixOS module system: a list of what is not as it must be, as lib.runTests gives it.
+# Tests the modules on NixOS's module system. Returns a list of failures, as lib.runTests does.
 { nixpkgs, words }:
 let
   evaluate = import ./evaluate.nix { inherit nixpkgs words; };

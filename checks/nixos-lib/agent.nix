@@ -10,7 +10,7 @@ let
   inherit (policy) credentials;
   keys = import ./keys.nix { inherit pkgs; };
   share = options.virtualisation.sharedDirectories.type.getSubOptions [ ];
-  # An option that was removed is still there, to say so, but not to be seen.
+  # A removed option still exists as an invisible placeholder.
   isBy9p = share ? securityModel && share.securityModel.visible or true != false;
   credential = name: file: "-fw_cfg name=opt/io.systemd.credentials/${name},file=${file}";
 in
@@ -21,14 +21,14 @@ in
     ./as-dev.nix
   ];
 
-  # Ports of the machine that runs the test are not the test's to take.
+  # The test must not use ports of the machine that runs it.
   agentVm.sshPort = null;
   agentVm.mcpPort = null;
   virtualisation = {
     memorySize = lib.mkForce 1536;
     cores = lib.mkForce 2;
     diskSize = lib.mkForce 1024;
-    # Where the share is by 9p: a build may not set extended attributes.
+    # For a 9p share: a Nix build cannot set extended attributes.
     sharedDirectories.workspace = lib.optionalAttrs isBy9p {
       securityModel = lib.mkForce "mapped-file";
     };
@@ -42,13 +42,13 @@ in
       (credential credentials.egressAuthority "${keys}/ca.pem")
       (credential credentials.egressEnvironment "${keys}/environment")
     ];
-    # The test driver's own way to start it.
+    # The test driver starts the machine itself.
     qemu.guestAgent.enable = false;
   };
   # The driver sets 2, which turns every kill by a memory limit into a panic.
   boot.kernel.sysctl."vm.panic_on_oom" = lib.mkForce 0;
 
-  # A server whose parts are all here.
+  # A server that needs no other package.
   services.agent-mcp.servers.echo = {
     command = lib.getExe pkgs.python3;
     args = [ "${./echo_server.py}" ];

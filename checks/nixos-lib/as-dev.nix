@@ -1,4 +1,4 @@
-# as-dev COMMAND: what the agent's account can do. Without PAM, so that it is the account that is tested.
+# as-dev COMMAND runs a command as the agent's account, without PAM, so that only the account's rights are tested.
 { pkgs, ... }:
 {
   environment.systemPackages = [

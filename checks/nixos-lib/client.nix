@@ -13,7 +13,7 @@ in
       export SSL_CERT_FILE=${keys}/ca.pem API_ACCESS_TOKEN=$(<${keys}/token)
       exec ${pkgs.python3}/bin/python3 ${./mcp_call.py} ${pkgs.mcp-proxy}/bin/mcp-proxy "$@"
     '')
-    # mcp-status CURL-ARGUMENT… URL: the HTTP status of an answer, with the machines' authority; 000 for none.
+    # mcp-status CURL-ARGUMENT… URL prints the HTTP status of an answer, 000 without one. It trusts the machines' authority.
     (pkgs.writeShellScriptBin "mcp-status" ''
       ${pkgs.curl}/bin/curl --silent --max-time 60 --cacert ${keys}/ca.pem --output /dev/null --write-out '%{http_code}' "$@" || :
     '')

@@ -1,4 +1,4 @@
-"""connect_proxy PORT: an HTTP proxy of CONNECT alone, on the loopback. It tells where each connection goes."""
+"""connect_proxy PORT runs an HTTP proxy on loopback that only knows CONNECT and prints each destination."""
 
 import socket
 import socketserver
@@ -20,7 +20,7 @@ class Connection(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         request = self.rfile.readline().decode().strip()
         if not request:
-            # Somebody looks whether it listens.
+            # A connection without a request, from a port check.
             return
         while self.rfile.readline().strip():
             pass

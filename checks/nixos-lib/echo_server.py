@@ -1,4 +1,4 @@
-"""An MCP server of one tool, which writes a file: what a test has to see is its effect."""
+"""An MCP server with one tool that writes a file, so that a test sees its effect."""
 
 import json
 import os

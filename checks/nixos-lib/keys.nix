@@ -1,4 +1,4 @@
-# Keys of the tests' machines, and of nothing else.
+# Keys for the tests' machines. They are used nowhere else.
 { pkgs }:
 pkgs.runCommand "agent-vm-test-keys"
   {
@@ -26,7 +26,7 @@ pkgs.runCommand "agent-vm-test-keys"
       ssh-keygen -q -t ed25519 -N "" -C "$name" -f "$out/$name"
     done
     p256() { openssl ecparam -name prime256v1 -genkey -noout; }
-    # A second authority, which has nothing to say.
+    # A second authority that no machine trusts.
     for name in ca other-ca; do
       p256 >"$name.key"
       openssl req -x509 -new -key "$name.key" -days 3650 -subj "/CN=$name" \

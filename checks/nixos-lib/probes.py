@@ -1,4 +1,4 @@
-"""probes NAME: do what a unit may forbid and no common program does; the exit status says whether it was allowed."""
+"""probes NAME does one thing that a unit may forbid; the exit status is 0 if it was allowed."""
 
 import ctypes
 import mmap
@@ -19,17 +19,17 @@ def other_architecture() -> bool:
 
 
 def make_key() -> bool:
-    """A key of the user's, for find_key to find."""
+    """Adds a key to the user's keyring, for find_key."""
     return ctypes.CDLL(None).syscall(ADD_KEY, b"user", b"probe", b"x", 1, USER_KEYRING) > 0
 
 
 def find_key() -> bool:
-    """The user's key, by the session's keyring."""
+    """Finds the user's key through the session keyring."""
     return ctypes.CDLL(None).syscall(KEYCTL, KEYCTL_SEARCH, SESSION_KEYRING, b"user", b"probe", 0) > 0
 
 
 def packets() -> bool:
-    """A socket that sees other programs' packets."""
+    """Opens a socket that sees other programs' packets."""
     import socket
 
     socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()

@@ -1,4 +1,4 @@
-# In place of agent-vm: does with the account, the repository and the settings what agent-vm does, and has no machine.
+# A stand-in for agent-vm: it uses the account, the repository and the settings as agent-vm does, but runs no machine.
 { pkgs }:
 pkgs.writeShellApplication {
   name = "agent-vm";

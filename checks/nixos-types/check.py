@@ -16,7 +16,7 @@ from pathlib import Path
 
 NAMES = ["start_all", "join_all", "subtest", "machines", "vlans"]
 
-# Scripts of a test with the one node `host`, and what is said of them; nothing of the last.
+# Scripts of a test with one node `host`, and the expected complaint about each; None for the last.
 CONTROLS = {
     'machine = f"{host.name}"\n': "Incompatible types in assignment",
     "host.succeed(1)\n": "incompatible type",

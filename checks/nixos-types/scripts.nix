@@ -20,7 +20,7 @@ let
     type = "derivation";
     meta.mainProgram = name;
   };
-  # What the scripts name, and no more: another name fails, and belongs here.
+  # The names that the scripts use. Add a new one here if its evaluation fails.
   pkgs = {
     inherit lib;
     runCommand =

@@ -1,4 +1,4 @@
-"""What a NixOS test script can call, as far as types go.
+"""Types of everything that a NixOS test script can call.
 
 Signatures as in nixpkgs' nixos/lib/test-driver (machine.py, driver.py) and nixos/lib/test-script-prepend.py of 24.11 to 26.05;
 only what is the same in all of them.

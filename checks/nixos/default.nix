@@ -1,4 +1,4 @@
-# Every file beside this one is a NixOS test, and its name the claim; `packages` and the templates are checks too.
+# Every other file in this directory is a NixOS test named by its claim. `packages` and the templates are checks too.
 {
   self,
   pkgs,
@@ -16,7 +16,7 @@ let
           pkgs.testers.runNixOSTest {
             imports = [
               (./. + "/${file}")
-              # Where there is no KVM they are slow and pass all the same. Releases before 26.05 cannot be told so.
+              # Without KVM the tests are slow but pass. Releases before 26.05 have no option for that.
               (
                 { lib, options, ... }:
                 {
@@ -38,7 +38,7 @@ let
         ]
       );
 
-  # The Rust package with another command in place of its build.
+  # The Rust package with another build command.
   cargo =
     name: tools: command:
     packages.agent-vm.overrideAttrs (old: {
@@ -51,7 +51,7 @@ let
       doInstallCheck = false;
     });
 
-  # Each template as `nix flake init -t` leaves it, with this toolkit in place of the published one.
+  # Each template as `nix flake init -t` copies it, with this toolkit instead of the published one.
   template =
     name: value:
     let

@@ -1,4 +1,4 @@
-# ssh and MCP in, nothing else in, and nothing out.
+# Only ssh and MCP accept connections, and no connection leaves the machine.
 {
   nodes = {
     machine =
@@ -27,16 +27,16 @@
 
     for port in (22, 8000):
         client.succeed(f"nc -z -w 10 machine {port}")
-    # There is something to be kept out: it answers on the loopback.
+    # Control: the service answers on loopback.
     machine.succeed("systemd-run --unit other python3 -m http.server 9001 --directory /var/empty")
     machine.wait_until_succeeds("bash -c ': </dev/tcp/127.0.0.1/9001'")
     client.fail("nc -z -w 10 machine 9001")
 
-    # The listener can be reached, only not from the machine, not even by root.
+    # The listener answers, but not to the machine, not even to its root.
     client.succeed("nc -z -w 10 client 9000")
     machine.fail("timeout 20 bash -c ': </dev/tcp/client/9000'")
     machine.fail("ping -c 1 -W 5 client")
-    # It is the firewall: without it the same goes through.
+    # Control: without the firewall the same connection succeeds.
     machine.succeed("nft flush ruleset")
     machine.succeed("timeout 20 bash -c ': </dev/tcp/client/9000'")
     client.succeed("nc -z -w 10 machine 9001")

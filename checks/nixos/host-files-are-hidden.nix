@@ -1,12 +1,12 @@
-# The machine's store is its own closure: what else the host has in its store is not there, and no share shows it.
+# The machine's store holds only its own closure. No share shows the rest of the host's store.
 { pkgs, ... }:
 let
-  # In the host's store, as everything the test is made of, and in no machine's closure.
+  # A path in the host's store that is not in the machine's closure.
   secret = pkgs.writeText "only-on-the-host" "secret";
 in
 {
   nodes.machine = ../nixos-lib/agent.nix;
-  # Else what the script names would be put into the machine's store.
+  # Otherwise paths in the test script would be added to the machine's store.
   includeTestScriptReferences = false;
   testScript = ''
     import os
@@ -14,7 +14,7 @@ in
     host_path = "${secret}"
     assert os.path.exists(host_path)
     machine.wait_for_unit("multi-user.target")
-    # The probe sees a path that is there.
+    # Control: the probe sees a path that exists.
     machine.succeed("test -e $(readlink -f /run/current-system)")
     machine.fail(f"test -e {host_path}")
     host = len(os.listdir("/nix/store"))

@@ -1,5 +1,5 @@
-# With AppArmor on the host, a machine's unit runs in the profile: what it is for still works, and what the account could do
-# by the modes of files alone is refused. The same unit without the profile is the control.
+# With AppArmor on the host, a machine's unit runs in the profile: the machine still works, and accesses that file modes alone
+# would allow are refused. The same unit without the profile is the control.
 { lib, pkgs, ... }:
 let
   repository = "/srv/app";
@@ -14,14 +14,14 @@ let
     nix = "nix --extra-experimental-features nix-command store ping";
     listen = ''python3 -c "import socket; socket.create_server(('127.0.0.1', 0))"'';
     namespaces = "bwrap ${namespaces} --ro-bind / / -- true";
-    # As around QEMU, with a program that needs no other.
+    # The sandbox of QEMU, around a program that needs no other files.
     bubblewrap = ''
       bwrap ${namespaces} --as-pid-1 --proc /proc --dev /dev --tmpfs /tmp --dir /nix --dir /var --dir /var/lib \
         --dir "$(dirname "$STATE_DIRECTORY")" --ro-bind-try /nix/store /nix/store --ro-bind ${shell} ${shell} \
         --bind "$STATE_DIRECTORY" "$STATE_DIRECTORY" --chdir "$STATE_DIRECTORY" \
         -- ${shell}/bin/busybox sh -c 'echo x >inside'
     '';
-    # It says so once it is in its namespaces, and lives on.
+    # It reports that it is in its namespaces, and keeps running.
     virtiofsd = ''
       mkdir -p "$STATE_DIRECTORY/shared"
       exec 3< <(exec unshare --user --map-root-user -- virtiofsd --socket-path="$STATE_DIRECTORY/virtiofsd.sock" \
@@ -63,7 +63,7 @@ let
       ExecStart = program;
       ExecStop = "";
       Restart = "no";
-      # The mounts would hide what the profile is to refuse.
+      # The unit's mounts would hide files that the profile must refuse.
       ProtectHome = false;
       StandardOutput = "truncate:/run/${name}";
       StandardError = "journal";
@@ -113,7 +113,7 @@ in
     git = f"{alice} git -C ${repository} -c user.name=t -c user.email=t@example.invalid"
     host.succeed(f"{git} init -q -b main && {git} commit -q --allow-empty -m one")
 
-    # The machine comes up and goes in it, and so does all that it starts.
+    # The machine starts and stops in the profile, and so do its processes.
     host.succeed("systemctl start agent-vm-app")
     pids = host.succeed("cat /sys/fs/cgroup/system.slice/agent-vm-app.service/cgroup.procs").split()
     assert pids
@@ -123,7 +123,7 @@ in
     host.succeed("systemctl stop agent-vm-app")
     host.succeed("test -e /var/lib/agent-vms/app/app-main/stopped")
 
-    # Nothing but the profile is in the way of these.
+    # Only the profile refuses these.
     host.succeed("chmod 644 /etc/shadow && chmod 755 /home/bob")
     for path in ("/etc/ssh/ssh_host_test", "/home/bob/file", "/srv/other"):
         host.succeed(f"echo x >{path} && chmod 644 {path}")

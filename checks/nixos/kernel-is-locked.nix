@@ -1,4 +1,4 @@
-# Modules, another kernel and user namespaces are refused once the machine is up, to root of the machine too.
+# Once the machine is up, even its root cannot load modules, start another kernel or make user namespaces.
 {
   nodes = {
     machine =
@@ -7,7 +7,7 @@
         imports = [ ../nixos-lib/agent.nix ];
         environment.systemPackages = [ pkgs.kmod ];
       };
-    # The same kernel without the policy: what the probes show where nothing is locked.
+    # Control: the same kernel without the policy.
     control =
       { pkgs, ... }:
       {
@@ -32,7 +32,7 @@
     namespace = "as-dev 'unshare --user true'"
     control.succeed(namespace)
     machine.fail(namespace)
-    # Root may not either: an agent that became root must not get a fresh set of capabilities to play with.
+    # Root is refused too: an agent that became root must not gain new capabilities in a namespace.
     machine.fail("unshare --user true")
 
     assert control.succeed("cat /proc/sys/kernel/kexec_load_disabled").strip() == "0"
@@ -41,7 +41,7 @@
     machine.fail("echo disk >/sys/power/state")
     assert "nohibernate" in machine.succeed("cat /proc/cmdline")
 
-    # The firewall was up before the door was shut.
+    # The firewall's modules were loaded before modules were locked.
     assert "agent-vm" in machine.succeed("nft list tables")
   '';
 }

@@ -1,4 +1,4 @@
-# Two machines of one host see nothing of each other: not over the network, not in their workspaces.
+# Two machines of one host cannot reach each other's network or workspace.
 let
   machine =
     { lib, ... }:
@@ -30,7 +30,7 @@ in
     one.succeed("echo secret >/workspace/of-one && findmnt /workspace")
     two.succeed("findmnt /workspace")
     two.fail("test -e /workspace/of-one")
-    # The network between them carries it: the same machine without its firewall gets through.
+    # Control: without its firewall the same machine is reached over the same network.
     one.succeed("nft flush ruleset")
     for port in (22, 8000):
         one.succeed(reaches(port))

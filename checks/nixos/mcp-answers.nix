@@ -1,4 +1,4 @@
-# The service comes up, and a real MCP client calls a tool, over both transports, through the gate.
+# The service starts, and a real MCP client calls a tool over both transports through the reverse proxy.
 {
   nodes = {
     machine = ../nixos-lib/agent.nix;

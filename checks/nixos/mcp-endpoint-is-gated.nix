@@ -1,4 +1,4 @@
-# Who gets in to MCP has the token, speaks TLS, calls the machine by its name, and is no foreign web page.
+# The MCP endpoint accepts only requests over TLS with the token, a known host name and an allowed origin.
 {
   nodes = {
     machine = ../nixos-lib/agent.nix;
@@ -15,7 +15,7 @@
     def status(arguments: str, url: str = "https://machine:8000/status") -> str:
         return client.succeed(f"mcp-status {arguments} {url}").strip()
 
-    # With everything right.
+    # Control: a correct request.
     assert status(bearer) == "200"
     assert status("") == "401"
     assert status(f"-H 'Authorization: Bearer {'0' * 64}'") == "401"
@@ -32,11 +32,11 @@
     other = client.succeed("mcp-other-authority").strip()
     assert status(f"{bearer} --cacert {other}") == "000"
 
-    # mcp-proxy itself is on the loopback only, where the agent is anyway.
+    # mcp-proxy listens on loopback only, which only the agent's side reaches.
     machine.succeed("timeout 20 bash -c ': </dev/tcp/127.0.0.1/8001'")
     client.fail("nc -z -w 10 machine 8001")
 
-    # The agent reads neither key nor token; root, who hands them to nginx, does.
+    # The agent can read neither key nor token; root can.
     assert machine.succeed("systemctl show -P User agent-mcp-gate").strip() == "agent-gate"
     pid = machine.succeed("systemctl show -P MainPID agent-mcp-gate").strip()
     for path in (
@@ -54,7 +54,7 @@
     machine.log(score)
     assert float(score.split("agent-mcp-gate.service:")[1].split()[0]) <= 1.3, score
 
-    # Without what the host hands over, nobody comes in.
+    # Without the host's credentials every request is refused.
     machine.succeed("mkdir -p /run/systemd/system/agent-mcp-gate.service.d")
     machine.succeed("printf '[Service]\nImportCredential=\nImportCredential=of-no-host.*\n' >/run/systemd/system/agent-mcp-gate.service.d/bare.conf")
     machine.succeed("systemctl daemon-reload")

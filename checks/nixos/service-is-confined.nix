@@ -1,10 +1,10 @@
-# What each directive of the unit forbids is seen from inside it, and the same probe outside it sees it allowed.
+# A probe inside the unit shows what each directive forbids. The same probe outside the unit is the control.
 { pkgs, lib, ... }:
 let
   inherit ((import ../../lib/policy).agentMcp) hardening;
   python = "${pkgs.python3}/bin/python3 ${../nixos-lib/probes.py}";
 
-  # For each directive a command that succeeds where it forbids nothing.
+  # For each directive, a command that succeeds without it.
   probes = {
     NoNewPrivileges = "grep -q 'NoNewPrivs:.*0' /proc/self/status";
     ProtectSystem = "touch /etc/probe";
@@ -18,7 +18,7 @@ let
     ProtectHostname = "hostname probe";
     ProtectKernelLogs = "dmesg";
     ProtectKernelTunables = "echo 1 >/proc/sys/vm/drop_caches";
-    # Modules are locked for everybody here; in the service the right to load one is gone too.
+    # Modules are locked for everybody here; the service also lacks the capability to load one.
     ProtectKernelModules = "(( 0x$(sed -n 's/^CapBnd:[[:space:]]*//p' /proc/self/status) >> 16 & 1 ))";
     RestrictAddressFamilies = "${python} packets";
     RestrictNamespaces = "unshare --mount true";
@@ -31,7 +31,7 @@ let
     ProtectHome = "test -e /home/of-the-machine";
     UMask = "test $(umask) = 0022";
   };
-  # What the test looks for in another way.
+  # Directives that the test checks in another way.
   elsewhere = [
     "AmbientCapabilities"
     "CapabilityBoundingSet"
@@ -66,12 +66,12 @@ in
           builtins.intersectAttrs hardening config.systemd.services.agent-mcp.serviceConfig
           // {
             inherit (config.systemd.services.agent-mcp.serviceConfig) BindPaths ReadWritePaths;
-            # /proc hides nothing from who may trace everybody.
+            # /proc hides nothing from a process that may trace all others.
             CapabilityBoundingSet = "~CAP_SYS_PTRACE";
             Type = "oneshot";
             ExecStart = lib.getExe program;
             StandardOutput = "truncate:/run/probes";
-            # Where the shell says which program was killed.
+            # The shell reports which program was killed.
             StandardError = "journal";
           };
       };
@@ -86,9 +86,9 @@ in
       def statuses(text: str) -> dict[str, int]:
           return {line.split()[0]: int(line.split()[1]) for line in text.splitlines()}
 
-      # A service of systemd's has a keyring of its own anyway, unless it is given the user's.
+      # systemd gives a service its own keyring unless KeyringMode says otherwise.
       outside = statuses(machine.succeed("systemd-run --quiet --wait --pipe -E PATH -p KeyringMode=shared probes"))
-      # Other things of the machine deny these to everybody; the probe can say nothing of the unit there.
+      # The machine denies these to everybody, so the probe shows nothing about the unit.
       blind = [name for name, status in outside.items() if status != 0]
       machine.log(f"denied outside too: {blind}")
       assert len(blind) <= 2, outside
@@ -98,10 +98,10 @@ in
       assert inside.pop("workspace") == 0, "the service may write where it is to work"
       allowed = [name for name, status in inside.items() if status == 0 and name not in blind]
       assert not allowed, allowed
-      # SystemCallErrorNumber: told, and not killed by a signal.
+      # SystemCallErrorNumber: the call fails, and no signal kills the process.
       assert inside["SystemCallFilter"] == 1, inside
 
-      # RemoveIPC, with the service's value and with the other, for an account of which nothing else runs.
+      # RemoveIPC with the service's value and with the opposite, for an account without other processes.
       def left_behind(value: str) -> str:
           machine.succeed(f"systemd-run --quiet --wait -E PATH -p User=nobody -p RemoveIPC={value} ipcmk --shmem 64")
           return machine.succeed("ipcs --shmems | grep nobody || :")
@@ -109,7 +109,7 @@ in
       assert left_behind(machine.succeed("systemctl show -P RemoveIPC agent-mcp").strip()) == ""
       assert left_behind("no") != ""
 
-      # The service itself: its account, its capabilities, and all of its directives as one figure.
+      # The service itself: its account, its capabilities, and systemd's exposure figure.
       pid = machine.succeed("systemctl show -P MainPID agent-mcp").strip()
       status = dict(line.split(":", 1) for line in machine.succeed(f"cat /proc/{pid}/status").splitlines())
       assert all(int(status[name], 16) == 0 for name in ["CapBnd", "CapEff", "CapPrm", "CapInh", "CapAmb"]), status

@@ -1,4 +1,4 @@
-# A service that was killed comes back; one that cannot come up is given up after its limit.
+# A killed service is restarted. One that cannot start is given up after its limit.
 { pkgs, ... }:
 {
   nodes.machine = ../nixos-lib/agent.nix;
@@ -10,16 +10,16 @@
     machine.wait_until_succeeds("systemctl is-active --quiet agent-mcp")
     assert machine.succeed("systemctl show -P MainPID agent-mcp").strip() not in ("0", before)
 
-    # A stop is clean: no failure, nothing left.
+    # A stop leaves no failure and no process.
     machine.succeed("systemctl stop agent-mcp")
     assert machine.succeed("systemctl show -P Result agent-mcp").strip() == "success"
     machine.fail("pgrep -u dev")
 
-    # Its port is taken, so that it fails at once, each time.
+    # Its port is taken, so each start fails at once.
     machine.succeed("systemd-run --unit thief ${pkgs.python3}/bin/python3 -m http.server 8001 --bind 127.0.0.1 --directory /var/empty")
     machine.wait_until_succeeds("bash -c ': </dev/tcp/127.0.0.1/8001'")
     machine.succeed("mkdir -p /run/systemd/system/agent-mcp.service.d")
-    # Fewer than the policy's own, and however long a start takes here; the limit itself is the same mechanism.
+    # A lower limit than the policy's, so that the test ends soon; the mechanism is the same.
     machine.succeed(
         "printf '[Unit]\nStartLimitBurst=3\nStartLimitIntervalSec=1h\n[Service]\nRestartSec=1\n' >/run/systemd/system/agent-mcp.service.d/fast.conf"
     )

@@ -1,4 +1,4 @@
-# A service that runs but does not answer fails its health check, and is started anew.
+# A service that runs but does not answer fails its health check and is restarted.
 {
   nodes.machine = {
     imports = [ ../nixos-lib/agent.nix ];

@@ -1,4 +1,4 @@
-# The host's key is the only way in, and the agent cannot add another.
+# ssh accepts only the host's key, and the agent cannot add another.
 {
   nodes = {
     machine = ../nixos-lib/agent.nix;
@@ -10,19 +10,19 @@
     client.wait_for_unit("multi-user.target")
     client.wait_until_succeeds("nc -z -w 10 machine 22")
 
-    # The host key is the one that was handed over, or ssh would stop here.
+    # The guest uses the host key that it was given; otherwise ssh would fail here.
     assert client.succeed("agent-ssh user dev@machine id -un").strip() == "dev"
     client.fail("agent-ssh user root@machine true")
     client.fail("agent-ssh stranger dev@machine true")
     refused = client.fail("agent-ssh stranger dev@machine true 2>&1")
     assert "Permission denied (publickey)" in refused, refused
 
-    # The agent writes where sshd would look by default, and at the file that sshd does read.
+    # The agent writes to sshd's default place, and tries to write to the file that sshd reads.
     key = client.succeed("ssh-keygen -y -f /tmp/key").strip()
     machine.succeed(f"as-dev 'mkdir -p /home/dev/.ssh && echo {key} >/home/dev/.ssh/authorized_keys && chmod -R go= /home/dev/.ssh'")
     client.fail("agent-ssh stranger dev@machine true")
     machine.fail(f"as-dev 'echo {key} >>/run/agent-vm/authorized_keys'")
-    # It is who may write that keeps the key out: root adds the same line and it works.
+    # Control: root adds the same line and the key is accepted.
     machine.succeed(f"echo {key} >>/run/agent-vm/authorized_keys")
     client.succeed("agent-ssh stranger dev@machine true")
   '';

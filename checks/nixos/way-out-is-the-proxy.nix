@@ -1,5 +1,5 @@
-# What the host puts on the machine's loopback is the only way out: programs are pointed at it and trust the authority that
-# the host handed over, and without it nothing reaches another machine.
+# The egress proxy that the host puts on the machine's loopback is the only path out: programs use it and trust the authority
+# that the host provided, and without it the machine reaches no other machine.
 { pkgs, ... }:
 let
   inherit (import ../../lib/policy) egress;
@@ -25,7 +25,7 @@ in
         pkgs.python3
       ];
     };
-    # The host and what is beyond it.
+    # The host, and a server beyond it.
     client = {
       imports = [ ../nixos-lib/client.nix ];
       networking.firewall.allowedTCPPorts = [
