@@ -1,4 +1,4 @@
-# Accounts that nothing of an agent's may run as.
+# Accounts that an agent's programs must not run as.
 {
   config,
   lib,
@@ -6,14 +6,14 @@
   options,
 }:
 let
-  # Accounts that a part of NixOS declares, where it is on.
+  # Accounts that enabled parts of NixOS declare.
   ofNixos = lib.concatMap (
     definition:
     lib.optionals (lib.hasPrefix "${toString modulesPath}/" (toString definition.file)) (
       builtins.attrNames definition.value
     )
   ) options.users.users.definitionsWithLocations;
-  # And some of those that it declares with what is off.
+  # Some accounts of parts that are disabled.
   known = [
     "avahi"
     "bin"

@@ -1,7 +1,7 @@
 # services.agent-mcp: MCP servers for coding agents as one hardened service. Needs no virtual machine.
 {
   _class = "nixos";
-  # Two ways may lead to one module, a flake's output and a path; it is the same one.
+  # A flake's output and a path may import this module twice; the key makes them one.
   key = "agent-vm/agent-service";
   imports = [
     ./agent-service/options.nix

@@ -1,4 +1,4 @@
-# What any NixOS machine may import: each part is off until it is enabled. vm-config.nix is not among them, as it
+# Modules for any NixOS machine; each is off until it is enabled. vm-config.nix is not included, because it
 # makes the whole system an agent machine.
 {
   _class = "nixos";

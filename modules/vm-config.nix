@@ -1,5 +1,5 @@
-# The agent machine: a whole NixOS system that serves one workspace to coding agents. To be imported by a system of
-# its own, never by a host.
+# The agent machine: a complete NixOS system that serves one workspace to coding agents. A separate system imports it,
+# never a host.
 {
   _class = "nixos";
   key = "agent-vm/vm-config";

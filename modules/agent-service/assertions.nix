@@ -41,7 +41,7 @@ let
   };
   groupObstacle = accounts.groupObstacle cfg.group;
 
-  # Directives by what is wrong with each.
+  # Wrong directives, grouped by what is wrong.
   nearest =
     name:
     let
@@ -82,7 +82,7 @@ let
     builtins.attrNames cfg.hardening.settings
   );
 
-  # What is set and counts for nothing without the gate.
+  # Options that have no effect without the reverse proxy.
   unguarded = lib.filter (name: cfg.gate.${name} != null) [
     "certificateFile"
     "certificateKeyFile"
@@ -98,7 +98,7 @@ let
     && cfg.mcpConfigFile != null
     && lib.any (home: lib.hasPrefix home cfg.mcpConfigFile) homes
     && !lib.hasPrefix "${cfg.workspaceDir}/" cfg.mcpConfigFile;
-  # Names of variables that hold secrets as a rule; a path is where one is.
+  # Variables whose names suggest a secret. A path as the value is fine.
   secrets = lib.filter (
     variable:
     builtins.match ".*(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|PRIVATE_?KEY).*" (lib.toUpper variable)
@@ -127,7 +127,7 @@ in
             ''
           else
             ''
-              ${at}.defaultServer is ${shown cfg.defaultServer}, which is none of the servers ${toString enabled}. Write
+              ${at}.defaultServer is ${shown cfg.defaultServer}, which is not one of the servers ${toString enabled}. Write
                 ${at}.defaultServer = ${shown (if enabled == [ ] then "my-server" else lib.head enabled)};
               or declare it:
                 ${at}.servers.${shown cfg.defaultServer}.command = "…";
@@ -190,7 +190,7 @@ in
         '';
       }
       {
-        # A person's group is as it is; root's comes with root.
+        # A person's account keeps its group, and root keeps root's.
         assertion = groupObstacle == null || cfg.user == "root";
         message = ''
           ${at}.group is "${cfg.group}", ${toString groupObstacle}. Write
@@ -235,7 +235,7 @@ in
         message = ''
           ${at}.gate.${toString (lib.take 1 unguarded)} is ${
             shown (cfg.gate.${lib.head unguarded})
-          }, but the gate is off, so that nobody is asked
+          }, but services.agent-mcp.gate is off, so no token is checked
           for anything. Write
             ${at}.gate.enable = true;
         '';
@@ -255,7 +255,7 @@ in
         or leave the port closed.
       ''
       ++ lib.optional (!isLoopback && !cfg.gate.enable) ''
-        ${at}.host is ${cfg.host}: whoever reaches it may use the agent's tools, without TLS and without a token. Write
+        ${at}.host is ${cfg.host}: every client that reaches it can use the agent's tools, without TLS and without a token. Write
           ${at}.gate.enable = true;
       ''
       ++

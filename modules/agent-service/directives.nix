@@ -1,4 +1,4 @@
-# What `hardening.settings` may hold, by name: values besides true and false, or null for what is no switch. From
+# Directives of `hardening.settings`: the values besides true and false, or null for a directive that is not a switch. From
 # systemd.exec(5), systemd.resource-control(5) and systemd.kill(5) of systemd 258.
 let
   free =

@@ -1,4 +1,4 @@
-# services.agent-mcp.gate: nginx before mcp-proxy, with TLS, a token, and a look at Host and Origin.
+# services.agent-mcp.gate: nginx as a reverse proxy for mcp-proxy, which checks TLS, token, Host and Origin.
 {
   config,
   lib,
@@ -11,7 +11,7 @@ let
   cfg = config.services.agent-mcp;
   inherit (policy) credentials mcpGate;
 
-  # Given as files, each is loaded under the name that a machine's host would hand it over by.
+  # Each file is loaded as the credential that an agent machine gets from its host.
   endpoint = pkgs.writeText "agent-mcp-endpoint.json" (
     builtins.toJSON {
       tls = cfg.gate.certificateFile != null;
@@ -61,7 +61,7 @@ in
         inherit (mcpGate.unitSection) StartLimitIntervalSec StartLimitBurst;
       };
       serviceConfig = lib.mkMerge [
-        # Defaults, so that a machine's own serviceConfig may differ in one of them.
+        # Defaults, so that a configuration can override single directives.
         (lib.mapAttrs (_: lib.mkDefault) mcpGate.settings)
         {
           ExecStart = utils.escapeSystemdExecArgs command;

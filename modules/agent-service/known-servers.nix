@@ -1,4 +1,4 @@
-# Servers by name, to be switched on: `services.agent-mcp.servers.<name>.enable = true`. Off, they cost nothing.
+# Predefined servers, off by default: `services.agent-mcp.servers.<name>.enable = true`.
 {
   lib,
   pkgs,
@@ -7,7 +7,7 @@
 let
   policy = import ../../lib/policy;
 
-  # mcp-language-server puts one language's own server behind MCP.
+  # mcp-language-server serves one language server over MCP.
   languageServer =
     {
       command,
@@ -20,7 +20,7 @@ let
       args = lib.mkDefault (
         [
           "--workspace"
-          # It starts in the workspace, wherever that is.
+          # It runs in the workspace.
           "."
           "--lsp"
           command
@@ -41,12 +41,12 @@ in
       arguments = [ "--stdio" ];
       package = pkgs.rescript-language-server;
     };
-    # It asks search.nixos.org, so it needs a way out of the machine.
+    # It queries search.nixos.org, so the machine's egress must allow that host.
     nixos = {
       enable = lib.mkDefault false;
       command = lib.mkDefault (lib.getExe pkgs.mcp-nixos);
     };
-    # Selenium with a Chromium of its own. Chromium's sandbox wants user namespaces, which an agent machine has not.
+    # Selenium with its own Chromium. Chromium's sandbox needs user namespaces, which an agent machine forbids.
     browser = {
       enable = lib.mkDefault false;
       command = lib.mkDefault (

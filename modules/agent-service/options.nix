@@ -10,7 +10,7 @@ let
   inherit (lib) mkOption types;
   checked = import ../types { inherit lib; };
 
-  # A word of a unit file; systemd reads more than a path into some characters.
+  # A path in a unit file, without characters that systemd interprets.
   directory =
     more:
     checked.absolutePath {
@@ -19,7 +19,7 @@ let
       characters = "%:\"\\[:cntrl:][:space:]";
       inherit more;
     };
-  # The account would own them, or what is below the second ones.
+  # The account would own these directories, or everything below the second list.
   ofTheSystem =
     "(/|/(bin|boot|dev|etc|home|lib|lib64|media|mnt|nix|opt|proc|root|run|sbin|srv|sys|tmp|usr|var|var/(cache|lib|log|tmp))/?)"
     + "|/(boot|dev|etc|nix|proc|sys|usr)/.*";
@@ -133,7 +133,7 @@ in
       example = "/etc/agent/mcp.json";
       description = ''
         File in Claude Code's format (`{ "mcpServers": { … } }`) that names more servers. A relative path is looked
-        up in the workspace, so whoever can write there can add servers. null reads none.
+        up in the workspace, so every process that can write there can add servers. null reads none.
       '';
     };
 

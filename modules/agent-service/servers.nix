@@ -1,5 +1,5 @@
-# services.agent-mcp.servers: the servers that the machine's configuration names. Those of the workspace come from
-# its own file.
+# services.agent-mcp.servers: the servers of the NixOS configuration. The workspace's own servers come from
+# its .mcp.json.
 {
   config,
   lib,
@@ -52,7 +52,7 @@ let
       };
     };
 
-  # One program a server, so that nothing of it is expanded or split on the way through JSON.
+  # One wrapper program for each server, so that its arguments pass through JSON unchanged.
   program =
     name: value:
     pkgs.writeShellScript "agent-mcp-${name}" ''

@@ -29,7 +29,7 @@ let
     };
     default = cfg.defaultServer;
     inherit (cfg) workspaceDir;
-    # Behind the gate, nobody else reaches it.
+    # Behind the reverse proxy, only nginx reaches it.
     host = if cfg.gate.enable then "127.0.0.1" else cfg.host;
     port = if cfg.gate.enable then cfg.gate.innerPort else cfg.port;
     serversFiles = [
@@ -66,7 +66,7 @@ in
           watchdog = cfg.healthCheck.interval;
         };
       };
-      # What the servers' commands, and those of the workspace's file, are looked up in.
+      # The PATH in which commands of servers are looked up.
       path = [
         pkgs.bash
         pkgs.git
@@ -76,12 +76,12 @@ in
         HOME = account.home;
       }
       // toAttrs (agentMcp.environment ++ agentMcp.pythonEnvironment)
-      # What systemd takes for a specifier is the value's own.
+      # A % in a value is escaped, because systemd reads it as a specifier.
       // lib.mapAttrs (_: lib.replaceStrings [ "%" ] [ "%%" ]) cfg.extraEnvironment;
       serviceConfig = lib.mkMerge [
-        # Defaults, so that a machine's own serviceConfig may differ in one of them.
+        # Defaults, so that a configuration can override single directives.
         (lib.mapAttrs (_: lib.mkDefault) service.settings)
-        # No defaults: what a machine adds comes to these.
+        # Not defaults: a configuration's values are added to these.
         service.directories
         (lib.mapAttrs (
           name: value: if service.directories ? ${name} then value else lib.mkDefault value

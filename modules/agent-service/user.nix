@@ -1,4 +1,4 @@
-# The service's account and workspace. Whatever another module says of either wins.
+# The service's account and workspace. Declarations of other modules take precedence.
 { config, lib, ... }:
 let
   cfg = config.services.agent-mcp;
@@ -7,7 +7,7 @@ in
 {
   config = lib.mkIf cfg.enable {
     users.users.${cfg.user} = {
-      # An account is one of the two; who says that it is a person's has decided.
+      # An account is a system or a normal one. A configuration that declares a normal one takes precedence.
       isSystemUser = lib.mkIf (!user.isNormalUser) (lib.mkDefault true);
       group = lib.mkOverride 1250 cfg.group;
       home = lib.mkOverride 1250 "/var/lib/${cfg.user}";

@@ -28,9 +28,9 @@ runCommand "agent-mcp"
     mkdir -p "$out/bin"
     cp -R ${source} "$out/lib"
     chmod -R u+w "$out/lib"
-    # Compiled here, once: what is in the store is never compiled again. unchecked-hash: its times say nothing.
+    # Byte code is compiled here, because nothing writes to the store later. unchecked-hash, because store paths have no useful times.
     ${lib.getExe python3} -m compileall -q --invalidation-mode unchecked-hash "$out/lib/guest"
-    # The interpreter takes a directory with a __main__.py for a program; -I keeps the caller's Python settings out.
+    # Python runs a directory with a __main__.py as a program. -I ignores the caller's Python settings.
     printf '#!%s\nexec %s -I %s "$@"\n' ${runtimeShell} ${lib.getExe python3} "$out/lib/guest/agent_mcp" >"$out/bin/agent-mcp"
     chmod +x "$out/bin/agent-mcp"
     "$out/bin/agent-mcp" serve --help >/dev/null

@@ -6,7 +6,7 @@
   python3Packages,
 }:
 let
-  # Only its own chat program (codemcp.agno) imports these; nothing of it runs ruff.
+  # Only its own chat program (codemcp.agno) imports these, and nothing runs ruff.
   unused = [
     "agno"
     "anthropic"

@@ -18,7 +18,7 @@ python3Packages.buildPythonApplication rec {
     hash = "sha256-mDG0Wt7mtrjhyepaLKi/mdNSBYVLJnsgmzAOQi2al/k=";
   };
 
-  # chromedriver looks for a browser in the usual places only.
+  # chromedriver searches for a browser only in standard directories.
   postPatch = ''
     substituteInPlace driver/factory.py --replace-fail 'opts = ChromeOptions()' \
       'opts = ChromeOptions(); opts.binary_location = "${lib.getExe chromium}"'
@@ -34,11 +34,11 @@ python3Packages.buildPythonApplication rec {
     python3Packages.pyyaml
     python3Packages.selenium
   ];
-  # Would fetch drivers; nothing of it is imported.
+  # It would download drivers; nothing imports it.
   pythonRemoveDeps = [ "webdriver-manager" ];
   pythonRelaxDeps = true;
 
-  # Selenium takes this driver, and looks for and downloads no other.
+  # Selenium uses this driver and downloads no other.
   makeWrapperArgs = [
     "--set"
     "SE_CHROMEDRIVER"

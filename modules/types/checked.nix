@@ -1,4 +1,4 @@
-# Types whose errors say what is wrong and what to write. nixpkgs' own say what a value is not, often by a pattern.
+# Option types whose errors state what is wrong and what to write. Errors of nixpkgs' types often show only a pattern.
 { lib }:
 let
   inherit (builtins) isString typeOf;
@@ -108,7 +108,7 @@ rec {
       option,
     }:
     let
-      # An attribute set of a package is no set of options; a function is a module too.
+      # A package is an attribute set but not options; a function is a module.
       isOptions = value: lib.isAttrs value && !lib.isDerivation value;
       refusing =
         {
@@ -119,7 +119,7 @@ rec {
         type
         // {
           check = _: true;
-          # The module system puts every submodule type together again, from its parts.
+          # The module system rebuilds each submodule type from its parts.
           substSubModules =
             modules:
             refusing {

@@ -1,4 +1,4 @@
-# Option types of these modules; every one says what to write where a value is wrong.
+# Option types of these modules. Each error states what to write instead.
 { lib }:
 import ./checked.nix { inherit lib; }
 // import ./numbers.nix { inherit lib; }

@@ -1,4 +1,4 @@
-# Names of what is elsewhere: branches, packages, servers.
+# Names of branches, packages and servers.
 { lib }:
 let
   inherit (import ../../lib/policy) grammar;
@@ -113,7 +113,7 @@ in
           null
         else
           {
-            why = "which is none of ${what}: ${lib.concatStringsSep ", " known}";
+            why = "which is not one of ${what}: ${lib.concatStringsSep ", " known}";
             write = shown (if near == [ ] then lib.head known else lib.head near);
           };
     };

@@ -8,9 +8,9 @@ let
   is = pattern: text: match policy.grammar.${pattern} text != null;
   isIPv4 = is "ipv4";
   isIPv6 = is "ipv6";
-  # Of the domain name system.
+  # A name in the domain name system.
   isName = text: is "host_name" text && lib.stringLength text <= 253;
-  # Host and port of a URL, or of what looks like one.
+  # Host and port of a URL or of a similar text.
   ofURL =
     text:
     let
@@ -150,7 +150,7 @@ in
       let
         groups = builtins.attrNames policy.egress.groups;
         group = lib.removePrefix "@" value;
-        # The length of a name is no pattern's.
+        # A pattern cannot check the length of a name.
         isWell =
           is "destination" value && lib.all (part: lib.stringLength part <= 253) (lib.splitString ":" value);
         better = lib.toLower (ofURL value);
@@ -160,7 +160,7 @@ in
       firstOf [
         {
           broken = lib.hasPrefix "@" value && !lib.elem group groups;
-          why = "which is none of the groups ${lib.concatMapStringsSep " " (name: "@${name}") groups}";
+          why = "which is not one of the groups ${lib.concatMapStringsSep " " (name: "@${name}") groups}";
           write = ''"@npm"'';
         }
         {

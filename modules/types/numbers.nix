@@ -23,7 +23,7 @@ let
       parts = match "([0-9]+) *([KMGTkmgt]?)(i?[Bb])?" text;
       digits = builtins.head parts;
       unit = lib.toUpper (builtins.elemAt parts 1);
-      # As many as Nix can count.
+      # The largest number in Nix.
       most =
         {
           "" = 18;
@@ -207,7 +207,7 @@ rec {
           bytes = if isString value then bytesOf value else null;
           isLimit = isString value && match "[0-9]{1,12}[KMGT]?" value != null;
           isOther = percent && isString value && match "([1-9][0-9]?|100)%|infinity" value != null;
-          # What is written without a unit is meant to be MiB more often than bytes.
+          # A number without a unit more often means MiB than bytes.
           withUnit = number: ''"${toString number}M"'';
         in
         if isOther then

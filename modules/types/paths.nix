@@ -10,7 +10,7 @@ let
   inherit (builtins) isString match;
 
   isInStore = value: lib.hasPrefix "${builtins.storeDir}/" value || value == builtins.storeDir;
-  # Of a home there is no short form here, as there is in a shell.
+  # Unlike a shell, Nix does not expand ~.
   withoutTilde =
     value: if match "~(/.*)?" value != null then "/home/USER" + lib.removePrefix "~" value else value;
   absolute =

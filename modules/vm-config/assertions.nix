@@ -11,10 +11,10 @@ let
   inherit (import ../types { inherit lib; }) shown;
   fixed = import ./fixed.nix { inherit lib; };
 
-  # Tests and `system.build.vm` have a disk of their own.
+  # Tests and `system.build.vm` have another disk.
   isQemuVm = options.virtualisation ? diskImage;
   root = config.fileSystems."/";
-  # Why this is no agent machine but somebody's host.
+  # Signs that this system is a host and not an agent machine.
   hostSign =
     if config.services.agent-vms.enable or false then
       "services.agent-vms.enable is true"
@@ -82,7 +82,7 @@ in
         '';
       }
     ]
-    # What a host has otherwise is no mistake of its own.
+    # On a host, other differences are not reported as mistakes.
     ++ lib.optionals (hostSign == null) (
       map held fixed.settings
       ++ [
@@ -129,7 +129,7 @@ in
         it lets in ssh and MCP only.
       ''
       ++ lib.optional (cfg.hostAddress != "127.0.0.1") ''
-        agentVm.hostAddress is ${cfg.hostAddress}: whoever reaches that address reaches the gate before MCP, and ssh.
+        agentVm.hostAddress is ${cfg.hostAddress}: every client that reaches that address reaches ssh and the reverse proxy before MCP.
       ''
       ++ lib.optional (system != "x86_64-linux") ''
         system.build.agentVm starts x86_64-linux machines only, not ${system}. system.build.vm does.

@@ -17,11 +17,11 @@ in
     boot.initrd.systemd = {
       enable = lib.mkDefault true;
     }
-    # There is no TPM to wait for.
+    # The machine has no TPM, so systemd must not wait for one.
     // lib.optionalAttrs (options.boot.initrd.systemd ? tpm2) {
       tpm2.enable = lib.mkDefault false;
     };
-    # Nothing is installed into a running machine: a new guest is a new package.
+    # Nothing is installed into a running machine. A changed guest is a new package.
     system.switch.enable = lib.mkDefault false;
     nix.enable = lib.mkDefault false;
     nix.channel.enable = lib.mkDefault false;
@@ -36,19 +36,19 @@ in
       sounds.enable = lib.mkDefault false;
     };
     services.logrotate.enable = lib.mkDefault false;
-    # There is no swap, without which it has nothing to go by.
+    # systemd-oomd needs swap, which the machine does not have.
     systemd.oomd.enable = lib.mkDefault false;
-    # A machine has no persistent store, and one that is looked for takes five seconds to be missed.
+    # The machine has no persistent store for pstore, and looking for one takes five seconds.
     systemd.services.mount-pstore.enable = lib.mkDefault false;
     systemd.services.systemd-pstore.enable = lib.mkDefault false;
     services.udisks2.enable = lib.mkDefault false;
-    # A way in beside ssh, for the host alone: it starts where QEMU has the port for it.
+    # A virtio port would give the host a second way to log in.
     services.qemuGuest.enable = lib.mkDefault true;
     environment.etc = {
       "systemd/system.conf.d/agent-vm.conf".text = unit { Manager = policy.manager; };
       "systemd/journald.conf.d/agent-vm.conf".text = unit { Journal = policy.journald; };
     };
-    # The serial console is a log, not a way in.
+    # The serial console is a log; nobody logs in there.
     systemd.services."serial-getty@ttyS0".enable = lib.mkDefault false;
     systemd.services."getty@tty1".enable = lib.mkDefault false;
     systemd.services."autovt@".enable = lib.mkDefault false;

@@ -1,4 +1,4 @@
-# The guest's end of its way out: variables that point at it, and the host's authority. What it leads to is the host's.
+# The guest's side of egress: variables that name the proxy, and the host's certificate authority.
 {
   lib,
   pkgs,

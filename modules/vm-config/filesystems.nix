@@ -1,5 +1,5 @@
-# What the runner gives the machine: a read-only store with its own closure, its disk, and the workspace.
-# `system.build.vm` and NixOS tests have file systems of their own, which take the place of these.
+# The file systems that the runner provides: a read-only store with the machine's closure, its disk and the workspace.
+# `system.build.vm` and NixOS tests replace them with their own.
 {
   config,
   lib,
@@ -30,7 +30,7 @@ in
       };
 
   config.fileSystems = {
-    # A host's own would be in conflict with it, where assertions.nix has more to say.
+    # On a host this would conflict with its own file system before the assertion explains the mistake.
     "/" = lib.mapAttrs (_: lib.mkOverride 900) {
       device = "/dev/disk/by-label/${disk.label}";
       inherit (disk) fsType options;

@@ -1,11 +1,11 @@
-# Settings that an agent machine consists of. They give way to what a configuration says, so that another value is one clear
-# error and not a conflict of definitions; `assertions.nix` holds the machine to them.
+# Settings that an agent machine depends on. A configuration can override them, so that another value is one clear
+# error of `assertions.nix` and not a conflict of definitions.
 { lib }:
 let
   policy = import ../../lib/policy;
   inherit (policy) sshd user;
 
-  # Weaker than what a configuration says, stronger than any default.
+  # Weaker than a configuration's definition, stronger than any default.
   give = lib.mkOverride 900;
   setting = why: path: value: { inherit why path value; };
   network = setting "the policy's firewall and QEMU's network are all that it has";
@@ -63,7 +63,7 @@ rec {
         ]
       )
       (
-        # What NixOS has options of their own for, or spells otherwise.
+        # Settings that NixOS has separate options for, or spells differently.
         removeAttrs sshd.settings [
           "AddressFamily"
           "AllowUsers"

@@ -1,22 +1,22 @@
-# What the kernel must not do for the agent's account, nor for root of the guest.
+# What the kernel refuses to the agent's account and to the guest's root.
 { lib, ... }:
 let
   policy = import ../../lib/policy;
   inherit (policy) kernelModules workspace;
-  # Both: one guest may be started with either share by the run script.
+  # Both file systems, because the run script can start the guest with either share.
   shares = lib.concatMap (share: share.modules) (builtins.attrValues workspace.shares);
 in
 {
   config = {
-    # Before what other modules say, some of which say the same; a machine that wants another value uses mkForce.
+    # Stronger than other modules, some of which set the same. A configuration can use mkForce.
     boot.kernel.sysctl = lib.mapAttrs (_: lib.mkOverride 75) policy.sysctl;
-    # The kernel takes the last of two: what a machine's configuration says comes after these.
+    # The kernel uses the last of two values, so a configuration's parameters come after these.
     boot.kernelParams = lib.mkBefore policy.kernelParams;
-    # Loaded before modules are locked; nothing can be loaded later.
+    # Loaded before modules are locked, because nothing can be loaded later.
     boot.kernelModules = kernelModules.systemd ++ kernelModules.firewall ++ shares;
     boot.initrd.kernelModules = kernelModules.early ++ [ "nvme" ];
 
-    # A build sandbox is made of user namespaces; the agent builds on the host or not at all.
+    # Nix's build sandbox needs user namespaces, which the guest forbids.
     nix.settings.sandbox = lib.mkDefault false;
   };
 }

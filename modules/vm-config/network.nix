@@ -1,4 +1,4 @@
-# The guest's end of QEMU's user network, and the policy's firewall: ssh and MCP in, nothing out.
+# The guest's side of QEMU's user network, and the policy's firewall: ssh and MCP in, nothing out.
 { config, lib, ... }:
 let
   policy = import ../../lib/policy;
@@ -8,12 +8,12 @@ in
 {
   config = {
     networking = {
-      # The host names the machine, by credential. Weaker than a default: a test has its own.
+      # The host sets the machine's name by a credential. Weaker than a default, because a test sets its own name.
       hostName = lib.mkOverride 1250 "";
       usePredictableInterfaceNames = false;
       enableIPv6 = lib.mkDefault false;
     };
-    # Scripts and images are called after it; the name of a test's machine is the better one.
+    # Scripts and images are named after it; a test's machine name is preferred.
     system.name = lib.mkIf (config.networking.hostName == "") (lib.mkOverride 1250 "agent-vm");
 
     systemd.network = {
@@ -30,7 +30,7 @@ in
       };
     };
     services.timesyncd.enable = lib.mkDefault false;
-    # There is no resolver to ask, and none to wait for.
+    # The machine has no resolver.
     networking.resolvconf.enable = lib.mkDefault false;
     environment.etc."resolv.conf".text = lib.mkDefault "# The host's proxy looks names up.\n";
   };

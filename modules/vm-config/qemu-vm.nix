@@ -12,7 +12,7 @@ let
   inherit (policy) workspace ports;
 
   share = options.virtualisation.sharedDirectories.type.getSubOptions [ ];
-  # An option that was removed is still there, to say so, but not to be seen.
+  # A removed option still exists as an invisible placeholder.
   has = set: name: set ? ${name} && set.${name}.visible or true != false;
   forward = host: guest: {
     from = "host";
@@ -30,12 +30,12 @@ in
       diskSize = lib.mkDefault cfg.diskSize;
       graphics = false;
 
-      # An image of the machine's own closure. The host's whole store is nothing for an agent to read.
+      # An image of the machine's own closure, because an agent must not read the host's whole store.
       useNixStoreImage = true;
       mountHostNixStore = false;
       writableStore = false;
 
-      # No way out; the forwards below work all the same.
+      # No outgoing connections; the forwards below still work.
       restrictNetwork = true;
       forwardPorts =
         lib.optional (cfg.sshPort != null) (forward cfg.sshPort ports.ssh)
@@ -47,8 +47,8 @@ in
           source = ''"''${SHARED_DIR:-$TMPDIR/xchg}"'';
           target = workspace.path;
         }
-        # 9p, on releases that share by it: owners and modes go into attributes, so that nothing the guest makes is
-        # a device or setuid file of the host's.
+        # On releases that share by 9p, owners and modes are stored in attributes, so that the guest cannot make
+        # devices or setuid files on the host.
         // lib.optionalAttrs (has share "securityModel") { securityModel = "mapped-xattr"; }
         // lib.optionalAttrs (has share "writable") { writable = true; };
       };

@@ -9,7 +9,7 @@ let
   inherit (config.system.build) toplevel;
   inherit (pkgs.stdenv.hostPlatform) system;
 
-  # Of the guest's own closure: what the KVM probe tries is what the machine runs on, whatever PATH has.
+  # From the guest's closure: the KVM probe tries the QEMU that runs the machine, independent of PATH.
   binary = "${pkgs.qemu_kvm}/bin/${policy.qemu.binary}";
 
   manifest = import ../../lib/manifest.nix {
@@ -17,7 +17,7 @@ let
     inherit binary;
     inherit system;
     inherit (config.agentVm) share;
-    # Nix built it; there is nothing left to build.
+    # Nix has built the image already.
     image = null;
     runner = "bin/run-agent-vm";
     kernel = "kernel";
@@ -67,7 +67,7 @@ in
         ln -s ${config.system.build.kernel}/${config.system.boot.loader.kernelFile} "$out/kernel"
         ln -s ${config.system.build.initialRamdisk}/${config.system.boot.loader.initrdFile} "$out/initrd"
 
-        # The machine's own closure and nothing else of this store. Times and owners say nothing there.
+        # Only the machine's own closure. Times and owners are fixed for a reproducible image.
         tar --create --absolute-names --verbatim-files-from \
           --transform 'flags=rSh;s|${builtins.storeDir}/||' \
           --files-from ${closure}/store-paths |
@@ -75,7 +75,7 @@ in
             -U 2e1ffd27-2b6c-4b6f-a8a3-0f6f9d2c9a51 -L ${policy.disk.storeLabel} \
             --tar=f "$out/base.img"
 
-        # What the other side of the contract would refuse is refused here.
+        # Values that agent-vm would refuse in a manifest are refused here.
         jq --exit-status --slurpfile expected ${../../lib/manifest-shape.json} '
           def shape: if type == "object" then map_values(shape) else type end;
           if shape == $expected[0] then . else error("the manifest has another shape than manifest-shape.json") end

@@ -1,4 +1,4 @@
-# What the machine has beside its agent service: programs, and git as the policy has it.
+# Programs besides the agent service, and git with the policy's settings.
 {
   config,
   pkgs,

@@ -1,4 +1,4 @@
-# sshd with the policy's settings. Host key and authorized keys are credentials that the host hands over at boot.
+# sshd with the policy's settings. The host provides the host key and the authorized keys as credentials at boot.
 {
   lib,
   options,
@@ -20,22 +20,22 @@ in
   config = {
     services.openssh = {
       allowSFTP = lib.mkDefault false;
-      # The credential is the only one.
+      # The credential is the only host key.
       hostKeys = [ ];
       authorizedKeysFiles = lib.mkForce [ sshd.authorizedKeys ];
     }
-    # A unit that would have nothing to make.
+    # This unit would have no keys to generate.
     // lib.optionalAttrs (options.services.openssh ? generateHostKeys) { generateHostKeys = false; }
     // {
       settings = {
         HostKey = sshd.hostKeyOf unit;
-        # The session's environment comes from PAM here. It checks no password: the account has none.
+        # PAM sets the session's environment. It checks no password, because the account has none.
         UsePAM = true;
       };
     };
 
     systemd.services.sshd = {
-      # A machine that nobody gave keys has no use for sshd.
+      # Without keys, nobody could log in.
       unitConfig.ConditionPathExists = "/run/credentials/@system/${policy.credentials.authorizedKeys}";
       serviceConfig =
         lib.mapAttrs (_: lib.mkForce) (
@@ -50,10 +50,10 @@ in
         };
     };
 
-    # It has sshd listen on vsock and Unix sockets, too, where a release comes with it.
+    # On newer releases this generator makes sshd listen on vsock and Unix sockets too.
     systemd.generators.systemd-ssh-generator = "/dev/null";
 
-    # It would look for keys in places that do not exist here, and fails inside PrivateUsers=.
+    # It looks for keys in places that do not exist here, and fails inside PrivateUsers=.
     programs.ssh = lib.optionalAttrs (options.programs.ssh ? systemd-ssh-proxy) {
       systemd-ssh-proxy.enable = lib.mkDefault false;
     };

@@ -1,4 +1,4 @@
-# One account, and no way from it to root.
+# The agent's account, which cannot become root.
 { lib, ... }:
 let
   policy = import ../../lib/policy;
@@ -7,7 +7,7 @@ in
 {
   config = {
     users = {
-      # Nobody logs in with one: the host's key is the only way in.
+      # No password: only the host's key logs in.
       allowNoPasswordLogin = true;
       users = {
         root.hashedPassword = lib.mkDefault "!";

@@ -7,7 +7,7 @@
     in
     {
       imports = [ machine ];
-      # The workspace and nothing else of the host's: nixpkgs' own shares give the guest's root the host's modes.
+      # Share only the workspace: nixpkgs' default shares apply the host's file modes to the guest's root.
       virtualisation.sharedDirectories = lib.mkForce machine.config.virtualisation.sharedDirectories;
     };
 }
