@@ -10,7 +10,7 @@ rec {
   name = "agent-mcp";
   unit = "${name}.service";
 
-  # Where mcp-proxy answers; it has no other health endpoint. JSON, as the programs in the guest and agent-vm read it too.
+  # Where mcp-proxy answers; it has no other health endpoint. JSON, which agent-vm and the guest's programs also read.
   inherit (builtins.fromJSON (builtins.readFile ./mcp.json))
     mcpPath
     ssePath

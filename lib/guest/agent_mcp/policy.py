@@ -1,4 +1,4 @@
-"""The policy's values that these programs need, from the files that Nix and agent-vm read too.
+"""The policy's values that these programs need, from files which agent-vm and Nix also read.
 
 The directory policy/ is beside that of the programs' directory: in the toolkit as in both guests.
 """
