@@ -217,6 +217,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 #[cfg(test)]
+mod pages;
+
+#[cfg(test)]
 mod repeated_flags;
 
 #[cfg(test)]
