@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::host::process::Invocation;
 
 /// Environment of every call. (No program gets `GIT_*` variables of ours, see [`crate::host::process`].)
-const ENVIRONMENT: [(&str, &str); 15] = [
+const ENVIRONMENT: [(&str, &str); 16] = [
     // Messages are compared with git's own words, not with their translation.
     ("LC_ALL", "C"),
     ("GIT_CONFIG_GLOBAL", "/dev/null"),
@@ -30,10 +30,15 @@ const ENVIRONMENT: [(&str, &str); 15] = [
     ("GIT_TEMPLATE_DIR", ""),
     ("GIT_PAGER", "cat"),
     ("GIT_ADVICE", "0"),
+    // Each arena of the C library reserves address space, by default eight for each processor.
+    ("MALLOC_ARENA_MAX", "4"),
 ];
 
+/// Address space of git, bytes: a hostile repository can make it take much. It is inherited by what git starts.
+const MEMORY_LIMIT: u64 = 8 << 30;
+
 /// Configuration of every call: above every file, and for the programs that git starts.
-const CONFIGURATION: [&str; 13] = [
+const CONFIGURATION: [&str; 15] = [
     "safe.bareRepository=explicit",
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -49,12 +54,25 @@ const CONFIGURATION: [&str; 13] = [
     "gc.auto=0",
     "maintenance.auto=false",
     "advice.detachedHead=false",
+    // Within the limit, whatever the size of the packs.
+    "core.packedGitLimit=1g",
+    "pack.windowMemory=256m",
 ];
 
-/// Git that reads no configuration but ours and, of the repository it is pointed at, that one's own.
+/// The other end of a clone or fetch by `file://`: the kernel ends it, and what it packs objects with, with the one that
+/// starts it. Git gives neither the configuration of the call.
+pub const UPLOAD_PACK: [&str; 2] = [
+    "--upload-pack",
+    "exec setpriv --pdeathsig KILL -- git -c core.packedGitLimit=1g -c pack.windowMemory=256m \
+     -c uploadpack.packObjectsHook='exec setpriv --pdeathsig KILL --' upload-pack",
+];
+
+/// Git that reads no configuration but ours and, of the repository it is pointed at, that one's own. It ends with us.
 #[must_use]
 pub fn git() -> Invocation {
-    let git = CONFIGURATION.iter().fold(Invocation::new("git"), |git, setting| git.args(["-c", setting]));
+    let git = CONFIGURATION
+        .iter()
+        .fold(Invocation::new("git").bounded(MEMORY_LIMIT), |git, setting| git.args(["-c", setting]));
     ENVIRONMENT.iter().fold(git, |git, (name, value)| git.env(name, value))
 }
 

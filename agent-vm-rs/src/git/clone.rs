@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::call::{git, git_in};
+use super::call::{UPLOAD_PACK, git, git_in};
 use super::look::Look;
 use super::refs::{START, Start, UPSTREAM};
 use super::standin::StandIn;
@@ -63,6 +63,7 @@ impl Look<'_> {
             .args(["-c", "remote.origin.fetch=+refs/remotes/*:refs/remotes/*"])
             .args(["-c", "remote.origin.fetch=+refs/agent-vm/*:refs/agent-vm/*"])
             .args((!all).then_some("--no-tags"))
+            .args(UPLOAD_PACK)
             .arg("--")
             .arg(file_url(standin.path()))
             .arg(workspace)
@@ -79,7 +80,8 @@ impl Look<'_> {
         let inside = || self.inside(workspace);
         if !all {
             inside().args(["config", "--unset", "remote.origin.tagOpt"]).checked()?;
-            let tags = ["fetch", "--quiet", "--no-write-fetch-head", "--no-recurse-submodules", "origin"];
+            let tags = ["fetch", "--quiet", "--no-write-fetch-head", "--no-recurse-submodules"];
+            let tags = &[&tags[..], &UPLOAD_PACK, &["origin"]].concat();
             inside().args(tags).checked().with_context(failed)?;
         }
         // What a clone has; the others were for this one.

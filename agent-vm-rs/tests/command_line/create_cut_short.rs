@@ -85,6 +85,55 @@ fn another_branchs_create_cleans_up_after_a_killed_one() {
     }
 }
 
+/// Nobody may run another command for a long time.
+#[test]
+fn no_git_outlives_a_killed_create_or_takes_all_memory() {
+    let site = Site::new();
+    for word in ["for-each-ref", "status", "clone", "checkout"] {
+        let (pid, limit) = (site.path("pid"), site.path("limit"));
+        let stays = format!(
+            "ulimit -v >'{}'; echo $$ >'{1}.new'; mv '{1}.new' '{1}'; exec sleep 1000",
+            limit.display(),
+            pid.display()
+        );
+        site.intercept("git", word, &stays);
+        let create = site.spawn(&["create"]);
+        site.wait_for("pid");
+        let git: u32 = site.read("pid").trim().parse().unwrap();
+        // Control: it goes on while create does.
+        assert!(crate::support::exists(git));
+        let limit = site.read("limit");
+        assert!(limit.trim().parse::<u64>().is_ok_and(|kib| kib <= 8 << 20), "{word}: {limit}");
+        create.signal(Signal::KILL);
+        drop(create);
+        wait_until(&format!("git {word} to be gone"), || !crate::support::exists(git));
+        fs::remove_file(pid).unwrap();
+    }
+    site.restore("git");
+    site.create("main");
+    site.assert_nothing_left();
+}
+
+/// What a clone is sent by may pack for a long time before it writes anything.
+#[test]
+fn what_packs_for_a_clone_ends_with_a_killed_create() {
+    let site = Site::new();
+    let real = which("setpriv").unwrap();
+    let stays = format!(
+        "exec '{1}' --pdeathsig KILL -- sh -c \"echo \\$\\$ >'{0}.new'; mv '{0}.new' '{0}'; exec sleep 1000\"",
+        site.path("pid").display(),
+        real.display()
+    );
+    site.intercept("setpriv", "pack-objects", &stays);
+    let create = site.spawn(&["create"]);
+    site.wait_for("pid");
+    let packs: u32 = site.read("pid").trim().parse().unwrap();
+    assert!(crate::support::exists(packs), "control");
+    create.signal(Signal::KILL);
+    drop(create);
+    wait_until("what packs to be gone", || !crate::support::exists(packs));
+}
+
 #[test]
 fn a_signal_ends_create_and_all_it_started() {
     let site = Site::new();

@@ -38,6 +38,7 @@ pub struct Invocation {
     stdin: Vec<u8>,
     time_limit: Option<Duration>,
     whole_environment: bool,
+    memory_limit: Option<u64>,
 }
 
 impl Invocation {
@@ -51,6 +52,7 @@ impl Invocation {
             stdin: Vec::new(),
             time_limit: None,
             whole_environment: false,
+            memory_limit: None,
         }
     }
 
@@ -104,6 +106,13 @@ impl Invocation {
         self
     }
 
+    /// Ends it as soon as we end, however that is, and limits its address space, bytes.
+    #[must_use]
+    pub fn bounded(mut self, memory: u64) -> Self {
+        self.memory_limit = Some(memory);
+        self
+    }
+
     /// Marks it as a process of the machine in `dir`.
     #[must_use]
     pub fn of_machine(self, dir: &Path) -> Self {
@@ -114,6 +123,7 @@ impl Invocation {
     #[must_use]
     pub fn within(&self, other: Self) -> Self {
         let words = std::iter::once(self.program.clone()).chain(self.args.iter().cloned());
+        // Of the limits those of the other count.
         Self { cwd: self.cwd.clone(), env: self.env.clone(), ..other.args(words) }
     }
 

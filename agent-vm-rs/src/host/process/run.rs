@@ -1,6 +1,7 @@
 //! Running an [`Invocation`] to its end.
 
-use std::os::unix::process::CommandExt as _;
+use std::ffi::OsString;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{ExitStatus, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -45,7 +46,15 @@ impl Invocation {
             environment.insert("GIT_TRACE".into(), "1".into());
         }
         environment.extend(self.env.iter().cloned());
-        let mut expression = duct::cmd(program, &self.args).unchecked().full_env(environment);
+        let mut words: Vec<OsString> = vec![program.into()];
+        if let Some(memory) = self.memory_limit {
+            let before = ["--pdeathsig", "KILL", "--", "prlimit", &format!("--as={memory}"), "--"].map(OsString::from);
+            words.splice(0..0, std::iter::once(find("setpriv".as_ref())?.into()).chain(before));
+            find("prlimit".as_ref())?;
+        }
+        words.extend(self.args.iter().cloned());
+        let program = words.remove(0);
+        let mut expression = duct::cmd(program, words).unchecked().full_env(environment);
         if let Some(dir) = &self.cwd {
             expression = expression.dir(dir);
         }
@@ -121,7 +130,6 @@ impl Invocation {
     /// # Errors
     /// It is not installed or cannot be started; or a signal came or `watch` fails: then it is ended.
     pub fn run_attached(&self, mut watch: impl FnMut() -> Result<()>) -> Result<i32> {
-        use std::os::unix::process::ExitStatusExt as _;
         let handle = self.expression()?.start().with_context(|| format!("failed to start {}", self.name()))?;
         loop {
             let ended = handle.wait_timeout(MOMENT).with_context(|| format!("failed to wait for {}", self.name()))?;
@@ -211,7 +219,11 @@ impl Invocation {
     fn failed(&self, status: ExitStatus, stderr: &[u8]) -> Failure {
         let stderr = last_lines(&String::from_utf8_lossy(stderr), STDERR_LINES);
         let tail = if stderr.is_empty() { String::new() } else { format!(":\n{stderr}") };
-        Failure::new(format!("{} failed ({status}){tail}", self.name())).general_hint(HINT)
+        let what = match status.signal() {
+            Some(signal) => format!("was ended by signal {signal}"),
+            None => format!("failed ({status})"),
+        };
+        Failure::new(format!("{} {what}{tail}", self.name())).general_hint(HINT)
     }
 }
 
