@@ -58,12 +58,13 @@ class Egress:
         self.connections = bounds.Connections(bounds.claim())
         for option, meaning in PLACES.items():
             loader.add_option(option, str, "", meaning)
+        loader.add_option("agent_vm_log_bytes", int, 0, "Length of the log at which another one is begun.")
 
     def configure(self, updated):
         options = ctx.options
         if updated & PLACES.keys() and all(getattr(options, place) for place in PLACES):
             self.rules = RulesFile(options.agent_vm_rules)
-            self.audit = Audit(options.agent_vm_log, options.agent_vm_denied)
+            self.audit = Audit(options.agent_vm_log, options.agent_vm_denied, options.agent_vm_log_bytes)
             # Rules that cannot be read are found now, not by the first connection.
             self.rules.now()
 

@@ -4,15 +4,15 @@ import json
 import os
 from datetime import datetime, timezone
 
-# The guest can make lines without end: a full log becomes the older one, and the one before it is forgotten.
-LARGEST_LOG = 16 << 20
 # Of what the guest chooses in a line.
 LONGEST_TEXT = 2048
 
 
 class Audit:
-    def __init__(self, log: str, denied: str):
+    def __init__(self, log: str, denied: str, longest: int):
+        """`longest`: bytes. The guest can make lines without end: a full log becomes the older one, which is forgotten."""
         self._log = log
+        self._longest = longest
         self._denied_file = denied
         # What an earlier proxy of this run counted.
         self._denied = count(denied)
@@ -48,7 +48,7 @@ class Audit:
 
     def _make_room(self):
         try:
-            if os.stat(self._log).st_size > LARGEST_LOG:
+            if os.stat(self._log).st_size > self._longest:
                 os.replace(self._log, f"{self._log}.1")
         except FileNotFoundError:
             pass

@@ -55,7 +55,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Rules:
-    mode: str
+    # Whether the guest reaches nothing, or everything but the host and its network, whatever is listed.
+    nothing: bool
+    everything: bool
+    # Whether TLS is looked into wherever it goes.
+    intercept_all: bool
+    # Why what is not listed is refused.
+    not_listed: str
     machine: str
     peer_uid: int
     allow: tuple[Entry, ...]
@@ -69,7 +75,10 @@ class Rules:
             raise ValueError(f"rules of version {said['version']}")
         entries = lambda name: tuple(Entry(entry["host"], entry["port"]) for entry in said[name])
         return cls(
-            said["mode"],
+            said["nothing"],
+            said["everything"],
+            said["intercept_all"],
+            said["not_listed"],
             said["machine"],
             said["peer_uid"],
             entries("allow"),
@@ -80,15 +89,15 @@ class Rules:
     def decide(self, host: str, port: int) -> Verdict:
         """Whether a connection to this host may be made, by its name alone."""
         host = normal(host)
-        if self.mode == "none":
+        if self.nothing:
             return Verdict(False, "this machine has no way out")
         if any(entry.forbids(host, port) for entry in self.deny):
             return Verdict(False, "on the deny list")
         if not self.is_named(host, port) and not is_public_name(host):
             return Verdict(False, "an address of the host or its network")
-        if self.mode == "open" or any(entry.covers(host, port) for entry in self.allow):
+        if self.everything or any(entry.covers(host, port) for entry in self.allow):
             return Verdict(True, "")
-        return Verdict(False, "not on the allow list")
+        return Verdict(False, self.not_listed)
 
     def is_named(self, host: str, port: int | None) -> bool:
         """Whether the list has this very host, as no pattern: only so may it be the host's own or a private one."""
@@ -103,11 +112,11 @@ class Rules:
         host = normal(host)
         if self.intercepts(host, port):
             return False
-        return self.mode == "open" or any(entry.port == port and entry.covers(host, port) for entry in self.allow)
+        return self.everything or any(entry.port == port and entry.covers(host, port) for entry in self.allow)
 
     def intercepts(self, host: str, port: int) -> bool:
         """Whether the proxy looks into TLS connections to this host and port."""
-        return self.mode == "monitor" or bool(self.secrets_for(host, port))
+        return self.intercept_all or bool(self.secrets_for(host, port))
 
     def secrets_for(self, host: str, port: int) -> tuple[Secret, ...]:
         """Those that go there: what listens on another port of the host may be somebody else's."""

@@ -1,5 +1,5 @@
-# What names look like: patterns by name, for the whole of a text. `<name>` in one stands for another. JSON, as agent-vm and
-# the programs in the guest read it too; so only what POSIX, Python and Rust understand alike.
+# What names look like: patterns by name, for the whole of a text. `<name>` in one stands for another. JSON: Rust and
+# the programs in the guest read it, too; so only what POSIX, Python and Rust understand alike.
 let
   patterns = builtins.fromJSON (builtins.readFile ./grammar.json);
   expand =

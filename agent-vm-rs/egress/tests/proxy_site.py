@@ -117,6 +117,7 @@ class Site(unittest.TestCase):
             "agent_vm_rules": cls.place / "rules" / "rules.json",
             "agent_vm_log": cls.place / "log" / "egress.jsonl",
             "agent_vm_denied": cls.place / "log" / "denied",
+            "agent_vm_log_bytes": 16 << 20,
             "ssl_verify_upstream_trusted_ca": cls.place / "ca.pem",
         }
         sets = [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
@@ -141,7 +142,10 @@ class Site(unittest.TestCase):
         entries = lambda listed: [{"host": host, "port": port} for host, port in listed]
         rules = {
             "version": 2,
-            "mode": mode,
+            "nothing": mode == "none",
+            "everything": mode == "open",
+            "intercept_all": mode == "monitor",
+            "not_listed": "not on the allow list",
             "machine": "app-main",
             "peer_uid": os.getuid() if peer_uid is None else peer_uid,
             "allow": entries(allow),

@@ -5,7 +5,6 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
-from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -18,7 +17,7 @@ class Log(unittest.TestCase):
         self.addCleanup(self.directory.cleanup)
         self.log = Path(self.directory.name, "egress.jsonl")
         self.denied = Path(self.directory.name, "denied")
-        self.audit = audit.Audit(str(self.log), str(self.denied))
+        self.audit = audit.Audit(str(self.log), str(self.denied), 4096)
 
     def write(self, verdict="deny", host="evil.test", path="/", reason="why"):
         self.audit.write(verdict=verdict, reason=reason, method="GET", host=host, port=80, path=path)
@@ -37,14 +36,13 @@ class Log(unittest.TestCase):
 
     def test_the_count_goes_on_where_an_earlier_proxy_stopped(self):
         self.write()
-        self.audit = audit.Audit(str(self.log), str(self.denied))
+        self.audit = audit.Audit(str(self.log), str(self.denied), 4096)
         self.write()
         self.assertEqual(self.denied.read_text(), "2\n")
 
     def test_the_log_is_bounded_and_others_cannot_read_it(self):
-        with mock.patch.object(audit, "LARGEST_LOG", 4096):
-            for _ in range(100):
-                self.write(path="x" * 10_000, reason="x" * 10_000)
+        for _ in range(100):
+            self.write(path="x" * 10_000, reason="x" * 10_000)
         sizes = [file.stat().st_size for file in self.log.parent.iterdir()]
         self.assertLess(sum(sizes), 20_000)
         self.assertEqual(self.log.stat().st_mode & 0o777, 0o600)

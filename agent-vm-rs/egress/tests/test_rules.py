@@ -19,7 +19,10 @@ def rules(mode="allowlist", allow=(), deny=(), secrets=()):
         json.dumps(
             {
                 "version": 2,
-                "mode": mode,
+                "nothing": mode == "none",
+                "everything": mode == "open",
+                "intercept_all": mode == "monitor",
+                "not_listed": "not on the allow list",
                 "machine": "app-main",
                 "peer_uid": 1000,
                 "allow": entries(allow),
@@ -88,10 +91,10 @@ class Decisions(unittest.TestCase):
             "255.255.255.255",
         ]:
             for one in anything:
-                self.assertFalse(one.decide(host, 80).allowed, (one.mode, host))
+                self.assertFalse(one.decide(host, 80).allowed, (one, host))
         for host in ["1.1.1.1", "2606:4700:4700::1111"]:
             for one in anything:
-                self.assertTrue(one.decide(host, 80).allowed, (one.mode, host))
+                self.assertTrue(one.decide(host, 80).allowed, (one, host))
 
     def test_a_private_address_is_let_out_if_it_is_named(self):
         named = rules(allow=[("127.0.0.1", 8080), ("localhost", 9090)])

@@ -36,8 +36,8 @@ pub struct Attempt {
     pub reason: Option<String>,
 }
 
-/// Reason of what the list would let through if it were on it; `egress/rules.py` gives it.
-const NOT_LISTED: &str = "not on the allow list";
+/// Reason of what the list would let through if it were on it. The proxy is given it with its rules.
+pub const NOT_LISTED: &str = "not on the allow list";
 
 impl Attempt {
     /// The command that would let it through; None if it was let through, or if another thing stands in its way.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Account, Confinement};
+use crate::host::log_file;
 use crate::host::process::Invocation;
 use crate::machine::paths::MachinePath;
 
@@ -66,6 +67,7 @@ pub fn proxy(inputs: &Proxy<'_>) -> Invocation {
         format!("agent_vm_rules={}", MachinePath::EgressRules.of(machine).display()),
         format!("agent_vm_log={}", MachinePath::EgressLog.of(machine).display()),
         format!("agent_vm_denied={}", MachinePath::EgressDenied.of(machine).display()),
+        format!("agent_vm_log_bytes={}", log_file::LONGEST),
         // A page of mitmproxy's own, which answers in place of a host.
         "onboarding=false".to_owned(),
     ];

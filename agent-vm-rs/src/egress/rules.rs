@@ -6,18 +6,24 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use super::log::NOT_LISTED;
 use super::secrets::{self, Secret};
 use crate::confine::Account;
 use crate::guest::manifest::Group;
 use crate::host::files::{make_dir_durably, write_file};
-use crate::machine::egress_settings::{Destination, Egress};
+use crate::machine::egress_settings::{Destination, Egress, Mode};
 use crate::machine::paths::MachinePath;
 use crate::term::error::Failure;
 
 #[derive(Debug, PartialEq, Serialize)]
 struct Rules<'a> {
     version: u32,
+    /// For proxies of earlier releases that run.
     mode: &'a str,
+    nothing: bool,
+    everything: bool,
+    intercept_all: bool,
+    not_listed: &'a str,
     machine: &'a str,
     peer_uid: u32,
     allow: Vec<Entry>,
@@ -65,6 +71,10 @@ fn rules<'a>(
     Ok(Rules {
         version: 2,
         mode: egress.mode.as_str(),
+        nothing: egress.mode == Mode::None,
+        everything: egress.mode == Mode::Open,
+        intercept_all: egress.mode == Mode::Monitor,
+        not_listed: NOT_LISTED,
         machine: name,
         // The tunnel is ours, so what comes out of it is this user's.
         peer_uid: rustix::process::geteuid().as_raw(),
@@ -132,7 +142,6 @@ pub fn write(machine: &Path, name: &str, egress: &Egress, groups: &[Group]) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::egress_settings::Mode;
 
     fn egress(allow: &[&str]) -> Egress {
         Egress {

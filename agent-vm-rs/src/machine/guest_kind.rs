@@ -3,6 +3,8 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::machine::policy::Grammar;
+
 /// The two guests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -17,15 +19,10 @@ impl GuestKind {
     /// Whether a package of the guest's collection can have this name: Debian Policy 5.6.7, or a path of attributes.
     #[must_use]
     pub fn may_have_package(self, name: &str) -> bool {
-        let begins = name.starts_with(|c: char| match self {
-            Self::Debian => c.is_ascii_lowercase() || c.is_ascii_digit(),
-            Self::Nixos => c.is_ascii_alphanumeric() || c == '_',
-        });
-        let goes_on = name.chars().all(|c| match self {
-            Self::Debian => c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c),
-            Self::Nixos => c.is_ascii_alphanumeric() || "_+-.".contains(c),
-        });
-        begins && goes_on && (self == Self::Nixos || name.len() > 1)
+        match self {
+            Self::Debian => Grammar::DebianPackage.matches(name),
+            Self::Nixos => Grammar::NixpkgsPackage.matches(name),
+        }
     }
 }
 

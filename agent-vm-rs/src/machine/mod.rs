@@ -9,6 +9,7 @@ pub mod guest_kind;
 pub mod helpers;
 pub mod name;
 pub mod paths;
+pub mod policy;
 pub mod run_state;
 pub mod settings;
 pub mod state_dir;

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::host::hex::hex;
 use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 
@@ -36,7 +37,7 @@ impl VmName {
         hasher.update(source.as_os_str().as_encoded_bytes());
         hasher.update([0]);
         hasher.update(branch.as_str());
-        let hash: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).take(HASH_DIGITS / 2).collect();
+        let hash = hex(&hasher.finalize()[..HASH_DIGITS / 2]);
         let mut stem = safe_component(&format!("{}-{branch}", repo_name(source)));
         stem.truncate(MAX_BYTES - HASH_DIGITS - 1);
         Self(format!("{}-{hash}", stem.trim_end_matches(['-', '.', '_'])))

@@ -10,6 +10,7 @@ use crate::host::files::read_text;
 use crate::machine::branch::BranchName;
 use crate::machine::egress_settings::{Destination, Egress, Mode, SecretSpec};
 pub use crate::machine::guest_kind::GuestKind;
+use crate::machine::policy::Grammar;
 use crate::term::error::Failure;
 
 /// Version of `config.json` that this program writes, and the newest it reads.
@@ -175,10 +176,9 @@ impl SettingsPatch {
         at_least("memory (MiB)", "--memory", self.memory, 256, 4 << 20)?;
         at_least("a number of cores", "--cores", self.cores, 1, 255)?;
         at_least("a disk (MiB)", "--disk", self.disk, 256, 64 << 20)?;
-        let is_server = |name: &String| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        if let Some(name) = self.servers.iter().flatten().find(|name| name.is_empty() || !is_server(name)) {
+        if let Some(name) = self.servers.iter().flatten().find(|name| !Grammar::ServerName.matches(name)) {
             return Err(Failure::usage(format!("{:?} is no name of a server", crate::term::text::one_line(name)))
-                .with_hint("names are lower case letters, digits and -, such as nixos"));
+                .with_hint("names are letters, digits, ., _ and -, such as nixos"));
         }
         Ok(())
     }

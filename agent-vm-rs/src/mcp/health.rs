@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::machine::policy;
 use crate::mcp::endpoint::{Endpoint, in_words};
 use crate::term::error::Failure;
 
@@ -24,7 +25,7 @@ pub fn probe_mcp(endpoint: &Endpoint, path: &str) -> Result<Duration> {
         "id": 1,
         "method": "initialize",
         "params": {
-            "protocolVersion": "2025-06-18",
+            "protocolVersion": policy::mcp().protocol_version,
             "capabilities": {},
             "clientInfo": { "name": "agent-vm", "version": env!("CARGO_PKG_VERSION") },
         },

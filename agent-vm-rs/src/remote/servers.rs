@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::guest::manifest::Manifest;
+use crate::machine::policy::Grammar;
 use crate::remote::ssh::Ssh;
 use crate::term::text::{count, one_line};
 
@@ -16,8 +17,6 @@ const LONGEST: usize = 64 << 10;
 const MOST: usize = 64;
 /// Characters of a text that are shown.
 const LONGEST_TEXT: usize = 300;
-/// Characters of a name.
-const LONGEST_NAME: usize = 64;
 
 /// What the guest says of its servers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,12 +86,8 @@ impl Servers {
             said.servers.len() <= MOST && said.problems.len() <= MOST,
             "the guest's report of its servers names too many"
         );
-        let is_name = |name: &str| {
-            (1..=LONGEST_NAME).contains(&name.len())
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
-        };
         ensure!(
-            said.servers.iter().all(|server| is_name(&server.name)),
+            said.servers.iter().all(|server| Grammar::ServerName.matches(&server.name)),
             "the guest's report of its servers has a name that is none"
         );
         let shown = |text: Option<String>| text.map(|text| bounded(&text));

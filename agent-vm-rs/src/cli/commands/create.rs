@@ -40,14 +40,11 @@ pub struct CreateArgs {
     /// Hand over every branch and tag, not only the branch, its upstream and the remote's default branch
     #[arg(long)]
     all_branches: bool,
-    /// Address of this host that the machine's ports are bound on [default: localhost]
-    #[arg(long, value_name = "HOST")]
+    #[arg(help = with_default("Address of this host that the machine's ports are bound on", |d| d.host.clone()), long, value_name = "HOST")]
     host: Option<String>,
-    /// Host port of MCP [default: 8000 or the next free one]
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(help = with_default("Host port of MCP", |d| format!("{} or the next free one", d.mcp_port)), long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// Host port of ssh [default: 2222 or the next free one]
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(help = with_default("Host port of ssh", |d| format!("{} or the next free one", d.ssh_port)), long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     ssh_port: Option<u16>,
     /// A package of the guest's collection for the machine, such as nodejs; can be repeated
     #[arg(long = "package", value_name = "NAME")]
@@ -64,17 +61,13 @@ pub struct CreateArgs {
     /// Guest that the machine boots [default: what this installation says]
     #[arg(long, value_name = "GUEST")]
     guest: Option<GuestKind>,
-    /// Memory, MiB [default: 4096]
-    #[arg(long, value_name = "MIB")]
+    #[arg(help = with_default("Memory, MiB", |d| d.memory.to_string()), long, value_name = "MIB")]
     memory: Option<u32>,
-    /// Virtual CPUs, at most those of the host [default: 4]
-    #[arg(long, value_name = "N")]
+    #[arg(help = with_default("Virtual CPUs, at most those of the host", |d| d.cores.to_string()), long, value_name = "N")]
     cores: Option<u32>,
-    /// Size of the machine's own disk, MiB [default: 20480]
-    #[arg(long, value_name = "MIB")]
+    #[arg(help = with_default("Size of the machine's own disk, MiB", |d| d.disk.to_string()), long, value_name = "MIB")]
     disk: Option<u32>,
-    /// What the machine may reach [default: allowlist]
-    #[arg(long, value_name = "MODE")]
+    #[arg(help = with_default("What the machine may reach", |d| d.egress.as_str().to_owned()), long, value_name = "MODE")]
     egress: Option<Mode>,
     /// A destination that it may reach: HOST, HOST:PORT, *.DOMAIN, or @GROUP; can be given more than once
     #[arg(long, value_name = "DESTINATION")]
@@ -82,6 +75,11 @@ pub struct CreateArgs {
     /// A variable whose value only HOST gets, by TLS on PORT (443), and the machine never has; can be given more than once
     #[arg(long = "secret", value_name = "NAME=HOST[:PORT]")]
     secrets: Vec<SecretSpec>,
+}
+
+/// Returns the help of a flag with its default, which Nix has too.
+fn with_default(help: &str, value: impl Fn(&Defaults) -> String) -> String {
+    Defaults::load().map_or_else(|_| help.to_owned(), |defaults| format!("{help} [default: {}]", value(&defaults)))
 }
 
 /// Makes a machine and prints its settings.

@@ -13,6 +13,7 @@ use crate::guest::running::running;
 use crate::host::process::Invocation;
 use crate::machine::Machine;
 use crate::machine::context::Context;
+use crate::machine::policy::Grammar;
 use crate::mcp::bridge::{self, Output, Session};
 use crate::mcp::endpoint::{Endpoint, Timeouts, renewal};
 use crate::term::error::Failure;
@@ -40,9 +41,7 @@ pub struct McpArgs {
 /// # Errors
 /// It is none.
 pub fn server_name(text: &str) -> Result<String, String> {
-    let starts_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    let is_name = text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
-    if starts_well && is_name {
+    if Grammar::ServerName.matches(text) {
         Ok(text.to_owned())
     } else {
         Err("a server's name is letters, digits, '.', '_' and '-', 64 at most".to_owned())

@@ -6,8 +6,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine::policy::Grammar;
 use crate::term::error::Failure;
 use crate::term::text::one_line;
+
+/// Characters of a host's name (RFC 1035, 2.3.4), which no pattern counts.
+const LONGEST_NAME: usize = 253;
 
 /// A destination as people write it: `HOST`, `HOST:PORT`, `*.DOMAIN`, `*`, `[IPV6]:PORT`, `@GROUP`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,18 +31,19 @@ impl FromStr for Destination {
             Failure::usage(format!("{:?} is no destination", one_line(text)))
                 .with_hint("give a host such as api.example.org, a port with it (example.org:8443), *.example.org, or a group such as @npm")
         };
+        if !Grammar::Destination.matches(text) {
+            return Err(wrong());
+        }
         if let Some(group) = text.strip_prefix('@') {
-            let plain = group.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-            return if plain && !group.is_empty() { Ok(Self::Group(group.to_owned())) } else { Err(wrong()) };
+            return Ok(Self::Group(group.to_owned()));
         }
         let (host, port) = split(text).ok_or_else(wrong)?;
-        let port = port.map(|port| port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)).transpose()?;
-        let host = host.strip_suffix('.').filter(|host| *host != "*").unwrap_or(host).to_ascii_lowercase();
+        let port = port.map(|port| port.parse().map_err(|_| wrong())).transpose()?;
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(Self::Host(address.to_string(), port));
         }
-        let name = host.strip_prefix("*.").unwrap_or(&host);
-        if host == "*" || is_name(name) { Ok(Self::Host(host, port)) } else { Err(wrong()) }
+        if host.len() <= LONGEST_NAME { Ok(Self::Host(host, port)) } else { Err(wrong()) }
     }
 }
 
@@ -55,17 +60,6 @@ fn split(text: &str) -> Option<(&str, Option<&str>)> {
         return Some((text, None));
     }
     Some(text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))))
-}
-
-/// RFC 1123, and the underscore that some hosts have all the same.
-fn is_name(name: &str) -> bool {
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 impl fmt::Display for Destination {

@@ -3,13 +3,16 @@
 use serde_json::{Value, json};
 
 use super::json::{Fields, Refusal, one_line};
+use crate::machine::policy;
 
-/// Of one message, bytes: a tool's answer may hold a file. The gate takes no more, either (`agent_mcp/limits.py`).
-pub const LONGEST: usize = 64 << 20;
+/// Returns the most bytes of one message.
+pub fn longest() -> usize {
+    policy::mcp().longest_message
+}
 
-/// What is said of a message that is longer than [`LONGEST`].
+/// What is said of a message that is longer than [`longest`].
 pub fn too_long() -> String {
-    format!("the message is longer than {} MiB, the most that a machine takes", LONGEST >> 20)
+    format!("the message is longer than {} MiB, the most that a machine takes", longest() >> 20)
 }
 
 /// JSON-RPC's code for what is no JSON.
@@ -211,12 +214,6 @@ mod tests {
         ] {
             assert_eq!(answer(one).answers(&asked(other)), same, "{one} {other}");
         }
-    }
-
-    #[test]
-    fn the_gate_takes_as_long_messages() {
-        let policy = include_str!("../../../../lib/policy/mcp.json");
-        assert!(policy.contains(&format!("\"longestMessage\": {LONGEST}\n")), "{policy}");
     }
 
     proptest! {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use self::message::{INVALID_REQUEST, Kind, LONGEST, Message, NO_ID, PARSE_ERROR, Problem, too_long};
+use self::message::{INVALID_REQUEST, Kind, Message, NO_ID, PARSE_ERROR, Problem, longest, too_long};
 pub use self::output::Output;
 pub use self::session::Session;
 use crate::host::interrupt::Deadline;
@@ -69,7 +69,7 @@ fn carry(session: &Arc<Session>, message: Message, open: &Arc<AtomicUsize>) {
 }
 
 fn message_of(line: &[u8]) -> Result<Message, Problem> {
-    if line.len() > LONGEST {
+    if line.len() > longest() {
         return Err(Problem { code: INVALID_REQUEST, text: too_long() });
     }
     let message = Message::parse(line).map_err(|problem| match problem.code {
@@ -82,13 +82,13 @@ fn message_of(line: &[u8]) -> Result<Message, Problem> {
 
 /// The next line; one that is too long is cut off where that is known, and the rest of it is skipped.
 fn next_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
-    let limit = LONGEST as u64 + 2;
+    let limit = longest() as u64 + 2;
     let mut line = Vec::new();
     let read = input.by_ref().take(limit).read_until(b'\n', &mut line)?;
     if read == 0 {
         return Ok(None);
     }
-    if !line.ends_with(b"\n") && line.len() > LONGEST {
+    if !line.ends_with(b"\n") && line.len() > longest() {
         loop {
             let mut rest = Vec::new();
             let more = input.by_ref().take(1 << 20).read_until(b'\n', &mut rest)?;
@@ -106,10 +106,10 @@ mod tests {
 
     #[test]
     fn lines_that_are_too_long_are_skipped_whole() {
-        let mut text = vec![b'x'; LONGEST + 10];
+        let mut text = vec![b'x'; longest() + 10];
         text.extend_from_slice(b"\nshort\nlast");
         let mut input = io::BufReader::new(text.as_slice());
-        assert!(next_line(&mut input).unwrap().unwrap().len() > LONGEST);
+        assert!(next_line(&mut input).unwrap().unwrap().len() > longest());
         assert_eq!(next_line(&mut input).unwrap().unwrap(), b"short\n");
         assert_eq!(next_line(&mut input).unwrap().unwrap(), b"last");
         assert_eq!(next_line(&mut input).unwrap(), None);

@@ -1,4 +1,4 @@
-//! One session with the machine's endpoint, over streamable HTTP (2025-06-18).
+//! One session with the machine's endpoint, over streamable HTTP.
 
 use std::io::{BufReader, Read};
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use ureq::http::{HeaderMap, Response, StatusCode};
 use ureq::{Body, RequestBuilder};
 
-use super::message::{Kind, LONGEST, Message, NO_WAY, too_long};
+use super::message::{Kind, Message, NO_WAY, longest, too_long};
 use super::output::Output;
 use super::sse::Events;
 use crate::mcp::endpoint::{Endpoint, in_words};
@@ -98,7 +98,7 @@ impl Session {
         };
         match kind.as_str() {
             "text/event-stream" => {
-                let mut events = Events::new(BufReader::new(body), LONGEST);
+                let mut events = Events::new(BufReader::new(body), longest());
                 while let Some(data) =
                     events.next_data().map_err(in_words).context("the machine's answer breaks off")?
                 {
@@ -108,13 +108,13 @@ impl Session {
             "application/json" => {
                 let mut text = Vec::new();
                 body.by_ref()
-                    .take(LONGEST as u64 + 1)
+                    .take(longest() as u64 + 1)
                     .read_to_end(&mut text)
                     .map_err(in_words)
                     .context("the machine's answer breaks off")?;
-                if text.len() > LONGEST {
+                if text.len() > longest() {
                     return Err(
-                        Failure::new(format!("the machine's answer is longer than {} MiB", LONGEST >> 20)).into()
+                        Failure::new(format!("the machine's answer is longer than {} MiB", longest() >> 20)).into()
                     );
                 }
                 each(&text);
@@ -146,7 +146,7 @@ impl Session {
         if !(answer.status().is_success() && is_stream) {
             return answer.status().is_server_error().then_some(false);
         }
-        let mut events = Events::new(BufReader::new(answer.into_body().into_reader()), LONGEST);
+        let mut events = Events::new(BufReader::new(answer.into_body().into_reader()), longest());
         let mut heard = false;
         while let Ok(Some(data)) = events.next_data() {
             heard = true;

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::machine::policy::Grammar;
+
 /// Names and addresses, each once, in a fixed order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
@@ -44,11 +46,7 @@ impl Names {
 }
 
 fn is_name(name: &str) -> bool {
-    let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    name.len() <= 253
-        && is_edge(name.chars().next())
-        && is_edge(name.chars().next_back())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-')
+    Grammar::EndpointName.matches(name)
 }
 
 fn dedup<T: PartialEq + Clone>(list: &mut Vec<T>) {
