@@ -27,6 +27,10 @@ in
   qemu = {
     inherit binary;
     inherit (policy.qemu) cpu;
+    start = {
+      quiet = policy.qemu.quiet ++ policy.qemu.sandbox;
+      inherit (policy.qemu) credentialPrefix;
+    };
   };
   user = {
     inherit (policy.user) name uid gid;

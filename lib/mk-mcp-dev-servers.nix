@@ -84,12 +84,10 @@ let
     echo "The token for 'Authorization: Bearer TOKEN' is in $state/token" >&2
     # Relative to TMPDIR, since QEMU_OPTS is split at white space.
     QEMU_OPTS="''${QEMU_OPTS:+$QEMU_OPTS }${
-      lib.concatMapStringsSep " "
-        (file: "-fw_cfg name=opt/io.systemd.credentials/${file.name},file=../${file.value}")
-        [
-          (lib.nameValuePair credentials.mcpToken "token")
-          (lib.nameValuePair credentials.mcpEndpoint "endpoint")
-        ]
+      lib.concatMapStringsSep " " (file: toString (policy.qemu.credential file.name "../${file.value}")) [
+        (lib.nameValuePair credentials.mcpToken "token")
+        (lib.nameValuePair credentials.mcpEndpoint "endpoint")
+      ]
     }"
     export QEMU_OPTS
     QEMU_NET_OPTS="hostfwd=tcp:127.0.0.1:$port-:${toString ports.mcp}''${QEMU_NET_OPTS:+,$QEMU_NET_OPTS}"

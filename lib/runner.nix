@@ -19,13 +19,13 @@ in
 /**
   Script that starts QEMU in the foreground.
 
-  `interpreter`: of its first line. `binary`: QEMU. `kernel`, `initrd` (or null): files, as bash words in which
+  `interpreter`: of its first line. `binary`: QEMU, as the manifest has it. `kernel`, `initrd` (or null): files, as bash words in which
   `$package` is the guest package. `parameters`: kernel parameters. `guestAgent`: whether the guest has QEMU's agent, whose socket
   is then `qga.sock` beside QEMU's own.
 */
 {
   interpreter,
-  binary,
+  binary ? policy.qemu.binary,
   kernel,
   initrd ? null,
   parameters,
@@ -42,8 +42,8 @@ let
 in
 ''
   #!${interpreter}
-  # Starts QEMU in the foreground. Environment: NIX_DISK_IMAGE, TMPDIR with USE_TMPDIR=1, QEMU_OPTS, QEMU_NET_OPTS,
-  # QEMU_KERNEL_PARAMS.
+  # Starts QEMU in the foreground; arguments are QEMU's. Environment: NIX_DISK_IMAGE, TMPDIR with USE_TMPDIR=1, AGENT_VM_QEMU,
+  # QEMU_NET_OPTS, QEMU_KERNEL_PARAMS, and QEMU_OPTS as nixpkgs' own script has it.
   set -eu
   # QEMU_OPTS is split at white space, but a * in it is no file name.
   set -f
@@ -61,9 +61,9 @@ in
   forwards=''${QEMU_NET_OPTS:+,$QEMU_NET_OPTS}
 
   # shellcheck disable=SC2086
-  exec ${quote binary} \
+  exec "''${AGENT_VM_QEMU:-${binary}}" \
     ${concatStringsSep " \\\n    " (map (word: expand (quote word)) arguments)} \
     -kernel ${kernel} ${if initrd == null then "" else "-initrd ${initrd} "}\
     -append ${quote (concatStringsSep " " parameters)}"''${QEMU_KERNEL_PARAMS:+ $QEMU_KERNEL_PARAMS}" \
-    ''${QEMU_OPTS:-}
+    ''${QEMU_OPTS:-} "$@"
 ''

@@ -12,7 +12,7 @@ let
   share = options.virtualisation.sharedDirectories.type.getSubOptions [ ];
   # A removed option still exists as an invisible placeholder.
   isBy9p = share ? securityModel && share.securityModel.visible or true != false;
-  credential = name: file: "-fw_cfg name=opt/io.systemd.credentials/${name},file=${file}";
+  credential = name: file: toString (policy.qemu.credential name file);
 in
 {
   imports = [

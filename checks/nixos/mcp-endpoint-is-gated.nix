@@ -1,4 +1,7 @@
 # The MCP endpoint accepts only requests over TLS with the token, a known host name and an allowed origin.
+let
+  policy = import ../../lib/policy;
+in
 {
   nodes = {
     machine = ../nixos-lib/agent.nix;
@@ -42,7 +45,7 @@
     for path in (
         "/run/agent-mcp-gate/nginx.conf",
         "/run/credentials/agent-mcp-gate.service/agent-vm.mcp-key",
-        "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials/agent-vm.mcp-token/raw",
+        "/sys/firmware/qemu_fw_cfg/by_name/${policy.qemu.credentialPrefix}${policy.credentials.mcpToken}/raw",
         f"/proc/{pid}/environ",
     ):
         machine.succeed(f"cat {path} >/dev/null")

@@ -5,7 +5,6 @@ let
 in
 import ../runner.nix {
   interpreter = "/usr/bin/env bash";
-  inherit (policy.qemu) binary;
   kernel = "\"$package/vmlinux\"";
   initrd = if initrd then "\"$package/initrd\"" else null;
   parameters = [

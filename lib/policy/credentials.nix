@@ -1,5 +1,5 @@
 # Names of the systemd credentials that the host hands over at boot.
-# QEMU allows 55 characters for a fw_cfg name, of which the prefix "opt/io.systemd.credentials/" takes 27.
+# QEMU allows 55 characters for a fw_cfg name, of which the prefix (qemu.nix) takes 27.
 {
   sshHostKey = "agent-vm.ssh-host-key";
   authorizedKeys = "agent-vm.authorized-keys";

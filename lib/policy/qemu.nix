@@ -4,7 +4,18 @@ let
   network = import ./network.nix;
 in
 rec {
+  # The runner starts what AGENT_VM_QEMU names instead, if it is set: what agent-vm has found and tried.
   binary = "qemu-system-x86_64";
+
+  # Before the name of a systemd credential, as systemd.system-credentials(7) looks for it in fw_cfg.
+  credentialPrefix = "opt/io.systemd.credentials/";
+  /**
+    Arguments that hand a credential over; `file`: path on the host.
+  */
+  credential = name: file: [
+    "-fw_cfg"
+    "name=${credentialPrefix}${name},file=${file}"
+  ];
 
   # The guest may be more careful about its processor than fast: without hardware help every feature is emulated.
   cpu = {
@@ -13,10 +24,12 @@ rec {
     tcg = "max,la57=off,avx=off,avx2=off,mpx=off,pku=off";
   };
 
-  # Quiet: no device that is not named below, and no configuration file of the host's.
+  noUserConfig = "-no-user-config";
+
+  # Quiet: no device that is not named below, and no configuration file of the host's. The KVM probe has it, too.
   quiet = [
     "-nodefaults"
-    "-no-user-config"
+    noUserConfig
     "-display"
     "none"
     # A panic or a reboot ends QEMU: who started the machine sees it and says so.

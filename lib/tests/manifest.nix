@@ -1,5 +1,10 @@
 # The manifest that the Debian guest gives.
-{ guest, hashOf, ... }:
+{
+  guest,
+  hashOf,
+  policy,
+  ...
+}:
 let
   inherit (builtins)
     attrNames
@@ -89,7 +94,7 @@ in
   };
   # QEMU cuts a fw_cfg name off at 55 characters.
   credentialNamesFit = {
-    expr = filter (name: stringLength "opt/io.systemd.credentials/${name}" > 55) (
+    expr = filter (name: stringLength "${policy.qemu.credentialPrefix}${name}" > 55) (
       map (name: guest.credentials.${name}) (attrNames guest.credentials)
     );
     expected = [ ];

@@ -57,7 +57,7 @@ in
 
       qemu = {
         options = [
-          "-no-user-config"
+          policy.qemu.noUserConfig
           (lib.escapeShellArgs policy.qemu.sandbox)
         ]
         ++ lib.optional config.services.qemuGuest.enable (

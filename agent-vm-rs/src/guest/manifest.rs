@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::host::process::find;
 use crate::machine::settings::GuestKind;
 use crate::mcp::endpoint::renewal::Receiver;
 use crate::term::error::Failure;
@@ -72,6 +73,41 @@ pub struct Qemu {
     pub binary: String,
     /// Value of `-cpu` for either accelerator.
     pub cpu: CpuModels,
+    /// What a start needs besides; a guest that was built before there was one has none, and is not started.
+    #[serde(default)]
+    pub start: Option<Start>,
+}
+
+impl Qemu {
+    /// Finds the program: the one that the KVM probe tries, the sandbox shows and the runner starts.
+    ///
+    /// # Errors
+    /// It is not on PATH.
+    pub fn program(&self) -> Result<PathBuf> {
+        find(self.binary.as_ref())
+    }
+
+    /// Returns what a start needs besides.
+    ///
+    /// # Errors
+    /// The guest is older than that.
+    pub fn start(&self) -> Result<&Start> {
+        let old = || {
+            Failure::new("the toolkit's manifest does not say how QEMU is started")
+                .with_hint("use an agent-vm and a toolkit of the same release (AGENT_VM_TOOLKIT)")
+        };
+        Ok(self.start.as_ref().ok_or_else(old)?)
+    }
+}
+
+/// See [`Qemu::start`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Start {
+    /// Arguments without which QEMU has devices of its own and no sandbox.
+    pub quiet: Vec<String>,
+    /// Before a credential's name in fw_cfg.
+    pub credential_prefix: String,
 }
 
 /// See [`Qemu::cpu`].

@@ -199,7 +199,7 @@ impl Probe<'_> {
 
     fn subject(&self, kernel: &Path) -> Result<Subject> {
         let look = |path: &Path| fs::metadata(path).with_context(|| format!("failed to look at {}", path.display()));
-        let qemu = real(&find(self.guest.manifest.qemu.binary.as_ref())?)?;
+        let qemu = real(&self.guest.manifest.qemu.program()?)?;
         let (binary, device) = (look(&qemu)?, look(self.device)?);
         let changed = i128::from(binary.ctime()) * 1_000_000_000 + i128::from(binary.ctime_nsec());
         let account = self.confinement.account().map(|account| account.uid);
@@ -218,13 +218,14 @@ impl Probe<'_> {
     /// Returns what is in the way of KVM, or why that could not be found out.
     fn verdict(&self, kernel: &Path) -> Result<Result<Option<String>, String>> {
         let qemu = &self.guest.manifest.qemu;
-        let outcome = match self.trial_of(&boot(kernel, qemu), kernel)? {
+        let program = qemu.program()?;
+        let outcome = match self.trial_of(&boot(kernel, &program, qemu)?, kernel)? {
             Trial::Ended => return Ok(Ok(None)),
             Trial::Failed(error) => return Ok(Err(format!("{error:#}"))),
             outcome @ (Trial::Refused(_) | Trial::Hung) => outcome,
         };
         let begun = Instant::now();
-        let control = match self.trial_of(&Invocation::new(&qemu.binary).arg("--version").cwd("/"), kernel)? {
+        let control = match self.trial_of(&Invocation::new(&program).arg("--version").cwd("/"), kernel)? {
             Trial::Ended => None,
             Trial::Refused(said) => Some(said),
             Trial::Hung => Some("QEMU took too long to print its version".to_owned()),
@@ -232,7 +233,7 @@ impl Probe<'_> {
         };
         Ok(match (control, outcome) {
             (Some(why), _) => Err(format!("QEMU does not start in its confinement ({why})")),
-            (None, Trial::Refused(said)) if is_about_kvm(&said, &qemu.binary, kernel) => {
+            (None, Trial::Refused(said)) if is_about_kvm(&said, &program.to_string_lossy(), kernel) => {
                 Ok(Some(format!("QEMU cannot use it: {said}")))
             }
             (None, Trial::Refused(said)) => Err(format!("QEMU ended before it used KVM ({said})")),
@@ -278,15 +279,15 @@ fn named(account: &Account) -> String {
     name.unwrap_or_else(|_| format!("the account {}", account.uid))
 }
 
-/// A boot under KVM.
-fn boot(kernel: &Path, qemu: &Qemu) -> Invocation {
-    Invocation::new(&qemu.binary)
-        .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-m", "256", "-nic", "none"])
-        .args(["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"])
+/// A boot under KVM, with no more of a machine than the runner's.
+fn boot(kernel: &Path, program: &Path, qemu: &Qemu) -> Result<Invocation> {
+    Ok(Invocation::new(program)
+        .args(&qemu.start()?.quiet)
+        .args(["-m", "256", "-nic", "none"])
         .args(["-machine", "q35,accel=kvm", "-cpu", &qemu.cpu.kvm, "-kernel"])
         .arg(kernel)
         .args(["-append", "panic=-1 quiet"])
-        .cwd("/")
+        .cwd("/"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
-use crate::guest::manifest::{Manifest, Share};
+use crate::guest::manifest::{Manifest, Share, Start};
 use crate::host::process::Invocation;
 use crate::machine::accel::Accel;
 use crate::machine::paths::MachinePath;
@@ -43,8 +43,12 @@ pub struct Inputs<'a> {
     pub manifest: &'a Manifest,
     /// The machine's settings.
     pub settings: &'a Settings,
-    /// Where QEMU is installed, if the system's programs are elsewhere.
+    /// QEMU itself.
+    pub program: &'a Path,
+    /// Where it is installed, if the system's programs are elsewhere.
     pub qemu: &'a [Mount],
+    /// What its start needs besides.
+    pub start: &'a Start,
     /// Accelerator that works here.
     pub accel: Accel,
     /// Where it is reached.
@@ -70,8 +74,9 @@ pub fn runner(inputs: &Inputs<'_>) -> Invocation {
         .env("NIX_DISK_IMAGE", &disk)
         .env("USE_TMPDIR", "1")
         .env("TMPDIR", &run)
-        .env("QEMU_OPTS", qemu_options(inputs).join(" "))
+        .env("AGENT_VM_QEMU", inputs.program)
         .env("QEMU_NET_OPTS", net_options(inputs))
+        .args(qemu_options(inputs))
         .cwd(&run)
         .of_machine(machine);
     let mut mounts = vec![Mount::Read(package.to_owned()), Mount::Write(disk), Mount::Write(run)];
@@ -110,10 +115,11 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
         "-qmp".to_owned(),
         format!("unix:{},server=on,wait=off", MachinePath::QmpSocket.file_name()),
     ];
+    let prefix = &inputs.start.credential_prefix;
     for name in manifest.credentials.all() {
         options.extend([
             "-fw_cfg".to_owned(),
-            format!("name=opt/io.systemd.credentials/{name},file={}/{name}", MachinePath::Credentials.file_name()),
+            format!("name={prefix}{name},file={}/{name}", MachinePath::Credentials.file_name()),
         ]);
     }
     let tag = &manifest.workspace.tag;
@@ -211,7 +217,9 @@ mod tests {
             package: Path::new("/cache/guest"),
             manifest: &manifest,
             settings: &settings,
+            program: Path::new("/usr/bin/qemu-system-x86_64"),
             qemu: &[],
+            start: manifest.qemu.start().unwrap(),
             accel,
             forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8001, ssh: 2223 },
             virtiofsd: (manifest.workspace.share == Share::Virtiofs).then_some(&daemon),
@@ -242,7 +250,9 @@ mod tests {
             package: Path::new("/cache/guest"),
             manifest: &manifest,
             settings: &settings,
+            program: Path::new("/usr/bin/qemu-system-x86_64"),
             qemu: &[],
+            start: manifest.qemu.start().unwrap(),
             accel: Accel::Tcg,
             forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8001, ssh: 2223 },
             virtiofsd: Some(&daemon),
@@ -268,7 +278,9 @@ mod tests {
                 package: Path::new("/cache/guest"),
                 manifest: &manifest,
                 settings: &settings,
+                program: Path::new("/usr/bin/qemu-system-x86_64"),
                 qemu: &[],
+                start: manifest.qemu.start().unwrap(),
                 accel: Accel::Tcg,
                 forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8000, ssh: 2222 },
                 virtiofsd: None,

@@ -52,7 +52,12 @@ pub fn install(site: &Site, runner: &str) {
              cp '{root}/package.json' \"$2/share/agent-vm/manifest.json\" && touch \"$2/vmlinux\"\n"
         ),
     );
-    site.script("runner", &format!("env >'{record}/runner.env'; pwd >'{record}/runner.cwd'\n{runner}"));
+    site.script(
+        "runner",
+        &format!(
+            "env >'{record}/runner.env'; pwd >'{record}/runner.cwd'; echo \"$*\" >'{record}/runner.args'\n{runner}"
+        ),
+    );
     site.stand_in("qemu-system-x86_64", "exit 0");
     // Becomes the parent of what it would confine, which is what stands after the last --; of what makes namespaces
     // of its own, all that stands after the first.
@@ -121,7 +126,10 @@ impl DefaultPorts {
 /// Changes what the guest does, also in a package that is built already.
 pub fn change_runner(site: &Site, runner: &str) {
     let record = site.path("record");
-    let script = format!("env >'{0}/runner.env'; pwd >'{0}/runner.cwd'\n{runner}", record.display());
+    let script = format!(
+        "env >'{0}/runner.env'; pwd >'{0}/runner.cwd'; echo \"$*\" >'{0}/runner.args'\n{runner}",
+        record.display()
+    );
     site.script("runner", &script);
     for package in std::fs::read_dir(site.path("cache/agent-vm/guests")).into_iter().flatten().flatten() {
         let built = package.path().join("bin/run-agent-vm");

@@ -1,6 +1,7 @@
 //! A start that comes to its end, with a stand-in for the inside of the machine; then its verbs.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::Stdio;
 
 use crate::inside::Inside;
@@ -239,7 +240,8 @@ fn verbose_and_debug_reach_the_programs() {
         assert_eq!(line.is_some(), flag.is_some(), "{}", done.stderr);
         // Each line with the time of day: 12:34:56.789Z.
         assert!(line.is_none_or(|line| line.find("Z ").is_some_and(|end| end == 12)), "{line:?}");
-        let qemu = recorded(&site, "runner.env").into_iter().find(|line| line.starts_with("QEMU_OPTS=")).unwrap();
+        let qemu = recorded(&site, "runner.args").join("\n");
+        assert!(qemu.contains("-fw_cfg"), "{qemu}");
         assert_eq!(qemu.contains("-d guest_errors"), flag == Some("--debug"), "{qemu}");
     }
 }
@@ -254,7 +256,16 @@ fn the_runner_gets_the_environment_of_the_contract_and_no_other() {
     names.retain(|name| !["PWD", "OLDPWD", "SHLVL", "_"].contains(name));
     assert_eq!(
         names,
-        ["AGENT_VM_MACHINE", "HOME", "NIX_DISK_IMAGE", "PATH", "QEMU_NET_OPTS", "QEMU_OPTS", "TMPDIR", "USE_TMPDIR"]
+        [
+            "AGENT_VM_MACHINE",
+            "AGENT_VM_QEMU",
+            "HOME",
+            "NIX_DISK_IMAGE",
+            "PATH",
+            "QEMU_NET_OPTS",
+            "TMPDIR",
+            "USE_TMPDIR"
+        ]
     );
     assert_eq!(recorded(&site, "runner.cwd"), [machine.join("run/qemu").to_str().unwrap()]);
     let value = |name: &str| environment.iter().find_map(|l| l.strip_prefix(&format!("{name}=")[..])).unwrap();
@@ -262,5 +273,7 @@ fn the_runner_gets_the_environment_of_the_contract_and_no_other() {
     let (port, ssh_port) = (&site.settings("app-main")["port"], &site.settings("app-main")["ssh_port"]);
     let forwards = format!("hostfwd=tcp:127.0.0.1:{ssh_port}-:22,hostfwd=tcp:127.0.0.1:{port}-:8000");
     assert_eq!(value("QEMU_NET_OPTS"), forwards);
-    assert!(!value("QEMU_OPTS").contains(site.root().to_str().unwrap()), "a path of the user's is in the options");
+    assert!(Path::new(value("AGENT_VM_QEMU")).is_absolute());
+    let arguments = recorded(&site, "runner.args").join("\n");
+    assert!(arguments.contains("-fw_cfg") && !arguments.contains(site.root().to_str().unwrap()), "{arguments}");
 }

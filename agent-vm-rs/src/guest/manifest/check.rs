@@ -18,7 +18,9 @@ pub(super) fn check(manifest: &Manifest) -> Result<()> {
         &manifest.service.gate_unit,
         &manifest.disk.label,
     ];
-    for word in words.into_iter().chain(&manifest.service.servers_state).chain(manifest.credentials.all()) {
+    let prefix = manifest.qemu.start.as_ref().map(|start| &start.credential_prefix);
+    for word in words.into_iter().chain(prefix).chain(&manifest.service.servers_state).chain(manifest.credentials.all())
+    {
         let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "._-,=+/@".contains(c));
         ensure!(
             plain && !word.is_empty() && !word.starts_with('-'),

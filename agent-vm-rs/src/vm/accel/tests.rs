@@ -71,7 +71,10 @@ fn the_trial_is_as_it_was() {
     site.confinement =
         Confinement { sandbox: Some(Sandbox { account, proxyd }), landlock: Some("/usr/bin/agent-vm".into()) };
     let kernel = Path::new("/cache/guest/vmlinux");
-    let trial = site.probe(Path::new(KVM)).confined(&boot(kernel, &site.guest.manifest.qemu), kernel).unwrap();
+    let trial = site
+        .probe(Path::new(KVM))
+        .confined(&boot(kernel, Path::new("sh"), &site.guest.manifest.qemu).unwrap(), kernel)
+        .unwrap();
     insta::assert_snapshot!(format!("{trial:#?}"));
 }
 

@@ -5,7 +5,7 @@ mod notices;
 mod processes;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -68,7 +68,9 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
         Err(why) => note(&format!("notice: {why:#}: the workspace is shared by 9p, which is slower")),
     }
     let guest = guest(context, machine, &settings, share, &cache)?;
-    let qemu = confine::mount::installation(&crate::host::process::find(guest.manifest.qemu.binary.as_ref())?);
+    guest.manifest.qemu.start()?;
+    let program = guest.manifest.qemu.program()?;
+    let qemu = confine::mount::installation(&program);
     let choice = accel::choose(&guest, &confinement, &cache)?;
     if let Some(notice) = choice.notice() {
         note(&notice);
@@ -80,7 +82,7 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     }
     let confinement = if accel == Accel::Kvm { confinement.with_kvm() } else { confinement };
     let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
-    let host = Host { accel, daemon: daemon.ok(), confinement, qemu };
+    let host = Host { accel, daemon: daemon.ok(), confinement, program, qemu };
     let begun = begin(context, machine, &settings, &guest, &host, &mut phases);
     let (qemu, facts) = match begun {
         Ok(begun) => begun,
@@ -153,6 +155,7 @@ struct Host {
     accel: Accel,
     daemon: Option<Virtiofsd>,
     confinement: Confinement,
+    program: PathBuf,
     qemu: Vec<Mount>,
 }
 
@@ -165,7 +168,7 @@ fn begin(
     host: &Host,
     phases: &mut Phases,
 ) -> Result<(Detached, RunFacts)> {
-    let Host { accel, daemon, confinement, qemu } = host;
+    let Host { accel, daemon, confinement, program, qemu } = host;
     let limit = context.start_limit(accel.as_str());
     let deadline = Deadline::after(limit);
     phases.run("disk and keys", || {
@@ -194,7 +197,9 @@ fn begin(
         package: &guest.package,
         manifest: &guest.manifest,
         settings,
+        program,
         qemu,
+        start: guest.manifest.qemu.start()?,
         accel: *accel,
         forwards,
         virtiofsd: daemon.as_ref(),
