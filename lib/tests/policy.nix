@@ -23,6 +23,12 @@ let
   };
 in
 {
+  policyImportsNothingAboveIt = {
+    expr = filter (file: contains "../" (builtins.readFile (../policy + "/${file}"))) (
+      builtins.attrNames (builtins.readDir ../policy)
+    );
+    expected = [ ];
+  };
   nothingGoesOut = {
     expr = contains ",restrict=on," (concatStringsSep " " (policy.qemu.net ""));
     expected = true;
