@@ -97,8 +97,7 @@ let
         resources = {
           memory = mkOption {
             type = checked.mebibytes {
-              least = 256;
-              most = 4 * 1024 * 1024;
+              inherit (defaults.bounds.memoryMiB) least most;
               example = defaults.memoryMiB;
             };
             default = defaults.memoryMiB;
@@ -106,8 +105,7 @@ let
           };
           cores = mkOption {
             type = checked.numberFrom {
-              least = 1;
-              most = 255;
+              inherit (defaults.bounds.cores) least most;
               unit = "processors";
               example = defaults.cores;
             };
@@ -116,8 +114,7 @@ let
           };
           disk = mkOption {
             type = checked.mebibytes {
-              least = 256;
-              most = 64 * 1024 * 1024;
+              inherit (defaults.bounds.diskMiB) least most;
               example = defaults.diskMiB;
             };
             default = defaults.diskMiB;

@@ -33,8 +33,7 @@ in
 
     memorySize = mkOption {
       type = checked.mebibytes {
-        least = 256;
-        most = 4 * 1024 * 1024;
+        inherit (defaults.bounds.memoryMiB) least most;
         example = defaults.memoryMiB;
       };
       default = defaults.memoryMiB;
@@ -46,8 +45,7 @@ in
 
     cores = mkOption {
       type = checked.numberFrom {
-        least = 1;
-        most = 255;
+        inherit (defaults.bounds.cores) least most;
         unit = "processors";
         example = defaults.cores;
       };
@@ -57,8 +55,7 @@ in
 
     diskSize = mkOption {
       type = checked.mebibytes {
-        least = 256;
-        most = 64 * 1024 * 1024;
+        inherit (defaults.bounds.diskMiB) least most;
         example = defaults.diskMiB;
       };
       default = defaults.diskMiB;

@@ -22,6 +22,32 @@ pub struct Defaults {
     pub disk: u32,
     /// What a machine may reach.
     pub egress: crate::machine::egress_settings::Mode,
+    /// What may be asked for.
+    pub bounds: Bounds,
+}
+
+/// See [`Defaults::bounds`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bounds {
+    /// MiB.
+    #[serde(rename = "memoryMiB")]
+    pub memory: Range,
+    /// Virtual CPUs.
+    pub cores: Range,
+    /// MiB.
+    #[serde(rename = "diskMiB")]
+    pub disk: Range,
+}
+
+/// The least and the most.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// The least.
+    pub least: u32,
+    /// The most.
+    pub most: u32,
 }
 
 const TEXT: &str = include_str!("../../../lib/policy/defaults.json");

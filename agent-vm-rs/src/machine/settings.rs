@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::files::read_text;
 use crate::machine::branch::BranchName;
+use crate::machine::defaults::{Defaults, Range};
 use crate::machine::egress_settings::{Destination, Egress, Mode, SecretSpec};
 pub use crate::machine::guest_kind::GuestKind;
 use crate::machine::policy::Grammar;
@@ -166,16 +167,17 @@ impl SettingsPatch {
     /// # Errors
     /// The first wrong value.
     pub fn validate(&self) -> Result<(), Failure> {
-        let at_least = |what: &str, flag: &str, value: Option<u32>, least: u32, most: u32| match value {
+        let at_least = |what: &str, flag: &str, value: Option<u32>, Range { least, most }: Range| match value {
             Some(value) if !(least..=most).contains(&value) => {
                 Err(Failure::usage(format!("{what} of {value} is outside {least} to {most}"))
                     .with_hint(format!("give {flag} a value in between")))
             }
             _ => Ok(()),
         };
-        at_least("memory (MiB)", "--memory", self.memory, 256, 4 << 20)?;
-        at_least("a number of cores", "--cores", self.cores, 1, 255)?;
-        at_least("a disk (MiB)", "--disk", self.disk, 256, 64 << 20)?;
+        let bounds = Defaults::load().map_err(|error| Failure::new(format!("{error:#}")))?.bounds;
+        at_least("memory (MiB)", "--memory", self.memory, bounds.memory)?;
+        at_least("a number of cores", "--cores", self.cores, bounds.cores)?;
+        at_least("a disk (MiB)", "--disk", self.disk, bounds.disk)?;
         if let Some(name) = self.servers.iter().flatten().find(|name| !Grammar::ServerName.matches(name)) {
             return Err(Failure::usage(format!("{:?} is no name of a server", crate::term::text::one_line(name)))
                 .with_hint("names are letters, digits, ., _ and -, such as nixos"));
