@@ -226,6 +226,9 @@ mod repeated_flags;
 mod said_commands;
 
 #[cfg(test)]
+mod troubleshooting;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

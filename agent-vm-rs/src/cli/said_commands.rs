@@ -137,7 +137,8 @@ fn in_page(page: &str) -> Vec<String> {
     found
 }
 
-fn files(below: &str, ending: &str) -> Vec<(PathBuf, String)> {
+/// Returns the files below a directory of the repository whose names end so, with their texts; this file is not among them.
+pub(super) fn files(below: &str, ending: &str) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let entries = walkdir::WalkDir::new(root.join(below)).into_iter().flatten();
     let is_meant =
