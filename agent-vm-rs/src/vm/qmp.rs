@@ -1,14 +1,15 @@
-//! QEMU's control socket.
+//! QEMU's control socket: one JSON object a line each way (QEMU's docs/interop/qmp-spec.rst).
 
-use std::io::{BufRead as _, BufReader, ErrorKind, Read, Take};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read, Take, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use qapi::{Qmp, Stream, qmp};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::guest::manifest::PowerOff;
 use crate::machine::paths::MachinePath;
@@ -20,7 +21,59 @@ const TIMEOUT: Duration = Duration::from_millis(1_500);
 /// All that one talk needs is a few KiB.
 const MOST: u64 = 1 << 20;
 
-type Client<'a> = Qmp<Stream<BufReader<Take<Patient<'a>>>, &'a UnixStream>>;
+/// Longest name of a state, in bytes; QEMU's own are shorter.
+const LONGEST_STATE: usize = 40;
+
+/// One talk, from the greeting on.
+struct Client<'a> {
+    answers: BufReader<Take<Patient<'a>>>,
+    stream: &'a UnixStream,
+}
+
+/// What QEMU sends, as far as it is looked at.
+#[derive(Deserialize)]
+struct Message {
+    #[serde(rename = "return")]
+    value: Option<Value>,
+    error: Option<Problem>,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    desc: String,
+}
+
+impl<'a> Client<'a> {
+    /// Takes QEMU's greeting and begins to give commands.
+    fn greet(stream: &'a UnixStream) -> Result<Self> {
+        let patient = Patient { stream, until: Instant::now() + TIMEOUT };
+        let mut client = Self { answers: BufReader::new(patient.take(MOST)), stream };
+        client.message().context("QEMU's control socket does not answer")?;
+        client.execute("qmp_capabilities", json!({})).context("QEMU's control socket refuses us")?;
+        Ok(client)
+    }
+
+    fn message(&mut self) -> Result<Message> {
+        let mut line = Vec::new();
+        self.answers.read_until(b'\n', &mut line).context("failed to read from QEMU")?;
+        ensure!(line.ends_with(b"\n"), "QEMU closed its control socket");
+        serde_json::from_slice(&line).context("QEMU's answer is not valid")
+    }
+
+    /// Runs a command and returns what it returns.
+    fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
+        let line = json!({ "execute": command, "arguments": arguments }).to_string() + "\n";
+        self.stream.write_all(line.as_bytes()).context("failed to write to QEMU")?;
+        loop {
+            // Between a command and its answer there may be events.
+            match self.message()? {
+                Message { error: Some(problem), .. } => bail!("{command}: {}", problem.desc.escape_debug()),
+                Message { value: Some(value), .. } => return Ok(value),
+                Message { .. } => {}
+            }
+        }
+    }
+}
 
 /// Reads until a time: a QEMU that was taken over may send a byte now and then, for ever.
 struct Patient<'a> {
@@ -61,24 +114,17 @@ pub fn connect(run: &RunDir) -> Result<UnixStream> {
     Ok(stream.into())
 }
 
-fn greet(stream: &UnixStream) -> Result<Client<'_>> {
-    let patient = Patient { stream, until: Instant::now() + TIMEOUT };
-    let mut client = Qmp::new(Stream::new(BufReader::new(patient.take(MOST)), stream));
-    let greeting = client.inner_mut().fill_buf().context("QEMU's control socket does not answer")?;
-    ensure!(!greeting.is_empty(), "QEMU closed its control socket");
-    client.handshake().context("QEMU's control socket refuses us")?;
-    Ok(client)
-}
-
 /// QEMU's word for what the machine does: `running`, `paused`, `guest-panicked`…
 ///
 /// # Errors
 /// QEMU does not answer.
 pub fn run_state(run: &RunDir) -> Result<String> {
     let stream = connect(run)?;
-    let status = greet(&stream)?.execute(&qmp::query_status {}).context("QEMU does not tell its state")?;
-    let name = serde_json::to_value(status.status).context("QEMU's state has no name")?;
-    Ok(name.as_str().unwrap_or("unknown").to_owned())
+    let answer = Client::greet(&stream)?.execute("query-status", json!({})).context("QEMU does not tell its state")?;
+    let name = answer.get("status").and_then(Value::as_str).context("QEMU's state has no name")?;
+    let is_name = name.len() <= LONGEST_STATE && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    ensure!(is_name, "QEMU's state is no name of a state");
+    Ok(name.to_owned())
 }
 
 /// Presses the key that the guest powers off at.
@@ -87,13 +133,12 @@ pub fn run_state(run: &RunDir) -> Result<String> {
 /// QEMU does not answer.
 pub fn power_off(run: &RunDir, how: PowerOff) -> Result<()> {
     let stream = connect(run)?;
-    let mut client = greet(&stream)?;
+    let mut client = Client::greet(&stream)?;
     match how {
-        PowerOff::Acpi => client.execute(&qmp::system_powerdown {}),
+        PowerOff::Acpi => client.execute("system_powerdown", json!({})),
         PowerOff::CtrlAltDelete => {
-            use qmp::QKeyCode::{alt, ctrl, delete};
-            let keys = [ctrl, alt, delete].map(|key| qmp::KeyValue::qcode(qmp::QKeyCodeWrapper { data: key }));
-            client.execute(&qmp::send_key { keys: keys.into(), hold_time: None })
+            let keys = ["ctrl", "alt", "delete"].map(|key| json!({ "type": "qcode", "data": key }));
+            client.execute("send-key", json!({ "keys": keys }))
         }
     }
     .context("QEMU does not press the power button")?;
@@ -106,7 +151,7 @@ pub fn power_off(run: &RunDir, how: PowerOff) -> Result<()> {
 /// QEMU does not answer.
 pub fn quit(run: &RunDir) -> Result<()> {
     let stream = connect(run)?;
-    greet(&stream)?.execute(&qmp::quit {}).context("QEMU does not quit")?;
+    Client::greet(&stream)?.execute("quit", json!({})).context("QEMU does not quit")?;
     Ok(())
 }
 
@@ -144,7 +189,7 @@ mod tests {
         let first = connect(&run).unwrap();
         let (_second, third) = (connect(&run), connect(&run));
         assert!(third.is_err() && began.elapsed() < 4 * TIMEOUT);
-        assert!(greet(&first).is_err());
+        assert!(Client::greet(&first).is_err());
     }
 
     /// A listener as QEMU's, at which one connection may wait.
@@ -155,11 +200,44 @@ mod tests {
         socket
     }
 
+    /// What a talk of one command comes to when QEMU says these lines.
+    fn talk(lines: &str, command: &str) -> (Result<Value>, String) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(lines.as_bytes()).unwrap();
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        let answer = Client::greet(&ours).and_then(|mut client| client.execute(command, json!({ "a": 1 })));
+        drop(ours);
+        let mut heard = String::new();
+        theirs.read_to_string(&mut heard).unwrap();
+        (answer, heard)
+    }
+
+    #[test]
+    fn answers_are_told_from_events_errors_and_the_end() {
+        let greeting = "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n{\"return\": {}}\r\n";
+        let event = "{\"event\": \"STOP\", \"timestamp\": {\"seconds\": 1, \"microseconds\": 2}}\r\n";
+        let (answer, heard) = talk(&format!("{greeting}{event}{{\"return\": {{\"status\": \"running\"}}}}\r\n"), "x");
+        assert_eq!(answer.unwrap(), json!({ "status": "running" }));
+        let sent: Vec<Value> = heard.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(sent[0]["execute"], "qmp_capabilities");
+        assert_eq!(sent[1], json!({ "execute": "x", "arguments": { "a": 1 } }));
+        for (rest, said) in [
+            ("{\"error\": {\"class\": \"GenericError\", \"desc\": \"no\\u001b\"}}\n", "x: no\\u{1b}"),
+            ("{\"return\": {}}", "closed"),
+            ("{]\n", "not valid"),
+            (event, "closed"),
+        ] {
+            let (answer, _) = talk(&format!("{greeting}{rest}"), "x");
+            let error = format!("{:#}", answer.unwrap_err());
+            assert!(error.contains(said), "{error}");
+        }
+    }
+
     #[test]
     fn an_endless_greeting_ends() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let writer = std::thread::spawn(move || while theirs.write_all(&[b' '; 1 << 16]).is_ok() {});
-        assert!(greet(&ours).is_err());
+        assert!(Client::greet(&ours).is_err());
         drop(ours);
         writer.join().unwrap();
     }
