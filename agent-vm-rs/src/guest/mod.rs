@@ -196,11 +196,17 @@ fn image(text: &str, cache: &Path, verbosity: Verbosity, marker: &Path) -> Resul
             note(&format!("notice: the guest's image {} is damaged ({why}): it is built again", package.display()));
         }
     }
-    // The builder makes a new directory, or none.
     remove_any(&package)?;
+    // `scripts/prepare-image` builds it while this program is being compiled. The builder makes a whole directory, or none.
+    let prepared = guests.join(format!(".prepared-{}", &image.hash[..16]));
+    if prepared.is_dir() {
+        rename_durably(&prepared, &package)?;
+        package::remember(&package)?;
+        return Ok(package);
+    }
     let spec = guests.join(format!(".spec-{}.json", &image.hash[..16]));
     write_unsynced(&spec, text, 0o600)?;
-    note("  building the guest's image (once; it is kept for every machine with the same settings)");
+    note("  building the guest's image (once, for every machine with the same settings; usually 1 to 3 minutes)");
     let build = Invocation::new(&image.builder)
         .args([&spec, &package])
         .env("AGENT_VM_LOG", verbosity.log_level())

@@ -86,6 +86,25 @@ fn an_image_that_is_gone_from_the_cache_is_built_again() {
 }
 
 #[test]
+fn an_image_that_set_up_has_built_is_taken_over() {
+    let site = site();
+    create(&site, "main");
+    site.run(&["start"]).exits(1).says("building the guest's image");
+    let guests = site.path("cache/agent-vm/guests");
+    let names = || fs::read_dir(&guests).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let built = names().find(|name| name.starts_with("debian-")).unwrap();
+    let prepared = built.replace("debian-", ".prepared-");
+    // As `scripts/prepare-image` leaves it: nothing says yet that its build was finished.
+    fs::rename(guests.join(&built), guests.join(&prepared)).unwrap();
+    fs::remove_file(guests.join(format!(".{built}.files.json"))).unwrap();
+    for _ in 0..2 {
+        site.run(&["start"]).exits(1).says("app-main did not come up").keeps_quiet_of("building the guest's image");
+    }
+    assert_eq!(recorded(&site, "builder").len(), 1);
+    assert!(names().all(|name| name != prepared) && names().any(|name| name == built));
+}
+
+#[test]
 fn a_failing_builder_is_told_and_what_it_left_is_not_used() {
     let site = site();
     create(&site, "main");
