@@ -20,7 +20,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 CARGO := cargo
 CRATE := --manifest-path agent-vm-rs/Cargo.toml --target-dir agent-vm-rs/target --locked
 
-.PHONY: help agent install uninstall setup setup-check check fmt bench
+.PHONY: help agent install program uninstall setup setup-check check fmt bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -28,10 +28,17 @@ help: ## this list
 
 agent: ## give the repository REPO a machine for its current branch, or show the one it has
 	@if [[ ! -d $$REPO ]]; then echo "error: there is no directory $$REPO" >&2; exit 1; fi
-	@$(MAKE) install
+	@# The image of a guest with default settings is of no use to a machine that is to have others.
+	@case $$ARGS in *--package* | *--server* | *--guest*) scripts/setup build ;; *) scripts/setup image ;; esac
+	@$(MAKE) program
 	@cd -- "$$REPO" && set -f && exec "$$PREFIX/bin/agent-vm" $$ARGS
 
-install: setup ## build agent-vm and install it with its toolkit below PREFIX
+install: ## build agent-vm and install it with its toolkit below PREFIX
+	@scripts/setup build
+	@$(MAKE) program
+
+# What is left to compile after set-up, and the installation.
+program:
 	@$(CARGO) build $(CRATE) --release
 	@scripts/install agent-vm-rs/target/release/agent-vm "$$PREFIX"
 	@case :$$PATH: in *:"$$PREFIX/bin":*) ;; \

@@ -22,9 +22,14 @@ apt() {
 # Whether apt could install these. Needs no root: it changes nothing.
 apt_can() { apt-get "${apt_flags[@]}" --simulate install "$@" >/dev/null 2>&1; }
 
+# apt_candidate PACKAGE: prints the version that apt would install, without its epoch; nothing if there is none.
+apt_candidate() {
+    apt-cache policy "$1" 2>/dev/null | awk '$1 == "Candidate:" && $2 != "(none)" { sub(/^[0-9]+:/, "", $2); print $2 }'
+}
+
 # apt_install PACKAGE…
 apt_install() {
-    say "installing: $*"
+    say "installing Debian packages (once; usually 1 to 3 minutes): $*"
     local log arguments=("$@")
     log=$(mktemp)
     if ! apt_can "$@"; then

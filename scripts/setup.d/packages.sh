@@ -61,7 +61,20 @@ missing_packages() {
 # install_packages run|check
 install_packages() {
     local lines=("${packages_for_run[@]}") packages
-    virtiofsd_is_there || lines+=("${packages_for_virtiofsd[@]}")
+    if ! virtiofsd_is_there; then
+        if debian_has_virtiofsd; then
+            lines+=('/usr/libexec/virtiofsd virtiofsd')
+        else
+            lines+=("${packages_for_virtiofsd[@]}")
+        fi
+    fi
+    if ! mitmproxy_is_there; then
+        if debian_has_mitmproxy; then
+            lines+=('mitmdump mitmproxy')
+        elif ! python3 -c 'import ensurepip' 2>/dev/null; then
+            lines+=('/usr/lib/python3*/ensurepip/__init__.py python3-venv')
+        fi
+    fi
     if [[ $1 == check ]]; then lines+=("${packages_for_check[@]}"); fi
     packages=$(missing_packages "${lines[@]}")
     [[ -z $packages ]] && return

@@ -1,8 +1,10 @@
 # shellcheck shell=bash
-# Programs that are compiled from the Rust registry, each at one version.
+# Programs that Debian does not have, or not new enough, each at one version.
 
 : "${here:?scripts/setup sets it: its own directory}"
 virtiofsd_version=1.14.0
+# The oldest that agent-vm takes (agent-vm-rs/src).
+virtiofsd_oldest=1.13
 virtiofsd=$PREFIX/libexec/agent-vm/virtiofsd
 # The last nextest that the crate's own minimum Rust still compiles.
 nextest_version=0.9.114
@@ -11,7 +13,25 @@ deadnix_version=1.3.1
 check_tools=${XDG_CACHE_HOME:-$HOME/.cache}/agent-vm/check-tools
 
 virtiofsd_is_there() {
-    [[ -x $virtiofsd && $("$virtiofsd" --version 2>/dev/null) == "virtiofsd $virtiofsd_version" ]]
+    [[ -x $virtiofsd && $("$virtiofsd" --version 2>/dev/null) == "virtiofsd $virtiofsd_version" ]] ||
+        is_new_enough "$(/usr/libexec/virtiofsd --version 2>/dev/null | sed -n 's/^virtiofsd \([0-9.]*\)$/\1/p')"
+}
+
+# Debian 13 has it. Debian 12 has only the older daemon written in C, in another package.
+debian_has_virtiofsd() { is_new_enough "$(apt_candidate virtiofsd)"; }
+
+is_new_enough() { [[ -n $1 ]] && printf '%s\n' "$virtiofsd_oldest" "$1" | sort --check=silent --version-sort; }
+
+# logged FILE COMMAND…: runs a command whose output a failure shows. As one of several, its output is theirs to show.
+logged() {
+    local file=$1
+    shift
+    if [[ -n ${AGENT_VM_SIDE_BY_SIDE-} ]]; then
+        "$@"
+    elif ! "$@" >"$file" 2>&1; then
+        tail -n 20 "$file" >&2
+        return 1
+    fi
 }
 
 # cargo_install CRATE VERSION PROGRAM PLACE [FLAG…]: compiles, with these flags of cargo's too, in a directory of its own
@@ -19,23 +39,20 @@ virtiofsd_is_there() {
 cargo_install() {
     local crate=$1 version=$2 program=$3 place=$4 work
     shift 4
-    say "compiling $crate $version (once; takes some minutes)"
+    say "compiling $crate $version (once; usually 1 to 3 minutes)"
     mkdir -p -- "$(dirname -- "$place")" ||
         die "cannot write to $(dirname -- "$place")" "choose another place: make PREFIX=DIR …"
     work=$(mktemp -d -- "$(dirname -- "$place")/.new-XXXXXX")
-    if ! cargo install "$crate" --locked --version "=$version" --bin "$program" \
-        "$@" --no-track --quiet --root "$work" >"$work/log" 2>&1; then
-        tail -n 20 "$work/log" >&2
-        rm -rf -- "$work"
-        die "could not compile $crate $version"
-    fi
+    logged "$work/log" cargo install "$crate" --locked --version "=$version" --bin "$program" "$@" --no-track --root "$work" ||
+        { rm -rf -- "$work" && die "could not compile $crate $version"; }
     mv -f -- "$work/bin/$program" "$place"
     rm -rf -- "$work"
 }
 
-# Debian 12 has only the older daemon written in C, which cannot map user ids.
+# Its own profile optimizes all crates as one, on one processor. What it does is mostly system calls.
 install_virtiofsd() {
-    virtiofsd_is_there || cargo_install virtiofsd "$virtiofsd_version" virtiofsd "$virtiofsd"
+    local -x CARGO_PROFILE_RELEASE_LTO=off
+    cargo_install virtiofsd "$virtiofsd_version" virtiofsd "$virtiofsd"
 }
 
 # The program alone, not installed: the package would start a web server.
@@ -53,24 +70,22 @@ unpack_nginx() {
     rm -rf -- "$work"
 }
 
-# Debian 13 has no package of it. The lock is for its Python.
+mitmproxy_is_there() { have mitmdump || [[ -x $PREFIX/libexec/agent-vm/mitmproxy/bin/mitmdump ]]; }
+
+# Debian 13 does not.
+debian_has_mitmproxy() { have apt-get && { apt_can mitmproxy || { apt update >/dev/null 2>&1 && apt_can mitmproxy; }; }; }
+
+# From PyPI. The lock is for Debian 13's Python.
 install_mitmproxy() {
     local place=$PREFIX/libexec/agent-vm/mitmproxy log
-    if have mitmdump || [[ -x $place/bin/mitmdump ]]; then return; fi
-    if apt_can mitmproxy || { apt update >/dev/null 2>&1 && apt_can mitmproxy; }; then
-        apt_install mitmproxy
-        return
-    fi
-    python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
-    say "installing mitmproxy from PyPI"
+    say "installing mitmproxy from PyPI (once; usually a minute)"
     log=$(mktemp)
     mkdir -p -- "${place%/*}"
     rm -rf -- "$place"
     # Programs of an environment name its path, so it is made in its place; mitmdump comes last of all.
-    if ! { python3 -m venv "$place" &&
-        "$place/bin/pip" install --quiet --disable-pip-version-check --require-hashes \
-            --requirement "$here/setup.d/mitmproxy.txt"; } >"$log" 2>&1; then
-        tail -n 20 "$log" >&2
+    if ! { logged "$log" python3 -m venv "$place" &&
+        logged "$log" "$place/bin/pip" install --quiet --disable-pip-version-check --require-hashes \
+            --requirement "$here/setup.d/mitmproxy.txt"; }; then
         rm -rf -- "$place"
         die "could not install mitmproxy" "machines start without it, and reach nothing outside"
     fi
