@@ -6,11 +6,11 @@
   outputs =
     { self, nixpkgs }:
     let
-      eachSystem =
-        f:
-        nixpkgs.lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (
-          system: f nixpkgs.legacyPackages.${system} self.packages.${system}
-        );
+      ofSystems = nixpkgs.lib.genAttrs [
+        "x86_64-linux"
+        "aarch64-linux"
+      ];
+      eachSystem = f: ofSystems (system: f nixpkgs.legacyPackages.${system} self.packages.${system});
       app = program: description: {
         type = "app";
         inherit program;
@@ -67,6 +67,13 @@
 
       formatter = eachSystem (pkgs: _: pkgs.nixfmt-tree);
 
-      checks = eachSystem (pkgs: packages: import ./checks/nixos { inherit self pkgs packages; });
+      checks = ofSystems (
+        system:
+        import ./checks {
+          inherit self system;
+          pkgs = nixpkgs.legacyPackages.${system};
+          packages = self.packages.${system};
+        }
+      );
     };
 }

@@ -23,6 +23,10 @@ let
     "x86_64-linux"
   ];
   wanted = {
+    # Every step of checks/run, without its number.
+    checks = builtins.concatMap (
+      step: if builtins.substring 0 1 step == "." then [ ] else builtins.match "[0-9]+-(.*)" step
+    ) (builtins.attrNames (builtins.readDir ./steps));
     apps = [
       "agent"
       "agent-direct"
@@ -54,7 +58,6 @@ let
 in
 builtins.concatMap (output: ofEachSystem output wanted.${output}) (builtins.attrNames wanted)
 ++ map (system: "formatter.${system}") (missing systems outputs.formatter)
-++ map (system: "checks.${system}") (missing systems outputs.checks)
 ++ map (name: "nixosModules.${name}") (
   missing [ "agent-service" "default" "host" "vm-config" ] outputs.nixosModules
 )

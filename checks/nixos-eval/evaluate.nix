@@ -6,10 +6,19 @@
 }:
 let
   lib = import "${nixpkgs}/lib";
-  pkgs = import ./pkgs.nix {
-    inherit lib;
-    words = lib.splitString "\n" (builtins.readFile words);
-  };
+  # The stand-in is for a nixpkgs without its packages.
+  pkgs =
+    if builtins.pathExists "${nixpkgs}/pkgs/top-level/default.nix" then
+      import nixpkgs {
+        system = "x86_64-linux";
+        config = { };
+        overlays = [ ];
+      }
+    else
+      import ./pkgs.nix {
+        inherit lib;
+        words = lib.splitString "\n" (builtins.readFile words);
+      };
 
   eval =
     modules:

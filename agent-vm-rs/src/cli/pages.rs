@@ -90,27 +90,6 @@ fn a_link_that_leads_nowhere_is_found() {
     assert_eq!(broken(&root().join("page.md"), page), ["nowhere.md#x", "#three", "none.svg"]);
 }
 
-/// Returns the files and directories in code type that the threat model names as tests and that do not exist.
-fn missing_tests(page: &str) -> (usize, Vec<&str>) {
-    let code = page.split('`').skip(1).step_by(2);
-    let ours = code
-        .filter(|text| ["src/", "tests/", "egress/", "lib/", "checks/"].iter().any(|start| text.starts_with(start)));
-    let paths: Vec<_> = ours.filter(|text| !text.contains(char::is_whitespace)).collect();
-    let exists = |path: &&str| root().join(path).exists() || root().join("agent-vm-rs").join(path).exists();
-    (paths.len(), paths.into_iter().filter(|path| !exists(path)).collect())
-}
-
-#[test]
-fn every_test_that_the_threat_model_names_exists() {
-    let (seen, missing) = missing_tests(include_str!("../../../docs/explanation/threat-model.md"));
-    assert!(missing.is_empty(), "{missing:?}");
-    assert!(seen > 30, "only {seen} tests were found");
-    assert_eq!(
-        missing_tests("`tests/command_line/none.rs` `src/cli/` `config/none`"),
-        (2, vec!["tests/command_line/none.rs"])
-    );
-}
-
 /// Returns the page of the command line: the help text of the program and of each command.
 fn command_line() -> String {
     let mut root = Cli::command().term_width(80);

@@ -1,0 +1,120 @@
+# Every step of `checks/run` (steps/NUMBER-NAME) as a check NAME, so that a new step is a new check. Each runs the step itself,
+# with nixpkgs' programs in place of those that set-up installs.
+{
+  pkgs,
+  # What stands for the machines of the Debian guest, whose packages no build can download.
+  machines,
+}:
+let
+  inherit (builtins)
+    attrNames
+    attrValues
+    elem
+    filter
+    head
+    listToAttrs
+    match
+    readDir
+    substring
+    ;
+  inherit (pkgs) lib;
+
+  # What it compiles and leaves behind is not a part of it.
+  source = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.difference ../. (
+      lib.fileset.unions (
+        map lib.fileset.maybeMissing [
+          ../.git
+          ../agent-vm-rs/target
+        ]
+      )
+    );
+  };
+
+  python = pkgs.python3.withPackages (python: [
+    python.mcp
+    python.pyflakes
+    (python.toPythonModule pkgs.mcp-proxy)
+  ]);
+
+  programs = [
+    pkgs.bubblewrap
+    pkgs.cargo
+    pkgs.cargo-nextest
+    pkgs.clippy
+    pkgs.curl
+    pkgs.deadnix
+    pkgs.e2fsprogs
+    pkgs.git
+    pkgs.iproute2
+    pkgs.jq
+    pkgs.mitmproxy
+    pkgs.mypy
+    pkgs.nginx
+    pkgs.nix
+    pkgs.nixfmt
+    pkgs.nodejs
+    pkgs.openssh
+    pkgs.openssl
+    pkgs.procps
+    pkgs.rustc
+    pkgs.rustfmt
+    pkgs.rustPlatform.cargoSetupHook
+    pkgs.shellcheck
+    pkgs.util-linux
+    python
+  ];
+
+  # Steps of which some tests cannot run in a build: they say so, and why.
+  maySkip = [ "rust-tests" ];
+
+  step =
+    name: file:
+    pkgs.stdenv.mkDerivation {
+      name = "check-${name}";
+      src = source;
+      cargoRoot = "agent-vm-rs";
+      cargoDeps = pkgs.rustPlatform.importCargoLock { lockFile = ../agent-vm-rs/Cargo.lock; };
+      nativeBuildInputs = programs;
+      # A build has no /usr/bin/env.
+      postPatch = "patchShebangs checks scripts lib";
+      dontConfigure = true;
+      dontFixup = true;
+      AGENT_VM_NIXPKGS = pkgs.path;
+      AGENT_VM_CLIENTS_PYTHON = python;
+      AGENT_VM_CLIENTS_NODE = pkgs.importNpmLock.buildNodeModules {
+        npmRoot = ./clients;
+        inherit (pkgs) nodejs;
+      };
+      buildPhase = ''
+        export HOME=$TMPDIR/home
+        mkdir "$HOME"
+        # Which files are looked at is git's to say.
+        git init --quiet
+        git add --all
+        checks/run ${file} | tee "$TMPDIR/said"
+      ''
+      + lib.optionalString (!elem name maySkip) ''
+        if grep '^skipped: ' "$TMPDIR/said"; then
+          echo "error: every test of this step has to run here" >&2
+          exit 1
+        fi
+      '';
+      installPhase = "touch $out";
+    };
+
+  named = listToAttrs (
+    map (
+      file:
+      let
+        name = head (match "[0-9]+-(.*)" file);
+      in
+      {
+        inherit name;
+        value = step name file;
+      }
+    ) (filter (file: substring 0 1 file != ".") (attrNames (readDir ./steps)))
+  );
+in
+named // { machines = pkgs.linkFarmFromDrvs "machines" (attrValues machines); }
