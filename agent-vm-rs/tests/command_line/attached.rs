@@ -82,6 +82,48 @@ fn what_runs_ends_with_exec_however_that_ends() {
     }
 }
 
+/// What keeps the connection has the client's streams, and holds them for as long as the guest does not close the session.
+#[test]
+fn an_interrupted_exec_lets_go_of_its_output() {
+    let (site, _inside) = started();
+    site.stand_in(
+        "ssh",
+        &format!(
+            "case \" $* \" in *' -O check '*) exit;; esac\n\
+             echo first; setsid sleep 1000 & echo $! >'{0}.new'; mv '{0}.new' '{0}'; exec sleep 1000",
+            site.path("keeps").display()
+        ),
+    );
+    for signal in [Signal::INT, Signal::KILL] {
+        let exec = site.spawn(&["exec", "--", "true"]);
+        let keeps = number_in(&site, "keeps");
+        assert!(lives(keeps), "control");
+        exec.signal(signal);
+        // It ends only once nobody has the other end of its output.
+        let output = exec.output();
+        assert_eq!(output.stdout, b"first\n", "{signal:?}");
+        assert!(lives(keeps), "{signal:?}");
+        kill(keeps, Signal::KILL);
+        fs::remove_file(site.path("keeps")).unwrap();
+    }
+}
+
+/// All that it says arrives, however slowly it is read; and nobody goes on who is not read any more.
+#[test]
+fn all_output_of_exec_arrives() {
+    let (site, _inside) = started();
+    let large = "i=0; while [ $i -lt 3000 ]; do echo 'a line that is not short, of which there are many'; i=$((i + 1)); done; exit 3";
+    let exec = format!("'{}' exec -- sh -c \"$1\"", env!("CARGO_BIN_EXE_agent-vm"));
+    let pipe = |reads: &str| {
+        let script = format!("{{ {exec}; echo $? >code; }} | {reads}");
+        let output = site.command("sh").args(["-c", &script, "sh", large]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(pipe("{ sleep 1; wc -l; }"), "3000");
+    assert_eq!(site.read("app/code"), "3\n");
+    assert_eq!(pipe("head -n 1"), "a line that is not short, of which there are many");
+}
+
 /// What a command leaves behind on purpose stays when it has ended.
 #[test]
 fn what_a_command_leaves_behind_goes_on() {

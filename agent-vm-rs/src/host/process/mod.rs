@@ -2,6 +2,7 @@
 //!
 //! An [`Invocation`] is a value: plans build it, tests compare it, and only then is it run.
 
+mod attached;
 mod captured_output;
 mod detached;
 mod find;

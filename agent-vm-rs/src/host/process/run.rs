@@ -38,7 +38,7 @@ const LINE: u64 = 64 << 10;
 const MOMENT: Duration = Duration::from_millis(100);
 
 impl Invocation {
-    fn expression(&self) -> Result<Expression> {
+    pub(super) fn expression(&self) -> Result<Expression> {
         let program = find(&self.program)?;
         tracing::info!("running {self}");
         let mut environment = if self.whole_environment { whole_environment(&self.env) } else { small_environment() };
@@ -122,28 +122,6 @@ impl Invocation {
         let (_, nothing) = channel();
         let status = left_to_another(|| self.wait_in_own_group(expression, &nothing))?;
         if status.success() { Ok(()) } else { Err(self.failed(status, &[]).into()) }
-    }
-
-    /// Hands it our terminal and streams; gives its exit code (128 + signal if one ended it). `watch` is called now and then
-    /// while it runs.
-    ///
-    /// # Errors
-    /// It is not installed or cannot be started; or a signal came or `watch` fails: then it is ended.
-    pub fn run_attached(&self, mut watch: impl FnMut() -> Result<()>) -> Result<i32> {
-        let handle = self.expression()?.start().with_context(|| format!("failed to start {}", self.name()))?;
-        loop {
-            let ended = handle.wait_timeout(MOMENT).with_context(|| format!("failed to wait for {}", self.name()))?;
-            if let Some(output) = ended {
-                // A terminal's Ctrl-C reaches both of us.
-                interrupt::check()?;
-                let status = output.status;
-                return Ok(status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1));
-            }
-            if let Err(error) = interrupt::check().and_then(|()| watch()) {
-                end(&handle);
-                return Err(error);
-            }
-        }
     }
 
     /// Runs it and hands over each line of its stdout as it comes, one without end in parts; gives its exit code. The last
@@ -231,21 +209,6 @@ impl Invocation {
 fn log_stderr(name: &str, stderr: &[u8]) {
     for line in String::from_utf8_lossy(stderr).lines() {
         tracing::debug!("{name}: {}", crate::term::text::one_line(line));
-    }
-}
-
-/// SIGTERM to a process, SIGKILL two seconds later.
-fn end(handle: &Handle) {
-    use rustix::process::{Pid, Signal, kill_process};
-    let process = handle.pids().first().and_then(|pid| Pid::from_raw(i32::try_from(*pid).ok()?));
-    for signal in [Signal::TERM, Signal::KILL] {
-        if let Some(process) = process {
-            // An error means that it has ended, and is not waited for yet.
-            let _ = kill_process(process, signal);
-        }
-        if matches!(handle.wait_timeout(Duration::from_secs(2)), Ok(Some(_)) | Err(_)) {
-            return;
-        }
     }
 }
 
