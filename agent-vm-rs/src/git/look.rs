@@ -17,6 +17,7 @@ use crate::host::files::plain;
 use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 use crate::term::progress::note;
+use crate::term::text;
 
 /// Counting changes is a service: what makes it long must not keep a machine from being made.
 const LONGEST_COUNT: Duration = Duration::from_secs(30);
@@ -192,7 +193,17 @@ pub(super) fn config(place: &Place) -> Result<Config> {
 
 /// Every reference.
 pub(super) fn list(place: &Place, format: &Format, scratch: &Path) -> Result<Vec<Ref>> {
+    list_with_broken(place, format, scratch).map(|(refs, _)| refs)
+}
+
+/// Every reference, and the names of those that git passes over because they are damaged. (That a remote's HEAD leads to no
+/// reference any more is common, and no damage.)
+pub(super) fn list_with_broken(place: &Place, format: &Format, scratch: &Path) -> Result<(Vec<Ref>, Vec<String>)> {
     let standin = StandIn::for_reading(place, format, scratch)?;
     let printed = standin.git().args(["for-each-ref", refs::FORMAT]).of_machine(scratch).checked();
-    Ok(refs::parse(&printed.context("failed to list the repository's references")?.stdout))
+    let printed = printed.context("failed to list the repository's references")?;
+    let said = String::from_utf8_lossy(&printed.stderr).into_owned();
+    let broken = said.lines().filter_map(|line| line.strip_prefix("warning: ignoring broken ref "));
+    let broken = broken.filter(|name| !name.ends_with("/HEAD")).map(text::one_line).collect();
+    Ok((refs::parse(&printed.stdout), broken))
 }

@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::machine::branch::BranchName;
+use crate::term::error::Failure;
 
 pub use self::call::{git, git_in};
 use self::config::{Config, Format};
@@ -41,6 +42,12 @@ pub use self::url::URL_PATH;
 
 /// What HEAD says where references are in tables.
 const IN_TABLES: &[u8] = b"ref: refs/heads/.invalid";
+
+/// A path as a shell's word.
+fn shell_word(path: &Path) -> String {
+    let shown = path.display().to_string();
+    shlex::try_quote(&shown).map_or_else(|_| "DIR".to_owned(), |word| word.into_owned())
+}
 
 /// Where a repository keeps its objects.
 #[derive(Clone, Debug)]
@@ -93,6 +100,17 @@ impl Source {
         }
     }
 
+    /// Whether it has a branch of this name.
+    ///
+    /// # Errors
+    /// Git fails.
+    pub fn has_branch(&self, branch: &BranchName) -> Result<bool> {
+        let scratch = tempfile::tempdir().context("failed to make a temporary directory")?;
+        let name = format!("refs/heads/{branch}");
+        let refs = look::list(&self.place, &self.format, scratch.path())?;
+        Ok(refs.iter().any(|reference| reference.name == name.as_bytes()))
+    }
+
     fn head(&self) -> Result<Head> {
         let text = standin::head_of(&self.place.git_dir)?;
         let line = text.trim_ascii_end();
@@ -120,9 +138,18 @@ impl Source {
     /// a directory of the machine's.
     ///
     /// # Errors
-    /// Git fails.
+    /// Git fails, or a reference is damaged.
     pub fn tips(&self, scratch: &Path) -> Result<Vec<String>> {
-        let refs = look::list(&self.place, &self.format, scratch)?;
+        let (refs, broken) = look::list_with_broken(&self.place, &self.format, scratch)?;
+        // What it leads to would count as lost.
+        if let Some(broken) = broken.first() {
+            return Err(Failure::new(format!(
+                "{} is damaged: its reference {broken} cannot be read",
+                self.dir.display()
+            ))
+            .with_hint(format!("git -C {} fsck shows what is wrong", shell_word(&self.dir)))
+            .into());
+        }
         let ids: String = refs.iter().map(|reference| format!("{}\n", reference.id)).collect();
         let standin = StandIn::offering(&self.place, &self.format, &[], "ref: refs/heads/none", scratch)?;
         let check = standin.git().args(["cat-file", "--batch-check=%(objectname)"]).stdin(ids).of_machine(scratch);

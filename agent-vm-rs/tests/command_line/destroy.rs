@@ -48,6 +48,24 @@ fn commits_of_the_workspace_are_kept_in_a_bundle_that_git_fetches_from() {
     assert!(site.names().is_empty());
 }
 
+/// Packed references may have what no files can.
+#[test]
+fn a_branch_with_the_name_of_anothers_directory_is_fetched_too() {
+    let site = Site::new();
+    let workspace = machine(&site);
+    let first = site.commit_in(&workspace, "first", "x");
+    let second = site.commit_in(&workspace, "second-one", "x");
+    site.git_in(&workspace, &["reset", "--quiet", "--hard", "HEAD~2"]);
+    let packed =
+        format!("# pack-refs with: peeled fully-peeled sorted \n{first} refs/heads/a\n{second} refs/heads/a/b\n");
+    fs::write(workspace.join(".git/packed-refs"), packed).unwrap();
+    let done = site.run(&["destroy", "--yes"]).ok();
+    let command = done.stderr.lines().find_map(|line| line.trim().strip_prefix("take them back: ")).unwrap();
+    let fetched = site.command("sh").args(["-c", command]).output().unwrap();
+    assert!(fetched.status.success(), "{command}: {}", String::from_utf8_lossy(&fetched.stderr));
+    assert_eq!(site.git(&["rev-parse", "rescued/a-1", "rescued/a/b"]), format!("{first}\n{second}"));
+}
+
 /// Wherever git keeps them: a detached HEAD, a tag, the stash.
 #[test]
 fn commits_that_no_branch_has_are_kept_too() {
@@ -234,12 +252,19 @@ fn on_a_terminal_it_asks() {
     assert!(site.names().is_empty());
     let workspace = machine(&site);
     site.commit_in(&workspace, "work", "x");
-    on_a_terminal(&site, "destroy", "y\n")
+    fs::write(workspace.join("README"), "changed\n").unwrap();
+    let shelf = site.state().join(".bundles");
+    // The answer decides there, too, and what is kept is said with where.
+    on_a_terminal(&site, "destroy", "n\n")
         .unwrap()
         .exits(1)
-        .prints("the workspace of app-main alone has 1 commit")
-        .prints("agent-vm destroy app-main --yes");
-    assert_eq!(site.names(), ["app-main"]);
-    on_a_terminal(&site, "destroy --yes", "").unwrap().ok().prints("app-main is gone");
-    assert_eq!(kept(&site).len(), 1);
+        .prints(&format!("The 1 commit and 1 changed file that only it has are kept in {}. [y/N]", shelf.display()));
+    assert_eq!((site.names(), kept(&site).len()), (vec!["app-main".to_owned()], 0));
+    on_a_terminal(&site, "destroy", "y\n").unwrap().ok().prints("app-main is gone");
+    assert_eq!((site.names().len(), kept(&site).len()), (0, 1));
+    let workspace = machine(&site);
+    site.commit_in(&workspace, "work", "x");
+    let done = on_a_terminal(&site, "destroy --yes", "").unwrap().ok().prints("app-main is gone");
+    assert!(!done.stdout.contains("[y/N]"), "{done:?}");
+    assert_eq!(kept(&site).len(), 2);
 }

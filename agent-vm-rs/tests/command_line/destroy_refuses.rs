@@ -145,3 +145,31 @@ fn beside_a_destroy_that_won_there_is_no_machine() {
         assert!(said.contains("there is no machine for app-main"), "{said}");
     }
 }
+
+/// What it has cannot be told then, and all of the history would count as lost.
+#[test]
+fn a_damaged_source_is_not_taken_for_a_missing_one() {
+    let site = Site::new();
+    machine(&site);
+    let refuse = |said: &str| {
+        let before = tree(&site.machine("app-main"));
+        site.run_in(site.root(), &["destroy", "app-main", "--yes"])
+            .exits(1)
+            .gives_one_error()
+            .says(said)
+            .says("hint: ");
+        assert!(tree(&site.machine("app-main")) == before);
+        assert_eq!(kept(&site), Vec::<PathBuf>::new());
+    };
+    site.write("app/.git/refs/heads/broken", "no object id\n");
+    refuse("its reference refs/heads/broken cannot be read");
+    fs::remove_file(site.path("app/.git/refs/heads/broken")).unwrap();
+    let config = site.read("app/.git/config");
+    site.write("app/.git/config", "[core\n");
+    refuse("its source cannot be used");
+    site.write("app/.git/config", config);
+    // Control: a remote's HEAD may lead to no branch any more.
+    fs::create_dir_all(site.path("app/.git/refs/remotes/origin")).unwrap();
+    site.write("app/.git/refs/remotes/origin/HEAD", "ref: refs/remotes/origin/gone\n");
+    site.run(&["destroy", "--yes"]).ok().says("app-main is gone");
+}

@@ -25,7 +25,7 @@ use crate::vm::shutdown;
 pub struct DestroyArgs {
     #[command(flatten)]
     target: Target,
-    /// Do not ask
+    /// Do not ask; without a terminal it never asks
     #[arg(short, long)]
     yes: bool,
     /// What to keep of its workspace
@@ -47,8 +47,8 @@ enum Keep {
     Nothing,
 }
 
-/// Removes a machine. Commits that only its workspace has are never lost: on a terminal it refuses
-/// unless `--yes`; then, and elsewhere, it keeps them in a bundle.
+/// Removes a machine. Commits that only its workspace has are never lost: it keeps them in a bundle. On a terminal it asks
+/// first, unless `--yes`.
 ///
 /// # Errors
 /// It was told no, or what only the machine has cannot be kept, or something cannot be removed. In the first two cases the
@@ -58,7 +58,7 @@ pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
     let _lock = machine.lock(context.deadline())?;
     let shelf = Shelf::of(&machine, args.keep_in.as_deref())?;
     if !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-        ask(&machine, args.keep)?;
+        ask(&machine, args.keep, &shelf)?;
     }
     shutdown::stop(&machine, context.timeout)?;
     keep(&machine, args.keep, &shelf).map_err(|error| refused(&machine, error))?;
@@ -92,7 +92,12 @@ fn keep(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
         Keep::Workspace => return Ok(()),
         Keep::Changes => {}
     }
-    let source = machine.settings().ok().and_then(|settings| Origin::of(machine, &settings).usable());
+    let source = match machine.settings().ok().map(|settings| Origin::of(machine, &settings)) {
+        Some(Origin::Here(source)) => Some(source),
+        // Nobody knows then what it lacks.
+        Some(Origin::Unusable(error)) => return Err(error.context("its source cannot be used")),
+        Some(Origin::Missing) | None => None,
+    };
     let scratch = shelf.scratch(machine)?;
     let findings = workspace::look(&workspace, source.as_ref(), &scratch.dir)?;
     let why = match findings {
@@ -158,37 +163,36 @@ fn refused(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     error.context(Failure::new(format!("{name} stays: what only it has cannot be kept now")).with_hint(hint).exit(exit))
 }
 
-fn ask(machine: &Machine, keep: Keep) -> Result<()> {
+/// Asks whether to go on, with what is kept and where.
+fn ask(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
     let name = &machine.name;
     let source = machine.settings().ok().and_then(|settings| Origin::of(machine, &settings).usable());
+    let place = shelf.dir().display();
     let loss = match keep {
         Keep::Nothing => " Its commits and changed files are lost.".to_owned(),
-        Keep::Workspace => " Its workspace is kept as it is.".to_owned(),
+        Keep::Workspace => format!(" Its workspace is kept as it is, in {place}."),
         Keep::Changes => match workspace::state(&machine.workspace(), source.as_ref(), &machine.dir) {
             Ok(state) => {
-                let files = state.changed_files;
-                let changed = count(files, "changed file");
-                if let Some(commits @ 1..) = state.new_commits {
-                    let and = if files == 0 { String::new() } else { format!(" and {changed}") };
-                    return Err(Failure::new(format!(
-                        "the workspace of {name} alone has {}{and}",
-                        count(commits, "commit")
-                    ))
-                    .with_hint(format!("agent-vm destroy {name} --yes keeps them in a bundle and removes the machine"))
-                    .into());
+                let parts = [(state.new_commits.unwrap_or(0), "commit"), (state.changed_files, "changed file")];
+                let parts: Vec<_> =
+                    parts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| count(*number, what)).collect();
+                if parts.is_empty() {
+                    String::new()
+                } else {
+                    format!(" The {} that only it has are kept in {place}.", parts.join(" and "))
                 }
-                if files == 0 { String::new() } else { format!(" Its {changed} are kept.") }
             }
             Err(error) if error.is::<Interrupted>() => return Err(error),
-            Err(_) => " Its workspace, which cannot be read now, is kept.".to_owned(),
+            Err(_) => format!(" Its workspace, which cannot be read now, is kept in {place}."),
         },
     };
-    let disk = if keep == Keep::Changes { "disk and workspace" } else { "disk" };
-    let disk = if keep == Keep::Nothing { "disk and workspace" } else { disk };
+    let disk = if keep == Keep::Workspace { "disk" } else { "disk and workspace" };
     if confirmed(&format!("Remove {name} with its {disk}?{loss} [y/N] "))? {
         return Ok(());
     }
-    Err(Failure::new(format!("{name} stays")).into())
+    Err(Failure::new(format!("{name} stays"))
+        .with_hint(format!("to remove it without a question: agent-vm destroy {name} --yes"))
+        .into())
 }
 
 fn confirmed(question: &str) -> Result<bool> {

@@ -25,6 +25,7 @@ impl Own {
     pub fn bundle(&self) -> Result<PathBuf> {
         let mut wanted = self.worth_keeping();
         wanted.extend(self.name_the_rest(&mut names(&self.references))?);
+        let wanted = apart(wanted);
         self.name(&wanted)?;
         let file = self.view.git_dir().join("bundle");
         let head = self.view.head.commit.as_ref().map(|_| b"HEAD".to_vec());
@@ -126,6 +127,26 @@ impl Own {
     }
 }
 
+/// Gives another name to each reference that has the name of another one's directory, which packed references may: whoever
+/// fetches them keeps only one of the two.
+fn apart(mut wanted: Vec<Reference>) -> Vec<Reference> {
+    let mut taken = names(&wanted);
+    let is_directory = |name: &[u8], taken: &BTreeSet<Vec<u8>>| {
+        let below = [name, b"/"].concat();
+        taken.range(below.clone()..).next().is_some_and(|next| next.starts_with(&below))
+    };
+    for reference in &mut wanted {
+        if !is_directory(&reference.name, &taken) {
+            continue;
+        }
+        let others = (1_u32..).map(|number| [&reference.name[..], format!("-{number}").as_bytes()].concat());
+        let free = others.into_iter().find(|name| !taken.contains(name) && !is_directory(name, &taken));
+        reference.name = free.unwrap_or_default();
+        taken.insert(reference.name.clone());
+    }
+    wanted
+}
+
 fn names(references: &[Reference]) -> BTreeSet<Vec<u8>> {
     references.iter().map(|reference| reference.name.clone()).collect()
 }
@@ -148,4 +169,28 @@ fn verify(view: &View, bundle: &Path, wanted: &[Reference]) -> Result<()> {
     let walk = view.git_in(&empty).args(["rev-list", "--objects", "--quiet", "--stdin"]).stdin(tips);
     ask(&walk, MAX_OUTPUT)?;
     fs::remove_dir_all(&empty).context("failed to remove a scratch directory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_reference_has_the_name_of_anothers_directory() {
+        let named = |names: &[&str]| -> Vec<Reference> {
+            let of = |name: &&str| Reference {
+                object: String::new(),
+                kind: "commit".into(),
+                name: format!("refs/heads/{name}").into_bytes(),
+            };
+            names.iter().map(of).collect()
+        };
+        let apart = |names: &[&str]| -> Vec<String> {
+            let names = apart(named(names));
+            names.into_iter().map(|one| String::from_utf8(one.name).unwrap().replace("refs/heads/", "")).collect()
+        };
+        assert_eq!(apart(&["a", "a-1", "a-b", "b/c"]), ["a", "a-1", "a-b", "b/c"]);
+        assert_eq!(apart(&["a", "a/b", "a/b/c", "main"]), ["a-1", "a/b-1", "a/b/c", "main"]);
+        assert_eq!(apart(&["a", "a-1", "a-2/x", "a/b"]), ["a-3", "a-1", "a-2/x", "a/b"]);
+    }
 }
