@@ -50,6 +50,8 @@ pub struct Helper {
     without: &'static str,
     #[serde(skip)]
     mended_by_start: bool,
+    #[serde(skip)]
+    dispensable: bool,
 }
 
 impl Helper {
@@ -59,11 +61,27 @@ impl Helper {
             Some(process) if process.is_suspended() => HelperState::Suspended,
             Some(_) => HelperState::Running,
         };
-        Self { name, pid: process.map(|process| process.pid), state, without, mended_by_start: false }
+        Self {
+            name,
+            pid: process.map(|process| process.pid),
+            state,
+            without,
+            mended_by_start: false,
+            dispensable: false,
+        }
     }
 
     fn mended_by_start(self) -> Self {
         Self { mended_by_start: true, ..self }
+    }
+
+    /// The machine goes on without it, though only a restart brings it back.
+    fn dispensable(self) -> Self {
+        Self { dispensable: true, ..self }
+    }
+
+    fn needs_restart(&self) -> bool {
+        !self.mended_by_start && !self.dispensable
     }
 
     /// What is wrong with it, and the command that mends it; None while it runs.
@@ -131,6 +149,11 @@ pub fn all(run: &RunDir, facts: &RunFacts) -> Vec<Helper> {
             all.push(Helper::of(read(file).as_ref(), name, without));
         }
     }
+    let keeper = MachinePath::RunConsoleKeeperPid;
+    if was_started(keeper) {
+        let without = "what the machine prints is not in agent-vm logs --console any more";
+        all.push(Helper::of(read(keeper).as_ref(), "the console log's writer", without).dispensable());
+    }
     for (file, name, without) in [
         (MachinePath::SshPid, "the ssh connection", "the next command makes it again"),
         (MachinePath::EgressPid, "the egress supervisor", "the machine reaches nothing outside"),
@@ -147,7 +170,7 @@ pub fn all(run: &RunDir, facts: &RunFacts) -> Vec<Helper> {
 /// What is wrong with them, for people. Beside what only a restart brings back nothing else counts.
 #[must_use]
 pub fn troubles(machine: &Machine, all: &[Helper]) -> Vec<Failure> {
-    let is_lost = |helper: &&Helper| helper.state != HelperState::Running && !helper.mended_by_start;
+    let is_lost = |helper: &&Helper| helper.state != HelperState::Running && helper.needs_restart();
     let lost: Vec<_> = all.iter().filter(is_lost).collect();
     let told = if lost.is_empty() { all.iter().collect() } else { lost };
     told.into_iter().filter_map(|helper| helper.trouble(machine)).collect()
@@ -168,7 +191,7 @@ pub fn end_suspended(run: &RunDir, facts: &RunFacts) {
 /// # Errors
 /// It names the process, and the restart.
 pub fn check(machine: &Machine, facts: &RunFacts) -> Result<()> {
-    let lost = all(&machine.run(), facts).into_iter().filter(|helper| !helper.mended_by_start);
+    let lost = all(&machine.run(), facts).into_iter().filter(Helper::needs_restart);
     match lost.filter_map(|helper| helper.trouble(machine)).next() {
         Some(trouble) => Err(trouble.into()),
         None => Ok(()),

@@ -86,6 +86,8 @@ pub enum MachinePath {
     QemuPid,
     /// The console log.
     RunConsole,
+    /// Process id of what keeps the console log.
+    RunConsoleKeeperPid,
     /// Process id of virtiofsd.
     VirtiofsdPid,
     /// Log of virtiofsd.
@@ -173,6 +175,7 @@ impl MachinePath {
             Self::RunRenewed => "run/certificate-renewed",
             Self::QemuPid => "run/qemu.pid",
             Self::RunConsole => "run/console.log",
+            Self::RunConsoleKeeperPid => "run/console-log.pid",
             Self::VirtiofsdPid => "run/virtiofsd.pid",
             Self::VirtiofsdLog => "run/virtiofsd.log",
             Self::ForwardSshPid => "run/forward-ssh.pid",

@@ -182,8 +182,14 @@ fn the_consoles_log_is_kept_short() {
         std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let keepers: Vec<u32> = pids.filter(keeps).collect();
     assert_eq!(keepers.len(), 1);
+    let said = "the console log's writer has ended: what the machine prints is not in agent-vm logs --console any more";
+    let status = site.run(&["status"]).ok();
+    assert!(!status.stdout.contains(said), "control: {status:?}");
     kill(keepers[0], rustix::process::Signal::KILL);
     wait_until("what keeps the log to end", || !keeps(&keepers[0]));
+    site.run(&["status"]).ok().prints(said).prints("agent-vm restart app-main");
+    // It is nothing that a machine needs.
+    site.run(&["exec", "--", "true"]).ok();
     std::fs::write(&without, "").unwrap();
     site.wait_for("third");
     assert!(shortened("the second\n"));

@@ -11,7 +11,7 @@ use duct::{Expression, Handle};
 
 use super::inherited::{FIRST, daemons_environment};
 use super::run::STDERR_LINES;
-use super::{Invocation, find};
+use super::{Invocation, ProcessId, find};
 use crate::host::log_file::last_lines;
 use crate::term::error::Failure;
 
@@ -91,6 +91,13 @@ impl Detached {
     pub fn pid(&self) -> Result<i32> {
         let pid = self.handle.pids().first().copied().with_context(|| format!("{} has no process", self.name))?;
         i32::try_from(pid).context("a process id is out of range")
+    }
+
+    /// Returns what keeps its log, if that is not ours.
+    #[must_use]
+    pub fn keeper(&self) -> Option<ProcessId> {
+        let pid = *self.keeper.as_ref()?.pids().first()?;
+        ProcessId::of(i32::try_from(pid).ok()?)
     }
 
     /// Waits until it ends, for so long at most.

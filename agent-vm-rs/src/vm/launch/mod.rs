@@ -214,6 +214,9 @@ fn begin(
     let sockets: Vec<_> = listeners.iter().map(Listener::socket).collect();
     let qemu = qemu_args::runner(&inputs).start_detached_with(&run.file(MachinePath::RunConsole), &sockets)?;
     drop(listeners);
+    if let Some(keeper) = qemu.keeper() {
+        keeper.write(&run.file(MachinePath::RunConsoleKeeperPid))?;
+    }
     if confinement.sandbox.is_some() {
         remember_inner(&qemu, &run.file(MachinePath::RunConsole), &run.file(MachinePath::QemuPid), deadline)?;
     } else {
