@@ -115,6 +115,30 @@ pub struct SettingsPatch {
 /// Bytes of a `--config` file.
 const MAX_WISHES: u64 = 4 << 20;
 
+/// Names of the settings in it.
+const FIELDS: [&str; 18] = [
+    "branch",
+    "all_branches",
+    "guest",
+    "host",
+    "port",
+    "ssh_port",
+    "tls",
+    "auth",
+    "memory",
+    "cores",
+    "disk",
+    "packages",
+    "servers",
+    "nix_args",
+    "egress",
+    "allow",
+    "deny",
+    "secrets",
+];
+/// Likeness of a mistyped name, of 0 to 1.
+const NEARLY: f64 = 0.85;
+
 impl SettingsPatch {
     /// Reads a `--config` file.
     ///
@@ -129,12 +153,34 @@ impl SettingsPatch {
             })?;
         let text = String::from_utf8(bytes)
             .with_context(|| Failure::usage(format!("the settings in {} are not valid UTF-8", path.display())))?;
-        let patch = serde_json::from_str(&text).with_context(|| {
-            Failure::usage(format!("the settings in {} are not usable", path.display())).with_hint(
-                "it is a JSON object with any of: branch, all_branches, guest, host, port, ssh_port, tls, auth, memory, cores, disk, packages, servers, nix_args, egress, allow, deny, secrets",
-            )
+        Self::parse(&text).map_err(|error| error.context(format!("the settings in {} are not usable", path.display())))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let all: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).with_context(|| {
+            Failure::usage("it is not a JSON object")
+                .with_hint("an example is {\"memory\": 8192, \"allow\": [\"example.org\"]}")
         })?;
-        Ok(patch)
+        for (name, value) in all {
+            let shown = crate::term::text::one_line(&name);
+            if !FIELDS.contains(&name.as_str()) {
+                let near = FIELDS.iter().max_by(|one, other| {
+                    strsim::jaro_winkler(one, &name).total_cmp(&strsim::jaro_winkler(other, &name))
+                });
+                let near = near.filter(|near| strsim::jaro_winkler(near, &name) > NEARLY);
+                let all = format!("the settings are: {}", FIELDS.join(", "));
+                let hint = near.map_or(all, |near| format!("did you mean {near}?"));
+                return Err(Failure::usage(format!("there is no setting {shown}")).with_hint(hint).into());
+            }
+            let alone = serde_json::Map::from_iter([(name, value)]);
+            serde_json::from_value::<Self>(alone.into()).map_err(|error| {
+                Failure::usage(format!("the setting {shown} has a wrong value: {error}"))
+                    .with_hint(format!("give {shown} a value of that kind, or leave it out"))
+            })?;
+        }
+        // Once more as a whole: of a name that is there twice both count.
+        serde_json::from_str(text)
+            .with_context(|| Failure::usage("a setting is there twice").with_hint("leave one of the two out"))
     }
 
     /// These patch, with `other`'s where these say nothing.

@@ -199,8 +199,18 @@ fn a_config_file_that_says_something_else_is_refused() {
         site.run(&["create", "--config", "settings.json"]).exits(2).gives_one_error();
         assert!(site.names().is_empty(), "{text} made a machine");
     }
-    site.write("app/settings.json", r#"{"memroy": 1024}"#);
-    site.run(&["create", "--config", "settings.json"]).exits(2).says("memroy").says("hint: it is a JSON object with");
+    let refused = |settings: &str| {
+        site.write("app/settings.json", settings);
+        site.run(&["create", "--config", "settings.json"]).exits(2).gives_one_error()
+    };
+    refused(r#"{"memroy": 1024}"#).says("there is no setting memroy").says("hint: did you mean memory?");
+    refused(r#"{"xyzzy": 1}"#).says("hint: the settings are: branch, all_branches").says("secrets");
+    refused(r#"{"cores": 2, "memory": "lots"}"#)
+        .says("the setting memory has a wrong value: invalid type: string \"lots\", expected u32")
+        .says("hint: give memory a value")
+        .keeps_quiet_of("all_branches");
+    refused(r#"{"cores": 2, "cores": 3}"#).says("a setting is there twice");
+    refused("[]").says("it is not a JSON object");
     // Control: the file itself is found and read.
     site.write("app/settings.json", r#"{"memory": 1024}"#);
     site.run(&["create", "--config", "settings.json"]).ok();
