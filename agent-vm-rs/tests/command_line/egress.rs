@@ -59,6 +59,7 @@ fn a_group_is_known_by_the_guest_and_becomes_its_hosts() {
     give_guest(&site);
     site.run(&["egress", "allow", "@npm"])
         .ok()
+        .says("@npm is allowed from now on for app-main")
         .prints("  allow   @npm\n")
         .prints("  group   @npm: registry.npmjs.org\n");
     let rules = site.machine("app-main").join("egress/rules/rules.json");
@@ -103,7 +104,11 @@ fn groups_are_known_before_a_guest_is_built() {
         site.run(&["egress", verb, "@nmp"]).exits(2).gives_one_error().says("hint: the groups are @npm, @pypi");
     }
     assert_eq!(site.settings("app-main"), before);
-    site.run(&["egress", "allow", "@pypi"]).ok().prints("  allow   @pypi\n").prints("  group   @pypi: pypi.org\n");
+    let listed = site.run(&["egress", "allow", "@pypi"]).ok();
+    let listed = listed.prints("  allow   @pypi\n").prints("  group   @pypi: pypi.org\n");
+    // Groups that are on no list are in the whole table.
+    site.run(&["egress", "deny", "@npm"]).ok().says("@npm is denied from now on");
+    assert!(!listed.stdout.contains("group   @rust"), "{listed:?}");
 }
 
 #[test]
@@ -168,7 +173,7 @@ fn lists_that_count_for_nothing_are_told() {
 fn the_log_is_shown_as_lines_and_as_json() {
     let site = Site::new();
     site.create("main");
-    site.run(&["egress", "log"]).ok().says("app-main has tried nothing that is logged");
+    site.run(&["egress", "log"]).ok().says("the log of app-main has no attempts");
     assert_eq!(site.run(&["egress", "log", "--json"]).ok().json(), json!([]));
 
     let attempt = |verdict: &str, host: &str| {

@@ -72,9 +72,9 @@ struct LogArgs {
 /// There is no such machine, a group is unknown, or its files cannot be read or written.
 pub fn egress(context: &Context, args: &EgressArgs) -> Result<()> {
     match &args.verb {
-        Verb::Allow(change) => self::change(context, change, allow),
-        Verb::Deny(change) => self::change(context, change, deny),
-        Verb::List(of) => list(context, &target::find(&context.state, of.as_deref())?),
+        Verb::Allow(change) => self::change(context, change, allow, "allowed"),
+        Verb::Deny(change) => self::change(context, change, deny, "denied"),
+        Verb::List(of) => list(context, &target::find(&context.state, of.as_deref())?, true),
         Verb::Log(args) => show_log(context, args),
         Verb::Supervise(of) => supervise::supervise(context, &target::find(&context.state, of.as_deref())?),
     }
@@ -95,7 +95,7 @@ fn deny(egress: &mut Egress, destination: &Destination) {
     }
 }
 
-fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destination)) -> Result<()> {
+fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destination), becomes: &str) -> Result<()> {
     let machine = target::find(&context.state, args.branch.as_deref())?;
     let _lock = machine.lock(context.deadline())?;
     let mut settings = machine.settings()?;
@@ -118,10 +118,14 @@ fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destinati
     if settings.egress.mode == crate::machine::egress_settings::Mode::None {
         note(&format!("notice: the mode of {} is none: the lists count for nothing", machine.name));
     }
-    list(context, &machine)
+    for destination in &args.destinations {
+        note(&format!("{destination} is {becomes} from now on for {}", machine.name));
+    }
+    list(context, &machine, false)
 }
 
-fn list(context: &Context, machine: &Machine) -> Result<()> {
+/// Prints the lists, and the groups: all of them, or those that are on a list.
+fn list(context: &Context, machine: &Machine, with_groups: bool) -> Result<()> {
     let Settings { egress, .. } = machine.settings()?;
     // Those of its guest; before that is built, those that it will have.
     let groups = Guest::of(machine).map(|guest| guest.manifest.egress.groups).ok();
@@ -138,7 +142,9 @@ fn list(context: &Context, machine: &Machine) -> Result<()> {
     for secret in &egress.secrets {
         text += &format!("  secret  {secret}\n");
     }
-    for group in &groups {
+    let is_listed =
+        |name: &str| egress.allow.iter().chain(&egress.deny).any(|one| one.to_string() == format!("@{name}"));
+    for group in groups.iter().filter(|group| with_groups || is_listed(&group.name)) {
         text += &format!("  group   @{}: {}\n", group.name, group.hosts.join(" "));
     }
     print(&text)
@@ -151,7 +157,11 @@ fn show_log(context: &Context, args: &LogArgs) -> Result<()> {
         return print_json(&attempts);
     }
     if attempts.is_empty() {
-        note(&format!("{} has tried nothing that is logged", machine.name));
+        note(&format!(
+            "the log of {} has no attempts{}",
+            machine.name,
+            if args.denied { " that were denied" } else { "" }
+        ));
     }
     let lines = attempts.iter().map(|attempt| {
         let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
