@@ -158,14 +158,47 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Reports a clap error, with our hint added, or prints the help or version that was asked for.
+/// Reports a clap error with a hint, or prints the help or version that was asked for.
 fn refuse(error: &clap::Error) -> ExitCode {
-    let hint = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Failure>()?.hint());
-    let Some(hint) = hint else { error.exit() };
+    use clap::error::ErrorKind;
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        error.exit();
+    }
+    let words: Vec<_> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let own = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Failure>()?.hint());
+    let hint = own.map_or_else(|| hint_for(error, &words), str::to_owned);
     let told = error.to_string();
-    let first = told.lines().next().unwrap_or_default();
-    report(&Failure::usage(first.trim_start_matches("error: ")).with_hint(hint).into());
+    // What follows an empty line is clap's own advice.
+    let what = told.split("\n\n").next().unwrap_or_default();
+    let what: Vec<_> = what.lines().map(str::trim).collect();
+    report(&Failure::usage(what.join(" ").trim_start_matches("error: ")).with_hint(hint).into());
     EXIT_USAGE.into()
+}
+
+/// What to type instead.
+fn hint_for(error: &clap::Error, words: &[String]) -> String {
+    use clap::error::{ContextKind, ContextValue};
+    let verbs = Cli::command();
+    let verb = words.iter().find(|word| verbs.find_subcommand(word).is_some());
+    let after = words.iter().skip_while(|word| Some(*word) != verb).skip(1);
+    if verb.is_some_and(|verb| verb == "exec") && !words.iter().any(|word| word == "--") {
+        let command: Vec<_> = after.map(String::as_str).collect();
+        let command = shlex::try_join(command.iter().copied()).unwrap_or_default();
+        let command = if command.is_empty() { "CMD".to_owned() } else { command };
+        return format!("the command follows two dashes: agent-vm exec -- {command}");
+    }
+    // Of more than one the last is the likeliest.
+    let meant = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
+    let meant = meant.iter().find_map(|kind| match error.get(*kind)? {
+        ContextValue::String(word) => Some(word.clone()),
+        ContextValue::Strings(words) => words.last().cloned(),
+        _ => None,
+    });
+    let help = ["agent-vm"].into_iter().chain(verb.map(String::as_str)).chain(["--help"]).collect::<Vec<_>>().join(" ");
+    meant.map_or_else(
+        || format!("{help} shows what it takes"),
+        |word| format!("did you mean {word}? {help} shows what it takes"),
+    )
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {

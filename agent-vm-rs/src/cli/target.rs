@@ -10,7 +10,7 @@ use crate::machine::Machine;
 use crate::machine::branch::BranchName;
 use crate::machine::name::VmName;
 use crate::machine::state_dir::StateDir;
-use crate::machine::unknown::no_machine;
+use crate::machine::unknown::{Place, no_machine, no_machine_in};
 use crate::term::error::Failure;
 
 /// The machine of a repository's branch; None if there is none yet.
@@ -67,7 +67,7 @@ pub fn current(state: &StateDir, branch: Option<&str>) -> Result<(Source, Branch
             .with_hint("cd into your own repository")
             .into());
     }
-    let source = Source::discover(&cwd)?.ok_or_else(|| no_repository(&cwd))?;
+    let source = Source::discover(&cwd)?.ok_or_else(|| no_repository_to_clone(&cwd))?;
     if source.dir.to_str().is_none() {
         return Err(Failure::new(format!("the path of the repository {} is not valid UTF-8", source.dir.display()))
             .with_hint("rename the directory that is not, with mv")
@@ -110,6 +110,12 @@ fn no_repository(cwd: &Path) -> Failure {
         .with_hint("cd into one, or name a machine (agent-vm list shows them)")
 }
 
+/// As [`no_repository`], of a command that names no machine.
+fn no_repository_to_clone(cwd: &Path) -> Failure {
+    Failure::new(format!("{} is not in a git repository", cwd.display()))
+        .with_hint("cd into the repository that the machine is to be for; git init makes one")
+}
+
 /// The existing machine that `target` means: a branch of the current repository, else a machine's name;
 /// without it, the current branch, or the machine whose workspace we are in.
 ///
@@ -141,7 +147,9 @@ pub fn find(state: &StateDir, target: Option<&str>) -> Result<Machine> {
             Failure::new(format!("HEAD of {} is detached: there is no current branch", source.dir.display()))
                 .with_hint("name a branch or a machine (agent-vm list shows them)")
         })?;
-        return machine_of(state, &source.dir, &branch)?.ok_or_else(|| no_machine(state, branch.as_str()));
+        let place = Place { source: &source.dir, has_branch: true };
+        return machine_of(state, &source.dir, &branch)?
+            .ok_or_else(|| no_machine_in(state, branch.as_str(), Some(&place)));
     };
     let branch = target.parse::<BranchName>();
     if let Ok(branch) = &branch
@@ -151,7 +159,10 @@ pub fn find(state: &StateDir, target: Option<&str>) -> Result<Machine> {
     }
     match (by_name(target), branch) {
         (Some(machine), _) => Ok(machine),
-        (None, Ok(_)) => Err(no_machine(state, target)),
+        (None, Ok(branch)) => {
+            let place = Place { source: &source.dir, has_branch: source.has_branch(&branch).unwrap_or(false) };
+            Err(no_machine_in(state, target, Some(&place)))
+        }
         (None, Err(not_a_branch)) => Err(not_a_branch.into()),
     }
 }

@@ -150,6 +150,6 @@ impl Machine {
     #[must_use]
     pub fn lost_source(&self, settings: &Settings) -> Failure {
         Failure::new(format!("source missing: {} is not there or no repository any more", settings.source.display()))
-            .with_hint(format!("if it was moved: agent-vm relink {} --source DIR", self.name))
+            .with_hint(format!("if it was moved, in its new place: agent-vm relink {}", self.name))
     }
 }

@@ -1,10 +1,13 @@
 //! The error of a branch or name that no machine has.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use crate::host::files::has_dir;
 use crate::machine::Machine;
 use crate::machine::branch::BranchName;
+use crate::machine::name::VmName;
 use crate::machine::state_dir::StateDir;
 use crate::term::error::Failure;
 use crate::term::text::one_line;
@@ -21,22 +24,83 @@ pub fn lost(state: &StateDir, branch: &BranchName) -> Result<Vec<Machine>> {
     Ok(all.filter(is_lost).collect())
 }
 
+/// Where a branch was looked for.
+pub struct Place<'a> {
+    /// The repository.
+    pub source: &'a Path,
+    /// Whether it has the branch, so that a machine can be made for it.
+    pub has_branch: bool,
+}
+
 /// The error of a branch or name that no machine has.
 #[must_use]
 pub fn no_machine(state: &StateDir, target: &str) -> anyhow::Error {
+    no_machine_in(state, target, None)
+}
+
+/// As [`no_machine`], for a branch or name that was looked for in a repository.
+#[must_use]
+pub fn no_machine_in(state: &StateDir, target: &str, place: Option<&Place<'_>>) -> anyhow::Error {
     let lost = target.parse().ok().and_then(|branch| lost(state, &branch).ok()).unwrap_or_default();
     // Something else may have its name.
     if let Some(Err(wrong)) = target.parse().ok().map(|name| has_dir(&state.machine(&name))) {
         return wrong;
     }
-    let target = one_line(target);
+    let shown = one_line(target);
     if let Some(machine) = lost.first() {
-        let why = format!("there is no machine for {target} here, but {} has lost its source", machine.name);
-        let hint = format!("if this repository was moved: agent-vm relink {} --source DIR", machine.name);
+        let why = format!("there is no machine for {shown} here, but {} has lost its source", machine.name);
+        let hint = format!("if this repository was moved: agent-vm relink {}", machine.name);
         return Failure::new(why).with_hint(hint).into();
     }
-    let quoted = shlex::try_quote(&target).map_or_else(|_| "BRANCH".into(), std::borrow::Cow::into_owned);
-    Failure::new(format!("there is no machine for {target}"))
-        .with_hint(format!("agent-vm create --branch {quoted}, or agent-vm list to see the machines there are"))
-        .into()
+    let quoted = shlex::try_quote(&shown).map_or_else(|_| "BRANCH".into(), std::borrow::Cow::into_owned);
+    let hint = match (place, similar(state, target)) {
+        (Some(Place { has_branch: true, .. }), _) => {
+            format!("agent-vm create --branch {quoted}, or agent-vm list to see the machines there are")
+        }
+        (_, Some(name)) => format!("did you mean {name}? agent-vm list shows the machines there are"),
+        (_, None) => "agent-vm list shows the machines there are".to_owned(),
+    };
+    let place = place.map_or_else(String::new, |place| format!(" in {}", place.source.display()));
+    Failure::new(format!("there is no machine for {shown}{place}")).with_hint(hint).into()
+}
+
+/// The machine whose name, or whose branch's, is most like what was typed: it begins or ends with that, or is nearly it.
+fn similar(state: &StateDir, typed: &str) -> Option<VmName> {
+    /// Of 0 to 1: `ap-main` is 0.86 of `app-main`, `app-dev` 0.5.
+    const NEARLY: f64 = 0.75;
+    let likeness = |name: &VmName| {
+        let name = name.as_str();
+        let contains = typed.len() > 1 && (name.starts_with(typed) || name.ends_with(&format!("-{typed}")));
+        if contains { 1.0 } else { strsim::normalized_levenshtein(name, typed) }
+    };
+    let names = state.names().ok()?.into_iter().map(|name| (likeness(&name), name));
+    let near = names.filter(|(likeness, _)| *likeness >= NEARLY);
+    near.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::term::error::hint_of;
+
+    #[test]
+    fn a_near_name_is_offered_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::locate(Some(dir.path())).unwrap();
+        for name in ["app-main", "web-feature-x"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let hint = |typed: &str| hint_of(&no_machine(&state, typed)).unwrap();
+        for (typed, name) in [
+            ("ap-main", "app-main"),
+            ("app", "app-main"),
+            ("feature-x", "web-feature-x"),
+            ("web-faeture-x", "web-feature-x"),
+        ] {
+            assert!(hint(typed).contains(&format!("did you mean {name}?")), "{typed}: {}", hint(typed));
+        }
+        for typed in ["two", "zzz", "x"] {
+            assert_eq!(hint(typed), "agent-vm list shows the machines there are", "{typed}");
+        }
+    }
 }

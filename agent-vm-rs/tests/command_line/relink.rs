@@ -34,9 +34,9 @@ fn a_moved_repository_is_said_and_nothing_is_counted_as_new() {
     site.run(&["status", "app-main"])
         .ok()
         .prints("source missing: ")
-        .prints("agent-vm relink app-main --source DIR")
+        .prints("agent-vm relink app-main")
         .prints("new commits unknown");
-    site.run(&["list"]).ok().prints("stopped, source missing").says("agent-vm relink app-main --source DIR");
+    site.run(&["list"]).ok().prints("stopped, source missing").says("agent-vm relink app-main");
     assert_eq!(site.run(&["list", "--json"]).ok().json()[0]["source_missing"], true);
     // One that git refuses is there, and git's reason is told.
     fs::remove_dir(site.repo()).unwrap();
@@ -55,7 +55,7 @@ fn after_relink_the_machine_is_found_from_the_new_place() {
             .exits(1)
             .gives_one_error()
             .says("app-main has lost its source")
-            .says("hint: if this repository was moved: agent-vm relink app-main --source DIR");
+            .says("hint: if this repository was moved: agent-vm relink app-main");
     }
     site.run_in(&place, &["relink"]).ok().says(&format!("app-main belongs to {}", place.display()));
     let before = fs::read_to_string(site.machine("app-main").join("config.json")).unwrap();
@@ -66,13 +66,40 @@ fn after_relink_the_machine_is_found_from_the_new_place() {
     site.run_in(&place, &["mcp-config", "--client", "cursor", "--write"]).ok();
     assert!(place.join(".cursor/mcp.json").is_file());
     // Once more changes nothing.
-    site.run_in(&place, &["relink"]).ok();
+    site.run_in(&place, &["relink"]).ok().says("already: nothing was changed");
     assert_eq!(fs::read_to_string(site.machine("app-main").join("config.json")).unwrap(), before);
     // A new repository at the old place has machines of its own.
     fs::remove_dir(site.repo()).unwrap();
     site.git_in(site.root(), &["clone", "--quiet", place.to_str().unwrap(), "app"]);
     assert_ne!(site.create("main"), "app-main");
     site.run_in(&place, &["destroy"]).ok().says("app-main is gone");
+}
+
+/// One is not made beside it: the user would look for the commits in the wrong one.
+#[test]
+fn no_second_machine_is_made_for_a_repository_that_was_moved() {
+    let site = Site::new();
+    let place = moved(&site);
+    for args in [&[][..], &["create"], &["create", "--branch", "main"]] {
+        site.run_in(&place, args)
+            .exits(1)
+            .gives_one_error()
+            .says("app-main is a machine for main, and its source is missing")
+            .says("hint: agent-vm relink app-main has it belong to this repository");
+    }
+    assert_eq!(site.names(), ["app-main"]);
+    // Control: another branch has no such machine, and another history is another repository.
+    site.run_in(&place, &["create", "--branch", "other"]).ok();
+    let other = site.path("other");
+    fs::create_dir(&other).unwrap();
+    site.git_in(&other, &["init", "--quiet", "--initial-branch=main"]);
+    site.git_in(
+        &other,
+        &["-c", "user.name=T", "-c", "user.email=t@e", "commit", "--quiet", "--allow-empty", "-m", "x"],
+    );
+    site.run_in(&other, &["create"]).ok();
+    site.run_in(&place, &["relink", "app-main"]).ok();
+    site.run_in(&place, &["create"]).exits(1).says("has its machine already: app-main");
 }
 
 #[test]

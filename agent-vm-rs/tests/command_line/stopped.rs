@@ -32,10 +32,50 @@ fn without_a_machine_each_verb_says_so_and_how_to_get_one() {
     assert!(!site.state().exists());
 }
 
+/// Of what is no branch, none can be created: a name that is nearly right is offered.
+#[test]
+fn of_what_is_no_branch_the_machines_are_offered() {
+    let site = Site::new();
+    site.create("main");
+    for (typed, hint) in [("ap-main", "did you mean app-main? agent-vm list"), ("two", "agent-vm list shows")] {
+        for verb in ["stop", "destroy", "status", "start"] {
+            site.run(&[verb, typed])
+                .exits(1)
+                .gives_one_error()
+                .says(&format!("there is no machine for {typed} in {}", site.repo().display()))
+                .says(&format!("hint: {hint}"))
+                .keeps_quiet_of("agent-vm create");
+        }
+    }
+    // Control: a branch.
+    site.git(&["branch", "two"]);
+    site.run(&["start", "two"]).exits(1).says("agent-vm create --branch two");
+    site.run_in(site.path("home"), &["create"]).exits(1).gives_one_error().says("hint: cd into the repository");
+}
+
+/// What clap refuses is one error with one hint, too.
+#[test]
+fn a_wrong_command_line_has_a_hint() {
+    let site = Site::new();
+    for (args, hint) in [
+        (&["exec", "ls"][..], "agent-vm exec -- ls"),
+        (&["exec", "ls", "-la", "a b"], "agent-vm exec -- ls -la 'a b'"),
+        (&["exec"], "agent-vm exec -- CMD"),
+        (&["create", "--memory", "lots"], "agent-vm create --help"),
+        (&["create", "--memroy", "1"], "did you mean --memory?"),
+        (&["creat"], "did you mean create?"),
+        (&["--nope"], "agent-vm --help"),
+    ] {
+        site.run(args).exits(2).gives_one_error().says("hint: ").says(hint);
+    }
+    site.run(&["exec", "--help"]).ok().prints("Usage: agent-vm exec");
+}
+
 /// The hint can be pasted into a shell, whatever the branch is called.
 #[test]
 fn the_hint_quotes_the_branch() {
     let site = Site::new();
+    site.git(&["branch", "a;b$(id)"]);
     site.run(&["status", "a;b$(id)"]).exits(1).says("agent-vm create --branch 'a;b$(id)'");
 }
 

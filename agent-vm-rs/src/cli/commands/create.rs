@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
+use super::relink;
 use crate::cli::target;
 use crate::egress;
 use crate::git::{Look, Source};
@@ -117,6 +118,7 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     let (source, branch) = target::current(state, branch)?;
     make_dir_durably(state.path(), 0o700)?;
     refuse_second(state, &source, &branch)?;
+    relink::refuse_beside_lost(state, &source, &branch)?;
     let machine = target::free_name(state, &source.dir, &branch)?;
     let lock = machine.lock_name(context.deadline())?;
     // Somebody may have made it while we waited.

@@ -67,7 +67,7 @@ pub fn list(context: &Context, args: &ListArgs) -> Result<()> {
     print(&table(&rows, home.as_deref(), terminal::width(std::io::stdout())))?;
     for row in rows.iter().filter(|row| row.source_missing) {
         crate::term::progress::note(&format!(
-            "notice: the repository of {0} is not there; if it was moved: agent-vm relink {0} --source DIR",
+            "notice: the repository of {0} is not there; if it was moved, in its new place: agent-vm relink {0}",
             row.name
         ));
     }
@@ -75,8 +75,13 @@ pub fn list(context: &Context, args: &ListArgs) -> Result<()> {
 }
 
 fn row(machine: &Machine) -> Row {
-    let running = machine.run().qemu().is_some();
-    let state = if running { "running" } else { "stopped" };
+    let run = machine.run();
+    let running = run.qemu().is_some();
+    let state = match (running, run.facts()) {
+        (true, Some(facts)) if !run.is_starting(&facts) => "running",
+        (true, _) => "starting",
+        (false, _) => "stopped",
+    };
     let name = machine.name.to_string();
     match machine.settings() {
         Ok(settings) => {

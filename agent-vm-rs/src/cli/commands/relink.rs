@@ -9,6 +9,7 @@ use super::Target;
 use crate::cli::target;
 use crate::git::{Source, workspace};
 use crate::host::files::write_file;
+use crate::host::interrupt;
 use crate::machine::Machine;
 use crate::machine::branch::BranchName;
 use crate::machine::context::Context;
@@ -65,7 +66,11 @@ pub fn relink(context: &Context, args: &RelinkArgs) -> Result<()> {
     if context.json {
         return print_json(&serde_json::json!({ "name": name, "source": settings.source, "before": old }));
     }
-    note(&format!("{name} belongs to {} (before: {})", settings.source.display(), old.display()));
+    if old == settings.source {
+        note(&format!("{name} belongs to {} already: nothing was changed", old.display()));
+    } else {
+        note(&format!("{name} belongs to {} (before: {})", settings.source.display(), old.display()));
+    }
     Ok(())
 }
 
@@ -107,15 +112,48 @@ fn find(state: &StateDir, source: &Source, target: Option<&str>) -> Result<Machi
 
 /// Refuses a repository that is none of this machine's history: most likely another one was meant.
 fn require_common_history(machine: &Machine, source: &Source) -> Result<()> {
-    let count = |source| workspace::new_commits(&machine.workspace(), source, &machine.dir);
     let (name, dir) = (&machine.name, source.dir.display());
     let again = format!("if it is the right one: agent-vm relink {name} --source DIR --force");
-    let compared = count(None).and_then(|all| Ok((all, count(Some(source))?)));
-    let (all, new) = compared.with_context(|| {
+    let shares = shares_history(machine, source).with_context(|| {
         Failure::new(format!("the commits of {name} cannot be compared with those of {dir}")).general_hint(&again)
     })?;
-    if all > 0 && new == all {
-        return Err(Failure::new(format!("{dir} and {name} have no commit in common")).with_hint(again).into());
+    if shares {
+        return Ok(());
+    }
+    Err(Failure::new(format!("{dir} and {name} have no commit in common")).with_hint(again).into())
+}
+
+/// Whether a repository has a commit of the machine's, or the machine has none at all.
+fn shares_history(machine: &Machine, source: &Source) -> Result<bool> {
+    let count = |source| workspace::new_commits(&machine.workspace(), source, &machine.dir);
+    let (all, new) = (count(None)?, count(Some(source))?);
+    Ok(all == 0 || new < all)
+}
+
+/// Refuses to make a second machine for a branch whose machine has lost its source, which is most likely this repository.
+///
+/// # Errors
+/// There is such a machine, with a commit of this repository.
+pub fn refuse_beside_lost(state: &StateDir, source: &Source, branch: &BranchName) -> Result<()> {
+    for machine in lost(state, branch)? {
+        match shares_history(&machine, source) {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(error) => {
+                interrupt::check()?;
+                tracing::info!("the commits of {} were not compared: {error:#}", machine.name);
+                continue;
+            }
+        }
+        let name = &machine.name;
+        return Err(Failure::new(format!(
+            "{name} is a machine for {branch}, and its source is missing: it may be {}, moved",
+            source.dir.display()
+        ))
+        .with_hint(format!(
+            "agent-vm relink {name} has it belong to this repository; agent-vm destroy {name} removes it and keeps its commits"
+        ))
+        .into());
     }
     Ok(())
 }

@@ -25,6 +25,8 @@ const OPENED: [&str; 2] = ["master session id", "Entering interactive session"];
 const GREETING: Duration = Duration::from_secs(5);
 /// How long a running command is left without its workspace, which does not come back.
 const WITHOUT_WORKSPACE: Duration = Duration::from_secs(2);
+/// Bash says of itself which line of ours it is at; a missing program is the user's concern, our lines are not.
+const NOT_FOUND: &str = "command_not_found_handle() { printf '%s: command not found\\n' \"$1\" >&2; return 127; }";
 /// Of ssh's own words the last ones are shown.
 const WORDS: usize = 8;
 
@@ -79,7 +81,7 @@ impl Ssh<'_> {
     pub fn exec(&self, command: &[String], limit: Duration) -> Result<i32> {
         let quoted = shlex::try_join(command.iter().map(String::as_str)).context("an argument holds a NUL byte")?;
         // No exec: the shell turns a death by signal into 128 + its number, which ssh would tell as 255.
-        let script = watched(&format!("cd {} && {quoted}; exit $?", self.workspace));
+        let script = watched(&format!("{NOT_FOUND}; cd {} && {quoted}; exit $?", self.workspace));
         self.attached("-T", &script, "KILL", limit)
     }
 
@@ -213,6 +215,20 @@ fn listen(reader: PipeReader, opened: &AtomicBool) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_program_is_said_without_our_lines() {
+        for shell in ["bash", "sh"] {
+            let run = |script: &str| Invocation::new(shell).args(["-c", &watched(script)]).output().unwrap();
+            let done = run(&format!("{NOT_FOUND}; cd / && no-such-program x; exit $?"));
+            assert_eq!(done.status.code(), Some(127));
+            let said = String::from_utf8_lossy(&done.stderr).into_owned();
+            if shell == "bash" {
+                assert_eq!(said, "no-such-program: command not found\n");
+                assert!(String::from_utf8_lossy(&run("no-such-program").stderr).contains("line"), "control");
+            }
+        }
+    }
 
     #[test]
     fn the_watch_is_no_riddle_to_a_shell_and_keeps_the_exit_code() {
