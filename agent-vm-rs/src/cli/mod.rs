@@ -148,7 +148,7 @@ pub fn main() -> ExitCode {
         Some(Command::Staged(stage)) => stage.sockets(),
         _ => 0,
     };
-    let outcome = process::give_up_what_is_not_needed(sockets).and_then(|()| run(cli));
+    let outcome = process::restrict_inheritance(sockets).and_then(|()| run(cli));
     match outcome {
         Ok(code) => code,
         Err(error) => {

@@ -156,7 +156,7 @@ impl Guest {
         match recipe.guest {
             GuestKind::Nixos => {
                 let build = nix::build_guest(&flake, &link, call)?.of_machine(&machine.dir);
-                build.run_talking().context("failed to build the guest")?;
+                build.run_with_progress().context("failed to build the guest")?;
             }
             GuestKind::Debian => {
                 let store = cache.join("nix");
@@ -213,7 +213,7 @@ fn image(text: &str, cache: &Path, verbosity: Verbosity, marker: &Path) -> Resul
         .of_machine(marker);
     // Proxies and certificates of whoever builds.
     let build = build.with_our_environment();
-    build.run_talking().context("failed to build the guest's image")?;
+    build.run_with_progress().context("failed to build the guest's image")?;
     remove_file(&spec)?;
     package::remember(&package)?;
     Ok(package)

@@ -73,7 +73,7 @@ fn lock_in(scratch: &Path, machine: &Machine, recipe: &Recipe, verbosity: Verbos
     let lock = |overriding: Option<(&str, &str)>| {
         let lock = nix::lock_flake(scratch, overriding, true, call)?.of_machine(&machine.dir);
         // What Nix says of steps in between is not what has moved.
-        let done = if verbosity == Verbosity::Normal { lock.checked().map(drop) } else { lock.run_talking() };
+        let done = if verbosity == Verbosity::Normal { lock.checked().map(drop) } else { lock.run_with_progress() };
         done.context("failed to lock the guest's flake")
     };
     lock(None)?;
@@ -114,7 +114,7 @@ pub(super) fn relock(machine: &Machine, recipe: &Recipe, verbosity: Verbosity) -
         Some(kept) if kept.toolkit == recipe.toolkit => {
             let call = nix::Call { verbosity, args: &recipe.nix_args };
             let lock = nix::lock_flake(&flake, Some((NIXPKGS, &kept.nixpkgs)), false, call)?.of_machine(&machine.dir);
-            lock.run_talking().context("failed to lock the guest's flake")
+            lock.run_with_progress().context("failed to lock the guest's flake")
         }
         _ => {
             note(&format!(

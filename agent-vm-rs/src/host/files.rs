@@ -18,21 +18,21 @@ pub use self::durable::{
 pub use self::kind::{has_dir, has_file, open_file, quoted, read_if_there, read_text, remove_any, wrong};
 pub use self::tree::remove_tree;
 
-/// Makes a directory that only its owner may enter, and its parents.
+/// Creates a directory with mode 0700, and its parents.
 ///
 /// # Errors
-/// It cannot be made.
+/// It cannot be created.
 pub fn make_private_dir(path: &Path) -> Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|error| of_the_right_kind(path, error))
-        .with_context(|| format!("failed to make the directory {}", path.display()))
+        .map_err(|error| not_a_directory(path, error))
+        .with_context(|| format!("failed to create the directory {}", path.display()))
 }
 
-/// The error of a directory that could not be made, because something else has its name.
-fn of_the_right_kind(path: &Path, error: std::io::Error) -> anyhow::Error {
+/// Returns the error of a directory that could not be created; it names a file that has the directory's path.
+fn not_a_directory(path: &Path, error: std::io::Error) -> anyhow::Error {
     let found = path.ancestors().find_map(|above| Some((above, above.symlink_metadata().ok()?)));
     match found {
         Some((above, found)) if !above.is_dir() => wrong(above, "directory", found.file_type()).into(),
@@ -40,7 +40,7 @@ fn of_the_right_kind(path: &Path, error: std::io::Error) -> anyhow::Error {
     }
 }
 
-/// Removes a file; one that is not there is no error.
+/// Removes a file if it exists.
 ///
 /// # Errors
 /// It cannot be removed.

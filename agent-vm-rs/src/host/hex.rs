@@ -1,22 +1,22 @@
-//! Bytes as text.
+//! Hexadecimal text.
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Lower-case hexadecimal.
+/// Returns bytes in lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// So many random bytes of the kernel's, in hexadecimal.
+/// Returns `count` random bytes from the kernel, in hexadecimal.
 ///
 /// # Errors
-/// The kernel gives none, or fewer: it does not for up to 256 (getrandom(2)).
+/// The kernel returns fewer bytes, which it does not for up to 256 (getrandom(2)).
 pub fn random(count: usize) -> Result<String> {
     let mut bytes = vec![0; count];
-    let given = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .context("the kernel gives no random bytes")?;
-    ensure!(given == count, "the kernel gave {given} random bytes of {count}");
+    let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .context("failed to get random bytes from the kernel")?;
+    ensure!(got == count, "the kernel returned {got} of {count} random bytes");
     Ok(hex(&bytes))
 }
 

@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP as a flag that every wait looks at, so that a stopped command still cleans up.
+//! SIGINT, SIGTERM and SIGHUP set a flag that every wait checks, so that an interrupted command still cleans up.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -12,10 +12,10 @@ use crate::term::error::{Failure, Interrupted};
 
 static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
-/// Turns the three signals into the flag. Called once, before anything is made.
+/// Installs the handlers that set the flag. Call it once, before anything is created.
 ///
 /// # Errors
-/// The kernel refuses the handler.
+/// The kernel rejects a handler.
 pub fn install() -> Result<()> {
     let flag = SIGNAL.get_or_init(Arc::default);
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -25,10 +25,10 @@ pub fn install() -> Result<()> {
     Ok(())
 }
 
-/// Fails with [`Interrupted`] once a signal has come.
+/// Checks whether a signal has arrived.
 ///
 /// # Errors
-/// See above.
+/// [`Interrupted`] if one has.
 pub fn check() -> Result<()> {
     match SIGNAL.get().map_or(0, |flag| flag.load(Ordering::Relaxed)) {
         0 => Ok(()),
@@ -36,7 +36,7 @@ pub fn check() -> Result<()> {
     }
 }
 
-/// A point in time that waiting ends at, and the length that was asked for.
+/// A point in time at which waiting ends, with the requested duration.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     end: Instant,
@@ -44,37 +44,37 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// A deadline `length` from now.
+    /// Returns the deadline `length` from now.
     #[must_use]
     pub fn after(length: Duration) -> Self {
-        // Far beyond any use, near enough to be added to an Instant.
+        // An Instant overflows if a huge duration is added.
         let length = length.min(Duration::from_secs(10 * 365 * 86_400));
         Self { end: Instant::now() + length, length }
     }
 
-    /// This deadline, or `length` from now if that is sooner.
+    /// Returns this deadline, or `length` from now if that is sooner.
     #[must_use]
     pub fn at_most(self, length: Duration) -> Self {
         let other = Self::after(length);
         if other.end < self.end { other } else { self }
     }
 
-    /// What is left, zero once it has passed.
+    /// Returns the remaining time, zero once it has passed.
     #[must_use]
     pub fn left(self) -> Duration {
         self.end.saturating_duration_since(Instant::now())
     }
 
-    /// Whether it has passed.
+    /// Checks whether it has passed.
     #[must_use]
     pub fn passed(self) -> bool {
         self.left().is_zero()
     }
 
-    /// Asks `probe` every `interval` until it gives a value.
+    /// Calls `probe` every `interval` until it returns a value.
     ///
     /// # Errors
-    /// The probe's own, [`Interrupted`], or a time-out that names `what`.
+    /// The probe's own, [`Interrupted`], or a timeout that names `what`.
     pub fn poll<T>(self, what: &str, interval: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
         loop {
             check()?;
@@ -84,7 +84,7 @@ impl Deadline {
             if self.passed() {
                 let seconds = self.length.as_secs_f32();
                 return Err(Failure::timeout(format!("timed out after {seconds:.0} s waiting for {what}"))
-                    .with_hint("give it longer: --timeout SECONDS")
+                    .with_hint("raise the limit: --timeout SECONDS")
                     .into());
             }
             std::thread::sleep(interval.min(self.left()));

@@ -1,4 +1,4 @@
-//! One command at a time for each machine, and one build at a time for each guest.
+//! File locks: one command at a time per machine, and one build at a time per guest.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -13,10 +13,10 @@ use crate::host::files::{has_dir, has_file, make_private_dir, remove_file};
 use crate::host::interrupt::Deadline;
 use crate::term::progress::note;
 
-/// Waiting that is worth a word.
+/// Waiting longer than this prints a notice.
 const WORTH_A_WORD: Duration = Duration::from_millis(200);
 
-/// A lock that the kernel gives back when it is dropped, or when its owner dies.
+/// A lock that is released when it is dropped or its process dies.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
@@ -24,39 +24,44 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock, waiting for whoever holds it; says once that it waits.
+    /// Takes the lock and waits while another process holds it; prints a notice when the wait is long.
     ///
     /// # Errors
-    /// The file cannot be made, or the deadline passes.
+    /// The file cannot be created, or the deadline passes.
     pub fn take(path: &Path, deadline: Deadline) -> Result<Self> {
-        let (began, mut told) = (Instant::now(), false);
-        deadline.poll(&format!("another agent-vm that holds {}", path.display()), Duration::from_millis(25), || {
-            let lock = Self::try_take(path)?;
-            if lock.is_none() && !told && began.elapsed() > WORTH_A_WORD {
-                told = true;
-                note("waiting for another agent-vm that works on this machine…");
-            }
-            Ok(lock)
-        })
+        let (began, mut noted) = (Instant::now(), false);
+        deadline.poll(
+            &format!("another agent-vm command that holds the lock {}", path.display()),
+            Duration::from_millis(25),
+            || {
+                let lock = Self::try_take(path)?;
+                if lock.is_none() && !noted && began.elapsed() > WORTH_A_WORD {
+                    noted = true;
+                    note("waiting for another agent-vm command that is using this machine…");
+                }
+                Ok(lock)
+            },
+        )
     }
 
-    /// Takes the lock if nobody has it.
+    /// Takes the lock if it is free.
     ///
     /// # Errors
-    /// The file cannot be made.
+    /// The file cannot be created.
     pub fn try_take(path: &Path) -> Result<Option<Self>> {
         let file = open(path)?;
         if !try_lock(&file, path)? {
             return Ok(None);
         }
-        // Whoever had it before may have removed the file: then others lock the one that has its name now.
+        // A previous holder may have removed the file. Others then lock the new file of this name.
         let named = fs::symlink_metadata(path).ok();
-        let opened = file.metadata().with_context(|| format!("failed to look at the lock {}", path.display()))?;
+        let opened =
+            file.metadata().with_context(|| format!("failed to read the status of the lock {}", path.display()))?;
         let same = named.is_some_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino()));
         Ok(same.then(|| Self { file, path: path.to_owned() }))
     }
 
-    /// Gives the lock back and removes its file: of a machine that is gone.
+    /// Releases the lock and removes its file, for a machine that is destroyed.
     ///
     /// # Errors
     /// It cannot be removed.
@@ -64,19 +69,19 @@ impl Lock {
         remove_file(&self.path)
     }
 
-    /// Shares the lock with every program started while it is held: it is free when the last of them has ended, even
-    /// if we are killed first.
+    /// Shares the lock with all programs started while it is held: it is released when the last of them has ended, even if
+    /// this process is killed first.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// The kernel rejects the change.
     pub fn shared_with_children(self) -> Result<Self> {
-        fcntl_setfd(&self.file, FdFlags::empty()).context("failed to share a lock with a program")?;
+        fcntl_setfd(&self.file, FdFlags::empty()).context("failed to let child processes inherit a lock")?;
         Ok(self)
     }
 }
 
-/// Opens the file. Nothing but a file can be locked, and there is nothing in it: what else has its name, or that of its
-/// directory, is removed, unless something is in it.
+/// Opens the lock file. Anything else at its path or its directory's path is removed, except a directory that is not empty:
+/// a lock file holds no data.
 fn open(path: &Path) -> Result<File> {
     if let Some(dir) = path.parent() {
         if let Err(wrong) = has_dir(dir) {
@@ -110,8 +115,8 @@ mod tests {
 
     use super::*;
 
-    /// Has a test run in a process of its own, and says whether this is that one: what other tests start at the same time
-    /// has our descriptors until it becomes its program.
+    /// Reruns a test in a process of its own and returns whether this is that process: children of other tests inherit our
+    /// descriptors until they execute their program.
     fn alone(test: &str) -> bool {
         const ALONE: &str = "AGENT_VM_TEST_ALONE";
         if std::env::var_os(ALONE).is_some() {
@@ -121,14 +126,14 @@ mod tests {
         let (_, module) = module_path!().split_once("::").unwrap();
         let name = format!("{module}::{test}");
         let done = Command::new(own).args(["--exact", &name]).env(ALONE, "1").output().unwrap();
-        let said = String::from_utf8_lossy(&done.stdout);
-        assert!(done.status.success() && said.contains("1 passed"), "{said}");
+        let output = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && output.contains("1 passed"), "{output}");
         false
     }
 
     #[test]
-    fn a_held_lock_is_waited_for_and_comes_back() {
-        if !alone("a_held_lock_is_waited_for_and_comes_back") {
+    fn taking_a_held_lock_waits_until_it_is_released() {
+        if !alone("taking_a_held_lock_waits_until_it_is_released") {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -142,8 +147,8 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_was_removed_meanwhile_is_taken_anew() {
-        if !alone("a_lock_that_was_removed_meanwhile_is_taken_anew") {
+    fn a_lock_whose_file_is_replaced_is_taken_on_the_new_file() {
+        if !alone("a_lock_whose_file_is_replaced_is_taken_on_the_new_file") {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -154,7 +159,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(40));
             held.retire().unwrap();
             let taken = waits.join().unwrap();
-            // Control: it is the file of this name that is locked.
+            // Control: the lock is on the file that has this name now.
             assert!(path.exists() && Lock::try_take(&path).unwrap().is_none());
             taken.retire().unwrap();
         });
@@ -162,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_has_its_name_is_removed_unless_something_is_in_it() {
+    fn other_file_kinds_at_the_lock_path_are_removed_if_empty() {
         let dir = tempfile::tempdir().unwrap();
         let (locks, elsewhere) = (dir.path().join("locks"), dir.path().join("elsewhere"));
         fs::create_dir(&elsewhere).unwrap();
@@ -180,8 +185,8 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_lock_lasts_as_long_as_the_program_that_was_started() {
-        if !alone("a_shared_lock_lasts_as_long_as_the_program_that_was_started") {
+    fn a_shared_lock_is_held_until_the_child_ends() {
+        if !alone("a_shared_lock_is_held_until_the_child_ends") {
             return;
         }
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Files that a machine's programs write, and the guest through them, without end: their ends are what is read and kept.
+//! Log files of a machine's programs, which write without a limit, also on behalf of the guest: only the end is kept and read.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-/// Bytes in which a program's last words are.
+/// Bytes read from the end of a log to find its last lines.
 pub const LAST_WORDS: u64 = 64 << 10;
-/// Bytes beyond which a log is shortened.
+/// Size in bytes above which a log is shortened.
 pub const LONGEST: u64 = 16 << 20;
-/// Bytes that are kept of it then.
+/// Size in bytes after shortening.
 const KEPT: u64 = 4 << 20;
 
-/// Opens a log to be read. What a program that was taken over may have put in its place is not followed, nor waited for.
+/// Opens a log for reading. A compromised program may have replaced it: a link is not followed, and a pipe does not block.
 ///
 /// # Errors
-/// It is not there, or is none.
+/// It does not exist, is a link, or cannot be opened.
 pub fn open(path: &Path) -> io::Result<File> {
     with_care(OpenOptions::new().read(true)).open(path)
 }
@@ -27,7 +27,7 @@ fn with_care(options: &mut OpenOptions) -> &mut OpenOptions {
     options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
 }
 
-/// The last `most` bytes of an open file, which is left at their end.
+/// Returns the last `most` bytes of an open file and leaves its position at the end.
 ///
 /// # Errors
 /// It cannot be read.
@@ -39,7 +39,7 @@ pub fn end_of(file: &mut File, most: u64) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The last `most` bytes of a log.
+/// Returns the last `most` bytes of a log.
 ///
 /// # Errors
 /// As [`open`].
@@ -47,37 +47,37 @@ pub fn end(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     end_of(&mut open(path)?, most)
 }
 
-/// The last lines of a log; empty if there is none.
+/// Returns the last lines of a log; empty if it does not exist.
 #[must_use]
 pub fn last_lines(path: &Path, count: usize) -> String {
     let text = end(path, LAST_WORDS).unwrap_or_default();
     crate::term::text::last_lines(&String::from_utf8_lossy(&text), count)
 }
 
-/// Writes all that comes into a log, whose end is kept when it is too long; ends when nobody is left who says anything. What
-/// cannot be written is lost: whoever says it must not wait.
+/// Copies a stream to a log until the stream ends, and keeps only the end of a log that grows too long. Data that cannot be
+/// written is dropped: the writing program must not block.
 ///
 /// # Errors
-/// The log cannot be opened, or what comes cannot be read.
+/// The log cannot be opened, or the stream cannot be read.
 pub fn keep(mut from: impl io::Read, path: &Path) -> io::Result<()> {
     let mut log = with_care(OpenOptions::new().read(true).append(true).create(true).mode(0o600)).open(path)?;
-    let mut said = vec![0; 64 << 10];
+    let mut buffer = vec![0; 64 << 10];
     loop {
-        match from.read(&mut said) {
+        match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(length) => drop(log.write_all(&said[..length]).and_then(|()| shorten(&mut log))),
+            Ok(length) => drop(log.write_all(&buffer[..length]).and_then(|()| shorten(&mut log))),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Leaves the end of a log that is too long.
+/// Shortens a log that is too long to its end.
 fn shorten(log: &mut File) -> io::Result<()> {
     if log.metadata()?.len() <= LONGEST {
         return Ok(());
     }
-    // Another one may write into it for a moment, when a program is started anew.
+    // Two processes write into the log for a moment while a program restarts.
     flock(&*log, FlockOperation::LockExclusive)?;
     let shorter = if log.metadata()?.len() > LONGEST { cut(log) } else { Ok(()) };
     flock(&*log, FlockOperation::Unlock)?;
@@ -90,7 +90,7 @@ fn cut(log: &mut File) -> io::Result<()> {
     log.write_all(&kept)
 }
 
-/// What a log is kept by.
+/// The arguments of the log keeper.
 #[derive(clap::Args, Clone, Debug)]
 pub struct KeepLog {
     /// The log
@@ -99,12 +99,12 @@ pub struct KeepLog {
 }
 
 impl KeepLog {
-    /// Keeps what comes on standard input.
+    /// Copies standard input to the log.
     ///
     /// # Errors
     /// As [`keep`].
     pub fn keep(&self) -> anyhow::Result<()> {
-        keep(io::stdin().lock(), &self.log).with_context(|| format!("failed to keep the log {}", self.log.display()))
+        keep(io::stdin().lock(), &self.log).with_context(|| format!("failed to write the log {}", self.log.display()))
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn the_end_is_read() {
+    fn end_and_last_lines_read_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
         assert_eq!(last_lines(&log, 2), "");
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_too_long_keeps_its_end() {
+    fn a_log_above_the_limit_keeps_its_end() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
         let length = || fs::metadata(&log).unwrap().len();
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!((length(), end(&log, 5).unwrap()), (KEPT, b"xend\n".to_vec()));
         keep(&b"more\n"[..], &log).unwrap();
         assert_eq!((length(), end(&log, 9).unwrap()), (KEPT + 5, b"end\nmore\n".to_vec()));
-        // However much comes.
+        // One long stream stays within the limit as well.
         keep(io::repeat(b'y').take(5 * LONGEST), &log).unwrap();
         assert!((KEPT..=LONGEST).contains(&length()));
     }
@@ -148,7 +148,7 @@ mod tests {
         std::os::unix::fs::symlink(&elsewhere, &log).unwrap();
         assert!(open(&log).is_err() && keep(&b"more"[..], &log).is_err());
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept");
-        // Control: by its own name it is read, and added to.
+        // Control: by its real path the log can be read and extended.
         open(&elsewhere).unwrap();
         keep(&b" more"[..], &elsewhere).unwrap();
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept more");

@@ -1,4 +1,4 @@
-//! Host ports: which are free, and who has the ones that are not.
+//! Host ports: free ones, and the processes that listen on the others.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
@@ -7,45 +7,45 @@ use anyhow::Result;
 
 use crate::term::error::Failure;
 
-/// Whether a TCP port can be bound.
+/// Checks whether a TCP port can be bound.
 #[must_use]
 pub fn is_free(address: Ipv4Addr, port: u16) -> bool {
     TcpListener::bind((address, port)).is_ok()
 }
 
-/// Refuses an address that is not this host's.
+/// Checks that `address` is an address of this host.
 fn usable(address: Ipv4Addr) -> Result<()> {
     TcpListener::bind((address, 0)).map(drop).map_err(|error| {
-        Failure::new(format!("the address {address} cannot be used: {error}"))
+        Failure::new(format!("cannot bind {address}: {error}"))
             .with_hint("--host takes localhost or an address of this host (ip -4 addr shows them)")
             .into()
     })
 }
 
-/// The first port from `first` on that `taken` does not hold and that can be bound.
+/// Returns the first port, counting from `first`, that is not in `taken` and can be bound.
 ///
 /// # Errors
-/// There is none up to 65535.
+/// No port up to 65535 is free.
 pub fn next_free(address: Ipv4Addr, first: u16, taken: &BTreeSet<u16>) -> Result<u16> {
     usable(address)?;
     (first..=u16::MAX).find(|port| !taken.contains(port) && is_free(address, *port)).ok_or_else(|| {
         Failure::new(format!("no port from {first} on is free on {address}"))
-            .with_hint("name one: --port PORT, --ssh-port PORT")
+            .with_hint("choose another: --port PORT, --ssh-port PORT")
             .into()
     })
 }
 
-/// Refuses a port that somebody has, naming them where that can be known.
+/// Checks that a port can be bound. The error names the process that listens on it, if known.
 ///
 /// # Errors
-/// The port is taken.
+/// The port is in use or cannot be bound.
 pub fn require_free(address: Ipv4Addr, port: u16, flag: &str) -> Result<()> {
     usable(address)?;
     match TcpListener::bind((address, port)) {
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
         Err(error) => {
-            return Err(Failure::new(format!("port {port} on {address} cannot be used: {error}"))
+            return Err(Failure::new(format!("cannot bind {address}:{port}: {error}"))
                 .with_hint(format!("choose another port: {flag} PORT"))
                 .into());
         }
@@ -56,7 +56,7 @@ pub fn require_free(address: Ipv4Addr, port: u16, flag: &str) -> Result<()> {
         .into())
 }
 
-/// `name (pid N)` of the process that listens on a port, if we may see it.
+/// Returns `name (pid N)` of the process that listens on a port; None if we may not see it.
 #[must_use]
 pub fn holder(port: u16) -> Option<String> {
     use procfs::net::TcpState;
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_taken_port_is_skipped_or_named() {
+    fn a_used_port_is_skipped_and_its_process_named() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(!is_free(Ipv4Addr::LOCALHOST, port));

@@ -1,17 +1,17 @@
-//! Where programs are that are not on PATH.
+//! Paths of programs that may not be on PATH.
 
 use std::fs;
 use std::path::PathBuf;
 
-/// Returns the directory that this program is installed in: `PREFIX` of `PREFIX/bin/agent-vm`. None if that is not known.
+/// Returns the installation prefix: `PREFIX` of `PREFIX/bin/agent-vm`. None if it is unknown.
 #[must_use]
 pub fn prefix() -> Option<PathBuf> {
     let exe = fs::canonicalize(std::env::current_exe().ok()?).ok()?;
     Some(exe.parent()?.parent()?.to_owned())
 }
 
-/// Places where virtiofsd may be, best first: the one that `AGENT_VM_VIRTIOFSD` names and no other; else our
-/// own, then where distributions put it beside PATH.
+/// Returns the paths to try for virtiofsd, best first: only `AGENT_VM_VIRTIOFSD` if it is set; else our own build, PATH,
+/// then where distributions install it.
 #[must_use]
 pub fn virtiofsd_places() -> Vec<PathBuf> {
     if let Some(named) = std::env::var_os("AGENT_VM_VIRTIOFSD") {
@@ -23,8 +23,8 @@ pub fn virtiofsd_places() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Places where systemd's forwarder of sockets may be: the one that `AGENT_VM_SOCKET_PROXYD` names and no other; else where
-/// distributions put it.
+/// Returns the paths to try for systemd-socket-proxyd: only `AGENT_VM_SOCKET_PROXYD` if it is set; else where distributions
+/// install it.
 #[must_use]
 pub fn socket_proxyd_places() -> Vec<PathBuf> {
     if let Some(named) = std::env::var_os("AGENT_VM_SOCKET_PROXYD") {
@@ -35,7 +35,7 @@ pub fn socket_proxyd_places() -> Vec<PathBuf> {
         .into()
 }
 
-/// Places where mitmproxy's program may be: on PATH, else where set-up puts it on a distribution without a package.
+/// Returns the paths to try for mitmdump: PATH, then where our set-up installs it if the distribution has no package.
 #[must_use]
 pub fn mitmdump_places() -> Vec<PathBuf> {
     let prefixes = prefix().into_iter().chain([PathBuf::from("/usr/local")]);

@@ -1,4 +1,4 @@
-//! Facts about the machine we run on.
+//! Facts about the host.
 
 use std::fs;
 use std::net::{Ipv4Addr, ToSocketAddrs as _};
@@ -7,22 +7,22 @@ use anyhow::{Context as _, Result};
 
 use crate::term::error::Failure;
 
-/// Processors this process may use.
+/// Returns the number of processors that this process may use.
 #[must_use]
 pub fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }
 
-/// The kernel's name for this boot: a pid file of another boot is stale whatever it says.
+/// Returns the kernel's identifier of this boot: a pid file of another boot is stale.
 ///
 /// # Errors
-/// No /proc.
+/// `/proc` is not mounted.
 pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
     Ok(fs::read_to_string(path).with_context(|| format!("failed to read {path}"))?.trim().to_owned())
 }
 
-/// How to install a Debian package, or its nixpkgs attribute, here.
+/// Returns the command that installs a Debian package, or its nixpkgs attribute, on this host.
 #[must_use]
 pub fn install_hint(debian: &str, nixpkgs: &str) -> String {
     if fs::exists("/etc/debian_version").unwrap_or(false) {
@@ -32,11 +32,11 @@ pub fn install_hint(debian: &str, nixpkgs: &str) -> String {
     }
 }
 
-/// The IPv4 address that `--host` names: `localhost`, an address, or a name that resolves to one.
-/// (QEMU's user network forwards IPv4 only.)
+/// Returns the IPv4 address of `--host`: `localhost`, an address, or a name that resolves to one. (QEMU's user network
+/// forwards IPv4 only.)
 ///
 /// # Errors
-/// It names no IPv4 address.
+/// `host` has no IPv4 address.
 pub fn forward_address(host: &str) -> Result<Ipv4Addr> {
     if host == "localhost" {
         return Ok(Ipv4Addr::LOCALHOST);
@@ -45,8 +45,8 @@ pub fn forward_address(host: &str) -> Result<Ipv4Addr> {
         return Ok(address);
     }
     let no_address = || {
-        Failure::usage(format!("{:?} is no IPv4 address of this host", crate::term::text::one_line(host)))
-            .with_hint("--host takes localhost, an IPv4 address, or a name that has one")
+        Failure::usage(format!("{:?} is not an IPv4 address of this host", crate::term::text::one_line(host)))
+            .with_hint("use localhost, an IPv4 address, or a name that resolves to one: --host ADDRESS")
     };
     let is_name = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-');
     if !is_name {
@@ -65,11 +65,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_become_addresses_or_errors() {
+    fn forward_address_resolves_names_and_refuses_others() {
         assert_eq!(forward_address("localhost").unwrap(), Ipv4Addr::LOCALHOST);
         assert_eq!(forward_address("0.0.0.0").unwrap(), Ipv4Addr::UNSPECIFIED);
         for host in ["", "a b", "x,hostfwd=tcp::1-:1", "::1", "-rf;id"] {
-            assert!(forward_address(host).is_err(), "{host:?} was taken");
+            assert!(forward_address(host).is_err(), "{host:?} was accepted");
         }
     }
 }

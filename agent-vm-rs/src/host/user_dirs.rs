@@ -1,4 +1,4 @@
-//! The user's directories, as the XDG base directory specification has them.
+//! The user's directories, as in the XDG base directory specification.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::term::error::Failure;
 
-/// Returns the directory of the user's data.
+/// Returns the directory for the user's data.
 ///
 /// # Errors
 /// Neither `XDG_DATA_HOME` nor `HOME` is set.
@@ -14,7 +14,7 @@ pub fn data_home() -> Result<PathBuf> {
     xdg("XDG_DATA_HOME", ".local/share")
 }
 
-/// The directory of things that can be made again: built guests, measured times.
+/// Returns the directory for files that can be regenerated: built guests, measured times.
 ///
 /// # Errors
 /// Neither `XDG_CACHE_HOME` nor `HOME` is set.
@@ -23,7 +23,7 @@ pub fn cache_dir() -> Result<PathBuf> {
 }
 
 fn xdg(variable: &str, below_home: &str) -> Result<PathBuf> {
-    // The specification says to ignore relative values.
+    // The specification says that relative values must be ignored.
     if let Some(path) = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute()) {
         return Ok(path);
     }

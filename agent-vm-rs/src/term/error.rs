@@ -1,18 +1,18 @@
-//! Errors that a person reads: what failed, why, and a command that helps.
+//! Errors for the terminal: what failed, why, and a command that helps.
 
 use std::fmt;
 use std::io::Write as _;
 
 use crate::term::terminal;
 
-/// Exit code when the world did not play along (the default).
+/// Exit code of every other failure (the default).
 pub const EXIT_FAILURE: u8 = 1;
-/// Exit code for a wrong command line.
+/// Exit code of a wrong command line.
 pub const EXIT_USAGE: u8 = 2;
-/// Exit code when a deadline passed, as timeout(1) has it.
+/// Exit code of a timeout, as in timeout(1).
 pub const EXIT_TIMEOUT: u8 = 124;
 
-/// An error with a way out. Use it as a source (`.into()`) or as context on another error.
+/// An error with an exit code and a hint. Use it as a source (`.into()`) or as context on another error.
 #[derive(Debug)]
 pub struct Failure {
     message: String,
@@ -22,17 +22,17 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// An error with exit code 1 and no hint yet.
+    /// Returns an error with exit code 1 and no hint.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None, hint_is_general: false, exit: EXIT_FAILURE }
     }
 
-    /// An error in what was typed: exit code 2.
+    /// Returns an error in the command line, with exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { exit: EXIT_USAGE, ..Self::new(message) }
     }
 
-    /// A deadline that passed: exit code 124.
+    /// Returns the error of a passed deadline, with exit code 124.
     pub fn timeout(message: impl Into<String>) -> Self {
         Self { exit: EXIT_TIMEOUT, ..Self::new(message) }
     }
@@ -43,19 +43,19 @@ impl Failure {
         Self { exit, ..self }
     }
 
-    /// Adds the line that says what to do, best a command to run.
+    /// Sets the hint: what the user can do, preferably a command.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// Adds a hint that gives way to one for the cause, where the kernel has named that (see [`hint_of`]).
+    /// Sets a hint that is used only if the cause has no hint of its own (see [`hint_of`]).
     #[must_use]
     pub fn general_hint(self, hint: impl Into<String>) -> Self {
         Self { hint_is_general: true, ..self.with_hint(hint) }
     }
 
-    /// The line that says what to do.
+    /// Returns the hint: what the user can do.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
@@ -70,7 +70,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// A signal that asked the command to stop; exit code 128 + its number.
+/// A signal that interrupted the command. The exit code is 128 + the signal's number.
 #[derive(Debug)]
 pub struct Interrupted(pub i32);
 
@@ -82,7 +82,7 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// The exit code an error asks for.
+/// Returns the exit code of an error.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(Interrupted(signal)) = error.downcast_ref() {
@@ -91,7 +91,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<Failure>().map_or(EXIT_FAILURE, |failure| failure.exit)
 }
 
-/// What to do about an error: its own hint, or one for what the kernel has refused.
+/// Returns the hint of an error: its own, or one for the system call that failed.
 #[must_use]
 pub fn hint_of(error: &anyhow::Error) -> Option<String> {
     let failure = error.downcast_ref::<Failure>();
@@ -104,9 +104,9 @@ pub fn hint_of(error: &anyhow::Error) -> Option<String> {
 
 fn hint_for_refusal(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     use std::io::ErrorKind;
-    const FULL: &str = "free some space (df -h shows where there is some, agent-vm list which machines there are), or keep machines \
+    const FULL: &str = "free some disk space (df -h and agent-vm list show what uses it), or keep machines \
                         elsewhere: --state-dir DIR";
-    const IMMUTABLE: &str = "nobody may change what is immutable: lsattr -d shows an i for it, chattr -i takes it off";
+    const IMMUTABLE: &str = "the file may be immutable: lsattr -d shows the attribute i, chattr -i removes it";
     let refusal = match (cause.downcast_ref::<std::io::Error>(), cause.downcast_ref::<rustix::io::Errno>()) {
         (Some(error), _) => Some((error.kind(), error.raw_os_error())),
         (None, Some(errno)) => Some((std::io::Error::from(*errno).kind(), Some(errno.raw_os_error()))),
@@ -115,23 +115,23 @@ fn hint_for_refusal(cause: &(dyn std::error::Error + 'static)) -> Option<&'stati
     match refusal {
         Some((ErrorKind::StorageFull | ErrorKind::QuotaExceeded, _)) => Some(FULL),
         Some((ErrorKind::ReadOnlyFilesystem, _)) => {
-            Some("the file system is mounted read-only: mount it for writing, or choose another: --state-dir DIR")
+            Some("the file system is mounted read-only: remount it read-write, or choose another: --state-dir DIR")
         }
         Some((_, Some(errno))) if errno == rustix::io::Errno::PERM.raw_os_error() => Some(IMMUTABLE),
-        // One that tells its path as well has no number.
+        // An error that includes its path has no number.
         Some((ErrorKind::PermissionDenied, None)) if cause.to_string().starts_with("Operation not permitted") => {
             Some(IMMUTABLE)
         }
-        Some((ErrorKind::PermissionDenied, _)) => Some("ls -ld shows who owns it and may use it"),
-        // What a program says is in its own words.
+        Some((ErrorKind::PermissionDenied, _)) => Some("ls -ld shows its owner and permissions"),
+        // A program reports the failure in its output only.
         _ => {
-            let said = cause.to_string();
-            ["No space left on device", "Disk quota exceeded"].iter().any(|full| said.contains(full)).then_some(FULL)
+            let message = cause.to_string();
+            ["No space left on device", "Disk quota exceeded"].iter().any(|full| message.contains(full)).then_some(FULL)
         }
     }
 }
 
-/// Prints `error:`, `caused by:` and `hint:` lines to stderr: the one printer of errors.
+/// Prints an error to stderr, as `error:`, `caused by:` and `hint:` lines.
 pub fn report(error: &anyhow::Error) {
     use anstyle::{AnsiColor, Style};
     let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
@@ -149,7 +149,7 @@ pub fn report(error: &anyhow::Error) {
         let text = format!("{cyan}hint:{cyan:#} {}", crate::term::text::printable(&hint));
         lines.push(terminal::wrap(&text, width));
     }
-    // A closed stderr leaves nobody to tell.
+    // Nothing can be reported on a closed stderr.
     drop(writeln!(err, "{}", lines.join("\n")));
 }
 
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_refuses_has_a_hint_and_an_own_one_is_kept() {
+    fn failed_system_calls_have_a_hint_unless_the_error_has_its_own() {
         use rustix::io::Errno;
         let hint = |error: anyhow::Error| hint_of(&error).unwrap_or_default();
         let refused =

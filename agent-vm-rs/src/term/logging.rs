@@ -1,4 +1,4 @@
-//! What `--verbose` and `--debug` show.
+//! The log that `--verbose` and `--debug` write to stderr.
 
 use tracing::Level;
 use tracing_subscriber::fmt::format::Writer;
@@ -7,7 +7,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use crate::term::progress;
 use crate::term::verbosity::Verbosity;
 
-/// Writes the log to stderr from now on.
+/// Starts logging to stderr.
 pub fn start(verbosity: Verbosity) {
     let level = match verbosity {
         Verbosity::Debug => Level::DEBUG,
@@ -19,14 +19,14 @@ pub fn start(verbosity: Verbosity) {
         .with_max_level(level)
         .with_writer(|| progress::Log)
         .with_ansi(colour)
-        // A log that nobody keeps any more is no reason to end.
+        // A closed stderr must not end the command.
         .log_internal_errors(false)
         .with_target(false);
-    // A warning stands for itself; of many lines one wants to know what took how long.
+    // Timestamps show which step is slow; a lone warning needs none.
     if level > Level::WARN { log.with_timer(Clock).init() } else { log.without_time().init() }
 }
 
-/// The time of day, in UTC and to the millisecond.
+/// Formats the time of day in UTC, to the millisecond.
 struct Clock;
 
 impl FormatTime for Clock {

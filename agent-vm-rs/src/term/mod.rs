@@ -1,4 +1,4 @@
-//! What a person reads: errors, progress, text and output.
+//! The terminal: errors, progress, log and output.
 
 pub mod error;
 pub mod logging;

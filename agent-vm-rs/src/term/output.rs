@@ -1,4 +1,4 @@
-//! Standard output: the data that was asked for, and nothing else.
+//! Standard output, which carries requested data only.
 
 use std::io::Write as _;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::term::text::plain_json;
 
-/// Prints data: the only thing that goes to stdout.
+/// Prints data to stdout.
 ///
 /// # Errors
 /// Stdout is closed or full.
@@ -15,11 +15,11 @@ pub fn print(text: &str) -> Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("failed to write to stdout")
 }
 
-/// Prints a value as JSON.
+/// Prints a value to stdout as JSON.
 ///
 /// # Errors
 /// As [`print`].
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let json = serde_json::to_string_pretty(value).context("failed to write JSON")?;
+    let json = serde_json::to_string_pretty(value).context("failed to encode JSON")?;
     print(&(plain_json(&json) + "\n"))
 }

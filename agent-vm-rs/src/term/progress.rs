@@ -1,4 +1,4 @@
-//! Progress on stderr: a line that moves on a terminal, plain lines elsewhere.
+//! Progress on stderr: a spinner on a terminal, plain lines elsewhere.
 
 mod step;
 
@@ -16,13 +16,13 @@ use crate::term::text::age;
 
 static BARS: OnceLock<MultiProgress> = OnceLock::new();
 
-/// Prints a line of talk, above whatever moves; broken between words on a terminal.
+/// Prints a notice to stderr, above any spinner. On a terminal, lines are wrapped between words.
 pub fn note(text: &str) {
     let line = terminal::wrap(&crate::term::text::printable(text), terminal::width(std::io::stderr()));
     above(|| drop(writeln!(anstream::stderr(), "{line}")));
 }
 
-/// Does something to stderr while nothing moves there.
+/// Runs `print` while no spinner is drawn.
 fn above<T>(print: impl FnOnce() -> T) -> T {
     match BARS.get() {
         Some(bars) => bars.suspend(print),
@@ -30,10 +30,10 @@ fn above<T>(print: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Runs a program that has our stderr to itself: what moved there would leave pieces of its line between the program's.
-pub fn left_to_another<T>(run: impl FnOnce() -> T) -> T {
+/// Runs a program that writes to our stderr, with the spinners hidden: they would mix with its output.
+pub fn without_spinners<T>(run: impl FnOnce() -> T) -> T {
     let Some(bars) = BARS.get() else { return run() };
-    // It fails where there is no terminal any more.
+    // Clearing fails if the terminal is gone.
     drop(bars.clear());
     bars.set_draw_target(ProgressDrawTarget::hidden());
     let outcome = run();
@@ -41,7 +41,7 @@ pub fn left_to_another<T>(run: impl FnOnce() -> T) -> T {
     outcome
 }
 
-/// Standard error for the log: above whatever moves there.
+/// Writer for the log: writes to stderr, above any spinner.
 #[derive(Debug)]
 pub struct Log;
 
@@ -55,7 +55,7 @@ impl Write for Log {
     }
 }
 
-/// Does a piece of work that may be expected to take so many seconds, and prints how long it took.
+/// Runs `work` with a spinner and prints how long it took. `expected` is the usual time in seconds.
 pub fn timed<T>(name: &str, expected: Option<f64>, work: impl FnOnce() -> Result<T>) -> (Result<T>, Duration) {
     let bar = bar(name, expected);
     let began = Instant::now();
@@ -78,7 +78,7 @@ fn bar(name: &str, expected: Option<f64>) -> Option<ProgressBar> {
     let bar = BARS.get_or_init(MultiProgress::new).add(ProgressBar::new_spinner());
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {time}") {
         let time = move |state: &ProgressState, line: &mut dyn fmt::Write| {
-            // What cannot be shown is not.
+            // A progress line that cannot be formatted is left out.
             let _ = line.write_str(&time(state.elapsed(), expected));
         };
         bar.set_style(style.with_key("time", time));
@@ -88,7 +88,7 @@ fn bar(name: &str, expected: Option<f64>) -> Option<ProgressBar> {
     Some(bar)
 }
 
-/// How long a phase has taken, and how long it took the last time unless this one is another story.
+/// Returns the elapsed time, with the expected time unless it is exceeded by more than a factor of two.
 fn time(elapsed: Duration, expected: Option<f64>) -> String {
     let expected = expected.and_then(|seconds| Duration::try_from_secs_f64(seconds.round().max(1.0)).ok());
     match expected.filter(|expected| elapsed <= *expected * 2) {
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_expectation_that_is_long_over_is_not_shown() {
+    fn an_exceeded_expected_time_is_not_shown() {
         let shown = |elapsed, expected| time(Duration::from_secs(elapsed), expected);
         assert_eq!(shown(3, Some(7.6)), "3s of about 8s");
         assert_eq!(shown(75, Some(61.0)), "1m 15s of about 1m 1s");

@@ -1,34 +1,34 @@
-//! How wide the terminal is, and text that fits it: lines break between words, and never within a command to copy.
+//! The terminal's width, and text wrapped to it: between words, and never inside a command that a user may copy.
 
 use std::os::fd::AsFd;
 
 use textwrap::core::display_width;
 
-/// What a command of ours begins with in a message.
+/// Start of an agent-vm command in a message.
 const COMMAND: &str = "agent-vm ";
-/// What ends a command in a message.
+/// Characters that end a command in a message.
 const ENDS: [char; 5] = [',', ';', ')', ':', '`'];
-/// Stands for a space that no line may break at: no text that is shown holds characters of private use.
+/// Marks a space at which no line may break. Displayed text contains no private-use characters.
 const GLUE: char = '\u{e000}';
-/// A terminal narrower than this is not written for.
+/// Narrower terminals are treated as having no width.
 const NARROWEST: usize = 20;
 
-/// Columns of the terminal that this is; None if it is none.
+/// Returns the number of columns of a terminal; None if `output` is not a terminal.
 #[must_use]
 pub fn width(output: impl AsFd) -> Option<usize> {
     let (width, _) = terminal_size::terminal_size_of(output)?;
     Some(usize::from(width.0)).filter(|width| *width >= NARROWEST)
 }
 
-/// Columns for help texts: those of the terminal, or of `COLUMNS`; 80 if neither says.
+/// Returns the number of columns for help texts: the terminal's, else `COLUMNS`, else 80.
 #[must_use]
 pub fn help_width() -> usize {
     let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
     width(std::io::stdout()).or_else(columns).unwrap_or(80)
 }
 
-/// Breaks the lines of a text between words so that each fits; None leaves them as they are. A continued line is indented
-/// to the text after its label, or by two more.
+/// Wraps each line between words to `width` columns; `None` changes nothing. A continued line is indented to the text
+/// after its label, or by two columns.
 #[must_use]
 pub fn wrap(text: &str, width: Option<usize>) -> String {
     let Some(width) = width else { return text.to_owned() };
@@ -51,7 +51,7 @@ fn wrap_line(line: &str, width: usize) -> String {
     textwrap::fill(&glue_commands(line, width - indent), options).replace(GLUE, " ")
 }
 
-/// Where the text after a label begins, or two columns more than the line itself is indented by.
+/// Returns the indent of continued lines: the column of the text after a label, or the line's own indent plus two.
 fn hanging_indent(line: &str) -> usize {
     let after = |text: &str, from: usize, is_gap: bool| {
         text[from..].find(|c| (c == ' ') != is_gap).map_or(text.len(), |length| from + length)
@@ -62,7 +62,7 @@ fn hanging_indent(line: &str) -> usize {
     if value - label_end >= 2 && value < line.len() { value } else { text + 2 }
 }
 
-/// Has no line break within a command of ours, as long as one line holds it.
+/// Marks the spaces inside agent-vm commands as unbreakable if the command fits on one line.
 fn glue_commands(line: &str, width: usize) -> String {
     let mut glued = String::with_capacity(line.len());
     let mut rest = line;
@@ -70,7 +70,7 @@ fn glue_commands(line: &str, width: usize) -> String {
         let length = rest[start..].find(ENDS).unwrap_or(rest.len() - start);
         let (before, command) = (&rest[..start], &rest[start..start + length]);
         glued += before;
-        // Its end is written after it.
+        // The delimiter is copied in the next round.
         if display_width(command) < width {
             glued += &command.replace(' ', GLUE.encode_utf8(&mut [0; 4]));
         } else {
@@ -81,14 +81,14 @@ fn glue_commands(line: &str, width: usize) -> String {
     glued + rest
 }
 
-/// The text, or as much of its end as fits, after `…`.
+/// Returns the text, shortened at the start to `…` and as much as fits.
 #[must_use]
 pub fn shorten_start(text: &str, width: usize) -> String {
     let reversed: String = text.chars().rev().collect();
     shorten_end(&reversed, width).chars().rev().collect()
 }
 
-/// The text, or as much of its beginning as fits, before `…`.
+/// Returns the text, shortened at the end to as much as fits and `…`.
 #[must_use]
 pub fn shorten_end(text: &str, width: usize) -> String {
     if display_width(text) <= width {
@@ -102,11 +102,11 @@ pub fn shorten_end(text: &str, width: usize) -> String {
             break;
         }
     }
-    // A combining character may stand alone now, which is shown as well as it can be.
+    // A cut grapheme may leave a combining character alone, which is harmless.
     short + "…"
 }
 
-/// The text and spaces up to that many columns.
+/// Returns the text, padded with spaces to `width` columns.
 #[must_use]
 pub fn pad(text: &str, width: usize) -> String {
     text.to_owned() + &" ".repeat(width.saturating_sub(display_width(text)))
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_continued_line_stands_below_the_text_after_its_label() {
+    fn continued_lines_are_indented_to_the_text_after_the_label() {
         assert_eq!(wrap("  Problem    one two three four", Some(28)), "  Problem    one two three\n             four");
         assert_eq!(wrap("  one two three four five six", Some(20)), "  one two three four\n    five six");
     }

@@ -1,9 +1,9 @@
-//! Text that came from elsewhere, made safe and readable on a terminal.
+//! Text from other sources, made safe and readable for a terminal.
 
 use std::time::Duration;
 
-/// Removes terminal escape sequences and replaces other control characters by `\u{fffd}`; keeps line feeds and
-/// tabs.
+/// Returns text without terminal escape sequences; other control characters, except line feeds and tabs, become
+/// `\u{fffd}`.
 #[must_use]
 pub fn printable(text: &str) -> String {
     anstream::adapter::strip_str(text)
@@ -20,25 +20,24 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Whether a character reorders or hides what follows it, or begins a line (Unicode's Bidi_Control, and Zl and Zp).
+/// Checks whether a character reorders or hides text, or starts a line (Unicode's Bidi_Control, Zl and Zp).
 fn reorders_or_breaks(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// As [`printable`], on one line.
+/// Returns [`printable`] text on one line.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     printable(text).replace(['\n', '\t'], " ")
 }
 
-/// JSON in which no character is left that a terminal obeys or that reorders or hides others: JSON itself escapes those below
-/// U+0020 only.
+/// Returns JSON with control characters and reordering characters escaped: JSON itself requires that only below U+0020.
 #[must_use]
 pub fn plain_json(json: &str) -> String {
     let mut plain = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
-            // These occur in strings alone.
+            // Outside strings, JSON contains none of these.
             c if ('\u{7f}'..='\u{9f}').contains(&c) || reorders_or_breaks(c) => {
                 plain.push_str(&format!("\\u{:04x}", u32::from(c)));
             }
@@ -48,27 +47,27 @@ pub fn plain_json(json: &str) -> String {
     plain
 }
 
-/// The last `count` lines of a text.
+/// Returns the last `count` lines of a text that are not blank.
 #[must_use]
 pub fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-/// `1 commit`, `2 commits`: a number of things that take an s.
+/// Returns a number with its noun, such as `1 commit` or `2 commits`. The plural must end in s.
 #[must_use]
 pub fn count(number: usize, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {thing}{plural}")
 }
 
-/// `1.5 GiB` for a number of bytes.
+/// Returns a number of bytes as text, such as `1.5 GiB`.
 #[must_use]
 pub fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
 }
 
-/// `3d 4h`, `2h 5m`, `41s`: the two largest units of a duration.
+/// Returns the two largest units of a duration, such as `3d 4h`, `2h 5m` or `41s`.
 #[must_use]
 pub fn age(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -86,15 +85,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_says_the_same_without_controls() {
-        let said = serde_json::json!({ "a\u{9b}31m": ["\u{7f}\u{202e}\u{1b}", "ü"] });
-        let plain = plain_json(&said.to_string());
+    fn plain_json_keeps_the_value_and_has_no_control_characters() {
+        let value = serde_json::json!({ "a\u{9b}31m": ["\u{7f}\u{202e}\u{1b}", "ü"] });
+        let plain = plain_json(&value.to_string());
         assert!(plain.contains("\\u009b31m") && plain.contains('ü') && !plain.chars().any(char::is_control), "{plain}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&plain).unwrap(), said);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&plain).unwrap(), value);
     }
 
     #[test]
-    fn escape_sequences_do_not_survive() {
+    fn printable_removes_escape_sequences() {
         for hostile in [
             "\x1b[2J",
             "\x1b]0;title\x07",

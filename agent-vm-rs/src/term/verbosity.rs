@@ -6,7 +6,7 @@ pub enum Verbosity {
     /// Warnings and errors.
     #[default]
     Normal,
-    /// `--verbose`: what is done, too.
+    /// `--verbose`: also what the command does.
     Verbose,
     /// `--debug`: everything.
     Debug,
@@ -23,7 +23,7 @@ impl Verbosity {
         }
     }
 
-    /// Returns the name of this log level that virtiofsd, the image builder and the guest's service use.
+    /// Returns the name of this log level in virtiofsd, the image builder and the guest's service.
     #[must_use]
     pub fn log_level(self) -> &'static str {
         match self {

@@ -169,7 +169,7 @@ fn a_config_file_that_is_no_file_is_refused() {
     for name in ["fifo", "zero", "app"] {
         let path = site.path(name);
         let done = site.run(&["create", "--config", path.to_str().unwrap()]).exits(1).gives_one_error();
-        done.says("is not a plain file").says("hint: name a file: --config FILE");
+        done.says("is not a regular file").says("hint: name a file: --config FILE");
     }
     // Control: a link to a file is as good as the file.
     site.write("settings.json", "{}");

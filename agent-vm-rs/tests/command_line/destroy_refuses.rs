@@ -134,7 +134,9 @@ fn beside_a_destroy_that_won_there_is_no_machine() {
     });
     // They have found the machine, and say that they wait.
     for (name, _) in &others {
-        wait_until(name, || site.read(name).contains("waiting for another agent-vm that works on this machine"));
+        wait_until(name, || {
+            site.read(name).contains("waiting for another agent-vm command that is using this machine")
+        });
     }
     fs::remove_dir_all(site.state().join("app-main")).unwrap();
     drop(lock);

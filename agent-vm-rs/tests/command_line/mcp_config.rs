@@ -212,7 +212,7 @@ fn what_stands_in_the_files_place_is_one_error_and_stays() {
             fs::remove_file(&path).unwrap();
         }
         fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
-        refused("is longer than");
+        refused("is larger than");
         fs::remove_file(&path).unwrap();
         fs::write(&path, [0xff, 0xfe]).unwrap();
         refused("not UTF-8");

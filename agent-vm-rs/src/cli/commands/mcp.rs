@@ -83,6 +83,6 @@ fn start(context: &Context, machine: &Machine) -> Result<()> {
         .arg(context.state.path())
         .args(context.timeout.map(|limit| format!("--timeout={}", limit.as_secs())))
         .args(["start", machine.name.as_str()])
-        .run_talking()
+        .run_with_progress()
         .with_context(|| Failure::new(format!("failed to start {}", one_line(machine.name.as_str()))))
 }

@@ -1,7 +1,7 @@
-//! What is on the disk and survives a power cut, and what need not be.
+//! Durable writes, renames and directories, which survive a power cut, and cheaper ones that need not.
 //!
-//! A rename is durable once its directory is synced, and safe only if what it names was synced before. So: write,
-//! sync, rename, sync the directory; and remove the old thing only after that.
+//! A rename is durable once its directory is synced, and safe only if the renamed file was synced before. Therefore: write,
+//! sync, rename, sync the directory; and remove the old file only after that.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -12,14 +12,14 @@ use anyhow::{Context as _, Result};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// Files of a tree up to which each is synced by itself. That touches nothing of other programs; beyond, it takes
-/// longer than syncing the whole file system at once.
+/// Number of files up to which a tree is synced file by file. That does not write other programs' data, but for more files
+/// it takes longer than syncing the whole file system.
 const FEW: usize = 128;
 
-/// Writes a file at once or not at all, power cuts included: a temporary one beside it, synced, then a rename.
+/// Writes a file atomically and durably: a temporary file in the same directory, synced, then renamed.
 ///
 /// # Errors
-/// The directory is missing, full or not writable; the old file is as it was.
+/// The directory is missing, full or not writable. The old file is unchanged.
 pub fn write_file(path: &Path, contents: impl AsRef<[u8]>, mode: u32) -> Result<()> {
     let failed = || format!("failed to write {}", path.display());
     let file = written_beside(path, contents.as_ref(), mode).with_context(failed)?;
@@ -28,8 +28,8 @@ pub fn write_file(path: &Path, contents: impl AsRef<[u8]>, mode: u32) -> Result<
     sync_dir(parent_of(path))
 }
 
-/// Writes a file so that other processes see the old or the new one, but a power cut may lose both: for what is true
-/// only while a machine runs, and for a tree that is synced as a whole later.
+/// Writes a file atomically but not durably: other processes see the old or the new one, a power cut may lose both. For
+/// facts about a running machine, and for a tree that is synced as a whole later.
 ///
 /// # Errors
 /// As [`write_file`].
@@ -40,7 +40,7 @@ pub fn write_unsynced(path: &Path, contents: impl AsRef<[u8]>, mode: u32) -> Res
     Ok(())
 }
 
-/// The error of a name that a directory has, which no file replaces.
+/// Returns the error of a rename; it says if a directory has the file's path.
 fn in_the_way(path: &Path, error: io::Error) -> anyhow::Error {
     match path.symlink_metadata() {
         Ok(found) if found.is_dir() && error.kind() == io::ErrorKind::IsADirectory => {
@@ -56,27 +56,27 @@ fn written_beside(path: &Path, contents: &[u8], mode: u32) -> io::Result<tempfil
         .permissions(fs::Permissions::from_mode(mode))
         .tempfile_in(parent_of(path))?;
     file.write_all(contents)?;
-    // The umask may have taken bits away.
+    // The umask may have cleared some bits.
     file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
     Ok(file)
 }
 
-/// Makes a directory with its parents so that their names are on the disk. An existing one keeps its mode.
+/// Creates a directory and its parents, durably. An existing one keeps its mode.
 ///
 /// # Errors
-/// It cannot be made or synced.
+/// It cannot be created or synced.
 pub fn make_dir_durably(path: &Path, mode: u32) -> Result<()> {
     let missing: Vec<PathBuf> = path.ancestors().take_while(|dir| !dir.exists()).map(Path::to_owned).collect();
     DirBuilder::new()
         .recursive(true)
         .mode(mode)
         .create(path)
-        .map_err(|error| super::of_the_right_kind(path, error))
-        .with_context(|| format!("failed to make the directory {}", path.display()))?;
+        .map_err(|error| super::not_a_directory(path, error))
+        .with_context(|| format!("failed to create the directory {}", path.display()))?;
     missing.iter().rev().try_for_each(|made| sync_dir(parent_of(made)))
 }
 
-/// Renames a file or directory that is on the disk already, and has the new name on the disk when it returns.
+/// Renames a file or directory durably. Its contents must have been synced.
 ///
 /// # Errors
 /// It cannot be renamed, or a directory cannot be synced.
@@ -89,7 +89,7 @@ pub fn rename_durably(from: &Path, to: &Path) -> Result<()> {
     if old == new { Ok(()) } else { sync_dir(old) }
 }
 
-/// Has the names in a directory on the disk.
+/// Syncs a directory: the names in it, not the contents of its files.
 ///
 /// # Errors
 /// It cannot be opened or synced.
@@ -103,7 +103,7 @@ pub fn sync_dir(path: &Path) -> Result<()> {
     sync(&dir).with_context(failed)
 }
 
-/// Has the contents of a file that another program wrote on the disk. Links are not followed.
+/// Syncs the contents of a file that another program wrote. Links are not followed.
 ///
 /// # Errors
 /// It cannot be opened or synced.
@@ -111,8 +111,7 @@ pub fn sync_file(path: &Path) -> Result<()> {
     open_to_sync(path).and_then(|file| sync(&file)).with_context(|| format!("failed to sync {}", path.display()))
 }
 
-/// Has everything in a directory on the disk, links not followed: file by file where there are few, else with the
-/// whole file system that it is on.
+/// Syncs everything in a directory, without following links: file by file if there are few, else the whole file system.
 ///
 /// # Errors
 /// Something in it cannot be read or synced.
@@ -123,7 +122,7 @@ pub fn sync_tree(path: &Path) -> Result<()> {
     if entries.len() > FEW {
         return sync_file_system(path);
     }
-    // From the bottom up: a directory after what is in it.
+    // Bottom up: a directory is synced after its entries.
     for entry in entries.iter().rev() {
         let kind = entry.file_type();
         if kind.is_file() {
@@ -135,7 +134,7 @@ pub fn sync_tree(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Has everything on the disk that was written to the file system which a directory is on.
+/// Syncs the file system that contains a directory.
 ///
 /// # Errors
 /// It cannot be opened or synced.
@@ -145,7 +144,7 @@ pub fn sync_file_system(path: &Path) -> Result<()> {
     rustix::fs::syncfs(&dir).with_context(failed)
 }
 
-/// `fsync`; a file system that has no such thing (some of FUSE's) is as durable as it gets.
+/// Calls `fsync`. Some FUSE file systems do not support it; they cannot be made more durable.
 fn sync(file: &File) -> io::Result<()> {
     match rustix::fs::fsync(file) {
         Err(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
@@ -153,8 +152,8 @@ fn sync(file: &File) -> io::Result<()> {
     }
 }
 
-/// To sync a file takes no particular right to it, but to open it does: one that we own and may not read is synced by
-/// a descriptor for writing.
+/// Opens a file for `fsync`, which needs a descriptor but no particular access: a file that we own and may not read is
+/// opened for writing.
 fn open_to_sync(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -165,7 +164,7 @@ fn open_to_sync(path: &Path) -> io::Result<File> {
     }
 }
 
-/// The directory that a path is in.
+/// Returns the directory that contains a path.
 fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
@@ -180,7 +179,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn files_get_their_mode_and_replace_the_old_one() {
+    fn written_files_have_their_mode_and_replace_the_old_file() {
         type Write = fn(&Path, &str, u32) -> Result<()>;
         let both: [Write; 2] =
             [|path, text, mode| write_file(path, text, mode), |path, text, mode| write_unsynced(path, text, mode)];
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_are_made_with_their_parents_and_kept() {
+    fn directories_are_created_with_parents_and_existing_ones_kept() {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("a/b/c");
         make_dir_durably(&deep, 0o700).unwrap();
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn trees_are_synced_whatever_is_in_them() {
+    fn trees_with_links_pipes_and_unreadable_files_are_synced() {
         for files in [1, FEW + 1] {
             let dir = tempfile::tempdir().unwrap();
             for number in 0..files {
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rename_into_another_directory_is_one_step() {
+    fn a_file_is_renamed_into_another_directory() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("to")).unwrap();
         fs::write(dir.path().join("file"), "x").unwrap();

@@ -1,5 +1,5 @@
-//! What stands in a state directory, which a user, a restored backup or another program may have changed: every file
-//! is opened here, so that nothing else in its place is followed, waited for or read without end.
+//! Files in a state directory, which a user, a restored backup or another program may have changed: opening them here
+//! follows no link, blocks on no pipe and reads a bounded number of bytes.
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read as _};
@@ -11,19 +11,19 @@ use rustix::fs::OFlags;
 
 use crate::term::error::Failure;
 
-/// Bytes of the longest file that is read whole: settings, keys, rules.
+/// Largest file, in bytes, that is read whole: settings, keys, rules.
 const LONGEST: u64 = 4 << 20;
 
-/// Reads a file of ours as text.
+/// Returns the text of a file in the state directory.
 ///
 /// # Errors
-/// It is missing, no file (a link is none), too long or no UTF-8, or cannot be read.
+/// It is missing, not a regular file (a link is not), larger than 4 MiB, not UTF-8, or cannot be read.
 pub fn read_text(path: &Path) -> Result<String> {
     let text = read_if_there(path)?;
     text.ok_or(rustix::io::Errno::NOENT).with_context(|| format!("failed to read {}", path.display()))
 }
 
-/// The same; None where nothing is there.
+/// Returns the text of a file in the state directory; None if it does not exist.
 ///
 /// # Errors
 /// As [`read_text`].
@@ -37,30 +37,30 @@ pub fn read_if_there(path: &Path) -> Result<Option<String>> {
     file.take(LONGEST + 1).read_to_end(&mut bytes).with_context(failed)?;
     if bytes.len() as u64 > LONGEST {
         let size = crate::term::text::bytes(LONGEST);
-        return Err(Failure::new(format!("{} is longer than {size}", path.display()))
-            .with_hint(format!("no file of this name is; remove it: rm -f -- {}", quoted(path)))
+        return Err(Failure::new(format!("{} is larger than {size}", path.display()))
+            .with_hint(format!("agent-vm wrote no file that large; remove it: rm -f -- {}", quoted(path)))
             .into());
     }
-    String::from_utf8(bytes).map(Some).context("it is not UTF-8").with_context(failed)
+    String::from_utf8(bytes).map(Some).context("it is not valid UTF-8").with_context(failed)
 }
 
 fn is_missing(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// Opens a file of ours to be read.
+/// Opens a file in the state directory for reading.
 ///
 /// # Errors
-/// It is missing, no file (a link is none), or cannot be opened.
+/// It is missing, not a regular file (a link is not), or cannot be opened.
 pub fn open_file(path: &Path) -> Result<File> {
-    // A pipe without a writer would be waited for.
+    // Opening a pipe that has no writer would block.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => {
             let kind = file.metadata()?.file_type();
             if kind.is_file() { Ok(file) } else { Err(wrong(path, "file", kind).into()) }
         }
-        // A link, a socket or a device cannot even be opened so.
+        // With these flags, opening a link, a socket or a device fails.
         Err(error) => match fs::symlink_metadata(path) {
             Ok(found) if !found.is_file() => Err(wrong(path, "file", found.file_type()).into()),
             _ => Err(error.into()),
@@ -68,18 +68,18 @@ pub fn open_file(path: &Path) -> Result<File> {
     }
 }
 
-/// Whether there is a file; something else in its place is an error.
+/// Checks whether a regular file exists.
 ///
 /// # Errors
-/// See above.
+/// Something else has this path, or its status cannot be read.
 pub fn has_file(path: &Path) -> Result<bool> {
     has(path, "file", FileType::is_file)
 }
 
-/// Whether there is a directory; something else in its place, a link to one too, is an error.
+/// Checks whether a directory exists.
 ///
 /// # Errors
-/// See above.
+/// Something else has this path (a link to a directory, too), or its status cannot be read.
 pub fn has_dir(path: &Path) -> Result<bool> {
     has(path, "directory", FileType::is_dir)
 }
@@ -89,11 +89,11 @@ fn has(path: &Path, wanted: &str, is_wanted: fn(&FileType) -> bool) -> Result<bo
         Ok(found) if is_wanted(&found.file_type()) => Ok(true),
         Ok(found) => Err(wrong(path, wanted, found.file_type()).into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("failed to look at {}", path.display())),
+        Err(error) => Err(error).with_context(|| format!("failed to read the status of {}", path.display())),
     }
 }
 
-/// Removes whatever has a name of ours, a tree or something else; nothing there is no error. Links are not followed.
+/// Removes a directory tree, or anything else, if it exists. Links are not followed.
 ///
 /// # Errors
 /// It cannot be removed.
@@ -104,7 +104,7 @@ pub fn remove_any(path: &Path) -> Result<()> {
     }
 }
 
-/// The error of something else in the place of a file or directory.
+/// Returns the error of a path whose kind is not the `wanted` one.
 #[must_use]
 pub fn wrong(path: &Path, wanted: &str, found: FileType) -> Failure {
     Failure::new(format!("{} is {}, not a {wanted}", path.display(), named(found)))
@@ -127,7 +127,7 @@ fn named(kind: FileType) -> &'static str {
     }
 }
 
-/// A path as a shell takes it.
+/// Returns a path quoted for a shell.
 #[must_use]
 pub fn quoted(path: &Path) -> String {
     let path = crate::term::text::one_line(&path.display().to_string());
@@ -142,7 +142,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     #[test]
-    fn only_files_are_read_and_nothing_is_waited_for() {
+    fn only_regular_files_are_read_and_opening_never_blocks() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::write(at("file"), "text").unwrap();
@@ -165,6 +165,6 @@ mod tests {
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         File::create(at("file")).unwrap().set_len(LONGEST + 1).unwrap();
-        assert!(read_text(&at("file")).unwrap_err().to_string().contains("is longer than"));
+        assert!(read_text(&at("file")).unwrap_err().to_string().contains("is larger than"));
     }
 }

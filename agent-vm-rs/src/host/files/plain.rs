@@ -1,4 +1,4 @@
-//! Files that somebody else may have made anything else of: read only where they are plain files, and bounded.
+//! Files in directories that others can write: read only if they are regular files, and a bounded number of bytes.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use rustix::fs::OFlags;
 
-/// Returns the contents of a file; None if there is none.
+/// Returns the contents of a file; None if it does not exist.
 ///
 /// # Errors
-/// It cannot be read, is larger than `limit` bytes, or is no plain file (a fifo does not stop us).
+/// It cannot be read, is larger than `limit` bytes, or is not a regular file (opening a FIFO does not block).
 pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let failed = || format!("failed to read {}", path.display());
-    // The constant fits: it is a flag of open(2).
+    // The conversion cannot fail: it is a flag of open(2).
     let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = match OpenOptions::new().read(true).custom_flags(nonblock).open(path) {
         Ok(file) => file,
@@ -24,14 +24,14 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         Err(error) => return Err(error).with_context(failed),
     };
     let metadata = file.metadata().with_context(failed)?;
-    ensure!(metadata.is_file(), "{} is not a plain file", path.display());
+    ensure!(metadata.is_file(), "{} is not a regular file", path.display());
     ensure!(metadata.len() <= limit, "{} is larger than {limit} bytes", path.display());
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes).with_context(failed)?;
     Ok(Some(bytes))
 }
 
-/// Returns the path that a line names, relative to `base`, without the line feed.
+/// Returns the path that a line contains, relative to `base`, without the line ending.
 #[must_use]
 pub fn path_in(line: &[u8], base: &Path) -> PathBuf {
     let end = line.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_files_of_a_bounded_size_are_read() {
+    fn only_regular_files_within_the_limit_are_read() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "12345").unwrap();
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_names_a_path() {
+    fn path_in_joins_the_line_to_the_base() {
         assert_eq!(path_in(b"../a b\n", Path::new("/x")), Path::new("/x/../a b"));
         assert_eq!(path_in(b"/a", Path::new("/x")), Path::new("/a"));
     }

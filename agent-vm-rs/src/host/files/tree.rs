@@ -1,5 +1,5 @@
-//! Directories that a guest has filled: opened and changed by descriptors, so that a name which stands for something else
-//! by then, a link to the host's files for one, leads nowhere.
+//! Changing directory trees that a guest has filled: by descriptors, so that a name which is replaced meanwhile, for example
+//! by a link to the host's files, leads nowhere.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -14,31 +14,31 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-/// What is done in each directory of a tree; see [`descend`].
+/// Callbacks of [`descend`] for each directory of a tree.
 pub trait Visit {
-    /// What its owner must be able to do in a directory; one that lacks it is given it.
+    /// Permissions that the owner of a directory needs; missing ones are added.
     const RIGHTS: Mode;
 
-    /// Looks at a directory, whose path has these components; returns the directories in it to descend into.
+    /// Called for each directory, with its path in the tree; returns the names of subdirectories to descend into.
     ///
     /// # Errors
-    /// What ends the walk.
+    /// The walk must end.
     fn enter(&mut self, dir: &OwnedFd, path: &[CString]) -> Result<Vec<CString>>;
 
-    /// Everything in the directory `name` of `parent` has been visited.
+    /// Called after everything in the directory `name` of `parent` has been visited.
     ///
     /// # Errors
-    /// What ends the walk.
+    /// The walk must end.
     fn leave(&mut self, _parent: &OwnedFd, _name: &CStr) -> Result<()> {
         Ok(())
     }
 }
 
-/// Visits a directory and those below it, however deep: it holds one directory open at a time, follows no link and enters
-/// nothing that is mounted in it.
+/// Visits a directory and those below it, at any depth. It keeps one directory open at a time, follows no link and crosses
+/// no mount point.
 ///
 /// # Errors
-/// The visitor's own; a directory cannot be opened, or was exchanged meanwhile.
+/// The visitor failed; or a directory cannot be opened, or was replaced meanwhile.
 pub fn descend<V: Visit>(top: OwnedFd, visitor: &mut V) -> Result<()> {
     struct Level {
         identity: (u64, u64),
@@ -59,7 +59,7 @@ pub fn descend<V: Visit>(top: OwnedFd, visitor: &mut V) -> Result<()> {
         }
         levels.pop();
         let (Some(above), Some(name)) = (levels.last(), path.pop()) else { break };
-        // Not by name: that may be another directory's by now.
+        // By name, another directory could be opened.
         let parent = parent_of(&dir)?;
         ensure!(parent.1 == above.identity, "a directory was moved meanwhile");
         let parent = parent.0;
@@ -75,10 +75,10 @@ fn parent_of(dir: &OwnedFd) -> io::Result<(OwnedFd, (u64, u64))> {
     Ok((parent, identity))
 }
 
-/// Opens a directory for a walk through it; it is opened up if it has to be. Links are not followed.
+/// Opens the top directory of a walk, after adding missing permissions. Links are not followed.
 ///
 /// # Errors
-/// It is no directory, or not of the file system of its parent.
+/// It is not a directory, or not on the file system of its parent.
 pub fn open_top(path: &Path, rights: Mode) -> io::Result<OwnedFd> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -87,7 +87,7 @@ pub fn open_top(path: &Path, rights: Mode) -> io::Result<OwnedFd> {
     Ok(open_directory(&parent, name, rights)?.0)
 }
 
-/// Opens a directory of a directory, which is no link and of the same file system; gives who it is as well.
+/// Opens a subdirectory, which must be no link and on the same file system; also returns its identity.
 fn open_directory(parent: impl AsFd + Copy, name: impl Arg + Copy, rights: Mode) -> io::Result<(OwnedFd, (u64, u64))> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
@@ -101,7 +101,7 @@ fn open_directory(parent: impl AsFd + Copy, name: impl Arg + Copy, rights: Mode)
 
 fn make_usable(dir: &OwnedFd, rights: Mode) -> io::Result<Stat> {
     let found = fstat(dir)?;
-    // Root needs none, and what a guest has closed may be kept.
+    // Root needs no permission bits, and a restored mode should stay as the guest set it.
     if !rustix::process::geteuid().is_root() && !Mode::from_raw_mode(found.st_mode).contains(rights) {
         fchmod(dir, Mode::RWXU)?;
     }
@@ -112,20 +112,20 @@ fn identity(found: &Stat) -> (u64, u64) {
     (found.st_dev, found.st_ino)
 }
 
-/// Lets a directory's owner, and nobody else, enter and change it, and opens it. Links are not followed.
+/// Gives a directory mode 0700 and opens it. Links are not followed.
 ///
 /// # Errors
-/// It is no directory, or not of the file system of its parent.
+/// It is not a directory, or not on the file system of its parent.
 pub fn open_up(parent: impl AsFd, name: impl Arg) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    // To hold it takes no right to read it.
+    // An `O_PATH` descriptor needs no permission on the directory itself.
     let held = openat2(parent, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), resolve)?;
-    // It leads to what is held, whatever has its name by now.
+    // This path refers to the open directory, even if its name was replaced.
     chmod(format!("/proc/self/fd/{}", held.as_raw_fd()), Mode::RWXU)?;
     Ok(openat(&held, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// What is in a directory: name and kind of each.
+/// Returns the name and kind of each entry of a directory.
 ///
 /// # Errors
 /// It cannot be read.
@@ -135,7 +135,7 @@ pub fn entries(dir: &OwnedFd) -> io::Result<impl Iterator<Item = io::Result<(CSt
         let entry = entry?;
         let name = entry.file_name().to_owned();
         let kind = match entry.file_type() {
-            // Not every file system tells.
+            // Some file systems do not report the kind.
             FileType::Unknown => FileType::from_raw_mode(statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
             kind => kind,
         };
@@ -144,10 +144,10 @@ pub fn entries(dir: &OwnedFd) -> io::Result<impl Iterator<Item = io::Result<(CSt
     Ok(Dir::read_from(dir)?.map(entry).filter(move |entry| !matches!(entry, Ok((name, _)) if !is_other(name))))
 }
 
-/// Removes a tree; one that is not there is no error. Nothing is removed that is not in it, or is mounted there.
+/// Removes a tree if it exists. Nothing outside it, or mounted in it, is removed.
 ///
 /// # Errors
-/// Something in it cannot be removed, or is exchanged meanwhile.
+/// Something in it cannot be removed, or was replaced meanwhile.
 pub fn remove_tree(path: &Path) -> Result<()> {
     match remove(path) {
         Err(error) if is_not_found(&error) && path.symlink_metadata().is_err() => Ok(()),
@@ -205,8 +205,8 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Runs `meanwhile` while another thread exchanges two names in `tree` all the time: of a directory with a file, and of a
-    /// link to `outside`. It makes them again when they are gone.
+    /// Runs `meanwhile` while another thread keeps exchanging two names in `tree`: a directory with a file, and a link to
+    /// `outside`. Removed ones are created again.
     pub(crate) fn while_exchanged(tree: &Path, outside: &Path, mut meanwhile: impl FnMut()) {
         let (stop, exchanged) = (AtomicBool::new(false), AtomicU64::new(0));
         std::thread::scope(|scope| {
@@ -214,7 +214,7 @@ pub(crate) mod tests {
                 while !stop.load(Ordering::Relaxed) {
                     match renameat_with(CWD, tree.join("a"), CWD, tree.join("b"), RenameFlags::EXCHANGE) {
                         Ok(()) => drop(exchanged.fetch_add(1, Ordering::Relaxed)),
-                        // The next try tells whether both are there again.
+                        // The next round shows whether both exist again.
                         Err(_) => drop(make_both(tree, outside)),
                     }
                 }
@@ -222,7 +222,7 @@ pub(crate) mod tests {
             for _ in 0..ROUNDS {
                 let before = exchanged.load(Ordering::Relaxed);
                 meanwhile();
-                // Control: every round has seen exchanges.
+                // Control: names were exchanged in every round.
                 while exchanged.load(Ordering::Relaxed) == before {
                     std::thread::yield_now();
                 }
@@ -241,7 +241,7 @@ pub(crate) mod tests {
         symlink(outside, tree.join("b"))
     }
 
-    /// A directory outside, with files; and what it looks like.
+    /// Creates a directory with files outside the tree.
     pub(crate) fn outside(dir: &Path) -> PathBuf {
         let outside = dir.join("outside");
         fs::create_dir_all(outside.join("inner")).unwrap();
@@ -251,7 +251,7 @@ pub(crate) mod tests {
         outside
     }
 
-    /// Owner, mode and number of links of everything in a directory, by path.
+    /// Returns the owner, mode and number of links of everything in a directory, by path.
     pub(crate) fn seen(dir: &Path) -> BTreeMap<PathBuf, (u32, u32, u64)> {
         let entries = walkdir::WalkDir::new(dir).into_iter().map(Result::unwrap);
         entries
@@ -263,13 +263,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_exchanged_for_a_link_meanwhile_leads_nowhere() {
+    fn removal_never_follows_a_link_that_replaces_a_directory() {
         let dir = tempfile::tempdir().unwrap();
         let outside = outside(dir.path());
         let before = seen(&outside);
         let tree = dir.path().join("tree");
         fs::create_dir(&tree).unwrap();
-        // Whether it succeeds depends on who is faster.
+        // Either outcome is possible, depending on timing.
         while_exchanged(&tree, &outside, || drop(remove_tree(&tree)));
         assert_eq!(seen(&outside), before);
         remove_tree(&tree).unwrap();
@@ -278,7 +278,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_link_in_place_of_the_tree_is_refused() {
+    fn a_link_instead_of_the_tree_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let outside = outside(dir.path());
         let before = seen(&outside);
@@ -286,7 +286,7 @@ pub(crate) mod tests {
         symlink(&outside, &link).unwrap();
         assert!(remove_tree(&link).is_err());
         assert_eq!(seen(&outside), before);
-        // Control: the directory itself goes.
+        // Control: the directory itself is removed.
         remove_tree(&outside).unwrap();
         assert!(!outside.exists());
     }

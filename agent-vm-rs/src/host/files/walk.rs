@@ -1,5 +1,5 @@
-//! Visiting all that is in a directory which a guest has filled: by descriptors, of which a bounded number is open, so that
-//! neither links nor the depth of directories nor the length of names matter.
+//! Visiting everything in a directory that a guest has filled: by a bounded number of descriptors, so that links, deep
+//! directories and long names do no harm.
 
 use std::ffi::CString;
 use std::io;
@@ -13,27 +13,27 @@ use rustix::path::Arg;
 use super::tree::entries;
 use crate::term::text::one_line;
 
-/// Directories that are kept open, the deepest ones. Those above are found again by their `..`.
+/// Number of directories that are kept open, the deepest ones. Those above are reopened by `..`.
 const OPEN: usize = 32;
-/// Characters of a place inside the tree that an error shows.
+/// Number of characters of a path in the tree that an error shows.
 const SHOWN: usize = 200;
 
-/// A directory on the way down.
+/// A directory between the root and the current one.
 struct Level {
     name: CString,
-    /// None if too many below are open.
+    /// None if too many deeper ones are open.
     dir: Option<OwnedFd>,
-    /// Device and inode, by which it is known again.
+    /// Device and inode, which identify it when it is reopened.
     id: (u64, u64),
-    /// Directories in it that have not been entered.
+    /// Subdirectories that have not been entered yet.
     left: Vec<CString>,
 }
 
-/// Hands everything at a path to `visit`, a directory before what is in it: a descriptor that only holds it (`O_PATH`), and
-/// what it is. Links are handed over themselves and not followed. What vanishes meanwhile is passed over.
+/// Calls `visit` for everything at a path, a directory before its entries, with an `O_PATH` descriptor and the file status.
+/// Links are visited, not followed. Files that vanish meanwhile are skipped.
 ///
 /// # Errors
-/// `visit` fails, something cannot be opened, or directories are exchanged meanwhile; the error names the place in a bounded
+/// `visit` fails, something cannot be opened, or directories are replaced meanwhile. The error shows the place, in a bounded
 /// number of characters.
 pub fn walk(root: &Path, mut visit: impl FnMut(&OwnedFd, &Stat) -> io::Result<()>) -> Result<()> {
     let mut levels = Vec::new();
@@ -69,7 +69,7 @@ fn descend(
 }
 
 impl Level {
-    /// Visits what is in a directory.
+    /// Visits the entries of a directory.
     fn enter(
         name: CString,
         dir: OwnedFd,
@@ -92,7 +92,7 @@ impl Level {
     }
 }
 
-/// Goes back to the directory above.
+/// Returns to the parent directory.
 fn leave(levels: &mut Vec<Level>) -> io::Result<()> {
     let left = levels.pop();
     let (Some(above), Some(dir)) = (levels.last_mut(), left.and_then(|left| left.dir)) else { return Ok(()) };
@@ -107,7 +107,7 @@ fn leave(levels: &mut Vec<Level>) -> io::Result<()> {
     Ok(())
 }
 
-/// Holds what has a name now, a link itself if it is one.
+/// Opens a path with `O_PATH`; of a link, the link itself.
 fn hold(dir: impl AsFd, name: impl Arg) -> io::Result<OwnedFd> {
     Ok(openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
 }
@@ -120,7 +120,7 @@ fn id(found: &Stat) -> (u64, u64) {
     (found.st_dev, found.st_ino)
 }
 
-/// Where the walk is, for people.
+/// Returns the current path of the walk, for error messages.
 fn shown(root: &Path, levels: &[Level]) -> String {
     let inside: PathBuf = levels.iter().skip(1).map(|level| level.name.to_string_lossy().into_owned()).collect();
     let inside = one_line(&inside.to_string_lossy());
@@ -144,8 +144,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::host::files::tree::remove_tree;
 
-    /// A directory with others in it, each in the last one, by names of 200 characters: far beyond `PATH_MAX` and the
-    /// number of files that may be open. Gives the names that are there, links among them.
+    /// Creates nested directories with names of 200 characters, beyond `PATH_MAX` and the limit of open files. Returns the
+    /// number of entries, links included.
     pub(crate) fn deep(dir: &Path, depth: usize) -> usize {
         fs::create_dir(dir).unwrap();
         let mut inner = hold(CWD, dir).unwrap();
@@ -159,7 +159,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn directories_of_any_depth_are_walked_with_few_open() {
+    fn deep_trees_are_walked_with_few_descriptors() {
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("tree");
         let all = deep(&tree, 1500);
@@ -176,10 +176,10 @@ pub(crate) mod tests {
             Ok(())
         })
         .unwrap();
-        // Other tests of this process may hold some.
+        // Other tests of this process may hold descriptors.
         assert!(most < before + 3 * OPEN, "{most} were open");
         assert_eq!((seen, inodes.len()), (all, all));
-        // Control: by its path the depth is out of reach.
+        // Control: the deepest directory cannot be opened by its path.
         let path: PathBuf = std::iter::once(tree.clone()).chain((0..30).map(|_| "d".repeat(200).into())).collect();
         assert!(fs::read_dir(path).is_err());
 
@@ -194,7 +194,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn all_of_a_wide_tree_is_walked_once() {
+    fn everything_in_a_tree_is_visited_once() {
         let dir = tempfile::tempdir().unwrap();
         for path in ["a/b/c", "a/b2", "a2/b/c", "e"] {
             fs::create_dir_all(dir.path().join(path)).unwrap();

@@ -8,9 +8,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use duct::{Expression, Handle};
+use duct::Expression;
 
 use super::Invocation;
+use super::end::end;
 use crate::host::interrupt;
 
 /// Between two looks at what else may end a wait.
@@ -72,19 +73,4 @@ fn passed_on(
 /// Until either end is closed; then both are, which ends whoever writes.
 fn pass_on(mut reader: PipeReader, mut ours: File) {
     drop(io::copy(&mut reader, &mut ours));
-}
-
-/// SIGTERM to a process, SIGKILL two seconds later.
-fn end(handle: &Handle) {
-    use rustix::process::{Pid, Signal, kill_process};
-    let process = handle.pids().first().and_then(|pid| Pid::from_raw(i32::try_from(*pid).ok()?));
-    for signal in [Signal::TERM, Signal::KILL] {
-        if let Some(process) = process {
-            // An error means that it has ended, and is not waited for yet.
-            let _ = kill_process(process, signal);
-        }
-        if matches!(handle.wait_timeout(Duration::from_secs(2)), Ok(Some(_)) | Err(_)) {
-            return;
-        }
-    }
 }

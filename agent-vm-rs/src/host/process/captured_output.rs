@@ -1,4 +1,4 @@
-//! What a running program says, read while it runs, with a bound on what is kept of it.
+//! The output of a running program, read while it runs and kept up to a limit.
 
 use std::io::{self, Read};
 use std::process::{ExitStatus, Output};
@@ -8,59 +8,59 @@ use std::time::Duration;
 
 use duct::Expression;
 
-/// Of stderr the end is kept, which says why.
+/// Bytes of stderr that are kept: its end, which has the error message.
 const STDERR: usize = 256 << 10;
 
-/// Stdout of more bytes than these, which were allowed.
-pub(super) struct TooMuch(pub usize);
+/// Error: stdout exceeded its limit, in bytes.
+pub(super) struct LimitExceeded(pub usize);
 
-/// Closed once a program has said all.
-pub(super) type Surplus = Receiver<TooMuch>;
+/// Receives an error if stdout exceeds its limit; disconnected once both streams have ended.
+pub(super) type Surplus = Receiver<LimitExceeded>;
 
-/// The two streams of a program.
+/// The output streams of a program.
 pub(super) struct CapturedOutput {
     stdout: Stream,
     stderr: Stream,
-    /// Whether there is too much of it.
+    /// Reports whether stdout exceeded its limit.
     pub(super) surplus: Surplus,
 }
 
 type Stream = JoinHandle<io::Result<Vec<u8>>>;
 
 impl CapturedOutput {
-    /// What an expression will say, of whose stdout `most` bytes are allowed.
+    /// Redirects an expression's output into pipes and reads them; stdout may have `most` bytes.
     pub(super) fn by(expression: &Expression, most: usize) -> io::Result<(Expression, Self)> {
         let (out, to_out) = io::pipe()?;
-        let (tell, surplus) = channel();
-        let goes_on = tell.clone();
+        let (exceeded, surplus) = channel();
+        let stderr_open = exceeded.clone();
         let stdout = thread::spawn(move || {
             let text = start_of(out, most.saturating_add(1))?;
             if text.len() > most {
-                // Nobody listens once the program has been given up.
-                drop(tell.send(TooMuch(most)));
+                // The receiver is gone if the program was killed.
+                drop(exceeded.send(LimitExceeded(most)));
             }
             Ok(text)
         });
-        let (expression, stderr) = end_of_stderr(&expression.stdout_file(to_out), move || drop(goes_on))?;
+        let (expression, stderr) = end_of_stderr(&expression.stdout_file(to_out), move || drop(stderr_open))?;
         Ok((expression, Self { stdout, stderr, surplus }))
     }
 
-    /// All of it.
+    /// Returns the whole output, with the program's exit status.
     pub(super) fn output(self, status: ExitStatus) -> io::Result<Output> {
         Ok(Output { status, stdout: join(self.stdout)?, stderr: join(self.stderr)? })
     }
 }
 
-/// Waits a moment for a program to have said all; tells whether it has.
-pub(super) fn all_said(surplus: &Surplus, moment: Duration) -> Result<bool, TooMuch> {
+/// Waits up to `moment` for both streams to end and returns whether they have.
+pub(super) fn streams_ended(surplus: &Surplus, moment: Duration) -> Result<bool, LimitExceeded> {
     match surplus.recv_timeout(moment) {
-        Ok(too_much) => Err(too_much),
+        Ok(error) => Err(error),
         Err(RecvTimeoutError::Timeout) => Ok(false),
         Err(RecvTimeoutError::Disconnected) => Ok(true),
     }
 }
 
-/// Reads an expression's stderr and keeps the end of it; `ended` is called at its end.
+/// Reads an expression's stderr and keeps its end; calls `ended` when the stream ends.
 pub(super) fn end_of_stderr(
     expression: &Expression,
     ended: impl FnOnce() + Send + 'static,
@@ -74,9 +74,9 @@ pub(super) fn end_of_stderr(
     Ok((expression.stderr_file(to_err), stderr))
 }
 
-/// What a stream held.
+/// Returns the bytes that were read from a stream.
 pub(super) fn join(stream: Stream) -> io::Result<Vec<u8>> {
-    stream.join().unwrap_or_else(|_| Err(io::Error::other("what read it broke off")))
+    stream.join().unwrap_or_else(|_| Err(io::Error::other("the thread that read the output panicked")))
 }
 
 fn start_of(stream: impl Read, most: usize) -> io::Result<Vec<u8>> {
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_stream_the_start_or_the_end_is_kept() {
+    fn only_the_start_or_end_of_a_stream_is_kept() {
         let text: Vec<u8> = (0..=99).collect();
         for most in [1, 7, 50, 99, 100, 101] {
             let kept = most.min(text.len());

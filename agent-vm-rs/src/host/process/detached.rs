@@ -1,4 +1,4 @@
-//! Programs that outlive us.
+//! Programs that keep running after this process ends.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -15,12 +15,12 @@ use super::{Invocation, ProcessId, find};
 use crate::host::log_file::last_lines;
 use crate::term::error::Failure;
 
-/// For what keeps a log to write the last of it.
+/// Time for the log keeper to write the end of a log.
 const LAST_OF_A_LOG: Duration = Duration::from_secs(1);
 
 impl Invocation {
-    /// Starts it in a session of its own, to live on after us, with nothing of our environment but PATH, HOME and LANG. What it
-    /// says goes to another process of ours, which keeps the end of it in `log` for as long as anybody says something.
+    /// Starts the program in a session of its own, with only PATH, HOME and LANG of our environment. Another process of ours
+    /// copies its output to `log` and keeps the end of it.
     ///
     /// # Errors
     /// It is not installed or cannot be started.
@@ -28,19 +28,19 @@ impl Invocation {
         self.start_detached_with(log, &[])
     }
 
-    /// As [`Self::start_detached`], with these sockets as its descriptors from the third on, and no others.
+    /// Starts the program as [`Self::start_detached`] does, and passes it these sockets as descriptors 3 and up.
     ///
     /// # Errors
-    /// As said.
+    /// As [`Self::start_detached`].
     pub fn start_detached_with(&self, log: &Path, sockets: &[BorrowedFd<'_>]) -> Result<Detached> {
         let (reader, writer) = io::pipe().context("failed to make a pipe")?;
-        let own = std::env::current_exe().context("failed to find our own program")?;
+        let own = std::env::current_exe().context("failed to find the path of agent-vm")?;
         let keeper = Self::new(own).arg("keep-log").arg(log);
         let keeper = keeper.daemon()?.stdin_file(reader).stdout_null().stderr_null().start();
-        let keeper = keeper.with_context(|| format!("failed to keep the log {}", log.display()))?;
+        let keeper = keeper.with_context(|| format!("failed to start writing the log {}", log.display()))?;
         let expression = self.daemon()?.stdin_null().stderr_to_stdout().stdout_file(writer);
         let held = sockets.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<Vec<_>>>();
-        let held = held.context("failed to pass a socket on")?;
+        let held = held.context("failed to pass a socket to a child process")?;
         let expression = expression.before_spawn(move |command| {
             let numbered = (FIRST..).zip(&held);
             let mappings =
@@ -50,10 +50,10 @@ impl Invocation {
         self.start(&expression, Some(keeper))
     }
 
-    /// As [`Self::start_detached`], for a program that speaks into the same log as we do.
+    /// Starts the program as [`Self::start_detached`] does, with our own stdout and stderr.
     ///
     /// # Errors
-    /// As said.
+    /// As [`Self::start_detached`].
     pub fn start_beside_us(&self) -> Result<Detached> {
         self.start(&self.daemon()?.stdin_null().stdout_to_stderr(), None)
     }
@@ -64,7 +64,7 @@ impl Invocation {
         Ok(Detached { handle, keeper, name: self.name() })
     }
 
-    /// In a session of its own; setsid(1) becomes the program, so the pid stays the same.
+    /// Returns the expression that runs it under setsid(1), which executes the program, so the pid stays the same.
     fn daemon(&self) -> Result<Expression> {
         let mut environment = daemons_environment();
         environment.extend(self.env.iter().cloned());
@@ -74,54 +74,54 @@ impl Invocation {
     }
 }
 
-/// A program that outlives us.
+/// A detached program.
 #[derive(Debug)]
 pub struct Detached {
     handle: Handle,
-    /// What keeps its log, if that is not ours.
+    /// The process that writes its log, unless that is ours.
     keeper: Option<Handle>,
     name: String,
 }
 
 impl Detached {
-    /// Its process id.
+    /// Returns its process id.
     ///
     /// # Errors
-    /// Never: it was started.
+    /// Never in practice: it was started.
     pub fn pid(&self) -> Result<i32> {
         let pid = self.handle.pids().first().copied().with_context(|| format!("{} has no process", self.name))?;
         i32::try_from(pid).context("a process id is out of range")
     }
 
-    /// Returns what keeps its log, if that is not ours.
+    /// Returns the process that writes its log, if another process does.
     #[must_use]
     pub fn keeper(&self) -> Option<ProcessId> {
         let pid = *self.keeper.as_ref()?.pids().first()?;
         ProcessId::of(i32::try_from(pid).ok()?)
     }
 
-    /// Waits until it ends, for so long at most.
+    /// Waits until it ends, at most for `most`.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// The kernel reports an error.
     pub fn wait(&self, most: Duration) -> Result<()> {
-        self.handle.wait_timeout(most).map(drop).with_context(|| format!("failed to look after {}", self.name))
+        self.handle.wait_timeout(most).map(drop).with_context(|| format!("failed to wait for {}", self.name))
     }
 
-    /// Fails if it has ended; `log` is where its last words are.
+    /// Checks that it still runs; the error shows the last lines of `log`.
     ///
     /// # Errors
     /// It has ended.
     pub fn check_alive(&self, log: &Path) -> Result<()> {
-        let ended = self.handle.try_wait().with_context(|| format!("failed to look after {}", self.name))?;
+        let ended = self.handle.try_wait().with_context(|| format!("failed to wait for {}", self.name))?;
         let Some(output) = ended else { return Ok(()) };
         if let Some(keeper) = &self.keeper {
-            // One that still waits for somebody else has written what this one said.
+            // A keeper that other writers keep alive has already written this program's output.
             keeper.wait_timeout(LAST_OF_A_LOG).with_context(|| format!("failed to read {}", log.display()))?;
         }
-        let said = last_lines(log, STDERR_LINES);
+        let tail = last_lines(log, STDERR_LINES);
         let status = output.status;
-        Err(Failure::new(format!("{} ended ({status}):\n{said}", self.name))
+        Err(Failure::new(format!("{} ended ({status}):\n{tail}", self.name))
             .with_hint(format!("the whole log is in {}", log.display()))
             .into())
     }

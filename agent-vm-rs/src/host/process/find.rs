@@ -1,4 +1,4 @@
-//! Where programs are, and how to get those that are missing.
+//! Finding programs, and hints for installing missing ones.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use anyhow::Result;
 use crate::host::system::install_hint;
 use crate::term::error::Failure;
 
-/// Where Debian has mke2fs and the like, and an ordinary user's PATH does not look.
+/// Directories where Debian installs mke2fs and others, which an ordinary user's PATH lacks.
 const SYSTEM_PATH: &str = "/usr/sbin:/sbin";
 
-/// The path of a program.
+/// Returns the path of a program.
 ///
 /// # Errors
-/// It is not installed; the hint says how to change that.
+/// It is not installed; the hint says how to install it.
 pub fn find(program: &OsStr) -> Result<PathBuf> {
     which::which(program).or_else(|_| which::which_in(program, Some(SYSTEM_PATH), "/")).map_err(|_| {
         let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
@@ -25,7 +25,7 @@ pub fn find(program: &OsStr) -> Result<PathBuf> {
     })
 }
 
-/// Debian package and nixpkgs attribute of a program.
+/// Returns the Debian package and the nixpkgs attribute of a program.
 fn package_of(program: &str) -> (&str, &str) {
     match program {
         "ssh" | "ssh-keygen" => ("openssh-client", "openssh"),
@@ -47,18 +47,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_of_the_system_are_found_too() {
+    fn programs_in_sbin_are_found() {
         let dir = SYSTEM_PATH.split(':').map(Path::new).find(|dir| dir.is_dir());
         let program =
             dir.and_then(|dir| std::fs::read_dir(dir).ok()?.flatten().find(|entry| which::which(entry.path()).is_ok()));
-        // Not every system has such a directory, or programs in it.
+        // Some systems have no such directory, or no programs in it.
         if let Some(program) = program {
             assert!(find(&program.file_name()).is_ok());
         }
     }
 
     #[test]
-    fn a_missing_program_says_how_to_get_it() {
+    fn a_missing_program_has_an_install_hint() {
         let error = find("no-such-program-here".as_ref()).unwrap_err();
         assert!(error.to_string().contains("no-such-program-here is not on PATH"), "{error}");
     }

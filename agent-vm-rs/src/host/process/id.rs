@@ -1,4 +1,4 @@
-//! A process, known for what it is later.
+//! Process identity: a pid together with the start time and boot.
 
 use std::fs;
 use std::path::Path;
@@ -12,16 +12,16 @@ use crate::host::files::{read_text, write_unsynced};
 use crate::host::interrupt::Deadline;
 use crate::host::system::boot_id;
 
-/// A process that cannot be confused with a later one of the same number.
+/// A process, distinguishable from a later one that has the same pid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessId {
-    /// Its number.
+    /// Its pid.
     pub pid: i32,
     start_time: u64,
 }
 
 impl ProcessId {
-    /// The process that has this number now, unless it is dead or waits to be reaped.
+    /// Returns the process that has this pid now; None if it is dead or a zombie.
     #[must_use]
     pub fn of(pid: i32) -> Option<Self> {
         let stat = Process::new(pid).ok()?.stat().ok()?;
@@ -29,20 +29,20 @@ impl ProcessId {
         (!gone).then_some(Self { pid, start_time: stat.starttime })
     }
 
-    /// Whether it is still there.
+    /// Checks whether it still exists.
     #[must_use]
     pub fn alive(&self) -> bool {
         Self::of(self.pid).is_some_and(|now| now == *self)
     }
 
-    /// Whether a signal (SIGSTOP) or a debugger holds it: it is there and does nothing.
+    /// Checks whether a signal (SIGSTOP) or a debugger has stopped it.
     #[must_use]
     pub fn is_suspended(&self) -> bool {
         let state = Process::new(self.pid).ok().and_then(|process| process.stat().ok()?.state().ok());
         matches!(state, Some(ProcState::Stopped | ProcState::Tracing)) && self.alive()
     }
 
-    /// Its children, as far as they live.
+    /// Returns its children that are alive.
     #[must_use]
     pub fn children(&self) -> Vec<Self> {
         let pid = self.pid;
@@ -50,13 +50,13 @@ impl ProcessId {
         text.split_whitespace().filter_map(|child| Self::of(child.parse().ok()?)).collect()
     }
 
-    /// The words of its command line; none for one that has ended.
+    /// Returns the arguments of its command line; empty if it has ended.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         Process::new(self.pid).and_then(|process| process.cmdline()).unwrap_or_default()
     }
 
-    /// Remembers it in a file, with its start time and the boot these belong to.
+    /// Writes its pid, start time and boot to a file.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -64,7 +64,7 @@ impl ProcessId {
         write_unsynced(path, format!("{} {} {}\n", self.pid, self.start_time, boot_id()?), 0o600)
     }
 
-    /// The process that a file remembers, if it still runs.
+    /// Returns the process recorded in a file, if it still runs.
     #[must_use]
     pub fn read(path: &Path) -> Option<Self> {
         let text = read_text(path).ok()?;
@@ -74,7 +74,7 @@ impl ProcessId {
         (same_boot && recorded.alive()).then_some(recorded)
     }
 
-    /// Sends a signal, if it is still the same process.
+    /// Sends a signal, if the process still exists.
     pub fn signal(&self, signal: Signal) {
         if let (true, Some(pid)) = (self.alive(), Pid::from_raw(self.pid)) {
             // An error means that it has just ended.
@@ -82,10 +82,10 @@ impl ProcessId {
         }
     }
 
-    /// Waits until it is gone; false if it is not by then.
+    /// Waits until it is gone, and returns whether it is within `timeout`.
     #[must_use]
-    pub fn wait_gone(&self, patience: Duration) -> bool {
-        let deadline = Deadline::after(patience);
+    pub fn wait_gone(&self, timeout: Duration) -> bool {
+        let deadline = Deadline::after(timeout);
         while self.alive() {
             if deadline.passed() {
                 return false;
@@ -95,7 +95,7 @@ impl ProcessId {
         true
     }
 
-    /// The child of a process that has one and no more.
+    /// Returns the child of a process that has exactly one.
     #[must_use]
     pub fn only_child_of(pid: i32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
@@ -104,18 +104,18 @@ impl ProcessId {
         if children.next().is_some() { None } else { Self::of(child) }
     }
 
-    /// Ends it by SIGTERM, then by SIGKILL. Gives the signal that was needed.
-    pub fn end(&self, patience: Duration) -> Option<&'static str> {
+    /// Ends it with SIGTERM, then SIGKILL, waiting up to `timeout` after each. Returns the name of the signal that sufficed.
+    pub fn end(&self, timeout: Duration) -> Option<&'static str> {
         for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::KILL, "SIGKILL")] {
             self.signal(signal);
-            if self.wait_gone(patience) {
+            if self.wait_gone(timeout) {
                 return Some(name);
             }
         }
         None
     }
 
-    /// Resident memory in bytes and processor time used so far.
+    /// Returns its resident memory in bytes and the processor time it has used.
     #[must_use]
     pub fn usage(&self) -> Option<(u64, Duration)> {
         let stat = Process::new(self.pid).ok()?.stat().ok()?;
@@ -123,7 +123,7 @@ impl ProcessId {
         Some((stat.rss * procfs::page_size(), Duration::from_secs_f64(ticks)))
     }
 
-    /// Processor time used so far by this process and by what it has started, and what that has, as far as it is there.
+    /// Returns the processor time used by this process and its living descendants.
     #[must_use]
     pub fn cpu_of_all(&self) -> Option<Duration> {
         let stats: Vec<_> = all_processes().ok()?.filter_map(|process| process.ok()?.stat().ok()).collect();
@@ -142,8 +142,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_of_what_a_process_has_started_counts_too() {
-        // The shell waits; what it has started is busy, until its input ends.
+    fn processor_time_includes_descendants() {
+        // The shell waits; its child is busy until the input ends.
         let mut shell = std::process::Command::new("sh")
             .args(["-c", "sh -c 'while :; do :; done' & read -r line; kill $!; wait"])
             .stdin(std::process::Stdio::piped())
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pid_counts_only_with_its_start_time_and_boot() {
+    fn a_recorded_pid_is_valid_only_with_its_start_time_and_boot() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("qemu.pid");
         let own = i32::try_from(std::process::id()).unwrap();
@@ -178,12 +178,12 @@ mod tests {
             "x y z".to_owned(),
         ] {
             fs::write(&path, &stale).unwrap();
-            assert_eq!(ProcessId::read(&path), None, "{stale:?} counted");
+            assert_eq!(ProcessId::read(&path), None, "{stale:?} was accepted");
         }
     }
 
     #[test]
-    fn a_suspended_process_is_told_from_one_that_runs() {
+    fn is_suspended_detects_a_stopped_process() {
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let process = ProcessId::of(i32::try_from(child.id()).unwrap()).unwrap();
         assert!(!process.is_suspended());

@@ -1,10 +1,11 @@
-//! Running other programs: the only place that finds and spawns them.
+//! Running other programs: finds and spawns them.
 //!
-//! An [`Invocation`] is a value: plans build it, tests compare it, and only then is it run.
+//! An [`Invocation`] is a value: it is built, compared in tests, and then run.
 
 mod attached;
 mod captured_output;
 mod detached;
+mod end;
 mod find;
 mod id;
 mod inherited;
@@ -18,14 +19,14 @@ use std::time::Duration;
 pub use detached::Detached;
 pub use find::find;
 pub use id::ProcessId;
-pub use inherited::give_up_what_is_not_needed;
+pub use inherited::restrict_inheritance;
 pub use run::set_debug;
 
-/// Environment variable that marks every process of a machine with the machine's directory,
-/// so that what a killed command left running can be found.
+/// Environment variable that marks every process of a machine with the machine's directory, so that processes left over
+/// from a killed command can be found.
 pub const MARKER: &str = "AGENT_VM_MACHINE";
 
-/// A program with its arguments, as a value: built by plans, compared by tests, run here.
+/// A program to run, with its arguments, environment, working directory and input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
     /// Name looked up on PATH, or a path.
@@ -43,7 +44,7 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// A program without arguments.
+    /// Returns an invocation without arguments.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self {
             program: program.as_ref().into(),
@@ -78,8 +79,8 @@ impl Invocation {
         self
     }
 
-    /// Gives it all of our environment: for programs that the user configures by it, such as Nix. Every other program
-    /// gets no variable that could hold a secret.
+    /// Passes our whole environment: for programs that the user configures by it, such as Nix. Every other program
+    /// inherits only variables that hold no secret.
     #[must_use]
     pub fn with_our_environment(mut self) -> Self {
         self.whole_environment = true;
@@ -93,34 +94,34 @@ impl Invocation {
         self
     }
 
-    /// Gives it something to read.
+    /// Sets its standard input.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
 
-    /// Ends it, as an error, when it takes longer.
+    /// Sets a time limit, after which it is killed and the run fails.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = Some(limit);
         self
     }
 
-    /// Ends it as soon as we end, however that is, and limits its address space, bytes.
+    /// Kills it when this process ends, however it ends, and limits its address space to `memory` bytes.
     #[must_use]
     pub fn bounded(mut self, memory: u64) -> Self {
         self.memory_limit = Some(memory);
         self
     }
 
-    /// Marks it as a process of the machine in `dir`.
+    /// Marks it as a process of the machine in `dir` (see [`MARKER`]).
     #[must_use]
     pub fn of_machine(self, dir: &Path) -> Self {
         self.env(MARKER, dir)
     }
 
-    /// The same, started by another program that becomes it: its words follow that one's.
+    /// Returns this invocation wrapped by `other`, a program that executes it: its arguments follow `other`'s.
     #[must_use]
     pub fn within(&self, other: Self) -> Self {
         let words = std::iter::once(self.program.clone()).chain(self.args.iter().cloned());

@@ -1,4 +1,4 @@
-//! Running an [`Invocation`] to its end.
+//! Running an [`Invocation`] until it ends.
 
 use std::ffi::OsString;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -10,31 +10,32 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use duct::{Expression, Handle};
 
-use super::captured_output::{CapturedOutput, Surplus, TooMuch, all_said, end_of_stderr, join};
+use super::captured_output::{CapturedOutput, LimitExceeded, Surplus, end_of_stderr, join, streams_ended};
+use super::end::end_group;
 use super::inherited::{small_environment, whole_environment};
 use super::{Invocation, find};
 use crate::host::interrupt::{self, Deadline};
 use crate::term::error::Failure;
-use crate::term::progress::{left_to_another, note};
+use crate::term::progress::{note, without_spinners};
 use crate::term::text::{bytes, last_lines};
 
 static DEBUG: AtomicBool = AtomicBool::new(false);
 
-/// Has programs that take no flag for it (git) say what they do, for `--debug`.
+/// Enables the trace output of git, for `--debug`: git has a variable for it and no flag.
 pub fn set_debug() {
     DEBUG.store(true, Ordering::Relaxed);
 }
 
-/// Lines of a failed program's stderr that its error shows.
+/// Number of lines of a failed program's stderr that the error shows.
 pub(super) const STDERR_LINES: usize = 8;
 
-const HINT: &str = "add --debug to see every program as it is run";
+const HINT: &str = "run it again with --debug to log every program it runs";
 
-/// Bytes of stdout that are more than any program of the host has to say.
+/// Default limit of stdout, in bytes: more than any program on the host writes.
 const STDOUT: usize = 64 << 20;
-/// Bytes of a line; a longer one is handed over in parts.
+/// Longest line, in bytes; a longer one is passed on in parts.
 const LINE: u64 = 64 << 10;
-/// Between two looks at what else may end a wait.
+/// Interval at which a wait checks for signals and deadlines.
 const MOMENT: Duration = Duration::from_millis(100);
 
 impl Invocation {
@@ -61,29 +62,29 @@ impl Invocation {
         Ok(expression)
     }
 
-    /// Runs it to its end; gives its output whatever its status. Of stderr it is the end.
+    /// Runs it and returns its output, whatever its exit status. Of stderr, only the end is kept.
     ///
     /// # Errors
-    /// It is not installed or cannot be started, a signal came, or it says too much: then it and its children are killed.
+    /// It is not installed or cannot be started; or a signal arrived or stdout exceeded its limit, and it and its children\n    /// were killed.
     pub fn output(&self) -> Result<Output> {
         self.output_within(STDOUT)
     }
 
-    /// As [`Self::output`], with a bound of `most` bytes on stdout.
+    /// Runs it as [`Self::output`] does, with a limit of `most` bytes on stdout.
     ///
     /// # Errors
     /// As said.
     pub fn output_within(&self, most: usize) -> Result<Output> {
         let expression = self.expression()?.stdin_bytes(self.stdin.clone());
-        let (expression, said) =
-            CapturedOutput::by(&expression, most).with_context(|| format!("failed to listen to {}", self.name()))?;
-        let status = self.wait_in_own_group(expression, &said.surplus)?;
-        let output = said.output(status).with_context(|| format!("failed to read from {}", self.name()))?;
+        let (expression, captured) = CapturedOutput::by(&expression, most)
+            .with_context(|| format!("failed to open pipes for {}", self.name()))?;
+        let status = self.wait_in_own_group(expression, &captured.surplus)?;
+        let output = captured.output(status).with_context(|| format!("failed to read from {}", self.name()))?;
         log_stderr(&self.name(), &output.stderr);
         Ok(output)
     }
 
-    /// As [`Self::output`], but a failing status is an error with the last lines of stderr.
+    /// Runs it as [`Self::output`] does, but a failing status is an error with the last lines of stderr.
     ///
     /// # Errors
     /// As said.
@@ -91,7 +92,7 @@ impl Invocation {
         self.checked_within(STDOUT)
     }
 
-    /// As [`Self::checked`], for a program that is not to be trusted with more of our memory than `most` bytes.
+    /// Runs it as [`Self::checked`] does, with a limit of `most` bytes on stdout.
     ///
     /// # Errors
     /// As said.
@@ -103,32 +104,33 @@ impl Invocation {
         Err(self.failed(output.status, &output.stderr).into())
     }
 
-    /// Standard output of a successful run, as text without the last line feed.
+    /// Runs it as [`Self::checked`] does and returns stdout as text without trailing line feeds.
     ///
     /// # Errors
-    /// As [`Self::checked`]; output that is no UTF-8.
+    /// As [`Self::checked`], or stdout is not valid UTF-8.
     pub fn read(&self) -> Result<String> {
         let output = self.checked()?;
-        let text = String::from_utf8(output.stdout).with_context(|| format!("{} wrote no UTF-8", self.name()))?;
+        let text = String::from_utf8(output.stdout)
+            .with_context(|| format!("the output of {} is not valid UTF-8", self.name()))?;
         Ok(text.trim_end_matches('\n').to_owned())
     }
 
-    /// Runs it with its stderr (and stdout) on ours: for programs that report progress.
+    /// Runs it with its stdout and stderr on our stderr: for programs that report progress.
     ///
     /// # Errors
     /// As [`Self::checked`].
-    pub fn run_talking(&self) -> Result<()> {
+    pub fn run_with_progress(&self) -> Result<()> {
         let expression = self.expression()?.stdin_null().stdout_to_stderr();
         let (_, nothing) = channel();
-        let status = left_to_another(|| self.wait_in_own_group(expression, &nothing))?;
+        let status = without_spinners(|| self.wait_in_own_group(expression, &nothing))?;
         if status.success() { Ok(()) } else { Err(self.failed(status, &[]).into()) }
     }
 
-    /// Runs it and hands over each line of its stdout as it comes, one without end in parts; gives its exit code. The last
-    /// lines of its stderr are told afterwards.
+    /// Runs it, calls `each` for each line of its stdout and returns its exit code. A line that is too long is passed in
+    /// parts. The last lines of its stderr are printed at the end.
     ///
     /// # Errors
-    /// It cannot be started, or `each` fails: then it is killed.
+    /// It cannot be started, or `each` failed and it was killed.
     pub fn each_line(&self, mut each: impl FnMut(&str) -> Result<()>) -> Result<i32> {
         use std::io::{BufRead as _, Read as _};
         let failed = || format!("failed to read from {}", self.name());
@@ -156,13 +158,13 @@ impl Invocation {
 
     fn wait_in_own_group(&self, expression: Expression, surplus: &Surplus) -> Result<ExitStatus> {
         interrupt::check()?;
-        // A terminal's Ctrl-C then reaches us alone, and we pass it on to everything it started.
+        // Ctrl-C in a terminal then signals only this process, which ends the child's whole process group.
         let grouped = expression.before_spawn(|command| {
             command.process_group(0);
             Ok(())
         });
         let handle = grouped.start().with_context(|| format!("failed to start {}", self.name()))?;
-        // They hold the other ends of what it speaks into.
+        // They hold the write ends of the pipes: the streams could not end.
         drop((expression, grouped));
         let deadline = self.time_limit.map(Deadline::after);
         loop {
@@ -176,18 +178,18 @@ impl Invocation {
             }
             if deadline.is_some_and(Deadline::passed) {
                 end_group(&handle);
-                return Err(Failure::timeout(format!("{} took too long", self.name())).into());
+                return Err(Failure::timeout(format!("{} timed out", self.name())).into());
             }
         }
     }
 
-    /// Waits a moment for it to have said all and ended.
+    /// Waits a moment for its streams to end and for it to exit; None if it still runs.
     fn ended(&self, handle: &Handle, surplus: &Surplus) -> Result<Option<ExitStatus>> {
         interrupt::check()?;
-        let all = all_said(surplus, MOMENT).map_err(|TooMuch(most)| {
-            Failure::new(format!("{} says too much: more than {}", self.name(), bytes(most as u64))).general_hint(HINT)
+        let ended = streams_ended(surplus, MOMENT).map_err(|LimitExceeded(most)| {
+            Failure::new(format!("the output of {} exceeded {}", self.name(), bytes(most as u64))).general_hint(HINT)
         })?;
-        if !all {
+        if !ended {
             return Ok(None);
         }
         let ended = handle.wait_timeout(MOMENT).with_context(|| format!("failed to wait for {}", self.name()))?;
@@ -205,27 +207,10 @@ impl Invocation {
     }
 }
 
-/// With `--debug` what a program said is shown even if it succeeded.
+/// Logs a program's stderr for `--debug`, even if it succeeded.
 fn log_stderr(name: &str, stderr: &[u8]) {
     for line in String::from_utf8_lossy(stderr).lines() {
         tracing::debug!("{name}: {}", crate::term::text::one_line(line));
-    }
-}
-
-/// SIGTERM to a process group, SIGKILL to what is left of it after two seconds.
-fn end_group(handle: &Handle) {
-    use rustix::process::{Pid, Signal, kill_process_group};
-    let group = handle.pids().first().and_then(|pid| Pid::from_raw(i32::try_from(*pid).ok()?));
-    for (signal, patience) in [(Signal::TERM, 2_000), (Signal::KILL, 2_000)] {
-        if let Some(group) = group {
-            // An error means that nothing is left to signal.
-            let _ = kill_process_group(group, signal);
-        }
-        if matches!(handle.wait_timeout(Duration::from_millis(patience)), Ok(Some(_)) | Err(_))
-            && signal == Signal::KILL
-        {
-            return;
-        }
     }
 }
 
@@ -235,7 +220,7 @@ mod tests {
     use crate::host::process::ProcessId;
 
     #[test]
-    fn a_failing_program_shows_its_last_words() {
+    fn the_error_of_a_failed_program_shows_its_stderr() {
         let error = Invocation::new("sh").args(["-c", "echo first; echo last >&2; exit 3"]).checked().unwrap_err();
         let text = error.to_string();
         assert!(text.contains("exit status: 3") && text.contains("last") && !text.contains("first"), "{text}");
@@ -250,29 +235,29 @@ mod tests {
     }
 
     #[test]
-    fn what_says_more_than_it_may_is_ended() {
+    fn a_program_whose_output_exceeds_the_limit_is_killed() {
         let says = |words: &str| Invocation::new("sh").args(["-c", words]).checked_within(1000);
         assert_eq!(says("head -c 1000 /dev/zero").unwrap().stdout.len(), 1000);
-        // It would live on, and so would what it started, whatever becomes of their stdout.
+        // Without the kill, it and its child would keep running even with stdout closed.
         let dir = tempfile::tempdir().unwrap();
         let pid = dir.path().join("pid");
         let lives = format!("trap '' PIPE; sleep 1000 & echo $! > '{}'; head -c 1001 /dev/zero; wait", pid.display());
         let error = says(&lives).unwrap_err().to_string();
-        assert!(error.contains("sh says too much: more than 1000"), "{error}");
+        assert!(error.contains("the output of sh exceeded 1000"), "{error}");
         let started = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
         let gone = ProcessId::of(started).is_none_or(|process| process.wait_gone(Duration::from_secs(5)));
-        assert!(gone, "{started} lives");
+        assert!(gone, "{started} is alive");
     }
 
     #[test]
-    fn of_stderr_the_end_is_kept() {
+    fn only_the_end_of_stderr_is_kept() {
         let says = "head -c 10000000 /dev/zero >&2; echo last >&2; exit 3";
         let output = Invocation::new("sh").args(["-c", says]).output().unwrap();
         assert!(output.stderr.len() < 1_000_000 && output.stderr.ends_with(b"last\n"));
     }
 
     #[test]
-    fn a_line_without_end_comes_in_parts() {
+    fn a_long_line_is_passed_in_parts() {
         let mut lengths = Vec::new();
         let says = Invocation::new("sh").args(["-c", "head -c 100000 /dev/zero; echo; echo short; exit 3"]);
         let code = says.each_line(|line| {
@@ -283,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn stdin_env_and_cwd_arrive() {
+    fn stdin_env_and_cwd_are_passed() {
         let invocation = Invocation::new("sh").args(["-c", "cat; echo $X; pwd"]).stdin("in ").env("X", "y").cwd("/");
         assert_eq!(invocation.read().unwrap(), "in y\n/");
     }

@@ -1,4 +1,4 @@
-//! A piece of work that is short for most people and long for some.
+//! Progress of work that is usually short but can take long.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -7,15 +7,15 @@ use anyhow::Result;
 
 use super::{bar, note};
 
-/// Work that takes no longer is not talked about.
+/// Work that takes no longer than this prints nothing.
 const QUIET: Duration = Duration::from_secs(2);
-/// Between two lines about work that does, where there is no terminal.
+/// Interval between progress lines where stderr is not a terminal.
 const AGAIN: Duration = Duration::from_secs(15);
 
-/// Does a piece of work, and shows that it goes on: at once on a terminal, elsewhere after a while and then now and again.
+/// Runs `work` and shows progress: a spinner on a terminal, else a line after a delay and then at intervals.
 ///
 /// # Errors
-/// The work's own.
+/// `work` fails.
 pub fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let began = Instant::now();
     let bar = bar(what, None);

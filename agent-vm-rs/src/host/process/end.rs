@@ -1,0 +1,35 @@
+//! Ending programs that this process has started.
+
+use std::time::Duration;
+
+use duct::Handle;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// Ends a process: SIGTERM, then SIGKILL after two seconds.
+pub(super) fn end(handle: &Handle) {
+    let process = handle.pids().first().and_then(|pid| Pid::from_raw(i32::try_from(*pid).ok()?));
+    for signal in [Signal::TERM, Signal::KILL] {
+        if let Some(process) = process {
+            // An error means that it has already ended.
+            let _ = kill_process(process, signal);
+        }
+        if matches!(handle.wait_timeout(Duration::from_secs(2)), Ok(Some(_)) | Err(_)) {
+            return;
+        }
+    }
+}
+
+/// Ends a process group: SIGTERM, then SIGKILL to the remaining processes after two seconds.
+pub(super) fn end_group(handle: &Handle) {
+    let group = handle.pids().first().and_then(|pid| Pid::from_raw(i32::try_from(*pid).ok()?));
+    for (signal, timeout) in [(Signal::TERM, 2_000), (Signal::KILL, 2_000)] {
+        if let Some(group) = group {
+            // An error means that no process is left in the group.
+            let _ = kill_process_group(group, signal);
+        }
+        if matches!(handle.wait_timeout(Duration::from_millis(timeout)), Ok(Some(_)) | Err(_)) && signal == Signal::KILL
+        {
+            return;
+        }
+    }
+}
