@@ -1,6 +1,6 @@
-"""agent-mcp connect SOCKET: joins standard input and output to a relay's socket.
+"""agent-mcp connect SOCKET: connects standard input and output to a relay's socket.
 
-mcp-proxy starts this in place of a server; the server itself was started by the relay, earlier and beside the others.
+mcp-proxy starts this instead of a server. The relay has started the server itself, in parallel with the others.
 """
 
 import os
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
         poll.register(connection, select.POLLIN)
         while True:
             for ready, _ in poll.poll():
-                # Either end is the end: of mcp-proxy, or of the relay.
+                # Stop when either side ends: mcp-proxy or the relay.
                 if ready == connection.fileno():
                     data = connection.recv(CHUNK)
                     if not data:

@@ -1,8 +1,7 @@
-"""agent-mcp gate: becomes the nginx that stands in front of mcp-proxy, with what the host handed over.
+"""agent-mcp gate: runs nginx as the reverse proxy in front of mcp-proxy, with credentials from the host.
 
-Certificate, key, token and settings are systemd credentials. nginx reads the key where systemd put it, and a copy of the
-certificate, which the host may replace. The token is in a file of nginx's configuration that its account alone can read,
-and nowhere else.
+Certificate, key, token and settings are systemd credentials. nginx reads the key from the credential, and the certificate from
+a copy that the host can replace. The token is copied only to nginx's configuration, which no other account can read.
 """
 
 import json
@@ -11,11 +10,11 @@ from pathlib import Path
 
 import gate_config
 
-# The longest token or settings that make sense.
+# Maximal length of a credential, in bytes.
 LARGEST = 1 << 16
-# In the directory that is this account's own: the certificate in use, and the one that was handed over at first.
+# Files in the runtime directory: the certificate in use, and the first one from the host.
 CERTIFICATE, FIRST_CERTIFICATE = "certificate.pem", "first-certificate.pem"
-# argparse would take as long to import as everything else here together.
+# Not argparse: its import would take as long as everything else here.
 ONCE = (
     "nginx",
     "listen",
@@ -30,23 +29,23 @@ REPEATED = "allow-origin"
 
 
 class Usage(Exception):
-    """A wrong command line."""
+    """An error in the command line."""
 
 
 def parse(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
-    """The options that are there once, and the origins."""
+    """Returns the options that occur once, and the origins."""
     options: dict[str, str] = {}
     origins: list[str] = []
     for argument in arguments:
         name, separator, value = argument.removeprefix("--").partition("=")
         if not (argument.startswith("--") and separator):
-            raise Usage(f"--OPTION=VALUE is due in place of {argument}")
+            raise Usage(f"expected --OPTION=VALUE instead of {argument}")
         if name == REPEATED:
             origins.append(value)
         elif name in ONCE and name not in options:
             options[name] = value
         else:
-            raise Usage(f"--{name} is unknown or there twice")
+            raise Usage(f"--{name} is unknown or repeated")
     missing = [name for name in ONCE if name not in options]
     if missing:
         raise Usage(f"--{missing[0]} is missing")
@@ -59,41 +58,41 @@ def main(arguments: list[str]) -> int:
         runtime, credentials = directory("RUNTIME_DIRECTORY"), directory("CREDENTIALS_DIRECTORY")
         config = gate_config.render(read(options, origins, credentials, runtime))
     except (gate_config.Refused, Usage) as refused:
-        # It brings the network's modules along, which a start that works has no use for.
+        # Imported only here: a successful start does not need the network modules that it imports.
         from journal import WARNING, log
 
         log(WARNING, f"no endpoint: {refused}")
         return 1
     path = runtime / "nginx.conf"
     write(path, config.encode())
-    # stderr: not the log file that it was built to open before it reads its configuration.
+    # Write errors to stderr until the configuration is read, and not to nginx's compiled-in log file.
     os.execv(options["nginx"], [options["nginx"], "-e", "stderr", "-c", str(path)])
 
 
 def directory(variable: str) -> Path:
     value = os.environ.get(variable)
     if not value:
-        raise gate_config.Refused(f"{variable} is not set: systemd starts this, with credentials")
+        raise gate_config.Refused(f"{variable} is not set: systemd must start this with credentials")
     return Path(value)
 
 
 def read(options: dict[str, str], origins: list[str], credentials: Path, runtime: Path) -> gate_config.Endpoint:
-    """What the host handed over, checked."""
+    """Returns the validated endpoint from the host's credentials."""
     text = contents(credentials / options["endpoint-credential"])
     if text is None:
-        raise gate_config.Refused(f"there is no credential {options['endpoint-credential']}: nobody may come in")
+        raise gate_config.Refused(f"the credential {options['endpoint-credential']} is missing: access is denied")
     try:
         settings = json.loads(text)
     except (ValueError, RecursionError):
-        raise gate_config.Refused("the endpoint's settings are no JSON") from None
+        raise gate_config.Refused("the endpoint's settings are not valid JSON") from None
     tls, auth, hosts = gate_config.settings(settings)
     certificate, key = credentials / options["certificate-credential"], credentials / options["key-credential"]
     if tls and not (certificate.is_file() and key.is_file()):
-        raise gate_config.Refused("TLS is on, and there is no certificate or no key")
+        raise gate_config.Refused("TLS is on, but the certificate or its key is missing")
     token = contents(credentials / options["token-credential"])
     token = token.strip() if token is not None else None
     if auth and token is None:
-        raise gate_config.Refused("a token is asked for, and there is none")
+        raise gate_config.Refused("a token is required, but its credential is missing")
     if tls:
         certificate = renewable(certificate, runtime)
     return gate_config.Endpoint(
@@ -111,7 +110,7 @@ def read(options: dict[str, str], origins: list[str], credentials: Path, runtime
 
 
 def renewable(credential: Path, runtime: Path) -> Path:
-    """A copy of the certificate that can be replaced. One that has been stays when the service is restarted."""
+    """Copies the certificate to a file that can be replaced. A replaced one is kept when the service restarts."""
     data = credential.read_bytes()
     current, first = runtime / CERTIFICATE, runtime / FIRST_CERTIFICATE
     if not (current.is_file() and first.is_file() and first.read_bytes() == data):
@@ -121,7 +120,7 @@ def renewable(credential: Path, runtime: Path) -> Path:
 
 
 def contents(path: Path) -> str | None:
-    """A credential's text; None if there is none."""
+    """Returns a credential's text; None if it does not exist."""
     try:
         with open(path, "rb") as file:
             data = file.read(LARGEST + 1)
@@ -132,8 +131,8 @@ def contents(path: Path) -> str | None:
     except UnicodeDecodeError:
         text = None
     if text is None or len(data) > LARGEST:
-        # Not a word of what is in it.
-        raise gate_config.Refused(f"the credential {path.name} is not plain text, or too long")
+        # The message must not contain any of the secret.
+        raise gate_config.Refused(f"the credential {path.name} is not ASCII text or is too long")
     return text
 
 

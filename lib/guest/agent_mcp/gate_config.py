@@ -1,6 +1,6 @@
-"""nginx's configuration for the gate: pure, from values that are checked here.
+"""Renders and validates the nginx configuration of the reverse proxy. No function here touches the system.
 
-Nothing is quoted, because nothing that would need it is let in: each value has to match the grammar of what it is.
+Nothing is quoted: each value must match a grammar that excludes special characters.
 """
 
 import re
@@ -8,35 +8,35 @@ from collections import namedtuple
 
 from policy import LONGEST_MESSAGE, MCP, grammar
 
-# dataclasses would take longer to import than everything else here together.
+# Not dataclasses: their import would take longer than everything else here.
 Endpoint = namedtuple(
     "Endpoint",
     [
-        # Address and port, of all interfaces or one.
+        # Address, `*` or a single one, and port to listen on.
         "listen",
-        # Where mcp-proxy listens, on loopback.
+        # Port of mcp-proxy on the loopback.
         "inner_port",
-        # Web origins that may call; "*" is any.
+        # Web origins that may call; "*" allows any.
         "origins",
-        # Names that clients may call this endpoint by, as in the Host header without the port.
+        # Names by which clients may call this endpoint, as in the Host header without the port.
         "hosts",
-        # Files; None without TLS.
+        # Paths of the certificate and key; None without TLS.
         "certificate",
         "key",
-        # None lets everybody in.
+        # Token that clients must send; None if anyone may call.
         "token",
-        # Who has it may hand over another certificate for the same key; None for nobody.
+        # Token that allows replacing the certificate by another one for the same key; None forbids it.
         "renewal_token",
-        # Path at which that is done.
+        # URL path for replacing the certificate.
         "renewal_path",
-        # Directory that is this account's own.
+        # Directory that only nginx's account can access.
         "runtime",
     ],
 )
 
 LISTEN = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 PORT = re.compile(r"[0-9]{1,5}")
-# nginx compares them without regard to case, which takes nothing from digits that have none.
+# nginx compares them without regard to case, but hexadecimal digits lose nothing by that.
 TOKEN = re.compile(r"[0-9a-f]{32,128}")
 ORIGIN = re.compile(grammar("origin"))
 HOST = re.compile(grammar("endpoint_host"))
@@ -46,40 +46,40 @@ MOST_HOSTS = 64
 TOO_LONG = f"the message is longer than {LONGEST_MESSAGE >> 20} MiB, the most that a machine takes"
 
 HEALTH = MCP["healthPath"]
-# What is passed on: of the default server, and of one with a name.
+# Paths that are passed on to mcp-proxy: of the default server, and of named servers.
 PATHS = f"({MCP['serversPath']}/{grammar('server_name')})?({MCP['mcpPath']}|{MCP['ssePath']}|{MCP['messagesPath']})/?"
 
 
 class Refused(Exception):
-    """Why there is no endpoint. Says nothing of a secret's value."""
+    """Why there is no endpoint. The message contains no secret."""
 
 
 def settings(value: object) -> tuple[bool, bool, list[str]]:
-    """Whether there is TLS, whether a token is asked for, and the hosts: from `{"tls", "auth", "hosts"}`."""
+    """Returns whether TLS is on, whether a token is required, and the hosts, from `{"tls", "auth", "hosts"}`."""
     if not isinstance(value, dict) or set(value) != {"tls", "auth", "hosts"}:
-        raise Refused("the endpoint's settings are not an object of tls, auth and hosts")
+        raise Refused("the endpoint's settings must be an object with exactly tls, auth and hosts")
     tls, auth, hosts = value["tls"], value["auth"], value["hosts"]
     if not (isinstance(tls, bool) and isinstance(auth, bool)):
-        raise Refused("tls and auth of the endpoint's settings have to be true or false")
+        raise Refused("the endpoint's settings tls and auth must be true or false")
     if not (isinstance(hosts, list) and 0 < len(hosts) <= MOST_HOSTS and all(isinstance(host, str) for host in hosts)):
-        raise Refused("hosts of the endpoint's settings has to be a list of names")
+        raise Refused("the endpoint's setting hosts must be a list of names")
     return tls, auth, hosts
 
 
 def matching(pattern: re.Pattern, what: str, value: str) -> str:
     if not pattern.fullmatch(value):
-        raise Refused(f"what is given is no {what}")
+        raise Refused(f"invalid {what}")
     return value
 
 
 def render(endpoint: Endpoint) -> str:
-    """The whole configuration; refuses values that are not what they should be."""
+    """Returns the whole configuration; refuses invalid values."""
     listen = matching(LISTEN, "address to listen on", endpoint.listen)
     inner = matching(PORT, "port", endpoint.inner_port)
     runtime = matching(PATH, "directory", endpoint.runtime)
     hosts = " ".join(matching(HOST, "name of a host", host) for host in endpoint.hosts)
     if not endpoint.hosts:
-        raise Refused("an endpoint without a name cannot be called")
+        raise Refused("the endpoint has no host name")
     anywhere = "*" in endpoint.origins
     origins = "".join(
         f'    "{matching(ORIGIN, "web origin", origin)}" allowed;\n' for origin in endpoint.origins if origin != "*"
@@ -93,9 +93,9 @@ events {{
   worker_connections 1024;
 }}
 http {{
-  # Requests that fail because mcp-proxy is not up yet would fill the journal.
+  # Requests that fail while mcp-proxy starts would fill the journal.
   error_log stderr crit;
-  # What it would log of a request helps nobody, and nothing is ever in it by mistake.
+  # A log of requests helps nobody and could contain something private.
   access_log off;
   server_tokens off;
   default_type text/plain;
@@ -113,8 +113,8 @@ http {{
     default {"allowed" if anywhere else "foreign"};
     "" none;
 {origins}  }}
-  # A browser asks whether it may, without the token, before it does. It is answered here: what is behind would open a
-  # session for whoever asks.
+  # A browser asks for permission (CORS preflight) without the token. The answer must come from here: mcp-proxy would open a
+  # session.
   map "$request_method $agent_origin $agent_token" $agent_verdict {{
     default 401;
     "~ foreign " 403;
@@ -130,7 +130,7 @@ http {{
     default "";
     405 "GET, POST, DELETE";
   }}
-  # The Fetch standard's answer to that question; empty ones are not sent.
+  # Response headers of a CORS preflight (Fetch standard); nginx does not send empty ones.
   map $agent_verdict $agent_cors_origin {{
     default "";
     204 $http_origin;
@@ -157,7 +157,7 @@ http {{
   large_client_header_buffers 4 16k;
   keepalive_timeout 120s;
 
-  # The first one is for every name that is not in the second: a page whose name was made to point here is told so.
+  # The first server catches all other host names: a web page may have pointed its own name to this address.
   server {{
     listen {listen}{ssl};
     server_name "";
@@ -194,12 +194,12 @@ http {{
       if ($request_method != GET) {{
         return 405;
       }}
-      # As it was understood, not as it was written.
+      # The normalized path, not the one the client wrote.
       proxy_pass http://127.0.0.1:{inner}{HEALTH};
       proxy_set_header Authorization "";
       proxy_set_header Host localhost;
     }}
-    # What matches is what is passed on: nginx has decoded it and followed its dots, and here are no other characters.
+    # Only the matched path is passed on: nginx has decoded and normalized it, and it contains no other characters.
     location ~ "^(?<agent_path>{PATHS})\z" {{
       if ($request_method = PUT) {{
         return 405;
@@ -208,14 +208,14 @@ http {{
       proxy_http_version 1.1;
       proxy_set_header Connection "";
       proxy_set_header Host localhost;
-      # The servers behind this are the agent's: the token is none of their business.
+      # The servers run as the agent: they must not get the token.
       proxy_set_header Authorization "";
-      # Nor are they to send a request elsewhere here.
+      # Nor may they redirect a request inside nginx.
       proxy_ignore_headers X-Accel-Redirect;
       proxy_buffering off;
       proxy_request_buffering off;
       proxy_cache off;
-      # A tool may take its time, and an event stream may have nothing to say for long.
+      # A tool may run for long, and an event stream may be silent for long.
       proxy_read_timeout 1d;
       proxy_send_timeout 1h;
       send_timeout 1h;
@@ -229,7 +229,7 @@ http {{
 
 
 def renewal(endpoint: Endpoint) -> str:
-    """Where a certificate is handed over before the one that is in use ends; it is read anew at each handshake."""
+    """Returns the location that accepts a new certificate before the current one expires."""
     if endpoint.certificate is None or endpoint.renewal_token is None:
         return ""
     certificate = matching(PATH, "path of a certificate", endpoint.certificate)
@@ -251,9 +251,9 @@ def renewal(endpoint: Endpoint) -> str:
 
 def tls(endpoint: Endpoint) -> str:
     if endpoint.certificate is None:
-        return "  # No TLS: the host has said so.\n"
+        return "  # TLS is off by the host's settings.\n"
     return f"""\
-  # By variables, so that they are read at each handshake: another certificate needs no other process.
+  # As variables, the files are read at each handshake: a new certificate needs no restart.
   map "" $agent_certificate {{
     default {matching(PATH, "path of a certificate", endpoint.certificate)};
   }}
@@ -263,7 +263,7 @@ def tls(endpoint: Endpoint) -> str:
   ssl_certificate $agent_certificate;
   ssl_certificate_key $agent_key;
   ssl_protocols TLSv1.2 TLSv1.3;
-  # With TLS 1.2; those of 1.3 are all good.
+  # Suites for TLS 1.2; all of TLS 1.3 are good.
   ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305;
   ssl_prefer_server_ciphers off;
   ssl_ecdh_curve X25519:prime256v1;
@@ -273,7 +273,7 @@ def tls(endpoint: Endpoint) -> str:
 
 
 def token(variable: str, value: str | None, otherwise: str) -> str:
-    """A look-up by hash: how long it takes says nothing of how much of a guess was right."""
+    """Returns the map that checks a token. It is a hash lookup, whose duration does not depend on how much of a guess is right."""
     if value is None:
         return f'  map "" ${variable} {{\n    default {otherwise};\n  }}\n'
     value = matching(TOKEN, "token: 32 to 128 digits of 0-9 and a-f", value)

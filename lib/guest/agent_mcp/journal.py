@@ -1,4 +1,4 @@
-"""Lines for the journal, with the priorities that it reads from their beginning, and messages to systemd."""
+"""Log lines with the journal's priority prefixes, and notifications to systemd."""
 
 import os
 import socket
@@ -10,16 +10,16 @@ LONGEST = 500
 
 
 def log(priority: int, message: str, longest: int = LONGEST) -> None:
-    # A message may quote what a hostile file says: one line, and nothing that a terminal would obey.
+    # The message may contain hostile text: keep it on one line, without control characters.
     text = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in message)
     if len(text) > longest:
         text = text[:longest] + "…"
-    # In one piece: threads write lines of their own.
+    # In one write: other threads write lines, too.
     os.write(sys.stderr.fileno(), f"<{priority}>{text}\n".encode("utf-8", "backslashreplace"))
 
 
 def notify(state: str) -> None:
-    """Tell systemd, if it is systemd that started this."""
+    """Notifies systemd, if it started this program."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

@@ -16,11 +16,11 @@ def load(name: str) -> dict:
 
 
 MCP = load("mcp.json")
-# Bytes of one message, everywhere on its way. A tool's argument, or its answer, may hold a file.
+# Maximal size of a message in bytes, at every hop. A tool argument or result may contain a file.
 LONGEST_MESSAGE: int = MCP["longestMessage"]
 PATTERNS = load("grammar.json")
 
 
 def grammar(name: str) -> str:
-    """A pattern of grammar.json, with those that it names in their places."""
+    """Returns a pattern of grammar.json, with references to other patterns replaced."""
     return re.sub("<([a-z0-9_]+)>", lambda found: f"(?:{grammar(found[1])})", PATTERNS[name])

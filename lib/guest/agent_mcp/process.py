@@ -1,4 +1,4 @@
-"""A running stdio MCP server: its input, its messages, and what it writes to standard error."""
+"""A running stdio MCP server: its input, its messages and its standard error."""
 
 import contextlib
 import json
@@ -13,13 +13,13 @@ from journal import INFO, log
 from policy import LONGEST_MESSAGE
 from workspace_servers import Server
 
-# Lines in a row that are no messages. A program that prints more of them is no MCP server.
+# Number of successive output lines that are not MCP messages after which a program is no MCP server.
 MOST_NOISE = 1000
-# Of a line that the server writes to standard error.
+# Maximal length of a logged line of a server's standard error.
 LONGEST_WORDS = 4096
-# Of that line in the server's state.
+# Maximal length of that line in the server's state.
 LAST_WORDS = 200
-# Messages that wait for a server that does not read its input.
+# Maximal number of messages queued for a server that does not read its input.
 MOST_UNREAD = 1000
 
 
@@ -36,7 +36,7 @@ class Process:
             stderr=subprocess.PIPE,
             cwd=workspace,
             env={**os.environ, **server.env},
-            # A group of its own, so that its children end with it.
+            # A process group of its own, so that its children can be ended with it.
             start_new_session=True,
         )
         self._unwritten: queue.Queue = queue.Queue(MOST_UNREAD)
@@ -45,7 +45,7 @@ class Process:
         threading.Thread(target=self._write, daemon=True).start()
 
     def send(self, line: bytes) -> bool:
-        """Give the server a line; false if it reads nothing and enough is waiting."""
+        """Queues a line for the server; returns False if it reads nothing and the queue is full."""
         try:
             self._unwritten.put_nowait(line)
         except queue.Full:
@@ -53,7 +53,7 @@ class Process:
         return True
 
     def signal(self, number: int) -> bool:
-        """Signal the server and its children; false if there is none left."""
+        """Signals the server and its children; returns False if none is left."""
         try:
             os.killpg(self._popen.pid, number)
         except ProcessLookupError:
@@ -61,7 +61,7 @@ class Process:
         return True
 
     def messages(self, each: Callable[[dict, bytes], None]) -> str | None:
-        """Read messages until the output ends; returns what is wrong with the output, if that ended it."""
+        """Reads messages until the output ends; returns what is wrong with the output, if that ended it."""
         noise = 0
         while line := self._popen.stdout.readline(LONGEST_MESSAGE):
             message = decode(line)
@@ -75,16 +75,16 @@ class Process:
         return None
 
     def end(self) -> int:
-        """End what is left of the server; returns its status as subprocess has it."""
-        # No output means no answers, even if the program itself lingers.
+        """Ends the remaining processes; returns the status as subprocess does."""
+        # Without output there are no answers, even if the program still runs.
         self.signal(signal.SIGKILL)
         status = self._popen.wait()
         with contextlib.suppress(queue.Full):
-            # A full queue means that its writer is in a write, which fails now.
+            # A full queue means that the writer is blocked in a write, which fails now.
             self._unwritten.put_nowait(None)
         with contextlib.suppress(OSError):
             self._popen.stdin.close()
-        # What it wrote last is still being read. A child that left the group may hold its standard error open.
+        # Wait for the last lines of standard error. A child that left the process group may keep it open.
         self._errors.join(1.0)
         return status
 
@@ -94,7 +94,7 @@ class Process:
                 self._popen.stdin.write(line)
                 self._popen.stdin.flush()
             except (OSError, ValueError):
-                # The reader of its output sees the end and reports it.
+                # The thread that reads the output sees its end and reports it.
                 return
 
     def _read_errors(self) -> None:
@@ -106,7 +106,7 @@ class Process:
 
 
 def decode(line: bytes) -> dict | None:
-    """A message, or None for a line that is none."""
+    """Returns a message, or None for a line that is not one."""
     try:
         message = json.loads(line)
     except (ValueError, RecursionError):

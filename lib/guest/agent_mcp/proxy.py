@@ -1,10 +1,10 @@
-"""agent-mcp proxy: mcp-proxy, whose clients hear what a server says of its own accord, and learn what it is once it is up.
+"""agent-mcp proxy: mcp-proxy, extended to pass on a server's notifications, and its capabilities once it runs.
 
-mcp-proxy takes each server's answer to `initialize` once, before it listens, and hands no notification on. Here each new
-client is told what the server is by then, and all are told when that, or a list, changes. Arguments are mcp-proxy's.
+mcp-proxy reads each server's answer to `initialize` once, before it listens, and passes no notification on. This program
+gives each new client the server's current answer, and notifies all clients of changes. Its arguments are mcp-proxy's.
 """
 
-# Importing makes no garbage, and looking for it takes a sixth of the time until this listens.
+# Garbage collection during the imports would delay the start by a sixth, and finds nothing.
 import gc
 
 gc.disable()
@@ -25,16 +25,16 @@ from journal import WARNING, log  # noqa: E402
 from policy import LONGEST_MESSAGE  # noqa: E402
 from relay import PROXY, SERVERS_OWN  # noqa: E402
 
-# A client that does not read its stream holds up the others' notifications no longer than this.
-PATIENCE = 5.0
-# Notifications that wait for clients; more are dropped.
+# Seconds after which a client that does not read its stream is skipped, so that it does not delay the others.
+TIMEOUT = 5.0
+# Maximal number of queued notifications; further ones are dropped.
 MOST_WAITING = 1000
 
 create_plain = getattr(mcp_proxy.mcp_server, "create_proxy_server", None)
 
 
-class Told:
-    """One server, its clients' sessions, and what they are told."""
+class Clients:
+    """One server, its clients' sessions, and the notifications for them."""
 
     def __init__(self, remote, app):
         self._remote = remote
@@ -47,20 +47,20 @@ class Told:
         remote._message_handler = self.received
         app.create_initialization_options = self.options
         app._handle_message = self.handle
-        # The reference keeps the task.
+        # The reference keeps the task alive.
         self._task = asyncio.create_task(self._deliver())
 
     async def handle(self, message, session, *rest) -> None:
-        """In place of the server's: learns of the sessions."""
+        """Replaces the server's method: registers a new session."""
         self._sessions.add(session)
         await self._plain_handle(message, session, *rest)
 
     def options(self, *_, **__):
-        """What a client that connects now is told the server is."""
+        """Returns what a newly connected client is clients about the server."""
         options = self._plain_options(NotificationOptions(True, True, True))
         hello = self._hello
         if hello is None:
-            # mcp-proxy promises completions of every server, which nothing stands in for.
+            # mcp-proxy always announces completions, for which there is no stand-in.
             capabilities = options.capabilities.model_copy(update={"completions": None})
             return options.model_copy(update={"capabilities": capabilities})
         return options.model_copy(
@@ -73,23 +73,23 @@ class Told:
         )
 
     def learn(self, answer: types.InitializeResult) -> None:
-        """Take over what the server itself has answered, if it is up."""
+        """Takes over the server's own answer to initialize, if it runs."""
         own = (answer.meta or {}).get(SERVERS_OWN)
         try:
             self._hello = None if own is None else types.InitializeResult.model_validate(own)
         except ValidationError:
-            log(WARNING, f"server {answer.serverInfo.name}: its answer to initialize is not one of MCP's")
+            log(WARNING, f"server {answer.serverInfo.name}: its answer to initialize is not valid MCP")
 
     async def received(self, message) -> None:
-        """From the server. Called by what reads its messages, so nothing is waited for here."""
+        """Handles a message of the server. The thread that reads its messages calls this, so it must not block."""
         if isinstance(message, types.ServerNotification):
-            # As it was sent, but for what every message has, which is added again.
+            # Serialize it as it was sent, without the fields that are added to every message later.
             content = message.model_dump(by_alias=True, mode="json", exclude_none=True)
             content.pop("jsonrpc", None)
             try:
                 self._queue.put_nowait(types.ServerNotification.model_validate(content))
             except asyncio.QueueFull:
-                log(WARNING, "a notification is dropped: clients do not read theirs")
+                log(WARNING, "dropped a notification: the clients do not read")
 
     async def _deliver(self) -> None:
         while True:
@@ -97,14 +97,14 @@ class Told:
             if isinstance(notification.root, types.ToolListChangedNotification):
                 try:
                     self.learn(await self._remote.initialize())
-                except Exception as error:  # noqa: BLE001 - the next change is another chance
-                    log(WARNING, f"a server's answer to initialize is not usable: {error}")
+                except Exception as error:  # noqa: BLE001 - the next notification tries again
+                    log(WARNING, f"failed to read a server's answer to initialize: {error}")
             sessions = [session for session in self._sessions if concerns(notification.root, session)]
             await asyncio.gather(*(tell(session, notification) for session in sessions))
 
 
 def concerns(notification, session) -> bool:
-    """Whether a session has been promised notifications of this kind."""
+    """Returns whether a session was promised notifications of this kind."""
     capabilities = session._init_options.capabilities
     match notification:
         case types.ToolListChangedNotification():
@@ -115,22 +115,22 @@ def concerns(notification, session) -> bool:
             return capabilities.resources is not None
         case types.LoggingMessageNotification():
             return capabilities.logging is not None
-    # Progress has its own way, to the client that asked for it.
+    # Progress notifications reach the requesting client by another way.
     return False
 
 
 async def tell(session, notification) -> None:
     try:
-        await asyncio.wait_for(session.send_notification(notification), PATIENCE)
+        await asyncio.wait_for(session.send_notification(notification), TIMEOUT)
     except (TimeoutError, anyio.BrokenResourceError, anyio.ClosedResourceError):
         # The session has ended, or its client does not read.
         pass
-    except Exception as error:  # noqa: BLE001 - the other clients are told all the same
-        log(WARNING, f"a client is not told of {notification.root.method}: {error}")
+    except Exception as error:  # noqa: BLE001 - the other clients are still notified
+        log(WARNING, f"failed to notify a client of {notification.root.method}: {error}")
 
 
 async def create(remote):
-    """In place of mcp-proxy's: a server that its clients are told of."""
+    """Replaces mcp-proxy's function: also notifies the server's clients."""
     answers = []
     initialize = remote.initialize
 
@@ -143,21 +143,21 @@ async def create(remote):
     app = await create_plain(remote)
     remote.initialize = initialize
     try:
-        told = Told(remote, app)
+        clients = Clients(remote, app)
     except AttributeError as error:
-        log(WARNING, f"clients are not told of changes: this mcp-proxy is not made as expected ({error})")
+        log(WARNING, f"clients are not notified of changes: unsupported version of mcp-proxy ({error})")
         return app
-    told.learn(answers[-1])
-    # As long as the server.
-    app.agent_mcp_told = told
+    clients.learn(answers[-1])
+    # Keeps it as long as the server.
+    app.agent_mcp_clients = clients
     return app
 
 
 def admit_long_messages() -> None:
-    """As long ones as the gate: the SDK's own limit is 4 MiB, and mcp-proxy has no option for it."""
+    """Raises the SDK's limit of 4 MiB to that of the reverse proxy: mcp-proxy has no option for it."""
     middleware = getattr(transport_security, "RequestBodyLimitMiddleware", None)
     if middleware is None:
-        # An SDK that has no limit.
+        # This version of the SDK has no limit.
         return
     plain = middleware.__init__
 
@@ -170,7 +170,7 @@ def admit_long_messages() -> None:
 def main(arguments: list[str]) -> int:
     admit_long_messages()
     if create_plain is None:
-        log(WARNING, "clients are not told of changes: this mcp-proxy is not made as expected")
+        log(WARNING, "clients are not notified of changes: unsupported version of mcp-proxy")
     else:
         mcp_proxy.mcp_server.create_proxy_server = create
     gc.freeze()

@@ -1,8 +1,8 @@
-"""Stands between mcp-proxy and one server, so that mcp-proxy never sees it fail.
+"""Stands between mcp-proxy and one server, so that mcp-proxy never sees the server fail.
 
 mcp-proxy initializes its servers one after the other before it listens, and ends if one of them fails. So it gets the
 answer to `initialize` from here at once, whatever the server does. A request for a server that is still starting waits for
-a bounded time; one for a server that has failed is answered with an error. When a server comes up, its clients are told
+a bounded time; one for a server that has failed is answered with an error. When a server starts, its clients are notified
 that its lists have changed.
 """
 
@@ -17,26 +17,26 @@ from process import decode, encode
 from supervised import PROTOCOL, Supervised
 from workspace_servers import Server
 
-# A request for a server that is still starting is answered by then: clients give up after a minute, some after half.
-PATIENCE = 20.0
-# Requests that may be open at once, of all clients of a server.
+# Seconds that a request waits for a server to start: some clients give up after half a minute.
+TIMEOUT = 20.0
+# Maximal number of open requests to a server, of all clients.
 MOST_OPEN = 1000
-# JSON-RPC's range for the implementation's own errors.
+# An error code in the range that JSON-RPC reserves for implementations.
 NOT_RUNNING = -32000
-# How our own proxy (proxy.py) introduces itself: it can be told more than mcp-proxy alone.
+# Client name of our own proxy (proxy.py), which gets more information than plain mcp-proxy.
 PROXY = "agent-mcp-proxy"
-# Under `_meta` of the answer to our proxy: what the server itself has answered.
+# Key under `_meta` of the answer to our proxy: the server's own answer.
 SERVERS_OWN = "agent-vm/server"
 
 LISTS = ("tools", "prompts", "resources")
-# What a server may yet have. Each of these is kept: see EMPTY and the notifications below.
+# Capabilities announced for a server that has not started. All of them are served: see EMPTY and the notifications below.
 PROMISED = {
     "tools": {"listChanged": True},
     "prompts": {"listChanged": True},
     "resources": {"listChanged": True, "subscribe": True},
     "logging": {},
 }
-# What is answered for a server that has none of a kind that was promised before it was up.
+# Answers for a server that lacks a capability that was announced before it started.
 EMPTY = {
     "tools/list": ("tools", {"tools": []}),
     "prompts/list": ("prompts", {"prompts": []}),
@@ -49,21 +49,21 @@ EMPTY = {
 
 
 class Relay:
-    def __init__(self, server: Server, path: Path, workspace: str, on_change=lambda state: None, patience=PATIENCE, **pauses):
+    def __init__(self, server: Server, path: Path, workspace: str, on_change=lambda state: None, timeout=TIMEOUT, **pauses):
         self.name = server.name
         self.path = path
-        self._patience = patience
+        self._timeout = timeout
         self._report = on_change
         self._server = Supervised(server, workspace, self._from_server, self._changed, **pauses)
         self._lock = threading.Lock()
-        # Below is guarded by _lock.
+        # _lock guards the following attributes.
         self._client: socket.socket | None = None
-        # Requests that the server has, and those that wait for it: identity and line.
+        # Requests passed to the server, and those that wait for it: identity and line.
         self._open: dict[str, object] = {}
         self._waiting: dict[str, tuple[object, bytes, float]] = {}
         self._greeted = False
         self._was_running = False
-        # Held while a message is written: those of several threads must not mix.
+        # Held while a message is written, so that messages of several threads do not mix.
         self._writing = threading.Lock()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(os.fspath(path))
@@ -74,11 +74,11 @@ class Relay:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def terminate(self, *number: int) -> bool:
-        """See Supervised.terminate."""
+        """Calls Supervised.terminate."""
         return self._server.terminate(*number)
 
     def describe(self) -> dict:
-        """See Supervised.describe."""
+        """Calls Supervised.describe."""
         return self._server.describe()
 
     # The server's side.
@@ -157,7 +157,7 @@ class Relay:
                 return
             self._pass_on(client, identity, line)
             return
-        end = time.monotonic() + self._patience
+        end = time.monotonic() + self._timeout
         with self._lock:
             room = len(self._waiting) + len(self._open) < MOST_OPEN
             if room:
@@ -167,13 +167,13 @@ class Relay:
         elif self._server.failed:
             self._give_up(client, identity, end)
         elif self._server.running:
-            # It came up before the request was among those that wait.
+            # The server may have started before the request was queued.
             with self._lock:
                 waited = self._waiting.pop(key(identity), None)
             if waited is not None:
                 self._pass_on(client, identity, line)
         else:
-            timer = threading.Timer(self._patience, self._give_up, args=(client, identity, end))
+            timer = threading.Timer(self._timeout, self._give_up, args=(client, identity, end))
             timer.daemon = True
             timer.start()
 
@@ -183,7 +183,7 @@ class Relay:
             if room:
                 self._open[key(identity)] = identity
         if room and self._server.send(line):
-            # It may have failed meanwhile, before the request was among those that are open.
+            # The server may have failed before the request was recorded as open.
             if not self._server.failed:
                 return
         with self._lock:
@@ -192,7 +192,7 @@ class Relay:
             self._refuse(client, identity)
 
     def _give_up(self, client: socket.socket, identity: object, end: float) -> None:
-        """Answer a request with an error, if it is still the one that waits until `end`."""
+        """Answers a request with an error, if it is still the one that waits until `end`."""
         with self._lock:
             waiting = self._waiting.get(key(identity))
             if waiting is None or waiting[2] != end:
@@ -201,7 +201,7 @@ class Relay:
         self._refuse(client, identity)
 
     def _greeting(self, request: dict) -> dict:
-        """The answer to `initialize`: the server's own, or what it may yet be. Lists may change with each of its starts."""
+        """Returns the answer to `initialize`: the server's own or, before it runs, a stand-in. Lists may change with each start."""
         hello = self._server.hello
         stand_in = {
             "protocolVersion": PROTOCOL,
@@ -211,7 +211,7 @@ class Relay:
         parameters = request.get("params")
         introduced = parameters.get("clientInfo") if isinstance(parameters, dict) else None
         if isinstance(introduced, dict) and introduced.get("name") == PROXY:
-            # Its clients get the second, and whatever of the first they ask for is answered.
+            # The proxy passes the server's own answer to clients; requests for announced capabilities are answered anyway.
             return {**stand_in, "_meta": {SERVERS_OWN: None if hello is None else lively(hello)}}
         return stand_in if hello is None else lively(hello)
 
@@ -226,7 +226,7 @@ class Relay:
             with self._writing:
                 client.sendall(line)
         except OSError:
-            # mcp-proxy has ended; so does everything else in a moment.
+            # mcp-proxy has ended, and the service with it.
             pass
 
 
@@ -236,12 +236,12 @@ def capabilities(hello: dict | None) -> dict:
 
 
 def lively(hello: dict) -> dict:
-    """A server's answer to `initialize` with what is kept for it here: notice of a change of any list, and of failures."""
+    """Returns a server's answer to `initialize`, extended by change notifications for its lists and by logging."""
     own = capabilities(hello)
     changing = {kind: {**own[kind], "listChanged": True} for kind in LISTS if kind in own}
     return {**hello, "capabilities": {**own, **changing, "logging": own.get("logging", {})}}
 
 
 def key(identity: object) -> str:
-    """Ids are numbers or strings, and 1 is not "1"."""
+    """Returns a request's id as a key: ids are numbers or strings, and 1 is not "1"."""
     return json.dumps(identity)

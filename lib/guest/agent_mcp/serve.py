@@ -1,6 +1,7 @@
-"""agent-mcp serve: starts the servers and mcp-proxy, and is healthy as long as mcp-proxy answers.
+"""agent-mcp serve: starts the servers and mcp-proxy, and reports to systemd whether mcp-proxy answers.
 
-Type=notify with a watchdog. Every program's path comes by argument, so that any distribution can run this.
+It runs as a systemd service of Type=notify with a watchdog. Paths of programs are arguments, so that it runs on any
+distribution.
 """
 
 import argparse
@@ -21,12 +22,12 @@ from relay import Relay
 from states import States
 
 PROBE_TIMEOUT = 5.0
-# Where to ask a server that listens on every address.
+# Address at which to probe a server that listens on all addresses.
 PROBED = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 HERE = os.path.dirname(os.path.abspath(__file__))
-# Between two looks for the first answer.
+# Seconds between probes before the first answer.
 STARTING = 0.1
-# For the programs to end by themselves when the service stops.
+# Seconds for the programs to end when the service stops.
 STOP_GRACE = 1.0
 
 LEVELS = {"info": ["--log-level=INFO"], "debug": ["--debug"]}
@@ -34,11 +35,11 @@ LEVELS = {"info": ["--log-level=INFO"], "debug": ["--debug"]}
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="agent-mcp serve")
-    parser.add_argument("--mcp-proxy", required=True, help="the program mcp-proxy")
+    parser.add_argument("--mcp-proxy", required=True, help="path of mcp-proxy")
     parser.add_argument(
         "--mcp-proxy-python",
         metavar="PYTHON",
-        help="a Python that can import mcp-proxy: clients are then notified when a server comes up",
+        help="path of a Python that can import mcp-proxy: clients are then notified when a server starts",
     )
     parser.add_argument(
         "--default-server",
@@ -52,7 +53,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="FILE",
-        help="names more servers; a path in the workspace or an absolute one; the first to use a name has it",
+        help="file that lists more servers, relative to the workspace or absolute; the first use of a name wins",
     )
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", required=True, type=int)
@@ -80,7 +81,7 @@ def main(arguments: list[str]) -> int:
     for relay in relays:
         states.changed(relay.describe())
 
-    # Before the servers: it takes longest to come up.
+    # Started before the servers: it takes longest.
     proxy = start_proxy(options, runtime, default, relays[1:])
     try:
         for relay in relays:
@@ -91,7 +92,7 @@ def main(arguments: list[str]) -> int:
 
 
 def listen_for_signals() -> int:
-    """A descriptor that becomes readable when the service is to stop."""
+    """Returns a descriptor that becomes readable when the service must stop."""
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writer)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -129,7 +130,7 @@ def start_proxy(
 
 
 def connect(relay: Relay) -> list[str]:
-    # -S: no packages, so that the many of mcp-proxy's are not looked for.
+    # -S: do not search the many packages of mcp-proxy.
     return [sys.executable, "-I", "-S", HERE, "connect", str(relay.path)]
 
 
@@ -144,7 +145,7 @@ def log_level(options: argparse.Namespace) -> str:
 
 
 def watch(options: argparse.Namespace, proxy: subprocess.Popen, wakeup: int, states: States) -> int:
-    """Until a signal (0) or mcp-proxy's end (1): tell systemd of the health that there really is."""
+    """Reports mcp-proxy's health to systemd until a signal (returns 0) or until mcp-proxy ends (returns 1)."""
     interval = int(os.environ.get("WATCHDOG_USEC", "60000000")) / 1e6 / 4
     poll = select.poll()
     poll.register(wakeup, select.POLLIN)
@@ -173,7 +174,7 @@ def watch(options: argparse.Namespace, proxy: subprocess.Popen, wakeup: int, sta
 
 
 def answers(options: argparse.Namespace) -> bool:
-    """Whether the health endpoint says 200; by hand, as an HTTP client takes longer to import than to ask."""
+    """Returns whether the health endpoint answers 200. An HTTP library would take longer to import than the request takes."""
     try:
         with socket.create_connection((PROBED.get(options.host, options.host), options.port), PROBE_TIMEOUT) as connection:
             request = f"GET {options.health_path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -184,7 +185,7 @@ def answers(options: argparse.Namespace) -> bool:
 
 
 def stop(proxy: subprocess.Popen, relays: list[Relay]) -> None:
-    """End everything; what does not end by itself is killed, so that a power-off never waits."""
+    """Ends all programs. Those that do not end in time are killed, so that a power-off never waits."""
     if proxy.poll() is None:
         proxy.terminate()
     left = [relay for relay in relays if relay.terminate()]

@@ -1,4 +1,4 @@
-"""The states of all servers, in a file for `agent-vm status` and in a line for `systemctl status`."""
+"""The states of all servers: a file for `agent-vm status`, and a line for `systemctl status`."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from journal import notify
 
-# What the file takes at most, so that whoever reads it can bound that.
+# Maximal number of problems in the file, so that readers can limit its size.
 MOST_PROBLEMS = 32
 LONGEST = 300
 
@@ -20,7 +20,7 @@ class States:
         self._problems = [problem[:LONGEST] for problem in problems[:MOST_PROBLEMS]]
 
     def changed(self, state: dict) -> None:
-        """Take over what Supervised.describe says of one server."""
+        """Records the state of a server, as returned by Supervised.describe."""
         with self._lock:
             self._servers[state["name"]] = {
                 name: value[:LONGEST] if isinstance(value, str) else value for name, value in state.items()
@@ -29,7 +29,7 @@ class States:
             notify(f"STATUS={self._summary()}")
 
     def summary(self) -> str:
-        """One line."""
+        """Returns the states on one line."""
         with self._lock:
             return self._summary()
 
@@ -43,5 +43,5 @@ class States:
             new.write_text(text)
             os.replace(new, self._path)
         except OSError:
-            # It is for people to look at: servers run without it.
+            # The file is only for display: servers run without it.
             pass

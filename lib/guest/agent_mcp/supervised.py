@@ -1,4 +1,4 @@
-"""Keeps one stdio MCP server running: starts it, initializes it, starts it again when it ends, and knows its state."""
+"""Keeps one stdio MCP server running: starts it, initializes it, restarts it when it ends, and tracks its state."""
 
 import json
 import signal
@@ -11,14 +11,14 @@ from policy import MCP
 from process import LAST_WORDS, Process, encode
 from workspace_servers import Server
 
-# A server that has not answered `initialize` by then is ended. A busy host with an emulated processor takes minutes, and who
-# asks meanwhile is answered without it.
+# Seconds after which a server that has not answered `initialize` is ended. On a busy host with an emulated processor it takes
+# minutes; requests get an error meanwhile.
 DEADLINE = 600.0
-# Seconds before the next start of a server that ended, growing with each failure in a row.
+# Seconds before a restart, growing with each successive failure.
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
-# One that ran this long before it ended begins with the first pause again.
+# Seconds of running after which the pauses start over.
 STEADY = 60.0
-# A request for a server that has ended starts it at once, but not sooner than this after its last start.
+# Minimal seconds between starts. A request for a server that has ended starts it at once, but not sooner.
 SPACING = 5.0
 
 PROTOCOL = MCP["protocolVersion"]
@@ -26,7 +26,7 @@ HANDSHAKE = "agent-mcp-initialize"
 
 
 class Supervised:
-    """One server's process over all its starts.
+    """One server's process across restarts.
 
     Its threads call `on_message(message, line)` for what it sends, and `on_change(state)` after each change of its state,
     with what `describe` said at that moment, before it is started again.
@@ -49,7 +49,7 @@ class Supervised:
         self._pauses = pauses
         self._spacing = spacing
         self._lock = threading.RLock()
-        # All below is guarded by _lock.
+        # _lock guards the following attributes.
         self._process: Process | None = None
         self._hello: dict | None = None
         self._state = "starting"
@@ -64,7 +64,7 @@ class Supervised:
         self._timer: threading.Timer | None = None
 
     def start(self) -> None:
-        """Start the server unless it runs."""
+        """Starts the server unless it runs."""
         with self._lock:
             if self._process is not None or self._stopping:
                 return
@@ -73,14 +73,14 @@ class Supervised:
         self._tell(state)
 
     def wake(self) -> None:
-        """Start a server that has ended now, if its last start is not too near."""
+        """Starts a server that has ended, unless its last start was too recent."""
         with self._lock:
             if self._process is not None or time.monotonic() - self._started < self._spacing:
                 return
         self.start()
 
     def terminate(self, number: int = signal.SIGTERM) -> bool:
-        """Send a signal to the server and its children, and start it no more; false if there is none left."""
+        """Signals the server and its children, and stops restarting it; returns False if none is left."""
         with self._lock:
             self._stopping = True
             if self._timer is not None:
@@ -100,18 +100,18 @@ class Supervised:
 
     @property
     def hello(self) -> dict | None:
-        """What the running server answered to `initialize`, or, if it does not run, what it last did."""
+        """Returns the answer to `initialize` of the running server, or of its last run."""
         with self._lock:
             return self._hello
 
     def send(self, line: bytes) -> bool:
-        """Give the running server a line; false if it does not run, or reads nothing."""
+        """Sends the running server a line; returns False if it does not run or does not read."""
         with self._lock:
             process = self._process if self._state == "running" else None
         return process is not None and process.send(line)
 
     def describe(self) -> dict:
-        """The server's state as `servers.json` has it (docs/reference/contract.md)."""
+        """Returns the server's state as in `servers.json` (docs/reference/contract.md)."""
         with self._lock:
             failed = self._state == "failed"
             return {
@@ -125,18 +125,18 @@ class Supervised:
             }
 
     def explain(self) -> str:
-        """Why a request is not answered, as a sentence."""
+        """Returns why a request is not answered, as a sentence."""
         with self._lock:
             if self._state == "failed":
-                said = f"; its last line was: {self._last_words}" if self._last_words else ""
-                return f"The MCP server {self.name} has failed: it {self._why}{said}. More is in: agent-vm logs"
+                detail = f"; its last line was: {self._last_words}" if self._last_words else ""
+                return f"The MCP server {self.name} has failed: it {self._why}{detail}. For details: agent-vm logs"
             if self._state == "starting":
                 seconds = time.monotonic() - self._started
                 return (
-                    f"The MCP server {self.name} is still starting, since {seconds:.0f} s. Try again; more is in:"
+                    f"The MCP server {self.name} is still starting after {seconds:.0f} s. Try again; for details:"
                     " agent-vm logs"
                 )
-            return f"The MCP server {self.name} runs, but does not read its input. More is in: agent-vm logs"
+            return f"The MCP server {self.name} runs, but does not read its input. For details: agent-vm logs"
 
     def _tell(self, state: dict) -> None:
         self._on_change(state)
@@ -144,7 +144,7 @@ class Supervised:
             self._schedule()
 
     def _launch(self) -> None:
-        """With the lock held: start the server."""
+        """Starts the server. The lock must be held."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -207,19 +207,19 @@ class Supervised:
                 process.signal(signal.SIGKILL)
 
     def _fail(self, why: str) -> None:
-        """With the lock held: note a failure."""
+        """Records a failure. The lock must be held."""
         if self._state == "running" and time.monotonic() - self._started >= STEADY:
             self._failures = 0
         self._state, self._why = "failed", why
         self._failures += 1
 
     def _schedule(self) -> None:
-        """Start the server again after a pause."""
+        """Restarts the server after a pause."""
         with self._lock:
             if self._process is not None or self._stopping:
                 return
             pause = self._pauses[min(self._failures, len(self._pauses)) - 1]
-            log(WARNING, f"server {self.name} {self._why}; it is started again in {pause:.0f} s")
+            log(WARNING, f"server {self.name} {self._why}; restarting in {pause:.0f} s")
             self._timer = threading.Timer(pause, self.start)
             self._timer.daemon = True
             self._timer.start()

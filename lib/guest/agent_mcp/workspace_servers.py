@@ -1,7 +1,7 @@
-"""The servers that a workspace's .mcp.json names, in Claude Code's format.
+"""Reads the servers of a workspace's .mcp.json, in Claude Code's format.
 
-The file belongs to the branch, so it may hold anything: each thing wrong with it is one warning, and what is right is
-served.
+The file belongs to the branch, so its content is not trusted: each error in it causes one warning, and the valid servers
+are served.
 """
 
 import json
@@ -18,13 +18,13 @@ from policy import grammar
 LARGEST_FILE = 1 << 20
 MOST_SERVERS = 32
 
-# A name is a segment of a URL, and mcp-proxy's router gives braces a meaning.
+# A name is a segment of a URL. Braces have a meaning in mcp-proxy's router.
 NAME = re.compile(grammar("server_name"))
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 class Problem(Exception):
-    """Why one server, or the whole file, is not served."""
+    """Why a server, or a whole file, is not served."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Server:
 
 
 def read_all(paths: Iterable[Path]) -> tuple[list[Server], list[str]]:
-    """The servers of several files; the first file to use a name has it."""
+    """Returns the servers of several files; the first file that uses a name wins."""
     servers: dict[str, Server] = {}
     warnings: list[str] = []
     for path in paths:
@@ -43,12 +43,12 @@ def read_all(paths: Iterable[Path]) -> tuple[list[Server], list[str]]:
         warnings += wrong
         for server in found:
             if servers.setdefault(server.name, server) is not server:
-                warnings.append(f"{path.name}: server {json.dumps(server.name)}: not served: another one has this name")
+                warnings.append(f"{path.name}: server {json.dumps(server.name)}: not served: the name is already used")
     return list(servers.values()), warnings
 
 
 def read(path: Path) -> tuple[list[Server], list[str]]:
-    """The servers that can be started, and what is wrong with the rest."""
+    """Returns a file's usable servers, and warnings about the rest."""
     try:
         entries = entries_of(path)
     except Problem as problem:
@@ -58,7 +58,7 @@ def read(path: Path) -> tuple[list[Server], list[str]]:
     for name, entry in entries.items():
         try:
             if len(servers) == MOST_SERVERS:
-                raise Problem(f"not served: only the first {MOST_SERVERS} servers are")
+                raise Problem(f"not served: the limit is {MOST_SERVERS} servers")
             servers.append(parse(name, entry))
         except Problem as problem:
             warnings.append(f"{path.name}: server {json.dumps(name)[:80]}: {problem}")
@@ -72,9 +72,9 @@ def entries_of(path: Path) -> dict:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Problem(f"not JSON, so none of its servers is served: {error}") from error
+        raise Problem(f"not valid JSON, so none of its servers is served: {error}") from error
     if not isinstance(data, dict):
-        raise Problem("not an object, so none of its servers is served")
+        raise Problem("not a JSON object, so none of its servers is served")
     entries = data.get("mcpServers", {})
     if not isinstance(entries, dict):
         raise Problem('"mcpServers" is not an object, so none of its servers is served')
@@ -82,9 +82,9 @@ def entries_of(path: Path) -> dict:
 
 
 def contents(path: Path) -> str | None:
-    """The file's text; None if there is none."""
+    """Returns the file's text; None if it does not exist."""
     try:
-        # O_NONBLOCK: the path may name a pipe, which nobody ever writes to.
+        # O_NONBLOCK: opening a pipe that has no writer would block.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except FileNotFoundError:
         return None
@@ -107,18 +107,18 @@ def contents(path: Path) -> str | None:
 
 def parse(name: str, entry: object) -> Server:
     if not NAME.fullmatch(name):
-        raise Problem("its name is part of a URL: letters, digits, '.', '_' and '-' only, 64 at most")
+        raise Problem("invalid name: it must be at most 64 letters, digits, '.', '_' and '-'")
     if not isinstance(entry, dict):
         raise Problem("not an object")
     kind = entry.get("type", "stdio")
     if kind != "stdio" or ("url" in entry and "command" not in entry):
-        raise Problem("not a program (its type is not stdio): it is called where it runs, not through this machine")
+        raise Problem("only servers of type stdio are served: connect the client to this one directly")
     env = entry.get("env", {})
     if not isinstance(env, dict):
         raise Problem('"env" is not an object')
     for key in env:
         if not key or "=" in key or "\0" in key:
-            raise Problem(f'"env" has an impossible name {json.dumps(key)[:80]}')
+            raise Problem(f'"env" has an invalid name {json.dumps(key)[:80]}')
     arguments = entry.get("args", [])
     if not isinstance(arguments, list):
         raise Problem('"args" is not a list')
@@ -131,7 +131,7 @@ def parse(name: str, entry: object) -> Server:
     )
     command = server.argv[0]
     if not command or shutil.which(command, path=server.env.get("PATH", os.environ.get("PATH"))) is None:
-        raise Problem(f"its command {json.dumps(command)[:80]} is not in this machine")
+        raise Problem(f"its command {json.dumps(command)[:80]} is not installed in this machine")
     return server
 
 
@@ -149,12 +149,12 @@ def word(value: object, where: str) -> str:
 
 
 def expand(value: str) -> str:
-    """Claude Code's ${NAME} and ${NAME:-default}."""
+    """Replaces Claude Code's ${NAME} and ${NAME:-default}."""
 
     def one(match: re.Match) -> str:
         found = os.environ.get(match[1], match[2])
         if found is None:
-            raise Problem(f"it needs the variable {match[1]}, which is not set")
+            raise Problem(f"the environment variable {match[1]} is not set")
         return found
 
     return VARIABLE.sub(one, value)

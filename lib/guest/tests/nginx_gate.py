@@ -26,7 +26,7 @@ LAUNCHER = HERE.parent / "agent_mcp"
 
 TOKEN = "0123456789abcdef" * 4
 BEARER = f"Bearer {TOKEN}"
-PATIENCE = 20
+TIMEOUT = 20
 RENEWAL = "/agent-vm/certificate"
 
 
@@ -44,7 +44,7 @@ class Inner(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"data: one\n\n")
             self.wfile.flush()
-            self.server.hold.wait(PATIENCE)
+            self.server.hold.wait(TIMEOUT)
             self.close_connection = True
             return
         seen = {"path": self.path, "method": self.command, "body": len(body), "headers": dict(self.headers)}
@@ -106,7 +106,7 @@ class Gate:
              "--allow-origin=https://claude.ai"],
             env={**os.environ, "CREDENTIALS_DIRECTORY": str(credentials), "RUNTIME_DIRECTORY": str(runtime)},
             stderr=self.log,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
         self.start()
         test.addCleanup(self.end, runtime / "nginx.pid")
@@ -122,10 +122,10 @@ class Gate:
     def start(self):
         assert self.launch().returncode == 0, self.said()
         # It listens by now: systemd has the unit started when the launcher ends.
-        socket.create_connection(("127.0.0.1", self.port), PATIENCE).close()
+        socket.create_connection(("127.0.0.1", self.port), TIMEOUT).close()
 
     def end(self, pid_file):
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         # Written by what goes on in the background, a moment later.
         while not (pid_file.exists() and pid_file.read_text()):
             assert time.monotonic() < end, self.said()
@@ -133,7 +133,7 @@ class Gate:
         pid = int(pid_file.read_text())
         process = os.pidfd_open(pid)
         os.kill(pid, signal.SIGTERM)
-        assert select.select([process], [], [], PATIENCE)[0], self.said()
+        assert select.select([process], [], [], TIMEOUT)[0], self.said()
         os.close(process)
 
     def said(self):
@@ -148,8 +148,8 @@ class Gate:
 
     def connection(self):
         if self.tls:
-            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE, context=self.context())
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=TIMEOUT, context=self.context())
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
 
     def ask(self, method="POST", path="/mcp", host="127.0.0.1:4711", body=None, **headers):
         headers = {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
@@ -253,7 +253,7 @@ class Open(unittest.TestCase):
         self.addCleanup(connection.close)
         connection.connect()
         connection.sock.sendall(text.encode())
-        connection.sock.settimeout(PATIENCE)
+        connection.sock.settimeout(TIMEOUT)
         got = connection.sock.recv(1 << 16)
         return int(got.split()[1])
 
@@ -322,7 +322,7 @@ class Open(unittest.TestCase):
 
     def presented(self):
         """The certificate that a new connection is shown, as PEM."""
-        return ssl.get_server_certificate(("127.0.0.1", self.gate.port), timeout=PATIENCE)
+        return ssl.get_server_certificate(("127.0.0.1", self.gate.port), timeout=TIMEOUT)
 
     def test_a_certificate_is_renewed_while_connections_go_on(self):
         first = self.presented()
@@ -368,14 +368,14 @@ class Open(unittest.TestCase):
             context = self.gate.context(minimum_version=version, maximum_version=version)
             # Our own side has to be willing, or it is not the gate that refuses.
             context.set_ciphers("ALL:@SECLEVEL=0")
-            with socket.create_connection(("127.0.0.1", self.gate.port), PATIENCE) as plain:
+            with socket.create_connection(("127.0.0.1", self.gate.port), TIMEOUT) as plain:
                 if comes_about:
                     context.wrap_socket(plain, server_hostname="localhost").close()
                 else:
                     with self.assertRaises((ssl.SSLError, OSError)) as refused:
                         context.wrap_socket(plain, server_hostname="localhost")
                     self.assertIn("protocol version", str(refused.exception).replace("_", " ").lower())
-        connection = http.client.HTTPConnection("127.0.0.1", self.gate.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self.gate.port, timeout=TIMEOUT)
         self.addCleanup(connection.close)
         connection.request("POST", "/mcp", headers={"Authorization": BEARER, "Host": "localhost"})
         self.assertEqual(connection.getresponse().status, 400)
@@ -392,7 +392,7 @@ class Open(unittest.TestCase):
         for name in offered:
             context = self.gate.context(minimum_version=version, maximum_version=version)
             context.set_ciphers(f"{name}:@SECLEVEL=0")
-            with socket.create_connection(("127.0.0.1", self.gate.port), PATIENCE) as plain:
+            with socket.create_connection(("127.0.0.1", self.gate.port), TIMEOUT) as plain:
                 try:
                     context.wrap_socket(plain, server_hostname="localhost").close()
                     taken.add(name)

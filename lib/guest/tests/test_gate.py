@@ -177,22 +177,22 @@ class Program(unittest.TestCase):
 
     def test_without_settings_nobody_comes_in(self):
         (self.credentials / "endpoint").unlink()
-        self.refuses("there is no credential endpoint")
+        self.refuses("the credential endpoint is missing")
 
     def test_without_what_is_asked_for_nobody_comes_in(self):
-        for name, why in (("cert", "TLS is on"), ("key", "TLS is on"), ("token", "a token is asked for")):
+        for name, why in (("cert", "TLS is on"), ("key", "TLS is on"), ("token", "a token is required")):
             self.setUp()
             (self.credentials / name).unlink()
             self.refuses(why)
 
     def test_credentials_that_are_something_else(self):
         for changes, why in (
-            ({"endpoint": "{"}, "no JSON"),
-            ({"endpoint": "[" * 60000}, "no JSON"),
+            ({"endpoint": "{"}, "not valid JSON"),
+            ({"endpoint": "[" * 60000}, "not valid JSON"),
             ({"endpoint": "x" * (1 << 17)}, "too long"),
-            ({"token": "é"}, "not plain text"),
-            ({"token": ""}, "no token"),
-            ({"token": TOKEN[:20]}, "no token"),
+            ({"token": "é"}, "not ASCII text"),
+            ({"token": ""}, "invalid token"),
+            ({"token": TOKEN[:20]}, "invalid token"),
         ):
             self.setUp()
             self.give(**changes)

@@ -166,7 +166,7 @@ class Relays(unittest.TestCase):
         self.assertEqual(hello["capabilities"], relay_module.PROMISED)
 
     def test_requests_for_a_server_that_is_starting_wait_and_then_get_an_error(self):
-        _, client = self.gated(patience=0.5)
+        _, client = self.gated(timeout=0.5)
         began = time.monotonic()
         client.send(id=1, method="tools/list")
         client.send(id=2, method="tools/list")
@@ -241,7 +241,7 @@ class Relays(unittest.TestCase):
     def test_broken_servers_still_answer(self):
         for number, argv in enumerate((["false"], ["/"], ["sleep", "60"], ["yes"], ["cat", "/dev/zero"])):
             with self.subTest(argv):
-                relay = Relay(Server("s", argv), self.directory / str(number), "/", patience=0.5)
+                relay = Relay(Server("s", argv), self.directory / str(number), "/", timeout=0.5)
                 relay.start()
                 self.addCleanup(relay.terminate, signal.SIGKILL)
                 client = Client(self, relay)
