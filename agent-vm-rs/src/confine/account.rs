@@ -1,4 +1,4 @@
-//! The account of a machine's processes when root starts it.
+//! The unprivileged account of a machine's processes when root starts it.
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -13,32 +13,32 @@ use sha2::{Digest as _, Sha256};
 
 use crate::host::process::Invocation;
 
-/// User and group ids that one machine each has.
+/// Range of user and group ids, of which each machine has one.
 const UNUSED: RangeInclusive<u32> = 1_879_048_192..=2_147_352_575;
-/// Whether this host lets accounts without rights make namespaces, which is tried once.
+/// Whether unprivileged accounts may create namespaces on this host, found out once.
 static CAN_BE_OWN: OnceLock<bool> = OnceLock::new();
 
-/// Its name: set-up makes it.
+/// Name of the account that set-up creates.
 const NAME: &str = "agent-vm";
-/// Every host has it; other programs may run as it, too, and look into ours.
+/// Fallback account, which exists on every host. Other programs may run as it and access our processes.
 const SHARED: &str = "nobody";
 
-/// An account without rights.
+/// An unprivileged account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// User id.
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// Groups besides, by id: KVM's where it is used.
+    /// Supplementary group ids: KVM's where it is used.
     pub groups: Vec<u32>,
-    /// Our own program, where the account makes the namespaces around its processes itself, with users of their own: see
-    /// [`super::stage`]. Where it cannot, root makes them.
+    /// Path of agent-vm, if the account itself creates the namespaces around its processes, with user namespaces: see
+    /// [`super::stage`]. None if root creates them.
     pub stage: Option<PathBuf>,
 }
 
 impl Account {
-    /// The account of a machine's processes; None if we are an ordinary user, who is good enough.
+    /// Returns the account of a machine's processes; None if we are an ordinary user, whose processes run as that user.
     ///
     /// # Errors
     /// As [`Self::shared`].
@@ -50,8 +50,8 @@ impl Account {
         own.map_or_else(Self::shared, Ok).map(Some)
     }
 
-    /// An account that this machine has alone, by the place that it is in. No host has a name for it: systemd's list of user
-    /// ids (`UIDS-GIDS.md`) leaves these unused.
+    /// Returns the account that only this machine uses, derived from its directory. It has no name: systemd's list of user ids
+    /// (`UIDS-GIDS.md`) leaves this range unused.
     fn own(machine: &Path) -> Option<Self> {
         let place = fs::canonicalize(machine).ok()?;
         let hash = Sha256::digest(place.as_os_str().as_bytes());
@@ -60,43 +60,43 @@ impl Account {
         Some(Self { uid: id, gid: id, groups: Vec::new(), stage: std::env::current_exe().ok() })
     }
 
-    /// The account that all machines of this host share where they cannot have one each.
+    /// Returns the account that the machines of this host share if they cannot have one each.
     ///
     /// # Errors
-    /// There is none.
+    /// Neither account exists.
     fn shared() -> Result<Self> {
         let found = [NAME, SHARED].into_iter().find_map(ids);
         let (uid, gid) = found.with_context(|| format!("this host has neither an account {NAME} nor {SHARED}"))?;
         Ok(Self { uid, gid, groups: Vec::new(), stage: None })
     }
 
-    /// Whether no program but machines runs as it.
+    /// Checks whether only machines run as it.
     #[must_use]
     pub fn is_own(&self) -> bool {
         self.stage.is_some() || ids(NAME).is_some_and(|(uid, _)| uid == self.uid)
     }
 
-    /// The same in the group that may use a device, unless that is root's, which may do more.
+    /// Returns the account with the group that owns a device as a supplementary group, unless that is root's.
     #[must_use]
     pub fn with_device(&self, device: &Path) -> Self {
         let group = fs::metadata(device).map(|device| device.gid()).ok().filter(|gid| *gid != 0);
         Self { groups: group.into_iter().collect(), ..self.clone() }
     }
 
-    /// Lets its group read a directory and the files that are made there from now on, if their mode says so.
+    /// Gives the account's group read access to a directory and to files created there later.
     ///
     /// # Errors
     /// The directory's group or mode cannot be changed.
     pub fn may_read(&self, dir: &Path) -> Result<()> {
         chownat(CWD, dir, None, Some(Gid::from_raw(self.gid)), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(std::io::Error::from)
-            // Set-group-ID: what is made there has the directory's group (inode(7)).
+            // Set-group-ID: new files get the directory's group (inode(7)).
             .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o2750)))
-            .with_context(|| format!("failed to let the account of the machines read {}", dir.display()))
+            .with_context(|| format!("failed to give the machine's account read access to {}", dir.display()))
     }
 }
 
-/// User and group of an account that is not root's.
+/// Returns the user and group id of an account other than root.
 fn ids(name: &str) -> Option<(u32, u32)> {
     let id = |flag: &str| -> Option<u32> { Invocation::new("id").args([flag, "--", name]).read().ok()?.parse().ok() };
     id("-u").zip(id("-g")).filter(|(uid, _)| *uid != 0)
@@ -107,14 +107,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_machine_has_an_account_of_its_own() {
+    fn machines_have_different_accounts() {
         let dir = tempfile::tempdir().unwrap();
         let accounts = ["a", "b"].map(|name| {
             let machine = dir.path().join(name);
             fs::create_dir(&machine).unwrap();
             let account = Account::own(&machine).unwrap();
             assert!(UNUSED.contains(&account.uid) && account.uid == account.gid);
-            // By whatever path it is reached.
+            // A link to the directory gives the same account.
             std::os::unix::fs::symlink(&machine, dir.path().join(format!("to-{name}"))).unwrap();
             assert_eq!(Account::own(&dir.path().join(format!("to-{name}"))).unwrap(), account);
             account.uid
@@ -124,9 +124,9 @@ mod tests {
     }
 
     #[test]
-    fn the_group_reads_what_is_made_later() {
+    fn the_group_can_read_files_created_later() {
         if !rustix::process::geteuid().is_root() {
-            // Only root gives files away.
+            // Only root can change the owner of a file.
             return;
         }
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Files given to the account of a machine's processes.
+//! Changing the owner of files to the account of a machine's processes.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use rustix::fs::{AtFlags, Gid, Uid, chownat};
 use super::Account;
 use crate::host::files::walk::walk;
 
-/// Gives a file, or a directory with all that is in it, to an account: by descriptors, so that nothing but what is there is
-/// given. Links are given themselves, not what they lead to. A file with more names than one has them all in the workspace:
-/// the guest, and what serves it, have no other directory to link from, and chown(2) clears setuid bits.
+/// Changes the owner of a file, or of a directory and everything in it, to an account. It works by descriptors, so that files
+/// that are replaced meanwhile do no harm. Links themselves are changed, not their targets. All hard links of a file are in
+/// the workspace: the guest and virtiofsd see no other directory. chown(2) clears setuid bits.
 ///
 /// # Errors
-/// Something cannot be given.
+/// The owner of something cannot be changed.
 pub fn chown_tree(path: &Path, account: &Account) -> Result<()> {
     walk(path, |held, found| {
         if found.st_uid == account.uid && found.st_gid == account.gid {
@@ -22,7 +22,7 @@ pub fn chown_tree(path: &Path, account: &Account) -> Result<()> {
         let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
         Ok(chownat(held, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
     })
-    .context("failed to give files to the account of the machines")
+    .context("failed to change the owner of files to the machine's account")
 }
 
 #[cfg(test)]
@@ -34,9 +34,9 @@ mod tests {
     use crate::host::files::tree::tests::{seen, while_exchanged};
 
     #[test]
-    fn links_are_given_and_what_they_lead_to_is_not() {
+    fn links_are_changed_and_their_targets_are_not() {
         if !rustix::process::geteuid().is_root() {
-            // Only root gives files away.
+            // Only root can change the owner of a file.
             return;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -52,11 +52,11 @@ mod tests {
         assert_eq!([owner(&inside), owner(&inside.join("deep/link")), owner(&inside.join("up"))], [65534; 3]);
     }
 
-    /// A guest may nest directories deeper than any path.
+    /// Tests a tree deeper than `PATH_MAX`, which a guest can create.
     #[test]
-    fn what_no_path_reaches_is_given() {
+    fn trees_deeper_than_any_path_are_changed() {
         if !rustix::process::geteuid().is_root() {
-            // Only root gives files away.
+            // Only root can change the owner of a file.
             return;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -74,9 +74,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_exchanged_for_a_link_meanwhile_is_not_given() {
+    fn a_link_that_replaces_a_directory_is_never_followed() {
         if !rustix::process::geteuid().is_root() {
-            // Only root gives files away.
+            // Only root can change the owner of a file.
             return;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -85,7 +85,7 @@ mod tests {
         let tree = dir.path().join("tree");
         fs::create_dir(&tree).unwrap();
         let account = Account { uid: 65534, gid: 65534, groups: Vec::new(), stage: None };
-        // Whether it succeeds depends on who is faster.
+        // Either outcome is possible, depending on timing.
         while_exchanged(&tree, &outside, || drop(chown_tree(&tree, &account)));
         assert_eq!(seen(&outside), before);
         chown_tree(&tree, &account).unwrap();

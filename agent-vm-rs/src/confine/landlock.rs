@@ -1,4 +1,4 @@
-//! Landlock: within namespaces a second wall, and where none can be made the one around a program.
+//! Landlock: a second layer inside namespaces, and the only one on hosts without them.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -14,21 +14,21 @@ use clap::Args;
 use super::mount::{Mount, SYSTEM};
 use crate::host::process::Invocation;
 
-/// What is asked of the kernel: it gives as much of it as it knows (landlock(7)). Linux 6.12 knows all.
+/// Requested version of Landlock: the kernel applies what it supports of it (landlock(7)). Linux 6.12 supports all.
 const LANDLOCK: ABI = ABI::V6;
-/// Devices without a state that one program could leave to another.
+/// Devices that keep no state between programs.
 const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
-/// What of the network a program has.
+/// Network access of a sandboxed program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network<'a> {
-    /// All.
+    /// Everything the host has.
     Open,
-    /// It may listen on these TCP ports and connect to none.
+    /// Only listening on these TCP ports.
     Listen(&'a [u16]),
 }
 
-/// Our own program, which makes the wall before it becomes another, if this kernel has Landlock.
+/// Returns the path of agent-vm, which applies Landlock before it executes a program; None if the kernel has no Landlock.
 #[must_use]
 pub fn ours() -> Option<PathBuf> {
     let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
@@ -36,7 +36,7 @@ pub fn ours() -> Option<PathBuf> {
     std::env::current_exe().ok()
 }
 
-/// A program that has nothing but `mounts`, the system's programs and `network`. Pure; `ours` is as [`ours`] gives it.
+/// Returns a program that can access only `mounts`, the system's programs and `network`. `ours` is the path of agent-vm.
 #[must_use]
 pub fn around(program: &Invocation, ours: &Path, mounts: &[Mount], network: Network<'_>) -> Invocation {
     let mut wall = Invocation::new(ours).arg("landlocked");
@@ -57,8 +57,8 @@ pub fn around(program: &Invocation, ours: &Path, mounts: &[Mount], network: Netw
     program.within(wall.arg("--"))
 }
 
-/// What carries ports from the third descriptor on: its words, to which the target is added. It has nothing but the system's
-/// programs, that socket and connections to `ports`.
+/// Returns the command of a port's forwarder, to which the target is added. It inherits the port's socket as descriptor 3 and
+/// can access only the system's programs and TCP connections to `ports`.
 #[must_use]
 pub fn forwarder(proxyd: &Path, ours: &Path, ports: &[u16]) -> Invocation {
     let mut wall = Invocation::new(ours).args(["landlocked", "--sockets", "1", "--no-network"]);
@@ -73,19 +73,19 @@ pub fn forwarder(proxyd: &Path, ours: &Path, ports: &[u16]) -> Invocation {
     wall.arg("--").arg(proxyd)
 }
 
-/// A wall and the program behind it.
+/// Options of the command that applies Landlock and executes a program.
 #[derive(Args, Clone, Debug)]
 pub struct Landlocked {
-    /// File or directory that may be read, and programs in it run
+    /// File or directory that may be read and executed
     #[arg(long, value_name = "PATH")]
     read: Vec<PathBuf>,
-    /// File or directory that may be written, with no program run from it
+    /// File or directory that may be read and written, but not executed
     #[arg(long, value_name = "PATH")]
     write: Vec<PathBuf>,
     /// Device that may be used
     #[arg(long, value_name = "PATH")]
     device: Vec<PathBuf>,
-    /// No TCP but what `--listen` says
+    /// No TCP except the given ports
     #[arg(long)]
     no_network: bool,
     /// TCP port to listen on
@@ -94,7 +94,7 @@ pub struct Landlocked {
     /// TCP port to connect to
     #[arg(long, value_name = "PORT", requires = "no_network")]
     connect: Vec<u16>,
-    /// Sockets that the program gets, as the descriptors from the third on
+    /// Number of sockets that the program inherits, as descriptors 3 and up
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     sockets: u8,
     /// The program and its arguments
@@ -103,25 +103,25 @@ pub struct Landlocked {
 }
 
 impl Landlocked {
-    /// Sockets that the program gets.
+    /// Returns the number of sockets that the program inherits.
     #[must_use]
     pub fn sockets(&self) -> u8 {
         self.sockets
     }
 
-    /// Gives up all else, and becomes the program. What is not there cannot be had, and is no error.
+    /// Applies Landlock and executes the program. A path that does not exist is skipped.
     ///
     /// # Errors
-    /// The kernel refuses, or there is no such program.
+    /// The kernel rejects a rule, or the program does not exist.
     pub fn exec(&self) -> Result<std::convert::Infallible> {
-        self.give_up_the_rest().context("failed to put Landlock around it")?;
-        super::seccomp::refuse_what_is_not_needed()?;
-        let (program, args) = self.program.split_first().context("there is no program to become")?;
+        self.restrict().context("failed to apply Landlock")?;
+        super::seccomp::apply()?;
+        let (program, args) = self.program.split_first().context("no program to execute was given")?;
         Err(Command::new(program).args(args).exec())
-            .with_context(|| format!("failed to become {}", program.to_string_lossy()))
+            .with_context(|| format!("failed to execute {}", program.to_string_lossy()))
     }
 
-    fn give_up_the_rest(&self) -> Result<()> {
+    fn restrict(&self) -> Result<()> {
         let read = AccessFs::from_read(LANDLOCK);
         let write = AccessFs::from_all(LANDLOCK) & !(AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock);
         let device: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;

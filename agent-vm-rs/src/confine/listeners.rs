@@ -1,4 +1,4 @@
-//! The host's ports of a machine, bound before QEMU is started: its namespace has no other way to have them.
+//! Listening sockets for a machine's host ports, bound before QEMU starts: QEMU's network namespace cannot bind them.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -8,14 +8,14 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_w
 
 use crate::term::error::Failure;
 
-/// Connections that may wait to be accepted.
+/// Maximal number of connections waiting to be accepted.
 const BACKLOG: i32 = 128;
 
-/// A port that programs we start inherit.
+/// A listening socket that a child process inherits.
 #[derive(Debug)]
 pub struct Listener {
     socket: OwnedFd,
-    /// The port, on the host and inside.
+    /// The port, on the host and in the namespace.
     pub port: u16,
 }
 
@@ -23,11 +23,11 @@ impl Listener {
     /// Binds a port.
     ///
     /// # Errors
-    /// Somebody has it.
+    /// The port is in use or cannot be bound.
     pub fn bind(address: Ipv4Addr, port: u16) -> Result<Self> {
         let failed = || {
-            Failure::new(format!("port {port} of {address} cannot be had"))
-                .with_hint(format!("ss -ltnp 'sport = {port}' shows who has it"))
+            Failure::new(format!("cannot bind {address}:{port}"))
+                .with_hint(format!("ss -ltnp 'sport = {port}' shows which process uses it"))
         };
         let socket =
             socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).with_context(failed)?;
@@ -37,7 +37,7 @@ impl Listener {
         Ok(Self { socket, port })
     }
 
-    /// The socket, for a program that is started to get.
+    /// Returns the socket, to pass it to a child process.
     #[must_use]
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

@@ -1,6 +1,7 @@
-//! What stands around the processes of a machine besides their own sandboxes: namespaces, and an account that is not root.
+//! Sandboxes around a machine's processes: namespaces, Landlock, and an unprivileged account if root starts the machine.
 
 mod account;
+mod binds;
 pub mod bwrap;
 mod chown_tree;
 pub mod landlock;
@@ -21,31 +22,31 @@ use crate::host::process::{Invocation, find};
 use crate::host::programs::socket_proxyd_places;
 use crate::term::error::Failure;
 
-/// For a namespace to be made.
+/// Time for a trial sandbox to start.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The device of KVM.
+/// KVM's device.
 pub const KVM: &str = "/dev/kvm";
 
-/// How a machine's processes can be confined on this host.
+/// How a machine's processes can be isolated on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sandbox {
-    /// Account that they run as, if we are root.
+    /// The account they run as, if we are root.
     pub account: Option<Account>,
-    /// Carries connections into QEMU's network namespace; without it QEMU is in the host's.
+    /// Path of systemd-socket-proxyd, which forwards ports into QEMU's network namespace. Without it, QEMU shares the host's.
     pub proxyd: Option<PathBuf>,
 }
 
-/// All that stands around a machine's processes, besides what they do themselves.
+/// All isolation of a machine's processes that this program adds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Confinement {
-    /// Namespaces and account, where they can be had.
+    /// Namespaces and account, if this host allows them.
     pub sandbox: Option<Sandbox>,
-    /// Our own program, where the kernel has Landlock.
+    /// Path of agent-vm, if the kernel has Landlock.
     pub landlock: Option<PathBuf>,
 }
 
 impl Confinement {
-    /// What it comes to, for people and for `status`.
+    /// Returns a human-readable summary, also for `status`.
     #[must_use]
     pub fn describe(&self) -> String {
         let namespaces = match &self.sandbox {
@@ -59,13 +60,13 @@ impl Confinement {
         if all.is_empty() { "seccomp only".to_owned() } else { all.join(", ") }
     }
 
-    /// The account that the processes run as, if not ours.
+    /// Returns the account that the processes run as, if not ours.
     #[must_use]
     pub fn account(&self) -> Option<&Account> {
         self.sandbox.as_ref()?.account.as_ref()
     }
 
-    /// The same for a QEMU that uses KVM.
+    /// Returns the same confinement with access to KVM's device.
     #[must_use]
     pub fn with_kvm(&self) -> Self {
         let sandbox = self.sandbox.as_ref().map(|sandbox| Sandbox {
@@ -75,23 +76,23 @@ impl Confinement {
         Self { sandbox, ..self.clone() }
     }
 
-    /// Whether ports have to be carried in.
+    /// Checks whether ports must be forwarded into a network namespace.
     #[must_use]
     pub fn has_own_network(&self) -> bool {
         self.sandbox.as_ref().is_some_and(|sandbox| sandbox.proxyd.is_some())
     }
 }
 
-/// What can be had here for QEMU, and why there are no namespaces.
+/// Returns the best confinement for QEMU on this host, and the reason if namespaces are missing.
 ///
 /// # Errors
-/// We are root, and cannot run a machine as anybody else.
+/// We are root and cannot run a machine's processes as another account.
 pub fn choose(machine: &Path) -> Result<(Confinement, Option<anyhow::Error>)> {
     let proxyd = socket_proxyd_places().into_iter().find(|place| place.is_file());
     choose_with(Sandbox { account: Account::unless_user(machine)?, proxyd })
 }
 
-/// As [`choose`], for a program that reaches the host's network.
+/// Returns the best confinement for a program that uses the host's network.
 ///
 /// # Errors
 /// As [`choose`].
@@ -99,16 +100,16 @@ pub fn choose_on_the_network(machine: &Path) -> Result<(Confinement, Option<anyh
     choose_with(Sandbox { account: Account::unless_user(machine)?, proxyd: None })
 }
 
-/// What can be had here for a program of the host's that reads what a guest has made; it knows `--version`.
+/// Returns the best confinement for a host program that reads files which a guest wrote. The program must accept `--version`.
 #[must_use]
 pub fn choose_for_reading(program: &Path) -> Confinement {
     let sandbox = Some(Sandbox { account: None, proxyd: None });
     let namespaces = Confinement { sandbox, landlock: None };
     let as_root = rustix::process::geteuid().is_root();
-    let says_its_version = Invocation::new(program).arg("--version").cwd("/");
-    let probe = bwrap::reading(&says_its_version, &namespaces, &mount::installation(program), as_root);
-    let can_be_had = probe.time_limit(TIMEOUT).checked().is_ok();
-    Confinement { sandbox: namespaces.sandbox.filter(|_| can_be_had), landlock: landlock::ours() }
+    let version = Invocation::new(program).arg("--version").cwd("/");
+    let probe = bwrap::reading(&version, &namespaces, &mount::installation(program), as_root);
+    let works = probe.time_limit(TIMEOUT).checked().is_ok();
+    Confinement { sandbox: namespaces.sandbox.filter(|_| works), landlock: landlock::ours() }
 }
 
 fn choose_with(sandbox: Sandbox) -> Result<(Confinement, Option<anyhow::Error>)> {
@@ -116,22 +117,22 @@ fn choose_with(sandbox: Sandbox) -> Result<(Confinement, Option<anyhow::Error>)>
     match probe(&sandbox) {
         Ok(()) => Ok((Confinement { sandbox: Some(sandbox), landlock }, None)),
         Err(error) if sandbox.account.is_some() => Err(error.context(
-            Failure::new("as root, a machine's processes have to run as another account, and that cannot be done here")
+            Failure::new("cannot run a machine's processes as an unprivileged account, as is required for root")
                 .with_hint(
-                    "apt-get install bubblewrap util-linux; or run agent-vm as an ordinary user: sudo -u USER agent-vm",
+                    "install them: apt-get install bubblewrap util-linux; or run agent-vm as an ordinary user: sudo -u USER agent-vm",
                 ),
         )),
         Err(error) => Ok((Confinement { sandbox: None, landlock }, Some(error))),
     }
 }
 
-/// Makes such namespaces once.
+/// Starts a trial sandbox.
 fn probe(sandbox: &Sandbox) -> Result<()> {
     find("bash".as_ref())?;
-    trial(sandbox).checked().map(drop).context("no namespaces can be made around it")
+    trial(sandbox).checked().map(drop).context("failed to create namespaces")
 }
 
-/// Whether an account can make the namespaces around its processes itself.
+/// Checks whether an account can create the namespaces around its processes itself.
 fn can_be_staged(account: &Account) -> bool {
     trial(&Sandbox { account: Some(account.clone()), proxyd: None }).checked().is_ok()
 }

@@ -1,19 +1,19 @@
-//! What a sandbox shows of the host's files.
+//! Host files that a sandbox shows.
 
 use std::path::{Path, PathBuf};
 
-/// What programs need of the system, of a Debian or a Nix one.
+/// Paths of the system that programs need, on Debian and on NixOS.
 pub(super) const SYSTEM: [&str; 8] =
     ["/usr", "/bin", "/lib", "/lib64", "/nix/store", "/run/current-system/sw", "/etc/alternatives", "/etc/ld.so.cache"];
 
-/// Something of the host's that the sandbox sees where the host has it.
+/// A host path that the sandbox shows at the same place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mount {
-    /// It can be read.
+    /// Read-only.
     Read(PathBuf),
-    /// It can be read, where it is.
+    /// Read-only, and left out if it does not exist.
     ReadIfThere(PathBuf),
-    /// It can be written.
+    /// Read and write.
     Write(PathBuf),
     /// A device.
     Device(PathBuf),
@@ -30,7 +30,7 @@ impl Mount {
         matches!(self, Self::Read(_) | Self::ReadIfThere(_))
     }
 
-    /// The same for another path.
+    /// Returns the same kind of mount for another path.
     pub(super) fn at(&self, path: PathBuf) -> Self {
         match self {
             Self::Read(_) => Self::Read(path),
@@ -41,18 +41,18 @@ impl Mount {
     }
 }
 
-/// Whether every program sees it anyway.
+/// Checks whether every sandbox shows a path anyway.
 pub(super) fn is_system(path: &Path) -> bool {
     SYSTEM.iter().any(|system| path.starts_with(system))
 }
 
-/// Returns where a path's links lead; the path itself where nothing is there.
+/// Returns a path with links resolved; unchanged if it does not exist.
 pub(super) fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// Returns what a program needs of the place it is installed in, by the name it is started by and by where links lead from
-/// there. All of that place is too much: it may be somebody's home.
+/// Returns the mounts for a program's installation, both by its own path and by its real path. The whole prefix would be too
+/// much: it may be a home directory.
 #[must_use]
 pub fn installation(program: &Path) -> Vec<Mount> {
     let mut mounts = Vec::new();

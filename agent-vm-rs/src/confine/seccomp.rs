@@ -1,5 +1,5 @@
-//! A filter of system calls: what neither a proxy, nor a forwarder, nor QEMU, nor a git that reads has to do, and what would
-//! open the most of the kernel to whoever took one of them over.
+//! A seccomp filter that refuses system calls which QEMU, the proxy, the forwarders and a reading git do not need, and which
+//! would expose most of the kernel to a compromised one.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
@@ -13,13 +13,13 @@ use seccompiler::{
     TargetArch, apply_filter, sock_filter,
 };
 
-/// Calls that fail with `EPERM`, by the groups that systemd.exec(5) has for them.
+/// System calls that fail with `EPERM`, by the groups of systemd.exec(5).
 const REFUSED: &[c_long] = &[
     // @clock
     libc::SYS_clock_adjtime,
     libc::SYS_clock_settime,
     libc::SYS_settimeofday,
-    // @debug, and looks into other processes
+    // @debug, and access to other processes
     libc::SYS_kcmp,
     libc::SYS_perf_event_open,
     libc::SYS_pidfd_getfd,
@@ -54,13 +54,13 @@ const REFUSED: &[c_long] = &[
     libc::SYS_setns,
     libc::SYS_umount2,
     libc::SYS_unshare,
-    // Programs and queues that the kernel runs or reads by itself.
+    // Programs and queues that the kernel runs or reads itself.
     libc::SYS_bpf,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
     libc::SYS_io_uring_setup,
     libc::SYS_userfaultfd,
-    // Administration, and files past their paths.
+    // Administration, and access to files without their paths.
     libc::SYS_acct,
     libc::SYS_fanotify_init,
     libc::SYS_open_by_handle_at,
@@ -70,14 +70,14 @@ const REFUSED: &[c_long] = &[
     libc::SYS_vhangup,
 ];
 
-/// More of them, which only this processor has: @cpu-emulation, @raw-io and @obsolete.
+/// More of them, which only x86-64 has: @cpu-emulation, @raw-io and @obsolete.
 #[cfg(target_arch = "x86_64")]
 const REFUSED_HERE: &[c_long] =
     &[libc::SYS_ioperm, libc::SYS_iopl, libc::SYS_modify_ldt, libc::SYS_sysfs, libc::SYS_uselib, libc::SYS_ustat];
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE: &[c_long] = &[];
 
-/// Flags of clone(2) that make namespaces.
+/// Flags of clone(2) that create namespaces.
 const NAMESPACES: [c_int; 7] = [
     libc::CLONE_NEWCGROUP,
     libc::CLONE_NEWIPC,
@@ -88,27 +88,28 @@ const NAMESPACES: [c_int; 7] = [
     libc::CLONE_NEWUTS,
 ];
 
-/// Sockets of other families are refused: much of the kernel is behind them that hardly anything uses.
+/// Allowed socket families. The others are rarely used and much of the kernel is behind them.
 const FAMILIES: [c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
-/// Puts the filter around this thread and all that it becomes or starts, for good.
+/// Applies the filter to this thread and everything that it executes or starts, permanently.
 ///
 /// # Errors
-/// The kernel has no such filters, or this processor is none that they are known for.
-pub fn refuse_what_is_not_needed() -> Result<()> {
+/// The kernel has no seccomp filters, or none is defined for this processor.
+pub fn apply() -> Result<()> {
     refuse(rules()?)
 }
 
-/// Calls that are refused, all of them or those to which a rule applies.
+/// Refused system calls: always, or if one of the rules matches.
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 fn refuse(rules: Rules) -> Result<()> {
-    let processor: TargetArch = std::env::consts::ARCH.try_into().context("no filter is known for this processor")?;
+    let processor: TargetArch =
+        std::env::consts::ARCH.try_into().context("no seccomp filter is defined for this processor")?;
     let errno = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, errno, processor).and_then(BpfProgram::try_from);
-    let filter = filter.context("failed to make a filter of system calls")?;
+    let filter = filter.context("failed to compile the seccomp filter")?;
     for filter in [filter, absent()] {
-        apply_filter(&filter).context("failed to put a filter of system calls around it")?;
+        apply_filter(&filter).context("failed to apply the seccomp filter")?;
     }
     Ok(())
 }
@@ -123,7 +124,8 @@ fn rules() -> Result<Rules> {
     Ok(rules)
 }
 
-/// To make devices. In a user namespace the kernel allows none but 0:0, which overlayfs(5) takes for a file that is gone.
+/// Returns rules against creating devices. In a user namespace the kernel allows only 0:0, which overlayfs(5) takes for a
+/// deleted file.
 fn devices() -> Result<Rules> {
     let kinds = |argument| [libc::S_IFCHR, libc::S_IFBLK].map(|kind| rule([(argument, is_kind(kind))]));
     let mut rules = Rules::new();
@@ -133,7 +135,7 @@ fn devices() -> Result<Rules> {
     Ok(rules)
 }
 
-/// A program that makes no devices, whatever else it does.
+/// Options of the command that executes a program which cannot create device files.
 #[derive(Args, Clone, Debug)]
 pub struct WithoutDevices {
     /// The program and its arguments
@@ -142,46 +144,46 @@ pub struct WithoutDevices {
 }
 
 impl WithoutDevices {
-    /// Becomes the program.
+    /// Applies the filter and executes the program.
     ///
     /// # Errors
-    /// The kernel has no filters of system calls, or there is no such program.
+    /// The kernel has no seccomp filters, or the program does not exist.
     pub fn exec(&self) -> Result<std::convert::Infallible> {
         refuse(devices()?)?;
-        let (program, args) = self.program.split_first().context("there is no program to become")?;
+        let (program, args) = self.program.split_first().context("no program to execute was given")?;
         Err(Command::new(program).args(args).exec())
-            .with_context(|| format!("failed to become {}", program.to_string_lossy()))
+            .with_context(|| format!("failed to execute {}", program.to_string_lossy()))
     }
 }
 
-/// An argument has all the bits of a flag.
+/// Matches an argument that has all bits of a flag.
 fn is_set(flag: c_int) -> (SeccompCmpOp, c_int) {
     (SeccompCmpOp::MaskedEq(u64::from(flag.cast_unsigned())), flag)
 }
 
-/// An argument is a mode of files of this kind.
+/// Matches an argument that is a file mode of this kind.
 fn is_kind(kind: libc::mode_t) -> (SeccompCmpOp, c_int) {
     (SeccompCmpOp::MaskedEq(libc::S_IFMT.into()), kind.cast_signed())
 }
 
-/// All of these are so, of the arguments with these numbers.
+/// Returns a rule that matches if all conditions on the numbered arguments do.
 fn rule<const COUNT: usize>(conditions: [(u8, (SeccompCmpOp, c_int)); COUNT]) -> Result<SeccompRule> {
     let condition = |(argument, (compare, value)): (u8, (SeccompCmpOp, c_int))| {
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compare, value.cast_unsigned().into())
     };
     let conditions = conditions.into_iter().map(condition).collect::<Result<_, _>>();
-    conditions.and_then(SeccompRule::new).context("failed to make a filter of system calls")
+    conditions.and_then(SeccompRule::new).context("failed to compile the seccomp filter")
 }
 
-/// Calls that are answered as by a kernel that has none (`ENOSYS`): clone3(2), whose flags no filter reads, so that clone(2) is
-/// taken; and on x86-64 all of the x32 ABI, which would be another name for each call.
+/// Returns a filter for system calls that must fail as if the kernel lacked them (`ENOSYS`): clone3(2), whose flags a filter
+/// cannot read, so that programs use clone(2); and on x86-64 the x32 ABI, which is a second number for each call.
 fn absent() -> BpfProgram {
     use libc::{BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
     const X32: u32 = 0x4000_0000;
     let word = |code: u32, jt, jf, k| sock_filter { code: u16::try_from(code).unwrap_or(u16::MAX), jt, jf, k };
     let errno = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
     vec![
-        // The number is the first word of seccomp(2)'s `struct seccomp_data`.
+        // The system call's number is the first word of `struct seccomp_data` (seccomp(2)).
         word(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0),
         word(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, u32::try_from(libc::SYS_clone3).unwrap_or(u32::MAX)),
         word(BPF_JMP | BPF_JGE | BPF_K, 0, 1, X32),

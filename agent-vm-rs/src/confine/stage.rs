@@ -1,5 +1,5 @@
-//! What lets another account make the namespaces around root's machines itself: a view of the host's files in which the few
-//! that it needs have a place that it reaches, whatever directories they are in.
+//! The stage: a mount namespace in which an unprivileged account finds the few host files that it needs, whatever the
+//! permissions of their parent directories are. There it can create a machine's namespaces itself.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -17,18 +17,18 @@ use super::Account;
 use super::bwrap::drop_to;
 use crate::host::process::Invocation;
 
-/// Every host has it, and bubblewrap needs it.
+/// Mount point of the stage: it exists on every host, and bubblewrap needs it.
 const STAGE: &str = "/tmp";
 
-/// Where a path of the host's is on the stage.
+/// Returns the place of a host path on the stage.
 #[must_use]
 pub fn place(path: &Path) -> PathBuf {
     let parts = path.components().filter(|part| matches!(part, Component::Normal(_)));
     Path::new(STAGE).join(parts.collect::<PathBuf>())
 }
 
-/// A program that an account runs on a stage with these paths, at `dir` of it, with the `sockets` that it is started with. It
-/// makes the rest of its confinement itself. Pure; `ours` is our own program.
+/// Returns a program that an account runs on a stage with these paths, in directory `dir`, inheriting `sockets` sockets. The
+/// program adds the rest of its confinement itself. `ours` is the path of agent-vm.
 #[must_use]
 pub fn on(
     program: &Invocation,
@@ -46,16 +46,16 @@ pub fn on(
     program.within(stage.arg("--").args(drop_to(Some(account))))
 }
 
-/// A stage and the program on it.
+/// Options of the command that creates a stage and executes a program on it.
 #[derive(Args, Clone, Debug)]
 pub struct Staged {
-    /// File or directory that has a place on the stage
+    /// File or directory to show on the stage
     #[arg(long, value_name = "PATH")]
     path: Vec<PathBuf>,
-    /// Directory that the program begins in
+    /// Working directory of the program
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// Sockets that the program gets, as the descriptors from the third on
+    /// Number of sockets that the program inherits, as descriptors 3 and up
     #[arg(long, value_name = "NUMBER")]
     sockets: u8,
     /// The program and its arguments
@@ -64,37 +64,38 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// Sockets that the program gets.
+    /// Returns the number of sockets that the program inherits.
     #[must_use]
     pub fn sockets(&self) -> u8 {
         self.sockets
     }
 
-    /// Makes the stage in this mount namespace, which has to be our own, and becomes the program.
+    /// Mounts the stage in this mount namespace, which must be private, and executes the program.
     ///
     /// # Errors
-    /// The kernel refuses a mount, or there is no such program.
+    /// The kernel refuses a mount, or the program does not exist.
     pub fn exec(&self) -> Result<std::convert::Infallible> {
-        self.mount().context("failed to give another account the machine's files")?;
-        let (program, args) = self.program.split_first().context("there is no program to become")?;
+        self.mount().context("failed to mount the machine's files for its account")?;
+        let (program, args) = self.program.split_first().context("no program to execute was given")?;
         Err(Command::new(program).args(args).current_dir(&self.dir).exec())
-            .with_context(|| format!("failed to become {}", program.to_string_lossy()))
+            .with_context(|| format!("failed to execute {}", program.to_string_lossy()))
     }
 
     fn mount(&self) -> Result<()> {
-        // All of them first: what is below the stage itself is out of mount then.
+        // Open all paths first: those below the mount point are hidden once the stage is mounted.
         let held = self.path.iter().map(|path| Ok((path, hold(path)?))).collect::<Result<Vec<_>>>()?;
         mount("agent-vm", STAGE, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=0755,size=1m")
-            .context("failed to make the stage")?;
+            .context("failed to mount the stage")?;
         for (path, held) in held {
             let Some((tree, is_dir)) = held else { continue };
-            put(&tree, is_dir, &place(path)).with_context(|| format!("failed to put {} there", path.display()))?;
+            put(&tree, is_dir, &place(path))
+                .with_context(|| format!("failed to mount {} on the stage", path.display()))?;
         }
         Ok(())
     }
 }
 
-/// What a path leads to, and whether it is a directory; None if there is nothing.
+/// Returns an open mount tree of a path and whether it is a directory; None if it does not exist.
 fn hold(path: &Path) -> Result<Option<(OwnedFd, bool)>> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     match open_tree(CWD, path, flags) {
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_on_the_stage_is_below_it() {
+    fn places_are_below_the_stage() {
         assert_eq!(place(Path::new("/root/a b/../c")), Path::new("/tmp/root/a b/c"));
         assert_eq!(place(Path::new("/")), Path::new("/tmp/"));
     }

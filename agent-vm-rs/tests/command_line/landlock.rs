@@ -157,5 +157,5 @@ fn a_program_that_is_not_there_is_named() {
     let site = Site::new();
     let done = behind(&site, &[], &["/no/such/program"]);
     assert_eq!(done.code, Some(1));
-    assert!(done.stderr.contains("failed to become /no/such/program"), "{done:?}");
+    assert!(done.stderr.contains("failed to execute /no/such/program"), "{done:?}");
 }

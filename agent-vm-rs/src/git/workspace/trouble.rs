@@ -57,7 +57,7 @@ const HOST: [&str; 16] = [
     "Interrupted system call",
     "bwrap: ",
     "prlimit: ",
-    "failed to put Landlock",
+    "failed to apply Landlock",
 ];
 
 /// Runs git on what a guest has made; `most` bytes of output are allowed.
