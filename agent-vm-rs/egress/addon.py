@@ -1,6 +1,6 @@
-"""mitmproxy addon: the guest's only way out. Decides by the rules, logs, and puts secrets in.
+"""mitmproxy addon: the guest's only egress. It applies the rules, logs every attempt and inserts secrets.
 
-TLS is looked into only where the rules say so; elsewhere the connection is passed through and its server name checked.
+TLS is intercepted only where the rules require it. Other connections pass through after a check of the server name.
 Works with mitmproxy 8 (Debian 12) to 12 (nixpkgs).
 """
 
@@ -9,7 +9,7 @@ import os
 import re
 import sys
 
-# mitmproxy loads a script by its path, not as a part of a package.
+# mitmproxy loads a script by its path, not as part of a package.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from mitmproxy import ctx
@@ -29,17 +29,17 @@ from peer import uid_of_peer
 from requests_read import malformed, named_hosts
 from rules import RulesFile, is_address, normal
 
-# Of a request that is refused: it is read to its end so that the client sees the answer.
+# Largest body of a refused request, in bytes: it is read to its end so that the client sees the response.
 LARGEST_REFUSED = 1 << 20
-# Options that name the files we read and write.
+# Options that name the files of the machine.
 PLACES = {
-    "agent_vm_rules": "File with the rules.",
-    "agent_vm_log": "File for the log.",
-    "agent_vm_denied": "File for the number of attempts that were denied.",
+    "agent_vm_rules": "File of the rules.",
+    "agent_vm_log": "File of the audit log.",
+    "agent_vm_denied": "File of the number of denied attempts.",
 }
-# A number that int() reads, which digits of other scripts and thousands of digits are not.
+# A Content-Length: int() alone would also accept other scripts' digits, and thousands of digits.
 SHORT = re.compile("[0-9]{1,9}")
-# Between two looks at whether open connections are still allowed, seconds.
+# Seconds between checks whether open connections are still allowed.
 INTERVAL = 0.5
 
 
@@ -48,10 +48,10 @@ class Egress:
     def __init__(self):
         self.rules = None
         self.audit = None
-        # Flow's id → client's id, host and port, of whatever may still carry something.
+        # Flows that may still carry data: flow id → client id, host and port.
         self.open = {}
         self.connections = None
-        # When it was last logged that there are too many.
+        # Time of the last log entry about too many connections.
         self._full = float("-inf")
 
     def load(self, loader):
@@ -65,7 +65,7 @@ class Egress:
         if updated & PLACES.keys() and all(getattr(options, place) for place in PLACES):
             self.rules = RulesFile(options.agent_vm_rules)
             self.audit = Audit(options.agent_vm_log, options.agent_vm_denied, options.agent_vm_log_bytes)
-            # Rules that cannot be read are found now, not by the first connection.
+            # Unreadable rules fail the start, not the first connection.
             self.rules.now()
 
     def running(self):
@@ -76,11 +76,11 @@ class Egress:
         loop.call_later(INTERVAL, self.look_again, loop)
 
     def look_again(self, loop):
-        """Rules may have changed: what they allow no more ends. One connection cannot be ended alone in all versions."""
+        """Ends the proxy if an open connection is no longer allowed: not all versions can end one connection alone."""
         rules = self.rules.now()
         for _, host, port in set(self.open.values()):
             if not rules.decide(host, port).allowed:
-                closing.end("a connection that is open is allowed no more")
+                closing.end("an open connection is no longer allowed")
         late = self.connections.late()
         for handler in tunnel.handlers(ctx.master) if late else ():
             if handler.client.id in late:
@@ -89,11 +89,11 @@ class Egress:
         loop.call_later(INTERVAL, self.look_again, loop)
 
     def client_connected(self, client):
-        # From here on strangers' words could be in what is logged.
+        # From here on, a log message could contain text from a peer.
         failure.silence()
-        # Anybody on this host reaches a port on its loopback; only the tunnel to the guest is let in.
+        # Every user of the host can reach a port on its loopback. Only the machine's tunnel is accepted.
         if uid_of_peer(client.peername, client.sockname) != self.rules.now().peer_uid:
-            client.error = "not the machine's own connection"
+            client.error = "not a connection of this machine"
         elif not self.connections.has_room():
             client.error = "too many connections"
             self._log_full("TCP")
@@ -101,20 +101,20 @@ class Egress:
             self.connections.wait_for(client)
 
     def server_connect(self, data):
-        # This one is among them.
+        # The count includes this connection.
         if sum(len(handler.transports) for handler in tunnel.handlers(ctx.master)) > self.connections.most_transports:
             data.server.error = "too many connections"
             self._log_full("CONNECT", *data.server.address[:2])
 
     def _log_full(self, method, host="", port=0):
-        """Once a second: the guest can try without end."""
+        """Logs at most once a second: the guest can try without limit."""
         now = asyncio.get_running_loop().time()
         if now - self._full >= 1:
             self._full = now
             self.audit.write(verdict="deny", reason="too many connections are open", method=method, host=host, port=port)
 
     def http_connect(self, flow):
-        # Now what goes through it has to show itself.
+        # The client must now send a request or start a handshake through the tunnel.
         self.connections.wait_for(flow.client_conn)
         if self._admit(flow, "CONNECT", None):
             self.audit.write(
@@ -143,10 +143,10 @@ class Egress:
     def _on_hello(self, context, hello):
         host, port = normal(context.server.address[0]), context.server.address[1]
         if hello is None:
-            self._refuse_tunnel(context, "TLS", host, "no handshake that can be read")
+            self._refuse_tunnel(context, "TLS", host, "invalid TLS handshake")
             return tunnel.refuse(context)
-        # A permitted host that serves others too would be a way to them. Without a name a server chooses one of its own; an
-        # address has none.
+        # Without this check, an allowed host that serves other names would give access to them. Without a server name, the server
+        # chooses a name itself, unless the client asked for an address.
         if not is_address(host) if hello.sni is None else normal(hello.sni) != host:
             self._refuse_tunnel(context, "TLS", hello.sni, f"server name is not {host}")
             return tunnel.refuse(context)
@@ -171,7 +171,7 @@ class Egress:
             return
         secrets = self.rules.now().secrets_for(request.host, request.port) if request.scheme == "https" else ()
         if put := secrets_broker.put_in(request.headers, secrets) if secrets else ():
-            # What comes back can then be searched for the value.
+            # An uncompressed response can be searched for the value.
             request.headers["accept-encoding"] = "identity"
             flow.metadata["agent-vm-secrets"] = put
         request.stream = True
@@ -188,13 +188,13 @@ class Egress:
         def stream(piece):
             flow.metadata["agent-vm-bytes"] = flow.metadata.get("agent-vm-bytes", 0) + len(piece)
             clean = redact(piece)
-            # mitmproxy would send an empty piece as a chunk of no bytes, which is the end of a body.
+            # mitmproxy would send an empty piece as a chunk of length zero, which ends the body.
             return [clean] if clean else []
 
         flow.response.stream = stream
 
     def response(self, flow):
-        # After an upgrade it goes on.
+        # After an upgrade (101) the flow stays open.
         if flow.response.status_code != 101:
             self.open.pop(flow.id, None)
         if "agent-vm-refused" in flow.metadata:
@@ -202,12 +202,12 @@ class Egress:
         host, port = flow.request.host, flow.request.port
         if flow.response.status_code == 101 and not flow.websocket and not self.rules.now().allows_raw(host, port):
             self.audit.write(
-                verdict="deny", reason="upgrade to what is not WebSocket", method=flow.request.method, host=host, port=port
+                verdict="deny", reason="upgrade to a protocol other than WebSocket", method=flow.request.method, host=host, port=port
             )
             flow.metadata["agent-vm-refused"] = True
             flow.kill()
             return
-        # Trailers are there by now, and of a 101 the headers are not sent yet.
+        # Trailers have arrived by now, and the headers of a 101 have not been sent yet.
         secrets = flow.metadata.get("agent-vm-secrets", ())
         secrets_broker.take_out_of(flow.response, secrets)
         if flow.websocket and secrets:
@@ -216,7 +216,7 @@ class Egress:
 
     def websocket_message(self, flow):
         message = flow.websocket.messages[-1]
-        # mitmproxy would keep all of them.
+        # mitmproxy would keep all messages in memory.
         del flow.websocket.messages[:-1]
         secrets = flow.metadata.get("agent-vm-secrets", ())
         if secrets and not message.from_client:
@@ -227,7 +227,7 @@ class Egress:
 
     def error(self, flow):
         self.open.pop(flow.id, None)
-        # What the resolver refuses is logged as denied there.
+        # The resolver logs the names it refuses as denied.
         if "agent-vm-refused" not in flow.metadata and not resolver.was_refused(flow.error.msg):
             self._log(flow, None, failure.cause(flow.error.msg))
 
@@ -244,22 +244,22 @@ class Egress:
         )
 
     def _admit(self, flow, method, path):
-        """Whether the rules allow the request; it is refused if not."""
+        """Returns whether the rules allow the request, and refuses it if not."""
         request = flow.request
         rules = self.rules.now()
         verdict = rules.decide(request.host, request.port)
         reason = verdict.reason
         if verdict.allowed and method != "CONNECT":
-            # The same way to other hosts as with the server name.
+            # Like a wrong server name, another Host header would give access to other hosts.
             others = [one for one in named_hosts(request) if one != normal(request.host)]
             if others:
                 reason = f"the request is for {others[0]}"
             elif malformed(request):
-                reason = "the request can be read in more than one way"
+                reason = "the request is ambiguous"
         if not reason:
             self.open[flow.id] = (flow.client_conn.id, request.host, request.port)
             if method != "CONNECT" and not request.is_http2:
-                # Whoever reads a whole URL in a request takes the host from there.
+                # A server takes the host from a request's full URL instead of the Host header.
                 request.authority = ""
             return True
         flow.metadata["agent-vm-refused"] = True

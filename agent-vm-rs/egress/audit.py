@@ -1,20 +1,20 @@
-"""The audit log: one JSON object a line, and how many attempts were denied."""
+"""The audit log, one JSON object a line, and the number of denied attempts."""
 
 import json
 import os
 from datetime import datetime, timezone
 
-# Of what the guest chooses in a line.
+# Maximal number of characters of a value that the guest chooses.
 LONGEST_TEXT = 2048
 
 
 class Audit:
     def __init__(self, log: str, denied: str, longest: int):
-        """`longest`: bytes. The guest can make lines without end: a full log becomes the older one, which is forgotten."""
+        """`longest` is the size in bytes at which the log is rotated; one older log is kept. The guest can cause entries without limit."""
         self._log = log
         self._longest = longest
         self._denied_file = denied
-        # What an earlier proxy of this run counted.
+        # Attempts that an earlier proxy of this run counted.
         self._denied = count(denied)
 
     def write(self, *, verdict, reason, method, host, port, path=None, status=None, received=None):
@@ -34,7 +34,7 @@ class Audit:
         self._make_room()
         descriptor = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            # ASCII: whatever the guest named, no terminal obeys it.
+            # ASCII: a terminal must not obey names that the guest chose.
             os.write(descriptor, (json.dumps(line) + "\n").encode("ascii"))
         finally:
             os.close(descriptor)

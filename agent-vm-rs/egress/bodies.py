@@ -1,4 +1,4 @@
-"""How answers' bodies go through mitmproxy: where it would stop at a trailer, or take an empty piece for the end."""
+"""Fixes for mitmproxy's handling of response bodies: it fails on trailers and takes an empty piece for the end."""
 
 import functools
 
@@ -14,7 +14,7 @@ def amend():
 
 
 class Reader(ChunkedReader):
-    """Drops trailers, as RFC 9110 (6.5.1) lets a proxy do: mitmproxy breaks off at them in HTTP/1."""
+    """Drops trailers, which RFC 9110 (6.5.1) allows: over HTTP/1, mitmproxy aborts on them."""
 
     def __call__(self, buffer):
         event = super().__call__(buffer)
@@ -30,7 +30,7 @@ def without_trailers(make):
 
 
 def without_empty(state):
-    """An empty piece tells who looks into a body that it is at its end; HTTP/2 can have such before."""
+    """Drops empty pieces: the code that reads a body takes one for its end, and HTTP/2 can send some earlier."""
 
     @functools.wraps(state)
     def state_stream_response_body(self, event):

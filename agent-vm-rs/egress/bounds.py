@@ -1,6 +1,6 @@
-"""What the proxy takes at most: connections, bytes that are not understood yet, and time until they are.
+"""Limits of the proxy: connections, bytes that are not parsed yet, and time until they are.
 
-mitmproxy has no bounds of its own for these. A guest that goes beyond them loses its connection, and no other machine any.
+mitmproxy has no such limits. A guest that exceeds them loses its connection; other machines are not affected.
 """
 
 import os
@@ -13,27 +13,27 @@ from mitmproxy.proxy.layers.http._base import ReceiveHttp
 
 import failure
 
-# Of the guest; and to servers, as one connection of the guest may lead to several.
+# Maximal number of connections from the guest, and to servers: one from the guest may need several.
 CLIENTS, SERVERS = 512, 1024
-# Of the process's descriptors, for files and for connections that are being refused.
+# File descriptors for files, and for connections that are being refused.
 SPARE = 256
 DESCRIPTORS = CLIENTS + SERVERS + SPARE
-# Bytes of a head, of a chunk's header, or of requests that wait for their turn.
+# Bytes of a head, of a chunk's header, or of pipelined requests.
 PENDING = 256 << 10
-# Of a ClientHello, which with keys against quantum computers takes about 2 KiB.
+# Bytes of a ClientHello; one with post-quantum keys is about 2 KiB long.
 HELLO = 64 << 10
-# Seconds until a connection has said what it wants, or a head has come as a whole. Emulated guests are slow.
-PATIENCE = 60
-# Of the host's processors the proxy takes what others leave (nice(2)).
+# Seconds until a connection has sent a request or handshake, or a head is complete. Emulated guests are slow.
+TIMEOUT = 60
+# The proxy's niceness (nice(2)): other programs of the host have priority.
 NICE = 5
 
 
 class Connections:
-    """Those that are open, and by when each has to have said what it wants."""
+    """Open connections, and the time by which each must have sent a request or handshake."""
 
     def __init__(self, descriptors):
         self._clients = {}
-        # Fewer where the host grants fewer descriptors than are wanted.
+        # Use fewer if the host grants fewer descriptors.
         third = max(8, (descriptors - SPARE) // 3)
         self._most = min(CLIENTS, third)
         self.most_transports = min(CLIENTS + SERVERS, 3 * third)
@@ -42,11 +42,11 @@ class Connections:
         return len(self._clients) < self._most
 
     def wait_for(self, client):
-        """It has so long from now on."""
-        self._clients[client.id] = time.monotonic() + PATIENCE
+        """Starts the time limit of a connection."""
+        self._clients[client.id] = time.monotonic() + TIMEOUT
 
     def is_served(self, client):
-        """It has said what it wants."""
+        """Ends the time limit of a connection, which has sent its request or handshake."""
         if client.id in self._clients:
             self._clients[client.id] = None
 
@@ -59,7 +59,7 @@ class Connections:
 
 
 def claim():
-    """Takes the descriptors it needs, as far as the host grants them; gives how many there are."""
+    """Raises the limit of file descriptors as far as the host allows, and returns it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -68,7 +68,7 @@ def claim():
     try:
         os.nice(NICE)
     except OSError:
-        # Then it is as important as others.
+        # The proxy then runs at normal priority.
         pass
     return DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
@@ -92,29 +92,29 @@ def has_too_much(connection):
 
 
 def is_late(connection):
-    """Whether a head comes a little at a time; one that does not come at all is ended by its connection's time."""
+    """Returns whether an incomplete head has taken too long. Without any bytes, the connection's own limit applies."""
     if connection.state != connection.read_headers or not len(connection.buf):
         connection.agent_vm_began = None
         return False
     began = getattr(connection, "agent_vm_began", None)
     connection.agent_vm_began = began = began or time.monotonic()
-    return time.monotonic() - began > PATIENCE
+    return time.monotonic() - began > TIMEOUT
 
 
 def give_up(connection):
-    words = failure.ours("a head is too long, or takes too long")
+    reason = failure.ours("a head is too long or too slow")
     is_server = isinstance(connection, _http1.Http1Server)
     connection.buf = type(connection.buf)()
     if is_server and connection.state == connection.read_headers:
-        yield commands.SendData(connection.conn, _http1.make_error_response(431, words))
+        yield commands.SendData(connection.conn, _http1.make_error_response(431, reason))
     yield commands.CloseConnection(connection.conn)
     if connection.stream_id is not None and not (is_server and connection.state == connection.read_headers):
-        yield ReceiveHttp(connection.ReceiveProtocolError(connection.stream_id, words, code(is_server)))
+        yield ReceiveHttp(connection.ReceiveProtocolError(connection.stream_id, reason, code(is_server)))
     connection.state = connection.done
 
 
 def code(is_server):
-    """As mitmproxy's versions have it."""
+    """Returns the error code in the form of this version of mitmproxy."""
     codes = getattr(_events, "ErrorCode", None)
     if codes is None:
         return 400 if is_server else 502

@@ -1,4 +1,4 @@
-"""What is not foreseen ends the proxy: mitmproxy logs an exception of an addon and lets the flow go on."""
+"""Fail closed: an unexpected exception ends the proxy. mitmproxy itself would log it and let the flow continue."""
 
 import functools
 import inspect
@@ -8,18 +8,18 @@ import sys
 
 import failure
 
-# sysexits.h: EX_SOFTWARE.
+# EX_SOFTWARE of sysexits.h.
 STATUS = 70
 
 
 def end(why):
-    """No connection outlives this process, and none is made until agent-vm starts it again."""
-    failure.say(f"it ends: {why}")
+    """Ends the proxy with all connections. There are no new ones until agent-vm restarts it."""
+    failure.say(f"exiting: {why}")
     os._exit(STATUS)
 
 
 def closed(addon):
-    """Every hook of an addon, closed."""
+    """Wraps every hook of an addon so that an exception ends the proxy."""
     for name, hook in inspect.getmembers(addon, inspect.isfunction):
         if not name.startswith("_"):
             setattr(addon, name, closed_call(hook))
@@ -34,10 +34,10 @@ def closed_call(function):
             try:
                 return await function(*arguments, **named)
             except socket.gaierror:
-                # An answer as any other.
+                # The name cannot be resolved, which is an ordinary result.
                 raise
             except Exception:
-                end(f"it cannot decide{failure.place(sys.exc_info())}")
+                end(f"cannot apply the rules{failure.place(sys.exc_info())}")
 
     else:
 
@@ -46,6 +46,6 @@ def closed_call(function):
             try:
                 return function(*arguments, **named)
             except Exception:
-                end(f"it cannot decide{failure.place(sys.exc_info())}")
+                end(f"cannot apply the rules{failure.place(sys.exc_info())}")
 
     return called

@@ -1,7 +1,7 @@
-"""What is said of a failure: our own words, to the guest and in every log.
+"""Error messages: our own texts, for the guest and for every log.
 
-mitmproxy's words repeat what a peer has sent (a status line, a header, a chunk, a close reason), and a host that was sent
-a secret may send it back so.
+mitmproxy's messages quote what a peer sent (a status line, a header, a chunk, a close reason), and a server that was sent a
+secret could return it in these.
 """
 
 import os
@@ -13,15 +13,15 @@ from mitmproxy.proxy import server
 from mitmproxy.proxy.layers.http import _http1, _http2
 
 GENERAL = "the connection failed"
-# Of getaddrinfo(3), where the resolver's guard gives the last one.
+# Error numbers of getaddrinfo(3). Our guard of the resolver raises -4.
 RESOLVER = {
-    -2: "the name is not known",
-    -3: "the name cannot be resolved now",
-    -4: "the name leads to an address of the host or its network",
-    -5: "the name has no address",
+    -2: "unknown host name",
+    -3: "host name lookup failed, try again",
+    -4: "the host name resolves to an address of the host or its network",
+    -5: "the host name has no address",
 }
 MALFORMED = "the server's answer is malformed"
-# How mitmproxy's own texts begin, and what is said in their place.
+# Beginnings of mitmproxy's messages, with our text for each.
 BEGINNINGS = [
     ("server closed connection", "the server closed the connection"),
     ("peer closed connection", "the connection was closed"),
@@ -42,7 +42,7 @@ BEGINNINGS = [
     ("Invalid HTTP/2", "malformed HTTP"),
     ("agent-vm: ", None),
 ]
-# Of OpenSSL's (X509_verify_cert_error_string(3)), those that help.
+# Reasons of OpenSSL (X509_verify_cert_error_string(3)) that are passed on.
 CERTIFICATE = [
     "certificate has expired",
     "certificate is not yet valid",
@@ -59,13 +59,13 @@ ERRNO = re.compile(r"\[Errno (-?[0-9]{1,3})\]")
 
 
 def cause(message):
-    """What stands for a message of mitmproxy's: nothing of it but what is one of a list."""
+    """Returns our text for a message of mitmproxy's; it contains nothing from a peer."""
     if errno := ERRNO.match(message):
         number = int(errno[1])
         return RESOLVER.get(number, GENERAL) if number < 0 else os.strerror(number).lower()
     for beginning, words in BEGINNINGS:
         if message.startswith(beginning):
-            # Our own: `ours` makes them, and no peer's text is in them.
+            # `ours` made this message, which contains no text from a peer.
             words = message.removeprefix(beginning) if words is None else words
             if beginning.startswith("Certificate"):
                 known = next((one for one in CERTIFICATE if message.endswith(one)), None)
@@ -75,7 +75,7 @@ def cause(message):
 
 
 def ours(words):
-    """A message that `cause` gives back as it is."""
+    """Returns a message that `cause` returns unchanged."""
     return f"agent-vm: {words}"
 
 
@@ -84,7 +84,7 @@ def page(status, message):
 
 
 def log(self, message, level="info", exc_info=None):
-    """In place of ConnectionHandler.log: nothing of an error but where it was found, and its connection ends."""
+    """Replaces ConnectionHandler.log: logs only the place of an error, and ends its connection."""
     if level not in ("error", 40):
         return
     error = exc_info if isinstance(exc_info, tuple) else sys.exc_info()
@@ -95,7 +95,7 @@ def log(self, message, level="info", exc_info=None):
 
 
 def place(error):
-    """Kind and place of an exception, without its text and without its values."""
+    """Returns the kind and place of an exception, without its message and values."""
     kind, _, trace = error
     if kind is None:
         return ""
@@ -103,16 +103,16 @@ def place(error):
     return f": {kind.__name__} at {', '.join(frames[-6:])}"
 
 
-# Where words of ours go, once the standard streams lead nowhere.
+# Stream of our messages once the standard streams are closed.
 _stream = None
 
 
 def say(words):
-    print(f"the proxy: {words}", file=_stream or sys.stderr, flush=True)
+    print(f"egress proxy: {words}", file=_stream or sys.stderr, flush=True)
 
 
 def silence():
-    """From now on nothing but `say` reaches the log: libraries log and print what they were sent."""
+    """Lets only `say` write to the log from now on: libraries log and print data from peers."""
     global _stream
     if _stream is None:
         _stream = os.fdopen(os.dup(2), "w")

@@ -1,10 +1,10 @@
-"""Certificates that today's Python and OpenSSL take, from a mitmproxy that is older than they are."""
+"""Adds what current Python and OpenSSL require of certificates to an older mitmproxy."""
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from mitmproxy import certs, version
 
-# The first whose certificates name the key of their issuer, as RFC 5280 (4.2.1.1) wants it and Python 3.13 insists on.
+# First version whose certificates name their issuer's key, as RFC 5280 (4.2.1.1) says and Python 3.13 requires.
 FIRST = 11
 
 

@@ -1,10 +1,10 @@
-"""Which addresses are this host's own, or on a network that it is on, whatever range they are of."""
+"""Finds the addresses of this host and of the networks it is on, whatever range they belong to."""
 
 import ipaddress
 import socket
 import struct
 
-# Shorter ones are ways to everywhere, as those of a VPN.
+# Networks with a shorter prefix are routes to everywhere, as a VPN has them.
 SHORTEST = {4: 8, 6: 16}
 
 
@@ -13,7 +13,7 @@ def is_ours(ip) -> bool:
 
 
 def is_own(ip) -> bool:
-    """A socket is bound to addresses of this host only (ip(7))."""
+    """Returns whether an address is this host's: a socket can be bound to no other (ip(7))."""
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -24,7 +24,7 @@ def is_own(ip) -> bool:
 
 
 def on_link(version):
-    """Networks that are reached without a gateway, from the kernel's tables (proc_pid_net(5))."""
+    """Returns the networks that are reached without a gateway, from the kernel's tables (proc_pid_net(5))."""
     return networks4() if version == 4 else networks6()
 
 
@@ -43,7 +43,7 @@ def networks6():
     try:
         table = open("/proc/net/ipv6_route", encoding="ascii")
     except FileNotFoundError:
-        # A kernel without IPv6.
+        # The kernel has no IPv6.
         return
     with table:
         for line in table:

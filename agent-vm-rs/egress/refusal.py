@@ -1,14 +1,14 @@
-"""The proxy's answer to what the rules refuse: it names the command that would let it through.
+"""The response to a request that the rules refuse. It names the command that would allow it.
 
-Of the answer to CONNECT most clients show the status line alone (pip, wget, apt, Go), curl and git its number, and none
-the body; so the command is in both.
+For a refused CONNECT, most clients show only the status line (pip, wget, apt, Go), curl and git only its number, and none
+shows the body. The command is therefore in the status line and in the body.
 """
 
 from mitmproxy import http
 
 from rules import normal
 
-# Of a status line.
+# Maximal length of a status line's text.
 LONGEST = 300
 
 
@@ -30,5 +30,5 @@ def response(rules, host, port, reason):
 
 
 def plain(words):
-    """On one line, whatever host the guest has named."""
+    """Returns printable ASCII on one line, since the guest chooses the host's name."""
     return "".join(c if " " <= c <= "~" else "?" for c in words)[:LONGEST]

@@ -1,15 +1,15 @@
-"""What a request says of where it goes, and whether everybody reads it so."""
+"""Finds the hosts that a request names, and requests that servers may parse differently."""
 
 import re
 
 from rules import host_of
 
-# What some servers take for the end of a line, and others do not.
+# Characters that some servers take for the end of a line.
 CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def named_hosts(request):
-    """Every host that a request names, by whatever the one who reads it goes."""
+    """Returns every host that a request names: servers differ in which one they use."""
     named = request.headers.get_all("host")
     if request.authority:
         named.append(request.authority)
@@ -19,7 +19,7 @@ def named_hosts(request):
 
 
 def malformed(request):
-    """Whether servers may see another end of a line, or of the body, than mitmproxy does."""
+    """Returns whether a server may find the end of a line or of the body elsewhere than mitmproxy does."""
     parts = [request.data.method, request.data.path, *(part for field in request.headers.fields for part in field)]
     lengths = request.headers.get_all("content-length")
     return any(CONTROL.search(part) for part in parts) or any(not re.fullmatch("[0-9]+", one) for one in lengths)

@@ -1,11 +1,11 @@
-"""The loop's resolver, guarded: names lead to public addresses only, unless the rules name the host itself."""
+"""Guards the event loop's resolver: names must resolve to public addresses, unless the rules name the host itself."""
 
 import socket
 
 import closing
 from rules import is_public
 
-# Why a name is refused that resolves to such a one.
+# Reason for refusing a name that resolves to such an address.
 OWN_ADDRESS = "is an address of the host or its network"
 
 
@@ -17,7 +17,7 @@ def guard(loop, rules, audit):
         try:
             found = await resolve(host, port, **options)
         except (ValueError, OverflowError):
-            # No name that could be asked for: an empty or too long part, a null byte, a port beyond 65535.
+            # The name cannot be looked up: an empty or too long label, a null byte, or a port above 65535.
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
         name = host.decode() if isinstance(host, bytes) else host
         if name is None or rules.now().is_named(name, None):
@@ -38,5 +38,5 @@ def guard(loop, rules, audit):
 
 
 def was_refused(message):
-    """Whether mitmproxy's message is of such a name, which the log has already."""
+    """Returns whether mitmproxy's message is about a name that the guard refused and logged."""
     return message.startswith(f"[Errno {socket.EAI_FAIL}] ") and message.endswith(f" {OWN_ADDRESS}")

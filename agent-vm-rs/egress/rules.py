@@ -1,6 +1,6 @@
-"""What the guest may reach: decisions alone, without a network and without mitmproxy.
+"""The egress rules: decisions only, without network access and mitmproxy.
 
-The rules come from a file that agent-vm writes (see src/egress/rules.rs) and may replace at any time.
+The rules come from a file that agent-vm writes (see src/egress/rules.rs) and can replace at any time.
 """
 
 import ipaddress
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import network
 import special_addresses
 
-# Without a port an entry means the web's two.
+# Ports of an entry without a port.
 WEB_PORTS = (80, 443)
-# Of a cloud's, though it is a public one: Azure's WireServer (learn.microsoft.com, "What is IP address 168.63.129.16?").
+# A cloud's metadata service at a public address: Azure's WireServer (learn.microsoft.com, "What is IP address 168.63.129.16?").
 METADATA = {ipaddress.ip_address("168.63.129.16")}
 
 
@@ -27,7 +27,7 @@ class Entry:
         return port in (WEB_PORTS if self.port is None else (self.port,)) and self.is_of(host)
 
     def forbids(self, host: str, port: int) -> bool:
-        """As an entry of the deny list, where no port means every port."""
+        """Returns whether this entry of the deny list matches. Without a port it matches every port."""
         return self.port in (None, port) and self.is_of(host)
 
     def is_of(self, host: str) -> bool:
@@ -55,12 +55,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Rules:
-    # Whether the guest reaches nothing, or everything but the host and its network, whatever is listed.
+    # Whether the guest may reach nothing, or everything except the host and its network; the lists are ignored then.
     nothing: bool
     everything: bool
-    # Whether TLS is looked into wherever it goes.
+    # Whether all TLS connections are intercepted.
     intercept_all: bool
-    # Why what is not listed is refused.
+    # The reason logged for destinations that are not on the allow list.
     not_listed: str
     machine: str
     peer_uid: int
@@ -70,27 +70,27 @@ class Rules:
 
     @classmethod
     def parse(cls, text: str) -> "Rules":
-        said = json.loads(text)
-        if said["version"] != 2:
-            raise ValueError(f"rules of version {said['version']}")
-        entries = lambda name: tuple(Entry(entry["host"], entry["port"]) for entry in said[name])
+        data = json.loads(text)
+        if data["version"] != 2:
+            raise ValueError(f"unsupported rules version {data['version']}")
+        entries = lambda name: tuple(Entry(entry["host"], entry["port"]) for entry in data[name])
         return cls(
-            said["nothing"],
-            said["everything"],
-            said["intercept_all"],
-            said["not_listed"],
-            said["machine"],
-            said["peer_uid"],
+            data["nothing"],
+            data["everything"],
+            data["intercept_all"],
+            data["not_listed"],
+            data["machine"],
+            data["peer_uid"],
             entries("allow"),
             entries("deny"),
-            tuple(Secret(**secret) for secret in said["secrets"]),
+            tuple(Secret(**secret) for secret in data["secrets"]),
         )
 
     def decide(self, host: str, port: int) -> Verdict:
-        """Whether a connection to this host may be made, by its name alone."""
+        """Decides whether a connection to this host is allowed, by its name only."""
         host = normal(host)
         if self.nothing:
-            return Verdict(False, "this machine has no way out")
+            return Verdict(False, "egress is off for this machine")
         if any(entry.forbids(host, port) for entry in self.deny):
             return Verdict(False, "on the deny list")
         if not self.is_named(host, port) and not is_public_name(host):
@@ -100,7 +100,7 @@ class Rules:
         return Verdict(False, self.not_listed)
 
     def is_named(self, host: str, port: int | None) -> bool:
-        """Whether the list has this very host, as no pattern: only so may it be the host's own or a private one."""
+        """Returns whether the allow list names this host exactly. Only then may it have the host's own or a private address."""
         host = normal(host)
         return any(
             entry.host == host and (port is None or entry.covers(host, port)) and not is_public_name(host)
@@ -108,26 +108,26 @@ class Rules:
         )
 
     def allows_raw(self, host: str, port: int) -> bool:
-        """Whether what is neither TLS nor HTTP may go to a host that is allowed: nothing of it can be looked into."""
+        """Returns whether an allowed host may get traffic other than TLS and HTTP, which cannot be inspected."""
         host = normal(host)
         if self.intercepts(host, port):
             return False
         return self.everything or any(entry.port == port and entry.covers(host, port) for entry in self.allow)
 
     def intercepts(self, host: str, port: int) -> bool:
-        """Whether the proxy looks into TLS connections to this host and port."""
+        """Returns whether the proxy intercepts TLS connections to this host and port."""
         return self.intercept_all or bool(self.secrets_for(host, port))
 
     def secrets_for(self, host: str, port: int) -> tuple[Secret, ...]:
-        """Those that go there: what listens on another port of the host may be somebody else's."""
+        """Returns the secrets for this host and port: another port may belong to someone else."""
         return tuple(secret for secret in self.secrets if (secret.host, secret.port) == (normal(host), port))
 
 
 def normal(host: str) -> str:
-    """One spelling of a host."""
+    """Returns the normal form of a host name."""
     host = host.lower().strip("[]")
     host = host[:-1] if host.endswith(".") else host
-    # mitmproxy shows what came as xn--… decoded.
+    # mitmproxy decodes names that start with xn--.
     if not host.isascii():
         try:
             host = host.encode("idna").decode("ascii")
@@ -139,18 +139,18 @@ def normal(host: str) -> str:
         return host
 
 
-# RFC 9110, 7.2: a name or an address, and a port.
+# RFC 9110, 7.2: a name or an address, with an optional port.
 HOST_HEADER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
 
 def host_of(header: str) -> str:
-    """The host of a Host header without its port; empty, as no host is, if it is no such header."""
+    """Returns the host of a Host header without its port; empty if the header is invalid."""
     found = HOST_HEADER.fullmatch(header)
     return normal(found[1]) if found else ""
 
 
 def is_public_name(host: str) -> bool:
-    """False for the host's own name and for literal addresses that are not public. Other names are resolved first."""
+    """Returns False for localhost and for literal addresses that are not public. Other names must be resolved first."""
     if host == "localhost" or host.endswith(".localhost"):
         return False
     return not is_address(host) or is_public(host)
@@ -165,7 +165,7 @@ def is_address(host: str) -> bool:
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the Internet's: not loopback, private, link-local (metadata services) or multicast."""
+    """Returns whether an address is public: not loopback, private, link-local (metadata services) or multicast."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     inner = special_addresses.ipv4_within(ip)
     if inner is not None and not is_public(str(inner)):
@@ -174,7 +174,7 @@ def is_public(address: str) -> bool:
 
 
 class RulesFile:
-    """The rules as they are now: read again whenever the file is another one."""
+    """The current rules. The file is read again whenever it changes."""
 
     def __init__(self, path: str):
         self._path = path

@@ -1,17 +1,17 @@
-"""Secrets that stay on the host: the guest has a placeholder, the host of the secret gets the value."""
+"""Secrets that stay on the host: the guest has a placeholder, and only the secret's host gets the value."""
 
 import base64
 import dataclasses
 import re
 
-# What a placeholder may stand in. A body is the guest's text, and a URL ends in logs.
+# Headers in which placeholders are replaced. A body may contain any text of the guest's, and URLs end up in logs.
 AUTHORIZATION = "authorization"
 
 
 def put_in(headers, secrets):
-    """Put values in the place of placeholders in a request's headers.
+    """Replaces placeholders by values in a request's headers.
 
-    Gives what was put in, for it to be taken out of the answer: nothing, or the secrets and what holds them encoded.
+    Returns the inserted secrets, which must be removed from the response, including encoded forms.
     """
     put = []
     for name in list(headers.keys()):
@@ -31,7 +31,7 @@ def replace(name, value, secrets):
         try:
             plain = base64.b64decode(rest, validate=True)
         except ValueError:
-            # Not base64; of letters beyond ASCII the library says so by another error than binascii.Error.
+            # Not base64. Characters beyond ASCII raise ValueError instead of binascii.Error.
             return value
         put = plain
         for secret in secrets:
@@ -42,14 +42,14 @@ def replace(name, value, secrets):
 
 
 def encoded(before, after, secrets):
-    """What a header holds values in that does not show them: what follows `Basic`; None of one that shows them."""
+    """Returns the encoded secret of a `Basic` header; None for a header that shows its values unencoded."""
     if text(after, secrets) != after:
         return None
     return dataclasses.replace(secrets[0], placeholder=before.partition(" ")[2], value=after.partition(" ")[2])
 
 
 def take_out_of(response, secrets):
-    """An answer may repeat what was asked: values become placeholders again in all of it but the body."""
+    """Replaces values by placeholders everywhere in a response but in its body: a response may repeat a request."""
     if not secrets:
         return
     response.data.reason = text(response.data.reason, secrets)
@@ -61,13 +61,13 @@ def take_out_of(response, secrets):
 
 
 def names_value(name, secrets):
-    """Whether the name of a header holds a value, as far as names can: HTTP/2 has none of capitals."""
+    """Returns whether a header's name contains a value. Names in HTTP/2 have no capitals."""
     return any(secret.value.encode().lower() in name.lower() for secret in secrets)
 
 
 def text(value, secrets):
-    """What is there as a whole, and is text or bytes."""
-    # One may begin another.
+    """Replaces values by placeholders in a complete text or bytes."""
+    # A value may be a prefix of another.
     for secret in sorted(secrets, key=lambda secret: -len(secret.value)):
         pair = secret.value, secret.placeholder
         value = value.replace(*(pair if isinstance(value, str) else map(str.encode, pair)))
@@ -75,9 +75,9 @@ def text(value, secrets):
 
 
 def without_length(request, response):
-    """Has a body be of a length that is not known before: a value and its placeholder need not be of one length."""
+    """Removes the length of a response body: a value and its placeholder may differ in length."""
     headers = response.headers
-    # RFC 9112, 6.3: these have none, whatever their headers say.
+    # RFC 9112, 6.3: these responses have no body, whatever their headers say.
     if request.method.upper() == "HEAD" or response.status_code < 200 or response.status_code in (204, 304):
         return
     if headers.pop("content-length", None) is None or response.http_version == "HTTP/2.0":
@@ -89,24 +89,24 @@ def without_length(request, response):
 
 
 def body(data, secrets):
-    """A body that is there as a whole."""
+    """Replaces values by placeholders in a complete body."""
     redact = Redactor(secrets)
     return redact(data) + redact(b"")
 
 
 class Redactor:
-    """Takes values out of a body that comes in pieces, without keeping back more than may begin a value."""
+    """Replaces values in a body that arrives in pieces. It holds back only bytes that may begin a value."""
 
     def __init__(self, secrets):
         self._placeholders = {secret.value.encode(): secret.placeholder.encode() for secret in secrets}
-        # The longest first: one may begin another.
+        # Longest first: a value may be a prefix of another.
         self._values = sorted(self._placeholders, key=len, reverse=True)
         self._any = re.compile(b"|".join(map(re.escape, self._values)))
         self._kept = b""
 
     def __call__(self, piece: bytes) -> bytes:
         data = self._kept + piece
-        # The last piece of a stream is empty.
+        # An empty piece ends the stream.
         begun = self._begun(data) if piece else []
         clean, done = [], 0
         for found in self._any.finditer(data):
@@ -119,7 +119,7 @@ class Redactor:
         return b"".join([*clean, data[done:keep]])
 
     def _begun(self, data: bytes) -> list[int]:
-        """Where an end of the data is the beginning of a value, but not all of it."""
+        """Returns where an incomplete value begins at the end of the data."""
         longest = len(self._values[0])
         starts = range(max(0, len(data) - longest + 1), len(data))
         ends = ((start, data[start:]) for start in starts)

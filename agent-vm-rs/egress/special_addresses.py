@@ -1,4 +1,4 @@
-"""Which addresses are the Internet's: by IANA's registries, copied here, as every Python knows another edition of them.
+"""Classifies addresses as public or special by IANA's registries, copied here: Python versions differ in their copy.
 
 https://www.iana.org/assignments/iana-ipv4-special-registry, .../iana-ipv6-special-registry, and .../ipv6-address-space,
 read in 2025. Blocks that the registries call reachable are refused too where they belong to a mechanism and not to a host.
@@ -30,8 +30,8 @@ IPV4 = [
     )
 ]
 
-# All that is assigned as global unicast. What lies outside of it, loopback, link-local, unique-local, multicast and what is
-# not assigned, needs no list.
+# All global unicast addresses. Outside of this range are loopback, link-local, unique-local, multicast and unassigned
+# addresses, which need no list.
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 IPV6 = [
     ipaddress.ip_network(block)
@@ -44,12 +44,12 @@ IPV6 = [
     )
 ]
 
-# An address of these leads to the IPv4 address in its last 32 bits: RFC 4291, 2.5.5.2, and RFC 6052.
+# Networks whose addresses contain an IPv4 address in the last 32 bits: RFC 4291, 2.5.5.2, and RFC 6052.
 WITH_IPV4 = [ipaddress.ip_network("::ffff:0:0/96"), ipaddress.ip_network("64:ff9b::/96")]
 
 
 def ipv4_within(ip):
-    """The IPv4 address that an IPv6 address leads to, or None."""
+    """Returns the IPv4 address contained in an IPv6 address, or None."""
     if ip.version == 6 and any(ip in block for block in WITH_IPV4):
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return None

@@ -1,4 +1,4 @@
-"""What goes through a tunnel: TLS, HTTP, or, where the rules name the port, anything else. Nothing is guessed."""
+"""Detects the protocol in a tunnel: TLS, HTTP, or, where the rules name the port, anything else. It never guesses."""
 
 import re
 
@@ -10,7 +10,7 @@ from mitmproxy.proxy.layers.tls import parse_client_hello
 WAIT, TLS, HTTP, RAW, REFUSED = "wait", "tls", "http", "raw", "refused"
 HANDSHAKE = 0x16
 METHOD = re.compile(rb"[A-Za-z_-]{3,40}( |\Z)")
-# What may yet become one; mitmproxy waits for three bytes too.
+# Possible beginnings of a TLS record; mitmproxy waits for three bytes too.
 METHOD_BEGUN = re.compile(rb"[A-Za-z_-]{1,2}\Z")
 HTTP_BY_NAME = (b"h2", b"http/1.1", b"http/1.0")
 
@@ -24,19 +24,19 @@ class Refusal(layer.Layer):
 
 
 def is_inside(context):
-    """Whether this is what a CONNECT made, and not the connection to the proxy itself."""
+    """Returns whether a layer is inside a CONNECT tunnel, and not the connection to the proxy itself."""
     return any(isinstance(one, layers.HttpLayer) for one in context.layers)
 
 
 def kind(nextlayer):
-    """What the first bytes are. In TLS that the proxy looks into, only HTTP is."""
+    """Returns the protocol of the first bytes. Inside intercepted TLS only HTTP is accepted."""
     data = nextlayer.data_client()
     decrypted = any(isinstance(one, layers.ClientTLSLayer) for one in nextlayer.context.layers)
     other = REFUSED if decrypted else RAW
     if decrypted and nextlayer.context.client.alpn in HTTP_BY_NAME:
         return HTTP
     if nextlayer.data_server():
-        # It speaks first, as neither of both does.
+        # A server that speaks first speaks neither TLS nor HTTP.
         return other
     if not data:
         return WAIT
@@ -46,7 +46,7 @@ def kind(nextlayer):
         return HTTP
     if METHOD_BEGUN.match(data):
         return WAIT
-    # Web servers pass over blank lines before a request.
+    # Web servers skip blank lines before a request.
     return REFUSED if data[:1].isspace() else other
 
 
@@ -55,7 +55,7 @@ def refuse(context):
 
 
 def pass_on(context):
-    """As it is, and nothing of it kept in memory."""
+    """Passes data through unchanged, without keeping it in memory."""
     return layers.TCPLayer(context, ignore=True)
 
 
@@ -70,7 +70,7 @@ def look_into(context):
 
 
 class Hello(layer.NextLayer):
-    """Waits for a whole ClientHello; `decide` gives the layer for it, or for None, which is no such thing."""
+    """Waits for a complete ClientHello. `decide` returns the next layer for it, or for None if it is invalid."""
 
     def __init__(self, context, decide):
         super().__init__(context)
@@ -88,13 +88,13 @@ class Hello(layer.NextLayer):
             for event in self.events:
                 yield from self.layer.handle_event(event)
             self.events.clear()
-            # It is in the way no more; as mitmproxy's own does it.
+            # Remove this layer from the stack, as mitmproxy's own does.
             self.handle_event = self._handle_event = self._handle = self.layer.handle_event
 
 
 def handlers(master):
-    """mitmproxy's handlers of the connections that are open."""
+    """Returns mitmproxy's handlers of the open connections."""
     proxyserver = master.addons.get("proxyserver")
-    # As its versions call them.
+    # The attribute's name depends on the version.
     connections = getattr(proxyserver, "connections", None) or getattr(proxyserver, "_connections", {})
     return list(connections.values())

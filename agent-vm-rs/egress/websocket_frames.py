@@ -1,4 +1,4 @@
-"""WebSocket's control frames: mitmproxy passes them on and asks no addon."""
+"""Removes secrets from WebSocket control frames, for which mitmproxy calls no addon hook."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from wsproto import events
 # RFC 6455, 5.5.
 LARGEST_CONTROL = 125
 
-# Client connection's id → the secrets that must not come back on it.
+# Client connection id → secrets that must not be returned on it.
 guarded = {}
 
 

@@ -7,6 +7,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import bounds
 
-bounds.PATIENCE = 2
+bounds.TIMEOUT = 2
 
 from addon import addons  # noqa: E402, F401

@@ -134,7 +134,7 @@ class Bounds(Site):
         record = b"\x16\x03\x01\x40\x00" + b"\x01\xff\xff\xff" + b"\x03" * (0x4000 - 4)
         more = b"\x16\x03\x01\x40\x00" + b"\x03" * 0x4000
         self.assertEqual(self.pour(self.raw_tunnel(self.plain_port), record, more), b"")
-        self.assertEqual(self.log(0)[-2]["reason"], "no handshake that can be read")
+        self.assertEqual(self.log(0)[-2]["reason"], "invalid TLS handshake")
 
 
 class Patience(Site):

@@ -228,7 +228,7 @@ class Proxy(Site):
         self.assertNotIn(b"said", self.upgraded("other", self.tls_port))
         self.assertEqual(self.tls.seen, ["s3cr3t-value"])
         line = self.log(before + 2)[-1]
-        self.assertEqual((line["verdict"], line["reason"]), ("deny", "upgrade to what is not WebSocket"))
+        self.assertEqual((line["verdict"], line["reason"]), ("deny", "upgrade to a protocol other than WebSocket"))
 
     def test_git_sends_a_secret_as_basic_authorization(self):
         self.set_rules(secrets=[SECRET])

@@ -1,5 +1,5 @@
-//! The authority that signs what the proxy shows the guest in place of the real certificates. One a machine: its key is
-//! the host's, its certificate the guest's to trust. Not the one that host programs trust for MCP.
+//! The certificate authority of the egress proxy, which signs the certificates that the guest sees. Each machine has its own:
+//! the host keeps its key, the guest trusts its certificate. The MCP endpoint has a separate authority.
 
 use std::path::{Path, PathBuf};
 
@@ -11,26 +11,27 @@ use crate::host::files::{has_file, make_dir_durably, make_private_dir, read_text
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
 
-/// A machine does not live as long.
+/// Validity: longer than a machine lives.
 const DAYS: i64 = 3650;
 
-/// Its certificate as PEM; made now if there is none.
+/// Returns the authority's certificate as PEM; creates the authority if there is none.
 ///
 /// # Errors
-/// It cannot be made, written or read.
+/// It cannot be created, written or read.
 pub fn certificate(machine: &Path) -> Result<String> {
     let path = MachinePath::EgressAuthorityCertificate.of(machine);
     if !has_file(&path)? {
-        make(machine).context("failed to make the authority of the proxy")?;
+        make(machine).context("failed to create the egress proxy's certificate authority")?;
     }
     read_text(&path)
 }
 
-/// Puts a copy into [`MachinePath::ProxyAuthority`]: what a proxy that was taken over leaves there is never read again.
+/// Copies the authority to [`MachinePath::ProxyAuthority`] for the proxy. Nothing is read back from there: a compromised proxy
+/// could have changed it.
 ///
 /// # Errors
 /// It cannot be read or written.
-pub fn hand_over(machine: &Path, run: &RunDir) -> Result<PathBuf> {
+pub fn copy_for_proxy(machine: &Path, run: &RunDir) -> Result<PathBuf> {
     certificate(machine)?;
     let (from, to) = (MachinePath::EgressAuthorityBoth.of(machine), run.file(MachinePath::ProxyAuthority));
     let both = read_text(&from)?;
@@ -44,21 +45,21 @@ fn make(machine: &Path) -> Result<()> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-    // What mitmproxy derives from the key to name it as its certificates' issuer: RFC 5280, 4.2.1.2, method 1.
+    // mitmproxy derives the issuer's key identifier from the key in this way (RFC 5280, 4.2.1.2, method 1).
     params.key_identifier_method = KeyIdMethod::PreSpecified(Sha1::digest(key.public_key_raw()).to_vec());
     params.distinguished_name.push(DnType::CommonName, "agent-vm egress");
     let now = std::time::SystemTime::now();
-    // A guest whose clock is a little behind trusts it all the same.
+    // The guest's clock may be slightly behind.
     params.not_before = (now - std::time::Duration::from_secs(86_400)).into();
     params.not_after = (now + std::time::Duration::from_secs(86_400 * DAYS.unsigned_abs())).into();
     let certificate = params.self_signed(&key)?.pem();
     make_dir_durably(&MachinePath::EgressAuthority.of(machine), 0o700)?;
     write_file(&MachinePath::EgressAuthorityBoth.of(machine), key.serialize_pem() + &certificate, 0o600)?;
-    // Last: where it is, the other one is too.
+    // Written last: if the certificate exists, the key does, too.
     write_file(&MachinePath::EgressAuthorityCertificate.of(machine), certificate, 0o600)
 }
 
-/// Where certificates of authorities are that the user of the host trusts beside the system's.
+/// Returns the bundle of certificate authorities that the host's user trusts, if the environment names one.
 #[must_use]
 pub fn host_bundle() -> Option<PathBuf> {
     std::env::var_os("SSL_CERT_FILE").map(PathBuf::from).filter(|path| path.is_file())
@@ -71,7 +72,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
-    fn it_is_made_once_and_its_key_is_nobody_elses() {
+    fn the_authority_is_created_once_and_its_key_is_private() {
         let dir = tempfile::tempdir().unwrap();
         let first = certificate(dir.path()).unwrap();
         assert!(first.starts_with("-----BEGIN CERTIFICATE-----"), "{first}");

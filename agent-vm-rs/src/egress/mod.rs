@@ -1,7 +1,7 @@
-//! The guest's only way out: a proxy on the host, reached through a tunnel that the host makes.
+//! The guest's only egress: a proxy on the host, reached through an ssh reverse tunnel.
 //!
-//! QEMU's network leads nowhere (`restrict=on`). The host logs in by ssh and has sshd listen on the guest's loopback
-//! for it; what connects there comes out at mitmproxy, which decides by the machine's rules.
+//! QEMU's user network has no route (`restrict=on`). The host logs in by ssh and lets sshd listen on the guest's loopback;
+//! connections to that port reach mitmproxy, which applies the machine's rules.
 
 pub mod authority;
 pub mod log;

@@ -1,4 +1,4 @@
-//! Argument lists of the proxy and of the tunnel to it: pure.
+//! Argument lists of the egress proxy and of the ssh tunnel to it. No function here touches the system.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::host::log_file;
 use crate::host::process::Invocation;
 use crate::machine::paths::MachinePath;
 
-/// The addon's files, as this program was built with: they and the rules' writer change together.
+/// The files of the proxy's addon, compiled in: they must match the rules that this program writes.
 pub const ADDON: [(&str, &str); 17] = [
     ("addon.py", include_str!("../../egress/addon.py")),
     ("audit.py", include_str!("../../egress/audit.py")),
@@ -30,29 +30,29 @@ pub const ADDON: [(&str, &str); 17] = [
     ("websocket_frames.py", include_str!("../../egress/websocket_frames.py")),
 ];
 
-/// What the proxy is started with.
+/// Inputs of the proxy's argument list.
 #[derive(Clone, Copy)]
 pub struct Proxy<'a> {
     /// The machine's directory.
     pub machine: &'a Path,
-    /// mitmdump.
+    /// Path of mitmdump.
     pub program: &'a Path,
     /// Port on the host's loopback.
     pub port: u16,
-    /// Certificates it trusts, if not the system's.
+    /// File of trusted certificate authorities, if not the system's.
     pub bundle: Option<&'a Path>,
-    /// What stands around it.
+    /// The proxy's sandbox.
     pub confinement: &'a Confinement,
 }
 
-/// Address space of the proxy, bytes: it needs a tenth.
+/// Limit of the proxy's address space in bytes, about ten times what it needs.
 const MEMORY: u64 = 2 << 30;
 
-/// What reaches hosts by name and knows their certificates, beside what every program sees.
+/// Files that the proxy reads to resolve names and verify certificates.
 const OF_THE_NETWORK: [&str; 6] =
     ["/etc/ssl", "/etc/static", "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ca-certificates"];
 
-/// The proxy, with nothing of the host's files but the system's programs and its own directories.
+/// Returns the command that runs the proxy. It sees only the system's programs and its own directories.
 #[must_use]
 pub fn proxy(inputs: &Proxy<'_>) -> Invocation {
     let Proxy { machine, program, port, .. } = inputs;
@@ -68,11 +68,11 @@ pub fn proxy(inputs: &Proxy<'_>) -> Invocation {
         format!("agent_vm_log={}", MachinePath::EgressLog.of(machine).display()),
         format!("agent_vm_denied={}", MachinePath::EgressDenied.of(machine).display()),
         format!("agent_vm_log_bytes={}", log_file::LONGEST),
-        // A page of mitmproxy's own, which answers in place of a host.
+        // mitmproxy's own page, which would answer instead of a host.
         "onboarding=false".to_owned(),
     ];
     let options = sets.into_iter().chain(bundle).flat_map(|set| ["--set".to_owned(), set]);
-    // What the guest sends is kept in memory until it is understood.
+    // mitmproxy buffers requests in memory until they are parsed.
     let proxy = Invocation::new("prlimit")
         .arg(format!("--as={MEMORY}"))
         .arg("--")
@@ -89,14 +89,14 @@ pub fn proxy(inputs: &Proxy<'_>) -> Invocation {
     confine::bwrap::with_us(&proxy.cwd("/").of_machine(machine), inputs.confinement, &mounts, Network::Open)
 }
 
-/// What ssh has of a machine where it runs as that machine's account.
+/// Returns the directories of a machine that the tunnel's ssh may use when it runs as the machine's account.
 #[must_use]
 pub fn mounts_of_ssh(machine: &Path) -> [PathBuf; 2] {
     [MachinePath::Ssh, MachinePath::Tunnel].map(|place| place.of(machine))
 }
 
-/// A call of ssh for the tunnel, from ssh's options for the machine. It ends with us, and runs as the machine's account where
-/// there is one; as root of a user namespace of that alone, because ssh runs for nobody whose name it does not find.
+/// Returns the command that runs an ssh command for the tunnel. It is killed when this process ends. If the machine has an
+/// account, it runs as that, mapped to root in a user namespace: ssh refuses to run for a user id without a name.
 #[must_use]
 pub fn tunnel(ssh: &Invocation, machine: &Path, account: Option<&Account>) -> Invocation {
     let ssh = confine::bwrap::ending_with_us(ssh);
@@ -112,7 +112,7 @@ mod tests {
     use crate::confine::Sandbox;
 
     #[test]
-    fn the_tunnels_plans_are_as_they_were() {
+    fn tunnel_arguments_match_the_snapshots() {
         let ssh = Invocation::new("ssh").args(["-M", "-N"]).cwd("/state dir/app-main");
         let account = Account {
             uid: 1_900_000_000,
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_proxys_plans_are_as_they_were() {
+    fn proxy_arguments_match_the_snapshots() {
         let inputs = Proxy {
             machine: Path::new("/state dir/app-main"),
             program: Path::new("/usr/bin/mitmdump"),

@@ -1,4 +1,5 @@
-//! The rules as the proxy reads them (`egress/rules.py`): settings with groups replaced by hosts and secrets by values.
+//! The rules file that the proxy reads (`egress/rules.py`): a machine's settings, with groups expanded to hosts and the
+//! secrets' values added.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -54,8 +55,8 @@ fn rules<'a>(
 ) -> Result<Rules<'a>> {
     let with_value = |spec: &'a crate::machine::egress_settings::SecretSpec| {
         let secret = secrets.get(&spec.name).with_context(|| {
-            Failure::new(format!("the value of the secret {} is gone", spec.name))
-                .with_hint(format!("agent-vm destroy {name}, and create it with --secret {spec} again"))
+            Failure::new(format!("the value of the secret {} is missing", spec.name))
+                .with_hint(format!("agent-vm destroy {name}, then agent-vm create with --secret {spec}"))
         })?;
         Ok(Value {
             name: &spec.name,
@@ -66,7 +67,7 @@ fn rules<'a>(
         })
     };
     let mut allow = entries(&egress.allow, groups)?;
-    // A secret that could not be sent anywhere would be of no use.
+    // The proxy must let requests to a secret's host through.
     allow.extend(egress.secrets.iter().map(|spec| Entry { host: spec.host.clone(), port: Some(spec.port) }));
     Ok(Rules {
         version: 2,
@@ -76,7 +77,7 @@ fn rules<'a>(
         intercept_all: egress.mode == Mode::Monitor,
         not_listed: NOT_LISTED,
         machine: name,
-        // The tunnel is ours, so what comes out of it is this user's.
+        // The tunnel's ssh runs as this user, so connections to the proxy come from it.
         peer_uid: rustix::process::geteuid().as_raw(),
         allow,
         deny: entries(&egress.deny, groups)?,
@@ -100,13 +101,13 @@ fn entries(destinations: &[Destination], groups: &[Group]) -> Result<Vec<Entry>>
 
 fn unknown(name: &str, groups: &[Group]) -> Failure {
     let known: Vec<_> = groups.iter().map(|group| format!("@{}", group.name)).collect();
-    Failure::usage(format!("there is no group @{name}")).with_hint(format!("the groups are {}", known.join(", ")))
+    Failure::usage(format!("unknown egress group @{name}")).with_hint(format!("known groups: {}", known.join(", ")))
 }
 
-/// Checks that each group which the lists name is one of these.
+/// Checks that every group in the lists is one of `groups`.
 ///
 /// # Errors
-/// The first that is none; the hint has those that there are.
+/// The first unknown group; the hint lists the known ones.
 pub fn check_groups<'a>(lists: impl IntoIterator<Item = &'a Destination>, groups: &[Group]) -> Result<(), Failure> {
     let unknown_name = |destination: &'a Destination| match destination {
         Destination::Group(name) if groups.iter().all(|group| group.name != *name) => Some(name),
@@ -115,14 +116,14 @@ pub fn check_groups<'a>(lists: impl IntoIterator<Item = &'a Destination>, groups
     lists.into_iter().find_map(unknown_name).map_or(Ok(()), |name| Err(unknown(name, groups)))
 }
 
-/// Writes the rules of a machine, in one step: the proxy reads them at its next decision.
+/// Writes the rules file of a machine atomically: the proxy reads it at its next decision.
 ///
 /// # Errors
-/// A group or a secret's value is not there, or the file cannot be written.
+/// A group is unknown, a secret's value is missing, or the file cannot be written.
 pub fn write(machine: &Path, name: &str, egress: &Egress, groups: &[Group]) -> Result<()> {
     let secrets = secrets::load(machine)?;
     let account = Account::unless_user(machine)?;
-    // The tunnel is ours or the machine's, so what comes out of it is this user's.
+    // The tunnel's ssh runs as this user or as the machine's account, and the proxy accepts connections of that user only.
     let peer = account.as_ref().filter(|account| account.stage.is_some()).map(|account| account.uid);
     let peer_uid = peer.unwrap_or_else(|| rustix::process::geteuid().as_raw());
     let rules = Rules { peer_uid, ..rules(name, egress, groups, &secrets)? };
@@ -135,7 +136,7 @@ pub fn write(machine: &Path, name: &str, egress: &Egress, groups: &[Group]) -> R
         }
         None => 0o600,
     };
-    let text = serde_json::to_string_pretty(&rules).context("failed to write the rules as JSON")?;
+    let text = serde_json::to_string_pretty(&rules).context("failed to encode the egress rules as JSON")?;
     write_file(&MachinePath::EgressRules.of(machine), text + "\n", mode)
 }
 
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_become_hosts_and_a_secrets_host_is_let_through() {
+    fn groups_expand_to_hosts_and_the_hosts_of_secrets_are_allowed() {
         let groups = [Group { name: "npm".to_owned(), hosts: vec!["registry.npmjs.org".to_owned()] }];
         let (egress, secrets) = (egress(&["@npm", "a.test:22"]), secrets());
         let rules = rules("app-main", &egress, &groups, &secrets).unwrap();
@@ -167,15 +168,15 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_checked_against_those_there_are() {
+    fn check_groups_refuses_unknown_groups() {
         let groups = [Group { name: "npm".to_owned(), hosts: Vec::new() }];
         check_groups(&egress(&["@npm", "a.test"]).allow, &groups).unwrap();
         let error = check_groups(&egress(&["@npm", "@nope"]).allow, &groups).unwrap_err();
-        assert_eq!(error.to_string(), "there is no group @nope");
+        assert_eq!(error.to_string(), "unknown egress group @nope");
     }
 
     #[test]
-    fn unknown_groups_and_lost_values_are_said() {
+    fn the_error_names_the_unknown_group_or_missing_secret() {
         let error = rules("app-main", &egress(&["@nope"]), &[], &secrets()).unwrap_err();
         assert!(error.to_string().contains("@nope"), "{error}");
         let error = rules("app-main", &egress(&[]), &[], &BTreeMap::new()).unwrap_err();

@@ -1,4 +1,4 @@
-//! Secrets that never reach the guest: it has placeholders, and the proxy puts the values in.
+//! Secrets that the guest never gets: it has placeholders, which the proxy replaces by the values.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use crate::machine::egress_settings::SecretSpec;
 use crate::machine::paths::MachinePath;
 use crate::term::error::Failure;
 
-/// A value and what the guest has instead of it.
+/// The value of a secret, and its placeholder.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Secret {
-    /// What the guest has.
+    /// The placeholder, which the guest has.
     pub placeholder: String,
-    /// What it stands for.
+    /// The secret value, which only the host has.
     pub value: String,
 }
 
@@ -26,10 +26,10 @@ fn file(machine: &Path) -> PathBuf {
     MachinePath::EgressSecrets.of(machine)
 }
 
-/// Takes the values of a new machine's secrets from our environment and keeps them where only this user reads them.
+/// Reads the values of a new machine's secrets from our environment and stores them in a file of mode 0600.
 ///
 /// # Errors
-/// A variable is not set, or has a value that no header can have.
+/// A variable is not set, or its value cannot be part of a header.
 pub fn keep(machine: &Path, specs: &[SecretSpec]) -> Result<()> {
     if specs.is_empty() {
         return Ok(());
@@ -37,16 +37,13 @@ pub fn keep(machine: &Path, specs: &[SecretSpec]) -> Result<()> {
     let mut secrets = BTreeMap::new();
     for spec in specs {
         let value = std::env::var(&spec.name).map_err(|_| {
-            Failure::usage(format!(
-                "the value of the secret {0} is taken from the variable {0}, which is not set",
-                spec.name
-            ))
-            .with_hint(format!("read -rs {0} && export {0}, then try again", spec.name))
+            Failure::usage(format!("cannot read the secret {0}: the environment variable {0} is not set", spec.name))
+                .with_hint(format!("read -rs {0} && export {0}, then repeat the command", spec.name))
         })?;
         let usable = value.len() >= 4 && value.chars().all(|c| c.is_ascii_graphic() || c == ' ');
         if !usable {
             return Err(Failure::usage(format!(
-                "the value of {} is no token: 4 or more characters of ASCII on one line are needed",
+                "the secret {} is not usable: it must be at least 4 ASCII characters on one line",
                 spec.name
             ))
             .into());
@@ -54,33 +51,35 @@ pub fn keep(machine: &Path, specs: &[SecretSpec]) -> Result<()> {
         secrets.insert(spec.name.clone(), Secret { placeholder: placeholder(&spec.name)?, value });
     }
     make_private_dir(&MachinePath::Egress.of(machine))?;
-    let text = serde_json::to_string(&secrets).context("failed to write the secrets as JSON")?;
+    let text = serde_json::to_string(&secrets).context("failed to encode the secrets as JSON")?;
     write_file(&file(machine), text, 0o600)
 }
 
-/// Its form is that of a token, as programs may look at it before they send it.
+/// Returns a new placeholder, which looks like a token: programs may check the format before they send it.
 fn placeholder(name: &str) -> Result<String> {
     Ok(format!("agent-vm-{}-{}", name.to_ascii_lowercase().replace('_', "-"), hex::random(16)?))
 }
 
-/// The secrets of a machine, by name.
+/// Returns the secrets of a machine, by name.
 ///
 /// # Errors
-/// Their file is there and cannot be read.
+/// Their file exists and cannot be read.
 pub fn load(machine: &Path) -> Result<BTreeMap<String, Secret>> {
     let path = file(machine);
     match read_if_there(&path)? {
-        Some(text) => serde_json::from_str(&text).with_context(|| format!("{} is not usable", path.display())),
+        Some(text) => {
+            serde_json::from_str(&text).with_context(|| format!("{} is not a valid secrets file", path.display()))
+        }
         None => Ok(BTreeMap::new()),
     }
 }
 
-/// The guest's variables that hold placeholders, a line each.
+/// Returns the guest's environment file: a line `NAME=PLACEHOLDER` for each secret.
 #[must_use]
 pub fn environment(secrets: &BTreeMap<String, Secret>) -> String {
     let lines = secrets.iter().map(|(name, secret)| format!("{name}={}\n", secret.placeholder));
-    // Never empty: QEMU takes no empty file.
-    std::iter::once("# Placeholders; the proxy puts the values in.\n".to_owned()).chain(lines).collect()
+    // The comment keeps the file from being empty, which QEMU does not accept.
+    std::iter::once("# Placeholders: the egress proxy replaces them by the values.\n".to_owned()).chain(lines).collect()
 }
 
 #[cfg(test)]
@@ -90,9 +89,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
-    fn values_are_kept_for_this_user_alone_and_the_guest_gets_none() {
+    fn values_are_stored_privately_and_the_guest_gets_placeholders() {
         let dir = tempfile::tempdir().unwrap();
-        // PATH is set for sure.
+        // PATH is always set.
         keep(dir.path(), &["PATH=api.test".parse().unwrap()]).unwrap();
         let mode = fs::metadata(dir.path().join("egress/secrets.json")).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600);
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_not_set_is_said() {
+    fn the_error_names_a_variable_that_is_not_set() {
         let dir = tempfile::tempdir().unwrap();
         let error = keep(dir.path(), &["NOT_SET_ANYWHERE=api.test".parse().unwrap()]).unwrap_err();
         assert!(format!("{error:#}").contains("NOT_SET_ANYWHERE"), "{error:#}");

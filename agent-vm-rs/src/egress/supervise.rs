@@ -1,4 +1,4 @@
-//! The process that keeps the proxy and the tunnel to it up for as long as the machine runs.
+//! The supervisor: a process that keeps the egress proxy and the tunnel to it running for as long as the machine runs.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -23,22 +23,22 @@ use crate::machine::run_state::{RunDir, RunFacts};
 use crate::mcp::endpoint::renewal::{self, Receiver};
 use crate::remote::ssh::Ssh;
 
-/// For the proxy to listen: Python has much to load.
+/// Time for the proxy to start listening: Python loads many modules.
 const PROXY_START: Duration = Duration::from_secs(60);
-/// For an ssh login to a guest that is busy.
+/// Time for an ssh login to a busy guest.
 const LOGIN: Duration = Duration::from_secs(60);
-/// For sshd to listen.
+/// Time for the guest's sshd to start listening on the forwarded port.
 const FORWARDING: Duration = Duration::from_secs(30);
-/// Between looks at processes that normally live as long as the machine.
+/// Interval between checks of the processes.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// Between looks at a certificate that lasts for months.
+/// Interval between checks of the MCP certificate's expiry.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(3600);
-/// Between two starts of what ended: doubled each time, up to the second.
+/// Shortest and longest pause before a restart. The pause doubles with each failure.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// What ran this long was no failed start.
+/// A run of this length resets the pause.
 const STEADY: Duration = Duration::from_secs(60);
 
-/// mitmproxy's program.
+/// Returns the path of mitmdump.
 ///
 /// # Errors
 /// It is not installed.
@@ -49,12 +49,12 @@ pub fn proxy_program() -> Result<PathBuf> {
     fs::canonicalize(&found).with_context(|| format!("failed to find {}", found.display()))
 }
 
-/// The supervisor of a machine, as whoever starts the machine sees it.
+/// Handle of a machine's supervisor, for the command that starts the machine.
 ///
-/// Holds the process if it was started now.
+/// Holds the process if this command started it.
 pub struct Supervisor(Option<Detached>);
 
-/// Starts the supervisor of a machine that ssh reaches, unless it runs.
+/// Starts the supervisor of a machine unless it runs. The machine must be reachable by ssh.
 ///
 /// # Errors
 /// mitmproxy is not installed, or the supervisor cannot be started.
@@ -64,9 +64,9 @@ pub fn start(context: &Context, machine: &Machine) -> Result<Supervisor> {
         return Ok(Supervisor(None));
     }
     proxy_program()?;
-    // One that was killed has left it.
+    // A killed supervisor leaves this file behind.
     remove_file(&run.file(MachinePath::EgressUp))?;
-    let own = std::env::current_exe().context("failed to find our own program")?;
+    let own = std::env::current_exe().context("failed to find the path of agent-vm")?;
     let bundle = authority::host_bundle().map(|path| ("SSL_CERT_FILE", path));
     let invocation = bundle.into_iter().fold(Invocation::new(own), |own, (name, path)| own.env(name, path));
     let supervisor = invocation
@@ -82,13 +82,13 @@ pub fn start(context: &Context, machine: &Machine) -> Result<Supervisor> {
 }
 
 impl Supervisor {
-    /// Waits until the guest has its way out.
+    /// Waits until the guest can reach the proxy.
     ///
     /// # Errors
     /// The supervisor or QEMU ends, or the deadline passes.
     pub fn wait(&self, machine: &Machine, alive: &dyn Fn() -> Result<()>, deadline: Deadline) -> Result<()> {
         let run = machine.run();
-        deadline.poll("the way out", Duration::from_millis(20), || {
+        deadline.poll("egress", Duration::from_millis(20), || {
             alive()?;
             if let Some(process) = &self.0 {
                 process.check_alive(&run.file(MachinePath::EgressRunLog))?;
@@ -98,10 +98,10 @@ impl Supervisor {
     }
 }
 
-/// Keeps proxy and tunnel up until QEMU ends or we are told to. What ends is started again.
+/// Restarts the proxy and the tunnel whenever one ends, until QEMU ends or a signal arrives.
 ///
 /// # Errors
-/// The machine does not run, or the proxy cannot be started at all.
+/// The machine does not run, or its directories cannot be prepared.
 pub fn supervise(context: &Context, machine: &Machine) -> Result<()> {
     let run = machine.run();
     let (guest, facts) = crate::guest::running::running(machine)?;
@@ -129,13 +129,13 @@ pub fn supervise(context: &Context, machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// Looks now and then whether the run's certificate is to be renewed, for as long as this process lives.
+/// Starts a thread that renews the run's MCP certificate when it is due.
 fn keep_certified(machine: &Machine, receiver: Receiver, facts: &RunFacts) {
     let (machine, facts) = (machine.clone(), facts.clone());
     std::thread::spawn(move || {
         loop {
             match renewal::renew_if_due(&machine, &receiver, &facts) {
-                Ok(true) => tracing::warn!("the certificate of MCP was renewed"),
+                Ok(true) => tracing::warn!("renewed the certificate of the MCP endpoint"),
                 Ok(false) => {}
                 Err(error) => tracing::warn!("{error:#}"),
             }
@@ -144,7 +144,7 @@ fn keep_certified(machine: &Machine, receiver: Receiver, facts: &RunFacts) {
     });
 }
 
-/// Files and directories that the proxy has, as its own where it runs as another account.
+/// Creates the proxy's and the tunnel's files and directories, owned by the machine's account if it has one.
 fn prepare(machine: &Machine) -> Result<()> {
     let addon = machine.run().file(MachinePath::ProxyAddon);
     make_private_dir(&addon)?;
@@ -153,9 +153,9 @@ fn prepare(machine: &Machine) -> Result<()> {
     }
     let log = MachinePath::EgressLogDir.of(&machine.dir);
     make_private_dir(&log)?;
-    // The count is this run's.
+    // The count starts at zero with each run.
     remove_file(&MachinePath::EgressDenied.of(&machine.dir))?;
-    let authority = authority::hand_over(&machine.dir, &machine.run())?;
+    let authority = authority::copy_for_proxy(&machine.dir, &machine.run())?;
     make_private_dir(&machine.run().file(MachinePath::Tunnel))?;
     let Some(account) = Account::unless_user(&machine.dir)? else { return Ok(()) };
     [addon, log, authority]
@@ -164,7 +164,7 @@ fn prepare(machine: &Machine) -> Result<()> {
         .try_for_each(|place| confine::chown_tree(place, &account))
 }
 
-/// Starts both and returns once one of them, or QEMU, has ended; the other one is ended too.
+/// Starts the proxy and the tunnel and returns once one of them, or QEMU, has ended. All started processes are ended.
 fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts, qemu: &ProcessId) -> Result<()> {
     let run = machine.run();
     let log = run.file(MachinePath::EgressRunLog);
@@ -172,7 +172,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
     let bundle = authority::host_bundle();
     let (confinement, obstacle) = confine::choose_on_the_network(&machine.dir)?;
     if let Some(why) = obstacle {
-        tracing::warn!("the proxy runs without namespaces of its own: {why:#}");
+        tracing::warn!("the egress proxy runs without its own namespaces: {why:#}");
     }
     let inputs = proxy_args::Proxy {
         machine: &machine.dir,
@@ -183,7 +183,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
     };
     let proxy = Child::start(&proxy_args::proxy(&inputs))?;
     proxy.remember(&run.file(MachinePath::ProxyPid))?;
-    Deadline::after(PROXY_START).poll("the proxy", Duration::from_millis(50), || {
+    Deadline::after(PROXY_START).poll("the egress proxy to listen", Duration::from_millis(50), || {
         proxy.check(&log)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Ok(TcpStream::connect_timeout(&address, Duration::from_millis(500)).ok())
@@ -201,7 +201,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
     by_account(&ssh.forwarding_back(guest.manifest.egress.port, port))
         .time_limit(FORWARDING)
         .checked()
-        .context("the guest does not listen for its way out")?;
+        .context("egress port forwarding failed")?;
     write_unsynced(&run.file(MachinePath::EgressUp), "", 0o600)?;
     loop {
         interrupt::check()?;
@@ -210,34 +210,34 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
         }
         proxy.check(&log)?;
         tunnel.check(&log)?;
-        // Not a moment longer than the proxy is there: its port is anybody's then.
+        // End the tunnel at once when the proxy ends: another user could then bind its port.
         proxy.process.wait(INTERVAL)?;
     }
 }
 
-/// Another user of the host may have taken the port before the proxy.
+/// Checks that the proxy listens on its port, and not another user who took it first.
 fn ensure_ours(port: u16, account: Option<&Account>) -> Result<()> {
     let ours = account.map_or_else(|| rustix::process::geteuid().as_raw(), |account| account.uid);
     let owner = listeners_owner(port)?;
-    ensure!(owner == Some(ours), "port {port}, which was to be the proxy's, is another user's");
+    ensure!(owner == Some(ours), "the egress proxy's port {port} was taken by another user");
     Ok(())
 }
 
-/// The user who listens on a port of 127.0.0.1, as the kernel has it; None if nobody does.
+/// Returns the user id of the listener on a port of 127.0.0.1, from `/proc`; None if nobody listens.
 fn listeners_owner(port: u16) -> Result<Option<u32>> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let sockets = procfs::net::tcp().context("failed to see whose the proxy's port is")?;
+    let sockets = procfs::net::tcp().context("failed to read who listens on the egress proxy's port")?;
     let listener = sockets.into_iter().find(|one| one.state == TcpState::Listen && one.local_address == address);
     Ok(listener.map(|one| one.uid))
 }
 
-/// A port that is free now; if it is taken until the proxy starts, that ends and is started again.
+/// Returns a free port. If another process takes it first, the proxy fails and is restarted.
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("failed to find a free port")?;
     Ok(listener.local_addr().context("failed to find a free port")?.port())
 }
 
-/// A process that ends with us.
+/// A process that is ended when this is dropped.
 struct Child {
     process: Detached,
     id: Option<ProcessId>,
@@ -250,7 +250,7 @@ impl Child {
         Ok(Self { process, id })
     }
 
-    /// Notes its number, for whoever looks at the run.
+    /// Writes its pid file.
     fn remember(&self, file: &Path) -> Result<()> {
         self.id.as_ref().map_or(Ok(()), |id| id.write(file))
     }
@@ -268,7 +268,7 @@ impl Drop for Child {
     }
 }
 
-/// Whether the supervisor of a run is there, and the way out with it.
+/// Checks whether a run's supervisor is alive and the guest can reach the proxy.
 #[must_use]
 pub fn is_up(run: &RunDir) -> bool {
     ProcessId::read(&run.file(MachinePath::EgressPid)).is_some()
@@ -280,17 +280,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_owner_of_a_listener_is_told() {
+    fn listeners_owner_returns_the_user_id() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         assert_eq!(listeners_owner(port).unwrap(), Some(rustix::process::geteuid().as_raw()));
         ensure_ours(port, None).unwrap();
         let other = Account { uid: u32::MAX - 1, gid: 0, groups: Vec::new(), stage: None };
         assert!(ensure_ours(port, Some(&other)).is_err());
-        // A connection to it is no listener.
+        // A connected socket is not a listener.
         let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
         assert_eq!(listeners_owner(client.local_addr().unwrap().port()).unwrap(), None);
-        // Who listens on every address is not who listens on this one.
+        // A listener on all addresses is not one on 127.0.0.1.
         let everywhere = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         assert_eq!(listeners_owner(everywhere.local_addr().unwrap().port()).unwrap(), None);
     }

@@ -1,4 +1,4 @@
-//! Commands inside the guest, over ssh.
+//! Programs in the guest, run over ssh.
 
 pub mod servers;
 pub mod service;

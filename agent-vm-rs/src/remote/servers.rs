@@ -1,5 +1,5 @@
-//! The MCP servers inside a machine, as the guest's launcher reports them (`docs/reference/contract.md`). It is the guest's word: read
-//! within bounds, parsed strictly, shown without control characters, and nothing hangs on it but what is shown.
+//! The MCP servers in a machine, as the guest's launcher reports them (`docs/reference/contract.md`). The guest is not trusted:
+//! the report is bounded, parsed strictly and shown without control characters, and only used for display.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use crate::machine::policy::Grammar;
 use crate::remote::ssh::Ssh;
 use crate::term::text::{count, one_line};
 
-/// Bytes of the report that are read.
+/// Maximal length of a report, in bytes.
 const LONGEST: usize = 64 << 10;
-/// The launcher serves 33 servers at most; what it finds wrong is as many lines.
+/// Maximal number of servers and of problems. The launcher serves 33 servers at most.
 const MOST: usize = 64;
-/// Characters of a text that are shown.
+/// Number of characters of a text that are shown.
 const LONGEST_TEXT: usize = 300;
 
-/// What the guest says of its servers.
+/// A guest's report of its MCP servers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Servers {
-    /// The default one first.
+    /// The servers, the default one first.
     pub servers: Vec<Server>,
-    /// What is wrong with the files that name servers.
+    /// Problems in the files that configure servers.
     pub problems: Vec<String>,
 }
 
@@ -32,19 +32,19 @@ pub struct Servers {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
-    /// Its name, part of its URL.
+    /// Its name, which is part of its URL.
     pub name: String,
-    /// Whether it can be used.
+    /// Its state.
     pub state: State,
-    /// Starts after the first.
+    /// Number of starts after the first.
     pub restarts: u32,
-    /// How its process ended, if it exited by itself.
+    /// Exit code of its last process, if that exited by itself.
     pub exit_code: Option<i32>,
-    /// How its process ended, if a signal ended it.
+    /// Signal that ended its last process, if one did.
     pub signal: Option<i32>,
-    /// Why it has failed, as a verb with its object.
+    /// Why it failed: a verb with its object, such as `exited with status 3`.
     pub why: Option<String>,
-    /// What it wrote last to standard error.
+    /// The last line that it wrote to standard error.
     pub last_line: Option<String>,
 }
 
@@ -52,16 +52,16 @@ pub struct Server {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Started, and has not answered yet.
+    /// Started, but has not answered yet.
     Starting,
-    /// Answers.
+    /// Answers requests.
     Running,
-    /// Ended; it is started again after a pause.
+    /// Ended; it is restarted after a pause.
     Failed,
 }
 
 impl State {
-    /// The word that the report uses.
+    /// Returns the state's name in the report.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -73,45 +73,45 @@ impl State {
 }
 
 impl Servers {
-    /// Parses what the guest wrote. Texts come out as they may be shown.
+    /// Returns the report that the guest wrote, with its texts made printable.
     ///
     /// # Errors
-    /// It is not of the form that the contract has, or too much.
+    /// It does not have the format of the contract, or is too long.
     pub fn parse(text: &str) -> Result<Self> {
         ensure!(text.len() <= LONGEST, "the guest's report of its servers is too long");
-        // serde_json's message would repeat words of the guest's.
-        let said: Self =
+        // serde_json's message could contain text of the guest's.
+        let report: Self =
             serde_json::from_str(text).ok().context("the guest's report of its servers is not of the known form")?;
         ensure!(
-            said.servers.len() <= MOST && said.problems.len() <= MOST,
-            "the guest's report of its servers names too many"
+            report.servers.len() <= MOST && report.problems.len() <= MOST,
+            "the guest's report of its servers lists too many"
         );
         ensure!(
-            said.servers.iter().all(|server| Grammar::ServerName.matches(&server.name)),
-            "the guest's report of its servers has a name that is none"
+            report.servers.iter().all(|server| Grammar::ServerName.matches(&server.name)),
+            "the guest's report of its servers has an invalid server name"
         );
         let shown = |text: Option<String>| text.map(|text| bounded(&text));
-        let servers = said.servers.into_iter().map(|server| Server {
+        let servers = report.servers.into_iter().map(|server| Server {
             why: shown(server.why),
             last_line: shown(server.last_line),
             ..server
         });
         Ok(Self {
             servers: servers.collect(),
-            problems: said.problems.iter().map(|problem| bounded(problem)).collect(),
+            problems: report.problems.iter().map(|problem| bounded(problem)).collect(),
         })
     }
 
-    /// Asks a running guest; None if it has no such report, as one that was built before there was one.
+    /// Returns a running guest's report; None if the guest is too old to have one.
     ///
     /// # Errors
-    /// The guest does not answer within `limit`, or not with a report.
+    /// The guest does not answer within `limit`, or its report is not valid.
     pub fn ask(ssh: &Ssh<'_>, manifest: &Manifest, limit: Duration) -> Result<Option<Self>> {
         let Some(script) = script(manifest) else { return Ok(None) };
         Self::of_answer(&ssh.read(&script, limit)?)
     }
 
-    /// The report in what [`script`] printed; None if the service has written none yet.
+    /// Returns the report in the output of [`script`]; None if the service has not written one yet.
     ///
     /// # Errors
     /// As [`Servers::parse`].
@@ -119,25 +119,25 @@ impl Servers {
         if answer.trim().is_empty() { Ok(None) } else { Self::parse(answer).map(Some) }
     }
 
-    /// Nothing is known but why.
+    /// Returns a report without servers whose only problem is an error.
     #[must_use]
     pub fn unknown(why: &anyhow::Error) -> Self {
         Self { servers: Vec::new(), problems: vec![format!("{why:#}")] }
     }
 
-    /// Whether no server is still starting.
+    /// Checks that no server is still starting.
     #[must_use]
     pub fn settled(&self) -> bool {
         self.servers.iter().all(|server| server.state != State::Starting)
     }
 
-    /// Whether every server runs and nothing is wrong with the files that name them.
+    /// Checks that every server runs and no configuration file has a problem.
     #[must_use]
     pub fn all_run(&self) -> bool {
         self.problems.is_empty() && self.servers.iter().all(|server| server.state == State::Running)
     }
 
-    /// One line: every server with its state.
+    /// Returns one line: every server with its state.
     #[must_use]
     pub fn line(&self) -> String {
         let words = |server: &Server| {
@@ -150,19 +150,19 @@ impl Servers {
         self.servers.iter().map(words).collect::<Vec<_>>().join(", ")
     }
 
-    /// A sentence for each thing that is wrong, with the command that shows more of it.
+    /// Returns a sentence for each problem, with the command that shows more.
     #[must_use]
     pub fn troubles(&self, machine: &str) -> Vec<String> {
         let failed = self.servers.iter().filter(|server| server.state == State::Failed).map(|server| {
             let why = server.why.as_deref().unwrap_or("ended");
-            let said = server.last_line.as_ref().map_or_else(String::new, |line| format!(": {line}"));
-            format!("the MCP server {} has failed: it {why}{said} (agent-vm logs {machine})", server.name)
+            let report = server.last_line.as_ref().map_or_else(String::new, |line| format!(": {line}"));
+            format!("the MCP server {} has failed: it {why}{report} (agent-vm logs {machine})", server.name)
         });
         failed.chain(self.problems.iter().cloned()).collect()
     }
 }
 
-/// The guest's command that prints the report; None for a guest that has none.
+/// Returns the command that prints the report in the guest; None for a guest that has none.
 #[must_use]
 pub fn script(manifest: &Manifest) -> Option<String> {
     let file = manifest.service.servers_state.as_ref()?;
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_words_for_people() {
+    fn a_report_is_shown_as_text() {
         let mut dead = server("own", "failed");
         dead["restarts"] = json!(2);
         dead["exit_code"] = json!(3);
@@ -204,14 +204,14 @@ mod tests {
             ["the MCP server own has failed: it exited with status 3: no module named x (agent-vm logs app-main)"]
         );
         assert!(servers.settled() && !servers.all_run());
-        // Control: without the dead one all is well.
+        // Control: without the failed server there is no problem.
         let well = Servers::parse(&report(&[server("codemcp", "running")]).to_string()).unwrap();
         assert!(well.all_run() && well.troubles("app-main").is_empty());
         assert!(!Servers::parse(&report(&[server("codemcp", "starting")]).to_string()).unwrap().settled());
     }
 
     #[test]
-    fn what_a_hostile_guest_says_is_refused_or_harmless() {
+    fn a_hostile_report_is_refused_or_made_printable() {
         for wrong in [
             "null".to_owned(),
             "{}".to_owned(),
@@ -230,8 +230,8 @@ mod tests {
         }
         let mut loud = server("x", "failed");
         loud["last_line"] = json!(format!("\u{1b}]0;title\u{7}\n{}", "y".repeat(5_000)));
-        let said = Servers::parse(&report(&[loud]).to_string()).unwrap();
-        let shown = said.troubles("m").join("");
+        let report = Servers::parse(&report(&[loud]).to_string()).unwrap();
+        let shown = report.troubles("m").join("");
         assert!(shown.len() < 500 && !shown.chars().any(char::is_control), "{shown}");
         assert_eq!(Servers::of_answer(" \n").unwrap(), None);
     }

@@ -1,5 +1,5 @@
-//! The MCP service inside a machine, as systemd there sees it. What it says is the guest's word: parsed
-//! strictly, shown without control characters, and nothing hangs on it but what is shown.
+//! The state of the MCP service in a machine, as systemd there reports it. The guest is not trusted: the output is parsed
+//! strictly, shown without control characters, and only used for display.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use crate::remote::ssh::Ssh;
 
-/// Between what systemctl prints and what comes after it.
+/// Separates systemctl's output from that of the script after it.
 const MARK: &str = "=====";
-/// A program that ended this often by itself will not stay up.
+/// Number of restarts after which a unit counts as crashing.
 const CRASHES: u32 = 3;
 
 /// State of a unit.
@@ -24,25 +24,25 @@ pub struct ServiceState {
     pub sub: String,
     /// `success`, `exit-code`, `watchdog`…
     pub result: String,
-    /// Times that systemd restarted it.
+    /// Number of restarts by systemd.
     pub restarts: u32,
 }
 
 impl ServiceState {
-    /// Whether systemd has given it up.
+    /// Checks whether systemd has stopped restarting it.
     #[must_use]
     pub fn failed(&self) -> bool {
         self.active == "failed"
     }
 
-    /// Whether it ends by itself again and again. A time limit that passes on a busy host is none of that: systemd tries
-    /// again, and so long there is something to wait for.
+    /// Checks whether it keeps crashing. A start timeout on a busy host is not a crash: systemd starts the unit again, and it
+    /// may succeed.
     #[must_use]
     pub fn crashes(&self) -> bool {
         self.restarts >= CRASHES && matches!(self.result.as_str(), "exit-code" | "signal" | "core-dump")
     }
 
-    /// Whether it runs.
+    /// Checks whether it is active and running.
     #[must_use]
     pub fn running(&self) -> bool {
         self.active == "active"
@@ -70,7 +70,7 @@ impl fmt::Display for ServiceState {
     }
 }
 
-/// Asks systemd for the states of units, in their order.
+/// Returns the states of systemd units, in the order of `units`.
 ///
 /// # Errors
 /// The guest does not answer within `limit`.
@@ -80,7 +80,7 @@ pub fn states<const N: usize>(ssh: &Ssh<'_>, units: [&str; N], limit: Duration) 
     Ok(states_in(&text))
 }
 
-/// As [`states`], and what a script of ours prints in the guest after that: one answer is sooner here than two.
+/// Returns the states of units and the output of a script that runs in the guest: one ssh session is faster than two.
 ///
 /// # Errors
 /// The guest does not answer within `limit`.
@@ -97,13 +97,13 @@ pub fn states_and<const N: usize>(
     Ok((states_in(shown), printed.to_owned()))
 }
 
-/// systemctl separates the units by empty lines. What the guest leaves out is unknown.
+/// Parses systemctl's output, in which an empty line separates units. Missing properties are unknown.
 fn states_in<const N: usize>(text: &str) -> [ServiceState; N] {
     let mut parts = text.split("\n\n");
     std::array::from_fn(|_| ServiceState::parse(parts.next().unwrap_or_default()))
 }
 
-/// The last lines of a unit's journal.
+/// Returns the last lines of a unit's journal.
 ///
 /// # Errors
 /// The guest does not answer within `limit`.
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_words_are_believed() {
+    fn states_with_control_characters_are_unknown() {
         let state = ServiceState::parse("ActiveState=failed\nSubState=failed\nResult=exit-code\nNRestarts=3\n");
         assert!(state.failed() && state.restarts == 3 && state.result == "exit-code");
         let hostile = ServiceState::parse("ActiveState=\x1b[2Jactive\nNRestarts=-1\njunk\n");
@@ -124,15 +124,15 @@ mod tests {
     }
 
     #[test]
-    fn several_units_are_told_apart() {
-        let said = "ActiveState=active\nNRestarts=1\n\nActiveState=failed\nNRestarts=2\n";
-        let [first, second, third] = states_in(said);
+    fn several_units_are_parsed() {
+        let output = "ActiveState=active\nNRestarts=1\n\nActiveState=failed\nNRestarts=2\n";
+        let [first, second, third] = states_in(output);
         assert!(first.running() && second.failed());
         assert_eq!((first.restarts, second.restarts, third.active.as_str()), (1, 2, "unknown"));
     }
 
     #[test]
-    fn a_time_limit_that_passed_is_no_crash() {
+    fn a_timeout_is_not_a_crash() {
         let state = |result: &str, restarts| ServiceState { result: result.to_owned(), restarts, ..Default::default() };
         for result in ["exit-code", "signal", "core-dump"] {
             assert!(state(result, CRASHES).crashes() && !state(result, CRASHES - 1).crashes(), "{result}");

@@ -73,8 +73,8 @@ fn a_group_is_known_by_the_guest_and_becomes_its_hosts() {
     site.run(&["egress", "allow", "c.test", "@nmp"])
         .exits(2)
         .gives_one_error()
-        .says("error: there is no group @nmp")
-        .says("hint: the groups are @npm");
+        .says("error: unknown egress group @nmp")
+        .says("hint: known groups: @npm");
     assert_eq!(site.settings("app-main"), before);
     assert_eq!(allow(), json!([{ "host": "registry.npmjs.org", "port": null }]));
     site.run(&["egress", "allow", "c.test"]).ok();
@@ -94,14 +94,14 @@ fn groups_are_known_before_a_guest_is_built() {
         site.run(&[&["create"], wrong].concat())
             .exits(2)
             .gives_one_error()
-            .says("error: there is no group @nmp")
-            .says("hint: the groups are @npm, @pypi");
+            .says("error: unknown egress group @nmp")
+            .says("hint: known groups: @npm, @pypi");
         assert!(!site.machine("app-main").exists());
     }
     site.run(&["create", "--allow", "@npm"]).ok();
     let before = site.settings("app-main");
     for verb in ["allow", "deny"] {
-        site.run(&["egress", verb, "@nmp"]).exits(2).gives_one_error().says("hint: the groups are @npm, @pypi");
+        site.run(&["egress", verb, "@nmp"]).exits(2).gives_one_error().says("hint: known groups: @npm, @pypi");
     }
     assert_eq!(site.settings("app-main"), before);
     let listed = site.run(&["egress", "allow", "@pypi"]).ok();

@@ -243,7 +243,7 @@ fn none_lets_nothing_out_a_group_its_hosts_and_open_what_is_public() {
     let denied = || site.status("main")["egress"]["denied"].as_u64().unwrap();
 
     // The mode counts, not the list; nor does a change of it.
-    let none = "is refused (this machine has no way out)";
+    let none = "is refused (egress is off for this machine)";
     assert!(get(listed).contains(none));
     site.run(&["egress", "allow", "--branch", "main", other]).ok().says("the lists count for nothing");
     assert!(get(other).contains(none));

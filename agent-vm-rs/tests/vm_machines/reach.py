@@ -8,18 +8,18 @@ import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-PATIENCE = 3
+TIMEOUT = 3
 
 
 def tcp(family, place):
     with socket.socket(family, socket.SOCK_STREAM) as one:
-        one.settimeout(PATIENCE)
+        one.settimeout(TIMEOUT)
         one.connect(place)
 
 
 def udp(family, place):
     with socket.socket(family, socket.SOCK_DGRAM) as one:
-        one.settimeout(PATIENCE)
+        one.settimeout(TIMEOUT)
         one.connect(place)
         # A question of DNS, for the resolvers among them: the servers of ".".
         one.send(struct.pack("!HHHHHHBHH", 1, 0x0100, 1, 0, 0, 0, 0, 2, 1))
@@ -28,7 +28,7 @@ def udp(family, place):
 
 def icmp(family, place):
     with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_ICMP) as one:
-        one.settimeout(PATIENCE)
+        one.settimeout(TIMEOUT)
         one.connect(place)
         # Echo request; the checksum of these eight bytes is what the first pair lacks.
         one.send(struct.pack("!BBHHH", 8, 0, 0xFFFF - 0x0800, 0, 0))

@@ -7,13 +7,13 @@ import socket
 import struct
 import sys
 
-PATIENCE = 5
+TIMEOUT = 5
 
 
 def willing():
     one = socket.socket()
     # And not Python's own time-out, which takes more calls of the kernel for each port.
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", PATIENCE, 0))
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", TIMEOUT, 0))
     return one
 
 

@@ -1,4 +1,4 @@
-//! ssh into a machine: by its own key, against its pinned host key, over one kept connection.
+//! ssh to a machine: with the machine's login key, its pinned host key, and one persistent connection (a control master).
 
 mod session;
 
@@ -18,23 +18,23 @@ use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::term::verbosity::Verbosity;
 
-/// For the kept connection's process, which is on this host, to say that it is there.
+/// Time for the control master, which runs on this host, to answer.
 const CHECK: Duration = Duration::from_secs(2);
-/// Bytes of what the guest answers.
+/// Maximal output of a script in the guest, in bytes.
 const ANSWER: usize = 1 << 20;
 
-/// What every greeting of an ssh server begins with (RFC 4253, 4.2).
+/// Start of every ssh server's greeting (RFC 4253, 4.2).
 const BANNER: &[u8] = b"SSH-";
-/// Between two looks at what else may end a wait.
+/// Interval at which a wait checks for signals and deadlines.
 const MOMENT: Duration = Duration::from_millis(200);
 
-/// Name that the guest's host key is pinned under: the address is always the host's own.
+/// Name under which the guest's host key is pinned: the address is the host's own, for every machine.
 pub const HOST_KEY_ALIAS: &str = "agent-vm";
 
-/// Fails once a wait is in vain.
-pub type GoesOn<'a> = &'a dyn Fn() -> Result<()>;
+/// Callback that fails when waiting longer is useless.
+pub type KeepWaiting<'a> = &'a dyn Fn() -> Result<()>;
 
-/// ssh to one running machine.
+/// The ssh client for one running machine.
 pub struct Ssh<'a> {
     machine: &'a Machine,
     user: &'a str,
@@ -46,7 +46,7 @@ pub struct Ssh<'a> {
 }
 
 impl<'a> Ssh<'a> {
-    /// ssh to a machine whose run has these facts.
+    /// Returns the client for a machine with this run's ports.
     #[must_use]
     pub fn to(machine: &'a Machine, manifest: &'a Manifest, facts: &RunFacts, verbosity: Verbosity) -> Self {
         Self {
@@ -60,14 +60,14 @@ impl<'a> Ssh<'a> {
         }
     }
 
-    /// The same by a connection of its own, whose control socket this is.
+    /// Returns a client with a control master of its own, whose socket is `socket`.
     #[must_use]
     pub fn with_socket(self, socket: MachinePath) -> Self {
         Self { socket, ..self }
     }
 
-    /// Options common to all. Paths are relative to the machine's directory, which is where ssh runs: its
-    /// option parser would split or expand others.
+    /// Returns ssh with the common options. Paths are relative to the machine's directory, where ssh runs: its option parser
+    /// would split or expand absolute ones.
     fn base(&self) -> Invocation {
         let level = match self.verbosity {
             Verbosity::Debug => "DEBUG3",
@@ -114,18 +114,18 @@ impl<'a> Ssh<'a> {
         format!("{}@{}", self.user, self.address)
     }
 
-    /// One try to see whether sshd greets; a forward accepts connections long before the guest does. `goes_on` is asked
-    /// meanwhile.
+    /// Checks once whether sshd sends its greeting, waiting up to `timeout`: QEMU accepts connections long before the guest
+    /// does. Calls `keep_waiting` meanwhile.
     ///
     /// # Errors
-    /// Those of `goes_on`.
-    pub fn greets(&self, patience: Duration, goes_on: GoesOn<'_>) -> Result<bool> {
-        let deadline = Deadline::after(patience);
+    /// `keep_waiting` fails.
+    pub fn greets(&self, timeout: Duration, keep_waiting: KeepWaiting<'_>) -> Result<bool> {
+        let deadline = Deadline::after(timeout);
         let address = SocketAddr::from((self.address, self.port));
         let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_millis(500)) else { return Ok(false) };
         let mut banner = Vec::new();
         while !deadline.passed() && stream.set_read_timeout(Some(MOMENT)).is_ok() {
-            goes_on()?;
+            keep_waiting()?;
             let mut more = [0; 4];
             match stream.read(&mut more) {
                 Ok(0) => return Ok(false),
@@ -140,23 +140,23 @@ impl<'a> Ssh<'a> {
         Ok(false)
     }
 
-    /// Makes sure that the kept connection is there. What is left of one that does not answer is ended.
+    /// Starts the control master unless it runs. One that does not answer is ended first.
     ///
     /// # Errors
-    /// sshd does not let us in, or the deadline passes.
+    /// sshd refuses the login, or the deadline passes.
     pub fn connect(&self, deadline: Deadline) -> Result<()> {
         self.connect_while(deadline, &|| Ok(()))
     }
 
-    /// As [`Self::connect`]; `goes_on` is asked meanwhile.
+    /// Starts the control master as [`Self::connect`] does, and calls `keep_waiting` meanwhile.
     ///
     /// # Errors
-    /// Those of `goes_on`, too.
-    pub fn connect_while(&self, deadline: Deadline, goes_on: GoesOn<'_>) -> Result<()> {
+    /// As [`Self::connect`], or `keep_waiting` fails.
+    pub fn connect_while(&self, deadline: Deadline, keep_waiting: KeepWaiting<'_>) -> Result<()> {
         if self.connected(CHECK.min(deadline.left())) {
             return Ok(());
         }
-        // One at a time: two that begin at once would each end the other's.
+        // Two simultaneous starts would each end the other's master.
         let _lock = self.master_lock(deadline)?;
         if self.connected(CHECK.min(deadline.left())) {
             return Ok(());
@@ -172,9 +172,9 @@ impl<'a> Ssh<'a> {
         if let Some(process) = &process {
             process.write(&run.file(MachinePath::SshPid))?;
         }
-        // ssh makes the socket once it has logged in.
+        // ssh creates the socket after the login.
         let made = deadline.poll("an ssh login", Duration::from_millis(15), || {
-            goes_on()?;
+            keep_waiting()?;
             master.check_alive(&log)?;
             Ok(run.file(MachinePath::SshSocket).exists().then_some(()))
         });
@@ -194,16 +194,16 @@ impl<'a> Ssh<'a> {
         Ok(file)
     }
 
-    /// A connection that is kept, for others to use by its socket.
+    /// Returns the command that runs a control master.
     #[must_use]
-    pub fn master(&self, patience: Duration) -> Invocation {
-        let seconds = patience.as_secs().clamp(1, 60);
+    pub fn master(&self, timeout: Duration) -> Invocation {
+        let seconds = timeout.as_secs().clamp(1, 60);
         let options = ["-M", "-N", "-o", "ControlPersist=no", "-o", &format!("ConnectTimeout={seconds}")];
         self.base().args(options).args(["--", &self.destination()]).of_machine(&self.machine.dir)
     }
 
-    /// What has sshd listen on the guest's loopback, by a connection that is kept; who connects there is connected with a
-    /// port on ours. It fails if sshd refuses, or its port is taken.
+    /// Returns the command that makes sshd listen on a port of the guest's loopback and forward connections to a port on the
+    /// host, through the control master. It fails if sshd refuses or its port is in use.
     #[must_use]
     pub fn forwarding_back(&self, guest_port: u16, own_port: u16) -> Invocation {
         let forward = format!("127.0.0.1:{guest_port}:127.0.0.1:{own_port}");
@@ -211,7 +211,7 @@ impl<'a> Ssh<'a> {
         self.base().args(words)
     }
 
-    /// Whether the kept connection's process is there.
+    /// Checks whether the control master runs.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.connected(CHECK)
@@ -225,15 +225,15 @@ impl<'a> Ssh<'a> {
         check.output().is_ok_and(|output| output.status.success())
     }
 
-    /// A command for the guest's shell, over the kept connection.
+    /// Returns the command that runs a script in the guest's shell, through the control master.
     fn remote(&self, script: &str) -> Invocation {
         self.base().args(["-o", "ControlMaster=no", "-T", "--", &self.destination(), script])
     }
 
-    /// Runs a script in the guest and gives what it wrote to stdout.
+    /// Runs a script in the guest and returns its stdout.
     ///
     /// # Errors
-    /// It fails, takes longer than `limit`, or writes more than an answer has.
+    /// It fails, takes longer than `limit`, or prints more than 1 MiB.
     pub fn read(&self, script: &str, limit: Duration) -> Result<String> {
         let output = self.remote(script).time_limit(limit).checked_within(ANSWER)?;
         Ok(crate::term::text::printable(&String::from_utf8_lossy(&output.stdout)))

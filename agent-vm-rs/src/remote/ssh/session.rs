@@ -1,5 +1,5 @@
-//! Programs in a machine that have our standard input and output, or whose output goes on: none of them outlives us, and
-//! none is waited for that a wedged machine never starts.
+//! Programs in a machine that use our standard streams, or whose output we follow. They end when this process ends, and a
+//! guest that does not start them is not waited for.
 
 use std::io::{BufRead as _, BufReader, IsTerminal as _, PipeReader, PipeWriter};
 use std::os::fd::AsRawFd as _;
@@ -17,29 +17,29 @@ use crate::machine::helpers;
 use crate::term::error::{EXIT_TIMEOUT, Failure, Interrupted, exit_code};
 use crate::term::verbosity::Verbosity;
 
-/// ssh's own exit code when it could not run the command.
+/// ssh's exit code if it could not run the command.
 const SSH_FAILED: i32 = 255;
-/// What ssh says (mux.c, clientloop.c) once sshd has opened the session, by the kept connection or by one of its own.
+/// What ssh logs (mux.c, clientloop.c) once sshd has opened the session, through the control master or without one.
 const OPENED: [&str; 2] = ["master session id", "Entering interactive session"];
-/// For a guest that has not opened a session in time to show that it is there after all.
+/// Time for a guest that has not opened the session in time to send a greeting.
 const GREETING: Duration = Duration::from_secs(5);
-/// How long a running command is left without its workspace, which does not come back.
+/// Time after which a command is ended if its workspace is gone, which does not come back.
 const WITHOUT_WORKSPACE: Duration = Duration::from_secs(2);
-/// Bash says of itself which line of ours it is at; a missing program is the user's concern, our lines are not.
+/// Replaces bash's own message, which gives the name and line of our script.
 const NOT_FOUND: &str = "command_not_found_handle() { printf '%s: command not found\\n' \"$1\" >&2; return 127; }";
-/// Of ssh's own words the last ones are shown.
+/// Number of lines of ssh's log that an error shows.
 const WORDS: usize = 8;
 
 const WATCHED: &str = include_str!("watched.sh");
 
-/// A script of which nothing is left running once nobody listens to it any more.
+/// Wraps a script so that it is ended when the ssh session ends.
 fn watched(script: &str) -> String {
     let watch = WATCHED.lines().filter(|line| !line.trim_start().starts_with('#'));
     watch.chain([script]).collect::<Vec<_>>().join("\n")
 }
 
 impl Ssh<'_> {
-    /// Makes sure that the kept connection is there and the guest starts programs.
+    /// Checks that the control master runs and the guest starts programs.
     ///
     /// # Errors
     /// It does not within `limit`; the hint says what to do.
@@ -49,17 +49,17 @@ impl Ssh<'_> {
         self.read("exit", deadline.left().max(CHECK)).map(drop).map_err(|error| self.unanswered(error, limit))
     }
 
-    /// Makes sure that the kept connection is there.
+    /// Checks that the control master runs.
     ///
     /// # Errors
-    /// The guest does not let us in within `limit`; the hint says what to do.
+    /// The guest accepts no login within `limit`; the hint says what to do.
     pub fn require_connection(&self, limit: Duration) -> Result<()> {
         helpers::check_qemu(self.machine)?;
         self.connect(Deadline::after(limit)).map_err(|error| self.unanswered(error, limit))
     }
 
     fn unanswered(&self, error: anyhow::Error, limit: Duration) -> anyhow::Error {
-        // Why it does not answer says more than that.
+        // A stopped helper process explains it better than a timeout.
         let lost = self.machine.run().facts().and_then(|facts| helpers::check(self.machine, &facts).err());
         if let Some(lost) = lost.filter(|_| !error.is::<Interrupted>()) {
             return lost;
@@ -74,33 +74,32 @@ impl Ssh<'_> {
         ))
     }
 
-    /// Runs a command in the workspace with our stdin, stdout and stderr; gives its exit code. It ends with us.
+    /// Runs a command in the workspace with our stdin, stdout and stderr, and returns its exit code. It ends with this process.
     ///
     /// # Errors
-    /// The guest does not start it within `limit`, the connection is lost, or a signal came.
+    /// The guest does not start it within `limit`, the connection is lost, or a signal arrived.
     pub fn exec(&self, command: &[String], limit: Duration) -> Result<i32> {
         let quoted = shlex::try_join(command.iter().map(String::as_str)).context("an argument holds a NUL byte")?;
-        // No exec: the shell turns a death by signal into 128 + its number, which ssh would tell as 255.
+        // Without exec, the shell turns death by a signal into 128 + its number; ssh would return 255.
         let script = watched(&format!("{NOT_FOUND}; cd {} && {quoted}; exit $?", self.workspace));
         self.attached("-T", &script, "KILL", limit)
     }
 
-    /// A login shell in the workspace on our terminal; gives its exit code.
+    /// Runs a login shell in the workspace on our terminal and returns its exit code.
     ///
     /// # Errors
     /// As [`Self::exec`].
     pub fn shell(&self, limit: Duration) -> Result<i32> {
         let begin = format!("cd {} &&", self.workspace);
-        // With a terminal the guest's kernel hangs up; without one, nobody does.
+        // With a terminal, the guest's kernel hangs up when ssh ends; without one, only the wrapper ends the shell.
         if std::io::stdin().is_terminal() {
-            // By a signal that ssh gives the terminal back at.
+            // At SIGTERM, ssh restores the terminal.
             return self.attached("-tt", &format!("{begin} exec \"$SHELL\" -l"), "TERM", limit);
         }
         self.attached("-T", &watched(&format!("{begin} \"$SHELL\" -l; exit $?")), "KILL", limit)
     }
 
-    /// Runs a script whose output goes on; prints each line, without control characters, as it comes. Gives
-    /// its exit code.
+    /// Runs a script and prints each line of its output, without control characters, as it arrives. Returns its exit code.
     ///
     /// # Errors
     /// The connection is lost, or stdout is closed.
@@ -115,7 +114,7 @@ impl Ssh<'_> {
         let workspace = || facts.as_ref().map_or(Ok(()), |facts| helpers::check_workspace(self.machine, facts));
         workspace()?;
         let words = Words::new()?;
-        // What it says itself comes to us by a pipe: standard error is the command's alone.
+        // ssh logs to a pipe of ours, so that stderr carries only the command's output.
         let ssh = self.base_that_says(if self.verbosity == Verbosity::Debug { "DEBUG3" } else { "DEBUG1" });
         let ssh =
             ssh.args(["-E", &words.path(), "-o", "ControlMaster=no", terminal, "--", &self.destination(), script]);
@@ -124,13 +123,13 @@ impl Ssh<'_> {
         let mut lost = None;
         let code = ending_with_us(&ssh, end).run_attached(|| {
             if !answered && (words.opened() || began.elapsed() > limit) {
-                // Words may change from one ssh to the next: a guest that greets is there.
+                // Another version of ssh may log other words. A guest that sends a greeting is alive.
                 answered = words.opened() || self.greets(GREETING, &interrupt::check)?;
                 if !answered {
                     return Err(self.unanswered(self.silent(limit).into(), limit));
                 }
             }
-            // It ends for a moment before QEMU does in a machine that is stopped; and who suspends it may go on with it.
+            // When a machine stops, virtiofsd ends shortly before QEMU. A suspended one may be resumed.
             if self.machine.run().virtiofsd().is_some() || workspace().is_ok() {
                 lost = None;
             } else if lost.get_or_insert_with(Instant::now).elapsed() > WITHOUT_WORKSPACE {
@@ -141,7 +140,7 @@ impl Ssh<'_> {
         if code == SSH_FAILED { self.lost(&words.all()) } else { Ok(code) }
     }
 
-    /// What ssh's own exit code means: its own failure, or that of a command that ended with the same one.
+    /// Interprets ssh's own exit code: ssh failed, or the command ended with the same code.
     fn lost(&self, words: &[String]) -> Result<i32> {
         let name = &self.machine.name;
         let failure = if words.is_empty() {
@@ -156,12 +155,12 @@ impl Ssh<'_> {
     }
 }
 
-/// ssh hands our streams to the kept connection's process, which ends the session as soon as ssh ends.
+/// Returns ssh wrapped so that the kernel signals it when this process ends. The control master then closes the session.
 fn ending_with_us(ssh: &Invocation, signal: &str) -> Invocation {
     ssh.within(Invocation::new("setpriv").args(["--pdeathsig", signal, "--"]))
 }
 
-/// What ssh says to its log.
+/// The log of an ssh process.
 struct Words {
     opened: Arc<AtomicBool>,
     listener: JoinHandle<Vec<String>>,
@@ -179,7 +178,7 @@ impl Words {
         Ok(Self { opened, listener, pipe })
     }
 
-    /// ssh closes what it inherits, and opens this by its name.
+    /// Returns the path that ssh can open: it closes inherited descriptors.
     fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.pipe.as_raw_fd())
     }
@@ -188,7 +187,7 @@ impl Words {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// The last of them, once ssh has ended.
+    /// Returns the last lines, once ssh has ended.
     fn all(self) -> Vec<String> {
         drop(self.pipe);
         self.listener.join().unwrap_or_default()
@@ -217,21 +216,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_program_is_said_without_our_lines() {
+    fn the_error_about_a_missing_program_leaves_out_our_script() {
         for shell in ["bash", "sh"] {
             let run = |script: &str| Invocation::new(shell).args(["-c", &watched(script)]).output().unwrap();
             let done = run(&format!("{NOT_FOUND}; cd / && no-such-program x; exit $?"));
             assert_eq!(done.status.code(), Some(127));
-            let said = String::from_utf8_lossy(&done.stderr).into_owned();
+            let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
             if shell == "bash" {
-                assert_eq!(said, "no-such-program: command not found\n");
+                assert_eq!(stderr, "no-such-program: command not found\n");
                 assert!(String::from_utf8_lossy(&run("no-such-program").stderr).contains("line"), "control");
             }
         }
     }
 
     #[test]
-    fn the_watch_is_no_riddle_to_a_shell_and_keeps_the_exit_code() {
+    fn the_wrapper_is_valid_shell_and_keeps_the_exit_code() {
         for (script, code) in
             [("true; exit $?", 0), ("sh -c 'exit 7'; exit $?", 7), ("sh -c 'kill -9 $$'; exit $?", 137)]
         {
