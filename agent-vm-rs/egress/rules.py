@@ -55,7 +55,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Rules:
-    # Whether the guest may reach nothing, or everything except the host and its network; the lists are ignored then.
+    # Whether the guest may reach nothing, or everything except the deny list, the host and its network.
     nothing: bool
     everything: bool
     # Whether all TLS connections are intercepted.

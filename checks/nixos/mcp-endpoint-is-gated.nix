@@ -62,7 +62,7 @@ in
     machine.succeed("printf '[Service]\nImportCredential=\nImportCredential=of-no-host.*\n' >/run/systemd/system/agent-mcp-gate.service.d/bare.conf")
     machine.succeed("systemctl daemon-reload")
     machine.execute("systemctl restart agent-mcp-gate")
-    machine.wait_until_succeeds("journalctl --no-pager -u agent-mcp-gate | grep 'no endpoint: there is no credential'", timeout=120)
+    machine.wait_until_succeeds("journalctl --no-pager -u agent-mcp-gate | grep 'no endpoint: the credential .* is missing'", timeout=120)
     assert status(bearer) == "000"
   '';
 }
