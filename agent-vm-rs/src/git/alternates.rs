@@ -1,15 +1,16 @@
-//! Object stores that a repository of the user's borrows from.
+//! Finds the object stores that the source repository borrows from.
 
 use std::path::{Path, PathBuf};
 
 use crate::host::files::plain;
 
-/// Bytes of the list.
+/// Largest accepted `info/alternates`, in bytes.
 const MAX_LIST: u64 = 1 << 20;
-/// As deep as git follows them.
+/// Levels of alternates that are followed; git's own limit.
 const DEPTH: usize = 5;
 
-/// Every store that this one borrows from, and those they borrow from. One that cannot be read has none.
+/// Returns every store that `objects` borrows from, directly or through another. An unreadable store counts as
+/// borrowing from none.
 #[must_use]
 pub fn of(objects: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
@@ -21,7 +22,7 @@ pub fn of(objects: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// gitrepository-layout(5): a line each, a relative one from the store itself.
+/// Reads `info/alternates`: gitrepository-layout(5). Each line is a path; a relative one starts at the store.
 fn named_by(objects: &Path) -> Vec<PathBuf> {
     let list = plain::read(&objects.join("info/alternates"), MAX_LIST).ok().flatten().unwrap_or_default();
     let lines = list.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#"));
@@ -32,7 +33,7 @@ fn named_by(objects: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Git quotes a line that starts with a double quote as C does.
+/// Removes git's C-style quotes from a line that starts with a double quote.
 fn unquoted(line: &[u8]) -> Vec<u8> {
     let Some(quoted) = line.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else { return line.to_vec() };
     let mut bytes = quoted.iter().copied().peekable();

@@ -1,4 +1,4 @@
-//! Cloning a branch into a new workspace.
+//! Clones a branch into a new workspace.
 
 use std::path::Path;
 
@@ -15,16 +15,17 @@ use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 use crate::term::progress;
 
-/// Git syncs each reference by itself, and there may be very many. `create` syncs the whole machine before it gets its name.
+/// Git syncs each reference separately, which is slow for many. `create` syncs the whole machine before it renames it
+/// into place.
 const NO_SYNC: [&str; 2] = ["-c", "core.fsync=none"];
 
 impl Look<'_> {
-    /// Clones the branch into `workspace`: a copy of its own, nothing shared with this repository. A branch that does not
-    /// exist yet is made there, from its remote-tracking branch or from HEAD. Beside the branch come its upstream, the
-    /// remote's default branch and the tags of their history; with `all`, every branch and tag.
+    /// Clones the branch into `workspace`, which shares no files with the source repository. A branch that does not
+    /// exist is created in the workspace, from its remote-tracking branch or from HEAD. The clone also gets the
+    /// branch's upstream, the remote's default branch and the tags of their history; with `all`, every branch and tag.
     ///
     /// # Errors
-    /// Git fails; what it has made so far is left for the caller to remove.
+    /// Git fails. The caller removes what the clone has written so far.
     pub fn clone_branch(&self, branch: &BranchName, all: bool, workspace: &Path) -> Result<()> {
         let start = self.start_of(branch)?;
         let offer = self.known().offer(branch, &start, all);
@@ -54,11 +55,11 @@ impl Look<'_> {
         submodules::fill(self, workspace)
     }
 
-    /// Everything of the offer but its tags has its place in the workspace; of the tags it gets those that point into that.
+    /// Fetches every offered branch, and of the tags only those that point into the fetched history.
     fn fetch(&self, standin: &StandIn, all: bool, workspace: &Path) -> Result<()> {
         let clone = git()
             .args(NO_SYNC)
-            // The user's own hooks are not for the guest.
+            // The user's hooks do not belong in the guest.
             .args(["clone", "--quiet", "--template=", "--no-checkout", "--origin", "origin"])
             .args(["-c", "remote.origin.fetch=+refs/remotes/*:refs/remotes/*"])
             .args(["-c", "remote.origin.fetch=+refs/agent-vm/*:refs/agent-vm/*"])
@@ -84,7 +85,7 @@ impl Look<'_> {
             let tags = &[&tags[..], &UPLOAD_PACK, &["origin"]].concat();
             inside().args(tags).checked().with_context(failed)?;
         }
-        // What a clone has; the others were for this one.
+        // The refspec of an ordinary clone; the ones above served only this fetch.
         let fetch = ["config", "--replace-all", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"];
         inside().args(fetch).checked().map(drop)
     }
@@ -95,7 +96,7 @@ impl Look<'_> {
         let known = self.known();
         for name in known.to_compare_with(branch) {
             let Some(commit) = known.commit(&name) else { continue };
-            // It is there if it is a part of what was cloned.
+            // The commit exists only if it is part of what was cloned.
             let has = inside().args(["cat-file", "-e", &format!("{commit}^{{commit}}")]).output()?;
             if has.status.success() {
                 let tracking = name.replacen("refs/heads/", "refs/remotes/origin/", 1);

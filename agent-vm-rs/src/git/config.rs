@@ -1,4 +1,4 @@
-//! A repository's own configuration, as data: it is never the configuration of a git that we run.
+//! Reads a repository's configuration as data. It never becomes the configuration of a git call.
 
 use std::path::Path;
 
@@ -8,29 +8,29 @@ use super::call::git;
 use crate::host::files::plain;
 use crate::term::error::Failure;
 
-/// Bytes of a configuration file.
+/// Largest accepted configuration file, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 
-/// Entries of one file, in its order.
+/// The entries of a configuration file, in its order.
 #[derive(Clone, Debug, Default)]
 pub struct Config(Vec<(String, Option<String>)>);
 
-/// Formats that a repository is kept in.
+/// The storage formats of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Format {
-    /// Hash of its objects: `sha1` or `sha256`.
+    /// Hash of its object ids: `sha1` or `sha256`.
     pub objects: String,
-    /// Whether its references are in tables instead of files.
+    /// Whether its references are in tables (reftable) and not in files.
     pub reftable: bool,
 }
 
 impl Config {
-    /// Reads a file, and no other that it includes. One that does not exist is empty.
+    /// Reads a configuration file, without the files that it includes. A missing file is empty.
     ///
     /// # Errors
-    /// It is no plain file, too large, or not in git's format.
+    /// It is not a plain file, is too large, or is not in git's format.
     pub fn read(file: &Path) -> Result<Self> {
-        // Git would wait for a fifo.
+        // Git would block on a fifo.
         if plain::read(file, MAX_FILE)?.is_none() {
             return Ok(Self::default());
         }
@@ -39,14 +39,14 @@ impl Config {
         Ok(Self::parse(&output.stdout))
     }
 
-    /// The same, followed by another's entries, which win.
+    /// Returns these entries followed by another file's, which take precedence.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
     }
 
-    /// Parses what `git config --null --list` and `--get-regexp` print.
+    /// Parses the output of `git config --null --list` and `--get-regexp`.
     #[must_use]
     pub fn parse(printed: &[u8]) -> Self {
         let entries = printed.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
@@ -60,18 +60,18 @@ impl Config {
         Self(entries.map(split).collect())
     }
 
-    /// The last value of a key, as git takes it; section and name in lower case.
+    /// Returns the last value of a key, as git does. `key` has its section and name in lower case.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().rev().find(|(name, _)| name == key).and_then(|(_, value)| value.as_deref())
     }
 
-    /// Whether a key is set to a true value.
+    /// Returns whether a key is set to a true value.
     #[must_use]
     pub fn is_true(&self, key: &str) -> bool {
         let last = self.0.iter().rev().find(|(name, _)| name == key);
         last.is_some_and(|(_, value)| match value.as_deref() {
-            // A key without a value is true.
+            // git-config(1): a key without a value is true.
             None => true,
             Some(text) => {
                 ["true", "yes", "on"].iter().any(|word| text.eq_ignore_ascii_case(word))
@@ -80,7 +80,7 @@ impl Config {
         })
     }
 
-    /// Middle parts of the keys `section.….name`, each once, in the file's order.
+    /// Returns the subsections that set `section.SUBSECTION.name`, each once, in the file's order.
     pub fn subsections(&self, section: &str, name: &str) -> Vec<&str> {
         let mut found = Vec::new();
         for (key, _) in &self.0 {
@@ -93,7 +93,7 @@ impl Config {
         found
     }
 
-    /// All values of the keys `section.….name`, with the middle part.
+    /// Returns each value of `section.SUBSECTION.name` with its subsection.
     pub fn values<'a>(&'a self, section: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.0.iter().filter_map(move |(key, value)| {
             let middle = key.strip_prefix(section)?.strip_prefix('.')?.strip_suffix(name)?.strip_suffix('.')?;
@@ -101,13 +101,13 @@ impl Config {
         })
     }
 
-    /// Whether it reads other files.
+    /// Returns whether it includes other files.
     #[must_use]
     pub fn includes(&self) -> bool {
         self.0.iter().any(|(key, _)| key.starts_with("include.") || key.starts_with("includeif."))
     }
 
-    /// Whether objects may be missing that another repository has promised.
+    /// Returns whether the repository is a partial clone, which may lack objects.
     #[must_use]
     pub fn is_partial(&self) -> bool {
         self.get("extensions.partialclone").is_some()
@@ -117,10 +117,10 @@ impl Config {
                 .any(|remote| self.is_true(&format!("remote.{remote}.promisor")))
     }
 
-    /// The formats of the repository whose configuration this is.
+    /// Returns the storage formats of the repository that has this configuration.
     ///
     /// # Errors
-    /// It needs an extension of git that we do not know.
+    /// The repository uses a format version or an extension that agent-vm does not know.
     pub fn format(&self) -> Result<Format> {
         let version: u32 = match self.get("core.repositoryformatversion") {
             None => 0,
@@ -137,7 +137,7 @@ impl Config {
                     "partialclone" | "preciousobjects" | "worktreeconfig" | "relativeworktrees" | "noop" | "noop-v1",
                     _,
                 ) => {}
-                // Git takes no notice of others in repositories of the first version.
+                // Git ignores unknown extensions in repositories of format version 0.
                 _ if version == 0 => {}
                 _ => return Err(unknown(&format!("{key} = {value}"))),
             }

@@ -1,7 +1,8 @@
-//! Finding the repository that a directory is in, without git: git would read the configuration of whatever it finds.
+//! Finds the repository that contains a directory, without git: git would read the configuration of any repository it
+//! finds.
 //!
-//! A downloaded directory can hold anything, so no pointer in it leads to a repository of the user's that does not point
-//! back: see [`Place`].
+//! A downloaded directory can contain anything. So a pointer in it (a `.git` file or link) is followed only to a
+//! repository that points back; see [`Place`].
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,36 +16,36 @@ use super::config::Config;
 use crate::host::files::plain;
 use crate::term::error::Failure;
 
-/// Bytes of HEAD, `.git`, `commondir` and `gitdir`, which hold one line.
+/// Largest accepted HEAD, `.git`, `commondir` and `gitdir`, in bytes. Each holds one line.
 const MAX_LINE: u64 = 16 << 10;
 
-/// Where the parts of a repository are, by their real paths.
+/// The directories of a repository, as canonical paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The git directory: HEAD and the index.
+    /// The git directory, with HEAD and the index.
     pub git_dir: PathBuf,
-    /// The directory of objects, references and configuration; another one than `git_dir` in a linked work tree.
+    /// The directory of objects, references and configuration. It differs from `git_dir` only in a linked work tree.
     pub common_dir: PathBuf,
-    /// The directory that `.git` was found in; None if the repository was found by its git directory.
+    /// The directory that has `.git`; None if the search found the git directory itself.
     pub work_tree: Option<PathBuf>,
 }
 
 impl Place {
-    /// Whether this is a work tree that `git worktree` has made.
+    /// Returns whether `git worktree` made this work tree.
     #[must_use]
     pub fn is_linked(&self) -> bool {
         self.git_dir != self.common_dir
     }
 }
 
-/// The repository that `cwd` is in; None outside of one.
+/// Returns the repository that contains `cwd`; None if there is none.
 ///
 /// # Errors
-/// What is found is a repository of another place, or lies in one as a part of its contents.
+/// The directory points to a repository that does not point back, or looks like a bare repository inside another one.
 pub fn discover(cwd: &Path) -> Result<Option<Place>> {
     let start = real(cwd)?;
     let device = |dir: &Path| fs::metadata(dir).map(|metadata| metadata.dev()).ok();
-    // As git does, we stay on one file system.
+    // Like git, search one file system only.
     let home = device(&start);
     for dir in start.ancestors().take_while(|dir| device(dir) == home) {
         if let Some(place) = by_dot_git(dir)? {
@@ -57,7 +58,7 @@ pub fn discover(cwd: &Path) -> Result<Option<Place>> {
     Ok(None)
 }
 
-/// The repository whose `.git` is in this very directory; None if there is none.
+/// Returns the repository whose `.git` is directly in `dir`; None if there is none.
 ///
 /// # Errors
 /// As [`discover`].
@@ -65,7 +66,7 @@ pub fn by_dot_git(dir: &Path) -> Result<Option<Place>> {
     let dot_git = dir.join(".git");
     let Ok(kind) = fs::symlink_metadata(&dot_git) else { return Ok(None) };
     if kind.is_dir() {
-        // Only a linked work tree's git directory has one, and that is in another repository's.
+        // Only the git directory of a linked work tree has a `commondir`, and that one is never called `.git`.
         let common = dot_git.join("commondir");
         if common.symlink_metadata().is_ok() {
             return Err(foreign(&dot_git, &common));
@@ -90,14 +91,14 @@ pub fn by_dot_git(dir: &Path) -> Result<Option<Place>> {
     if belongs(&place, dir, &dot_git)? { Ok(Some(place)) } else { Err(foreign(&dot_git, &place.git_dir)) }
 }
 
-/// The repository of a git directory that we are in.
+/// Returns the repository whose git directory is `dir`.
 fn by_git_dir(dir: &Path) -> Result<Place> {
     let own = Place { git_dir: dir.to_owned(), common_dir: common_dir(dir)?, work_tree: None };
     let outer = dir.parent().map(discover).transpose()?.flatten();
     match outer {
         None => Ok(own),
         Some(outer) if outer.git_dir == own.git_dir => Ok(outer),
-        // A submodule's, a linked work tree's.
+        // The git directory of a submodule or of a linked work tree.
         Some(outer) if own.git_dir.starts_with(&outer.common_dir) => Ok(own),
         Some(outer) => {
             let of = outer.work_tree.unwrap_or(outer.common_dir);
@@ -111,11 +112,11 @@ fn by_git_dir(dir: &Path) -> Result<Place> {
     }
 }
 
-/// Whether the git directory that `.git` in `dir` leads to is that directory's: it is in it, or points back.
+/// Checks that a git directory belongs to `dir`: it is inside `dir`, or points back to it.
 fn belongs(place: &Place, dir: &Path, dot_git: &Path) -> Result<bool> {
     let git_dir = &place.git_dir;
     if place.is_linked() {
-        // git-worktree(1): "gitdir" holds the path of the work tree's .git.
+        // git-worktree(1): `gitdir` holds the path of the work tree's `.git`.
         let line = plain::read(&git_dir.join("gitdir"), MAX_LINE)?.unwrap_or_default();
         return Ok(real(&plain::path_in(&line, git_dir)).is_ok_and(|back| real(dot_git).is_ok_and(|own| own == back)));
     }
@@ -126,8 +127,8 @@ fn belongs(place: &Place, dir: &Path, dot_git: &Path) -> Result<bool> {
     if let Some(back) = config.get("core.worktree") {
         return Ok(real(&git_dir.join(back)).is_ok_and(|back| back == dir));
     }
-    // `git init --separate-git-dir` leaves no pointer back. A bare repository is nobody's, and one that is called .git is of
-    // the directory it is in.
+    // `git init --separate-git-dir` leaves no pointer back. A bare repository has no work tree, and a git directory
+    // called `.git` belongs to its parent directory.
     Ok(!config.is_true("core.bare") && git_dir.file_name() != Some(OsStr::new(".git")))
 }
 
@@ -147,7 +148,7 @@ fn foreign(dot_git: &Path, leads_to: &Path) -> anyhow::Error {
     .into()
 }
 
-/// gitrepository-layout(5): a line `gitdir: PATH`.
+/// Returns the target of a `.git` file: gitrepository-layout(5), a line `gitdir: PATH`.
 fn pointed_to(dot_git: &Path) -> Result<PathBuf> {
     let line = plain::read(dot_git, MAX_LINE)?.unwrap_or_default();
     let path = line.strip_prefix(b"gitdir: ").with_context(|| {
@@ -157,14 +158,14 @@ fn pointed_to(dot_git: &Path) -> Result<PathBuf> {
     Ok(plain::path_in(path, dot_git.parent().unwrap_or(dot_git)))
 }
 
-/// A linked work tree's git directory is `worktrees/NAME` of the common one, and nothing else shares one.
+/// Returns the common directory of a git directory. Only `worktrees/NAME` of a common directory may name one.
 fn common_dir(git_dir: &Path) -> Result<PathBuf> {
     let Some(line) = plain::read(&git_dir.join("commondir"), MAX_LINE)? else { return Ok(git_dir.to_owned()) };
     let common = real(&plain::path_in(&line, git_dir))?;
     if git_dir.parent() == Some(&common.join("worktrees")) { Ok(common) } else { Err(foreign(git_dir, &common)) }
 }
 
-/// As git tells one: HEAD is a reference or an object id, and there are objects and references.
+/// Applies git's own test: HEAD holds a reference or an object id, and `objects` and `refs` exist.
 fn is_git_dir(dir: &Path) -> bool {
     let head = dir.join("HEAD");
     let is_head = match fs::read_link(&head) {
@@ -220,7 +221,7 @@ mod tests {
             discover(&self.path(dir)).unwrap_err().to_string()
         }
 
-        /// What plain git would use.
+        /// Returns the common directory that plain git finds.
         fn git_finds(&self, dir: &str) -> PathBuf {
             let git = Invocation::new("git").args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
             git.cwd(self.path(dir)).read().unwrap().into()

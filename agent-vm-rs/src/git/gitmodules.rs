@@ -1,37 +1,37 @@
-//! What `.gitmodules` says, of which every word is the repository's: a path in it may be anything.
+//! Reads `.gitmodules`. The file is part of the repository, so every path and name in it may be hostile.
 
 use super::config::Config;
 
-/// Most submodules that one repository may have; more of them stay empty.
+/// Largest number of submodules that are cloned; further ones stay empty.
 pub const MOST: usize = 1000;
 
-/// A submodule.
+/// A submodule's entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name, below which its git directory is kept.
+    /// Its name; `modules/NAME` is its git directory.
     pub name: String,
-    /// Its path from the top of the work tree.
+    /// Its path in the work tree.
     pub path: String,
-    /// Why it is not taken; None if it may be.
+    /// Why it is not cloned; None if it may be.
     pub refused: Option<&'static str>,
 }
 
-/// The entries of a `.gitmodules`, in its order.
+/// Returns the entries of a `.gitmodules` file, in its order.
 #[must_use]
 pub fn entries(gitmodules: &Config) -> Vec<Entry> {
     let all: Vec<(&str, &str)> = gitmodules.values("submodule", "path").collect();
     let twice = |is_it: &dyn Fn(&(&str, &str)) -> bool| all.iter().filter(|entry| is_it(entry)).count() > 1;
     let entry = |(number, (name, path)): (usize, &(&str, &str))| {
         let refused = if number >= MOST {
-            Some("the repository has too many of them")
+            Some("the repository has too many submodules")
         } else if !stays_below(path) || has_git(path) {
-            Some("its path leads out of the work tree")
+            Some("its path is not below the work tree")
         } else if !stays_below(name) {
-            Some("its name would lead out of the git directory")
+            Some("its name is not below the git directory")
         } else if twice(&|(_, other)| other == path) {
-            Some("its path is there twice")
+            Some("another submodule has the same path")
         } else if twice(&|(other, _)| other == name) {
-            Some("its name is there twice")
+            Some("another submodule has the same name")
         } else {
             None
         };
@@ -40,10 +40,10 @@ pub fn entries(gitmodules: &Config) -> Vec<Entry> {
     all.iter().enumerate().map(entry).collect()
 }
 
-/// Whether each part of a path names something in the part before it, and none is an option.
+/// Returns whether a path stays below its directory and cannot be taken for an option.
 fn stays_below(path: &str) -> bool {
     let is_plain = |part: &str| !matches!(part, "" | "." | "..");
-    // Git splits names at both.
+    // Git splits names at both separators.
     path.split(['/', '\\']).all(is_plain) && !path.starts_with('-') && !path.contains('\0')
 }
 

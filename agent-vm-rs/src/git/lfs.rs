@@ -1,5 +1,5 @@
-//! Files that are kept with Git LFS: the repository has pointers to them, and their contents are in `lfs/objects` of its git
-//! directory, if at all. Git LFS itself does not run: it is a program that the repository's attributes ask for.
+//! Copies Git LFS files. The repository holds only pointers; the contents, where the user has fetched them, are in
+//! `lfs/objects` of its git directory. Git LFS itself does not run, since the repository's attributes configure it.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -14,22 +14,22 @@ use super::discover::Place;
 use crate::term::progress::{self, note};
 use crate::term::text;
 
-/// Bytes of a pointer, at most (the format's own limit).
+/// Largest pointer file, in bytes; the limit of the LFS specification.
 const MAX_POINTER: u64 = 1024;
-/// The first line of one.
+/// The first line of a pointer file.
 const VERSION: &str = "version https://git-lfs.github.com/spec/v1";
 
-/// A pointer.
+/// A parsed pointer file.
 #[derive(Debug, PartialEq, Eq)]
 struct Pointer {
-    /// SHA-256 of the contents, 64 hexadecimal digits.
+    /// SHA-256 of the contents, as 64 hexadecimal digits.
     oid: String,
-    /// Bytes.
+    /// Size of the contents, in bytes.
     size: u64,
 }
 
-/// Says which files of a new work tree are pointers, and brings along the contents that the repository has. They get where
-/// `git lfs checkout` takes them from.
+/// Copies the contents of a new work tree's LFS pointers from the source repository to where `git lfs checkout` reads
+/// them, and prints how many it found.
 ///
 /// # Errors
 /// The work tree cannot be listed, or the workspace cannot be written.
@@ -39,32 +39,32 @@ pub fn bring(source: &Place, work_tree: &Path, git_dir: &Path, scratch: &Path) -
         return Ok(());
     }
     let mut brought = 0;
-    progress::step("copying contents of Git LFS", || {
+    progress::step("copying Git LFS files", || {
         for pointer in &pointers {
             crate::host::interrupt::check()?;
             brought += usize::from(copy(pointer, &source.common_dir, git_dir)?);
         }
         Ok(())
     })?;
-    let count = text::count(pointers.len(), "file");
+    let count = text::count(pointers.len(), "Git LFS file");
     let contents = match brought {
         0 => format!(
-            "their contents are not in {}: git lfs fetch, before create",
+            "their contents are missing from {} (run git lfs fetch before agent-vm create)",
             source.common_dir.join("lfs").display()
         ),
-        all if all == pointers.len() => "their contents came along".to_owned(),
-        some => format!("the contents of {some} of them came along: git lfs fetch, before create, gets the others"),
+        all if all == pointers.len() => "their contents are copied".to_owned(),
+        some => format!("the contents of {some} are copied (run git lfs fetch before agent-vm create to get all)"),
     };
     note(&format!(
-        "{count} of Git LFS stay pointers in the machine; {contents}. In a machine created with --package git-lfs: \
+        "{count} remain pointers in the machine; {contents}. In a machine created with --package git-lfs: \
          git lfs install --local && git lfs checkout"
     ));
     Ok(())
 }
 
-/// Those of the files that the attribute `filter=lfs` is on.
+/// Returns the pointers among the files that have the attribute `filter=lfs`.
 fn pointers(work_tree: &Path, scratch: &Path) -> Result<Vec<Pointer>> {
-    // Without attributes there is nothing to ask for, and most repositories have none.
+    // Most repositories use no LFS attribute; skip the slow listing for them.
     let attributes =
         git_in(work_tree).args(["grep", "--cached", "--quiet", "-F", "filter=lfs"]).args(["--", ".gitattributes"]);
     let attributes =
@@ -73,13 +73,13 @@ fn pointers(work_tree: &Path, scratch: &Path) -> Result<Vec<Pointer>> {
         return Ok(Vec::new());
     }
     let list = git_in(work_tree).args(["ls-files", "-z", "--", ":(attr:filter=lfs)"]).env("GIT_LITERAL_PATHSPECS", "0");
-    let printed = list.of_machine(scratch).checked().context("failed to list the files of Git LFS")?.stdout;
+    let printed = list.of_machine(scratch).checked().context("failed to list Git LFS files")?.stdout;
     let root = File::open(work_tree).with_context(|| format!("failed to open {}", work_tree.display()))?;
     let paths = printed.split(|byte| *byte == 0).filter(|path| !path.is_empty());
     Ok(paths.filter_map(|path| parse(&read_beneath(&root, path, MAX_POINTER)?)).collect())
 }
 
-/// The format is a version, and lines of a key and a value.
+/// Parses a pointer file: a version line, then lines of a key and a value.
 fn parse(bytes: &[u8]) -> Option<Pointer> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut lines = text.lines();
@@ -92,7 +92,7 @@ fn parse(bytes: &[u8]) -> Option<Pointer> {
     is_hash.then(|| Some(Pointer { oid: oid.to_owned(), size: value("size")?.parse().ok()? }))?
 }
 
-/// Copies the contents of one, if they are there and are what the pointer says.
+/// Copies the contents of a pointer; returns false if they are missing or have another size or hash.
 fn copy(pointer: &Pointer, source: &Path, git_dir: &Path) -> Result<bool> {
     let Pointer { oid, size } = pointer;
     let relative: PathBuf = ["lfs", "objects", &oid[..2], &oid[2..4], oid].iter().collect();
@@ -106,19 +106,19 @@ fn copy(pointer: &Pointer, source: &Path, git_dir: &Path) -> Result<bool> {
         return Ok(true);
     }
     let dir = target.parent().unwrap_or(git_dir);
-    let failed = || format!("failed to copy {} of Git LFS", relative.display());
+    let failed = || format!("failed to copy the Git LFS file {}", relative.display());
     fs::create_dir_all(dir).with_context(failed)?;
     let mut to = tempfile::NamedTempFile::new_in(dir).with_context(failed)?;
     let (mut hash, mut buffer, mut left) = (Sha256::new(), vec![0; 1 << 20], *size);
     while left > 0 {
         let read = from.read(&mut buffer).with_context(failed)?;
-        ensure!(read > 0, "{} has become shorter", relative.display());
+        ensure!(read > 0, "{} shrank while it was copied", relative.display());
         let part = &buffer[..usize::try_from(left).unwrap_or(usize::MAX).min(read)];
         hash.update(part);
         to.write_all(part).with_context(failed)?;
         left -= part.len() as u64;
     }
-    // Whatever else lies there under this name is not for the machine.
+    // A file with another hash is not what the pointer names.
     if crate::host::hex::hex(&hash.finalize()) != *oid {
         return Ok(false);
     }
@@ -126,7 +126,7 @@ fn copy(pointer: &Pointer, source: &Path, git_dir: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// A plain file, without a link on the way.
+/// Opens a plain file below `root`, following no symbolic link.
 fn open_beneath(root: &File, path: &[u8]) -> Option<File> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -1,5 +1,5 @@
-//! What a git directory is made of: files of its own. A link in a downloaded one could lead to the references and objects of
-//! any repository of the user's, whose history the machine would then get.
+//! Checks that a git directory consists of its own files. A symbolic link in a downloaded one could lead to the
+//! references and objects of any other repository of the user, whose history the machine would then get.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,25 +10,27 @@ use anyhow::{Context as _, Result};
 use super::discover::Place;
 use crate::term::error::Failure;
 
-/// What is read of a git directory.
+/// The entries of a git directory that git reads.
 const READ: [&str; 8] = ["HEAD", "config", "index", "objects", "packed-refs", "refs", "reftable", "shallow"];
 
-/// Bytes of a file that git reads whole, whatever it holds: 256 MiB are three million references. (Packs are mapped in parts.)
+/// Largest accepted file that git reads whole, in bytes. 256 MiB hold three million references. (Git maps packs in
+/// parts.)
 const MAX_READ_WHOLE: u64 = 256 << 20;
-/// The same for the index, which has a few hundred bytes for each file.
+/// Largest accepted index, in bytes; it has a few hundred bytes for each file.
 const MAX_INDEX: u64 = 1 << 30;
 
-/// Refuses a repository whose git directory leads out of itself, or in which something is neither a file nor a directory.
+/// Refuses a repository whose git directory leads out of itself or has something that is neither a file nor a
+/// directory.
 ///
 /// # Errors
-/// It is one, or it cannot be read.
+/// It does, or it cannot be read.
 pub fn check(place: &Place) -> Result<()> {
     for dir in [&place.common_dir, &place.git_dir] {
         for part in READ.map(|name| dir.join(name)) {
             for entry in walkdir::WalkDir::new(&part).follow_links(false) {
                 let entry = match entry {
                     Ok(entry) => entry,
-                    // It need not be there, and git may remove files while we look.
+                    // The entry is optional, and git may remove files meanwhile.
                     Err(error) if error.io_error().is_some_and(|error| error.kind() == ErrorKind::NotFound) => continue,
                     Err(error) => return Err(error).with_context(|| format!("failed to look at {}", part.display())),
                 };
@@ -48,7 +50,7 @@ pub fn check(place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// A link to nothing is read by nobody.
+/// Returns whether a link stays inside the repository. A dangling link is harmless.
 fn stays(link: &Path, place: &Place) -> bool {
     match fs::canonicalize(link) {
         Ok(target) => target.starts_with(&place.common_dir) || target.starts_with(&place.git_dir),
@@ -58,7 +60,7 @@ fn stays(link: &Path, place: &Place) -> bool {
 
 fn too_large(path: &Path, most: u64) -> anyhow::Error {
     Failure::new(format!("{} is larger than {} MiB", path.display(), most >> 20))
-        .with_hint("if you know the repository, have git write it anew: git pack-refs --all; git read-tree HEAD")
+        .with_hint("if you trust the repository, let git rewrite the file: git pack-refs --all; git read-tree HEAD")
         .into()
 }
 
@@ -68,9 +70,7 @@ fn refused(path: &Path) -> anyhow::Error {
         Err(_) => "it is neither a file nor a directory".to_owned(),
     };
     Failure::new(format!("{} is not a part of its repository: {what}", path.display()))
-        .with_hint(
-            "if you know the repository, clone it and use the clone: git clone --no-local REPOSITORY NEW-DIRECTORY",
-        )
+        .with_hint("if you trust the repository, use a clone of it: git clone --no-local REPOSITORY NEW-DIRECTORY")
         .into()
 }
 
@@ -111,7 +111,7 @@ mod tests {
         fs::create_dir_all(root.join("private/refs")).unwrap();
         fs::write(git_dir.join("refs/heads/main"), "x").unwrap();
         let place = Place { git_dir: git_dir.clone(), common_dir: git_dir.clone(), work_tree: None };
-        // Old repositories have HEAD as a link, and what is not read may lead anywhere.
+        // Old repositories have HEAD as a link, and a file that git does not read may be any link.
         symlink("refs/heads/main", git_dir.join("HEAD")).unwrap();
         symlink("/", git_dir.join("hooks/all")).unwrap();
         check(&place).unwrap();

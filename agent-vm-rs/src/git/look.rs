@@ -1,4 +1,4 @@
-//! What is to be known of a repository of the user's before a branch of it is cloned.
+//! Examines the source repository before a branch of it is cloned.
 
 use std::fs;
 use std::path::Path;
@@ -19,45 +19,45 @@ use crate::term::error::Failure;
 use crate::term::progress::note;
 use crate::term::text;
 
-/// Counting changes is a service: what makes it long must not keep a machine from being made.
+/// Longest time for counting uncommitted changes. The count is only a notice, so a slow one must not block `create`.
 const LONGEST_COUNT: Duration = Duration::from_secs(30);
-/// Bytes of a list of files to ignore.
+/// Largest accepted `info/exclude`, in bytes.
 const MAX_EXCLUDE: u64 = 1 << 20;
 
-/// What HEAD says.
+/// What HEAD names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Head {
     /// Full name of a reference, which need not exist.
     Reference(String),
-    /// A commit.
+    /// A commit id: HEAD is detached.
     Commit(String),
 }
 
-/// A repository, checked, and what it has.
+/// A source repository that passed the checks, with its references.
 pub struct Look<'a> {
     pub(super) source: &'a Source,
     pub(super) config: &'a Config,
     pub(super) format: &'a Format,
     pub(super) refs: Vec<Ref>,
     head: Head,
-    /// The settings of the user's own that count.
+    /// The settings of the user's own git configuration that are used.
     pub(super) of_user: Config,
-    /// A directory of the machine's, for what is made meanwhile.
+    /// A directory of the machine for temporary files.
     pub(super) scratch: &'a Path,
 }
 
 impl<'a> Look<'a> {
-    /// Looks at `source`, all of whose git directory has to be its own.
+    /// Checks and reads a source repository.
     ///
     /// # Errors
-    /// It is not, or it has a format that is not known.
+    /// Its git directory leads out of itself, or it has an unknown format.
     pub fn at(source: &'a Source, scratch: &'a Path) -> Result<Self> {
         let place = &source.place;
         links::check(place)?;
         let (config, format) = (&source.config, &source.format);
         for store in alternates::of(&place.common_dir.join("objects")) {
             note(&format!(
-                "{} borrows objects from {} (objects/info/alternates), which come along where the branch needs them",
+                "{} borrows objects from {} (objects/info/alternates); the branch's objects are copied",
                 source.dir.display(),
                 store.display()
             ));
@@ -66,7 +66,7 @@ impl<'a> Look<'a> {
             && !place.is_linked()
             && !place.git_dir.starts_with(tree)
         {
-            note(&format!("the repository of {} is kept in {}", tree.display(), place.git_dir.display()));
+            note(&format!("{} keeps its git directory in {}", tree.display(), place.git_dir.display()));
         }
         let refs = list(place, format, scratch)?;
         let head = source.head()?;
@@ -78,10 +78,10 @@ impl<'a> Look<'a> {
         Known { refs: &self.refs, config: self.config }
     }
 
-    /// The commit a branch starts at: its own, its remote-tracking one's, or HEAD's for a new branch.
+    /// Returns the commit that a branch starts at: its own, its remote-tracking branch's, or HEAD's for a new branch.
     ///
     /// # Errors
-    /// There is no commit yet.
+    /// The repository has no commit yet, or another branch blocks the name.
     pub fn start_of(&self, branch: &BranchName) -> Result<Start> {
         let known = self.known();
         if let Some(commit) = known.commit(&format!("refs/heads/{branch}")) {
@@ -92,13 +92,13 @@ impl<'a> Look<'a> {
             return Ok(Start::Remote(commit.to_owned()));
         }
         if let Some(other) = known.in_the_way_of(branch) {
-            return Err(Failure::new(format!("cannot make the branch {branch}: '{other}' exists"))
-                .with_hint("choose another name: no branch can have the name of another's directory")
+            return Err(Failure::new(format!("cannot create the branch {branch}: the branch '{other}' exists"))
+                .with_hint("choose another name; a branch's name cannot be a directory of another branch's")
                 .into());
         }
         let commit = self.head_commit().ok_or_else(|| {
             Failure::new(format!("the repository {} has no commit yet", self.source.dir.display()))
-                .with_hint("make one first: git commit --allow-empty -m 'first commit'")
+                .with_hint("git commit --allow-empty -m 'first commit'")
         })?;
         Ok(Start::New(commit.to_owned()))
     }
@@ -110,8 +110,8 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// The work tree, unless the repository says that it is bare or that its work tree is elsewhere: then nothing is taken
-    /// from any.
+    /// Returns the work tree; None if the repository's configuration says that it is bare or has its work tree
+    /// elsewhere.
     pub(super) fn work_tree(&self) -> Option<&'a Path> {
         let place = &self.source.place;
         let tree = place.work_tree.as_deref()?;
@@ -121,22 +121,22 @@ impl<'a> Look<'a> {
         let elsewhere = self
             .config
             .get("core.worktree")
-            .is_some_and(|told| fs::canonicalize(place.git_dir.join(told)).map_or(true, |told| told != tree));
+            .is_some_and(|named| fs::canonicalize(place.git_dir.join(named)).map_or(true, |real| real != tree));
         (!elsewhere && !self.config.is_true("core.bare")).then_some(tree)
     }
 
-    /// A git directory for calls that compare the work tree and its index with HEAD.
+    /// Returns a stand-in git directory for comparing the work tree and its index with HEAD.
     pub(super) fn standin_for_index(&self) -> Result<StandIn> {
         let commit =
             self.head_commit().map(|id| Ref { id: id.to_owned(), name: b"refs/heads/head".into(), symbolic: None });
         StandIn::offering(&self.source.place, self.format, commit.as_slice(), "ref: refs/heads/head", self.scratch)
     }
 
-    /// Number of changes in the work tree that no commit has, so that no clone has them. Filters (`filter.*`) do not run:
-    /// a file that one of them would have to see may count as changed.
+    /// Returns the number of uncommitted changes, which a clone does not have. Filters (`filter.*`) do not run, so a
+    /// file that needs one may count as changed.
     ///
     /// # Errors
-    /// Git fails, or takes too long.
+    /// Git fails or takes too long.
     pub fn uncommitted(&self) -> Result<usize> {
         let Some(tree) = self.work_tree() else { return Ok(0) };
         let place = &self.source.place;
@@ -149,11 +149,11 @@ impl<'a> Look<'a> {
         {
             fs::write(standin.path().join("info/exclude"), patterns).context("failed to copy info/exclude")?;
         }
-        // git-update-index(1): a split index is in two files.
+        // git-update-index(1): a split index consists of two files.
         for entry in fs::read_dir(&place.git_dir).context("failed to list the git directory")?.flatten() {
             if entry.file_name().as_encoded_bytes().starts_with(b"sharedindex.") && is_plain(&entry.path()) {
                 std::os::unix::fs::symlink(entry.path(), standin.path().join(entry.file_name()))
-                    .context("failed to find the index")?;
+                    .context("failed to link the index")?;
             }
         }
         let mut git = standin.git().arg("--work-tree").arg(tree);
@@ -182,7 +182,7 @@ impl<'a> Look<'a> {
     }
 }
 
-/// A repository's configuration, with that of the work tree.
+/// Returns a repository's configuration, including that of the work tree.
 pub(super) fn config(place: &Place) -> Result<Config> {
     let common = Config::read(&place.common_dir.join("config"))?;
     if !common.is_true("extensions.worktreeconfig") {
@@ -191,7 +191,7 @@ pub(super) fn config(place: &Place) -> Result<Config> {
     Ok(common.and(Config::read(&place.git_dir.join("config.worktree"))?))
 }
 
-/// Every reference.
+/// Returns every reference.
 pub(super) fn list(place: &Place, format: &Format, scratch: &Path) -> Result<Vec<Ref>> {
     list_with_broken(place, format, scratch).map(|(refs, _)| refs)
 }

@@ -1,8 +1,8 @@
-//! Git on the user's own repository: finding it, and cloning a branch of it.
+//! Finds the user's source repository and clones a branch of it.
 //!
-//! The repository may have been downloaded, and what is in it, `.git` included, may be hostile. Git is therefore never run
-//! with its configuration ([`standin`]), and no path that it names is followed out of it ([`discover`], [`links`],
-//! [`submodules`]).
+//! The source repository may have been downloaded, and everything in it, `.git` included, may be hostile. So git never
+//! runs with its configuration ([`standin`]), and no path that it names is followed out of it ([`discover`],
+//! [`links`], [`submodules`]).
 
 mod alternates;
 mod call;
@@ -40,30 +40,30 @@ pub use self::origin::Origin;
 use self::standin::StandIn;
 pub use self::url::URL_PATH;
 
-/// What HEAD says where references are in tables.
+/// HEAD's text in a repository that stores references in tables (reftable).
 const IN_TABLES: &[u8] = b"ref: refs/heads/.invalid";
 
-/// A path as a shell's word.
+/// Quotes a path for a shell.
 fn shell_word(path: &Path) -> String {
     let shown = path.display().to_string();
     shlex::try_quote(&shown).map_or_else(|_| "DIR".to_owned(), |word| word.into_owned())
 }
 
-/// Where a repository keeps its objects.
+/// The object stores of a repository.
 #[derive(Clone, Debug)]
 pub struct Stores {
-    /// Its own store.
+    /// Its own object store.
     pub objects: PathBuf,
-    /// Those that it borrows from.
+    /// The stores that it borrows objects from (alternates).
     pub borrowed: Vec<PathBuf>,
-    /// The file that names its shallow commits, if there are any.
+    /// The file that lists its shallow commits; it need not exist.
     pub shallow: PathBuf,
 }
 
-/// A repository of the user's, as seen from one of its work trees.
+/// The user's source repository, seen from one of its work trees.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// What identifies it: the main work tree, or the git directory of a bare repository.
+    /// The main work tree, or the git directory of a bare repository. It identifies the repository.
     pub dir: PathBuf,
     place: Place,
     config: Config,
@@ -71,11 +71,11 @@ pub struct Source {
 }
 
 impl Source {
-    /// The repository that `cwd` is in; None outside of one.
+    /// Returns the repository that contains `cwd`; None if there is none.
     ///
     /// # Errors
-    /// It is another user's, has a configuration or a format that cannot be read, or `cwd` is in something that leads to a
-    /// repository without being a part of it.
+    /// The repository belongs to another user, its configuration or format cannot be read, or `cwd` points to a
+    /// repository that it is not part of.
     pub fn discover(cwd: &Path) -> Result<Option<Self>> {
         let Some(place) = discover::discover(cwd)? else { return Ok(None) };
         owner::check(&place, cwd)?;
@@ -89,10 +89,10 @@ impl Source {
         Ok(Some(Self { dir, place, config, format }))
     }
 
-    /// The branch that is checked out; None when HEAD is detached.
+    /// Returns the checked-out branch; None if HEAD is detached.
     ///
     /// # Errors
-    /// HEAD cannot be read, or the branch has a name we refuse.
+    /// HEAD cannot be read, or the branch's name is refused.
     pub fn current_branch(&self) -> Result<Option<BranchName>> {
         match self.head()? {
             Head::Reference(name) => name.strip_prefix("refs/heads/").map(str::parse).transpose().map_err(Into::into),
@@ -134,14 +134,14 @@ impl Source {
         standin.git().args(["rev-parse", "--verify", "HEAD"]).read().map(Head::Commit).context("failed to read HEAD")
     }
 
-    /// Tips of every reference: what is safe in this repository. One whose object is not there is not among them. `scratch` is
-    /// a directory of the machine's.
+    /// Returns the commit of every reference, without those whose object is missing. Commits that these reach are safe
+    /// in this repository. `scratch` is a directory of the machine.
     ///
     /// # Errors
     /// Git fails, or a reference is damaged.
     pub fn tips(&self, scratch: &Path) -> Result<Vec<String>> {
         let (refs, broken) = look::list_with_broken(&self.place, &self.format, scratch)?;
-        // What it leads to would count as lost.
+        // Commits that only it reaches would count as lost.
         if let Some(broken) = broken.first() {
             return Err(Failure::new(format!(
                 "{} is damaged: its reference {broken} cannot be read",
@@ -153,11 +153,11 @@ impl Source {
         let ids: String = refs.iter().map(|reference| format!("{}\n", reference.id)).collect();
         let standin = StandIn::offering(&self.place, &self.format, &[], "ref: refs/heads/none", scratch)?;
         let check = standin.git().args(["cat-file", "--batch-check=%(objectname)"]).stdin(ids).of_machine(scratch);
-        // Of what is missing git says so after the id.
+        // For a missing object git prints "ID missing".
         Ok(check.read()?.lines().filter(|line| !line.contains(' ')).map(str::to_owned).collect())
     }
 
-    /// Its object store, those it borrows from in turn, and the file that names its shallow commits.
+    /// Returns its object store, the stores that it borrows from, and its list of shallow commits.
     #[must_use]
     pub fn stores(&self) -> Stores {
         let common = &self.place.common_dir;

@@ -1,4 +1,4 @@
-//! The repository that a machine was made from.
+//! Finds the repository that a machine was made from.
 
 use super::Source;
 use crate::machine::Machine;

@@ -1,4 +1,4 @@
-//! Whose a repository is. Git refuses those of other users unless the user has said otherwise (`safe.directory`).
+//! Checks who owns a repository. Git refuses other users' repositories unless `safe.directory` allows them.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,10 +11,10 @@ use super::discover::Place;
 use crate::host::process::Invocation;
 use crate::term::error::Failure;
 
-/// Refuses a repository of another user that git would refuse.
+/// Refuses a repository of another user, unless git accepts it.
 ///
 /// # Errors
-/// It is one, in git's own words.
+/// Git refuses it; the error holds git's message.
 pub fn check(place: &Place, cwd: &Path) -> Result<()> {
     let dot_git = place.work_tree.as_ref().map(|tree| tree.join(".git"));
     let parts = [place.work_tree.as_ref(), dot_git.as_ref(), Some(&place.git_dir), Some(&place.common_dir)];
@@ -27,13 +27,14 @@ pub fn check(place: &Place, cwd: &Path) -> Result<()> {
     Ok(())
 }
 
-/// As git has it: root may use what belongs to the user who has become root.
+/// Applies git's own rule: root may also use what belongs to the user who ran sudo.
 fn is_ours(owner: u32) -> bool {
     let sudo = || std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse::<u32>().ok());
     owner == geteuid().as_raw() || (geteuid().is_root() && sudo() == Some(owner))
 }
 
-/// With the user's own configuration, which says whom they trust. This runs no program that the repository names.
+/// Asks git with the user's own configuration, which holds `safe.directory`. This call runs no program that the
+/// repository names.
 fn ask_git(cwd: &Path) -> Result<()> {
     let ask = Invocation::new("git")
         .with_our_environment()
@@ -45,6 +46,6 @@ fn ask_git(cwd: &Path) -> Result<()> {
     }
     let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(Failure::new(format!("git cannot use the repository of {}:\n{words}", cwd.display()))
-        .with_hint("do what git says, then try again")
+        .with_hint("follow git's advice above, then run the command again")
         .into())
 }

@@ -1,4 +1,4 @@
-//! Parts of a repository that another one may have a copy of.
+//! Finds parts of the source repository that a workspace may have copies of.
 
 use std::path::{Path, PathBuf};
 
@@ -6,13 +6,14 @@ use super::Source;
 use super::look::Head;
 
 impl Source {
-    /// A file of its git directory, whether it is there or not.
+    /// Returns the path of a file in the git directory; the file need not exist.
     #[must_use]
     pub fn git_path(&self, file: &Path) -> PathBuf {
         self.place.common_dir.join(file)
     }
 
-    /// A submodule of it, by its git directory's path in this one's (`modules/NAME`), or by its work tree's in this one's.
+    /// Returns a submodule, found by its git directory's path in this git directory (`modules/NAME`), or by its work
+    /// tree's path in this work tree.
     #[must_use]
     pub fn submodule(&self, git_dir: &Path, work_tree: Option<&Path>) -> Option<Self> {
         let absorbed = Some(self.git_path(git_dir)).filter(|dir| dir.is_dir());
@@ -20,7 +21,7 @@ impl Source {
         absorbed.or(old_style).and_then(|dir| Self::discover(&dir).ok().flatten())
     }
 
-    /// The commit that is checked out, if no branch is.
+    /// Returns the checked-out commit if HEAD is detached.
     #[must_use]
     pub fn detached(&self) -> Option<String> {
         match self.head() {

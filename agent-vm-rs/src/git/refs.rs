@@ -1,32 +1,32 @@
-//! References of a repository, and which of them a machine gets.
+//! Lists the references of a repository and selects those that a machine gets.
 
 use std::collections::BTreeSet;
 
 use super::config::Config;
 use crate::machine::branch::BranchName;
 
-/// The remote of a workspace that stands for the repository's own remote.
+/// The workspace's remote that stands for the remote of the source repository.
 pub const UPSTREAM: &str = "upstream";
-/// The reference of a workspace that a new branch starts at, until it is checked out.
+/// The workspace's temporary reference to the commit that a new branch starts at.
 pub const START: &str = "refs/agent-vm/start";
-/// What a remote's default branch is called where nothing says so.
+/// Names that a default branch usually has, for a remote whose HEAD is unknown.
 const USUAL_DEFAULTS: [&str; 3] = ["main", "master", "trunk"];
 
-/// A reference. Its name need not be text.
+/// A reference. Its name need not be UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ref {
     /// Object id.
     pub id: String,
     /// Full name.
     pub name: Vec<u8>,
-    /// Full name of the reference that it stands for.
+    /// Full name of the target, if it is a symbolic reference.
     pub symbolic: Option<Vec<u8>>,
 }
 
-/// What `for-each-ref` prints of each reference.
+/// The format that [`parse`] reads, for `git for-each-ref`.
 pub const FORMAT: &str = "--format=%(objectname) %(refname) %(symref)";
 
-/// Parses what `for-each-ref` prints in [`FORMAT`].
+/// Parses the output of `git for-each-ref` in [`FORMAT`].
 #[must_use]
 pub fn parse(printed: &[u8]) -> Vec<Ref> {
     let line = |line: &[u8]| {
@@ -39,19 +39,19 @@ pub fn parse(printed: &[u8]) -> Vec<Ref> {
     printed.split(|byte| *byte == b'\n').filter_map(line).collect()
 }
 
-/// Where a branch starts.
+/// The commit that a branch starts at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// The branch exists.
+    /// The local branch exists.
     Local(String),
-    /// Only a remote's branch of this name does.
+    /// Only a remote-tracking branch exists.
     Remote(String),
-    /// It is new, and starts at HEAD.
+    /// The branch is new and starts at HEAD.
     New(String),
 }
 
 impl Start {
-    /// The commit.
+    /// Returns the commit id.
     #[must_use]
     pub fn commit(&self) -> &str {
         match self {
@@ -60,7 +60,7 @@ impl Start {
     }
 }
 
-/// What is known of a repository when it is decided what a machine gets of it.
+/// The facts that decide what a machine gets of a repository.
 pub struct Known<'a> {
     /// Every reference.
     pub refs: &'a [Ref],
@@ -73,13 +73,14 @@ impl<'a> Known<'a> {
         self.refs.iter().find(|reference| reference.name == name.as_bytes())
     }
 
-    /// The commit of a reference.
+    /// Returns the commit of a reference.
     #[must_use]
     pub fn commit(&self, name: &str) -> Option<&'a str> {
         self.find(name).map(|reference| reference.id.as_str())
     }
 
-    /// A local branch that a new one of this name cannot be beside: one is the directory of the other.
+    /// Returns a local branch that rules out a new branch of this name, since one name would be a directory of the
+    /// other.
     #[must_use]
     pub fn in_the_way_of(&self, branch: &BranchName) -> Option<String> {
         let new = format!("refs/heads/{branch}");
@@ -91,7 +92,8 @@ impl<'a> Known<'a> {
         other.map(|name| String::from_utf8_lossy(name).into_owned())
     }
 
-    /// The remote that the repository itself was cloned from: `origin`, else the branch's, else the only one.
+    /// Returns the remote that the source repository was cloned from: `origin`, else the branch's remote, else the
+    /// only one.
     #[must_use]
     pub fn remote(&self, branch: &BranchName) -> Option<&'a str> {
         let remotes = self.config.subsections("remote", "url");
@@ -100,18 +102,18 @@ impl<'a> Known<'a> {
         named("origin").or_else(of_branch).or_else(|| if let [only] = remotes[..] { Some(only) } else { None })
     }
 
-    /// Name of the default branch of a remote.
+    /// Returns the name of a remote's default branch.
     fn default_branch(&self, remote: &str) -> Option<String> {
         let prefix = format!("refs/remotes/{remote}/");
         let head = self.find(&format!("{prefix}HEAD")).and_then(|head| head.symbolic.clone());
-        let told = head.and_then(|target| String::from_utf8(target).ok()?.strip_prefix(&prefix).map(str::to_owned));
-        told.filter(|name| self.find(&format!("{prefix}{name}")).is_some()).or_else(|| {
+        let named = head.and_then(|target| String::from_utf8(target).ok()?.strip_prefix(&prefix).map(str::to_owned));
+        named.filter(|name| self.find(&format!("{prefix}{name}")).is_some()).or_else(|| {
             let usual = USUAL_DEFAULTS.iter().find(|name| self.find(&format!("{prefix}{name}")).is_some());
             usual.map(|name| (*name).to_owned())
         })
     }
 
-    /// Full name of the remote-tracking branch that a branch follows.
+    /// Returns the full name of the branch's upstream (remote-tracking) branch.
     fn upstream(&self, branch: &BranchName) -> Option<String> {
         let remote = self.config.get(&format!("branch.{branch}.remote"))?;
         let followed = self.config.get(&format!("branch.{branch}.merge"))?.strip_prefix("refs/heads/")?;
@@ -119,7 +121,8 @@ impl<'a> Known<'a> {
         self.find(&name).map(|_| name)
     }
 
-    /// Local branches that a machine gets if they hold nothing that it does not get anyway: what work is compared with.
+    /// Returns the local branches to compare work with. The machine gets one only if its commits are part of the
+    /// clone.
     #[must_use]
     pub fn to_compare_with(&self, branch: &BranchName) -> Vec<String> {
         let default = self.remote(branch).and_then(|remote| self.default_branch(remote));
@@ -130,9 +133,8 @@ impl<'a> Known<'a> {
         names.into_iter().map(|name| format!("refs/heads/{name}")).filter(|name| self.find(name).is_some()).collect()
     }
 
-    /// What a machine for the branch gets, under the names that a clone has them from: the branch, its upstream and the
-    /// remote's default branch; with `all`, every branch and tag. Tags are offered in any case: a clone takes those that
-    /// point into what it gets.
+    /// Returns what a clone for the branch offers: the branch, its upstream and the remote's default branch; with
+    /// `all`, every branch. Tags are always offered, since git fetches only those that point into the history.
     #[must_use]
     pub fn offer(&self, branch: &BranchName, start: &Start, all: bool) -> Vec<Ref> {
         let mut offer: Vec<Ref> = Vec::new();
@@ -148,7 +150,7 @@ impl<'a> Known<'a> {
         let remote = self.remote(branch);
         let ours = |name: &str| match remote.and_then(|remote| name.strip_prefix(&format!("refs/remotes/{remote}/"))) {
             Some(short) => format!("refs/remotes/{UPSTREAM}/{short}"),
-            // Of another remote, which may have the name of ours.
+            // A branch of another remote that is also called `upstream`.
             None => name.replace(&format!("refs/remotes/{UPSTREAM}/"), &format!("refs/remotes/source-{UPSTREAM}/")),
         };
         let default = remote.and_then(|remote| Some(format!("refs/remotes/{remote}/{}", self.default_branch(remote)?)));
@@ -159,7 +161,7 @@ impl<'a> Known<'a> {
                 add(commit, ours(&name).into_bytes());
             }
         }
-        // Each has its name once, and there may be very many.
+        // A set, since there may be very many references.
         let taken: BTreeSet<Vec<u8>> = offer.iter().map(|there| there.name.clone()).collect();
         let prefix = remote.map(|remote| format!("refs/remotes/{remote}/"));
         let rest = self.refs.iter().filter(|reference| reference.symbolic.is_none()).filter_map(|reference| {

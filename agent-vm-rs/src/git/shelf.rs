@@ -1,4 +1,4 @@
-//! Where what only a destroyed machine had is kept: `.bundles` of the state directory, or a directory that was asked for.
+//! Stores what only a destroyed machine had: in `.bundles` of the state directory, or in the directory of `--keep-in`.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use crate::machine::Machine;
 use crate::machine::name::VmName;
 use crate::term::error::Failure;
 
-/// A directory for kept things, and their names in it.
+/// A directory for saved bundles and workspaces.
 pub struct Shelf {
     dir: PathBuf,
     name: VmName,
@@ -22,10 +22,10 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// The one for a machine. It need not exist.
+    /// Returns the shelf of a machine. Its directory need not exist.
     ///
     /// # Errors
-    /// What was asked for is a part of the machine.
+    /// `asked` is inside the machine's directory.
     pub fn of(machine: &Machine, asked: Option<&Path>) -> Result<Self> {
         let name = machine.name.clone();
         let Some(asked) = asked else { return Ok(Self { dir: machine.state.bundles(), name, was_asked: false }) };
@@ -37,29 +37,29 @@ impl Shelf {
         };
         if dir.starts_with(&machine.dir) {
             return Err(Failure::usage(format!("{} is removed with the machine", dir.display()))
-                .with_hint("name a directory that is not the machine's: --keep-in DIR")
+                .with_hint("choose a directory outside the machine: --keep-in DIR")
                 .into());
         }
         Ok(Self { dir: dir.components().collect(), name, was_asked: true })
     }
 
-    /// The directory.
+    /// Returns the directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Makes the directory if it is not there.
+    /// Creates the directory if it is missing.
     ///
     /// # Errors
-    /// Something else has its name, or it cannot be made or written.
+    /// The path is not a directory, or it cannot be created or written.
     pub fn make(&self) -> Result<()> {
-        let elsewhere = || format!("agent-vm destroy {} --keep-in DIR, another directory", self.name);
+        let elsewhere = || format!("agent-vm destroy {} --keep-in DIR", self.name);
         match fs::symlink_metadata(&self.dir) {
             Ok(found) if found.is_dir() => {}
             Ok(_) => {
                 return Err(Failure::new(format!("{} is not a directory", self.dir.display()))
-                    .with_hint(format!("move it away; or {}", elsewhere()))
+                    .with_hint(format!("move it away, or choose another directory: {}", elsewhere()))
                     .into());
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -76,27 +76,27 @@ impl Shelf {
         })
     }
 
-    /// A directory for what is made on the way, and is removed with the value: the machine's own, or where kept things go if
-    /// that was asked for, since the machine's disk may be full.
+    /// Creates a directory for temporary files, which is removed when the value is dropped. It is in the machine's
+    /// directory, or in that of `--keep-in`, since the machine's disk may be full.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be created.
     pub fn scratch(&self, machine: &Machine) -> Result<Scratch> {
         if !self.was_asked {
             return Ok(Scratch { dir: machine.dir.clone(), is_own: false });
         }
         self.make()?;
         let dir = self.dir.join(format!(".part-{}", self.name));
-        // A killed command may have left it.
+        // A killed command may have left one.
         remove_tree(&dir)?;
         crate::host::files::make_private_dir(&dir)?;
         Ok(Scratch { dir, is_own: true })
     }
 
-    /// Keeps a file, which is on the disk when this returns.
+    /// Saves a file and syncs it to disk.
     ///
     /// # Errors
-    /// It cannot be written there.
+    /// The file cannot be written.
     pub fn keep_file(&self, file: &Path, end: &str) -> Result<PathBuf> {
         self.make()?;
         let to = self.unused(end)?;
@@ -110,7 +110,7 @@ impl Shelf {
                 sync_file(beside.path())?;
                 beside.persist_noclobber(&to).map_err(|error| error.error).with_context(failed)?;
             }
-            // Some file systems know no such flag.
+            // Some file systems do not support RENAME_NOREPLACE.
             Err(Errno::INVAL | Errno::NOSYS) => fs::rename(file, &to).with_context(failed)?,
             Err(error) => return Err(io::Error::from(error)).with_context(failed),
         }
@@ -118,10 +118,10 @@ impl Shelf {
         Ok(to)
     }
 
-    /// Keeps a workspace as it is.
+    /// Saves a whole workspace.
     ///
     /// # Errors
-    /// It cannot be moved there.
+    /// It cannot be moved.
     pub fn keep_workspace(&self, workspace: &Path) -> Result<PathBuf> {
         self.make()?;
         let to = self.unused("workspace")?;
@@ -129,7 +129,7 @@ impl Shelf {
         Ok(to)
     }
 
-    /// Completes what a killed command has begun to keep of this machine.
+    /// Completes what a killed `destroy` of this machine left half done.
     ///
     /// # Errors
     /// It cannot be completed.
@@ -142,7 +142,7 @@ impl Shelf {
         finish_all(&self.dir, is_own)
     }
 
-    /// A name that nothing has: two machines of one name may be destroyed in one second.
+    /// Returns an unused name: two machines of the same name may be destroyed in one second.
     fn unused(&self, end: &str) -> Result<PathBuf> {
         let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
         let stem = |number: u32| match number {
@@ -152,14 +152,14 @@ impl Shelf {
         let is_unused = |stem: &String| {
             !["bundle", "workspace"].iter().any(|end| self.dir.join(format!("{stem}.{end}")).symlink_metadata().is_ok())
         };
-        let stem = (0..).map(stem).find(is_unused).context("every name for what is kept is taken")?;
+        let stem = (0..).map(stem).find(is_unused).context("no unused name is left")?;
         Ok(self.dir.join(format!("{stem}.{end}")))
     }
 }
 
-/// A directory for what is made on the way.
+/// A directory for temporary files.
 pub struct Scratch {
-    /// The directory.
+    /// Its path.
     pub dir: PathBuf,
     is_own: bool,
 }

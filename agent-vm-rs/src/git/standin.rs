@@ -1,8 +1,9 @@
-//! A git directory of ours in place of a repository's own.
+//! Builds stand-in git directories, which replace a repository's own for git calls.
 //!
-//! Git runs what a repository's configuration names: `core.fsmonitor`, filters, hooks, the program that a promisor remote is
-//! reached by. A downloaded repository may name anything. So no git of ours is ever pointed at a repository of the user's: it
-//! gets a git directory that we have written, with the repository's objects and references and none of its configuration.
+//! Git runs programs that a repository's configuration names: `core.fsmonitor`, filters, hooks, the transport of a
+//! promisor remote. A downloaded repository may name anything. So git is never pointed at the source repository. It
+//! gets a git directory that agent-vm wrote, with the repository's objects and references and none of its
+//! configuration.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -19,27 +20,27 @@ use crate::host::files::plain;
 use crate::host::process::Invocation;
 use crate::machine::sweep::Scratch;
 
-/// Bytes of the list of shallow commits.
+/// Largest accepted list of shallow commits, in bytes.
 const MAX_SHALLOW: u64 = 64 << 20;
-/// Bytes of HEAD.
+/// Largest accepted HEAD, in bytes.
 const MAX_HEAD: u64 = 16 << 10;
 
-/// The git directory; it goes with this value.
+/// A stand-in git directory; dropping the value removes it.
 pub struct StandIn(Scratch);
 
 impl StandIn {
-    /// All references of a repository, as they are, to be read.
+    /// Makes a stand-in with all references of a repository, for reading.
     ///
     /// # Errors
-    /// Files cannot be written in `scratch`.
+    /// `scratch` cannot be written.
     pub fn for_reading(place: &Place, format: &Format, scratch: &Path) -> Result<Self> {
         Self::of_refs(place, format, &place.common_dir, scratch)
     }
 
-    /// HEAD of a work tree that keeps its references in tables.
+    /// Makes a stand-in with HEAD of a work tree whose references are in tables (reftable).
     ///
     /// # Errors
-    /// Files cannot be written in `scratch`.
+    /// `scratch` cannot be written.
     pub fn for_head(place: &Place, format: &Format, scratch: &Path) -> Result<Self> {
         Self::of_refs(place, format, &place.git_dir, scratch)
     }
@@ -57,16 +58,16 @@ impl StandIn {
             symlink(refs_in.join("packed-refs"), standin.path().join("packed-refs"))?;
             Ok(fs::write(standin.path().join("HEAD"), head_of(&place.git_dir)?)?)
         };
-        make().context("failed to make a view of the repository")?;
+        make().context("failed to write a stand-in git directory")?;
         Ok(standin)
     }
 
-    /// These references and no others, to be cloned from; `head` is the text of HEAD.
+    /// Makes a stand-in with only the references `offer`, for cloning. `head` is the text of HEAD.
     ///
     /// # Errors
-    /// Files cannot be written in `scratch`.
+    /// `scratch` cannot be written.
     pub fn offering(place: &Place, format: &Format, offer: &[Ref], head: &str, scratch: &Path) -> Result<Self> {
-        // We write files, whatever the repository has.
+        // The stand-in stores references in files, whatever format the repository has.
         let format = Format { reftable: false, ..format.clone() };
         let standin = Self::empty(place, &format, scratch)?;
         let mut packed = Vec::new();
@@ -78,16 +79,16 @@ impl StandIn {
             fs::write(standin.path().join("packed-refs"), packed)?;
             fs::write(standin.path().join("HEAD"), format!("{head}\n"))
         };
-        make().context("failed to write what the machine gets of the repository")?;
+        make().context("failed to write a stand-in git directory")?;
         Ok(standin)
     }
 
-    /// Objects and shallow commits.
+    /// Makes a stand-in with the objects and the list of shallow commits, and no reference.
     fn empty(place: &Place, format: &Format, scratch: &Path) -> Result<Self> {
         let failed = || format!("failed to make a git directory in {}", scratch.display());
         let dir = Scratch::new_in(scratch)?;
         let mut config = "[core]\n\trepositoryFormatVersion = 1\n\tbare = true\n[extensions]\n".to_owned();
-        // Git knows no name for what it has always had.
+        // Git versions without SHA-256 support do not know the extension.
         if format.objects != "sha1" {
             config += &format!("\tobjectFormat = {}\n", format.objects);
         }
@@ -106,33 +107,33 @@ impl StandIn {
         Ok(Self(dir))
     }
 
-    /// Where it is.
+    /// Returns the path of the git directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// Git on it.
+    /// Returns a git call on this git directory.
     #[must_use]
     pub fn git(&self) -> Invocation {
         git().arg("--git-dir").arg(self.path())
     }
 }
 
-/// HEAD's text, of one that is a link, too.
+/// Returns the text of HEAD, also of a HEAD that is a symbolic link.
 pub(super) fn head_of(git_dir: &Path) -> Result<Vec<u8>> {
     let head = git_dir.join("HEAD");
     if let Ok(target) = fs::read_link(&head) {
         return Ok([b"ref: ", target.as_os_str().as_bytes(), b"\n"].concat());
     }
-    plain::read(&head, MAX_HEAD)?.with_context(|| format!("there is no {}", head.display()))
+    plain::read(&head, MAX_HEAD)?.with_context(|| format!("{} does not exist", head.display()))
 }
 
-/// A line of `objects/info/alternates`: quoted as C, so that no path is taken for a comment.
+/// Returns a line for `objects/info/alternates`, quoted as in C so that git takes no path for a comment.
 fn alternate(objects: &Path) -> Result<Vec<u8>> {
     let path: PathBuf = fs::canonicalize(objects).with_context(|| format!("failed to find {}", objects.display()))?;
     let bytes = path.as_os_str().as_bytes();
-    ensure!(!bytes.contains(&b'\n'), "the path {} has a line feed", path.display());
+    ensure!(!bytes.contains(&b'\n'), "the path {} contains a newline", path.display());
     let quoted = bytes.iter().flat_map(|byte| match byte {
         b'"' | b'\\' => vec![b'\\', *byte],
         byte => vec![*byte],

@@ -1,8 +1,7 @@
-//! Submodules come from the checkouts that the user's work tree has; nothing is downloaded.
+//! Copies submodules from the checkouts in the user's work tree; nothing is downloaded.
 //!
-//! Which there are is said by the commit that was cloned: by its gitlinks. What `.gitmodules` says beside them leads nowhere:
-//! a checkout lies in the user's work tree, its git directory in the repository's own, and each becomes a part of the
-//! workspace.
+//! The gitlinks of the cloned commit say which submodules exist. `.gitmodules` cannot point elsewhere: a checkout must
+//! be in the user's work tree, its git directory in the source repository's, and both are copied into the workspace.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,32 +21,32 @@ use super::{alternates, lfs, links};
 use crate::host::process::Invocation;
 use crate::term::progress::{self, note};
 
-/// Submodules in submodules in…
+/// Deepest nesting of submodules that is followed.
 const DEEPEST: usize = 10;
-/// Mode of a gitlink in trees and indexes.
+/// Mode of a submodule (gitlink) in trees and indexes.
 const GITLINK: &str = "160000";
 
-/// A repository with submodules, and the work tree that gets them.
+/// A repository with submodules, and the work tree that receives them.
 struct Level<'a> {
-    /// The user's repository.
+    /// The git directories of the source.
     place: &'a Place,
     format: &'a Format,
-    /// Its work tree.
+    /// The source's work tree.
     checkout: &'a Path,
-    /// The work tree to fill.
+    /// The work tree that receives the submodules.
     target: &'a Path,
-    /// Path of the latter in the workspace, for people.
+    /// Path of `target` in the workspace, for messages.
     shown: String,
     depth: usize,
     scratch: &'a Path,
 }
 
-/// Fills the submodules of a new workspace. One that cannot be had stays empty, which is told.
+/// Copies the submodules into a new workspace. One that cannot be copied stays empty, with a note that says why.
 ///
 /// # Errors
 /// The workspace cannot be read or written.
 pub fn fill(look: &Look<'_>, workspace: &Path) -> Result<()> {
-    let Some(checkout) = look.work_tree() else { return tell_of_bare(look, workspace) };
+    let Some(checkout) = look.work_tree() else { return note_if_bare(look, workspace) };
     Level {
         place: &look.source.place,
         format: look.format,
@@ -60,13 +59,10 @@ pub fn fill(look: &Look<'_>, workspace: &Path) -> Result<()> {
     .fill()
 }
 
-fn tell_of_bare(look: &Look<'_>, workspace: &Path) -> Result<()> {
+fn note_if_bare(look: &Look<'_>, workspace: &Path) -> Result<()> {
     let has = git_in(workspace).args(["cat-file", "-e", "HEAD:.gitmodules"]).of_machine(look.scratch).output()?;
     if has.status.success() {
-        note(&format!(
-            "submodules stay empty: {} has no work tree that they are checked out in",
-            look.source.dir.display()
-        ));
+        note(&format!("submodules stay empty: {} has no work tree with checkouts of them", look.source.dir.display()));
     }
     Ok(())
 }
@@ -113,7 +109,8 @@ impl Level<'_> {
         anyhow::anyhow!("it is not checked out in {} (git submodule update --init)", self.checkout.display())
     }
 
-    /// The gitlinks among the paths of some entries, with their commits, as `ls-tree` or `ls-files --stage` lists them.
+    /// Returns the gitlinks at the paths of `entries`, with their commits, from the output of `ls-tree` or `ls-files
+    /// --stage`.
     fn gitlinks(&self, list: &[&str], entries: &[Entry], git: Invocation) -> Result<BTreeMap<String, String>> {
         let paths: Vec<_> = entries.iter().filter(|entry| entry.refused.is_none()).map(|entry| &entry.path).collect();
         if paths.is_empty() {
@@ -123,7 +120,7 @@ impl Level<'_> {
         let link = |entry: &str| {
             let (facts, path) = entry.split_once('\t')?;
             let words: Vec<_> = facts.split(' ').collect();
-            // ls-tree: mode, type, id. ls-files: mode, id, stage.
+            // ls-tree prints mode, type, id; ls-files prints mode, id, stage.
             let id = words.iter().skip(1).find(|word| matches!(word.len(), 40 | 64))?;
             (words.first() == Some(&GITLINK)).then(|| (path.to_owned(), (*id).to_owned()))
         };
@@ -131,16 +128,24 @@ impl Level<'_> {
     }
 
     fn one(&self, entry: &Entry, commit: &str) -> Result<()> {
-        ensure!(self.depth < DEEPEST, "it is more than {DEEPEST} submodules deep");
+        ensure!(self.depth < DEEPEST, "it is nested more than {DEEPEST} submodules deep");
         let path = Path::new(&entry.path);
-        ensure!(is_directory_beneath(self.target, path), "its place in the workspace is not a directory");
-        ensure!(is_directory_beneath(self.checkout, path), "it is not a directory in {}", self.checkout.display());
+        ensure!(is_directory_beneath(self.target, path), "its path in the workspace is not a directory");
+        ensure!(
+            is_directory_beneath(self.checkout, path),
+            "its path in {} is not a directory",
+            self.checkout.display()
+        );
         let checkout = self.checkout.join(path);
         let place = by_dot_git(&checkout)?.ok_or_else(|| self.not_checked_out())?;
         let own = [&self.place.common_dir, &self.place.git_dir].map(|dir| dir.join("modules"));
         let is_own =
             own.iter().any(|modules| place.git_dir.starts_with(modules)) || place.git_dir == checkout.join(".git");
-        ensure!(is_own && !place.is_linked(), "its git directory is elsewhere: {}", place.git_dir.display());
+        ensure!(
+            is_own && !place.is_linked(),
+            "its git directory is outside the repository: {}",
+            place.git_dir.display()
+        );
         links::check(&place)?;
         for store in alternates::of(&place.common_dir.join("objects")) {
             note(&format!("the submodule {}{} borrows objects from {}", self.shown, entry.path, store.display()));
@@ -173,7 +178,7 @@ impl Level<'_> {
         .fill()
     }
 
-    /// Git's own layout of a submodule. Only the new workspace is written to.
+    /// Clones a submodule in git's own layout. Only the new workspace is written to.
     fn clone(&self, entry: &Entry, standin: &StandIn, checkout: &Path) -> Result<()> {
         let Entry { name, path, .. } = entry;
         let url = format!("submodule.{name}.url");
@@ -186,7 +191,7 @@ impl Level<'_> {
     }
 }
 
-/// Whether a path below a directory is a directory, without a link on the way.
+/// Returns whether `path` below `root` is a directory that no symbolic link leads to.
 fn is_directory_beneath(root: &Path, path: &Path) -> bool {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

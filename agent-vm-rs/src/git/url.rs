@@ -1,4 +1,4 @@
-//! URLs of repositories.
+//! Builds and cleans URLs of repositories.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -7,28 +7,28 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::term::progress::note;
 
-/// What is percent-encoded in the path of a URL.
+/// The characters that are percent-encoded in the path of a URL.
 pub const URL_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// `file://` URL of a directory: makes git copy through its transport instead of linking files.
+/// Returns the `file://` URL of a directory. With a URL git copies objects; with a path it would hard-link them.
 #[must_use]
 pub fn file_url(dir: &Path) -> String {
     format!("file://{}", percent_encode(dir.as_os_str().as_bytes(), URL_PATH))
 }
 
-/// A remote's URL without the user name and password it may carry: the guest must not learn them.
+/// Returns a remote's URL without its user name and password, which the guest must not learn.
 #[must_use]
 pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
     match authority.rsplit_once('@') {
-        // In ssh URLs the user name is part of the address, and no secret.
+        // In an ssh URL the user name is part of the address and not a secret.
         Some((user, host)) if scheme.contains("ssh") => {
             let user = user.split(':').next().unwrap_or(user);
             format!("{scheme}://{user}@{host}{path}")
         }
         Some((_, host)) => {
-            note("the password or user name in the URL of origin stays out of the machine");
+            note("the user name or password in the URL of origin is not copied into the machine");
             format!("{scheme}://{host}{path}")
         }
         None => url.to_owned(),

@@ -1,4 +1,4 @@
-//! What the user's own configuration says and a machine or a count of changes goes by: the only settings of it that count.
+//! Reads the settings of the user's own git configuration that a machine or a count of changes uses.
 
 use std::path::Path;
 
@@ -14,24 +14,25 @@ const KEYS: &str = "^(user\\.(name|email)|core\\.(excludesfile|autocrlf|eol))$";
 const IDENTITY: [&str; 2] = ["user.name", "user.email"];
 const WORK_TREE: [&str; 3] = ["core.excludesfile", "core.autocrlf", "core.eol"];
 
-/// Who commits: the repository's own setting, else the user's.
+/// Returns the committer's name and address: the repository's setting, else the user's.
 pub(super) fn identity(own: &Config, of_user: &Config) -> Vec<(&'static str, String)> {
     let value = |key| own.get(key).or_else(|| of_user.get(key)).filter(|value| !value.is_empty());
     IDENTITY.into_iter().filter_map(|key| Some((key, value(key)?.to_owned()))).collect()
 }
 
-/// What git goes by when it compares files with the index.
+/// Returns the settings that git uses when it compares files with the index.
 pub(super) fn for_work_tree(own: &Config, of_user: &Config) -> Vec<(&'static str, String)> {
     let value = |key: &str| {
-        // Which file is read is for the user to say.
+        // A repository must not choose which file of the host git reads.
         let own = own.get(key).filter(|_| key != "core.excludesfile");
         own.or_else(|| of_user.get(key)).map(str::to_owned)
     };
     WORK_TREE.into_iter().filter_map(|key| Some((key, value(key)?))).collect()
 }
 
-/// The user's files, as git finds them, with those that they include for this repository (`includeIf`). Git reads the
-/// repository's own file as well, which is left out here; where that one includes others, it is not even read.
+/// Reads the user's configuration files as git finds them, with the files that they include for this repository
+/// (`includeIf`). Git would also read the repository's own file: its entries are dropped, and if it includes other
+/// files, git does not read it at all.
 pub(super) fn settings(place: &Place, own: &Config, format: &Format, scratch: &Path) -> Result<Config> {
     let standin;
     let git_dir = if own.includes() {
@@ -40,7 +41,7 @@ pub(super) fn settings(place: &Place, own: &Config, format: &Format, scratch: &P
     } else {
         &place.git_dir
     };
-    // Not our configuration: theirs is what is asked for. `git config` runs nothing.
+    // This call uses the user's configuration, since that is what it reads. `git config` runs no program.
     let ask = Invocation::new("git").with_our_environment().arg("--git-dir").arg(git_dir).args([
         "config",
         "--null",
@@ -48,16 +49,16 @@ pub(super) fn settings(place: &Place, own: &Config, format: &Format, scratch: &P
         "--get-regexp",
     ]);
     let output = ask.arg(KEYS).env("LC_ALL", "C").of_machine(scratch).output()?;
-    // 1: nothing is set.
+    // git-config(1): 1 means that no key matched.
     if !output.status.success() && output.status.code() != Some(1) {
         let words = String::from_utf8_lossy(&output.stderr);
-        note(&format!("your git configuration is left out: {}", crate::term::text::one_line(words.trim())));
+        note(&format!("your git configuration is ignored: {}", crate::term::text::one_line(words.trim())));
         return Ok(Config::default());
     }
     Ok(Config::parse(&of_scopes(&output.stdout)))
 }
 
-/// The entries of the user's scopes, without the scope.
+/// Returns the entries of the user's scopes, without the scope.
 fn of_scopes(printed: &[u8]) -> Vec<u8> {
     let mut parts = printed.split(|byte| *byte == 0);
     let mut kept = Vec::new();

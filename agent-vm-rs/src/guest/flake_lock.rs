@@ -1,4 +1,4 @@
-//! A `flake.lock`: what it pins, by the path that leads to it, such as `toolkit/nixpkgs`.
+//! Reads a `flake.lock`: what each input is pinned to. Inputs are named by paths such as `toolkit/nixpkgs`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,21 +9,21 @@ use serde_json::Value;
 
 use crate::host::files::read_text;
 
-/// The parsed file.
+/// A parsed `flake.lock`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FlakeLock(Value);
 
-/// What one input is pinned to.
+/// The pin of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
-    /// Revision, or the hash of the contents of what has none.
+    /// Revision, or the hash of the contents if the input has no revision.
     pub revision: String,
-    /// When that was made.
+    /// Date of that revision.
     pub date: Option<Timestamp>,
 }
 
 impl Pin {
-    /// Returns the revision in short, and its day.
+    /// Returns the short revision and its date.
     #[must_use]
     pub fn describe(&self) -> String {
         let short: String =
@@ -36,21 +36,21 @@ impl Pin {
 }
 
 impl FlakeLock {
-    /// Reads a lock; an empty one where there is no file.
+    /// Reads a lock file. A missing file is an empty lock.
     ///
     /// # Errors
-    /// The file cannot be read, or is no JSON.
+    /// The file cannot be read or is not JSON.
     pub fn read(path: &Path) -> Result<Self> {
         if path.symlink_metadata().is_err() {
             return Ok(Self::default());
         }
         let text = read_text(path)?;
         let value =
-            serde_json::from_str(&text).with_context(|| format!("{} is not a lock of Nix's", path.display()))?;
+            serde_json::from_str(&text).with_context(|| format!("{} is not a valid flake.lock", path.display()))?;
         Ok(Self(value))
     }
 
-    /// Returns every input's pin by the input's path. An input that follows another one is that one.
+    /// Returns the pin of every input, by the input's path. An input that follows another has the other's pin.
     #[must_use]
     pub fn pins(&self) -> BTreeMap<String, Pin> {
         let mut pins = BTreeMap::new();
@@ -58,7 +58,8 @@ impl FlakeLock {
         pins
     }
 
-    /// `above`: the nodes that lead here, the last one is whose inputs are collected. None of them is gone into again.
+    /// Collects the pins of the last node of `above`, the nodes on the way from the root. None of them is entered
+    /// again, so cycles end.
     fn collect<'a>(&'a self, above: &mut Vec<&'a str>, path: &str, pins: &mut BTreeMap<String, Pin>) {
         let node = above.last().copied().unwrap_or_default();
         let Some(inputs) = self.0["nodes"][node]["inputs"].as_object() else { return };
@@ -77,14 +78,14 @@ impl FlakeLock {
         }
     }
 
-    /// Returns what an input asks for, as a flake reference: the branch that an update follows. None if it has no such input,
-    /// or if that is of a kind that no reference is known for.
+    /// Returns the flake reference that an update of the input follows, such as a branch. None if the input is missing
+    /// or of an unknown type.
     #[must_use]
     pub fn asked(&self, path: &str) -> Option<String> {
         reference(&self.node(path)?["original"])
     }
 
-    /// Returns what an input is pinned to, as a flake reference.
+    /// Returns the flake reference that the input is pinned to.
     #[must_use]
     pub fn pinned(&self, path: &str) -> Option<String> {
         reference(&self.node(path)?["locked"])
@@ -100,7 +101,7 @@ impl FlakeLock {
     }
 }
 
-/// Returns a flake reference for its attributes (nix3-flake(1), "Types").
+/// Returns the flake reference of some attributes (nix3-flake(1), "Types").
 fn reference(attributes: &Value) -> Option<String> {
     let text = |name: &str| attributes[name].as_str().filter(|value| value.chars().all(|c| c.is_ascii_graphic()));
     let or_rev = || text("rev").or_else(|| text("ref"));
@@ -155,7 +156,7 @@ mod tests {
         let pins = lock().pins();
         assert_eq!(pins["toolkit/nixpkgs"].describe(), "0123456789 (1970-01-02)");
         assert_eq!(pins["toolkit"].describe(), "sha256-AAAAAAAA");
-        // One that follows another is no pin of its own, and one that leads to itself comes to an end.
+        // An input that follows another has no pin of its own, and a cycle ends.
         assert_eq!(pins.len(), 2, "{:?}", pins.keys());
         assert_eq!(FlakeLock::default().pins(), BTreeMap::new());
     }

@@ -1,4 +1,4 @@
-//! What the installation says: which toolkit rendered flakes name, which guest is the default, where helpers are.
+//! Reads facts of the installation: the toolkit that rendered flakes name, the default guest and the helper programs.
 //!
 //! The Nix package's wrapper sets `AGENT_VM_GUEST` and `AGENT_VM_TOOLKIT`. `make install` puts the
 //! toolkit into `share/agent-vm` beside `bin`. A build run from its source tree uses that tree.
@@ -17,40 +17,40 @@ use crate::host::programs::prefix;
 use crate::machine::settings::GuestKind;
 use crate::term::error::Failure;
 
-/// The toolkit that a rendered flake has as its input.
+/// The toolkit: the flake input of every rendered flake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Toolkit {
     /// Flake reference.
     pub reference: String,
-    /// Hash of its contents for a directory; the reference itself otherwise.
+    /// Hash of the contents of a local directory; otherwise the reference itself.
     pub fingerprint: String,
-    /// Whether it is a directory of this host, which can change under the same reference.
+    /// Whether it is a directory of this host, whose contents can change.
     pub is_local: bool,
 }
 
-/// Parts of the toolkit that feed a guest.
+/// The parts of the toolkit that a guest is built from.
 const PARTS: [&str; 4] = ["flake.nix", "flake.lock", "lib", "modules"];
 
-/// The guest a machine gets unless its settings say otherwise.
+/// Returns the guest kind of machines whose settings name none.
 ///
 /// # Errors
-/// `AGENT_VM_GUEST` names none.
+/// `AGENT_VM_GUEST` names no guest kind.
 pub fn default_guest() -> Result<GuestKind> {
     match std::env::var("AGENT_VM_GUEST") {
         Err(_) => Ok(GuestKind::Debian),
         Ok(name) => GuestKind::from_str(&name, true).map_err(|_| {
-            Failure::new(format!("AGENT_VM_GUEST is {name:?}, which is no guest"))
-                .with_hint("set it to nixos or debian")
+            Failure::new(format!("invalid AGENT_VM_GUEST {name:?}: not a guest kind"))
+                .with_hint("export AGENT_VM_GUEST=debian (or nixos)")
                 .into()
         }),
     }
 }
 
 impl Toolkit {
-    /// The toolkit of this installation.
+    /// Returns the toolkit of this installation.
     ///
     /// # Errors
-    /// There is none, or its directory cannot be read.
+    /// It is missing, or its directory cannot be read.
     pub fn locate() -> Result<Self> {
         if let Ok(named) = std::env::var("AGENT_VM_TOOLKIT")
             && !Path::new(&named).is_absolute()
@@ -60,18 +60,16 @@ impl Toolkit {
         match toolkit_directory() {
             Some(dir) => Self::from_directory(&dir),
             None => Err(Failure::new("this installation has no toolkit")
-                .with_hint(
-                    "make install puts it in place; AGENT_VM_TOOLKIT names another (a path or a flake reference)",
-                )
+                .with_hint("run make install, or set AGENT_VM_TOOLKIT to a directory or a flake reference")
                 .into()),
         }
     }
 
     fn from_directory(dir: &Path) -> Result<Self> {
         let dir = fs::canonicalize(dir).with_context(|| format!("failed to find the toolkit {}", dir.display()))?;
-        let text = dir.to_str().with_context(|| format!("the toolkit's path {} is no UTF-8", dir.display()))?;
+        let text = dir.to_str().with_context(|| format!("the toolkit's path {} is not valid UTF-8", dir.display()))?;
         let encoded = percent_encoding::utf8_percent_encode(text, crate::git::URL_PATH);
-        // In a checkout only what git tracks is the toolkit; the rest (build outputs) must not be copied.
+        // In a git checkout, only tracked files are part of the toolkit; build outputs must not be copied.
         let reference = if dir.join(".git").exists() {
             format!("git+file://{encoded}?shallow=1")
         } else {
@@ -81,7 +79,7 @@ impl Toolkit {
     }
 }
 
-/// The toolkit's directory; None if there is none, or if a flake reference stands for it.
+/// Returns the toolkit's directory; None if there is none, or if the toolkit is a flake reference.
 fn toolkit_directory() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("AGENT_VM_TOOLKIT").map(PathBuf::from) {
         return named.is_absolute().then_some(named);
@@ -91,8 +89,8 @@ fn toolkit_directory() -> Option<PathBuf> {
     installed.into_iter().chain(source_tree).find(|dir| dir.join("flake.nix").is_file())
 }
 
-/// The groups of hosts that the toolkit names, from the file that its Nix reads too; None if they are not known before a
-/// guest is built, as with a toolkit by reference.
+/// Returns the toolkit's host groups, from the file that its Nix code reads too. None if they are unknown until the
+/// guest is built, as with a toolkit that is a flake reference.
 #[must_use]
 pub fn egress_groups() -> Option<Vec<Group>> {
     let text = fs::read_to_string(toolkit_directory()?.join("lib/policy/egress-groups.json")).ok()?;
@@ -140,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_groups_are_those_of_the_toolkit() {
-        // Of this source tree, if the environment names no other.
+        // The groups of this source tree, unless the environment names another toolkit.
         let groups = egress_groups().unwrap();
         let npm = groups.iter().find(|group| group.name == "npm").unwrap();
         assert!(npm.hosts.contains(&"registry.npmjs.org".to_owned()), "{groups:?}");

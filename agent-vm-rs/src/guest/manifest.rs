@@ -1,4 +1,4 @@
-//! The manifest: the one thing that crosses from Nix to Rust. `docs/reference/contract.md` has the same table.
+//! The manifest: all that Nix tells this program. `docs/reference/contract.md` documents each field.
 
 mod check;
 
@@ -12,56 +12,56 @@ use crate::machine::settings::GuestKind;
 use crate::mcp::endpoint::renewal::Receiver;
 use crate::term::error::Failure;
 
-/// The manifest version this program reads.
+/// The manifest version that this program reads.
 pub const VERSION: u32 = 1;
 
-/// A guest, as Nix describes it.
+/// Nix's description of a guest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Manifest {
-    /// Version of the contract.
+    /// Version of the manifest format.
     pub version: u32,
-    /// Which guest this is.
+    /// Kind of the guest.
     pub guest: GuestKind,
-    /// Nix system double.
+    /// Nix system, such as `x86_64-linux`.
     pub system: String,
-    /// What is still to be built, for the `debian` guest.
+    /// The image to build, for the `debian` guest.
     pub image: Option<Image>,
-    /// Runner, a path in the package.
+    /// Path of the runner in the package.
     pub runner: PathBuf,
-    /// Kernel, a path in the package or an absolute one.
+    /// Path of the kernel: relative to the package, or absolute.
     pub kernel: PathBuf,
-    /// QEMU as the runner starts it.
+    /// The QEMU that the runner starts.
     pub qemu: Qemu,
-    /// The guest's agent user.
+    /// The user that the agent runs as.
     pub user: User,
-    /// The workspace's mount.
+    /// The mount of the workspace.
     pub workspace: Workspace,
-    /// Ports in the guest.
+    /// Ports inside the guest.
     pub ports: GuestPorts,
-    /// The MCP service.
+    /// The systemd units and URL paths of MCP.
     pub service: Service,
-    /// The guest's way out.
+    /// The guest's egress.
     pub egress: Egress,
-    /// Names of the credentials the guest reads.
+    /// Names of the credentials that the guest reads.
     pub credentials: CredentialNames,
     /// The machine's own disk.
     pub disk: Disk,
-    /// Which key press powers it off.
+    /// Key press that makes the guest power off.
     pub power_off: PowerOff,
-    /// What the guest writes to the console once connections reach it.
+    /// Text that the guest writes to the console once its network is up.
     pub network_mark: Option<String>,
 }
 
-/// An image that a builder makes from the manifest.
+/// An image that a builder makes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// SHA-256 of everything that feeds it.
+    /// SHA-256 of all inputs of the image.
     pub hash: String,
-    /// The builder program.
+    /// Path of the builder program.
     pub builder: PathBuf,
-    /// For the builder alone.
+    /// Input of the builder; this program does not read it.
     pub spec: serde_json::Value,
 }
 
@@ -69,9 +69,9 @@ pub struct Image {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Qemu {
-    /// Program the runner starts.
+    /// The program that the runner starts.
     pub binary: String,
-    /// Value of `-cpu` for either accelerator.
+    /// The value of `-cpu` for each accelerator.
     pub cpu: CpuModels,
     /// What a start needs besides; a guest that was built before there was one has none, and is not started.
     #[serde(default)]
@@ -135,16 +135,16 @@ pub struct User {
 /// How the guest mounts the workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Share {
-    /// By virtiofsd.
+    /// virtiofsd.
     #[serde(rename = "virtiofs")]
     Virtiofs,
-    /// By QEMU's own 9p server.
+    /// QEMU's built-in 9p server.
     #[serde(rename = "9p")]
     NineP,
 }
 
 impl Share {
-    /// The name that settings, Nix and status use.
+    /// Returns the name that settings, Nix and status use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -160,9 +160,9 @@ impl Share {
 pub struct Workspace {
     /// Mount point in the guest.
     pub path: String,
-    /// Tag of the share.
+    /// Mount tag of the share.
     pub tag: String,
-    /// File system.
+    /// File system of the share.
     pub share: Share,
 }
 
@@ -170,9 +170,9 @@ pub struct Workspace {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuestPorts {
-    /// sshd.
+    /// Port of sshd.
     pub ssh: u16,
-    /// MCP over HTTP.
+    /// Port of the MCP reverse proxy.
     pub mcp: u16,
 }
 
@@ -180,22 +180,22 @@ pub struct GuestPorts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Service {
-    /// systemd unit.
+    /// systemd unit of the MCP servers.
     pub unit: String,
-    /// systemd unit of the gate before it.
+    /// systemd unit of the reverse proxy in front of them.
     pub gate_unit: String,
-    /// Path at which the gate takes another certificate; a guest that was built before there was one has none.
+    /// URL path that accepts a renewed certificate; missing in guests built before that existed.
     #[serde(default)]
     pub renewal_path: Option<String>,
-    /// Path of streamable HTTP.
+    /// URL path of MCP's streamable HTTP transport.
     pub mcp_path: String,
-    /// Path of SSE.
+    /// URL path of MCP's older HTTP+SSE transport.
     pub sse_path: String,
-    /// Path of the health endpoint.
+    /// URL path of the health endpoint.
     pub health_path: String,
-    /// Below it: `/<name>/mcp` and `/<name>/sse` of named servers.
+    /// URL path below which named servers are: `/<name>/mcp` and `/<name>/sse`.
     pub servers_path: String,
-    /// File in the guest with the states of its servers; a guest that was built before there was one has none.
+    /// File in the guest that holds the states of its servers; missing in guests built before that existed.
     #[serde(default)]
     pub servers_state: Option<String>,
 }
@@ -204,9 +204,9 @@ pub struct Service {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Egress {
-    /// Port on the guest's loopback that its programs know as their proxy.
+    /// Port of the HTTP proxy on the guest's loopback interface.
     pub port: u16,
-    /// Hosts that settings may name as one.
+    /// Groups of hosts that settings can name with `@NAME`.
     pub groups: Vec<Group>,
 }
 
@@ -214,9 +214,9 @@ pub struct Egress {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// Its name, without the `@`.
+    /// Name of the group, without the `@`.
     pub name: String,
-    /// Hosts or patterns.
+    /// Host names and patterns.
     pub hosts: Vec<String>,
 }
 
@@ -232,22 +232,22 @@ pub struct CredentialNames {
     pub hostname: String,
     /// `warn`, `info` or `debug`.
     pub log_level: String,
-    /// Certificate of the gate before MCP.
+    /// Certificate of the reverse proxy.
     pub mcp_certificate: String,
-    /// Its private key.
+    /// Private key of that certificate.
     pub mcp_key: String,
-    /// The token that it lets in.
+    /// Bearer token that the reverse proxy accepts.
     pub mcp_token: String,
-    /// What it asks for, and the names it goes by.
+    /// Settings of the reverse proxy: whether it requires TLS and the token, and its host names.
     pub mcp_endpoint: String,
-    /// Certificate of the authority that signs for the proxy.
+    /// Certificate of the authority that the egress proxy signs with.
     pub egress_authority: String,
-    /// Variables of every session and server, a line each.
+    /// Environment variables of every session and server, one per line.
     pub egress_environment: String,
 }
 
 impl CredentialNames {
-    /// Every name.
+    /// Returns every credential's name.
     #[must_use]
     pub fn all(&self) -> [&String; 10] {
         [
@@ -269,7 +269,7 @@ impl CredentialNames {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
-    /// ext4 label.
+    /// Label of the ext4 file system.
     pub label: String,
 }
 
@@ -284,31 +284,30 @@ pub enum PowerOff {
 }
 
 impl Manifest {
-    /// Parses and checks a manifest.
+    /// Parses and validates a manifest.
     ///
     /// # Errors
-    /// It is of another version, has fields this program does not know, or values that would
-    /// break out of an option or path.
+    /// It has another version, unknown fields, or a value that could escape from an option or a path.
     pub fn parse(text: &str) -> Result<Self> {
         #[derive(Deserialize)]
         struct Versioned {
             version: u32,
         }
         let Versioned { version } =
-            serde_json::from_str(text).context("the manifest is no JSON object with a version")?;
+            serde_json::from_str(text).context("invalid manifest: not a JSON object with a version")?;
         if version != VERSION {
             return Err(Failure::new(format!(
-                "the toolkit's manifest has version {version}, this agent-vm reads {VERSION}"
+                "unsupported manifest: the toolkit's has version {version}, this agent-vm reads version {VERSION}"
             ))
-            .with_hint("use an agent-vm and a toolkit of the same release (AGENT_VM_TOOLKIT)")
+            .with_hint("use an agent-vm and a toolkit (AGENT_VM_TOOLKIT) of the same release")
             .into());
         }
-        let manifest: Self = serde_json::from_str(text).context("the toolkit's manifest is not usable")?;
+        let manifest: Self = serde_json::from_str(text).context("invalid manifest")?;
         check::check(&manifest)?;
         Ok(manifest)
     }
 
-    /// Returns how the guest takes another certificate.
+    /// Returns how the guest accepts a renewed certificate.
     #[must_use]
     pub fn certificate_receiver(&self) -> Receiver {
         Receiver { path: self.service.renewal_path.clone(), key: self.credentials.mcp_key.clone() }
@@ -319,7 +318,7 @@ impl Manifest {
 pub(crate) mod tests {
     use super::*;
 
-    /// A manifest as the `debian` guest has it.
+    /// The manifest of a `debian` guest.
     pub(crate) const SAMPLE: &str = include_str!("../../tests/data/manifest.json");
 
     #[test]

@@ -1,4 +1,4 @@
-//! The guest of a machine: rendered, built by Nix (and the image builder), or known to be current.
+//! Renders and builds the guest of a machine, and checks whether an existing one is current.
 
 pub mod flake_lock;
 pub mod installation;
@@ -38,13 +38,13 @@ use crate::term::verbosity::Verbosity;
 /// A built guest.
 #[derive(Clone, Debug)]
 pub struct Guest {
-    /// The guest package.
+    /// Path of the guest package.
     pub package: PathBuf,
-    /// Its manifest.
+    /// The guest's manifest.
     pub manifest: Manifest,
 }
 
-/// What a guest is made from; compared with what the last one was made from.
+/// The inputs of a guest, to decide whether a rebuild is needed.
 pub struct Recipe {
     flake: String,
     nix_args: Vec<String>,
@@ -55,7 +55,7 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// The recipe of a machine's guest.
+    /// Returns the recipe of a machine's guest.
     ///
     /// # Errors
     /// The flake cannot be rendered.
@@ -77,7 +77,7 @@ impl Recipe {
         })
     }
 
-    /// What a guest of this recipe and of the machine's lock is known by: the lock names the nixpkgs that it is built from.
+    /// Returns a hash of the recipe and of the machine's flake lock, which pins nixpkgs.
     fn fingerprint(&self, machine: &Machine) -> Result<String> {
         let file = MachinePath::FlakeLock.of(&machine.dir);
         let lock = if file.symlink_metadata().is_ok() { read_text(&file)? } else { String::new() };
@@ -89,11 +89,11 @@ impl Recipe {
 }
 
 impl Guest {
-    /// The guest that a machine has, whatever its recipe now says. One that runs has its own copy of what describes it,
-    /// whatever becomes of the cache.
+    /// Returns the machine's present guest, even if its recipe has changed. A running machine has its own copy of the
+    /// manifest, so it does not depend on the cache.
     ///
     /// # Errors
-    /// None was built yet, or its manifest cannot be read.
+    /// No guest is built yet, or its manifest cannot be read.
     pub fn of(machine: &Machine) -> Result<Self> {
         let run = machine.run();
         let kept = run.qemu().and_then(|_| Manifest::parse(&read_text(&run.file(MachinePath::RunManifest)).ok()?).ok());
@@ -106,7 +106,7 @@ impl Guest {
         }
     }
 
-    /// Keeps what describes the guest for as long as the machine runs.
+    /// Saves the manifest in the run directory for as long as the machine runs.
     ///
     /// # Errors
     /// It cannot be written.
@@ -118,23 +118,24 @@ impl Guest {
     fn built(machine: &Machine) -> Result<Self> {
         let link = MachinePath::Guest.of(&machine.dir);
         let package = fs::canonicalize(&link).with_context(|| {
-            Failure::new(format!("{} has no guest yet", machine.name))
+            Failure::new(format!("{} has no guest: it was never built", machine.name))
                 .with_hint(format!("agent-vm start {}", machine.name))
         })?;
         let path = package.join("share/agent-vm/manifest.json");
-        // Nix may have made it a link.
+        // Nix may have made this path a link.
         let text = fs::canonicalize(&path).with_context(|| format!("failed to find {}", path.display()))?;
         let text = read_text(&text)?;
-        let manifest = Manifest::parse(&text).with_context(|| format!("failed to use {}", path.display()))?;
+        let manifest =
+            Manifest::parse(&text).with_context(|| format!("failed to read the manifest {}", path.display()))?;
         Ok(Self { package, manifest })
     }
 
-    /// The machine's guest if it was made from this very recipe and is still there. Runs no Nix.
+    /// Returns the machine's guest if it exists and was built from this recipe. Runs no Nix.
     #[must_use]
     pub fn current(machine: &Machine, recipe: &Recipe) -> Option<Self> {
         let made_from = read_text(&MachinePath::FlakeFingerprint.of(&machine.dir)).ok()?;
         let guest = (made_from == recipe.fingerprint(machine).ok()?).then(|| Self::built(machine).ok()).flatten()?;
-        // Nix looks after its own.
+        // Nix protects its own store from damage.
         let is_well = recipe.guest == GuestKind::Nixos || package::condition(&guest.package).ok()? == Condition::Well;
         is_well.then_some(guest)
     }
@@ -142,7 +143,7 @@ impl Guest {
     /// Builds the machine's guest. `cache` holds built images and the private Nix store.
     ///
     /// # Errors
-    /// Nix or the builder fails; the machine keeps the guest it had.
+    /// Nix or the image builder fails. The machine keeps its previous guest.
     pub fn build(machine: &Machine, recipe: &Recipe, cache: &Path, verbosity: Verbosity) -> Result<Self> {
         let flake = machine.flake();
         make_dir_durably(&flake, 0o700)?;
@@ -167,23 +168,23 @@ impl Guest {
             }
         }
         let guest = Self::built(machine)?;
-        // Building it may have written the lock.
+        // The build may have written the lock, which is part of the fingerprint.
         write_file(&MachinePath::FlakeFingerprint.of(&machine.dir), recipe.fingerprint(machine)?, 0o644)?;
         Ok(guest)
     }
 }
 
-/// The package of the image that a manifest describes: from the cache, or built into it.
+/// Returns the package of the image in a manifest: from the cache, or newly built.
 fn image(text: &str, cache: &Path, verbosity: Verbosity, marker: &Path) -> Result<PathBuf> {
     let manifest = Manifest::parse(text)?;
-    let image = manifest.image.context("the toolkit's manifest names no image to build")?;
+    let image = manifest.image.context("invalid manifest: it names no image to build")?;
     let guests = cache.join("guests");
     make_private_dir(&guests)?;
     let package = guests.join(format!("debian-{}", &image.hash[..16]));
     if package::condition(&package)? == Condition::Well {
         return Ok(package);
     }
-    // Whoever builds the same image may take minutes; a builder may outlive the agent-vm that started it.
+    // Another agent-vm may build the same image, which takes minutes; a builder may also outlive its agent-vm.
     let _lock = Lock::take(
         &guests.join(format!(".lock-{}", &image.hash[..16])),
         Deadline::after(std::time::Duration::from_secs(3_600)),
@@ -193,9 +194,10 @@ fn image(text: &str, cache: &Path, verbosity: Verbosity, marker: &Path) -> Resul
         Condition::Well => return Ok(package),
         Condition::Missing => {}
         Condition::Damaged(why) => {
-            note(&format!("notice: the guest's image {} is damaged ({why}): it is built again", package.display()));
+            note(&format!("notice: rebuilding the guest image {}: it is damaged ({why})", package.display()));
         }
     }
+    // The builder refuses to write into an existing directory.
     remove_any(&package)?;
     // `scripts/prepare-image` builds it while this program is being compiled. The builder makes a whole directory, or none.
     let prepared = guests.join(format!(".prepared-{}", &image.hash[..16]));
@@ -206,20 +208,20 @@ fn image(text: &str, cache: &Path, verbosity: Verbosity, marker: &Path) -> Resul
     }
     let spec = guests.join(format!(".spec-{}.json", &image.hash[..16]));
     write_unsynced(&spec, text, 0o600)?;
-    note("  building the guest's image (once, for every machine with the same settings; usually 1 to 3 minutes)");
+    note("  building the guest image (once; machines with the same settings share it; usually 1 to 3 minutes)");
     let build = Invocation::new(&image.builder)
         .args([&spec, &package])
         .env("AGENT_VM_LOG", verbosity.log_level())
         .of_machine(marker);
-    // Proxies and certificates of whoever builds.
+    // The builder needs the user's proxy and certificate variables.
     let build = build.with_our_environment();
-    build.run_with_progress().context("failed to build the guest's image")?;
+    build.run_with_progress().context("failed to build the guest image")?;
     remove_file(&spec)?;
     package::remember(&package)?;
     Ok(package)
 }
 
-/// Makes or moves a symbolic link at once.
+/// Creates or replaces a symbolic link atomically.
 fn point(link: &Path, target: &Path) -> Result<()> {
     let new = link.with_extension("new");
     remove_file(&new)?;

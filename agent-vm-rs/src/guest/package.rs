@@ -1,5 +1,4 @@
-//! A guest package in the cache, and whether it still is what was built: a cache may be cut by a full disk, or emptied
-//! by somebody else.
+//! Checks a guest package in the cache. A full disk or another program may have damaged it since it was built.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -14,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::host::files::{open_file, read_text, write_file};
 use crate::host::hex::hex;
 
-/// What was built: files by their names in the package.
+/// The files of a package as they were built, by name.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
@@ -25,27 +24,27 @@ struct Record {
 #[serde(deny_unknown_fields)]
 struct Built {
     size: u64,
-    /// When the file, or what is known of it, was changed last: seconds and nanoseconds. While this is the same so are
-    /// the contents.
+    /// When the file or its metadata last changed: seconds and nanoseconds. While this stays the same, so do the
+    /// contents.
     changed: (i64, i64),
     sha256: String,
 }
 
-/// What is to be said of a package.
+/// The condition of a package.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// There is none.
+    /// It does not exist.
     Missing,
-    /// It is what was built.
+    /// It is as it was built.
     Well,
-    /// It is not, for this reason.
+    /// It is damaged, for this reason.
     Damaged(String),
 }
 
-/// Looks at a package: at sizes and times, and at the contents only of what was touched since.
+/// Checks a package: sizes and times of all files, and the contents of files that changed since.
 ///
 /// # Errors
-/// A file can be neither read nor said to be damaged.
+/// A file cannot be read.
 pub fn condition(package: &Path) -> Result<Condition> {
     if !package.is_dir() {
         return Ok(Condition::Missing);
@@ -53,7 +52,7 @@ pub fn condition(package: &Path) -> Result<Condition> {
     let record = record_of(package);
     let recorded = read_text(&record).ok().and_then(|text| serde_json::from_str::<Record>(&text).ok());
     let Some(mut recorded) = recorded else {
-        return Ok(Condition::Damaged("nothing tells whether its build was finished".to_owned()));
+        return Ok(Condition::Damaged("its build did not finish".to_owned()));
     };
     let mut touched = false;
     for (name, built) in &mut recorded.files {
@@ -63,33 +62,33 @@ pub fn condition(package: &Path) -> Result<Condition> {
             _ => return Ok(Condition::Damaged(format!("{name} is missing"))),
         };
         if found.len() != built.size {
-            let sizes = format!("{name} has {} bytes of {}", found.len(), built.size);
+            let sizes = format!("{name} has {} bytes and should have {}", found.len(), built.size);
             return Ok(Condition::Damaged(sizes));
         }
         if changed(&found) != built.changed {
             if sha256(&path)? != built.sha256 {
-                return Ok(Condition::Damaged(format!("{name} has other contents")));
+                return Ok(Condition::Damaged(format!("the contents of {name} changed")));
             }
             touched = true;
             built.changed = changed(&found);
         }
     }
     if touched {
-        // So that the next look is a short one; without it, it is not.
+        // The record only makes the next check faster, so a failed write is harmless.
         drop(write(&record, &recorded));
     }
     Ok(Condition::Well)
 }
 
-/// Remembers what was built.
+/// Records the files of a new package.
 ///
 /// # Errors
-/// A file cannot be read, or the record not written.
+/// A file cannot be read, or the record cannot be written.
 pub fn remember(package: &Path) -> Result<()> {
     let mut files = BTreeMap::new();
     for entry in walkdir::WalkDir::new(package) {
-        let entry = entry.with_context(|| format!("failed to look at {}", package.display()))?;
-        let found = entry.metadata().with_context(|| format!("failed to look at {}", entry.path().display()))?;
+        let entry = entry.with_context(|| format!("failed to read {}", package.display()))?;
+        let found = entry.metadata().with_context(|| format!("failed to read {}", entry.path().display()))?;
         let name = entry.path().strip_prefix(package).ok().and_then(Path::to_str);
         if let (true, Some(name)) = (found.is_file(), name) {
             let built = Built { size: found.len(), changed: changed(&found), sha256: sha256(entry.path())? };
@@ -104,7 +103,7 @@ fn write(path: &Path, record: &Record) -> Result<()> {
     write_file(path, text + "\n", 0o600)
 }
 
-/// Beside the package, of which nothing is changed once it is built.
+/// Returns the record's path, which is beside the package: a built package is never changed.
 fn record_of(package: &Path) -> PathBuf {
     let name = package.file_name().unwrap_or_default().display();
     package.with_file_name(format!(".{name}.files.json"))
@@ -150,22 +149,22 @@ mod tests {
             Condition::Damaged(why) => why,
             other => panic!("{other:?}"),
         };
-        assert!(damaged().contains("whether its build was finished"));
+        assert!(damaged().contains("its build did not finish"));
         remember(&package).unwrap();
         assert_eq!(condition(&package).unwrap(), Condition::Well);
-        // Copied, as by a backup: the same contents, other times.
+        // A copy, as from a backup, has the same contents and other times.
         let contents = fs::read(&image).unwrap();
         fs::remove_file(&image).unwrap();
         fs::write(&image, &contents).unwrap();
         assert_eq!(condition(&package).unwrap(), Condition::Well);
         fs::write(&image, vec![0; contents.len()]).unwrap();
-        assert_eq!(damaged(), "base.img has other contents");
+        assert_eq!(damaged(), "the contents of base.img changed");
         fs::write(&image, &contents[..10]).unwrap();
-        assert_eq!(damaged(), "base.img has 10 bytes of 100000");
+        assert_eq!(damaged(), "base.img has 10 bytes and should have 100000");
         fs::write(&image, &contents).unwrap();
         assert_eq!(condition(&package).unwrap(), Condition::Well);
         fs::write(package.join("share/manifest.json"), "").unwrap();
-        assert_eq!(damaged(), "share/manifest.json has 0 bytes of 2");
+        assert_eq!(damaged(), "share/manifest.json has 0 bytes and should have 2");
         fs::remove_dir_all(package.join("share")).unwrap();
         assert_eq!(damaged(), "share/manifest.json is missing");
     }

@@ -1,4 +1,4 @@
-//! The packages that Debian's release has, as the images that were built here say: whether a name is one of theirs.
+//! Checks names of Debian packages against the list that an image build left in the cache.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -7,18 +7,18 @@ use std::time::SystemTime;
 
 use crate::term::error::Failure;
 
-/// In a built guest (`docs/reference/contract.md`).
+/// The list in a built guest (`docs/reference/contract.md`).
 const LIST: &str = "share/agent-vm/packages.txt";
-/// Debian's release has 70,000 names in 1.5 MiB.
+/// Largest accepted list, in bytes. Debian 13 has 70,000 names in 1.5 MiB.
 const LONGEST: u64 = 32 << 20;
-/// Names that are told as what may have been meant, and how many letters they may differ in.
+/// Largest number of suggested names, and largest edit distance of one.
 const MOST_MEANT: usize = 3;
 const FURTHEST: usize = 2;
 
-/// Refuses a name that is no package's, if an image was built here that knows.
+/// Checks that every name is a Debian package, if an image was built here.
 ///
 /// # Errors
-/// The first unknown name, with names that are like it.
+/// The first unknown name, with similar names as a hint.
 pub fn check(names: &[String], cache: &Path) -> Result<(), Failure> {
     let Some(list) = newest_list(&cache.join("guests")) else { return Ok(()) };
     let known: std::collections::BTreeSet<&str> = list.lines().collect();
@@ -33,18 +33,18 @@ pub fn check(names: &[String], cache: &Path) -> Result<(), Failure> {
     let meant: Vec<_> = meant.into_iter().take(MOST_MEANT).map(|(_, name)| name).collect();
     let failure = Failure::usage(format!("Debian has no package {unknown}"));
     Err(if meant.is_empty() {
-        failure.with_hint("give the name of a package as apt-get install takes it, or leave it out")
+        failure.with_hint("apt-cache search WORD finds the names of Debian's packages")
     } else {
         failure.with_hint(format!("did you mean {}?", meant.join(", ")))
     })
 }
 
-/// The list of the image that was built last; None if there is none, or none that can be read.
+/// Returns the newest readable list of a built image; None if there is none.
 fn newest_list(guests: &Path) -> Option<String> {
     let built = |entry: fs::DirEntry| {
         let path = entry.path().join(LIST);
         let time = fs::metadata(&path).and_then(|list| list.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-        // Half-made ones have a dot before their names.
+        // The name of an unfinished image starts with a dot.
         let is_built = !entry.file_name().as_encoded_bytes().starts_with(b".") && path.is_file();
         is_built.then_some((time, path))
     };
@@ -62,7 +62,7 @@ mod tests {
     fn names_are_checked_where_a_built_image_knows_them() {
         let cache = tempfile::tempdir().unwrap();
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        // Nothing was built yet: the first build tells.
+        // Without a built image, the first build finds unknown names.
         assert!(check(&names(&["no-such-package"]), cache.path()).is_ok());
         for (image, list) in [("debian-a", "g++\nnodejs\n"), (".debian-b.tmp-x", "no-such-package\n")] {
             let path = cache.path().join("guests").join(image).join(LIST);

@@ -1,4 +1,4 @@
-//! The per-branch flake: settings in, checked Nix text out.
+//! Renders the machine's flake from its settings, and checks that the result is valid Nix.
 
 use anyhow::{Context as _, Result};
 use askama::Template;
@@ -28,11 +28,11 @@ struct NixosFlake<'a> {
     share: &'a str,
 }
 
-/// The text of `flake.nix` of a machine. Memory, ports and the like are not in it: they are handed over at
-/// run time, so that machines with the same settings share one guest.
+/// Returns the text of a machine's `flake.nix`. Memory, ports and the like are passed at run time and are not in it,
+/// so that machines with the same settings share one guest.
 ///
 /// # Errors
-/// The text would be no Nix (a bug in a template).
+/// The text is not valid Nix, which is a bug in a template.
 pub fn flake(settings: &Settings, toolkit: &str, share: Share) -> Result<String> {
     let (branch, share) = (settings.branch.as_str(), share.as_str());
     let (packages, servers) = (&settings.packages[..], &settings.servers[..]);

@@ -1,4 +1,4 @@
-//! The guest of a machine that runs.
+//! Finds the guest of a running machine.
 
 use anyhow::Result;
 
@@ -7,10 +7,10 @@ use crate::machine::Machine;
 use crate::machine::run_state::RunFacts;
 use crate::term::error::Failure;
 
-/// The guest and the facts of a machine that runs.
+/// Returns the guest and the run facts of a running machine.
 ///
 /// # Errors
-/// It does not run.
+/// The machine is not running.
 pub fn running(machine: &Machine) -> Result<(Guest, RunFacts)> {
     let run = machine.run();
     match (run.qemu(), run.facts()) {

@@ -1,4 +1,4 @@
-//! Moving what a NixOS guest is built from: the nixpkgs that its toolkit follows, and the toolkit where it is a reference.
+//! Updates the inputs of a NixOS guest: its toolkit's nixpkgs, and the toolkit itself if it is a flake reference.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,28 +15,28 @@ use crate::term::error::Failure;
 use crate::term::progress::note;
 use crate::term::verbosity::Verbosity;
 
-/// The input that an update moves beside those of the machine's own flake.
+/// The toolkit's input that an update also moves.
 const NIXPKGS: &str = "toolkit/nixpkgs";
 
-/// An input that an update has moved.
+/// An input whose pin changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Move {
     /// Path of the input.
     pub input: String,
-    /// What it was pinned to; None if there was no lock.
+    /// The previous pin; None if there was no lock.
     pub from: Option<Pin>,
-    /// What it is pinned to now.
+    /// The new pin.
     pub to: Pin,
 }
 
-/// The nixpkgs of a machine whose toolkit is a directory. Such a toolkit is locked anew for every build, which alone would
-/// take nixpkgs back to what the toolkit names.
+/// The nixpkgs of a machine whose toolkit is a local directory. Such a toolkit is locked again for every build, which
+/// would reset nixpkgs to the toolkit's own pin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
-    /// The toolkit that it was pinned for.
+    /// The toolkit that this nixpkgs was chosen for.
     toolkit: String,
-    /// Flake reference.
+    /// Flake reference of the nixpkgs.
     nixpkgs: String,
 }
 
@@ -44,11 +44,11 @@ fn kept_file(flake: &Path) -> PathBuf {
     flake.join("nixpkgs.json")
 }
 
-/// Locks a machine's flake to the newest of what it follows, for the next start; returns what has moved. `scratch` is a
+/// Locks a machine's flake to the newest inputs, for the next start. Returns the changed pins. `scratch` is a
 /// directory that does not exist yet.
 ///
 /// # Errors
-/// Nix fails, or locks nothing. The machine keeps the lock it had.
+/// Nix fails or writes no lock. The machine keeps its previous lock.
 pub fn update(machine: &Machine, recipe: &Recipe, scratch: &Path, verbosity: Verbosity) -> Result<Vec<Move>> {
     remove_tree(scratch)?;
     make_private_dir(scratch)?;
@@ -72,7 +72,7 @@ fn lock_in(scratch: &Path, machine: &Machine, recipe: &Recipe, verbosity: Verbos
     let file = scratch.join("flake.lock");
     let lock = |overriding: Option<(&str, &str)>| {
         let lock = nix::lock_flake(scratch, overriding, true, call)?.of_machine(&machine.dir);
-        // What Nix says of steps in between is not what has moved.
+        // Nix reports intermediate steps, which are not the changes of this update.
         let done = if verbosity == Verbosity::Normal { lock.checked().map(drop) } else { lock.run_with_progress() };
         done.context("failed to lock the guest's flake")
     };
@@ -81,8 +81,8 @@ fn lock_in(scratch: &Path, machine: &Machine, recipe: &Recipe, verbosity: Verbos
         lock(Some((NIXPKGS, &nixpkgs)))?;
     }
     if !file.exists() {
-        return Err(Failure::new("Nix has locked nothing: the toolkit has changes that are not committed")
-            .with_hint("commit them in the toolkit's repository; then update again")
+        return Err(Failure::new("failed to lock the guest's flake: the toolkit has uncommitted changes")
+            .with_hint("commit them in the toolkit's repository, then run the update again")
             .into());
     }
     Ok((read_text(&file)?, FlakeLock::read(&file)?))
@@ -96,14 +96,14 @@ fn moved(old: &BTreeMap<String, Pin>, new: BTreeMap<String, Pin>) -> Vec<Move> {
         .collect()
 }
 
-/// Locks a flake whose toolkit is a directory to that directory as it is now, and to the nixpkgs of the last update, unless
-/// the toolkit is another one since.
+/// Locks a flake whose toolkit is a local directory: to the directory's present contents, and to the nixpkgs of the
+/// last update if the toolkit is still the same.
 ///
 /// # Errors
 /// Nix fails.
 pub(super) fn relock(machine: &Machine, recipe: &Recipe, verbosity: Verbosity) -> Result<()> {
     let flake = machine.flake();
-    // It would hold the toolkit as it was, and Nix would refuse it or, worse, use that.
+    // The old lock pins the toolkit's former contents: Nix would refuse it or build from those.
     remove_file(&flake.join("flake.lock"))?;
     let file = kept_file(&flake);
     if file.symlink_metadata().is_err() {
@@ -118,7 +118,7 @@ pub(super) fn relock(machine: &Machine, recipe: &Recipe, verbosity: Verbosity) -
         }
         _ => {
             note(&format!(
-                "notice: the toolkit has changed, and the guest is built with the nixpkgs that it names; agent-vm update {} moves that",
+                "notice: the toolkit changed, so the guest is built with the toolkit's own nixpkgs; to update that: agent-vm update {}",
                 machine.name
             ));
             remove_file(&file)

@@ -1,23 +1,23 @@
-//! Whether MCP answers, asked the way a client asks.
+//! Checks whether MCP answers, with the requests of a client.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::machine::policy;
-use crate::mcp::endpoint::{Endpoint, in_words};
+use crate::mcp::endpoint::{Endpoint, connection_error};
 use crate::term::error::Failure;
 
-/// For a server to forget a session that nobody needs any more.
+/// Time limit for ending the probe's session.
 const FAREWELL: Duration = Duration::from_millis(200);
 
-/// A health answer is small; a hostile one is cut off here.
+/// Largest accepted answer, in bytes. A health answer is small; the guest may send more.
 const MAX_ANSWER: u64 = 256 * 1024;
 
-/// Asks `initialize` over streamable HTTP; gives the time to the answer.
+/// Sends `initialize` over streamable HTTP and returns the time until the answer.
 ///
 /// # Errors
-/// Nobody answers in the endpoint's time, or not with an MCP server's answer.
+/// There is no answer in time, or it is not the answer of an MCP server.
 pub fn probe_mcp(endpoint: &Endpoint, path: &str) -> Result<Duration> {
     let url = endpoint.url(path);
     let question = serde_json::json!({
@@ -35,7 +35,7 @@ pub fn probe_mcp(endpoint: &Endpoint, path: &str) -> Result<Duration> {
         .post(path)
         .header("Accept", "application/json, text/event-stream")
         .send_json(&question)
-        .map_err(in_words)
+        .map_err(connection_error)
         .with_context(|| format!("MCP does not answer at {url}"))?;
     let status = answer.status();
     let session = answer.headers().get("mcp-session-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
@@ -44,16 +44,16 @@ pub fn probe_mcp(endpoint: &Endpoint, path: &str) -> Result<Duration> {
         .with_config()
         .limit(MAX_ANSWER)
         .read_to_string()
-        .map_err(in_words)
-        .context("MCP's answer breaks off")?;
+        .map_err(connection_error)
+        .context("MCP's answer was cut off")?;
     let took = asked.elapsed();
     if let Some(session) = session {
-        // Politeness: the server may forget us. Nothing hangs on it.
+        // The server may now forget the session. A failure here is harmless.
         let request = endpoint.delete(path).header("mcp-session-id", session);
         drop(request.config().timeout_global(Some(FAREWELL)).build().call());
     }
-    ensure!(status.is_success(), Failure::new(format!("MCP answers {status} at {url}")));
-    ensure!(body.contains("\"serverInfo\""), Failure::new(format!("what answers at {url} is no MCP server")));
+    ensure!(status.is_success(), Failure::new(format!("MCP answered with HTTP status {status} at {url}")));
+    ensure!(body.contains("\"serverInfo\""), Failure::new(format!("the server at {url} is not an MCP server")));
     Ok(took)
 }
 
@@ -63,7 +63,7 @@ mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::{Ipv4Addr, TcpListener};
 
-    /// Answers one connection with `answer`; gives the port.
+    /// Serves `answer` to one connection and returns its port.
     fn server(answer: &'static str) -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -167,12 +167,12 @@ fn what_a_hostile_machine_says_is_one_line_or_nothing() {
     client.ask(&json!(1), "stream");
     assert_eq!(client.hears()["method"], "notifications/progress");
     assert_eq!(client.hears()["result"]["text"], "two\nlines \u{1b}[31m");
-    assert_eq!(site.read("talk").matches("what is no message").count(), 2);
+    assert_eq!(site.read("talk").matches("ignored an invalid message").count(), 2);
     for (method, why) in [
         ("two lines", "gave no answer"),
         ("break off", "gave no answer"),
         ("hang up", "does not answer"),
-        ("gone", "the session is over"),
+        ("gone", "the session ended"),
         ("page", "gave no answer"),
     ] {
         client.ask(&json!(method), method);
@@ -216,7 +216,7 @@ fn named_servers_have_their_own_path() {
     assert!(inside.asked().iter().any(|asked| asked.path == "/servers/named/mcp"));
     let mut client = Client::new(&site, &["mcp", "--server", "missing"]);
     client.ask(&json!(1), "initialize");
-    assert!(client.hears()["error"]["message"].as_str().unwrap().contains("serves no such MCP server"));
+    assert!(client.hears()["error"]["message"].as_str().unwrap().contains("has no MCP server at this path"));
     client.end();
     for name in ["../x", "a/b", "", "-x", "a b"] {
         site.run(&["mcp", &format!("--server={name}")]).exits(2);
@@ -254,7 +254,7 @@ fn the_token_is_told_to_the_machine_alone() {
     std::fs::write(machine.join("tls/token"), "0".repeat(64)).unwrap();
     let mut client = Client::new(&site, &["mcp"]);
     client.ask(&json!(1), "initialize");
-    assert!(client.hears()["error"]["message"].as_str().unwrap().contains("does not take its own token"));
+    assert!(client.hears()["error"]["message"].as_str().unwrap().contains("refuses its own token"));
     client.end();
     site.create("other");
     std::fs::copy(site.machine("app-other").join("tls/ca.pem"), machine.join("tls/ca.pem")).unwrap();

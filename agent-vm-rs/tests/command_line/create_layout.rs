@@ -61,7 +61,7 @@ fn modes_are_the_same_under_every_umask() {
 fn the_workspace_is_a_clone_with_two_remotes() {
     let site = Site::new();
     site.git(&["remote", "add", "origin", "https://me:secret-token@host.example/app.git"]);
-    site.run(&["create"]).ok().says("stays out of the machine");
+    site.run(&["create"]).ok().says("is not copied into the machine");
     let workspace = site.machine("app-main").join("workspace");
     let git = |args: &[&str]| site.git_in(&workspace, args);
     assert_eq!(git(&["remote", "get-url", "origin"]), format!("file://{}", site.repo().display()));

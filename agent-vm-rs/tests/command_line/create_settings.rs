@@ -226,7 +226,7 @@ fn the_installation_names_the_default_guest() {
     site.run_with(&[("AGENT_VM_GUEST", "plan9")], &["create", "--branch", "c"])
         .exits(1)
         .gives_one_error()
-        .says("AGENT_VM_GUEST is \"plan9\"");
+        .says("invalid AGENT_VM_GUEST \"plan9\"");
     assert_eq!(site.names(), ["app-b", "app-main"]);
 }
 

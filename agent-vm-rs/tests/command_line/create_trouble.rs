@@ -38,7 +38,7 @@ fn an_empty_repository_has_nothing_to_clone() {
             .exits(1)
             .gives_one_error()
             .says("has no commit yet")
-            .says("hint: make one first: git commit --allow-empty");
+            .says("hint: git commit --allow-empty");
     }
     site.assert_nothing_left();
     assert!(site.names().is_empty());

@@ -26,7 +26,7 @@ fn what_passes_is_not_the_repositorys_fault() {
         ("kill -INT $PPID; sleep 5", 130, "interrupted"),
         ("kill -TERM $PPID; sleep 5", 143, "interrupted"),
         ("kill -HUP $PPID; sleep 5", 129, "interrupted"),
-        ("kill -KILL $$", 1, "git was ended by signal 9"),
+        ("kill -KILL $$", 1, "git was killed by signal 9"),
         ("echo 'error: pack-objects died of signal 9' >&2; exit 128", 1, "agent-vm destroy app-main --keep workspace"),
         (
             "echo 'fatal: write error: No space left on device' >&2; exit 128",
@@ -59,7 +59,7 @@ fn a_status_says_whose_fault_it_is() {
     let site = Site::new();
     let (workspace, _) = machine(&site);
     site.intercept("prlimit", "rev-list", "kill -KILL $$");
-    let done = site.run(&["status"]).ok().prints("the workspace was not looked at: git was ended by signal 9");
+    let done = site.run(&["status"]).ok().prints("the workspace was not looked at: git was killed by signal 9");
     assert!(!done.stdout.contains("the workspace's repository"), "{done:?}");
     site.intercept("prlimit", "rev-list", "kill -INT $PPID; sleep 5");
     site.run(&["status"]).exits(130).gives_one_error();

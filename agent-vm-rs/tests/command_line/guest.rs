@@ -39,8 +39,8 @@ fn the_builder_gets_the_manifest_once_for_all_machines() {
     let site = site();
     create(&site, "main");
     create(&site, "other");
-    site.run(&["start"]).exits(1).says("building the guest's image");
-    site.run(&["start", "other"]).exits(1).keeps_quiet_of("building the guest's image");
+    site.run(&["start"]).exits(1).says("building the guest image");
+    site.run(&["start", "other"]).exits(1).keeps_quiet_of("building the guest image");
     let built = recorded(&site, "builder");
     assert_eq!(built.len(), 1, "{built:?}");
     assert!(built[0].contains("/cache/agent-vm/guests/debian-"), "{built:?}");
@@ -81,7 +81,7 @@ fn an_image_that_is_gone_from_the_cache_is_built_again() {
     create(&site, "main");
     site.run(&["start"]).exits(1);
     fs::remove_dir_all(site.path("cache")).unwrap();
-    site.run(&["start"]).exits(1).says("building the guest's image").says("did not come up");
+    site.run(&["start"]).exits(1).says("building the guest image").says("did not come up");
     assert_eq!(recorded(&site, "builder").len(), 2);
 }
 
@@ -112,7 +112,7 @@ fn a_failing_builder_is_told_and_what_it_left_is_not_used() {
     site.run(&["start"])
         .exits(1)
         .says("builder: mirror unreachable")
-        .says("failed to build the guest's image")
+        .says("failed to build the guest image")
         .says("builder failed (exit status: 5)");
     site.assert_nothing_left();
     site.run(&["status"]).ok().prints("Agent Service: Stopped");
@@ -132,7 +132,7 @@ fn what_nix_says_is_checked() {
         ("unknown field", &|m| m["more"] = 1.into(), "more"),
         ("no image", &|m| m["image"] = serde_json::Value::Null, "names no image"),
         ("hash that leaves the cache", &|m| m["image"]["hash"] = "../../../../../../tmp/x".into(), "hash"),
-        ("builder on PATH", &|m| m["image"]["builder"] = "sh".into(), "no absolute path"),
+        ("builder on PATH", &|m| m["image"]["builder"] = "sh".into(), "not an absolute path"),
     ];
     for (name, change, why) in cases {
         let mut wrong = good.clone();

@@ -144,8 +144,8 @@ fn contents_of_git_lfs_come_along_and_pointers_are_named() {
     }
     site.run(&["create"])
         .ok()
-        .says("2 files of Git LFS stay pointers")
-        .says("1 of them came along")
+        .says("2 Git LFS files remain pointers")
+        .says("the contents of 1 are copied")
         .says("git lfs checkout");
     let git_dir = site.machine("app-main").join("workspace/.git");
     assert_eq!(fs::read_to_string(git_dir.join(store(oid))).unwrap(), "contents\n");
@@ -157,5 +157,5 @@ fn contents_of_git_lfs_come_along_and_pointers_are_named() {
     let file = site.path("app/.git").join(store(oid));
     fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink(site.path("key"), &file).unwrap();
-    site.run(&["create", "--branch", "new"]).ok().says("their contents are not in").says("git lfs fetch");
+    site.run(&["create", "--branch", "new"]).ok().says("their contents are missing from").says("git lfs fetch");
 }

@@ -58,7 +58,7 @@ fn paths_that_lead_elsewhere() {
     let absolute = site.path("private").display().to_string();
     for path in ["../private", ".", "..", &absolute, "a/../../private", "./../private", ".git", "a//../../private"] {
         commit(&site, &entry("a", path), &[]);
-        create(&site, &secret, &["stays empty: its path leads out of the work tree"]);
+        create(&site, &secret, &["stays empty: its path is not below the work tree"]);
     }
     // One that is in the work tree but is no submodule of the commit.
     site.git(&["clone", "--quiet", "../private", "nested"]);
@@ -73,9 +73,9 @@ fn names_that_lead_elsewhere_and_what_is_there_twice() {
     let head = site.git(&["rev-parse", "HEAD"]);
     site.git(&["clone", "--quiet", ".", "../clone"]);
     for (gitmodules, words) in [
-        (entry("../../../x", "sub"), "its name would lead out"),
-        (entry("a", "sub") + &entry("b", "sub"), "its path is there twice"),
-        (entry("a", "sub") + &entry("a", "other"), "its name is there twice"),
+        (entry("../../../x", "sub"), "its name is not below the git directory"),
+        (entry("a", "sub") + &entry("b", "sub"), "another submodule has the same path"),
+        (entry("a", "sub") + &entry("a", "other"), "another submodule has the same name"),
     ] {
         commit(&site, &gitmodules, &[("sub", &head)]);
         drop(fs::remove_dir(site.path("app/sub")));

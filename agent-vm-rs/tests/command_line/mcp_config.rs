@@ -105,8 +105,8 @@ fn a_file_that_is_something_else_stays_as_it_is() {
             site.run(&config(client, &["--write"]))
                 .exits(1)
                 .gives_one_error()
-                .says("stays as it is")
-                .says("hint: put the server there by hand");
+                .says("failed to change")
+                .says("hint: run the command without --write");
             assert_eq!(site.read(file), text, "{client}");
         }
         fs::remove_file(site.path(file)).unwrap();
@@ -119,7 +119,7 @@ fn a_file_that_is_something_else_stays_as_it_is() {
     fs::create_dir(site.path("home/.codex")).unwrap();
     for text in ["x = ", "mcp_servers = 1"] {
         site.write(CODEX, text);
-        site.run(&config("codex", &["--write"])).exits(1).gives_one_error().says("stays as it is");
+        site.run(&config("codex", &["--write"])).exits(1).gives_one_error().says("failed to change");
         assert_eq!(site.read(CODEX), text);
     }
 }
@@ -166,7 +166,10 @@ fn clients_that_connect_themselves_get_the_url_and_never_the_token() {
         assert!(!done.stdout.contains(token.trim()) && !done.stderr.contains(token.trim()));
     }
     for client in ["claude-desktop", "zed"] {
-        site.run(&config(client, &["--http"])).exits(2).says("has no place for a token").says("leave out --http");
+        site.run(&config(client, &["--http"]))
+            .exits(2)
+            .says("would store the token in its configuration file")
+            .says("leave out --http");
     }
 }
 
@@ -183,7 +186,7 @@ fn what_stands_in_the_files_place_is_one_error_and_stays() {
             site.run(&config(client, &["--write"]))
                 .exits(1)
                 .gives_one_error()
-                .says("stays as it is")
+                .says("failed to change")
                 .says(what)
                 .says("hint: ");
             assert!(fs::symlink_metadata(&path).is_ok(), "{client}: {what} is gone");
@@ -239,6 +242,6 @@ fn what_stands_in_the_files_place_is_one_error_and_stays() {
     // A file in the place of its directory.
     fs::remove_dir_all(site.path("app/.cursor")).unwrap();
     site.write("app/.cursor", "");
-    site.run(&config("cursor", &["--write"])).exits(1).gives_one_error().says("stays as it is");
+    site.run(&config("cursor", &["--write"])).exits(1).gives_one_error().says("failed to change");
     assert_eq!(site.read("app/.cursor"), "");
 }

@@ -61,7 +61,7 @@ fn git_directories_elsewhere() {
     let site = Site::new();
     let kept = site.path("kept");
     assert!(init(&site, "separate", &["--separate-git-dir", kept.to_str().unwrap()]));
-    creates(&site, "separate", "kept-main", &[]).says("the repository of").says("is kept in");
+    creates(&site, "separate", "kept-main", &[]).says("keeps its git directory in");
     fs::create_dir(site.path("project")).unwrap();
     site.git(&["clone", "--quiet", "--bare", ".", "../project/.bare"]);
     site.write("project/.git", "gitdir: ./.bare\n");

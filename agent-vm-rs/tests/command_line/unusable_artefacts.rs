@@ -21,7 +21,9 @@ fn a_damaged_image_is_built_again() {
     site.run(&["start"]).exits(1).says("did not come up");
     let mut built = 1;
     for file in ["share/agent-vm/manifest.json", "bin/run-agent-vm", "vmlinux"] {
-        for (damage, why) in [("cut", "bytes of"), ("zeroed", "has other contents"), ("removed", "is missing")] {
+        for (damage, why) in
+            [("cut", "bytes and should have"), ("zeroed", " changed)"), ("removed", "is missing")]
+        {
             let path = package(&site).join(file);
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
             let length = fs::metadata(&path).unwrap().len();
@@ -37,7 +39,7 @@ fn a_damaged_image_is_built_again() {
                 .exits(1)
                 .says("is damaged")
                 .says(why)
-                .says("it is built again")
+                .says("rebuilding the guest image")
                 .says("did not come up");
             assert_eq!(recorded(&site, "builder").len(), built, "{file} {damage}");
         }
@@ -62,7 +64,7 @@ fn a_build_that_was_not_finished_is_made_again() {
     site.run(&["start"]).exits(1);
     let name = package(&site).file_name().unwrap().to_str().unwrap().to_owned();
     fs::remove_file(package(&site).with_file_name(format!(".{name}.files.json"))).unwrap();
-    site.run(&["start"]).exits(1).says("nothing tells whether its build was finished").says("did not come up");
+    site.run(&["start"]).exits(1).says("its build did not finish").says("did not come up");
     assert_eq!(recorded(&site, "builder").len(), 2);
 }
 
@@ -84,7 +86,7 @@ fn a_running_machine_needs_no_cache() {
     // Control: without its run it has to be built again.
     site.run(&["exec", "--", "true"]).exits(1).says("app-main is not running");
     change_runner(&site, ENDS);
-    site.run(&["start"]).exits(1).says("building the guest's image");
+    site.run(&["start"]).exits(1).says("building the guest image");
 }
 
 #[test]

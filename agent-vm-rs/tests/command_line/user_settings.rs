@@ -232,5 +232,5 @@ fn identity_and_what_is_ignored_are_the_users() {
     assert_eq!(site.git_in(&workspace, &["config", "--local", "user.name"]), "Me");
     assert_eq!(site.git_in(&workspace, &["config", "--local", "user.email"]), "me@work.invalid");
     site.write("home/.gitconfig", "[broken\n");
-    site.run(&["create", "--branch", "new"]).ok().says("your git configuration is left out");
+    site.run(&["create", "--branch", "new"]).ok().says("your git configuration is ignored");
 }

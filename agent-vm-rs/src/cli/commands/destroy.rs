@@ -10,7 +10,7 @@ use super::Target;
 use crate::cli::target;
 use crate::git::Origin;
 use crate::git::shelf::Shelf;
-use crate::git::workspace::{self, Findings, OnTheDisk, Own, Why, is_no_space};
+use crate::git::workspace::{self, Findings, OnTheDisk, Unsaved, WholeReason, is_no_space};
 use crate::host::files::{remove_any, remove_file, rename_durably};
 use crate::host::interrupt;
 use crate::machine::context::Context;
@@ -105,18 +105,18 @@ fn keep(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
         Findings::Whole(why) => why,
         Findings::Bundle(own) => match own.bundle() {
             Ok(file) => return keep_bundle(machine, shelf, &own, &file),
-            Err(error) if workspace::is_unreadable(&error) => Why::Unreadable(format!("{error:#}")),
+            Err(error) if workspace::is_unreadable(&error) => WholeReason::Unreadable(format!("{error:#}")),
             Err(error) => return Err(error),
         },
     };
     let what = match why {
-        Why::Unreadable(why) => format!("the workspace's repository cannot be read ({why}); it"),
-        Why::Holds(what) => format!("the workspace holds what a bundle does not ({what}); it"),
+        WholeReason::Unreadable(why) => format!("the workspace's repository cannot be read ({why}); it"),
+        WholeReason::Holds(what) => format!("the workspace holds what a bundle does not ({what}); it"),
     };
     keep_workspace(shelf, &workspace, &what)
 }
 
-fn keep_bundle(machine: &Machine, shelf: &Shelf, own: &Own, file: &Path) -> Result<()> {
+fn keep_bundle(machine: &Machine, shelf: &Shelf, own: &Unsaved, file: &Path) -> Result<()> {
     let kept = shelf.keep_file(file, "bundle")?;
     if let Err(interrupted) = interrupt::check() {
         remove_file(&kept)?;

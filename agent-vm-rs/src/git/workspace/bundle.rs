@@ -1,4 +1,5 @@
-//! A bundle of what only a workspace has. It needs no other repository: git fetches from it into an empty one.
+//! Writes a git bundle of what only a workspace has. The bundle is complete: git can fetch it into an empty
+//! repository.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,22 +7,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::findings::Own;
+use super::findings::Unsaved;
 use super::named::Reference;
 use super::refs::shown;
 use super::trouble::{Unreadable, ask};
 use super::view::View;
 
-/// The stash's name.
+/// The reference of the newest stash entry.
 const STASH: &[u8] = b"refs/stash";
-/// Bytes of git's answers about a bundle.
+/// Largest output of one git call about a bundle, in bytes.
 const MAX_OUTPUT: usize = 64 << 20;
 
-impl Own {
-    /// Makes the bundle, in a temporary file beside our git directory, and takes it apart to see that all is in it.
+impl Unsaved {
+    /// Writes the bundle to a temporary file in the view's git directory, verifies it and returns its path.
     ///
     /// # Errors
-    /// [`Unreadable`] if git cannot read all of it; else something failed on the host.
+    /// [`Unreadable`] if git cannot read the whole repository; other errors are failures of the host.
     pub fn bundle(&self) -> Result<PathBuf> {
         let mut wanted = self.worth_keeping();
         wanted.extend(self.name_the_rest(&mut names(&self.references))?);
@@ -37,7 +38,7 @@ impl Own {
         Ok(file)
     }
 
-    /// Whether a bundle has references besides branches and tags.
+    /// Returns whether the bundle has references other than branches and tags.
     #[must_use]
     pub fn has_other_references(&self) -> bool {
         let is_other = |reference: &Reference| {
@@ -46,7 +47,7 @@ impl Own {
         self.worth_keeping().iter().any(|reference| is_other(reference) && reference.name != STASH)
     }
 
-    /// References but those that remember a remote's and lead to what the source has.
+    /// Returns the references to save: all but remote-tracking ones whose commits the source repository has.
     fn worth_keeping(&self) -> Vec<Reference> {
         let own: BTreeSet<_> = self.commits.iter().collect();
         let is_worth = |reference: &&Reference| {
@@ -57,8 +58,8 @@ impl Own {
         self.references.iter().filter(is_worth).cloned().collect()
     }
 
-    /// Branches for what is to be fetched and no branch leads to: `agent-vm/detached`, `agent-vm/stash`, `agent-vm/stash-N`,
-    /// `agent-vm/unnamed-N` and `agent-vm/uncommitted`; and tags `agent-vm/unnamed-N`.
+    /// Returns names for commits that no branch reaches: branches `agent-vm/detached`, `agent-vm/stash`,
+    /// `agent-vm/stash-N`, `agent-vm/unnamed-N` and `agent-vm/uncommitted`, and tags `agent-vm/unnamed-N`.
     fn name_the_rest(&self, taken: &mut BTreeSet<Vec<u8>>) -> Result<Vec<Reference>> {
         let prefix =
             (0_u32..).map(|number| if number == 0 { "agent-vm".to_owned() } else { format!("agent-vm-{number}") });
@@ -68,7 +69,7 @@ impl Own {
                 !taken.iter().any(|taken| *taken == name.as_bytes() || taken.starts_with(below.as_bytes()))
             })
         };
-        let prefix = prefix.into_iter().find(is_free).context("every name for a branch is taken")?;
+        let prefix = prefix.into_iter().find(is_free).context("no unused branch name is left")?;
         let named = |name: &str, object: &str| Reference {
             object: object.to_owned(),
             kind: "commit".to_owned(),
@@ -100,7 +101,7 @@ impl Own {
         Ok(rest)
     }
 
-    /// Commits of the workspace's own that none of `reached` leads to, without those that another one leads to.
+    /// Returns the workspace's own commits that neither `reached` nor another of them reaches.
     fn tips_beyond(&self, reached: &str) -> Result<Vec<String>> {
         if self.commits.is_empty() {
             return Ok(Vec::new());
@@ -114,7 +115,7 @@ impl Own {
         Ok(tips.map(str::to_owned).collect())
     }
 
-    /// Has git find the references by the names that the bundle gets.
+    /// Creates the references that the bundle contains in the view's git directory.
     fn name(&self, wanted: &[Reference]) -> Result<()> {
         let known = names(&self.references);
         let new = wanted.iter().filter(|reference| !known.contains(&reference.name));
@@ -151,7 +152,8 @@ fn names(references: &[Reference]) -> BTreeSet<Vec<u8>> {
     references.iter().map(|reference| reference.name.clone()).collect()
 }
 
-/// Takes a bundle apart in an empty repository, as a fetch does: whatever it leads to must be in it, under the names wanted.
+/// Unpacks a bundle into an empty repository, as a fetch does, and checks that it has every wanted name and every
+/// object they reach.
 fn verify(view: &View, bundle: &Path, wanted: &[Reference]) -> Result<()> {
     let empty = view.git_dir().join("empty");
     let init = view.git_in(&empty).args(["init", "--quiet", "--bare", "--template="]);
@@ -168,7 +170,7 @@ fn verify(view: &View, bundle: &Path, wanted: &[Reference]) -> Result<()> {
     let tips: String = wanted.iter().map(|reference| format!("{}\n", reference.object)).collect();
     let walk = view.git_in(&empty).args(["rev-list", "--objects", "--quiet", "--stdin"]).stdin(tips);
     ask(&walk, MAX_OUTPUT)?;
-    fs::remove_dir_all(&empty).context("failed to remove a scratch directory")
+    fs::remove_dir_all(&empty).context("failed to remove a temporary directory")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Files of a work tree, compared with the commit that is checked out.
+//! Compares a work tree's files with the checked-out commit.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,14 +12,14 @@ use super::trouble::{Unreadable, ask};
 use super::view::{MAX_OUTPUT, View};
 use crate::host::process::Invocation;
 
-/// Bytes.
+/// Largest accepted index, in bytes.
 const MAX_INDEX: u64 = 512 << 20;
-/// Mode of a submodule in trees and indexes.
+/// Mode of a submodule (gitlink) in trees and indexes.
 const GITLINK: &[u8] = b"160000";
 
 impl View {
-    /// Paths of files that differ from the commit that is checked out, new ones included. With `directories` a new directory
-    /// counts as one.
+    /// Returns the paths of files that differ from the checked-out commit, including untracked ones. With
+    /// `directories`, an untracked directory counts as one path.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -34,8 +34,8 @@ impl View {
         Ok(entries.map(|entry| entry[3..].to_vec()).chain(links).collect())
     }
 
-    /// Paths at which the index has another submodule, or another commit of one, than the commit that is checked out. Git
-    /// says it without looking into the submodule.
+    /// Returns the paths whose gitlink in the index differs from that in the checked-out commit. Git compares them
+    /// without looking into the submodule.
     fn staged_gitlinks(&self) -> Result<Vec<Vec<u8>>> {
         let Some(head) = &self.head.commit else { return Ok(self.gitlinks()?.into_keys().collect()) };
         let list =
@@ -43,7 +43,7 @@ impl View {
         let listed = self.ask(&list.arg(head).arg("--"))?;
         let mut fields = listed.split(|byte| *byte == 0);
         let mut paths = Vec::new();
-        // :MODE MODE ID ID STATUS, and the path.
+        // Each entry is `:MODE MODE ID ID STATUS`, then the path.
         while let (Some(facts), Some(path)) = (fields.next(), fields.next()) {
             if facts.split(|byte| matches!(byte, b' ' | b':')).take(3).any(|mode| mode == GITLINK) {
                 paths.push(path.to_vec());
@@ -52,7 +52,7 @@ impl View {
         Ok(paths)
     }
 
-    /// Submodules that the index has, by their paths, with their commits.
+    /// Returns the index's submodules: their paths and commits.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -71,7 +71,7 @@ impl View {
         Ok(listed.split(|byte| *byte == 0).filter_map(link).collect())
     }
 
-    /// Whether the files below these paths are all of the commit that is checked out, and as they are there.
+    /// Returns whether all files below these paths are in the checked-out commit, unchanged.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -81,7 +81,7 @@ impl View {
         let all = ["--untracked-files=all", "--ignored=matching", "--no-renames", "--"];
         let status = self.git(Some(work_tree)).args(["status", "--porcelain=v1", "-z"]).args(all);
         let differing = self.listed(&paths.iter().fold(status, |status, path| status.arg(or_dot(path))))?;
-        // A path that nothing is listed of may be one that git does not look into.
+        // Git may skip a path without listing anything; that does not mean that it has no changes.
         let lists = |path: &PathBuf| -> Result<bool> {
             let list = self.git(Some(work_tree)).args(["ls-files", "-z", "--"]).arg(or_dot(path));
             Ok(!self.ask(&list)?.is_empty())
@@ -90,7 +90,7 @@ impl View {
             && paths.iter().map(lists).collect::<Result<Vec<_>>>()?.into_iter().all(|listed| listed))
     }
 
-    /// Files that git lists, all of them.
+    /// Returns git's list of files; fails if git could not open a directory.
     fn listed(&self, list: &Invocation) -> Result<Vec<u8>> {
         let output = ask(list, MAX_OUTPUT)?;
         let words = String::from_utf8_lossy(&output.stderr);
@@ -108,7 +108,7 @@ impl View {
         if let Some(bytes) = read_inside(&self.guest, Path::new("index"), MAX_INDEX)? {
             fs::write(to.join("index"), bytes).context("failed to copy the index")?;
         }
-        // Parts of a split index.
+        // A split index also has shared files.
         let list = std::os::fd::OwnedFd::from(self.guest.try_clone().context("failed to look at the git directory")?);
         for entry in crate::host::files::tree::entries(&list).context("failed to list the git directory")? {
             let (name, _) = entry.context("failed to list the git directory")?;
@@ -121,11 +121,11 @@ impl View {
         if self.is_thorough()
             && let Ok(index) = fs::File::options().write(true).open(to.join("index"))
         {
-            // Git compares the contents of files that are newer than its index, whatever their size and time are.
+            // Git compares a file's contents, and not only its size and time, if the file is newer than the index.
             index.set_modified(UNIX_EPOCH + Duration::from_secs(1)).context("failed to date the index")?;
         }
         let Some(work_tree) = self.work_tree().filter(|_| to.join("index").exists()) else { return Ok(()) };
-        // Files that `git update-index --assume-unchanged` hides.
+        // Also compare files that `git update-index --assume-unchanged` marks.
         let refresh =
             ["update-index", "-q", "--unmerged", "--ignore-missing", "--ignore-submodules", "--really-refresh"];
         self.ask(&self.git(Some(work_tree)).args(refresh)).map(drop)

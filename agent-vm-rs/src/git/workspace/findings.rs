@@ -1,4 +1,4 @@
-//! What a workspace has that its source lacks, and whether a bundle can hold all of it.
+//! Finds what a workspace has that its source repository lacks, and whether a bundle can hold all of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStringExt as _;
@@ -15,48 +15,48 @@ use super::view::{LONG, MAX_OUTPUT, Place, View};
 use crate::git::Source;
 use crate::term::text::count;
 
-/// Bytes of packs beyond which moving a workspace is better than copying its history.
+/// Size of packs, in bytes, above which a workspace is moved and not bundled.
 const MAX_PACKED: u64 = 512 << 20;
-/// Changed files, and their bytes, beyond which moving it is better than copying them.
+/// Changed files, and their size in bytes, above which a workspace is moved and not bundled.
 const MAX_CHANGED: usize = 10_000;
 const MAX_CHANGED_BYTES: u64 = 256 << 20;
 
-/// What to do with a workspace so that nothing of it is lost.
+/// How to save a workspace without losing anything.
 pub enum Findings {
-    /// The source has all of it.
+    /// Nothing to save: the source repository has everything.
     Nothing,
-    /// A bundle holds what the source lacks.
-    Bundle(Box<Own>),
-    /// It has to be kept whole, for this reason.
-    Whole(Why),
+    /// A bundle can hold what the source repository lacks.
+    Bundle(Box<Unsaved>),
+    /// The whole workspace must be kept, for this reason.
+    Whole(WholeReason),
 }
 
 /// Why a bundle is not enough.
-pub enum Why {
-    /// Its repository cannot be read.
+pub enum WholeReason {
+    /// The workspace's repository cannot be read.
     Unreadable(String),
-    /// It holds this as well.
+    /// The workspace also has this, which a bundle cannot hold.
     Holds(String),
 }
 
 /// What only the workspace has.
-pub struct Own {
-    /// Its repository.
+pub struct Unsaved {
+    /// The workspace's repository.
     pub view: View,
-    /// References that git names in it.
+    /// Its references.
     pub references: Vec<Reference>,
-    /// Commits that the source lacks, those that no reference leads to included.
+    /// Commits that the source repository lacks, including those that no reference reaches.
     pub commits: Vec<String>,
-    /// References to other objects that the source has no reference to.
+    /// Number of references to tags, trees and blobs that the source repository has no reference to.
     pub others: usize,
-    /// Tag objects that no reference leads to and that the source has no reference to.
+    /// Tag objects that no reference reaches and that the source repository has no reference to.
     pub tags: Vec<String>,
-    /// Files that no commit has as they are.
+    /// Files that differ from every commit.
     pub files: Vec<Vec<u8>>,
 }
 
-impl Own {
-    /// `3 commits and 1 changed file`.
+impl Unsaved {
+    /// Returns a summary such as `3 commits and 1 changed file`.
     #[must_use]
     pub fn describe(&self) -> String {
         let all = [(self.commits.len(), "commit"), (self.others, "tag"), (self.files.len(), "changed file")];
@@ -69,10 +69,10 @@ impl Own {
     }
 }
 
-/// Finds out what only the workspace has. `scratch` is a directory of the host's for git directories of ours.
+/// Finds what only the workspace has. `scratch` is a directory of the host for temporary git directories.
 ///
 /// # Errors
-/// That cannot be found out now, or the workspace's repository is on the machine's disk.
+/// The host fails, or the workspace's repository is on the machine's disk.
 pub fn look(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result<Findings> {
     let inventory = inventory::take(workspace)?;
     if inventory.is_empty {
@@ -83,10 +83,10 @@ pub fn look(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result
     }
     let odd: Vec<_> = inventory.odd.iter().chain(&inventory.git_dir.odd).cloned().collect();
     if !odd.is_empty() {
-        return Ok(Findings::Whole(Why::Holds(some(&odd))));
+        return Ok(Findings::Whole(WholeReason::Holds(some(&odd))));
     }
     match look_at_repository(workspace, source, scratch, &inventory) {
-        Err(error) if is_unreadable(&error) => Ok(Findings::Whole(Why::Unreadable(format!("{error:#}")))),
+        Err(error) if is_unreadable(&error) => Ok(Findings::Whole(WholeReason::Unreadable(format!("{error:#}")))),
         other => other,
     }
 }
@@ -109,12 +109,12 @@ fn look_at_repository(
         other => other?,
     };
     if let Some(why) = holds_more(workspace, source, scratch, inventory, &own.view)? {
-        return Ok(Findings::Whole(Why::Holds(why)));
+        return Ok(Findings::Whole(WholeReason::Holds(why)));
     }
     if own.commits.is_empty() && own.others == 0 && own.files.is_empty() {
         return Ok(Findings::Nothing);
     }
-    let holds = |what: &str| Ok(Findings::Whole(Why::Holds(format!("{}, {what}", own.describe()))));
+    let holds = |what: &str| Ok(Findings::Whole(WholeReason::Holds(format!("{}, {what}", own.describe()))));
     let bytes = || own.files.iter().map(|file| size(workspace, file)).sum::<u64>();
     if own.view.is_shallow {
         return holds("and a shallow history");
@@ -128,10 +128,10 @@ fn look_at_repository(
     Ok(Findings::Bundle(Box::new(own)))
 }
 
-/// What is in a repository and not in its source.
-fn own(view: View) -> Result<Own> {
+/// Finds what is in a repository and not in its source.
+fn own(view: View) -> Result<Unsaved> {
     if let Some(odd) = view.copied.odd.first() {
-        return Err(Unreadable(format!("{odd} is not as git makes it")).into());
+        return Err(Unreadable(format!("git did not write {odd}")).into());
     }
     let references = view.named()?;
     let (commits, tags) = objects(&view)?;
@@ -142,17 +142,17 @@ fn own(view: View) -> Result<Own> {
     let others = others.filter(|object| !safe.contains(object)).collect::<BTreeSet<_>>().len();
     let named: BTreeSet<_> = references.iter().map(|reference| &reference.object).collect();
     let tags = tags.iter().filter(|tag| !safe.contains(tag) && !named.contains(tag)).cloned().collect();
-    Ok(Own { references, commits, others, tags, files, view })
+    Ok(Unsaved { references, commits, others, tags, files, view })
 }
 
-/// Commits of the workspace's store that nobody else has, and all tag objects in it: also those that no reference leads to.
+/// Returns the store's own commits and all its tag objects, including those that no reference reaches.
 fn objects(view: &View) -> Result<(Vec<String>, Vec<String>)> {
     let list = view.git(None).args(["cat-file", "--batch-all-objects", "--unordered"]);
     let list = list.arg("--batch-check=%(objecttype) %(objectname)");
-    // Ours borrows from the source as well; here the guest's store is all there is.
+    // The view's store also borrows from the source repository; here only the guest's store counts.
     let list = list.env("GIT_OBJECT_DIRECTORY", view.git_dir().join("guest-objects"));
     let Output { stdout: all, stderr, .. } = ask(&list, MAX_OUTPUT)?;
-    // Git goes on without a pack that it cannot open, and says "missing" of an object that it cannot.
+    // Git skips a pack that it cannot open, and prints "missing" for an object that it cannot read.
     let words = String::from_utf8_lossy(&stderr);
     if let Some(error) = words.lines().find(|line| line.starts_with("error: ")) {
         return Err(Unreadable(error.to_owned()).into());
@@ -171,7 +171,7 @@ fn objects(view: &View) -> Result<(Vec<String>, Vec<String>)> {
     Ok((own, of_kind(b"tag ").collect()))
 }
 
-/// What the workspace holds beside its own repository that its source lacks.
+/// Returns what the workspace has, outside its own repository's history, that its source lacks.
 fn holds_more(
     workspace: &Path,
     source: Option<&Source>,
@@ -184,7 +184,7 @@ fn holds_more(
         is_object && !source.is_some_and(|source| source.git_path(file).is_file())
     };
     if let Some(file) = inventory.git_dir.large_files.iter().find(is_lacking) {
-        return Ok(Some(format!("large files that its source lacks, {} for one", shown_path(file))));
+        return Ok(Some(format!("large files that its source lacks, such as {}", shown_path(file))));
     }
     let like = &inventory.like_repositories;
     if !like.is_empty() && !view.has_all_of(like)? {
@@ -202,7 +202,7 @@ fn holds_more(
         let source = source.and_then(|source| source.submodule(module, work_tree));
         let place = Place { workspace, git_dir: &git_dir, work_tree };
         let own = View::open(&place, source.as_ref(), scratch, LONG).and_then(|mut view| {
-            // Nothing but HEAD leads to what a submodule has checked out.
+            // Only HEAD reaches the commit that a submodule has checked out.
             view.safe.extend(source.as_ref().and_then(Source::detached));
             own(view)
         });
@@ -220,14 +220,14 @@ fn holds_more(
             shown_path(module.strip_prefix("modules").unwrap_or(module))
         )));
     }
-    // A .git that leads to no git directory of a submodule leads to nothing that was looked at.
+    // A .git that points to no known submodule may hide a repository that was not examined.
     let known =
         |git_dir: &Path| inventory.git_dir.modules.iter().any(|module| git_dir == Path::new(".git").join(module));
     let unknown = inventory.submodules.iter().find(|(_, git_dir)| !known(git_dir));
     Ok(unknown.map(|(tree, _)| format!("a repository in {}", shown_path(tree))).or_else(|| links.hold(workspace)))
 }
 
-/// Places of submodules in all work trees, and what is checked out there.
+/// The submodules of all work trees, and the commit that each has checked out.
 #[derive(Default)]
 struct Gitlinks {
     wanted: BTreeMap<PathBuf, String>,
@@ -242,7 +242,8 @@ impl Gitlinks {
         Ok(())
     }
 
-    /// What no view of a repository shows: another commit than the index has, or files in the place of a submodule.
+    /// Returns what no view shows: a submodule at another commit than in the index, or files at the path of a
+    /// submodule.
     fn hold(&self, workspace: &Path) -> Option<String> {
         let is_empty =
             |path: &Path| std::fs::read_dir(workspace.join(path)).map_or(true, |mut dir| dir.next().is_none());
@@ -260,7 +261,7 @@ fn size(workspace: &Path, file: &[u8]) -> u64 {
     workspace.join(path).symlink_metadata().map_or(0, |found| found.len())
 }
 
-/// A repository that is on the machine's disk, which the host does not read.
+/// The workspace's repository is on the machine's disk, which the host does not read.
 #[derive(Debug)]
 pub struct OnTheDisk(String);
 
@@ -268,7 +269,7 @@ impl std::fmt::Display for OnTheDisk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "the workspace's repository is not in the workspace but on the machine's own disk ({}), where its commits would be lost",
+            "the workspace's repository is on the machine's own disk ({}) and not in the workspace; destroying the machine would lose its commits",
             self.0
         )
     }
@@ -280,7 +281,7 @@ fn on_the_disk(places: &[String]) -> anyhow::Error {
     OnTheDisk(some(places)).into()
 }
 
-/// The first of many.
+/// Joins the first three, and counts the rest.
 fn some(all: &[String]) -> String {
     match all {
         [first, second, third, rest @ ..] if !rest.is_empty() => {

@@ -1,4 +1,4 @@
-//! Files of a guest's repository: opened without following a link, read up to a limit, taken for nothing they are not.
+//! Opens files of a guest's repository: no link is followed, and sizes and kinds are checked.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -12,45 +12,45 @@ use rustix::io::Errno;
 
 use super::trouble::Unreadable;
 
-/// Opens a directory by its path, which the guest has no say in.
+/// Opens a directory by a path that the guest cannot change.
 ///
 /// # Errors
-/// There is none.
+/// It does not exist or is not a directory.
 pub fn open_root(path: &Path) -> Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty());
     Ok(File::from(opened.with_context(|| format!("failed to open {}", path.display()))?))
 }
 
-/// Opens a path below `root`, through no link and no mount; None if there is nothing.
+/// Opens a path below `root`, through no link and no mount; None if it does not exist.
 ///
 /// # Errors
-/// [`Unreadable`] if a link or something else that is no directory is in the way.
+/// [`Unreadable`] if a part of the path is a link or not a directory.
 pub fn open_inside(root: impl AsFd, relative: &Path, flags: OFlags) -> Result<Option<File>> {
     let resolve =
         ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-    // A fifo must not stop us. (O_PATH opens nothing, and refuses other flags.)
+    // Opening a fifo must not block. (O_PATH never blocks, and refuses other flags.)
     let flags = if flags.contains(OFlags::PATH) { flags } else { flags | OFlags::NONBLOCK };
     match openat2(root, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
         Ok(opened) => Ok(Some(File::from(opened))),
         Err(Errno::NOENT) => Ok(None),
         Err(Errno::LOOP | Errno::NOTDIR | Errno::XDEV | Errno::NXIO | Errno::NAMETOOLONG | Errno::NODEV) => {
-            Err(Unreadable(format!("{} is not what git would make there", relative.display())).into())
+            Err(Unreadable(format!("{} is a link or has the wrong file type", relative.display())).into())
         }
         Err(error) => Err(error).with_context(|| format!("failed to open {} in the workspace", relative.display())),
     }
 }
 
-/// Contents of a plain file below `root` of at most `limit` bytes; None if there is nothing.
+/// Returns the contents of a plain file below `root` of at most `limit` bytes; None if it does not exist.
 ///
 /// # Errors
-/// [`Unreadable`] if it is something else, or too large.
+/// [`Unreadable`] if it is not a plain file, or too large.
 pub fn read_inside(root: impl AsFd, relative: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let Some(file) = open_inside(root, relative, OFlags::RDONLY)? else { return Ok(None) };
     let shown = relative.display();
     let metadata = file.metadata().context("failed to look at a file of the workspace")?;
     if !metadata.is_file() {
-        return Err(Unreadable(format!("{shown} is no plain file")).into());
+        return Err(Unreadable(format!("{shown} is not a plain file")).into());
     }
     if metadata.size() > limit {
         return Err(Unreadable(format!("{shown} is too large")).into());
@@ -58,7 +58,7 @@ pub fn read_inside(root: impl AsFd, relative: &Path, limit: u64) -> Result<Optio
     read_all(file, limit).with_context(|| format!("failed to read {shown} in the workspace")).map(Some)
 }
 
-/// The first `limit` bytes of a file.
+/// Returns the first `limit` bytes of a file.
 ///
 /// # Errors
 /// It cannot be read.
@@ -68,7 +68,7 @@ pub fn read_all(file: File, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether bytes are the name of an object in hexadecimal: of 40 digits (SHA-1) or 64 (SHA-256), and not all zero.
+/// Returns whether bytes are an object id: 40 (SHA-1) or 64 (SHA-256) hexadecimal digits that are not all zero.
 #[must_use]
 pub fn is_object_id(bytes: &[u8]) -> bool {
     let digits = bytes.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte));

@@ -1,4 +1,4 @@
-//! Where in a workspace commits can be: its git directory, and repositories anywhere else in it.
+//! Lists where a workspace can have commits: in its git directory, and in repositories anywhere else in it.
 
 use std::ffi::{CString, OsStr};
 use std::fs;
@@ -16,42 +16,42 @@ use super::refs::shown;
 use crate::host::files::tree::{Visit, descend, entries, open_top};
 use crate::host::interrupt;
 
-/// Where the guest has its workspace; `lib/policy/workspace.nix` says so.
+/// The workspace's path in the guest, as in `lib/policy/workspace.nix`.
 const IN_GUEST: &str = "/workspace";
-/// Bytes of a `.git` that is a file.
+/// Largest accepted `.git` file, in bytes.
 const MAX_POINTER: u64 = 16 << 10;
-/// Enough to say what there is.
+/// Largest number of listed repositories of each kind; more are not needed for a message.
 const MAX_FOUND: usize = 64;
-/// Bytes of a path beyond which git does not see a file: `PATH_MAX`, less a name.
+/// Longest path, in bytes, whose files git can open: `PATH_MAX`, less a file name.
 const MAX_PATH: usize = 4096 - 256;
-/// Directories of other version control systems, which git says nothing about.
+/// Directories of other version control systems, which git does not list.
 const OTHERS: [&str; 9] = [".hg", ".jj", ".svn", ".bzr", ".sl", ".pijul", "_darcs", "CVS", ".fslckout"];
 
-/// What a workspace holds.
+/// The contents of a workspace.
 #[derive(Default)]
 pub struct Inventory {
-    /// Whether there is nothing in it.
+    /// Whether it is empty.
     pub is_empty: bool,
-    /// Whether it has a git directory of its own.
+    /// Whether it has its own git directory.
     pub has_git_dir: bool,
-    /// What is in that.
+    /// The contents of that git directory.
     pub git_dir: Layout,
-    /// What a bundle of the workspace's own repository would not hold.
+    /// What a bundle of the workspace's repository would lack.
     pub odd: Vec<String>,
-    /// Repositories that are not in the workspace, but on the machine's disk, which the host does not read.
+    /// Repositories on the machine's disk, which the host does not read.
     pub elsewhere: Vec<String>,
-    /// Work trees of submodules, with the paths of their git directories.
+    /// Work trees of submodules, each with the path of its git directory.
     pub submodules: Vec<(PathBuf, PathBuf)>,
-    /// Directories that look like a repository, but may be files of one.
+    /// Directories that look like a repository, but may be ordinary files of the work tree.
     pub like_repositories: Vec<PathBuf>,
 }
 
-/// Looks through a workspace. It is opened up where the guest has closed it.
+/// Lists the contents of a workspace. Directories that the guest made unreadable are made readable.
 ///
 /// # Errors
-/// It cannot be looked through.
+/// It cannot be read.
 pub fn take(workspace: &Path) -> Result<Inventory> {
-    let failed = || format!("failed to look through {}", workspace.display());
+    let failed = || format!("failed to read {}", workspace.display());
     let mut inventory = Inventory::default();
     match workspace.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -59,7 +59,7 @@ pub fn take(workspace: &Path) -> Result<Inventory> {
         }
         Err(error) => return Err(error).with_context(failed),
         Ok(found) if !found.is_dir() => {
-            inventory.odd.push("the workspace, which is no directory".to_owned());
+            inventory.odd.push("the workspace, which is not a directory".to_owned());
             return Ok(inventory);
         }
         Ok(_) => {}
@@ -99,14 +99,14 @@ impl Visit for Look<'_> {
                 (b".git", FileType::Directory) if path.is_empty() => self.inventory.has_git_dir = true,
                 (b".git", FileType::Directory) => self.odd(path, "a repository in"),
                 (b".git", _) => self.pointer(dir, kind, path)?,
-                // Git would wait for ever, or read without end.
+                // Git would block on a fifo, and read a device without end.
                 _ if is_git_file
                     && !matches!(kind, FileType::RegularFile | FileType::Symlink | FileType::Directory) =>
                 {
-                    self.odd(path, "what is no file where git reads one, in");
+                    self.odd(path, "a git file of the wrong file type in");
                 }
                 (_, FileType::Directory) if OTHERS.iter().any(|other| other.as_bytes() == bytes) => {
-                    self.odd(path, "another system's repository in");
+                    self.odd(path, "a repository of another version control system in");
                 }
                 (_, FileType::Directory) => directories.push(name),
                 _ => {}
@@ -123,7 +123,7 @@ impl Visit for Look<'_> {
         }
         if (head && parts > 0) || has_objects || pack {
             if self.inventory.like_repositories.len() >= MAX_FOUND {
-                self.odd(path, "too many repositories, one of them in");
+                self.odd(path, "too many repositories, including one in");
             } else {
                 self.inventory.like_repositories.push(joined(path));
             }
@@ -133,7 +133,7 @@ impl Visit for Look<'_> {
     }
 }
 
-/// Whether it is the name of a pack of objects.
+/// Returns whether a name is that of a pack of objects.
 fn is_pack(name: &[u8]) -> bool {
     let hash = name.strip_prefix(b"pack-").and_then(|rest| rest.strip_suffix(b".pack"));
     hash.is_some_and(|hash| matches!(hash.len(), 40 | 64) && hash.iter().all(u8::is_ascii_hexdigit))
@@ -147,7 +147,7 @@ impl Look<'_> {
         }
     }
 
-    /// A `.git` that is no directory leads to one.
+    /// Follows a `.git` that is a file or a link.
     fn pointer(&mut self, dir: &OwnedFd, kind: FileType, path: &[CString]) -> Result<()> {
         let target = match kind {
             FileType::Symlink => readlinkat(dir, c".git", Vec::new()).map_err(io::Error::from)?.into_bytes(),
@@ -159,7 +159,7 @@ impl Look<'_> {
             _ => Vec::new(),
         };
         if target.is_empty() {
-            self.odd(path, "a .git that is neither a directory nor leads to one, in");
+            self.odd(path, "a .git that is neither a directory nor a pointer to one in");
             return Ok(());
         }
         let place = joined(path);
@@ -171,12 +171,13 @@ impl Look<'_> {
             {
                 self.inventory.submodules.push((place, git_dir));
             }
-            Some(git_dir) => self.odd(path, &format!("a .git that leads to {}, in", shown_path(&git_dir))),
+            Some(git_dir) => self.odd(path, &format!("a .git that points to {} in", shown_path(&git_dir))),
         }
         Ok(())
     }
 
-    /// A path as the guest sees it, from the directory `from` of the workspace: below the workspace; None if it is not there.
+    /// Returns a path of the guest relative to the workspace; None if it is outside. `from` is the directory that
+    /// relative paths start at.
     fn inside(&self, from: &Path, path: &Path) -> Option<PathBuf> {
         let seen = [Path::new(IN_GUEST), self.workspace].into_iter();
         let below =
@@ -194,19 +195,19 @@ impl Look<'_> {
     }
 }
 
-/// A store that the objects of the repository's own are borrowed from, if it is not in the workspace.
+/// Returns whether a path of `info/alternates` leads out of the workspace.
 pub fn is_elsewhere(workspace: &Path, alternate: &[u8]) -> bool {
     let mut nothing = Inventory::default();
     let look = Look { workspace, inventory: &mut nothing };
     alternate != b"?" && look.inside(Path::new(".git/objects"), Path::new(OsStr::from_bytes(alternate))).is_none()
 }
 
-/// A path for people, of a bounded length.
+/// Returns a path for messages, shortened if it is long.
 pub fn shown_path(path: &Path) -> String {
     shown(path.as_os_str().as_bytes())
 }
 
-/// Whether a workspace is there.
+/// Returns whether a workspace exists.
 pub fn is_there(workspace: &Path) -> bool {
     fs::symlink_metadata(workspace).is_ok()
 }

@@ -1,5 +1,5 @@
-//! What a git directory is made of: gitrepository-layout(5). Whatever is not known here may hold commits that git, asked for
-//! them in our way, would not name.
+//! Lists the contents of a git directory: gitrepository-layout(5). An unknown file may hold commits that git would not
+//! list.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -14,22 +14,22 @@ use super::store::is_fan_out;
 use crate::host::files::tree::{Visit, descend, entries};
 use crate::host::interrupt;
 
-/// A git directory, and the git directories of submodules in it.
+/// The contents of a git directory, including the git directories of its submodules.
 #[derive(Default)]
 pub struct Layout {
-    /// What is not known; the first of it.
+    /// The first unknown entries.
     pub odd: Vec<String>,
-    /// Git directories of submodules, by their paths in it: `modules/NAME`, `modules/NAME/modules/NAME`.
+    /// Paths of submodules' git directories: `modules/NAME`, `modules/NAME/modules/NAME`.
     pub modules: Vec<PathBuf>,
-    /// Files of git-lfs's store, by their paths in it.
+    /// Paths of files in git-lfs's store.
     pub large_files: Vec<PathBuf>,
 }
 
-/// Enough to say what is odd.
+/// Largest number of listed unknown entries; more are not needed for a message.
 const MAX_ODD: usize = 8;
 const MAX_LARGE_FILES: usize = 100_000;
 
-/// Files of a git directory that name no object which is not in its store.
+/// Files of a git directory that name only objects of its own store.
 const FILES: [&str; 17] = [
     "HEAD",
     "config",
@@ -49,15 +49,15 @@ const FILES: [&str; 17] = [
     "maintenance.lock",
     "objects.lock",
 ];
-/// Directories of such files, at any depth. (Not `rebase-apply`, whose patches, and `NOTES_MERGE_WORKTREE`, whose notes, may be
-/// nowhere else.)
+/// Directories of such files, at any depth. Not in the list: `rebase-apply`, whose patches, and
+/// `NOTES_MERGE_WORKTREE`, whose notes, may exist nowhere else.
 const DIRECTORIES: [&str; 10] =
     ["branches", "hooks", "info", "logs", "refs", "reftable", "remotes", "rr-cache", "rebase-merge", "sequencer"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     GitDir,
-    /// `modules`, or a directory in it that is no git directory.
+    /// `modules`, or a directory in it that is not a git directory.
     Modules,
     Objects,
     FanOut,
@@ -69,13 +69,13 @@ enum Place {
 }
 
 impl Place {
-    /// Whether anything may be in it, by its names.
+    /// Returns whether a directory may have entries of any name.
     fn may_hide_a_store(self) -> bool {
         matches!(self, Self::ObjectInfo | Self::LargeFiles | Self::Plain)
     }
 }
 
-/// Whether an entry of a directory `dir` with the entries `found` makes it a part of a repository or of an object store.
+/// Returns whether an entry of directory `dir`, which has the entries `found`, marks a repository or an object store.
 fn is_of_a_store(dir: Option<&CString>, name: &[u8], found: &[(CString, FileType)]) -> bool {
     let has = |name: &[u8]| found.iter().any(|(found, _)| found.to_bytes() == name);
     let is_packed = name.ends_with(b".pack") || name.ends_with(b".bundle");
@@ -85,20 +85,20 @@ fn is_of_a_store(dir: Option<&CString>, name: &[u8], found: &[(CString, FileType
     name == b".git" || is_packed || is_loose || (name == b"HEAD" && has(b"objects"))
 }
 
-/// Looks through the git directory at `path`, which the guest has no say in.
+/// Lists the git directory at `path`, which the guest cannot change.
 ///
 /// # Errors
-/// It cannot be looked through.
+/// It cannot be read.
 pub fn look(path: &Path) -> Result<Layout> {
     let mut look = Look { layout: Layout::default(), places: vec![Place::GitDir] };
-    let failed = || format!("failed to look through {}", path.display());
+    let failed = || format!("failed to read {}", path.display());
     descend(open_root(path)?.into(), &mut look).with_context(failed)?;
     Ok(look.layout)
 }
 
 struct Look {
     layout: Layout,
-    /// Of the directories that lead to the one we are in; it is the last.
+    /// The kinds of the directories from the top down to the current one, which is last.
     places: Vec<Place>,
 }
 
@@ -122,11 +122,11 @@ impl Visit for Look {
             let known = match kind {
                 FileType::Directory => self.knows_directory(place, bytes, || is_empty(dir, name)),
                 FileType::RegularFile => match (place, bytes.strip_suffix(b".pack")) {
-                    // Git sees no pack without an index.
+                    // Git ignores a pack without an index.
                     (Place::Pack, Some(stem)) => stem.starts_with(b"tmp_") || packs(stem, ".idx"),
                     _ => knows_file(place, bytes),
                 },
-                // The one that git makes.
+                // The socket of git's own fsmonitor daemon.
                 FileType::Socket => place == Place::GitDir && bytes == b"fsmonitor--daemon.ipc",
                 _ => place == Place::Plain && path.first().is_some_and(|top| top.to_bytes() == b"hooks"),
             };
@@ -137,7 +137,7 @@ impl Visit for Look {
             }
             if place == Place::LargeFiles && *kind == FileType::RegularFile {
                 if self.layout.large_files.len() >= MAX_LARGE_FILES {
-                    self.layout.odd.push("more large files than can be compared".to_owned());
+                    self.layout.odd.push("more large files than agent-vm compares".to_owned());
                     return Ok(Vec::new());
                 }
                 self.layout.large_files.push(joined(&whole));
@@ -146,13 +146,13 @@ impl Visit for Look {
                 directories.push(name.clone());
             }
         }
-        // There is enough to say.
+        // Enough entries for a message: stop descending.
         Ok(if self.layout.odd.len() < MAX_ODD { directories } else { Vec::new() })
     }
 }
 
 impl Look {
-    /// What the directory at `path` with these entries is, by what the one above it is.
+    /// Returns the kind of the directory at `path`, from its entries and the kind of its parent.
     fn place(&self, path: &[CString], found: &[(CString, FileType)]) -> Place {
         let Some((name, above)) = path.split_last() else { return Place::GitDir };
         let (name, above) = (name.to_bytes(), self.places.get(above.len()).unwrap_or(&Place::GitDir));
@@ -175,7 +175,7 @@ impl Look {
             Place::GitDir => {
                 is(&DIRECTORIES)
                     || is(&["objects", "modules", "lfs"])
-                    // Only that is sure to hold nothing.
+                    // Only an empty one is sure to hold no commit.
                     || (is(&["worktrees"]) && is_empty().unwrap_or(false))
             }
             Place::Objects => is(&["pack", "info"]) || is_fan_out(name),
@@ -190,13 +190,13 @@ impl Look {
 fn knows_file(place: Place, name: &[u8]) -> bool {
     match place {
         Place::GitDir => {
-            // Where git and its commands note one object's name, or a message: ORIG_HEAD, MERGE_MSG…
+            // Git notes an object id or a message in files such as ORIG_HEAD and MERGE_MSG.
             let is_note = name.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_' || byte.is_ascii_digit());
             let is_temporary =
                 name.ends_with(b".lock") || name.starts_with(b"sharedindex.") || name.starts_with(b"tmp-");
             is_note || is_temporary || FILES.iter().any(|known| known.as_bytes() == name)
         }
-        // A partial clone's pack: not all of its objects are here.
+        // A partial clone's pack lacks objects.
         Place::Pack => !name.ends_with(b".promisor"),
         Place::Modules | Place::Objects => false,
         Place::FanOut => name.iter().all(u8::is_ascii_hexdigit) || name.starts_with(b"tmp_obj_"),
@@ -207,11 +207,11 @@ fn knows_file(place: Place, name: &[u8]) -> bool {
 fn is_empty(dir: &OwnedFd, name: &CString) -> Result<bool> {
     let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name.to_bytes());
     let name = Path::new(name);
-    let inner = open_inside(dir, name, OFlags::RDONLY | OFlags::DIRECTORY)?.context("it is gone")?;
+    let inner = open_inside(dir, name, OFlags::RDONLY | OFlags::DIRECTORY)?.context("a directory disappeared")?;
     Ok(entries(&inner.into())?.next().is_none())
 }
 
-/// A path of these components.
+/// Joins path components.
 pub fn joined(path: &[CString]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt as _;
     path.iter().map(|part| std::ffi::OsStr::from_bytes(part.to_bytes())).collect()

@@ -1,7 +1,7 @@
-//! The workspace's repository, which the guest owns and may have made hostile: looking at it, and keeping what only it has.
+//! Reads the workspace's repository, which the guest owns and may have made hostile, and saves what only it has.
 //!
-//! What a workspace holds is listed completely first (`inventory`, `layout`); git of ours then reads what git makes (`view`),
-//! and what is anything else is kept as it is (`whole`).
+//! `inventory` and `layout` first list everything in the workspace. Git then reads what is an ordinary repository
+//! (`view`); anything else is kept as it is (`whole`).
 
 mod bundle;
 mod files;
@@ -25,29 +25,29 @@ use anyhow::Result;
 
 use crate::git::Source;
 
-pub use self::findings::{Findings, OnTheDisk, Own, Why, look};
+pub use self::findings::{Findings, OnTheDisk, Unsaved, WholeReason, look};
 pub use self::inventory::is_there;
 pub use self::trouble::{Unreadable, is_no_space, is_unreadable};
 use self::view::{Place, SHORT, View};
 pub use self::whole::{finish_all, keep_whole};
 
-/// What status shows of the workspace.
+/// The state of a workspace, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct WorkspaceState {
-    /// Branch that is checked out, if it has a name git would take.
+    /// Checked-out branch, if its name is valid.
     pub branch: Option<String>,
-    /// Commit that is checked out.
+    /// Checked-out commit.
     pub commit: Option<String>,
-    /// Files that differ from it, new ones included.
+    /// Number of files that differ from it, including untracked ones.
     pub changed_files: usize,
-    /// Commits that only the workspace has; None where that cannot be told, because its source is missing.
+    /// Number of commits that only the workspace has; None if its source repository is missing.
     pub new_commits: Option<usize>,
 }
 
-/// What status shows. `scratch` is a directory on the host's side of the machine.
+/// Returns the state of a workspace. `scratch` is a directory of the host for temporary git directories.
 ///
 /// # Errors
-/// [`Unreadable`] if git cannot make sense of the repository; else something failed on the host, or took too long.
+/// [`Unreadable`] if git cannot read the repository; other errors are failures or timeouts of the host.
 pub fn state(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result<WorkspaceState> {
     let view = open(workspace, source, scratch)?;
     let new_commits = count(&view)?;
@@ -59,7 +59,7 @@ pub fn state(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Resul
     })
 }
 
-/// Number of commits that references of the workspace lead to and that the source lacks.
+/// Returns the number of commits that the workspace's references reach and its source repository lacks.
 ///
 /// # Errors
 /// As [`state`].

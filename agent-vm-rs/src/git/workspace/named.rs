@@ -1,4 +1,4 @@
-//! What leads to commits in a repository, as git of ours names it: HEAD, references, the stash.
+//! Lists what names commits in a repository: HEAD, references and the stash.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,24 +12,24 @@ use super::trouble::{Unreadable, ask};
 use super::view::{MAX_OUTPUT, View};
 use crate::machine::branch::BranchName;
 
-/// Bytes of HEAD.
+/// Largest accepted HEAD, in bytes.
 const MAX_HEAD: u64 = 4096;
-/// Bytes of the stash's log.
+/// Largest accepted log of the stash, in bytes.
 const MAX_LOG: u64 = 16 << 20;
 
-/// What is checked out.
+/// What HEAD names.
 #[derive(Default)]
 pub struct Head {
-    /// Branch, if it has a name git would take.
+    /// Checked-out branch, if its name is valid.
     pub branch: Option<BranchName>,
-    /// Commit, if there is one.
+    /// Checked-out commit, if there is one.
     pub commit: Option<String>,
 }
 
-/// A reference that git names.
+/// A reference that git lists.
 #[derive(Clone, Debug)]
 pub struct Reference {
-    /// What it leads to.
+    /// Id of its object.
     pub object: String,
     /// `commit`, `tag`, `tree` or `blob`.
     pub kind: String,
@@ -77,7 +77,7 @@ impl View {
         fs::write(self.git_dir.path().join("HEAD"), [text, b"\n"].concat()).context("failed to copy HEAD")
     }
 
-    /// The stash but its newest commit is a log.
+    /// Copies the log of the stash, which alone names all but the newest entry.
     pub(super) fn copy_stash_log(&self) -> Result<()> {
         let log = Path::new("logs/refs/stash");
         let Ok(Some(bytes)) = read_inside(&self.guest, log, MAX_LOG) else { return Ok(()) };
@@ -85,10 +85,10 @@ impl View {
         to.parent()
             .map_or(Ok(()), fs::create_dir_all)
             .and_then(|()| fs::write(&to, bytes))
-            .context("failed to copy a log")
+            .context("failed to copy the log of the stash")
     }
 
-    /// Names of all references that git sees, with the kind and the name of what each leads to.
+    /// Returns all references that git lists, with the kind and the id of each object.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -104,12 +104,12 @@ impl View {
         let named: Vec<_> = lines.filter_map(Reference::of_line).collect();
         let names: BTreeSet<_> = named.iter().map(|reference| reference.name.clone()).collect();
         match refs::missing(&self.copied, &names).first() {
-            Some(missing) => Err(Unreadable(format!("git does not see {missing}")).into()),
+            Some(missing) => Err(Unreadable(format!("git does not list {missing}")).into()),
             None => Ok(named),
         }
     }
 
-    /// Commits of the stash but the newest, newest first.
+    /// Returns the stash's commits, newest first, without the newest.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -117,7 +117,7 @@ impl View {
         let log = self.git(None).args(["log", "--walk-reflogs", "--format=%H", "refs/stash", "--"]);
         match self.ask(&log) {
             Ok(listed) => Ok(String::from_utf8_lossy(&listed).lines().skip(1).map(str::to_owned).collect()),
-            // They are kept without a name of their own then.
+            // Without the log, these commits are saved as `unnamed-N`.
             Err(error) if error.is::<Unreadable>() => Ok(Vec::new()),
             Err(error) => Err(error),
         }

@@ -1,4 +1,4 @@
-//! The references of a guest's repository, copied into a git directory of ours, where git itself reads them.
+//! Copies the references of a guest's repository into a git directory of agent-vm, where git reads them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsStr};
@@ -15,23 +15,23 @@ use super::trouble::Unreadable;
 use crate::host::files::tree::{Visit, descend, entries};
 use crate::host::interrupt;
 
-/// Bytes of a file that holds one reference.
+/// Largest accepted file of one reference, in bytes.
 const MAX_LOOSE: u64 = 4096;
-/// Bytes of `packed-refs`, and of a table of references.
+/// Largest accepted `packed-refs` or reference table, in bytes.
 const MAX_PACKED: u64 = 256 << 20;
-/// Number of references in files of their own.
+/// Largest accepted number of references in separate files.
 const MAX_FILES: usize = 500_000;
 
-/// The references that were copied.
+/// The copied references.
 #[derive(Default)]
 pub struct Copied {
-    /// Those that name an object, as far as they are known without git.
+    /// The names and object ids that were read without git.
     pub names: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// What is not as git makes it: a name or a value that git of ours may not see.
+    /// Names and values that git did not write, so that git may ignore them.
     pub odd: Vec<String>,
 }
 
-/// How a repository stores references, as `git init --ref-format` has it.
+/// Returns how a repository stores references, as a value of `git init --ref-format`.
 ///
 /// # Errors
 /// Its git directory cannot be read.
@@ -40,10 +40,10 @@ pub fn format(guest: &File) -> Result<&'static str> {
     Ok(if tables.is_some() { "reftable" } else { "files" })
 }
 
-/// Copies the references, except HEAD, of the git directory `guest` into `into`.
+/// Copies the references, except HEAD, from the git directory `guest` to `into`.
 ///
 /// # Errors
-/// They cannot be read, or not be written.
+/// They cannot be read or written.
 pub fn copy(guest: &File, into: &Path) -> Result<Copied> {
     if format(guest)? == "reftable" {
         return copy_tables(guest, into);
@@ -53,11 +53,11 @@ pub fn copy(guest: &File, into: &Path) -> Result<Copied> {
         copied.take_packed(&packed);
     }
     let refs = open_inside(guest, Path::new("refs"), OFlags::RDONLY | OFlags::DIRECTORY)?
-        .ok_or_else(|| Unreadable("it has no refs".to_owned()))?;
+        .ok_or_else(|| Unreadable("it has no refs directory".to_owned()))?;
     let mut loose = Loose { copied: &mut copied, symbolic: BTreeMap::new(), files: 0 };
     descend(refs.into(), &mut loose).context("failed to read the references")?;
     let symbolic = loose.symbolic;
-    // One file, so that no name is too long for a path of ours.
+    // A single file, since a long name could exceed the longest path.
     let lines = copied.names.iter().map(|(name, id)| [id.as_slice(), b" ", name, b"\n"].concat());
     fs::write(into.join("packed-refs"), lines.collect::<Vec<_>>().concat()).context("failed to copy references")?;
     for (name, contents) in symbolic {
@@ -74,7 +74,7 @@ impl Copied {
     fn take_packed(&mut self, packed: &[u8]) {
         for line in packed.split(|byte| *byte == b'\n') {
             let comment = line.is_empty() || line.starts_with(b"#");
-            // The object that the tag before it leads to.
+            // A line `^ID` holds the object that the preceding tag points to.
             let peeled = line.strip_prefix(b"^").is_some_and(is_object_id);
             if comment || peeled {
                 continue;
@@ -109,7 +109,7 @@ impl Visit for Loose<'_> {
                 directories.push(name);
                 continue;
             }
-            // What a killed git left; git does not take it for a reference either.
+            // A killed git leaves lock files, which git does not take for references either.
             if name.to_bytes().ends_with(b".lock") {
                 continue;
             }
@@ -127,7 +127,7 @@ impl Visit for Loose<'_> {
             if is_object_id(value) && is_name(&whole) {
                 self.copied.names.insert(whole, value.to_vec());
             } else if value.starts_with(b"ref: refs/") && is_name(&whole) {
-                // It hides a packed one of its name.
+                // A broken loose reference hides the packed one of the same name.
                 self.copied.names.remove(&whole);
                 self.symbolic.insert(whole, contents);
             } else {
@@ -141,7 +141,7 @@ impl Visit for Loose<'_> {
     }
 }
 
-/// Tables of references are read by git alone.
+/// Copies reference tables (reftable), which only git parses.
 fn copy_tables(guest: &File, into: &Path) -> Result<Copied> {
     let mut copied = Copied::default();
     for other in ["packed-refs", "refs/heads/"] {
@@ -150,7 +150,7 @@ fn copy_tables(guest: &File, into: &Path) -> Result<Copied> {
         }
     }
     let dir = open_inside(guest, Path::new("reftable"), OFlags::RDONLY | OFlags::DIRECTORY)?
-        .ok_or_else(|| Unreadable("it has no references".to_owned()))?;
+        .ok_or_else(|| Unreadable("it has no table of references".to_owned()))?;
     let dir = OwnedFd::from(dir);
     for entry in entries(&dir).context("failed to list the references")? {
         let (name, _) = entry.context("failed to list the references")?;
@@ -161,18 +161,18 @@ fn copy_tables(guest: &File, into: &Path) -> Result<Copied> {
     Ok(copied)
 }
 
-/// Whether git takes it for the full name of a reference.
+/// Returns whether a name is valid as the full name of a reference.
 fn is_name(name: &[u8]) -> bool {
     name.starts_with(b"refs/") && gix_validate::reference::name(name.into()).is_ok()
 }
 
-/// References that git does not name though they were copied.
+/// Returns the copied references that git does not list.
 pub fn missing(copied: &Copied, named: &BTreeSet<Vec<u8>>) -> Vec<String> {
     let unnamed = copied.names.keys().filter(|name| !named.contains(*name));
     unnamed.map(|name| format!("the reference {}", shown(name))).collect()
 }
 
-/// Bytes for people, of a bounded length.
+/// Returns bytes as text for messages, shortened if it is long.
 pub fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
     let text = crate::term::text::one_line(&text);

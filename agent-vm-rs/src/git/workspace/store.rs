@@ -1,4 +1,4 @@
-//! The objects of a guest's repository, as git of ours may see them: all of them, and nothing that the guest's store points to.
+//! Exposes the objects of a guest's repository to git: all of its own, and none that its store borrows.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -14,39 +14,39 @@ use super::guest_files::{open_inside, read_inside};
 use super::trouble::Unreadable;
 use crate::host::files::tree::entries;
 
-/// Bytes of `info/alternates`.
+/// Largest accepted `info/alternates`, in bytes.
 const MAX_ALTERNATES: u64 = 64 << 10;
 
-/// What a store is like.
+/// Facts about an object store.
 pub struct Store {
-    /// `sha1` or `sha256`, as `git init --object-format` has it.
+    /// `sha1` or `sha256`, a value of `git init --object-format`.
     pub object_format: &'static str,
-    /// Bytes that its packs take.
+    /// Size of its packs, in bytes.
     pub packed: u64,
-    /// Stores that it borrows objects from, which are never followed.
+    /// Stores that it borrows objects from. They are never followed.
     pub alternates: Vec<Vec<u8>>,
 }
 
-/// Makes `into` a store that leads to the packs and loose objects of the store `objects` of a guest's git directory, which is
-/// open. Its `info` is left out: git would follow the alternates in it, and believe its commit graph.
+/// Fills the store `into` with links to the packs and loose objects of the guest's store `objects`. `info` is left
+/// out, since git would follow its alternates and trust its commit graph.
 ///
 /// # Errors
-/// [`Unreadable`] if it is not made as git makes it.
+/// [`Unreadable`] if git did not write the store.
 pub fn link(guest: &File, objects: &Path, into: &Path) -> Result<Store> {
     let relative = Path::new("objects");
     let dir = open_inside(guest, relative, OFlags::RDONLY | OFlags::DIRECTORY)?
         .ok_or_else(|| Unreadable("it has no object store".to_owned()))?;
     let dir = OwnedFd::from(dir);
-    fs::create_dir_all(into.join("info")).context("failed to make a view of the objects")?;
+    fs::create_dir_all(into.join("info")).context("failed to create links to the objects")?;
     let mut packed = 0;
     for (name, inner, sizes) in parts(&dir)? {
         packed += sizes;
         drop(inner);
-        symlink(objects.join(&name), into.join(&name)).context("failed to make a view of the objects")?;
+        symlink(objects.join(&name), into.join(&name)).context("failed to create links to the objects")?;
     }
     let alternates = match read_inside(&dir, Path::new("info/alternates"), MAX_ALTERNATES) {
         Ok(text) => text.unwrap_or_default(),
-        // What cannot be read is not followed either; whether something is missing is seen without it.
+        // An unreadable list is not followed either, and missing objects are found without it.
         Err(error) if super::trouble::is_unreadable(&error) => b"?".to_vec(),
         Err(error) => return Err(error),
     };
@@ -58,10 +58,10 @@ pub fn link(guest: &File, objects: &Path, into: &Path) -> Result<Store> {
     })
 }
 
-/// `sha1` or `sha256`, by the names in the store of a git directory; None if it has no objects.
+/// Returns `sha1` or `sha256` by the names of objects in a git directory's store; None if it has no objects.
 ///
 /// # Errors
-/// It has no store, or one that is not made as git makes it.
+/// It has no object store, or git did not write it.
 pub fn object_format(git_dir: &OwnedFd) -> Result<Option<&'static str>> {
     let dir = open_inside(git_dir, Path::new("objects"), OFlags::RDONLY | OFlags::DIRECTORY)?;
     format_in(&dir.context("it has no object store")?.into())
@@ -80,7 +80,7 @@ fn format_in(objects: &OwnedFd) -> Result<Option<&'static str>> {
     Ok(None)
 }
 
-/// The directories of a store that hold objects, with their names and the bytes that packs take.
+/// Returns the directories of a store that hold objects: name, directory and size of packs in bytes.
 fn parts(objects: &OwnedFd) -> Result<Vec<(OsString, OwnedFd, u64)>> {
     let mut parts = Vec::new();
     for entry in entries(objects).context("failed to list the object store")? {
@@ -91,7 +91,7 @@ fn parts(objects: &OwnedFd) -> Result<Vec<(OsString, OwnedFd, u64)>> {
         }
         let name = OsStr::from_bytes(bytes).to_owned();
         if kind != FileType::Directory {
-            return Err(Unreadable(format!("{} of the object store is no directory", name.display())).into());
+            return Err(Unreadable(format!("{} of the object store is not a directory", name.display())).into());
         }
         let inner = open_inside(objects, Path::new(&name), OFlags::RDONLY | OFlags::DIRECTORY)?;
         let Some(inner) = inner.map(OwnedFd::from) else { continue };
@@ -111,12 +111,12 @@ fn bytes_in(dir: &OwnedFd) -> Result<u64> {
     Ok(sum)
 }
 
-/// Whether a name is that of a directory of loose objects.
+/// Returns whether a name is that of a directory of loose objects.
 pub fn is_fan_out(name: &[u8]) -> bool {
     name.len() == 2 && name.iter().all(u8::is_ascii_hexdigit)
 }
 
-/// By the name of a pack or a loose object: gitrepository-layout(5).
+/// Returns the object format that the name of a pack or loose object implies: gitrepository-layout(5).
 fn format_of(name: &[u8], in_pack: bool) -> Option<&'static str> {
     let digits = if in_pack { name.strip_prefix(b"pack-")?.split(|byte| *byte == b'.').next()? } else { name };
     let known = digits.iter().all(u8::is_ascii_hexdigit);

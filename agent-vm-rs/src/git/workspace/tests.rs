@@ -17,7 +17,8 @@ fn repository(dir: &Path) -> String {
     run(dir, &["rev-parse", "HEAD"])
 }
 
-/// The guest plants what names another repository between our look at it and git's: with and without namespaces.
+/// The guest redirects its repository to another one after our check and before git reads it: with and without
+/// namespaces.
 #[test]
 fn another_repository_is_out_of_sight() {
     let dir = tempfile::tempdir().unwrap();

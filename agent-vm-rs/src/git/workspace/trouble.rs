@@ -1,4 +1,4 @@
-//! Why git cannot read a repository: because of what is in it, which stays so, or because of something that passes.
+//! Classifies git's failures: damage in the repository stays, trouble of the host passes.
 
 use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;
@@ -10,7 +10,7 @@ use crate::host::process::Invocation;
 use crate::term::error::Failure;
 use crate::term::text::last_lines;
 
-/// A repository that cannot be read completely, however often one looks. Every other error says nothing about it.
+/// The repository is damaged, so reading it will fail every time. Other errors do not mean damage.
 #[derive(Debug)]
 pub struct Unreadable(pub String);
 
@@ -22,13 +22,13 @@ impl fmt::Display for Unreadable {
 
 impl std::error::Error for Unreadable {}
 
-/// Whether an error is the repository's fault.
+/// Returns whether an error means that the repository is damaged.
 #[must_use]
 pub fn is_unreadable(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Unreadable>().is_some()
 }
 
-/// Whether an error says that a disk is full.
+/// Returns whether an error means that a disk is full.
 #[must_use]
 pub fn is_no_space(error: &anyhow::Error) -> bool {
     let by_kind = |cause: &(dyn std::error::Error + 'static)| {
@@ -38,9 +38,9 @@ pub fn is_no_space(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| by_kind(cause) || has_any(&cause.to_string(), &NO_SPACE))
 }
 
-/// What git and the C library say when a disk is full.
+/// Messages of git and the C library about a full disk.
 const NO_SPACE: [&str; 3] = ["No space left on device", "Out of diskspace", "Disk quota exceeded"];
-/// What they say when this host gives them no more of something else, or somebody ends them.
+/// Messages about other shortages of the host, or about killed processes.
 const HOST: [&str; 16] = [
     "Cannot allocate memory",
     "ut of memory",
@@ -60,10 +60,10 @@ const HOST: [&str; 16] = [
     "failed to apply Landlock",
 ];
 
-/// Runs git on what a guest has made; `most` bytes of output are allowed.
+/// Runs git on a guest's repository, with at most `most` bytes of output.
 ///
 /// # Errors
-/// [`Unreadable`] if git cannot make sense of the repository; any other error if git could not be run to its end.
+/// [`Unreadable`] if git cannot read the repository; any other error if git did not finish.
 pub fn ask(git: &Invocation, most: usize) -> Result<Output> {
     let output = git.output_within(most)?;
     if output.status.success() { Ok(output) } else { Err(failure(&output)) }
@@ -72,20 +72,20 @@ pub fn ask(git: &Invocation, most: usize) -> Result<Output> {
 fn failure(output: &Output) -> anyhow::Error {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let words = last_lines(&stderr, 4);
-    // What wraps git gives its signal as an exit code.
+    // bwrap and prlimit report a signal as an exit code above 128.
     let signal =
         output.status.signal().or_else(|| output.status.code().filter(|code| *code > 128).map(|code| code - 128));
     if let Some(signal) = signal {
-        return Failure::new(format!("git was ended by signal {signal} while it looked at the workspace")).into();
+        return Failure::new(format!("git was killed by signal {signal} while reading the workspace")).into();
     }
     if has_any(&stderr, &NO_SPACE) || has_any(&stderr, &HOST) {
-        return Failure::new(format!("git could not look at the workspace: {words}")).into();
+        return Failure::new(format!("git failed to read the workspace: {words}")).into();
     }
     let words = if words.is_empty() { format!("git failed ({})", output.status) } else { words };
     Unreadable(words.trim_start_matches("fatal: ").to_owned()).into()
 }
 
-/// The context of an error about objects that are missing because they are elsewhere.
+/// Returns the context of an error about objects that are missing because the repository borrows them.
 pub fn borrowing() -> Failure {
     Failure::new("the workspace's repository borrows objects from elsewhere (.git/objects/info/alternates)")
         .with_hint("in the machine: git repack -a -d && rm .git/objects/info/alternates")

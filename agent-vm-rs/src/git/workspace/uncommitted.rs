@@ -1,19 +1,19 @@
-//! Files that are not as a commit has them, as a commit: what is staged, and on top of it what the work tree holds.
+//! Turns uncommitted files into commits: one of what is staged, and on top of it one of the work tree.
 
 use anyhow::{Context as _, Result};
 
-use super::findings::Own;
+use super::findings::Unsaved;
 use super::trouble::is_unreadable;
 use crate::host::process::Invocation;
 
-/// The message of the commits.
+/// The messages of the commits.
 const STAGED: &str = "Staged in the machine, not committed\n";
 const OURS: &str = "Staged in the machine, not committed, in a merge that was not done: its own side\n";
 const THEIRS: &str = "Staged in the machine, not committed, in a merge that was not done: the other side\n";
 const CHANGED: &str = "Changed in the machine, not committed\n";
 
-impl Own {
-    /// Makes the commit and returns its name. Contents are taken as they are: no filter, no conversion.
+impl Unsaved {
+    /// Makes the commits and returns the id of the last. No filter and no conversion changes the contents.
     ///
     /// # Errors
     /// A file cannot be read, or git fails.
@@ -32,7 +32,7 @@ impl Own {
         };
         let staged = match text(view.git(None).arg("write-tree")) {
             Ok(staged) => vec![commit(&staged, &head, STAGED)?],
-            // In a merge that is not done.
+            // git write-tree fails during a merge with conflicts.
             Err(error) if is_unreadable(&error) => [(2, OURS), (3, THEIRS)]
                 .iter()
                 .map(|(side, message)| commit(&self.side(*side)?, &head, message))
@@ -48,7 +48,7 @@ impl Own {
             "--replace",
             "-z",
         ]);
-        // A submodule's directory is no file.
+        // A submodule is a directory, which has no contents of its own.
         let links = view.gitlinks()?;
         let files = self.files.iter().filter(|file| !links.contains_key(*file));
         let paths: Vec<u8> = files.flat_map(|path| [path.as_slice(), b"\0"].concat()).collect();
@@ -59,11 +59,11 @@ impl Own {
         commit(&whole, &parents, CHANGED)
     }
 
-    /// The tree of what is staged, with one side (2 or 3) of what is in conflict.
+    /// Returns the tree of what is staged, with side 2 (ours) or 3 (theirs) of each conflict.
     fn side(&self, side: u8) -> Result<String> {
         let view = &self.view;
         let listed = view.ask(&view.git(None).args(["ls-files", "--stage", "-z"]))?;
-        // MODE ID STAGE, and the path.
+        // Each entry is `MODE ID STAGE`, then the path.
         let entry = |entry: &[u8]| {
             let (facts, path) = entry.split_at_checked(entry.iter().position(|byte| *byte == b'\t')?)?;
             let (facts, stage) = facts.split_at_checked(facts.len().checked_sub(2)?)?;

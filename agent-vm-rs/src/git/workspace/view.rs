@@ -1,7 +1,7 @@
-//! A repository of the workspace as git of ours sees it: its objects and references, in a git directory that we have made.
+//! Views a repository of the workspace: a git directory that agent-vm makes, with the guest's objects and references.
 //!
-//! Git never runs with the guest's configuration, hooks, filters or fsmonitor, and sees, where this host lets us see to it, no
-//! other files.
+//! Git never runs with the guest's configuration, hooks, filters or fsmonitor. Where this host can confine it, it sees
+//! no other files.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -21,34 +21,34 @@ use crate::git::{self, Source, Stores};
 use crate::host::process::{Invocation, find};
 use crate::machine::sweep::Scratch;
 
-/// For git to look at a workspace, when somebody waits for a report.
+/// Time limit of a git call while a user waits for `status` or `list`.
 pub const SHORT: Duration = Duration::from_secs(10);
-/// For git to make something of a whole repository.
+/// Time limit of a git call that reads a whole repository.
 pub const LONG: Duration = Duration::from_secs(600);
-/// Address space of git, bytes: a hostile object store can make it take much.
+/// Largest address space of git, in bytes. A hostile object store can make git allocate much.
 const MEMORY_LIMIT: u64 = 4 << 30;
-/// Bytes of the list of shallow commits.
+/// Largest accepted list of shallow commits, in bytes.
 const MAX_SHALLOW: u64 = 16 << 20;
-/// Bytes that git may say of a workspace: one line for each of some ten million objects.
+/// Largest output of git about a workspace, in bytes: one line for each of about ten million objects.
 pub(super) const MAX_OUTPUT: usize = 1 << 30;
 
-/// Which repository of a workspace.
+/// A repository in a workspace.
 pub struct Place<'a> {
-    /// The workspace.
+    /// Path of the workspace.
     pub workspace: &'a Path,
-    /// Its git directory, from there.
+    /// The git directory, relative to the workspace.
     pub git_dir: &'a Path,
-    /// Its work tree, from there; None if it has none.
+    /// The work tree, relative to the workspace; None if it has none.
     pub work_tree: Option<&'a Path>,
 }
 
-/// Our view of a repository; its temporary git directory goes with it.
+/// A view of a repository. Dropping it removes the temporary git directory.
 pub struct View {
-    /// Ours.
+    /// The temporary git directory.
     pub(super) git_dir: Scratch,
     program: PathBuf,
     workspace: PathBuf,
-    /// The guest's.
+    /// The guest's git directory.
     pub(super) guest: File,
     work_tree: Option<PathBuf>,
     /// What is checked out.
@@ -57,24 +57,24 @@ pub struct View {
     pub copied: Copied,
     /// Objects.
     pub store: Store,
-    /// Tips of what is safe elsewhere.
+    /// Commits that are safe in the source repository.
     pub safe: Vec<String>,
-    /// Whether commits have no parents here because somebody has cut the history.
+    /// Whether the history is shallow: some commits lack their parents.
     pub is_shallow: bool,
     confinement: Confinement,
     mounts: Vec<Mount>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl View {
-    /// Looks at a repository. `source` is the one that it was made from, None if that is gone. `scratch` is a directory
-    /// of the host's for ours.
+    /// Opens a view of a repository. `source` is the repository that it was made from, if that still exists. `scratch`
+    /// is a directory of the host for the temporary git directory.
     ///
     /// # Errors
-    /// [`Unreadable`] if there is no repository that git can make sense of; else something failed on the host.
-    pub fn open(place: &Place, source: Option<&Source>, scratch: &Path, patience: Duration) -> Result<Self> {
+    /// [`Unreadable`] if git cannot read the repository; other errors are failures of the host.
+    pub fn open(place: &Place, source: Option<&Source>, scratch: &Path, timeout: Duration) -> Result<Self> {
         let git = program()?;
-        Self::open_behind(confine::choose_for_reading(&git), git, place, source, scratch, patience)
+        Self::open_behind(confine::choose_for_reading(&git), git, place, source, scratch, timeout)
     }
 
     pub(super) fn open_behind(
@@ -83,7 +83,7 @@ impl View {
         place: &Place,
         source: Option<&Source>,
         scratch: &Path,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Self> {
         let root = open_root(place.workspace)?;
         let guest = open_inside(&root, place.git_dir, OFlags::RDONLY | OFlags::DIRECTORY)?
@@ -91,7 +91,7 @@ impl View {
         let git_dir = Scratch::new_in(scratch)?;
         let borrowed = git_dir.path().join("guest-objects");
         let store = store::link(&guest, &place.workspace.join(place.git_dir).join("objects"), &borrowed)?;
-        // One that names objects otherwise has none of these.
+        // A source repository with another object format shares no object with the workspace.
         let length = if store.object_format == "sha256" { 64 } else { 40 };
         let safe = source.map(|source| source.tips(scratch)).transpose()?.unwrap_or_default();
         let source = source.filter(|_| safe.iter().all(|tip| tip.len() == length));
@@ -114,7 +114,7 @@ impl View {
             guest,
             confinement,
             mounts,
-            patience,
+            timeout,
         };
         view.initialize()?;
         view.borrow_objects(&borrowed, stores.as_ref())?;
@@ -124,14 +124,14 @@ impl View {
         Ok(view)
     }
 
-    /// Makes our git directory. Nothing of the guest's is in it yet.
+    /// Creates the temporary git directory, empty.
     fn initialize(&self) -> Result<()> {
         let formats = [
             format!("--object-format={}", self.store.object_format),
             format!("--ref-format={}", refs::format(&self.guest)?),
         ];
         let init = self.bounded(&self.unconfined_git(None)).args(["init", "--quiet", "--bare", "--template="]);
-        // A git that knows only one format does not know the flag.
+        // An older git knows only the files format and not this flag.
         let init =
             formats.iter().filter(|format| !format.ends_with("=files")).fold(init, |init, format| init.arg(format));
         ask(&init, MAX_OUTPUT).map(drop)
@@ -163,46 +163,46 @@ impl View {
             .context("failed to borrow objects")
     }
 
-    /// Number of commits that references of the workspace lead to and that nobody else has.
+    /// Returns the number of commits that the workspace's references reach and the source repository lacks.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub fn new_commits(&self) -> Result<usize> {
         let safe: String = self.safe.iter().map(|tip| format!("^{tip}\n")).collect();
         let count = self.ask(&self.git(None).args(["rev-list", "--count", "--all", "--stdin"]).stdin(safe))?;
-        String::from_utf8_lossy(&count).trim().parse().context("git counted no number")
+        String::from_utf8_lossy(&count).trim().parse().context("git printed no number")
     }
 
-    /// Whether the guest has its store borrow objects from another, which is never followed.
+    /// Returns whether the guest's store borrows objects. They are never followed.
     #[must_use]
     pub fn borrows(&self) -> bool {
         !self.store.alternates.is_empty()
     }
 
-    /// Whether something is to be made of all of it, which may take its time.
+    /// Returns whether the view reads everything, which may take long.
     pub(super) fn is_thorough(&self) -> bool {
-        self.patience >= LONG
+        self.timeout >= LONG
     }
 
-    /// Where our git directory is.
+    /// Returns the temporary git directory.
     #[must_use]
     pub fn git_dir(&self) -> &Path {
         self.git_dir.path()
     }
 
-    /// The work tree.
+    /// Returns the work tree.
     #[must_use]
     pub fn work_tree(&self) -> Option<&Path> {
         self.work_tree.as_deref()
     }
 
-    /// The workspace.
+    /// Returns the workspace.
     #[must_use]
     pub fn workspace(&self) -> &Path {
         &self.workspace
     }
 
-    /// What git says.
+    /// Returns git's output.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -210,12 +210,12 @@ impl View {
         Ok(ask(git, MAX_OUTPUT)?.stdout)
     }
 
-    /// Git on our git directory, behind its walls; with a work tree, on that.
+    /// Returns a confined git call on the temporary git directory, and on `work_tree` if there is one.
     pub fn git(&self, work_tree: Option<&Path>) -> Invocation {
         self.confined(&self.unconfined_git(work_tree))
     }
 
-    /// Git on another git directory, below ours.
+    /// Returns a confined git call on another git directory below the temporary one.
     pub fn git_in(&self, git_dir: &Path) -> Invocation {
         let mut git = self.unconfined_git(None);
         git.env.retain(|(name, _)| name != "GIT_DIR");
@@ -231,11 +231,11 @@ impl View {
         let mut git = git::git();
         git.program = self.program.clone().into();
         let git = git
-            // The guest's index has the owners that the guest sees: size and time are enough.
+            // The guest's index has owner ids of the guest, so only size and time can match.
             .args(["-c", "core.packedGitLimit=1g", "-c", "core.checkStat=minimal", "-c", "core.commitGraph=false"])
-            // A file outside of a sparse checkout, or marked `--skip-worktree`, is compared if it is there.
+            // Also compare files outside a sparse checkout, and files marked `--skip-worktree`.
             .args(["-c", "core.sparseCheckout=true", "-c", "sparse.expectFilesOutsideOfPatterns=false"])
-            // What it writes is removed again, or synced by us.
+            // Git's files here are temporary, or agent-vm syncs them itself.
             .args(["-c", "core.fsync=none"])
             .env("GIT_DIR", self.git_dir.path())
             .cwd(self.git_dir.path());
@@ -247,19 +247,19 @@ impl View {
 
     fn bounded(&self, git: &Invocation) -> Invocation {
         let limit = Invocation::new("prlimit").arg(format!("--as={MEMORY_LIMIT}")).arg("--");
-        confine::bwrap::ending_with_us(&git.within(limit)).time_limit(self.patience)
+        confine::bwrap::ending_with_us(&git.within(limit)).time_limit(self.timeout)
     }
 }
 
-/// Git where it is installed: a link to it need not be seen by whoever sees it.
+/// Returns git's real path: inside the confinement, a link to it may be missing.
 pub(super) fn program() -> Result<PathBuf> {
     let git = find("git".as_ref())?;
     fs::canonicalize(&git).with_context(|| format!("failed to find {}", git.display()))
 }
 
-/// A line of `objects/info/alternates`: quoted as C, so that no path is taken for a comment.
+/// Returns a line for `objects/info/alternates`, quoted as in C so that git takes no path for a comment.
 fn quoted(path: &Path) -> Result<String> {
-    let text = path.to_str().with_context(|| format!("the path {} is no UTF-8", path.display()))?;
-    anyhow::ensure!(!text.contains('\n'), "the path {text:?} has a line feed");
+    let text = path.to_str().with_context(|| format!("the path {} is not valid UTF-8", path.display()))?;
+    anyhow::ensure!(!text.contains('\n'), "the path {text:?} contains a newline");
     Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
 }

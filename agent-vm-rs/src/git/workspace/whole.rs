@@ -1,4 +1,4 @@
-//! A workspace that is kept as it is, without what would have git run or read what the guest says.
+//! Keeps a whole workspace, and disables what would make git run or read what the guest chose.
 
 use std::ffi::{CStr, CString};
 use std::fs;
@@ -14,22 +14,22 @@ use crate::host::files::tree::{Visit, descend, entries, open_up};
 use crate::host::files::{rename_durably, sync_file_system};
 use crate::host::process::Invocation;
 
-/// Prefix of a workspace that was moved and not made harmless yet.
+/// Prefix of a workspace that was moved and is not yet made harmless.
 pub const UNFINISHED: &str = ".unfinished-";
-/// What git follows in a git directory: gitrepository-layout(5).
+/// Files of a git directory that git follows: gitrepository-layout(5).
 const FOLLOWED: [&CStr; 5] = [c"config", c"config.worktree", c"hooks", c"commondir", c"gitdir"];
-/// What it follows in an object store's `info`.
+/// Files in an object store's `info` that git follows.
 const FOLLOWED_FROM_STORES: [&CStr; 2] = [c"alternates", c"http-alternates"];
 
-/// Moves a workspace to `to`, a new name in a directory that only its owner enters, and makes it harmless there. Each git
-/// directory in it has a configuration of ours; what the guest had there is renamed to `*.of-the-guest`.
+/// Moves a workspace to the new path `to`, in a directory that only its owner can enter, and makes it harmless: each
+/// git directory in it gets a configuration of agent-vm, and the guest's files are renamed to `*.of-the-guest`.
 ///
 /// # Errors
-/// It cannot be moved: then it is where it was. Or it cannot be made harmless: then it is beside `to`.
+/// It cannot be moved, and stays where it was. Or it cannot be made harmless, and is beside `to` under [`UNFINISHED`].
 pub fn keep_whole(workspace: &Path, to: &Path) -> Result<()> {
     let unfinished = beside(to, UNFINISHED)?;
-    // What the guest wrote is on the disk before it moves.
-    sync_file_system(workspace.parent().context("it is in no directory")?)?;
+    // Sync what the guest wrote before the workspace moves.
+    sync_file_system(workspace.parent().context("the workspace has no parent directory")?)?;
     match fs::rename(workspace, &unfinished) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy(workspace, &unfinished)?,
         other => other.with_context(|| format!("failed to move {} to {}", workspace.display(), to.display()))?,
@@ -37,7 +37,7 @@ pub fn keep_whole(workspace: &Path, to: &Path) -> Result<()> {
     finish(&unfinished, to)
 }
 
-/// Makes harmless what a killed command has moved into a directory, and gives it its name. Returns the names.
+/// Finishes what a killed command moved into `dir`: makes it harmless and renames it. Returns the new paths.
 ///
 /// # Errors
 /// It cannot be made harmless.
@@ -58,7 +58,7 @@ pub fn finish_all(dir: &Path, is_own: impl Fn(&str) -> bool) -> Result<Vec<PathB
 fn finish(unfinished: &Path, to: &Path) -> Result<()> {
     let is_directory = fs::symlink_metadata(unfinished).is_ok_and(|found| found.is_dir());
     if is_directory {
-        let (parent, name) = unfinished.parent().zip(unfinished.file_name()).context("it has no name")?;
+        let (parent, name) = unfinished.parent().zip(unfinished.file_name()).context("the workspace has no name")?;
         let parent = openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let top = open_up(parent.map_err(io::Error::from)?, name)?;
         let failed = || format!("failed to make {} harmless", unfinished.display());
@@ -70,7 +70,7 @@ fn finish(unfinished: &Path, to: &Path) -> Result<()> {
     rename_durably(unfinished, to)
 }
 
-/// To another file system.
+/// Copies a workspace to another file system.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let half = beside(to, ".half-")?;
     let copied =
@@ -87,7 +87,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn beside(path: &Path, prefix: &str) -> Result<PathBuf> {
-    let name = path.file_name().and_then(|name| name.to_str()).context("the name is no UTF-8")?;
+    let name = path.file_name().and_then(|name| name.to_str()).context("the name is not valid UTF-8")?;
     Ok(path.with_file_name(format!("{prefix}{}", name.trim_start_matches(UNFINISHED))))
 }
 
@@ -100,7 +100,7 @@ impl Visit for Defusing {
         let found = entries(dir)?.collect::<io::Result<Vec<_>>>()?;
         let has = |name: &[u8]| found.iter().any(|(found, _)| found.to_bytes() == name);
         let is_named = |name: &[u8]| path.last().is_some_and(|last| last.to_bytes() == name);
-        // Whatever git could take for a git directory.
+        // Everything that git could take for a git directory.
         let is_git_dir = is_named(b".git") || has(b"HEAD");
         if is_git_dir {
             let format = format(dir);
@@ -120,7 +120,7 @@ impl Visit for Defusing {
     }
 }
 
-/// How a repository names objects and stores references, as far as git has to be told.
+/// The formats of a repository that its configuration must name.
 #[derive(Default)]
 struct Format {
     sha256: bool,
@@ -133,7 +133,7 @@ fn format(dir: &OwnedFd) -> Format {
     Format { sha256, reftable: there("reftable/tables.list") }
 }
 
-/// Writes a configuration that says what the repository is, and nothing else.
+/// Writes a configuration that names the repository's formats and nothing else.
 fn configure(dir: &OwnedFd, path: &[CString], format: Format) -> Result<()> {
     let is_work_trees = path.last().is_some_and(|name| name.to_bytes() == b".git");
     let mut text = format!(
@@ -151,7 +151,7 @@ fn configure(dir: &OwnedFd, path: &[CString], format: Format) -> Result<()> {
     io::Write::write_all(&mut fs::File::from(file), text.as_bytes()).context("failed to write a configuration")
 }
 
-/// Renames it, if it is there, to a name that git does not know. A name that is taken is the guest's doing.
+/// Renames an entry, if it exists, to an unused name that git does not know.
 fn quarantine(dir: &OwnedFd, name: &CStr) -> Result<()> {
     if statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_err() {
         return Ok(());
@@ -161,7 +161,7 @@ fn quarantine(dir: &OwnedFd, name: &CStr) -> Result<()> {
         if number == 0 { format!("{name}.of-the-guest") } else { format!("{name}.of-the-guest-{number}") }
     });
     let free =
-        to.find(|to| statat(dir, to.as_str(), AtFlags::SYMLINK_NOFOLLOW).is_err()).context("every name is taken")?;
+        to.find(|to| statat(dir, to.as_str(), AtFlags::SYMLINK_NOFOLLOW).is_err()).context("no unused name is left")?;
     renameat(dir, name.as_ref(), dir, &free)
         .map_err(io::Error::from)
         .with_context(|| format!("failed to rename {name}"))

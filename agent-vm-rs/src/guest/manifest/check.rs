@@ -1,4 +1,4 @@
-//! What a manifest may say: nothing in it breaks out of an option or a path.
+//! Validates a manifest, so that no value can escape from an option or a path.
 
 use std::path::{Component, Path};
 
@@ -22,10 +22,7 @@ pub(super) fn check(manifest: &Manifest) -> Result<()> {
     for word in words.into_iter().chain(prefix).chain(&manifest.service.servers_state).chain(manifest.credentials.all())
     {
         let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "._-,=+/@".contains(c));
-        ensure!(
-            plain && !word.is_empty() && !word.starts_with('-'),
-            "the manifest has {word:?} where a plain word is due"
-        );
+        ensure!(plain && !word.is_empty() && !word.starts_with('-'), "invalid manifest: {word:?} is not a plain word");
     }
     for path in [
         &manifest.service.mcp_path,
@@ -36,18 +33,29 @@ pub(super) fn check(manifest: &Manifest) -> Result<()> {
     .into_iter()
     .chain(&manifest.service.renewal_path)
     {
-        ensure!(path.starts_with('/'), "the manifest has {path:?} where a URL path is due");
+        ensure!(path.starts_with('/'), "invalid manifest: {path:?} is not a URL path");
     }
-    ensure!(is_inside(&manifest.runner), "the manifest's runner {} is outside its package", manifest.runner.display());
+    ensure!(
+        is_inside(&manifest.runner),
+        "invalid manifest: the runner {} is outside the guest package",
+        manifest.runner.display()
+    );
     ensure!(
         manifest.kernel.is_absolute() || is_inside(&manifest.kernel),
-        "the manifest's kernel {} is outside its package",
+        "invalid manifest: the kernel {} is outside the guest package",
         manifest.kernel.display()
     );
     if let Some(image) = &manifest.image {
         let hash = &image.hash;
-        ensure!(hash.len() >= 16 && hash.chars().all(|c| c.is_ascii_hexdigit()), "the manifest has {hash:?} as a hash");
-        ensure!(image.builder.is_absolute(), "the manifest's builder {} is no absolute path", image.builder.display());
+        ensure!(
+            hash.len() >= 16 && hash.chars().all(|c| c.is_ascii_hexdigit()),
+            "invalid manifest: {hash:?} is not a hash"
+        );
+        ensure!(
+            image.builder.is_absolute(),
+            "invalid manifest: the builder {} is not an absolute path",
+            image.builder.display()
+        );
     }
     Ok(())
 }
@@ -72,7 +80,7 @@ mod tests {
             ("\"dev\"", "\"-dev\""),
         ] {
             assert_ne!(SAMPLE.replace(from, to), SAMPLE, "{from} is not in the sample");
-            assert!(Manifest::parse(&SAMPLE.replace(from, to)).is_err(), "{to} was taken");
+            assert!(Manifest::parse(&SAMPLE.replace(from, to)).is_err(), "{to} was accepted");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Calls of Nix, as values, and what Nix text needs.
+//! Builds Nix command lines, and checks Nix syntax.
 
 mod string;
 
@@ -11,12 +11,12 @@ use crate::term::error::Failure;
 use crate::term::verbosity::Verbosity;
 pub use string::NixString;
 
-/// How Nix is called, whatever for.
+/// Options of every Nix call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Call<'a> {
-    /// How much it logs.
+    /// How much Nix logs.
     pub verbosity: Verbosity,
-    /// The user's own arguments (`--nix-arg`); they come last.
+    /// The user's own arguments (`--nix-arg`), which come last.
     pub args: &'a [String],
 }
 
@@ -30,17 +30,17 @@ fn nix(verbosity: Verbosity) -> Invocation {
     }
 }
 
-/// A flake in a directory, as a reference.
+/// Returns the flake reference of a directory.
 fn path_reference(flake: &Path, attribute: &str) -> Result<String> {
-    let path = flake.to_str().with_context(|| format!("the path {} is no UTF-8", flake.display()))?;
+    let path = flake.to_str().with_context(|| format!("the path {} is not valid UTF-8", flake.display()))?;
     Ok(format!("path:{}#{attribute}", percent_encoding::utf8_percent_encode(path, crate::git::URL_PATH)))
 }
 
-/// `nix eval` of the manifest of a flake, in a store of its own below `store`: needs no daemon, no
+/// Returns the `nix eval` call of a flake's manifest. It uses a private store below `store`, so it needs no daemon, no
 /// root and no /nix, and neither builds nor downloads anything.
 ///
 /// # Errors
-/// The flake's path is no UTF-8.
+/// The flake's path is not valid UTF-8.
 pub fn eval_manifest(flake: &Path, store: &Path, call: Call<'_>) -> Result<Invocation> {
     Ok(nix(call.verbosity)
         .args(["eval", "--json"])
@@ -53,20 +53,20 @@ pub fn eval_manifest(flake: &Path, store: &Path, call: Call<'_>) -> Result<Invoc
         .env("NIX_CONFIG", "build-users-group =\nsubstitute = false\nsandbox = false\nwarn-dirty = false"))
 }
 
-/// `nix build` of the guest of a flake, with `link` as its garbage collector root.
+/// Returns the `nix build` call of a flake's guest, with `link` as its garbage collector root.
 ///
 /// # Errors
-/// The flake's path is no UTF-8.
+/// The flake's path is not valid UTF-8.
 pub fn build_guest(flake: &Path, link: &Path, call: Call<'_>) -> Result<Invocation> {
     let build = nix(call.verbosity).args(["build", "--print-build-logs", "--out-link"]).arg(link);
     Ok(build.arg(path_reference(flake, "guest")?).args(call.args))
 }
 
-/// `nix flake lock` of a flake in a directory, with one input's place in the lock moved to a reference, if that is given; `refresh`:
-/// what Nix has looked up lately is looked up again.
+/// Returns the `nix flake lock` call of a flake. `moved` pins one input to a reference. With `refresh` Nix ignores
+/// what it has cached of references.
 ///
 /// # Errors
-/// The flake's path is no UTF-8.
+/// The flake's path is not valid UTF-8.
 pub fn lock_flake(flake: &Path, moved: Option<(&str, &str)>, refresh: bool, call: Call<'_>) -> Result<Invocation> {
     let reference = path_reference(flake, "")?;
     let mut lock = nix(call.verbosity).args(["flake", "lock"]).arg(reference.trim_end_matches('#'));
@@ -74,20 +74,20 @@ pub fn lock_flake(flake: &Path, moved: Option<(&str, &str)>, refresh: bool, call
         lock = lock.arg("--refresh");
     }
     if let Some((input, to)) = moved {
-        // The lock still has what the flake asks for as the original, so that it stays until it is moved again.
+        // The lock keeps the flake's own reference as the original, so the override lasts until the next one.
         lock = lock.args(["--override-input", input, to]);
     }
     Ok(lock.args(call.args))
 }
 
-/// Refuses text that Nix would not parse.
+/// Checks that Nix can parse a text.
 ///
 /// # Errors
 /// The first syntax error.
 pub fn check_syntax(text: &str, what: &str) -> Result<()> {
     match rnix::Root::parse(text).errors().first() {
         None => Ok(()),
-        Some(error) => Err(Failure::new(format!("{what} is no Nix: {error}")).into()),
+        Some(error) => Err(Failure::new(format!("{what} is not valid Nix: {error}")).into()),
     }
 }
 

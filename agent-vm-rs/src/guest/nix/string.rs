@@ -1,11 +1,11 @@
-//! Escaping for values that land between the double quotes of a Nix string.
+//! Escapes values for the inside of a double-quoted Nix string.
 
 use std::fmt::{self, Write};
 
 /// askama's escaper for `.nix` templates.
 ///
-/// It escapes every character that means something inside `"…"`. Every `$` is escaped, not only the one
-/// of `${`: a value that ends in `$` followed by one that starts with `{` must not join into an interpolation.
+/// It escapes every character that has a meaning inside `"…"`. Every `$` is escaped, and not only `${`: a value that
+/// ends in `$` and a following one that starts with `{` must not join into an interpolation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NixString;
 
@@ -42,11 +42,11 @@ mod tests {
         text + "\""
     }
 
-    /// What Nix would make of a string literal; None if it is more than one literal part.
+    /// Returns the value of a string literal as Nix reads it; None if the literal has more than one part.
     fn parsed(text: &str) -> Option<String> {
         let parse = rnix::Root::parse(text);
         assert!(parse.errors().is_empty(), "{text:?}: {:?}", parse.errors());
-        let Some(ast::Expr::Str(string)) = parse.tree().expr() else { panic!("{text:?} is no string") };
+        let Some(ast::Expr::Str(string)) = parse.tree().expr() else { panic!("{text:?} is not a string") };
         let mut value = String::new();
         for part in string.normalized_parts() {
             match part {
@@ -70,16 +70,16 @@ mod tests {
     }
 
     proptest! {
-        /// Arbitrary text in: one string out whose value is the text.
+        /// Any text becomes one string that has the text as its value.
         #[test]
         fn any_text_is_one_string(parts in prop::collection::vec("[\\x00-\\x7f]{0,6}|\\PC{0,6}|[${}\"\\\\\n\r]{0,6}", 1..4)) {
-            // A string with NUL cannot come from an argument or a file name, and Nix has none.
+            // Nix strings cannot hold NUL, and neither can arguments and file names.
             let parts: Vec<_> = parts.iter().map(|p| p.replace('\0', "")).collect();
             let parts: Vec<_> = parts.iter().map(String::as_str).collect();
             prop_assert_eq!(parsed(&escaped(&parts)), Some(parts.concat()));
         }
 
-        /// In an attribute set it stays the one value of its one attribute.
+        /// In an attribute set, it remains the only value of the only attribute.
         #[test]
         fn nothing_leaks_out_of_the_quotes(text in "\\PC{0,20}") {
             let text = format!("{{ a = {}; }}", escaped(&[&text]));

@@ -1,5 +1,4 @@
-//! JSON as text: checked, bounded and on one line, with every value as it was written. A number that is read into one of
-//! ours and written again may come out as another.
+//! Checks and compacts JSON text without changing any value. Parsing a number and printing it again could change it.
 
 use std::fmt;
 
@@ -9,26 +8,26 @@ use serde_json::value::RawValue;
 
 use crate::term::text::plain_json;
 
-/// Values and keys of one text: each takes many times its bytes in the memory of whoever reads it.
+/// Largest number of values and keys in a text. A reader needs much more memory for each than its bytes.
 pub const MOST_VALUES: usize = 1 << 20;
-/// Values within values, as `serde_json` has it: readers that go down by calling themselves end at some depth.
+/// Deepest nesting of values, as in `serde_json`; recursive readers fail at some depth.
 pub const DEEPEST: usize = 128;
-/// Bytes of one number: readers take longer the longer it is, and more than in proportion.
+/// Longest number, in bytes. The time to read a number grows faster than its length.
 const LONGEST_NUMBER: usize = 4096;
 
-/// Why a text is not taken.
+/// Why a text is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is no JSON.
+    /// It is not JSON.
     NotJson,
-    /// It is beyond a bound, which this names.
+    /// It exceeds the limit that the text names.
     TooMuch(&'static str),
 }
 
-/// The text on one line, without white space between values and without characters that a terminal obeys.
+/// Returns the text on one line, without white space between values and without control characters.
 ///
 /// # Errors
-/// It is no JSON, or has more values, depth or digits than [`MOST_VALUES`], [`DEEPEST`] and 4096.
+/// It is not JSON, or exceeds [`MOST_VALUES`], [`DEEPEST`] or the longest number of 4096 bytes.
 pub fn one_line(text: &[u8]) -> Result<String, Refusal> {
     let text = std::str::from_utf8(text).map_err(|_| Refusal::NotJson)?;
     let compact = compact(text)?;
@@ -36,8 +35,8 @@ pub fn one_line(text: &[u8]) -> Result<String, Refusal> {
     Ok(plain_json(&compact))
 }
 
-/// What is in a text of JSON besides white space; strings are taken as they are, and looked into for halves of
-/// characters only. Whether the rest is JSON is not looked at.
+/// Removes the white space between values and checks the limits. Strings stay as they are, but unpaired surrogates in
+/// them are refused. Does not check that the rest is JSON.
 fn compact(text: &str) -> Result<String, Refusal> {
     let mut compact = String::with_capacity(text.len());
     let (mut values, mut depth, mut number) = (1_usize, 0_usize, 0_usize);
@@ -79,10 +78,10 @@ fn compact(text: &str) -> Result<String, Refusal> {
     Ok(compact)
 }
 
-/// Length of the string at the beginning of a text, with its quotes.
+/// Returns the length of the string at the start of a text, with its quotes.
 fn string(text: &str) -> Result<usize, Refusal> {
     let bytes = text.as_bytes();
-    // What comes second of two escapes that are one character together.
+    // A surrogate pair consists of two escapes.
     let mut half = false;
     let mut at = 1;
     loop {
@@ -110,19 +109,19 @@ fn string(text: &str) -> Result<usize, Refusal> {
 pub struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
-    /// The fields of a text that is an object; None if it is another value, or has a key twice.
+    /// Parses an object; None if the text is another value, has a duplicate key or too many fields.
     #[must_use]
     pub fn of(text: &'a str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 
-    /// The text of a field's value.
+    /// Returns the text of a field's value.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.get())
     }
 
-    /// A field's value, if it is a string.
+    /// Returns a field's value if it is a string.
     #[must_use]
     pub fn string(&self, name: &str) -> Option<String> {
         serde_json::from_str(self.get(name)?).ok()
@@ -141,15 +140,15 @@ impl<'de> Visitor<'de> for Collect {
     type Value = Fields<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object whose keys are there once")
+        f.write_str("an object without duplicate keys")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields: Vec<(String, &RawValue)> = Vec::new();
         while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
-            // A message has five; one of a million would be compared with each.
+            // A message has five fields. Each key is compared with all others, so their number is limited.
             if fields.len() == MOST_FIELDS || fields.iter().any(|(there, _)| *there == key) {
-                return Err(serde::de::Error::custom("a key is there twice, or there are too many"));
+                return Err(serde::de::Error::custom("duplicate key or too many fields"));
             }
             fields.push((key, value));
         }
@@ -157,7 +156,7 @@ impl<'de> Visitor<'de> for Collect {
     }
 }
 
-/// Of an object that [`Fields`] reads.
+/// Largest number of fields of an object that [`Fields`] reads.
 const MOST_FIELDS: usize = 64;
 
 #[cfg(test)]
@@ -235,7 +234,7 @@ mod tests {
         assert_eq!(one_line(nested(DEEPEST + 1).as_bytes()), Err(Refusal::NotJson));
         assert!(taken(&"7".repeat(LONGEST_NUMBER)).is_some());
         assert!(matches!(one_line("7".repeat(LONGEST_NUMBER + 1).as_bytes()), Err(Refusal::TooMuch(_))));
-        // What is in a string is one value, of no depth and no digits.
+        // The content of a string is one value, without depth or digits.
         assert!(taken(&format!("{:?}", "[,:{7".repeat(MOST_VALUES))).is_some());
     }
 
@@ -248,7 +247,7 @@ mod tests {
         }
     }
 
-    /// Any JSON, as text with white space in it.
+    /// Generates any JSON, as text with white space.
     fn json() -> impl Strategy<Value = String> {
         let number = "-?(0|[1-9][0-9]{0,40})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,4})?";
         let string = any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap());
@@ -268,7 +267,7 @@ mod tests {
         })
     }
 
-    /// The text of every number in a text, in order.
+    /// Returns the text of every number in a text, in order.
     fn numbers(text: &str) -> Vec<String> {
         let mut outside = String::new();
         let mut rest = text;
@@ -287,7 +286,7 @@ mod tests {
             let line = one_line(text.as_bytes()).unwrap();
             prop_assert!(!line.chars().any(char::is_control));
             prop_assert_eq!(numbers(&line), numbers(&text));
-            // As far as it has numbers that fit into ours.
+            // Compare parsed values too, if all numbers fit.
             if let Ok(value) = serde_json::from_str::<Value>(&text) {
                 prop_assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
             }
@@ -299,7 +298,7 @@ mod tests {
             let is_json = serde_json::from_str::<IgnoredAny>(&text).is_ok();
             match one_line(text.as_bytes()) {
                 Ok(line) => prop_assert!(is_json && serde_json::from_str::<IgnoredAny>(&line).is_ok()),
-                // Beside what is none, halves of characters.
+                // Only invalid JSON and unpaired surrogates are refused.
                 Err(_) => prop_assert!(!is_json || serde_json::from_str::<Value>(&text).is_err()),
             }
         }

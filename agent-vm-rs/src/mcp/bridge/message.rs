@@ -1,48 +1,48 @@
-//! JSON-RPC messages as MCP has them: one object each.
+//! Parses JSON-RPC messages as MCP uses them: one object per message.
 
 use serde_json::{Value, json};
 
 use super::json::{Fields, Refusal, one_line};
 use crate::machine::policy;
 
-/// Returns the most bytes of one message.
+/// Returns the size of the largest message in bytes. The reverse proxy has the same limit.
 pub fn longest() -> usize {
     policy::mcp().longest_message
 }
 
-/// What is said of a message that is longer than [`longest`].
+/// Returns the error text for a message larger than [`longest`].
 pub fn too_long() -> String {
-    format!("the message is longer than {} MiB, the most that a machine takes", longest() >> 20)
+    format!("the message is larger than {} MiB, the limit of the machine's reverse proxy", longest() >> 20)
 }
 
-/// JSON-RPC's code for what is no JSON.
+/// JSON-RPC's error code for invalid JSON.
 pub const PARSE_ERROR: i32 = -32_700;
-/// JSON-RPC's code for JSON that is no message.
+/// JSON-RPC's error code for JSON that is not a valid message.
 pub const INVALID_REQUEST: i32 = -32_600;
-/// Of the range that implementations have for themselves: the way to the server failed.
+/// Error code, of the range for implementations, for a request that did not reach the server.
 pub const NO_WAY: i32 = -32_000;
 
-/// Why something is no message.
+/// Why a text is not a valid message.
 #[derive(Debug)]
 pub struct Problem {
-    /// JSON-RPC's code.
+    /// JSON-RPC's error code.
     pub code: i32,
-    /// In words, without any of the text itself.
+    /// A description that quotes nothing of the text.
     pub text: String,
 }
 
-/// What a message asks for.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An answer with its id.
+    /// It expects an answer with its id.
     Request,
-    /// No answer.
+    /// It expects no answer.
     Notification,
-    /// It is one.
+    /// It is the answer to a request.
     Response,
 }
 
-/// One message.
+/// A JSON-RPC message.
 #[derive(Clone, Debug)]
 pub struct Message {
     line: String,
@@ -52,7 +52,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Parses one message.
+    /// Parses a message.
     pub fn parse(text: &[u8]) -> Result<Self, Problem> {
         let invalid = |text: &str| Problem { code: INVALID_REQUEST, text: text.to_owned() };
         let line = one_line(text).map_err(|refusal| match refusal {
@@ -60,9 +60,9 @@ impl Message {
             Refusal::TooMuch(what) => invalid(what),
         })?;
         if !line.starts_with('{') {
-            return Err(invalid("a message is one JSON object"));
+            return Err(invalid("a message must be one JSON object"));
         }
-        let fields = Fields::of(&line).ok_or_else(|| invalid("a field is there twice, or there are too many"))?;
+        let fields = Fields::of(&line).ok_or_else(|| invalid("duplicate or too many fields"))?;
         if fields.string("jsonrpc").as_deref() != Some("2.0") {
             return Err(invalid("\"jsonrpc\" is not \"2.0\""));
         }
@@ -72,56 +72,56 @@ impl Message {
         let kind = match (fields.get("method"), id) {
             (Some(_), Some(id)) if method.is_some() && is_id(id) => Kind::Request,
             (Some(_), None) if method.is_some() => Kind::Notification,
-            // An answer to what could not be read has no id.
+            // The answer to an unreadable request has the id null.
             (None, Some(id)) if (is_id(id) || id == "null") && is_answer => Kind::Response,
-            _ => return Err(invalid("neither a request, nor a notification, nor an answer")),
+            _ => return Err(invalid("neither a request nor a notification nor a response")),
         };
         let id = id.unwrap_or(NO_ID).to_owned();
         Ok(Self { line, kind, method, id })
     }
 
-    /// The answer to a request that could not be asked; `id` is the text of its id.
+    /// Returns an error response. `id` is the text of the request's id.
     pub fn error(id: &str, code: i32, text: &str) -> Self {
         let error = json!({ "code": code, "message": text });
         let line = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#);
         Self { line, kind: Kind::Response, method: None, id: id.to_owned() }
     }
 
-    /// What it asks for.
+    /// Returns its kind.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Its method, unless it is an answer.
+    /// Returns its method; None for a response.
     pub fn method(&self) -> Option<&str> {
         self.method.as_deref()
     }
 
-    /// The text of its id; [`NO_ID`] if it has none.
+    /// Returns the text of its id; [`NO_ID`] if it has none.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Whether this is the answer to a request.
+    /// Returns whether this is the response to a request.
     pub fn answers(&self, request: &Self) -> bool {
         self.kind == Kind::Response && is_same(&self.id, &request.id)
     }
 
-    /// A field of its result, if that is a string.
+    /// Returns a field of its result, if that is a string.
     pub fn result(&self, field: &str) -> Option<String> {
         Fields::of(Fields::of(&self.line)?.get("result")?)?.string(field)
     }
 
-    /// On one line, without its end: as it was written but for white space.
+    /// Returns the message on one line, without the newline. Only white space differs from the original.
     pub fn line(&self) -> &str {
         &self.line
     }
 }
 
-/// The text of an id that there is none of.
+/// The text of a missing id.
 pub const NO_ID: &str = "null";
 
-/// Whether two ids are one: servers may write a string, or a number with a fraction, in another way.
+/// Compares two ids. A server may write the same string or number in another way.
 fn is_same(one: &str, other: &str) -> bool {
     let is_number = |id: &str| !id.starts_with('"');
     let is_whole = |id: &str| is_number(id) && !id.contains(['.', 'e', 'E']);
@@ -186,7 +186,7 @@ mod tests {
             INVALID_REQUEST
         );
         Message::parse(numbers(super::super::json::MOST_VALUES / 2).as_bytes()).unwrap();
-        // What is in a string is one value.
+        // The content of a string counts as one value.
         let text = serde_json::to_string(&"a \"quoted\", [list]\\ ".repeat(1 << 20)).unwrap();
         Message::parse(message(&text).as_bytes()).unwrap();
     }
@@ -224,7 +224,7 @@ mod tests {
             let message_read = Message::parse(pretty.as_bytes()).unwrap();
             let line = message_read.line();
             prop_assert!(!line.contains(['\n', '\r']));
-            // No control character reaches a terminal that shows it.
+            // No control character reaches the client's terminal.
             prop_assert!(!line.chars().any(char::is_control));
             prop_assert_eq!(serde_json::from_str::<Value>(line).unwrap(), message);
         }

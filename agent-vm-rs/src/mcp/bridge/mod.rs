@@ -1,7 +1,7 @@
-//! MCP over standard input and output, carried to a machine's endpoint: any client needs a command and no secret.
+//! Bridges MCP over stdio to a machine's endpoint, so that a client needs only a command and no secret.
 //!
-//! What comes from the machine is the attacker's: it is parsed as a message, bounded in size, and written anew, so that
-//! exactly one line of JSON reaches the client for each.
+//! Messages from the machine may be hostile. Each is parsed, checked against limits and rewritten, so that the client
+//! gets exactly one line of JSON for it.
 
 mod json;
 mod message;
@@ -21,11 +21,11 @@ pub use self::output::Output;
 pub use self::session::Session;
 use crate::host::interrupt::Deadline;
 
-/// Carries messages until the client closes its end. Requests that are open then have `patience` to be answered.
+/// Carries messages until the client closes its input. Open requests then have `timeout` to finish.
 ///
 /// # Errors
-/// The client's end cannot be read. What goes wrong with one message is that message's answer.
-pub fn run(session: Session, input: impl BufRead, patience: Duration) -> Result<()> {
+/// The client's input cannot be read. A problem with one message is reported in the answer to it.
+pub fn run(session: Session, input: impl BufRead, timeout: Duration) -> Result<()> {
     let session = Arc::new(session);
     let open = Arc::new(AtomicUsize::new(0));
     let mut input = input;
@@ -41,7 +41,7 @@ pub fn run(session: Session, input: impl BufRead, patience: Duration) -> Result<
             break;
         }
     }
-    let deadline = Deadline::after(patience);
+    let deadline = Deadline::after(timeout);
     while open.load(Ordering::Acquire) > 0 && !deadline.passed() {
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -49,8 +49,8 @@ pub fn run(session: Session, input: impl BufRead, patience: Duration) -> Result<
     Ok(())
 }
 
-/// What is first has to be done before the next thing is read: the session begins with it, and notifications keep
-/// their order. Requests are beside each other.
+/// Sends one message. The first message opens the session and notifications must keep their order, so these block the
+/// next message; requests run in parallel.
 fn carry(session: &Arc<Session>, message: Message, open: &Arc<AtomicUsize>) {
     if matches!(message.kind(), Kind::Request) && message.method() != Some("initialize") {
         let (session, open) = (Arc::clone(session), Arc::clone(open));
@@ -73,14 +73,14 @@ fn message_of(line: &[u8]) -> Result<Message, Problem> {
         return Err(Problem { code: INVALID_REQUEST, text: too_long() });
     }
     let message = Message::parse(line).map_err(|problem| match problem.code {
-        // Nobody but the client has said it: it learns why.
+        // The client sent the message and needs to know why it was refused.
         PARSE_ERROR => Problem { text: format!("not sent: {}", problem.text), ..problem },
         _ => problem,
     })?;
     Ok(message)
 }
 
-/// The next line; one that is too long is cut off where that is known, and the rest of it is skipped.
+/// Returns the next line. A line that is too long is cut off, and the rest of it is skipped.
 fn next_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let limit = longest() as u64 + 2;
     let mut line = Vec::new();

@@ -1,4 +1,4 @@
-//! The client's end: one line for each message, whole, whichever thread writes it.
+//! Writes messages to the client, one per line. Several threads share it.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -7,26 +7,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::message::Message;
 use crate::term::text::one_line;
 
-/// Where messages for the client go.
+/// The client's end of the bridge.
 pub struct Output {
     writer: Mutex<Box<dyn Write + Send>>,
     closed: AtomicBool,
 }
 
 impl Output {
-    /// Writes to `writer`.
+    /// Returns an output that writes to `writer`.
     pub fn new(writer: impl Write + Send + 'static) -> Self {
         Self { writer: Mutex::new(Box::new(writer)), closed: AtomicBool::new(false) }
     }
 
-    /// Whether nobody reads any more.
+    /// Returns whether the client has closed its end.
     pub fn closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Gives the client a message.
+    /// Sends a message to the client.
     pub(super) fn send(&self, message: &Message) {
-        // A thread that panicked has written a whole line or is no reason to lose this one.
+        // Even if another thread panicked, every message is one whole line.
         let mut writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if writer
             .write_all(message.line().as_bytes())
@@ -38,7 +38,7 @@ impl Output {
         }
     }
 
-    /// Gives the client an error as the answer to a request, whose id is this text.
+    /// Answers a request with an error. `id` is the text of the request's id.
     pub(super) fn error(&self, id: &str, code: i32, text: &str) {
         self.send(&Message::error(id, code, &one_line(text)));
     }

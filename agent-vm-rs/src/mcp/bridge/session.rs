@@ -1,4 +1,4 @@
-//! One session with the machine's endpoint, over streamable HTTP.
+//! A session with the machine's endpoint over streamable HTTP.
 
 use std::io::{BufReader, Read};
 use std::sync::Mutex;
@@ -12,21 +12,21 @@ use ureq::{Body, RequestBuilder};
 use super::message::{Kind, Message, NO_WAY, longest, too_long};
 use super::output::Output;
 use super::sse::Events;
-use crate::mcp::endpoint::{Endpoint, in_words};
+use crate::mcp::endpoint::{Endpoint, connection_error};
 use crate::term::error::Failure;
 use crate::term::progress::note;
 use crate::term::text::one_line;
 
 const SESSION: &str = "mcp-session-id";
 const VERSION: &str = "mcp-protocol-version";
-/// The machine may forget the session by itself; saying so is politeness.
+/// Time limit for ending the session. The server also ends it by itself later.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Seconds between two tries to hear what the server says of its own accord.
+/// Seconds between attempts to open the stream of the server's own messages.
 const PAUSES: [u64; 5] = [1, 2, 5, 15, 30];
-/// Of a refusal's text, which may say why.
+/// Largest part of a refusal's body that is read, in bytes; it may contain the reason.
 const LONGEST_REFUSAL: u64 = 64 << 10;
 
-/// A session; shared by the threads that carry its messages.
+/// A session, shared by the threads that carry its messages.
 pub struct Session {
     endpoint: Endpoint,
     path: String,
@@ -36,17 +36,17 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that has not begun.
+    /// Returns a session that is not open yet.
     pub fn new(endpoint: Endpoint, path: String, output: Output) -> Self {
         Self { endpoint, path, output, headers: Mutex::default(), listening: AtomicBool::new(false) }
     }
 
-    /// The client's end.
+    /// Returns the client's end.
     pub(super) fn output(&self) -> &Output {
         &self.output
     }
 
-    /// Sends a message and gives the client what is answered. A request that fails is answered with an error. Tells
+    /// Sends a message and passes the answers to the client. If a request fails, its answer is an error. Returns
     /// whether the message arrived.
     pub(super) fn exchange(&self, message: &Message) -> bool {
         let begins = message.method() == Some("initialize");
@@ -68,7 +68,7 @@ impl Session {
     fn post(&self, message: &Message, begins: bool) -> Result<()> {
         let request = self.endpoint.post(&self.path).header("Content-Type", "application/json");
         let request = self.with_headers(request).header("Accept", "application/json, text/event-stream");
-        let answer = request.send(message.line()).map_err(in_words).context("the machine does not answer")?;
+        let answer = request.send(message.line()).map_err(connection_error).context("the machine does not answer")?;
         let status = answer.status();
         if !status.is_success() {
             return Err(refusal(answer, self.in_session()).into());
@@ -83,9 +83,9 @@ impl Session {
         let mut body = answer.into_body().into_reader();
         let mut answered = false;
         let mut each = |text: &[u8]| {
-            // What is no message of MCP's is nothing for the client.
+            // The client gets only valid MCP messages.
             let Ok(received) = Message::parse(text) else {
-                note("warning: the machine sent what is no message; it is left out");
+                note("warning: ignored an invalid message from the machine");
                 return;
             };
             if received.answers(message) {
@@ -100,7 +100,7 @@ impl Session {
             "text/event-stream" => {
                 let mut events = Events::new(BufReader::new(body), longest());
                 while let Some(data) =
-                    events.next_data().map_err(in_words).context("the machine's answer breaks off")?
+                    events.next_data().map_err(connection_error).context("the machine's answer was cut off")?
                 {
                     each(&data);
                 }
@@ -110,11 +110,11 @@ impl Session {
                 body.by_ref()
                     .take(longest() as u64 + 1)
                     .read_to_end(&mut text)
-                    .map_err(in_words)
-                    .context("the machine's answer breaks off")?;
+                    .map_err(connection_error)
+                    .context("the machine's answer was cut off")?;
                 if text.len() > longest() {
                     return Err(
-                        Failure::new(format!("the machine's answer is longer than {} MiB", longest() >> 20)).into()
+                        Failure::new(format!("the machine's answer is larger than {} MiB", longest() >> 20)).into()
                     );
                 }
                 each(&text);
@@ -124,7 +124,7 @@ impl Session {
         if answered { Ok(()) } else { Err(Failure::new("the machine gave no answer to this request").into()) }
     }
 
-    /// Hears what the server says of its own accord, if it says anything so; goes on until the session ends.
+    /// Passes on the messages that the server sends by itself, if it does; returns when the session ends.
     pub(super) fn listen(&self) {
         if self.listening.swap(true, Ordering::AcqRel) {
             return;
@@ -138,7 +138,8 @@ impl Session {
         self.listening.store(false, Ordering::Release);
     }
 
-    /// One stream of the server's own messages; whether there were any, or None if it offers none.
+    /// Reads one stream of the server's own messages. Returns whether there were any; None if the server offers no
+    /// stream.
     fn hear(&self) -> Option<bool> {
         let request = self.with_headers(self.endpoint.get(&self.path)).header("Accept", "text/event-stream");
         let Ok(answer) = request.call() else { return Some(false) };
@@ -152,7 +153,7 @@ impl Session {
             heard = true;
             match Message::parse(&data) {
                 Ok(message) => self.output.send(&message),
-                Err(_) => note("warning: the machine sent what is no message; it is left out"),
+                Err(_) => note("warning: ignored an invalid message from the machine"),
             }
         }
         Some(heard)
@@ -162,7 +163,7 @@ impl Session {
     pub(super) fn close(&self) {
         if self.in_session() {
             let request = self.with_headers(self.endpoint.delete(&self.path));
-            // A server need not allow it.
+            // Servers may refuse this request.
             drop(request.config().timeout_global(Some(FAREWELL)).build().call());
         }
     }
@@ -184,7 +185,7 @@ impl Session {
     }
 
     fn remember(&self, headers: &HeaderMap) {
-        // As the specification has it: visible ASCII.
+        // The MCP specification allows only visible ASCII in a session id.
         let id = headers
             .get(SESSION)
             .and_then(|id| id.to_str().ok())
@@ -210,28 +211,26 @@ fn content_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Why a message was not taken, in words that help.
+/// Describes why a message was refused.
 fn refusal(answer: Response<Body>, in_session: bool) -> Failure {
     let status = answer.status();
     let why = match status {
-        StatusCode::UNAUTHORIZED => {
-            "the machine does not take its own token: agent-vm restart hands it over anew".to_owned()
-        }
+        StatusCode::UNAUTHORIZED => "the machine refuses its own token (to renew it: agent-vm restart)".to_owned(),
         StatusCode::NOT_FOUND if in_session => {
-            "the session is over, as after a restart of the machine: connect to this MCP server again".to_owned()
+            "the session ended, as after a restart of the machine; connect to this MCP server again".to_owned()
         }
-        StatusCode::NOT_FOUND => "the machine serves no such MCP server".to_owned(),
+        StatusCode::NOT_FOUND => "the machine has no MCP server at this path".to_owned(),
         StatusCode::PAYLOAD_TOO_LARGE => too_long(),
         StatusCode::BAD_GATEWAY => {
-            "the machine's MCP servers are not up; agent-vm status and agent-vm logs tell why".to_owned()
+            "the machine's MCP servers are not running (see agent-vm status and agent-vm logs)".to_owned()
         }
         _ => {
-            let mut text = Vec::new();
-            drop(answer.into_body().into_reader().take(LONGEST_REFUSAL).read_to_end(&mut text));
-            let said = serde_json::from_slice::<serde_json::Value>(&text).ok();
-            let said = said.as_ref().and_then(|said| said.pointer("/error/message")?.as_str()).map(one_line);
-            let said: String = said.unwrap_or_default().chars().take(300).collect();
-            if said.is_empty() { "the machine refuses the message".to_owned() } else { said }
+            let mut body = Vec::new();
+            drop(answer.into_body().into_reader().take(LONGEST_REFUSAL).read_to_end(&mut body));
+            let body = serde_json::from_slice::<serde_json::Value>(&body).ok();
+            let text = body.as_ref().and_then(|body| body.pointer("/error/message")?.as_str()).map(one_line);
+            let text: String = text.unwrap_or_default().chars().take(300).collect();
+            if text.is_empty() { "the machine refused the message".to_owned() } else { text }
         }
     };
     Failure::new(format!("{why} (HTTP {})", status.as_u16()))

@@ -1,23 +1,24 @@
-//! Server-sent events, as far as MCP uses them: the data of each event.
+//! Parses server-sent events: the data of each event, which is all that MCP uses.
 
 use std::io::{self, BufRead, Read as _};
 
-/// Reads the events of a stream.
+/// Parses the events of a stream.
 pub struct Events<R> {
     stream: R,
     longest: usize,
 }
 
 impl<R: BufRead> Events<R> {
-    /// Events of at most this many bytes.
+    /// Returns a parser that accepts events of up to `longest` bytes.
     pub fn new(stream: R, longest: usize) -> Self {
         Self { stream, longest }
     }
 
-    /// The data of the next event that has any; None at the end of the stream. What is cut off by it does not count.
+    /// Returns the data of the next event that has data; None at the end of the stream. An unfinished last event is
+    /// ignored.
     ///
     /// # Errors
-    /// The stream breaks off, or an event is too long.
+    /// Reading fails, or an event is too long.
     pub fn next_data(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut data: Option<Vec<u8>> = None;
         loop {
@@ -44,10 +45,10 @@ impl<R: BufRead> Events<R> {
         }
     }
 
-    /// The next line without its end, which is LF or CR LF.
+    /// Returns the next line without its LF or CR LF.
     fn line(&mut self, left: usize) -> io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
-        // Room for the field's name and the line's end.
+        // Room for the field's name and the end of the line.
         let limit = left as u64 + 16;
         self.stream.by_ref().take(limit).read_until(b'\n', &mut line)?;
         if !line.ends_with(b"\n") {
@@ -77,7 +78,7 @@ mod tests {
     fn data_is_all_that_counts() {
         assert_eq!(events("event: message\nid: 7\ndata: one\n\n: comment\n\ndata:two\r\n\r\n"), ["one", "two"]);
         assert_eq!(events("data: a\ndata: b\n\ndata:\n\nretry: 5\n\n"), ["a\nb"]);
-        // Without its end an event has not come.
+        // An event counts only once its blank line has arrived.
         assert_eq!(events("data: cut"), [""; 0]);
         assert_eq!(events("data: whole\n\ndata: cut\n"), ["whole"]);
     }

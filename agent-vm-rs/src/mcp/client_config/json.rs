@@ -1,4 +1,4 @@
-//! Files in JSON: read whole, and written anew with everything that was in them.
+//! Changes JSON files: parses the whole file and rewrites it with all its values.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,12 +11,12 @@ use serde_json::{Map, Value};
 
 use crate::term::error::Failure;
 
-/// The file with a server in its section; None if it is there already.
+/// Returns the file's new text with a server in its section; None if the server is already there.
 pub fn merged(section: &str, name: &str, settings: &Map<String, Value>, existing: &str) -> Result<Option<String>> {
     let mut root = if existing.trim().is_empty() { Map::new() } else { parse(existing)? };
     let servers = root.entry(section).or_insert_with(|| Map::new().into());
     let Value::Object(servers) = servers else {
-        return Err(Failure::new(format!("\"{section}\" in it is no object")).into());
+        return Err(Failure::new(format!("\"{section}\" is not a JSON object")).into());
     };
     let settings = Value::Object(settings.clone());
     if servers.get(name) == Some(&settings) {
@@ -34,8 +34,8 @@ pub fn merged(section: &str, name: &str, settings: &Map<String, Value>, existing
 
 fn parse(text: &str) -> Result<Map<String, Value>> {
     let not_plain = || {
-        Failure::new("it is no plain JSON, or holds what would be lost in writing it anew")
-            .with_hint("put the server there by hand; without --write it is printed")
+        Failure::new("it is not plain JSON, or rewriting it would lose comments or duplicate keys")
+            .with_hint("run the command without --write, and add the printed server to the file yourself")
     };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer.deserialize_any(Lossless).map_err(anyhow::Error::from).with_context(not_plain)?;
@@ -46,20 +46,20 @@ fn parse(text: &str) -> Result<Map<String, Value>> {
     }
 }
 
-/// The white space before the first thing in it that is indented.
+/// Returns the file's indentation: the white space before its first indented line.
 fn indentation(text: &str) -> String {
     let mut spaces = text.lines().skip(1).map(|line| line[..line.len() - line.trim_start().len()].to_owned());
     spaces.find(|space| !space.is_empty()).unwrap_or_else(|| "  ".to_owned())
 }
 
-/// Takes any value that comes out as it went in: no key twice, no number that a `f64` has no room for.
+/// Accepts JSON that survives rewriting: no duplicate keys, and no number that `f64` would change.
 struct Lossless;
 
 impl<'de> Visitor<'de> for Lossless {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON whose keys are there once and whose numbers are of ordinary size")
+        f.write_str("JSON without duplicate keys and without very large numbers")
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
@@ -79,8 +79,8 @@ impl<'de> Visitor<'de> for Lossless {
     }
 
     fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<(), E> {
-        // From here on neighbouring numbers are more than one apart.
-        if number.abs() < 9_007_199_254_740_992.0 { Ok(()) } else { Err(E::custom("a number is too large to be kept")) }
+        // Above this, f64 cannot represent every integer.
+        if number.abs() < 9_007_199_254_740_992.0 { Ok(()) } else { Err(E::custom("a number is too large to keep")) }
     }
 
     fn visit_str<E>(self, _: &str) -> Result<(), E> {
@@ -96,7 +96,7 @@ impl<'de> Visitor<'de> for Lossless {
         let mut seen = BTreeSet::new();
         while let Some(key) = map.next_key::<String>()? {
             if !seen.insert(key) {
-                return Err(serde::de::Error::custom("a key is there twice"));
+                return Err(serde::de::Error::custom("duplicate key"));
             }
             map.next_value::<Checked>()?;
         }

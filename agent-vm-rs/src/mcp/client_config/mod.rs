@@ -1,4 +1,4 @@
-//! How MCP clients are told of a server: each has a file and a format of its own. Pure; `place` says where the files are.
+//! Formats of MCP clients' configuration files. These functions are pure; `place` finds the files.
 
 mod json;
 mod place;
@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 pub use self::place::{Place, place, write};
 use crate::term::error::Failure;
 
-/// Environment variable that a client which connects by itself takes the token from.
+/// Environment variable with the token, for clients that connect over HTTP.
 pub const TOKEN_VARIABLE: &str = "AGENT_VM_TOKEN";
 
-/// The clients whose formats are known.
+/// The supported MCP clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Client {
     /// Claude Code: `.mcp.json` of the project
@@ -31,42 +31,42 @@ pub enum Client {
     Codex,
 }
 
-/// How the client reaches the server.
+/// How a client reaches the server.
 #[derive(Clone, Debug)]
 pub enum Way {
-    /// By a command that it starts.
+    /// The client starts a command.
     Command {
         /// The program.
         program: String,
         /// Its arguments.
         args: Vec<String>,
     },
-    /// By itself.
+    /// The client connects over HTTP.
     Http {
-        /// The endpoint.
+        /// URL of the endpoint.
         url: String,
-        /// Whether a token is asked for.
+        /// Whether the endpoint requires a token.
         auth: bool,
     },
 }
 
-/// One server, as a client is told of it.
+/// A server's entry in a client's file.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// What the client calls it.
+    /// The server's name in the file.
     pub name: String,
-    /// How it is reached.
+    /// How the client reaches it.
     pub way: Way,
 }
 
 impl Client {
-    /// The name it has on the command line.
+    /// Returns the client's name on the command line.
     #[must_use]
     pub fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// The key that holds the servers.
+    /// Returns the key of the section that holds the servers.
     fn section(self) -> &'static str {
         match self {
             Self::ClaudeCode | Self::ClaudeDesktop | Self::Cursor => "mcpServers",
@@ -76,7 +76,7 @@ impl Client {
         }
     }
 
-    /// What stands under the server's name.
+    /// Returns the settings of a server's entry.
     fn settings(self, way: &Way) -> Result<Map<String, Value>> {
         let value = match (way, self) {
             (Way::Command { program, args }, Self::Vscode) => {
@@ -86,9 +86,9 @@ impl Client {
             (Way::Http { .. }, Self::ClaudeDesktop | Self::Zed) => {
                 let name = self.name();
                 return Err(Failure::usage(format!(
-                    "{name} has no place for a token but its file, where it must not be"
+                    "{name} would store the token in its configuration file, so --http is not supported"
                 ))
-                .with_hint(format!("leave out --http: {name} then starts agent-vm, which has the token"))
+                .with_hint(format!("leave out --http: {name} then starts agent-vm, which reads the token itself"))
                 .into());
             }
             (Way::Http { url, auth: true }, Self::Codex) => {
@@ -97,7 +97,7 @@ impl Client {
             (Way::Http { url, .. }, Self::Codex) => json!({ "url": url }),
             (Way::Http { url, auth }, _) => {
                 let mut settings = Map::new();
-                // Cursor knows by the URL.
+                // Cursor derives the type from the URL.
                 if self != Self::Cursor {
                     settings.insert("type".to_owned(), "http".into());
                 }
@@ -117,18 +117,18 @@ impl Client {
     }
 }
 
-/// The client's file as it would be with this server and nothing else.
+/// Returns a client's file with only this server in it.
 ///
 /// # Errors
-/// The client cannot reach a server that way.
+/// The client cannot reach a server in this way.
 pub fn fragment(client: Client, entry: &Entry) -> Result<String> {
     Ok(merged(client, entry, "")?.unwrap_or_default())
 }
 
-/// The client's file with this server besides what it says now; None if it says so already.
+/// Returns a client's existing file with this server added; None if it is already there.
 ///
 /// # Errors
-/// The file is not what the client would read, or not what can be written anew without losing something.
+/// The file is not valid for the client, or rewriting it would lose something.
 pub fn merged(client: Client, entry: &Entry, existing: &str) -> Result<Option<String>> {
     let settings = client.settings(&entry.way)?;
     match client {
@@ -137,7 +137,7 @@ pub fn merged(client: Client, entry: &Entry, existing: &str) -> Result<Option<St
     }
 }
 
-/// A name that every client takes, from one of a machine and of a server of it.
+/// Returns a name for a machine's server that every client accepts.
 #[must_use]
 pub fn entry_name(machine: &str, server: Option<&str>) -> String {
     let whole = server.map_or_else(|| machine.to_owned(), |server| format!("{machine}-{server}"));
@@ -199,7 +199,7 @@ mod tests {
                 );
             }
             assert_eq!(merged(client, &entry(), &once).unwrap(), None);
-            // Another way to the same server takes the place of the first.
+            // An entry of the same name is replaced.
             let mut moved = entry();
             moved.way = Way::Command {
                 program: "/opt/agent-vm".to_owned(),
@@ -227,7 +227,7 @@ mod tests {
                     "{\"a\": 1,}".to_owned(),
                     format!("{{\"{section}\": []}}"),
                     format!("{{\"{section}\": \"x\"}}"),
-                    // A number that would come out as another one.
+                    // A number that f64 would change.
                     "{\"a\": 123456789012345678901234567890}".to_owned(),
                     "{\"a\": 1, \"a\": 2}".to_owned(),
                 ]

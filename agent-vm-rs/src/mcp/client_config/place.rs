@@ -1,4 +1,4 @@
-//! Where clients have their files, and how one is changed.
+//! Finds and changes the configuration files of MCP clients.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,22 +10,22 @@ use super::{Client, Entry, merged};
 use crate::host::files::{make_dir_durably, read_if_there, write_file};
 use crate::term::error::Failure;
 
-/// A client's file.
+/// A client's configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The file.
+    /// Path of the file.
     pub file: PathBuf,
-    /// The project that it belongs to; None for the user's own.
+    /// The project that the file belongs to; None for the user's own settings.
     pub project: Option<PathBuf>,
 }
 
-/// The file of a client, in this project or in the user's settings, which `variable` (the environment) tells.
+/// Returns a client's file in this project or in the user's settings. `variable` reads the environment.
 ///
 /// # Errors
-/// The environment names no home.
+/// HOME is not set.
 pub fn place(client: Client, project: &Path, variable: impl Fn(&str) -> Option<PathBuf>) -> Result<Place> {
     let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
-    let home = || absolute("HOME").ok_or_else(|| Failure::new("HOME does not say where your settings are"));
+    let home = || absolute("HOME").ok_or_else(|| Failure::new("HOME is not set to an absolute path"));
     let config = || absolute("XDG_CONFIG_HOME").map_or_else(|| home().map(|home| home.join(".config")), Ok);
     let of_project = |name: &str| Place { file: project.join(name), project: Some(project.to_owned()) };
     let of_user = |file: PathBuf| Place { file, project: None };
@@ -42,14 +42,14 @@ pub fn place(client: Client, project: &Path, variable: impl Fn(&str) -> Option<P
     })
 }
 
-/// Puts a server into a client's file; tells whether that changed it.
+/// Adds a server to a client's file. Returns whether the file changed.
 ///
 /// # Errors
-/// The file cannot be read, holds something else, or cannot be written: then it is as it was.
+/// The file cannot be read, parsed or written. It stays unchanged.
 pub fn write(client: Client, entry: &Entry, place: &Place) -> Result<bool> {
     let file = real(place)?;
-    let failed = || format!("failed to put the server into {}", file.display());
-    // Whatever else is in its place is neither followed nor waited for.
+    let failed = || format!("failed to add the server to {}", file.display());
+    // A link or a fifo at this path is neither followed nor read.
     let existing = read_if_there(&file).map_err(|error| explained(error, &file))?.unwrap_or_default();
     let Some(text) = merged(client, entry, &existing).map_err(|error| explained(error, &file))? else {
         return Ok(false);
@@ -57,15 +57,15 @@ pub fn write(client: Client, entry: &Entry, place: &Place) -> Result<bool> {
     if let Some(dir) = file.parent() {
         make_dir_durably(dir, 0o777).with_context(failed).map_err(|error| explained(error, &file))?;
     }
-    // The user's own files may hold secrets of other servers.
+    // The user's own file may hold secrets of other servers.
     let usual = if place.project.is_some() { 0o644 } else { 0o600 };
     let mode = fs::metadata(&file).map_or(usual, |metadata| metadata.permissions().mode() & 0o777);
     write_file(&file, text, mode).with_context(failed).map_err(|error| explained(error, &file))?;
     Ok(true)
 }
 
-/// The file to change. One's own may be kept elsewhere and linked to; a project's may not: what comes with a branch must
-/// not lead to another place.
+/// Returns the file to change. The user's own file may be a symbolic link; a project's must not, since a branch could
+/// use the link to change a file elsewhere.
 fn real(place: &Place) -> Result<PathBuf> {
     let Some(project) = &place.project else {
         return Ok(fs::canonicalize(&place.file).unwrap_or_else(|_| place.file.clone()));
@@ -76,10 +76,10 @@ fn real(place: &Place) -> Result<PathBuf> {
         path.push(part);
         if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
             return Err(Failure::new(format!(
-                "{} is a symbolic link, which a project's file must not be",
+                "{} is a symbolic link; a project's configuration file must be a plain file",
                 path.display()
             ))
-            .with_hint("put the server there by hand; without --write it is printed")
+            .with_hint("run the command without --write, and add the printed server to the file yourself")
             .into());
         }
     }
@@ -88,8 +88,10 @@ fn real(place: &Place) -> Result<PathBuf> {
 
 fn explained(error: anyhow::Error, file: &Path) -> anyhow::Error {
     let exit = crate::term::error::exit_code(&error);
-    let failure = Failure::new(format!("{} stays as it is", file.display())).exit(exit);
-    error.context(failure.general_hint("put the server there by hand; without --write it is printed"))
+    let failure = Failure::new(format!("failed to change {}", file.display())).exit(exit);
+    error.context(
+        failure.general_hint("run the command without --write, and add the printed server to the file yourself"),
+    )
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Files in TOML: what is there keeps its place, its comments and its spaces.
+//! Changes TOML files and keeps their order, comments and spaces.
 
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value};
@@ -6,29 +6,29 @@ use toml_edit::{Array, DocumentMut, Item, Table, value};
 
 use crate::term::error::Failure;
 
-/// The file with a server in its section; None if it is there already.
+/// Returns the file's new text with a server in its section; None if the server is already there.
 pub fn merged(section: &str, name: &str, settings: &Map<String, Value>, existing: &str) -> Result<Option<String>> {
     let mut document: DocumentMut =
-        existing.parse().context("it is no TOML").context(Failure::new("it is not what the client would read"))?;
+        existing.parse().context("it is not TOML").context(Failure::new("it is not valid for the client"))?;
     let servers = document.entry(section).or_insert_with(|| {
         let mut table = Table::new();
-        // Only its servers have a heading.
+        // Only the servers' own tables get a heading.
         table.set_implicit(true);
         Item::Table(table)
     });
-    let servers = servers.as_table_like_mut().ok_or_else(|| Failure::new(format!("{section} in it is no table")))?;
+    let servers = servers.as_table_like_mut().ok_or_else(|| Failure::new(format!("{section} is not a table")))?;
     let mut entry = Table::new();
     for (key, setting) in settings {
         entry.insert(key, item(setting)?);
     }
     let is_there = servers.get(name).and_then(Item::as_table_like).is_some_and(|there| {
-        let said = |table: &dyn toml_edit::TableLike| {
+        let values = |table: &dyn toml_edit::TableLike| {
             let mut lines: Vec<_> =
                 table.iter().map(|(key, item)| format!("{key}={}", item.to_string().trim())).collect();
             lines.sort();
             lines
         };
-        said(there) == said(&entry)
+        values(there) == values(&entry)
     });
     if is_there {
         return Ok(None);
@@ -37,13 +37,13 @@ pub fn merged(section: &str, name: &str, settings: &Map<String, Value>, existing
     Ok(Some(document.to_string()))
 }
 
-/// The only values there are: strings, and lists of them.
+/// Converts a setting, which is a string or a list of strings.
 fn item(setting: &Value) -> Result<Item> {
     match setting {
         Value::String(text) => Ok(value(text.as_str())),
         Value::Array(list) => {
             let strings: Option<Array> = list.iter().map(Value::as_str).collect();
-            strings.map(value).context("a list holds something that is no string")
+            strings.map(value).context("a list has a value that is not a string")
         }
         _ => Err(anyhow::anyhow!("a setting is neither a string nor a list")),
     }

@@ -1,5 +1,5 @@
-//! The certificate authority of one machine, good for its own names and for nothing else, and the short-lived
-//! certificates that it gives to the machine's runs.
+//! Makes a machine's certificate authority, which can only sign for the machine's own names, and the short-lived
+//! certificates that it signs.
 
 use std::net::IpAddr;
 
@@ -12,13 +12,13 @@ use time::{Duration, OffsetDateTime};
 
 use super::names::Names;
 
-/// A run that goes on for longer gets another certificate before.
+/// Lifetime of a certificate. A machine that runs for longer gets a renewed one in time.
 pub const RUN: Duration = Duration::days(90);
 const MACHINE: Duration = Duration::days(3_650);
-/// Clocks differ.
+/// Certificates are valid from this long ago, since clocks differ.
 const BEFORE: Duration = Duration::hours(1);
 
-/// A certificate and its key, as PEM.
+/// A certificate and its private key, as PEM.
 pub struct Pair {
     /// The certificate.
     pub certificate: String,
@@ -26,38 +26,38 @@ pub struct Pair {
     pub key: String,
 }
 
-/// Makes the authority of a machine: for certificates of these names alone, and for no further authority.
+/// Makes a machine's authority, which can sign certificates for these names only, and no further authority.
 ///
 /// # Errors
-/// The system gives no random bytes.
+/// The system provides no random bytes.
 pub fn make(machine: &str, names: &Names) -> Result<Pair> {
-    let failed = "failed to make the machine's certificate authority";
+    let failed = "failed to create the machine's certificate authority";
     let key = new_key().context(failed)?;
     let certificate = authority(machine, names).self_signed(&key).context(failed)?;
     Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
 }
 
-/// A new certificate with a key of its own, signed by the authority whose key this is.
+/// Issues a certificate with a new key, signed with `authority_key` (PEM).
 ///
 /// # Errors
-/// The key is none.
+/// `authority_key` is not a private key.
 pub fn issue(machine: &str, names: &Names, authority_key: &str) -> Result<Pair> {
-    let key = new_key().context("failed to make a certificate for this run")?;
+    let key = new_key().context("failed to issue the machine's certificate")?;
     let certificate = certify(machine, names, authority_key, &key)?;
     Ok(Pair { certificate, key: key.serialize_pem() })
 }
 
-/// Another certificate for a key that is there (PEM), signed by the authority whose key this is.
+/// Issues another certificate for an existing `key` (PEM), signed with `authority_key` (PEM).
 ///
 /// # Errors
-/// One of the keys is none.
+/// One of the two is not a private key.
 pub fn renew(machine: &str, names: &Names, authority_key: &str, key: &str) -> Result<String> {
-    certify(machine, names, authority_key, &KeyPair::from_pem(key).context("the key of this run is not usable")?)
+    certify(machine, names, authority_key, &KeyPair::from_pem(key).context("the private key is not valid")?)
 }
 
 fn certify(machine: &str, names: &Names, authority_key: &str, key: &KeyPair) -> Result<String> {
-    let failed = "failed to make a certificate for this run";
-    let issuer_key = KeyPair::from_pem(authority_key).context("the authority's key is not usable").context(failed)?;
+    let failed = "failed to issue the machine's certificate";
+    let issuer_key = KeyPair::from_pem(authority_key).context("the authority's key is not valid").context(failed)?;
     let issuer = Issuer::new(authority(machine, names), issuer_key);
     let mut params = params("agent-vm", RUN);
     params.subject_alt_names = subjects(names).context(failed)?;

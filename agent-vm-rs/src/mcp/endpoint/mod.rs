@@ -1,4 +1,4 @@
-//! The way in to a machine's MCP: who it proves to be, who may come in, and how to ask it.
+//! The MCP endpoint of a machine: its certificates, its token, and requests to it.
 
 pub mod authority;
 pub mod names;
@@ -24,11 +24,11 @@ use crate::term::error::Failure;
 
 const TOKEN_BYTES: usize = 32;
 
-/// What the guest's gate is handed.
+/// What the guest's reverse proxy is given at start.
 pub struct Handover {
-    /// PEM.
+    /// The certificate, as PEM.
     pub certificate: String,
-    /// PEM.
+    /// Its private key, as PEM.
     pub key: String,
     /// The bearer token.
     pub token: String,
@@ -36,19 +36,20 @@ pub struct Handover {
     pub settings: String,
 }
 
-/// The authority's certificate, for clients.
+/// Returns the path of the authority's certificate, which clients verify the endpoint with.
 #[must_use]
 pub fn ca_file(machine: &Path) -> PathBuf {
     MachinePath::TlsAuthority.of(machine)
 }
 
-/// The bearer token, for its owner alone.
+/// Returns the path of the bearer token, which only its owner can read.
 #[must_use]
 pub fn token_file(machine: &Path) -> PathBuf {
     MachinePath::TlsToken.of(machine)
 }
 
-/// Makes what a machine lacks of authority and token; gives the names that they are for.
+/// Creates a machine's certificate authority and token if they are missing. Returns the names that the authority signs
+/// for.
 ///
 /// # Errors
 /// A file cannot be written.
@@ -62,7 +63,7 @@ pub fn ensure(dir: &Path, machine: &str, host: &str, address: Ipv4Addr) -> Resul
         let pair = authority::make(machine, &names)?;
         write_file(&MachinePath::TlsAuthorityKey.of(dir), pair.key, 0o600)?;
         write_file(&MachinePath::TlsAuthority.of(dir), pair.certificate, 0o644)?;
-        // Last: without it all of this is done again.
+        // Written last: if it is missing, the authority is made again.
         write_file(&MachinePath::TlsNames.of(dir), made_for, 0o600)?;
     }
     if !is_there(MachinePath::TlsToken)? {
@@ -76,9 +77,9 @@ fn names(host: &str, address: Ipv4Addr) -> Names {
     Names::new(host, address, own.as_deref().map(str::trim))
 }
 
-/// An error of a connection, in our words where a library's are for who writes programs.
+/// Replaces a library's wording for a connection that ended early; other errors stay as they are.
 #[must_use]
-pub fn in_words(error: impl Into<anyhow::Error>) -> anyhow::Error {
+pub fn connection_error(error: impl Into<anyhow::Error>) -> anyhow::Error {
     let error = error.into();
     let is_cut = |cause: &(dyn std::error::Error + 'static)| {
         let cut = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
@@ -88,20 +89,21 @@ pub fn in_words(error: impl Into<anyhow::Error>) -> anyhow::Error {
     if error.chain().any(is_cut) { Failure::new("the connection was cut off").into() } else { error }
 }
 
-/// What one run's gate is handed: a new certificate each time, which nobody else keeps the key of.
+/// Issues the certificate of a run and returns what the reverse proxy is given. Only the guest keeps the private key.
 ///
 /// # Errors
-/// As [`ensure`]; the authority's key is none.
+/// As [`ensure`], or the authority's key is not valid.
 pub fn hand_over(machine: &Machine, settings: &Settings, address: Ipv4Addr) -> Result<Handover> {
     let name = machine.name.as_str();
     let names = ensure(&machine.dir, name, &settings.host, address)?;
-    let pair = authority::issue(name, &names, &read_text(&MachinePath::TlsAuthorityKey.of(&machine.dir))?).with_context(|| {
-        let dir = MachinePath::Tls.of(&machine.dir);
-        Failure::new(format!("the authority in {} is not usable", dir.display())).with_hint(format!(
-            "have a new one made, and a new token: rm -r -- {}; clients that were given the old ones need mcp-config again",
-            quoted(&dir)
-        ))
-    })?;
+    let pair = authority::issue(name, &names, &read_text(&MachinePath::TlsAuthorityKey.of(&machine.dir))?)
+        .with_context(|| {
+            let dir = MachinePath::Tls.of(&machine.dir);
+            Failure::new(format!("the certificate authority in {} is not valid", dir.display())).with_hint(format!(
+                "to make a new one: rm -r -- {}; clients then need the new certificate and token (agent-vm mcp-config)",
+                quoted(&dir)
+            ))
+        })?;
     let described = serde_json::json!({ "tls": settings.tls, "auth": settings.auth, "hosts": names.hosts() });
     Ok(Handover {
         certificate: pair.certificate,
@@ -115,7 +117,7 @@ fn token(dir: &Path) -> Result<String> {
     Ok(read_text(&MachinePath::TlsToken.of(dir))?.trim().to_owned())
 }
 
-/// A running machine's endpoint, as this program asks it. Cloned, it shares its connections.
+/// The endpoint of a running machine. Clones share its connections.
 #[derive(Clone)]
 pub struct Endpoint {
     agent: ureq::Agent,
@@ -123,31 +125,31 @@ pub struct Endpoint {
     authorization: Option<String>,
 }
 
-/// How long an endpoint may take; None for ever.
+/// Time limits of requests; None for no limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timeouts {
-    /// For a connection.
+    /// For connecting.
     pub connect: Option<Duration>,
-    /// For everything together.
+    /// For a whole request.
     pub whole: Option<Duration>,
 }
 
 impl Endpoint {
-    /// The endpoint of a run: over TLS only with the machine's own authority.
+    /// Returns the endpoint of a run. With TLS, only the machine's own authority is trusted.
     ///
     /// # Errors
-    /// The machine has no authority or no token, though its run asks for them.
-    pub fn of(machine: &Machine, facts: &RunFacts, patience: Timeouts) -> Result<Self> {
+    /// The run uses TLS or a token, but the machine has no authority or no token.
+    pub fn of(machine: &Machine, facts: &RunFacts, timeouts: Timeouts) -> Result<Self> {
         let mut config = ureq::Agent::config_builder()
-            .timeout_connect(patience.connect)
-            .timeout_global(patience.whole)
+            .timeout_connect(timeouts.connect)
+            .timeout_global(timeouts.whole)
             .http_status_as_error(false)
             .max_redirects(0)
-            // The environment's proxy is for the world outside.
+            // The endpoint is on this host, so the environment's HTTP proxy does not apply.
             .proxy(None);
         if facts.tls {
             let ca = Certificate::from_pem(read_text(&MachinePath::TlsAuthority.of(&machine.dir))?.as_bytes())
-                .with_context(|| format!("{} is no certificate", ca_file(&machine.dir).display()))?;
+                .with_context(|| format!("{} is not a certificate", ca_file(&machine.dir).display()))?;
             config = config
                 .https_only(true)
                 .tls_config(TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[ca])).build());
@@ -156,31 +158,31 @@ impl Endpoint {
         Ok(Self { agent: config.build().into(), origin: facts.url(""), authorization })
     }
 
-    /// The URL of a path.
+    /// Returns the URL of a path.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.origin)
     }
 
-    /// A POST to a path, with the token.
+    /// Returns a POST request with the token.
     #[must_use]
     pub fn post(&self, path: &str) -> ureq::RequestBuilder<ureq::typestate::WithBody> {
         self.authorized(self.agent.post(self.url(path)))
     }
 
-    /// A GET of a path, with the token.
+    /// Returns a GET request with the token.
     #[must_use]
     pub fn get(&self, path: &str) -> ureq::RequestBuilder<ureq::typestate::WithoutBody> {
         self.authorized(self.agent.get(self.url(path)))
     }
 
-    /// A PUT to a path, with a token whether or not the endpoint asks for one.
+    /// Returns a PUT request with `token`, even if the endpoint requires none.
     #[must_use]
     fn put(&self, path: &str, token: &str) -> ureq::RequestBuilder<ureq::typestate::WithBody> {
         self.agent.put(self.url(path)).header("Authorization", format!("Bearer {token}"))
     }
 
-    /// A DELETE of a path, with the token.
+    /// Returns a DELETE request with the token.
     #[must_use]
     pub fn delete(&self, path: &str) -> ureq::RequestBuilder<ureq::typestate::WithoutBody> {
         self.authorized(self.agent.delete(self.url(path)))
@@ -219,20 +221,20 @@ pub(crate) mod tests {
         serde_json::from_value(facts).unwrap()
     }
 
-    /// An endpoint on loopback without TLS and token.
+    /// Returns an endpoint on loopback without TLS and without a token.
     pub(crate) fn plain(port: u16, limit: Duration) -> Endpoint {
-        let patience = Timeouts { connect: None, whole: Some(limit) };
-        Endpoint::of(&machine(Path::new("/nonexistent")), &facts(port, false, false), patience).unwrap()
+        let timeouts = Timeouts { connect: None, whole: Some(limit) };
+        Endpoint::of(&machine(Path::new("/nonexistent")), &facts(port, false, false), timeouts).unwrap()
     }
 
-    /// Answers each connection over TLS with the head of its request.
+    /// Answers each TLS connection with the head of its request.
     fn echo(pair: &authority::Pair) -> u16 {
         serve(pair, true)
     }
 
     const CUT_OFF: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab";
 
-    /// The same, or an answer without an end that TLS and HTTP know of.
+    /// Answers each TLS connection; without `ends`, the answer is cut off.
     fn serve(pair: &authority::Pair, ends: bool) -> u16 {
         let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
@@ -260,10 +262,10 @@ pub(crate) mod tests {
         port
     }
 
-    /// What a machine's endpoint of its own says to a server with this certificate.
+    /// Sends a request of `machine` to a server that has the certificate `pair`, and returns what arrived.
     fn asked(machine: &Machine, pair: &authority::Pair) -> Result<String> {
-        let patience = Timeouts { connect: None, whole: Some(Duration::from_secs(20)) };
-        let endpoint = Endpoint::of(machine, &facts(echo(pair), true, true), patience)?;
+        let timeouts = Timeouts { connect: None, whole: Some(Duration::from_secs(20)) };
+        let endpoint = Endpoint::of(machine, &facts(echo(pair), true, true), timeouts)?;
         Ok(endpoint.get("/mcp").call()?.into_body().read_to_string()?)
     }
 
@@ -280,7 +282,7 @@ pub(crate) mod tests {
         assert_eq!(before.1.trim().len(), 64);
         make([127, 0, 0, 1]);
         assert_eq!((contents("ca.pem"), contents("token")), before);
-        // Another address needs another authority; the token stays.
+        // Another address needs another authority; the token is kept.
         make([192, 0, 2, 1]);
         assert!(contents("ca.pem") != before.0 && contents("token") == before.1);
     }
@@ -297,10 +299,10 @@ pub(crate) mod tests {
         let (first, second, foreign) = (issue(&ours), issue(&ours), issue(&other));
         assert!(first.certificate != second.certificate && first.key != second.key);
         let token = fs::read_to_string(token_file(&ours.dir)).unwrap();
-        let said = asked(&ours, &first).unwrap();
-        assert!(said.to_lowercase().contains(&format!("authorization: bearer {}", token.trim())), "{said}");
+        let request = asked(&ours, &first).unwrap();
+        assert!(request.to_lowercase().contains(&format!("authorization: bearer {}", token.trim())), "{request}");
         asked(&ours, &second).unwrap();
-        // Control: the foreign one is good for who trusts its authority.
+        // Control: the other machine, which trusts that authority, accepts the certificate.
         asked(&other, &foreign).unwrap();
         for (machine, pair) in [(&ours, &foreign), (&other, &first)] {
             let error = format!("{:#}", asked(machine, pair).unwrap_err());
@@ -314,23 +316,23 @@ pub(crate) mod tests {
         let ours = machine(dir.path());
         let given = hand_over(&ours, &crate::machine::settings::tests::sample(), Ipv4Addr::LOCALHOST).unwrap();
         let pair = authority::Pair { certificate: given.certificate, key: given.key };
-        let patience = Timeouts { connect: None, whole: Some(Duration::from_secs(20)) };
-        let endpoint = Endpoint::of(&ours, &facts(serve(&pair, false), true, true), patience).unwrap();
+        let timeouts = Timeouts { connect: None, whole: Some(Duration::from_secs(20)) };
+        let endpoint = Endpoint::of(&ours, &facts(serve(&pair, false), true, true), timeouts).unwrap();
         let error = endpoint.get("/mcp").call().unwrap().into_body().read_to_string().unwrap_err();
-        // Control: so it would be told.
+        // Control: the library's own wording.
         assert_eq!(format!("{:#}", anyhow::Error::from(error)), "io: Peer disconnected");
         let error = endpoint.get("/mcp").call().unwrap().into_body().read_to_string().unwrap_err();
-        assert_eq!(format!("{:#}", in_words(error)), "the connection was cut off");
+        assert_eq!(format!("{:#}", connection_error(error)), "the connection was cut off");
         let mut body = endpoint.get("/mcp").call().unwrap().into_body().into_reader();
         let error = io::Read::read_to_end(&mut body, &mut Vec::new()).unwrap_err();
-        assert_eq!(format!("{:#}", in_words(error)), "the connection was cut off");
-        // As rustls says it, by itself and within ureq's.
+        assert_eq!(format!("{:#}", connection_error(error)), "the connection was cut off");
+        // rustls's wording, by itself and wrapped by ureq.
         let rustls = || io::Error::new(io::ErrorKind::UnexpectedEof, "no close_notify: https://docs.example/manual");
-        for error in [in_words(rustls()), in_words(ureq::Error::Io(rustls()))] {
+        for error in [connection_error(rustls()), connection_error(ureq::Error::Io(rustls()))] {
             assert_eq!(format!("{error:#}"), "the connection was cut off");
         }
-        // What helps stays.
-        let refused = in_words(io::Error::from(io::ErrorKind::ConnectionRefused));
+        // Helpful errors are unchanged.
+        let refused = connection_error(io::Error::from(io::ErrorKind::ConnectionRefused));
         assert_eq!(format!("{refused:#}"), "connection refused");
     }
 
@@ -341,7 +343,7 @@ pub(crate) mod tests {
         ensure(&ours.dir, "app-main", "localhost", Ipv4Addr::LOCALHOST).unwrap();
         let key = fs::read_to_string(ours.dir.join("tls/ca.key")).unwrap();
         let name = |dns: &str| Names { dns: vec![dns.to_owned()], addresses: vec![Ipv4Addr::LOCALHOST.into()] };
-        // Who has its key makes certificates for other names, and nobody takes them.
+        // Whoever has the authority's key can sign other names, but clients refuse them.
         asked(&ours, &authority::issue("app-main", &name("localhost"), &key).unwrap()).unwrap();
         let stolen = authority::issue("app-main", &name("bank.example"), &key).unwrap();
         let error = format!("{:#}", asked(&ours, &stolen).unwrap_err());

@@ -1,21 +1,22 @@
-//! What clients may call a machine's endpoint: the names of its certificate, and those that its gate takes for its own.
+//! The host names and addresses of a machine's endpoint: those in its certificate, and those that its reverse proxy
+//! accepts.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::machine::policy::Grammar;
 
-/// Names and addresses, each once, in a fixed order.
+/// Names and addresses, without duplicates and in a fixed order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
-    /// Names.
+    /// DNS names.
     pub dns: Vec<String>,
-    /// Addresses.
+    /// IP addresses.
     pub addresses: Vec<IpAddr>,
 }
 
 impl Names {
-    /// Those of an endpoint whose ports are bound on `address`, which the settings call `host`. `own` is this host's
-    /// name, by which others reach a port that is bound on every address.
+    /// Returns the names of an endpoint that listens on `address`, which the settings call `host`. `own` is this
+    /// host's name, which clients use if the port listens on every address.
     #[must_use]
     pub fn new(host: &str, address: Ipv4Addr, own: Option<&str>) -> Self {
         let mut dns = vec!["localhost".to_owned(), "agent-vm".to_owned()];
@@ -34,7 +35,7 @@ impl Names {
         Self { dns, addresses }
     }
 
-    /// As they stand in a `Host` header, without the port.
+    /// Returns the names as in a `Host` header, without the port.
     #[must_use]
     pub fn hosts(&self) -> Vec<String> {
         let addresses = self.addresses.iter().map(|address| match address {
@@ -68,7 +69,7 @@ mod tests {
         assert_eq!(hosts("localhost", [127, 0, 0, 1]), "localhost agent-vm 127.0.0.1 [::1]");
         assert_eq!(hosts("192.0.2.7", [192, 0, 2, 7]), "localhost agent-vm 127.0.0.1 [::1] 192.0.2.7");
         assert_eq!(hosts("Dev.example", [192, 0, 2, 7]), "localhost agent-vm dev.example 127.0.0.1 [::1] 192.0.2.7");
-        // A name that no gate would take is left out.
+        // The reverse proxy would refuse this name, so it is left out.
         assert_eq!(hosts("0.0.0.0", [0, 0, 0, 0]), "localhost agent-vm 127.0.0.1 [::1]");
         let named = Names::new("0.0.0.0", Ipv4Addr::UNSPECIFIED, Some("Box"));
         assert_eq!(named.dns, ["localhost", "agent-vm", "box"]);

@@ -1,42 +1,42 @@
-//! Another certificate for a machine that runs for longer than one lasts. It is for the same key, so that nothing secret is
-//! handed over, and goes to the gate over the connection that the present one secures.
+//! Renews the certificate of a machine that runs for longer than its certificate lasts. The new one uses the same key,
+//! so no secret is sent. It is sent to the reverse proxy over the connection that the old one secures.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Endpoint, Timeouts, authority, in_words, names, token};
+use super::{Endpoint, Timeouts, authority, connection_error, names, token};
 use crate::host::files::{read_if_there, read_text, write_file};
 use crate::machine::Machine;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::term::error::Failure;
 
-/// For the gate to answer.
+/// Time limit for the reverse proxy's answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How a guest takes another certificate.
+/// How a guest accepts a renewed certificate.
 #[derive(Clone, Debug)]
 pub struct Receiver {
-    /// Path of its URL; None of a guest that is older than this.
+    /// URL path to send it to; None for a guest built before renewal existed.
     pub path: Option<String>,
-    /// Name of the credential with the key.
+    /// Name of the credential that holds the private key.
     pub key: String,
 }
 
-/// Renews the certificate of a run if two thirds of its time are over; tells whether it was.
+/// Renews the certificate if two thirds of its lifetime are over. Returns whether it did.
 ///
 /// # Errors
-/// The gate does not take it, or does not answer. The one before stays in use.
+/// The reverse proxy does not answer or refuses the certificate. The old one stays in use.
 pub fn renew_if_due(machine: &Machine, receiver: &Receiver, facts: &RunFacts) -> Result<bool> {
     if !facts.tls || !is_due(issued(machine, facts)?, Timestamp::now()) {
         return Ok(false);
     }
     let name = &machine.name;
     renew(machine, receiver, facts).with_context(|| {
-        Failure::new(format!("failed to renew the certificate of {name}'s MCP"))
-            .with_hint(format!("agent-vm restart {name} makes a new one"))
+        Failure::new(format!("failed to renew the MCP certificate of {name}"))
+            .with_hint(format!("agent-vm restart {name}"))
     })?;
     Ok(true)
 }
@@ -46,20 +46,23 @@ fn is_due(issued: Timestamp, now: Timestamp) -> bool {
     now.duration_since(issued) > lasts / 3 * 2
 }
 
-/// When the present one was made.
+/// Returns when the present certificate was issued.
 fn issued(machine: &Machine, facts: &RunFacts) -> Result<Timestamp> {
     let Some(text) = read_if_there(&machine.run().file(MachinePath::RunRenewed))? else { return Ok(facts.started) };
-    // What cannot be read was renewed at an unknown time: once more does no harm.
+    // If the file is unreadable, renewing too early is harmless.
     Ok(text.trim().parse().unwrap_or(facts.started))
 }
 
 fn renew(machine: &Machine, receiver: &Receiver, facts: &RunFacts) -> Result<()> {
-    let path = receiver.path.as_ref().context("its guest is older than this agent-vm")?;
+    let path = receiver.path.as_ref().context("the guest was built before certificates could be renewed")?;
     let settings = machine.settings()?;
     let names = names(&settings.host, facts.host);
-    // Another authority is for the next start: clients have this one's certificate.
+    // A new name needs a new authority, which clients do not know yet; the next start makes it.
     let made_for = read_text(&MachinePath::TlsNames.of(&machine.dir))?;
-    ensure!(names.hosts().join("\n") == made_for.trim_end(), "this host has another name or address by now");
+    ensure!(
+        names.hosts().join("\n") == made_for.trim_end(),
+        "the name or address of this host changed since the machine started"
+    );
     let credentials = MachinePath::Credentials.of(&machine.dir);
     let key = read_text(&credentials.join(&receiver.key))?;
     let certificate = authority::renew(
@@ -69,9 +72,9 @@ fn renew(machine: &Machine, receiver: &Receiver, facts: &RunFacts) -> Result<()>
         &key,
     )?;
     let endpoint = Endpoint::of(machine, facts, Timeouts { connect: Some(TIMEOUT), whole: Some(TIMEOUT) })?;
-    let answer = endpoint.put(path, &token(&machine.dir)?).send(certificate).map_err(in_words);
-    let status = answer.context("the gate does not answer")?.status();
-    ensure!(status.is_success(), "the gate answers {status}");
+    let answer = endpoint.put(path, &token(&machine.dir)?).send(certificate).map_err(connection_error);
+    let status = answer.context("the reverse proxy does not answer")?.status();
+    ensure!(status.is_success(), "the reverse proxy answered with HTTP status {status}");
     write_file(&machine.run().file(MachinePath::RunRenewed), format!("{}\n", Timestamp::now()), 0o600)
 }
 
