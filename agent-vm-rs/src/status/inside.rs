@@ -1,4 +1,4 @@
-//! What a running machine answers: QEMU, ssh, the service and MCP, each asked beside the others and none for long.
+//! Queries a running machine: QEMU, ssh, the service and MCP, all at the same time and with short time limits.
 
 use std::thread;
 use std::time::Duration;
@@ -19,24 +19,25 @@ use crate::remote::service;
 use crate::remote::ssh::Ssh;
 use crate::term::error::{EXIT_TIMEOUT, exit_code};
 
-/// What was answered, and what was not.
+/// The answers of a running machine.
 #[derive(Default)]
 pub struct Inside {
-    /// QEMU's word for what the machine does.
+    /// QEMU's run state.
     pub qemu: String,
-    /// Whether sshd lets us in.
+    /// ssh's address, and whether a login works.
     pub ssh: Option<SshFacts>,
-    /// The service, as systemd has it.
+    /// The service's state in systemd.
     pub service: Option<Service>,
-    /// The servers, as the guest's launcher reports them.
+    /// The MCP servers' states, as the guest reports them.
     pub servers: Option<Servers>,
-    /// MCP.
+    /// The MCP endpoint, and whether it answers.
     pub mcp: Option<Mcp>,
-    /// What is wrong.
+    /// Problems found.
     pub problems: Vec<String>,
 }
 
-/// Asks everything at once. Of a machine that is still starting, silence is no problem. A suspended one is not asked.
+/// Queries everything at the same time. For a machine that is still starting, a missing answer is no problem. A
+/// suspended machine is not queried.
 pub fn look(context: &Context, machine: &Machine, facts: &RunFacts, starting: bool, suspended: bool) -> Inside {
     let mut inside = Inside { qemu: "suspended".to_owned(), ..Inside::default() };
     if suspended {
@@ -76,10 +77,10 @@ pub fn look(context: &Context, machine: &Machine, facts: &RunFacts, starting: bo
 }
 
 fn joined<T>(asking: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
-    asking.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a probe broke off")))
+    asking.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a query failed unexpectedly")))
 }
 
-/// Why there is no answer; of one that only took too long, that.
+/// Describes a missing answer. After a timeout, the time limit says enough.
 fn silence(who: &str, error: &anyhow::Error) -> String {
     let late = exit_code(error) == EXIT_TIMEOUT
         || error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ureq::Error::Timeout(_))));
@@ -91,19 +92,19 @@ fn ask_mcp(machine: &Machine, manifest: &Manifest, facts: &RunFacts) -> Result<D
     probe_mcp(&endpoint, &manifest.service.mcp_path)
 }
 
-/// What systemd and the launcher say.
+/// The states that systemd and the guest's MCP launcher report.
 struct Units {
     service: Service,
     servers: Option<Servers>,
     problems: Vec<String>,
 }
 
-/// The service's state and its servers', and what is wrong with them or with what is before them.
+/// Queries the states of the service, its servers and its reverse proxy, and describes their problems.
 fn ask_systemd(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts, starting: bool) -> Result<Units> {
     let deadline = Deadline::after(ANSWER);
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity);
     if starting && !ssh.is_connected() {
-        // A login that is begun too early costs a booting guest more than it tells.
+        // A login slows a booting guest down.
         anyhow::bail!("the machine is starting");
     }
     ssh.connect(deadline)?;
@@ -113,13 +114,13 @@ fn ask_systemd(context: &Context, machine: &Machine, guest: &Guest, facts: &RunF
     let ([state, gate_state], printed) = asked?;
     let servers = Servers::of_answer(&printed).unwrap_or_else(|error| Some(Servers::unknown(&error)));
     let mut problems: Vec<_> = servers.iter().flat_map(|servers| servers.troubles(machine.name.as_str())).collect();
-    // Their last words are worth having, and not worth waiting for.
-    let said = |unit: &str| service::last_lines(&ssh, unit, deadline.left().max(Duration::from_millis(200)));
+    // The log lines are useful, but not worth a long wait.
+    let log_of = |unit: &str| service::last_lines(&ssh, unit, deadline.left().max(Duration::from_millis(200)));
     let troubled = !state.running() || state.restarts > 0;
-    let last_lines = troubled.then(|| said(unit).ok()).flatten();
+    let last_lines = troubled.then(|| log_of(unit).ok()).flatten();
     let trouble = (!gate_state.running() && !starting).then(|| {
-        let said = said(gate).unwrap_or_default();
-        format!("{gate}, through which MCP is reached, is not up ({gate_state}): {said}")
+        let lines = log_of(gate).unwrap_or_default();
+        format!("the MCP reverse proxy {gate} is not running ({gate_state}): {lines}")
     });
     problems.extend(trouble);
     Ok(Units { service: Service { unit: unit.clone(), state: Some(state), last_lines }, servers, problems })

@@ -1,4 +1,4 @@
-//! How a machine is: facts first, words second (in `text`), so that `--json` and the text say the same.
+//! Collects the state of a machine. `text` formats the same facts that `--json` prints.
 
 mod inside;
 mod text;
@@ -23,12 +23,12 @@ use crate::machine::run_state::RunFacts;
 use crate::remote::servers::Servers;
 use crate::remote::service::ServiceState;
 
-/// For everything that is asked of a machine, all of it at once: a wedged one answers nothing.
+/// Time limit for all queries of a running machine together, since a hung one answers none.
 pub const ANSWER: Duration = Duration::from_millis(2_400);
-/// For all of a workspace's files to be counted.
+/// Time limit for counting the workspace's files.
 const LONGEST_COUNT: Duration = Duration::from_secs(2);
 
-/// Everything that status shows. Absent parts are null.
+/// Everything that status shows. Missing parts are null.
 #[derive(Serialize)]
 pub struct Report {
     name: String,
@@ -93,11 +93,11 @@ struct EgressFacts {
     mode: &'static str,
     /// Null while the machine does not run.
     up: Option<bool>,
-    /// Attempts that were refused in this run.
+    /// Number of refused connection attempts in this run.
     denied: Option<u64>,
-    /// Processor time of the proxy and the tunnel to it, seconds: not of the machine's cores.
+    /// Processor time, in seconds, of the egress proxy and its port forwarding.
     cpu_seconds: Option<u64>,
-    /// The last of them; null if there was none.
+    /// The last refused attempt; null if there was none.
     last_denied: Option<log::Attempt>,
 }
 
@@ -114,16 +114,16 @@ struct Workspace {
     git: Option<WorkspaceState>,
 }
 
-/// What is wrong with them is among the machine's problems.
+/// Serializes only the list of servers; their problems are among the machine's.
 fn servers_alone<S: serde::Serializer>(servers: &Option<Servers>, to: S) -> Result<S::Ok, S::Error> {
     servers.as_ref().map(|servers| &servers.servers).serialize(to)
 }
 
 impl Report {
-    /// Looks at a machine from the outside and, if it runs, from the inside.
+    /// Collects the state of a machine from the host and, if it is running, from the guest.
     ///
     /// # Errors
-    /// Its directory cannot be read at all.
+    /// The machine's directory cannot be read.
     pub fn gather(context: &Context, machine: &Machine) -> Result<Self> {
         let mut problems = Vec::new();
         let settings = machine.settings().map_err(|error| problems.push(format!("{error:#}"))).ok();
@@ -153,7 +153,7 @@ impl Report {
             workspace: Workspace { path: machine.workspace(), bytes: None, git: None },
             problems,
         };
-        // The workspace is on this host, and may be large; the machine may not answer. Neither waits for the other.
+        // The workspace may be large, and the machine may not answer, so both are examined at the same time.
         let looking = {
             let machine = machine.clone();
             std::thread::spawn(move || workspace(&machine))
@@ -164,7 +164,7 @@ impl Report {
             (None, _) if run.path().exists() => {
                 report
                     .problems
-                    .push(format!("it ended by itself; agent-vm logs --console {} shows its last words", machine.name));
+                    .push(format!("it stopped unexpectedly; to see why: agent-vm logs --console {}", machine.name));
             }
             (None, _) => {}
         }
@@ -173,11 +173,11 @@ impl Report {
                 report.workspace = workspace;
                 report.problems.extend(trouble);
             }
-            Err(_) => report.problems.push("the look at the workspace broke off".to_owned()),
+            Err(_) => report.problems.push("failed to examine the workspace".to_owned()),
         }
         crate::host::interrupt::check()?;
         if !machine.exists() {
-            // It was destroyed meanwhile.
+            // Another command destroyed the machine meanwhile.
             return Err(crate::machine::unknown::no_machine(&machine.state, machine.name.as_str()));
         }
         if settings.is_none() {
@@ -196,7 +196,7 @@ impl Report {
         }
         self.helpers = Some(helpers);
         self.look_at_egress(machine, starting);
-        // One that is suspended answers nobody, and what has been said of it is enough.
+        // A suspended QEMU answers nothing, and its problem is already in the report.
         let inside = inside::look(context, machine, facts, starting, qemu.is_suspended());
         self.vm = Some(vm(qemu, facts, inside.qemu));
         self.ssh = inside.ssh;
@@ -216,12 +216,12 @@ impl Report {
         egress.cpu_seconds = supervisor.and_then(|id| id.cpu_of_all()).map(|time| time.as_secs());
         let denied = log::denied(&machine.dir);
         egress.denied = Some(denied);
-        // The count is of this run, and so then is the last one.
+        // The log also has earlier runs, but `denied` counts this one.
         let last = (denied > 0).then(|| log::last(&machine.dir, 1, true).ok()?.pop());
         egress.last_denied = last.flatten();
         if !up && !starting {
             let log = machine.run().file(MachinePath::EgressRunLog);
-            self.problems.push(format!("it reaches nothing outside: the proxy is not up ({})", log.display()));
+            self.problems.push(format!("no network access: the egress proxy is not running ({})", log.display()));
         }
     }
 }
@@ -246,14 +246,14 @@ fn disk(machine: &Machine, size_mib: Option<u32>) -> Option<Disk> {
     Some(Disk { used_bytes: metadata.blocks() * 512, size_mib })
 }
 
-/// What a directory's files take on the disk; None if a guest has made more of them than can be looked at by then.
+/// Returns the disk usage of a directory in bytes; None if it has too many files to count before `end`.
 fn used_bytes(dir: &Path, end: Instant) -> Option<u64> {
     let files = walkdir::WalkDir::new(dir).follow_links(false).into_iter().flatten();
     let blocks = files.map(|file| (Instant::now() < end).then(|| file.metadata().map_or(0, |file| file.blocks())));
     Some(blocks.sum::<Option<u64>>()? * 512)
 }
 
-/// What there is of the workspace, and what is wrong with it.
+/// Returns the state of the workspace, and its problems.
 fn workspace(machine: &Machine) -> (Workspace, Vec<String>) {
     let path = machine.workspace();
     let mut troubles = Vec::new();
@@ -261,13 +261,13 @@ fn workspace(machine: &Machine) -> (Workspace, Vec<String>) {
         let bytes = scope.spawn(|| used_bytes(&path, Instant::now() + LONGEST_COUNT));
         let source = source(machine, &mut troubles);
         let git = workspace::state(&path, source.as_ref(), &machine.dir);
-        // Without the source every commit would count as new.
+        // Without the source repository, every commit would count as new.
         let git = git.map(|git| WorkspaceState { new_commits: git.new_commits.filter(|_| source.is_some()), ..git });
         (bytes.join().ok().flatten(), git)
     });
     let git = git.map_err(|error| {
-        // Only what git says of the repository itself is its fault.
-        let what = if is_unreadable(&error) { "the workspace's repository" } else { "the workspace was not looked at" };
+        // Other errors do not mean that the repository is damaged.
+        let what = if is_unreadable(&error) { "the workspace's repository" } else { "failed to examine the workspace" };
         troubles.push(format!("{what}: {error:#}"));
     });
     let git = git.ok();
@@ -282,7 +282,7 @@ fn source(machine: &Machine, problems: &mut Vec<String>) -> Option<Source> {
             let lost = machine.lost_source(&settings);
             problems.push(format!("{lost}; {}", lost.hint().unwrap_or_default()));
         }
-        Origin::Unusable(error) => problems.push(format!("its source cannot be used: {error:#}")),
+        Origin::Unusable(error) => problems.push(format!("cannot use its source repository: {error:#}")),
     }
     None
 }

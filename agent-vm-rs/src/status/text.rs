@@ -1,4 +1,4 @@
-//! The report for people.
+//! Formats a status report as text.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -14,17 +14,17 @@ const UNSURE: &str = "🟡 ";
 const BAD: &str = "🔴 ";
 const OFF: &str = "⚪ ";
 
-/// Whether an output shows more than letters: not a file, nor a terminal that was told not to (NO_COLOR, TERM=dumb).
+/// Returns whether an output can show colours: it is a terminal, and neither NO_COLOR nor TERM=dumb is set.
 fn has_colours(output: &impl anstream::stream::RawStream) -> bool {
     anstream::AutoStream::choice(output) != anstream::ColorChoice::Never
 }
 
 impl Report {
-    /// The report for people.
+    /// Returns the report as text.
     #[must_use]
     pub fn to_text(&self) -> String {
         let (mark, headline) = self.headline();
-        // Neither a file nor a terminal without colours has a use for it.
+        // Files and terminals without colours get no emoji either.
         let mark = if has_colours(&std::io::stdout()) { mark } else { "" };
         let mut text = format!("VM Status: {}\n{mark}Agent Service: {headline}\n", self.name);
         let mut line = |label: &str, value: String| {
@@ -50,10 +50,10 @@ impl Report {
             line("MCP", format!("{ok} at {}", mcp.url));
             line("", format!("SSE: {}", mcp.sse_url));
             let tls = mcp.ca_file.as_ref().map_or_else(
-                || "no TLS: whoever listens on the way reads it".to_owned(),
+                || "no TLS: anyone on the network path can read it".to_owned(),
                 |file| format!("TLS by {}", file.display()),
             );
-            let auth = if mcp.auth { "with a token" } else { "no token: whoever reaches it may use it" };
+            let auth = if mcp.auth { "with a token" } else { "no token: anyone who can connect may use it" };
             line("", format!("{tls}, {auth}"));
         }
         if let Some(egress) = &self.egress {
@@ -100,7 +100,7 @@ impl Report {
         text
     }
 
-    /// A mark, and the state in a few words.
+    /// Returns a coloured mark and a summary of the state.
     fn headline(&self) -> (&'static str, String) {
         let state = self.service.as_ref().and_then(|service| service.state.as_ref());
         let answers = self.mcp.as_ref().is_some_and(|mcp| mcp.responds);
@@ -120,7 +120,7 @@ impl Report {
         (mark, words.to_owned())
     }
 
-    /// Of a service that runs and answers.
+    /// Returns the summary of a service that runs and answers.
     fn servers_headline(&self) -> (&'static str, String) {
         let Some(servers) = self.servers.as_ref().filter(|servers| !servers.all_run()) else {
             return (GOOD, "Running".to_owned());
@@ -131,7 +131,7 @@ impl Report {
                 (BAD, format!("Running, but its MCP server {} has failed", servers.servers[0].name))
             }
             (_, 0) if servers.problems.is_empty() => (UNSURE, "Running, its MCP servers are starting".to_owned()),
-            (_, 0) => (UNSURE, "Running, but not every MCP server is served".to_owned()),
+            (_, 0) => (UNSURE, "Running, but some MCP servers are not available".to_owned()),
             (_, 1) => (UNSURE, "Running, but an MCP server has failed".to_owned()),
             (_, failed) => (UNSURE, format!("Running, but {failed} MCP servers have failed")),
         }
@@ -153,7 +153,7 @@ fn vm_text(vm: &Vm) -> String {
     format!("{}, up {up} (pid {}, {}, workspace by {}, sandbox: {})", vm.state, vm.pid, vm.accel, vm.share, vm.confined)
 }
 
-/// Those that run by their names, each other one with what it does instead.
+/// Lists the helper processes; one that is not running has its state behind it.
 fn helpers_text(helpers: &[Helper]) -> String {
     let text = |helper: &Helper| match helper.state {
         HelperState::Running => helper.name.trim_start_matches("the ").to_owned(),

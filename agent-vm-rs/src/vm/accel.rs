@@ -1,9 +1,9 @@
-//! Which accelerator really runs a guest here. That `/dev/kvm` opens proves nothing: under some hypervisors
-//! a kernel hangs on it. So the guest's own kernel is booted once under KVM, with nothing to boot into: it
-//! panics and resets within a second, or it does not come that far.
+//! Finds out whether KVM works. That `/dev/kvm` opens proves nothing: under some hypervisors a kernel hangs with it.
+//! So the probe boots the guest's own kernel once under KVM, without a root file system: if KVM works, the kernel
+//! panics and resets within a second.
 //!
-//! A trial that fails says something of KVM only if the same QEMU, confined in the same way, does start. Everything else is
-//! a failure of the probe: the user sees it, and the next start tries again.
+//! A failed boot means that KVM does not work only if the same QEMU, confined in the same way, starts at all. Every
+//! other failure is one of the probe itself: it is reported, and the next start probes again.
 
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
@@ -25,40 +25,41 @@ use crate::host::system::boot_id;
 use crate::machine::accel::Accel;
 use crate::term::error::{EXIT_TIMEOUT, Interrupted, exit_code};
 
-/// Time in which a kernel under working KVM has long ended.
+/// Time limit of the boot. Under working KVM the kernel resets much sooner.
 const TIMEOUT: Duration = Duration::from_secs(8);
-/// A host on which QEMU takes longer to print its version is too busy for [`TIMEOUT`] to mean anything.
+/// Time limit for QEMU to print its version. If that takes longer, the host is too busy for [`TIMEOUT`] to be
+/// meaningful.
 const PROMPT: Duration = Duration::from_secs(2);
-/// Version of this probe. Verdicts of another are ignored.
+/// Version of this probe. Cached results of other versions are ignored.
 const VERSION: u32 = 2;
-/// Verdicts that are kept, so that machines with different kernels do not evict each other's.
+/// Number of cached results, so that machines with different kernels do not evict each other's.
 const KEPT: usize = 8;
 
-/// What a verdict depends on: when any of it changes, the probe runs again.
+/// The inputs of a result: when one changes, the probe runs again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Subject {
     version: u32,
-    /// Boot of the host.
+    /// Boot id of the host.
     boot: String,
-    /// The guest's kernel, by its real path.
+    /// Real path of the guest's kernel.
     kernel: PathBuf,
-    /// QEMU by its real path, with size and time of change in nanoseconds: an upgrade replaces the file.
+    /// Real path of QEMU with its size and time of change in nanoseconds, since an upgrade replaces the file.
     qemu: (PathBuf, u64, i128),
-    /// Model of the processor.
+    /// QEMU's model of the processor.
     cpu: String,
     /// Mode, owner and group of the device.
     device: (u32, u32, u32),
     /// Account that QEMU runs as.
     account: u32,
-    /// What stands around it.
+    /// Description of QEMU's confinement.
     confinement: String,
 }
 
-/// The outcome of a probe.
+/// A cached result of a probe.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Verdict {
     subject: Subject,
-    /// Why KVM cannot be used; None if it can.
+    /// Why KVM cannot be used; None if it works.
     obstacle: Option<String>,
 }
 
@@ -67,14 +68,14 @@ struct Verdict {
 pub enum Choice {
     /// KVM works.
     Kvm,
-    /// KVM does not work here, and why.
+    /// KVM does not work, for this reason.
     NoKvm(String),
-    /// Whether KVM works is unknown, because the probe itself failed, and why.
+    /// The probe itself failed, for this reason.
     Unknown(String),
 }
 
 impl Choice {
-    /// The accelerator.
+    /// Returns the accelerator.
     #[must_use]
     pub fn accel(&self) -> Accel {
         match self {
@@ -83,46 +84,48 @@ impl Choice {
         }
     }
 
-    /// What the user is told.
+    /// Returns the message for the user.
     #[must_use]
     pub fn notice(&self) -> Option<String> {
         match self {
             Self::Kvm => None,
-            Self::NoKvm(why) => Some(format!("notice: no KVM ({why}): the machine runs on TCG, which is slower")),
+            Self::NoKvm(why) => {
+                Some(format!("notice: no KVM ({why}): the machine runs on TCG (emulation), which is slower"))
+            }
             Self::Unknown(why) => Some(format!(
                 "warning: the KVM probe itself failed: {why}\n\
-                 The machine runs on TCG, about ten times slower. The next start probes again; --debug shows each command"
+                 The machine runs on TCG (emulation), about ten times slower. The next start probes again; --debug shows each command"
             )),
         }
     }
 }
 
-/// Chooses the accelerator. The QEMU that is tried is confined as the machine's would be.
+/// Chooses the accelerator. The probe's QEMU is confined as the machine's is.
 ///
 /// # Errors
-/// QEMU or the guest's kernel is missing, the cache cannot be written, or a signal came.
+/// QEMU or the guest's kernel is missing, the cache cannot be written, or a signal arrived.
 pub fn choose(guest: &Guest, confinement: &Confinement, cache: &Path) -> Result<Choice> {
-    Probe { device: Path::new(KVM), patience: TIMEOUT, guest, confinement: &confinement.with_kvm() }.choose(cache)
+    Probe { device: Path::new(KVM), timeout: TIMEOUT, guest, confinement: &confinement.with_kvm() }.choose(cache)
 }
 
 /// A probe of one device for one guest.
 struct Probe<'a> {
     device: &'a Path,
-    patience: Duration,
+    timeout: Duration,
     guest: &'a Guest,
     confinement: &'a Confinement,
 }
 
-/// How a trial ended.
+/// How a test boot ended.
 #[derive(Debug)]
 enum Trial {
     /// The kernel reset the machine.
     Ended,
-    /// QEMU ended otherwise, after these words.
+    /// QEMU exited with this message.
     Refused(String),
     /// It did not end in time.
     Hung,
-    /// It did not come to a trial.
+    /// QEMU could not be run.
     Failed(anyhow::Error),
 }
 
@@ -158,47 +161,47 @@ impl Probe<'_> {
         Ok(obstacle.map_or(Choice::Kvm, Choice::NoKvm))
     }
 
-    /// Returns why the device cannot be opened by whoever QEMU runs as.
+    /// Returns why QEMU's account cannot open the device; None if it can.
     fn device_obstacle(&self) -> Result<Option<String>> {
         let path = self.device.display();
         match OpenOptions::new().read(true).write(true).open(self.device) {
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(format!("there is no {path}"))),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(format!("{path} does not exist"))),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 let user = Invocation::new("id").arg("-un").read().unwrap_or_else(|_| "this account".to_owned());
                 return Ok(Some(self.forbidden(&user)?));
             }
-            Err(error) => return Ok(Some(format!("{path} does not open: {error}"))),
+            Err(error) => return Ok(Some(format!("cannot open {path}: {error}"))),
         }
         let Some(account) = self.confinement.account() else { return Ok(None) };
-        // By the account itself, which knows of access control lists too.
+        // Test as the account itself, since access control lists may apply.
         let test = Invocation::new("test").arg("-r").arg(self.device).arg("-a").arg("-w").arg(self.device);
         let drop = confine::bwrap::drop_to(Some(account));
-        let (program, words) = drop.split_first().context("an account to drop to has a command for it")?;
-        let test = test.within(Invocation::new(program).args(words)).time_limit(self.patience).output()?;
+        let (program, words) = drop.split_first().context("the command to drop privileges is empty")?;
+        let test = test.within(Invocation::new(program).args(words)).time_limit(self.timeout).output()?;
         if test.status.success() { Ok(None) } else { Ok(Some(self.forbidden(&named(account))?)) }
     }
 
-    /// Says who may not open the device, and the command that changes it.
+    /// Returns who cannot open the device, and the command that allows it.
     fn forbidden(&self, who: &str) -> Result<String> {
         let path = self.device.display();
-        let seen = fs::metadata(self.device).with_context(|| format!("failed to look at {path}"))?;
+        let seen = fs::metadata(self.device).with_context(|| format!("failed to inspect {path}"))?;
         let owner = Invocation::new("stat").args(["-c", "%U:%G"]).arg(self.device).read();
         let owner = owner.unwrap_or_else(|_| format!("{}:{}", seen.uid(), seen.gid()));
         let group = owner.split_once(':').map_or("kvm", |(_, group)| group);
         let mode = seen.mode() & 0o777;
-        let way_out = match self.confinement.account() {
-            // A machine of root's gets the device's group, unless that is root's.
+        let remedy = match self.confinement.account() {
+            // A machine started by root gets the device's group, unless that is root.
             None if mode & 0o060 == 0o060 && seen.gid() != 0 => {
                 format!("sudo usermod -aG {group} {who}, and log in again")
             }
             _ => format!("groupadd -f -r kvm && chgrp kvm {path} && chmod 660 {path}, as root"),
         };
-        Ok(format!("{who} may not open {path}, which is {owner} with mode {mode:04o}; run: {way_out}"))
+        Ok(format!("{who} may not open {path}, which is {owner} with mode {mode:04o}; run: {remedy}"))
     }
 
     fn subject(&self, kernel: &Path) -> Result<Subject> {
-        let look = |path: &Path| fs::metadata(path).with_context(|| format!("failed to look at {}", path.display()));
+        let look = |path: &Path| fs::metadata(path).with_context(|| format!("failed to inspect {}", path.display()));
         let qemu = real(&self.guest.manifest.qemu.program()?)?;
         let (binary, device) = (look(&qemu)?, look(self.device)?);
         let changed = i128::from(binary.ctime()) * 1_000_000_000 + i128::from(binary.ctime_nsec());
@@ -215,7 +218,7 @@ impl Probe<'_> {
         })
     }
 
-    /// Returns what is in the way of KVM, or why that could not be found out.
+    /// Returns the obstacle to using KVM, or the error of the probe itself.
     fn verdict(&self, kernel: &Path) -> Result<Result<Option<String>, String>> {
         let qemu = &self.guest.manifest.qemu;
         let program = qemu.program()?;
@@ -227,18 +230,18 @@ impl Probe<'_> {
         let begun = Instant::now();
         let control = match self.trial_of(&Invocation::new(&program).arg("--version").cwd("/"), kernel)? {
             Trial::Ended => None,
-            Trial::Refused(said) => Some(said),
+            Trial::Refused(message) => Some(message),
             Trial::Hung => Some("QEMU took too long to print its version".to_owned()),
             Trial::Failed(error) => Some(format!("{error:#}")),
         };
         Ok(match (control, outcome) {
             (Some(why), _) => Err(format!("QEMU does not start in its confinement ({why})")),
-            (None, Trial::Refused(said)) if is_about_kvm(&said, &program.to_string_lossy(), kernel) => {
-                Ok(Some(format!("QEMU cannot use it: {said}")))
+            (None, Trial::Refused(message)) if is_about_kvm(&message, &program.to_string_lossy(), kernel) => {
+                Ok(Some(format!("QEMU cannot use it: {message}")))
             }
-            (None, Trial::Refused(said)) => Err(format!("QEMU ended before it used KVM ({said})")),
-            (None, _) if begun.elapsed() > PROMPT => Err("this host is too busy for it".to_owned()),
-            (None, _) => Ok(Some("a kernel hangs under it on this host".to_owned())),
+            (None, Trial::Refused(message)) => Err(format!("QEMU ended before it used KVM ({message})")),
+            (None, _) if begun.elapsed() > PROMPT => Err("this host is too busy to probe".to_owned()),
+            (None, _) => Ok(Some("a kernel hangs with KVM on this host".to_owned())),
         })
     }
 
@@ -249,13 +252,13 @@ impl Probe<'_> {
     }
 
     /// # Errors
-    /// QEMU is missing, or a signal came.
+    /// QEMU is missing, or a signal arrived.
     fn trial_of(&self, qemu: &Invocation, kernel: &Path) -> Result<Trial> {
-        match self.confined(qemu, kernel)?.time_limit(self.patience).output() {
+        match self.confined(qemu, kernel)?.time_limit(self.timeout).output() {
             Ok(output) if output.status.success() => Ok(Trial::Ended),
             Ok(output) => {
-                let said = crate::term::text::last_lines(&String::from_utf8_lossy(&output.stderr), 1);
-                Ok(Trial::Refused(if said.is_empty() { output.status.to_string() } else { said }))
+                let message = crate::term::text::last_lines(&String::from_utf8_lossy(&output.stderr), 1);
+                Ok(Trial::Refused(if message.is_empty() { output.status.to_string() } else { message }))
             }
             Err(error) if error.is::<Interrupted>() => Err(error),
             Err(error) if exit_code(&error) == EXIT_TIMEOUT => Ok(Trial::Hung),
@@ -264,12 +267,12 @@ impl Probe<'_> {
     }
 }
 
-/// Whether QEMU's words name KVM otherwise than in a path of ours.
-fn is_about_kvm(said: &str, qemu: &str, kernel: &Path) -> bool {
-    said.replace(qemu, "").replace(&*kernel.to_string_lossy(), "").to_lowercase().contains("kvm")
+/// Returns whether QEMU's message mentions KVM outside of the paths that agent-vm passed.
+fn is_about_kvm(message: &str, qemu: &str, kernel: &Path) -> bool {
+    message.replace(qemu, "").replace(&*kernel.to_string_lossy(), "").to_lowercase().contains("kvm")
 }
 
-/// Returns where a path's links lead, which is what a sandbox can bind.
+/// Returns the real path of a file, which the sandbox can bind.
 fn real(path: &Path) -> Result<PathBuf> {
     fs::canonicalize(path).with_context(|| format!("failed to find {}", path.display()))
 }
@@ -279,7 +282,7 @@ fn named(account: &Account) -> String {
     name.unwrap_or_else(|_| format!("the account {}", account.uid))
 }
 
-/// A boot under KVM, with no more of a machine than the runner's.
+/// Returns the command of a boot under KVM, with QEMU's options from the runner and nothing else of a machine.
 fn boot(kernel: &Path, program: &Path, qemu: &Qemu) -> Result<Invocation> {
     Ok(Invocation::new(program)
         .args(&qemu.start()?.quiet)

@@ -1,4 +1,4 @@
-//! Keys of a machine, and the files by which they reach the guest.
+//! Makes a machine's keys, and writes the credentials that QEMU passes to the guest.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,7 +14,8 @@ use crate::machine::paths::MachinePath;
 use crate::mcp::endpoint::Handover;
 use crate::remote::ssh::HOST_KEY_ALIAS;
 
-/// Makes the login key and the guest's host key of a new machine, and pins the latter. The caller syncs them.
+/// Makes a new machine's login key and the guest's host key, and pins the host key in known_hosts. The caller syncs
+/// the files.
 ///
 /// # Errors
 /// ssh-keygen is missing or fails.
@@ -28,8 +29,8 @@ pub fn make_keys(machine: &Path, marker: &Path) -> Result<()> {
             .cwd(&ssh)
             .of_machine(marker)
             .checked()
-            .context("failed to make an ssh key")?;
-        // The umask has a say in what ssh-keygen makes.
+            .context("failed to create an ssh key")?;
+        // The umask affects the files of ssh-keygen.
         for (file, mode) in [(name.to_owned(), 0o600), (format!("{name}.pub"), 0o644)] {
             let path = ssh.join(file);
             fs::set_permissions(&path, fs::Permissions::from_mode(mode))
@@ -41,17 +42,17 @@ pub fn make_keys(machine: &Path, marker: &Path) -> Result<()> {
     write_unsynced(&MachinePath::KnownHosts.of(machine), format!("{HOST_KEY_ALIAS} {key}\n"), 0o600)
 }
 
-/// What differs from run to run.
+/// Facts that differ from run to run.
 pub struct Run<'a> {
     /// The guest's host name.
     pub hostname: &'a str,
-    /// How much its service logs.
+    /// Log level of the guest's service.
     pub log_level: &'a str,
-    /// For the gate before MCP.
+    /// For the reverse proxy in front of MCP.
     pub endpoint: Handover,
 }
 
-/// Puts the credentials into `run/`, where QEMU reads them by file: none is ever in an argument.
+/// Writes the credentials into `run/`, where QEMU reads them as files, so that none is in a command line.
 ///
 /// # Errors
 /// A key is missing, or a file cannot be written.

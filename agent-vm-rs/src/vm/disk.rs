@@ -1,4 +1,4 @@
-//! The machine's own disk: an ext4 file system in a sparse qcow2 image.
+//! Manages the machine's own disk: an ext4 file system in a sparse qcow2 image.
 
 mod qcow2;
 
@@ -12,19 +12,19 @@ use crate::machine::Machine;
 use crate::machine::paths::MachinePath;
 use crate::term::error::Failure;
 
-/// Makes the disk unless it is there. `size` is in MiB.
+/// Creates the disk if it does not exist. `size` is in MiB.
 ///
 /// # Errors
-/// mke2fs or qemu-img is missing or fails; nothing half-made is left under the disk's name. The one that is there cannot be
-/// used: nobody but its user knows what it is worth.
+/// mke2fs or qemu-img is missing or fails; no partial disk is left behind. Or the existing disk is damaged; only the
+/// user can decide whether to give it up.
 pub fn ensure(machine: &Machine, label: &str, size: u32) -> Result<()> {
     let disk = MachinePath::Disk.of(&machine.dir);
     if has_file(&disk)? {
         let Some(trouble) = qcow2::trouble(&disk)? else { return Ok(()) };
         let name = &machine.name;
-        return Err(Failure::new(format!("the disk {} cannot be used: {trouble}", disk.display()))
+        return Err(Failure::new(format!("cannot use the disk {}: {trouble}", disk.display()))
             .with_hint(format!(
-                "agent-vm start {name} --new-disk makes a new one and keeps this one beside it; the workspace is not on it"
+                "agent-vm start {name} --new-disk (keeps the old disk beside the new one; the workspace is not on it)"
             ))
             .into());
     }
@@ -34,10 +34,10 @@ pub fn ensure(machine: &Machine, label: &str, size: u32) -> Result<()> {
     remove_file(&raw)?;
     made.and_then(|()| sync_file(&image))
         .and_then(|()| rename_durably(&image, &disk))
-        .with_context(|| format!("failed to make the disk {}", disk.display()))
+        .with_context(|| format!("failed to create the disk {}", disk.display()))
 }
 
-/// Moves the disk aside, so that the next start makes a new one; gives its new place, None if there was none.
+/// Renames the disk, so that the next start creates a new one. Returns the new path; None if there was no disk.
 ///
 /// # Errors
 /// It cannot be renamed.
@@ -49,7 +49,7 @@ pub fn put_aside(machine: &Machine) -> Result<Option<PathBuf>> {
     let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
     let free = |place: &PathBuf| place.symlink_metadata().is_err();
     let place = |number: u32| machine.dir.join(format!("{}.{stamp}-{number}", MachinePath::Disk.name()));
-    let aside = (1..).map(place).find(free).context("every name for the old disk is taken")?;
+    let aside = (1..).map(place).find(free).context("no unused name for the old disk is left")?;
     rename_durably(&disk, &aside)?;
     Ok(Some(aside))
 }

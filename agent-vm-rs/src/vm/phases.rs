@@ -1,4 +1,4 @@
-//! The phases of a start, and how long each took the last time.
+//! Runs the phases of a start and records how long each took.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::host::files::{read_text, write_unsynced};
 use crate::term::progress::timed;
 
-/// The phases of a start, with how long each took the last time.
+/// The phases of a start, with their durations in the previous start.
 pub struct Phases {
     kind: String,
     file: PathBuf,
@@ -16,7 +16,7 @@ pub struct Phases {
 }
 
 impl Phases {
-    /// Phases of one kind of start (guest and accelerator); times are kept below `cache`.
+    /// Returns the phases of one kind of start (guest and accelerator). Durations are stored below `cache`.
     #[must_use]
     pub fn new(kind: &str, cache: &Path) -> Self {
         let file = cache.join("phase-seconds.json");
@@ -24,10 +24,10 @@ impl Phases {
         Self { kind: kind.to_owned(), file, expected }
     }
 
-    /// Does one phase and says how long it took.
+    /// Runs one phase and prints how long it took.
     ///
     /// # Errors
-    /// The phase's own.
+    /// The phase fails.
     pub fn run<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let key = format!("{}/{name}", self.kind);
         let (outcome, took) = timed(name, self.expected.get(&key).copied(), work);
@@ -37,21 +37,22 @@ impl Phases {
         outcome
     }
 
-    /// As [`Self::run`], for what takes a second the one time and minutes the other: nothing is expected of it.
+    /// Runs a phase as [`Self::run`] does, without an expected duration: it takes a second at one time and minutes at
+    /// another.
     ///
     /// # Errors
-    /// The phase's own.
+    /// The phase fails.
     pub fn run_unmeasured<T>(&self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         timed(name, None, work).0
     }
 
-    /// Remembers the times for the next start. Losing them costs nothing but the expectation.
+    /// Stores the durations for the next start. They are only estimates, so a failure is only logged.
     pub fn save(&self) {
         let kept = serde_json::to_string(&self.expected)
             .map_err(anyhow::Error::from)
             .and_then(|text| write_unsynced(&self.file, text, 0o600));
         if let Err(error) = kept {
-            tracing::info!("phase times not kept: {error:#}");
+            tracing::info!("failed to store the durations of the phases: {error:#}");
         }
     }
 }

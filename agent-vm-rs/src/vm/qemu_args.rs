@@ -1,4 +1,5 @@
-//! From settings and manifest to argument lists: pure, so that tests compare values.
+//! Builds the command lines of the runner and virtiofsd from settings and manifest. Pure, so that tests compare
+//! values.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -13,10 +14,10 @@ use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
 use crate::term::verbosity::Verbosity;
 
-/// Where the machine is reached on the host.
+/// Address and ports of the machine on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forwards {
-    /// Address that both ports are bound on.
+    /// Address that both ports are bound to.
     pub address: Ipv4Addr,
     /// Host port of MCP.
     pub mcp: u16,
@@ -27,13 +28,13 @@ pub struct Forwards {
 /// virtiofsd as found on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Virtiofsd {
-    /// Its path.
+    /// Path of the program.
     pub program: PathBuf,
-    /// Open files it may have: one for each file the guest knows of.
+    /// Limit of open files; virtiofsd keeps one open for each file that the guest has seen.
     pub open_files: u64,
 }
 
-/// All that a start depends on.
+/// Everything that the command lines depend on.
 pub struct Inputs<'a> {
     /// The machine's directory.
     pub machine: &'a Path,
@@ -43,28 +44,28 @@ pub struct Inputs<'a> {
     pub manifest: &'a Manifest,
     /// The machine's settings.
     pub settings: &'a Settings,
-    /// QEMU itself.
+    /// Path of QEMU.
     pub program: &'a Path,
-    /// Where it is installed, if the system's programs are elsewhere.
+    /// Mounts with QEMU's installation, if it is outside the system's directories.
     pub qemu: &'a [Mount],
-    /// What its start needs besides.
+    /// Further options and files that QEMU's start needs.
     pub start: &'a Start,
-    /// Accelerator that works here.
+    /// Accelerator to use.
     pub accel: Accel,
-    /// Where it is reached.
+    /// Address and ports of the machine.
     pub forwards: Forwards,
-    /// The workspace's daemon, if the share needs it.
+    /// virtiofsd, if it serves the workspace.
     pub virtiofsd: Option<&'a Virtiofsd>,
-    /// How much is logged.
+    /// Log level.
     pub verbosity: Verbosity,
-    /// What stands around them.
+    /// Confinement of the processes.
     pub confinement: &'a Confinement,
-    /// Ports that are carried into it, in the order of their sockets.
+    /// Guest ports that are forwarded into QEMU's namespace, in the order of their sockets.
     pub ports: &'a [u16],
 }
 
-/// The runner: QEMU with the run-time facts that the guest package does not know. Every path in its
-/// options is relative to [`MachinePath::Qemu`], so that no path of the user's can be taken apart.
+/// Returns the runner's command: QEMU with the facts of this run. Every path in its options is relative to
+/// [`MachinePath::Qemu`], so that no character in the user's own paths can be misread.
 #[must_use]
 pub fn runner(inputs: &Inputs<'_>) -> Invocation {
     let Inputs { machine, package, .. } = *inputs;
@@ -107,7 +108,7 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
         cpu.clone(),
         "-machine".to_owned(),
         format!("accel={}", inputs.accel.as_str()),
-        // virtiofsd reads and writes the guest's memory itself, so that has to be shareable.
+        // virtiofsd accesses the guest's memory directly, so the memory must be shared.
         "-object".to_owned(),
         format!("memory-backend-memfd,id=agent-vm-ram,size={memory}M,share=on"),
         "-machine".to_owned(),
@@ -136,7 +137,7 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
         ]),
     }
     if inputs.verbosity == Verbosity::Debug {
-        // To its standard error, and so to the console's log: a file of its own would have no bound.
+        // QEMU logs to stderr and so to the console log, whose size is limited; a log file's would not be.
         options.extend(["-d", "guest_errors,unimp"].map(str::to_owned));
     }
     options
@@ -145,16 +146,16 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
 fn net_options(inputs: &Inputs<'_>) -> String {
     let Forwards { mut address, mcp, ssh } = inputs.forwards;
     if inputs.confinement.has_own_network() {
-        // Its namespace has no other.
+        // QEMU's network namespace has only the loopback address.
         address = Ipv4Addr::LOCALHOST;
     }
     let guest = &inputs.manifest.ports;
     format!("hostfwd=tcp:{address}:{ssh}-:{},hostfwd=tcp:{address}:{mcp}-:{}", guest.ssh, guest.mcp)
 }
 
-/// virtiofsd for the workspace, confined: as the root of a user namespace that has the one uid and gid of
-/// the host's user, in its own mount, pid and network namespaces, with a seccomp filter. Every guest uid
-/// creates files as that user, and that user's files show as the guest's agent user's.
+/// Returns virtiofsd's command, confined: root of a user namespace with only the host user's uid and gid, in its own
+/// mount, pid and network namespaces, with a seccomp filter. Every guest uid creates files as the host user, and the
+/// host user's files appear as the guest's agent user's.
 #[must_use]
 pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
     let virtiofsd = inputs.virtiofsd?;
@@ -165,7 +166,7 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
     let account = inputs.confinement.account();
     let daemon = Invocation::new("setpriv")
         .args(["--no-new-privs", "--", "unshare", "--user", "--map-root-user"])
-        // All that it starts ends with it.
+        // All child processes end with unshare.
         .args(["--pid", "--fork", "--kill-child", "--"])
         .arg(confine::bwrap::place_in_view(account, &virtiofsd.program))
         .args([
@@ -181,20 +182,21 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
         ])
         .args([format!("--translate-uid=squash-guest:0:0:{all}"), format!("--translate-uid=host:0:{}:1", user.uid)])
         .args([format!("--translate-gid=squash-guest:0:0:{all}"), format!("--translate-gid=host:0:{}:1", user.gid)])
-        // What is left are the two that let the guest's root pass over file modes.
+        // The remaining two capabilities let the guest's root ignore file modes.
         .arg("--modcaps=-chown:-fsetid:-setgid:-setuid:-mknod:-setfcap")
         .args([format!("--rlimit-nofile={}", virtiofsd.open_files), format!("--log-level={level}")])
         .cwd(&run)
         .of_machine(inputs.machine);
     let ours = inputs.confinement.landlock.as_deref();
     let daemon = match ours {
-        // In its namespaces the kernel lets it make one kind of device.
+        // The namespaces allow only one kind of device.
         Some(ours) => {
             daemon.within(Invocation::new(confine::bwrap::place_in_view(account, ours)).args(["without-devices", "--"]))
         }
         None => daemon,
     };
-    // It makes namespaces itself; as root it has to come to the workspace as another account, past directories of root's.
+    // virtiofsd makes the namespaces itself. When agent-vm runs as root, virtiofsd uses another account, which must
+    // reach the workspace through root's directories.
     let Some(account) = account else { return Some(daemon) };
     let mut mounts = confine::mount::installation(&virtiofsd.program);
     mounts.extend([Mount::Write(MachinePath::Workspace.of(inputs.machine)), Mount::Write(run)]);
@@ -236,7 +238,7 @@ mod tests {
         insta::assert_snapshot!("kvm_9p", planned(&SAMPLE.replace("\"virtiofs\"", "\"9p\""), Accel::Kvm));
     }
 
-    /// As root the daemon is started where its account finds all that it names.
+    /// When agent-vm runs as root, the daemon starts where its account can reach every file that it names.
     #[test]
     fn an_account_finds_the_daemon_and_what_becomes_it() {
         let manifest = Manifest::parse(SAMPLE).unwrap();

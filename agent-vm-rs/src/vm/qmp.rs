@@ -1,4 +1,4 @@
-//! QEMU's control socket: one JSON object a line each way (QEMU's docs/interop/qmp-spec.rst).
+//! Talks to QEMU's control socket (QMP): one JSON object per line each way (QEMU's docs/interop/qmp-spec.rst).
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read, Take, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -15,22 +15,23 @@ use crate::guest::manifest::PowerOff;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
 
-/// An answer from QEMU takes milliseconds; this is when we call it hung. Less than a stop, or a look, may take.
+/// Time limit of one exchange. QEMU answers within milliseconds; after this it counts as hung. Shorter than the limits
+/// of `stop` and `status`.
 const TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// All that one talk needs is a few KiB.
+/// Largest amount of data in one exchange, in bytes; a few KiB are usual.
 const MOST: u64 = 1 << 20;
 
-/// Longest name of a state, in bytes; QEMU's own are shorter.
+/// Longest name of a run state that we accept, in bytes; QEMU's own are shorter.
 const LONGEST_STATE: usize = 40;
 
-/// One talk, from the greeting on.
+/// One exchange, from the greeting on.
 struct Client<'a> {
     answers: BufReader<Take<Patient<'a>>>,
     stream: &'a UnixStream,
 }
 
-/// What QEMU sends, as far as it is looked at.
+/// A message from QEMU; other fields are ignored.
 #[derive(Deserialize)]
 struct Message {
     #[serde(rename = "return")]
@@ -44,12 +45,12 @@ struct Problem {
 }
 
 impl<'a> Client<'a> {
-    /// Takes QEMU's greeting and begins to give commands.
+    /// Reads QEMU's greeting and enters command mode.
     fn greet(stream: &'a UnixStream) -> Result<Self> {
         let patient = Patient { stream, until: Instant::now() + TIMEOUT };
         let mut client = Self { answers: BufReader::new(patient.take(MOST)), stream };
         client.message().context("QEMU's control socket does not answer")?;
-        client.execute("qmp_capabilities", json!({})).context("QEMU's control socket refuses us")?;
+        client.execute("qmp_capabilities", json!({})).context("QEMU's control socket refused the handshake")?;
         Ok(client)
     }
 
@@ -60,7 +61,7 @@ impl<'a> Client<'a> {
         serde_json::from_slice(&line).context("QEMU's answer is not valid")
     }
 
-    /// Runs a command and returns what it returns.
+    /// Executes a command and returns its value.
     fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let line = json!({ "execute": command, "arguments": arguments }).to_string() + "\n";
         self.stream.write_all(line.as_bytes()).context("failed to write to QEMU")?;
@@ -75,7 +76,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Reads until a time: a QEMU that was taken over may send a byte now and then, for ever.
+/// Reads until a deadline, since a compromised QEMU could send a byte now and then for ever.
 struct Patient<'a> {
     stream: &'a UnixStream,
     until: Instant,
@@ -95,39 +96,39 @@ impl Read for Patient<'_> {
 /// Connects to the socket of a machine.
 ///
 /// # Errors
-/// There is none, or nobody answers it.
+/// The socket does not exist or does not answer.
 pub fn connect(run: &RunDir) -> Result<UnixStream> {
-    // Opened first: a QEMU that was taken over can put a link to another program's socket there at any time.
+    // Open the path first and check the file: a compromised QEMU could put a link to another program's socket there.
     let path = run.file(MachinePath::QmpSocket);
     let socket = open(&path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-        .context("QEMU's control socket is not there")?;
-    let is = FileType::from_raw_mode(fstat(&socket).context("failed to look at QEMU's control socket")?.st_mode);
-    ensure!(is == FileType::Socket, "{} is no socket", path.display());
-    // A socket's path may have 107 bytes; through its descriptor it is short wherever it is.
+        .context("QEMU's control socket does not exist")?;
+    let is = FileType::from_raw_mode(fstat(&socket).context("failed to inspect QEMU's control socket")?.st_mode);
+    ensure!(is == FileType::Socket, "{} is not a socket", path.display());
+    // The path of a socket is limited to 107 bytes; a path through its descriptor is always short.
     let address = SocketAddrUnix::new(format!("/proc/self/fd/{}", socket.as_raw_fd()))
-        .context("failed to name QEMU's control socket")?;
+        .context("failed to build the address of QEMU's control socket")?;
     let failed = "failed to connect to QEMU's control socket";
     let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).context(failed)?;
-    // Set first, and for connecting too: a QEMU that does not run accepts none, and so many may wait to be accepted.
+    // Set before connecting: a suspended QEMU accepts no connection, and its queue may be full.
     sockopt::set_socket_timeout(&stream, sockopt::Timeout::Send, Some(TIMEOUT)).context(failed)?;
     rustix::net::connect(&stream, &address).context(failed)?;
     Ok(stream.into())
 }
 
-/// QEMU's word for what the machine does: `running`, `paused`, `guest-panicked`…
+/// Returns QEMU's run state: `running`, `paused`, `guest-panicked`…
 ///
 /// # Errors
 /// QEMU does not answer.
 pub fn run_state(run: &RunDir) -> Result<String> {
     let stream = connect(run)?;
-    let answer = Client::greet(&stream)?.execute("query-status", json!({})).context("QEMU does not tell its state")?;
-    let name = answer.get("status").and_then(Value::as_str).context("QEMU's state has no name")?;
+    let answer = Client::greet(&stream)?.execute("query-status", json!({})).context("QEMU does not report its state")?;
+    let name = answer.get("status").and_then(Value::as_str).context("QEMU reported an unknown state")?;
     let is_name = name.len() <= LONGEST_STATE && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
-    ensure!(is_name, "QEMU's state is no name of a state");
+    ensure!(is_name, "QEMU reported an unknown state");
     Ok(name.to_owned())
 }
 
-/// Presses the key that the guest powers off at.
+/// Presses the key that makes the guest power off.
 ///
 /// # Errors
 /// QEMU does not answer.
@@ -141,17 +142,17 @@ pub fn power_off(run: &RunDir, how: PowerOff) -> Result<()> {
             client.execute("send-key", json!({ "keys": keys }))
         }
     }
-    .context("QEMU does not press the power button")?;
+    .context("QEMU failed to press the power button")?;
     Ok(())
 }
 
-/// Has QEMU end, whatever its guest does.
+/// Makes QEMU exit, whatever its guest does.
 ///
 /// # Errors
 /// QEMU does not answer.
 pub fn quit(run: &RunDir) -> Result<()> {
     let stream = connect(run)?;
-    Client::greet(&stream)?.execute("quit", json!({})).context("QEMU does not quit")?;
+    Client::greet(&stream)?.execute("quit", json!({})).context("QEMU failed to quit")?;
     Ok(())
 }
 
@@ -172,13 +173,13 @@ mod tests {
         let (own, others) = (run.file(MachinePath::QmpSocket), dir.path().join("others"));
         let _others = UnixListener::bind(&others).unwrap();
         std::os::unix::fs::symlink(&others, &own).unwrap();
-        assert!(format!("{:#}", connect(&run).unwrap_err()).contains("is no socket"));
+        assert!(format!("{:#}", connect(&run).unwrap_err()).contains("is not a socket"));
         std::fs::remove_file(&own).unwrap();
         let _own = UnixListener::bind(&own).unwrap();
         assert!(connect(&run).is_ok());
     }
 
-    /// One that is suspended accepts nobody: as many connections as may wait do, and the next one is not waited for.
+    /// A suspended QEMU accepts no connection: once the queue is full, connecting must not block.
     #[test]
     fn a_socket_that_nobody_accepts_at_is_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
@@ -192,7 +193,7 @@ mod tests {
         assert!(Client::greet(&first).is_err());
     }
 
-    /// A listener as QEMU's, at which one connection may wait.
+    /// Returns a listener like QEMU's, with a queue of one connection.
     fn rustix_listener(path: &std::path::Path) -> std::os::fd::OwnedFd {
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_is_for_all_of_a_talk() {
+    fn the_time_limit_covers_a_whole_exchange() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let mut patient = Patient { stream: &ours, until: Instant::now() };
         assert_eq!(patient.read(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);

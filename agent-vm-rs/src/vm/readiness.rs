@@ -1,4 +1,4 @@
-//! Waiting for a machine that was just started: for ssh, then for the service, then for MCP.
+//! Waits for a machine that was just started: for ssh, then for the service, then for MCP.
 
 use std::fmt;
 use std::thread::JoinHandle;
@@ -22,38 +22,38 @@ use crate::term::error::{EXIT_TIMEOUT, Failure, exit_code};
 use crate::term::progress::note;
 use crate::vm::phases::Phases;
 
-/// The guest is up, but its service is not: the machine is left running.
+/// The guest is up, but its service is not. The machine keeps running.
 #[derive(Debug)]
 pub struct ServiceDown;
 
 impl fmt::Display for ServiceDown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the machine itself is up and keeps running")
+        f.write_str("the machine is up and keeps running")
     }
 }
 
 impl std::error::Error for ServiceDown {}
 
-/// One answer of MCP's may take this long.
+/// Time limits of one MCP request.
 const ANSWER: Timeouts = Timeouts { connect: None, whole: Some(Duration::from_secs(30)) };
 
-/// Fails once a process has ended that the machine cannot do without.
+/// Fails once a process has ended that the machine needs.
 pub type Alive<'a> = &'a dyn Fn() -> Result<()>;
 
-/// How long a guest whose network is up may take to start a process of sshd's: at first, and at last on a busy host.
+/// Time for sshd to send its greeting once the guest's network is up: at first, and at most on a busy host.
 const GREETING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(80));
-/// Time between tries to connect to a guest that has not said that its network is up.
+/// Time between connection attempts before the guest reports that its network is up.
 const UNMARKED_INTERVAL: Duration = Duration::from_secs(2);
-/// For one ssh login; one that takes longer is begun again.
+/// Time for one ssh login; after that a new attempt starts.
 const LOGIN: Duration = Duration::from_secs(60);
 
-/// Asking systemd costs the booting guest time: it is asked this often.
+/// Interval between queries of the service's state. Each query slows the booting guest down.
 const SERVICE_INTERVAL: Duration = Duration::from_secs(5);
-/// How long it may take to answer: at first, and at last on a busy host.
+/// Time for systemd to answer: at first, and at most on a busy host.
 const SERVICE_ANSWER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(40));
-/// For a service's last words.
+/// Time to fetch the last log lines of a service.
 const LAST_WORDS: Duration = Duration::from_secs(15);
-/// For the proxy and the tunnel to it. A machine is of use without them.
+/// Time for the egress proxy and its port forwarding. A machine is useful without them.
 const EGRESS: Duration = Duration::from_secs(120);
 
 /// Waits until MCP answers.
@@ -70,7 +70,7 @@ pub fn wait(
 ) -> Result<()> {
     let deadline = Deadline::after(context.start_limit(&facts.accel));
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity);
-    // One for all the tries: the connection is kept, so that the booting guest is spared the handshakes.
+    // All attempts share one connection, which saves the booting guest TLS handshakes.
     let endpoint = Endpoint::of(machine, facts, ANSWER)?;
     phases.run("ssh", || {
         wait_for_greeting(machine, guest, &ssh, alive, deadline)?;
@@ -94,8 +94,8 @@ pub fn wait(
     asked.map(drop).map_err(|error| explain(error, machine, guest, &ssh))
 }
 
-/// Waits for sshd. A connection that is made too early and given up costs the booting guest more than one that is
-/// made later, so the guest's word that its network is up is waited for; but not only that, for it is the guest's.
+/// Waits for sshd's greeting. An early connection attempt that times out slows the booting guest down, so the guest's
+/// report of its network is awaited first. The guest may never send it, so attempts start anyway after a while.
 fn wait_for_greeting(
     machine: &Machine,
     guest: &Guest,
@@ -105,7 +105,7 @@ fn wait_for_greeting(
 ) -> Result<()> {
     let console = machine.run().file(MachinePath::RunConsole);
     let is_up = || match &guest.manifest.network_mark {
-        Some(mark) => log_file::end(&console, log_file::LAST_WORDS).is_ok_and(|said| holds(&said, mark.as_bytes())),
+        Some(mark) => log_file::end(&console, log_file::LAST_WORDS).is_ok_and(|text| holds(&text, mark.as_bytes())),
         None => false,
     };
     let mut next_try = Instant::now() + UNMARKED_INTERVAL;
@@ -116,8 +116,8 @@ fn wait_for_greeting(
         if !up && Instant::now() < next_try {
             return Ok(None);
         }
-        let patience = if up { greeting } else { Duration::from_millis(1_500) };
-        let greets = ssh.greets(patience.min(deadline.left()), alive)?;
+        let timeout = if up { greeting } else { Duration::from_millis(1_500) };
+        let greets = ssh.greets(timeout.min(deadline.left()), alive)?;
         if up {
             greeting = (greeting * 2).min(GREETING.1);
         }
@@ -127,11 +127,11 @@ fn wait_for_greeting(
     greeted.map_err(|error| match (exit_code(&error) == EXIT_TIMEOUT, is_up()) {
         (false, _) => error,
         (true, true) => error.context("the guest's network is up, but its ssh server does not answer"),
-        (true, false) => error.context("the guest did not come as far as its network"),
+        (true, false) => error.context("the guest did not bring its network up"),
     })
 }
 
-/// Logs in. On a busy host one try may take too long, which is no reason to give up before the deadline.
+/// Logs in. On a busy host one attempt may take too long, so attempts repeat until the deadline.
 fn wait_for_login(ssh: &Ssh<'_>, alive: Alive<'_>, deadline: Deadline) -> Result<()> {
     let mut last = None;
     let logged_in = deadline.poll("an ssh login", Duration::from_millis(200), || {
@@ -149,21 +149,21 @@ fn wait_for_login(ssh: &Ssh<'_>, alive: Alive<'_>, deadline: Deadline) -> Result
         last = Some(error);
         Ok(None)
     });
-    // What the last try met says more than that time is over.
+    // The last attempt's error explains more than the timeout.
     logged_in.map_err(|error| match last {
         Some(last) if exit_code(&error) == EXIT_TIMEOUT => last.context(error),
         _ => error,
     })
 }
 
-/// What ssh says when no other try helps; and what we say when there is no ssh.
+/// ssh's messages after which another attempt cannot succeed, and our message for a missing ssh.
 const FINAL: [&str; 3] = ["Permission denied", "Host key verification failed", "is not on PATH"];
 
 fn holds(text: &[u8], part: &[u8]) -> bool {
     !part.is_empty() && text.windows(part.len()).any(|window| window == part)
 }
 
-/// Waits for the way out. A machine without one is as closed as can be, so it is said and no failure.
+/// Waits for egress. Without it the machine is only more isolated, so a failure is only a notice.
 fn wait_for_egress(
     started: Result<Supervisor>,
     machine: &Machine,
@@ -174,11 +174,11 @@ fn wait_for_egress(
     let deadline = Deadline::after(limit);
     let up = started.and_then(|supervisor| phases.run("egress", || supervisor.wait(machine, alive, deadline)));
     if let Err(error) = up {
-        note(&format!("notice: {} reaches nothing outside: {error:#}", machine.name));
+        note(&format!("notice: {} has no network access: {error:#}", machine.name));
     }
 }
 
-/// Waits until systemd calls the service active, or MCP answers all the same; tells which.
+/// Waits until systemd reports the service as active, or MCP answers. Returns which.
 fn wait_for_service(
     guest: &Guest,
     endpoint: &Endpoint,
@@ -205,7 +205,8 @@ fn wait_for_service(
             Ok(states) => states,
             Err(error) => {
                 crate::host::interrupt::check()?;
-                // Late is not dead: it is asked again, and given longer; by a new connection if that is what is lost.
+                // A late answer is no failure: ask again with a longer time limit, and reconnect if the connection is
+                // lost.
                 tracing::info!("no state of the services yet: {error:#}");
                 answer = (answer * 2).min(SERVICE_ANSWER.1);
                 drop(ssh.connect_while(deadline.at_most(LOGIN), alive));
@@ -214,14 +215,14 @@ fn wait_for_service(
         };
         for (unit, state) in units.iter().zip(&states) {
             if state.failed() || state.crashes() {
-                return Err(Failure::new(format!("the service {unit} fails ({state})")).into());
+                return Err(Failure::new(format!("the service {unit} failed ({state})")).into());
             }
         }
         Ok(states.iter().all(ServiceState::running).then_some(false))
     })
 }
 
-/// Asks MCP beside what else is looked at, again and again: one answer may take long.
+/// Queries MCP repeatedly in another thread, since one answer may take long.
 struct Probe {
     endpoint: Endpoint,
     path: String,
@@ -233,7 +234,7 @@ impl Probe {
         Self { endpoint: endpoint.clone(), path: path.to_owned(), asking: None }
     }
 
-    /// Whether it has answered by now.
+    /// Returns whether MCP has answered.
     fn answered(&mut self) -> bool {
         match self.asking.take() {
             Some(asking) if asking.is_finished() => asking.join().unwrap_or(false),
@@ -250,7 +251,7 @@ impl Probe {
     }
 }
 
-/// Adds the service's last words to an error, as long as the guest can be asked.
+/// Adds the service's last log lines to an error, if the guest can be asked.
 fn explain(error: anyhow::Error, machine: &Machine, guest: &Guest, ssh: &Ssh<'_>) -> anyhow::Error {
     if error.is::<crate::term::error::Interrupted>() || machine.run().qemu().is_none() {
         return error;

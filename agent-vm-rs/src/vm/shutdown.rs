@@ -1,4 +1,4 @@
-//! Ending a machine: by its power button, by QEMU's control socket, by SIGTERM, then by SIGKILL, each with its deadline.
+//! Stops a machine: by its power button, then QEMU's control socket, then SIGTERM, then SIGKILL, each with a deadline.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,23 +15,23 @@ use crate::machine::run_state::{self, end_processes_of};
 use crate::term::error::Failure;
 use crate::vm::qmp;
 
-/// How long a guest may take to power off; it normally takes one second. What a wedged one is given, a user waits for.
+/// Time for a guest to power off; it normally needs one second. The user waits this long for a guest that hangs.
 const POWER_OFF: Duration = Duration::from_secs(7);
-/// How long QEMU may take to end when told to, by its control socket or by SIGTERM.
+/// Time for QEMU to exit after a quit command or SIGTERM.
 const TERMINATE: Duration = Duration::from_millis(1_500);
-/// How long the kernel may take to end it.
+/// Time for the kernel to end QEMU after SIGKILL.
 const KILL: Duration = Duration::from_secs(5);
 
-/// What it took to end a machine.
+/// How a machine ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing: it did not run.
+    /// It was not running.
     NotRunning,
-    /// The power button.
+    /// By its power button.
     PoweredOff,
-    /// QEMU was told to quit, by its control socket or by SIGTERM.
+    /// By a quit command or SIGTERM to QEMU.
     Terminated,
-    /// SIGKILL to QEMU.
+    /// By SIGKILL to QEMU.
     Killed,
 }
 
@@ -40,18 +40,19 @@ impl fmt::Display for Outcome {
         f.write_str(match self {
             Self::NotRunning => "was not running",
             Self::PoweredOff => "powered off",
-            Self::Terminated => "did not power off; QEMU was told to quit",
-            Self::Killed => "QEMU did not react; stopped with SIGKILL",
+            Self::Terminated => "did not power off; stopped by ending QEMU",
+            Self::Killed => "QEMU did not respond; stopped with SIGKILL",
         })
     }
 }
 
-/// Ends a machine and cleans up after it, within ten seconds whatever its guest and its QEMU do. The caller holds its lock.
+/// Stops a machine and cleans up after it, within ten seconds even if the guest or QEMU hangs. The caller holds its
+/// lock.
 ///
-/// `limit` is the longest time for the guest to power off, if the user gave one.
+/// `limit` is the time for the guest to power off, if the user gave one.
 ///
 /// # Errors
-/// It does not end, or its run directory cannot be removed.
+/// QEMU does not end, or the run directory cannot be removed.
 pub fn stop(machine: &Machine, limit: Option<Duration>) -> Result<Outcome> {
     let outcome = end_qemu(machine, limit.map_or(POWER_OFF, |limit| limit.min(POWER_OFF)))?;
     clean_up(machine)?;
@@ -62,7 +63,7 @@ fn end_qemu(machine: &Machine, limit: Duration) -> Result<Outcome> {
     let run = machine.run();
     let Some(qemu) = run.qemu() else { return Ok(Outcome::NotRunning) };
     let deadline = Deadline::after(limit);
-    // A suspended one handles no signal but SIGKILL, and answers nobody.
+    // A suspended QEMU handles no signal but SIGKILL, and its socket does not answer.
     if !qemu.is_suspended() {
         let button = Guest::of(machine).map_or(PowerOff::Acpi, |guest| guest.manifest.power_off);
         match qmp::power_off(&run, button) {
@@ -74,7 +75,7 @@ fn end_qemu(machine: &Machine, limit: Duration) -> Result<Outcome> {
                     return Ok(Outcome::Terminated);
                 }
             }
-            Err(error) => tracing::warn!("the power button cannot be pressed: {error:#}"),
+            Err(error) => tracing::warn!("failed to press the power button: {error:#}"),
         }
         qemu.signal(Signal::TERM);
         if gone(&qemu, Deadline::after(TERMINATE))? {
@@ -85,12 +86,12 @@ fn end_qemu(machine: &Machine, limit: Duration) -> Result<Outcome> {
     if qemu.wait_gone(KILL) {
         return Ok(Outcome::Killed);
     }
-    Err(Failure::new(format!("QEMU (pid {}) of {} does not end", qemu.pid, machine.name))
-        .with_hint("it waits for the kernel, most likely for a disk; look at dmesg")
+    Err(Failure::new(format!("cannot stop {}: QEMU (pid {}) does not end", machine.name, qemu.pid))
+        .with_hint("run dmesg: the kernel most likely waits for a disk")
         .into())
 }
 
-/// Waits for a process to be gone; false if it is not by then.
+/// Waits for a process to end; returns whether it ended before the deadline.
 fn gone(process: &ProcessId, deadline: Deadline) -> Result<bool> {
     while process.alive() {
         interrupt::check()?;
@@ -102,7 +103,7 @@ fn gone(process: &ProcessId, deadline: Deadline) -> Result<bool> {
     Ok(true)
 }
 
-/// Ends everything that belongs to the machine, at once, and keeps its logs.
+/// Ends all of a machine's processes at once, and keeps its logs.
 ///
 /// # Errors
 /// A process does not end, or the run directory cannot be removed.

@@ -1,4 +1,4 @@
-//! virtiofsd on this host: where it is, and whether it can be confined here.
+//! Finds virtiofsd on this host, and checks that it can be confined.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use crate::host::programs::virtiofsd_places;
 use crate::term::error::Failure;
 use crate::vm::qemu_args::Virtiofsd;
 
-/// The first version with `--translate-uid`; the C program of the same name has other options altogether.
+/// The first version that has `--translate-uid`. (The older C program of the same name has other options.)
 const OLDEST: (u32, u32) = (1, 13);
-/// virtiofsd's own wish for open files.
+/// virtiofsd's own default limit of open files.
 const OPEN_FILES: u64 = 1_000_000;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A virtiofsd that can serve a workspace here.
+/// Returns a virtiofsd that can serve a workspace.
 ///
 /// # Errors
-/// There is none, it is too old, or this host gives no user namespaces to confine it in.
+/// It is missing or too old, or this host provides no user namespaces to confine it.
 pub fn find() -> Result<Virtiofsd> {
     let mut too_old = None;
     for place in virtiofsd_places() {
@@ -34,7 +34,7 @@ pub fn find() -> Result<Virtiofsd> {
     }
     Err(match too_old {
         Some(program) => Failure::new(format!("{} is older than {}.{}", program.display(), OLDEST.0, OLDEST.1)).into(),
-        None => Failure::new("there is no virtiofsd").into(),
+        None => Failure::new("virtiofsd is not installed").into(),
     })
 }
 
@@ -51,11 +51,11 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 fn check_namespaces() -> Result<()> {
     let probe =
         Invocation::new("unshare").args(["--user", "--map-root-user", "--mount", "--pid", "--net", "--fork", "true"]);
-    probe.time_limit(TIMEOUT).checked().context("virtiofsd cannot be confined: no user namespaces here")?;
+    probe.time_limit(TIMEOUT).checked().context("cannot confine virtiofsd: this host allows no user namespaces")?;
     Ok(())
 }
 
-/// Files that virtiofsd may have open: it cannot raise the hard limit from inside its namespace.
+/// Returns the number of files that virtiofsd may have open. It cannot raise the hard limit from inside its namespace.
 fn open_files() -> u64 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES)

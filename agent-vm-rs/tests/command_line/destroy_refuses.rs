@@ -59,7 +59,7 @@ fn a_status_says_whose_fault_it_is() {
     let site = Site::new();
     let (workspace, _) = machine(&site);
     site.intercept("prlimit", "rev-list", "kill -KILL $$");
-    let done = site.run(&["status"]).ok().prints("the workspace was not looked at: git was killed by signal 9");
+    let done = site.run(&["status"]).ok().prints("failed to examine the workspace: git was killed by signal 9");
     assert!(!done.stdout.contains("the workspace's repository"), "{done:?}");
     site.intercept("prlimit", "rev-list", "kill -INT $PPID; sleep 5");
     site.run(&["status"]).exits(130).gives_one_error();

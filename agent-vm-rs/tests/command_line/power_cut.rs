@@ -131,7 +131,7 @@ fn a_machine_that_was_started_is_there_whole() {
     assert_kept(&site, "app-main", &before);
     // What was left of the run is cleared away.
     install(&site, ENDS);
-    site.run(&["status"]).ok().prints("it ended by itself");
+    site.run(&["status"]).ok().prints("it stopped unexpectedly");
     site.run(&["start"]).exits(1).says("app-main did not come up");
     site.run(&["destroy"]).ok();
     site.assert_nothing_left();

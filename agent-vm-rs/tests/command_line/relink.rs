@@ -42,7 +42,7 @@ fn a_moved_repository_is_said_and_nothing_is_counted_as_new() {
     fs::remove_dir(site.repo()).unwrap();
     fs::rename(site.path("moved"), site.repo()).unwrap();
     site.write("app/.git/config", "[core\n");
-    let status = site.run(&["status", "app-main"]).ok().prints("its source cannot be used").prints("bad config");
+    let status = site.run(&["status", "app-main"]).ok().prints("cannot use its source repository").prints("bad config");
     assert!(!status.stdout.contains("source missing"), "{}", status.stdout);
 }
 

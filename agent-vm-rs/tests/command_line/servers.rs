@@ -42,7 +42,7 @@ fn every_server_is_shown_and_a_dead_one_is_not_green() {
     assert_eq!(headline(&[server("codemcp", "starting")], &[]), "Agent Service: Running, its MCP servers are starting");
     assert_eq!(
         headline(&[server("codemcp", "running")], &[".mcp.json: server \"x\": not an object"]),
-        "Agent Service: Running, but not every MCP server is served"
+        "Agent Service: Running, but some MCP servers are not available"
     );
     // What is not of the known form is said, and nothing of it is shown.
     site.write("servers.json", "{\"servers\": [\u{1b}[2J");

@@ -30,7 +30,7 @@ fn start_says_how_to_connect_and_a_second_one_does_nothing() {
     site.run(&["start"])
         .ok()
         .says("notice: ")
-        .says("the workspace is shared by 9p")
+        .says("the workspace is shared over 9p")
         .says("  ssh: ")
         .prints("app-main is running.")
         .prints("agent-vm shell app-main")
@@ -199,7 +199,7 @@ fn the_consoles_log_is_kept_short() {
 #[test]
 fn stop_says_what_it_took() {
     let (site, _inside) = started(STAYS, &[]);
-    site.run(&["stop"]).ok().says("did not power off; QEMU was told to quit");
+    site.run(&["stop"]).ok().says("did not power off; stopped by ending QEMU");
     site.assert_nothing_left();
     assert!(!site.machine("app-main").join("run").exists());
     site.run(&["stop"]).ok().says("app-main: was not running");

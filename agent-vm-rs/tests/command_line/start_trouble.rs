@@ -80,7 +80,7 @@ fn root_is_told_of_an_account_that_is_not_the_machines_alone() {
     for (others, told) in [("exit 1", true), ("echo 65534", false)] {
         site.stand_in("id", &ids(others));
         let said = site.run(&["start"]).exits(1);
-        assert_eq!(said.stderr.contains("notice: there is no account agent-vm"), told, "{}", said.stderr);
+        assert_eq!(said.stderr.contains("notice: the account agent-vm does not exist"), told, "{}", said.stderr);
     }
 }
 
@@ -95,7 +95,7 @@ fn a_network_that_is_the_hosts_is_told_of() {
             site.stand_in("systemd-socket-proxyd", "exit 1");
         }
         let said = site.run(&["start"]).exits(1);
-        assert_eq!(said.stderr.contains("notice: QEMU is on this host's network"), told, "{}", said.stderr);
+        assert_eq!(said.stderr.contains("notice: QEMU shares this host's network"), told, "{}", said.stderr);
     }
 }
 
@@ -132,7 +132,7 @@ fn a_failing_nix_is_shown_with_its_last_lines() {
 fn a_disk_that_cannot_be_made_leaves_no_half_of_one() {
     let site = site(ENDS);
     site.stand_in("qemu-img", "for last; do :; done; echo half >\"$last\"; echo 'no space' >&2; exit 1");
-    site.run(&["start"]).exits(1).gives_one_error().says("failed to make the disk").says("no space");
+    site.run(&["start"]).exits(1).gives_one_error().says("failed to create the disk").says("no space");
     let machine = site.machine("app-main");
     assert!(!machine.join("disk.qcow2").exists());
     install(&site, ENDS);
@@ -154,7 +154,10 @@ fn a_taken_port_gives_way_unless_it_was_asked_for() {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     site.set("app-main", "port", port.into());
-    site.run(&["start"]).exits(1).says(&format!("notice: port {port} is taken; this run uses")).says("did not come up");
+    site.run(&["start"])
+        .exits(1)
+        .says(&format!("notice: port {port} is in use; this run uses"))
+        .says("did not come up");
     site.set("app-main", "port_asked", true.into());
     site.run(&["start"])
         .exits(1)
@@ -219,11 +222,11 @@ fn a_machine_that_was_killed_is_told_from_one_that_was_stopped() {
     let run = site.machine("app-main").join("run");
     fs::create_dir(&run).unwrap();
     fs::write(run.join("console.log"), "kernel: last words\n").unwrap();
-    site.run(&["status"]).ok().prints("it ended by itself").prints("agent-vm logs --console app-main");
+    site.run(&["status"]).ok().prints("it stopped unexpectedly").prints("agent-vm logs --console app-main");
     site.run(&["logs", "--console"]).ok().prints("kernel: last words");
     site.run(&["stop"]).ok().says("was not running");
     let status = site.run(&["status"]).ok();
-    assert!(!status.stdout.contains("ended by itself"), "{}", status.stdout);
+    assert!(!status.stdout.contains("stopped unexpectedly"), "{}", status.stdout);
     site.run(&["logs", "--console"]).ok().prints("kernel: last words");
 }
 
@@ -234,7 +237,7 @@ fn a_virtiofsd_that_does_not_fit_is_told_and_9p_is_used() {
     {
         let site = site(ENDS);
         site.stand_in("virtiofsd", &format!("echo '{said}'"));
-        site.run(&["start"]).exits(1).says("notice: ").says(why).says("the workspace is shared by 9p");
+        site.run(&["start"]).exits(1).says("notice: ").says(why).says("the workspace is shared over 9p");
         let options = recorded(&site, "runner.env").join("\n");
         assert!(site.read("data/agent-vms/app-main/flake/flake.nix").contains("share = \"9p\""), "{options}");
     }

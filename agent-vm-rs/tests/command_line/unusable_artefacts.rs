@@ -21,9 +21,7 @@ fn a_damaged_image_is_built_again() {
     site.run(&["start"]).exits(1).says("did not come up");
     let mut built = 1;
     for file in ["share/agent-vm/manifest.json", "bin/run-agent-vm", "vmlinux"] {
-        for (damage, why) in
-            [("cut", "bytes and should have"), ("zeroed", " changed)"), ("removed", "is missing")]
-        {
+        for (damage, why) in [("cut", "bytes and should have"), ("zeroed", " changed)"), ("removed", "is missing")] {
             let path = package(&site).join(file);
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
             let length = fs::metadata(&path).unwrap().len();
@@ -99,8 +97,8 @@ fn a_disk_that_cannot_be_used_is_kept_and_a_new_one_made_when_asked() {
     let whole = fs::read(&disk).unwrap();
     for (contents, why) in [
         (Vec::new(), "it has 0 bytes"),
-        (vec![0; whole.len()], "it does not begin as a qcow2 image does"),
-        (whole[..whole.len() - 1].to_vec(), "it is cut"),
+        (vec![0; whole.len()], "it does not start with the qcow2 magic number"),
+        (whole[..whole.len() - 1].to_vec(), "it is truncated"),
     ] {
         fs::write(&disk, &contents).unwrap();
         for _ in 0..2 {

@@ -188,7 +188,7 @@ fn what_is_switched_off_is_off_alone() {
     let door = Door::of(&site);
     assert_eq!((door.admitted(&[]), door.status(&[])), ("200".to_owned(), "401".to_owned()));
     assert_eq!(door.admitted(&["--header", "Host: example.org"]), "421");
-    site.run(&["status", "main"]).ok().says("no TLS: whoever listens on the way reads it, with a token");
+    site.run(&["status", "main"]).ok().says("no TLS: anyone on the network path can read it, with a token");
     let status = site.status("main");
     assert_eq!((&status["mcp"]["tls"], &status["mcp"]["auth"]), (&false.into(), &true.into()));
     site.run(&["destroy", "main", "--yes"]).ok();
@@ -212,7 +212,7 @@ fn what_is_switched_off_is_off_alone() {
     }
     let plain = door.url.replace("https://", "http://");
     assert!(!door.curl(&["--data", INITIALIZE, &plain]).ok().stdout.contains("serverInfo"));
-    site.run(&["status", "main"]).ok().says("no token: whoever reaches it may use it");
+    site.run(&["status", "main"]).ok().says("no token: anyone who can connect may use it");
     let status = site.status("main");
     assert_eq!((&status["mcp"]["tls"], &status["mcp"]["auth"]), (&true.into(), &false.into()));
 }

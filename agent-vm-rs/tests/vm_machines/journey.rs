@@ -145,7 +145,7 @@ fn without_virtiofsd_the_workspace_is_shared_by_9p() {
     site.create("main");
     let args = ["start", "main"];
     let start = site.agent_vm(&args).env("AGENT_VM_VIRTIOFSD", "/nonexistent").output().unwrap();
-    Done::from(start, &args).ok().says("notice: there is no virtiofsd: the workspace is shared by 9p");
+    Done::from(start, &args).ok().says("notice: virtiofsd is not installed: the workspace is shared over 9p");
     assert_eq!(site.status("main")["vm"]["share"], "9p");
     let workspace = site.machine("app-main").join("workspace");
     fs::write(workspace.join("from-host"), "host\n").unwrap();

@@ -47,7 +47,7 @@ fn a_killed_qemu_forwarder_or_virtiofsd_is_told_and_mended() {
     let qemu = site.qemu("app-main");
     kill(qemu, "KILL");
     wait_until("QEMU to end", || site.status("main")["state"] == "stopped");
-    site.run(&["status", "main"]).ok().says("it ended by itself").says("Agent Service: Stopped");
+    site.run(&["status", "main"]).ok().says("it stopped unexpectedly").says("Agent Service: Stopped");
     site.exec("main", &["true"]).exits(1).says("app-main is not running").says("agent-vm start app-main");
     site.start("main").says("app-main is running");
     assert_ne!(site.qemu("app-main"), qemu);

@@ -1,4 +1,4 @@
-//! The probe with stand-ins for QEMU and for the device.
+//! Tests the KVM probe with stand-ins for QEMU and for the device.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -8,7 +8,7 @@ use crate::confine::Sandbox;
 use crate::guest::manifest::Manifest;
 use crate::guest::manifest::tests::SAMPLE;
 
-/// Under working KVM the kernel resets the machine, and QEMU ends well.
+/// Under working KVM the kernel resets the machine, and QEMU exits with success.
 const WORKS: &str = "exit 0";
 const PRINTS_VERSION: &str = "case $* in *--version*) exit 0;; esac\n";
 
@@ -19,7 +19,7 @@ struct Site {
 }
 
 impl Site {
-    /// A guest package as Nix lays it out: its kernel is a link into another package.
+    /// Makes a guest package as Nix does: its kernel is a link into another package.
     fn new(qemu: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
@@ -38,7 +38,7 @@ impl Site {
         site
     }
 
-    /// Puts another QEMU in its place, as an upgrade does. It records how often it is started.
+    /// Replaces QEMU, as an upgrade does. The new one records its calls.
     fn qemu(&self, script: &str) {
         let new = self.dir.path().join("new");
         let calls = self.dir.path().join("calls");
@@ -52,9 +52,9 @@ impl Site {
     }
 
     fn probe<'a>(&'a self, device: &'a Path) -> Probe<'a> {
-        // Longer than a busy host takes to start a script that ends.
-        let patience = Duration::from_secs(5);
-        Probe { device, patience, guest: &self.guest, confinement: &self.confinement }
+        // Longer than a busy host needs to run a short script.
+        let timeout = Duration::from_secs(5);
+        Probe { device, timeout, guest: &self.guest, confinement: &self.confinement }
     }
 
     fn choose(&self) -> Choice {
@@ -90,7 +90,7 @@ fn a_verdict_is_kept_until_qemu_changes() {
     let device = site.dir.path().join("device");
     fs::set_permissions(device, fs::Permissions::from_mode(0o606)).unwrap();
     assert_eq!((site.choose(), site.calls()), (Choice::Kvm, 4));
-    // One of an earlier release says nothing of what was tried.
+    // A cache of an earlier version is ignored.
     let file = site.dir.path().join("cache/kvm-probe.json");
     let text = fs::read_to_string(&file).unwrap().replace("\"version\":2", "\"version\":1");
     fs::write(&file, text).unwrap();
@@ -112,7 +112,7 @@ fn a_failure_of_the_probe_is_told_and_forgotten() {
     ] {
         let site = Site::new(script);
         let choice = site.choose();
-        assert!(matches!(&choice, Choice::Unknown(said) if said.contains(why)), "{script}: {choice:?}");
+        assert!(matches!(&choice, Choice::Unknown(message) if message.contains(why)), "{script}: {choice:?}");
         assert!(choice.notice().is_some_and(|notice| notice.starts_with("warning: the KVM probe itself failed: ")));
         assert_eq!(choice.accel(), Accel::Tcg);
         let calls = site.calls();
@@ -127,10 +127,10 @@ fn a_failure_of_the_probe_is_told_and_forgotten() {
 fn a_kernel_that_hangs_is_a_verdict() {
     let site = Site::new(&format!("{PRINTS_VERSION}exec sleep 1000"));
     let mut probe = site.probe(Path::new("/dev/null"));
-    probe.patience = Duration::from_secs(1);
+    probe.timeout = Duration::from_secs(1);
     let cache = site.dir.path().join("cache");
     let choice = probe.choose(&cache).unwrap();
-    // On a host that is busy enough the control takes too long as well.
+    // On a very busy host the control also takes too long.
     match choice {
         Choice::NoKvm(why) => {
             assert!(why.contains("a kernel hangs under it"), "{why}");
@@ -156,13 +156,13 @@ fn a_missing_qemu_or_kernel_is_an_error() {
     assert_eq!(choice, Choice::NoKvm("there is no /no/kvm".into()));
 }
 
-/// As a Nix store lies in the sandbox: bound already, read-only, and full of links.
+/// The kernel is where a Nix store is in the sandbox: already bound, read-only, and behind links.
 #[test]
-#[expect(clippy::print_stdout, reason = "a test says so that it was skipped")]
+#[expect(clippy::print_stdout, reason = "the test reports that it was skipped")]
 fn a_kernel_behind_a_link_in_the_system_is_tried() {
     let mut site = Site::new("while [ \"$1\" != -kernel ]; do shift; done; test -r \"$2\"");
     site.confinement.sandbox = Some(Sandbox { account: None, proxyd: None });
-    // Absolute, as those of Nix packages are.
+    // An absolute link, as in Nix packages.
     let is_like_nix = |path: &Path| {
         path.read_link().is_ok_and(|to| to.is_absolute()) && path.canonicalize().is_ok_and(|real| real.is_file())
     };
@@ -171,7 +171,7 @@ fn a_kernel_behind_a_link_in_the_system_is_tried() {
         println!("AGENT_VM_SKIP: /usr/bin has no absolute link");
         return;
     };
-    // Controls: there are namespaces, and bubblewrap refuses the link itself.
+    // Controls: namespaces work, and bubblewrap refuses the link itself.
     let bwrap = |path: &Path| {
         let bwrap = Invocation::new("bwrap").args(["--unshare-user", "--dev", "/dev"]);
         let bwrap = ["/usr", "/bin", "/lib", "/lib64", "/nix/store"]
@@ -180,7 +180,7 @@ fn a_kernel_behind_a_link_in_the_system_is_tried() {
         bwrap.arg("--ro-bind").arg(path).arg(path).args(["--", "true"]).checked()
     };
     if bwrap(Path::new("/usr")).is_err() {
-        println!("AGENT_VM_SKIP: no namespaces can be made here");
+        println!("AGENT_VM_SKIP: this host allows no namespaces");
         return;
     }
     assert!(bwrap(&link).is_err(), "bubblewrap binds {} where it is", link.display());
@@ -200,7 +200,7 @@ fn who_may_not_open_the_device_is_told_how_to_change_it() {
         let account = Some(Account { uid: 65534, gid: 65534, groups: Vec::new(), stage: None });
         site.confinement.sandbox = Some(Sandbox { account, proxyd: None });
     }
-    let Choice::NoKvm(why) = site.choose() else { panic!("it was opened") };
+    let Choice::NoKvm(why) = site.choose() else { panic!("the device was opened") };
     let user = Invocation::new("id").args(["-un", "--", if is_root { "65534" } else { "" }]);
     let user = if is_root { user } else { Invocation::new("id").arg("-un") }.read().unwrap();
     assert!(why.starts_with(&format!("{user} may not open {}", device.display())), "{why}");

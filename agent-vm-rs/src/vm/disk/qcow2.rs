@@ -1,5 +1,5 @@
-//! Whether a qcow2 image is whole, told from its tables, which are read as data: what a machine's QEMU has written is not
-//! handed to another program to be judged. The format: docs/interop/qcow2.txt of QEMU.
+//! Checks whether a qcow2 image is complete, by its tables. The guest or its QEMU may have written the image, so no
+//! other program parses it. Format: QEMU's docs/interop/qcow2.txt.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -10,43 +10,43 @@ use anyhow::{Context as _, Result};
 use crate::host::files::open_file;
 
 const MAGIC: &[u8; 4] = b"QFI\xfb";
-/// Bytes of the header that is read.
+/// Size of the header that is read, in bytes.
 const HEADER: usize = 104;
-/// Bytes of tables that are looked at: those of a full disk of 4 TiB, with clusters as large as they usually are.
+/// Largest size of all tables that are read, in bytes: those of a full disk of 4 TiB with the usual cluster size.
 const MOST: u64 = 512 << 20;
-/// Bits of an entry that are the place of what it stands for.
+/// The bits of an entry that hold its offset.
 const PLACE: u64 = 0x00ff_ffff_ffff_fe00;
-/// Bit of an entry whose cluster is compressed.
+/// The bit of an entry whose cluster is compressed.
 const COMPRESSED: u64 = 1 << 62;
-/// Bit of the incompatible features: entries are twice as long.
+/// The incompatible feature with entries of twice the size.
 const EXTENDED: u64 = 1 << 4;
 
-/// Why an image cannot be used; None if nothing speaks against it.
+/// Returns why an image cannot be used; None if it looks complete.
 ///
 /// # Errors
-/// It is no file, or cannot be read.
+/// It is not a file or cannot be read.
 pub fn trouble(path: &Path) -> Result<Option<String>> {
     let file = open_file(path)?;
-    let length = file.metadata().with_context(|| format!("failed to look at {}", path.display()))?.len();
+    let length = file.metadata().with_context(|| format!("failed to read {}", path.display()))?.len();
     look(&file, length).with_context(|| format!("failed to read {}", path.display()))
 }
 
 fn look(file: &File, length: u64) -> Result<Option<String>> {
     let mut header = [0; HEADER];
     if length < HEADER as u64 {
-        return Ok(Some(format!("it has {length} bytes")));
+        return Ok(Some(format!("it has only {length} bytes")));
     }
     file.read_exact_at(&mut header, 0)?;
     if &header[..4] != MAGIC {
-        return Ok(Some("it does not begin as a qcow2 image does".to_owned()));
+        return Ok(Some("it does not start with the qcow2 magic number".to_owned()));
     }
     let (version, cluster_bits, tables) = (word(&header, 4), word(&header, 20), word(&header, 36));
     let features = if version >= 3 { long(&header, 72) } else { 0 };
     if !(2..=3).contains(&version) || !(9..=21).contains(&cluster_bits) {
-        return Ok(Some("its header is none of a qcow2 image".to_owned()));
+        return Ok(Some("its qcow2 header is not valid".to_owned()));
     }
     let cluster = 1_u64 << cluster_bits;
-    let cut = |place: u64| Some(format!("it is cut: something is at byte {place}, and it has {length}"));
+    let cut = |place: u64| Some(format!("it is truncated: it refers to byte {place} and has {length} bytes"));
     let (first, counts) = (long(&header, 40), long(&header, 48));
     let end = first.saturating_add(u64::from(tables) * 8);
     if let Some(missing) = [end.saturating_sub(1), counts].into_iter().find(|place| *place >= length) {
@@ -57,7 +57,7 @@ fn look(file: &File, length: u64) -> Result<Option<String>> {
         if table >= length {
             return Ok(cut(table));
         }
-        // With longer entries only the tables are known.
+        // With extended entries, only the tables are checked.
         let entries = if features & EXTENDED == 0 { places(file, table, cluster, &mut left)? } else { Vec::new() };
         if let Some(missing) = entries.into_iter().find(|place| *place >= length) {
             return Ok(cut(missing));
@@ -66,13 +66,13 @@ fn look(file: &File, length: u64) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// The places that the entries of a table name; none once enough was read.
+/// Returns the offsets in a table; none once the size limit is reached.
 fn places(file: &File, table: u64, bytes: u64, left: &mut u64) -> Result<Vec<u64>> {
     let bytes = bytes.min(*left);
     *left -= bytes;
     let mut text = vec![0; usize::try_from(bytes)?];
     let mut read = 0;
-    // The last table may end with the file, before its cluster does.
+    // The file may end before the last table's cluster does.
     while read < text.len() {
         match file.read_at(&mut text[read..], table + read as u64)? {
             0 => break,
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// An image of two clusters of data, with one table for them.
+    /// Returns an image of two data clusters with one table.
     fn image() -> Vec<u8> {
         let cluster = 1 << 16;
         let mut image = vec![0; 6 * cluster];
@@ -125,18 +125,18 @@ mod tests {
         let whole = image();
         assert_eq!(of(&whole), None);
         for length in [0, 3, 103, 104, 1 << 16, 2 << 16, (2 << 16) + 9, 3 << 16, 4 << 16, 5 << 16] {
-            assert!(of(&whole[..length]).is_some(), "{length} bytes were taken");
+            assert!(of(&whole[..length]).is_some(), "{length} bytes were accepted");
         }
-        // The last cluster need not be there as a whole.
+        // The last cluster may be incomplete.
         assert_eq!(of(&whole[..(5 << 16) + 1]), None);
         let zeroed = vec![0; whole.len()];
-        assert_eq!(of(&zeroed).unwrap(), "it does not begin as a qcow2 image does");
+        assert_eq!(of(&zeroed).unwrap(), "it does not start with the qcow2 magic number");
         let mut endless = whole.clone();
         endless[36..40].copy_from_slice(&u32::MAX.to_be_bytes());
         assert!(of(&endless).is_some());
     }
 
-    /// What QEMU itself makes is taken.
+    /// Images that QEMU makes are accepted.
     #[test]
     fn images_of_qemus_own_are_whole() {
         let dir = tempfile::tempdir().unwrap();
@@ -155,6 +155,6 @@ mod tests {
         assert_eq!(trouble(&path).unwrap(), None);
         let length = fs::metadata(&path).unwrap().len();
         File::options().write(true).open(&path).unwrap().set_len(length - (1 << 20)).unwrap();
-        assert!(trouble(&path).unwrap().unwrap().contains("it is cut"));
+        assert!(trouble(&path).unwrap().unwrap().contains("it is truncated"));
     }
 }

@@ -1,4 +1,5 @@
-//! Starting a machine: guest, disk, keys, virtiofsd, QEMU; then waiting for ssh, the service and MCP.
+//! Starts a machine: builds its guest, makes its disk and keys, starts virtiofsd and QEMU, and waits for ssh, the
+//! service and MCP.
 
 mod console;
 mod notices;
@@ -36,14 +37,14 @@ use crate::vm::phases::Phases;
 use crate::vm::qemu_args::{self, Forwards, Inputs, Virtiofsd};
 use crate::vm::{accel, credentials, disk, readiness, shutdown, virtiofsd};
 
-/// For what made QEMU's namespaces to end after it.
+/// Time for the process that made QEMU's namespaces to end after QEMU.
 const STATUS: Duration = Duration::from_secs(2);
 
-/// Starts a machine that does not run. The caller holds its lock. On failure nothing is left running,
-/// unless the guest itself is up and only its service is not: then it stays, to be looked at.
+/// Starts a stopped machine. The caller holds its lock. If it fails, nothing keeps running, unless only the service
+/// inside the guest failed: then the machine stays up, so that the user can examine it.
 ///
 /// # Errors
-/// Any step's; the console's last lines come with it where the guest did not come up.
+/// A step fails. If the guest did not come up, the last lines of its console are printed too.
 pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     machine.check()?;
     shutdown::clean_up(machine)?;
@@ -56,7 +57,7 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     if let Some(warning) = settings.endpoint_warning() {
         note(&warning);
     }
-    // Root without what confines its machines learns of it before a guest is built.
+    // Report missing confinement before building a guest, which takes long.
     let (confinement, obstacle) = confine::choose(&machine.dir)?;
     notices::confinement(&confinement, obstacle);
     let cache = cache_dir()?;
@@ -65,7 +66,7 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     let share = if daemon.is_ok() { Share::Virtiofs } else { Share::NineP };
     match &daemon {
         Ok(daemon) => notices::open_files(machine, daemon),
-        Err(why) => note(&format!("notice: {why:#}: the workspace is shared by 9p, which is slower")),
+        Err(why) => note(&format!("notice: {why:#}: the workspace is shared over 9p, which is slower")),
     }
     let guest = guest(context, machine, &settings, share, &cache)?;
     guest.manifest.qemu.start()?;
@@ -78,7 +79,7 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     let accel = choice.accel();
     if accel == Accel::Tcg {
         let limit = context.start_limit(accel.as_str()).as_secs();
-        note(&format!("  an emulated machine has {limit} s to answer; --timeout SECONDS changes that"));
+        note(&format!("  an emulated machine has {limit} s to start; to change that: --timeout SECONDS"));
     }
     let confinement = if accel == Accel::Kvm { confinement.with_kvm() } else { confinement };
     let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
@@ -94,11 +95,11 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     let console = machine.run().file(MachinePath::RunConsole);
     let again = format!("agent-vm start {}", machine.name);
     let alive = || {
-        // A panic ends QEMU, too: its reason is the panic.
+        // A panic also ends QEMU: report the panic and not the end.
         console::check(&console, &again, machine.name.as_str())?;
         qemu.check_alive(&console)?;
         if machine.run().qemu().is_none() {
-            // What made its namespaces ends a moment later, and has its status.
+            // The process that made the namespaces ends a moment later, with QEMU's status.
             qemu.wait(STATUS)?;
             qemu.check_alive(&console)?;
         }
@@ -117,13 +118,13 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     }
 }
 
-/// Waits until a machine that runs already answers: whoever started it may still wait, or may have been killed.
+/// Waits until a running machine answers. Another command may still be starting it, or may have been killed meanwhile.
 ///
 /// # Errors
-/// It does not answer in time; it is left as it is.
+/// It does not answer in time. It keeps running.
 pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunFacts) -> Result<()> {
     let guest = Guest::of(machine)?;
-    // What only a restart mends is not waited for; what hangs of the rest gives way to a new one.
+    // Fail at once on what only a restart repairs; replace other helpers that hang.
     helpers::check(machine, facts)?;
     helpers::end_suspended(&machine.run(), facts);
     let mut phases = Phases::new("running", &cache_dir()?);
@@ -131,7 +132,7 @@ pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunF
     let (console, again) = (machine.run().file(MachinePath::RunConsole), format!("agent-vm restart {name}"));
     let alive = || {
         if !qemu.alive() {
-            return Err(Failure::new(format!("{name} has ended")).with_hint(format!("agent-vm start {name}")).into());
+            return Err(Failure::new(format!("{name} ended")).with_hint(format!("agent-vm start {name}")).into());
         }
         console::check(&console, &again, name.as_str())?;
         helpers::check(machine, facts)
@@ -150,7 +151,7 @@ fn guest(context: &Context, machine: &Machine, settings: &Settings, share: Share
     Ok(guest)
 }
 
-/// What this host has for a machine.
+/// What this host provides for a machine.
 struct Host {
     accel: Accel,
     daemon: Option<Virtiofsd>,
@@ -159,7 +160,7 @@ struct Host {
     qemu: Vec<Mount>,
 }
 
-/// Starts the processes; gives QEMU and the facts of the run.
+/// Starts the processes. Returns QEMU's process id and the facts of the run.
 fn begin(
     context: &Context,
     machine: &Machine,
@@ -242,7 +243,7 @@ fn begin(
     Ok((qemu, facts))
 }
 
-/// The settings' ports; one that nobody asked for gives way to whoever has it now.
+/// Returns the ports of the settings. A port that the user did not choose is replaced if it is in use.
 fn forwards(settings: &Settings) -> Result<Forwards> {
     let address = system::forward_address(&settings.host)?;
     let settle = |port: u16, asked: bool, flag: &str, other: u16| -> Result<u16> {
@@ -251,7 +252,7 @@ fn forwards(settings: &Settings) -> Result<Forwards> {
         }
         let free = ports::next_free(address, port, &[other].into())?;
         if free != port {
-            note(&format!("notice: port {port} is taken; this run uses {free}"));
+            note(&format!("notice: port {port} is in use; this run uses {free}"));
         }
         Ok(free)
     };
@@ -264,8 +265,8 @@ fn bind(forwards: Forwards) -> Result<Vec<Listener>> {
     [forwards.mcp, forwards.ssh].into_iter().map(|port| Listener::bind(forwards.address, port)).collect()
 }
 
-/// The guest may leave programs of its making in the workspace, setuid ones too: no other user of this host
-/// must get at them.
+/// Closes the machine's directory to other users of this host, since the guest may leave setuid programs in the
+/// workspace.
 fn close_to_others(machine: &Machine) -> Result<()> {
     std::fs::set_permissions(&machine.dir, std::fs::Permissions::from_mode(0o700))
         .with_context(|| format!("failed to close {} to other users", machine.dir.display()))

@@ -1,4 +1,4 @@
-//! The processes of a run, and how they are known later.
+//! Starts the processes of a run and records their ids.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
 use crate::term::error::Failure;
 
-/// For a shell to start the forwarders.
+/// Time for a shell to start the port forwarders.
 const FORWARDER_START: Duration = Duration::from_secs(10);
 
 /// Starts virtiofsd, and waits until it listens.
@@ -28,33 +28,34 @@ pub fn start_virtiofsd(daemon: &Invocation, run: &RunDir, deadline: Deadline) ->
     })
 }
 
-/// Remembers a process of the run.
+/// Records a process of the run.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn remember(process: &Detached, run: &RunDir, file: MachinePath) -> Result<()> {
-    // One that has ended already is reported by whoever waits for it.
+    // If it has already ended, the code that waits for it reports that.
     match ProcessId::of(process.pid()?) {
         Some(id) => id.write(&run.file(file)),
         None => Ok(()),
     }
 }
 
-/// The one child of what makes a namespace, which becomes the program: it is what signals and figures are about.
+/// Records the child of the process that makes a namespace. That child becomes the program itself, which signals and
+/// figures are about.
 ///
 /// # Errors
 /// The deadline passes, or the file cannot be written.
 pub fn remember_inner(outer: &Detached, log: &Path, file: &Path, deadline: Deadline) -> Result<()> {
     let pid = outer.pid()?;
     let inner = deadline.poll("a process in its namespace", Duration::from_millis(2), || {
-        // One that has ended already is reported by whoever waits for it.
+        // If it has already ended, the code that waits for it reports that.
         let ended = outer.check_alive(log).is_err();
         Ok(ProcessId::only_child_of(pid).map(Some).or(ended.then_some(None)))
     })?;
     inner.map_or(Ok(()), |program| program.write(file))
 }
 
-/// Remembers the process that carries each port into QEMU's namespace: a child of its first process there.
+/// Records the processes that forward ports into QEMU's namespace. They are children of the first process there.
 ///
 /// # Errors
 /// One did not start, or the file cannot be written.
@@ -68,17 +69,17 @@ pub fn remember_forwarders(
         let target = format!("127.0.0.1:{port}");
         let is_it = |child: &ProcessId| {
             let words = child.words();
-            // Before it becomes the forwarder it is the shell that has the program, too, among its words.
+            // The shell that starts the forwarder also has the program among its arguments.
             words.last() == Some(&target) && !words.iter().any(|word| word == "--")
         };
         let found = deadline.at_most(FORWARDER_START).poll("the ports' forwarders", Duration::from_millis(2), || {
-            // One that has ended already is reported by whoever waits for it.
+            // If QEMU has already ended, the code that waits for it reports that.
             let ended = !qemu.alive();
             Ok(qemu.children().into_iter().find(is_it).map(Some).or(ended.then_some(None)))
         });
         let found = found.with_context(|| {
-            Failure::new(format!("nothing carries port {port} to the machine: the forwarder has ended"))
-                .with_hint("journalctl --boot, or dmesg, may show why systemd-socket-proxyd ends here")
+            Failure::new(format!("cannot forward port {port} to the machine: the forwarder ended"))
+                .with_hint("journalctl --boot (it may show why systemd-socket-proxyd ended)")
         })?;
         found.map_or(Ok(()), |forwarder| forwarder.write(&run.file(*file)))?;
     }
@@ -94,7 +95,7 @@ mod tests {
         let machine = tempfile::tempdir().unwrap();
         let run = RunDir::of(machine.path());
         std::fs::create_dir(run.path()).unwrap();
-        // As the namespace's shell starts them.
+        // The same command as the namespace's shell runs.
         let forwarder = |port: u16| format!("sh -c 'kill -STOP $$' forwarder 127.0.0.1:{port} & ");
         let starts = forwarder(2222) + &forwarder(8000) + "kill -STOP $$";
         let mut shell = std::process::Command::new("bash").args(["-c", &starts]).spawn().unwrap();
@@ -119,7 +120,7 @@ mod tests {
         shell.kill().unwrap();
         shell.wait().unwrap();
         children.iter().for_each(|child| child.signal(rustix::process::Signal::KILL));
-        // One whose machine has ended is reported by whoever waits for that.
+        // A machine that has already ended is reported elsewhere.
         remember_forwarders(&qemu, &run, &[(9999, MachinePath::SshPid)], soon).unwrap();
         assert!(!run.file(MachinePath::SshPid).exists());
     }
