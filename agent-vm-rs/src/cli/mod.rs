@@ -1,4 +1,4 @@
-//! The command line: global flags, the verbs, and what a run of the program comes to.
+//! The command line: global flags, verbs, and running them.
 
 pub mod commands;
 pub mod target;
@@ -25,13 +25,13 @@ use crate::term::error::{EXIT_USAGE, Failure, exit_code, report};
 use crate::term::verbosity::Verbosity;
 use crate::term::{logging, terminal};
 
-/// Columns that a line of help has at most.
+/// Widest line of a help text, in columns.
 const WIDEST_HELP: usize = 100;
 
 /// Give every git branch its own virtual machine for coding agents and their MCP servers.
 ///
-/// Without a command: creates the machine of the current branch if there is none, starts it if it is
-/// stopped, and shows its status if it runs.
+/// Without a command: create the current branch's machine if it does not exist, start it if it is stopped, or show its
+/// status if it is running.
 #[derive(Debug, Parser)]
 #[command(name = "agent-vm", version, infer_subcommands = false, args_override_self = true)]
 pub struct Cli {
@@ -41,11 +41,11 @@ pub struct Cli {
     command: Option<Command>,
 }
 
-/// Flags of every verb.
+/// Global flags.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Global options")]
 struct Global {
-    /// Directory that holds the machines [default: agent-vms in the user's data directory]
+    /// Directory of all machines [default: agent-vms in the user's data directory]
     #[arg(long, global = true, value_name = "DIR", env = "AGENT_VM_STATE_DIR", hide_env_values = true)]
     state_dir: Option<PathBuf>,
     /// Verbose output, including the programs it runs
@@ -54,15 +54,15 @@ struct Global {
     /// Debug output
     #[arg(short, long, global = true)]
     debug: bool,
-    /// Seconds to wait at most; building a guest does not count [default: 300 for a start, 600 where the machine is
+    /// Time limit in seconds, not including the build of a guest [default: 300 for a start, 600 if the machine is
     /// emulated; 20 for an answer of a running machine]
     #[arg(short, long, global = true, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
-    /// Argument for every call of Nix, such as --nix-arg=--override-input; can be repeated. `create` keeps them in the
-    /// machine's settings, other commands use them instead of those
+    /// Extra argument for every Nix call, such as --nix-arg=--override-input; can be repeated. `create` stores these
+    /// in the machine's settings; with other commands they replace the stored ones
     #[arg(long = "nix-arg", global = true, value_name = "ARG", allow_hyphen_values = true)]
     nix_args: Vec<String>,
     /// When to use colour
@@ -81,16 +81,16 @@ fn seconds(text: &str) -> Result<Duration, String> {
 enum Command {
     #[command(flatten)]
     Verb(Verb),
-    /// Become a program that has what is listed and nothing else; `start` does this
+    /// Restrict file access with Landlock, then run a program; used by `start`
     #[command(hide = true)]
     Landlocked(Landlocked),
-    /// Become a program that makes no devices; `start` does this
+    /// Forbid the creation of device files, then run a program; used by `start`
     #[command(hide = true)]
     WithoutDevices(WithoutDevices),
-    /// Keep a bounded log of what comes on standard input; `start` does this
+    /// Write standard input to a log file of limited size; used by `start`
     #[command(hide = true)]
     KeepLog(KeepLog),
-    /// Become a program that finds some files in a place of their own; `start` does this
+    /// Mount files at other paths, then run a program; used by `start`
     #[command(hide = true)]
     Staged(Staged),
 }
@@ -103,13 +103,13 @@ enum Verb {
     Start(start::StartArgs),
     /// Power a machine off
     Stop(stop::StopArgs),
-    /// Stop a machine if it runs, then start it
+    /// Stop a machine if it is running, then start it
     Restart(restart::RestartArgs),
-    /// Move a machine's guest to the newest nixpkgs; the next start builds it
+    /// Update a machine's guest to the newest nixpkgs; the next start builds it
     Update(update::UpdateArgs),
     /// Remove a machine; commits that only it has are kept in a bundle
     Destroy(destroy::DestroyArgs),
-    /// Point a machine to its repository after a move
+    /// Set a machine's source repository after a move
     Relink(relink::RelinkArgs),
     /// Show a machine's status
     Status(status::StatusArgs),
@@ -117,7 +117,7 @@ enum Verb {
     Shell(shell::ShellArgs),
     /// Run one command in a machine's workspace
     Exec(exec::ExecArgs),
-    /// Show and change what a machine may reach
+    /// Show and change a machine's egress: the hosts it may reach
     Egress(egress::EgressArgs),
     /// Show the log of a machine's agent service, or its console
     Logs(logs::LogsArgs),
@@ -158,7 +158,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Reports a clap error with a hint, or prints the help or version that was asked for.
+/// Reports a clap error with a hint, or prints the requested help or version.
 fn refuse(error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind;
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
@@ -167,9 +167,9 @@ fn refuse(error: &clap::Error) -> ExitCode {
     let words: Vec<_> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let own = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Failure>()?.hint());
     let hint = own.map_or_else(|| hint_for(error, &words), str::to_owned);
-    let told = error.to_string();
-    // What follows an empty line is clap's own advice.
-    let what = told.split("\n\n").next().unwrap_or_default();
+    let message = error.to_string();
+    // After an empty line comes clap's own advice.
+    let what = message.split("\n\n").next().unwrap_or_default();
     let what: Vec<_> = what.lines().map(str::trim).collect();
     report(&Failure::usage(what.join(" ").trim_start_matches("error: ")).with_hint(hint).into());
     EXIT_USAGE.into()
@@ -217,12 +217,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
     if debug {
         process::set_debug();
     }
-    // `logs` and `mcp` have nothing to clean up: what they have started ends with them.
+    // `logs` and `mcp` leave nothing to clean up, so signals may end them at once.
     if !matches!(verb, Some(Verb::Logs(_) | Verb::Mcp(_))) {
         interrupt::install()?;
     }
     let done = |()| ExitCode::SUCCESS;
-    // What is at work for long, or often, does not clean up after others.
+    // Commands that run for long or often do not clean up after other machines.
     let sweeps = !matches!(verb, Some(Verb::Shell(_) | Verb::Exec(_) | Verb::Logs(_) | Verb::Mcp(_)));
     let sweeper = sweeps.then(|| sweep::begin(&context.state));
     let ended = match &verb {

@@ -1,19 +1,19 @@
-//! The last of a repeated flag wins, as in every program of the field.
+//! Tests that the last one of a repeated flag wins, as in other programs.
 
 use super::*;
 
-/// The flags are those of the command line itself, so that none is left out.
+/// Tests every flag of the command line, so that none is left out.
 #[test]
 fn the_last_of_a_repeated_flag_wins() {
     let mut root = Cli::command();
     root.build();
     let mut seen = 0;
     every_flag(&root, &mut vec!["agent-vm".to_owned()], &mut seen);
-    // Control: it is all of them that were looked at.
+    // Control: all flags were tested.
     assert!(seen > 60, "{seen} flags");
 }
 
-/// Parses each flag of a command and those below it twice, the second time with another value if there is one.
+/// Parses each flag of a command and its subcommands twice, with different values if it takes one.
 fn every_flag(command: &clap::Command, path: &mut Vec<String>, seen: &mut usize) {
     for flag in command.get_arguments().filter(|flag| flag.get_long().is_some()) {
         let name = format!("--{}", flag.get_long().unwrap());
@@ -43,7 +43,7 @@ fn every_flag(command: &clap::Command, path: &mut Vec<String>, seen: &mut usize)
     }
 }
 
-/// Two values that a flag takes; none for a switch.
+/// Returns two values that a flag accepts; none for a switch.
 fn values_for(flag: &clap::Arg) -> [Option<String>; 2] {
     if !flag.get_action().takes_values() {
         return [None, None];
@@ -64,7 +64,7 @@ fn values_for(flag: &clap::Arg) -> [Option<String>; 2] {
     panic!("no value is known for --{}", flag.get_long().unwrap());
 }
 
-/// What else a command has to be given: flags, then what stands alone.
+/// Returns a command's other required arguments: flags first.
 fn needed_by(command: &clap::Command, but: &clap::Arg) -> Vec<String> {
     let mut words = Vec::new();
     let required = |arg: &&clap::Arg| arg.is_required_set() && arg.get_id() != but.get_id();
@@ -84,7 +84,7 @@ fn needed_by(command: &clap::Command, but: &clap::Arg) -> Vec<String> {
     words
 }
 
-/// A flag of every verb wins wherever it stands last.
+/// A global flag wins wherever it is last.
 #[test]
 fn the_last_global_flag_wins_before_and_after_the_verb() {
     let timeout = |line: &str| {
@@ -96,6 +96,6 @@ fn the_last_global_flag_wins_before_and_after_the_verb() {
     assert_eq!(timeout("agent-vm --timeout 300 list --timeout 60"), 60);
     assert_eq!(timeout("agent-vm list --timeout 300 --timeout=60"), 60);
     assert_eq!(timeout("agent-vm --timeout 300 egress --timeout 200 list -t 60"), 60);
-    // Control: what no flag is is refused twice, too.
+    // Control: a positional argument cannot be repeated.
     assert!(Cli::try_parse_from(["agent-vm", "status", "a", "b"]).is_err());
 }

@@ -1,4 +1,4 @@
-//! Every command that a message, a hint or a page of the documentation names is one that the command line takes.
+//! Tests that every command in a message, a hint or a page of the documentation is valid on the command line.
 
 use std::path::{Path, PathBuf};
 
@@ -6,14 +6,14 @@ use clap::error::ErrorKind;
 
 use super::*;
 
-/// What a command comes after in a sentence; after any other word `agent-vm` is the program's name.
+/// Words that a command follows in a sentence. After any other word, `agent-vm` is the program's name.
 const BEFORE: &[&str] = &["", "or", "then", "and", "with", "by", "try", "see", "either", "that"];
-/// Comments of ssh keys, which begin with the program's name.
+/// Comments of ssh keys, which also start with the program's name.
 const NOT_COMMANDS: &[&str] = &["login", "host"];
-/// What stands for a value that is not known here: one of them fits each flag and argument.
+/// Stand-ins for unknown values: one of them is valid for each flag and argument.
 const VALUES: &[&str] = &["example.org", "1", "claude-code", "NAME=example.org", "allowlist"];
 
-/// Whether the command line takes these words, or would with what is left out.
+/// Returns whether the command line accepts these words, possibly followed by others.
 fn is_taken(words: &[String]) -> bool {
     let line = std::iter::once("agent-vm".to_owned()).chain(words.iter().cloned());
     match Cli::try_parse_from(line) {
@@ -29,7 +29,7 @@ fn is_taken(words: &[String]) -> bool {
     }
 }
 
-/// The words of a command, with a value in place of `{name}`, `NAME` and `…`.
+/// Splits a command into words, with `value` in place of `{name}`, `NAME` and `…`.
 fn words(command: &str, value: &str) -> Vec<String> {
     let mut plain = String::new();
     let mut rest = command;
@@ -55,7 +55,7 @@ fn words(command: &str, value: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether a sentence begins with a command that is taken, whatever follows it; its flags are all the command's.
+/// Returns whether a sentence starts with a valid command. All flags in the sentence belong to the command.
 fn begins_with_a_command(sentence: &str) -> bool {
     VALUES.iter().any(|value| {
         let words = words(sentence, value);
@@ -64,7 +64,7 @@ fn begins_with_a_command(sentence: &str) -> bool {
     })
 }
 
-/// The commands in a text of sentences, without `agent-vm` itself.
+/// Returns the commands in a text of sentences; `agent-vm` alone is none.
 fn in_sentences(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("agent-vm ") {
@@ -87,7 +87,7 @@ fn in_sentences(text: &str) -> Vec<String> {
     found
 }
 
-/// The texts between double quotes in a program, without its comments and its tests.
+/// Returns the string literals of a program, without those in comments and tests.
 fn literals(program: &str) -> Vec<String> {
     let program = program.split("#[cfg(test)]").next().unwrap_or_default();
     let code: Vec<_> = program.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
@@ -100,7 +100,7 @@ fn literals(program: &str) -> Vec<String> {
             match c {
                 '\\' => match letters.next() {
                     Some('n') => text.push('\n'),
-                    // A line that goes on.
+                    // A literal that continues on the next line.
                     Some('\n') => letters = letters.as_str().trim_start().chars(),
                     Some(c) => text.push(c),
                     None => {}
@@ -113,7 +113,7 @@ fn literals(program: &str) -> Vec<String> {
     found
 }
 
-/// The commands in the code of a page: between backquotes, and on lines of code.
+/// Returns the commands in a page's code spans and code blocks.
 fn in_page(page: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut is_code = false;
@@ -159,7 +159,7 @@ fn every_command_that_a_message_names_is_one() {
             }
         }
     }
-    // What the guest's programs and the set-up say.
+    // The messages of the guest's programs and of the setup.
     for (path, text) in ["nix", "py", "sh"].iter().flat_map(|kind| files("lib", kind)) {
         for command in in_sentences(&text) {
             seen += 1;

@@ -1,4 +1,4 @@
-//! Which machine a command means: a branch of the current repository, or a machine's name.
+//! Finds the machine that a command is about: a branch of the current repository, or a machine's name.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::machine::state_dir::StateDir;
 use crate::machine::unknown::{Place, no_machine, no_machine_in};
 use crate::term::error::Failure;
 
-/// The machine of a repository's branch; None if there is none yet.
+/// Returns the machine of a repository's branch; None if there is none yet.
 ///
 /// # Errors
 /// The state directory cannot be read.
@@ -23,21 +23,21 @@ pub fn machine_of(state: &StateDir, source: &Path, branch: &BranchName) -> Resul
     if let Some(machine) = named.iter().find(|machine| belongs_to(machine, source, branch)) {
         return Ok(Some(machine.clone()));
     }
-    // One that was relinked has the name of another place.
+    // A relinked machine keeps the name of its former repository.
     let all = state.names()?.into_iter().map(|name| Machine::new(state, name));
     let relinked = all.into_iter().find(|machine| belongs_to(machine, source, branch));
-    // With settings that cannot be read the name is all there is.
+    // If a machine's settings are unreadable, only its name can be compared.
     Ok(relinked.or_else(|| named.into_iter().find(|machine| machine.exists() && machine.settings().is_err())))
 }
 
-/// The machine that a new one for this repository and branch would be.
+/// Returns the future machine of this repository and branch, under an unused name.
 ///
 /// # Errors
-/// Every name it could have is another machine's.
+/// Every possible name belongs to another machine.
 pub fn free_name(state: &StateDir, source: &Path, branch: &BranchName) -> Result<Machine> {
     for name in [VmName::plain(source, branch), VmName::hashed(source, branch)] {
         let machine = Machine::new(state, name);
-        // Whatever has the name.
+        // Even a file would be in the way.
         if machine.dir.symlink_metadata().is_err() {
             return Ok(machine);
         }
@@ -55,38 +55,38 @@ fn belongs_to(machine: &Machine, source: &Path, branch: &BranchName) -> bool {
     machine.settings().is_ok_and(|settings| settings.source == source && settings.branch == *branch)
 }
 
-/// The repository and branch that the current directory is about.
+/// Returns the repository of the current directory, and `branch` or else its current branch.
 ///
 /// # Errors
-/// There is no repository, or HEAD is detached and no branch was named; or it is a machine's workspace: git must
-/// not run there, since the guest owns that repository.
+/// There is no repository, or HEAD is detached and `branch` is None. Or the directory is a machine's workspace, where
+/// git must not run, since the guest owns that repository.
 pub fn current(state: &StateDir, branch: Option<&str>) -> Result<(Source, BranchName)> {
     let cwd = std::env::current_dir().context("failed to find the current directory")?;
     if cwd.starts_with(state.path()) {
-        return Err(Failure::new(format!("{} belongs to the machines, not to you", cwd.display()))
+        return Err(Failure::new(format!("{} is in the machines' state directory", cwd.display()))
             .with_hint("cd into your own repository")
             .into());
     }
     let source = Source::discover(&cwd)?.ok_or_else(|| no_repository_to_clone(&cwd))?;
     if source.dir.to_str().is_none() {
         return Err(Failure::new(format!("the path of the repository {} is not valid UTF-8", source.dir.display()))
-            .with_hint("rename the directory that is not, with mv")
+            .with_hint("rename the directory whose name is not valid UTF-8")
             .into());
     }
     let branch = match branch {
         Some(name) => name.parse()?,
         None => source.current_branch()?.ok_or_else(|| {
             Failure::new(format!("HEAD of {} is detached: there is no current branch", source.dir.display()))
-                .with_hint("name one: agent-vm create --branch BRANCH")
+                .with_hint("choose a branch: agent-vm create --branch BRANCH")
         })?,
     };
     Ok((source, branch))
 }
 
-/// The repository of `--source DIR`, or the one that the current directory is in.
+/// Returns the repository of `--source DIR`, or else that of the current directory.
 ///
 /// # Errors
-/// There is no such directory, it is not in a repository, or it is a machine's.
+/// The directory does not exist, is not in a repository, or belongs to a machine.
 pub fn repository(state: &StateDir, dir: Option<&Path>) -> Result<Source> {
     let dir = match dir {
         Some(dir) => dir.to_owned(),
@@ -94,36 +94,36 @@ pub fn repository(state: &StateDir, dir: Option<&Path>) -> Result<Source> {
     };
     let dir = std::fs::canonicalize(&dir).with_context(|| {
         Failure::usage(format!("there is no directory {}", dir.display()))
-            .with_hint("--source DIR names the repository")
+            .with_hint("give the directory of the repository: --source DIR")
     })?;
-    // The guest owns what is there: git must not run in it.
+    // Git must not run in a workspace, since the guest owns that repository.
     let found = if dir.starts_with(state.path()) { None } else { Source::discover(&dir)? };
     found.ok_or_else(|| {
-        Failure::usage(format!("{} is no repository of yours", dir.display()))
-            .with_hint("name the directory that the repository is in now: --source DIR")
+        Failure::usage(format!("{} is not in a git repository of yours", dir.display()))
+            .with_hint("give the present directory of the repository: --source DIR")
             .into()
     })
 }
 
 fn no_repository(cwd: &Path) -> Failure {
     Failure::new(format!("{} is not in a git repository", cwd.display()))
-        .with_hint("cd into one, or name a machine (agent-vm list shows them)")
+        .with_hint("cd into a repository, or name a machine (agent-vm list shows them)")
 }
 
-/// As [`no_repository`], of a command that names no machine.
+/// Like [`no_repository`], for a command that names no machine.
 fn no_repository_to_clone(cwd: &Path) -> Failure {
     Failure::new(format!("{} is not in a git repository", cwd.display()))
-        .with_hint("cd into the repository that the machine is to be for; git init makes one")
+        .with_hint("cd into the repository that the machine is for; git init makes one")
 }
 
-/// The existing machine that `target` means: a branch of the current repository, else a machine's name;
-/// without it, the current branch, or the machine whose workspace we are in.
+/// Returns the existing machine that `target` names: a branch of the current repository, else a machine. Without
+/// `target`, the machine whose workspace is the current directory, or else that of the current branch.
 ///
 /// # Errors
-/// There is none.
+/// There is no such machine.
 pub fn find(state: &StateDir, target: Option<&str>) -> Result<Machine> {
     let cwd = std::env::current_dir().context("failed to find the current directory")?;
-    // In a workspace git itself must not run: the guest owns that repository.
+    // Git must not run in a workspace, since the guest owns that repository.
     let inside = cwd.strip_prefix(state.path()).ok().and_then(|below| below.components().next());
     if let Some(Ok(name)) = inside.and_then(|first| first.as_os_str().to_str()).map(str::parse) {
         let machine = Machine::new(state, name);
@@ -135,7 +135,7 @@ pub fn find(state: &StateDir, target: Option<&str>) -> Result<Machine> {
     let found = if inside.is_some() { Ok(None) } else { Source::discover(&cwd) };
     let source = match found {
         Ok(source) => source,
-        // A machine's name needs no repository, so none that git refuses either.
+        // A machine's name works even if git refuses the current repository.
         Err(error) => return target.and_then(by_name).ok_or(error),
     };
     let Some(source) = source else {
@@ -167,7 +167,7 @@ pub fn find(state: &StateDir, target: Option<&str>) -> Result<Machine> {
     }
 }
 
-/// The machine of the current branch; None if there is none yet.
+/// Returns the machine of the current branch; None if there is none yet.
 ///
 /// # Errors
 /// There is no repository, or no current branch.

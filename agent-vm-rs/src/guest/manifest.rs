@@ -104,9 +104,9 @@ impl Qemu {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Start {
-    /// Arguments without which QEMU has devices of its own and no sandbox.
+    /// QEMU options that remove its default devices and enable its sandbox.
     pub quiet: Vec<String>,
-    /// Before a credential's name in fw_cfg.
+    /// Prefix of a credential's name in fw_cfg.
     pub credential_prefix: String,
 }
 

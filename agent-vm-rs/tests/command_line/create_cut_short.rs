@@ -189,7 +189,7 @@ fn two_creates_of_one_branch_make_one_machine() {
     fs::write(&go, "").unwrap();
     Done::new("the first create".to_owned(), &first.output()).ok();
     assert_eq!(second.output().status.code(), Some(1));
-    assert!(site.read("second").contains("error: the branch main has its machine already: app-main"));
+    assert!(site.read("second").contains("error: the branch main already has a machine: app-main"));
     assert_eq!(site.names(), ["app-main"]);
     site.assert_nothing_left();
 }

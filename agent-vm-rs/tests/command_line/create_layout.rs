@@ -122,7 +122,7 @@ fn a_second_create_is_refused_and_changes_nothing() {
     site.run(&["create"])
         .exits(1)
         .gives_one_error()
-        .says("the branch main has its machine already: app-main")
+        .says("the branch main already has a machine: app-main")
         .says("hint: agent-vm start app-main");
     assert_eq!(tree(&site.machine("app-main")), before);
 }

@@ -49,7 +49,7 @@ fn what_passes_is_not_the_repositorys_fault() {
     }
     // Control: what git says of the repository itself has the workspace kept.
     site.intercept("prlimit", "create", "echo 'fatal: bad object HEAD' >&2; exit 128");
-    site.run(&["destroy", "--yes"]).ok().says("cannot be read (bad object HEAD); it is kept as it is in");
+    site.run(&["destroy", "--yes"]).ok().says("cannot be read (bad object HEAD); the workspace is kept whole in");
     assert!(kept(&site)[0].join("work").is_file());
 }
 
@@ -96,7 +96,7 @@ fn it_is_kept_elsewhere_when_asked() {
 fn the_whole_workspace_or_nothing_is_kept_when_asked() {
     let site = Site::new();
     machine(&site);
-    site.run(&["destroy", "--keep", "workspace"]).ok().says("the workspace is kept as it is in");
+    site.run(&["destroy", "--keep", "workspace"]).ok().says("the workspace is kept whole in");
     assert!(kept(&site)[0].join("work").is_file());
     machine(&site);
     site.run(&["destroy", "--keep", "nothing"]).ok().keeps_quiet_of("kept").says("app-main is gone");

@@ -162,7 +162,7 @@ fn what_is_no_destination_and_no_machine_is_refused() {
 #[test]
 fn lists_that_count_for_nothing_are_told() {
     let site = Site::new();
-    let told = "notice: the mode of app-main is none: the lists count for nothing";
+    let told = "notice: app-main has egress mode none: allow and deny lists are ignored";
     site.create("main");
     site.run(&["egress", "allow", "a.test"]).ok().keeps_quiet_of(told);
     site.set("app-main", "egress", json!({ "mode": "none" }));
@@ -173,7 +173,7 @@ fn lists_that_count_for_nothing_are_told() {
 fn the_log_is_shown_as_lines_and_as_json() {
     let site = Site::new();
     site.create("main");
-    site.run(&["egress", "log"]).ok().says("the log of app-main has no attempts");
+    site.run(&["egress", "log"]).ok().says("app-main has no logged connection attempts");
     assert_eq!(site.run(&["egress", "log", "--json"]).ok().json(), json!([]));
 
     let attempt = |verdict: &str, host: &str| {

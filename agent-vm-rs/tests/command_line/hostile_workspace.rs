@@ -229,7 +229,12 @@ fn a_fifo_in_the_object_store() {
     fs::create_dir_all(&info).unwrap();
     assert!(hostile.site.command("mkfifo").arg(info.join("alternates")).status().unwrap().success());
     let began = Instant::now();
-    hostile.site.run(&["destroy"]).ok().says("(.git/objects/info/alternates); it is kept as it is in").says("is gone");
+    hostile
+        .site
+        .run(&["destroy"])
+        .ok()
+        .says("(.git/objects/info/alternates); the workspace is kept whole in")
+        .says("is gone");
     assert!(began.elapsed() < LONG, "destroy took {:?}", began.elapsed());
     hostile.site.assert_nothing_left();
 }
@@ -294,7 +299,7 @@ fn objects_of_other_repositories_and_devices() {
                 .says("--keep workspace");
             site.run(&["destroy", "--keep", "workspace"]).ok();
         } else {
-            site.run(&["destroy"]).ok().says("it is kept as it is in");
+            site.run(&["destroy"]).ok().says("the workspace is kept whole in");
         }
         let kept = tree(&site.state().join(".bundles"));
         let object = Path::new(&commit[..2]).join(&commit[2..]);
@@ -347,7 +352,10 @@ fn a_repository_that_cannot_be_read_is_kept_whole() {
     hostile.git(&["-c", "core.bare=false", "status"]);
     assert!(hostile.executed(), "the control shows nothing: git status did not run it");
     fs::remove_file(site.path("executed")).unwrap();
-    site.run(&["destroy"]).ok().says("the workspace holds what a bundle does not").says("it is kept as it is in");
+    site.run(&["destroy"])
+        .ok()
+        .says("a bundle cannot hold everything in the workspace")
+        .says("the workspace is kept whole in");
     let [bundle] = &fs::read_dir(site.state().join(".bundles")).unwrap().flatten().collect::<Vec<_>>()[..] else {
         panic!("{:?}", tree(&site.state().join(".bundles")))
     };

@@ -359,7 +359,7 @@ fn a_repository_among_the_files_of_a_commit_is_no_work_of_the_machine() {
     // Control: one file of it changed.
     site.create("main");
     fs::write(site.machine("app-main").join("workspace/fixture/refs/heads/main"), "x").unwrap();
-    site.run(&["destroy"]).ok().says("a repository in fixture").says("it is kept as it is in");
+    site.run(&["destroy"]).ok().says("a repository in fixture").says("the workspace is kept whole in");
 }
 
 /// What `create` has filled is no work of the machine; what was done in it is.

@@ -37,7 +37,10 @@ fn what_is_no_repository_is_refused() {
     let site = Site::new();
     site.create("main");
     fs::create_dir(site.path("empty")).unwrap();
-    site.run_in(site.root(), &["list", "--source", "empty"]).exits(2).gives_one_error().says("no repository of yours");
+    site.run_in(site.root(), &["list", "--source", "empty"])
+        .exits(2)
+        .gives_one_error()
+        .says("not in a git repository of yours");
     site.run_in(site.root(), &["list", "--source", "none"]).exits(2).gives_one_error().says("--source DIR");
     let workspace = site.machine("app-main").join("workspace");
     site.run(&["list", "--source", workspace.to_str().unwrap()]).exits(2).gives_one_error();

@@ -62,7 +62,7 @@ fn after_relink_the_machine_is_found_from_the_new_place() {
     let status = site.run_in(&place, &["status", "--json"]).ok();
     assert_eq!((&status.json()["name"], new_commits(&status)), (&"app-main".into(), 1.into()));
     site.run_in(&place, &["status"]).ok().prints("1 new commit");
-    site.run_in(&place, &["create"]).exits(1).says("has its machine already: app-main");
+    site.run_in(&place, &["create"]).exits(1).says("already has a machine: app-main");
     site.run_in(&place, &["mcp-config", "--client", "cursor", "--write"]).ok();
     assert!(place.join(".cursor/mcp.json").is_file());
     // Once more changes nothing.
@@ -117,10 +117,10 @@ fn a_repository_that_is_another_one_is_refused() {
     let before = fs::read_to_string(&config).unwrap();
     let workspace = site.machine("app-main").join("workspace");
     for (dir, code, why) in [
-        (&other, 1, "have no commit in common"),
-        (&site.path("home"), 2, "is no repository of yours"),
+        (&other, 1, "share no commit"),
+        (&site.path("home"), 2, "is not in a git repository of yours"),
         (&site.path("nowhere"), 2, "there is no directory"),
-        (&workspace, 2, "is no repository of yours"),
+        (&workspace, 2, "is not in a git repository of yours"),
     ] {
         let args = ["relink", "app-main", "--source", dir.to_str().unwrap()];
         site.run(&args).exits(code).gives_one_error().says(why).says("hint:");
@@ -148,7 +148,7 @@ fn of_more_than_one_machine_the_name_is_asked_for() {
         .says("app-main, other-main")
         .says("agent-vm relink app-main");
     site.run_in(&place, &["relink", "app-main"]).ok();
-    site.run_in(&place, &["relink", "other-main"]).exits(1).gives_one_error().says("has its machine already: app-main");
+    site.run_in(&place, &["relink", "other-main"]).exits(1).gives_one_error().says("already has a machine: app-main");
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn start_says_how_to_connect_and_a_second_one_does_nothing() {
         .prints("agent-vm shell app-main")
         .prints("agent-vm stop app-main");
     let first = site.pids();
-    let again = site.run(&["start"]).ok().says("app-main is running already").prints("app-main is running.");
+    let again = site.run(&["start"]).ok().says("app-main is already running").prints("app-main is running.");
     assert_eq!(site.pids(), first);
     let port = site.run(&["status", "--json"]).ok().json()["mcp"]["url"].as_str().unwrap().to_owned();
     assert!(again.stdout.contains(&port), "{port}: {}", again.stdout);
@@ -55,7 +55,7 @@ fn status_and_list_tell_of_a_running_machine() {
     assert_eq!((&status["service"]["state"]["active"], &status["vm"]["share"]), (&"active".into(), &"9p".into()));
     let list = site.run(&["list", "--json"]).ok().json();
     assert_eq!((&list[0]["state"], &list[0]["port"]), (&"running".into(), &site.settings("app-main")["port"]));
-    site.run(&["create"]).exits(1).says("has its machine already");
+    site.run(&["create"]).exits(1).says("already has a machine");
 }
 
 #[test]

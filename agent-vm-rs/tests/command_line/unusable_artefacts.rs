@@ -76,7 +76,7 @@ fn a_running_machine_needs_no_cache() {
     site.run(&["start"]).ok();
     fs::remove_dir_all(site.path("cache")).unwrap();
     assert_eq!(site.run(&["exec", "--", "echo", "still here"]).ok().stdout, "still here\n");
-    site.run(&["start"]).ok().says("app-main is running already");
+    site.run(&["start"]).ok().says("app-main is already running");
     site.run(&["status"]).ok().prints("Agent Service: Running");
     site.run(&["logs"]).ok();
     site.run(&["egress", "allow", "example.org"]).ok();
@@ -128,5 +128,9 @@ fn a_running_machine_keeps_its_disk() {
     create(&site, "main");
     let _inside = Inside::of(&site, "app-main");
     site.run(&["start"]).ok();
-    site.run(&["start", "--new-disk"]).exits(1).gives_one_error().says("its disk stays").says("agent-vm stop app-main");
+    site.run(&["start", "--new-disk"])
+        .exits(1)
+        .gives_one_error()
+        .says("cannot replace the disk")
+        .says("agent-vm stop app-main");
 }

@@ -45,7 +45,7 @@ fn every_verb_says_so_and_destroy_still_works() {
             site.run(args).exits(1).gives_one_error().says("config.json are not usable").says(why);
         }
         site.run(&["stop"]).ok();
-        site.run(&["create"]).exits(1).gives_one_error().says("has its machine already");
+        site.run(&["create"]).exits(1).gives_one_error().says("already has a machine");
         assert_eq!(fs::read_to_string(&config).unwrap(), text, "the file was touched");
     }
     // It names the machine: the hint can be pasted.

@@ -100,7 +100,7 @@ fn two_starts_at_once_do_not_meet() {
     };
     let children = [begin("main"), begin("main"), begin("other")];
     let done: Vec<_> = children.map(|child| Done::from(child.wait_with_output().unwrap(), &["start"]).ok()).into();
-    assert_eq!(done.iter().filter(|start| start.stderr.contains("is running already")).count(), 1);
+    assert_eq!(done.iter().filter(|start| start.stderr.contains("is already running")).count(), 1);
     let ports: Vec<_> =
         ["main", "other"].iter().map(|branch| site.status(branch)["ssh"]["port"].as_u64().unwrap()).collect();
     assert_ne!(ports[0], ports[1]);

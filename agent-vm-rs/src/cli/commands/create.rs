@@ -35,58 +35,58 @@ use crate::vm::credentials;
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CreateArgs {
-    /// Branch the machine is for; made from HEAD, in the machine, if it does not exist [default: the current one]
+    /// Branch of the machine; a new branch starts at HEAD and is created in the machine only [default: the current one]
     #[arg(long, value_name = "BRANCH", allow_hyphen_values = true)]
     branch: Option<String>,
-    /// Hand over every branch and tag, not only the branch, its upstream and the remote's default branch
+    /// Copy every branch and tag, and not only the branch, its upstream and the remote's default branch
     #[arg(long)]
     all_branches: bool,
-    #[arg(help = with_default("Address of this host that the machine's ports are bound on", |d| d.host.clone()), long, value_name = "HOST")]
+    #[arg(help = with_default("Address of this host to bind the machine's ports to", |d| d.host.clone()), long, value_name = "HOST")]
     host: Option<String>,
     #[arg(help = with_default("Host port of MCP", |d| format!("{} or the next free one", d.mcp_port)), long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     #[arg(help = with_default("Host port of ssh", |d| format!("{} or the next free one", d.ssh_port)), long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     ssh_port: Option<u16>,
-    /// A package of the guest's collection for the machine, such as nodejs; can be repeated
+    /// Package to install in the guest, such as nodejs; can be repeated
     #[arg(long = "package", value_name = "NAME")]
     packages: Vec<String>,
-    /// JSON file with any of these settings, `servers` and `nix_args`; flags win
+    /// JSON file with any of these settings, `servers` and `nix_args`; flags take precedence
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// MCP without TLS: whoever listens on the way reads all of it
+    /// Serve MCP without TLS; anyone on the network path can read it
     #[arg(long)]
     no_tls: bool,
-    /// MCP without a token: whoever reaches it may use it
+    /// Serve MCP without a token; anyone who can connect may use it
     #[arg(long)]
     no_auth: bool,
-    /// Guest that the machine boots [default: what this installation says]
+    /// Guest system [default: that of this installation]
     #[arg(long, value_name = "GUEST")]
     guest: Option<GuestKind>,
-    #[arg(help = with_default("Memory, MiB", |d| d.memory.to_string()), long, value_name = "MIB")]
+    #[arg(help = with_default("Memory in MiB", |d| d.memory.to_string()), long, value_name = "MIB")]
     memory: Option<u32>,
     #[arg(help = with_default("Virtual CPUs, at most those of the host", |d| d.cores.to_string()), long, value_name = "N")]
     cores: Option<u32>,
-    #[arg(help = with_default("Size of the machine's own disk, MiB", |d| d.disk.to_string()), long, value_name = "MIB")]
+    #[arg(help = with_default("Size of the machine's own disk in MiB", |d| d.disk.to_string()), long, value_name = "MIB")]
     disk: Option<u32>,
-    #[arg(help = with_default("What the machine may reach", |d| d.egress.as_str().to_owned()), long, value_name = "MODE")]
+    #[arg(help = with_default("Egress mode: which hosts the machine may reach", |d| d.egress.as_str().to_owned()), long, value_name = "MODE")]
     egress: Option<Mode>,
-    /// A destination that it may reach: HOST, HOST:PORT, *.DOMAIN, or @GROUP; can be given more than once
+    /// Destination to allow: HOST, HOST:PORT, *.DOMAIN, or @GROUP; can be repeated
     #[arg(long, value_name = "DESTINATION")]
     allow: Vec<Destination>,
-    /// A variable whose value only HOST gets, by TLS on PORT (443), and the machine never has; can be given more than once
+    /// Secret variable: the proxy sends its value to HOST over TLS (PORT 443), and the guest never has it; can be repeated
     #[arg(long = "secret", value_name = "NAME=HOST[:PORT]")]
     secrets: Vec<SecretSpec>,
 }
 
-/// Returns the help of a flag with its default, which Nix has too.
+/// Returns a flag's help with its default value, which the toolkit's policy defines.
 fn with_default(help: &str, value: impl Fn(&Defaults) -> String) -> String {
     Defaults::load().map_or_else(|_| help.to_owned(), |defaults| format!("{help} [default: {}]", value(&defaults)))
 }
 
-/// Makes a machine and prints its settings.
+/// Creates a machine and prints its settings.
 ///
 /// # Errors
-/// There is one already, the repository cannot be cloned, a port is taken…
+/// The branch already has a machine, the repository cannot be cloned, a port is in use…
 pub fn create(context: &Context, args: &CreateArgs) -> Result<()> {
     let (machine, settings) = make(context, args)?;
     if context.json {
@@ -97,13 +97,13 @@ pub fn create(context: &Context, args: &CreateArgs) -> Result<()> {
     print(&format!("{} is ready: agent-vm start {}\n", machine.name, machine.name))
 }
 
-/// Makes a machine.
+/// Creates a machine.
 ///
 /// # Errors
 /// As [`create`].
 pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)> {
     let patch = patch(context, args)?;
-    // What is wrong with the words is told before anything is made.
+    // Validate the settings before creating any file.
     patch.host.as_deref().map_or(Ok(()), |host| system::forward_address(host).map(drop))?;
     let guest = patch.guest.map_or_else(installation::default_guest, Ok)?;
     patch.validate_packages(guest)?;
@@ -121,10 +121,10 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     relink::refuse_beside_lost(state, &source, &branch)?;
     let machine = target::free_name(state, &source.dir, &branch)?;
     let lock = machine.lock_name(context.deadline())?;
-    // Somebody may have made it while we waited.
+    // Another command may have created it while this one waited for the lock.
     refuse_second(state, &source, &branch)?;
     let staging = state.staging(&machine.name);
-    // What a killed command left of this name is nobody else's while we hold the lock.
+    // A killed command may have left these. Under the lock, no running command uses them.
     for left in [&staging, &state.path().join(format!("{}{}", sweep::GONE, machine.name))] {
         end_processes_of(left)?;
         remove_any(left)?;
@@ -133,13 +133,13 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     let secrets = patch.secrets.clone().unwrap_or_default();
     let all = patch.all_branches.unwrap_or(false);
     let made = fill(&staging, &source, &branch, all, &secrets).and_then(|()| {
-        // Held until the machine has its name, so that no other takes the same ports meanwhile.
+        // Held until the settings are in place, so that no other command chooses the same ports.
         let _ports = Lock::take(&state.locks().join(".ports"), context.deadline())?;
         let settings = settle(context, patch, &source, branch)?;
         let address = system::forward_address(&settings.host)?;
         endpoint::ensure(&staging, machine.name.as_str(), &settings.host, address)?;
         write_unsynced(&MachinePath::Settings.of(&staging), settings.to_json()?, 0o600)?;
-        // A power cut leaves a whole machine or none.
+        // Sync before the rename, so that a power cut leaves a complete machine or none.
         sync_tree(&staging)?;
         rename_durably(&staging, &machine.dir)?;
         Ok(settings)
@@ -169,7 +169,7 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
 
 fn refuse_second(state: &StateDir, source: &Source, branch: &BranchName) -> Result<()> {
     let Some(there) = target::machine_of(state, &source.dir, branch)? else { return Ok(()) };
-    Err(Failure::new(format!("the branch {branch} has its machine already: {}", there.name))
+    Err(Failure::new(format!("the branch {branch} already has a machine: {}", there.name))
         .with_hint(format!("agent-vm start {0}, or agent-vm destroy {0}", there.name))
         .into())
 }
@@ -192,13 +192,13 @@ fn patch(context: &Context, args: &CreateArgs) -> Result<SettingsPatch> {
         secrets,
         ..
     } = args.clone();
-    let said = |list: Vec<_>| (!list.is_empty()).then_some(list);
+    let given = |list: Vec<_>| (!list.is_empty()).then_some(list);
     let flags = SettingsPatch {
         host,
         port,
         ssh_port,
         all_branches: args.all_branches.then_some(true),
-        // The flags can only switch off.
+        // --no-tls and --no-auth can only switch off.
         tls: no_tls.then_some(false),
         auth: no_auth.then_some(false),
         guest,
@@ -207,7 +207,7 @@ fn patch(context: &Context, args: &CreateArgs) -> Result<SettingsPatch> {
         disk,
         nix_args: context.nix_args.clone(),
         egress,
-        allow: said(allow),
+        allow: given(allow),
         packages: (!packages.is_empty()).then_some(packages),
         secrets: (!secrets.is_empty()).then_some(secrets),
         ..SettingsPatch::default()
@@ -217,7 +217,7 @@ fn patch(context: &Context, args: &CreateArgs) -> Result<SettingsPatch> {
     Ok(patch)
 }
 
-/// Everything of a machine but its settings, which need the ports.
+/// Writes all files of a machine except its settings, which need the ports.
 fn fill(staging: &Path, source: &Source, branch: &BranchName, all: bool, secrets: &[SecretSpec]) -> Result<()> {
     make_private_dir(staging)?;
     egress::secrets::keep(staging, secrets)?;
@@ -225,13 +225,13 @@ fn fill(staging: &Path, source: &Source, branch: &BranchName, all: bool, secrets
     match look.uncommitted() {
         Ok(0) => {}
         Ok(changes) => note(&format!(
-            "{} in {}: only commits reach the machine",
+            "{} in {}: only commits are copied into the machine",
             text::count(changes, "uncommitted change") + if changes == 1 { " stays" } else { " stay" },
             source.dir.display()
         )),
         Err(error) => {
             interrupt::check()?;
-            note(&format!("uncommitted changes are not counted: {error:#}"));
+            note(&format!("failed to count uncommitted changes: {error:#}"));
         }
     }
     look.clone_branch(branch, all, &MachinePath::Workspace.of(staging))?;
@@ -243,15 +243,17 @@ fn settle(context: &Context, patch: SettingsPatch, source: &Source, branch: Bran
     let host = patch.host.unwrap_or(defaults.host);
     let address = system::forward_address(&host)?;
     if !address.is_loopback() {
-        note(&format!("warning: {host} is not loopback: whoever reaches it reaches the gate before MCP, and ssh"));
+        note(&format!(
+            "warning: {host} is not a loopback address: other hosts can connect to the machine's MCP reverse proxy and ssh"
+        ));
     }
     if patch.port.is_some() && patch.port == patch.ssh_port {
-        return Err(Failure::usage("MCP and ssh cannot have the same port")
-            .with_hint("give --port and --ssh-port two")
+        return Err(Failure::usage("MCP and ssh cannot use the same port")
+            .with_hint("choose different ports: --port PORT --ssh-port PORT")
             .into());
     }
     let reserved = reserved_ports(context)?;
-    // Neither service is given the other's.
+    // A port chosen for one service must not be the other's.
     let settle = |asked: Option<u16>, flag: &str, first: u16, other: Option<u16>| match asked {
         None => ports::next_free(address, first, &reserved.keys().copied().chain(other).collect()),
         Some(port) => match reserved.get(&port) {
@@ -264,7 +266,7 @@ fn settle(context: &Context, patch: SettingsPatch, source: &Source, branch: Bran
     let available = system::cores();
     let cores = patch.cores.unwrap_or(defaults.cores).min(available);
     if patch.cores.is_some_and(|asked| asked > available) {
-        note(&format!("this host has {}: the machine gets no more", text::count(available as usize, "core")));
+        note(&format!("--cores capped at {available}: this host has {}", text::count(available as usize, "core")));
     }
     Ok(Settings {
         version: VERSION,
@@ -294,7 +296,7 @@ fn settle(context: &Context, patch: SettingsPatch, source: &Source, branch: Bran
     })
 }
 
-/// Ports that the settings of other machines name, running or not, and whose they are.
+/// Returns the ports in the settings of all machines, running or not, with their owners.
 fn reserved_ports(context: &Context) -> Result<BTreeMap<u16, VmName>> {
     let machines = context.state.names()?.into_iter().map(|name| Machine::new(&context.state, name));
     let with_settings = machines.filter_map(|machine| Some((machine.settings().ok()?, machine.name)));

@@ -25,34 +25,35 @@ use crate::vm::shutdown;
 pub struct DestroyArgs {
     #[command(flatten)]
     target: Target,
-    /// Do not ask; without a terminal it never asks
+    /// Do not ask for confirmation; without a terminal it never asks
     #[arg(short, long)]
     yes: bool,
-    /// What to keep of its workspace
+    /// What to keep of the workspace
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Keep::Changes)]
     keep: Keep,
-    /// Directory to keep that in [default: .bundles in the state directory]
+    /// Directory to keep it in [default: .bundles in the state directory]
     #[arg(long, value_name = "DIR")]
     keep_in: Option<PathBuf>,
 }
 
-/// What is kept of a workspace.
+/// What to keep of a workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Keep {
-    /// Commits and changed files that its source lacks, in a bundle; the whole workspace where a bundle cannot hold them
+    /// Commits and changed files that the source repository lacks, in a bundle; the whole workspace if a bundle cannot
+    /// hold them
     Changes,
-    /// The whole workspace, moved as it is
+    /// The whole workspace
     Workspace,
-    /// Nothing: commits and files are lost
+    /// Nothing; commits and files are lost
     Nothing,
 }
 
-/// Removes a machine. Commits that only its workspace has are never lost: it keeps them in a bundle. On a terminal it asks
-/// first, unless `--yes`.
+/// Removes a machine. Commits that only its workspace has are kept in a bundle. On a terminal, the command asks first,
+/// unless `--yes` is given.
 ///
 /// # Errors
-/// It was told no, or what only the machine has cannot be kept, or something cannot be removed. In the first two cases the
-/// machine is as it was.
+/// The user declines, something cannot be kept, or something cannot be removed. In the first two cases the machine is
+/// unchanged.
 pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     let _lock = machine.lock(context.deadline())?;
@@ -65,12 +66,12 @@ pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
     remove(context, &machine)
 }
 
-/// Removes a machine of which nothing is needed any more. A signal that comes from here on is too late.
+/// Removes a machine after everything to keep was saved. Signals are ignored from here on.
 fn remove(context: &Context, machine: &Machine) -> Result<()> {
     let name = &machine.name;
-    // Its name is free at once, even if removing a large tree is cut short.
+    // Rename first: the name is free at once, and an interrupted removal can continue later.
     let gone = context.state.path().join(format!("{}{name}", sweep::GONE));
-    let left = || format!("failed to remove what is left of {name}");
+    let left = || format!("failed to remove the remains of {name}");
     remove_any(&gone).with_context(left)?;
     rename_durably(&machine.dir, &gone)?;
     remove_any(&gone).with_context(left)?;
@@ -78,10 +79,10 @@ fn remove(context: &Context, machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// Keeps what only the machine has. When this returns it is on the disk; when it fails, all is as it was.
+/// Saves what only the machine has. It is synced to disk when this returns; on failure nothing has changed.
 fn keep(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
     for finished in shelf.finish()? {
-        note(&format!("a workspace of {} that was kept before is in {}", machine.name, finished.display()));
+        note(&format!("an earlier workspace of {} is kept in {}", machine.name, finished.display()));
     }
     let workspace = machine.workspace();
     match keep {
@@ -110,8 +111,8 @@ fn keep(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
         },
     };
     let what = match why {
-        WholeReason::Unreadable(why) => format!("the workspace's repository cannot be read ({why}); it"),
-        WholeReason::Holds(what) => format!("the workspace holds what a bundle does not ({what}); it"),
+        WholeReason::Unreadable(why) => format!("the workspace's repository cannot be read ({why}); the workspace"),
+        WholeReason::Holds(what) => format!("a bundle cannot hold everything in the workspace ({what}); the workspace"),
     };
     keep_workspace(shelf, &workspace, &what)
 }
@@ -139,13 +140,13 @@ fn keep_workspace(shelf: &Shelf, workspace: &Path, what: &str) -> Result<()> {
     interrupt::check()?;
     let kept = shelf.keep_workspace(workspace)?;
     note(&format!(
-        "{what} is kept as it is in {}, the guest's git configuration and hooks as *.of-the-guest",
+        "{what} is kept whole in {} (the guest's git configuration and hooks are renamed to *.of-the-guest)",
         kept.display()
     ));
     Ok(())
 }
 
-/// The machine stays as it was: why, and what to do.
+/// Returns an error that explains why the machine was not removed, and what to do.
 fn refused(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     if error.is::<Interrupted>() {
         return error;
@@ -154,13 +155,15 @@ fn refused(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     let hint = match hint_of(&error) {
         _ if is_no_space(&error) => format!("keep it on another disk: agent-vm destroy {name} --keep-in DIR"),
         _ if error.is::<OnTheDisk>() => format!(
-            "in the machine, bring it into /workspace; or remove it with the disk: agent-vm destroy {name} --keep workspace"
+            "in the machine, move it into /workspace; or remove it with the disk: agent-vm destroy {name} --keep workspace"
         ),
         Some(hint) => hint,
-        None => format!("try again; or move the workspace as it is: agent-vm destroy {name} --keep workspace"),
+        None => format!("try again, or keep the whole workspace: agent-vm destroy {name} --keep workspace"),
     };
     let exit = exit_code(&error);
-    error.context(Failure::new(format!("{name} stays: what only it has cannot be kept now")).with_hint(hint).exit(exit))
+    error.context(
+        Failure::new(format!("{name} was not removed: its work cannot be saved now")).with_hint(hint).exit(exit),
+    )
 }
 
 /// Asks whether to go on, with what is kept and where.
@@ -170,7 +173,7 @@ fn ask(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
     let place = shelf.dir().display();
     let loss = match keep {
         Keep::Nothing => " Its commits and changed files are lost.".to_owned(),
-        Keep::Workspace => format!(" Its workspace is kept as it is, in {place}."),
+        Keep::Workspace => format!(" Its whole workspace is kept in {place}."),
         Keep::Changes => match workspace::state(&machine.workspace(), source.as_ref(), &machine.dir) {
             Ok(state) => {
                 let parts = [(state.new_commits.unwrap_or(0), "commit"), (state.changed_files, "changed file")];
@@ -202,7 +205,7 @@ fn confirmed(question: &str) -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// A line of standard input. (The standard library's own reading goes on after a signal.)
+/// Reads a line of standard input. (The standard library would continue after a signal.)
 fn read_line() -> Result<String> {
     let mut line = Vec::new();
     let mut byte = [0];

@@ -19,10 +19,10 @@ use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text::one_line;
 
-/// Commands that are named below a log of what was refused: the last hosts' ones.
+/// Largest number of suggested commands below a log of refused attempts.
 const MOST_REMEDIES: usize = 5;
 
-/// What to do with a machine's way out.
+/// A subcommand of `egress`.
 #[derive(Args, Clone, Debug)]
 pub struct EgressArgs {
     #[command(subcommand)]
@@ -31,15 +31,15 @@ pub struct EgressArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Verb {
-    /// Let destinations through, from now on
+    /// Allow destinations, effective at once
     Allow(ChangeArgs),
-    /// Let destinations through no more
+    /// Deny destinations, effective at once
     Deny(ChangeArgs),
     /// Show the mode, the lists and the groups
     List(Target),
-    /// Show what was tried, and what became of it
+    /// Show connection attempts and whether they were allowed
     Log(LogArgs),
-    /// Keep a running machine's proxy up; `start` does this
+    /// Keep a running machine's proxy running; `start` uses this
     #[command(hide = true)]
     Supervise(Target),
 }
@@ -58,10 +58,10 @@ struct ChangeArgs {
 struct LogArgs {
     #[command(flatten)]
     target: Target,
-    /// Number of lines
+    /// Number of lines to show
     #[arg(short = 'n', long, value_name = "N", default_value = "100")]
     lines: usize,
-    /// Only what was refused
+    /// Show refused attempts only
     #[arg(long)]
     denied: bool,
 }
@@ -69,7 +69,7 @@ struct LogArgs {
 /// Runs `agent-vm egress`.
 ///
 /// # Errors
-/// There is no such machine, a group is unknown, or its files cannot be read or written.
+/// There is no such machine, a group is unknown, or a file cannot be read or written.
 pub fn egress(context: &Context, args: &EgressArgs) -> Result<()> {
     match &args.verb {
         Verb::Allow(change) => self::change(context, change, allow, "allowed"),
@@ -87,7 +87,7 @@ fn allow(egress: &mut Egress, destination: &Destination) {
     }
 }
 
-/// Taken off the list and, since a pattern or a group on it may cover it too, put on the other.
+/// Removes a destination from the allow list, and adds it to the deny list if a pattern or group still allows it.
 fn deny(egress: &mut Egress, destination: &Destination) {
     egress.allow.retain(|allowed| allowed != destination);
     if !egress.deny.contains(destination) {
@@ -102,7 +102,7 @@ fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destinati
     let before = settings.egress.clone();
     args.destinations.iter().for_each(|destination| each(&mut settings.egress, destination));
     if settings.egress != before {
-        // Rules first: what they refuse is not kept.
+        // Check the rules before storing the settings, so that invalid ones are not stored.
         match Guest::of(&machine) {
             Ok(guest) => {
                 rules::write(&machine.dir, machine.name.as_str(), &settings.egress, &guest.manifest.egress.groups)?;
@@ -116,7 +116,7 @@ fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destinati
         write_file(&MachinePath::Settings.of(&machine.dir), settings.to_json()?, 0o600)?;
     }
     if settings.egress.mode == crate::machine::egress_settings::Mode::None {
-        note(&format!("notice: the mode of {} is none: the lists count for nothing", machine.name));
+        note(&format!("notice: {} has egress mode none: allow and deny lists are ignored", machine.name));
     }
     for destination in &args.destinations {
         note(&format!("{destination} is {becomes} from now on for {}", machine.name));
@@ -127,7 +127,7 @@ fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destinati
 /// Prints the lists, and the groups: all of them, or those that are on a list.
 fn list(context: &Context, machine: &Machine, with_groups: bool) -> Result<()> {
     let Settings { egress, .. } = machine.settings()?;
-    // Those of its guest; before that is built, those that it will have.
+    // The groups of the built guest, or of the toolkit if there is none yet.
     let groups = Guest::of(machine).map(|guest| guest.manifest.egress.groups).ok();
     let groups = groups.or_else(installation::egress_groups).unwrap_or_default();
     if context.json {
@@ -158,9 +158,9 @@ fn show_log(context: &Context, args: &LogArgs) -> Result<()> {
     }
     if attempts.is_empty() {
         note(&format!(
-            "the log of {} has no attempts{}",
+            "{} has no logged {}connection attempts",
             machine.name,
-            if args.denied { " that were denied" } else { "" }
+            if args.denied { "denied " } else { "" }
         ));
     }
     let lines = attempts.iter().map(|attempt| {
@@ -174,7 +174,7 @@ fn show_log(context: &Context, args: &LogArgs) -> Result<()> {
             number(attempt.bytes),
             attempt.reason.clone().unwrap_or_default(),
         ];
-        // Hosts and paths are the guest's words.
+        // The guest chooses hosts and paths, so control characters are removed.
         one_line(words.join(" ").trim_end()) + "\n"
     });
     print(&lines.collect::<String>())?;

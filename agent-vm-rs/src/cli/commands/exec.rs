@@ -19,10 +19,10 @@ pub struct ExecArgs {
     command: Vec<String>,
 }
 
-/// Runs a command in a machine; gives its exit code.
+/// Runs a command in a machine and returns its exit code.
 ///
 /// # Errors
-/// The machine does not run, or cannot be reached.
+/// The machine is not running, or does not answer.
 pub fn exec(context: &Context, args: &ExecArgs) -> Result<i32> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     let (guest, facts) = running(&machine)?;

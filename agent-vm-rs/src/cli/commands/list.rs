@@ -18,7 +18,7 @@ use crate::term::text::{age, one_line};
 /// Flags of `list`.
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
-    /// Only the machines of the repository that DIR is in
+    /// Only machines of the repository that contains DIR
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
 }
@@ -40,10 +40,10 @@ struct Row {
     error: Option<String>,
 }
 
-/// Prints every machine, or those of one repository.
+/// Prints all machines, or those of one repository.
 ///
 /// # Errors
-/// The state directory cannot be read, or there is no such repository.
+/// The state directory cannot be read, or the repository does not exist.
 pub fn list(context: &Context, args: &ListArgs) -> Result<()> {
     let source = match &args.source {
         Some(dir) => Some(target::repository(&context.state, Some(dir))?.dir),
@@ -60,14 +60,14 @@ pub fn list(context: &Context, args: &ListArgs) -> Result<()> {
         return Ok(());
     }
     if rows.is_empty() {
-        crate::term::progress::note("there are no machines yet: agent-vm create makes one for the current branch");
+        crate::term::progress::note("there are no machines yet; to create one for the current branch: agent-vm create");
         return Ok(());
     }
     let home = std::env::var_os("HOME").map(PathBuf::from);
     print(&table(&rows, home.as_deref(), terminal::width(std::io::stdout())))?;
     for row in rows.iter().filter(|row| row.source_missing) {
         crate::term::progress::note(&format!(
-            "notice: the repository of {0} is not there; if it was moved, in its new place: agent-vm relink {0}",
+            "notice: the repository of {0} is missing; if it was moved, in its new place: agent-vm relink {0}",
             row.name
         ));
     }
@@ -125,7 +125,7 @@ fn row(machine: &Machine) -> Row {
     }
 }
 
-/// Columns of the table, and which of them give way, the first one first, on a terminal that is too narrow for all.
+/// Columns of the table, and the order in which they are shortened on a narrow terminal.
 const HEADER: [&str; 7] = ["MACHINE", "STATE", "BRANCH", "MCP", "SSH", "AGE", "REPOSITORY"];
 const GIVES_WAY: [(usize, usize); 3] = [(REPOSITORY, 16), (BRANCH, 10), (MACHINE, 16)];
 const MACHINE: usize = 0;
@@ -146,7 +146,7 @@ fn cells(row: &Row, home: Option<&Path>) -> [String; 7] {
     ]
 }
 
-/// A path as a shell takes it: `~/…` for what is in the home directory.
+/// Returns a path as `~/…` if it is below the home directory.
 fn below_home(path: &Path, home: Option<&Path>) -> String {
     let below = home.filter(|home| home.is_absolute()).and_then(|home| path.strip_prefix(home).ok());
     let shown = match below {
@@ -157,7 +157,7 @@ fn below_home(path: &Path, home: Option<&Path>) -> String {
     one_line(&shown)
 }
 
-/// The machines as lines of columns: as wide as what they hold, or, on a terminal, as wide as that.
+/// Formats the machines as a table. With `width`, columns are shortened to fit a terminal.
 fn table(rows: &[Row], home: Option<&Path>, width: Option<usize>) -> String {
     let mut lines: Vec<_> = rows.iter().map(|row| cells(row, home)).collect();
     lines.insert(0, HEADER.map(str::to_owned));
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn nothing_is_left_out_where_no_terminal_is() {
         let shown = table(&rows(), None, None);
-        // Control: on a terminal they are shortened.
+        // Control: a terminal gets shortened columns.
         assert!(!table(&rows(), None, Some(80)).contains("way/down/the/tree"));
         for row in rows() {
             let line = shown.lines().find(|line| line.starts_with(&format!("{} ", row.name))).unwrap();

@@ -24,21 +24,21 @@ use crate::term::text::{last_lines, printable};
 pub struct LogsArgs {
     #[command(flatten)]
     target: Target,
-    /// Go on with what comes
+    /// Follow the log: print new lines as they arrive
     #[arg(short, long)]
     follow: bool,
-    /// Number of lines
+    /// Number of lines to show
     #[arg(short = 'n', long, value_name = "N", default_value = "100")]
     lines: u32,
-    /// The serial console instead of the service's journal; kept after the machine is gone
+    /// Show the serial console, which is kept after the machine stops, and not the service's journal
     #[arg(long)]
     console: bool,
 }
 
-/// Prints a log; gives the exit code of what read it.
+/// Prints a log and returns the exit code of the program that read it.
 ///
 /// # Errors
-/// The machine does not run (the console's log is there all the same), or never ran.
+/// The machine is not running (its console log can still be read), or never ran.
 pub fn logs(context: &Context, args: &LogsArgs) -> Result<i32> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     if args.console {
@@ -47,7 +47,7 @@ pub fn logs(context: &Context, args: &LogsArgs) -> Result<i32> {
     let (guest, facts) = running(&machine).map_err(|error| {
         let name = &machine.name;
         error.context(
-            Failure::new("the service's journal is inside the machine")
+            Failure::new("cannot read the service's journal while the machine is stopped")
                 .with_hint(format!("agent-vm start {name}, or agent-vm logs --console {name}")),
         )
     })?;
@@ -60,7 +60,7 @@ pub fn logs(context: &Context, args: &LogsArgs) -> Result<i32> {
     ))
 }
 
-/// The console's log is the guest's to write: it is shown without its control characters.
+/// Prints the console's log without control characters, since the guest writes it.
 fn console(machine: &Machine, args: &LogsArgs) -> Result<()> {
     let path = machine.console_log();
     has_file(&path)?;
@@ -75,7 +75,7 @@ fn console(machine: &Machine, args: &LogsArgs) -> Result<()> {
     if args.follow { follow(machine, &mut file) } else { Ok(()) }
 }
 
-/// Prints what is appended to the console's log until the machine ends.
+/// Prints new lines of the console's log until the machine ends.
 fn follow(machine: &Machine, log: &mut File) -> Result<()> {
     loop {
         let bytes = next(log).context("failed to follow the console")?;
@@ -89,10 +89,10 @@ fn follow(machine: &Machine, log: &mut File) -> Result<()> {
     }
 }
 
-/// What a log goes on with.
+/// Returns what was appended to the log.
 fn next(log: &mut File) -> io::Result<Vec<u8>> {
     if log.metadata()?.len() < log.stream_position()? {
-        // It was shortened: what is left of it has been shown.
+        // The log was truncated, and what is left of it was already printed.
         log.seek(SeekFrom::End(0))?;
     }
     let mut bytes = Vec::new();

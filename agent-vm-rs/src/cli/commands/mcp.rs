@@ -20,7 +20,7 @@ use crate::term::error::Failure;
 use crate::term::progress::note;
 use crate::term::text::one_line;
 
-/// For a connection to the machine, and for the last answers once the client has closed its end.
+/// Time limit for connecting to the machine, and for the last answers after the client has closed its end.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Flags of `mcp`.
@@ -28,30 +28,30 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 pub struct McpArgs {
     #[command(flatten)]
     target: Target,
-    /// A named server of the machine's, instead of the default one
+    /// Use this named server of the machine and not the default one
     #[arg(long, value_name = "NAME", value_parser = server_name)]
     server: Option<String>,
-    /// Start the machine if it does not run
+    /// Start the machine if it is not running
     #[arg(long)]
     start: bool,
 }
 
-/// A server's name: a segment of a URL, as the guest's launcher has it.
+/// Parses a server's name, which becomes a segment of a URL.
 ///
 /// # Errors
-/// It is none.
+/// It is empty, too long, or has other characters than the guest accepts.
 pub fn server_name(text: &str) -> Result<String, String> {
     if Grammar::ServerName.matches(text) {
         Ok(text.to_owned())
     } else {
-        Err("a server's name is letters, digits, '.', '_' and '-', 64 at most".to_owned())
+        Err("not a server name: use letters, digits, '.', '_' and '-', at most 64".to_owned())
     }
 }
 
-/// Is an MCP server on standard input and output, which is the machine's.
+/// Bridges the machine's MCP server to standard input and output.
 ///
 /// # Errors
-/// The machine does not run, or its endpoint's certificate or token is gone.
+/// The machine is not running, or its certificate or token is missing.
 pub fn mcp(context: &Context, args: &McpArgs) -> Result<()> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     if args.start && machine.run().qemu().is_none() {
@@ -66,15 +66,15 @@ pub fn mcp(context: &Context, args: &McpArgs) -> Result<()> {
         Some(name) => format!("{}/{name}{}", service.servers_path, service.mcp_path),
         None => service.mcp_path.clone(),
     };
-    // A tool may take as long as it takes: only the way to it has a limit.
+    // A tool may run for any time, so only connecting has a limit.
     let limit = context.timeout.unwrap_or(TIMEOUT);
-    let patience = Timeouts { connect: Some(limit), whole: None };
-    let endpoint = Endpoint::of(&machine, &facts, patience)?;
+    let timeouts = Timeouts { connect: Some(limit), whole: None };
+    let endpoint = Endpoint::of(&machine, &facts, timeouts)?;
     let session = Session::new(endpoint, path, Output::new(io::stdout()));
     bridge::run(session, io::stdin().lock(), limit)
 }
 
-/// By a process of its own, which is not cut short when the client that wants the machine gives up waiting.
+/// Starts the machine in a separate process, which continues even if the client stops waiting.
 fn start(context: &Context, machine: &Machine) -> Result<()> {
     let program = std::env::current_exe().context("failed to find this program")?;
     Invocation::new(program)

@@ -26,21 +26,21 @@ pub struct McpConfigArgs {
     /// The MCP client
     #[arg(long, value_name = "CLIENT")]
     client: Client,
-    /// Put it into the client's file, keeping everything else there
+    /// Add the server to the client's configuration file, and keep everything else in it
     #[arg(long)]
     write: bool,
-    /// For a client that connects by itself: the token and the authority's certificate are then yours to give it
+    /// Let the client connect over HTTP by itself; you then give it the token and the certificate authority
     #[arg(long)]
     http: bool,
-    /// A named server of the machine's, instead of the default one
+    /// Use this named server of the machine and not the default one
     #[arg(long, value_name = "NAME", value_parser = server_name)]
     server: Option<String>,
 }
 
-/// Prints, or writes, what a client has to be told of a machine. Never the token.
+/// Prints or writes a client's configuration for a machine. It never contains the token.
 ///
 /// # Errors
-/// The client's file cannot be changed without losing something.
+/// The client's file cannot be read or changed.
 pub fn mcp_config(context: &Context, args: &McpConfigArgs) -> Result<()> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     let way = if args.http { http(&machine, args)? } else { command(context, &machine, args)? };
@@ -62,7 +62,7 @@ pub fn mcp_config(context: &Context, args: &McpConfigArgs) -> Result<()> {
     print(&format!("{} {done} in {}\n", entry.name, place.file.display()))
 }
 
-/// The bridge, by absolute paths: clients are started from menus and have another PATH and another directory.
+/// Returns the bridge's command with absolute paths, since clients started from a desktop menu have another PATH.
 fn command(context: &Context, machine: &Machine, args: &McpConfigArgs) -> Result<Way> {
     let mut words = Vec::new();
     let default = StateDir::locate(None).map(|state| state.path().to_owned()).ok();
@@ -73,7 +73,7 @@ fn command(context: &Context, machine: &Machine, args: &McpConfigArgs) -> Result
     if let Some(server) = &args.server {
         words.extend(["--server".to_owned(), server.clone()]);
     }
-    // The one on PATH stays where it is when a package manager puts a newer one there.
+    // A package manager's update keeps the path on PATH, but not the real path of this program.
     let program = match which::which("agent-vm") {
         Ok(path) => path,
         Err(_) => std::env::current_exe().context("failed to find this program")?,
@@ -82,7 +82,7 @@ fn command(context: &Context, machine: &Machine, args: &McpConfigArgs) -> Result
 }
 
 fn http(machine: &Machine, args: &McpConfigArgs) -> Result<Way> {
-    let (guest, facts) = running(machine).context("the port is known while the machine runs")?;
+    let (guest, facts) = running(machine).context("cannot determine the port: it is chosen when the machine starts")?;
     let service = &guest.manifest.service;
     let path = match &args.server {
         Some(name) => format!("{}/{name}{}", service.servers_path, service.mcp_path),
@@ -90,12 +90,12 @@ fn http(machine: &Machine, args: &McpConfigArgs) -> Result<Way> {
     };
     if facts.auth {
         let token = endpoint::token_file(&machine.dir);
-        note(&format!("the client takes the token from its environment: {TOKEN_VARIABLE}=$(cat {})", shown(token)));
+        note(&format!("the client reads the token from its environment: {TOKEN_VARIABLE}=$(cat {})", shown(token)));
     }
     if facts.tls {
         let ca = endpoint::ca_file(&machine.dir);
         note(&format!(
-            "it has to trust the machine's own authority: NODE_EXTRA_CA_CERTS={0} for Node, SSL_CERT_FILE={0} for others",
+            "the client must trust the machine's certificate authority: set NODE_EXTRA_CA_CERTS={0} for Node.js, SSL_CERT_FILE={0} for others",
             shown(ca)
         ));
     }
@@ -109,8 +109,8 @@ fn shown(path: PathBuf) -> String {
 
 fn text(path: PathBuf) -> Result<String> {
     path.into_os_string().into_string().map_err(|path| {
-        Failure::new(format!("{} is no text, as the client's file is", path.display()))
-            .with_hint("choose a path of plain characters")
+        Failure::new(format!("the path {} is not valid UTF-8", path.display()))
+            .with_hint("move it to a path that is valid UTF-8")
             .into()
     })
 }

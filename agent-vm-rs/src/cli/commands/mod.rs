@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-/// Which machine a verb is about.
+/// The machine that a verb is about.
 #[derive(Args, Clone, Debug)]
 pub struct Target {
     /// A branch of the current repository, or a machine's name [default: the current branch]
@@ -33,14 +33,14 @@ pub struct Target {
 }
 
 impl Target {
-    /// What was typed, if anything.
+    /// Returns what the user gave, if anything.
     #[must_use]
     pub fn as_deref(&self) -> Option<&str> {
         self.machine.as_deref().or(self.branch.as_deref())
     }
 }
 
-/// An exit code that another program gave.
+/// Converts another program's exit code.
 #[must_use]
 pub fn exit_with(code: i32) -> ExitCode {
     u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)

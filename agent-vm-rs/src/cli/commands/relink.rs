@@ -33,11 +33,11 @@ pub struct RelinkArgs {
     force: bool,
 }
 
-/// Has a machine belong to a repository at another place. Its name stays.
+/// Assigns a machine to a repository that has moved. The machine keeps its name.
 ///
 /// # Errors
-/// There is no such machine or repository, the two have nothing in common, or the repository has a machine for the
-/// branch already.
+/// There is no such machine or repository, the two share no commit, or the repository already has a machine for the
+/// branch.
 pub fn relink(context: &Context, args: &RelinkArgs) -> Result<()> {
     let source = target::repository(&context.state, args.source.as_deref())?;
     let machine = find(&context.state, &source, args.target.as_deref())?;
@@ -48,7 +48,7 @@ pub fn relink(context: &Context, args: &RelinkArgs) -> Result<()> {
         && other.name != *name
     {
         return Err(Failure::new(format!(
-            "the branch {} of {} has its machine already: {}",
+            "the branch {} of {} already has a machine: {}",
             settings.branch,
             source.dir.display(),
             other.name
@@ -67,14 +67,15 @@ pub fn relink(context: &Context, args: &RelinkArgs) -> Result<()> {
         return print_json(&serde_json::json!({ "name": name, "source": settings.source, "before": old }));
     }
     if old == settings.source {
-        note(&format!("{name} belongs to {} already: nothing was changed", old.display()));
+        note(&format!("{name} already belongs to {}: nothing changed", old.display()));
     } else {
-        note(&format!("{name} belongs to {} (before: {})", settings.source.display(), old.display()));
+        note(&format!("{name} now belongs to {} (before: {})", settings.source.display(), old.display()));
     }
     Ok(())
 }
 
-/// The machine that is meant: of a branch of the repository, else one of the branch that has lost its own, else by name.
+/// Returns the machine of a branch of the repository, else one of that branch whose repository is missing, else one by
+/// name.
 fn find(state: &StateDir, source: &Source, target: Option<&str>) -> Result<Machine> {
     let (branch, word) = match target {
         Some(word) => (word.parse().ok(), word.to_owned()),
@@ -98,10 +99,10 @@ fn find(state: &StateDir, source: &Source, target: Option<&str>) -> Result<Machi
             [machine, ..] => {
                 let names: Vec<_> = lost.iter().map(|machine| machine.name.as_str()).collect();
                 return Err(Failure::usage(format!(
-                    "more than one machine of {word} has lost its source: {}",
+                    "more than one machine of {word} has no source repository any more: {}",
                     names.join(", ")
                 ))
-                .with_hint(format!("name one: agent-vm relink {}", machine.name))
+                .with_hint(format!("choose one: agent-vm relink {}", machine.name))
                 .into());
             }
         }
@@ -110,30 +111,30 @@ fn find(state: &StateDir, source: &Source, target: Option<&str>) -> Result<Machi
     by_name.ok_or_else(|| no_machine(state, &word))
 }
 
-/// Refuses a repository that is none of this machine's history: most likely another one was meant.
+/// Refuses a repository that shares no history with the machine, since it is most likely the wrong one.
 fn require_common_history(machine: &Machine, source: &Source) -> Result<()> {
     let (name, dir) = (&machine.name, source.dir.display());
-    let again = format!("if it is the right one: agent-vm relink {name} --source DIR --force");
+    let again = format!("if it is the right repository: agent-vm relink {name} --source DIR --force");
     let shares = shares_history(machine, source).with_context(|| {
-        Failure::new(format!("the commits of {name} cannot be compared with those of {dir}")).general_hint(&again)
+        Failure::new(format!("failed to compare the commits of {name} with those of {dir}")).general_hint(&again)
     })?;
     if shares {
         return Ok(());
     }
-    Err(Failure::new(format!("{dir} and {name} have no commit in common")).with_hint(again).into())
+    Err(Failure::new(format!("{dir} and {name} share no commit")).with_hint(again).into())
 }
 
-/// Whether a repository has a commit of the machine's, or the machine has none at all.
+/// Returns whether a repository shares a commit with the machine; true if the machine has no commit.
 fn shares_history(machine: &Machine, source: &Source) -> Result<bool> {
     let count = |source| workspace::new_commits(&machine.workspace(), source, &machine.dir);
     let (all, new) = (count(None)?, count(Some(source))?);
     Ok(all == 0 || new < all)
 }
 
-/// Refuses to make a second machine for a branch whose machine has lost its source, which is most likely this repository.
+/// Refuses to create a second machine for a branch if another one for it has lost its source, most likely this repository.
 ///
 /// # Errors
-/// There is such a machine, with a commit of this repository.
+/// There is such a machine, and it shares a commit with this repository.
 pub fn refuse_beside_lost(state: &StateDir, source: &Source, branch: &BranchName) -> Result<()> {
     for machine in lost(state, branch)? {
         match shares_history(&machine, source) {
@@ -147,11 +148,11 @@ pub fn refuse_beside_lost(state: &StateDir, source: &Source, branch: &BranchName
         }
         let name = &machine.name;
         return Err(Failure::new(format!(
-            "{name} is a machine for {branch}, and its source is missing: it may be {}, moved",
+            "{name} is a machine for {branch} whose source is missing; {} may be that source, moved",
             source.dir.display()
         ))
         .with_hint(format!(
-            "agent-vm relink {name} has it belong to this repository; agent-vm destroy {name} removes it and keeps its commits"
+            "agent-vm relink {name} makes it belong to this repository; agent-vm destroy {name} removes it and keeps its commits"
         ))
         .into());
     }

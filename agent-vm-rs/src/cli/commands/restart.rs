@@ -16,18 +16,18 @@ pub struct RestartArgs {
     target: Target,
 }
 
-/// Stops a machine if it runs, and starts it.
+/// Stops a machine if it is running, then starts it.
 ///
 /// # Errors
 /// As `stop` and `start`.
 pub fn restart(context: &Context, args: &RestartArgs) -> Result<()> {
     let machine = target::find(&context.state, args.target.as_deref())?;
-    // One lock for both: nobody starts it in between.
+    // One lock for both, so that no other command starts it in between.
     let lock = machine.lock(context.deadline())?;
     let outcome = shutdown::stop(&machine, context.timeout)?;
     note(&format!("{}: {outcome}", machine.name));
     launch::launch(context, &machine)?;
-    // It waits for servers, which nobody else has to.
+    // Waiting for the MCP servers needs no lock.
     drop(lock);
     start::announce(context, &machine)
 }

@@ -16,10 +16,10 @@ pub struct ShellArgs {
     target: Target,
 }
 
-/// Opens a shell in a machine; gives its exit code.
+/// Opens a shell in a machine and returns its exit code.
 ///
 /// # Errors
-/// The machine does not run, or cannot be reached.
+/// The machine is not running, or does not answer.
 pub fn shell(context: &Context, args: &ShellArgs) -> Result<i32> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     let (guest, facts) = running(&machine)?;

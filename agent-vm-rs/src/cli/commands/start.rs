@@ -20,9 +20,9 @@ use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::vm::{disk, launch};
 
-/// For servers that are still starting once MCP answers; on an emulated processor they take some seconds more.
+/// Time for MCP servers that are still starting once MCP answers. On an emulated processor this takes some seconds.
 const SETTLING: Duration = Duration::from_secs(60);
-/// For the guest to say how they are.
+/// Time limit for querying the servers' states.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Flags of `start`.
@@ -30,12 +30,12 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub struct StartArgs {
     #[command(flatten)]
     target: Target,
-    /// Move the machine's disk aside and start with a new one; the workspace is not on it
+    /// Start with a new disk and keep the old one under another name; the workspace is not on it
     #[arg(long)]
     new_disk: bool,
 }
 
-/// Starts a machine, waits until MCP answers, and says how to connect.
+/// Starts a machine, waits until MCP answers, and prints how to connect.
 ///
 /// # Errors
 /// The guest cannot be built, or does not come up.
@@ -52,20 +52,20 @@ fn put_disk_aside(context: &Context, machine: &Machine) -> Result<()> {
     let _lock = machine.lock(context.deadline())?;
     let name = &machine.name;
     if machine.run().qemu().is_some() {
-        return Err(Failure::new(format!("{name} runs: its disk stays"))
-            .with_hint(format!("agent-vm stop {name}, then again"))
+        return Err(Failure::new(format!("cannot replace the disk of {name}: the machine is running"))
+            .with_hint(format!("agent-vm stop {name}, then agent-vm start {name} --new-disk"))
             .into());
     }
     if let Some(aside) = disk::put_aside(machine)? {
         note(&format!(
-            "notice: the old disk of {name} is {} now; remove it once you need nothing of it",
+            "notice: the old disk of {name} is now {}; remove it when you no longer need it",
             aside.display()
         ));
     }
     Ok(())
 }
 
-/// Starts a machine unless it runs; waits for whoever starts it now.
+/// Starts a machine if it is not running. If another command is starting it, waits for that.
 ///
 /// # Errors
 /// As [`start`].
@@ -74,17 +74,17 @@ pub fn ensure_running(context: &Context, machine: &Machine) -> Result<()> {
     let run = machine.run();
     match (run.qemu(), run.facts()) {
         (Some(qemu), Some(facts)) => {
-            note(&format!("{} is running already", machine.name));
+            note(&format!("{} is already running", machine.name));
             launch::join(context, machine, &qemu, &facts)
         }
         _ => launch::launch(context, machine),
     }
 }
 
-/// Says how to connect to a running machine.
+/// Prints how to connect to a running machine.
 ///
 /// # Errors
-/// It does not run any more.
+/// It is not running any more.
 pub fn announce(context: &Context, machine: &Machine) -> Result<()> {
     let (guest, facts) = running(machine)?;
     let servers = settled_servers(context, machine, &guest, &facts)?;
@@ -97,7 +97,7 @@ pub fn announce(context: &Context, machine: &Machine) -> Result<()> {
         "{target} is running.\n\
          \x20 MCP    {mcp}   (SSE: {sse})\n\
          {servers}\
-         \x20 client agent-vm mcp-config {target} --client CLIENT   (or itself: agent-vm mcp {target})\n\
+         \x20 client agent-vm mcp-config {target} --client CLIENT   (MCP over stdio: agent-vm mcp {target})\n\
          \x20 shell  agent-vm shell {target}\n\
          \x20 logs   agent-vm logs {target}\n\
          \x20 stop   agent-vm stop {target}\n",
@@ -107,11 +107,11 @@ pub fn announce(context: &Context, machine: &Machine) -> Result<()> {
     ))
 }
 
-/// The servers' states once none of them is starting, or those of the end of our patience; what is wrong is said. None of a
-/// guest that does not tell.
+/// Waits until no MCP server is starting any more, or for [`SETTLING`]. Returns the servers' states, and prints their
+/// problems. None if the guest does not report states.
 ///
 /// # Errors
-/// Interrupted.
+/// The command was interrupted.
 fn settled_servers(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts) -> Result<Option<Servers>> {
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity);
     let deadline = context.deadline().at_most(SETTLING);
@@ -124,7 +124,7 @@ fn settled_servers(context: &Context, machine: &Machine, guest: &Guest, facts: &
         if error.is::<Interrupted>() {
             return Err(error);
         }
-        tracing::info!("the servers' states: {error:#}");
+        tracing::info!("failed to query the servers' states: {error:#}");
     }
     for trouble in last.iter().flat_map(|servers| servers.troubles(machine.name.as_str())) {
         note(&format!("notice: {trouble}"));

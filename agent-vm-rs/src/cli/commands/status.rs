@@ -18,7 +18,7 @@ pub struct StatusArgs {
     target: Target,
 }
 
-/// Prints how a machine is. What is wrong with it is data, no error.
+/// Prints a machine's status. Problems of the machine are part of the output and no error.
 ///
 /// # Errors
 /// There is no such machine.
@@ -26,7 +26,7 @@ pub fn status(context: &Context, args: &StatusArgs) -> Result<()> {
     show(context, &target::find(&context.state, args.target.as_deref())?)
 }
 
-/// Prints how a machine is.
+/// Prints a machine's status.
 ///
 /// # Errors
 /// Stdout is closed.

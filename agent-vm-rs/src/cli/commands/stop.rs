@@ -16,10 +16,10 @@ pub struct StopArgs {
     target: Target,
 }
 
-/// Powers a machine off and says what that took.
+/// Powers a machine off and prints how it ended.
 ///
 /// # Errors
-/// It does not even end by SIGKILL.
+/// Even SIGKILL does not end it.
 pub fn stop(context: &Context, args: &StopArgs) -> Result<()> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     let _lock = machine.lock(context.deadline())?;

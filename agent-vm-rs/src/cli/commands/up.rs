@@ -7,10 +7,11 @@ use crate::cli::target;
 use crate::machine::context::Context;
 use crate::vm::launch;
 
-/// Creates the current branch's machine if there is none, starts it if it is stopped, shows its status if it runs.
+/// Creates the current branch's machine if it does not exist, starts it if it is stopped, or shows its status if it is
+/// running.
 ///
 /// # Errors
-/// As the verbs it stands for.
+/// As the verbs that it runs.
 pub fn up(context: &Context) -> Result<()> {
     let machine = match target::current_machine(&context.state)? {
         Some(machine) => machine,
@@ -24,6 +25,6 @@ pub fn up(context: &Context) -> Result<()> {
     }
     drop(lock);
     status::show(context, &machine)?;
-    // As JSON the status is all there is to say.
+    // The JSON output is the status alone.
     if context.json { Ok(()) } else { start::announce(context, &machine) }
 }

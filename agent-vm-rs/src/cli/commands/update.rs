@@ -24,10 +24,10 @@ pub struct UpdateArgs {
     target: Target,
 }
 
-/// Moves what a machine's guest is built from to the newest of what it follows, and says what moved; the next start builds it.
+/// Updates the inputs of a machine's guest and prints what changed. The next start builds the guest.
 ///
 /// # Errors
-/// Nix fails; the machine keeps what it had.
+/// Nix fails. The machine keeps its previous inputs.
 pub fn update(context: &Context, args: &UpdateArgs) -> Result<()> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     let _lock = machine.lock(context.deadline())?;
@@ -53,7 +53,7 @@ pub fn update(context: &Context, args: &UpdateArgs) -> Result<()> {
     if moves.is_empty() {
         let pins = FlakeLock::read(&MachinePath::FlakeLock.of(&machine.dir))?.pins();
         let pins: Vec<_> = pins.iter().map(|(input, pin)| format!("\n  {input}: {}", pin.describe())).collect();
-        note(&format!("{name}: nothing has moved{}", pins.concat()));
+        note(&format!("{name}: everything is up to date{}", pins.concat()));
         return Ok(());
     }
     for one in &moves {
@@ -65,12 +65,12 @@ pub fn update(context: &Context, args: &UpdateArgs) -> Result<()> {
     } else {
         format!("agent-vm start {name}")
     };
-    note(&format!("{name} gets a new guest at its next start: {command}"));
+    note(&format!("the next start of {name} builds the updated guest: {command}"));
     Ok(())
 }
 
-/// Says how the Debian guest is brought up to date, which has no lock: its image holds Debian's packages of the day on which it
-/// was built.
+/// Explains how to update the Debian guest. It has no lock file: its image holds the Debian packages of the day it was
+/// built.
 fn no_lock(machine: &Machine) -> String {
     let name = &machine.name;
     let Ok(guest) = Guest::of(machine) else {
