@@ -73,13 +73,13 @@ pub struct Qemu {
     pub binary: String,
     /// The value of `-cpu` for each accelerator.
     pub cpu: CpuModels,
-    /// What a start needs besides; a guest that was built before there was one has none, and is not started.
+    /// Further facts for starting QEMU; missing in guests built before they existed, which cannot be started.
     #[serde(default)]
     pub start: Option<Start>,
 }
 
 impl Qemu {
-    /// Finds the program: the one that the KVM probe tries, the sandbox shows and the runner starts.
+    /// Finds the QEMU that the KVM probe, the sandbox and the runner all use.
     ///
     /// # Errors
     /// It is not on PATH.
@@ -87,10 +87,10 @@ impl Qemu {
         find(self.binary.as_ref())
     }
 
-    /// Returns what a start needs besides.
+    /// Returns the further facts for starting QEMU.
     ///
     /// # Errors
-    /// The guest is older than that.
+    /// The guest was built before they existed.
     pub fn start(&self) -> Result<&Start> {
         let old = || {
             Failure::new("the toolkit's manifest does not say how QEMU is started")

@@ -133,7 +133,7 @@ fn a_kernel_that_hangs_is_a_verdict() {
     // On a very busy host the control also takes too long.
     match choice {
         Choice::NoKvm(why) => {
-            assert!(why.contains("a kernel hangs under it"), "{why}");
+            assert!(why.contains("a kernel hangs with KVM"), "{why}");
             assert!(cache.join("kvm-probe.json").exists());
         }
         Choice::Unknown(_) => assert!(!cache.join("kvm-probe.json").exists()),
@@ -153,7 +153,7 @@ fn a_missing_qemu_or_kernel_is_an_error() {
     let error = site.probe(Path::new("/dev/null")).choose(&cache).unwrap_err();
     assert!(error.to_string().contains("no-such-qemu is not on PATH"), "{error:#}");
     let choice = site.probe(Path::new("/no/kvm")).choose(&cache).unwrap();
-    assert_eq!(choice, Choice::NoKvm("there is no /no/kvm".into()));
+    assert_eq!(choice, Choice::NoKvm("/no/kvm does not exist".into()));
 }
 
 /// The kernel is where a Nix store is in the sandbox: already bound, read-only, and behind links.
