@@ -1,4 +1,4 @@
-//! Time to render and check a flake: `cargo bench --bench render`.
+//! Measures the time to render and check a flake: `cargo bench --bench render`.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Commands in a machine that have our streams: however `exec` ends, nothing of them goes on.
+//! Tests that no process of a command outlives `agent-vm exec`, however `exec` ends.
 
 use std::fs;
 use std::process::Stdio;
@@ -10,13 +10,13 @@ use crate::inside::Inside;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Done, Running, Site, kill, namespaces, wait_until};
 
-/// A started machine, whose sshd gives a command a session of its own and closes its standard output, and no more, when the
-/// client is gone. What stands in for the client is whoever reads that.
+/// Starts a machine. Its stand-in for ssh runs each command in a session of its own, as sshd does: when the client
+/// (here `cat`) ends, the command only loses its standard output.
 fn started() -> (Site, Inside) {
     started_after(|_| {})
 }
 
-/// The same after `prepare`.
+/// Starts a machine after `prepare` has changed the site.
 fn started_after(prepare: impl FnOnce(&Site)) -> (Site, Inside) {
     let site = Site::new();
     install(&site, STAYS);
@@ -42,13 +42,13 @@ fn started_after(prepare: impl FnOnce(&Site)) -> (Site, Inside) {
     (site, inside)
 }
 
-/// Whether a process does anything any more.
+/// Returns whether a process still runs; a zombie does not.
 fn lives(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
 }
 
-/// The number that a file comes to hold.
+/// Waits until a file holds a number and returns the number.
 fn number_in(site: &Site, file: &str) -> u32 {
     let number = || site.read(file).trim().parse().ok();
     wait_until(file, || number().is_some());
@@ -58,7 +58,7 @@ fn number_in(site: &Site, file: &str) -> u32 {
 #[test]
 fn what_runs_ends_with_exec_however_that_ends() {
     let (site, _inside) = started();
-    // One that heeds signals, and one that heeds none and has another program in a group of its own.
+    // The first script reacts to signals. The second ignores them and starts another program.
     let plain = "echo $$ >first; echo $$ >second; exec sleep 1000";
     let stubborn = "trap '' TERM HUP INT; echo $$ >first; setpriv sh -c 'echo $$ >second; exec sleep 1000'; sleep 1000";
     for (script, signal, code) in [
@@ -70,19 +70,20 @@ fn what_runs_ends_with_exec_however_that_ends() {
     ] {
         let exec = site.spawn(&["exec", "--", "sh", "-c", script]);
         let pids = ["inside/first", "inside/second", "client"].map(|file| number_in(&site, file));
-        // Control: they run, and go on doing so.
+        // Control: all of them run.
         assert!(pids.iter().all(|pid| lives(*pid)), "{script}");
         exec.signal(signal);
         let output = exec.output();
         assert_eq!(output.status.code(), code, "{signal:?}: {}", String::from_utf8_lossy(&output.stderr));
-        wait_until("what ran to end", || !pids.iter().any(|pid| lives(*pid)));
+        wait_until("the command to end", || !pids.iter().any(|pid| lives(*pid)));
         for file in ["inside/first", "inside/second", "client"] {
             fs::remove_file(site.path(file)).unwrap();
         }
     }
 }
 
-/// What keeps the connection has the client's streams, and holds them for as long as the guest does not close the session.
+/// The process that keeps the ssh connection inherits the client's streams and holds them until the guest closes the
+/// session.
 #[test]
 fn an_interrupted_exec_lets_go_of_its_output() {
     let (site, _inside) = started();
@@ -99,7 +100,7 @@ fn an_interrupted_exec_lets_go_of_its_output() {
         let keeps = number_in(&site, "keeps");
         assert!(lives(keeps), "control");
         exec.signal(signal);
-        // It ends only once nobody has the other end of its output.
+        // The output ends only when no process holds its write end.
         let output = exec.output();
         assert_eq!(output.stdout, b"first\n", "{signal:?}");
         assert!(lives(keeps), "{signal:?}");
@@ -108,7 +109,7 @@ fn an_interrupted_exec_lets_go_of_its_output() {
     }
 }
 
-/// All that it says arrives, however slowly it is read; and nobody goes on who is not read any more.
+/// All output arrives, however slowly it is read, and `exec` ends when its reader has gone.
 #[test]
 fn all_output_of_exec_arrives() {
     let (site, _inside) = started();
@@ -123,7 +124,7 @@ fn all_output_of_exec_arrives() {
     assert_eq!(pipe("head -n 1"), "a line that is not short, of which there are many");
 }
 
-/// What a command leaves behind on purpose stays when it has ended.
+/// A process that a command deliberately leaves in the background outlives the command.
 #[test]
 fn what_a_command_leaves_behind_goes_on() {
     let (site, _inside) = started();
@@ -133,8 +134,8 @@ fn what_a_command_leaves_behind_goes_on() {
     kill(left, Signal::KILL);
 }
 
-/// In a real machine what touches the workspace waits for ever once the process that carries it has ended, and no signal
-/// ends it there.
+/// In a real machine, a process that uses the workspace blocks forever once virtiofsd has ended, and no signal in the
+/// guest ends it.
 #[test]
 fn a_workspace_that_is_gone_is_not_waited_for() {
     if namespaces(&["--mount", "--pid", "--net", "--fork"]).is_none() {
@@ -149,7 +150,7 @@ fn a_workspace_that_is_gone_is_not_waited_for() {
             "[ \"$1\" = --version ] && echo 'virtiofsd 1.13.2' && exit; : >virtiofsd.sock; exec sleep 1000",
         );
     });
-    // Control: with it, commands run.
+    // Control: while virtiofsd runs, commands run.
     site.run(&["exec", "--", "true"]).ok();
     let exec = site.spawn(&["exec", "--", "sh", "-c", "echo $$ >first; exec sleep 1000"]);
     let first = number_in(&site, "inside/first");
@@ -163,13 +164,13 @@ fn a_workspace_that_is_gone_is_not_waited_for() {
             .says("hint: agent-vm restart app-main");
     };
     gone(Done::new("exec".to_owned(), &exec.output()));
-    wait_until("what ran to end", || !lives(first));
+    wait_until("the command to end", || !lives(first));
     gone(site.run(&["exec", "--", "sleep", "1000"]));
     gone(site.run(&["shell"]));
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
-/// Neither a session that is never opened nor a guest that is silent is waited for.
+/// `exec`, `shell` and `logs` time out if ssh opens no session or the guest is silent.
 #[test]
 fn a_guest_that_does_not_answer_is_told_of() {
     let (site, inside) = started();
@@ -189,7 +190,7 @@ fn a_guest_that_does_not_answer_is_told_of() {
     }
 }
 
-/// A guest that is late, and greets meanwhile, is waited for.
+/// A guest that sends its ssh greeting is given more time to open the session.
 #[test]
 fn a_session_that_is_opened_late_is_none_that_hangs() {
     let (site, _inside) = started();
@@ -198,7 +199,8 @@ fn a_session_that_is_opened_late_is_none_that_hangs() {
     assert_eq!(done.stdout, "late\n");
 }
 
-/// What ssh itself says is an error of ours, and the command's standard error is the command's alone.
+/// A message of ssh itself becomes an error of agent-vm; the command's standard error has only what the command
+/// printed.
 #[test]
 fn what_ssh_cannot_do_is_an_error_with_its_words() {
     let (site, _inside) = started();
@@ -213,12 +215,12 @@ fn what_ssh_cannot_do_is_an_error_with_its_words() {
         .says("exec request failed on channel 2")
         .keeps_quiet_of("noise")
         .says("hint: agent-vm status app-main");
-    // Control: a command may end with the same code.
+    // Control: a command may exit with 255 too.
     site.stand_in("ssh", "case \" $* \" in *' -O check '*) exit;; esac; exit 255");
     site.run(&["exec", "--", "true"]).exits(255).keeps_quiet_of("error");
 }
 
-/// Two commands that find no connection make one, and neither ends the other's.
+/// Commands that find no ssh connection open one together, and none of them closes it for the others.
 #[test]
 fn commands_that_begin_at_once_share_one_connection() {
     let site = Site::new();

@@ -1,4 +1,4 @@
-//! `agent-vm mcp` before a stand-in for the machine, honest and hostile.
+//! `agent-vm mcp` with a stand-in for the machine's MCP server, well-behaved and hostile.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{ChildStdin, ChildStdout, Stdio};
@@ -11,7 +11,7 @@ use crate::inside::Inside;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Running, Site, wait_until};
 
-/// A client that has the bridge as its server.
+/// An MCP client that runs `agent-vm mcp` as its server.
 struct Client {
     bridge: Running,
     input: Option<ChildStdin>,
@@ -35,7 +35,7 @@ impl Client {
         self.say(&json!({ "jsonrpc": "2.0", "id": id, "method": method }).to_string());
     }
 
-    /// The next line, which has to be one message and no more.
+    /// Receives the next line, which must be exactly one JSON message without control characters.
     #[track_caller]
     fn hears(&mut self) -> Value {
         let mut line = String::new();
@@ -77,7 +77,7 @@ fn messages_go_both_ways_in_one_session() {
     let mut client = Client::new(&site, &["mcp"]);
     client.begin();
     client.say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-    // The server's own stream is listened to from now on.
+    // From now on the bridge listens to the server's own stream.
     assert_eq!(client.hears()["params"]["of"], "its own accord");
     client.ask(&json!("a"), "tools/list");
     assert_eq!(client.hears(), json!({ "jsonrpc": "2.0", "id": "a", "result": { "echo": "tools/list" } }));
@@ -104,7 +104,7 @@ fn a_run_of_months_gets_another_certificate_for_its_key() {
         client.begin();
         assert_eq!(client.end(), Some(0));
     };
-    // One that is new stays.
+    // A new certificate is not renewed.
     talk();
     assert_eq!(put().len(), 0);
     let run = site.machine("app-main").join("run");
@@ -124,16 +124,16 @@ fn a_run_of_months_gets_another_certificate_for_its_key() {
     let certificate = asked[0].body.as_str().unwrap();
     let read = |name: &str| std::fs::read_to_string(run.join("qemu/credentials").join(name)).unwrap();
     assert_ne!(certificate, read("agent-vm.mcp-cert"));
-    // For the same key, as the one before.
+    // The renewed certificate has the same key as the first one.
     let key = rcgen::KeyPair::from_pem(&read("agent-vm.mcp-key")).unwrap();
     for pem in [certificate, &read("agent-vm.mcp-cert")] {
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
         assert!(der.windows(key.public_key_raw().len()).any(|part| part == key.public_key_raw()));
     }
-    // From then on its time is counted.
+    // The renewal is remembered: there is no second one.
     talk();
     assert_eq!(put().len(), 1);
-    // One that cannot be renewed is told, and serves on.
+    // A failed renewal does not stop the bridge.
     std::fs::remove_file(run.join("certificate-renewed")).unwrap();
     std::fs::write(run.join("qemu/credentials/agent-vm.mcp-key"), "none").unwrap();
     let mut client = Client::new(&site, &["mcp"]);
@@ -150,7 +150,8 @@ fn requests_are_beside_each_other() {
     client.ask(&json!(1), "slow");
     client.ask(&json!(2), "fast");
     assert_eq!(client.hears()["id"], 2);
-    // The first is answered once this one is there. What is open when the client has said all is still answered.
+    // The server answers request 1 once request 3 has arrived. Requests that are open when the client closes its input
+    // are still answered.
     client.ask(&json!(3), "late");
     drop(client.input.take());
     let mut both = [client.hears(), client.hears()].map(|answer| answer["id"].as_u64().unwrap());
@@ -184,7 +185,7 @@ fn what_a_hostile_machine_says_is_one_line_or_nothing() {
     client.ask(&json!(9), "another's");
     assert_eq!(client.hears()["id"], "another");
     assert_eq!((&client.hears()["error"]["code"]), (&json!(-32000)));
-    // And it goes on.
+    // The bridge continues to work.
     client.ask(&json!(10), "tools/list");
     assert_eq!(client.hears()["result"]["echo"], "tools/list");
     assert_eq!(client.end(), Some(0));
@@ -199,7 +200,7 @@ fn what_the_client_says_wrongly_is_answered() {
         let error = client.hears();
         assert_eq!((&error["id"], &error["error"]["code"]), (&Value::Null, &json!(code)), "{line}");
     }
-    // Before the session has begun: the server's own refusal, without what a terminal would obey.
+    // Before `initialize`, the server's refusal is passed on without its escape sequences.
     client.ask(&json!(1), "tools/list");
     let said = client.hears()["error"]["message"].as_str().unwrap().to_owned();
     assert!(said.contains("session (HTTP 400)") && !said.contains('\u{1b}'), "{said}");
@@ -223,8 +224,8 @@ fn named_servers_have_their_own_path() {
     }
 }
 
-/// The token is in its file and in what is asked, and nowhere else; without it, or with another machine's authority,
-/// nothing is asked.
+/// The token is only in its file and in requests to the machine. A server whose certificate another authority signed
+/// gets no request.
 #[test]
 fn the_token_is_told_to_the_machine_alone() {
     let (site, inside) = started(&[]);
@@ -264,7 +265,7 @@ fn the_token_is_told_to_the_machine_alone() {
     let said = client.hears()["error"]["message"].as_str().unwrap().to_owned();
     assert!(said.contains("does not answer") && said.contains("certificate"), "{said}");
     client.end();
-    assert_eq!(inside.asked().len(), before, "something was asked of somebody else");
+    assert_eq!(inside.asked().len(), before, "a request was sent to another server");
 }
 
 #[test]
@@ -282,7 +283,7 @@ fn a_machine_that_does_not_run_is_told_or_started() {
     wait_until("the machine", || site.run(&["status", "--json"]).ok().json()["state"] == "running");
 }
 
-/// Switched off, each is told wherever the machine is looked at, and the other one still holds.
+/// Without TLS or without a token, every command that shows the machine says so, and the other protection still works.
 #[test]
 fn what_is_switched_off_is_told() {
     for (flag, scheme, tls, auth, warning) in [
@@ -312,7 +313,7 @@ fn what_is_switched_off_is_told() {
     site.run(&["status"]).ok().prints("TLS by ").prints("with a token");
 }
 
-/// A machine that was made before there was a gate gets authority and token when it starts.
+/// A machine created before TLS and tokens existed gets a certificate authority and a token when it starts.
 #[test]
 fn an_older_machine_gets_what_it_lacks() {
     let site = Site::new();
@@ -330,7 +331,7 @@ fn an_older_machine_gets_what_it_lacks() {
     site.run(&["start"]).ok().prints("MCP    https://127.0.0.1:");
     assert!(machine.join("tls/ca.pem").exists() && machine.join("tls/token").exists());
     assert!(inside.asked().iter().all(|asked| asked.header("authorization").is_some()));
-    // Of the run's own key nothing is left after it.
+    // The run's private key is deleted when the machine stops.
     let key = std::fs::read_to_string(machine.join("run/qemu/credentials/agent-vm.mcp-key")).unwrap();
     let holds = || crate::support::tree(&machine).values().any(|contents| contents.contains(key.trim()));
     assert!(holds());

@@ -1,4 +1,4 @@
-//! Which branch and repository a machine is for, and that no name escapes.
+//! Which branch and repository a machine belongs to, and that no branch name leads out of the state directory.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,18 +21,18 @@ fn an_existing_branch_is_checked_out_at_its_tip() {
     assert_eq!(site.git_in(&workspace, &["rev-parse", "--abbrev-ref", "@{upstream}"]), "origin/old");
 }
 
-/// Git's short name of the branch is another one then.
+/// With such a tag, git's short name of the branch is `heads/main`.
 #[test]
 fn a_tag_of_the_same_name_is_not_in_the_way() {
     let site = Site::new();
     site.git(&["tag", "main", "HEAD~1"]);
-    // Control: that is how git calls it.
+    // Control: git calls the branch `heads/main`.
     assert_eq!(site.git(&["symbolic-ref", "--short", "HEAD"]), "heads/main");
     site.run(&["create"]).ok();
     assert_eq!(head(&site, "app-main"), ("main".to_owned(), site.git(&["rev-parse", "refs/heads/main"])));
 }
 
-/// Only in the machine: the user's repository gets no branch.
+/// The new branch exists only in the machine: the user's repository gets no branch.
 #[test]
 fn a_new_branch_starts_at_head() {
     let site = Site::new();
@@ -90,8 +90,8 @@ fn a_bare_repository_and_a_subdirectory_work() {
     assert_eq!(head(&site, "app-main").0, "main");
 }
 
-/// Names that git takes: each gets a machine of its own that every verb finds by the branch, and whose files
-/// are all in one directory of the state directory.
+/// Git accepts these names. Each gets its own machine, which every command finds by branch and whose files are all in
+/// one directory of the state directory.
 #[test]
 fn odd_branch_names_get_machines_of_their_own() {
     let site = Site::new();
@@ -140,7 +140,8 @@ fn odd_branch_names_get_machines_of_their_own() {
     assert_eq!(site.outside(), before);
 }
 
-/// Names that git refuses: one error, exit code 2, nothing made. As the value of a flag, and as a target.
+/// Git refuses these names. As a flag's value and as a target they are one error with exit code 2, and nothing is
+/// created.
 #[test]
 fn names_that_are_no_branches_are_refused() {
     let site = Site::new();
@@ -176,7 +177,7 @@ fn names_that_are_no_branches_are_refused() {
     assert_eq!(site.state_entries(), entries);
 }
 
-/// As in git itself: a branch cannot have the name of another's directory.
+/// As in git, a branch cannot be named like a directory of another branch.
 #[test]
 fn a_branch_below_another_one_is_refused_in_gits_words() {
     let site = Site::new();
@@ -185,7 +186,7 @@ fn a_branch_below_another_one_is_refused_in_gits_words() {
     assert!(site.names().is_empty());
 }
 
-/// Two repositories of one name, and a branch whose plain name is another's.
+/// Two repositories have the same name; and a branch and another repository lead to the same machine name.
 #[test]
 fn machines_whose_names_would_be_the_same_never_meet() {
     let site = Site::new();
@@ -208,7 +209,8 @@ fn machines_whose_names_would_be_the_same_never_meet() {
     site.run_in(site.path("app-x"), &["status"]).ok().prints(second["name"].as_str().unwrap());
 }
 
-/// A workspace is the guest's: git is not run there, and nothing is cloned from there.
+/// The guest controls its workspace: agent-vm neither runs git there as in a repository of the user nor clones from
+/// there.
 #[test]
 fn a_workspace_is_no_repository_of_the_users() {
     let site = Site::new();
@@ -216,7 +218,7 @@ fn a_workspace_is_no_repository_of_the_users() {
     let workspace = site.machine("app-main").join("workspace");
     site.script("planted", &format!("touch '{}'", site.path("executed").display()));
     site.git_in(&workspace, &["config", "core.fsmonitor", site.path("planted").to_str().unwrap()]);
-    // Control: git itself runs it.
+    // Control: git itself runs the planted program.
     site.git_in(&workspace, &["status"]);
     fs::remove_file(site.path("executed")).unwrap();
 
@@ -228,7 +230,7 @@ fn a_workspace_is_no_repository_of_the_users() {
         site.run_in(&workspace, &["--state-dir", state, "create", "--branch", "x"]).exits(1).gives_one_error();
         site.run_in(&workspace, &["--state-dir", state, "create"]).exits(1).gives_one_error();
         site.run_in(&workspace, &["--state-dir", state, "status", "x"]).exits(1).gives_one_error();
-        assert!(!site.path("executed").exists(), "the guest's own program was run by way of {state}");
+        assert!(!site.path("executed").exists(), "the planted program ran with the state directory {state}");
     }
     assert_eq!(site.names(), ["app-main"]);
 }

@@ -1,4 +1,4 @@
-//! `create` that is killed, interrupted, or not alone.
+//! `create` that is killed or interrupted, or that runs beside another `create`.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::support::{Done, Site, wait_until, which};
 
-/// A `git` and an `ssh-keygen` that count their calls, and do `at` at the call with this number.
+/// Installs a `git` and an `ssh-keygen` that count their calls and run `at` at call `number`.
 fn at_call(site: &Site, number: usize, at: &str) {
     let calls = site.path("record/calls");
     drop(fs::remove_file(&calls));
@@ -30,20 +30,20 @@ fn restore(site: &Site) {
     }
 }
 
-/// Killed at the moment of each program that it runs, which goes on without it. The next create works, and
-/// nothing is left of the first.
+/// `create` is killed while each of its programs runs; the program itself continues. The next create works, and nothing
+/// is left of the first.
 #[test]
 fn killed_anywhere_the_next_create_works() {
     let site = Site::new();
     site.git(&["remote", "add", "origin", "/srv/app.git"]);
     for number in 1.. {
-        // An existing branch and a new one take different ways.
+        // An existing branch and a new one take different code paths.
         let branch = if number % 2 == 0 { "main" } else { "new" };
         at_call(&site, number, "kill -9 $PPID");
         let killed = site.run(&["create", "--branch", branch]);
         restore(&site);
         if killed.code == Some(0) {
-            assert!(number > 10, "too few programs were run for this to show anything");
+            assert!(number > 10, "too few programs ran: the test shows nothing");
             break;
         }
         assert_eq!(killed.code, None, "{killed:?}");
@@ -55,7 +55,7 @@ fn killed_anywhere_the_next_create_works() {
     }
 }
 
-/// The other branch's half-made machine is cleaned up too, with a program of it that hangs.
+/// A create for another branch also removes the half-made machine and ends its hanging program.
 #[test]
 fn another_branchs_create_cleans_up_after_a_killed_one() {
     let site = Site::new();
@@ -71,7 +71,7 @@ fn another_branchs_create_cleans_up_after_a_killed_one() {
         );
         let create = site.spawn(&["create"]);
         site.wait_for("reached");
-        // Control: both are there to be seen.
+        // Control: a process and a half-made machine exist.
         assert!(!site.processes().is_empty());
         assert_eq!(site.state_entries(), [".locks", ".new-app-main"]);
         create.signal(Signal::KILL);
@@ -85,7 +85,7 @@ fn another_branchs_create_cleans_up_after_a_killed_one() {
     }
 }
 
-/// Nobody may run another command for a long time.
+/// There may be no later command that cleans up, so git has to end by itself.
 #[test]
 fn no_git_outlives_a_killed_create_or_takes_all_memory() {
     let site = Site::new();
@@ -100,7 +100,7 @@ fn no_git_outlives_a_killed_create_or_takes_all_memory() {
         let create = site.spawn(&["create"]);
         site.wait_for("pid");
         let git: u32 = site.read("pid").trim().parse().unwrap();
-        // Control: it goes on while create does.
+        // Control: git runs while create does.
         assert!(crate::support::exists(git));
         let limit = site.read("limit");
         assert!(limit.trim().parse::<u64>().is_ok_and(|kib| kib <= 8 << 20), "{word}: {limit}");
@@ -114,7 +114,7 @@ fn no_git_outlives_a_killed_create_or_takes_all_memory() {
     site.assert_nothing_left();
 }
 
-/// What a clone is sent by may pack for a long time before it writes anything.
+/// `git pack-objects` may work for a long time before it writes and notices the closed pipe.
 #[test]
 fn what_packs_for_a_clone_ends_with_a_killed_create() {
     let site = Site::new();
@@ -131,7 +131,7 @@ fn what_packs_for_a_clone_ends_with_a_killed_create() {
     assert!(crate::support::exists(packs), "control");
     create.signal(Signal::KILL);
     drop(create);
-    wait_until("what packs to be gone", || !crate::support::exists(packs));
+    wait_until("git pack-objects to end", || !crate::support::exists(packs));
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_signal_ends_create_and_all_it_started() {
         ("status", Signal::INT, 130),
     ] {
         let program = if word.contains("ed25519") { "ssh-keygen" } else { "git" };
-        // The second one stays deaf.
+        // The second program ignores SIGTERM.
         let deaf = if signal == Signal::TERM { "trap '' TERM" } else { "" };
         let pid = site.path("pid");
         site.intercept(
@@ -163,14 +163,14 @@ fn a_signal_ends_create_and_all_it_started() {
         site.assert_nothing_left();
         assert!(site.names().is_empty());
         let started: u32 = site.read("pid").trim().parse().unwrap();
-        wait_until("what it started to be gone", || !crate::support::exists(started));
+        wait_until("its program to end", || !crate::support::exists(started));
         fs::remove_file(pid).unwrap();
         site.restore(program);
     }
     site.create("main");
 }
 
-/// One makes it, the other waits and is told so.
+/// The first command creates the machine; the second says that it waits, and then finds the machine.
 #[test]
 fn two_creates_of_one_branch_make_one_machine() {
     let site = Site::new();
@@ -194,7 +194,7 @@ fn two_creates_of_one_branch_make_one_machine() {
     site.assert_nothing_left();
 }
 
-/// Where there is no terminal to move something on, too.
+/// Progress is printed even if stderr is not a terminal.
 #[test]
 fn a_long_clone_says_that_it_goes_on() {
     let site = Site::new();
@@ -203,14 +203,14 @@ fn a_long_clone_says_that_it_goes_on() {
     let mut create = site.agent_vm(&["create"]);
     let create = create.stderr(fs::File::create(site.path("said")).unwrap()).spawn().unwrap();
     let create = crate::support::Running::new(create);
-    wait_until("word of the clone", || site.read("said").contains("s so far)"));
+    wait_until("a progress message", || site.read("said").contains("s so far)"));
     fs::write(&go, "").unwrap();
     assert!(create.output().status.success());
     let said = site.read("said");
     assert!(said.contains(&format!("cloning main of {}: ", site.repo().display())), "{said}");
 }
 
-/// One that waits in vain says who it waits for.
+/// A create that times out names what it waited for.
 #[test]
 fn waiting_for_another_create_has_an_end() {
     let site = Site::new();
@@ -222,7 +222,7 @@ fn waiting_for_another_create_has_an_end() {
         .gives_one_error()
         .says("another agent-vm")
         .says("--timeout SECONDS");
-    // It has not taken the other's work away.
+    // The command that timed out has not removed the other one's work.
     assert!(!site.processes().is_empty());
     first.signal(Signal::INT);
     Done::new("the first create".to_owned(), &first.output()).exits(130);

@@ -1,4 +1,4 @@
-//! What `create` makes.
+//! The files, modes and contents that `create` makes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -39,7 +39,7 @@ fn a_machine_has_its_files_and_modes() {
     site.assert_nothing_left();
 }
 
-/// Modes do not hang on the umask, neither an open nor a closed one.
+/// Modes depend neither on an open umask nor on a closed one.
 #[test]
 fn modes_are_the_same_under_every_umask() {
     let site = Site::new();
@@ -70,13 +70,13 @@ fn the_workspace_is_a_clone_with_two_remotes() {
     assert_eq!(git(&["rev-parse", "HEAD"]), site.git(&["rev-parse", "HEAD"]));
     assert_eq!(git(&["status", "--porcelain"]), "");
     assert_eq!(git(&["config", "user.email"]), "test@example.invalid");
-    // Control: the search below would find the secret in the repository it came from.
+    // Control: the search finds the secret in the source repository.
     let holds = |dir: &Path| tree(dir).values().any(|contents| contents.contains("secret-token"));
     assert!(holds(&site.repo()));
     assert!(!holds(&site.machine("app-main")));
 }
 
-/// Nothing of the user's repository can be changed through the workspace, and none of its hooks comes along.
+/// The workspace shares no file with the user's repository and gets none of its hooks.
 #[test]
 fn the_workspace_shares_nothing_with_the_repository() {
     use std::os::unix::fs::MetadataExt as _;
@@ -84,7 +84,7 @@ fn the_workspace_shares_nothing_with_the_repository() {
     fs::create_dir_all(site.path("home/template/hooks")).unwrap();
     site.script("home/template/hooks/post-checkout", "touch \"$HOME/hooked\"");
     site.write("home/.gitconfig", format!("[init]\n\ttemplateDir = {}\n", site.path("home/template").display()));
-    // Control: git itself brings the template's hook along, and runs it.
+    // Control: git itself copies the template's hook and runs it.
     site.git(&["clone", "--quiet", ".", "../copy"]);
     assert!(site.path("copy/.git/hooks/post-checkout").exists() && site.path("home/hooked").exists());
     fs::remove_file(site.path("home/hooked")).unwrap();
@@ -105,7 +105,7 @@ fn the_workspace_shares_nothing_with_the_repository() {
 fn creating_changes_nothing_outside_the_state_directory() {
     let site = Site::new();
     site.git(&["branch", "other"]);
-    // Git would refresh its index.
+    // A plain `git status` would refresh the index.
     fs::write(site.path("app/README"), "hello\n").unwrap();
     let before = site.outside();
     site.create("main");

@@ -1,4 +1,4 @@
-//! Host ports: free ones, taken ones, and no two machines with the same.
+//! Host ports: free ones, ones in use, and no port for two machines.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -39,7 +39,7 @@ fn a_port_that_is_asked_for_and_taken_is_an_error_that_names_the_holder() {
     site.run(&["create", "--port", &port]).ok();
 }
 
-/// One that another machine was promised is taken too, whether that machine runs or not.
+/// A port of another machine counts as taken, whether that machine runs or not.
 #[test]
 fn a_port_of_another_machine_is_not_given_away() {
     let site = Site::new();
@@ -53,7 +53,7 @@ fn a_port_of_another_machine_is_not_given_away() {
     site.assert_nothing_left();
 }
 
-/// The reason is told as it is: nobody holds the port.
+/// The error gives the real reason: no process holds the port.
 #[test]
 fn an_address_that_is_not_this_hosts_is_an_error_of_its_own() {
     let site = Site::new();
@@ -65,7 +65,8 @@ fn an_address_that_is_not_this_hosts_is_an_error_of_its_own() {
     site.assert_nothing_left();
 }
 
-/// In a network of its own, where nobody else has ports: the first are 8000 and 2222, then the next free ones.
+/// In a network namespace, where all ports are free, the first machine gets 8000 and 2222, and the next machines get
+/// the next free ports.
 #[test]
 fn ports_start_at_the_defaults_and_go_on() {
     let Some(flags) = namespaces(&["--net"]) else { return };

@@ -1,4 +1,4 @@
-//! What a machine is created with: flags, a `--config` file, the environment, defaults.
+//! Where the settings of a new machine come from: flags, a `--config` file, the environment, and defaults.
 
 use serde_json::{Value, json};
 
@@ -159,7 +159,7 @@ fn each_key_of_a_config_file_is_taken() {
     assert_eq!((&settings["memory"], &settings["disk"]), (&json!(2048), &json!(2048)));
 }
 
-/// What is no file is not waited for, nor read without end.
+/// A fifo is not waited for, and an endless device is not read.
 #[test]
 fn a_config_file_that_is_no_file_is_refused() {
     let site = Site::new();
@@ -171,7 +171,7 @@ fn a_config_file_that_is_no_file_is_refused() {
         let done = site.run(&["create", "--config", path.to_str().unwrap()]).exits(1).gives_one_error();
         done.says("is not a regular file").says("hint: name a file: --config FILE");
     }
-    // Control: a link to a file is as good as the file.
+    // Control: a symbolic link to a file works like the file.
     site.write("settings.json", "{}");
     std::os::unix::fs::symlink("settings.json", site.path("link")).unwrap();
     site.run(&["create", "--config", site.path("link").to_str().unwrap()]).ok();
@@ -211,7 +211,7 @@ fn a_config_file_that_says_something_else_is_refused() {
         .keeps_quiet_of("all_branches");
     refused(r#"{"cores": 2, "cores": 3}"#).says("a setting is there twice");
     refused("[]").says("it is not a JSON object");
-    // Control: the file itself is found and read.
+    // Control: a valid file is found and read.
     site.write("app/settings.json", r#"{"memory": 1024}"#);
     site.run(&["create", "--config", "settings.json"]).ok();
 }
@@ -230,7 +230,7 @@ fn the_installation_names_the_default_guest() {
     assert_eq!(site.names(), ["app-b", "app-main"]);
 }
 
-/// `--package` is the setting `packages`; a name that no built image knows is refused before anything is made.
+/// `--package` sets `packages`; a name that no built image has is refused before anything is created.
 #[test]
 fn packages_are_named_and_checked() {
     let site = Site::new();

@@ -1,4 +1,4 @@
-//! `create` where it cannot work: one clear error, nothing left behind, and the next command works.
+//! `create` that fails: one clear error, nothing left behind, and the next command works.
 
 use std::fs;
 
@@ -81,12 +81,12 @@ fn a_state_directory_that_cannot_be_made() {
     site.run(&["--state-dir", below.to_str().unwrap(), "list"]).exits(1).gives_one_error();
 }
 
-/// On a file system that is too small for the clone.
+/// The file system is too small for the clone.
 #[test]
 fn a_full_disk_leaves_nothing_and_more_room_helps() {
     let Some(flags) = namespaces(&["--mount"]) else { return };
     let site = Site::new();
-    // Does not compress: a linear congruential generator.
+    // The bytes of a linear congruential generator, which git cannot compress.
     let mut seed = 1_u32;
     let bytes = std::iter::repeat_with(|| {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -1,4 +1,4 @@
-//! `destroy`: what only the machine has is kept, all the rest goes.
+//! `destroy` keeps what only the machine has and removes the rest.
 
 use std::fs;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ fn kept(site: &Site) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).collect()
 }
 
-/// A machine with its workspace, ready for commits in it.
+/// Creates a machine and returns its workspace.
 fn machine(site: &Site) -> PathBuf {
     site.create("main");
     site.machine("app-main").join("workspace")
@@ -30,7 +30,7 @@ fn a_machine_without_work_of_its_own_just_goes() {
     site.create("main");
 }
 
-/// The command in the note brings every branch back.
+/// The command in the message fetches every branch back.
 #[test]
 fn commits_of_the_workspace_are_kept_in_a_bundle_that_git_fetches_from() {
     let site = Site::new();
@@ -48,7 +48,7 @@ fn commits_of_the_workspace_are_kept_in_a_bundle_that_git_fetches_from() {
     assert!(site.names().is_empty());
 }
 
-/// Packed references may have what no files can.
+/// Packed references may have both `a` and `a/b`, which loose files cannot.
 #[test]
 fn a_branch_with_the_name_of_anothers_directory_is_fetched_too() {
     let site = Site::new();
@@ -66,7 +66,7 @@ fn a_branch_with_the_name_of_anothers_directory_is_fetched_too() {
     assert_eq!(site.git(&["rev-parse", "rescued/a-1", "rescued/a/b"]), format!("{first}\n{second}"));
 }
 
-/// Wherever git keeps them: a detached HEAD, a tag, the stash.
+/// Commits of a detached HEAD, of a tag and of the stash are kept.
 #[test]
 fn commits_that_no_branch_has_are_kept_too() {
     for how in ["detached", "tag", "stash"] {
@@ -109,7 +109,7 @@ fn two_destroys_keep_two_bundles() {
     }
 }
 
-/// Fetched already, so nothing is lost: no bundle.
+/// The repository has fetched the commits already, so there is no bundle.
 #[test]
 fn commits_that_the_repository_has_are_not_kept_twice() {
     let site = Site::new();
@@ -120,7 +120,7 @@ fn commits_that_the_repository_has_are_not_kept_twice() {
     assert_eq!(kept(&site), Vec::<PathBuf>::new());
 }
 
-/// Its objects are then in sight of what looks at the workspace, too.
+/// The confined git that examines the workspace then sees the borrowed objects too.
 #[test]
 fn a_repository_may_borrow_from_another() {
     for (wall, store) in [("bwrap", "absolute"), ("bwrap", "../../../store"), ("landlocked", "../../../store")] {
@@ -130,7 +130,7 @@ fn a_repository_may_borrow_from_another() {
         }
         let workspace = machine(&site);
         site.commit_in(&workspace, "work", "x");
-        // Of this one the workspace has no copy.
+        // The workspace has no copy of this commit.
         site.commit("later", "x");
         let objects = site.repo().join(".git/objects");
         fs::rename(&objects, site.path("store")).unwrap();
@@ -159,7 +159,7 @@ fn without_the_repository_everything_is_kept() {
     assert_eq!(site.git_in(site.path("rescued"), &["rev-parse", "HEAD"]), commit);
 }
 
-/// A guest may leave directories that nobody may enter. Without the right of root to pass over modes.
+/// A guest may leave directories without permission bits. The command runs without root's right to ignore them.
 #[test]
 fn closed_directories_are_removed() {
     let site = Site::new();
@@ -176,7 +176,7 @@ fn closed_directories_are_removed() {
     site.assert_nothing_left();
 }
 
-/// Deeper than a path can be long, and than a process may have files open.
+/// The directories are deeper than a path can be long, and than a process may have files open.
 #[test]
 fn deep_directories_are_removed() {
     use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
@@ -195,7 +195,7 @@ fn deep_directories_are_removed() {
     assert!(site.names().is_empty());
 }
 
-/// Also the workspace itself: its commits are not lost for it.
+/// The commits are kept even if the workspace itself has no permission bits.
 #[test]
 fn a_closed_workspace_keeps_its_commits() {
     let site = Site::new();
@@ -210,7 +210,8 @@ fn a_closed_workspace_keeps_its_commits() {
     assert_eq!(kept(&site).len(), 1, "{:?}", kept(&site));
 }
 
-/// The command without the capabilities that root has: file modes count.
+/// Returns the command without root's capabilities, so that permission bits apply; None, with the test reported as
+/// skipped, if there is no setpriv(1).
 fn powerless(site: &Site) -> Option<std::process::Command> {
     if !rustix::process::geteuid().is_root() {
         return Some(site.agent_vm(&[]));
@@ -224,7 +225,7 @@ fn powerless(site: &Site) -> Option<std::process::Command> {
     Some(command)
 }
 
-/// `destroy` with a terminal, and what is typed there.
+/// Runs the command on a terminal with this input; None, with the test reported as skipped, if there is no script(1).
 fn on_a_terminal(site: &Site, args: &str, typed: &str) -> Option<Done> {
     let Some(script) = which("script") else {
         skip("no script(1) to make a terminal");
@@ -254,7 +255,7 @@ fn on_a_terminal_it_asks() {
     site.commit_in(&workspace, "work", "x");
     fs::write(workspace.join("README"), "changed\n").unwrap();
     let shelf = site.state().join(".bundles");
-    // The answer decides there, too, and what is kept is said with where.
+    // With commits to keep it asks too, and says where it keeps them.
     on_a_terminal(&site, "destroy", "n\n")
         .unwrap()
         .exits(1)

@@ -1,4 +1,4 @@
-//! `destroy` that cannot keep what only the machine has: the machine is as it was, and the error says what to do.
+//! `destroy` that fails to keep what only the machine has: the machine is unchanged, and the error has a hint.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use crate::support::{Running, Site, tree, wait_until};
 
-/// A machine with a commit of its own, which is returned.
+/// Creates a machine with a new commit; returns the workspace and the commit.
 fn machine(site: &Site) -> (PathBuf, String) {
     site.create("main");
     let workspace = site.machine("app-main").join("workspace");
@@ -21,7 +21,7 @@ fn kept(site: &Site) -> Vec<PathBuf> {
 
 #[test]
 fn what_passes_is_not_the_repositorys_fault() {
-    // What becomes of git (or of what starts it), the exit code, and what is said.
+    // What happens to git (or to agent-vm itself), the exit code, and the message.
     let troubles = [
         ("kill -INT $PPID; sleep 5", 130, "interrupted"),
         ("kill -TERM $PPID; sleep 5", 143, "interrupted"),
@@ -40,20 +40,20 @@ fn what_passes_is_not_the_repositorys_fault() {
     let before = tree(&site.machine("app-main"));
     for word in ["cat-file", "status", "create", "unbundle"] {
         for (trouble, code, said) in troubles {
-            // What looks at the workspace, not at its source.
+            // Matches only the git that examines the workspace, not the one that reads the source.
             site.intercept("prlimit", word, &format!("case $1 in --as=4294967296) {trouble};; esac"));
             let done = site.run(&["destroy", "--yes"]).exits(code).gives_one_error().says(said);
             assert!(tree(&site.machine("app-main")) == before, "{word}: {trouble}: {done:?}");
             assert_eq!(kept(&site), Vec::<PathBuf>::new(), "{word}: {trouble}");
         }
     }
-    // Control: what git says of the repository itself has the workspace kept.
+    // Control: if git reports damage of the repository itself, the workspace is kept.
     site.intercept("prlimit", "create", "echo 'fatal: bad object HEAD' >&2; exit 128");
     site.run(&["destroy", "--yes"]).ok().says("cannot be read (bad object HEAD); the workspace is kept whole in");
     assert!(kept(&site)[0].join("work").is_file());
 }
 
-/// Nor is it for `status`.
+/// `status` also distinguishes a temporary failure from damage.
 #[test]
 fn a_status_says_whose_fault_it_is() {
     let site = Site::new();
@@ -63,11 +63,11 @@ fn a_status_says_whose_fault_it_is() {
     assert!(!done.stdout.contains("the workspace's repository"), "{done:?}");
     site.intercept("prlimit", "rev-list", "kill -INT $PPID; sleep 5");
     site.run(&["status"]).exits(130).gives_one_error();
-    // Control.
+    // Control: the repository is damaged.
     site.restore("prlimit");
     fs::write(workspace.join(".git/refs/heads/broken"), "5".repeat(40)).unwrap();
     site.run(&["status"]).ok().prints("the workspace's repository: ");
-    // Gone while it was looked at.
+    // The machine is removed while `status` examines it.
     let rename = format!("mv '{0}' '{0}.moved'", site.machine("app-main").display());
     site.intercept("prlimit", "rev-list", &rename);
     site.run(&["status"]).exits(1).gives_one_error().says("there is no machine for app-main");
@@ -103,7 +103,7 @@ fn the_whole_workspace_or_nothing_is_kept_when_asked() {
     assert_eq!(kept(&site).len(), 1);
 }
 
-/// A killed command has moved the workspace and no more.
+/// The killed command has moved the workspace and done nothing else.
 #[test]
 fn what_a_killed_destroy_has_begun_is_completed() {
     let site = Site::new();
@@ -117,12 +117,12 @@ fn what_a_killed_destroy_has_begun_is_completed() {
     assert!(kept.join("work").is_file() && kept.join(".git/hooks.of-the-guest").is_dir());
 }
 
-/// The second of two has nothing to do.
+/// The second command finds nothing to do.
 #[test]
 fn beside_a_destroy_that_won_there_is_no_machine() {
     let site = Site::new();
     machine(&site);
-    // What the first does while it holds the lock.
+    // Hold the lock as the first `destroy` does.
     let locks = site.state().join(".locks");
     fs::create_dir_all(&locks).unwrap();
     let lock = fs::File::create(locks.join("app-main")).unwrap();
@@ -132,7 +132,7 @@ fn beside_a_destroy_that_won_there_is_no_machine() {
         let said = fs::File::create(site.path(name)).unwrap();
         (name, Running::new(site.agent_vm(args).stdout(Stdio::null()).stderr(said).spawn().unwrap()))
     });
-    // They have found the machine, and say that they wait.
+    // The commands have found the machine and report that they wait.
     for (name, _) in &others {
         wait_until(name, || {
             site.read(name).contains("waiting for another agent-vm command that is using this machine")
@@ -148,7 +148,7 @@ fn beside_a_destroy_that_won_there_is_no_machine() {
     }
 }
 
-/// What it has cannot be told then, and all of the history would count as lost.
+/// What a damaged source has is unknown, so the whole history would count as new.
 #[test]
 fn a_damaged_source_is_not_taken_for_a_missing_one() {
     let site = Site::new();
@@ -170,7 +170,7 @@ fn a_damaged_source_is_not_taken_for_a_missing_one() {
     site.write("app/.git/config", "[core\n");
     refuse("its source cannot be used");
     site.write("app/.git/config", config);
-    // Control: a remote's HEAD may lead to no branch any more.
+    // Control: a remote's HEAD may point to a deleted branch.
     fs::create_dir_all(site.path("app/.git/refs/remotes/origin")).unwrap();
     site.write("app/.git/refs/remotes/origin/HEAD", "ref: refs/remotes/origin/gone\n");
     site.run(&["destroy", "--yes"]).ok().says("app-main is gone");

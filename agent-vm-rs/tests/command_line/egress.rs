@@ -1,4 +1,4 @@
-//! `agent-vm egress` on machines that do not run: what it prints, keeps and refuses.
+//! `agent-vm egress` on stopped machines: what it prints, stores and refuses.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,14 +8,14 @@ use serde_json::json;
 use crate::stand_ins::manifest;
 use crate::support::Site;
 
-/// Gives a machine the guest package that its first start would, which knows the group @npm.
+/// Gives a machine the guest package that its first start would build; the package defines the group @npm.
 fn give_guest(site: &Site) {
     let share = site.machine("app-main").join("flake/guest/share/agent-vm");
     fs::create_dir_all(&share).unwrap();
     fs::write(share.join("manifest.json"), manifest(site).to_string()).unwrap();
 }
 
-/// Logs attempts as the proxy does.
+/// Writes the log that the proxy would write for these attempts.
 fn log(site: &Site, attempts: &[serde_json::Value]) {
     let dir = site.machine("app-main").join("egress/log");
     fs::create_dir_all(&dir).unwrap();
@@ -30,7 +30,7 @@ fn what_is_allowed_and_denied_is_listed_and_kept() {
     assert_eq!(site.run(&["egress", "list"]).ok().stdout, "app-main: egress allowlist\n");
 
     let listed = "app-main: egress allowlist\n  allow   a.test:8443\n  allow   *.b.test\n  allow   ::1\n";
-    // Twice is once, and each spelling is one.
+    // A repeated entry and another spelling of it are stored once.
     for _ in 0..2 {
         let allow = ["egress", "allow", "A.test.:8443", "*.b.test", "[::1]"];
         assert_eq!(site.run(&allow).ok().stdout, listed);
@@ -45,7 +45,7 @@ fn what_is_allowed_and_denied_is_listed_and_kept() {
     assert_eq!(site.settings("app-main")["egress"], egress);
     let json = site.run(&["egress", "list", "--json"]).ok().json();
     assert_eq!(json, json!({ "egress": egress, "groups": [] }));
-    // The other way round.
+    // `allow` moves the entry back to the allow list.
     let back = site.run(&["egress", "allow", "a.test:8443", "--json"]).ok().json();
     assert_eq!((&back["egress"]["allow"][2], &back["egress"]["deny"]), (&json!("a.test:8443"), &json!([])));
     let config = fs::metadata(site.machine("app-main").join("config.json")).unwrap();
@@ -68,7 +68,7 @@ fn a_group_is_known_by_the_guest_and_becomes_its_hosts() {
     assert_eq!(allow(), json!([{ "host": "registry.npmjs.org", "port": null }]));
     assert_eq!(site.run(&["egress", "list", "--json"]).ok().json()["groups"][0]["name"], "npm");
 
-    // One that there is not changes nothing, nor does what stands beside it.
+    // An unknown group changes nothing, and the valid entry beside it is not stored either.
     let before = site.settings("app-main");
     site.run(&["egress", "allow", "c.test", "@nmp"])
         .exits(2)
@@ -84,7 +84,7 @@ fn a_group_is_known_by_the_guest_and_becomes_its_hosts() {
 #[test]
 fn groups_are_known_before_a_guest_is_built() {
     let site = Site::new();
-    // A toolkit that does not tell them is asked once its guest is there.
+    // Without the toolkit's list of groups, a group is not checked before the guest is built.
     site.run(&["create", "--branch", "other", "--allow", "@nmp"]).ok();
     fs::create_dir_all(site.path("toolkit/lib/policy")).unwrap();
     site.write("toolkit/lib/policy/egress-groups.json", r#"{ "npm": ["registry.npmjs.org"], "pypi": ["pypi.org"] }"#);
@@ -106,7 +106,7 @@ fn groups_are_known_before_a_guest_is_built() {
     assert_eq!(site.settings("app-main"), before);
     let listed = site.run(&["egress", "allow", "@pypi"]).ok();
     let listed = listed.prints("  allow   @pypi\n").prints("  group   @pypi: pypi.org\n");
-    // Groups that are on no list are in the whole table.
+    // `list` shows only the groups that are on a list.
     site.run(&["egress", "deny", "@npm"]).ok().says("@npm is denied from now on");
     assert!(!listed.stdout.contains("group   @rust"), "{listed:?}");
 }
@@ -154,7 +154,7 @@ fn what_is_no_destination_and_no_machine_is_refused() {
         site.run(&["egress", verb]).exits(2).gives_one_error();
     }
     assert_eq!(site.settings("app-main"), before);
-    // Control: without the wrong one beside it, it is taken.
+    // Control: the valid destination alone is accepted.
     site.run(&["egress", "allow", "good.test"]).ok();
     assert_ne!(site.settings("app-main"), before);
 }
@@ -191,7 +191,7 @@ fn the_log_is_shown_as_lines_and_as_json() {
     assert!(lines[0].ends_with(" 200 - why") && !lines[0].contains('\u{1b}'), "{}", lines[0]);
     assert_eq!(site.run(&["egress", "log", "--json"]).ok().json(), json!(attempts));
     assert_eq!(site.run(&["egress", "log", "--denied", "-n", "1", "--json"]).ok().json(), json!([attempts[2]]));
-    // What a list would let through is told with its command, once, unless the guest named what is no host.
+    // A hint names the command for each host that a list would allow, once; an invalid host name gets no hint.
     let refused = |host: &str| {
         let mut attempt = attempt("deny", host);
         attempt["reason"] = "not on the allow list".into();

@@ -1,11 +1,11 @@
-//! Flags of every verb, wherever they stand.
+//! Flags of every command, in every position.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
 use crate::support::{Site, skip, which};
 
-/// Each is taken before and after the verb, in its long and its short form.
+/// Global flags work before and after the command, in long and short form.
 #[test]
 fn global_flags_stand_before_and_after_the_verb() {
     let site = Site::new();
@@ -34,7 +34,7 @@ fn global_flags_stand_before_and_after_the_verb() {
     }
 }
 
-/// Every flag of every verb is known: what is wrong is the world (there is no machine), not the command line.
+/// Every command knows its flags: the error is the missing machine, not the command line.
 #[test]
 fn every_flag_of_every_verb_is_taken() {
     let site = Site::new();
@@ -71,7 +71,7 @@ fn every_flag_of_every_verb_is_taken() {
     for line in ["list", "list --json", "--help", "--version", "help", "create --help", "-h"] {
         site.run(&line.split(' ').collect::<Vec<_>>()).ok();
     }
-    // Control: what is not a flag is refused, with another exit code.
+    // Control: an unknown flag is refused, with another exit code.
     for line in [
         "start --nonsense",
         "stop -x",
@@ -100,9 +100,9 @@ fn the_state_directory_is_where_it_is_said_to_be() {
     site.run(&["--state-dir", odd, "status"]).ok().prints("VM Status: app-main");
     site.run_with(&[("AGENT_VM_STATE_DIR", odd)], &["status"]).ok().prints("VM Status: app-main");
     site.run_in(site.root(), &["--state-dir", "my state ünï $(id) 'q'; x", "status", "app-main"]).ok();
-    // A flag wins over the variable.
+    // The flag takes precedence over the variable.
     site.run_with(&[("AGENT_VM_STATE_DIR", "/nonexistent")], &["--state-dir", odd, "status"]).ok();
-    assert!(!site.state().exists(), "the default place was used");
+    assert!(!site.state().exists(), "the default directory was used");
     site.run(&["status"]).exits(1);
     site.run(&["--state-dir", odd, "destroy"]).ok();
 
@@ -117,7 +117,7 @@ fn the_state_directory_is_where_it_is_said_to_be() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("--state-dir DIR"));
 }
 
-/// The same directory by another way is the same directory.
+/// A path through a symbolic link names the same machine.
 #[test]
 fn a_machine_is_the_same_by_every_way_to_its_directory() {
     let site = Site::new();
@@ -128,7 +128,7 @@ fn a_machine_is_the_same_by_every_way_to_its_directory() {
     crate::support::wait_until("the guest", || site.machine("app-main").join("run/ports.json").exists());
     start.signal(rustix::process::Signal::KILL);
     drop(start);
-    // Control: it runs.
+    // Control: the machine runs.
     assert!(!site.processes().is_empty());
     fs::remove_file(site.machine("app-main").join("run/qemu.pid")).unwrap();
     site.run(&["stop"]).ok();
@@ -151,7 +151,7 @@ fn a_state_directory_that_qemu_could_not_take_is_refused() {
     site.run(&["--state-dir", "", "create"]).exits(2);
 }
 
-/// Colour only where it is wanted: on a terminal, or when asked for.
+/// Color appears only on a terminal or on request.
 #[test]
 fn colour_is_for_terminals_and_for_who_asks() {
     let site = Site::new();
@@ -161,7 +161,7 @@ fn colour_is_for_terminals_and_for_who_asks() {
     assert!(coloured(&[], &["--color", "always", "status"]));
     assert!(coloured(&[], &["status", "--color=always"]));
     assert!(!coloured(&[], &["--color", "never", "status"]));
-    // A flag is nearer than the environment.
+    // The flag takes precedence over the environment.
     assert!(coloured(&[("NO_COLOR", "1")], &["--color", "always", "status"]));
 
     let Some(script) = which("script") else {
@@ -184,7 +184,7 @@ fn colour_is_for_terminals_and_for_who_asks() {
     }
 }
 
-/// Messages and help fit a narrow terminal, broken between words; elsewhere a message is one line.
+/// Messages and help wrap between words on a narrow terminal; elsewhere a message is one line.
 #[test]
 fn lines_fit_the_terminal() {
     let (Some(script), Some(stty)) = (which("script"), which("stty")) else {
@@ -214,7 +214,7 @@ fn lines_fit_the_terminal() {
     }
 }
 
-/// Data goes to stdout, talk to stderr; with `--json` the data is JSON and nothing else.
+/// stdout has data and stderr has messages; with `--json`, stdout has only JSON.
 #[test]
 fn json_prints_data_alone() {
     let site = Site::new();
@@ -245,7 +245,7 @@ fn what_a_hook_of_git_sets_does_not_lead_astray() {
     site.git_in(site.path("other"), &["init", "--quiet", "--initial-branch=elsewhere"]);
     let other = site.path("other/.git");
     let other = other.to_str().unwrap();
-    // Control: git itself is led astray.
+    // Control: git itself follows GIT_DIR.
     let mut git = site.command("git");
     let seen = git.args(["symbolic-ref", "--short", "HEAD"]).env("GIT_DIR", other).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&seen.stdout).trim(), "elsewhere");

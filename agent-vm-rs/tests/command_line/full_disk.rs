@@ -1,4 +1,4 @@
-//! A full disk: said with a way out, nothing half-made stays, and what was there is as it was.
+//! A full disk: the error says how to get space, nothing half-made stays, and existing files are unchanged.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -6,13 +6,13 @@ use std::io::Write as _;
 use crate::stand_ins::{ENDS, create, install};
 use crate::support::{Power, Site};
 
-/// Leaves no room on the disk that a place is on.
+/// Fills the disk that the site is on.
 fn fill(site: &Site) {
     let mut ballast = File::create(site.path("ballast")).unwrap();
     for size in [1 << 20, 4096, 1] {
         while ballast.write_all(&vec![1; size]).is_ok() {}
     }
-    // What is not on the disk yet has no room there either.
+    // Data that is still in memory must find no room on the disk either.
     drop(ballast.sync_all());
     while ballast.write_all(&[1; 4096]).is_ok() {}
 }
@@ -37,7 +37,7 @@ fn every_command_says_how_to_get_space() {
     for args in commands {
         let done = site.run(args);
         if done.code == Some(0) {
-            // It had nothing to write.
+            // The command had nothing to write.
             continue;
         }
         full += 1;

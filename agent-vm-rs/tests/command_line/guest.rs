@@ -1,12 +1,11 @@
-//! From settings to a guest: the rendered flake, the calls of Nix and of the image builder, and when they
-//! are not made.
+//! From settings to a guest: the rendered flake, the calls of Nix and of the image builder, and when they are skipped.
 
 use std::fs;
 
 use crate::stand_ins::{ENDS, change_runner, create, install, own_ports, recorded};
 use crate::support::Site;
 
-/// The guests here end at once, so that each start ends soon; what is looked at comes before.
+/// Makes a site whose guests end at once, so that each start ends soon; the tests check what happens before.
 fn site() -> Site {
     let site = Site::new();
     install(&site, ENDS);
@@ -29,7 +28,7 @@ fn the_rendered_flake_is_nix_and_nix_is_pointed_at_it() {
             "{call}"
         );
     }
-    // Nothing of the user's Nix is touched: the store is one of our own.
+    // agent-vm uses a Nix store of its own, not the user's.
     let store = format!("NIX_STORE_DIR={}/agent-vm/nix/store", site.path("cache").display());
     assert!(recorded(&site, "nix.env").contains(&store));
 }
@@ -56,7 +55,7 @@ fn an_unchanged_start_runs_no_nix_and_a_changed_one_does() {
     site.stand_in("nix", "echo 'error: no nix today' >&2; exit 99");
     let unchanged = || site.run(&["start"]).exits(1).says("app-main did not come up").keeps_quiet_of("nix");
     unchanged();
-    // What is handed over at run time is no part of the guest.
+    // These settings are passed at run time and are no part of the guest.
     for (key, value) in [("memory", 1024), ("cores", 1), ("port", 18000), ("ssh_port", 12222)] {
         site.set("app-main", key, value.into());
         unchanged();
@@ -65,7 +64,7 @@ fn an_unchanged_start_runs_no_nix_and_a_changed_one_does() {
     site.set("app-main", "packages", serde_json::json!(["make"]));
     changed();
     site.set("app-main", "packages", serde_json::json!([]));
-    // A start that failed half-way has not kept the old guest's word.
+    // The failed start has not recorded the old guest as current.
     changed();
     install(&site, ENDS);
     site.run(&["start"]).exits(1).says("  guest: ");
@@ -94,7 +93,7 @@ fn an_image_that_set_up_has_built_is_taken_over() {
     let names = || fs::read_dir(&guests).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let built = names().find(|name| name.starts_with("debian-")).unwrap();
     let prepared = built.replace("debian-", ".prepared-");
-    // As `scripts/prepare-image` leaves it: nothing says yet that its build was finished.
+    // `scripts/prepare-image` leaves an image without the record of a finished build.
     fs::rename(guests.join(&built), guests.join(&prepared)).unwrap();
     fs::remove_file(guests.join(format!(".{built}.files.json"))).unwrap();
     for _ in 0..2 {
@@ -149,7 +148,7 @@ fn what_nix_says_is_checked() {
     site.run(&["start"]).exits(1).says("did not come up");
 }
 
-/// The `nixos` guest is built by Nix alone, with a link in the machine's directory as its root.
+/// Nix alone builds the `nixos` guest, with a link in the machine's directory as its garbage collector root.
 #[test]
 fn a_nixos_guest_is_built_by_nix() {
     let site = site();
@@ -183,7 +182,7 @@ fn a_nixos_guest_is_built_by_nix() {
     site.run(&["start"]).exits(1).says("failed to build the guest").says("error: attribute missing");
 }
 
-/// Those of the settings go to every call of Nix; those of the command line stand in for them, once.
+/// `nix_args` are passed to every call of Nix; arguments on the command line replace them for one command.
 #[test]
 fn nix_gets_the_users_own_arguments() {
     let site = site();

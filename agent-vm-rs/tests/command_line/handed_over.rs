@@ -1,4 +1,4 @@
-//! What a machine gets of a repository, and what it does not.
+//! Which branches, tags and objects of a repository a machine gets.
 
 use std::fs;
 
@@ -100,7 +100,7 @@ fn all_branches_and_tags_where_they_are_asked_for() {
     assert!(has(&site, "app-secret", &commits.feature));
 }
 
-/// Work on the local default branch that is on no remote is nobody else's.
+/// Unpushed commits of the local default branch do not go into machines of other branches.
 #[test]
 fn the_local_default_branch_stays_where_it_has_more() {
     let site = Site::new();
@@ -124,7 +124,7 @@ fn a_new_branch_and_one_of_the_remote_get_no_more() {
     assert!(references(&site, "app-other").contains(&"refs/remotes/upstream/other".to_owned()));
 }
 
-/// Git LFS is not among the programs that are run here, and need not be installed.
+/// agent-vm does not run Git LFS, which need not be installed.
 #[test]
 fn contents_of_git_lfs_come_along_and_pointers_are_named() {
     let site = Site::new();
@@ -149,10 +149,10 @@ fn contents_of_git_lfs_come_along_and_pointers_are_named() {
         .says("git lfs checkout");
     let git_dir = site.machine("app-main").join("workspace/.git");
     assert_eq!(fs::read_to_string(git_dir.join(store(oid))).unwrap(), "contents\n");
-    // Something else under that name is not brought along.
+    // Contents that do not match the object's name are not copied.
     assert!(!git_dir.join(store(&"0".repeat(64))).exists());
 
-    // Nor is what a link leads to.
+    // The target of a symbolic link is not copied either.
     site.write("key", "contents\n");
     let file = site.path("app/.git").join(store(oid));
     fs::remove_file(&file).unwrap();

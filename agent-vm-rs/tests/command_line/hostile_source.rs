@@ -1,5 +1,5 @@
-//! Repositories that somebody downloaded, as an archive with its own `.git`: nothing in them is run, and nothing in them leads
-//! to another repository of the user's.
+//! Downloaded repositories with a hostile `.git`: agent-vm runs nothing from them, and nothing in them leads it to
+//! another repository of the user.
 
 use std::fs;
 use std::io::Write as _;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::support::{Site, which};
 
-/// A program that leaves a mark wherever it is run from.
+/// Writes a program that leaves a mark when it runs; returns its path.
 fn marker(site: &Site) -> String {
     site.script("marker", &format!("touch '{}'", site.path("executed").display()));
     site.path("marker").to_str().unwrap().to_owned()
@@ -21,12 +21,12 @@ fn executed(site: &Site) -> bool {
     there
 }
 
-/// Git as a user would run it in the repository; it may fail.
+/// Runs git as a user would in the repository; it may fail.
 fn plain_git(site: &Site, args: &[&str]) {
     drop(site.command(which("git").unwrap()).args(args).output().unwrap());
 }
 
-/// Runs every verb that looks at the repository.
+/// Runs every command that reads the repository.
 fn use_it(site: &Site) {
     site.run(&["create"]).ok();
     site.run(&["create", "--branch", "new"]).ok();
@@ -37,7 +37,7 @@ fn use_it(site: &Site) {
     site.run(&["destroy", "new"]).ok();
 }
 
-/// Each setting, and a git command that shows that it is one that runs a program.
+/// Each setting has a git command as a control, which runs the program that the setting names.
 #[test]
 fn programs_that_its_configuration_names_are_not_run() {
     let site = Site::new();
@@ -74,7 +74,7 @@ fn programs_that_its_configuration_names_are_not_run() {
         for (key, value) in settings {
             site.git(&["config", "--add", key, value]);
         }
-        // As long as it was, so that git has to look at the contents.
+        // The length is unchanged, so that git has to read the contents.
         site.write("app/README", "HELLO\n");
         plain_git(&site, control);
         let ext = site.path("app/executed").exists();
@@ -83,7 +83,7 @@ fn programs_that_its_configuration_names_are_not_run() {
         fs::write(site.path("app/.git/config"), before).unwrap();
         all.extend(settings);
     }
-    // And now all of them.
+    // Now all settings together.
     let mut file = fs::OpenOptions::new().append(true).open(site.path("app/.git/config")).unwrap();
     for (key, value) in all {
         let (section, name) = key.rsplit_once('.').unwrap();
@@ -123,7 +123,7 @@ fn its_hooks_are_not_run() {
     assert!(!executed(&site));
 }
 
-/// Missing objects are fetched by a program that the configuration names.
+/// Git fetches missing objects with a program that the configuration names.
 #[test]
 fn a_partial_clone_fetches_nothing() {
     let site = Site::new();
@@ -167,7 +167,7 @@ fn an_embedded_bare_repository_is_refused() {
     assert!(site.names().is_empty());
 }
 
-/// `private` beside `app`, with a commit that no machine of `app` may have.
+/// Creates `private` beside `app`, with a commit that no machine of `app` may have; returns the commit.
 fn private(site: &Site) -> String {
     site.git(&["clone", "--quiet", ".", "../private"]);
     site.git_in(site.path("private"), &["config", "user.name", "Test"]);
@@ -175,7 +175,7 @@ fn private(site: &Site) -> String {
     site.commit_in(site.path("private"), "secret", "x")
 }
 
-/// No workspace has the commit, and `private` is as it was.
+/// Checks that `create` fails with `words` and leaves no machine.
 fn refused(site: &Site, secret: &str, words: &str) {
     site.run(&["create"]).exits(1).gives_one_error().says(words);
     assert!(site.names().is_empty(), "{secret}");
@@ -226,7 +226,7 @@ fn links_in_a_git_directory_are_refused() {
     refused(&site, &secret, "it is a link to");
 }
 
-/// A store that objects are borrowed from is the user's own way of saving room; it is named.
+/// A repository may borrow objects from a store of the user, which `create` names.
 #[test]
 fn objects_of_a_borrowed_store_come_along_and_it_is_named() {
     let site = Site::new();
@@ -238,7 +238,7 @@ fn objects_of_a_borrowed_store_come_along_and_it_is_named() {
     assert!(!workspace.join(".git/objects/info/alternates").exists());
 }
 
-/// The work tree that a repository's configuration names is another directory of the user's.
+/// The configuration of a repository may name any directory of the user as its work tree.
 #[test]
 fn another_work_tree_is_not_looked_at() {
     let site = Site::new();
@@ -250,7 +250,7 @@ fn another_work_tree_is_not_looked_at() {
     assert_eq!(site.outside(), before);
 }
 
-/// What would make git wait for ever.
+/// A fifo would make git wait forever.
 #[test]
 fn fifos_in_a_repository_do_not_stop_create() {
     let site = Site::new();

@@ -1,4 +1,4 @@
-//! A `.gitmodules` and checkouts that lead elsewhere.
+//! `.gitmodules` files and submodule checkouts that lead out of the repository.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::support::{Site, which};
 
-/// `private` beside `app`: no file of it may change, and no object of it may come into a workspace.
+/// Creates `private` beside `app`; none of its files may change and none of its objects may reach a workspace. Returns
+/// its secret commit.
 fn private(site: &Site) -> String {
     site.git(&["clone", "--quiet", ".", "../private"]);
     site.git_in(site.path("private"), &["config", "user.name", "Test"]);
@@ -14,7 +15,7 @@ fn private(site: &Site) -> String {
     site.commit_in(site.path("private"), "secret", "x")
 }
 
-/// A commit with these gitlinks and this `.gitmodules`.
+/// Commits these gitlinks and this `.gitmodules`.
 fn commit(site: &Site, gitmodules: &str, links: &[(&str, &str)]) {
     site.write("app/.gitmodules", gitmodules);
     site.git(&["add", ".gitmodules"]);
@@ -28,7 +29,7 @@ fn entry(name: &str, path: &str) -> String {
     format!("[submodule \"{name}\"]\n\tpath = {path}\n\turl = x\n")
 }
 
-/// Creates; nothing outside the state directory changes and the secret stays out.
+/// Runs `create` and checks that nothing outside the state directory changes and that the workspace lacks the secret.
 fn create(site: &Site, secret: &str, words: &[&str]) {
     let before = site.outside();
     let mut done = site.run(&["create"]).ok();
@@ -60,7 +61,7 @@ fn paths_that_lead_elsewhere() {
         commit(&site, &entry("a", path), &[]);
         create(&site, &secret, &["stays empty: its path is not below the work tree"]);
     }
-    // One that is in the work tree but is no submodule of the commit.
+    // A repository in the work tree that is no submodule of the commit.
     site.git(&["clone", "--quiet", "../private", "nested"]);
     commit(&site, &entry("nested", "nested"), &[]);
     create(&site, &secret, &[]);
@@ -89,7 +90,7 @@ fn create_keeping(site: &Site, secret: &str, words: &str) {
     create(site, secret, &["the submodule sub stays empty", words]);
 }
 
-/// The place of the submodule is a link to another repository, in the work tree and by a commit.
+/// The submodule's parent directory is a link to a directory with another repository.
 #[test]
 fn a_link_on_the_way() {
     let site = Site::new();
@@ -103,7 +104,7 @@ fn a_link_on_the_way() {
     create(&site, &secret, &["the submodule libs/a stays empty"]);
 }
 
-/// `.git` of the checkout leads to another repository, or to the one that it is in.
+/// The checkout's `.git` leads to another repository, or to the repository that contains it.
 #[test]
 fn a_git_directory_that_is_elsewhere() {
     let site = Site::new();
@@ -124,7 +125,7 @@ fn a_git_directory_that_is_elsewhere() {
     create(&site, &secret, &["the submodule sub stays empty"]);
 }
 
-/// A checkout with a git directory of its own, whose configuration names programs.
+/// The checkout has a git directory of its own, whose configuration names programs.
 #[test]
 fn programs_that_a_submodule_names() {
     let site = Site::new();

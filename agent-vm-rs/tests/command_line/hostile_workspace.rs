@@ -1,5 +1,5 @@
-//! The workspace's repository is the guest's. Looking at it and removing it runs nothing of what the guest has
-//! planted there, follows no link of its making, and does not hang.
+//! The guest controls the workspace's repository. Examining and removing it runs nothing that the guest planted there,
+//! follows no link that the guest made, and does not hang.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Site, tree, which};
 
-/// Longest a look may take: a git that a hostile repository keeps busy is ended after 20 s.
+/// Longest time for a command: a git that a hostile repository keeps busy is killed after 20 s.
 const LONG: Duration = Duration::from_secs(35);
 
 struct Hostile {
@@ -18,7 +18,7 @@ struct Hostile {
 }
 
 impl Hostile {
-    /// A machine whose guest can plant a program that tells of its being run.
+    /// Creates a machine, and a program to plant that leaves a mark when it runs.
     fn new() -> Self {
         let site = Site::new();
         if which("bwrap").is_some() {
@@ -44,11 +44,11 @@ impl Hostile {
         self.site.git_in(&self.workspace, &["config", key, &self.planted]);
     }
 
-    /// Plain git runs what was planted; none of our verbs does.
+    /// Checks that plain git runs the planted program and that no command of agent-vm does.
     #[track_caller]
     fn never_runs_it(self, control: &[&str]) {
         self.git(control);
-        assert!(self.executed(), "the control shows nothing: git {control:?} did not run it");
+        assert!(self.executed(), "control: git {control:?} did not run the planted program");
         self.survives_status_and_destroy();
     }
 
@@ -63,7 +63,7 @@ impl Hostile {
         let began = Instant::now();
         self.site.run(&["destroy"]).ok().says("app-main is gone");
         assert!(began.elapsed() < LONG, "destroy took {:?}", began.elapsed());
-        assert!(!self.executed(), "what the guest has planted was run");
+        assert!(!self.executed(), "the planted program ran");
         assert!(self.site.names().is_empty());
         assert_eq!(self.site.outside(), outside);
         self.site.assert_nothing_left();
@@ -84,7 +84,7 @@ fn planted_filters() {
         hostile.config(filter);
         hostile.config("filter.x.smudge");
         fs::write(hostile.workspace.join(".gitattributes"), "* filter=x\n").unwrap();
-        // Same length, so that git has to look at the contents.
+        // The length is unchanged, so that git has to read the contents.
         fs::write(hostile.workspace.join("README"), "HELLO\n").unwrap();
         hostile.never_runs_it(&["status"]);
     }
@@ -114,7 +114,7 @@ fn planted_hooks_elsewhere_and_a_config_that_is_included() {
     hostile.never_runs_it(&["branch", "x"]);
 }
 
-/// `.git` as a file, or a link, to a repository that is the guest's or the user's.
+/// `.git` is a file or a link that leads to a repository with a hostile configuration.
 #[test]
 fn a_git_directory_that_is_elsewhere() {
     for how in ["file", "link"] {
@@ -132,7 +132,7 @@ fn a_git_directory_that_is_elsewhere() {
     }
 }
 
-/// Git in what is kept must not be led into a workspace, where a guest says what it runs.
+/// Git in the kept directory must not follow a link into a workspace, where the guest chooses what git runs.
 #[test]
 fn a_link_to_another_workspace_is_not_kept_as_a_repository() {
     let hostile = Hostile::new();
@@ -149,7 +149,7 @@ fn a_link_to_another_workspace_is_not_kept_as_a_repository() {
     assert!(kept.join(".git.of-the-guest").is_symlink() && !kept.join(".git").is_symlink());
     let looked = site.command("git").arg("status").current_dir(&kept).output().unwrap();
     assert!(!looked.status.success() && !hostile.executed(), "{looked:?}");
-    // Control: a link that was kept there would lead git into it.
+    // Control: git follows such a link into the other workspace.
     symlink(format!("../{other}/workspace"), bundles.join("kept.git")).unwrap();
     site.git_in(bundles.join("kept.git"), &["status"]);
     assert!(hostile.executed());
@@ -167,7 +167,7 @@ fn a_planted_submodule() {
     hostile.never_runs_it(&["status"]);
 }
 
-/// A file of the user's that a link in the workspace points to.
+/// Files of the repository are links to a file of the user.
 #[test]
 fn links_to_the_users_files() {
     for inside in [".git/HEAD", ".git/packed-refs", ".git/refs/heads/main", ".git/index", ".git/config", ".git/objects"]
@@ -214,7 +214,7 @@ fn fifos_where_files_are_expected() {
     }
 }
 
-/// Git itself opens these, and would wait for ever: it is ended.
+/// Git opens `.gitignore` itself and would wait forever: agent-vm kills it.
 #[test]
 fn a_fifo_among_the_files_that_git_reads() {
     let hostile = Hostile::new();
@@ -239,7 +239,7 @@ fn a_fifo_in_the_object_store() {
     hostile.site.assert_nothing_left();
 }
 
-/// A commit of `others`, another repository of the user's.
+/// Creates `others`, another repository of the user; returns its commit.
 fn private_commit(site: &Site) -> String {
     let others = site.path("others");
     fs::create_dir(&others).unwrap();
@@ -250,7 +250,7 @@ fn private_commit(site: &Site) -> String {
     site.commit_in(&others, "private", "x")
 }
 
-/// The guest names the other repository after we have looked whether it does, and before git looks.
+/// The guest adds the alternate after agent-vm has checked for alternates and before git reads them.
 #[test]
 fn a_repository_that_is_named_while_git_looks_is_not_seen() {
     for wall in ["bwrap", "landlocked"] {
@@ -267,12 +267,12 @@ fn a_repository_that_is_named_while_git_looks_is_not_seen() {
         let done = site.run(&["status", "--json", "--verbose"]).ok();
         assert!(done.has_wall(wall, "rev-list"), "{}", done.stderr);
         assert_eq!(done.json().pointer("/workspace/git"), Some(&serde_json::Value::Null), "{wall}");
-        // Control: it was planted by then, and git without the wall sees the commit.
+        // Control: the alternate is in place, and git without confinement reads the commit.
         site.git_in(workspace, &["cat-file", "-e", "refs/heads/stolen"]);
     }
 }
 
-/// A commit of another repository of the user's, by its id, is not carried to where the next machine's clone finds it.
+/// `destroy` must not copy a commit of another repository, named by its id, to where a later clone would find it.
 #[test]
 fn objects_of_other_repositories_and_devices() {
     for (store, id) in [("others/.git/objects", true), ("/dev/zero", false)] {
@@ -284,7 +284,7 @@ fn objects_of_other_repositories_and_devices() {
         if id {
             fs::write(objects.join("info/alternates"), format!("{}\n", site.path(store).display())).unwrap();
             fs::write(hostile.workspace.join(".git/refs/heads/stolen"), format!("{commit}\n")).unwrap();
-            // Control: git in the workspace has it.
+            // Control: git in the workspace reads the commit.
             site.git_in(&hostile.workspace, &["cat-file", "-e", "refs/heads/stolen"]);
         } else {
             symlink(store, objects.join("info/alternates")).unwrap();
@@ -333,13 +333,13 @@ fn garbage_and_far_too_much_of_it() {
     }
     for inside in [".git/HEAD", ".git/refs/heads/main", ".git/packed-refs", ".git/index"] {
         let hostile = Hostile::new();
-        // Sparse: terabytes to whoever reads it.
+        // A sparse file: a reader gets a terabyte of zeros.
         fs::File::create(hostile.workspace.join(inside)).unwrap().set_len(1 << 40).unwrap();
         hostile.survives_status_and_destroy();
     }
 }
 
-/// What cannot be read is not thrown away.
+/// A repository that cannot be read is not deleted.
 #[test]
 fn a_repository_that_cannot_be_read_is_kept_whole() {
     let hostile = Hostile::new();
@@ -350,7 +350,7 @@ fn a_repository_that_cannot_be_read_is_kept_whole() {
     symlink("hidden", &objects).unwrap();
     hostile.config("core.fsmonitor");
     hostile.git(&["-c", "core.bare=false", "status"]);
-    assert!(hostile.executed(), "the control shows nothing: git status did not run it");
+    assert!(hostile.executed(), "control: git status did not run the planted program");
     fs::remove_file(site.path("executed")).unwrap();
     site.run(&["destroy"])
         .ok()
@@ -359,7 +359,7 @@ fn a_repository_that_cannot_be_read_is_kept_whole() {
     let [bundle] = &fs::read_dir(site.state().join(".bundles")).unwrap().flatten().collect::<Vec<_>>()[..] else {
         panic!("{:?}", tree(&site.state().join(".bundles")))
     };
-    // Git in it does as git does, and not as the guest says.
+    // Git in the kept directory ignores the guest's configuration.
     site.git_in(bundle.path(), &["cat-file", "-e", &commit]);
     let (kept, empty) = (bundle.path().join(".git").display().to_string(), site.path("empty").display().to_string());
     fs::create_dir(&empty).unwrap();

@@ -1,4 +1,4 @@
-//! What the programs that a start runs have of what it was started with: descriptors, variables and limits.
+//! Which descriptors, variables and limits of the calling shell reach the programs that a start runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use crate::inside::Inside;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Running, Site, skip, wait_until, which};
 
-/// Variables that a user's shell may hold.
+/// Variables that a user's shell may have.
 const SECRETS: [(&str, &str); 4] = [
     ("SECRET_TOKEN", "planted-1"),
     ("AWS_SECRET_ACCESS_KEY", "planted-2"),
@@ -17,8 +17,8 @@ const SECRETS: [(&str, &str); 4] = [
     ("GITHUB_TOKEN", "planted-4"),
 ];
 
-/// Has every program on PATH first write down what it has: by the shell alone, as a child of it would pass for what it
-/// becomes.
+/// Makes every program on PATH first record its descriptors, variables and limits. The shell does this alone, because a
+/// child process would be mistaken for the program.
 fn watch(site: &Site) {
     fs::create_dir(site.path("real")).unwrap();
     fs::create_dir(site.path("has")).unwrap();
@@ -33,7 +33,7 @@ fn watch(site: &Site) {
     }
 }
 
-/// A bubblewrap that makes nothing, but starts the forwarders as the real one does.
+/// A bubblewrap that makes no namespaces, but starts the forwarders as the real one does.
 const FORWARDS: &str = r#"exec bash -c '
 words=("$@") begin=() last=0
 for index in "${!words[@]}"; do
@@ -41,7 +41,7 @@ for index in "${!words[@]}"; do
 done
 for index in "${!words[@]}"; do
     [ "${words[index]}" = bash ] || continue
-    # Its own words and those of the forwarder; the targets follow.
+    # The words of bash and of the forwarder; the targets follow.
     own=$((5 + words[index + 4]))
     begin=("${words[@]:index:own}")
     index=$((index + own))
@@ -55,13 +55,13 @@ exec 3<&- 4<&-
 wait $!
 ' bwrap "$@""#;
 
-/// The links of a process's descriptors.
+/// Returns the link targets of a process's descriptors.
 fn descriptors(pid: u32) -> Vec<PathBuf> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     entries.filter_map(|entry| fs::read_link(entry.path()).ok()).collect()
 }
 
-/// The start of a machine, by a shell with a descriptor, variables and a limit of its own.
+/// Starts a machine from a shell with an open descriptor, variables and a limit of its own.
 fn start(site: &Site) -> Running {
     install(site, STAYS);
     install_ssh(site);
@@ -83,13 +83,13 @@ fn start(site: &Site) -> Running {
     Running::new(shell.stdout(Stdio::null()).stderr(said).spawn().unwrap())
 }
 
-/// What each program had when it was started, by name.
+/// Returns what each program recorded when it started, by name.
 fn had(site: &Site) -> BTreeMap<String, String> {
     let names = fs::read_dir(site.path("has")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.map(|name| (name.clone(), site.read(PathBuf::from("has").join(name)))).collect()
 }
 
-/// Nothing of the machine that runs has anything of the shell's.
+/// Checks that no process of the running machine has the shell's variables, descriptor or limit.
 fn assert_nothing_inherited(site: &Site) {
     let planted = site.path("planted");
     for (pid, words) in site.processes() {
@@ -106,14 +106,14 @@ fn assert_nothing_inherited(site: &Site) {
 fn programs_have_no_descriptor_variable_or_limit_of_the_users_shell() {
     let site = Site::new();
     let start = start(&site);
-    // Controls: the start itself has all three.
+    // Controls: the start itself has the descriptor, the variables and the limit.
     let is_ours = |pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("agent-vm"));
     wait_until("the start", || is_ours(start.pid()));
     assert!(descriptors(start.pid()).contains(&site.path("planted")));
     let own = fs::read_to_string(format!("/proc/{}/environ", start.pid())).unwrap();
     assert!(SECRETS.iter().all(|(_, value)| own.contains(value)));
     if site.read("limit").trim() == "0" {
-        skip("this host allows no core dumps: that none are made shows nothing");
+        skip("this host allows no core dumps, so the limit cannot be tested");
     }
 
     let _inside = Inside::of(&site, "app-main");
@@ -128,7 +128,7 @@ fn programs_have_no_descriptor_variable_or_limit_of_the_users_shell() {
         let has = programs.get(name).unwrap_or_else(|| panic!("{name} was not run: {:?}", programs.keys()));
         SECRETS.iter().filter(|(_, value)| has.contains(value)).count()
     };
-    // The user configures it by variables. Control: it has them.
+    // The user configures Nix with variables. Control: nix has them.
     assert_eq!(holds("nix"), SECRETS.len());
     let others = ["bwrap", "mitmdump", "mke2fs", "qemu-img", "setsid", "ssh", "unshare", "virtiofsd"];
     for name in others {
@@ -140,7 +140,7 @@ fn programs_have_no_descriptor_variable_or_limit_of_the_users_shell() {
 #[test]
 fn each_forwarder_has_its_own_socket_and_no_other_program_has_one() {
     let site = Site::new();
-    // Behind its wall it has nothing of this place but its own directory.
+    // The confined forwarder sees only its own directory of the site.
     fs::create_dir(site.path("proxyd")).unwrap();
     site.script("proxyd/systemd-socket-proxyd", &format!("exec {} 1000", which("sleep").unwrap().display()));
     let _start = start(&site);
@@ -168,7 +168,7 @@ fn each_forwarder_has_its_own_socket_and_no_other_program_has_one() {
     let others: Vec<_> = site.processes().into_iter().filter(|(pid, _)| !forwarders.contains(pid)).collect();
     assert!(!others.is_empty());
     for (pid, words) in others {
-        // What stands in for bubblewrap has to pass them on first.
+        // The stand-in for bubblewrap has to pass the sockets on first.
         wait_until(&words, || sockets(pid).is_empty());
     }
     assert_nothing_inherited(&site);

@@ -1,4 +1,5 @@
-//! The inside of a started machine: greets as sshd does, and answers as the gate and an MCP server do.
+//! A stand-in for a started machine's services: greets as sshd does, and answers as the reverse proxy and an MCP server
+//! do.
 
 use std::io::{BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -16,14 +17,14 @@ use serde_json::Value;
 use crate::mcp_server::{Asked, answer};
 use crate::support::{Site, wait_until};
 
-/// The inside of a machine, on whatever ports the start has chosen, with what its gate was handed.
+/// The services of one machine, on the ports that its start has chosen, with the reverse proxy's credentials.
 pub struct Inside {
     stop: Arc<AtomicBool>,
     asked: Arc<Mutex<Vec<Asked>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the gate of a machine was handed.
+/// The credentials that agent-vm passes to a machine's reverse proxy.
 struct Gate {
     tls: Option<Arc<ServerConfig>>,
     token: Option<String>,
@@ -45,17 +46,17 @@ impl Gate {
 }
 
 impl Inside {
-    /// Waits, beside the test, for the machine to be started, and then answers.
+    /// Waits in a thread until the machine starts, and then answers.
     pub fn of(site: &Site, machine: &str) -> Self {
         let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<Asked>>>::default());
         let (run, stopped, noted) = (site.machine(machine).join("run"), Arc::clone(&stop), Arc::clone(&asked));
-        // A guest that has not come to its first words greets nobody.
+        // Until the stand-in for QEMU runs, no port answers.
         let up = site.path("record/runner.cwd");
         let thread = std::thread::spawn(move || serve(&run, &up, &stopped, &noted));
         Self { stop, asked, thread: Some(thread) }
     }
 
-    /// What MCP was asked so far.
+    /// Returns the requests that MCP has received so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
@@ -110,7 +111,7 @@ fn admit(stream: TcpStream, gate: &Gate, asked: &Mutex<Vec<Asked>>, stopped: &At
     }
 }
 
-/// Requests on one connection, until the client closes it or an answer ends it.
+/// Answers requests on one connection until the client closes it or an answer ends it.
 fn converse(stream: impl Read + Write, gate: &Gate, asked: &Mutex<Vec<Asked>>, stopped: &AtomicBool) {
     let mut stream = BufReader::new(stream);
     while let Some(request) = next_request(&mut stream) {

@@ -1,4 +1,4 @@
-//! Where git itself does not look for a commit or a change, `destroy` does: it is in what is kept.
+//! `destroy` also keeps commits and changes where git itself does not look for them.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,19 +7,19 @@ use crate::kept_shapes::{Kept, Shape, keeps};
 use crate::support::which;
 
 impl Shape<'_> {
-    /// Changes a file; returns the name of its contents.
+    /// Changes a file; returns the object id of its contents.
     fn change(&self, path: &str, contents: &str) -> String {
         self.write(path, contents);
         self.git(&["hash-object", "--no-filters", path])
     }
 
-    /// Git that may fail.
+    /// Runs git, which may fail.
     fn try_git(&self, args: &[&str]) {
         let git = self.site.command(which("git").unwrap()).args(args).current_dir(&self.workspace).output();
         drop(git.unwrap());
     }
 
-    /// A commit that is nowhere but in the bare repository at `to`.
+    /// Makes a commit and moves it to the bare repository at `to`, so that it is nowhere else.
     fn hide(&self, to: &str) -> String {
         self.git(&["init", "--quiet", "--bare", to]);
         let commit = self.commit("hidden");
@@ -28,7 +28,7 @@ impl Shape<'_> {
         commit
     }
 
-    /// Takes the last commit back, with all that leads to it.
+    /// Removes the last commit and everything that refers to it.
     fn forget(&self) {
         self.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
         self.git(&["update-ref", "-d", "ORIG_HEAD"]);
@@ -99,7 +99,7 @@ fn tags_that_nothing_leads_to() {
     });
 }
 
-/// Git reads nothing in these directories as a repository, and a guest's program may have put one there.
+/// Git does not treat these directories as repositories, but a guest's program may have put one there.
 #[test]
 fn repositories_inside_the_git_directory() {
     for place in [".git/info/store.git", ".git/hooks", ".git/branches/store", ".git/rr-cache/x"] {
@@ -122,14 +122,14 @@ fn patches_of_a_git_am_that_is_not_done() {
     });
 }
 
-/// What git goes on without, saying so at most.
+/// Git ignores this damage, or only prints a warning.
 #[test]
 fn what_git_cannot_read() {
     keeps("a damaged index of a pack", Kept::Workspace, |shape| {
         shape.commit("in the pack");
         shape.git(&["repack", "-a", "-d", "-q"]);
         shape.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
-        // It needs nothing of the pack.
+        // This commit needs nothing from the pack.
         let tree = shape.git(&["hash-object", "-t", "tree", "-w", "/dev/null"]);
         let kept = shape.git(&["commit-tree", "-m", "beside it", &tree]);
         let dir = fs::read_dir(shape.workspace.join(".git/objects/pack")).unwrap().map(|entry| entry.unwrap().path());

@@ -1,5 +1,5 @@
-//! Wherever a workspace has a commit, `destroy` keeps it: in a bundle that an empty repository can fetch, or in the workspace
-//! as it was.
+//! `destroy` keeps every commit of a workspace, wherever it is: in a bundle that an empty repository can fetch, or in a
+//! copy of the whole workspace.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::submodules::{check_out, with_submodules};
 use crate::support::{Site, which};
 
-/// How a workspace gets commits of its own.
+/// A workspace, with ways to make commits in it.
 pub struct Shape<'a> {
     pub site: &'a Site,
     pub workspace: PathBuf,
@@ -25,7 +25,7 @@ impl Shape<'_> {
         self.site.commit_in(&self.workspace, "work", what)
     }
 
-    /// A commit that nothing leads to.
+    /// Makes a commit that no reference leads to.
     pub fn loose(&self, what: &str) -> String {
         let tree = self.git(&["rev-parse", "HEAD^{tree}"]);
         self.git(&["commit-tree", "-p", "HEAD", "-m", what, &tree])
@@ -37,7 +37,7 @@ impl Shape<'_> {
         fs::write(path, contents).unwrap();
     }
 
-    /// A repository somewhere in the workspace, with one commit.
+    /// Makes a repository with one commit somewhere in the workspace; returns the commit.
     pub fn nested(&self, relative: &str, init: &[&str]) -> String {
         let dir = self.workspace.join(relative);
         fs::create_dir_all(&dir).unwrap();
@@ -51,14 +51,14 @@ impl Shape<'_> {
     }
 }
 
-/// What was kept of a machine.
+/// What `destroy` keeps of a machine.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Kept {
     Bundle,
     Workspace,
 }
 
-/// Makes a shape, destroys its machine, and proves that every commit is there. `make` returns the commits.
+/// Runs `make` in a workspace, destroys the machine, and checks that every commit that `make` returned was kept.
 #[track_caller]
 pub fn keeps(name: &str, how: Kept, make: impl FnOnce(&Shape) -> Vec<String>) {
     let site = Site::new();
@@ -77,22 +77,22 @@ fn check_kept(site: &Site, name: &str, how: Kept, commits: &[String]) {
     let kept: Vec<_> =
         fs::read_dir(site.state().join(".bundles")).unwrap().map(|entry| entry.unwrap().path()).collect();
     let [kept] = kept.as_slice() else { panic!("{name}: {kept:?}\n{}", done.stderr) };
-    assert!(done.stderr.contains(&*kept.to_string_lossy()), "{name}: it is not said where it is: {}", done.stderr);
-    // Whatever the source loses later.
+    assert!(done.stderr.contains(&*kept.to_string_lossy()), "{name}: the message does not name the kept path: {}", done.stderr);
+    // What is kept must not depend on the source.
     fs::remove_dir_all(site.repo().join(".git")).unwrap();
     let is_bundle = kept.extension() == Some(OsStr::new("bundle"));
     assert_eq!(if is_bundle { Kept::Bundle } else { Kept::Workspace }, how, "{name}: {}", done.stderr);
-    // Many references take their time; one of them leads to all.
+    // Fetching many references takes long; one of them leads to all commits.
     let what = if name == "many" { "refs/heads/zzz:refs/heads/zzz" } else { "refs/*:refs/kept/*" };
     let places = if is_bundle { vec![fetched_as(site, kept, what)] } else { repositories(kept) };
     let has = |commit: &String| places.iter().any(|place| has_commit(site, place, commit));
     let lost: Vec<_> = commits.iter().filter(|commit| !has(commit)).collect();
     assert!(lost.is_empty(), "{name}: lost {lost:?} of {commits:?}\n{}", done.stderr);
-    // Control: what is looked for is not always found.
+    // Control: an unknown commit is not found.
     assert!(!has(&"5".repeat(commits[0].len())), "{name}");
 }
 
-/// An empty repository that has fetched all of a bundle.
+/// Fetches all references of a bundle into an empty repository; returns its path.
 fn fetched(site: &Site, bundle: &Path) -> PathBuf {
     fetched_as(site, bundle, "refs/*:refs/kept/*")
 }
@@ -109,13 +109,13 @@ fn fetched_as(site: &Site, bundle: &Path, what: &str) -> PathBuf {
     empty
 }
 
-/// Every git directory in a kept workspace.
+/// Returns every git directory in a kept workspace.
 fn repositories(kept: &Path) -> Vec<PathBuf> {
     let entries = walkdir::WalkDir::new(kept).into_iter().flatten();
     entries.filter(|entry| entry.file_name() == "HEAD").map(|entry| entry.path().parent().unwrap().to_owned()).collect()
 }
 
-/// Whether a repository has a commit, and all that it leads to.
+/// Returns whether a repository has a commit and everything that the commit leads to.
 fn has_commit(site: &Site, git_dir: &Path, commit: &str) -> bool {
     let mut git = site.command(which("git").unwrap());
     git.arg("--git-dir").arg(git_dir).args(["rev-list", "--objects", "--quiet", commit]);
@@ -336,7 +336,7 @@ fn repositories_in_the_workspace() {
         fs::rename(shape.workspace.join(".git/objects"), shape.workspace.join("store")).unwrap();
         fs::create_dir_all(shape.workspace.join(".git/objects/info")).unwrap();
         fs::write(shape.workspace.join(".git/objects/info/alternates"), "../../store\n").unwrap();
-        // Where it is looked for is where the objects are.
+        // With HEAD, refs and objects, the workspace itself looks like a git directory, which the check below finds.
         fs::rename(shape.workspace.join("store"), shape.workspace.join("objects")).unwrap();
         fs::write(shape.workspace.join(".git/objects/info/alternates"), "../../objects\n").unwrap();
         fs::write(shape.workspace.join("HEAD"), format!("{commit}\n")).unwrap();
@@ -345,7 +345,7 @@ fn repositories_in_the_workspace() {
     });
 }
 
-/// A repository that has repositories among its files, and a machine of it that nobody worked in.
+/// The repository has directories that look like repositories among its files, and its machine has no new work.
 #[test]
 fn a_repository_among_the_files_of_a_commit_is_no_work_of_the_machine() {
     let site = Site::new();
@@ -356,13 +356,13 @@ fn a_repository_among_the_files_of_a_commit_is_no_work_of_the_machine() {
     site.commit("file", "x");
     site.create("main");
     site.run(&["destroy"]).ok().keeps_quiet_of("kept");
-    // Control: one file of it changed.
+    // Control: one of these files is changed.
     site.create("main");
     fs::write(site.machine("app-main").join("workspace/fixture/refs/heads/main"), "x").unwrap();
     site.run(&["destroy"]).ok().says("a repository in fixture").says("the workspace is kept whole in");
 }
 
-/// What `create` has filled is no work of the machine; what was done in it is.
+/// Submodules that `create` filled are no new work; changes in them are.
 #[test]
 fn submodules() {
     for work in ["", "commit", "stash", "file"] {
@@ -391,7 +391,7 @@ fn submodules() {
     }
 }
 
-/// Random histories: what is committed, amended, stashed, reset, deleted and packed.
+/// Random histories of commits, amends, stashes, resets, deletions and repacks.
 #[test]
 fn random_histories() {
     for seed in [1_u64, 2, 3] {

@@ -1,4 +1,4 @@
-//! The inner wall around QEMU and the proxy, and the filter of system calls in it, around programs that try.
+//! The Landlock sandbox and the system call filter around QEMU and the proxy, tried by programs in them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,8 @@ use std::net::TcpListener;
 
 use crate::support::{Done, Site, namespaces, skip, which};
 
-/// A place and what a program behind the wall may read and write of it; None, told as a skipped test, without Landlock.
+/// Makes a site with the directories `mine` and `others`; None, with the test reported as skipped, if the kernel has no
+/// Landlock.
 fn place() -> Option<Site> {
     let known = fs::read_to_string("/sys/kernel/security/lsm").ok();
     let site = Site::new();
@@ -48,7 +49,7 @@ fn only_what_is_listed_is_read_and_written() {
     assert!(!works(&site, &["--read", mine], &["sh", "-c", &write(&file)]));
     assert!(!works(&site, &["--write", mine], &["sh", "-c", &write(&other)]));
     assert_eq!(fs::read_to_string(&other).unwrap(), "text");
-    // What it writes it does not run.
+    // A program in a directory that is only writable cannot be run.
     let run = format!("echo 'exit 0' > '{mine}/program' && chmod +x '{mine}/program' && '{mine}/program'");
     assert!(!works(&site, &["--write", mine], &["sh", "-c", &run]));
     assert!(works(&site, &["--write", mine, "--read", mine], &["sh", "-c", &run]));
@@ -69,7 +70,7 @@ fn only_the_listed_ports_are_listened_on_and_connected_to() {
     assert!(!works(&site, &["--no-network"], &["bash", "-c", &connect]));
     assert!(works(&site, &["--no-network", "--connect", &taken.to_string()], &["bash", "-c", &connect]));
     assert!(!works(&site, &["--no-network", "--connect", &free], &["bash", "-c", &connect]));
-    // The system's: where another one is may be out of reach.
+    // The system's own Python: another one may be outside the readable directories.
     let python = "/usr/bin/python3";
     if !fs::exists(python).unwrap() {
         skip("there is no /usr/bin/python3");
@@ -87,13 +88,13 @@ fn other_processes_of_the_same_user_are_out_of_reach() {
     for program in [&probe, &look] {
         assert!(!works(&site, &["--read", "/proc"], &["bash", "-c", program]), "{program}");
     }
-    // Controls: the same programs without the wall, and the same link of their own behind it.
+    // Controls: the same programs outside the sandbox, and their own link inside it.
     assert!(std::process::Command::new("bash").args(["-c", &probe]).status().unwrap().success());
     assert!(std::process::Command::new("bash").args(["-c", &look]).output().unwrap().status.success());
     assert!(works(&site, &["--read", "/proc"], &["bash", "-c", "readlink /proc/self/fd/0"]));
 }
 
-/// A script that makes calls, and what the kernel answers to each.
+/// A script that makes system calls and prints the kernel's answer to each.
 const CALLS: &str = include_str!("system_calls.py");
 
 #[test]
@@ -119,12 +120,12 @@ fn system_calls_that_open_much_of_the_kernel_are_refused() {
     for call in ["getpid", "AF_INET", "AF_UNIX", "runs"] {
         assert_eq!(inside[call], outside[call], "{call}: {inside:?}");
     }
-    // Control: this host allows them otherwise, but for what it forbids everybody.
+    // Control: outside the sandbox this host allows these calls, except for a few that it forbids everywhere.
     assert!(unseen.len() <= 3, "{unseen:?}: {outside:?}");
     assert_ne!(outside["clone3"], "ENOSYS");
 }
 
-/// In a user namespace the kernel lets everybody make the device 0:0.
+/// In a user namespace the kernel lets every user make the device 0:0.
 #[test]
 fn what_serves_a_workspace_makes_no_devices() {
     let Some(flags) = namespaces(&["--mount"]) else { return };
@@ -145,7 +146,7 @@ fn what_serves_a_workspace_makes_no_devices() {
         let (made, said) = ends_well(&without, kind, &format!("device-{number}"));
         assert!(!made && said.contains("not permitted"), "{kind:?}: {said}");
     }
-    // Controls: otherwise that device is made, and a fifo with the filter, too.
+    // Controls: without the filter the device is made; with the filter a fifo is made.
     let (made, said) = ends_well(&[], &["c", "0", "0"], "control");
     assert!(made, "{said}");
     let (made, said) = ends_well(&without, &["p"], "fifo");

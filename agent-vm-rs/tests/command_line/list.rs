@@ -1,4 +1,4 @@
-//! `list --source`: the machines of one repository, wherever in it one stands.
+//! `list --source` lists the machines of one repository, from any directory in it.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ fn a_repository_has_its_machines_alone() {
     fs::create_dir(site.path("app/sub")).unwrap();
     site.run_in(site.path("other"), &["create"]).ok();
     site.run_in(site.path("bare.git"), &["create"]).ok();
-    // Control: without it, all of them.
+    // Control: without `--source` there are all machines.
     assert_eq!(site.run(&["list", "--json"]).ok().json().as_array().unwrap().len(), 4);
     for dir in ["app", "app/", "app/sub", "app/.git", "linked"] {
         assert_eq!(names(&site, dir), ["app-dev", "app-main"], "{dir}");
@@ -44,7 +44,7 @@ fn what_is_no_repository_is_refused() {
     site.run_in(site.root(), &["list", "--source", "none"]).exits(2).gives_one_error().says("--source DIR");
     let workspace = site.machine("app-main").join("workspace");
     site.run(&["list", "--source", workspace.to_str().unwrap()]).exits(2).gives_one_error();
-    // A downloaded directory that points to a repository of the user's gets none of that one's machines.
+    // A downloaded directory that leads to a repository of the user lists none of that repository's machines.
     fs::create_dir(site.path("hostile")).unwrap();
     site.write("hostile/.git", format!("gitdir: {}\n", site.path("app/.git").display()));
     let found = site.git_in(site.path("hostile"), &["rev-parse", "--path-format=absolute", "--git-common-dir"]);

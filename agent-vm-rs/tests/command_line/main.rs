@@ -1,7 +1,7 @@
-//! The real binary in a hermetic directory, with stand-ins for Nix, QEMU and the guest: no machine is started.
+//! Runs the real binary in a hermetic directory, with stand-ins for Nix, QEMU and the guest: no machine is started.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-#![expect(clippy::print_stdout, reason = "so the runner learns of a skipped test")]
+#![expect(clippy::print_stdout, reason = "the test runner reads skipped tests from stdout")]
 
 mod attached;
 mod bridge;
@@ -51,7 +51,7 @@ mod workspace_daemon;
 mod wrong_kinds;
 
 mod support {
-    //! What the tests share.
+    //! Helpers that the tests share.
 
     mod done;
     mod power;

@@ -1,4 +1,4 @@
-//! `agent-vm mcp-config`: each client's file, twice, and files that are something else.
+//! `agent-vm mcp-config`: each client's file, written twice, and files with other contents.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -9,7 +9,7 @@ use crate::inside::Inside;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::Site;
 
-/// Clients with JSON files, where these are in a place, and the key of their servers.
+/// Clients with JSON files: name, file in the site, and key of the servers.
 const JSON: [(&str, &str, &str); 5] = [
     ("claude-code", "app/.mcp.json", "mcpServers"),
     ("claude-desktop", "config/Claude/claude_desktop_config.json", "mcpServers"),
@@ -43,13 +43,13 @@ fn every_client_is_told_how_to_start_the_bridge() {
         .ok()
         .prints("[mcp_servers.app-main]\ncommand = \"")
         .prints("args = [\"mcp\", \"app-main\"]");
-    // One that is on PATH stays where it is from version to version.
+    // A program on PATH keeps its path from version to version.
     site.stand_in("agent-vm", "exit 0");
     let printed = site.run(&config("cursor", &["--server", "named"])).ok().json();
     let entry = &printed["mcpServers"]["app-main-named"];
     assert_eq!(entry["command"], site.path("bin/agent-vm").to_str().unwrap());
     assert_eq!(entry["args"], json!(["mcp", "app-main", "--server", "named"]));
-    // Machines that are elsewhere are found there.
+    // Another state directory is part of the arguments.
     let elsewhere = site.path("elsewhere");
     let dir = elsewhere.to_str().unwrap();
     site.run(&["--state-dir", dir, "create"]).ok();
@@ -79,7 +79,7 @@ fn written_twice_it_is_there_once_and_nothing_is_lost() {
         assert_eq!((&changed["changed"], &changed["name"]), (&json!(true), &json!("app-main")));
         mine[section]["app-main"] = entry(&site, file, section);
         assert_eq!(serde_json::from_str::<Value>(&site.read(file)).unwrap(), mine);
-        assert!(site.read(file).find("zeta") < site.read(file).find("alpha"), "the order is another one");
+        assert!(site.read(file).find("zeta") < site.read(file).find("alpha"), "the order of the keys changed");
         assert_eq!(fs::metadata(site.path(file)).unwrap().permissions().mode() & 0o777, 0o640);
     }
     fs::create_dir(site.path("home/.codex")).unwrap();
@@ -90,7 +90,7 @@ fn written_twice_it_is_there_once_and_nothing_is_lost() {
     let text = site.read(CODEX);
     site.run(&config("codex", &["--write"])).ok().prints("is already in");
     assert_eq!(site.read(CODEX), text);
-    assert_eq!(fs::read_dir(site.path("home/.codex")).unwrap().count(), 1, "something is left beside it");
+    assert_eq!(fs::read_dir(site.path("home/.codex")).unwrap().count(), 1, "a temporary file is left");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_file_that_is_something_else_stays_as_it_is() {
         fs::create_dir(site.path(file)).unwrap();
         site.run(&config(client, &["--write"])).exits(1).gives_one_error();
         fs::remove_dir(site.path(file)).unwrap();
-        // Control: it is the files that were in the way.
+        // Control: without the unusable file, the command works.
         site.run(&config(client, &["--write"])).ok();
     }
     fs::create_dir(site.path("home/.codex")).unwrap();
@@ -124,7 +124,7 @@ fn a_file_that_is_something_else_stays_as_it_is() {
     }
 }
 
-/// A branch may come from a machine: its links lead nowhere. One's own settings may be kept elsewhere.
+/// A branch may come from a machine, so links in a project are not followed. Links of the user's own settings are.
 #[test]
 fn links_of_a_project_are_not_followed_and_ones_own_are() {
     let site = Site::new();
@@ -209,7 +209,7 @@ fn what_stands_in_the_files_place_is_one_error_and_stays() {
         refused("is a socket, not a file");
         drop(socket);
         fs::remove_file(&path).unwrap();
-        // Where devices may be made: root alone may.
+        // Only root may make devices.
         if mknodat(CWD, &path, FileType::CharacterDevice, Mode::RUSR, rustix::fs::makedev(1, 5)).is_ok() {
             refused("a device");
             fs::remove_file(&path).unwrap();
@@ -220,7 +220,7 @@ fn what_stands_in_the_files_place_is_one_error_and_stays() {
         fs::write(&path, [0xff, 0xfe]).unwrap();
         refused("not UTF-8");
         fs::remove_file(&path).unwrap();
-        // A link that leads nowhere; a project's may not even lead somewhere.
+        // A link without a target; a link in a project is refused even with a target.
         symlink("nowhere", &path).unwrap();
         if file.starts_with("app/") {
             site.run(&config(client, &["--write"])).exits(1).gives_one_error().says("is a symbolic link");
@@ -228,18 +228,18 @@ fn what_stands_in_the_files_place_is_one_error_and_stays() {
             refused("is a symbolic link, not a file");
         }
         fs::remove_file(&path).unwrap();
-        // Root reads everything.
+        // Root can read every file.
         if !rustix::process::geteuid().is_root() {
             fs::write(&path, "").unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
             refused("failed to read");
             fs::remove_file(&path).unwrap();
         }
-        // Control: with nothing in its place it is made.
+        // Control: without the obstacle the file is written.
         site.run(&config(client, &["--write"])).ok().prints("is now in");
         fs::remove_file(&path).unwrap();
     }
-    // A file in the place of its directory.
+    // A file is in the place of the client's directory.
     fs::remove_dir_all(site.path("app/.cursor")).unwrap();
     site.write("app/.cursor", "");
     site.run(&config("cursor", &["--write"])).exits(1).gives_one_error().says("failed to change");

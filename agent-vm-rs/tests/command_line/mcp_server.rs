@@ -1,4 +1,4 @@
-//! A stand-in for an MCP server over streamable HTTP; some of its methods are a hostile machine's.
+//! A stand-in for an MCP server over streamable HTTP; some of its methods act like a hostile machine.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,26 +6,26 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// One request, as it came.
+/// One request as it was received.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// POST, GET or DELETE.
+    /// HTTP method: POST, GET, PUT or DELETE.
     pub verb: String,
-    /// Path.
+    /// Path of the URL.
     pub path: String,
-    /// Headers, in lower case.
+    /// Headers; their names are in lower case.
     pub headers: Vec<(String, String)>,
-    /// The message.
+    /// The JSON message; a string if the body is not JSON.
     pub body: Value,
 }
 
 impl Asked {
-    /// A header's value.
+    /// Returns a header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(there, _)| there == name).map(|(_, value)| value.as_str())
     }
 
-    /// The message's method.
+    /// Returns the message's method.
     pub fn method(&self) -> &str {
         self.body["method"].as_str().unwrap_or_default()
     }
@@ -40,14 +40,14 @@ fn json(stream: &mut impl Write, headers: &str, body: &str) -> bool {
     whole(stream, "200 OK", &format!("Content-Type: application/json\r\n{headers}"), body)
 }
 
-/// The beginning of a stream of events, which ends with the connection.
+/// The head of an event stream, which ends with the connection.
 const EVENTS: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n";
 
 fn says(stream: &mut impl Write, text: &str) -> bool {
     stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_ok()
 }
 
-/// Answers a request; whether the connection goes on.
+/// Answers a request; returns whether the connection stays open.
 pub fn answer(
     asked: &Asked,
     stream: &mut impl Write,
@@ -90,7 +90,7 @@ pub fn answer(
         return whole(stream, "400 Bad Request", "", &error.to_string());
     }
     match asked.method() {
-        // Answered once what was asked after it is.
+        // Answered once the request `late` has arrived.
         "slow" => {
             wait(|| everything().iter().any(|asked| asked.method() == "late"));
             json(stream, "", &result(json!("slow")).to_string())

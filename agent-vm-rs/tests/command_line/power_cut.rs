@@ -1,4 +1,4 @@
-//! The power goes: what a command has said is done is on the disk, and what it was at is done or not begun.
+//! Power cuts: what a command has reported as done is on the disk, and what it was doing is either done or not begun.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,22 +8,22 @@ use crate::inside::Inside;
 use crate::stand_ins::{ENDS, STAYS, create, install, install_ssh};
 use crate::support::{Power, Site, tree, which};
 
-/// A machine's files but those that are only there while it runs.
+/// Returns a machine's files, without those that exist only while it runs.
 fn kept(site: &Site, machine: &str) -> BTreeMap<PathBuf, String> {
     let run = site.machine(machine).join("run");
     tree(&site.machine(machine)).into_iter().filter(|(path, _)| !path.starts_with(&run)).collect()
 }
 
-/// A machine must have the files that it had.
+/// Checks that a machine's files are unchanged.
 #[track_caller]
 fn assert_kept(site: &Site, machine: &str, before: &BTreeMap<PathBuf, String>) {
     let now = kept(site, machine);
     let paths: BTreeSet<_> = before.keys().chain(now.keys()).collect();
     let changed: Vec<_> = paths.into_iter().filter(|path| before.get(*path) != now.get(*path)).collect();
-    assert!(changed.is_empty(), "not as they were: {changed:?}");
+    assert!(changed.is_empty(), "changed files: {changed:?}");
 }
 
-/// Has every call of a program keep what a power cut would leave at this moment.
+/// Makes every call of these programs save the disk as a power cut at this moment would leave it.
 fn cut_at_each_call(site: &Site, power: &Power, programs: &[&str]) {
     let (cuts, image) = (power.cuts(), power.image());
     for program in programs {
@@ -47,7 +47,7 @@ fn cut_at_each_call(site: &Site, power: &Power, programs: &[&str]) {
     power.sync();
 }
 
-/// The cuts that were made, in their order.
+/// Returns the saved cuts in their order.
 fn cuts(power: &Power) -> Vec<PathBuf> {
     let mut cuts: Vec<_> = fs::read_dir(power.cuts()).unwrap().map(|cut| cut.unwrap().path()).collect();
     cuts.sort();
@@ -60,7 +60,7 @@ fn uncut(site: &Site, programs: &[&str]) {
     }
 }
 
-/// Control: what is written and renamed without a sync is lost, what is synced is not.
+/// Control: unsynced writes and renames are lost, synced ones are not.
 #[test]
 fn what_is_not_synced_is_lost() {
     let Some(power) = Power::new() else { return };
@@ -77,7 +77,7 @@ fn what_is_not_synced_is_lost() {
     write("replaced", false);
     write("unsynced", false);
     write("synced", true);
-    // It takes the names of the others with it, but not what is in them.
+    // Syncing the directory saves the names of the other files, but not their contents.
     fs::File::open(power.place()).unwrap().sync_all().unwrap();
     let cut = power.cut("cut");
     power.back(&cut);
@@ -85,7 +85,7 @@ fn what_is_not_synced_is_lost() {
     assert_eq!([read("replaced"), read("unsynced"), read("synced")], ["", "", "contents"]);
 }
 
-/// A repository of some size, as the file system is synced as a whole then.
+/// Commits so many files that `create` syncs the whole file system.
 fn with_many_files(site: &Site) {
     fs::create_dir(site.repo().join("many")).unwrap();
     for number in 0..300 {
@@ -129,7 +129,7 @@ fn a_machine_that_was_started_is_there_whole() {
     drop(inside);
     power.back(&cut);
     assert_kept(&site, "app-main", &before);
-    // What was left of the run is cleared away.
+    // The next start removes what the run has left.
     install(&site, ENDS);
     site.run(&["status"]).ok().prints("it stopped unexpectedly");
     site.run(&["start"]).exits(1).says("app-main did not come up");
@@ -137,7 +137,7 @@ fn a_machine_that_was_started_is_there_whole() {
     site.assert_nothing_left();
 }
 
-/// Cut at every program that `create` runs: the machine is there whole, or not at all, and the next create works.
+/// The power is cut at every program that `create` runs: the machine is complete or missing, and the next create works.
 #[test]
 fn in_the_midst_of_create() {
     let Some(power) = Power::new() else { return };
@@ -145,7 +145,7 @@ fn in_the_midst_of_create() {
     cut_at_each_call(&site, &power, &["git", "ssh-keygen"]);
     site.create("main");
     let cuts = cuts(&power);
-    assert!(cuts.len() > 8, "too few programs were run for this to show anything");
+    assert!(cuts.len() > 8, "too few programs ran: the test shows nothing");
     for cut in cuts {
         power.back(&cut);
         uncut(&site, &["git", "ssh-keygen"]);
@@ -157,7 +157,7 @@ fn in_the_midst_of_create() {
     }
 }
 
-/// Cut at every program that the first start runs: the next one works.
+/// The power is cut at every program that the first start runs: the next start works.
 #[test]
 fn in_the_midst_of_start() {
     let Some(power) = Power::new() else { return };
@@ -169,7 +169,7 @@ fn in_the_midst_of_start() {
     site.run(&["start"]).exits(1).says("app-main did not come up");
     power.cut("999");
     let cuts = cuts(&power);
-    assert!(cuts.len() > 3, "too few programs were run for this to show anything");
+    assert!(cuts.len() > 3, "too few programs ran: the test shows nothing");
     for cut in cuts {
         power.back(&cut);
         install(&site, ENDS);
@@ -196,7 +196,7 @@ fn a_clients_file_is_the_old_or_the_new_one() {
     assert_eq!(files.map(|(_, file)| fs::read_to_string(file).unwrap()), written);
 }
 
-/// What was destroyed is gone, and its commits are in a bundle; cut before that, the machine is there still.
+/// The power is cut at every program that `destroy` runs: the commits are in a bundle, or the machine still exists.
 #[test]
 fn commits_of_a_destroyed_machine_are_never_lost() {
     let Some(power) = Power::new() else { return };
@@ -208,7 +208,7 @@ fn commits_of_a_destroyed_machine_are_never_lost() {
     site.run(&["destroy", "--yes"]).ok();
     power.cut("999");
     let cuts = cuts(&power);
-    assert!(cuts.len() > 3, "too few programs were run for this to show anything");
+    assert!(cuts.len() > 3, "too few programs ran: the test shows nothing");
     for cut in cuts {
         power.back(&cut);
         uncut(&site, &["git"]);

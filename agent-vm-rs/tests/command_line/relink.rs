@@ -1,18 +1,18 @@
-//! A repository that was moved or deleted: said, and connected again.
+//! A repository that was moved or deleted is reported, and `relink` connects its machine again.
 
 use std::fs;
 use std::path::PathBuf;
 
 use crate::support::{Done, Site};
 
-/// A machine with a commit of its own, whose repository was moved to the directory that this gives.
+/// Creates a machine with a new commit and moves its repository; returns the new directory.
 fn moved(site: &Site) -> PathBuf {
     site.create("main");
     site.commit_in(site.machine("app-main").join("workspace"), "work", "of the agent\n");
     let place = site.path("elsewhere/application");
     fs::create_dir(site.path("elsewhere")).unwrap();
     fs::rename(site.repo(), &place).unwrap();
-    // Where commands are run that are about no repository.
+    // `Site::run` needs this directory.
     fs::create_dir(site.repo()).unwrap();
     place
 }
@@ -25,7 +25,7 @@ fn new_commits(status: &Done) -> serde_json::Value {
 fn a_moved_repository_is_said_and_nothing_is_counted_as_new() {
     let site = Site::new();
     site.create("main");
-    // Control: where it is known what is new, nothing is.
+    // Control: with its source, the machine has no new commits.
     assert_eq!(new_commits(&site.run(&["status", "--json"]).ok()), 0);
     fs::rename(site.repo(), site.path("moved")).unwrap();
     fs::create_dir(site.repo()).unwrap();
@@ -38,7 +38,7 @@ fn a_moved_repository_is_said_and_nothing_is_counted_as_new() {
         .prints("new commits unknown");
     site.run(&["list"]).ok().prints("stopped, source missing").says("agent-vm relink app-main");
     assert_eq!(site.run(&["list", "--json"]).ok().json()[0]["source_missing"], true);
-    // One that git refuses is there, and git's reason is told.
+    // A repository that git refuses is not missing: git's reason is shown.
     fs::remove_dir(site.repo()).unwrap();
     fs::rename(site.path("moved"), site.repo()).unwrap();
     site.write("app/.git/config", "[core\n");
@@ -65,17 +65,17 @@ fn after_relink_the_machine_is_found_from_the_new_place() {
     site.run_in(&place, &["create"]).exits(1).says("already has a machine: app-main");
     site.run_in(&place, &["mcp-config", "--client", "cursor", "--write"]).ok();
     assert!(place.join(".cursor/mcp.json").is_file());
-    // Once more changes nothing.
+    // A second relink changes nothing.
     site.run_in(&place, &["relink"]).ok().says("already: nothing was changed");
     assert_eq!(fs::read_to_string(site.machine("app-main").join("config.json")).unwrap(), before);
-    // A new repository at the old place has machines of its own.
+    // A new repository at the old path gets machines of its own.
     fs::remove_dir(site.repo()).unwrap();
     site.git_in(site.root(), &["clone", "--quiet", place.to_str().unwrap(), "app"]);
     assert_ne!(site.create("main"), "app-main");
     site.run_in(&place, &["destroy"]).ok().says("app-main is gone");
 }
 
-/// One is not made beside it: the user would look for the commits in the wrong one.
+/// With a second machine, the user would look for the commits in the wrong one.
 #[test]
 fn no_second_machine_is_made_for_a_repository_that_was_moved() {
     let site = Site::new();
@@ -165,7 +165,7 @@ fn a_clients_file_is_not_put_where_the_repository_was() {
     assert!(!site.repo().exists());
 }
 
-/// Whatever was in the source alone is in the bundle too: nobody knows whether there is another copy.
+/// The bundle also has what only the source had: there may be no other copy.
 #[test]
 fn a_machine_without_its_source_keeps_its_whole_history() {
     let site = Site::new();

@@ -1,4 +1,4 @@
-//! The states of a machine's MCP servers in `status` and at the end of `start`.
+//! The states of a machine's MCP servers, as `status` and the end of `start` show them.
 
 use serde_json::json;
 
@@ -33,7 +33,7 @@ fn every_server_is_shown_and_a_dead_one_is_not_green() {
         let shown = site.run(&["status"]).ok().stdout;
         shown.lines().nth(1).unwrap().to_owned()
     };
-    // Control: with all of them up it is green.
+    // Control: if all servers run, the headline has no addition.
     assert_eq!(headline(&[server("codemcp", "running"), server("own", "running")], &[]), "Agent Service: Running");
     assert_eq!(
         headline(&[server("codemcp", "failed"), server("own", "running")], &[]),
@@ -44,7 +44,7 @@ fn every_server_is_shown_and_a_dead_one_is_not_green() {
         headline(&[server("codemcp", "running")], &[".mcp.json: server \"x\": not an object"]),
         "Agent Service: Running, but some MCP servers are not available"
     );
-    // What is not of the known form is said, and nothing of it is shown.
+    // A report in an unknown form is a problem, and nothing of it is shown.
     site.write("servers.json", "{\"servers\": [\u{1b}[2J");
     let odd = site.run(&["status"]).ok().prints("the guest's report of its servers is not of the known form");
     assert!(!odd.stdout.contains("[2J"), "{}", odd.stdout);
@@ -52,7 +52,7 @@ fn every_server_is_shown_and_a_dead_one_is_not_green() {
     site.run(&["stop"]).ok();
 }
 
-/// Names of all fields, in and below a value.
+/// Checks that docs/reference/json.md names every field in and below a value.
 fn every_field_is_documented(value: &serde_json::Value) {
     let page = include_str!("../../../docs/reference/json.md");
     let mut left = vec![value];

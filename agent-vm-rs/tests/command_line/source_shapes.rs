@@ -1,10 +1,10 @@
-//! Repositories of every shape that git makes.
+//! `create` from repositories in every form that git supports.
 
 use std::fs;
 
 use crate::support::{Done, Site, which};
 
-/// `create` in a directory; the workspace is whole and at this commit.
+/// Runs `create` in a directory and checks that the workspace is complete and clean.
 fn creates(site: &Site, dir: &str, machine: &str, args: &[&str]) -> Done {
     let done = site.run_in(site.path(dir), &[&["create"], args].concat()).ok();
     let workspace = site.machine(machine).join("workspace");
@@ -14,7 +14,7 @@ fn creates(site: &Site, dir: &str, machine: &str, args: &[&str]) -> Done {
     done
 }
 
-/// A repository beside `app`, made with these arguments of `git init`; false where git does not know them.
+/// Makes a repository beside `app` with these arguments of `git init`; returns false if git does not know them.
 fn init(site: &Site, name: &str, args: &[&str]) -> bool {
     let mut git = site.command(which("git").unwrap());
     if !git
@@ -43,7 +43,7 @@ fn formats_of_objects_and_references() {
     site.git(&["gc", "--quiet"]);
     creates(&site, "app", "app-main", &[]);
     if !init(&site, "tables", &["--ref-format=reftable"]) {
-        // This git has no other format of references.
+        // This git supports only one format of references.
         return;
     }
     creates(&site, "tables", "tables-main", &[]);
@@ -68,7 +68,7 @@ fn git_directories_elsewhere() {
     site.git_in(site.path("project"), &["worktree", "add", "--quiet", "-b", "tree", "tree"]);
     let made = site.run_in(site.path("project/tree"), &["create", "--json"]).ok().json();
     site.run_in(site.path("project"), &["status", "tree"]).ok().prints(made["name"].as_str().unwrap());
-    // One that was moved is no longer named by its repository.
+    // The repository no longer names a worktree that was moved.
     site.git(&["worktree", "add", "--quiet", "-b", "moved", "../linked"]);
     fs::rename(site.path("linked"), site.path("elsewhere")).unwrap();
     site.run_in(site.path("elsewhere"), &["create"]).exits(1).gives_one_error().says("git worktree repair");
@@ -82,7 +82,7 @@ fn histories_that_are_not_whole() {
     let url = format!("file://{}", site.repo().display());
     site.git(&["clone", "--quiet", "--depth=1", &url, "../shallow"]);
     creates(&site, "shallow", "shallow-main", &[]);
-    // References to nothing are of nobody's branch.
+    // Broken references belong to other branches and do not matter.
     site.write("app/.git/refs/heads/broken", format!("{}\n", "1".repeat(40)));
     site.write("app/.git/refs/tags/broken", format!("{}\n", "2".repeat(40)));
     site.git(&["symbolic-ref", "refs/heads/dangling", "refs/heads/none"]);
@@ -121,7 +121,7 @@ fn paths_that_urls_and_alternates_would_misread() {
     }
 }
 
-/// Git refuses another user's repository; what the user says of it counts.
+/// Git refuses another user's repository, unless the user's configuration lists it.
 #[test]
 fn a_repository_of_another_user_is_refused_unless_it_is_listed() {
     if !rustix::process::geteuid().is_root() {

@@ -1,4 +1,4 @@
-//! Stand-ins for what makes and runs a guest, each recording how it was called.
+//! Stand-ins for the programs that build and run a guest; each records its calls.
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 
 use crate::support::Site;
 
-/// A guest that says something, and stays.
+/// A guest that prints a line and keeps running.
 pub const STAYS: &str = "echo 'kernel: hello'; exec sleep 1000";
-/// A guest that ends at once.
+/// A guest that prints two lines and fails.
 pub const ENDS: &str = "echo 'kernel: hello'; echo 'kernel: panic'; exit 3";
 
 const HASH: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// A manifest as a guest package has it; its workspace is a directory of the place, so that commands "in the
-/// guest" can be run.
+/// Returns the manifest of a guest package. Its workspace is a directory of the site, so that commands "in the guest"
+/// can run.
 pub fn manifest(site: &Site) -> Value {
     let mut manifest: Value = serde_json::from_str(include_str!("../data/manifest.json")).unwrap();
     manifest["workspace"]["path"] = json!(site.path("inside"));
@@ -23,7 +23,7 @@ pub fn manifest(site: &Site) -> Value {
     manifest
 }
 
-/// Puts a Nix that works on PATH, with an image builder, and a guest that runs `runner`.
+/// Installs a Nix that works, an image builder, and a guest that runs `runner`.
 pub fn install(site: &Site, runner: &str) {
     std::fs::create_dir_all(site.path("inside")).unwrap();
     servers(site, &[server("codemcp", "running")], &[]);
@@ -59,8 +59,8 @@ pub fn install(site: &Site, runner: &str) {
         ),
     );
     site.stand_in("qemu-system-x86_64", "exit 0");
-    // Becomes the parent of what it would confine, which is what stands after the last --; of what makes namespaces
-    // of its own, all that stands after the first.
+    // Becomes the parent of the confined program, which follows the last `--`; if that program is unshare(1), it
+    // follows the first one.
     site.stand_in(
         "bwrap",
         &format!(
@@ -80,7 +80,7 @@ pub fn install(site: &Site, runner: &str) {
         ),
     );
     site.stand_in("mke2fs", "for last; do :; done; for file; do case $file in *.raw) touch \"$file\";; esac; done");
-    // The smallest image: a table of one entry, which is at its end.
+    // The smallest qcow2 image: a table of one entry, at its end.
     site.stand_in(
         "qemu-img",
         &format!(
@@ -91,8 +91,8 @@ pub fn install(site: &Site, runner: &str) {
     );
 }
 
-/// Creates the machine of a branch, and gives it ports that no other test starts a machine on: a stand-in for
-/// QEMU holds none, so two starts at once would both take the first ones, and meet.
+/// Creates the machine of a branch with ports that no other test uses. The stand-in for QEMU binds no port, so two
+/// starts at once would choose the same ones.
 pub fn create(site: &Site, branch: &str) -> String {
     let name = site.create(branch);
     own_ports(site, &name);
@@ -101,20 +101,20 @@ pub fn create(site: &Site, branch: &str) -> String {
 
 /// Gives a machine ports of its own.
 pub fn own_ports(site: &Site, name: &str) {
-    // Both are held until both are known.
+    // Both listeners stay open until both ports are known.
     let held = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     for (key, listener) in ["port", "ssh_port"].iter().zip(&held) {
         site.set(name, key, listener.local_addr().unwrap().port().into());
     }
 }
 
-/// Keeps the other tests away from the default ports, where a machine that is created and started in one go is.
+/// A lock on the default ports, which a machine has that one command creates and starts.
 pub struct DefaultPorts {
     _lock: std::fs::File,
 }
 
 impl DefaultPorts {
-    /// Waits until they are ours.
+    /// Waits for the lock.
     pub fn take() -> Self {
         let name = format!("agent-vm-tests-{}", rustix::process::getuid().as_raw());
         let lock = std::fs::File::create(std::env::temp_dir().join(name)).unwrap();
@@ -123,7 +123,7 @@ impl DefaultPorts {
     }
 }
 
-/// Changes what the guest does, also in a package that is built already.
+/// Changes what the guest does, also in packages that are already built.
 pub fn change_runner(site: &Site, runner: &str) {
     let record = site.path("record");
     let script = format!(
@@ -139,7 +139,7 @@ pub fn change_runner(site: &Site, runner: &str) {
     }
 }
 
-/// What the guest's launcher says of one server.
+/// Returns what the guest's launcher reports for one server.
 pub fn server(name: &str, state: &str) -> Value {
     let failed = state == "failed";
     json!({
@@ -153,17 +153,17 @@ pub fn server(name: &str, state: &str) -> Value {
     })
 }
 
-/// What the guest's launcher says of all servers.
+/// Writes the report of the guest's launcher for all servers.
 pub fn servers(site: &Site, servers: &[Value], problems: &[&str]) {
     site.write("servers.json", json!({ "servers": servers, "problems": problems }).to_string());
 }
 
-/// Lines that a stand-in has recorded.
+/// Returns the lines that a stand-in has recorded.
 pub fn recorded(site: &Site, name: &str) -> Vec<String> {
     site.read(format!("record/{name}")).lines().map(str::to_owned).collect()
 }
 
-/// Puts an ssh on PATH that runs "in the guest" what it is given, and knows a healthy service.
+/// Installs an ssh that runs its command "in the guest", which is this host, and reports a healthy service.
 pub fn install_ssh(site: &Site) {
     let record = site.path("record");
     let state = "ActiveState=active\\nSubState=running\\nResult=success\\nNRestarts=0\\n";

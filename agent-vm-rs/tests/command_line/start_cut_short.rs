@@ -7,10 +7,10 @@ use rustix::process::Signal;
 use crate::stand_ins::{ENDS, STAYS, change_runner, create, install};
 use crate::support::{Done, Running, Site, wait_until};
 
-/// Where a start hangs.
+/// The programs in which a start hangs.
 const PHASES: [&str; 6] = ["nix", "builder", "mke2fs", "qemu-img", "runner", "ssh"];
 
-/// A site whose start hangs in a phase, and that start, hanging there.
+/// Makes a site and a start that hangs in a phase.
 fn hanging(phase: &str) -> (Site, Running) {
     let site = Site::new();
     install(&site, STAYS);
@@ -27,7 +27,7 @@ fn hanging(phase: &str) -> (Site, Running) {
     let start = site.spawn(&["start"]);
     site.wait_for("reached");
     drop(inside);
-    // Control: something runs that could be left.
+    // Control: a process runs that could be left behind.
     assert!(!site.processes().is_empty(), "nothing runs in the phase {phase}");
     (site, start)
 }
@@ -63,11 +63,11 @@ fn killed_in_any_phase_the_next_start_cleans_up() {
         let (site, start) = hanging(phase);
         start.signal(Signal::KILL);
         drop(start);
-        // Control: it had no chance to clean up itself.
+        // Control: the killed start could not clean up.
         assert!(!site.processes().is_empty(), "nothing was left by the phase {phase}");
         mend(&site);
         if site.machine("app-main").join("run/qemu.pid").exists() {
-            // QEMU runs and is known: that is a running machine, however far its start came.
+            // QEMU runs and has a pid file: the machine counts as running, however far its start got.
             site.run(&["status"]).ok().keeps_quiet_of("error");
             site.run(&["stop"]).ok();
         }
@@ -88,7 +88,7 @@ fn killed_in_any_phase_destroy_cleans_up() {
     }
 }
 
-/// The second waits for the first and finds its work done, or, as here, undone.
+/// The second start waits for the first, and starts the machine itself if the first was interrupted.
 #[test]
 fn two_starts_of_one_machine_start_it_once() {
     let (site, first) = hanging("runner");

@@ -1,4 +1,4 @@
-//! A start that comes to its end, with a stand-in for the inside of the machine; then its verbs.
+//! A start that succeeds, with a stand-in for the machine's services; then the other commands.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::inside::Inside;
 use crate::stand_ins::{STAYS, create, install, install_ssh, recorded};
 use crate::support::{Done, Running, Site, kill, wait_until};
 
-/// A started machine `app-main`.
+/// Creates and starts the machine `app-main`.
 fn started(runner: &str, flags: &[&str]) -> (Site, Inside) {
     let site = Site::new();
     install(&site, runner);
@@ -76,30 +76,30 @@ fn commands_get_their_arguments_input_and_exit_code() {
     cat.stdin.take().unwrap().write_all(b"to and fro").unwrap();
     let done = Done::new("exec -- cat".to_owned(), &cat.wait_with_output().unwrap()).ok();
     assert_eq!(done.stdout, "to and fro");
-    // Every word goes to the machine as one script; nothing of it is an option of ssh.
+    // The words reach the machine as one script; none of them is an option of ssh.
     site.run(&["exec", "--", "-oProxyCommand=id"]).exits(127);
 }
 
-/// What comes from the guest is shown without what would move the user's terminal.
+/// Output of the guest is shown without escape sequences.
 #[test]
 fn logs_show_the_journal_and_the_console_without_escape_sequences() {
     let (site, _inside) = started("printf 'boot\\033[2J\\033]0;title\\007 done\\n'; exec sleep 1000", &[]);
-    // Control: the sequences are in what the guest has said.
+    // Control: the guest's output has the sequences.
     let said = || site.read("data/agent-vms/app-main/run/console.log");
-    wait_until("the guest's words", || said().ends_with("done\n"));
+    wait_until("the guest's output", || said().ends_with("done\n"));
     assert!(said().contains("\u{1b}[2J"));
     let console = site.run(&["logs", "--console"]).ok();
     assert_eq!(console.stdout, "boot done\n");
     let journal = site.run(&["logs", "-n", "7"]).ok().prints("the journal of journalctl").prints("--lines=7");
     assert!(!journal.stdout.contains('\u{1b}'), "{:?}", journal.stdout);
     site.run(&["logs", "-n", "7", "-f"]).ok().prints("--follow");
-    // The console is there afterwards, too.
+    // After a stop, the console log is still there.
     site.run(&["stop"]).ok();
     assert_eq!(site.run(&["logs", "--console"]).ok().stdout, "boot done\n");
     site.run(&["logs"]).exits(1).gives_one_error().says("agent-vm logs --console app-main");
 }
 
-/// What the guest prints takes no more of our memory than an answer, or a line, is worth.
+/// Output of the guest takes a limited amount of memory: 1 MiB for an answer and 64 KiB for a line.
 #[test]
 fn a_guest_that_prints_without_end_is_heard_so_far() {
     let (site, _inside) = started(STAYS, &[]);
@@ -128,12 +128,13 @@ fn following_the_console_ends_with_the_machine() {
     assert!(!follow.ended());
     let console = site.machine("app-main").join("run/console.log");
     std::fs::OpenOptions::new().append(true).open(console).unwrap().write_all(b"one more\n").unwrap();
-    wait_until("what is new", || site.read("shown").contains("one more"));
+    wait_until("the new line", || site.read("shown").contains("one more"));
     site.run(&["stop"]).ok();
     assert!(follow.output().status.success());
 }
 
-/// A guest that floods its console fills no disk with it, whatever else of ours has ended; and it runs on without its log.
+/// A guest that floods its console fills no disk, even if other processes of agent-vm have ended, and it keeps running
+/// if the log's writer ends.
 #[test]
 fn the_consoles_log_is_kept_short() {
     const LONGEST: usize = 16 << 20;
@@ -159,11 +160,11 @@ fn the_consoles_log_is_kept_short() {
     };
     let start = site.spawn(&["start"]);
     wait_until("the first flood's end", || shortened("the first\n"));
-    // Only now is ssh there that the start waits for.
+    // The start waits for ssh, which answers only now.
     let _inside = Inside::of(&site, "app-main");
     assert!(start.output().status.success());
 
-    // All of ours but the guest and what keeps its log.
+    // Kill all processes of agent-vm except the guest and the writer of its log.
     for (pid, words) in site.processes() {
         if words.contains("agent-vm") && !words.contains("run-agent-vm") {
             kill(pid, rustix::process::Signal::KILL);
@@ -186,9 +187,9 @@ fn the_consoles_log_is_kept_short() {
     let status = site.run(&["status"]).ok();
     assert!(!status.stdout.contains(said), "control: {status:?}");
     kill(keepers[0], rustix::process::Signal::KILL);
-    wait_until("what keeps the log to end", || !keeps(&keepers[0]));
+    wait_until("the log's writer to end", || !keeps(&keepers[0]));
     site.run(&["status"]).ok().prints(said).prints("agent-vm restart app-main");
-    // It is nothing that a machine needs.
+    // The machine does not need its console log.
     site.run(&["exec", "--", "true"]).ok();
     std::fs::write(&without, "").unwrap();
     site.wait_for("third");
@@ -222,7 +223,7 @@ fn destroy_ends_a_running_machine() {
     assert!(site.names().is_empty());
 }
 
-/// Asked for it, every program that can say more is told to.
+/// Every program with a verbosity option gets it.
 #[test]
 fn verbose_and_debug_reach_the_programs() {
     for (flag, nix, builder, ssh, level) in [
@@ -241,10 +242,10 @@ fn verbose_and_debug_reach_the_programs() {
         assert!(recorded(&site, "builder")[0].ends_with(&format!(" {builder}")));
         assert!(recorded(&site, "ssh")[0].contains(ssh), "{:?}", recorded(&site, "ssh"));
         assert_eq!(site.read("data/agent-vms/app-main/run/qemu/credentials/agent-vm.log-level"), level);
-        // And we ourselves say which programs are run.
+        // agent-vm itself also logs which programs it runs.
         let line = done.stderr.lines().find(|line| line.contains("running nix "));
         assert_eq!(line.is_some(), flag.is_some(), "{}", done.stderr);
-        // Each line with the time of day: 12:34:56.789Z.
+        // Each line has the time of day: 12:34:56.789Z.
         assert!(line.is_none_or(|line| line.find("Z ").is_some_and(|end| end == 12)), "{line:?}");
         let qemu = recorded(&site, "runner.args").join("\n");
         assert!(qemu.contains("-fw_cfg"), "{qemu}");

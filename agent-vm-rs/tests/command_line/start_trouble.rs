@@ -1,4 +1,4 @@
-//! A start that cannot come to its end: the error shows why, and nothing stays running.
+//! A start that fails: the error shows why, and no process keeps running.
 
 use std::fs;
 
@@ -41,13 +41,13 @@ fn a_guest_that_never_greets_runs_into_the_deadline() {
     site.run(&["status"]).ok().prints("Agent Service: Stopped");
 }
 
-/// Nothing that the guest says moves the user's terminal.
+/// Output of the guest cannot control the user's terminal.
 #[test]
 fn the_console_in_an_error_has_no_escape_sequences() {
     let site = site("printf 'a\\033[2Jb\\033]0;t\\007c\\rd\\n'; exit 1");
     let done = site.run(&["start"]).exits(1).says("abc");
     assert!(!done.stderr.contains(['\u{1b}', '\r', '\u{7}']), "{:?}", done.stderr);
-    // Control: the guest did say so.
+    // Control: the guest printed the sequences.
     assert!(site.read("data/agent-vms/app-main/console.log").contains('\u{1b}'));
 }
 
@@ -99,7 +99,7 @@ fn a_network_that_is_the_hosts_is_told_of() {
     }
 }
 
-/// Debian has it where an ordinary user's PATH does not look.
+/// Debian installs mke2fs in a directory that is not on an ordinary user's PATH.
 #[test]
 fn mke2fs_is_looked_for_among_the_systems_programs_too() {
     let site = site(ENDS);
@@ -107,7 +107,7 @@ fn mke2fs_is_looked_for_among_the_systems_programs_too() {
     let done = site.run(&["start"]).exits(1);
     let elsewhere = ["/usr/sbin/mke2fs", "/sbin/mke2fs"].iter().any(|path| std::path::Path::new(path).exists());
     assert_eq!(done.stderr.contains("mke2fs is not on PATH"), !elsewhere, "{}", done.stderr);
-    // Control: without it anywhere the guest is not started; with it, it is.
+    // Control: the guest starts only if mke2fs was found.
     assert_eq!(recorded(&site, "runner.env").is_empty(), !elsewhere);
 }
 
@@ -140,7 +140,7 @@ fn a_disk_that_cannot_be_made_leaves_no_half_of_one() {
     assert!(machine.join("disk.qcow2").exists());
     let names: Vec<_> = fs::read_dir(&machine).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!names.iter().any(|name| name.to_string_lossy().starts_with(".tmp-")), "{names:?}");
-    // The disk is made once; what is on it is the guest's.
+    // An existing disk is not made again: its contents belong to the guest.
     fs::write(machine.join("disk.qcow2"), "precious").unwrap();
     site.run(&["start"]).exits(1);
     assert_eq!(site.read("data/agent-vms/app-main/disk.qcow2"), "precious");
@@ -167,14 +167,14 @@ fn a_taken_port_gives_way_unless_it_was_asked_for() {
     site.assert_nothing_left();
 }
 
-/// A pid file from before the host was rebooted: its number is another process's now.
+/// A pid file from before the host rebooted: the number may belong to another process now.
 #[test]
 fn a_stale_pid_file_fools_nobody() {
     let site = site(ENDS);
     let innocent = Running::new(std::process::Command::new("sleep").arg("1000").spawn().unwrap());
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let stat = fs::read_to_string(format!("/proc/{}/stat", innocent.pid())).unwrap();
-    // After the name in brackets, the start time is the twentieth field.
+    // The start time is the twentieth field after the name in parentheses.
     let started = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap();
     let run = site.machine("app-main").join("run");
     let remember = |line: String| {
@@ -184,7 +184,7 @@ fn a_stale_pid_file_fools_nobody() {
         }
     };
     let pid = innocent.pid();
-    // Control: its right start time and boot make it count.
+    // Control: with the right start time and boot id, the pid file counts.
     remember(format!("{pid} {started} {boot}"));
     assert_eq!(site.run(&["list", "--json"]).ok().json()[0]["state"], "running");
     for stale in [
@@ -212,10 +212,10 @@ fn a_stale_pid_file_fools_nobody() {
     }
     remember(format!("{pid} 1 {boot}"));
     site.run(&["destroy"]).ok();
-    assert!(crate::support::exists(pid), "a process of somebody else was ended");
+    assert!(crate::support::exists(pid), "another program's process was killed");
 }
 
-/// It is told that something went wrong, and the next start is a fresh one.
+/// `status` reports that the machine stopped unexpectedly, until the next `stop`.
 #[test]
 fn a_machine_that_was_killed_is_told_from_one_that_was_stopped() {
     let site = site(ENDS);
@@ -256,7 +256,7 @@ fn a_virtiofsd_that_ends_at_once_ends_the_start() {
     site.run(&["start"]).exits(1).gives_one_error().says("ended (exit status: 9)").says("no socket");
     site.assert_nothing_left();
     assert!(recorded(&site, "runner.env").is_empty(), "the guest was started without its workspace");
-    // Control: one that stays lets the start go on to the guest.
+    // Control: with a virtiofsd that keeps running, the start reaches the guest.
     site.stand_in(
         "virtiofsd",
         "[ \"$1\" = --version ] && echo 'virtiofsd 1.13.2' && exit; touch virtiofsd.sock; exec sleep 1000",

@@ -1,4 +1,4 @@
-//! Verbs on machines that do not run, and on none.
+//! Commands for stopped machines and for missing ones.
 
 use crate::support::Site;
 
@@ -28,11 +28,11 @@ fn without_a_machine_each_verb_says_so_and_how_to_get_one() {
             .says("hint: agent-vm create --branch main, or agent-vm list");
     }
     site.run(&["status", "app-main"]).exits(1).gives_one_error().says("there is no machine for app-main");
-    // Looking makes nothing.
+    // None of these commands creates anything.
     assert!(!site.state().exists());
 }
 
-/// Of what is no branch, none can be created: a name that is nearly right is offered.
+/// A machine can only be created for a branch: for another word, the hint offers a similar machine name.
 #[test]
 fn of_what_is_no_branch_the_machines_are_offered() {
     let site = Site::new();
@@ -47,13 +47,13 @@ fn of_what_is_no_branch_the_machines_are_offered() {
                 .keeps_quiet_of("agent-vm create");
         }
     }
-    // Control: a branch.
+    // Control: the word is a branch.
     site.git(&["branch", "two"]);
     site.run(&["start", "two"]).exits(1).says("agent-vm create --branch two");
     site.run_in(site.path("home"), &["create"]).exits(1).gives_one_error().says("hint: cd into the repository");
 }
 
-/// What clap refuses is one error with one hint, too.
+/// An error that clap finds is one error with one hint, too.
 #[test]
 fn a_wrong_command_line_has_a_hint() {
     let site = Site::new();
@@ -123,7 +123,7 @@ fn status_of_a_stopped_machine() {
     }
 }
 
-/// By branch or by name, from anywhere: by name also outside of any repository.
+/// A machine is found by branch in its repository, and by name in any directory.
 #[test]
 fn a_machine_is_found_by_branch_and_by_name() {
     let site = Site::new();
@@ -138,7 +138,7 @@ fn a_machine_is_found_by_branch_and_by_name() {
     site.run_in(site.path("home"), &["status", "feature/x"]).exits(1);
     site.run_in(site.machine(&name), &["status"]).ok().prints(&format!("VM Status: {name}"));
     site.run_in(site.machine(&name).join("workspace"), &["status", "app-main"]).ok().prints("VM Status: app-main");
-    // A branch that has the name of another's machine: the branch wins.
+    // A branch takes precedence over a machine of the same name.
     site.create("app-main");
     site.run(&["status", "app-main"]).ok().prints("VM Status: app-app-main");
 }

@@ -1,10 +1,10 @@
-//! Submodules come from the user's checkouts; nothing is downloaded.
+//! Submodules are copied from the user's checkouts; nothing is downloaded.
 
 use std::fs;
 
 use crate::support::Site;
 
-/// `app` with the submodule `sub`, which has a submodule `deep`.
+/// Adds to `app` the submodule `sub`, which has a submodule `deep`.
 pub fn with_submodules(site: &Site) {
     for name in ["deep", "sub"] {
         let dir = site.path(format!("{name}.origin"));
@@ -23,7 +23,7 @@ pub fn with_submodules(site: &Site) {
     site.commit("with-sub", "x");
 }
 
-/// Checks all of them out.
+/// Checks out all submodules.
 pub fn check_out(site: &Site) {
     site.git(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--recursive"]);
 }
@@ -33,7 +33,7 @@ fn checked_out_submodules_come_along() {
     let site = Site::new();
     with_submodules(&site);
     check_out(&site);
-    // Their origins are out of reach.
+    // Their origins are not available.
     fs::rename(site.path("sub.origin"), site.path("gone")).unwrap();
     fs::rename(site.path("deep.origin"), site.path("gone-too")).unwrap();
     site.run(&["create"]).ok().keeps_quiet_of("stays empty");
@@ -52,7 +52,7 @@ fn other_submodules_stay_empty_and_that_is_told() {
     assert_eq!(fs::read_dir(site.machine("app-main").join("workspace/libs/the sub")).unwrap().count(), 0);
 }
 
-/// A path that leaves the work tree.
+/// The submodules have paths, names and commands that lead out of the work tree.
 #[test]
 fn a_hostile_gitmodules_reaches_nothing_else() {
     let site = Site::new();

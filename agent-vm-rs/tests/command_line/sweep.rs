@@ -1,4 +1,4 @@
-//! What killed commands leave is removed by the next command, about whatever machine; what a live one uses is not.
+//! The next command, for any machine, removes what killed commands leave, but nothing that a running command uses.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::support::{Running, Site, skip};
 
-/// Puts there what commands leave that are killed at the wrong moment; gives the paths.
+/// Makes the files that killed commands leave; returns their paths.
 fn leave(site: &Site) -> Vec<PathBuf> {
     let dirs = [".gone-app-old", ".new-app-cut", ".swept-1.gone-app-older", "app-main/.tmp-git-abc"];
     let files =
@@ -40,7 +40,7 @@ fn every_command_about_machines_cleans_up_after_killed_ones() {
         site.run(args).ok();
         let stays: Vec<_> = left.iter().filter(|path| path.exists()).collect();
         assert!(stays.is_empty(), "{args:?} left {stays:?}");
-        // Control: what the machine is made of is not swept.
+        // Control: the machine's own files stay.
         assert!(site.machine("app-main").join("workspace/README").exists());
     }
     site.run(&["status", "main"]).ok().prints("0 changed files");
@@ -58,7 +58,7 @@ fn a_lock_goes_with_its_machine() {
     assert_eq!(locks(), ["app-main"]);
     site.run(&["destroy"]).ok();
     assert!(locks().is_empty());
-    // Nor does one stay of a machine that was never made.
+    // A machine whose creation failed leaves no lock either.
     site.stand_in("ssh-keygen", "exit 1");
     site.run(&["create"]).exits(1);
     assert!(locks().is_empty());
@@ -68,7 +68,7 @@ fn a_lock_goes_with_its_machine() {
 fn what_a_live_command_uses_stays() {
     let site = Site::new();
     site.create("main");
-    // One makes a machine, another one looks at a workspace.
+    // One command creates a machine, another one examines a workspace.
     let hang = |name: &str| format!("touch '{}'; exec sleep 1000", site.path(name).display());
     site.intercept("git", "clone", &hang("clones"));
     let create = site.spawn(&["create", "--branch", "third"]);
@@ -76,7 +76,7 @@ fn what_a_live_command_uses_stays() {
     site.intercept("git", "init", &hang("looks"));
     let status = site.spawn(&["status", "main"]);
     site.wait_for("looks");
-    // It would not wait for long.
+    // It is suspended so that it does not time out.
     status.signal(Signal::STOP);
     site.restore("git");
     let scratch = || {
@@ -87,7 +87,7 @@ fn what_a_live_command_uses_stays() {
     site.run(&["list"]).ok();
     site.create("other");
     assert_eq!((scratch(), site.state().join(".new-app-third").exists()), (1, true));
-    // Control: once they are dead it goes.
+    // Control: once the commands are dead, their files are removed.
     for command in [create, status] {
         command.signal(Signal::KILL);
         drop::<Running>(command);
@@ -96,7 +96,7 @@ fn what_a_live_command_uses_stays() {
     assert_eq!((scratch(), site.state().join(".new-app-third").exists()), (0, false));
 }
 
-/// Sets or clears the flag that lets nobody change a file; false, told as a skipped test, where that cannot be done.
+/// Sets or clears the immutable flag of a file; returns false, with the test reported as skipped, if that fails.
 fn set_immutable(path: &PathBuf, on: bool) -> bool {
     let file = File::open(path).unwrap();
     let set = ioctl_getflags(&file).and_then(|flags| {
@@ -109,7 +109,7 @@ fn set_immutable(path: &PathBuf, on: bool) -> bool {
     set.is_ok()
 }
 
-/// What nobody may change is in the way of its own machine alone, and the way out is named.
+/// An immutable file obstructs only its own machine, and the error has a hint.
 #[test]
 fn what_is_immutable_is_told_and_is_in_no_other_machines_way() {
     let site = Site::new();

@@ -1,4 +1,4 @@
-"""What the kernel answers to calls that a program behind the filter has no use for: a line for each, `0` or an error's name."""
+"""Makes system calls, most of which the filter refuses, and prints the kernel's answer to each: `0` or the error's name."""
 
 import ctypes
 import errno
@@ -16,7 +16,7 @@ def call(number, *arguments):
 
 
 def forked(number, *arguments):
-    """The same in a child, which it may change."""
+    """Makes a system call that changes its process, in a child."""
     child = os.fork()
     if child == 0:
         call(number, *arguments)
@@ -32,7 +32,7 @@ def opens(family, kind):
         ctypes.set_errno(error.errno)
 
 
-# Numbers of x86-64; none of these takes a right.
+# Numbers of x86-64; none of these calls needs a privilege.
 word = ctypes.create_string_buffer(64)
 CALLS = {
     "ptrace": lambda: forked(101, 0, 0, 0, 0),
@@ -55,5 +55,5 @@ for name, try_it in CALLS.items():
     code = ctypes.get_errno()
     print(name, errno.errorcode.get(code, code), sep=": ")
 sys.stdout.flush()
-# A thread and a program are made all the same.
+# The filter still allows the process to start programs.
 os.execv("/bin/sh", ["sh", "-c", "echo runs: $(echo on)"])

@@ -1,4 +1,4 @@
-//! A cached image, a manifest or a disk that was cut, zeroed or removed.
+//! A cached image, a manifest or a disk that is truncated, zeroed or removed.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +12,8 @@ fn package(site: &Site) -> PathBuf {
     fs::canonicalize(site.machine("app-main").join("flake/guest")).unwrap()
 }
 
-/// Every file of the package, cut, zeroed or removed: the next start builds it again and says why.
+/// Each file of the guest package is truncated, zeroed or removed: the next start builds the package again and says
+/// why.
 #[test]
 fn a_damaged_image_is_built_again() {
     let site = Site::new();
@@ -26,7 +27,7 @@ fn a_damaged_image_is_built_again() {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
             let length = fs::metadata(&path).unwrap().len();
             match damage {
-                // An empty file stays what it is.
+                // Truncating or zeroing an empty file changes nothing.
                 "cut" if length > 0 => File::options().write(true).open(&path).unwrap().set_len(length / 2).unwrap(),
                 "zeroed" if length > 0 => fs::write(&path, vec![0; usize::try_from(length).unwrap()]).unwrap(),
                 "removed" => fs::remove_file(&path).unwrap(),
@@ -43,7 +44,7 @@ fn a_damaged_image_is_built_again() {
         }
     }
     assert!(built > 5);
-    // Control: one that is well is used, also when it was copied meanwhile.
+    // Control: an intact image is used, also after it was copied.
     let copy = site.path("copy");
     let guests = site.path("cache/agent-vm/guests");
     for (from, to) in [(&guests, &copy), (&copy, &guests)] {
@@ -53,7 +54,7 @@ fn a_damaged_image_is_built_again() {
     site.run(&["start"]).exits(1).says("did not come up").keeps_quiet_of("built again");
 }
 
-/// A build of which nobody knows whether it was finished (a power cut) is not used.
+/// A build without the record that it finished (after a power cut) is not used.
 #[test]
 fn a_build_that_was_not_finished_is_made_again() {
     let site = Site::new();
@@ -81,7 +82,7 @@ fn a_running_machine_needs_no_cache() {
     site.run(&["logs"]).ok();
     site.run(&["egress", "allow", "example.org"]).ok();
     site.run(&["stop"]).ok();
-    // Control: without its run it has to be built again.
+    // Control: a stopped machine needs the cache.
     site.run(&["exec", "--", "true"]).exits(1).says("app-main is not running");
     change_runner(&site, ENDS);
     site.run(&["start"]).exits(1).says("building the guest image");
@@ -107,7 +108,7 @@ fn a_disk_that_cannot_be_used_is_kept_and_a_new_one_made_when_asked() {
                 .says("disk.qcow2 cannot be used")
                 .says(why)
                 .says("hint: agent-vm start app-main --new-disk");
-            assert_eq!(fs::read(&disk).unwrap(), contents, "it was touched");
+            assert_eq!(fs::read(&disk).unwrap(), contents, "the disk was changed");
         }
         let started = site.run(&["start", "--new-disk"]).exits(1).says("did not come up");
         let aside = started.stderr.lines().find_map(|line| line.split("of app-main is ").nth(1)?.split(" now").next());

@@ -1,10 +1,10 @@
-//! A `config.json` that cannot be used: told by every verb, in the way of none but `start`.
+//! A `config.json` that cannot be used: every command reports it, and only starting fails.
 
 use std::fs;
 
 use crate::support::Site;
 
-/// What stands in the file, and what the error says.
+/// Returns contents of the file, each with a part of the error.
 fn cases(good: &str) -> [(String, &'static str); 6] {
     let settings = |change: &dyn Fn(&mut serde_json::Value)| {
         let mut settings = serde_json::from_str(good).unwrap();
@@ -46,9 +46,9 @@ fn every_verb_says_so_and_destroy_still_works() {
         }
         site.run(&["stop"]).ok();
         site.run(&["create"]).exits(1).gives_one_error().says("already has a machine");
-        assert_eq!(fs::read_to_string(&config).unwrap(), text, "the file was touched");
+        assert_eq!(fs::read_to_string(&config).unwrap(), text, "the file was changed");
     }
-    // It names the machine: the hint can be pasted.
+    // The hint names the machine, so it can be pasted.
     let hint = site.run(&["start"]).exits(1);
     assert!(!hint.stderr.contains("destroy NAME"), "{}", hint.stderr);
 
@@ -76,7 +76,7 @@ fn a_machine_without_settings_can_be_destroyed() {
     }
 }
 
-/// What is no machine at all stays untouched.
+/// Files that belong to no machine are not changed.
 #[test]
 fn foreign_things_in_the_state_directory_are_left_alone() {
     let site = Site::new();

@@ -1,4 +1,4 @@
-//! `agent-vm` without a verb.
+//! `agent-vm` without a command.
 
 use crate::inside::Inside;
 use crate::stand_ins::{DefaultPorts, ENDS, STAYS, change_runner, install, install_ssh};
@@ -29,7 +29,7 @@ fn it_creates_then_shows_then_starts() {
     site.assert_nothing_left();
 }
 
-/// What is made stays when the start fails: the next run goes on from there.
+/// The machine stays when its start fails; the next run continues with it.
 #[test]
 fn a_failed_start_keeps_the_new_machine() {
     let _ports = DefaultPorts::take();
@@ -42,7 +42,7 @@ fn a_failed_start_keeps_the_new_machine() {
     site.run(&[]).exits(1).keeps_quiet_of("created").says("again");
 }
 
-/// `--json` prints one JSON value whatever had to be done.
+/// `--json` prints one JSON value, even if the machine has to be created and started.
 #[test]
 fn json_is_one_value_from_the_first_run_on() {
     let _ports = DefaultPorts::take();

@@ -1,12 +1,12 @@
-//! `update`: what a NixOS guest is built from moves when it is asked to, and then the guest is built again.
+//! `update` moves the inputs of a NixOS guest, and the next start builds the guest again.
 
 use std::fs;
 
 use crate::stand_ins::{ENDS, install, own_ports, recorded};
 use crate::support::Site;
 
-/// A Nix that builds a guest, and locks a flake: the toolkit to itself and its nixpkgs to the revision in the file `newest` if that is
-/// asked for, else to the toolkit's own.
+/// Installs a Nix that builds a guest and writes a lock file. The locked nixpkgs is the revision in the file `newest`
+/// if the call overrides that input, and the toolkit's own otherwise.
 fn install_nix(site: &Site) {
     install(site, ENDS);
     let (record, root) = (site.path("record"), site.root());
@@ -65,19 +65,19 @@ fn a_guest_is_built_again_once_its_nixpkgs_has_moved() {
     start();
     assert_eq!(calls(&site, " build "), 2);
     let lock = site.machine("app-main").join("flake/flake.lock");
-    assert!(fs::read_to_string(&lock).unwrap().contains("2222222222bb"), "the build has kept what the update chose");
+    assert!(fs::read_to_string(&lock).unwrap().contains("2222222222bb"), "the build keeps the updated revision");
 
     site.run(&["update"]).ok().says("everything is up to date").says("toolkit/nixpkgs: 2222222222").keeps_quiet_of("→");
     start();
     assert_eq!(calls(&site, " build "), 2);
 
-    // As JSON, and after another move.
+    // The same with `--json`, after another move.
     site.write("newest", "3333333333cc");
     let json = site.run(&["--json", "update", "app-main"]).ok().json();
     assert_eq!(json["moved"][0]["input"], "toolkit/nixpkgs");
     assert_eq!((&json["moved"][0]["from"], &json["moved"][0]["to"]), (&"2222222222bb".into(), &"3333333333cc".into()));
 
-    // A lock that somebody has changed by other means counts, too.
+    // A lock file that was changed by another program also causes a build.
     start();
     assert_eq!(calls(&site, " build "), 3);
     fs::write(&lock, fs::read_to_string(&lock).unwrap() + "\n").unwrap();
@@ -99,7 +99,7 @@ fn an_update_that_fails_changes_nothing() {
     assert_eq!(calls(&site, " build "), 1);
 }
 
-/// The toolkit names the nixpkgs that it was tested with; one that is pinned for another toolkit may not fit it.
+/// The toolkit names the nixpkgs that it was tested with; a revision pinned for another toolkit may not fit.
 #[test]
 fn another_toolkit_brings_its_own_nixpkgs() {
     let site = site();

@@ -1,10 +1,10 @@
-//! Settings of the user's own git that would break or change what is done with git.
+//! Settings of the user's own git that would break or change what agent-vm does with git.
 
 use std::fs;
 
 use crate::support::Site;
 
-/// Each family of settings with values that somebody may have, or that do harm here.
+/// Groups of settings with values that users may have, or that do harm here.
 const FAMILIES: &[(&str, &str)] = &[
     ("clone", "[clone]\n\trejectShallow = true\n\tdefaultRemoteName = github\n\tfilterSubmodules = true\n"),
     (
@@ -96,12 +96,12 @@ const FAMILIES: &[(&str, &str)] = &[
     ("include", "[includeIf \"gitdir:/**\"]\n\tpath = {here}/included\n"),
 ];
 
-/// What a machine comes to: everything but what differs from run to run.
+/// Creates and destroys a machine; returns everything about it that must not depend on the user's settings.
 fn outcome(site: &Site) -> Vec<String> {
     let made = site.run(&["create"]).ok();
     let workspace = site.machine("app-main").join("workspace");
     let git = |args: &[&str]| {
-        // As the guest sees it, without the settings.
+        // As the guest sees it, without the user's settings.
         let mut git = site.command(crate::support::which("git").unwrap());
         git.env("HOME", "/nowhere").env("XDG_CONFIG_HOME", "/nowhere").current_dir(&workspace).args(args);
         let output = git.output().unwrap();
@@ -134,7 +134,7 @@ fn outcome(site: &Site) -> Vec<String> {
     let gone = site.run(&["destroy"]).ok();
     found.push(gone.stderr.lines().filter(|line| !line.contains(".bundle")).collect());
     site.assert_nothing_left();
-    assert!(!site.path("executed").exists(), "a program was run");
+    assert!(!site.path("executed").exists(), "a program from the settings was run");
     found
 }
 
@@ -158,14 +158,14 @@ fn no_setting_changes_what_a_machine_gets() {
     let expected = outcome(&site);
     assert!(expected[0].contains("1 uncommitted change stays"), "{expected:?}");
     let here = site.path("home").display().to_string();
-    // Few at a time: a run of each is long.
+    // Several groups at a time, because each run takes long.
     for families in FAMILIES.chunks(6) {
         let settings: String = families.iter().map(|(_, settings)| settings.replace("{here}", &here)).collect();
         site.write("home/.gitconfig", settings);
         let names: Vec<_> = families.iter().map(|(name, _)| name).collect();
         assert_eq!(outcome(&site), expected, "{names:?}");
     }
-    // What git reads without being told to.
+    // Git reads this file without a setting that names it.
     site.write("home/.gitconfig", "");
     site.write("config/git/attributes", "* text eol=crlf\n");
     assert_eq!(outcome(&site), expected, "attributes");
@@ -199,7 +199,7 @@ fn variables_of_git_do_not_lead_astray() {
         ("GIT_PROTOCOL", &"version=0".to_owned()),
     ];
     let variables = variables.map(|(name, value)| (name, value.as_str()));
-    // Control: with each of some of them git itself fails.
+    // Control: git itself fails with some of them.
     for variable in &variables[..2] {
         let mut git = site.command(crate::support::which("git").unwrap());
         assert!(!git.envs([*variable]).args(["log", "-1"]).output().unwrap().status.success(), "{variable:?}");
@@ -213,7 +213,7 @@ fn variables_of_git_do_not_lead_astray() {
     assert!(!site.path("executed").exists());
 }
 
-/// What the user's own configuration is for.
+/// The user's configuration provides the identity and the ignored files.
 #[test]
 fn identity_and_what_is_ignored_are_the_users() {
     let site = Site::new();

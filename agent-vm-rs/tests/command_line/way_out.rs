@@ -1,4 +1,4 @@
-//! The supervisor of a machine's way out, around a proxy that is another program.
+//! The egress supervisor, with another program in place of the proxy.
 
 use crate::inside::Inside;
 use crate::stand_ins::{STAYS, create, install, install_ssh, recorded};
@@ -12,13 +12,13 @@ listener = socket.create_server(('127.0.0.1', port))
 time.sleep(1000)
 ";
 
-/// An account's id; None if there is none.
+/// Returns an account's user id; None if there is no such account.
 fn id_of(name: &str) -> Option<String> {
     let said = std::process::Command::new("id").args(["-u", name]).output().unwrap();
     said.status.success().then(|| String::from_utf8(said.stdout).unwrap().trim().to_owned())
 }
 
-/// Of two that want the proxy's port, the tunnel leads to no other user's.
+/// Another user may bind the proxy's port first: the supervisor then opens no tunnel to it.
 #[test]
 fn the_tunnel_leads_to_no_other_users_port() {
     let python = "/usr/bin/python3";

@@ -1,4 +1,4 @@
-//! Machines whose processes have ended, hang or are late: what is wrong is said at once, with what mends it.
+//! Machines whose processes have ended, hang or are late: the error comes at once, with the command that helps.
 
 use std::fs;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use crate::inside::Inside;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Done, Running, Site, kill, namespaces, wait_until};
 
-/// Longer than anything may take here, on a busy host too; what would wait for a time limit takes longer.
+/// Longer than any command here may take on a busy host; a command that waits for a time limit takes longer.
 const SOON: Duration = Duration::from_secs(15);
 
 fn site(runner: &str) -> Site {
@@ -29,7 +29,7 @@ fn pid_in(site: &Site, file: &str) -> u32 {
     text.split(' ').next().unwrap().parse().unwrap_or_else(|_| panic!("{file}: {text:?}"))
 }
 
-/// A process that runs, remembered in `run/` as if it were one of the machine's.
+/// Starts a process and records it in `run/` as one of the machine's.
 fn remembered(site: &Site, file: &str) -> Running {
     let process = Running::new(std::process::Command::new("sleep").arg("1000").spawn().unwrap());
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
@@ -48,7 +48,7 @@ fn soon(what: &str, run: impl FnOnce() -> Done) -> Done {
     done
 }
 
-/// `start` of a running machine looks at each process first, and waits for nothing that cannot come.
+/// `start` of a running machine checks each process first and does not wait for one that has ended.
 #[test]
 fn a_forwarder_that_ended_is_named_with_the_restart() {
     let site = site(STAYS);
@@ -58,7 +58,7 @@ fn a_forwarder_that_ended_is_named_with_the_restart() {
         [("forward-ssh.pid", "the ssh port's forwarder"), ("forward-mcp.pid", "the MCP port's forwarder")]
     {
         let forwarder = remembered(&site, file);
-        // Control: while it runs, nothing is wrong.
+        // Control: while the forwarder runs, there is no problem.
         site.run(&["start"]).ok();
         let status = site.run(&["status", "--json"]).ok().json();
         assert!(!status["problems"].to_string().contains("forwarder"), "{status}");
@@ -77,7 +77,7 @@ fn a_forwarder_that_ended_is_named_with_the_restart() {
             .gives_one_error()
             .says(&format!("{name} has ended"))
             .says("hint: agent-vm restart app-main");
-        // A command that finds no connection is told the same.
+        // A command that finds no ssh connection reports the same error.
         let real = site.read("bin/ssh");
         site.stand_in("ssh", "case \" $* \" in *' -O check '*) exit 1;; esac; echo refused >&2; exit 255");
         site.run(&["exec", "--", "true"]).exits(1).gives_one_error().says(&format!("{name} has ended"));
@@ -88,7 +88,7 @@ fn a_forwarder_that_ended_is_named_with_the_restart() {
     }
 }
 
-/// What a start can make again, it does.
+/// `start` restores what it can restore.
 #[test]
 fn a_start_makes_the_ssh_connection_again() {
     let site = site(STAYS);
@@ -98,7 +98,7 @@ fn a_start_makes_the_ssh_connection_again() {
         let old = pid_in(&site, "ssh.pid");
         kill(old, signal);
         if signal == Signal::KILL {
-            // As ssh itself would leave it: nobody answers there.
+            // A killed ssh leaves no socket on which it answers.
             fs::remove_file(site.machine("app-main").join("run/ssh.sock")).unwrap();
         } else {
             wait_until("it to be suspended", || {
@@ -111,7 +111,7 @@ fn a_start_makes_the_ssh_connection_again() {
     }
 }
 
-/// A QEMU that is suspended answers nobody: it is said, and it is stopped.
+/// A suspended QEMU does not answer: `status` reports it, and `stop` kills it.
 #[test]
 fn a_suspended_machine_is_told_of_and_stopped() {
     let site = site(STAYS);
@@ -133,7 +133,7 @@ fn a_suspended_machine_is_told_of_and_stopped() {
     site.assert_nothing_left();
 }
 
-/// Connections that are accepted and never answered, as by a wedged guest's forwarders.
+/// The ports accept connections and never answer, as the forwarders of a hung guest do.
 #[test]
 fn status_of_a_silent_guest_waits_for_each_answer_at_once() {
     let site = site(STAYS);
@@ -154,7 +154,7 @@ fn status_of_a_silent_guest_waits_for_each_answer_at_once() {
     drop(silent);
 }
 
-/// A death while a start waits ends the wait with its reason.
+/// The error names the process that ended.
 #[test]
 fn a_daemon_that_ends_while_a_start_waits_ends_the_start() {
     if namespaces(&["--mount", "--pid", "--net", "--fork"]).is_none() {
@@ -189,7 +189,7 @@ fn a_kernel_that_panics_ends_the_wait() {
     site.assert_nothing_left();
 }
 
-/// Greets as sshd does, and nothing else is there yet.
+/// Greets as sshd does, with no other service.
 struct Greeter(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
 
 impl Greeter {
@@ -198,7 +198,7 @@ impl Greeter {
         let stop = Arc::<AtomicBool>::default();
         let (stopped, up) = (Arc::clone(&stop), site.path("record/runner.cwd"));
         let thread = std::thread::spawn(move || {
-            // The start first looks whether the port is free.
+            // The start first checks that the port is free.
             wait_until("the guest", || up.exists() || stopped.load(Ordering::Relaxed));
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
             listener.set_nonblocking(true).unwrap();
@@ -220,7 +220,7 @@ impl Drop for Greeter {
     }
 }
 
-/// Neither a login that fails nor an answer that is late ends a start before its time.
+/// Neither a failed login nor a late answer ends a start before its time limit.
 #[test]
 fn a_slow_guest_has_all_of_the_time_limit() {
     let site = site(STAYS);
@@ -228,7 +228,7 @@ fn a_slow_guest_has_all_of_the_time_limit() {
     let record = site.path("record");
     let record = record.display();
     let state = |active: &str| format!("printf 'ActiveState={active}\\nResult=timeout\\nNRestarts=7\\n'");
-    // Later than it is waited for at first; then a service that systemd starts again and again because time is over.
+    // The first call hangs; the later ones report a service that systemd restarts again and again because it times out.
     site.stand_in(
         "systemctl",
         &format!(
@@ -237,7 +237,7 @@ fn a_slow_guest_has_all_of_the_time_limit() {
             state("activating")
         ),
     );
-    // The first login is cut off.
+    // The first login fails.
     let real = site.read("bin/ssh");
     site.stand_in(
         "ssh",
@@ -253,7 +253,7 @@ fn a_slow_guest_has_all_of_the_time_limit() {
     let inside = Inside::of(&site, "app-main");
     Done::new("start".to_owned(), &start.output()).ok().prints("app-main is running.");
 
-    // Control: what systemd has given up is not waited for.
+    // Control: the start does not wait for a service that systemd has given up.
     site.run(&["stop"]).ok();
     drop(inside);
     fs::remove_file(site.path("record/runner.cwd")).unwrap();

@@ -1,4 +1,4 @@
-//! The workspace's daemon serves the guest, which may have taken it over: nothing that it starts outlives the machine.
+//! virtiofsd serves the guest, which may have taken it over: no process that virtiofsd starts outlives the machine.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
@@ -11,7 +11,7 @@ use crate::inside::Inside;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Site, kill, namespaces, wait_until};
 
-/// The reading end of a fifo that a process keeps open for as long as it lives.
+/// The read end of a fifo that a process keeps open for as long as it lives.
 struct Life(File);
 
 impl Life {
@@ -30,8 +30,8 @@ impl Life {
     }
 }
 
-/// A machine whose workspace is served by a daemon that leaves another one behind: in a session of its own, without a
-/// parent, and without the marker in its environment.
+/// Creates a machine whose virtiofsd leaves a process behind: in a session of its own, without a parent, and without
+/// the marker in its environment.
 fn served(site: &Site) -> Life {
     install(site, STAYS);
     install_ssh(site);
@@ -39,7 +39,7 @@ fn served(site: &Site) -> Life {
         site.write(package, site.read(package).replace("\"share\":\"9p\"", "\"share\":\"virtiofs\""));
     }
     let life = Life::of(site, "life");
-    // Root's machines have it run as another account.
+    // Root's machines run virtiofsd as another account.
     for (path, mode) in [("", 0o711), ("life", 0o666)] {
         fs::set_permissions(site.path(path), fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -69,13 +69,13 @@ fn what_it_leaves_behind_ends_with_the_machine() {
         site.run(&["start"]).ok().keeps_quiet_of("9p");
         wait_until("the hidden process", || life.lasts());
         site.run(end).ok();
-        assert!(!life.lasts(), "it outlives agent-vm {end:?}");
+        assert!(!life.lasts(), "the hidden process outlives agent-vm {end:?}");
         site.assert_nothing_left();
         drop(inside);
     }
 }
 
-/// Also when what waits for the daemon is killed.
+/// The hidden process also ends when the process that holds virtiofsd's namespace is killed.
 #[test]
 fn what_it_leaves_behind_ends_with_what_holds_it() {
     if namespaces(&["--pid", "--fork"]).is_none() {

@@ -1,4 +1,4 @@
-//! Something else in the place of a file or directory of ours: one error with a way out, for that machine only, and
+//! Something else in place of a file or directory of agent-vm: one error with a hint, only for that machine, and
 //! nothing hangs.
 
 use std::fs;
@@ -12,9 +12,9 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use crate::stand_ins::{ENDS, create, install};
 use crate::support::{Done, Site, skip};
 
-/// What a state directory has, beside machines.
+/// Paths in a state directory, besides machines.
 const OF_THE_STATE: [&str; 5] = [".locks", ".locks/app-main", ".bundles", ".gone-x-main", ".new-y-main"];
-/// What a machine has, once it was started.
+/// Paths in a machine that was started once.
 const OF_A_MACHINE: [&str; 19] = [
     "config.json",
     "workspace",
@@ -36,10 +36,10 @@ const OF_A_MACHINE: [&str; 19] = [
     "console.log",
     "",
 ];
-/// Of a machine whose QEMU runs, or seems to.
+/// Paths in a machine whose QEMU runs or seems to run.
 const OF_A_RUN: [&str; 4] = ["run/qemu.pid", "run/ports.json", "run/virtiofsd.pid", "run/qemu"];
 
-/// The verbs, in this order: the last one removes the machine.
+/// The commands, in this order: the last one removes the machine.
 const VERBS: [&[&str]; 9] = [
     &["status", "app-main"],
     &["list"],
@@ -84,7 +84,7 @@ fn put(kind: &str, path: &Path) {
     }
 }
 
-/// A command that must end in time.
+/// Runs a command, which must end in time.
 #[track_caller]
 fn in_time(site: &Site, what: &str, args: &[&str]) -> Done {
     let mut command = site.agent_vm(args);
@@ -107,7 +107,7 @@ fn in_time(site: &Site, what: &str, args: &[&str]) -> Done {
     Done::new(format!("{what}: {args:?}"), &output)
 }
 
-/// A place with a machine that was started once, and another one.
+/// Makes a site with a machine that was started once, and another machine.
 fn place() -> Site {
     let site = Site::new();
     install(&site, ENDS);
@@ -122,7 +122,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.success());
 }
 
-/// What is wrong with how a command ended, if anything.
+/// Returns a description of the command if it ended in an unexpected way.
 fn wrong_with(done: &Done) -> Option<String> {
     let count = |label: &str| done.stderr.lines().filter(|line| line.starts_with(label)).count();
     let fits = match done.code {
@@ -133,11 +133,12 @@ fn wrong_with(done: &Done) -> Option<String> {
     (!fits || done.stderr.contains("panicked")).then(|| format!("{done:?}"))
 }
 
-/// Every verb is run on a machine, or beside something, that is wrong; then the machine is removed, and is gone, or what
-/// is wrong is named by every command. Gives what went wrong in another way.
+/// Runs every command while something is wrong at a path. Afterwards the machine must be gone, or the commands must
+/// have named the path. Returns descriptions of the unexpected results.
 fn try_verbs(site: &Site, what: &str, wrong: &Path) -> Vec<String> {
     let mut trouble: Vec<_> = VERBS.iter().filter_map(|verb| wrong_with(&in_time(site, what, verb))).collect();
-    // The other machines are as well as ever; where all need it, what is wrong is named.
+    // Commands for the other machine must work. If all machines need the path, they may fail with an error that names
+    // it.
     let of_all = wrong.parent().is_some_and(|dir| dir == site.state()) && !wrong.ends_with("app-main");
     let more: &[&[&str]] = if of_all { &[&["create", "--branch", "third"], &["destroy", "third"]] } else { &[] };
     for args in [&["status", "app-other"][..], &["list"]].iter().chain(more) {

@@ -1,4 +1,4 @@
-//! MCP clients that are not ours, talking to the service in a machine.
+//! MCP clients of other projects that use the service in a machine.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::site::{Done, Running, Site, site, wait_until};
 
-/// Where the runner has put the clients, unless it has not: that is told and counted.
+/// Returns the directory with the prepared clients; None, with the test reported as skipped, if the runner names none.
 fn clients() -> Option<PathBuf> {
     let found = std::env::var_os("AGENT_VM_CLIENTS").map(PathBuf::from);
     if found.is_none() {
@@ -17,12 +17,12 @@ fn clients() -> Option<PathBuf> {
     found
 }
 
-/// A client of `app-main` of this site.
+/// Runs a client against the machine `app-main`.
 fn client(dir: &Path, site: &Site, program: &str, args: &[&str]) -> Done {
     Done::from(Command::new(dir.join(program)).args(args).args(site.keys("app-main")).output().unwrap(), args)
 }
 
-/// What follows --call is the tool's: the keys have to come before it.
+/// Runs the inspector. Arguments after --call belong to the tool, so the keys have to come before it.
 fn inspector(dir: &Path, args: &[&str]) -> Done {
     Done::from(Command::new(dir.join("mcp-inspector")).args(args).output().unwrap(), args)
 }
@@ -42,13 +42,13 @@ fn clients_use_a_machine_by_the_bridge_and_by_its_url() {
     let (Some(clients), Some(site)) = (clients(), site()) else { return };
     site.commit("codemcp.toml", CODEMCP);
     site.create("main");
-    // It starts the machine.
+    // This check also starts the machine.
     a_client_that_starts_the_bridge_needs_no_url_and_no_key(&clients, &site);
     clients_list_and_call_tools_over_both_transports(&clients, &site);
 }
 
-/// The official Python SDK and the inspector list tools and call one, over both transports; what codemcp
-/// writes is seen on the host, committed.
+/// The official Python SDK and the inspector list the tools and call one, over both transports; what codemcp writes
+/// appears on the host, committed.
 fn clients_list_and_call_tools_over_both_transports(clients: &Path, site: &Site) {
     let workspace = site.machine("app-main").join("workspace");
     for (transport, url) in urls(site) {
@@ -85,8 +85,8 @@ fn clients_list_and_call_tools_over_both_transports(clients: &Path, site: &Site)
     assert!(site.status("main")["workspace"]["git"]["new_commits"].as_u64().unwrap() >= 2);
 }
 
-/// Servers of the workspace's `.mcp.json` are served under their names, one that makes its code as it runs (Node) among
-/// them; a broken one takes nobody down.
+/// Servers of the workspace's `.mcp.json` are served under their names, including one that generates code at run time
+/// (Node); a broken server does not stop the others.
 #[test]
 fn servers_of_the_workspace_are_served_and_broken_ones_are_named() {
     let (Some(clients), Some(site)) = (clients(), site()) else { return };
@@ -117,7 +117,7 @@ fn servers_of_the_workspace_are_served_and_broken_ones_are_named() {
             .says("codemcp");
     }
     let states = || site.status("main")["servers"].clone();
-    // Null while the guest is too busy to say.
+    // Null while the guest is too busy to answer.
     let state_of = |name: &str| {
         let states = states();
         states.as_array().and_then(|all| all.iter().find(|server| server["name"] == name).cloned()).unwrap_or_default()
@@ -125,7 +125,7 @@ fn servers_of_the_workspace_are_served_and_broken_ones_are_named() {
     for name in ["codemcp", "own", "node"] {
         wait_until(&format!("{name} to run"), || state_of(name)["state"] == "running");
     }
-    // It is tried again and again.
+    // The launcher starts it again and again.
     wait_until("its failure", || state_of("dies")["state"] == "failed" && state_of("dies")["exit_code"] == 1);
     wait_until("status to name what is broken", || {
         let shown = site.run(&["status", "main"]).ok().stdout;
@@ -140,7 +140,8 @@ fn servers_of_the_workspace_are_served_and_broken_ones_are_named() {
     }
 }
 
-/// Through the bridge: `own` is killed inside; its client gets a message, then notice of its new lists, and status counts it.
+/// Through the bridge: `own` is killed in the guest. Its client gets a message and then a notification of changed
+/// tools, and status counts the restart.
 fn a_client_is_told_of_a_server_that_ends_and_comes_back(site: &Site, own: &dyn Fn() -> serde_json::Value) {
     let mut bridge = site.agent_vm(&["mcp", "app-main", "--server", "own"]);
     let mut bridge = Running(bridge.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
@@ -163,7 +164,7 @@ fn a_client_is_told_of_a_server_that_ends_and_comes_back(site: &Site, own: &dyn 
         message["id"] == 1 && message["result"]["capabilities"]["tools"]["listChanged"] == true
     });
     writeln!(input, "{}", serde_json::json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).unwrap();
-    // Once its stream is there, which takes as long as it takes, a client hears of the next end.
+    // A client hears only of failures after its stream has opened, so the server is killed until it does.
     let mut kills = 0;
     wait_until("notice of the new lists", || {
         let now = own();
@@ -182,7 +183,7 @@ fn a_client_is_told_of_a_server_that_ends_and_comes_back(site: &Site, own: &dyn 
     hears("its tools", &|message| message["id"] == 2 && message["result"]["tools"][0]["name"] == "shout");
 }
 
-/// `agent-vm mcp` is a server like any other: the SDK's stdio client writes a file through codemcp, which is committed.
+/// `agent-vm mcp` is a stdio server like any other: the SDK's client writes a file through codemcp, which commits it.
 fn a_client_that_starts_the_bridge_needs_no_url_and_no_key(clients: &Path, site: &Site) {
     let bridge = site.agent_vm(&["mcp", "app-main"]);
     let words = std::iter::once(bridge.get_program()).chain(bridge.get_args());
@@ -190,14 +191,14 @@ fn a_client_that_starts_the_bridge_needs_no_url_and_no_key(clients: &Path, site:
     let command = shlex::try_join(words).unwrap();
     let run = |program: &str, args: &[&str]| {
         let mut run = Command::new(clients.join(program));
-        // On a busy host codemcp is up some time after the gate is.
+        // On a busy host, codemcp is ready some time after the reverse proxy.
         run.args(["--timeout", "240", "--transport", "stdio", "--command", &command])
             .args(args)
             .current_dir(site.repo());
         run.envs(bridge.get_envs().filter_map(|(name, value)| Some((name, value?))));
         Done::from(run.output().unwrap(), args)
     };
-    // Control: it is the machine that answers.
+    // Control: without a running machine there is no answer.
     assert_ne!(run("mcp-client", &["--list"]).code, Some(0));
     site.start("main");
     run("mcp-client", &["--list"]).ok().says("codemcp");

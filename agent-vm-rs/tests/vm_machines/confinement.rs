@@ -1,4 +1,4 @@
-//! What stands around QEMU, virtiofsd and the proxy on the host: what they could do if a guest took them over.
+//! The confinement of QEMU, virtiofsd and the proxy on the host: what they could do if a guest took them over.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,26 +8,26 @@ use std::process::Command;
 use crate::network::{inside, namespace};
 use crate::site::{Site, own_pid, site, skip};
 
-/// The lines of a process's status.
+/// Returns the fields of a process's status.
 fn status(pid: i32) -> BTreeMap<String, String> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
 }
 
-/// Entries of a directory as a process sees it; None if there is none.
+/// Returns the entries of a directory as a process sees it; None if the directory does not exist.
 fn sees(pid: i32, path: &str) -> Option<Vec<String>> {
     let entries = fs::read_dir(format!("/proc/{pid}/root{path}")).ok()?;
     Some(entries.flatten().map(|entry| entry.file_name().into_string().unwrap()).collect())
 }
 
-/// Processes of a machine that run a program.
+/// Returns the processes of a machine that run a program.
 fn running(site: &Site, name: &str, program: &str) -> Vec<i32> {
     let runs = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == program);
     site.processes(name).into_iter().filter(runs).collect()
 }
 
-/// It is not root, and can never become root.
+/// Checks that a process is not root and can never become root.
 fn assert_without_rights(pid: i32) {
     let seen = status(pid);
     let uid: Vec<u32> = seen["Uid"].split_whitespace().map(|id| id.parse().unwrap()).collect();
@@ -42,48 +42,48 @@ fn assert_without_rights(pid: i32) {
     }
 }
 
-/// It has a filter of system calls of its own.
+/// Checks that a process has a system call filter of its own.
 fn assert_filtered(pid: i32) {
     let filters = |status: &BTreeMap<String, String>| status["Seccomp_filters"].parse::<u32>().unwrap();
     let (seen, own) = (status(pid), status(own_pid()));
     assert_eq!(seen["Seccomp"], "2");
-    // Control: this process, which may have some as well, has fewer.
+    // Control: the test's process, which may have filters as well, has fewer.
     assert!(filters(&seen) > filters(&own), "{own:?}");
 }
 
-/// What carries a machine's ports into its network.
+/// Returns whether systemd-socket-proxyd is installed, which forwards a machine's ports into its network namespace.
 fn has_socket_proxy() -> bool {
     ["/usr/lib/systemd", "/lib/systemd"].iter().any(|dir| Path::new(dir).join("systemd-socket-proxyd").exists())
 }
 
-/// Started by root, all that a guest, or what it reaches, could take over is of an account which is this machine's alone; also
-/// what holds its namespaces.
+/// Checks that, started by root, every process that a guest could take over runs as an account which is this machine's
+/// alone; the process that holds the namespaces does, too.
 fn assert_own_account(site: &Site, qemu: i32) {
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let account = status(qemu)["Uid"].clone();
     let id = account.split_whitespace().next().unwrap();
-    assert!(!Command::new("id").args(["--", id]).output().unwrap().status.success(), "{id} is somebody's");
-    // Agent-vm's own supervisor, and the connection of its commands.
+    assert!(!Command::new("id").args(["--", id]).output().unwrap().status.success(), "{id} is an existing account");
+    // The exceptions are agent-vm's own supervisor and the ssh connection of its commands.
     let roots: Vec<_> = site.processes("app-main").into_iter().filter(|pid| status(*pid)["Uid"] != account).collect();
     let names: Vec<_> = roots.iter().map(|pid| status(*pid)["Name"].clone()).collect();
     assert!(names.iter().all(|name| name == "agent-vm" || name == "ssh") && names.len() <= 2, "{names:?}");
 }
 
-/// A file that programs which this process starts have open, by the path that it has.
+/// Opens a file that programs which this process starts inherit; returns it with its path.
 fn planted(dir: &Path) -> (fs::File, PathBuf) {
     let path = dir.join("planted");
     let file = fs::File::create(&path).unwrap();
     rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).unwrap();
     let seen = Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap().stdout;
-    // Control: a program that is started has it, and the variables of this one.
+    // Control: a program that is started has the file, and this process has variables to inherit.
     assert!(String::from_utf8(seen).unwrap().contains(path.to_str().unwrap()));
     assert!(std::env::vars().any(|(name, _)| name.starts_with("CARGO")));
     (file, path)
 }
 
-/// None of its processes has a file that this process had open when it started the machine, or a variable or limit of it.
+/// Checks that no process of the machine has inherited a file, a variable or a limit of this process.
 fn assert_nothing_inherited(site: &Site, planted: &Path) {
     for pid in site.processes("app-main") {
         let name = status(pid)["Name"].clone();
@@ -108,7 +108,7 @@ fn qemu_virtiofsd_and_the_proxy_have_nothing_of_the_host() {
     site.start("main");
     let qemu = site.qemu("app-main");
 
-    // Whatever this host has. Control: this process has not given that up.
+    // This holds on every host. Control: this process has not given up new privileges.
     assert_filtered(qemu);
     let own = status(own_pid());
     assert_eq!((status(qemu)["NoNewPrivs"].as_str(), own["NoNewPrivs"].as_str()), ("1", "0"));
@@ -124,14 +124,14 @@ fn qemu_virtiofsd_and_the_proxy_have_nothing_of_the_host() {
     }
     assert!(confined == "namespaces" || confined == "namespaces, landlock", "{confined}");
     assert_without_rights(qemu);
-    // Control: the same look at this process shows what could be had, and as root that it is.
+    // Control: this process could get capabilities and, as root, has them.
     assert_ne!(own["CapBnd"], "0000000000000000");
     assert!(!is_root || own["Uid"].starts_with('0') && own["CapEff"] != "0000000000000000", "{own:?}");
     let me = own_pid();
     for kind in ["mnt", "pid", "ipc", "uts", "net", "user"] {
         assert_ne!(namespace(qemu, kind), namespace(me, kind), "{kind}");
     }
-    // Its files: programs, its own directory, its guest. Control: this process sees more by the same look.
+    // QEMU sees programs, its own directory and its guest. Control: this process sees more in the same way.
     let state = site.machine("");
     let state = state.to_str().unwrap().trim_end_matches('/').to_owned();
     assert!(sees(me, &state).unwrap().contains(&other));
@@ -144,13 +144,13 @@ fn qemu_virtiofsd_and_the_proxy_have_nothing_of_the_host() {
         assert!(fs::exists(path).unwrap(), "{path} is not on this host");
         assert!(!fs::exists(format!("/proc/{qemu}/root{path}")).unwrap(), "{path} is seen");
     }
-    // Of what runs, at most the way to a NixOS system's programs. Control: this host has something else there.
+    // Of /run, QEMU sees at most the link to a NixOS system's programs. Control: this host has other entries there.
     assert!(sees(me, "/run").unwrap().iter().any(|name| name != "current-system"));
     assert_eq!(sees(qemu, "/run").unwrap(), ["current-system"]);
     let devices = sees(qemu, "/dev").unwrap();
     assert!(devices.iter().all(|name| !name.starts_with("vd") && name != "kmsg" && name != "mem"), "{devices:?}");
 
-    // Its network: the loopback of its own, on which nothing is but its forwards.
+    // QEMU's network has only a loopback interface, on which only its forwards listen.
     let said = inside(qemu).args(["ip", "-o", "link"]).output().unwrap();
     let links = String::from_utf8(said.stdout).unwrap();
     assert!(links.lines().count() == 1 && links.contains(": lo:"), "{links}");
@@ -169,17 +169,17 @@ fn qemu_virtiofsd_and_the_proxy_have_nothing_of_the_host() {
         assert_ne!(namespace(daemon, "user"), namespace(me, "user"));
         assert_ne!(namespace(daemon, "net"), namespace(me, "net"));
     }
-    // The one that serves has the workspace as its root, and a filter of system calls.
+    // The virtiofsd that serves has the workspace as its root, and a system call filter.
     let filters = |pid: &i32| status(*pid)["Seccomp_filters"].parse::<u32>().unwrap();
     let mut daemons = running(&site, "app-main", "virtiofsd");
     daemons.sort_by_key(filters);
     let [waiting, serving] = daemons[..] else { panic!("{daemons:?}") };
     assert_filtered(serving);
-    // Its own is beside ours, which lets neither make devices.
+    // It adds its own filter to that of agent-vm, which forbids both processes to make devices.
     assert!(filters(&serving) > filters(&waiting));
     assert!(sees(serving, "/").unwrap().contains(&"README".to_owned()));
 
-    // The proxy is on the host's network and sees nothing of its files but its own.
+    // The proxy uses the host's network and sees only its own files.
     let proxies = running(&site, "app-main", "mitmdump");
     assert_eq!(proxies.len(), 1, "{proxies:?}");
     let proxy = proxies[0];
@@ -193,7 +193,7 @@ fn qemu_virtiofsd_and_the_proxy_have_nothing_of_the_host() {
     assert_eq!(own_files, ["egress", "run"]);
     let mut own_files = sees(proxy, &format!("{state}/app-main/egress")).unwrap();
     own_files.sort();
-    // Not the authority as it is kept, nor the secrets of others.
+    // It sees neither the stored certificate authority nor secrets of other machines.
     assert_eq!(own_files, ["log", "rules"]);
     for path in ["/etc/ssh", "/etc/passwd", "/var", "/root"] {
         assert!(!fs::exists(format!("/proc/{proxy}/root{path}")).unwrap(), "{path} is seen");
@@ -202,9 +202,9 @@ fn qemu_virtiofsd_and_the_proxy_have_nothing_of_the_host() {
     assert_nothing_inherited(&site, &planted);
     assert_own_account(&site, qemu);
 
-    // All of it ends with QEMU, whatever ends that.
+    // All processes end with QEMU, whatever ends it.
     crate::site::kill(qemu, "KILL");
-    crate::site::wait_until("what carries its ports to end", || {
+    crate::site::wait_until("its port forwarders to end", || {
         let listening =
             Command::new("ss").args(["-Hltn", &format!("sport = {}", site.port("app-main"))]).output().unwrap();
         listening.stdout.is_empty()

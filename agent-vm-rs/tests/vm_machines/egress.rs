@@ -1,4 +1,4 @@
-//! The guest's only way out: what is refused, what is let through, and what is seen of it.
+//! The guest's egress: what is refused, what is allowed, and what is logged.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 use crate::site::{Done, Running, Site, site, skip};
 use crate::world::{OWN, PUBLIC, World};
 
-/// Not 127.0.0.1: programs in the guest do not ask a proxy for that one.
+/// Not 127.0.0.1: programs in the guest do not use a proxy for that address.
 const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// A host's service that answers every connection with "hello".
+/// Starts a service of the host that answers every request with "hello"; returns its port.
 fn serve() -> u16 {
     let listener = TcpListener::bind((HOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -19,7 +19,7 @@ fn serve() -> u16 {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let mut request = [0; 4096];
-            // The answer goes to whoever has asked for something.
+            // A connection without a request gets no answer.
             if stream.read(&mut request).is_ok_and(|length| length > 0) {
                 let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
                 drop(stream.write_all(answer.as_bytes()));
@@ -29,7 +29,7 @@ fn serve() -> u16 {
     port
 }
 
-/// A site, unless there is no proxy to have a way out by.
+/// Returns a site; None, with the test reported as skipped, if mitmproxy is missing.
 fn site_with_proxy() -> Option<Site> {
     let found = Command::new("mitmdump").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_err() {
@@ -39,7 +39,7 @@ fn site_with_proxy() -> Option<Site> {
     site()
 }
 
-/// Port of a machine's proxy on the host.
+/// Returns the port of a machine's proxy on the host.
 fn proxy_port(site: &Site) -> String {
     let commands =
         site.processes("app-main").into_iter().filter_map(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).ok());
@@ -62,12 +62,12 @@ fn only_what_is_listed_is_reached_and_the_list_changes_while_it_runs() {
 
     let refused = curl(&site, &[&url]).ok().stdout;
     assert!(refused.contains(&format!("agent-vm egress allow --branch app-main {HOST}:{port}")), "{refused}");
-    // Not past the proxy either, by any family of addresses, and no name is resolved.
+    // Connections that bypass the proxy fail with every address family, and no name is resolved.
     curl(&site, &["--noproxy", "*", &url]).exits(7);
     curl(&site, &["--noproxy", "*", "http://[2001:db8::1]/"]).exits(7);
     curl(&site, &["--noproxy", "*", "http://listed.invalid/"]).exits(6);
     assert_eq!(site.exec("main", &["ip", "-6", "route"]).ok().stdout, "");
-    // Metadata services, the host by its other names, and what is listed for another port.
+    // Refused, too: metadata services, the host's other names, and a listed host on another port.
     for target in ["169.254.169.254", "localhost", "10.0.2.2", "[::1]", "listed.invalid:22"] {
         let said = curl(&site, &["--noproxy", "", &format!("http://{target}/")]).ok().stdout;
         assert!(said.contains("is refused"), "{target}: {said}");
@@ -78,7 +78,7 @@ fn only_what_is_listed_is_reached_and_the_list_changes_while_it_runs() {
     assert_eq!(log.as_array().unwrap().len(), 6, "{log}");
     assert_eq!(log[0]["host"], HOST.to_string());
 
-    // Another user of this host is turned away. Control: the account that carries the tunnel gets the proxy's answer.
+    // Another user of this host is refused. Control: the account that carries the tunnel gets the proxy's answer.
     if rustix::process::geteuid().is_root() {
         let asks = |uid: u32| {
             let proxy = format!("http://127.0.0.1:{}", proxy_port(&site));
@@ -95,14 +95,14 @@ fn only_what_is_listed_is_reached_and_the_list_changes_while_it_runs() {
         skip("only root asks as another user");
     }
 
-    // Control: it can be reached, as soon as it is listed and no longer.
+    // Control: the host is reached as soon as it is listed, and no longer than that.
     let destination = format!("{HOST}:{port}");
     site.run(&["egress", "allow", "--branch", "main", &destination]).ok();
     assert_eq!(curl(&site, &[&url]).ok().stdout, "hello");
     site.run(&["egress", "deny", "--branch", "main", &destination]).ok();
     assert!(curl(&site, &[&url]).ok().stdout.contains("is refused"));
 
-    // What ends is started again.
+    // A proxy that ends is started again.
     site.run(&["egress", "allow", "--branch", "main", &destination]).ok();
     let directory = format!("agent_vm_dir={}", site.machine("app-main").join("egress").display());
     for pid in site.processes("app-main") {
@@ -111,12 +111,12 @@ fn only_what_is_listed_is_reached_and_the_list_changes_while_it_runs() {
             crate::site::kill(pid, "KILL");
         }
     }
-    crate::site::wait_until("the way out to come back", || curl(&site, &["--fail", &url]).stdout == "hello");
+    crate::site::wait_until("the proxy to come back", || curl(&site, &["--fail", &url]).stdout == "hello");
     site.run(&["stop", "main"]).ok();
     assert!(site.processes("app-main").is_empty());
 }
 
-/// An echoing HTTPS server of the host's, and what it was asked.
+/// An HTTPS server on the host that echoes its requests.
 struct Echo {
     _server: Running,
     port: u16,
@@ -131,7 +131,7 @@ fn echo(dir: &Path) -> Echo {
     Echo { _server: Running(server), port: line.trim().parse().unwrap() }
 }
 
-/// Whether a file holds these texts.
+/// Returns for each text whether a file contains it.
 fn holds(file: &Path, texts: [&str; 2]) -> Vec<bool> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm_machines/find_in_memory.py");
     let output = Command::new("python3").arg(script).arg(file).args(texts).output().unwrap();
@@ -167,23 +167,23 @@ fn monitor_looks_into_tls_and_secrets_stay_on_the_host() {
     let started = start.env("SSL_CERT_FILE", dir.path().join("ca.pem")).output().unwrap();
     Done::from(started, &["start"]).ok();
 
-    // Every client trusts the proxy, each by its own ways.
+    // Every client trusts the proxy, each through its own configuration.
     curl(&site, &["--fail", &url]).ok();
     let python = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).status)";
     assert_eq!(site.exec("main", &["python3", "-c", python, &url]).ok().stdout, "200\n");
     let port = echo.port.to_string();
     assert_eq!(site.exec("main", &["node", "-e", NODE, &HOST.to_string(), &port]).ok().stdout, "accepted\n");
     site.exec("main", &["git", "ls-remote", &format!("https://{destination}/git")]).exits(128).says("not found");
-    // Without its variables too: the system's own file has the authority.
+    // It works without the environment variables, too: the system's certificate file has the authority.
     site.exec("main", &["env", "-i", "https_proxy=http://127.0.0.1:3128", "curl", "-sSf", &url]).ok();
-    // Control: it is the host's authority that makes the difference.
+    // Control: with another authority, the client refuses the proxy's certificate.
     curl(&site, &["--cacert", "/usr/share/ca-certificates/mozilla/ISRG_Root_X1.crt", &url]).exits(60);
     let log = site.run(&["egress", "log", "main", "--json"]).ok().json();
     let asked = log.as_array().unwrap().iter().find(|line| line["path"] == "/asked?for=it").unwrap();
     assert_eq!((&asked["method"], &asked["status"], &asked["verdict"]), (&"GET".into(), &200.into(), &"allow".into()));
     assert!(asked["bytes"].as_u64().unwrap() > 0 && asked["time"].as_str().unwrap().ends_with('Z'), "{asked}");
 
-    // The server gets the value; the guest has the placeholder, and gets it back.
+    // The server gets the secret's value; the guest sees only the placeholder, also in the echoed answer.
     let ask = format!("curl -sSf -H \"Authorization: Bearer $TOKEN\" {url} | tee /tmp/answer; echo; echo $TOKEN");
     let said = site.exec("main", &["sh", "-c", &ask]).ok().stdout;
     let placeholder = said.lines().last().unwrap();
@@ -198,19 +198,19 @@ fn monitor_looks_into_tls_and_secrets_stay_on_the_host() {
     let journal = site.exec("main", &["journalctl", "--no-pager", "--output=export"]).ok().stdout;
     assert!(journal.contains("agent-mcp") && !journal.contains(value), "{journal}");
 
-    // Not in its memory. Control: the placeholder is.
+    // The value is not in the guest's memory. Control: the placeholder is.
     let memory = format!("/proc/{}/fd", site.qemu("app-main"));
     let memory = std::fs::read_dir(&memory).unwrap().flatten().map(|entry| entry.path()).find(|path| {
         std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("memfd:memory-backend-memfd"))
     });
     assert_eq!(holds(&memory.unwrap(), [value, placeholder]), [false, true]);
-    // Nor on its disk. Control: what it writes there is found.
+    // Nor is it on the guest's disk. Control: a file with the placeholder is.
     site.exec("main", &["sh", "-c", "cp /tmp/answer ~/answer && sync"]).ok();
     site.run(&["stop", "main"]).ok();
     assert_eq!(holds(&site.machine("app-main").join("disk.qcow2"), [value, placeholder]), [false, true]);
 }
 
-/// Changes the mode in the machine's settings; the proxy has it from the next change of a list on.
+/// Changes the egress mode in the machine's settings; the proxy applies it with the next change of a list.
 fn set_mode(site: &Site, mode: &str) {
     let config = site.machine("app-main").join("config.json");
     let mut settings: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&config).unwrap()).unwrap();
@@ -218,7 +218,7 @@ fn set_mode(site: &Site, mode: &str) {
     std::fs::write(&config, settings.to_string()).unwrap();
 }
 
-/// What the proxy wrote down of a host, newest last: verdict and reason.
+/// Returns the logged verdicts and reasons for a host, newest last.
 fn logged(site: &Site, host: &str) -> Vec<(String, Option<String>)> {
     let log = site.run(&["egress", "log", "main", "--json"]).ok().json();
     let word = |line: &serde_json::Value, key: &str| line[key].as_str().map(str::to_owned);
@@ -226,7 +226,7 @@ fn logged(site: &Site, host: &str) -> Vec<(String, Option<String>)> {
     lines.map(|line| (word(line, "verdict").unwrap(), word(line, "reason"))).collect()
 }
 
-/// In a world of its own: what is public has to be neither this host's nor the Internet's.
+/// Runs in a network of its own, where the public site is neither this host's nor the Internet's.
 #[test]
 fn none_lets_nothing_out_a_group_its_hosts_and_open_what_is_public() {
     let Some(site) = site_with_proxy() else { return };
@@ -234,7 +234,7 @@ fn none_lets_nothing_out_a_group_its_hosts_and_open_what_is_public() {
         skip("only root makes networks");
         return;
     }
-    // One of the group @npm, one of no list, and one that says it were public.
+    // A host of the group @npm, a host on no list, and a host whose name resolves to the test host's own address.
     let (listed, other, own) = ("registry.npmjs.org", "other.example.net", "own.example.net");
     let site = site.within(World::new(&[(listed, PUBLIC), (other, PUBLIC), (own, OWN)]));
     site.create_with(&["--egress", "none", "--allow", "@npm"]);
@@ -242,14 +242,14 @@ fn none_lets_nothing_out_a_group_its_hosts_and_open_what_is_public() {
     let get = |host: &str| curl(&site, &["--noproxy", "", &format!("http://{host}/")]).ok().stdout;
     let denied = || site.status("main")["egress"]["denied"].as_u64().unwrap();
 
-    // The mode counts, not the list; nor does a change of it.
+    // In mode `none` the lists are ignored, and so are changes to them.
     let none = "is refused (egress is off for this machine)";
     assert!(get(listed).contains(none));
     site.run(&["egress", "allow", "--branch", "main", other]).ok().says("allow and deny lists are ignored");
     assert!(get(other).contains(none));
     assert_eq!((denied(), logged(&site, listed).len()), (2, 1));
 
-    // Control: the same machine reaches a host of the group, and one that is listed by name, but no other.
+    // Control: in mode `allowlist` the same machine reaches the listed host, and no other.
     set_mode(&site, "allowlist");
     site.run(&["egress", "deny", "--branch", "main", other]).ok();
     assert_eq!(get(listed), "hello");
@@ -259,13 +259,13 @@ fn none_lets_nothing_out_a_group_its_hosts_and_open_what_is_public() {
     assert!(get(listed).contains("on the deny list"));
     assert_eq!(denied(), 5);
 
-    // Open: what no list has is reached, and logged.
+    // In mode `open`, a host on no list is reached and logged.
     set_mode(&site, "open");
     site.run(&["egress", "allow", "--branch", "main", other]).ok();
     assert_eq!(get(&PUBLIC.to_string()), "hello");
     assert_eq!(logged(&site, &PUBLIC.to_string()).last().unwrap(), &("allow".to_owned(), None));
     assert!(get(listed).contains("on the deny list"));
-    // Not the host, nor what it is connected with, whatever it is called.
+    // The host and its networks are refused, whatever name is used.
     let before = denied();
     let closed = ["127.0.0.1", "127.0.0.2", "localhost", "10.0.2.2", "169.254.169.254", &OWN.to_string()];
     for host in closed {

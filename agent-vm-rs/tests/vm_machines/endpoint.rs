@@ -1,4 +1,4 @@
-//! Who gets in to a machine's MCP, and who does not.
+//! Access to a machine's MCP endpoint: which requests are admitted and which are refused.
 
 use std::fs;
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::site::{Done, Site, site};
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
 
-/// The endpoint of `main`, seen with curl.
+/// The MCP endpoint of `main`, used with curl.
 struct Door<'a> {
     site: &'a Site,
     url: String,
@@ -27,7 +27,7 @@ impl<'a> Door<'a> {
         Done::from(curl.output().unwrap(), args)
     }
 
-    /// A question of `initialize`, with the machine's own authority.
+    /// Sends `initialize` and verifies the server with the machine's own certificate authority.
     fn ask(&self, args: &[&str]) -> Done {
         let ca = self.site.machine("app-main").join("tls/ca.pem");
         let asks = [
@@ -40,12 +40,12 @@ impl<'a> Door<'a> {
         self.curl(&[&asks[..], &[&self.url]].concat())
     }
 
-    /// The status that it gets.
+    /// Returns the HTTP status of `initialize` without a token.
     fn status(&self, args: &[&str]) -> String {
         self.ask(&[&["--output", "/dev/null", "--write-out", "%{http_code}"], args].concat()).stdout
     }
 
-    /// The same with the token.
+    /// Returns the HTTP status of `initialize` with the token.
     fn admitted(&self, args: &[&str]) -> String {
         let bearer = format!("Authorization: Bearer {}", self.token);
         self.status(&[&["--header", &bearer][..], args].concat())
@@ -63,10 +63,10 @@ fn the_gate_lets_in_who_has_the_token_by_its_tls_and_nobody_else() {
     there_is_no_way_in_without_its_tls(&site);
 }
 
-/// The token, the name and the origin each have to be right.
+/// The token, the host name and the origin each have to be right.
 fn only_the_token_the_own_name_and_an_allowed_origin_get_in(site: &Site) {
     let door = Door::of(site);
-    // Control, with everything right.
+    // Control: everything is right.
     assert_eq!(door.admitted(&[]), "200");
     assert_eq!(door.status(&[]), "401");
     let zeros = format!("Authorization: Bearer {}", "0".repeat(64));
@@ -83,7 +83,7 @@ fn only_the_token_the_own_name_and_an_allowed_origin_get_in(site: &Site) {
         let preflight = ["--request", "OPTIONS", "--header", "Access-Control-Request-Method: POST", "--header"];
         let asked = door.status(&[&preflight[..], &[&format!("Origin: {origin}")]].concat());
         let answered = if status == "200" { "204" } else { status };
-        assert_eq!(asked, answered, "the question before, of {origin}");
+        assert_eq!(asked, answered, "preflight request from {origin}");
     }
     let other = door.url.replace("/mcp", "/docs");
     let ca = site.machine("app-main").join("tls/ca.pem");
@@ -92,10 +92,10 @@ fn only_the_token_the_own_name_and_an_allowed_origin_get_in(site: &Site) {
     assert!(door.curl(&asked).ok().stdout.ends_with("404"));
 }
 
-/// Over TLS 1.2 and 1.3, to the machine's own certificate, and no other way.
+/// Only TLS 1.2 and 1.3 with the machine's own certificate are accepted.
 fn there_is_no_way_in_without_its_tls(site: &Site) {
     let door = Door::of(site);
-    // curl's own side is willing: it is the machine that refuses.
+    // curl would accept the old versions: the machine refuses them.
     for (version, code) in [("1.3", "200"), ("1.2", "200"), ("1.1", "000"), ("1.0", "000")] {
         let args = [&format!("--tlsv{version}"), "--tls-max", version, "--ciphers", "ALL:@SECLEVEL=0"];
         assert_eq!(door.admitted(&args), code, "TLS {version}");
@@ -108,7 +108,7 @@ fn there_is_no_way_in_without_its_tls(site: &Site) {
 
     let foreign = site.machine("app-other").join("tls/ca.pem");
     door.curl(&["--cacert", foreign.to_str().unwrap(), "--header", &bearer, &door.url]).exits(60);
-    // This program trusts no other, either, and has no way round it.
+    // agent-vm trusts no other authority either, and has no option to skip the check.
     let ca = site.machine("app-main").join("tls/ca.pem");
     let own = fs::read(&ca).unwrap();
     fs::copy(&foreign, &ca).unwrap();
@@ -122,12 +122,12 @@ fn there_is_no_way_in_without_its_tls(site: &Site) {
         let mut openssl = Command::new("openssl");
         openssl.args(["s_client", "-connect", &address, "-showcerts"]).stdin(std::process::Stdio::null());
         let said = String::from_utf8_lossy(&openssl.output().unwrap().stdout).into_owned();
-        // What follows it tells of the handshake, which differs each time.
+        // The output after the certificate describes the handshake, which differs each time.
         let (_, certificate) = said.split_once("-----BEGIN CERTIFICATE-----").unwrap();
         certificate.split_once("-----END CERTIFICATE-----").unwrap().0.to_owned()
     };
     let first = served();
-    // And another one, for its key, when it has run for months: nothing is restarted.
+    // After months, the certificate is renewed for the same key, without a restart.
     let ports = site.machine("app-main").join("run/ports.json");
     let mut facts: serde_json::Value = serde_json::from_str(&fs::read_to_string(&ports).unwrap()).unwrap();
     let months_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * 61);
@@ -145,13 +145,13 @@ fn there_is_no_way_in_without_its_tls(site: &Site) {
     assert_eq!(door.admitted(&[]), "200", "the token and the authority are the machine's, not the run's");
 }
 
-/// Neither the agent nor anything that it starts reads what the gate was handed.
+/// Neither the agent nor any process that it starts can read the reverse proxy's credentials.
 fn the_agent_reads_neither_key_nor_token(site: &Site) {
     let said = |command: &str| site.exec("main", &["sh", "-c", command]);
     let account = said("ps -o user:20= -C nginx | sort -u").ok().stdout;
     assert_eq!(account.trim(), "agent-gate");
     let fw_cfg = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials";
-    // Control: they are there to be read.
+    // Control: the credentials exist.
     said(&format!("ls {fw_cfg}")).ok().says("agent-vm.mcp-key").says("agent-vm.mcp-token");
     for path in [
         &format!("{fw_cfg}/agent-vm.mcp-key/raw"),
@@ -169,15 +169,16 @@ fn the_agent_reads_neither_key_nor_token(site: &Site) {
         "cat /proc/*/cmdline /proc/*/environ 2>/dev/null; journalctl --no-pager --output=export 2>/dev/null";
     let seen = said(everywhere).stdout;
     assert!(seen.contains("nginx") && !seen.contains(token.trim()));
-    // What is behind the gate is the agent's own, and has not been told the token either.
+    // The server behind the reverse proxy runs as the agent, and does not get the token either.
     said("curl --silent --max-time 20 http://127.0.0.1:8001/status").ok();
     assert_eq!(said("curl --silent --insecure --max-time 20 --write-out '%{http_code}' --output /dev/null https://127.0.0.1:8000/status").ok().stdout, "401");
-    // From outside only the gate is reached; see `isolation` for the firewall. Its way out is there only with a proxy.
+    // From outside, only the reverse proxy is reached; see `isolation` for the firewall. The egress port exists only if
+    // there is a proxy.
     let listening = said("ss -Htln | awk '{ print $4 }' | sort | grep -vx 127.0.0.1:3128").ok().stdout;
     assert_eq!(listening, "0.0.0.0:22\n0.0.0.0:8000\n127.0.0.1:8001\n");
 }
 
-/// Switched off by its flag, each is told at every start and by `status`, and the other still holds.
+/// Disabled TLS or a disabled token is reported at every start and by `status`, and the other protection still works.
 #[test]
 fn what_is_switched_off_is_off_alone() {
     let Some(site) = site() else { return };
@@ -197,7 +198,7 @@ fn what_is_switched_off_is_off_alone() {
     create("--no-auth").says(warning);
     site.start("main").says(warning).says("MCP    https://127.0.0.1:");
     let door = Door::of(&site);
-    // By MCP itself; and a token that is not the machine's is none.
+    // MCP itself answers without a token, and also with a wrong one.
     door.ask(&[]).ok().says("serverInfo");
     let zeros = format!("Authorization: Bearer {}", "0".repeat(64));
     assert_eq!(door.status(&["--header", &zeros]), "200");

@@ -1,5 +1,6 @@
-"""enter_network.py PID PROGRAM…: becomes a program in the network of a process of this user's, which nsenter(1) cannot where
-the process has a user namespace below the one that the network belongs to.
+"""enter_network.py PID PROGRAM…: runs a program in the network namespace of a process of the same user.
+
+nsenter(1) cannot do this if the process has a user namespace below the one that owns the network.
 """
 
 import ctypes

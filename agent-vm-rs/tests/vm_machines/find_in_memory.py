@@ -1,4 +1,4 @@
-"""find_in_memory.py FILE TEXT…: for each text, whether the file (a guest's memory, a disk) holds it: yes or no, a line each."""
+"""find_in_memory.py FILE TEXT…: prints for each text whether the file (a guest's memory or disk) contains it: yes or no."""
 
 import mmap
 import os

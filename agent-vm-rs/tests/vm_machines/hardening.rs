@@ -1,4 +1,4 @@
-//! What the agent cannot do inside its own machine: become root, change what confines it, or reach into the kernel.
+//! What the agent cannot do inside its own machine: become root, change its confinement, or modify the kernel.
 
 use std::fs;
 
@@ -9,10 +9,10 @@ const NOT_PERMITTED: &str = "Operation not permitted";
 const DENIED: &str = "Permission denied";
 const READ_ONLY: &str = "Read-only file system";
 
-/// Brings the kernel a module and another kernel.
+/// Loads a module and another kernel.
 const KERNEL_TAKES: &str = include_str!("kernel_takes.py");
 
-/// What the agent must not do, and what refuses it. Root may, where it is not the file system that refuses.
+/// What the agent must not do, and the error that it gets. Root may do it, unless the file system is read-only.
 const CHANGES: [(&str, &str); 15] = [
     ("systemctl set-property --runtime agent-mcp.service TasksMax=9", "Access denied"),
     ("systemctl stop agent-mcp.service", "Access denied"),
@@ -35,7 +35,7 @@ fn sh(site: &Site, script: &str) -> Done {
     site.exec("main", &["sh", "-c", script])
 }
 
-/// What a command prints, without the end of its last line.
+/// Returns the output of a command, without the newline at its end.
 fn says(site: &Site, script: &str) -> String {
     sh(site, script).ok().stdout.trim_end().to_owned()
 }
@@ -46,7 +46,7 @@ fn the_agent_finds_no_way_to_root_and_the_kernel_is_locked() {
     site.create("main");
     site.start("main");
 
-    // The kernel: settings that even root cannot take back, and those that keep its secrets.
+    // Settings of the kernel: some that even root cannot change back, and some that protect its secrets.
     for (name, value) in [
         ("kernel/modules_disabled", "1"),
         ("kernel/kexec_load_disabled", "1"),
@@ -61,13 +61,13 @@ fn the_agent_finds_no_way_to_root_and_the_kernel_is_locked() {
         assert_eq!(says(&site, &format!("cat /proc/sys/{name}")), value, "{name}");
     }
     assert_eq!(says(&site, "cat /sys/kernel/security/lockdown"), "none [integrity] confidentiality");
-    // Control: it is this that refuses, not a missing program.
+    // Control: the kernel refuses, and no program is missing.
     says(&site, "unshare --version && dmesg --version");
     sh(&site, "unshare --user true").exits(1).says("No space left on device");
     sh(&site, "dmesg").exits(1).says("Operation not permitted");
     assert_eq!(says(&site, "sort -u /proc/kallsyms | cut -d' ' -f1 | sort -u"), "0000000000000000");
 
-    // No program that runs as its owner. Control: the search finds one, which nosuid makes an ordinary program.
+    // No program has the setuid bit. Control: the search finds a planted one, on which nosuid makes the bit useless.
     let search = |place: &str| says(&site, &format!("find {place} -xdev -type f -perm /6000 2>/dev/null; true"));
     assert_eq!(search("/ /var /tmp /run /workspace"), "");
     says(&site, "cp /bin/id ~/id && chmod u+s,g+s ~/id");
@@ -78,11 +78,11 @@ fn the_agent_finds_no_way_to_root_and_the_kernel_is_locked() {
     }
     assert!(!says(&site, "id; id -Gn").contains("root"));
     sh(&site, "command -v doas pkexec").exits(127);
-    // In place of this one is a text that says what works instead; no setuid program was found above.
+    // `sudo` is a script that names what works instead; the search above found no setuid program.
     let refused = sh(&site, "sudo id");
     assert!(refused.code != Some(0) && !refused.stdout.contains("uid="), "{}{}", refused.stdout, refused.stderr);
 
-    // Its own confinement. Controls: what it asks for is there, and below root does the same.
+    // The agent cannot change its own confinement. Controls: the service runs, and root makes the same changes below.
     assert_eq!(says(&site, "systemctl is-active agent-mcp.service"), "active");
     for (change, refusal) in CHANGES {
         assert_ne!(sh(&site, change).says(refusal).code, Some(0), "{change}");
@@ -102,7 +102,7 @@ fn the_agent_finds_no_way_to_root_and_the_kernel_is_locked() {
     the_kernel_is_locked_for_root_too(&site);
 }
 
-/// Control of all that the agent is refused: it is what there is to be refused, and root is let.
+/// Control: what the agent is refused exists, and root is allowed to do it.
 fn root_does_what_the_agent_cannot(site: &Site) {
     for (change, refusal) in CHANGES {
         let done = as_root(site, "main", change);
@@ -117,21 +117,21 @@ fn root_does_what_the_agent_cannot(site: &Site) {
 }
 
 fn the_kernel_is_locked_for_root_too(site: &Site) {
-    // Control: before anything was locked the kernel took the module, and looked at what is no kernel.
+    // Control: before the lockdown the kernel loaded the module, and examined a file that is no kernel.
     let unlocked = fs::read_to_string(site.machine("app-main").join("workspace/unlocked")).unwrap();
     assert_eq!(unlocked, "module: taken\nkernel: Exec format error\n");
     let locked = as_root(site, "main", "python3 /workspace/kernel_takes.py").ok().stdout;
     assert_eq!(locked, format!("module: {NOT_PERMITTED}\nkernel: {NOT_PERMITTED}\n"));
 
-    // To hibernate. Control: another word is refused for being none.
+    // Hibernation is refused. Control: an unknown word gets another error.
     as_root(site, "main", "echo disk > /sys/power/state").exits(1).says(NOT_PERMITTED);
     as_root(site, "main", "echo disks > /sys/power/state").exits(1).says("Invalid argument");
-    // To take back what is locked. Control: what is so already may be said again.
+    // The locks cannot be undone. Control: setting them once more is allowed.
     for lock in ["modules_disabled", "kexec_load_disabled"] {
         as_root(site, "main", &format!("echo 0 > /proc/sys/kernel/{lock}")).exits(1).says("Invalid argument");
         as_root(site, "main", &format!("echo 1 > /proc/sys/kernel/{lock}")).ok();
     }
-    // To read the kernel's memory. It says itself that this is by lockdown.
+    // Kernel memory cannot be read. The kernel itself names lockdown as the reason.
     as_root(site, "main", "head -c 1 /dev/mem").exits(1).says(NOT_PERMITTED);
     as_root(site, "main", "dmesg").ok().says("/dev/mem,kmem,port is restricted; see man kernel_lockdown.7");
 }

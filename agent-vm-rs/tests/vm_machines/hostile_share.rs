@@ -1,4 +1,4 @@
-//! What root in a guest can make in the shared workspace, and that none of it reaches out of it.
+//! What root in a guest can make in the shared workspace, and that none of it has an effect outside.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -32,10 +32,10 @@ fn what_root_makes_in_the_workspace_stays_there() {
         outside.display()
     );
     Package::copy(&site, "app-main").boot_into(&script);
-    // Its end is a panic of the guest's kernel, which has lost its first process.
+    // The script ends with a panic of the guest's kernel, which has lost its first process.
     site.run(&["start", "main"]).exits(1).says("did not come up");
 
-    // Controls: it was root, came to its end, and could make what it may.
+    // Controls: the script ran as root, came to its end, and could make the harmless files.
     assert_eq!(fs::read_to_string(workspace.join("whoami")).unwrap(), "0\n");
     assert!(workspace.join("finished").exists());
     let kind = |name: &str| workspace.join(name).symlink_metadata().map(|metadata| metadata.file_type());
@@ -58,7 +58,7 @@ fn what_root_makes_in_the_workspace_stays_there() {
         reached_by_nobody(&workspace.join("setuid"));
     }
 
-    // The host's commands go through it all, and past what it points to.
+    // The host's commands handle all these files and follow none of the links.
     let begun = std::time::Instant::now();
     site.run(&["status", "main"]).ok();
     site.run(&["destroy", "main", "--yes"]).ok().says("app-main is gone");
@@ -68,7 +68,7 @@ fn what_root_makes_in_the_workspace_stays_there() {
     assert_eq!(fs::read_to_string(&outside).unwrap(), "untouched");
 }
 
-/// No other user can run what the guest has left, not even the one it belongs to.
+/// Checks that no other user can run the program that the guest has left, not even the owner of the file.
 fn reached_by_nobody(program: &Path) {
     let owner = program.metadata().unwrap().uid();
     let run_as_owner = |program: &Path| {

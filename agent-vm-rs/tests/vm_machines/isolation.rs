@@ -1,4 +1,4 @@
-//! What a machine must not reach, and what must not reach it. Each with a control that shows the probe works.
+//! What a machine must not reach, and what must not reach it. Each check has a control that shows that its probe works.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,7 +11,7 @@ use crate::reach::{Loopback, reaches_inside, root_reaches, root_scans};
 use crate::root::{Package, as_root};
 use crate::site::{Done, Running, Site, own_pid, site, skip, wait_until};
 
-/// A probe in the guest: says `open` if a TCP connection comes about.
+/// Returns whether a program in the guest can open a TCP connection.
 fn connects(site: &Site, address: &str, port: u16) -> bool {
     let probe = format!(
         "import socket\ns = socket.socket()\ns.settimeout(3)\ntry:\n    s.connect(('{address}', {port}))\n    print('open')\nexcept OSError as e:\n    print('closed', e)"
@@ -31,11 +31,11 @@ fn a_machine_is_reached_by_ssh_and_mcp_and_reaches_nothing() {
     ssh_is_by_the_machines_key_against_the_pinned_host_key(&site);
 }
 
-/// No way out: not to the host's loopback by way of its gateway, not to its resolver, not beyond.
+/// The guest reaches neither the host's loopback through its gateway, nor the host's resolver, nor another network.
 fn the_guest_reaches_nothing_of_the_host_and_nothing_beyond(site: &Site) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    // Controls: the listener takes connections, and the guest's probe sees an open port.
+    // Controls: the listener accepts connections, and the guest's probe sees an open port.
     drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap());
     listener.accept().unwrap();
     assert!(connects(site, "127.0.0.1", 8000));
@@ -46,12 +46,12 @@ fn the_guest_reaches_nothing_of_the_host_and_nothing_beyond(site: &Site) {
     {
         assert!(!connects(site, address, port), "{address}:{port} is open");
     }
-    assert!(listener.accept().is_err(), "a connection of the guest's arrived");
+    assert!(listener.accept().is_err(), "a connection from the guest arrived");
     let routes = site.exec("main", &["ip", "route"]).ok().stdout;
     assert!(!routes.contains("default"), "{routes}");
 }
 
-/// Takes away all that the guest itself has against it: what is left is QEMU.
+/// Removes the guest's own restrictions, so that only those of QEMU are left.
 fn open_the_guest(site: &Site) {
     let script = "
         set -e
@@ -65,7 +65,7 @@ fn open_the_guest(site: &Site) {
     assert_eq!(as_root(site, "main", "nft list ruleset").ok().stdout, "");
 }
 
-/// Root of the guest takes down its firewall and makes itself routes: QEMU's `restrict=on` is what holds then.
+/// Root in the guest removes the firewall and adds routes: QEMU's `restrict=on` still blocks everything.
 #[test]
 fn root_of_the_guest_reaches_nothing_either() {
     let Some(site) = site() else { return };
@@ -79,8 +79,8 @@ fn root_of_the_guest_reaches_nothing_either() {
     let port = loopback.port;
     let (tcp, udp) = (format!("tcp:10.0.2.2:{port}"), format!("udp:10.0.2.2:{port}"));
 
-    // Controls: it is reached from its own side, and root reaches what it may by the same program; what it sends
-    // leaves the guest, as QEMU itself answers a ping of the gateway.
+    // Controls: the listener answers on its own side, and root reaches allowed destinations with the same program.
+    // Packets do leave the guest: QEMU itself answers a ping of the gateway.
     let (near_tcp, near_udp) = (format!("tcp:127.0.0.1:{port}"), format!("udp:127.0.0.1:{port}"));
     assert!(reaches_inside(qemu, &[&near_tcp, &near_udp]).into_values().eq(["answered", "answered"]));
     let may = ["tcp:10.0.2.15:8000", "icmp:10.0.2.2:0"];
@@ -105,18 +105,18 @@ fn root_of_the_guest_reaches_nothing_either() {
         ],
     );
     for (destination, answer) in refused {
-        // By QEMU, which answers TCP of IPv4 with a reset. An error of the guest's own would be another.
+        // QEMU answers TCP over IPv4 with a reset. An error of the guest's own network would be another.
         let reset = destination.starts_with("tcp:") && !destination.contains("::");
         let expected = if reset { "Connection refused" } else { "silent" };
         assert_eq!(answer, expected, "{destination}");
     }
-    // The same of the ports of the gateway, which would be the host; the control is the machine itself.
+    // The same holds for all ports of the gateway, which would be the host; the control is the machine itself.
     assert_eq!(root_scans(&site, "10.0.2.15", 9000), "open [22, 8000], refused 8998\n");
     assert_eq!(root_scans(&site, "10.0.2.2", 10_000), "open [], refused 10000\n");
-    assert_eq!(loopback.arrived(), "tcp 1, udp 1", "more than the control's own has arrived");
+    assert_eq!(loopback.arrived(), "tcp 1, udp 1", "more than the control's traffic has arrived");
 
-    // Control: without `restrict=on` the same does arrive. Only where QEMU's network is a loopback of its own: there is
-    // nothing beyond it then.
+    // Control: without `restrict=on` the traffic arrives. This is tried only if QEMU's network is a loopback of its
+    // own, so that nothing gets further.
     if shares_network(qemu) {
         skip("QEMU has no network of its own here, so restrict=on is not tried without it");
         return;
@@ -129,7 +129,7 @@ fn root_of_the_guest_reaches_nothing_either() {
     let (tcp, udp) = (format!("tcp:10.0.2.2:{}", loopback.port), format!("udp:10.0.2.2:{}", loopback.port));
     let said = root_reaches(&site, &[&tcp, &udp]);
     assert_eq!(said[&udp], "answered");
-    // QEMU tries, and where Landlock takes TCP from it says so.
+    // QEMU tries to connect; if Landlock forbids TCP, the guest gets an error.
     let (answer, arrived) = match said[&tcp].as_str() {
         "answered" => ("answered", "tcp 1, udp 1"),
         _ => ("Network is unreachable", "tcp 0, udp 1"),
@@ -137,7 +137,8 @@ fn root_of_the_guest_reaches_nothing_either() {
     assert_eq!((said[&tcp].as_str(), loopback.arrived().as_str()), (answer, arrived));
 }
 
-/// Changes the forwards of a running machine, which only its owner can, through QEMU's own socket; gives what QEMU says.
+/// Changes the forwards of a running machine through QEMU's own socket, as only the machine's owner can; returns QEMU's
+/// answer.
 fn monitor(site: &Site, name: &str, command: &str) -> String {
     let run = fs::File::open(site.machine(name).join("run/qemu")).unwrap();
     let path = format!("/proc/self/fd/{}/qmp.sock", std::os::fd::AsRawFd::as_raw_fd(&run));
@@ -157,14 +158,14 @@ fn monitor(site: &Site, name: &str, command: &str) -> String {
     answer
 }
 
-/// Has a forward lead to another port of the guest.
+/// Makes a forward lead to another port of the guest.
 fn forward(site: &Site, host: u16, guest: u16) {
     monitor(site, "app-main", &format!("hostfwd_remove tcp:127.0.0.1:{host}"));
     let answer = monitor(site, "app-main", &format!("hostfwd_add tcp:127.0.0.1:{host}-:{guest}"));
     assert!(!answer.contains("nvalid") && !answer.contains("Could not"), "{answer}");
 }
 
-/// Whether what is behind a forward of QEMU's answers HTTP. The forward is in QEMU's namespace.
+/// Returns whether an HTTP server answers behind a forward, which is in QEMU's network namespace.
 fn answers_http(site: &Site, port: u16) -> bool {
     let mut curl = inside(site.qemu("app-main"));
     curl.args(["curl", "--silent", "--max-time", "5", "--output", "/dev/null", "--http0.9"]);
@@ -175,28 +176,28 @@ fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// The guest's firewall lets ssh and MCP in, whatever else listens there.
+/// The guest's firewall lets in only ssh and MCP, even if another program listens.
 fn only_ssh_and_mcp_are_let_in(site: &Site) {
     let args = ["exec", "main", "--", "python3", "-m", "http.server", "9999"];
     let server = site.agent_vm(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let _server = Running(server);
-    // Control: it listens, on every address.
+    // Control: the server listens on every address.
     wait_until("the server in the guest", || connects(site, "10.0.2.15", 9999));
     let status = site.status("main");
     let (ssh, mcp) = (site.ssh_port("app-main"), site.port("app-main"));
-    // Control before and after: a forward of this kind works.
+    // Controls before and after: such a forward works.
     assert!(answers_http(site, mcp));
     forward(site, mcp, 9999);
     assert!(!answers_http(site, mcp));
     forward(site, mcp, 8000);
     assert!(answers_http(site, mcp));
-    // QEMU itself listens nowhere else, where Landlock can keep it from that.
+    // If Landlock restricts it, QEMU itself can listen on no other port.
     if status["vm"]["confined"].as_str().unwrap().contains("landlock") {
         let answer = monitor(site, "app-main", &format!("hostfwd_add tcp:127.0.0.1:{}-:9999", free_port()));
         assert!(answer.contains("Could not set up host forwarding rule"), "{answer}");
     }
 
-    // On the host, both forwards are on loopback only. Behind them, QEMU listens for these two alone.
+    // On the host, both forwards listen on loopback only, and QEMU listens for these two only.
     let mut forwards = [format!("127.0.0.1:{ssh}"), format!("127.0.0.1:{mcp}")];
     let here = listening(own_pid());
     for port in [ssh, mcp] {
@@ -210,7 +211,7 @@ fn only_ssh_and_mcp_are_let_in(site: &Site) {
     }
 }
 
-/// ssh as somebody, with options; gives the exit code and what it said.
+/// Runs `id` over ssh as a user, with options.
 fn ssh(site: &Site, user: &str, options: &[&str]) -> Done {
     let port = site.status("main")["ssh"]["port"].to_string();
     let machine = site.machine("app-main");
@@ -223,13 +224,13 @@ fn ssh(site: &Site, user: &str, options: &[&str]) -> Done {
     Done::from(ssh.args([&format!("{user}@127.0.0.1"), "id", "-un"]).stdin(Stdio::null()).output().unwrap(), options)
 }
 
-/// An agent that the user has and forwards to every host of their own configuration is not the guest's.
+/// The user's ssh agent does not reach the guest, even if the user's configuration forwards it to every host.
 fn no_keys_of_the_users_come_along(site: &Site) {
     let socket = site.repo().join("../agent.sock");
     let agent = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
     let _agent = Running(agent);
     wait_until("ssh's agent", || socket.exists());
-    // Control: it answers whoever is given its socket.
+    // Control: the agent answers on its socket.
     let listed = Command::new("ssh-add").arg("-l").env("SSH_AUTH_SOCK", &socket).output().unwrap();
     assert!(String::from_utf8_lossy(&listed.stdout).contains("no identities"));
     let home = site.repo().join("../home/.ssh");
@@ -247,11 +248,11 @@ fn no_keys_of_the_users_come_along(site: &Site) {
     }
 }
 
-/// The machine's own key and nothing else: no password, no root, no other key, not even one that the agent puts
-/// into its home; and no machine with another host key.
+/// Only the machine's own key logs in: no password, no root, and no other key, not even one that the guest's agent puts
+/// into its home. A machine with another host key is refused.
 fn ssh_is_by_the_machines_key_against_the_pinned_host_key(site: &Site) {
     let (key, known) = ("IdentityFile=ssh/id_ed25519", "UserKnownHostsFile=ssh/known_hosts");
-    // Control: this very command logs in.
+    // Control: the same command with the right key logs in.
     assert_eq!(ssh(site, "dev", &[key, known]).ok().stdout, "dev\n");
     no_keys_of_the_users_come_along(site);
 

@@ -1,4 +1,4 @@
-//! A branch's machine from its beginning to its end.
+//! The life of a branch's machine, from `create` to `destroy`.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,7 +7,8 @@ use std::process::Stdio;
 
 use crate::site::{Done, Running, kill, site, wait_until};
 
-/// The default verb three times: creates and starts, shows the running one, starts the stopped one without Nix.
+/// Without a command, agent-vm starts the machine, and then shows it; a stopped machine starts without Nix if its guest
+/// is unchanged.
 #[test]
 fn without_a_verb_the_branch_gets_its_machine() {
     let Some(site) = site() else { return };
@@ -20,7 +21,7 @@ fn without_a_verb_the_branch_gets_its_machine() {
     assert!(site.processes("app-main").is_empty());
     assert!(!site.machine("app-main").join("run").exists());
 
-    // A nix that fails, first on PATH: a start that needs it cannot succeed.
+    // A nix that fails is first on PATH: a start that needs Nix cannot succeed.
     let bin = site.repo().join("../bin");
     fs::create_dir(&bin).unwrap();
     fs::write(bin.join("nix"), "#!/bin/sh\nexit 99\n").unwrap();
@@ -29,7 +30,7 @@ fn without_a_verb_the_branch_gets_its_machine() {
     let args = ["start"];
     Done::from(site.agent_vm(&args).env("PATH", &path).output().unwrap(), &args).ok().says("app-main is running");
 
-    // Control: another recipe does run it.
+    // Control: a machine with other packages runs Nix.
     site.create("other");
     let config = site.machine("app-other").join("config.json");
     let text = fs::read_to_string(&config).unwrap().replace("\"packages\": []", "\"packages\": [\"make\"]");
@@ -40,7 +41,7 @@ fn without_a_verb_the_branch_gets_its_machine() {
         .says("nix failed (exit status: 99)");
 }
 
-/// Commands, their input, output and exit codes, the journal, the console, and what status says.
+/// Commands with their input, output and exit codes, the journal, the console, and the output of `status`.
 #[test]
 fn commands_run_in_the_machine_and_its_state_is_told() {
     let Some(site) = site() else { return };
@@ -57,7 +58,7 @@ fn commands_run_in_the_machine_and_its_state_is_told() {
     assert_eq!(site.exec("main", &["id", "-un"]).ok().stdout, "dev\n");
     assert_eq!(site.exec("main", &["nproc"]).ok().stdout, "2\n");
 
-    // As the README has it, in a repository with a Makefile.
+    // As in the README, in a repository with a Makefile.
     site.exec("main", &["make", "test"]).ok().says("tested");
     for program in ["apt-get update", "sudo true"] {
         let words: Vec<_> = program.split(' ').collect();
@@ -72,7 +73,7 @@ fn commands_run_in_the_machine_and_its_state_is_told() {
     child.stdin.take().unwrap().write_all(&sent).unwrap();
     assert_eq!(child.wait_with_output().unwrap().stdout, sent);
 
-    // However exec ends, its command does too: also one in a process group of its own.
+    // However exec ends, its command ends too, even in a process group of its own.
     for (signal, code) in [("INT", Some(130)), ("KILL", None)] {
         let exec =
             site.agent_vm(&["exec", "main", "--", "timeout", "4000", "sleep", "4321"]).stderr(Stdio::null()).spawn();
@@ -109,7 +110,7 @@ fn commands_run_in_the_machine_and_its_state_is_told() {
     site.run(&["status", "main"]).exits(1).says("there is no machine for main");
 }
 
-/// Files go both ways and belong to the right user on either side; commits of the guest survive a destroy.
+/// Files appear on both sides with the right owner, and commits of the guest survive a destroy.
 #[test]
 fn the_workspace_is_shared_with_its_owners() {
     let Some(site) = site() else { return };
@@ -138,7 +139,7 @@ fn the_workspace_is_shared_with_its_owners() {
     assert_eq!(site.git(&["show", "rescued:from-guest"]), "new\n");
 }
 
-/// Without virtiofsd the workspace goes over 9p, and that is said.
+/// Without virtiofsd the workspace is shared over 9p, with a notice.
 #[test]
 fn without_virtiofsd_the_workspace_is_shared_by_9p() {
     let Some(site) = site() else { return };
@@ -152,7 +153,7 @@ fn without_virtiofsd_the_workspace_is_shared_by_9p() {
     site.exec("main", &["sh", "-c", "cat from-host README > from-guest"]).ok();
     assert_eq!(fs::read_to_string(workspace.join("from-guest")).unwrap(), "host\nhello\n");
     site.exec("main", &["git", "status", "--short"]).ok().says("from-guest");
-    // Control: with virtiofsd the same machine has the other guest.
+    // Control: with virtiofsd the same machine uses the other guest.
     site.run(&["stop", "main"]).ok();
     site.start("main");
     assert_eq!(site.status("main")["vm"]["share"], "virtiofs");

@@ -1,6 +1,6 @@
-"""What the guest's kernel says to its root who brings a module and another kernel: a line each, "taken" or the error.
+"""Loads a module and another kernel as the guest's root, and prints a line for each: "taken" or the error.
 
-The module is one of the guest's own, and no kernel: where nothing is locked the kernel says so.
+The module also serves as the other kernel. It is none, so a kernel that is not locked reports a format error.
 """
 
 import ctypes

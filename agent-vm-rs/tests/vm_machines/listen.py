@@ -1,5 +1,6 @@
-"""Counts the TCP connections and UDP datagrams that arrive on a port of 127.0.0.1, which it prints, until a datagram says
-"end"; then it prints how many. A datagram is answered.
+"""Counts the TCP connections and UDP datagrams that arrive on a port of 127.0.0.1, and answers each datagram.
+
+Prints the port first, and both counts after a datagram with the text "end".
 """
 
 import contextlib

@@ -1,7 +1,7 @@
-//! Tests of real machines, for what only a machine can show.
+//! Tests of real machines, for what only a real machine can show.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-#![expect(clippy::print_stdout, reason = "so the runner learns of a skipped test")]
+#![expect(clippy::print_stdout, reason = "the test runner reads skipped tests from stdout")]
 
 mod clients;
 mod confinement;

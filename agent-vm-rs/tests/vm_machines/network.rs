@@ -1,4 +1,4 @@
-//! A process's network: whether it is this one's, programs in it, and what listens there.
+//! A process's network namespace: comparing it, running programs in it, and listing its sockets.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -7,17 +7,17 @@ use std::process::Command;
 
 use crate::site::own_pid;
 
-/// A namespace of a process, named as the kernel does.
+/// Returns a namespace of a process, named as the kernel names it.
 pub fn namespace(pid: i32, kind: &str) -> PathBuf {
     fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap()
 }
 
-/// Whether a process is on this one's network.
+/// Returns whether a process uses the same network as this process.
 pub fn shares_network(pid: i32) -> bool {
     namespace(pid, "net") == namespace(own_pid(), "net")
 }
 
-/// Runs a program in the network namespace of a process.
+/// Returns a command that runs in the network namespace of a process.
 pub fn inside(pid: i32) -> Command {
     if shares_network(pid) {
         return Command::new("env");
@@ -33,8 +33,8 @@ pub fn inside(pid: i32) -> Command {
     python
 }
 
-/// What listens on a process's network by TCP, or takes datagrams there: address and port, sorted; of IPv6 the kernel's
-/// hexadecimal words.
+/// Returns the TCP listeners and UDP sockets of a process's network as addresses with ports, sorted; IPv6 addresses
+/// have the kernel's hexadecimal form.
 pub fn listening(pid: i32) -> Vec<String> {
     let mut all = Vec::new();
     for (table, state) in [("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")] {
@@ -43,7 +43,7 @@ pub fn listening(pid: i32) -> Vec<String> {
         all.extend(sockets.filter(|fields| fields[3] == state).map(|fields| {
             let (address, port) = fields[1].split_once(':').unwrap();
             let port = u16::from_str_radix(port, 16).unwrap();
-            // Four bytes as the machine has them in memory, which is the wrong way round.
+            // The kernel prints the four bytes in the order in which they are in memory.
             match u32::from_str_radix(address, 16) {
                 Ok(bytes) => format!("{}:{port}", Ipv4Addr::from(bytes.to_ne_bytes())),
                 Err(_) => format!("{address}:{port}"),

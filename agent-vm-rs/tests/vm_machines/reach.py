@@ -1,5 +1,7 @@
-"""Run in a guest, by its root for icmp: says of each destination KIND:ADDRESS:PORT what comes back from it within three
-seconds, one line each: "answered", an error such as "Connection refused", or "silent".
+"""Runs in a guest, and as root if a destination has the kind icmp.
+
+Prints for each destination KIND:ADDRESS:PORT what comes back within three seconds: "answered", an error such as
+"Connection refused", or "silent".
 """
 
 import os
@@ -21,7 +23,7 @@ def udp(family, place):
     with socket.socket(family, socket.SOCK_DGRAM) as one:
         one.settimeout(TIMEOUT)
         one.connect(place)
-        # A question of DNS, for the resolvers among them: the servers of ".".
+        # A DNS query for the name servers of ".", because some destinations are resolvers.
         one.send(struct.pack("!HHHHHHBHH", 1, 0x0100, 1, 0, 0, 0, 0, 2, 1))
         one.recv(4096)
 
@@ -30,9 +32,9 @@ def icmp(family, place):
     with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_ICMP) as one:
         one.settimeout(TIMEOUT)
         one.connect(place)
-        # Echo request; the checksum of these eight bytes is what the first pair lacks.
+        # Echo request; the checksum completes the sum of these eight bytes to 0xFFFF.
         one.send(struct.pack("!BBHHH", 8, 0, 0xFFFF - 0x0800, 0, 0))
-        # Its answer, and not an error that a router or the kernel sends instead.
+        # Waits for the echo reply: a router or the kernel may send an error first.
         while one.recv(4096)[20] != 0:
             pass
 
@@ -44,7 +46,7 @@ def reach(destination):
     try:
         {"tcp": tcp, "udp": udp, "icmp": icmp}[kind](family, (address, int(port)))
     except TimeoutError as error:
-        # The kernel's own time-out has a number.
+        # A timeout of the kernel has an error number, and one of Python has none.
         return "silent" if error.errno is None else os.strerror(error.errno)
     except OSError as error:
         return os.strerror(error.errno)

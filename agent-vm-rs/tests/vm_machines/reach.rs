@@ -1,4 +1,4 @@
-//! Probes of what a guest reaches, and of what arrives at QEMU's loopback.
+//! Probes of what a guest reaches, and a counter of what arrives at QEMU's loopback.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -8,14 +8,14 @@ use crate::network::inside;
 use crate::root::as_root;
 use crate::site::{Running, Site};
 
-/// Says what comes back from destinations.
+/// Probes destinations.
 const REACH: &str = include_str!("reach.py");
-/// Counts what arrives.
+/// Counts the connections and datagrams that arrive.
 const LISTEN: &str = include_str!("listen.py");
-/// Says which TCP ports of an address are open.
+/// Finds the open TCP ports of an address.
 const SCAN: &str = include_str!("scan.py");
 
-/// A listener on what is loopback for QEMU, and so what a guest would reach by its gateway.
+/// A listener on QEMU's loopback, which a guest would reach through its gateway.
 pub struct Loopback {
     qemu: i32,
     pub port: u16,
@@ -33,7 +33,7 @@ impl Loopback {
         Self { qemu, port: port.trim().parse().unwrap(), _listener: Running(listener), says }
     }
 
-    /// What has arrived until now.
+    /// Returns the counts of what has arrived so far.
     pub fn arrived(mut self) -> String {
         let end = format!(
             "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'end', ('127.0.0.1', {}))",
@@ -46,19 +46,19 @@ impl Loopback {
     }
 }
 
-/// What `reach.py` says, by destination.
+/// Parses the output of `reach.py`, by destination.
 fn answers(said: &str) -> BTreeMap<String, String> {
     let pairs = said.lines().filter_map(|line| line.split_once(' '));
     pairs.map(|(destination, answer)| (destination.to_owned(), answer.to_owned())).collect()
 }
 
-/// What comes back on QEMU's own side.
+/// Probes destinations from QEMU's own network.
 pub fn reaches_inside(qemu: i32, destinations: &[&str]) -> BTreeMap<String, String> {
     let said = inside(qemu).args(["python3", "-c", REACH]).args(destinations).output().unwrap().stdout;
     answers(&String::from_utf8(said).unwrap())
 }
 
-/// What comes back to root of the guest.
+/// Probes destinations as root of the guest.
 pub fn root_reaches(site: &Site, destinations: &[&str]) -> BTreeMap<String, String> {
     let script = format!("python3 - {} <<'END'\n{REACH}\nEND", destinations.join(" "));
     let answers = answers(&as_root(site, "main", &script).ok().stdout);
@@ -66,7 +66,7 @@ pub fn root_reaches(site: &Site, destinations: &[&str]) -> BTreeMap<String, Stri
     answers
 }
 
-/// Which TCP ports of an address, up to one of them, are open to root of the guest, and how many are refused.
+/// Returns which TCP ports of an address, from 1 to `last`, are open to root of the guest, and how many are refused.
 pub fn root_scans(site: &Site, address: &str, last: u16) -> String {
     as_root(site, "main", &format!("python3 - {address} {last} <<'END'\n{SCAN}\nEND")).ok().stdout
 }

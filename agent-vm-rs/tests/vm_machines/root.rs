@@ -1,4 +1,4 @@
-//! Machines whose guest package was changed, so that a test is root in them: the guest's agent never is.
+//! Machines with a changed guest package, in which a test becomes root; the guest's agent never does.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -7,10 +7,10 @@ use std::process::Command;
 
 use crate::site::{Done, Site};
 
-/// Where root listens in a guest that [`Package::give_root`] was done to.
+/// The socket of root's shell in a guest that [`Package::give_root`] has changed.
 const SOCKET: &str = "/run/test-root.sock";
 
-/// Sends its argument to root's shell and ends as that does.
+/// Sends its argument to root's shell and exits with the shell's code.
 const CLIENT: &str = r#"
 import socket, sys
 shell = socket.socket(socket.AF_UNIX)
@@ -22,18 +22,18 @@ print(said, end="")
 sys.exit(int(code))
 "#;
 
-/// A copy of a machine's guest package, which the machine has from its next start on.
+/// A copy of a machine's guest package, which the machine uses from its next start on.
 pub struct Package {
     runner: PathBuf,
     workspace: PathBuf,
 }
 
 impl Package {
-    /// Of a machine that does not run.
+    /// Copies the package of a stopped machine.
     pub fn copy(site: &Site, name: &str) -> Self {
         let link = site.machine(name).join("flake/guest");
         if !link.exists() {
-            // A start makes it first of all, whatever becomes of the rest.
+            // A start makes the package first, even if the rest of the start fails.
             site.run(&["start", name, "--timeout", "1"]);
             site.run(&["stop", name]);
         }
@@ -41,7 +41,8 @@ impl Package {
         let package = fs::canonicalize(&link).unwrap();
         let copied = Command::new("cp").args(["-R", "--reflink=auto"]).arg(&package).arg(&copy).status().unwrap();
         assert!(copied.success());
-        // A package that is built has its record beside it; of this one, which is changed next, nothing is compared.
+        // A built package has a record of its files beside it. An empty record turns off the comparison for this copy,
+        // which is changed next.
         fs::write(copy.with_file_name(".package.files.json"), r#"{"files":{}}"#).unwrap();
         fs::remove_file(&link).unwrap();
         symlink(fs::canonicalize(&copy).unwrap(), &link).unwrap();
@@ -50,7 +51,7 @@ impl Package {
         Self { runner, workspace: site.machine(name).join("workspace") }
     }
 
-    /// Puts a text into the place of another in the script that starts QEMU.
+    /// Replaces a text in the script that starts QEMU.
     pub fn replace(&self, from: &str, to: &str) {
         let text = fs::read_to_string(&self.runner).unwrap();
         let changed = text.replacen(from, to, 1);
@@ -58,18 +59,18 @@ impl Package {
         fs::write(&self.runner, changed).unwrap();
     }
 
-    /// Makes the guest boot into a script of bash, as root and with nothing of the guest's own around it. The workspace
-    /// is its directory.
+    /// Makes the guest boot into a bash script, as root and without the guest's own services. The script runs in the
+    /// workspace.
     pub fn boot_into(&self, script: &str) {
         fs::write(self.workspace.join("boot.sh"), script).unwrap();
         let parameters = "init=/usr/bin/bash -- -c \"/usr/bin/mount -t virtiofs workspace /mnt && cd /mnt && exec /usr/bin/bash boot.sh\"";
         self.replace("set -f\n", &format!("set -f\nQEMU_KERNEL_PARAMS='{parameters}'\n"));
     }
 
-    /// Makes the guest boot as ever, but with a shell of root's for [`as_root`]. Before that root does `first`, in a
-    /// kernel that nothing has locked yet.
+    /// Makes the guest boot as usual, with a root shell for [`as_root`]. Before that, root runs `first` in a kernel
+    /// that is not locked yet.
     pub fn give_root(&self, first: &str) {
-        // The root file system is read-only. Units from a directory in memory take the place of its own.
+        // The root file system is read-only, so units in a tmpfs replace its own.
         self.boot_into(&format!(
             "{first}\n\
              set -e\n\
@@ -90,7 +91,8 @@ impl Package {
     }
 }
 
-/// Runs a script of bash as root in a guest that was given root. What it says on standard error is among the rest.
+/// Runs a bash script as root in a guest that [`Package::give_root`] has changed. Its standard error is part of the
+/// output.
 pub fn as_root(site: &Site, branch: &str, script: &str) -> Done {
     site.exec(branch, &["python3", "-c", CLIENT, SOCKET, script])
 }

@@ -1,5 +1,6 @@
-"""Tries the TCP ports of an address, up to the one that is given. Prints the open ones, then how many were refused; a port
-that gives neither answer ends this with a traceback.
+"""Tries the TCP ports of an address, from 1 to the given port. Prints the open ports and the number of refused ones.
+
+A port that gives neither answer ends the program with a traceback.
 """
 
 import errno
@@ -12,7 +13,7 @@ TIMEOUT = 5
 
 def willing():
     one = socket.socket()
-    # And not Python's own time-out, which takes more calls of the kernel for each port.
+    # Python's own timeout needs more system calls for each port.
     one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", TIMEOUT, 0))
     return one
 
@@ -27,7 +28,7 @@ for port in range(1, last + 1):
         one.close()
         one = willing()
     else:
-        # What was refused can be used again.
+        # A refused socket can be used again.
         assert code == errno.ECONNREFUSED, (port, code)
         refused += 1
 print(f"open {opened}, refused {refused}")

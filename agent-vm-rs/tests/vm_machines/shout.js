@@ -1,4 +1,4 @@
-// An MCP server with one tool, over stdio: for a machine's service to start with Node.
+// An MCP server with one tool, over stdio, which a machine's service starts with Node.
 const shout = {
   name: 'shout',
   inputSchema: { type: 'object', properties: { text: { type: 'string' } }, required: ['text'] },
@@ -17,6 +17,6 @@ require('readline')
   .createInterface({ input: process.stdin })
   .on('line', (line) => {
     const { id, method, params } = JSON.parse(line);
-    // Notifications have none.
+    // Notifications have no id and get no answer.
     if (id !== undefined) console.log(JSON.stringify({ jsonrpc: '2.0', id, result: answers[method](params) }));
   });

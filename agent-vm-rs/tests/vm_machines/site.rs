@@ -1,4 +1,4 @@
-//! What tests of real machines share: a repository, its machines, and the command.
+//! Helpers for tests of real machines: a repository, its machines, and the command.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use crate::world::World;
 
-/// Longest time to wait for one thing of an emulated machine.
+/// Longest time to wait for one condition of an emulated machine.
 pub const TIMEOUT: Duration = Duration::from_secs(240);
 
-/// A repository with a hermetic home and state directory; its machines are destroyed with it.
+/// A repository with a hermetic home and state directory; dropping it kills the processes of its machines.
 pub struct Site {
     root: tempfile::TempDir,
     world: Option<World>,
 }
 
-/// A site, unless this host cannot run machines: then the reason is told and counted.
+/// Returns a site; None, with the test reported as skipped, if this host cannot run machines.
 pub fn site() -> Option<Site> {
     for program in ["qemu-system-x86_64", "nix", "mmdebstrap"] {
         if !on_path(program) {
@@ -35,7 +35,7 @@ pub fn site() -> Option<Site> {
     Some(site)
 }
 
-/// Tells the runner why this test shows nothing here.
+/// Reports this test as skipped to the test runner.
 pub fn skip(why: &str) {
     println!("AGENT_VM_SKIP: {why}");
 }
@@ -45,30 +45,30 @@ fn on_path(program: &str) -> bool {
 }
 
 impl Site {
-    /// Has the commands under test run in a world instead of on this host's network.
+    /// Runs the commands under test in a world instead of on this host's network.
     pub fn within(mut self, world: World) -> Self {
         self.world = Some(world);
         self
     }
 
-    /// The repository.
+    /// Returns the repository's path.
     pub fn repo(&self) -> PathBuf {
         self.root.path().join("app")
     }
 
-    /// Directory of a machine.
+    /// Returns a machine's directory.
     pub fn machine(&self, name: &str) -> PathBuf {
         self.root.path().join("state").join(name)
     }
 
-    /// A file of the repository, committed.
+    /// Writes and commits a file in the repository.
     pub fn commit(&self, path: &str, contents: &str) {
         fs::write(self.repo().join(path), contents).unwrap();
         self.git(&["add", "--all"]);
         self.git(&["commit", "--quiet", "--message", path]);
     }
 
-    /// Git in the repository.
+    /// Runs git in the repository and returns its output.
     pub fn git(&self, args: &[&str]) -> String {
         let output = Command::new("git")
             .args(args)
@@ -80,7 +80,7 @@ impl Site {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The command under test: the installed one where the runner names it.
+    /// Returns an agent-vm command: the program that AGENT_VM_BIN names, if set.
     pub fn agent_vm(&self, args: &[&str]) -> Command {
         let program = std::env::var_os("AGENT_VM_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_agent-vm").into());
         let cache = std::env::var_os("XDG_CACHE_HOME")
@@ -93,7 +93,7 @@ impl Site {
             .args(args)
             .current_dir(self.repo())
             .env("HOME", self.root.path().join("home"))
-            // Built guests are shared by all tests.
+            // All tests share the built guests.
             .env("XDG_CACHE_HOME", cache)
             .env("AGENT_VM_STATE_DIR", self.root.path().join("state"))
             .env_remove("AGENT_VM_GUEST")
@@ -101,37 +101,37 @@ impl Site {
         command
     }
 
-    /// Runs it and gives what came out.
+    /// Runs agent-vm and returns the result.
     pub fn run(&self, args: &[&str]) -> Done {
         Done::from(self.agent_vm(args).output().unwrap(), args)
     }
 
-    /// The command that creates a small machine, with these arguments.
+    /// Returns the command that creates a small machine, with these arguments.
     pub fn creates(&self, args: &[&str]) -> Command {
         self.agent_vm(&[&["create", "--memory", "1024", "--cores", "2", "--disk", "1024"], args].concat())
     }
 
-    /// Runs it.
+    /// Creates a small machine with these arguments.
     pub fn create_with(&self, args: &[&str]) -> Done {
         Done::from(self.creates(args).output().unwrap(), &[&["create"], args].concat()).ok()
     }
 
-    /// Creates the machine of a branch, small, and gives its name.
+    /// Creates a small machine for a branch and returns its name.
     pub fn create(&self, branch: &str) -> String {
         self.create_with(&["--branch", branch, "--json"]).json()["name"].as_str().unwrap().to_owned()
     }
 
-    /// Starts a machine, with the patience that emulation has unless it is told otherwise.
+    /// Starts a machine, with the default time limit.
     pub fn start(&self, branch: &str) -> Done {
         self.run(&["start", branch]).ok()
     }
 
-    /// `status --json`.
+    /// Returns the output of `status --json`.
     pub fn status(&self, branch: &str) -> serde_json::Value {
         self.run(&["status", branch, "--json"]).ok().json()
     }
 
-    /// What a client that connects by itself has to be given: arguments of those in checks/clients.
+    /// Returns the arguments that give the clients in checks/clients a machine's certificate authority and token.
     pub fn keys(&self, name: &str) -> [String; 4] {
         let file = |name: &str, file: &str| self.machine(name).join("tls").join(file).display().to_string();
         ["--ca".to_owned(), file(name, "ca.pem"), "--token-file".to_owned(), file(name, "token")]
@@ -143,7 +143,7 @@ impl Site {
         self.run(&args)
     }
 
-    /// Processes that belong to a machine.
+    /// Returns the processes of a machine.
     pub fn processes(&self, name: &str) -> Vec<i32> {
         let marker = format!("AGENT_VM_MACHINE={}", self.machine(name).display());
         let all = fs::read_dir("/proc")
@@ -157,12 +157,12 @@ impl Site {
         .collect()
     }
 
-    /// Port of a machine's MCP on this host.
+    /// Returns the port of a machine's MCP on this host.
     pub fn port(&self, name: &str) -> u16 {
         self.ports(name, "port")
     }
 
-    /// Port of a machine's ssh on this host.
+    /// Returns the port of a machine's ssh on this host.
     pub fn ssh_port(&self, name: &str) -> u16 {
         self.ports(name, "ssh_port")
     }
@@ -173,7 +173,7 @@ impl Site {
         ports[which].as_u64().unwrap().try_into().unwrap()
     }
 
-    /// Pid of a machine's QEMU.
+    /// Returns the pid of a machine's QEMU.
     pub fn qemu(&self, name: &str) -> i32 {
         pid_in(&self.machine(name).join("run/qemu.pid"))
     }
@@ -192,23 +192,23 @@ impl Drop for Site {
     }
 }
 
-/// Pid of this process.
+/// Returns the pid of this process.
 pub fn own_pid() -> i32 {
     std::process::id().try_into().unwrap()
 }
 
-/// The pid that a pid file names.
+/// Returns the pid in a pid file.
 pub fn pid_in(path: &Path) -> i32 {
     fs::read_to_string(path).unwrap().split_whitespace().next().unwrap().parse().unwrap()
 }
 
 /// Sends a signal.
 pub fn kill(pid: i32, signal: &str) {
-    // A failing status: it may have ended by itself.
+    // The status is ignored: the process may have ended already.
     Command::new("kill").args(["-s", signal, &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds; panics after the time limit.
 pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     let end = Instant::now() + TIMEOUT;
     while !so() {
@@ -217,7 +217,7 @@ pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// Ends a child when the test does.
+/// A child process that is killed when the test ends.
 pub struct Running(pub Child);
 
 impl Drop for Running {
@@ -227,7 +227,7 @@ impl Drop for Running {
     }
 }
 
-/// What a command came to.
+/// The result of a command.
 pub struct Done {
     /// Exit code.
     pub code: Option<i32>,
@@ -239,7 +239,7 @@ pub struct Done {
 }
 
 impl Done {
-    /// From an output.
+    /// Takes the result from an output.
     pub fn from(output: Output, args: &[&str]) -> Self {
         Self {
             code: output.status.code(),
@@ -249,29 +249,29 @@ impl Done {
         }
     }
 
-    /// It must have succeeded.
+    /// Checks that the command succeeded.
     pub fn ok(self) -> Self {
         self.exits(0)
     }
 
-    /// It must have ended with this code.
+    /// Checks the exit code.
     pub fn exits(self, code: i32) -> Self {
         let Self { stdout, stderr, args, .. } = &self;
         assert_eq!(self.code, Some(code), "agent-vm {args}\nstdout:\n{stdout}\nstderr:\n{stderr}");
         self
     }
 
-    /// It must say this, on either stream.
+    /// Checks that stdout or stderr contains a text.
     pub fn says(self, text: &str) -> Self {
         let Self { stdout, stderr, args, .. } = &self;
         assert!(
             stdout.contains(text) || stderr.contains(text),
-            "agent-vm {args} does not say {text:?}\nstdout:\n{stdout}\nstderr:\n{stderr}"
+            "agent-vm {args} does not print {text:?}\nstdout:\n{stdout}\nstderr:\n{stderr}"
         );
         self
     }
 
-    /// Standard output as JSON.
+    /// Parses stdout as JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }

@@ -1,6 +1,6 @@
-"""tls_echo.py DIR ADDRESS: an HTTPS server that answers with the request it got. DIR/ca.pem is who signed for it.
+"""tls_echo.py DIR ADDRESS: an HTTPS server that answers with the request that it received.
 
-Prints its port. What it was asked is appended to DIR/seen.
+Prints its port. DIR/ca.pem is the authority of its certificate. Each request is appended to DIR/seen.
 """
 
 import json

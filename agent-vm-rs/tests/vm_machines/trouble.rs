@@ -1,4 +1,4 @@
-//! What goes wrong with real machines, and that the next command works.
+//! Failures of real machines, and that the next command works.
 
 use std::fs;
 use std::process::Stdio;
@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::site::{Done, Running, kill, pid_in, site, wait_until};
 
-/// QEMU suspended, and a forwarder, virtiofsd and QEMU killed under a running machine; status says so, and it starts again.
+/// QEMU is suspended; then a forwarder, virtiofsd and QEMU are killed under a running machine. `status` reports each,
+/// and the machine starts again.
 #[test]
 fn a_killed_qemu_forwarder_or_virtiofsd_is_told_and_mended() {
     let Some(site) = site() else { return };
@@ -14,7 +15,7 @@ fn a_killed_qemu_forwarder_or_virtiofsd_is_told_and_mended() {
     site.start("main");
     let run = site.machine("app-main").join("run");
 
-    // A QEMU that is suspended is told of at once, and by exec, whose session is never opened.
+    // A suspended QEMU is reported at once, also by `exec`, whose session never opens.
     let soon = |args: &[&str]| {
         let began = Instant::now();
         let done = site.run(args);
@@ -27,7 +28,7 @@ fn a_killed_qemu_forwarder_or_virtiofsd_is_told_and_mended() {
     kill(site.qemu("app-main"), "CONT");
     site.exec("main", &["true"]).ok();
 
-    // What carries a port into QEMU's namespace, where there is one.
+    // The MCP port's forwarder, if QEMU has a network namespace of its own.
     let forwarder = run.join("forward-mcp.pid");
     if forwarder.exists() {
         kill(pid_in(&forwarder), "KILL");
@@ -57,8 +58,8 @@ fn a_killed_qemu_forwarder_or_virtiofsd_is_told_and_mended() {
     assert!(console.contains("Power down"), "{console}");
 }
 
-/// `start` that runs out of time, and shows the guest's console; interrupted; and killed with -9 while the guest boots: the last
-/// is swept up, the others sweep themselves.
+/// `start` times out and shows the guest's console, is interrupted, and is killed with -9 while the guest boots. Only
+/// after -9 does the next command have to clean up.
 #[test]
 fn a_start_that_is_cut_short_leaves_nothing() {
     let Some(site) = site() else { return };
@@ -82,13 +83,13 @@ fn a_start_that_is_cut_short_leaves_nothing() {
             assert!(!run.exists());
         }
     }
-    // What KILL left is a machine that runs but was never waited for: it is taken up, or started anew.
+    // KILL leaves a machine that runs: the next start takes it over or starts it again.
     site.start("main");
     wait_until("MCP", || site.status("main")["mcp"]["responds"] == true);
     assert_eq!(site.exec("main", &["true"]).code, Some(0));
 }
 
-/// Two starts of one machine, and two machines, at once.
+/// Two starts of one machine and one of another machine, at once.
 #[test]
 fn two_starts_at_once_do_not_meet() {
     let Some(site) = site() else { return };
@@ -108,8 +109,8 @@ fn two_starts_at_once_do_not_meet() {
     assert_eq!(site.exec("other", &["hostname"]).ok().stdout, "app-other\n");
 }
 
-/// The service killed: systemd brings it back, and status has counted it. Its port taken from it: it fails, and
-/// status says so with its last words.
+/// The service is killed: systemd restarts it, and `status` counts the restart. Its port is taken: it fails, and
+/// `status` shows its last lines.
 #[test]
 fn a_failing_service_is_told_with_its_journal() {
     let Some(site) = site() else { return };
@@ -131,7 +132,7 @@ fn a_failing_service_is_told_with_its_journal() {
         .spawn()
         .unwrap();
     let _squatter = Running(squatter);
-    wait_until("status to tell of the failure", || {
+    wait_until("status to report the failure", || {
         let text = site.run(&["status", "main"]).ok().stdout;
         !text.contains("Agent Service: Running\n") && text.contains("mcp-proxy ended with status")
     });

@@ -1,5 +1,5 @@
-//! A small Internet on this host: a network for the commands under test, and one public site beyond it. Nothing else is
-//! reached from either.
+//! A small Internet on this host: a network for the commands under test, and one public site beyond it. Neither reaches
+//! anything else.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,10 +13,10 @@ use crate::site::{Running, wait_until};
 pub const PUBLIC: Ipv4Addr = Ipv4Addr::new(93, 184, 215, 14);
 /// The host's own address in the world's network.
 pub const OWN: Ipv4Addr = Ipv4Addr::new(172, 31, 255, 1);
-/// The way to the site.
+/// The router to the site.
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 31, 255, 2);
 
-/// The two networks, while it lives.
+/// The two networks; dropping it removes them.
 pub struct World {
     host: Running,
     _site: Running,
@@ -24,7 +24,7 @@ pub struct World {
 }
 
 impl World {
-    /// A world in which these names, and no others, have addresses; the site answers HTTP with "hello". Made by root.
+    /// Makes a world in which only these names have addresses; the site answers HTTP with "hello". Only root can.
     pub fn new(names: &[(&str, Ipv4Addr)]) -> Self {
         let files = tempfile::tempdir().unwrap();
         let hosts: String = names.iter().map(|(name, address)| format!("{address} {name}\n")).collect();
@@ -58,16 +58,16 @@ impl World {
         Self { host, _site: site, _files: files }
     }
 
-    /// A program in the world's network, among its names.
+    /// Returns a command that runs in the world's network, with its names.
     pub fn start(&self, program: &OsStr, dir: &Path) -> Command {
         let mut command = enter(&self.host);
-        // Another mount namespace is entered at its root.
+        // Entering a mount namespace changes the working directory to its root.
         command.args(["env", "--chdir"]).arg(dir).arg(program);
         command
     }
 }
 
-/// A program in namespaces of its own, once it is there.
+/// Starts a program in new namespaces and waits until it runs.
 fn apart(kinds: &[&str], program: &[&str]) -> Running {
     let mut unshare = Command::new("unshare");
     unshare.args(kinds).arg("--").args(program).stdout(Stdio::null()).stderr(Stdio::null());

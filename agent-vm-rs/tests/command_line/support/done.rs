@@ -1,11 +1,11 @@
-//! What a command came to.
+//! The result of a command.
 
 use std::process::Output;
 
-/// What a command came to; each check shows everything when it fails.
+/// The result of a command; each check prints all of it when it fails.
 #[derive(Debug)]
 pub struct Done {
-    /// Exit code; None if a signal ended it.
+    /// Exit code; None if a signal ended the command.
     pub code: Option<i32>,
     /// Standard output.
     pub stdout: String,
@@ -15,7 +15,7 @@ pub struct Done {
 }
 
 impl Done {
-    /// From an output.
+    /// Takes the result from an output.
     pub fn new(command: String, output: &Output) -> Self {
         Self {
             code: output.status.code(),
@@ -30,47 +30,47 @@ impl Done {
         format!("{command}\nexit code: {code:?}\nstdout:\n{stdout}\nstderr:\n{stderr}")
     }
 
-    /// It must have succeeded.
+    /// Checks that the command succeeded.
     #[track_caller]
     pub fn ok(self) -> Self {
         self.exits(0)
     }
 
-    /// It must have ended with this code.
+    /// Checks the exit code.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{}", self.all());
         self
     }
 
-    /// It must say this to the user.
+    /// Checks that stderr contains a text.
     #[track_caller]
     pub fn says(self, text: &str) -> Self {
-        assert!(self.stderr.contains(text), "not said on stderr: {text:?}\n{}", self.all());
+        assert!(self.stderr.contains(text), "not on stderr: {text:?}\n{}", self.all());
         self
     }
 
-    /// It must not say this to the user.
+    /// Checks that stderr does not contain a text.
     #[track_caller]
     pub fn keeps_quiet_of(self, text: &str) -> Self {
-        assert!(!self.stderr.contains(text), "said on stderr: {text:?}\n{}", self.all());
+        assert!(!self.stderr.contains(text), "on stderr: {text:?}\n{}", self.all());
         self
     }
 
-    /// Whether a program was run behind a wall, as `--verbose` tells.
+    /// Returns whether a program ran in this sandbox, according to the messages of `--verbose`.
     pub fn has_wall(&self, wall: &str, program: &str) -> bool {
         let mut lines = self.stderr.lines().filter(|line| line.contains("running ") && line.contains(program));
         lines.next_back().is_some_and(|line| line.contains(&format!(" {wall} ")))
     }
 
-    /// It must print this as data.
+    /// Checks that stdout contains a text.
     #[track_caller]
     pub fn prints(self, text: &str) -> Self {
         assert!(self.stdout.contains(text), "not on stdout: {text:?}\n{}", self.all());
         self
     }
 
-    /// It must be one error with one hint, and no data.
+    /// Checks that there is one error with at most one hint, and nothing on stdout.
     #[track_caller]
     pub fn gives_one_error(self) -> Self {
         let count = |label: &str| self.stderr.lines().filter(|line| line.starts_with(label)).count();
@@ -79,7 +79,7 @@ impl Done {
         self
     }
 
-    /// Standard output as JSON.
+    /// Parses stdout as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.all()))

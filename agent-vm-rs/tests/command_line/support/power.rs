@@ -1,8 +1,8 @@
-//! A disk whose power can be cut: what a program has not synced is gone.
+//! A disk whose power can be cut: data that a program has not synced is lost.
 //!
-//! Two file systems, one in a file of the other. The inner one's device is that file, so whatever is written to it
-//! without a flush stays in the page cache of the outer one, which plays the part of a disk's volatile cache. A copy of
-//! the file that holds the outer one is what a power cut leaves.
+//! It is two file systems, one in a file of the other. Data that is written to the inner one without a flush stays in
+//! the page cache of the outer one, which acts as a disk's volatile cache. A power cut leaves a copy of the file that
+//! holds the outer one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use std::process::Command;
 use super::processes::wait_until;
 use super::programs::{skip, which};
 
-/// The disk; unmounted when it is dropped.
+/// The disk; dropping it unmounts it.
 pub struct Power {
     dir: tempfile::TempDir,
 }
 
 impl Power {
-    /// A disk of 64 MiB; None, told as a skipped test, where this host mounts none.
+    /// Makes a disk of 64 MiB; None, with the test reported as skipped, if this host cannot mount one.
     pub fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             skip("only root mounts file systems whose power can be cut");
@@ -39,36 +39,36 @@ impl Power {
         Some(power)
     }
 
-    /// Where the disk is mounted.
+    /// Returns where the disk is mounted.
     pub fn place(&self) -> PathBuf {
         self.path("place")
     }
 
-    /// Where cuts are kept; on another disk.
+    /// Returns the directory for copies of the disk; it is on another disk.
     pub fn cuts(&self) -> PathBuf {
         self.path("cuts")
     }
 
-    /// The file that a power cut leaves, to be copied.
+    /// Returns the file that a power cut leaves, to be copied.
     pub fn image(&self) -> PathBuf {
         self.path("outer.img")
     }
 
-    /// Has everything on the disk.
+    /// Writes all data to the disk.
     pub fn sync(&self) {
         for dir in ["place", "outer"] {
             rustix::fs::syncfs(fs::File::open(self.path(dir)).unwrap()).unwrap();
         }
     }
 
-    /// What a power cut would leave now.
+    /// Copies the disk as a power cut would leave it now; returns the copy.
     pub fn cut(&self, name: &str) -> PathBuf {
         let cut = self.cuts().join(name);
         assert!(run("cp", &["--sparse=always".as_ref(), &self.image(), &cut]), "the disk could not be copied");
         cut
     }
 
-    /// The power is back, after a cut.
+    /// Replaces the disk with a copy, as after a power cut.
     pub fn back(&self, cut: &Path) {
         self.unmount();
         fs::rename(cut, self.image()).unwrap();
@@ -85,13 +85,13 @@ impl Power {
     fn make_file_system(&self, file: &str, mib: u32) -> bool {
         let mut words = vec!["-q".into(), "-F".into(), "-t".into(), "ext4".into(), self.path(file)];
         words.push(format!("{mib}M").into());
-        // All its blocks are there from the beginning: the outer one has nothing to allocate later.
+        // All blocks are allocated at the beginning, so that the outer file system allocates nothing later.
         run("fallocate", &["-l".as_ref(), format!("{mib}MiB").as_ref(), &self.path(file)])
             && run("mke2fs", &words.iter().map(PathBuf::as_path).collect::<Vec<_>>())
     }
 
     fn mount(&self, file: &str, at: &str) -> bool {
-        // Nothing is written by itself within the time of a test, nor for a program that relies on it.
+        // During a test, neither the commit timer nor ext4's workaround for unsynced renames writes anything.
         let options = "loop,commit=300,noauto_da_alloc";
         run(
             "mount",

@@ -1,4 +1,4 @@
-//! Processes: those of the command, and those it leaves.
+//! Waiting for processes, finding those of a machine, and ending them.
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-/// Longest time to wait for one thing on a busy host.
+/// Longest time to wait for one condition on a busy host.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Waits until something is so.
+/// Waits until a condition holds; panics after the time limit.
 #[track_caller]
 pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     let end = Instant::now() + TIMEOUT;
@@ -25,7 +25,7 @@ pub fn kill(pid: u32, signal: Signal) {
     let _ = kill_process(id(pid), signal);
 }
 
-/// Whether there is such a process.
+/// Returns whether a process exists.
 pub fn exists(pid: u32) -> bool {
     test_kill_process(id(pid)).is_ok()
 }
@@ -34,7 +34,7 @@ fn id(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
 }
 
-/// Processes that carry the marker of a machine below `root`, with their command lines.
+/// Returns the processes that have the marker of a machine below `root` in their environment, with their command lines.
 pub fn marked_below(root: &Path) -> Vec<(u32, String)> {
     let marker = format!("AGENT_VM_MACHINE={}", root.display());
     let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -46,13 +46,13 @@ pub fn marked_below(root: &Path) -> Vec<(u32, String)> {
         .collect()
 }
 
-/// A process's environment: empty if it has ended or is the kernel's, or for the moment of an exec(2), which
-/// is waited for.
+/// Returns a process's environment. It is empty if the process has ended or belongs to the kernel; it is also empty for
+/// a moment during exec(2), which this waits for.
 fn environment(pid: u32) -> Vec<u8> {
     let end = Instant::now() + Duration::from_millis(20);
     loop {
         let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        // The kernel's threads and the dead have no program.
+        // Kernel threads and zombies have no program.
         let has_program = fs::read_link(format!("/proc/{pid}/exe")).is_ok();
         if !environ.is_empty() || !has_program || Instant::now() > end {
             return environ;
@@ -61,21 +61,21 @@ fn environment(pid: u32) -> Vec<u8> {
     }
 }
 
-/// A child that ends with the test.
+/// A child process that is killed when the test ends.
 pub struct Running(Option<Child>);
 
 impl Running {
-    /// Takes a child over.
+    /// Takes ownership of a child process.
     pub fn new(child: Child) -> Self {
         Self(Some(child))
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub fn pid(&self) -> u32 {
         self.0.as_ref().unwrap().id()
     }
 
-    /// Whether it has ended.
+    /// Returns whether it has ended.
     pub fn ended(&mut self) -> bool {
         self.0.as_mut().unwrap().try_wait().unwrap().is_some()
     }
@@ -85,7 +85,7 @@ impl Running {
         kill(self.pid(), signal);
     }
 
-    /// Its output once it has ended.
+    /// Waits until it has ended and returns its output.
     pub fn output(mut self) -> Output {
         wait_until("a command to end", || self.ended());
         self.0.take().unwrap().wait_with_output().unwrap()

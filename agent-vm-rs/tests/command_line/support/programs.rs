@@ -1,10 +1,9 @@
-//! Programs of this host, and what it can do.
+//! Programs and features of this host.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Programs of this host that the command, git and the stand-ins need. Nix, QEMU and the like are not
-/// among them: those are always stand-ins.
+/// Programs of this host that agent-vm, git and the stand-ins need. Nix, QEMU and the like are always stand-ins.
 pub const NEEDED: &[&str] = &[
     "basename",
     "bash",
@@ -45,21 +44,21 @@ pub const NEEDED: &[&str] = &[
     "wc",
 ];
 
-/// Where a program of this host is.
+/// Returns the path of a program of this host.
 pub fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap();
-    // Where Debian has programs that only root has on PATH.
+    // Debian has some programs only on root's PATH.
     let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     dirs.map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
-/// Tells the runner why this test shows nothing here.
+/// Reports this test as skipped to the test runner.
 pub fn skip(why: &str) {
     println!("AGENT_VM_SKIP: {why}");
 }
 
-/// The arguments of unshare(1) that give a program namespaces of these kinds, as their root; None, told as a
-/// skipped test, if this host gives none.
+/// Returns the arguments of unshare(1) that run a program as root of namespaces of these kinds; None, with the test
+/// reported as skipped, if this host does not allow that.
 pub fn namespaces<'a>(kinds: &[&'a str]) -> Option<Vec<&'a str>> {
     let as_user = ["--user", "--map-root-user"].iter().chain(kinds).copied().collect();
     let works = |flags: &Vec<&str>| {

@@ -1,4 +1,4 @@
-//! A hermetic place: a home, a state directory, a repository, and a PATH of our own.
+//! A hermetic directory with a home, a state directory, a repository, and its own PATH.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,19 +12,19 @@ use super::Done;
 use super::processes::{Running, kill, marked_below, wait_until};
 use super::programs::{NEEDED, namespaces, skip, which};
 
-/// A hermetic place; whatever still runs of its machines ends with it.
+/// A hermetic directory; dropping it kills the processes of its machines.
 pub struct Site {
     dir: tempfile::TempDir,
 }
 
 impl Site {
-    /// A place with the repository `app`, which has two commits on `main`, and stand-ins that fail for all
-    /// that would make or run a guest.
+    /// Makes a directory with the repository `app`, which has two commits on `main`. The programs that would make or
+    /// run a guest are stand-ins that fail.
     pub fn new() -> Self {
         Self::new_in(&std::env::temp_dir())
     }
 
-    /// The same, in a directory.
+    /// Makes the same below another directory.
     pub fn new_in(dir: &Path) -> Self {
         let site = Self { dir: tempfile::tempdir_in(dir).unwrap() };
         for dir in ["home", "data", "cache", "config", "tmp", "bin", "toolkit", "app", "record"] {
@@ -46,37 +46,37 @@ impl Site {
         site
     }
 
-    /// The place itself, as the kernel names it.
+    /// Returns the directory's canonical path.
     pub fn root(&self) -> PathBuf {
         fs::canonicalize(self.dir.path()).unwrap()
     }
 
-    /// A path in it.
+    /// Returns a path in the directory.
     pub fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
         self.root().join(relative)
     }
 
-    /// The repository.
+    /// Returns the repository's path.
     pub fn repo(&self) -> PathBuf {
         self.path("app")
     }
 
-    /// The state directory, where nothing says otherwise.
+    /// Returns the default state directory.
     pub fn state(&self) -> PathBuf {
         self.path("data/agent-vms")
     }
 
-    /// Directory of a machine.
+    /// Returns a machine's directory.
     pub fn machine(&self, name: &str) -> PathBuf {
         self.state().join(name)
     }
 
-    /// Names in the state directory that are no dot files.
+    /// Returns the names in the state directory, without dot files.
     pub fn names(&self) -> Vec<String> {
         self.state_entries().into_iter().filter(|name| !name.starts_with('.')).collect()
     }
 
-    /// All names in the state directory, sorted.
+    /// Returns all names in the state directory, sorted.
     pub fn state_entries(&self) -> Vec<String> {
         let entries = fs::read_dir(self.state()).into_iter().flatten().flatten();
         let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
@@ -84,12 +84,12 @@ impl Site {
         names
     }
 
-    /// Settings of a machine.
+    /// Returns a machine's settings.
     pub fn settings(&self, name: &str) -> serde_json::Value {
         serde_json::from_str(&fs::read_to_string(self.machine(name).join("config.json")).unwrap()).unwrap()
     }
 
-    /// Changes one setting of a machine by hand.
+    /// Changes one setting in a machine's `config.json`.
     pub fn set(&self, name: &str, key: &str, value: serde_json::Value) {
         let mut settings = self.settings(name);
         settings[key] = value;
@@ -101,12 +101,12 @@ impl Site {
         fs::write(self.path(relative), contents).unwrap();
     }
 
-    /// Reads a file; empty if it is not there.
+    /// Reads a file; returns an empty text if that fails.
     pub fn read(&self, relative: impl AsRef<Path>) -> String {
         String::from_utf8_lossy(&fs::read(self.path(relative)).unwrap_or_default()).into_owned()
     }
 
-    /// Puts a shell script on PATH, in place of what was there.
+    /// Puts a shell script on PATH, in place of a program.
     pub fn stand_in(&self, name: &str, script: &str) {
         self.script(Path::new("bin").join(name), script);
     }
@@ -114,31 +114,32 @@ impl Site {
     /// Writes a shell script that can be run.
     pub fn script(&self, relative: impl AsRef<Path>, script: &str) {
         let path = self.path(relative);
-        // A new file: never write into what a link points to, nor into a script that runs.
+        // Replaced by a new file: the old one may be a link, or a script that runs.
         drop(fs::remove_file(&path));
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Takes a program off PATH.
+    /// Removes a program from PATH.
     pub fn without(&self, program: &str) {
         fs::remove_file(self.path("bin").join(program)).unwrap();
     }
 
-    /// Makes a program do `before` first whenever its arguments hold the word.
+    /// Makes a program run `before` first whenever its arguments contain `word`.
     pub fn intercept(&self, program: &str, word: &str, before: &str) {
         let real = which(program).unwrap();
         let script = format!("case \" $* \" in *' {word} '*)\n{before}\nesac\nexec '{}' \"$@\"", real.display());
         self.stand_in(program, &script);
     }
 
-    /// Gives a program back to PATH.
+    /// Puts the real program back on PATH.
     pub fn restore(&self, program: &str) {
         drop(fs::remove_file(self.path("bin").join(program)));
         symlink(which(program).unwrap(), self.path("bin").join(program)).unwrap();
     }
 
-    /// Has git kept behind `bwrap`, or behind `landlocked` alone; false, told as a skipped test, where this host cannot.
+    /// Confines git with `bwrap`, or with `landlocked` alone; returns false, with the test reported as skipped, if this
+    /// host cannot.
     pub fn with_wall(&self, wall: &str) -> bool {
         if wall == "bwrap" {
             if which(wall).is_none() {
@@ -152,12 +153,12 @@ impl Site {
         let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
         let known = modules.trim().split(',').any(|module| module == "landlock");
         if !known {
-            skip("this kernel has no Landlock, or does not tell");
+            skip("this kernel has no Landlock, or does not report it");
         }
         known
     }
 
-    /// A program with this place's environment and nothing else.
+    /// Returns a command with this directory's environment and nothing else.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command
@@ -172,57 +173,57 @@ impl Site {
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("AGENT_VM_TOOLKIT", self.path("toolkit"))
             .env("AGENT_VM_VIRTIOFSD", self.path("bin/virtiofsd"))
-            // The stand-in for QEMU listens on nothing that would have to be carried in.
+            // The stand-in for QEMU listens on no port, so no socket proxy is needed.
             .env("AGENT_VM_SOCKET_PROXYD", self.path("bin/systemd-socket-proxyd"))
             .stdin(Stdio::null());
         command
     }
 
-    /// The command under test.
+    /// Returns an agent-vm command.
     pub fn agent_vm(&self, args: &[&str]) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_agent-vm"));
         command.args(args);
         command
     }
 
-    /// Runs it in the repository.
+    /// Runs agent-vm in the repository.
     pub fn run(&self, args: &[&str]) -> Done {
         finish(self.agent_vm(args))
     }
 
-    /// Runs it in another directory.
+    /// Runs agent-vm in another directory.
     pub fn run_in(&self, dir: impl AsRef<Path>, args: &[&str]) -> Done {
         let mut command = self.agent_vm(args);
         command.current_dir(dir);
         finish(command)
     }
 
-    /// Runs it with variables.
+    /// Runs agent-vm with environment variables.
     pub fn run_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Done {
         let mut command = self.agent_vm(args);
         command.envs(variables.iter().copied());
         finish(command)
     }
 
-    /// Starts it; its output goes to pipes.
+    /// Starts agent-vm with its output in pipes.
     pub fn spawn(&self, args: &[&str]) -> Running {
         let mut command = self.agent_vm(args);
         Running::new(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
-    /// Creates the machine of a branch and gives its name.
+    /// Creates the machine of a branch and returns its name.
     #[track_caller]
     pub fn create(&self, branch: &str) -> String {
         let made = self.run(&["create", "--json", "--branch", branch]).ok();
         made.json()["name"].as_str().unwrap().to_owned()
     }
 
-    /// Git in the repository.
+    /// Runs git in the repository and returns its output.
     pub fn git(&self, args: &[&str]) -> String {
         self.git_in(self.repo(), args)
     }
 
-    /// Git in another directory.
+    /// Runs git in another directory and returns its output.
     #[track_caller]
     pub fn git_in(&self, dir: impl AsRef<Path>, args: &[&str]) -> String {
         let git = which("git").unwrap();
@@ -231,12 +232,12 @@ impl Site {
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
-    /// A file of the repository, committed; gives the commit.
+    /// Writes and commits a file in the repository; returns the commit.
     pub fn commit(&self, path: &str, contents: &str) -> String {
         self.commit_in(self.repo(), path, contents)
     }
 
-    /// A file of a work tree, committed; gives the commit.
+    /// Writes and commits a file in a work tree; returns the commit.
     pub fn commit_in(&self, dir: impl AsRef<Path>, path: &str, contents: &str) -> String {
         let dir = dir.as_ref();
         fs::write(dir.join(path), contents).unwrap();
@@ -245,17 +246,17 @@ impl Site {
         self.git_in(dir, &["rev-parse", "HEAD"])
     }
 
-    /// Processes of machines of this place, with their command lines.
+    /// Returns the processes of this directory's machines, with their command lines.
     pub fn processes(&self) -> Vec<(u32, String)> {
         marked_below(&self.root())
     }
 
-    /// Their process ids.
+    /// Returns the process ids of this directory's machines.
     pub fn pids(&self) -> Vec<u32> {
         self.processes().into_iter().map(|(pid, _)| pid).collect()
     }
 
-    /// Nothing may be left: no process, no half-made machine.
+    /// Checks that no process and no half-made machine is left.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
         let left = self.processes();
@@ -271,7 +272,7 @@ impl Site {
         wait_until(relative, || self.path(relative).exists());
     }
 
-    /// Everything but the state directory and the cache, by path: kind, mode and contents.
+    /// Returns every file except the state directory and the cache, by path: mode and contents.
     pub fn outside(&self) -> BTreeMap<PathBuf, String> {
         let own = [self.state(), self.path("cache")];
         tree_but(&self.root(), |path| own.iter().any(|dir| path == dir))
@@ -293,7 +294,7 @@ fn finish(mut command: Command) -> Done {
     Done::new(format!("agent-vm{shown}"), &child.wait_with_output().unwrap())
 }
 
-/// Every file below a directory: kind, mode and contents.
+/// Returns every file below a directory, by path: mode and contents.
 pub fn tree(root: &Path) -> BTreeMap<PathBuf, String> {
     tree_but(root, |_| false)
 }
