@@ -56,7 +56,7 @@ fn number_in(site: &Site, file: &str) -> u32 {
 }
 
 #[test]
-fn what_runs_ends_with_exec_however_that_ends() {
+fn a_command_ends_with_exec_however_exec_ends() {
     let (site, _inside) = started();
     // The first script reacts to signals. The second ignores them and starts another program.
     let plain = "echo $$ >first; echo $$ >second; exec sleep 1000";
@@ -85,7 +85,7 @@ fn what_runs_ends_with_exec_however_that_ends() {
 /// The process that keeps the ssh connection inherits the client's streams and holds them until the guest closes the
 /// session.
 #[test]
-fn an_interrupted_exec_lets_go_of_its_output() {
+fn an_interrupted_exec_closes_its_output() {
     let (site, _inside) = started();
     site.stand_in(
         "ssh",
@@ -113,7 +113,8 @@ fn an_interrupted_exec_lets_go_of_its_output() {
 #[test]
 fn all_output_of_exec_arrives() {
     let (site, _inside) = started();
-    let large = "i=0; while [ $i -lt 3000 ]; do echo 'a line that is not short, of which there are many'; i=$((i + 1)); done";
+    let large =
+        "i=0; while [ $i -lt 3000 ]; do echo 'a line that is not short, of which there are many'; i=$((i + 1)); done";
     let exec = format!("'{}' exec -- sh -c \"$1\"", env!("CARGO_BIN_EXE_agent-vm"));
     let pipe = |reads: &str| {
         let script = format!("{exec} | {reads}");
@@ -126,7 +127,7 @@ fn all_output_of_exec_arrives() {
 
 /// A process that a command deliberately leaves in the background outlives the command.
 #[test]
-fn what_a_command_leaves_behind_goes_on() {
+fn a_background_process_outlives_its_command() {
     let (site, _inside) = started();
     site.run(&["exec", "--", "sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $! >left"]).ok();
     let left = number_in(&site, "inside/left");
@@ -137,7 +138,7 @@ fn what_a_command_leaves_behind_goes_on() {
 /// In a real machine, a process that uses the workspace blocks forever once virtiofsd has ended, and no signal in the
 /// guest ends it.
 #[test]
-fn a_workspace_that_is_gone_is_not_waited_for() {
+fn exec_does_not_wait_for_a_lost_workspace() {
     if namespaces(&["--mount", "--pid", "--net", "--fork"]).is_none() {
         return;
     }
@@ -172,7 +173,7 @@ fn a_workspace_that_is_gone_is_not_waited_for() {
 
 /// `exec`, `shell` and `logs` time out if ssh opens no session or the guest is silent.
 #[test]
-fn a_guest_that_does_not_answer_is_told_of() {
+fn a_guest_that_does_not_answer_is_an_error() {
     let (site, inside) = started();
     let hangs = "case \" $* \" in *' -O check '*) exit;; esac; exec sleep 1000";
     site.stand_in("ssh", hangs);
@@ -192,7 +193,7 @@ fn a_guest_that_does_not_answer_is_told_of() {
 
 /// A guest that sends its ssh greeting is given more time to open the session.
 #[test]
-fn a_session_that_is_opened_late_is_none_that_hangs() {
+fn a_session_that_opens_late_is_no_timeout() {
     let (site, _inside) = started();
     site.stand_in("ssh", "case \" $* \" in *' -O check '*) exit;; esac; sleep 4; echo late");
     let done = site.run(&["exec", "--timeout", "1", "--", "true"]).ok();
@@ -202,7 +203,7 @@ fn a_session_that_is_opened_late_is_none_that_hangs() {
 /// A message of ssh itself becomes an error of agent-vm; the command's standard error has only what the command
 /// printed.
 #[test]
-fn what_ssh_cannot_do_is_an_error_with_its_words() {
+fn a_failure_of_ssh_is_an_error_with_its_message() {
     let (site, _inside) = started();
     let refuses = "log=; for word; do [ \"$log\" != next ] || log=$word; [ \"$word\" != -E ] || log=next; done\n\
         case \" $* \" in *' -O check '*) exit;; esac\n\
@@ -222,7 +223,7 @@ fn what_ssh_cannot_do_is_an_error_with_its_words() {
 
 /// Commands that find no ssh connection open one together, and none of them closes it for the others.
 #[test]
-fn commands_that_begin_at_once_share_one_connection() {
+fn concurrent_commands_share_one_ssh_connection() {
     let site = Site::new();
     install(&site, STAYS);
     install_ssh(&site);

@@ -96,7 +96,7 @@ fn messages_go_both_ways_in_one_session() {
 }
 
 #[test]
-fn a_run_of_months_gets_another_certificate_for_its_key() {
+fn a_machine_that_runs_for_months_gets_a_new_certificate() {
     let (site, inside) = started(&[]);
     let put = || inside.asked().into_iter().filter(|asked| asked.verb == "PUT").collect::<Vec<_>>();
     let talk = || {
@@ -143,7 +143,7 @@ fn a_run_of_months_gets_another_certificate_for_its_key() {
 }
 
 #[test]
-fn requests_are_beside_each_other() {
+fn requests_run_concurrently() {
     let (site, _inside) = started(&[]);
     let mut client = Client::new(&site, &["mcp"]);
     client.begin();
@@ -161,7 +161,7 @@ fn requests_are_beside_each_other() {
 }
 
 #[test]
-fn what_a_hostile_machine_says_is_one_line_or_nothing() {
+fn output_of_a_hostile_machine_is_one_line_or_nothing() {
     let (site, _inside) = started(&[]);
     let mut client = Client::new(&site, &["mcp"]);
     client.begin();
@@ -192,7 +192,7 @@ fn what_a_hostile_machine_says_is_one_line_or_nothing() {
 }
 
 #[test]
-fn what_the_client_says_wrongly_is_answered() {
+fn invalid_messages_of_the_client_get_an_error() {
     let (site, inside) = started(&[]);
     let mut client = Client::new(&site, &["mcp"]);
     for (line, code) in [("{", -32700), ("[]", -32600), (r#"{"id":1,"method":"x"}"#, -32600)] {
@@ -227,7 +227,7 @@ fn named_servers_have_their_own_path() {
 /// The token is only in its file and in requests to the machine. A server whose certificate another authority signed
 /// gets no request.
 #[test]
-fn the_token_is_told_to_the_machine_alone() {
+fn the_token_is_sent_only_to_the_machine() {
     let (site, inside) = started(&[]);
     let machine = site.machine("app-main");
     let token = std::fs::read_to_string(machine.join("tls/token")).unwrap().trim().to_owned();
@@ -269,7 +269,7 @@ fn the_token_is_told_to_the_machine_alone() {
 }
 
 #[test]
-fn a_machine_that_does_not_run_is_told_or_started() {
+fn mcp_refuses_a_stopped_machine_or_starts_it() {
     let site = Site::new();
     install(&site, STAYS);
     install_ssh(&site);
@@ -285,7 +285,7 @@ fn a_machine_that_does_not_run_is_told_or_started() {
 
 /// Without TLS or without a token, every command that shows the machine says so, and the other protection still works.
 #[test]
-fn what_is_switched_off_is_told() {
+fn disabled_tls_or_auth_is_reported() {
     for (flag, scheme, tls, auth, warning) in [
         ("--no-tls", "http://", false, true, "warning: MCP is not encrypted (--no-tls)"),
         ("--no-auth", "https://", true, false, "warning: MCP asks for no token (--no-auth)"),
@@ -315,7 +315,7 @@ fn what_is_switched_off_is_told() {
 
 /// A machine created before TLS and tokens existed gets a certificate authority and a token when it starts.
 #[test]
-fn an_older_machine_gets_what_it_lacks() {
+fn an_older_machine_gets_an_authority_and_a_token() {
     let site = Site::new();
     install(&site, STAYS);
     install_ssh(&site);

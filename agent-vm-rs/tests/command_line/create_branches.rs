@@ -23,7 +23,7 @@ fn an_existing_branch_is_checked_out_at_its_tip() {
 
 /// With such a tag, git's short name of the branch is `heads/main`.
 #[test]
-fn a_tag_of_the_same_name_is_not_in_the_way() {
+fn a_tag_with_the_branchs_name_does_not_matter() {
     let site = Site::new();
     site.git(&["tag", "main", "HEAD~1"]);
     // Control: git calls the branch `heads/main`.
@@ -46,7 +46,7 @@ fn a_new_branch_starts_at_head() {
 }
 
 #[test]
-fn a_new_branch_starts_at_a_head_that_no_branch_has() {
+fn a_new_branch_starts_at_a_detached_head() {
     let site = Site::new();
     site.git(&["checkout", "--quiet", "--detach"]);
     let tip = site.commit("nowhere", "x");
@@ -55,7 +55,7 @@ fn a_new_branch_starts_at_a_head_that_no_branch_has() {
 }
 
 #[test]
-fn a_remote_tracking_branch_is_taken_where_there_is_no_local_one() {
+fn a_remote_tracking_branch_is_used_without_a_local_one() {
     let site = Site::new();
     site.git(&["clone", "--quiet", ".", "../upstream"]);
     site.git_in(site.path("upstream"), &["checkout", "--quiet", "-b", "theirs"]);
@@ -143,7 +143,7 @@ fn odd_branch_names_get_machines_of_their_own() {
 /// Git refuses these names. As a flag's value and as a target they are one error with exit code 2, and nothing is
 /// created.
 #[test]
-fn names_that_are_no_branches_are_refused() {
+fn invalid_branch_names_are_refused() {
     let site = Site::new();
     site.create("main");
     let (before, entries) = (site.outside(), site.state_entries());
@@ -179,7 +179,7 @@ fn names_that_are_no_branches_are_refused() {
 
 /// As in git, a branch cannot be named like a directory of another branch.
 #[test]
-fn a_branch_below_another_one_is_refused_in_gits_words() {
+fn a_branch_below_another_one_is_refused_with_gits_message() {
     let site = Site::new();
     site.run(&["create", "--branch", "main/x"]).exits(1).gives_one_error().says("'refs/heads/main' exists");
     site.assert_nothing_left();
@@ -188,7 +188,7 @@ fn a_branch_below_another_one_is_refused_in_gits_words() {
 
 /// Two repositories have the same name; and a branch and another repository lead to the same machine name.
 #[test]
-fn machines_whose_names_would_be_the_same_never_meet() {
+fn machines_that_would_share_a_name_get_different_ones() {
     let site = Site::new();
     fs::create_dir(site.path("elsewhere")).unwrap();
     site.git(&["clone", "--quiet", ".", "../elsewhere/app"]);
@@ -212,7 +212,7 @@ fn machines_whose_names_would_be_the_same_never_meet() {
 /// The guest controls its workspace: agent-vm neither runs git there as in a repository of the user nor clones from
 /// there.
 #[test]
-fn a_workspace_is_no_repository_of_the_users() {
+fn a_workspace_is_not_used_as_a_source() {
     let site = Site::new();
     site.create("main");
     let workspace = site.machine("app-main").join("workspace");

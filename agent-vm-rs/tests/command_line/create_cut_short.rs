@@ -33,7 +33,7 @@ fn restore(site: &Site) {
 /// `create` is killed while each of its programs runs; the program itself continues. The next create works, and nothing
 /// is left of the first.
 #[test]
-fn killed_anywhere_the_next_create_works() {
+fn create_works_after_a_kill_at_any_point() {
     let site = Site::new();
     site.git(&["remote", "add", "origin", "/srv/app.git"]);
     for number in 1.. {
@@ -57,7 +57,7 @@ fn killed_anywhere_the_next_create_works() {
 
 /// A create for another branch also removes the half-made machine and ends its hanging program.
 #[test]
-fn another_branchs_create_cleans_up_after_a_killed_one() {
+fn a_create_for_another_branch_cleans_up_after_a_killed_one() {
     let site = Site::new();
     for word in ["clone", "checkout", "config", "host_ed25519_key"] {
         let program = if word.contains("key") { "ssh-keygen" } else { "git" };
@@ -87,7 +87,7 @@ fn another_branchs_create_cleans_up_after_a_killed_one() {
 
 /// There may be no later command that cleans up, so git has to end by itself.
 #[test]
-fn no_git_outlives_a_killed_create_or_takes_all_memory() {
+fn git_ends_with_a_killed_create_and_has_a_memory_limit() {
     let site = Site::new();
     for word in ["for-each-ref", "status", "clone", "checkout"] {
         let (pid, limit) = (site.path("pid"), site.path("limit"));
@@ -116,7 +116,7 @@ fn no_git_outlives_a_killed_create_or_takes_all_memory() {
 
 /// `git pack-objects` may work for a long time before it writes and notices the closed pipe.
 #[test]
-fn what_packs_for_a_clone_ends_with_a_killed_create() {
+fn pack_objects_ends_with_a_killed_create() {
     let site = Site::new();
     let real = which("setpriv").unwrap();
     let stays = format!(
@@ -135,7 +135,7 @@ fn what_packs_for_a_clone_ends_with_a_killed_create() {
 }
 
 #[test]
-fn a_signal_ends_create_and_all_it_started() {
+fn a_signal_ends_create_and_its_programs() {
     let site = Site::new();
     for (word, signal, code) in [
         ("clone", Signal::INT, 130),
@@ -196,7 +196,7 @@ fn two_creates_of_one_branch_make_one_machine() {
 
 /// Progress is printed even if stderr is not a terminal.
 #[test]
-fn a_long_clone_says_that_it_goes_on() {
+fn a_long_clone_prints_progress() {
     let site = Site::new();
     let go = site.path("go");
     site.intercept("git", "clone", &format!("until [ -e '{}' ]; do sleep 0.01; done", go.display()));
@@ -212,7 +212,7 @@ fn a_long_clone_says_that_it_goes_on() {
 
 /// A create that times out names what it waited for.
 #[test]
-fn waiting_for_another_create_has_an_end() {
+fn waiting_for_another_create_times_out() {
     let site = Site::new();
     site.intercept("git", "clone", &format!("touch '{}'; exec sleep 1000", site.path("reached").display()));
     let first = site.spawn(&["create"]);
@@ -230,7 +230,7 @@ fn waiting_for_another_create_has_an_end() {
 }
 
 #[test]
-fn creates_of_different_branches_at_once_get_different_ports() {
+fn concurrent_creates_get_different_ports() {
     let site = Site::new();
     let branches = ["a", "b", "c", "d"];
     let all = branches.map(|branch| site.spawn(&["create", "--branch", branch]));

@@ -128,7 +128,7 @@ fn a_second_create_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn uncommitted_changes_are_named_and_stay() {
+fn uncommitted_changes_are_reported_and_stay() {
     let site = Site::new();
     site.write("app/README", "changed\n");
     site.write("app/new", "new\n");

@@ -20,7 +20,7 @@ fn no_two_machines_share_a_port() {
 }
 
 #[test]
-fn a_port_that_is_asked_for_and_taken_is_an_error_that_names_the_holder() {
+fn a_requested_port_in_use_is_an_error_that_names_the_process() {
     let site = Site::new();
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
@@ -41,7 +41,7 @@ fn a_port_that_is_asked_for_and_taken_is_an_error_that_names_the_holder() {
 
 /// A port of another machine counts as taken, whether that machine runs or not.
 #[test]
-fn a_port_of_another_machine_is_not_given_away() {
+fn a_port_of_another_machine_is_refused() {
     let site = Site::new();
     site.create("main");
     let port = ports(&site, "app-main")[0].to_string();
@@ -55,7 +55,7 @@ fn a_port_of_another_machine_is_not_given_away() {
 
 /// The error gives the real reason: no process holds the port.
 #[test]
-fn an_address_that_is_not_this_hosts_is_an_error_of_its_own() {
+fn an_address_of_another_host_is_an_error() {
     let site = Site::new();
     for flags in [&["--host", "192.0.2.1"][..], &["--host", "192.0.2.1", "--port", "8000"]] {
         let args: Vec<_> = ["create"].iter().chain(flags).copied().collect();
@@ -68,7 +68,7 @@ fn an_address_that_is_not_this_hosts_is_an_error_of_its_own() {
 /// In a network namespace, where all ports are free, the first machine gets 8000 and 2222, and the next machines get
 /// the next free ports.
 #[test]
-fn ports_start_at_the_defaults_and_go_on() {
+fn ports_count_up_from_the_defaults() {
     let Some(flags) = namespaces(&["--net"]) else { return };
     let site = Site::new();
     let script = format!(

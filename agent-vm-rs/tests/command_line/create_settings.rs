@@ -86,14 +86,14 @@ fn free_port() -> u16 {
 }
 
 #[test]
-fn a_machine_gets_no_more_cores_than_the_host_has() {
+fn cores_are_capped_at_the_hosts_number() {
     let site = Site::new();
     site.run(&["create", "--cores", "255"]).ok().says(&format!("this host has {} cores", cores()));
     assert_eq!(site.settings("app-main")["cores"], json!(cores()));
 }
 
 #[test]
-fn sizes_no_guest_can_have_are_refused() {
+fn invalid_values_are_refused() {
     let site = Site::new();
     for flags in [
         ["--memory", "0"],
@@ -125,7 +125,7 @@ fn sizes_no_guest_can_have_are_refused() {
 }
 
 #[test]
-fn each_key_of_a_config_file_is_taken() {
+fn each_key_of_a_config_file_is_stored() {
     let site = Site::new();
     let (port, ssh_port) = (free_port(), free_port());
     let keys = [
@@ -161,7 +161,7 @@ fn each_key_of_a_config_file_is_taken() {
 
 /// A fifo is not waited for, and an endless device is not read.
 #[test]
-fn a_config_file_that_is_no_file_is_refused() {
+fn a_config_that_is_no_regular_file_is_refused() {
     let site = Site::new();
     let fifo = site.path("fifo");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
@@ -178,7 +178,7 @@ fn a_config_file_that_is_no_file_is_refused() {
 }
 
 #[test]
-fn a_config_file_that_says_something_else_is_refused() {
+fn an_invalid_config_file_is_refused() {
     let site = Site::new();
     for text in [
         r#"{"memroy": 1024}"#,
@@ -217,7 +217,7 @@ fn a_config_file_that_says_something_else_is_refused() {
 }
 
 #[test]
-fn the_installation_names_the_default_guest() {
+fn the_installation_sets_the_default_guest() {
     let site = Site::new();
     site.run_with(&[("AGENT_VM_GUEST", "nixos")], &["create"]).ok().says("guest nixos (this installation's default)");
     assert_eq!(site.settings("app-main")["guest"], "nixos");
@@ -232,7 +232,7 @@ fn the_installation_names_the_default_guest() {
 
 /// `--package` sets `packages`; a name that no built image has is refused before anything is created.
 #[test]
-fn packages_are_named_and_checked() {
+fn package_names_are_checked_and_stored() {
     let site = Site::new();
     std::fs::create_dir_all(site.path("cache/agent-vm/guests/debian-0/share/agent-vm")).unwrap();
     site.write("cache/agent-vm/guests/debian-0/share/agent-vm/packages.txt", "g++\nnodejs\n");

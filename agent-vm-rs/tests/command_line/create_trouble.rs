@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::{Site, namespaces, which};
 
 #[test]
-fn outside_of_a_repository() {
+fn commands_outside_a_repository_are_refused() {
     let site = Site::new();
     for args in [&["create"][..], &["status"], &["start"], &["destroy"], &[]] {
         site.run_in(site.path("home"), args)
@@ -29,7 +29,7 @@ fn a_detached_head_needs_a_branch() {
 }
 
 #[test]
-fn an_empty_repository_has_nothing_to_clone() {
+fn an_empty_repository_is_refused() {
     let site = Site::new();
     fs::create_dir(site.path("empty")).unwrap();
     site.git_in(site.path("empty"), &["init", "--quiet"]);
@@ -63,7 +63,7 @@ fn a_missing_program_is_named_with_the_command_that_installs_it() {
 }
 
 #[test]
-fn a_failing_program_is_shown_with_its_last_words() {
+fn a_failing_program_is_an_error_with_its_last_lines() {
     let site = Site::new();
     site.intercept("git", "clone", "echo 'fatal: the dog ate it' >&2; exit 77");
     site.run(&["create"]).exits(1).gives_one_error().says("git failed (exit status: 77)").says("fatal: the dog ate it");
@@ -73,7 +73,7 @@ fn a_failing_program_is_shown_with_its_last_words() {
 }
 
 #[test]
-fn a_state_directory_that_cannot_be_made() {
+fn a_state_directory_that_cannot_be_made_is_an_error() {
     let site = Site::new();
     site.write("file", "");
     let below = site.path("file/state");
@@ -83,7 +83,7 @@ fn a_state_directory_that_cannot_be_made() {
 
 /// The file system is too small for the clone.
 #[test]
-fn a_full_disk_leaves_nothing_and_more_room_helps() {
+fn create_on_a_full_disk_leaves_nothing() {
     let Some(flags) = namespaces(&["--mount"]) else { return };
     let site = Site::new();
     // The bytes of a linear congruential generator, which git cannot compress.

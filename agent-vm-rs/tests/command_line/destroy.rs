@@ -20,7 +20,7 @@ fn machine(site: &Site) -> PathBuf {
 }
 
 #[test]
-fn a_machine_without_work_of_its_own_just_goes() {
+fn a_machine_without_new_work_is_removed_without_a_bundle() {
     let site = Site::new();
     machine(&site);
     site.run(&["destroy"]).ok().says("app-main is gone").keeps_quiet_of("bundle");
@@ -32,7 +32,7 @@ fn a_machine_without_work_of_its_own_just_goes() {
 
 /// The command in the message fetches every branch back.
 #[test]
-fn commits_of_the_workspace_are_kept_in_a_bundle_that_git_fetches_from() {
+fn new_commits_are_kept_in_a_bundle_that_git_can_fetch() {
     let site = Site::new();
     let workspace = machine(&site);
     let on_main = site.commit_in(&workspace, "work", "x");
@@ -50,7 +50,7 @@ fn commits_of_the_workspace_are_kept_in_a_bundle_that_git_fetches_from() {
 
 /// Packed references may have both `a` and `a/b`, which loose files cannot.
 #[test]
-fn a_branch_with_the_name_of_anothers_directory_is_fetched_too() {
+fn a_branch_named_like_anothers_directory_is_fetched_too() {
     let site = Site::new();
     let workspace = machine(&site);
     let first = site.commit_in(&workspace, "first", "x");
@@ -68,7 +68,7 @@ fn a_branch_with_the_name_of_anothers_directory_is_fetched_too() {
 
 /// Commits of a detached HEAD, of a tag and of the stash are kept.
 #[test]
-fn commits_that_no_branch_has_are_kept_too() {
+fn commits_without_a_branch_are_kept() {
     for how in ["detached", "tag", "stash"] {
         let site = Site::new();
         let workspace = machine(&site);
@@ -111,7 +111,7 @@ fn two_destroys_keep_two_bundles() {
 
 /// The repository has fetched the commits already, so there is no bundle.
 #[test]
-fn commits_that_the_repository_has_are_not_kept_twice() {
+fn commits_that_were_fetched_are_not_kept() {
     let site = Site::new();
     let workspace = machine(&site);
     site.commit_in(&workspace, "work", "x");
@@ -122,7 +122,7 @@ fn commits_that_the_repository_has_are_not_kept_twice() {
 
 /// The confined git that examines the workspace then sees the borrowed objects too.
 #[test]
-fn a_repository_may_borrow_from_another() {
+fn a_source_that_borrows_objects_is_read() {
     for (wall, store) in [("bwrap", "absolute"), ("bwrap", "../../../store"), ("landlocked", "../../../store")] {
         let site = Site::new();
         if !site.with_wall(wall) {
@@ -161,7 +161,7 @@ fn without_the_repository_everything_is_kept() {
 
 /// A guest may leave directories without permission bits. The command runs without root's right to ignore them.
 #[test]
-fn closed_directories_are_removed() {
+fn directories_without_permissions_are_removed() {
     let site = Site::new();
     let workspace = machine(&site);
     fs::create_dir_all(workspace.join("a/b/c")).unwrap();
@@ -197,7 +197,7 @@ fn deep_directories_are_removed() {
 
 /// The commits are kept even if the workspace itself has no permission bits.
 #[test]
-fn a_closed_workspace_keeps_its_commits() {
+fn commits_of_a_workspace_without_permissions_are_kept() {
     let site = Site::new();
     let workspace = machine(&site);
     site.commit_in(&workspace, "work", "x");
@@ -241,7 +241,7 @@ fn on_a_terminal(site: &Site, args: &str, typed: &str) -> Option<Done> {
 }
 
 #[test]
-fn on_a_terminal_it_asks() {
+fn destroy_asks_on_a_terminal() {
     let site = Site::new();
     site.create("main");
     for no in ["n\n", "\n", "nonsense\n"] {

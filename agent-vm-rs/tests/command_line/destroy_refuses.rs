@@ -20,7 +20,7 @@ fn kept(site: &Site) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_passes_is_not_the_repositorys_fault() {
+fn a_temporary_failure_leaves_the_machine_unchanged() {
     // What happens to git (or to agent-vm itself), the exit code, and the message.
     let troubles = [
         ("kill -INT $PPID; sleep 5", 130, "interrupted"),
@@ -55,7 +55,7 @@ fn what_passes_is_not_the_repositorys_fault() {
 
 /// `status` also distinguishes a temporary failure from damage.
 #[test]
-fn a_status_says_whose_fault_it_is() {
+fn status_distinguishes_a_failure_from_damage() {
     let site = Site::new();
     let (workspace, _) = machine(&site);
     site.intercept("prlimit", "rev-list", "kill -KILL $$");
@@ -74,7 +74,7 @@ fn a_status_says_whose_fault_it_is() {
 }
 
 #[test]
-fn it_is_kept_elsewhere_when_asked() {
+fn keep_in_sets_the_directory_of_bundles() {
     let site = Site::new();
     let (workspace, commit) = machine(&site);
     let bundles = site.state().join(".bundles");
@@ -93,7 +93,7 @@ fn it_is_kept_elsewhere_when_asked() {
 }
 
 #[test]
-fn the_whole_workspace_or_nothing_is_kept_when_asked() {
+fn keep_workspace_and_keep_nothing_are_obeyed() {
     let site = Site::new();
     machine(&site);
     site.run(&["destroy", "--keep", "workspace"]).ok().says("the workspace is kept whole in");
@@ -105,7 +105,7 @@ fn the_whole_workspace_or_nothing_is_kept_when_asked() {
 
 /// The killed command has moved the workspace and done nothing else.
 #[test]
-fn what_a_killed_destroy_has_begun_is_completed() {
+fn destroy_completes_a_killed_one() {
     let site = Site::new();
     let (workspace, _) = machine(&site);
     fs::create_dir(workspace.join(".git/hooks")).unwrap();
@@ -119,7 +119,7 @@ fn what_a_killed_destroy_has_begun_is_completed() {
 
 /// The second command finds nothing to do.
 #[test]
-fn beside_a_destroy_that_won_there_is_no_machine() {
+fn commands_that_waited_for_destroy_find_no_machine() {
     let site = Site::new();
     machine(&site);
     // Hold the lock as the first `destroy` does.
@@ -150,7 +150,7 @@ fn beside_a_destroy_that_won_there_is_no_machine() {
 
 /// What a damaged source has is unknown, so the whole history would count as new.
 #[test]
-fn a_damaged_source_is_not_taken_for_a_missing_one() {
+fn a_damaged_source_does_not_count_as_missing() {
     let site = Site::new();
     machine(&site);
     let refuse = |said: &str| {

@@ -24,7 +24,7 @@ fn log(site: &Site, attempts: &[serde_json::Value]) {
 }
 
 #[test]
-fn what_is_allowed_and_denied_is_listed_and_kept() {
+fn allow_and_deny_lists_are_printed_and_stored() {
     let site = Site::new();
     site.create("main");
     assert_eq!(site.run(&["egress", "list"]).ok().stdout, "app-main: egress allowlist\n");
@@ -53,7 +53,7 @@ fn what_is_allowed_and_denied_is_listed_and_kept() {
 }
 
 #[test]
-fn a_group_is_known_by_the_guest_and_becomes_its_hosts() {
+fn a_group_becomes_the_hosts_that_the_guest_defines() {
     let site = Site::new();
     site.create("main");
     give_guest(&site);
@@ -82,7 +82,7 @@ fn a_group_is_known_by_the_guest_and_becomes_its_hosts() {
 }
 
 #[test]
-fn groups_are_known_before_a_guest_is_built() {
+fn groups_are_checked_before_a_guest_is_built() {
     let site = Site::new();
     // Without the toolkit's list of groups, a group is not checked before the guest is built.
     site.run(&["create", "--branch", "other", "--allow", "@nmp"]).ok();
@@ -131,7 +131,7 @@ fn secrets_are_bound_to_a_port() {
 }
 
 #[test]
-fn what_is_no_destination_and_no_machine_is_refused() {
+fn invalid_destinations_and_missing_machines_are_refused() {
     let site = Site::new();
     for verb in [&["list"][..], &["log"], &["allow", "a.test"], &["deny", "a.test"]] {
         site.run(&[&["egress"], verb].concat())
@@ -160,7 +160,7 @@ fn what_is_no_destination_and_no_machine_is_refused() {
 }
 
 #[test]
-fn lists_that_count_for_nothing_are_told() {
+fn ignored_lists_are_reported() {
     let site = Site::new();
     let told = "notice: app-main has egress mode none: allow and deny lists are ignored";
     site.create("main");
@@ -170,7 +170,7 @@ fn lists_that_count_for_nothing_are_told() {
 }
 
 #[test]
-fn the_log_is_shown_as_lines_and_as_json() {
+fn the_log_is_printed_as_lines_and_as_json() {
     let site = Site::new();
     site.create("main");
     site.run(&["egress", "log"]).ok().says("app-main has no logged connection attempts");

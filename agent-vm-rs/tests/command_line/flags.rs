@@ -7,7 +7,7 @@ use crate::support::{Site, skip, which};
 
 /// Global flags work before and after the command, in long and short form.
 #[test]
-fn global_flags_stand_before_and_after_the_verb() {
+fn global_flags_work_before_and_after_the_command() {
     let site = Site::new();
     site.create("main");
     let state = site.state();
@@ -36,7 +36,7 @@ fn global_flags_stand_before_and_after_the_verb() {
 
 /// Every command knows its flags: the error is the missing machine, not the command line.
 #[test]
-fn every_flag_of_every_verb_is_taken() {
+fn every_flag_of_every_command_is_accepted() {
     let site = Site::new();
     for line in [
         "start",
@@ -92,7 +92,7 @@ fn every_flag_of_every_verb_is_taken() {
 }
 
 #[test]
-fn the_state_directory_is_where_it_is_said_to_be() {
+fn the_state_directory_is_set_by_flag_and_environment() {
     let site = Site::new();
     let odd = site.path("my state ünï $(id) 'q'; x");
     let odd = odd.to_str().unwrap();
@@ -119,7 +119,7 @@ fn the_state_directory_is_where_it_is_said_to_be() {
 
 /// A path through a symbolic link names the same machine.
 #[test]
-fn a_machine_is_the_same_by_every_way_to_its_directory() {
+fn a_machine_is_the_same_through_a_symbolic_link() {
     let site = Site::new();
     crate::stand_ins::install(&site, crate::stand_ins::STAYS);
     std::os::unix::fs::symlink(site.path("data"), site.path("link")).unwrap();
@@ -136,7 +136,7 @@ fn a_machine_is_the_same_by_every_way_to_its_directory() {
 }
 
 #[test]
-fn a_state_directory_that_qemu_could_not_take_is_refused() {
+fn a_state_directory_that_qemu_cannot_use_is_refused() {
     let site = Site::new();
     for name in ["a,b", "a\nb", "a\"b", "a\tb"] {
         let path = site.path(name);
@@ -153,7 +153,7 @@ fn a_state_directory_that_qemu_could_not_take_is_refused() {
 
 /// Color appears only on a terminal or on request.
 #[test]
-fn colour_is_for_terminals_and_for_who_asks() {
+fn color_is_for_terminals_and_on_request() {
     let site = Site::new();
     let coloured =
         |variables: &[(&str, &str)], args: &[&str]| site.run_with(variables, args).exits(1).stderr.contains("\u{1b}[");
@@ -216,7 +216,7 @@ fn lines_fit_the_terminal() {
 
 /// stdout has data and stderr has messages; with `--json`, stdout has only JSON.
 #[test]
-fn json_prints_data_alone() {
+fn json_is_the_only_output_on_stdout() {
     let site = Site::new();
     let created = site.run(&["create", "--json", "-v"]).ok().json();
     assert_eq!(created["name"], "app-main");
@@ -227,7 +227,7 @@ fn json_prints_data_alone() {
 }
 
 #[test]
-fn a_reader_that_has_gone_is_an_error_and_no_panic() {
+fn a_closed_stdout_is_an_error_and_no_panic() {
     let site = Site::new();
     site.create("main");
     let (reader, writer) = std::io::pipe().unwrap();
@@ -239,7 +239,7 @@ fn a_reader_that_has_gone_is_an_error_and_no_panic() {
 }
 
 #[test]
-fn what_a_hook_of_git_sets_does_not_lead_astray() {
+fn variables_of_a_git_hook_are_ignored() {
     let site = Site::new();
     fs::create_dir(site.path("other")).unwrap();
     site.git_in(site.path("other"), &["init", "--quiet", "--initial-branch=elsewhere"]);

@@ -13,7 +13,7 @@ fn site() -> Site {
 }
 
 #[test]
-fn the_rendered_flake_is_nix_and_nix_is_pointed_at_it() {
+fn the_rendered_flake_parses_and_nix_evaluates_it() {
     let site = site();
     for branch in ["main", "it's/${HOME}/\"$(id)\"/''x'"] {
         let name = create(&site, branch);
@@ -34,7 +34,7 @@ fn the_rendered_flake_is_nix_and_nix_is_pointed_at_it() {
 }
 
 #[test]
-fn the_builder_gets_the_manifest_once_for_all_machines() {
+fn one_image_is_built_for_all_machines() {
     let site = site();
     create(&site, "main");
     create(&site, "other");
@@ -48,7 +48,7 @@ fn the_builder_gets_the_manifest_once_for_all_machines() {
 }
 
 #[test]
-fn an_unchanged_start_runs_no_nix_and_a_changed_one_does() {
+fn nix_runs_only_for_a_changed_guest() {
     let site = site();
     create(&site, "main");
     site.run(&["start"]).exits(1).says("  guest: ");
@@ -75,7 +75,7 @@ fn an_unchanged_start_runs_no_nix_and_a_changed_one_does() {
 }
 
 #[test]
-fn an_image_that_is_gone_from_the_cache_is_built_again() {
+fn an_image_missing_from_the_cache_is_rebuilt() {
     let site = site();
     create(&site, "main");
     site.run(&["start"]).exits(1);
@@ -85,7 +85,7 @@ fn an_image_that_is_gone_from_the_cache_is_built_again() {
 }
 
 #[test]
-fn an_image_that_set_up_has_built_is_taken_over() {
+fn an_image_built_by_setup_is_used() {
     let site = site();
     create(&site, "main");
     site.run(&["start"]).exits(1).says("building the guest's image");
@@ -104,7 +104,7 @@ fn an_image_that_set_up_has_built_is_taken_over() {
 }
 
 #[test]
-fn a_failing_builder_is_told_and_what_it_left_is_not_used() {
+fn a_failed_build_is_an_error_and_its_output_not_used() {
     let site = site();
     create(&site, "main");
     site.script("builder", "echo 'builder: mirror unreachable' >&2; mkdir -p \"$2/bin\"; exit 5");
@@ -121,7 +121,7 @@ fn a_failing_builder_is_told_and_what_it_left_is_not_used() {
 }
 
 #[test]
-fn what_nix_says_is_checked() {
+fn the_manifest_from_nix_is_checked() {
     let site = site();
     create(&site, "main");
     let good: serde_json::Value = serde_json::from_str(&site.read("from-nix.json")).unwrap();
@@ -184,7 +184,7 @@ fn a_nixos_guest_is_built_by_nix() {
 
 /// `nix_args` are passed to every call of Nix; arguments on the command line replace them for one command.
 #[test]
-fn nix_gets_the_users_own_arguments() {
+fn nix_gets_the_users_arguments() {
     let site = site();
     let given = ["--nix-arg", "--override-input", "--nix-arg=toolkit/nixpkgs", "--nix-arg", "path:/my pkgs"];
     site.run(&[&["create"][..], &given].concat()).ok();
@@ -215,7 +215,7 @@ fn nix_gets_the_users_own_arguments() {
 }
 
 #[test]
-fn an_installation_without_its_toolkit_says_so() {
+fn a_missing_toolkit_is_an_error() {
     let site = site();
     create(&site, "main");
     fs::remove_dir_all(site.path("toolkit")).unwrap();

@@ -39,7 +39,7 @@ fn use_it(site: &Site) {
 
 /// Each setting has a git command as a control, which runs the program that the setting names.
 #[test]
-fn programs_that_its_configuration_names_are_not_run() {
+fn programs_in_its_configuration_are_not_run() {
     let site = Site::new();
     let marker = marker(&site);
     site.commit(".gitattributes", "* filter=f diff=d\n");
@@ -183,7 +183,7 @@ fn refused(site: &Site, secret: &str, words: &str) {
 }
 
 #[test]
-fn a_git_directory_that_leads_to_another_repository_is_refused() {
+fn a_git_directory_of_another_repository_is_refused() {
     let site = Site::new();
     let secret = private(&site);
     let git_dir = site.path("app/.git");
@@ -228,7 +228,7 @@ fn links_in_a_git_directory_are_refused() {
 
 /// A repository may borrow objects from a store of the user, which `create` names.
 #[test]
-fn objects_of_a_borrowed_store_come_along_and_it_is_named() {
+fn borrowed_objects_are_copied_and_their_store_is_named() {
     let site = Site::new();
     site.git(&["clone", "--quiet", "--shared", ".", "../shared"]);
     let store = site.path("app/.git/objects").display().to_string();
@@ -240,7 +240,7 @@ fn objects_of_a_borrowed_store_come_along_and_it_is_named() {
 
 /// The configuration of a repository may name any directory of the user as its work tree.
 #[test]
-fn another_work_tree_is_not_looked_at() {
+fn a_configured_work_tree_is_not_read() {
     let site = Site::new();
     private(&site);
     site.git(&["config", "core.worktree", site.path("private").to_str().unwrap()]);
@@ -252,7 +252,7 @@ fn another_work_tree_is_not_looked_at() {
 
 /// A fifo would make git wait forever.
 #[test]
-fn fifos_in_a_repository_do_not_stop_create() {
+fn fifos_in_a_repository_do_not_hang_create() {
     let site = Site::new();
     let mkfifo = |path: &Path| assert!(site.command("mkfifo").arg(path).status().unwrap().success());
     mkfifo(&site.path("app/.git/refs/heads/x"));

@@ -53,7 +53,7 @@ fn create(site: &Site, secret: &str, words: &[&str]) {
 }
 
 #[test]
-fn paths_that_lead_elsewhere() {
+fn submodule_paths_outside_the_work_tree_are_skipped() {
     let site = Site::new();
     let secret = private(&site);
     let absolute = site.path("private").display().to_string();
@@ -68,7 +68,7 @@ fn paths_that_lead_elsewhere() {
 }
 
 #[test]
-fn names_that_lead_elsewhere_and_what_is_there_twice() {
+fn unsafe_names_and_duplicate_submodules_are_skipped() {
     let site = Site::new();
     let secret = private(&site);
     let head = site.git(&["rev-parse", "HEAD"]);
@@ -92,7 +92,7 @@ fn create_keeping(site: &Site, secret: &str, words: &str) {
 
 /// The submodule's parent directory is a link to a directory with another repository.
 #[test]
-fn a_link_on_the_way() {
+fn a_submodule_behind_a_link_is_skipped() {
     let site = Site::new();
     let secret = private(&site);
     let parent = site.git_in(site.path("private"), &["rev-parse", "HEAD"]);
@@ -106,7 +106,7 @@ fn a_link_on_the_way() {
 
 /// The checkout's `.git` leads to another repository, or to the repository that contains it.
 #[test]
-fn a_git_directory_that_is_elsewhere() {
+fn a_submodule_of_another_repository_is_skipped() {
     let site = Site::new();
     let secret = private(&site);
     let head = site.git(&["rev-parse", "HEAD"]);
@@ -127,7 +127,7 @@ fn a_git_directory_that_is_elsewhere() {
 
 /// The checkout has a git directory of its own, whose configuration names programs.
 #[test]
-fn programs_that_a_submodule_names() {
+fn programs_in_a_submodules_configuration_are_not_run() {
     let site = Site::new();
     site.git(&["clone", "--quiet", ".", "sub"]);
     let head = site.git(&["rev-parse", "HEAD"]);

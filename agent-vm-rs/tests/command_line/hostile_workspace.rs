@@ -71,14 +71,14 @@ impl Hostile {
 }
 
 #[test]
-fn a_planted_fsmonitor() {
+fn a_planted_fsmonitor_is_not_run() {
     let hostile = Hostile::new();
     hostile.config("core.fsmonitor");
     hostile.never_runs_it(&["status"]);
 }
 
 #[test]
-fn planted_filters() {
+fn planted_filters_are_not_run() {
     for filter in ["filter.x.clean", "filter.x.process"] {
         let hostile = Hostile::new();
         hostile.config(filter);
@@ -91,7 +91,7 @@ fn planted_filters() {
 }
 
 #[test]
-fn planted_hooks() {
+fn planted_hooks_are_not_run() {
     let hostile = Hostile::new();
     fs::create_dir_all(hostile.workspace.join(".git/hooks")).unwrap();
     for hook in ["post-index-change", "reference-transaction", "pre-push", "post-checkout"] {
@@ -101,7 +101,7 @@ fn planted_hooks() {
 }
 
 #[test]
-fn planted_hooks_elsewhere_and_a_config_that_is_included() {
+fn hooks_of_an_included_configuration_are_not_run() {
     let hostile = Hostile::new();
     fs::create_dir(hostile.workspace.join("hooks")).unwrap();
     fs::copy(&hostile.planted, hostile.workspace.join("hooks/reference-transaction")).unwrap();
@@ -116,7 +116,7 @@ fn planted_hooks_elsewhere_and_a_config_that_is_included() {
 
 /// `.git` is a file or a link that leads to a repository with a hostile configuration.
 #[test]
-fn a_git_directory_that_is_elsewhere() {
+fn a_git_directory_elsewhere_runs_nothing() {
     for how in ["file", "link"] {
         let hostile = Hostile::new();
         hostile.config("core.fsmonitor");
@@ -156,7 +156,7 @@ fn a_link_to_another_workspace_is_not_kept_as_a_repository() {
 }
 
 #[test]
-fn a_planted_submodule() {
+fn a_planted_submodules_configuration_runs_nothing() {
     let hostile = Hostile::new();
     hostile.site.git_in(&hostile.workspace, &["clone", "--quiet", ".", "sub"]);
     hostile.site.git_in(hostile.workspace.join("sub"), &["config", "core.fsmonitor", &hostile.planted]);
@@ -169,7 +169,7 @@ fn a_planted_submodule() {
 
 /// Files of the repository are links to a file of the user.
 #[test]
-fn links_to_the_users_files() {
+fn links_to_the_users_files_are_not_followed() {
     for inside in [".git/HEAD", ".git/packed-refs", ".git/refs/heads/main", ".git/index", ".git/config", ".git/objects"]
     {
         let hostile = Hostile::new();
@@ -190,7 +190,7 @@ fn links_to_the_users_files() {
 }
 
 #[test]
-fn fifos_where_files_are_expected() {
+fn fifos_in_place_of_files_do_not_hang() {
     for inside in [
         ".git/HEAD",
         ".git/packed-refs",
@@ -216,14 +216,14 @@ fn fifos_where_files_are_expected() {
 
 /// Git opens `.gitignore` itself and would wait forever: agent-vm kills it.
 #[test]
-fn a_fifo_among_the_files_that_git_reads() {
+fn a_git_that_reads_a_fifo_is_killed() {
     let hostile = Hostile::new();
     assert!(hostile.site.command("mkfifo").arg(hostile.workspace.join(".gitignore")).status().unwrap().success());
     hostile.survives_status_and_destroy();
 }
 
 #[test]
-fn a_fifo_in_the_object_store() {
+fn a_fifo_in_the_object_store_does_not_hang() {
     let hostile = Hostile::new();
     let info = hostile.workspace.join(".git/objects/info");
     fs::create_dir_all(&info).unwrap();
@@ -252,7 +252,7 @@ fn private_commit(site: &Site) -> String {
 
 /// The guest adds the alternate after agent-vm has checked for alternates and before git reads them.
 #[test]
-fn a_repository_that_is_named_while_git_looks_is_not_seen() {
+fn an_alternate_that_is_added_late_is_not_read() {
     for wall in ["bwrap", "landlocked"] {
         let hostile = Hostile::new();
         let (site, workspace) = (&hostile.site, &hostile.workspace);
@@ -274,7 +274,7 @@ fn a_repository_that_is_named_while_git_looks_is_not_seen() {
 
 /// `destroy` must not copy a commit of another repository, named by its id, to where a later clone would find it.
 #[test]
-fn objects_of_other_repositories_and_devices() {
+fn objects_of_other_repositories_are_not_kept() {
     for (store, id) in [("others/.git/objects", true), ("/dev/zero", false)] {
         let hostile = Hostile::new();
         let site = &hostile.site;
@@ -310,7 +310,7 @@ fn objects_of_other_repositories_and_devices() {
 }
 
 #[test]
-fn garbage_and_far_too_much_of_it() {
+fn garbage_in_the_repository_does_no_harm() {
     let garbage: [(&str, &[u8]); 9] = [
         (".git/HEAD", b"\xff\xfe\x00\n"),
         (".git/HEAD", b"ref: refs/heads/../../../../etc/passwd\n"),

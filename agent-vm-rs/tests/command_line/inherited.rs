@@ -103,7 +103,7 @@ fn assert_nothing_inherited(site: &Site) {
 }
 
 #[test]
-fn programs_have_no_descriptor_variable_or_limit_of_the_users_shell() {
+fn programs_inherit_no_descriptor_variable_or_limit() {
     let site = Site::new();
     let start = start(&site);
     // Controls: the start itself has the descriptor, the variables and the limit.

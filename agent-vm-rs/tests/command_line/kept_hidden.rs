@@ -38,7 +38,7 @@ impl Shape<'_> {
 }
 
 #[test]
-fn changes_that_the_index_hides() {
+fn changes_that_the_index_hides_are_kept() {
     for flag in ["--assume-unchanged", "--skip-worktree"] {
         keeps(flag, Kept::Bundle, |shape| {
             shape.git(&["update-index", flag, "README"]);
@@ -90,7 +90,7 @@ fn changes_that_the_index_hides() {
 }
 
 #[test]
-fn tags_that_nothing_leads_to() {
+fn tags_without_a_reference_are_kept() {
     keeps("a deleted tag", Kept::Bundle, |shape| {
         shape.git(&["tag", "--annotate", "--message", "a tag", "release"]);
         let tag = shape.git(&["rev-parse", "release"]);
@@ -101,7 +101,7 @@ fn tags_that_nothing_leads_to() {
 
 /// Git does not treat these directories as repositories, but a guest's program may have put one there.
 #[test]
-fn repositories_inside_the_git_directory() {
+fn repositories_inside_the_git_directory_are_kept() {
     for place in [".git/info/store.git", ".git/hooks", ".git/branches/store", ".git/rr-cache/x"] {
         keeps(place, Kept::Workspace, |shape| vec![shape.hide(place)]);
     }
@@ -109,7 +109,7 @@ fn repositories_inside_the_git_directory() {
 }
 
 #[test]
-fn patches_of_a_git_am_that_is_not_done() {
+fn patches_of_an_unfinished_git_am_are_kept() {
     keeps("patches", Kept::Workspace, |shape| {
         let first = shape.commit("one");
         let patch = shape.git(&["format-patch", "--output-directory=.git", "HEAD~1"]);
@@ -124,7 +124,7 @@ fn patches_of_a_git_am_that_is_not_done() {
 
 /// Git ignores this damage, or only prints a warning.
 #[test]
-fn what_git_cannot_read() {
+fn a_damaged_repository_is_kept_whole() {
     keeps("a damaged index of a pack", Kept::Workspace, |shape| {
         shape.commit("in the pack");
         shape.git(&["repack", "-a", "-d", "-q"]);

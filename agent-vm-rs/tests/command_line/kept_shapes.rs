@@ -77,7 +77,11 @@ fn check_kept(site: &Site, name: &str, how: Kept, commits: &[String]) {
     let kept: Vec<_> =
         fs::read_dir(site.state().join(".bundles")).unwrap().map(|entry| entry.unwrap().path()).collect();
     let [kept] = kept.as_slice() else { panic!("{name}: {kept:?}\n{}", done.stderr) };
-    assert!(done.stderr.contains(&*kept.to_string_lossy()), "{name}: the message does not name the kept path: {}", done.stderr);
+    assert!(
+        done.stderr.contains(&*kept.to_string_lossy()),
+        "{name}: the message does not name the kept path: {}",
+        done.stderr
+    );
     // What is kept must not depend on the source.
     fs::remove_dir_all(site.repo().join(".git")).unwrap();
     let is_bundle = kept.extension() == Some(OsStr::new("bundle"));
@@ -123,7 +127,7 @@ fn has_commit(site: &Site, git_dir: &Path, commit: &str) -> bool {
 }
 
 #[test]
-fn branches_tags_notes_and_references_of_other_tools() {
+fn branches_tags_notes_and_other_references_are_kept() {
     keeps("branch", Kept::Bundle, |shape| vec![shape.commit("x")]);
     keeps("names", Kept::Bundle, |shape| {
         let names = [
@@ -161,7 +165,7 @@ fn branches_tags_notes_and_references_of_other_tools() {
 }
 
 #[test]
-fn many_references() {
+fn many_references_are_kept() {
     keeps("many", Kept::Bundle, |shape| {
         let mut commits: Vec<_> = (0..3).map(|number| shape.loose(&number.to_string())).collect();
         let parents: Vec<_> = commits.iter().flat_map(|commit| ["-p", commit]).collect();
@@ -177,7 +181,7 @@ fn many_references() {
 }
 
 #[test]
-fn names_that_are_no_text() {
+fn references_with_odd_names_are_kept() {
     keeps("Latin 1", Kept::Bundle, |shape| {
         let commit = shape.loose("x");
         let path = shape.workspace.join(".git/refs/heads").join(OsStr::from_bytes(b"caf\xe9"));
@@ -192,7 +196,7 @@ fn names_that_are_no_text() {
 }
 
 #[test]
-fn stashes_and_what_only_logs_lead_to() {
+fn stashes_and_commits_in_reflogs_are_kept() {
     keeps("three stashes", Kept::Bundle, |shape| {
         let stash = |number: &str| {
             shape.write("README", number);
@@ -228,7 +232,7 @@ fn stashes_and_what_only_logs_lead_to() {
 }
 
 #[test]
-fn files_that_no_commit_has() {
+fn uncommitted_files_are_kept() {
     let site = Site::new();
     site.create("main");
     let workspace = site.machine("app-main").join("workspace");
@@ -260,7 +264,7 @@ fn files_that_no_commit_has() {
 }
 
 #[test]
-fn other_formats_of_a_repository() {
+fn other_formats_of_a_repository_are_kept() {
     keeps("tables of references", Kept::Bundle, |shape| {
         let first = shape.commit("first");
         fs::remove_dir_all(shape.workspace.join(".git/logs")).unwrap();
@@ -300,7 +304,7 @@ fn other_formats_of_a_repository() {
 }
 
 #[test]
-fn linked_work_trees() {
+fn commits_of_linked_work_trees_are_kept() {
     keeps("a detached one", Kept::Workspace, |shape| {
         shape.git(&["worktree", "add", "--quiet", "--detach", "tree"]);
         let tree = shape.workspace.join("tree");
@@ -309,7 +313,7 @@ fn linked_work_trees() {
 }
 
 #[test]
-fn repositories_in_the_workspace() {
+fn nested_repositories_are_kept() {
     keeps("nested", Kept::Workspace, |shape| vec![shape.nested("deep/er/nested", &[])]);
     keeps("nested and ignored", Kept::Workspace, |shape| {
         shape.write(".gitignore", "nested\n");
@@ -347,7 +351,7 @@ fn repositories_in_the_workspace() {
 
 /// The repository has directories that look like repositories among its files, and its machine has no new work.
 #[test]
-fn a_repository_among_the_files_of_a_commit_is_no_work_of_the_machine() {
+fn a_committed_repository_is_no_new_work() {
     let site = Site::new();
     for file in ["fixture/HEAD", "fixture/refs/heads/main", "fixture/objects/pack/x"] {
         fs::create_dir_all(site.repo().join(file).parent().unwrap()).unwrap();
@@ -364,7 +368,7 @@ fn a_repository_among_the_files_of_a_commit_is_no_work_of_the_machine() {
 
 /// Submodules that `create` filled are no new work; changes in them are.
 #[test]
-fn submodules() {
+fn work_in_submodules_is_kept() {
     for work in ["", "commit", "stash", "file"] {
         let site = Site::new();
         with_submodules(&site);
@@ -393,7 +397,7 @@ fn submodules() {
 
 /// Random histories of commits, amends, stashes, resets, deletions and repacks.
 #[test]
-fn random_histories() {
+fn random_histories_are_kept() {
     for seed in [1_u64, 2, 3] {
         keeps(&format!("seed {seed}"), Kept::Bundle, |shape| {
             let mut state = seed;

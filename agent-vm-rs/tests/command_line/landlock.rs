@@ -34,7 +34,7 @@ fn works(site: &Site, wall: &[&str], program: &[&str]) -> bool {
 }
 
 #[test]
-fn only_what_is_listed_is_read_and_written() {
+fn only_listed_paths_are_read_and_written() {
     let Some(site) = place() else { return };
     let (mine, others) = (site.path("mine"), site.path("others"));
     let mine = mine.to_str().unwrap();
@@ -98,7 +98,7 @@ fn other_processes_of_the_same_user_are_out_of_reach() {
 const CALLS: &str = include_str!("system_calls.py");
 
 #[test]
-fn system_calls_that_open_much_of_the_kernel_are_refused() {
+fn risky_system_calls_are_refused() {
     let Some(site) = place() else { return };
     let python = "/usr/bin/python3";
     if !fs::exists(python).unwrap() || !cfg!(target_arch = "x86_64") {
@@ -127,7 +127,7 @@ fn system_calls_that_open_much_of_the_kernel_are_refused() {
 
 /// In a user namespace the kernel lets every user make the device 0:0.
 #[test]
-fn what_serves_a_workspace_makes_no_devices() {
+fn virtiofsd_cannot_make_devices() {
     let Some(flags) = namespaces(&["--mount"]) else { return };
     let site = Site::new();
     let ends_well = |words: &[&str], kind: &[&str], file: &str| {
@@ -154,7 +154,7 @@ fn what_serves_a_workspace_makes_no_devices() {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_named() {
+fn a_missing_program_is_named() {
     let site = Site::new();
     let done = behind(&site, &[], &["/no/such/program"]);
     assert_eq!(done.code, Some(1));

@@ -10,7 +10,7 @@ fn names(site: &Site, dir: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_repository_has_its_machines_alone() {
+fn source_limits_the_list_to_one_repository() {
     let site = Site::new();
     site.create("main");
     site.create("dev");
@@ -33,7 +33,7 @@ fn a_repository_has_its_machines_alone() {
 }
 
 #[test]
-fn what_is_no_repository_is_refused() {
+fn a_directory_without_a_repository_is_refused() {
     let site = Site::new();
     site.create("main");
     fs::create_dir(site.path("empty")).unwrap();

@@ -5,6 +5,7 @@
 
 mod attached;
 mod bridge;
+mod copied_branches;
 mod create_branches;
 mod create_cut_short;
 mod create_layout;
@@ -14,10 +15,10 @@ mod create_trouble;
 mod destroy;
 mod destroy_refuses;
 mod egress;
+mod egress_supervisor;
 mod flags;
 mod full_disk;
 mod guest;
-mod handed_over;
 mod hostile_source;
 mod hostile_submodules;
 mod hostile_workspace;
@@ -45,7 +46,6 @@ mod unusable_settings;
 mod up;
 mod update;
 mod user_settings;
-mod way_out;
 mod wedged;
 mod workspace_daemon;
 mod wrong_kinds;

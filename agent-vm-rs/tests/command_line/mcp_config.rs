@@ -28,7 +28,7 @@ fn entry(site: &Site, file: &str, section: &str) -> Value {
 }
 
 #[test]
-fn every_client_is_told_how_to_start_the_bridge() {
+fn every_client_gets_the_command_of_the_bridge() {
     let site = Site::new();
     site.create("main");
     for (client, _, section) in JSON {
@@ -60,7 +60,7 @@ fn every_client_is_told_how_to_start_the_bridge() {
 }
 
 #[test]
-fn written_twice_it_is_there_once_and_nothing_is_lost() {
+fn writing_twice_adds_one_entry_and_loses_nothing() {
     let site = Site::new();
     site.create("main");
     for (client, file, section) in JSON {
@@ -94,7 +94,7 @@ fn written_twice_it_is_there_once_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_file_that_is_something_else_stays_as_it_is() {
+fn an_unusable_client_file_is_not_changed() {
     let site = Site::new();
     site.create("main");
     let broken = ["{", "[]", "// mine\n{}", "{\"a\": 1,}", "{\"a\": 1, \"a\": 2}"];
@@ -126,7 +126,7 @@ fn a_file_that_is_something_else_stays_as_it_is() {
 
 /// A branch may come from a machine, so links in a project are not followed. Links of the user's own settings are.
 #[test]
-fn links_of_a_project_are_not_followed_and_ones_own_are() {
+fn links_in_a_project_are_refused_and_the_users_own_followed() {
     let site = Site::new();
     site.create("main");
     site.write("victim", "{}");
@@ -145,7 +145,7 @@ fn links_of_a_project_are_not_followed_and_ones_own_are() {
 }
 
 #[test]
-fn clients_that_connect_themselves_get_the_url_and_never_the_token() {
+fn http_clients_get_the_url_and_never_the_token() {
     let site = Site::new();
     install(&site, STAYS);
     install_ssh(&site);
@@ -174,7 +174,7 @@ fn clients_that_connect_themselves_get_the_url_and_never_the_token() {
 }
 
 #[test]
-fn what_stands_in_the_files_place_is_one_error_and_stays() {
+fn other_kinds_of_files_are_refused_and_stay() {
     use rustix::fs::{CWD, FileType, Mode, mkfifoat, mknodat};
     let site = Site::new();
     site.create("main");

@@ -62,7 +62,7 @@ fn uncut(site: &Site, programs: &[&str]) {
 
 /// Control: unsynced writes and renames are lost, synced ones are not.
 #[test]
-fn what_is_not_synced_is_lost() {
+fn unsynced_writes_are_lost() {
     let Some(power) = Power::new() else { return };
     let write = |name: &str, sync: bool| {
         let (new, file) = (power.place().join("new"), power.place().join(name));
@@ -95,7 +95,7 @@ fn with_many_files(site: &Site) {
 }
 
 #[test]
-fn a_machine_that_was_created_is_there_whole() {
+fn a_created_machine_survives_a_power_cut() {
     let Some(power) = Power::new() else { return };
     for many in [false, true] {
         let site = Site::new_in(&power.place());
@@ -113,7 +113,7 @@ fn a_machine_that_was_created_is_there_whole() {
 }
 
 #[test]
-fn a_machine_that_was_started_is_there_whole() {
+fn a_started_machine_survives_a_power_cut() {
     let Some(power) = Power::new() else { return };
     let site = Site::new_in(&power.place());
     install(&site, STAYS);
@@ -139,7 +139,7 @@ fn a_machine_that_was_started_is_there_whole() {
 
 /// The power is cut at every program that `create` runs: the machine is complete or missing, and the next create works.
 #[test]
-fn in_the_midst_of_create() {
+fn create_works_after_a_power_cut() {
     let Some(power) = Power::new() else { return };
     let site = Site::new_in(&power.place());
     cut_at_each_call(&site, &power, &["git", "ssh-keygen"]);
@@ -159,7 +159,7 @@ fn in_the_midst_of_create() {
 
 /// The power is cut at every program that the first start runs: the next start works.
 #[test]
-fn in_the_midst_of_start() {
+fn start_works_after_a_power_cut() {
     let Some(power) = Power::new() else { return };
     let site = Site::new_in(&power.place());
     install(&site, ENDS);
@@ -180,7 +180,7 @@ fn in_the_midst_of_start() {
 }
 
 #[test]
-fn a_clients_file_is_the_old_or_the_new_one() {
+fn a_written_client_file_survives_a_power_cut() {
     let Some(power) = Power::new() else { return };
     let site = Site::new_in(&power.place());
     site.create("main");
@@ -198,7 +198,7 @@ fn a_clients_file_is_the_old_or_the_new_one() {
 
 /// The power is cut at every program that `destroy` runs: the commits are in a bundle, or the machine still exists.
 #[test]
-fn commits_of_a_destroyed_machine_are_never_lost() {
+fn destroy_loses_no_commits_in_a_power_cut() {
     let Some(power) = Power::new() else { return };
     let site = Site::new_in(&power.place());
     let machine = site.create("main");

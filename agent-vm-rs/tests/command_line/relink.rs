@@ -22,7 +22,7 @@ fn new_commits(status: &Done) -> serde_json::Value {
 }
 
 #[test]
-fn a_moved_repository_is_said_and_nothing_is_counted_as_new() {
+fn a_moved_repository_is_reported_as_missing() {
     let site = Site::new();
     site.create("main");
     // Control: with its source, the machine has no new commits.
@@ -47,7 +47,7 @@ fn a_moved_repository_is_said_and_nothing_is_counted_as_new() {
 }
 
 #[test]
-fn after_relink_the_machine_is_found_from_the_new_place() {
+fn relink_connects_a_machine_to_its_moved_repository() {
     let site = Site::new();
     let place = moved(&site);
     for args in [&["status"][..], &["start"], &["mcp-config", "--client", "cursor"]] {
@@ -77,7 +77,7 @@ fn after_relink_the_machine_is_found_from_the_new_place() {
 
 /// With a second machine, the user would look for the commits in the wrong one.
 #[test]
-fn no_second_machine_is_made_for_a_repository_that_was_moved() {
+fn a_moved_repository_gets_no_second_machine() {
     let site = Site::new();
     let place = moved(&site);
     for args in [&[][..], &["create"], &["create", "--branch", "main"]] {
@@ -103,7 +103,7 @@ fn no_second_machine_is_made_for_a_repository_that_was_moved() {
 }
 
 #[test]
-fn a_repository_that_is_another_one_is_refused() {
+fn relink_refuses_another_repository() {
     let site = Site::new();
     let place = moved(&site);
     let other = site.path("other");
@@ -133,7 +133,7 @@ fn a_repository_that_is_another_one_is_refused() {
 }
 
 #[test]
-fn of_more_than_one_machine_the_name_is_asked_for() {
+fn relink_needs_a_name_for_several_machines() {
     let site = Site::new();
     site.create("main");
     let other = site.path("other");
@@ -152,7 +152,7 @@ fn of_more_than_one_machine_the_name_is_asked_for() {
 }
 
 #[test]
-fn a_clients_file_is_not_put_where_the_repository_was() {
+fn mcp_config_does_not_create_a_missing_repository() {
     let site = Site::new();
     site.create("main");
     fs::remove_dir_all(site.repo()).unwrap();

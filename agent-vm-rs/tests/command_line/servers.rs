@@ -7,7 +7,7 @@ use crate::stand_ins::{STAYS, create, install, install_ssh, server, servers};
 use crate::support::Site;
 
 #[test]
-fn every_server_is_shown_and_a_dead_one_is_not_green() {
+fn every_server_is_shown_and_failures_are_in_the_headline() {
     let site = Site::new();
     install(&site, STAYS);
     install_ssh(&site);

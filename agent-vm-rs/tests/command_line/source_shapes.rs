@@ -34,7 +34,7 @@ fn init(site: &Site, name: &str, args: &[&str]) -> bool {
 }
 
 #[test]
-fn formats_of_objects_and_references() {
+fn formats_of_objects_and_references_are_cloned() {
     let site = Site::new();
     assert!(init(&site, "sha256", &["--object-format=sha256"]));
     creates(&site, "sha256", "sha256-main", &[]);
@@ -57,7 +57,7 @@ fn formats_of_objects_and_references() {
 }
 
 #[test]
-fn git_directories_elsewhere() {
+fn separate_git_directories_are_cloned() {
     let site = Site::new();
     let kept = site.path("kept");
     assert!(init(&site, "separate", &["--separate-git-dir", kept.to_str().unwrap()]));
@@ -77,7 +77,7 @@ fn git_directories_elsewhere() {
 }
 
 #[test]
-fn histories_that_are_not_whole() {
+fn shallow_and_broken_histories_are_cloned() {
     let site = Site::new();
     let url = format!("file://{}", site.repo().display());
     site.git(&["clone", "--quiet", "--depth=1", &url, "../shallow"]);
@@ -93,7 +93,7 @@ fn histories_that_are_not_whole() {
 }
 
 #[test]
-fn odd_indexes_and_work_trees() {
+fn split_and_sparse_indexes_are_read() {
     let site = Site::new();
     fs::create_dir(site.path("app/dir")).unwrap();
     site.commit("dir/file", "x");
@@ -109,7 +109,7 @@ fn odd_indexes_and_work_trees() {
 }
 
 #[test]
-fn paths_that_urls_and_alternates_would_misread() {
+fn paths_with_special_characters_are_cloned() {
     let site = Site::new();
     for name in ["a b%41", "ü#?", "\"quoted\"", "back\\slash", "#x"] {
         assert!(init(&site, name, &[]));
@@ -123,7 +123,7 @@ fn paths_that_urls_and_alternates_would_misread() {
 
 /// Git refuses another user's repository, unless the user's configuration lists it.
 #[test]
-fn a_repository_of_another_user_is_refused_unless_it_is_listed() {
+fn a_repository_of_another_user_needs_safe_directory() {
     if !rustix::process::geteuid().is_root() {
         crate::support::skip("only root can give a repository to another user");
         return;

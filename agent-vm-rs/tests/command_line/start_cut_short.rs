@@ -40,7 +40,7 @@ fn mend(site: &Site) {
 }
 
 #[test]
-fn interrupted_in_any_phase_nothing_stays() {
+fn an_interrupted_start_leaves_nothing() {
     for (phase, (signal, code)) in
         PHASES.iter().zip([(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)].iter().cycle())
     {
@@ -58,7 +58,7 @@ fn interrupted_in_any_phase_nothing_stays() {
 }
 
 #[test]
-fn killed_in_any_phase_the_next_start_cleans_up() {
+fn start_cleans_up_after_a_killed_one() {
     for phase in PHASES {
         let (site, start) = hanging(phase);
         start.signal(Signal::KILL);
@@ -77,7 +77,7 @@ fn killed_in_any_phase_the_next_start_cleans_up() {
 }
 
 #[test]
-fn killed_in_any_phase_destroy_cleans_up() {
+fn destroy_cleans_up_after_a_killed_start() {
     for phase in PHASES {
         let (site, start) = hanging(phase);
         start.signal(Signal::KILL);
@@ -106,7 +106,7 @@ fn two_starts_of_one_machine_start_it_once() {
 }
 
 #[test]
-fn status_and_list_answer_while_a_start_is_on() {
+fn status_and_list_work_during_a_start() {
     let (site, start) = hanging("runner");
     wait_until("the start to have written its facts", || site.machine("app-main").join("run/ports.json").exists());
     site.run(&["status"]).ok().prints("VM Status: app-main").prints("Agent Service: Starting");

@@ -21,7 +21,7 @@ fn started(runner: &str, flags: &[&str]) -> (Site, Inside) {
 }
 
 #[test]
-fn start_says_how_to_connect_and_a_second_one_does_nothing() {
+fn start_prints_how_to_connect_and_a_second_one_does_nothing() {
     let site = Site::new();
     install(&site, STAYS);
     install_ssh(&site);
@@ -43,7 +43,7 @@ fn start_says_how_to_connect_and_a_second_one_does_nothing() {
 }
 
 #[test]
-fn status_and_list_tell_of_a_running_machine() {
+fn status_and_list_show_a_running_machine() {
     let (site, _inside) = started(STAYS, &[]);
     site.run(&["status"])
         .ok()
@@ -101,7 +101,7 @@ fn logs_show_the_journal_and_the_console_without_escape_sequences() {
 
 /// Output of the guest takes a limited amount of memory: 1 MiB for an answer and 64 KiB for a line.
 #[test]
-fn a_guest_that_prints_without_end_is_heard_so_far() {
+fn endless_output_of_a_guest_is_cut_off() {
     let (site, _inside) = started(STAYS, &[]);
     let floods = "for last; do :; done\n\
         case \" $* \" in *' -O check '*) exit;; esac\n\
@@ -136,7 +136,7 @@ fn following_the_console_ends_with_the_machine() {
 /// A guest that floods its console fills no disk, even if other processes of agent-vm have ended, and it keeps running
 /// if the log's writer ends.
 #[test]
-fn the_consoles_log_is_kept_short() {
+fn the_console_log_is_truncated() {
     const LONGEST: usize = 16 << 20;
     let site = Site::new();
     let (again, without) = (site.path("again"), site.path("without"));
@@ -198,7 +198,7 @@ fn the_consoles_log_is_kept_short() {
 }
 
 #[test]
-fn stop_says_what_it_took() {
+fn stop_reports_how_the_machine_stopped() {
     let (site, _inside) = started(STAYS, &[]);
     site.run(&["stop"]).ok().says("did not power off; stopped by ending QEMU");
     site.assert_nothing_left();
@@ -208,7 +208,7 @@ fn stop_says_what_it_took() {
 }
 
 #[test]
-fn a_deaf_machine_is_killed() {
+fn a_machine_that_ignores_sigterm_is_killed() {
     let (site, _inside) = started("trap '' TERM; echo deaf; while :; do sleep 1000; done", &[]);
     site.run(&["stop"]).ok().says("stopped with SIGKILL");
     site.assert_nothing_left();
@@ -254,7 +254,7 @@ fn verbose_and_debug_reach_the_programs() {
 }
 
 #[test]
-fn the_runner_gets_the_environment_of_the_contract_and_no_other() {
+fn the_runner_gets_only_the_documented_environment() {
     let (site, _inside) = started(STAYS, &[]);
     let machine = site.machine("app-main");
     let environment = recorded(&site, "runner.env");

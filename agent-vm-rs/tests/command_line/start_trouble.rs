@@ -13,7 +13,7 @@ fn site(runner: &str) -> Site {
 }
 
 #[test]
-fn a_guest_that_ends_at_once_is_shown_with_its_last_words() {
+fn a_guest_that_ends_at_once_is_an_error_with_its_console() {
     let site = site(ENDS);
     let done = site.run(&["start"]).exits(1).gives_one_error();
     done.says("the last lines of the console of app-main:\nkernel: hello\nkernel: panic\n")
@@ -28,7 +28,7 @@ fn a_guest_that_ends_at_once_is_shown_with_its_last_words() {
 }
 
 #[test]
-fn a_guest_that_never_greets_runs_into_the_deadline() {
+fn a_guest_that_never_greets_times_out() {
     let site = site(STAYS);
     site.run(&["start", "--timeout", "2"])
         .exits(124)
@@ -70,7 +70,7 @@ fn each_missing_program_is_named_and_nothing_is_started() {
 }
 
 #[test]
-fn root_is_told_of_an_account_that_is_not_the_machines_alone() {
+fn a_missing_account_is_a_notice_for_root() {
     if !rustix::process::geteuid().is_root() {
         skip("an ordinary user needs no other account");
         return;
@@ -85,7 +85,7 @@ fn root_is_told_of_an_account_that_is_not_the_machines_alone() {
 }
 
 #[test]
-fn a_network_that_is_the_hosts_is_told_of() {
+fn a_shared_network_is_a_notice() {
     let site = site(ENDS);
     if !site.with_wall("bwrap") {
         return;
@@ -101,7 +101,7 @@ fn a_network_that_is_the_hosts_is_told_of() {
 
 /// Debian installs mke2fs in a directory that is not on an ordinary user's PATH.
 #[test]
-fn mke2fs_is_looked_for_among_the_systems_programs_too() {
+fn mke2fs_is_also_found_in_sbin() {
     let site = site(ENDS);
     site.without("mke2fs");
     let done = site.run(&["start"]).exits(1);
@@ -129,7 +129,7 @@ fn a_failing_nix_is_shown_with_its_last_lines() {
 }
 
 #[test]
-fn a_disk_that_cannot_be_made_leaves_no_half_of_one() {
+fn a_failed_disk_creation_leaves_no_file() {
     let site = site(ENDS);
     site.stand_in("qemu-img", "for last; do :; done; echo half >\"$last\"; echo 'no space' >&2; exit 1");
     site.run(&["start"]).exits(1).gives_one_error().says("failed to create the disk").says("no space");
@@ -147,7 +147,7 @@ fn a_disk_that_cannot_be_made_leaves_no_half_of_one() {
 }
 
 #[test]
-fn a_taken_port_gives_way_unless_it_was_asked_for() {
+fn a_port_in_use_is_replaced_unless_requested() {
     let site = Site::new();
     install(&site, ENDS);
     create(&site, "main");
@@ -169,7 +169,7 @@ fn a_taken_port_gives_way_unless_it_was_asked_for() {
 
 /// A pid file from before the host rebooted: the number may belong to another process now.
 #[test]
-fn a_stale_pid_file_fools_nobody() {
+fn a_stale_pid_file_is_ignored() {
     let site = site(ENDS);
     let innocent = Running::new(std::process::Command::new("sleep").arg("1000").spawn().unwrap());
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
@@ -217,7 +217,7 @@ fn a_stale_pid_file_fools_nobody() {
 
 /// `status` reports that the machine stopped unexpectedly, until the next `stop`.
 #[test]
-fn a_machine_that_was_killed_is_told_from_one_that_was_stopped() {
+fn status_distinguishes_a_killed_machine_from_a_stopped_one() {
     let site = site(ENDS);
     let run = site.machine("app-main").join("run");
     fs::create_dir(&run).unwrap();
@@ -231,7 +231,7 @@ fn a_machine_that_was_killed_is_told_from_one_that_was_stopped() {
 }
 
 #[test]
-fn a_virtiofsd_that_does_not_fit_is_told_and_9p_is_used() {
+fn an_old_virtiofsd_is_a_notice_and_9p_is_used() {
     for (said, why) in
         [("virtiofsd 1.10.0", "is older than 1.13"), ("virtiofsd version 7.2 (Debian)", "is older than 1.13")]
     {

@@ -3,7 +3,7 @@
 use crate::support::Site;
 
 #[test]
-fn without_a_machine_each_verb_says_so_and_how_to_get_one() {
+fn a_missing_machine_is_an_error_with_a_hint() {
     let site = Site::new();
     for args in [
         &["start"][..],
@@ -34,7 +34,7 @@ fn without_a_machine_each_verb_says_so_and_how_to_get_one() {
 
 /// A machine can only be created for a branch: for another word, the hint offers a similar machine name.
 #[test]
-fn of_what_is_no_branch_the_machines_are_offered() {
+fn an_unknown_name_gets_a_similar_machine_as_a_hint() {
     let site = Site::new();
     site.create("main");
     for (typed, hint) in [("ap-main", "did you mean app-main? agent-vm list"), ("two", "agent-vm list shows")] {
@@ -80,7 +80,7 @@ fn the_hint_quotes_the_branch() {
 }
 
 #[test]
-fn a_stopped_machine_is_named_with_the_command_that_starts_it() {
+fn a_stopped_machine_is_an_error_with_the_start_command() {
     let site = Site::new();
     site.create("main");
     for args in [&["shell"][..], &["exec", "--", "true"], &["logs"], &["mcp"]] {
@@ -92,7 +92,7 @@ fn a_stopped_machine_is_named_with_the_command_that_starts_it() {
 }
 
 #[test]
-fn status_of_a_stopped_machine() {
+fn status_shows_a_stopped_machine() {
     let site = Site::new();
     site.create("main");
     let workspace = site.machine("app-main").join("workspace");

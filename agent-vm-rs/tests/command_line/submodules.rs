@@ -29,7 +29,7 @@ pub fn check_out(site: &Site) {
 }
 
 #[test]
-fn checked_out_submodules_come_along() {
+fn checked_out_submodules_are_copied() {
     let site = Site::new();
     with_submodules(&site);
     check_out(&site);
@@ -44,7 +44,7 @@ fn checked_out_submodules_come_along() {
 }
 
 #[test]
-fn other_submodules_stay_empty_and_that_is_told() {
+fn other_submodules_stay_empty_with_a_notice() {
     let site = Site::new();
     with_submodules(&site);
     site.git(&["submodule", "--quiet", "deinit", "--force", "--all"]);
@@ -54,7 +54,7 @@ fn other_submodules_stay_empty_and_that_is_told() {
 
 /// The submodules have paths, names and commands that lead out of the work tree.
 #[test]
-fn a_hostile_gitmodules_reaches_nothing_else() {
+fn a_hostile_gitmodules_changes_nothing_outside() {
     let site = Site::new();
     let head = site.git(&["rev-parse", "HEAD"]);
     fs::create_dir(site.path("elsewhere")).unwrap();

@@ -47,7 +47,7 @@ fn every_command_about_machines_cleans_up_after_killed_ones() {
 }
 
 #[test]
-fn a_lock_goes_with_its_machine() {
+fn a_lock_is_removed_with_its_machine() {
     let site = Site::new();
     site.create("main");
     let locks = || {
@@ -65,7 +65,7 @@ fn a_lock_goes_with_its_machine() {
 }
 
 #[test]
-fn what_a_live_command_uses_stays() {
+fn files_of_a_running_command_stay() {
     let site = Site::new();
     site.create("main");
     // One command creates a machine, another one examines a workspace.
@@ -111,7 +111,7 @@ fn set_immutable(path: &PathBuf, on: bool) -> bool {
 
 /// An immutable file obstructs only its own machine, and the error has a hint.
 #[test]
-fn what_is_immutable_is_told_and_is_in_no_other_machines_way() {
+fn immutable_files_are_reported_and_obstruct_no_other_machine() {
     let site = Site::new();
     site.create("other");
     for (object, verbs) in [

@@ -15,7 +15,7 @@ fn package(site: &Site) -> PathBuf {
 /// Each file of the guest package is truncated, zeroed or removed: the next start builds the package again and says
 /// why.
 #[test]
-fn a_damaged_image_is_built_again() {
+fn a_damaged_image_is_rebuilt() {
     let site = Site::new();
     install(&site, ENDS);
     create(&site, "main");
@@ -56,7 +56,7 @@ fn a_damaged_image_is_built_again() {
 
 /// A build without the record that it finished (after a power cut) is not used.
 #[test]
-fn a_build_that_was_not_finished_is_made_again() {
+fn an_unfinished_build_is_repeated() {
     let site = Site::new();
     install(&site, ENDS);
     create(&site, "main");
@@ -89,7 +89,7 @@ fn a_running_machine_needs_no_cache() {
 }
 
 #[test]
-fn a_disk_that_cannot_be_used_is_kept_and_a_new_one_made_when_asked() {
+fn a_damaged_disk_is_kept_and_replaced_on_request() {
     let site = Site::new();
     install(&site, ENDS);
     create(&site, "main");
@@ -122,7 +122,7 @@ fn a_disk_that_cannot_be_used_is_kept_and_a_new_one_made_when_asked() {
 }
 
 #[test]
-fn a_running_machine_keeps_its_disk() {
+fn the_disk_of_a_running_machine_is_not_replaced() {
     let site = Site::new();
     install(&site, STAYS);
     install_ssh(&site);

@@ -22,7 +22,7 @@ fn cases(good: &str) -> [(String, &'static str); 6] {
 }
 
 #[test]
-fn every_verb_says_so_and_destroy_still_works() {
+fn every_command_reports_unusable_settings_and_destroy_works() {
     let site = Site::new();
     site.create("other");
     site.create("main");
@@ -78,7 +78,7 @@ fn a_machine_without_settings_can_be_destroyed() {
 
 /// Files that belong to no machine are not changed.
 #[test]
-fn foreign_things_in_the_state_directory_are_left_alone() {
+fn foreign_files_in_the_state_directory_stay() {
     let site = Site::new();
     site.create("main");
     fs::create_dir(site.state().join("not a machine")).unwrap();

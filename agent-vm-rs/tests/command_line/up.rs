@@ -5,7 +5,7 @@ use crate::stand_ins::{DefaultPorts, ENDS, STAYS, change_runner, install, instal
 use crate::support::Site;
 
 #[test]
-fn it_creates_then_shows_then_starts() {
+fn it_creates_shows_and_starts_the_machine() {
     let _ports = DefaultPorts::take();
     let site = Site::new();
     install(&site, STAYS);
@@ -44,7 +44,7 @@ fn a_failed_start_keeps_the_new_machine() {
 
 /// `--json` prints one JSON value, even if the machine has to be created and started.
 #[test]
-fn json_is_one_value_from_the_first_run_on() {
+fn json_is_one_value_on_the_first_run() {
     let _ports = DefaultPorts::take();
     let site = Site::new();
     install(&site, STAYS);

@@ -51,7 +51,7 @@ fn calls(site: &Site, of: &str) -> usize {
 }
 
 #[test]
-fn a_guest_is_built_again_once_its_nixpkgs_has_moved() {
+fn a_guest_is_rebuilt_after_its_nixpkgs_moved() {
     let site = site();
     let start = || site.run(&["start"]).exits(1).says("app-main did not come up");
     start();
@@ -101,7 +101,7 @@ fn an_update_that_fails_changes_nothing() {
 
 /// The toolkit names the nixpkgs that it was tested with; a revision pinned for another toolkit may not fit.
 #[test]
-fn another_toolkit_brings_its_own_nixpkgs() {
+fn a_changed_toolkit_uses_its_own_nixpkgs() {
     let site = site();
     site.run(&["update"]).ok().says("toolkit/nixpkgs: nothing → 2222222222");
     site.run(&["start"]).exits(1);
@@ -113,7 +113,7 @@ fn another_toolkit_brings_its_own_nixpkgs() {
 }
 
 #[test]
-fn the_debian_guest_has_nothing_to_move() {
+fn the_debian_guest_has_no_inputs_to_update() {
     let site = Site::new();
     install(&site, ENDS);
     crate::stand_ins::create(&site, "main");

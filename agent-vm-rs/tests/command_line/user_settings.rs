@@ -172,7 +172,7 @@ fn no_setting_changes_what_a_machine_gets() {
 }
 
 #[test]
-fn variables_of_git_do_not_lead_astray() {
+fn git_variables_are_ignored() {
     let site = Site::new();
     site.script("marker", &format!("touch '{}'; exit 1", site.path("executed").display()));
     let marker = site.path("marker").display().to_string();
@@ -215,7 +215,7 @@ fn variables_of_git_do_not_lead_astray() {
 
 /// The user's configuration provides the identity and the ignored files.
 #[test]
-fn identity_and_what_is_ignored_are_the_users() {
+fn identity_and_ignored_files_come_from_the_user() {
     let site = Site::new();
     for key in ["user.name", "user.email"] {
         site.git(&["config", "--unset", key]);

@@ -50,7 +50,7 @@ fn soon(what: &str, run: impl FnOnce() -> Done) -> Done {
 
 /// `start` of a running machine checks each process first and does not wait for one that has ended.
 #[test]
-fn a_forwarder_that_ended_is_named_with_the_restart() {
+fn an_ended_forwarder_is_an_error_with_the_restart_command() {
     let site = site(STAYS);
     let _inside = Inside::of(&site, "app-main");
     site.run(&["start"]).ok();
@@ -90,7 +90,7 @@ fn a_forwarder_that_ended_is_named_with_the_restart() {
 
 /// `start` restores what it can restore.
 #[test]
-fn a_start_makes_the_ssh_connection_again() {
+fn start_restores_the_ssh_connection() {
     let site = site(STAYS);
     let _inside = Inside::of(&site, "app-main");
     site.run(&["start"]).ok();
@@ -113,7 +113,7 @@ fn a_start_makes_the_ssh_connection_again() {
 
 /// A suspended QEMU does not answer: `status` reports it, and `stop` kills it.
 #[test]
-fn a_suspended_machine_is_told_of_and_stopped() {
+fn a_suspended_machine_is_reported_and_can_be_stopped() {
     let site = site(STAYS);
     let inside = Inside::of(&site, "app-main");
     site.run(&["start"]).ok();
@@ -135,7 +135,7 @@ fn a_suspended_machine_is_told_of_and_stopped() {
 
 /// The ports accept connections and never answer, as the forwarders of a hung guest do.
 #[test]
-fn status_of_a_silent_guest_waits_for_each_answer_at_once() {
+fn status_waits_for_all_answers_at_the_same_time() {
     let site = site(STAYS);
     let inside = Inside::of(&site, "app-main");
     site.run(&["start"]).ok();
@@ -156,7 +156,7 @@ fn status_of_a_silent_guest_waits_for_each_answer_at_once() {
 
 /// The error names the process that ended.
 #[test]
-fn a_daemon_that_ends_while_a_start_waits_ends_the_start() {
+fn an_ended_virtiofsd_ends_the_start() {
     if namespaces(&["--mount", "--pid", "--net", "--fork"]).is_none() {
         return;
     }
@@ -180,7 +180,7 @@ fn a_daemon_that_ends_while_a_start_waits_ends_the_start() {
 }
 
 #[test]
-fn a_kernel_that_panics_ends_the_wait() {
+fn a_kernel_panic_ends_the_start() {
     let site = site("echo '[    1.2] Kernel panic - not syncing: VFS: no root'; exec sleep 1000");
     soon("start", || site.run(&["start"]))
         .exits(1)
@@ -222,7 +222,7 @@ impl Drop for Greeter {
 
 /// Neither a failed login nor a late answer ends a start before its time limit.
 #[test]
-fn a_slow_guest_has_all_of_the_time_limit() {
+fn a_slow_guest_gets_the_whole_time_limit() {
     let site = site(STAYS);
     let greeter = Greeter::of(&site);
     let record = site.path("record");

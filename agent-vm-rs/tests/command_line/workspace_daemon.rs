@@ -58,7 +58,7 @@ fn served(site: &Site) -> Life {
 }
 
 #[test]
-fn what_it_leaves_behind_ends_with_the_machine() {
+fn leftover_processes_end_with_the_machine() {
     if namespaces(&["--pid", "--fork"]).is_none() {
         return;
     }
@@ -77,7 +77,7 @@ fn what_it_leaves_behind_ends_with_the_machine() {
 
 /// The hidden process also ends when the process that holds virtiofsd's namespace is killed.
 #[test]
-fn what_it_leaves_behind_ends_with_what_holds_it() {
+fn leftover_processes_end_with_their_namespace() {
     if namespaces(&["--pid", "--fork"]).is_none() {
         return;
     }

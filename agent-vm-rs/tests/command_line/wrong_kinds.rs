@@ -189,32 +189,32 @@ fn each(kind: &str) {
 }
 
 #[test]
-fn nothing() {
+fn a_missing_path_is_handled() {
     each("nothing");
 }
 
 #[test]
-fn a_file() {
+fn a_file_is_handled() {
     each("file");
 }
 
 #[test]
-fn a_directory() {
+fn a_directory_is_handled() {
     each("directory");
 }
 
 #[test]
-fn a_link() {
+fn a_link_is_handled() {
     each("link");
 }
 
 #[test]
-fn a_pipe() {
+fn a_pipe_is_handled() {
     each("pipe");
 }
 
 #[test]
-fn what_may_not_be_read() {
+fn an_unreadable_path_is_handled() {
     if rustix::process::geteuid().is_root() {
         return skip("root may read everything");
     }

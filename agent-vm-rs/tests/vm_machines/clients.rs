@@ -38,7 +38,7 @@ fn urls(site: &Site) -> [(&'static str, String); 2] {
 }
 
 #[test]
-fn clients_use_a_machine_by_the_bridge_and_by_its_url() {
+fn clients_use_a_machine_through_the_bridge_and_its_url() {
     let (Some(clients), Some(site)) = (clients(), site()) else { return };
     site.commit("codemcp.toml", CODEMCP);
     site.create("main");
@@ -88,7 +88,7 @@ fn clients_list_and_call_tools_over_both_transports(clients: &Path, site: &Site)
 /// Servers of the workspace's `.mcp.json` are served under their names, including one that generates code at run time
 /// (Node); a broken server does not stop the others.
 #[test]
-fn servers_of_the_workspace_are_served_and_broken_ones_are_named() {
+fn workspace_servers_are_served_and_broken_ones_are_named() {
     let (Some(clients), Some(site)) = (clients(), site()) else { return };
     let server = "from mcp.server.fastmcp import FastMCP\nserver = FastMCP('own')\n\n@server.tool()\ndef shout(text: str) -> str:\n    return text.upper()\n\nserver.run()\n";
     site.commit("own.py", server);
@@ -133,7 +133,7 @@ fn servers_of_the_workspace_are_served_and_broken_ones_are_named() {
             && shown.contains("server \"missing\": its command")
             && !shown.contains("Agent Service: Running\n")
     });
-    a_client_is_told_of_a_server_that_ends_and_comes_back(&site, &|| state_of("own"));
+    a_client_is_notified_of_a_server_that_restarts(&site, &|| state_of("own"));
     let journal = site.run(&["logs", "main", "-n", "300"]).ok().stdout;
     for name in ["missing", "dies", "odd"] {
         assert!(journal.lines().any(|line| line.contains(name)), "{name} is not in the journal:\n{journal}");
@@ -142,7 +142,7 @@ fn servers_of_the_workspace_are_served_and_broken_ones_are_named() {
 
 /// Through the bridge: `own` is killed in the guest. Its client gets a message and then a notification of changed
 /// tools, and status counts the restart.
-fn a_client_is_told_of_a_server_that_ends_and_comes_back(site: &Site, own: &dyn Fn() -> serde_json::Value) {
+fn a_client_is_notified_of_a_server_that_restarts(site: &Site, own: &dyn Fn() -> serde_json::Value) {
     let mut bridge = site.agent_vm(&["mcp", "app-main", "--server", "own"]);
     let mut bridge = Running(bridge.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
     let mut input = bridge.0.stdin.take().unwrap();

@@ -99,7 +99,7 @@ fn assert_nothing_inherited(site: &Site, planted: &Path) {
 }
 
 #[test]
-fn qemu_virtiofsd_and_the_proxy_have_nothing_of_the_host() {
+fn qemu_virtiofsd_and_the_proxy_are_confined() {
     let Some(site) = site() else { return };
     let is_root = rustix::process::geteuid().is_root();
     site.create("main");

@@ -53,7 +53,7 @@ fn curl(site: &Site, args: &[&str]) -> Done {
 }
 
 #[test]
-fn only_what_is_listed_is_reached_and_the_list_changes_while_it_runs() {
+fn only_listed_hosts_are_reached_and_changes_apply_at_once() {
     let Some(site) = site_with_proxy() else { return };
     let port = serve();
     let url = format!("http://{HOST}:{port}/");
@@ -151,7 +151,7 @@ connect.end();
 ";
 
 #[test]
-fn monitor_looks_into_tls_and_secrets_stay_on_the_host() {
+fn monitor_decrypts_tls_and_secrets_stay_on_the_host() {
     let Some(site) = site_with_proxy() else { return };
     let dir = tempfile::tempdir().unwrap();
     let echo = echo(dir.path());
@@ -228,7 +228,7 @@ fn logged(site: &Site, host: &str) -> Vec<(String, Option<String>)> {
 
 /// Runs in a network of its own, where the public site is neither this host's nor the Internet's.
 #[test]
-fn none_lets_nothing_out_a_group_its_hosts_and_open_what_is_public() {
+fn each_egress_mode_allows_only_its_hosts() {
     let Some(site) = site_with_proxy() else { return };
     if !rustix::process::geteuid().is_root() {
         skip("only root makes networks");

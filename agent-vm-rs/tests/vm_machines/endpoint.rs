@@ -53,18 +53,18 @@ impl<'a> Door<'a> {
 }
 
 #[test]
-fn the_gate_lets_in_who_has_the_token_by_its_tls_and_nobody_else() {
+fn the_reverse_proxy_requires_tls_and_the_token() {
     let Some(site) = site() else { return };
     site.create("main");
     site.create("other");
     site.start("main");
-    only_the_token_the_own_name_and_an_allowed_origin_get_in(&site);
-    the_agent_reads_neither_key_nor_token(&site);
-    there_is_no_way_in_without_its_tls(&site);
+    token_host_and_origin_are_checked(&site);
+    the_agent_cannot_read_key_or_token(&site);
+    only_current_tls_is_accepted(&site);
 }
 
 /// The token, the host name and the origin each have to be right.
-fn only_the_token_the_own_name_and_an_allowed_origin_get_in(site: &Site) {
+fn token_host_and_origin_are_checked(site: &Site) {
     let door = Door::of(site);
     // Control: everything is right.
     assert_eq!(door.admitted(&[]), "200");
@@ -93,7 +93,7 @@ fn only_the_token_the_own_name_and_an_allowed_origin_get_in(site: &Site) {
 }
 
 /// Only TLS 1.2 and 1.3 with the machine's own certificate are accepted.
-fn there_is_no_way_in_without_its_tls(site: &Site) {
+fn only_current_tls_is_accepted(site: &Site) {
     let door = Door::of(site);
     // curl would accept the old versions: the machine refuses them.
     for (version, code) in [("1.3", "200"), ("1.2", "200"), ("1.1", "000"), ("1.0", "000")] {
@@ -146,7 +146,7 @@ fn there_is_no_way_in_without_its_tls(site: &Site) {
 }
 
 /// Neither the agent nor any process that it starts can read the reverse proxy's credentials.
-fn the_agent_reads_neither_key_nor_token(site: &Site) {
+fn the_agent_cannot_read_key_or_token(site: &Site) {
     let said = |command: &str| site.exec("main", &["sh", "-c", command]);
     let account = said("ps -o user:20= -C nginx | sort -u").ok().stdout;
     assert_eq!(account.trim(), "agent-gate");
@@ -180,7 +180,7 @@ fn the_agent_reads_neither_key_nor_token(site: &Site) {
 
 /// Disabled TLS or a disabled token is reported at every start and by `status`, and the other protection still works.
 #[test]
-fn what_is_switched_off_is_off_alone() {
+fn tls_and_auth_are_disabled_separately() {
     let Some(site) = site() else { return };
     let create = |flag: &str| site.create_with(&["--branch", "main", flag]);
     let warning = "warning: MCP is not encrypted (--no-tls)";

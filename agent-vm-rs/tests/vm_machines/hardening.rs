@@ -41,7 +41,7 @@ fn says(site: &Site, script: &str) -> String {
 }
 
 #[test]
-fn the_agent_finds_no_way_to_root_and_the_kernel_is_locked() {
+fn the_agent_cannot_become_root_and_the_kernel_is_locked() {
     let Some(site) = site() else { return };
     site.create("main");
     site.start("main");

@@ -9,7 +9,7 @@ use crate::root::Package;
 use crate::site::site;
 
 #[test]
-fn what_root_makes_in_the_workspace_stays_there() {
+fn files_of_guest_root_stay_in_the_workspace() {
     let Some(site) = site() else { return };
     site.create("main");
     let machine = site.machine("app-main");
@@ -55,7 +55,7 @@ fn what_root_makes_in_the_workspace_stays_there() {
     assert!(!machine.join("escaped").exists() && !machine.join("../escaped").exists());
     assert_eq!(fs::metadata(&machine).unwrap().mode() & 0o777, 0o700);
     if rustix::process::geteuid().is_root() {
-        reached_by_nobody(&workspace.join("setuid"));
+        assert_no_user_can_run(&workspace.join("setuid"));
     }
 
     // The host's commands handle all these files and follow none of the links.
@@ -69,7 +69,7 @@ fn what_root_makes_in_the_workspace_stays_there() {
 }
 
 /// Checks that no other user can run the program that the guest has left, not even the owner of the file.
-fn reached_by_nobody(program: &Path) {
+fn assert_no_user_can_run(program: &Path) {
     let owner = program.metadata().unwrap().uid();
     let run_as_owner = |program: &Path| {
         let mut setpriv = Command::new("setpriv");

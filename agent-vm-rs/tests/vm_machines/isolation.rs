@@ -22,17 +22,17 @@ fn connects(site: &Site, address: &str, port: u16) -> bool {
 }
 
 #[test]
-fn a_machine_is_reached_by_ssh_and_mcp_and_reaches_nothing() {
+fn only_ssh_and_mcp_reach_a_machine_and_it_reaches_nothing() {
     let Some(site) = site() else { return };
     site.create("main");
     site.start("main");
-    the_guest_reaches_nothing_of_the_host_and_nothing_beyond(&site);
+    the_guest_reaches_no_host_and_no_network(&site);
     only_ssh_and_mcp_are_let_in(&site);
-    ssh_is_by_the_machines_key_against_the_pinned_host_key(&site);
+    ssh_checks_the_login_key_and_the_host_key(&site);
 }
 
 /// The guest reaches neither the host's loopback through its gateway, nor the host's resolver, nor another network.
-fn the_guest_reaches_nothing_of_the_host_and_nothing_beyond(site: &Site) {
+fn the_guest_reaches_no_host_and_no_network(site: &Site) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     // Controls: the listener accepts connections, and the guest's probe sees an open port.
@@ -67,7 +67,7 @@ fn open_the_guest(site: &Site) {
 
 /// Root in the guest removes the firewall and adds routes: QEMU's `restrict=on` still blocks everything.
 #[test]
-fn root_of_the_guest_reaches_nothing_either() {
+fn root_in_the_guest_reaches_nothing_either() {
     let Some(site) = site() else { return };
     site.create("main");
     let package = Package::copy(&site, "app-main");
@@ -225,7 +225,7 @@ fn ssh(site: &Site, user: &str, options: &[&str]) -> Done {
 }
 
 /// The user's ssh agent does not reach the guest, even if the user's configuration forwards it to every host.
-fn no_keys_of_the_users_come_along(site: &Site) {
+fn the_users_ssh_agent_is_not_forwarded(site: &Site) {
     let socket = site.repo().join("../agent.sock");
     let agent = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
     let _agent = Running(agent);
@@ -250,11 +250,11 @@ fn no_keys_of_the_users_come_along(site: &Site) {
 
 /// Only the machine's own key logs in: no password, no root, and no other key, not even one that the guest's agent puts
 /// into its home. A machine with another host key is refused.
-fn ssh_is_by_the_machines_key_against_the_pinned_host_key(site: &Site) {
+fn ssh_checks_the_login_key_and_the_host_key(site: &Site) {
     let (key, known) = ("IdentityFile=ssh/id_ed25519", "UserKnownHostsFile=ssh/known_hosts");
     // Control: the same command with the right key logs in.
     assert_eq!(ssh(site, "dev", &[key, known]).ok().stdout, "dev\n");
-    no_keys_of_the_users_come_along(site);
+    the_users_ssh_agent_is_not_forwarded(site);
 
     ssh(site, "root", &[key, known]).exits(255).says("Permission denied (publickey)");
     let password = ["PubkeyAuthentication=no", "PreferredAuthentications=password,keyboard-interactive", known];

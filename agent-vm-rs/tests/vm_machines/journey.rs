@@ -10,7 +10,7 @@ use crate::site::{Done, Running, kill, site, wait_until};
 /// Without a command, agent-vm starts the machine, and then shows it; a stopped machine starts without Nix if its guest
 /// is unchanged.
 #[test]
-fn without_a_verb_the_branch_gets_its_machine() {
+fn without_a_command_the_machine_is_started() {
     let Some(site) = site() else { return };
     site.create("main");
     site.run(&[]).ok().says("app-main is running").says("https://127.0.0.1:");
@@ -43,7 +43,7 @@ fn without_a_verb_the_branch_gets_its_machine() {
 
 /// Commands with their input, output and exit codes, the journal, the console, and the output of `status`.
 #[test]
-fn commands_run_in_the_machine_and_its_state_is_told() {
+fn commands_run_in_the_machine_and_status_shows_it() {
     let Some(site) = site() else { return };
     site.commit("Makefile", "test:\n\t@echo tested\n");
     site.create("main");
@@ -112,7 +112,7 @@ fn commands_run_in_the_machine_and_its_state_is_told() {
 
 /// Files appear on both sides with the right owner, and commits of the guest survive a destroy.
 #[test]
-fn the_workspace_is_shared_with_its_owners() {
+fn workspace_files_have_the_right_owner_on_both_sides() {
     let Some(site) = site() else { return };
     site.create("main");
     site.start("main");

@@ -9,7 +9,7 @@ use crate::site::{Done, Running, kill, pid_in, site, wait_until};
 /// QEMU is suspended; then a forwarder, virtiofsd and QEMU are killed under a running machine. `status` reports each,
 /// and the machine starts again.
 #[test]
-fn a_killed_qemu_forwarder_or_virtiofsd_is_told_and_mended() {
+fn a_killed_qemu_forwarder_or_virtiofsd_is_reported() {
     let Some(site) = site() else { return };
     site.create("main");
     site.start("main");
@@ -91,7 +91,7 @@ fn a_start_that_is_cut_short_leaves_nothing() {
 
 /// Two starts of one machine and one of another machine, at once.
 #[test]
-fn two_starts_at_once_do_not_meet() {
+fn concurrent_starts_do_not_interfere() {
     let Some(site) = site() else { return };
     site.create("main");
     site.create("other");
@@ -112,7 +112,7 @@ fn two_starts_at_once_do_not_meet() {
 /// The service is killed: systemd restarts it, and `status` counts the restart. Its port is taken: it fails, and
 /// `status` shows its last lines.
 #[test]
-fn a_failing_service_is_told_with_its_journal() {
+fn a_failing_service_is_reported_with_its_journal() {
     let Some(site) = site() else { return };
     site.create("main");
     site.start("main");

@@ -50,7 +50,7 @@ fn has(site: &Site, machine: &str, commit: &str) -> bool {
 }
 
 #[test]
-fn by_default_the_branch_its_upstream_and_the_default_branch() {
+fn by_default_a_machine_gets_branch_upstream_and_default_branch() {
     let site = Site::new();
     let commits = branches(&site);
     site.run(&["create"]).ok();
@@ -82,7 +82,7 @@ fn by_default_the_branch_its_upstream_and_the_default_branch() {
 }
 
 #[test]
-fn all_branches_and_tags_where_they_are_asked_for() {
+fn all_branches_copies_all_branches_and_tags() {
     let site = Site::new();
     let commits = branches(&site);
     site.run(&["create", "--all-branches"]).ok();
@@ -102,7 +102,7 @@ fn all_branches_and_tags_where_they_are_asked_for() {
 
 /// Unpushed commits of the local default branch do not go into machines of other branches.
 #[test]
-fn the_local_default_branch_stays_where_it_has_more() {
+fn an_unpushed_default_branch_is_not_copied() {
     let site = Site::new();
     branches(&site);
     site.git(&["checkout", "--quiet", "trunk"]);
@@ -114,7 +114,7 @@ fn the_local_default_branch_stays_where_it_has_more() {
 }
 
 #[test]
-fn a_new_branch_and_one_of_the_remote_get_no_more() {
+fn new_and_remote_branches_get_only_their_own_commits() {
     let site = Site::new();
     let commits = branches(&site);
     site.run(&["create", "--branch", "new"]).ok();
@@ -126,7 +126,7 @@ fn a_new_branch_and_one_of_the_remote_get_no_more() {
 
 /// agent-vm does not run Git LFS, which need not be installed.
 #[test]
-fn contents_of_git_lfs_come_along_and_pointers_are_named() {
+fn git_lfs_contents_are_copied_and_pointers_reported() {
     let site = Site::new();
     // SHA-256 of "contents\n".
     let oid = "bfe5ed57e6e323555b379c660aa8d35b70c2f8f07cf03ad6747266495ac13be0";
