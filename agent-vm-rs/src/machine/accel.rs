@@ -1,16 +1,16 @@
-//! How guest code is run: by the processor, or by emulation.
+//! How QEMU runs guest code: on the processor, or by emulation.
 
-/// How guest code is run.
+/// How QEMU runs guest code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accel {
-    /// By the processor.
+    /// On the processor, with KVM.
     Kvm,
-    /// By QEMU's translator: works everywhere, slower.
+    /// By QEMU's translation, which works everywhere and is slower.
     Tcg,
 }
 
 impl Accel {
-    /// QEMU's name for it.
+    /// Returns QEMU's name for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

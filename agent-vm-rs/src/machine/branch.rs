@@ -1,4 +1,4 @@
-//! Branch names: hostile input until git's own rules have let them through.
+//! Branch names, which are untrusted until they have passed git's rules.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ pub struct BranchName(String);
 const MAX_BYTES: usize = 200;
 
 impl BranchName {
-    /// The name as git writes it.
+    /// Returns the name as git writes it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -30,8 +30,8 @@ impl FromStr for BranchName {
     fn from_str(name: &str) -> Result<Self, Failure> {
         let refuse = |why: &str| {
             let shown: String = one_line(name).chars().take(80).collect();
-            Err(Failure::usage(format!("{shown:?} is no branch name: {why}"))
-                .with_hint("git check-ref-format --branch NAME tells which names git takes"))
+            Err(Failure::usage(format!("{shown:?} is not a branch name: {why}"))
+                .with_hint("git check-ref-format --branch NAME shows whether git accepts a name"))
         };
         if name.len() > MAX_BYTES {
             return refuse("it is longer than 200 bytes");
@@ -77,7 +77,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn odd_names_that_git_takes_are_taken() {
+    fn unusual_names_that_git_accepts_are_accepted() {
         for name in ["main", "feature/x", "fix-#12", "ünï/çødé", "it's", "$(id)", "a\"b", "`id`", "a;b", "a&b|c", "%s"]
         {
             assert_eq!(name.parse::<BranchName>().unwrap().as_str(), name);
@@ -117,7 +117,7 @@ mod tests {
             "a\0b",
             &long,
         ] {
-            assert!(name.parse::<BranchName>().is_err(), "{name:?} was taken");
+            assert!(name.parse::<BranchName>().is_err(), "{name:?} was accepted");
         }
     }
 
@@ -134,9 +134,9 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
-        /// Whatever is taken here is taken by git itself.
+        /// Git accepts every name that is accepted here.
         #[test]
-        fn nothing_is_taken_that_git_refuses(name in "[-a-c./@{~ \\[$\"'é]{1,8}") {
+        fn no_name_that_git_refuses_is_accepted(name in "[-a-c./@{~ \\[$\"'é]{1,8}") {
             if name.parse::<BranchName>().is_ok() {
                 prop_assert!(git_takes(&name));
             }

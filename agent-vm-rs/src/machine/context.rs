@@ -1,4 +1,4 @@
-//! What every command knows: where machines live, and the global flags.
+//! The context of every command: the state directory and the global flags.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ const EMULATED_START: Duration = Duration::from_secs(600);
 /// See [`Context::answer_limit`].
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// What every verb knows of the flags.
+/// The global flags.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// Where machines live.
+    /// State directory.
     pub state: StateDir,
     /// `--timeout`, if it was given.
     pub timeout: Option<Duration>,
@@ -24,30 +24,30 @@ pub struct Context {
     pub json: bool,
     /// `--verbose` and `--debug`.
     pub verbosity: Verbosity,
-    /// `--nix-arg`; None if there is none.
+    /// `--nix-arg`; None if it was not given.
     pub nix_args: Option<Vec<String>>,
 }
 
 impl Context {
-    /// The longest wait for anything: for a lock that another command holds while it starts a machine.
+    /// Returns the longest time to wait, which includes the time that another command needs to start a machine.
     #[must_use]
     pub fn limit(&self) -> Duration {
         self.timeout.unwrap_or(EMULATED_START)
     }
 
-    /// The end of all waiting that begins now.
+    /// Returns the deadline of a command that starts now.
     #[must_use]
     pub fn deadline(&self) -> Deadline {
         Deadline::after(self.limit())
     }
 
-    /// How long a machine may take from QEMU's start to MCP's answer. An emulated one on a busy host is slow, not broken.
+    /// Returns the time limit from QEMU's start to MCP's answer. An emulated machine on a busy host is slow.
     #[must_use]
     pub fn start_limit(&self, accel: &str) -> Duration {
         self.timeout.unwrap_or(if accel == Accel::Kvm.as_str() { START } else { EMULATED_START })
     }
 
-    /// How long a running machine may take to open a session.
+    /// Returns the time limit for opening a session in a running machine.
     #[must_use]
     pub fn answer_limit(&self) -> Duration {
         self.timeout.unwrap_or(ANSWER)

@@ -1,12 +1,12 @@
-//! Defaults of settings, from the file that the NixOS modules read too.
+//! Default settings, from the file that the NixOS modules read too.
 
 use serde::Deserialize;
 
-/// What a machine gets when nothing else is asked for.
+/// The settings of a machine for which no others were requested.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Defaults {
-    /// Address of the host's forwards.
+    /// Address on which the host's ports are bound.
     pub host: String,
     /// First host port tried for MCP.
     pub mcp_port: u16,
@@ -20,9 +20,9 @@ pub struct Defaults {
     /// Size of the machine's own disk, MiB.
     #[serde(rename = "diskMiB")]
     pub disk: u32,
-    /// What a machine may reach.
+    /// Egress mode.
     pub egress: crate::machine::egress_settings::Mode,
-    /// What may be asked for.
+    /// Allowed ranges of sizes.
     pub bounds: Bounds,
 }
 
@@ -30,30 +30,30 @@ pub struct Defaults {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bounds {
-    /// MiB.
+    /// Guest memory, MiB.
     #[serde(rename = "memoryMiB")]
     pub memory: Range,
     /// Virtual CPUs.
     pub cores: Range,
-    /// MiB.
+    /// Disk size, MiB.
     #[serde(rename = "diskMiB")]
     pub disk: Range,
 }
 
-/// The least and the most.
+/// An inclusive range.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Range {
-    /// The least.
+    /// Smallest value.
     pub least: u32,
-    /// The most.
+    /// Largest value.
     pub most: u32,
 }
 
 const TEXT: &str = include_str!("../../../lib/policy/defaults.json");
 
 impl Defaults {
-    /// The defaults this program was built with.
+    /// Returns the defaults this program was built with.
     ///
     /// # Errors
     /// Never in a program whose tests passed: the file is compiled in.

@@ -15,18 +15,18 @@ use crate::machine::policy;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Nothing.
+    /// No destination.
     None,
-    /// What is on the machine's list, passed through unread.
+    /// The hosts on the machine's allow list; TLS is passed through.
     Allowlist,
-    /// What is on the machine's list, with TLS looked into and every request logged.
+    /// The hosts on the machine's allow list; TLS is decrypted and every request is logged.
     Monitor,
-    /// Everything on the Internet, but neither this host nor its network.
+    /// Every host on the Internet, but neither this host nor its network.
     Open,
 }
 
 impl Mode {
-    /// The name that settings and status use.
+    /// Returns the name that settings and status use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,21 +44,21 @@ impl ValueEnum for Mode {
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        let said = policy::egress_modes().iter().find(|mode| mode.name == self.as_str())?;
-        Some(PossibleValue::new(self.as_str()).help(said.reaches.as_str()))
+        let policy = policy::egress_modes().iter().find(|mode| mode.name == self.as_str())?;
+        Some(PossibleValue::new(self.as_str()).help(policy.reaches.as_str()))
     }
 }
 
-/// What a machine's settings say of its way out.
+/// The egress settings of a machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Egress {
-    /// What it may reach.
+    /// What the guest may reach.
     pub mode: Mode,
-    /// Destinations that are let through.
+    /// Allowed destinations.
     #[serde(default)]
     pub allow: Vec<Destination>,
-    /// Destinations that are not, whatever `allow` says.
+    /// Denied destinations; they take precedence over `allow`.
     #[serde(default)]
     pub deny: Vec<Destination>,
     /// Secrets that the proxy puts into requests.
@@ -67,7 +67,7 @@ pub struct Egress {
 }
 
 impl Default for Egress {
-    /// Of a machine whose settings are older than this: nothing.
+    /// Returns the settings of a machine that was created before egress settings existed: an empty allow list.
     fn default() -> Self {
         Self { mode: Mode::Allowlist, allow: Vec::new(), deny: Vec::new(), secrets: Vec::new() }
     }
@@ -77,7 +77,7 @@ impl Default for Egress {
 mod tests {
     use super::*;
 
-    /// Each mode is decided on here; what it is called and reaches, the policy says.
+    /// This program decides on each mode; the policy has its name and its description.
     #[test]
     fn the_modes_are_the_policys() {
         let ours: Vec<_> = Mode::value_variants().iter().map(|mode| mode.as_str()).collect();

@@ -1,4 +1,4 @@
-//! Which guest a machine boots, and what its collection of packages calls them.
+//! Which guest a machine boots, and which names its packages can have.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -11,12 +11,12 @@ use crate::machine::policy::Grammar;
 pub enum GuestKind {
     /// A NixOS system built from nixpkgs.
     Nixos,
-    /// The embedded Debian system: needs Debian's registries only.
+    /// The embedded Debian system, which needs only Debian's archives.
     Debian,
 }
 
 impl GuestKind {
-    /// Whether a package of the guest's collection can have this name: Debian Policy 5.6.7, or a path of attributes.
+    /// Returns whether a package of the guest can have this name: Debian Policy 5.6.7, or an attribute path of nixpkgs.
     #[must_use]
     pub fn may_have_package(self, name: &str) -> bool {
         match self {

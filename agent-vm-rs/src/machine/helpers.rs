@@ -1,4 +1,4 @@
-//! The processes of a running machine beside QEMU: which of them are there, and what it takes to have them back.
+//! The processes of a running machine besides QEMU: their states, and the commands that restart them.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use crate::machine::paths::MachinePath;
 use crate::machine::run_state::{RunDir, RunFacts};
 use crate::term::error::Failure;
 
-/// How a workspace is shared by a process of its own, in a run's facts.
+/// The value of [`RunFacts::share`] for a workspace that virtiofsd serves.
 const VIRTIOFS: &str = "virtiofs";
 
-/// What a helper does now.
+/// State of a helper process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HelperState {
-    /// It runs.
+    /// The process runs.
     Running,
-    /// A signal (SIGSTOP) holds it.
+    /// The process was stopped by a signal (SIGSTOP).
     Suspended,
-    /// It has ended.
+    /// The process has ended.
     Ended,
 }
 
@@ -40,11 +40,11 @@ impl fmt::Display for HelperState {
 /// One process that a machine needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Helper {
-    /// What it is, in a word or two.
+    /// Name of the process, in a few words.
     pub name: &'static str,
-    /// Its process id, unless it has ended.
+    /// Process id; None if it has ended.
     pub pid: Option<i32>,
-    /// What it does now.
+    /// State of the process.
     pub state: HelperState,
     #[serde(skip)]
     without: &'static str,
@@ -75,7 +75,7 @@ impl Helper {
         Self { mended_by_start: true, ..self }
     }
 
-    /// The machine goes on without it, though only a restart brings it back.
+    /// Marks a process that the machine can do without, although only a restart brings it back.
     fn dispensable(self) -> Self {
         Self { dispensable: true, ..self }
     }
@@ -84,7 +84,7 @@ impl Helper {
         !self.mended_by_start && !self.dispensable
     }
 
-    /// What is wrong with it, and the command that mends it; None while it runs.
+    /// Returns the error of a process that does not run, with a command that helps as its hint; None if it runs.
     #[must_use]
     pub fn trouble(&self, machine: &Machine) -> Option<Failure> {
         let Self { name, without, .. } = self;
@@ -108,10 +108,10 @@ fn qemu(run: &RunDir) -> Helper {
     Helper::of(run.qemu().as_ref(), "QEMU", "nothing in the machine runs")
 }
 
-/// Fails if QEMU is suspended or has ended: nothing in the machine answers then.
+/// Checks that QEMU runs and is not suspended: otherwise nothing in the machine answers.
 ///
 /// # Errors
-/// It names the restart.
+/// QEMU is suspended or has ended. The hint is the restart.
 pub fn check_qemu(machine: &Machine) -> Result<()> {
     qemu(&machine.run()).trouble(machine).map_or(Ok(()), |trouble| Err(trouble.into()))
 }
@@ -120,11 +120,11 @@ fn virtiofsd(run: &RunDir) -> Helper {
     Helper::of(run.virtiofsd().as_ref(), "virtiofsd", "the workspace is gone inside the machine")
 }
 
-/// Fails if the process that carries the workspace has ended, or is suspended: what touches the workspace then waits for ever
-/// in the guest's kernel, and no signal ends it there.
+/// Checks that virtiofsd runs. If it does not, a process in the guest that uses the workspace blocks forever in the
+/// kernel, and no signal ends it.
 ///
 /// # Errors
-/// It names the restart.
+/// virtiofsd is suspended or has ended. The hint is the restart.
 pub fn check_workspace(machine: &Machine, facts: &RunFacts) -> Result<()> {
     if facts.share != VIRTIOFS {
         return Ok(());
@@ -132,7 +132,7 @@ pub fn check_workspace(machine: &Machine, facts: &RunFacts) -> Result<()> {
     virtiofsd(&machine.run()).trouble(machine).map_or(Ok(()), |trouble| Err(trouble.into()))
 }
 
-/// QEMU's state, and that of every process that this run has started beside it.
+/// Returns the state of QEMU and of every process that this run has started besides it.
 #[must_use]
 pub fn all(run: &RunDir, facts: &RunFacts) -> Vec<Helper> {
     let read = |file: MachinePath| ProcessId::read(&run.file(file));
@@ -167,7 +167,8 @@ pub fn all(run: &RunDir, facts: &RunFacts) -> Vec<Helper> {
     all
 }
 
-/// What is wrong with them, for people. Beside what only a restart brings back nothing else counts.
+/// Returns the errors of these processes. If a process is lost that only a restart brings back, only such processes are
+/// reported.
 #[must_use]
 pub fn troubles(machine: &Machine, all: &[Helper]) -> Vec<Failure> {
     let is_lost = |helper: &&Helper| helper.state != HelperState::Running && helper.needs_restart();
@@ -176,7 +177,7 @@ pub fn troubles(machine: &Machine, all: &[Helper]) -> Vec<Failure> {
     told.into_iter().filter_map(|helper| helper.trouble(machine)).collect()
 }
 
-/// Ends those that do nothing because they are suspended, and that a start makes again.
+/// Kills suspended processes that a start restarts.
 pub fn end_suspended(run: &RunDir, facts: &RunFacts) {
     let mendable = all(run, facts).into_iter().filter(|helper| helper.mended_by_start);
     for helper in mendable.filter(|helper| helper.state == HelperState::Suspended) {
@@ -186,10 +187,10 @@ pub fn end_suspended(run: &RunDir, facts: &RunFacts) {
     }
 }
 
-/// Fails if a process does not run that only a restart brings back.
+/// Checks that every process runs that only a restart brings back.
 ///
 /// # Errors
-/// It names the process, and the restart.
+/// A process does not run. The hint is the restart.
 pub fn check(machine: &Machine, facts: &RunFacts) -> Result<()> {
     let lost = all(&machine.run(), facts).into_iter().filter(Helper::needs_restart);
     match lost.filter_map(|helper| helper.trouble(machine)).next() {

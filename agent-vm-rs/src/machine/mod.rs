@@ -1,4 +1,4 @@
-//! One machine: its directory and what is in it.
+//! One machine: its directory and its contents.
 
 pub mod accel;
 pub mod branch;
@@ -30,35 +30,35 @@ use crate::machine::settings::Settings;
 use crate::machine::state_dir::StateDir;
 use crate::term::error::Failure;
 
-/// A machine that has (or is to have) a directory.
+/// A machine, whose directory may not exist yet.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// The directory that holds it.
+    /// State directory that contains the machine.
     pub state: StateDir,
-    /// Its name.
+    /// Name of the machine.
     pub name: VmName,
-    /// Its own directory.
+    /// Directory of the machine.
     pub dir: PathBuf,
 }
 
 impl Machine {
-    /// The machine of this name, existing or not.
+    /// Returns the machine of this name, which need not exist.
     #[must_use]
     pub fn new(state: &StateDir, name: VmName) -> Self {
         Self { dir: state.machine(&name), state: state.clone(), name }
     }
 
-    /// Whether it exists.
+    /// Returns whether the machine exists.
     #[must_use]
     pub fn exists(&self) -> bool {
         has_dir(&self.dir).unwrap_or(false)
     }
 
-    /// Refuses a machine in which something is missing, or stands in the place of something else, that no start makes
-    /// again by itself: what is started would hang on it, or follow it elsewhere.
+    /// Checks the files and directories that no start makes again: each must exist and be of the right kind. Otherwise
+    /// a program could hang on it or follow it elsewhere.
     ///
     /// # Errors
-    /// The first wrong thing, and what to do about it.
+    /// A path is missing or of the wrong kind. The hint says what to do.
     pub fn check(&self) -> Result<()> {
         type Is = fn(&Path) -> Result<bool>;
         let needed: [(MachinePath, Is); 5] = [
@@ -89,7 +89,7 @@ impl Machine {
         made.iter().try_for_each(|(path, is_there)| is_there(&path.of(&self.dir)).map(drop))
     }
 
-    /// Its settings.
+    /// Reads the machine's settings.
     ///
     /// # Errors
     /// See [`Settings::read`].
@@ -97,32 +97,32 @@ impl Machine {
         Settings::read(&MachinePath::Settings.of(&self.dir))
     }
 
-    /// Its run directory.
+    /// Returns the machine's run directory.
     #[must_use]
     pub fn run(&self) -> RunDir {
         RunDir::of(&self.dir)
     }
 
-    /// The clone that the guest works in.
+    /// Returns the directory of the clone that the guest works in.
     #[must_use]
     pub fn workspace(&self) -> PathBuf {
         MachinePath::Workspace.of(&self.dir)
     }
 
-    /// Its rendered flake and the link to its guest.
+    /// Returns the directory of the rendered flake and of the link to the built guest.
     #[must_use]
     pub fn flake(&self) -> PathBuf {
         MachinePath::Flake.of(&self.dir)
     }
 
-    /// The console log: of the run that is on, or of the last one.
+    /// Returns the console log of the current run, or of the last one.
     #[must_use]
     pub fn console_log(&self) -> PathBuf {
         let current = MachinePath::RunConsole.of(&self.dir);
         if has_file(&current).unwrap_or(false) { current } else { MachinePath::Console.of(&self.dir) }
     }
 
-    /// Takes the lock of every command that changes it.
+    /// Takes the machine's lock, which every command that changes it holds.
     ///
     /// # Errors
     /// Another command holds it until the deadline, or has destroyed the machine meanwhile.
@@ -131,7 +131,7 @@ impl Machine {
         if self.exists() { Ok(lock) } else { Err(crate::machine::unknown::no_machine(&self.state, self.name.as_str())) }
     }
 
-    /// As [`Self::lock`], for a machine that need not exist.
+    /// Takes the lock of a machine that need not exist.
     ///
     /// # Errors
     /// Another command holds it until the deadline.
@@ -139,17 +139,17 @@ impl Machine {
         Lock::take(&self.state.lock_file(&self.name), deadline)
     }
 
-    /// Whether the directory of its repository is gone or holds no repository, without asking git.
+    /// Returns whether the directory of the machine's repository is missing or has no repository. It does not run git.
     #[must_use]
     pub fn has_lost_source(&self, settings: &Settings) -> bool {
         // A bare repository, or one with a separate git directory, has a HEAD file or a .git file.
         ![".git", "HEAD"].iter().any(|name| settings.source.join(name).exists())
     }
 
-    /// The error of a machine whose repository was moved or deleted.
+    /// Returns the error of a machine whose repository was moved or deleted.
     #[must_use]
     pub fn lost_source(&self, settings: &Settings) -> Failure {
-        Failure::new(format!("source missing: {} is not there or no repository any more", settings.source.display()))
+        Failure::new(format!("source missing: {} no longer exists or is no longer a repository", settings.source.display()))
             .with_hint(format!("if it was moved, in its new place: agent-vm relink {}", self.name))
     }
 }

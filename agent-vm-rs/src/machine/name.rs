@@ -11,8 +11,8 @@ use crate::host::hex::hex;
 use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 
-/// A machine's name: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 64 bytes, so that it is one path
-/// component, no option, and needs no quoting anywhere.
+/// A machine's name: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 64 bytes. It is one path component, is not an option, and
+/// needs no quoting.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct VmName(String);
@@ -21,8 +21,8 @@ const MAX_BYTES: usize = 64;
 const HASH_DIGITS: usize = 8;
 
 impl VmName {
-    /// The name a machine has when nothing else claims it: `<repo>-<branch>`, with a short hash
-    /// where making it safe lost something.
+    /// Returns the name of a machine unless another machine has it: `<repo>-<branch>`, with a short hash if characters
+    /// had to be replaced.
     #[must_use]
     pub fn plain(source: &Path, branch: &BranchName) -> Self {
         let wanted = format!("{}-{branch}", repo_name(source));
@@ -30,7 +30,7 @@ impl VmName {
         if safe == wanted && safe.len() <= MAX_BYTES { Self(safe) } else { Self::hashed(source, branch) }
     }
 
-    /// The name that only this repository (by its path) and branch can have.
+    /// Returns the name that only this repository (by its path) and branch can have.
     #[must_use]
     pub fn hashed(source: &Path, branch: &BranchName) -> Self {
         let mut hasher = Sha256::new();
@@ -43,13 +43,13 @@ impl VmName {
         Self(format!("{}-{hash}", stem.trim_end_matches(['-', '.', '_'])))
     }
 
-    /// The name as a path component.
+    /// Returns the name as a path component.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name as a host name (RFC 1123): lower case letters, digits and inner dashes, at most 63 bytes.
+    /// Returns the name as a host name (RFC 1123): lower case letters, digits and inner dashes, at most 63 bytes.
     #[must_use]
     pub fn hostname(&self) -> String {
         let label: String = self
@@ -62,13 +62,14 @@ impl VmName {
     }
 }
 
-/// The repository's name: the last component of its path, without `.git`.
+/// Returns the repository's name: the last component of its path, without `.git`.
 fn repo_name(source: &Path) -> String {
     let name = source.file_name().unwrap_or_default().to_string_lossy();
     name.strip_suffix(".git").unwrap_or(&name).to_owned()
 }
 
-/// Every other character becomes a dash; never empty, never starts with a dash or dot. All ASCII.
+/// Returns the text with every unsafe character replaced by a dash. The result is ASCII, not empty, and starts with
+/// neither a dash nor a dot.
 fn safe_component(text: &str) -> String {
     let dashed: String =
         text.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
@@ -83,7 +84,7 @@ impl FromStr for VmName {
         if name.len() <= MAX_BYTES && name == safe_component(name) {
             Ok(Self(name.to_owned()))
         } else {
-            Err(Failure::usage(format!("{:?} is no machine name", crate::term::text::one_line(name)))
+            Err(Failure::usage(format!("{:?} is not a machine name", crate::term::text::one_line(name)))
                 .with_hint("agent-vm list shows the machines there are"))
         }
     }
@@ -119,13 +120,13 @@ mod tests {
     }
 
     #[test]
-    fn safe_names_stay_as_they_are() {
+    fn safe_names_are_not_changed() {
         assert_eq!(plain("/src/app", "main"), "app-main");
         assert_eq!(plain("/src/app.git", "v1.2_x"), "app-v1.2_x");
     }
 
     #[test]
-    fn names_that_look_alike_never_meet() {
+    fn similar_names_stay_different() {
         assert_ne!(plain("/src/app", "a/b"), plain("/src/app", "a-b"));
         assert_ne!(plain("/src/app", "é"), plain("/src/app", "è"));
         let (one, two) = ("main".parse().unwrap(), "main".parse().unwrap());
@@ -139,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_no_names() {
+    fn paths_are_refused_as_names() {
         for name in ["", ".", "..", "../x", "a/b", "-rf", ".locks", "a b", "a\n"] {
-            assert!(name.parse::<VmName>().is_err(), "{name:?} was taken");
+            assert!(name.parse::<VmName>().is_err(), "{name:?} was accepted");
         }
     }
 
     proptest! {
-        /// Any directory and branch give one safe component.
+        /// Every directory and branch give one safe path component.
         #[test]
         fn every_name_is_one_safe_component(repo in "\\PC{0,90}", branch in "\\PC{1,90}") {
             if let Ok(branch) = branch.parse::<BranchName>() {

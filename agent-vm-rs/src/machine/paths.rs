@@ -1,8 +1,8 @@
-//! Every file and directory in a machine's directory, by name: nothing else in the program spells one.
+//! Every file and directory in a machine's directory. No other module spells their names.
 
 use std::path::{Path, PathBuf};
 
-/// A place in a machine's directory.
+/// A file or directory in a machine's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MachinePath {
     /// The settings, as JSON.
@@ -16,26 +16,26 @@ pub enum MachinePath {
 
     /// Directory of the rendered flake.
     Flake,
-    /// The flake itself.
+    /// The rendered flake.
     FlakeText,
-    /// Its lock.
+    /// The flake's lock file.
     FlakeLock,
-    /// Hash of all that the guest was built from.
+    /// Hash of everything that the guest was built from.
     FlakeFingerprint,
     /// The nixpkgs that `agent-vm update` moved the machine to, as JSON.
     FlakeNixpkgs,
     /// Link to the built guest.
     Guest,
 
-    /// Directory of ssh's keys. The account of the tunnel reads it.
+    /// Directory of the ssh keys. The tunnel's account reads it.
     Ssh,
     /// The key that the host logs in with.
     LoginKey,
-    /// Its public half.
+    /// The public half of the login key.
     LoginKeyPublic,
     /// The guest's own key.
     HostKey,
-    /// Its public half.
+    /// The public half of the host key.
     HostKeyPublic,
     /// The guest's key, as ssh pins it.
     KnownHosts,
@@ -72,7 +72,7 @@ pub enum MachinePath {
     /// Values of brokered secrets.
     EgressSecrets,
 
-    /// Directory of what is true only while the machine runs.
+    /// Directory of the state of one run.
     Run,
     /// Facts of the run, as JSON.
     RunFacts,
@@ -86,7 +86,7 @@ pub enum MachinePath {
     QemuPid,
     /// The console log.
     RunConsole,
-    /// Process id of what keeps the console log.
+    /// Process id of the console log's writer.
     RunConsoleKeeperPid,
     /// Process id of virtiofsd.
     VirtiofsdPid,
@@ -96,7 +96,7 @@ pub enum MachinePath {
     ForwardSshPid,
     /// Process id of the MCP port's forwarder.
     ForwardMcpPid,
-    /// Directory that QEMU and virtiofsd can write: what the host believes of a run is not in it.
+    /// Directory that QEMU and virtiofsd can write. The host does not trust its contents.
     Qemu,
     /// Socket of virtiofsd.
     VirtiofsdSocket,
@@ -104,13 +104,13 @@ pub enum MachinePath {
     QmpSocket,
     /// Directory that QEMU reads credentials from.
     Credentials,
-    /// Process id of the kept ssh connection.
+    /// Process id of the ssh connection that commands share.
     SshPid,
-    /// Lock of its start.
+    /// Lock for starting the ssh connection.
     SshLock,
-    /// Its log.
+    /// Log of the ssh connection.
     SshLog,
-    /// Its control socket.
+    /// Control socket of the ssh connection.
     SshSocket,
     /// Exists while the guest can reach the proxy.
     EgressUp,

@@ -1,4 +1,4 @@
-//! What the toolkit's policy says before a guest is built: values of `lib/policy/` that Nix and the programs in the guest read, too.
+//! Values of the policy in `lib/policy/`, which Nix and the programs in the guest read too.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -6,29 +6,29 @@ use std::sync::LazyLock;
 use regex_lite::Regex;
 use serde::Deserialize;
 
-/// What MCP is spoken with.
+/// Parameters of MCP.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Mcp {
-    /// Version of the protocol that we offer.
+    /// Protocol version that agent-vm offers.
     pub protocol_version: String,
-    /// Bytes of one message, everywhere on its way: a tool's answer may hold a file.
+    /// Size limit of one message in bytes, in every program on its way. A tool's answer may contain a file.
     pub longest_message: usize,
 }
 
-/// What settings may let a machine reach.
+/// An egress mode.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EgressMode {
-    /// Its name.
+    /// Name of the mode.
     pub name: String,
-    /// Whether the machine's list of destinations matters.
+    /// Whether the machine's allow list applies.
     pub goes_by_list: bool,
-    /// What it lets through, for people.
+    /// Human-readable description of what the guest may reach.
     pub reaches: String,
 }
 
-// The texts are compiled in, and the tests below read them: what is not understood has no value, and lets nothing through.
+// The files are compiled in and the tests below parse them. A value that could not be parsed would allow nothing.
 static MCP: LazyLock<Mcp> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../../lib/policy/mcp.json")).unwrap_or_default());
 static EGRESS_MODES: LazyLock<Vec<EgressMode>> =
@@ -36,30 +36,30 @@ static EGRESS_MODES: LazyLock<Vec<EgressMode>> =
 static PATTERNS: LazyLock<BTreeMap<String, String>> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../../lib/policy/grammar.json")).unwrap_or_default());
 
-/// Returns what MCP is spoken with.
+/// Returns the parameters of MCP.
 #[must_use]
 pub fn mcp() -> &'static Mcp {
     &MCP
 }
 
-/// Returns what settings may let a machine reach.
+/// Returns the egress modes.
 #[must_use]
 pub fn egress_modes() -> &'static [EgressMode] {
     &EGRESS_MODES
 }
 
-/// What a text may be.
+/// A kind of text with a grammar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grammar {
     /// Name of an MCP server, a part of its URL.
     ServerName,
-    /// Name of a package of Debian's.
+    /// Name of a Debian package.
     DebianPackage,
     /// Attribute path of a package in nixpkgs.
     NixpkgsPackage,
-    /// Name that clients call an endpoint by.
+    /// Host name by which clients call an endpoint.
     EndpointName,
-    /// A destination as people write it.
+    /// A destination, as a user writes it.
     Destination,
 }
 
@@ -74,7 +74,7 @@ impl Grammar {
         }
     }
 
-    /// Checks whether the whole of a text is one.
+    /// Returns whether the whole text matches the grammar.
     #[must_use]
     pub fn matches(self, text: &str) -> bool {
         is(self.name(), text)
@@ -86,7 +86,7 @@ fn is(name: &str, text: &str) -> bool {
     whole.is_some_and(|whole| whole.is_match(text))
 }
 
-/// Returns a pattern with those that it names in their places.
+/// Returns a pattern in which the names of other patterns are replaced by these.
 fn expand(name: &str) -> Option<String> {
     let mut parts = PATTERNS.get(name)?.split('<');
     let mut pattern = parts.next()?.to_owned();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_values_are_there() {
+    fn the_compiled_values_parse() {
         assert!(mcp().longest_message > 1 << 20 && mcp().protocol_version.starts_with("20"), "{:?}", mcp());
         assert!(egress_modes().iter().any(|mode| !mode.goes_by_list));
     }

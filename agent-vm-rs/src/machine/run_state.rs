@@ -1,4 +1,4 @@
-//! What is true only while a machine runs: `run/`, checked against the kernel and never just believed.
+//! The state of one run of a machine, in `run/`. Process ids are verified against the kernel before they are used.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -21,40 +21,40 @@ use crate::term::error::Failure;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunFacts {
-    /// When it was started.
+    /// Time of the start.
     pub started: Timestamp,
-    /// Address of the forwards.
+    /// Host address of the forwarded ports.
     pub host: Ipv4Addr,
     /// Host port of MCP.
     pub port: u16,
     /// Host port of ssh.
     pub ssh_port: u16,
-    /// Whether MCP is reached over TLS. (A run that an older agent-vm started is not.)
+    /// Whether MCP uses TLS; false for a run that an agent-vm without TLS started.
     #[serde(default)]
     pub tls: bool,
-    /// Whether it asks for the token.
+    /// Whether MCP requires the token.
     #[serde(default)]
     pub auth: bool,
     /// `kvm` or `tcg`.
     pub accel: String,
     /// `virtiofs` or `9p`.
     pub share: String,
-    /// What stands around QEMU besides its own sandbox.
+    /// How QEMU is confined, besides its own sandbox.
     #[serde(default)]
     pub confined: String,
-    /// Seconds that its start waits for it to answer.
+    /// Time limit of the start, in seconds.
     #[serde(default)]
     pub start_limit: u64,
 }
 
 impl RunFacts {
-    /// The address to reach a forward at: one bound on every address is on loopback too.
+    /// Returns the address at which a forwarded port is reached: loopback if the port is bound on every address.
     #[must_use]
     pub fn reachable(&self) -> Ipv4Addr {
         if self.host.is_unspecified() { Ipv4Addr::LOCALHOST } else { self.host }
     }
 
-    /// The URL of a path of MCP's forward.
+    /// Returns the URL of a path on the MCP port.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         let scheme = if self.tls { "https" } else { "http" };
@@ -62,7 +62,7 @@ impl RunFacts {
     }
 }
 
-/// Logs of a run, which are kept for after it.
+/// Logs of a run that are kept after it.
 const LOGS: [MachinePath; 3] = [MachinePath::RunConsole, MachinePath::VirtiofsdLog, MachinePath::EgressRunLog];
 
 /// The directory `run/` of a machine.
@@ -73,13 +73,13 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// The run directory of the machine in `machine`.
+    /// Returns the run directory of the machine in `machine`.
     #[must_use]
     pub fn of(machine: &Path) -> Self {
         Self { machine: machine.to_owned(), path: MachinePath::Run.of(machine) }
     }
 
-    /// The directory.
+    /// Returns the directory's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -91,13 +91,13 @@ impl RunDir {
         file.of(&self.machine)
     }
 
-    /// QEMU, if it runs.
+    /// Returns QEMU's process; None if it does not run.
     #[must_use]
     pub fn qemu(&self) -> Option<ProcessId> {
         ProcessId::read(&self.file(MachinePath::QemuPid))
     }
 
-    /// Notes that the start of this run is over, whether or not MCP answered.
+    /// Records that the start of this run is over, whether or not MCP answered.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -105,7 +105,7 @@ impl RunDir {
         write_unsynced(&self.file(MachinePath::RunStarted), "", 0o600)
     }
 
-    /// Whether the run's start is still on: not over, and within its limit.
+    /// Returns whether the run's start is neither over nor past its time limit.
     #[must_use]
     pub fn is_starting(&self, facts: &RunFacts) -> bool {
         let age = Timestamp::now().as_second() - facts.started.as_second();
@@ -113,13 +113,13 @@ impl RunDir {
         within && !fs::exists(self.file(MachinePath::RunStarted)).unwrap_or(false)
     }
 
-    /// virtiofsd, if it runs.
+    /// Returns virtiofsd's process; None if it does not run.
     #[must_use]
     pub fn virtiofsd(&self) -> Option<ProcessId> {
         ProcessId::read(&self.file(MachinePath::VirtiofsdPid))
     }
 
-    /// Facts of the run; None without a (readable) file.
+    /// Returns the facts of the run; None if the file is missing or invalid.
     #[must_use]
     pub fn facts(&self) -> Option<RunFacts> {
         serde_json::from_str(&read_text(&self.file(MachinePath::RunFacts)).ok()?).ok()
@@ -135,7 +135,8 @@ impl RunDir {
     }
 }
 
-/// Processes that carry the marker of the machine in `dir`: what a killed command left, or the machine itself.
+/// Returns the processes that have the marker of the machine in `dir` in their environment: those of the machine, and
+/// those that a killed command left.
 #[must_use]
 pub fn processes_of(dir: &Path) -> Vec<ProcessId> {
     let own = std::process::id();
@@ -144,7 +145,7 @@ pub fn processes_of(dir: &Path) -> Vec<ProcessId> {
     let mut found = Vec::new();
     for _ in 0..STARTING_LOOKS {
         unsure.retain(|process| {
-            // One of somebody else, or that has just ended, is none of ours.
+            // The environment of other users' processes and of ended processes cannot be read.
             let Ok(environment) = process.environ() else { return false };
             if environment.get(std::ffi::OsStr::new(MARKER)).is_some_and(|value| Path::new(value) == dir) {
                 found.extend(ProcessId::of(process.pid));
@@ -159,10 +160,10 @@ pub fn processes_of(dir: &Path) -> Vec<ProcessId> {
     found
 }
 
-/// Times that a process without an environment is looked at.
+/// How often a process with an empty environment is checked.
 const STARTING_LOOKS: u32 = 5;
 
-/// A program that is just being started has no environment for a moment; kernel threads never have one.
+/// Returns whether a process may be in exec(2), during which it has no environment. Kernel threads never have one.
 fn may_be_starting(process: &Process) -> bool {
     const KERNEL_THREAD: u32 = 0x0020_0000;
     process.stat().is_ok_and(|stat| {
@@ -171,11 +172,11 @@ fn may_be_starting(process: &Process) -> bool {
     })
 }
 
-/// Ends every process of the machine in `dir`, at once. The first process of a pid namespace is gone only when all others in it
-/// are (pid_namespaces(7)), also those that carry no marker any more; QEMU's and virtiofsd's are known by their numbers.
+/// Kills every process of the machine in `dir`. The first process of a pid namespace ends only when all others in it
+/// have ended (pid_namespaces(7)), including those without the marker; QEMU and virtiofsd are found by their pid files.
 ///
 /// # Errors
-/// One does not end.
+/// A process does not end within five seconds.
 pub fn end_processes_of(dir: &Path) -> Result<()> {
     let run = RunDir::of(dir);
     let all: Vec<_> = [run.qemu(), run.virtiofsd()].into_iter().flatten().chain(processes_of(dir)).collect();
@@ -189,10 +190,10 @@ pub fn end_processes_of(dir: &Path) -> Result<()> {
     }
 }
 
-/// Keeps the console log of a run for after it, and removes the rest of `run/`.
+/// Keeps the logs of a run, and removes the rest of `run/`.
 ///
 /// # Errors
-/// Something in it cannot be removed.
+/// A log cannot be kept, or a file cannot be removed.
 pub fn clear(machine: &Path) -> Result<()> {
     let run = RunDir::of(machine);
     for log in LOGS {
@@ -211,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_left_running_is_found_by_its_marker_and_ended() {
+    fn processes_are_found_by_their_marker_and_killed() {
         let dir = tempfile::tempdir().unwrap();
         let mut child = std::process::Command::new("sleep").arg("300").env(MARKER, dir.path()).spawn().unwrap();
         let found = processes_of(dir.path());

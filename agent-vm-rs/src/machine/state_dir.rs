@@ -1,4 +1,4 @@
-//! The state directory: where machines live.
+//! The state directory, which contains all machines.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,27 +9,27 @@ use crate::host::user_dirs::data_home;
 use crate::machine::name::VmName;
 use crate::term::error::Failure;
 
-/// The directory that holds every machine's own directory.
+/// The state directory.
 #[derive(Clone, Debug)]
 pub struct StateDir(PathBuf);
 
 impl StateDir {
-    /// The directory asked for, else `agent-vms` in the user's data directory. It need not exist.
+    /// Returns the requested directory, else `agent-vms` in the user's data directory. It need not exist.
     ///
     /// # Errors
-    /// Neither is known, or the path holds what QEMU's option syntax cannot carry.
+    /// No directory is known, or its path has a character that QEMU's options cannot contain.
     pub fn locate(asked: Option<&Path>) -> Result<Self> {
         let path = match asked {
             Some(path) => std::path::absolute(path).context("failed to make the state directory absolute")?,
             None => data_home()?.join("agent-vms"),
         };
-        // The one name of the directory, however it was reached: processes are found by it.
+        // The canonical path, because processes are found by it.
         let path = resolved(path);
-        // QEMU reads a comma in a file name as the end of it; the other two break lines and ssh's options.
+        // QEMU reads a comma in a file name as its end; quotes and control characters break lines and ssh's options.
         let carried = path.to_str().is_some_and(|p| !p.chars().any(|c| c == ',' || c == '"' || c.is_control()));
         if !carried {
             return Err(Failure::usage(format!(
-                "the state directory {path:?} has a character that QEMU or ssh cannot take"
+                "the state directory {path:?} has a character that QEMU or ssh cannot handle"
             ))
             .with_hint("choose one without commas, quotes and control characters: --state-dir DIR")
             .into());
@@ -37,43 +37,43 @@ impl StateDir {
         Ok(Self(path))
     }
 
-    /// The directory itself.
+    /// Returns the directory's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Directory of one machine.
+    /// Returns the directory of a machine.
     #[must_use]
     pub fn machine(&self, name: &VmName) -> PathBuf {
         self.0.join(name.as_str())
     }
 
-    /// Where a machine is put together before it gets its name.
+    /// Returns the directory in which a machine is created before it is renamed.
     #[must_use]
     pub fn staging(&self, name: &VmName) -> PathBuf {
         self.0.join(format!(".new-{name}"))
     }
 
-    /// Where commits of destroyed machines are kept.
+    /// Returns the directory with the commits of destroyed machines.
     #[must_use]
     pub fn bundles(&self) -> PathBuf {
         self.0.join(".bundles")
     }
 
-    /// Where locks are.
+    /// Returns the directory of the locks.
     #[must_use]
     pub fn locks(&self) -> PathBuf {
         self.0.join(".locks")
     }
 
-    /// The file whose lock guards a machine.
+    /// Returns the lock file of a machine.
     #[must_use]
     pub fn lock_file(&self, name: &VmName) -> PathBuf {
         self.locks().join(name.as_str())
     }
 
-    /// Names of every machine, sorted. None where the directory does not exist.
+    /// Returns the names of all machines, sorted; none if the directory does not exist.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -95,7 +95,7 @@ impl StateDir {
     }
 }
 
-/// The path without symbolic links, as far as it exists.
+/// Returns the path with symbolic links resolved as far as it exists.
 fn resolved(path: PathBuf) -> PathBuf {
     let real = path.ancestors().find_map(|above| Some((fs::canonicalize(above).ok()?, above)));
     let whole = real.and_then(|(real, above)| Some(real.join(path.strip_prefix(above).ok()?)));
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_state_directory_qemu_cannot_take_is_refused() {
         for path in ["/tmp/a,b", "/tmp/a\nb", "/tmp/a\"b"] {
-            assert!(StateDir::locate(Some(Path::new(path))).is_err(), "{path:?} was taken");
+            assert!(StateDir::locate(Some(Path::new(path))).is_err(), "{path:?} was accepted");
         }
         assert!(StateDir::locate(Some(Path::new("/tmp/with space/ünï"))).is_ok());
     }

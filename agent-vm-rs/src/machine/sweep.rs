@@ -1,5 +1,5 @@
-//! What killed commands left in the state directory. Every command that is about machines removes it, beside its own
-//! work, unless a command that lives still uses it.
+//! Removes what killed commands left in the state directory. Every command about machines does this beside its own
+//! work; files that a running command uses are not touched.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -24,22 +24,22 @@ use crate::term::progress::note;
 pub const GONE: &str = ".gone-";
 /// Prefix of a machine that has not got its name yet.
 const NEW: &str = ".new-";
-/// Prefix of what nobody uses any more.
+/// Prefix of a removed machine that no command uses any more.
 const SWEPT: &str = ".swept-";
-/// Prefix of files and directories that are on their way to a name, or are needed for one command only.
+/// Prefix of temporary files and directories: they are renamed later, or are needed for one command only.
 const SCRATCH: &str = ".tmp-";
 /// Directories of a machine that files are written to. The guest writes to none of them.
 const WRITTEN: [&str; 6] = ["", "ssh", "tls", "flake", "egress", "egress/rules"];
-/// How long a command that has done its work waits for this to end. The next one goes on with what is left.
+/// How long a command that has done its work waits for the sweep. The next command removes what is left then.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The sweeping that goes on beside a command.
+/// A sweep that runs beside a command.
 pub struct Sweeper {
     state: StateDir,
     done: Receiver<()>,
 }
 
-/// Begins to sweep.
+/// Starts a sweep in a thread.
 #[must_use]
 pub fn begin(state: &StateDir) -> Sweeper {
     let (end, done) = channel();
@@ -55,13 +55,13 @@ pub fn begin(state: &StateDir) -> Sweeper {
 }
 
 impl Sweeper {
-    /// Waits a little for the end of it.
+    /// Waits up to [`TIMEOUT`] for the end of the sweep.
     pub fn finish(self) {
         let end = Instant::now() + TIMEOUT;
         let moment = Duration::from_millis(20);
         while interrupt::check().is_ok() && Instant::now() < end {
             if self.done.recv_timeout(moment) != Err(RecvTimeoutError::Timeout) {
-                // The command itself may have ended a machine. What is in the way was told of before.
+                // The command itself may have removed a machine. Errors were already reported by the sweep.
                 drop(sweep_locks(&self.state));
                 return;
             }
@@ -69,9 +69,9 @@ impl Sweeper {
     }
 }
 
-/// Removes what is left; gives what could not be.
+/// Removes what killed commands left; returns the errors.
 fn sweep(state: &StateDir) -> Vec<anyhow::Error> {
-    // The command itself tells of a state directory that cannot be read.
+    // The command itself reports a state directory that cannot be read.
     let Ok(entries) = fs::read_dir(state.path()) else { return Vec::new() };
     let names: Vec<_> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     let mut swept: Vec<_> = names.iter().map(|name| sweep_entry(state, name)).collect();
@@ -81,7 +81,7 @@ fn sweep(state: &StateDir) -> Vec<anyhow::Error> {
     swept.into_iter().filter_map(Result::err).collect()
 }
 
-/// Removes a machine that never got its name, or that lost it.
+/// Removes a machine that was not completely created or not completely removed.
 fn sweep_entry(state: &StateDir, entry: &str) -> Result<()> {
     let path = state.path().join(entry);
     if entry.starts_with(SWEPT) {
@@ -89,14 +89,14 @@ fn sweep_entry(state: &StateDir, entry: &str) -> Result<()> {
     }
     let name = [NEW, GONE].iter().find_map(|prefix| entry.strip_prefix(prefix));
     let Some(Ok(name)) = name.map(str::parse::<VmName>) else { return Ok(()) };
-    // The lock is somebody's who works on it.
+    // A command that creates or removes the machine holds the lock.
     let Some(lock) = Lock::try_take(&state.lock_file(&name))? else { return Ok(()) };
     if path.symlink_metadata().is_err() {
         return Ok(());
     }
     tracing::info!("removing {entry}, which a killed command left");
     end_processes_of(&path)?;
-    // The lock is given back before a large tree is removed: others wait for it.
+    // The lock is released before a large tree is removed, because other commands may wait for it.
     let swept = state.path().join(format!("{SWEPT}{}{entry}", std::process::id()));
     fs::rename(&path, &swept)
         .with_context(|| format!("failed to remove {}, which a killed command left", path.display()))?;
@@ -104,7 +104,7 @@ fn sweep_entry(state: &StateDir, entry: &str) -> Result<()> {
     remove_unless_held(&swept)
 }
 
-/// Removes what is on its way to a name in a machine's directory.
+/// Removes temporary files in a machine's directory.
 fn sweep_machine(machine: &Machine) -> Result<()> {
     if scratch_of(&machine.dir).is_empty() {
         return Ok(());
@@ -131,28 +131,28 @@ fn scratch_of(machine: &Path) -> Vec<PathBuf> {
     scratch.map(|entry| entry.path()).collect()
 }
 
-/// A directory that a command uses is locked by it (see [`Scratch`]).
+/// Removes a path unless a command uses it: such a command holds a lock on the directory (see [`Scratch`]).
 fn remove_unless_held(path: &Path) -> Result<()> {
     let is_dir = path.symlink_metadata().is_ok_and(|found| found.is_dir());
     let held = is_dir.then(|| File::open(path)).transpose().ok().flatten();
-    // One that cannot be opened is nobody's.
+    // No command uses a directory that cannot be opened.
     let free = held.as_ref().is_none_or(|dir| flock(dir, FlockOperation::NonBlockingLockExclusive).is_ok());
     if free { remove_any(path) } else { Ok(()) }
 }
 
-/// A directory for one command only. No sweep removes it while the command runs; it is removed at the end of its life.
+/// A temporary directory of one command. No sweep removes it while the command runs; dropping it removes it.
 #[derive(Debug)]
 pub struct Scratch {
     dir: TempDir,
-    // After the directory: it is ours until it is gone.
+    // Declared after `dir`, so that the lock is held until the directory is removed.
     _held: File,
 }
 
 impl Scratch {
-    /// Makes one in `parent`.
+    /// Makes a temporary directory in `parent`.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The directory cannot be made or locked.
     pub fn new_in(parent: &Path) -> Result<Self> {
         let failed = || format!("failed to make a scratch directory in {}", parent.display());
         loop {
@@ -189,7 +189,7 @@ fn sweep_locks(state: &StateDir) -> Result<()> {
             let places = [state.machine(&name), state.staging(&name), state.path().join(format!("{GONE}{name}"))];
             places.iter().all(|place| place.symlink_metadata().is_err())
         };
-        // Whoever makes a machine of this name has the lock.
+        // A command that creates a machine of this name holds the lock.
         if gone()
             && let Some(lock) = Lock::try_take(&state.lock_file(&name))?
             && gone()

@@ -1,4 +1,4 @@
-//! The error of a branch or name that no machine has.
+//! The error for a branch or name that no machine has.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::machine::state_dir::StateDir;
 use crate::term::error::Failure;
 use crate::term::text::one_line;
 
-/// The machines of a branch whose repository was moved or deleted.
+/// Returns the machines of a branch whose repository was moved or deleted.
 ///
 /// # Errors
 /// The state directory cannot be read.
@@ -24,25 +24,25 @@ pub fn lost(state: &StateDir, branch: &BranchName) -> Result<Vec<Machine>> {
     Ok(all.filter(is_lost).collect())
 }
 
-/// Where a branch was looked for.
+/// The repository in which a branch was looked for.
 pub struct Place<'a> {
-    /// The repository.
+    /// Path of the repository.
     pub source: &'a Path,
-    /// Whether it has the branch, so that a machine can be made for it.
+    /// Whether the repository has the branch, so that a machine can be created for it.
     pub has_branch: bool,
 }
 
-/// The error of a branch or name that no machine has.
+/// Returns the error for a branch or name that no machine has.
 #[must_use]
 pub fn no_machine(state: &StateDir, target: &str) -> anyhow::Error {
     no_machine_in(state, target, None)
 }
 
-/// As [`no_machine`], for a branch or name that was looked for in a repository.
+/// Like [`no_machine`], for a branch or name that was looked for in a repository.
 #[must_use]
 pub fn no_machine_in(state: &StateDir, target: &str, place: Option<&Place<'_>>) -> anyhow::Error {
     let lost = target.parse().ok().and_then(|branch| lost(state, &branch).ok()).unwrap_or_default();
-    // Something else may have its name.
+    // A file of another kind may have the machine's name.
     if let Some(Err(wrong)) = target.parse().ok().map(|name| has_dir(&state.machine(&name))) {
         return wrong;
     }
@@ -64,9 +64,9 @@ pub fn no_machine_in(state: &StateDir, target: &str, place: Option<&Place<'_>>) 
     Failure::new(format!("there is no machine for {shown}{place}")).with_hint(hint).into()
 }
 
-/// The machine whose name, or whose branch's, is most like what was typed: it begins or ends with that, or is nearly it.
+/// Returns the machine whose name is most similar to what was typed: it begins or ends with that, or is nearly equal.
 fn similar(state: &StateDir, typed: &str) -> Option<VmName> {
-    /// Of 0 to 1: `ap-main` is 0.86 of `app-main`, `app-dev` 0.5.
+    /// From 0 to 1: `ap-main` has 0.86 for `app-main`, and `app-dev` 0.5.
     const NEARLY: f64 = 0.75;
     let likeness = |name: &VmName| {
         let name = name.as_str();
@@ -84,7 +84,7 @@ mod tests {
     use crate::term::error::hint_of;
 
     #[test]
-    fn a_near_name_is_offered_and_no_other() {
+    fn only_a_similar_name_is_in_the_hint() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::locate(Some(dir.path())).unwrap();
         for name in ["app-main", "web-feature-x"] {

@@ -148,7 +148,7 @@ fn invalid_destinations_and_missing_machines_are_refused() {
                 .exits(2)
                 .gives_one_error()
                 .says(&format!("error: invalid value '{wrong}'"))
-                .says("is no destination")
+                .says("is not a destination")
                 .says("hint: give a host such as api.example.org");
         }
         site.run(&["egress", verb]).exits(2).gives_one_error();

@@ -17,7 +17,7 @@ fn cases(good: &str) -> [(String, &'static str); 6] {
         (settings(&|s| s["version"] = 2.into()), "it has version 2; this agent-vm reads up to 1"),
         (settings(&|s| s["memroy"] = 1.into()), "unknown field `memroy`"),
         (settings(&|s| s["memory"] = "lots".into()), "invalid type"),
-        (settings(&|s| s["branch"] = "../../etc".into()), "is no branch name"),
+        (settings(&|s| s["branch"] = "../../etc".into()), "is not a branch name"),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! Where to: a host, with or without a port, a pattern, or a group of hosts that the toolkit names.
+//! Egress destinations: a host with or without a port, a pattern, or a group of hosts from the toolkit.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,16 +10,16 @@ use crate::machine::policy::Grammar;
 use crate::term::error::Failure;
 use crate::term::text::one_line;
 
-/// Characters of a host's name (RFC 1035, 2.3.4), which no pattern counts.
+/// Longest host name in characters (RFC 1035, 2.3.4), which the pattern cannot check.
 const LONGEST_NAME: usize = 253;
 
-/// A destination as people write it: `HOST`, `HOST:PORT`, `*.DOMAIN`, `*`, `[IPV6]:PORT`, `@GROUP`.
+/// A destination: `HOST`, `HOST:PORT`, `*.DOMAIN`, `*`, `[IPV6]:PORT` or `@GROUP`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Destination {
-    /// Hosts that the toolkit has a name for, without the `@`.
+    /// Name of a group of hosts, without the `@`.
     Group(String),
-    /// A host or a pattern, and its port; without one, 80 and 443.
+    /// A host or a pattern, and a port; None means the ports 80 and 443.
     Host(String, Option<u16>),
 }
 
@@ -28,7 +28,7 @@ impl FromStr for Destination {
 
     fn from_str(text: &str) -> Result<Self, Failure> {
         let wrong = || {
-            Failure::usage(format!("{:?} is no destination", one_line(text)))
+            Failure::usage(format!("{:?} is not a destination", one_line(text)))
                 .with_hint("give a host such as api.example.org, a port with it (example.org:8443), *.example.org, or a group such as @npm")
         };
         if !Grammar::Destination.matches(text) {
@@ -47,7 +47,7 @@ impl FromStr for Destination {
     }
 }
 
-/// Host and port; IPv6 addresses stand between brackets where a port follows.
+/// Splits a text into host and port. An IPv6 address with a port is in brackets.
 fn split(text: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = text.strip_prefix('[') {
         let (host, after) = rest.split_once(']')?;
@@ -93,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn destinations_are_read_as_people_write_them() {
+    fn destinations_are_parsed() {
         let host = |name: &str, port| Destination::Host(name.to_owned(), port);
         for (text, expected) in [
             ("api.example.org", host("api.example.org", None)),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_refused() {
+    fn other_texts_are_refused() {
         for text in [
             "",
             "@",
@@ -134,13 +134,13 @@ mod tests {
             "ä.org",
             "user@host",
         ] {
-            assert!(text.parse::<Destination>().is_err(), "{text:?} was taken");
+            assert!(text.parse::<Destination>().is_err(), "{text:?} was accepted");
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_shown_is_read_the_same(text in "\\PC{0,20}|[a-z0-9.*:\\[\\]@-]{0,20}") {
+        fn a_printed_destination_is_parsed_as_the_same(text in "\\PC{0,20}|[a-z0-9.*:\\[\\]@-]{0,20}") {
             if let Ok(destination) = text.parse::<Destination>() {
                 let shown = destination.to_string();
                 prop_assert_eq!(shown.parse::<Destination>().unwrap(), destination);

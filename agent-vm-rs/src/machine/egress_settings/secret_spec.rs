@@ -1,4 +1,4 @@
-//! Which secret goes where: a setting of a machine, without the secret's value.
+//! Which host gets a secret: a setting of a machine, without the secret's value.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,19 +9,19 @@ use super::Destination;
 use crate::term::error::Failure;
 use crate::term::text::one_line;
 
-/// Port of a host that gets a secret, unless another one is named: HTTPS.
+/// Default port of a host that gets a secret: HTTPS.
 const HTTPS: u16 = 443;
 
-/// Which secret goes where: `NAME=HOST` or `NAME=HOST:PORT`. `NAME` is a variable of the caller's environment, from which the value
-/// is taken once, and of the guest's, which has the placeholder.
+/// Which host gets a secret: `NAME=HOST` or `NAME=HOST:PORT`. `NAME` is an environment variable: on the host its value
+/// is read once, and in the guest it has the placeholder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SecretSpec {
     /// Name of the variable.
     pub name: String,
-    /// The one host that gets the value, by TLS.
+    /// The only host that gets the value, over TLS.
     pub host: String,
-    /// The one port of it: what listens on another one may be somebody else's.
+    /// The only port of the host that gets the value: another user's program may listen on another port.
     pub port: u16,
 }
 
@@ -30,7 +30,7 @@ impl FromStr for SecretSpec {
 
     fn from_str(text: &str) -> Result<Self, Failure> {
         let wrong = || {
-            Failure::usage(format!("{:?} is no secret", one_line(text)))
+            Failure::usage(format!("{:?} is not a secret", one_line(text)))
                 .with_hint("give a variable and the host that gets its value: --secret GITHUB_TOKEN=api.github.com, or with a port that is not 443 --secret TOKEN=git.example.org:8443")
         };
         let (name, host) = text.split_once('=').ok_or_else(wrong)?;
@@ -89,7 +89,7 @@ mod tests {
             "", "A", "A=", "=b", "1A=b.c", "A B=b.c", "A=*.b.c", "A=*", "A=@npm", "A=b.c:0", "A=b.c:x", "A=b/c",
             "A\n=b",
         ] {
-            assert!(wrong.parse::<SecretSpec>().is_err(), "{wrong:?} was taken");
+            assert!(wrong.parse::<SecretSpec>().is_err(), "{wrong:?} was accepted");
         }
     }
 }
