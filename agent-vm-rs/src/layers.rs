@@ -1,4 +1,4 @@
-//! Imports between folders run down only.
+//! Tests that a folder imports only from folders below it.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ fn layer(name: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| *layer == name)
 }
 
-/// Returns the folders of ours that a program names, by `crate::NAME` or `use crate::{NAME, …}`.
+/// Returns the folders of this crate that a program names, by `crate::NAME` or `use crate::{NAME, …}`.
 fn used(program: &str) -> Vec<&str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let after = |at: usize| program[at + "crate::".len()..].trim_start_matches(['{', '\n', ' ']);

@@ -1,4 +1,4 @@
-//! agent-vm gives every git branch its own virtual machine.
+//! Runs a virtual machine for each git branch.
 //!
 //! Data moves one way: [settings](machine::settings) are rendered into a flake ([`guest::render`]), Nix turns that into a
 //! [manifest](guest::manifest), pure functions turn the manifest into argument lists ([`vm::qemu_args`],

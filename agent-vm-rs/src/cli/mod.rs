@@ -187,7 +187,7 @@ fn hint_for(error: &clap::Error, words: &[String]) -> String {
         let command = if command.is_empty() { "CMD".to_owned() } else { command };
         return format!("the command follows two dashes: agent-vm exec -- {command}");
     }
-    // Of more than one the last is the likeliest.
+    // The last one is the most likely one.
     let meant = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
     let meant = meant.iter().find_map(|kind| match error.get(*kind)? {
         ContextValue::String(word) => Some(word.clone()),
@@ -266,12 +266,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_definition_of_the_command_line_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn every_help_text_is_as_it_was() {
+    fn every_help_text_matches_its_snapshot() {
         let mut root = Cli::command().term_width(100);
         root.build();
         let mut text = root.render_long_help().to_string();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn global_flags_stand_before_or_after_the_verb() {
+    fn global_flags_are_parsed_before_and_after_the_command() {
         for line in [["agent-vm", "--json", "-v", "-t", "5", "list"], ["agent-vm", "list", "--json", "-v", "-t", "5"]] {
             let cli = Cli::try_parse_from(line).unwrap();
             assert!(cli.global.json && cli.global.verbose && cli.global.timeout == Some(Duration::from_secs(5)));

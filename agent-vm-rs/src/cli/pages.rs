@@ -71,7 +71,7 @@ fn broken(file: &Path, page: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_relative_link_leads_somewhere() {
+fn every_relative_link_has_a_target() {
     let mut seen = 0;
     let mut wrong = Vec::new();
     for file in pages() {
@@ -84,7 +84,7 @@ fn every_relative_link_leads_somewhere() {
 }
 
 #[test]
-fn a_link_that_leads_nowhere_is_found() {
+fn a_link_without_a_target_is_found() {
     let page = "# One two\n[a](README.md) [b](nowhere.md#x) `[c](d.md)`\n```\n[e](f.md)\n```\n[g](#one-two) [h](#three)\n\
                 <img src=\"none.svg\"> [i](https://example.org/)\n";
     assert_eq!(broken(&root().join("page.md"), page), ["nowhere.md#x", "#three", "none.svg"]);

@@ -86,7 +86,7 @@ fn needed_by(command: &clap::Command, but: &clap::Arg) -> Vec<String> {
 
 /// A global flag wins wherever it is last.
 #[test]
-fn the_last_global_flag_wins_before_and_after_the_verb() {
+fn the_last_global_flag_wins_before_and_after_the_command() {
     let timeout = |line: &str| {
         let cli = Cli::try_parse_from(line.split(' '));
         cli.unwrap_or_else(|error| panic!("{line}: {error}")).global.timeout.unwrap().as_secs()

@@ -148,7 +148,7 @@ pub(super) fn files(below: &str, ending: &str) -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn every_command_that_a_message_names_is_one() {
+fn every_command_in_a_message_is_valid() {
     let mut seen = 0;
     let mut wrong = Vec::new();
     for (path, program) in files("agent-vm-rs/src", "rs") {
@@ -173,7 +173,7 @@ fn every_command_that_a_message_names_is_one() {
 }
 
 #[test]
-fn every_command_that_a_page_names_is_one() {
+fn every_command_on_a_page_is_valid() {
     let mut seen = 0;
     let mut wrong = Vec::new();
     let readme = files("README.md", "md").into_iter().chain(files("CHANGELOG.md", "md"));
@@ -190,7 +190,7 @@ fn every_command_that_a_page_names_is_one() {
 }
 
 #[test]
-fn commands_that_are_none_are_found() {
+fn invalid_commands_are_found() {
     let commands = in_sentences("look at it: agent-vm logs --nope x, or agent-vm mend x; the agent-vm that wrote it");
     assert_eq!(commands, ["logs --nope x", "mend x"]);
     assert!(commands.iter().all(|command| !begins_with_a_command(command)));

@@ -79,7 +79,7 @@ fn entries(page: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn errors_and_their_entries_are_the_same() {
+fn errors_match_their_documentation() {
     let page = include_str!("../../../docs/troubleshooting.md");
     let is_notice = |entry: &String| entry.starts_with("notice: ") || entry.starts_with("warning: ");
     let (of_notices, of_errors): (BTreeSet<_>, BTreeSet<_>) = entries(page).into_iter().partition(is_notice);

@@ -15,7 +15,7 @@ use crate::host::process::Invocation;
 
 /// Range of user and group ids, of which each machine has one.
 const UNUSED: RangeInclusive<u32> = 1_879_048_192..=2_147_352_575;
-/// Whether unprivileged accounts may create namespaces on this host, found out once.
+/// Whether unprivileged accounts may create namespaces on this host; tried once.
 static CAN_BE_OWN: OnceLock<bool> = OnceLock::new();
 
 /// Name of the account that set-up creates.
@@ -41,7 +41,7 @@ impl Account {
     /// Returns the account of a machine's processes; None if we are an ordinary user, whose processes run as that user.
     ///
     /// # Errors
-    /// As [`Self::shared`].
+    /// See [`Self::shared`].
     pub fn unless_user(machine: &Path) -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);

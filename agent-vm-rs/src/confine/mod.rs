@@ -95,7 +95,7 @@ pub fn choose(machine: &Path) -> Result<(Confinement, Option<anyhow::Error>)> {
 /// Returns the best confinement for a program that uses the host's network.
 ///
 /// # Errors
-/// As [`choose`].
+/// See [`choose`].
 pub fn choose_on_the_network(machine: &Path) -> Result<(Confinement, Option<anyhow::Error>)> {
     choose_with(Sandbox { account: Account::unless_user(machine)?, proxyd: None })
 }

@@ -88,7 +88,7 @@ const NAMESPACES: [c_int; 7] = [
     libc::CLONE_NEWUTS,
 ];
 
-/// Allowed socket families. The others are rarely used and much of the kernel is behind them.
+/// Allowed socket families. The others are rarely used, and they would expose much of the kernel.
 const FAMILIES: [c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
 /// Applies the filter to this thread and everything that it executes or starts, permanently.

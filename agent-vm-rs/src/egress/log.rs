@@ -1,4 +1,4 @@
-//! What the proxy wrote down.
+//! The proxy's log of connection attempts.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -10,43 +10,43 @@ use crate::host::log_file;
 use crate::machine::egress_settings::Destination;
 use crate::machine::paths::MachinePath;
 
-/// Of the log's end, what is read at most: it may have been written while it was as long as allowed.
+/// Number of bytes that are read of the log's end. The log is longer if the guest filled it.
 const MOST: u64 = 32 << 20;
 
-/// One attempt. What the guest named is data: it is shown without control characters.
+/// One attempt. The guest chose its texts, which are printed without control characters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// RFC 3339, UTC.
+    /// Time in UTC (RFC 3339).
     pub time: String,
-    /// `allow` or `deny`.
+    /// Verdict: `allow` or `deny`.
     pub verdict: String,
-    /// HTTP's method, `CONNECT` for a tunnel, `TLS` for a handshake.
+    /// HTTP method; `CONNECT` for a tunnel, `TLS` for a handshake.
     pub method: String,
-    /// The host that was asked for.
+    /// Requested host.
     pub host: String,
-    /// Its port.
+    /// Requested port.
     pub port: u16,
-    /// Path and query, where they can be seen.
+    /// Path and query of the URL; None if TLS hides them.
     pub path: Option<String>,
-    /// Status of the answer.
+    /// HTTP status of the response.
     pub status: Option<u16>,
-    /// Length of the answer's body.
+    /// Length of the response's body in bytes.
     pub bytes: Option<u64>,
-    /// Why it was denied, or failed.
+    /// Reason why it was denied or failed.
     pub reason: Option<String>,
 }
 
-/// Reason of what the list would let through if it were on it. The proxy is given it with its rules.
+/// The reason that the proxy logs for a host that is on no list.
 pub const NOT_LISTED: &str = "not on the allow list";
 
 impl Attempt {
-    /// The command that would let it through; None if it was let through, or if another thing stands in its way.
+    /// Returns the command that would allow it; None if it was allowed, or denied for another reason.
     #[must_use]
     pub fn remedy(&self, machine: &str) -> Option<String> {
         if self.verdict != "deny" || self.reason.as_deref() != Some(NOT_LISTED) {
             return None;
         }
-        // What the guest named is put into a command only if it is a host and a port.
+        // The guest chose the host: the command contains it only if it is a valid host.
         match self.host.parse().ok()? {
             Destination::Host(host, None) if !host.starts_with('*') => {
                 Some(format!("agent-vm egress allow --branch {machine} {}", Destination::Host(host, Some(self.port))))
@@ -56,13 +56,13 @@ impl Attempt {
     }
 }
 
-/// The file of the log.
+/// Returns the path of the log.
 #[must_use]
 pub fn file(machine: &Path) -> PathBuf {
     MachinePath::EgressLog.of(machine)
 }
 
-/// How many attempts were denied in the run that is on.
+/// Returns the number of attempts that were denied in the current run.
 #[must_use]
 pub fn denied(machine: &Path) -> u64 {
     let count = || {
@@ -73,10 +73,10 @@ pub fn denied(machine: &Path) -> u64 {
     count().unwrap_or(0)
 }
 
-/// The last attempts, oldest first.
+/// Returns the last attempts, oldest first.
 ///
 /// # Errors
-/// The log is there and cannot be read.
+/// The log exists and cannot be read.
 pub fn last(machine: &Path, count: usize, denied_only: bool) -> Result<Vec<Attempt>> {
     let path = file(machine);
     let text = match log_file::end(&path, MOST) {
@@ -103,7 +103,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn the_last_attempts_are_read_and_broken_lines_passed_over() {
+    fn the_last_attempts_are_read_and_broken_lines_skipped() {
         let dir = tempfile::tempdir().unwrap();
         assert!(last(dir.path(), 5, false).unwrap().is_empty() && denied(dir.path()) == 0);
         fs::create_dir_all(MachinePath::EgressLogDir.of(dir.path())).unwrap();
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_listed_has_a_command_and_hosts_that_are_none_do_not() {
+    fn unlisted_hosts_have_a_command_and_invalid_ones_do_not() {
         let attempt = |verdict: &str, host: &str, reason: &str| Attempt {
             time: String::new(),
             verdict: verdict.to_owned(),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn links_and_pipes_in_its_place_are_neither_followed_nor_waited_for() {
+    fn links_are_not_followed_and_pipes_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(MachinePath::EgressLogDir.of(dir.path())).unwrap();
         let count = MachinePath::EgressDenied.of(dir.path());

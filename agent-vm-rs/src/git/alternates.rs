@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stores_are_followed_and_a_ring_of_them_ends() {
+    fn alternates_are_followed_and_a_cycle_ends() {
         let dir = tempfile::tempdir().unwrap();
         let store = |name: &str, alternates: &str| {
             let store = dir.path().join(name);

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_that_are_known_are_told_and_others_refused() {
+    fn known_formats_are_returned_and_others_refused() {
         let format = |text: &str| config(text).unwrap().format().ok().map(|format| (format.objects, format.reftable));
         let version_1 = "[core]\n\trepositoryFormatVersion = 1\n[extensions]\n";
         assert_eq!(format(""), Some(("sha1".to_owned(), false)));

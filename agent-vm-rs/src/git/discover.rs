@@ -61,7 +61,7 @@ pub fn discover(cwd: &Path) -> Result<Option<Place>> {
 /// Returns the repository whose `.git` is directly in `dir`; None if there is none.
 ///
 /// # Errors
-/// As [`discover`].
+/// See [`discover`].
 pub fn by_dot_git(dir: &Path) -> Result<Option<Place>> {
     let dot_git = dir.join(".git");
     let Ok(kind) = fs::symlink_metadata(&dot_git) else { return Ok(None) };
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leads_to_a_repository_of_another_place() {
+    fn a_repository_elsewhere_is_refused() {
         let dir = Dir::new();
         dir.repository("private");
         dir.git(&["-C", "private", "worktree", "add", "--quiet", "../linked"]);
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_repository_in_a_checkout_is_not_taken() {
+    fn a_bare_repository_in_a_checkout_is_refused() {
         let dir = Dir::new();
         dir.repository("app");
         dir.git(&["clone", "--quiet", "--bare", "app", "app/docs"]);
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn fifos_do_not_stop_us() {
+    fn fifos_do_not_block() {
         let dir = Dir::new();
         for name in ["a/.git", "b/HEAD"] {
             let path = dir.path(name);

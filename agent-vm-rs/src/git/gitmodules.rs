@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_and_names_that_lead_elsewhere_are_refused() {
+    fn unsafe_paths_and_names_are_refused() {
         for path in ["../x", ".", "..", "", "/abs", "a/../b", "a//b", "a/", "./a", ".git", ".git/x", "a/.GIT/b", "-x"] {
             assert!(refused(&[("n", path)])[0].is_some(), "{path:?}");
         }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_twice_is_refused_both_times() {
+    fn duplicates_are_refused() {
         assert!(refused(&[("a", "p"), ("b", "p")]).iter().all(Option::is_some));
         assert!(refused(&[("a", "p"), ("a", "q")]).iter().all(Option::is_some));
         assert_eq!(refused(&[("a", "p"), ("b", "q")]), [None, None]);

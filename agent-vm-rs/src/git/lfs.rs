@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pointers_are_told_from_other_files() {
+    fn pointers_are_distinguished_from_other_files() {
         let oid = "0123456789abcdef".repeat(4);
         let text = format!("{VERSION}\noid sha256:{oid}\nsize 12\n");
         assert_eq!(parse(text.as_bytes()), Some(Pointer { oid: oid.clone(), size: 12 }));

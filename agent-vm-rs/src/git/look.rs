@@ -196,8 +196,8 @@ pub(super) fn list(place: &Place, format: &Format, scratch: &Path) -> Result<Vec
     list_with_broken(place, format, scratch).map(|(refs, _)| refs)
 }
 
-/// Every reference, and the names of those that git passes over because they are damaged. (That a remote's HEAD leads to no
-/// reference any more is common, and no damage.)
+/// Every reference, and the names of those that git skips because they are damaged. A remote's HEAD that points to a
+/// deleted branch is common and not damage.
 pub(super) fn list_with_broken(place: &Place, format: &Format, scratch: &Path) -> Result<(Vec<Ref>, Vec<String>)> {
     let standin = StandIn::for_reading(place, format, scratch)?;
     let printed = standin.git().args(["for-each-ref", refs::FORMAT]).of_machine(scratch).checked();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::config::Config;
 use crate::machine::branch::BranchName;
 
-/// The workspace's remote that stands for the remote of the source repository.
+/// Name of the workspace's remote that replaces the source repository's own remote.
 pub const UPSTREAM: &str = "upstream";
 /// The workspace's temporary reference to the commit that a new branch starts at.
 pub const START: &str = "refs/agent-vm/start";
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_remote_there_is_the_branch_alone() {
+    fn without_a_remote_there_is_only_the_branch() {
         let config = config(&[("branch.feature.remote", "."), ("branch.feature.merge", "refs/heads/main")]);
         let refs = parse(b"1 refs/heads/feature \n2 refs/heads/main \n");
         let known = Known { refs: &refs, config: &config };
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn names_need_not_be_text() {
+    fn names_need_not_be_utf_8() {
         let found = parse(b"1 refs/heads/\xff \n");
         assert_eq!(found[0].name, b"refs/heads/\xff");
     }

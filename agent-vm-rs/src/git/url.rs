@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_stay_at_home() {
+    fn passwords_are_not_copied() {
         assert_eq!(without_password("https://me:secret@host.example/r.git"), "https://host.example/r.git");
         assert_eq!(without_password("https://token@host.example/a@b"), "https://host.example/a@b");
         assert_eq!(without_password("ssh://git:pw@host.example:22/r"), "ssh://git@host.example:22/r");

@@ -322,7 +322,7 @@ pub(crate) mod tests {
     pub(crate) const SAMPLE: &str = include_str!("../../tests/data/manifest.json");
 
     #[test]
-    fn the_sample_parses_and_survives() {
+    fn the_sample_parses_and_serializes_back() {
         let manifest = Manifest::parse(SAMPLE).unwrap();
         assert_eq!(Manifest::parse(&serde_json::to_string(&manifest).unwrap()).unwrap(), manifest);
     }

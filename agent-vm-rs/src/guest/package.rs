@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_built_is_well_until_something_of_it_changes() {
+    fn an_image_is_intact_until_a_file_changes() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(condition(&dir.path().join("none")).unwrap(), Condition::Missing);
         let package = package(dir.path());

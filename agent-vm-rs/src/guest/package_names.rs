@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_checked_where_a_built_image_knows_them() {
+    fn names_are_checked_against_a_built_image() {
         let cache = tempfile::tempdir().unwrap();
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         // Without a built image, the first build finds unknown names.

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rendered_flakes_are_as_they_were() {
+    fn rendered_flakes_match_the_snapshots() {
         let debian = flake(&settings(GuestKind::Debian, "feature/x"), "path:/opt/toolkit", Share::Virtiofs).unwrap();
         insta::assert_snapshot!("debian_flake", debian);
         let nixos = flake(&settings(GuestKind::Nixos, "feature/x"), "github:o/r", Share::NineP).unwrap();

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_another_revision_has_moved() {
+    fn inputs_with_another_revision_have_moved() {
         let pins = |pins: &[(&str, &str)]| -> BTreeMap<String, Pin> {
             let pin = |(input, revision): &(&str, &str)| {
                 ((*input).to_owned(), Pin { revision: (*revision).to_owned(), date: None })

@@ -147,8 +147,8 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_whose_file_is_replaced_is_taken_on_the_new_file() {
-        if !alone("a_lock_whose_file_is_replaced_is_taken_on_the_new_file") {
+    fn a_lock_with_a_replaced_file_is_taken_on_the_new_file() {
+        if !alone("a_lock_with_a_replaced_file_is_taken_on_the_new_file") {
             return;
         }
         let dir = tempfile::tempdir().unwrap();

@@ -42,7 +42,7 @@ pub fn end_of(file: &mut File, most: u64) -> io::Result<Vec<u8>> {
 /// Returns the last `most` bytes of a log.
 ///
 /// # Errors
-/// As [`open`].
+/// See [`open`].
 pub fn end(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     end_of(&mut open(path)?, most)
 }
@@ -102,7 +102,7 @@ impl KeepLog {
     /// Copies standard input to the log.
     ///
     /// # Errors
-    /// As [`keep`].
+    /// See [`keep`].
     pub fn keep(&self) -> anyhow::Result<()> {
         keep(io::stdin().lock(), &self.log).with_context(|| format!("failed to write the log {}", self.log.display()))
     }

@@ -79,7 +79,7 @@ mod tests {
 
     /// This program decides on each mode; the policy has its name and its description.
     #[test]
-    fn the_modes_are_the_policys() {
+    fn modes_match_the_policy() {
         let ours: Vec<_> = Mode::value_variants().iter().map(|mode| mode.as_str()).collect();
         let policys: Vec<_> = policy::egress_modes().iter().map(|mode| mode.name.as_str()).collect();
         assert_eq!(ours, policys);

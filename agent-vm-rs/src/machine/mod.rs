@@ -149,7 +149,10 @@ impl Machine {
     /// Returns the error of a machine whose repository was moved or deleted.
     #[must_use]
     pub fn lost_source(&self, settings: &Settings) -> Failure {
-        Failure::new(format!("source missing: {} no longer exists or is no longer a repository", settings.source.display()))
-            .with_hint(format!("if it was moved, in its new place: agent-vm relink {}", self.name))
+        Failure::new(format!(
+            "source missing: {} no longer exists or is no longer a repository",
+            settings.source.display()
+        ))
+        .with_hint(format!("if it was moved, in its new place: agent-vm relink {}", self.name))
     }
 }

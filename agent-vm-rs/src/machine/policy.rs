@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_mean_here_what_they_mean_in_nix() {
+    fn patterns_match_as_in_nix() {
         #[derive(Deserialize)]
         struct Examples {
             right: Vec<String>,

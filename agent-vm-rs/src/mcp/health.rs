@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_initialize_answer_counts_and_nothing_else() {
+    fn only_an_initialize_answer_counts() {
         let good =
             "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nevent: message\ndata: {\"result\":{\"serverInfo\":{}}}\n\n";
         probe(server(good)).unwrap();

@@ -114,7 +114,7 @@ impl Servers {
     /// Returns the report in the output of [`script`]; None if the service has not written one yet.
     ///
     /// # Errors
-    /// As [`Servers::parse`].
+    /// See [`Servers::parse`].
     pub fn of_answer(answer: &str) -> Result<Option<Self>> {
         if answer.trim().is_empty() { Ok(None) } else { Self::parse(answer).map(Some) }
     }

@@ -18,7 +18,7 @@ pub fn print(text: &str) -> Result<()> {
 /// Prints a value to stdout as JSON.
 ///
 /// # Errors
-/// As [`print`].
+/// See [`print`].
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let json = serde_json::to_string_pretty(value).context("failed to encode JSON")?;
     print(&(plain_json(&json) + "\n"))

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_measured_is_not_expected() {
+    fn unmeasured_phases_are_not_expected() {
         let cache = tempfile::tempdir().unwrap();
         let mut phases = Phases::new("debian/tcg", cache.path());
         phases.run("ssh", || Ok(())).unwrap();

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plans_are_as_they_were() {
+    fn plans_match_the_snapshots() {
         insta::assert_snapshot!("tcg_virtiofs", planned(SAMPLE, Accel::Tcg));
         insta::assert_snapshot!("kvm_9p", planned(&SAMPLE.replace("\"virtiofs\"", "\"9p\""), Accel::Kvm));
     }
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn no_option_holds_a_path_of_the_users() {
+    fn options_contain_no_path_of_the_user() {
         for share in ["\"virtiofs\"", "\"9p\""] {
             let manifest = Manifest::parse(&SAMPLE.replace("\"virtiofs\"", share)).unwrap();
             let settings = sample();

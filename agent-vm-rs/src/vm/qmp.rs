@@ -121,7 +121,8 @@ pub fn connect(run: &RunDir) -> Result<UnixStream> {
 /// QEMU does not answer.
 pub fn run_state(run: &RunDir) -> Result<String> {
     let stream = connect(run)?;
-    let answer = Client::greet(&stream)?.execute("query-status", json!({})).context("QEMU does not report its state")?;
+    let answer =
+        Client::greet(&stream)?.execute("query-status", json!({})).context("QEMU does not report its state")?;
     let name = answer.get("status").and_then(Value::as_str).context("QEMU reported an unknown state")?;
     let is_name = name.len() <= LONGEST_STATE && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
     ensure!(is_name, "QEMU reported an unknown state");
@@ -181,7 +182,7 @@ mod tests {
 
     /// A suspended QEMU accepts no connection: once the queue is full, connecting must not block.
     #[test]
-    fn a_socket_that_nobody_accepts_at_is_not_waited_for() {
+    fn a_socket_without_a_listener_is_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::of(dir.path());
         std::fs::create_dir_all(run.file(MachinePath::Qemu)).unwrap();
@@ -201,7 +202,7 @@ mod tests {
         socket
     }
 
-    /// What a talk of one command comes to when QEMU says these lines.
+    /// Returns the result of one command if QEMU sends these lines, and the lines that the client sent.
     fn talk(lines: &str, command: &str) -> (Result<Value>, String) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(lines.as_bytes()).unwrap();
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_from_events_errors_and_the_end() {
+    fn answers_are_distinguished_from_events_errors_and_the_end() {
         let greeting = "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n{\"return\": {}}\r\n";
         let event = "{\"event\": \"STOP\", \"timestamp\": {\"seconds\": 1, \"microseconds\": 2}}\r\n";
         let (answer, heard) = talk(&format!("{greeting}{event}{{\"return\": {{\"status\": \"running\"}}}}\r\n"), "x");

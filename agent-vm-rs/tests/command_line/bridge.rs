@@ -27,17 +27,17 @@ impl Client {
         Self { bridge: Running::new(child), input, output }
     }
 
-    fn say(&mut self, line: &str) {
+    fn send(&mut self, line: &str) {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    fn ask(&mut self, id: &Value, method: &str) {
-        self.say(&json!({ "jsonrpc": "2.0", "id": id, "method": method }).to_string());
+    fn request(&mut self, id: &Value, method: &str) {
+        self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method }).to_string());
     }
 
     /// Receives the next line, which must be exactly one JSON message without control characters.
     #[track_caller]
-    fn hears(&mut self) -> Value {
+    fn receive(&mut self) -> Value {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         assert!(!line.trim_end_matches('\n').chars().any(char::is_control), "{line:?}");
@@ -46,8 +46,8 @@ impl Client {
 
     #[track_caller]
     fn begin(&mut self) {
-        self.say(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}"#);
-        assert_eq!(self.hears()["result"]["serverInfo"]["name"], "stand-in");
+        self.send(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}"#);
+        assert_eq!(self.receive()["result"]["serverInfo"]["name"], "stand-in");
     }
 
     fn end(mut self) -> Option<i32> {
@@ -76,15 +76,15 @@ fn messages_go_both_ways_in_one_session() {
     let (site, inside) = started(&[]);
     let mut client = Client::new(&site, &["mcp"]);
     client.begin();
-    client.say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    client.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
     // From now on the bridge listens to the server's own stream.
-    assert_eq!(client.hears()["params"]["of"], "its own accord");
-    client.ask(&json!("a"), "tools/list");
-    assert_eq!(client.hears(), json!({ "jsonrpc": "2.0", "id": "a", "result": { "echo": "tools/list" } }));
-    client.say(r#"{"jsonrpc":"2.0","id":77,"result":{}}"#);
-    client.say("\n");
+    assert_eq!(client.receive()["params"]["of"], "its own accord");
+    client.request(&json!("a"), "tools/list");
+    assert_eq!(client.receive(), json!({ "jsonrpc": "2.0", "id": "a", "result": { "echo": "tools/list" } }));
+    client.send(r#"{"jsonrpc":"2.0","id":77,"result":{}}"#);
+    client.send("\n");
     assert_eq!(client.end(), Some(0));
-    let asked = inside.asked();
+    let asked = inside.requests();
     let of_bridge: Vec<_> = asked.iter().filter(|asked| asked.header("mcp-session-id").is_some()).collect();
     assert!(of_bridge.iter().any(|asked| asked.body["id"] == 77 && asked.body.get("result").is_some()));
     assert!(asked.iter().any(|asked| asked.verb == "GET" && asked.header("accept") == Some("text/event-stream")));
@@ -98,7 +98,7 @@ fn messages_go_both_ways_in_one_session() {
 #[test]
 fn a_machine_that_runs_for_months_gets_a_new_certificate() {
     let (site, inside) = started(&[]);
-    let put = || inside.asked().into_iter().filter(|asked| asked.verb == "PUT").collect::<Vec<_>>();
+    let put = || inside.requests().into_iter().filter(|asked| asked.verb == "PUT").collect::<Vec<_>>();
     let talk = || {
         let mut client = Client::new(&site, &["mcp"]);
         client.begin();
@@ -147,14 +147,14 @@ fn requests_run_concurrently() {
     let (site, _inside) = started(&[]);
     let mut client = Client::new(&site, &["mcp"]);
     client.begin();
-    client.ask(&json!(1), "slow");
-    client.ask(&json!(2), "fast");
-    assert_eq!(client.hears()["id"], 2);
+    client.request(&json!(1), "slow");
+    client.request(&json!(2), "fast");
+    assert_eq!(client.receive()["id"], 2);
     // The server answers request 1 once request 3 has arrived. Requests that are open when the client closes its input
     // are still answered.
-    client.ask(&json!(3), "late");
+    client.request(&json!(3), "late");
     drop(client.input.take());
-    let mut both = [client.hears(), client.hears()].map(|answer| answer["id"].as_u64().unwrap());
+    let mut both = [client.receive(), client.receive()].map(|answer| answer["id"].as_u64().unwrap());
     both.sort_unstable();
     assert_eq!(both, [1, 3]);
     assert_eq!(client.end(), Some(0));
@@ -165,9 +165,9 @@ fn output_of_a_hostile_machine_is_one_line_or_nothing() {
     let (site, _inside) = started(&[]);
     let mut client = Client::new(&site, &["mcp"]);
     client.begin();
-    client.ask(&json!(1), "stream");
-    assert_eq!(client.hears()["method"], "notifications/progress");
-    assert_eq!(client.hears()["result"]["text"], "two\nlines \u{1b}[31m");
+    client.request(&json!(1), "stream");
+    assert_eq!(client.receive()["method"], "notifications/progress");
+    assert_eq!(client.receive()["result"]["text"], "two\nlines \u{1b}[31m");
     assert_eq!(site.read("talk").matches("ignored an invalid message").count(), 2);
     for (method, why) in [
         ("two lines", "gave no answer"),
@@ -176,18 +176,18 @@ fn output_of_a_hostile_machine_is_one_line_or_nothing() {
         ("gone", "the session ended"),
         ("page", "gave no answer"),
     ] {
-        client.ask(&json!(method), method);
-        let error = client.hears();
+        client.request(&json!(method), method);
+        let error = client.receive();
         assert_eq!((&error["id"], &error["error"]["code"]), (&json!(method), &json!(-32000)));
         let said = error["error"]["message"].as_str().unwrap();
         assert!(said.contains(why), "{method}: {said}");
     }
-    client.ask(&json!(9), "another's");
-    assert_eq!(client.hears()["id"], "another");
-    assert_eq!((&client.hears()["error"]["code"]), (&json!(-32000)));
+    client.request(&json!(9), "another's");
+    assert_eq!(client.receive()["id"], "another");
+    assert_eq!((&client.receive()["error"]["code"]), (&json!(-32000)));
     // The bridge continues to work.
-    client.ask(&json!(10), "tools/list");
-    assert_eq!(client.hears()["result"]["echo"], "tools/list");
+    client.request(&json!(10), "tools/list");
+    assert_eq!(client.receive()["result"]["echo"], "tools/list");
     assert_eq!(client.end(), Some(0));
 }
 
@@ -196,15 +196,15 @@ fn invalid_messages_of_the_client_get_an_error() {
     let (site, inside) = started(&[]);
     let mut client = Client::new(&site, &["mcp"]);
     for (line, code) in [("{", -32700), ("[]", -32600), (r#"{"id":1,"method":"x"}"#, -32600)] {
-        client.say(line);
-        let error = client.hears();
+        client.send(line);
+        let error = client.receive();
         assert_eq!((&error["id"], &error["error"]["code"]), (&Value::Null, &json!(code)), "{line}");
     }
     // Before `initialize`, the server's refusal is passed on without its escape sequences.
-    client.ask(&json!(1), "tools/list");
-    let said = client.hears()["error"]["message"].as_str().unwrap().to_owned();
+    client.request(&json!(1), "tools/list");
+    let said = client.receive()["error"]["message"].as_str().unwrap().to_owned();
     assert!(said.contains("session (HTTP 400)") && !said.contains('\u{1b}'), "{said}");
-    assert!(!inside.asked().iter().any(|asked| asked.body.is_array()));
+    assert!(!inside.requests().iter().any(|asked| asked.body.is_array()));
     assert_eq!(client.end(), Some(0));
 }
 
@@ -214,10 +214,10 @@ fn named_servers_have_their_own_path() {
     let mut client = Client::new(&site, &["mcp", "app-main", "--server", "named"]);
     client.begin();
     assert_eq!(client.end(), Some(0));
-    assert!(inside.asked().iter().any(|asked| asked.path == "/servers/named/mcp"));
+    assert!(inside.requests().iter().any(|asked| asked.path == "/servers/named/mcp"));
     let mut client = Client::new(&site, &["mcp", "--server", "missing"]);
-    client.ask(&json!(1), "initialize");
-    assert!(client.hears()["error"]["message"].as_str().unwrap().contains("has no MCP server at this path"));
+    client.request(&json!(1), "initialize");
+    assert!(client.receive()["error"]["message"].as_str().unwrap().contains("has no MCP server at this path"));
     client.end();
     for name in ["../x", "a/b", "", "-x", "a b"] {
         site.run(&["mcp", &format!("--server={name}")]).exits(2);
@@ -233,7 +233,7 @@ fn the_token_is_sent_only_to_the_machine() {
     let token = std::fs::read_to_string(machine.join("tls/token")).unwrap().trim().to_owned();
     let mut client = Client::new(&site, &["mcp", "--debug"]);
     client.begin();
-    let asked = inside.asked();
+    let asked = inside.requests();
     assert!(asked.iter().all(|asked| asked.header("authorization") == Some(&format!("Bearer {token}"))));
     let bridge = client.bridge.pid();
     for file in ["cmdline", "environ"] {
@@ -254,18 +254,18 @@ fn the_token_is_sent_only_to_the_machine() {
 
     std::fs::write(machine.join("tls/token"), "0".repeat(64)).unwrap();
     let mut client = Client::new(&site, &["mcp"]);
-    client.ask(&json!(1), "initialize");
-    assert!(client.hears()["error"]["message"].as_str().unwrap().contains("refuses its own token"));
+    client.request(&json!(1), "initialize");
+    assert!(client.receive()["error"]["message"].as_str().unwrap().contains("refuses its own token"));
     client.end();
     site.create("other");
     std::fs::copy(site.machine("app-other").join("tls/ca.pem"), machine.join("tls/ca.pem")).unwrap();
-    let before = inside.asked().len();
+    let before = inside.requests().len();
     let mut client = Client::new(&site, &["mcp"]);
-    client.ask(&json!(1), "initialize");
-    let said = client.hears()["error"]["message"].as_str().unwrap().to_owned();
+    client.request(&json!(1), "initialize");
+    let said = client.receive()["error"]["message"].as_str().unwrap().to_owned();
     assert!(said.contains("does not answer") && said.contains("certificate"), "{said}");
     client.end();
-    assert_eq!(inside.asked().len(), before, "a request was sent to another server");
+    assert_eq!(inside.requests().len(), before, "a request was sent to another server");
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn disabled_tls_or_auth_is_reported() {
         assert_eq!((&list[0]["tls"], &list[0]["auth"]), (&json!(tls), &json!(auth)));
         let says = if tls { "no token" } else { "no TLS" };
         site.run(&["status"]).ok().prints(says);
-        assert_eq!(inside.asked().iter().all(|asked| asked.header("authorization").is_some()), auth);
+        assert_eq!(inside.requests().iter().all(|asked| asked.header("authorization").is_some()), auth);
     }
     let (site, _inside) = started(&["--memory", "512"]);
     let status = site.run(&["status", "--json"]).ok().json();
@@ -330,7 +330,7 @@ fn an_older_machine_gets_an_authority_and_a_token() {
     let inside = Inside::of(&site, "app-main");
     site.run(&["start"]).ok().prints("MCP    https://127.0.0.1:");
     assert!(machine.join("tls/ca.pem").exists() && machine.join("tls/token").exists());
-    assert!(inside.asked().iter().all(|asked| asked.header("authorization").is_some()));
+    assert!(inside.requests().iter().all(|asked| asked.header("authorization").is_some()));
     // The run's private key is deleted when the machine stops.
     let key = std::fs::read_to_string(machine.join("run/qemu/credentials/agent-vm.mcp-key")).unwrap();
     let holds = || crate::support::tree(&machine).values().any(|contents| contents.contains(key.trim()));

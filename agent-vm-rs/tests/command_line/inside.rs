@@ -14,23 +14,23 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
-use crate::mcp_server::{Asked, answer};
+use crate::mcp_server::{Request, answer};
 use crate::support::{Site, wait_until};
 
 /// The services of one machine, on the ports that its start has chosen, with the reverse proxy's credentials.
 pub struct Inside {
     stop: Arc<AtomicBool>,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<Request>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// The credentials that agent-vm passes to a machine's reverse proxy.
-struct Gate {
+struct ReverseProxy {
     tls: Option<Arc<ServerConfig>>,
     token: Option<String>,
 }
 
-impl Gate {
+impl ReverseProxy {
     fn of(credentials: &Path) -> Self {
         let read = |name: &str| std::fs::read(credentials.join(name)).unwrap();
         let settings: Value = serde_json::from_slice(&read("agent-vm.mcp-endpoint")).unwrap();
@@ -48,7 +48,7 @@ impl Gate {
 impl Inside {
     /// Waits in a thread until the machine starts, and then answers.
     pub fn of(site: &Site, machine: &str) -> Self {
-        let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<Asked>>>::default());
+        let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<Request>>>::default());
         let (run, stopped, noted) = (site.machine(machine).join("run"), Arc::clone(&stop), Arc::clone(&asked));
         // Until the stand-in for QEMU runs, no port answers.
         let up = site.path("record/runner.cwd");
@@ -57,7 +57,7 @@ impl Inside {
     }
 
     /// Returns the requests that MCP has received so far.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn requests(&self) -> Vec<Request> {
         self.asked.lock().unwrap().clone()
     }
 }
@@ -71,7 +71,7 @@ impl Drop for Inside {
     }
 }
 
-fn serve(run: &Path, up: &Path, stopped: &Arc<AtomicBool>, asked: &Arc<Mutex<Vec<Asked>>>) {
+fn serve(run: &Path, up: &Path, stopped: &Arc<AtomicBool>, asked: &Arc<Mutex<Vec<Request>>>) {
     let mut chosen: Option<Value> = None;
     wait_until("the machine's ports", || {
         let facts = std::fs::read_to_string(run.join("ports.json")).ok();
@@ -79,7 +79,7 @@ fn serve(run: &Path, up: &Path, stopped: &Arc<AtomicBool>, asked: &Arc<Mutex<Vec
         (chosen.is_some() && up.exists()) || stopped.load(Ordering::Relaxed)
     });
     let Some(chosen) = chosen else { return };
-    let gate = Arc::new(Gate::of(&run.join("qemu/credentials")));
+    let proxy = Arc::new(ReverseProxy::of(&run.join("qemu/credentials")));
     let listen = |name: &str| {
         let port = u16::try_from(chosen[name].as_u64().unwrap()).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
@@ -92,30 +92,30 @@ fn serve(run: &Path, up: &Path, stopped: &Arc<AtomicBool>, asked: &Arc<Mutex<Vec
             drop(stream.write_all(b"SSH-2.0-stand-in\r\n"));
         }
         if let Ok((stream, _)) = mcp.accept() {
-            let (gate, asked, stopped) = (Arc::clone(&gate), Arc::clone(asked), Arc::clone(stopped));
-            std::thread::spawn(move || admit(stream, &gate, &asked, &stopped));
+            let (proxy, asked, stopped) = (Arc::clone(&proxy), Arc::clone(asked), Arc::clone(stopped));
+            std::thread::spawn(move || admit(stream, &proxy, &asked, &stopped));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-fn admit(stream: TcpStream, gate: &Gate, asked: &Mutex<Vec<Asked>>, stopped: &AtomicBool) {
+fn admit(stream: TcpStream, proxy: &ReverseProxy, asked: &Mutex<Vec<Request>>, stopped: &AtomicBool) {
     stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    match &gate.tls {
+    match &proxy.tls {
         Some(config) => {
             let connection = ServerConnection::new(Arc::clone(config)).unwrap();
-            converse(StreamOwned::new(connection, stream), gate, asked, stopped);
+            converse(StreamOwned::new(connection, stream), proxy, asked, stopped);
         }
-        None => converse(stream, gate, asked, stopped),
+        None => converse(stream, proxy, asked, stopped),
     }
 }
 
 /// Answers requests on one connection until the client closes it or an answer ends it.
-fn converse(stream: impl Read + Write, gate: &Gate, asked: &Mutex<Vec<Asked>>, stopped: &AtomicBool) {
+fn converse(stream: impl Read + Write, proxy: &ReverseProxy, asked: &Mutex<Vec<Request>>, stopped: &AtomicBool) {
     let mut stream = BufReader::new(stream);
     while let Some(request) = next_request(&mut stream) {
-        let expected = gate.token.as_ref().map(|token| format!("Bearer {token}"));
+        let expected = proxy.token.as_ref().map(|token| format!("Bearer {token}"));
         let may = expected.is_none() || request.header("authorization") == expected.as_deref();
         asked.lock().unwrap().push(request.clone());
         let goes_on = if may {
@@ -130,7 +130,7 @@ fn converse(stream: impl Read + Write, gate: &Gate, asked: &Mutex<Vec<Asked>>, s
     }
 }
 
-fn next_request(stream: &mut impl std::io::BufRead) -> Option<Asked> {
+fn next_request(stream: &mut impl std::io::BufRead) -> Option<Request> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -146,7 +146,7 @@ fn next_request(stream: &mut impl std::io::BufRead) -> Option<Asked> {
     let (verb, path) = (words.next()?, words.next()?);
     let headers = lines[1..].iter().filter_map(|line| line.split_once(": "));
     let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-    let mut request = Asked { verb, path, headers, body: Value::Null };
+    let mut request = Request { verb, path, headers, body: Value::Null };
     let length = request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;

@@ -8,41 +8,41 @@ use crate::support::{Done, Site, namespaces, skip, which};
 
 /// Makes a site with the directories `mine` and `others`; None, with the test reported as skipped, if the kernel has no
 /// Landlock.
-fn place() -> Option<Site> {
+fn landlock_site() -> Option<Site> {
     let known = fs::read_to_string("/sys/kernel/security/lsm").ok();
     let site = Site::new();
     for dir in ["mine", "others"] {
         fs::create_dir(site.path(dir)).unwrap();
         fs::write(site.path(dir).join("file"), "text").unwrap();
     }
-    let walled = behind(&site, &[], &["cat", site.path("others/file").to_str().unwrap()]);
-    if walled.code == Some(0) {
-        assert!(!known.is_some_and(|modules| modules.contains("landlock")), "{walled:?}");
+    let sandboxed = run_sandboxed(&site, &[], &["cat", site.path("others/file").to_str().unwrap()]);
+    if sandboxed.code == Some(0) {
+        assert!(!known.is_some_and(|modules| modules.contains("landlock")), "{sandboxed:?}");
         skip("this kernel has no Landlock");
         return None;
     }
     Some(site)
 }
 
-fn behind(site: &Site, wall: &[&str], program: &[&str]) -> Done {
-    let words = ["landlocked"].iter().chain(wall).chain(&["--"]).chain(program).copied();
+fn run_sandboxed(site: &Site, rules: &[&str], program: &[&str]) -> Done {
+    let words = ["landlocked"].iter().chain(rules).chain(&["--"]).chain(program).copied();
     site.run(&words.collect::<Vec<_>>())
 }
 
-fn works(site: &Site, wall: &[&str], program: &[&str]) -> bool {
-    behind(site, wall, program).code == Some(0)
+fn works(site: &Site, rules: &[&str], program: &[&str]) -> bool {
+    run_sandboxed(site, rules, program).code == Some(0)
 }
 
 #[test]
 fn only_listed_paths_are_read_and_written() {
-    let Some(site) = place() else { return };
+    let Some(site) = landlock_site() else { return };
     let (mine, others) = (site.path("mine"), site.path("others"));
     let mine = mine.to_str().unwrap();
     let (file, other) = (format!("{mine}/file"), format!("{}/file", others.display()));
-    for wall in [["--read", mine], ["--write", mine]] {
-        assert!(works(&site, &wall, &["cat", &file]), "{wall:?}");
-        assert!(!works(&site, &wall, &["cat", &other]), "{wall:?}");
-        assert!(!works(&site, &wall, &["ls", others.to_str().unwrap()]), "{wall:?}");
+    for rules in [["--read", mine], ["--write", mine]] {
+        assert!(works(&site, &rules, &["cat", &file]), "{rules:?}");
+        assert!(!works(&site, &rules, &["cat", &other]), "{rules:?}");
+        assert!(!works(&site, &rules, &["ls", others.to_str().unwrap()]), "{rules:?}");
     }
     let write = |path: &str| format!("echo new > '{path}'");
     assert!(works(&site, &["--write", mine], &["sh", "-c", &write(&file)]));
@@ -57,7 +57,7 @@ fn only_listed_paths_are_read_and_written() {
 
 #[test]
 fn only_the_listed_ports_are_listened_on_and_connected_to() {
-    let Some(site) = place() else { return };
+    let Some(site) = landlock_site() else { return };
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let taken = listener.local_addr().unwrap().port();
     let free = {
@@ -82,7 +82,7 @@ fn only_the_listed_ports_are_listened_on_and_connected_to() {
 
 #[test]
 fn other_processes_of_the_same_user_are_out_of_reach() {
-    let Some(site) = place() else { return };
+    let Some(site) = landlock_site() else { return };
     let me = std::process::id().to_string();
     let (probe, look) = (format!("kill -0 {me}"), format!("readlink /proc/{me}/fd/0"));
     for program in [&probe, &look] {
@@ -99,7 +99,7 @@ const CALLS: &str = include_str!("system_calls.py");
 
 #[test]
 fn risky_system_calls_are_refused() {
-    let Some(site) = place() else { return };
+    let Some(site) = landlock_site() else { return };
     let python = "/usr/bin/python3";
     if !fs::exists(python).unwrap() || !cfg!(target_arch = "x86_64") {
         skip("there is no /usr/bin/python3, or the calls have other numbers here");
@@ -108,7 +108,7 @@ fn risky_system_calls_are_refused() {
     let answers = |said: &str| -> BTreeMap<String, String> {
         said.lines().filter_map(|line| line.split_once(": ")).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
     };
-    let inside = answers(&behind(&site, &[], &[python, "-c", CALLS]).ok().stdout);
+    let inside = answers(&run_sandboxed(&site, &[], &[python, "-c", CALLS]).ok().stdout);
     let plain = site.command(python).args(["-c", CALLS]).output().unwrap();
     let outside = answers(&String::from_utf8(plain.stdout).unwrap());
     let refused = ["ptrace", "keyctl", "process_vm_readv", "unshare", "clone", "kcmp", "open_tree", "AF_ALG"];
@@ -156,7 +156,7 @@ fn virtiofsd_cannot_make_devices() {
 #[test]
 fn a_missing_program_is_named() {
     let site = Site::new();
-    let done = behind(&site, &[], &["/no/such/program"]);
+    let done = run_sandboxed(&site, &[], &["/no/such/program"]);
     assert_eq!(done.code, Some(1));
     assert!(done.stderr.contains("failed to execute /no/such/program"), "{done:?}");
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// One request as it was received.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct Request {
     /// HTTP method: POST, GET, PUT or DELETE.
     pub verb: String,
     /// Path of the URL.
@@ -19,7 +19,7 @@ pub struct Asked {
     pub body: Value,
 }
 
-impl Asked {
+impl Request {
     /// Returns a header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(there, _)| there == name).map(|(_, value)| value.as_str())
@@ -49,9 +49,9 @@ fn says(stream: &mut impl Write, text: &str) -> bool {
 
 /// Answers a request; returns whether the connection stays open.
 pub fn answer(
-    asked: &Asked,
+    asked: &Request,
     stream: &mut impl Write,
-    everything: &dyn Fn() -> Vec<Asked>,
+    everything: &dyn Fn() -> Vec<Request>,
     stopped: &AtomicBool,
 ) -> bool {
     if (asked.verb.as_str(), asked.path.as_str()) == ("PUT", "/agent-vm/certificate") {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::network::{inside, namespace};
+use crate::network::{in_network_of, namespace};
 use crate::site::{Site, own_pid, site, skip};
 
 /// Returns the fields of a process's status.
@@ -151,13 +151,13 @@ fn qemu_virtiofsd_and_the_proxy_are_confined() {
     assert!(devices.iter().all(|name| !name.starts_with("vd") && name != "kmsg" && name != "mem"), "{devices:?}");
 
     // QEMU's network has only a loopback interface, on which only its forwards listen.
-    let said = inside(qemu).args(["ip", "-o", "link"]).output().unwrap();
+    let said = in_network_of(qemu).args(["ip", "-o", "link"]).output().unwrap();
     let links = String::from_utf8(said.stdout).unwrap();
     assert!(links.lines().count() == 1 && links.contains(": lo:"), "{links}");
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let connect = format!("import socket; socket.create_connection(('127.0.0.1', {port}), 3)");
-    let refused = inside(qemu).args(["python3", "-c", &connect]).output().unwrap().stderr;
+    let refused = in_network_of(qemu).args(["python3", "-c", &connect]).output().unwrap().stderr;
     assert!(String::from_utf8_lossy(&refused).contains("ConnectionRefusedError"));
     assert!(Command::new("python3").args(["-c", &connect]).output().unwrap().status.success());
 

@@ -8,13 +8,13 @@ use crate::site::{Done, Site, site};
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
 
 /// The MCP endpoint of `main`, used with curl.
-struct Door<'a> {
+struct Endpoint<'a> {
     site: &'a Site,
     url: String,
     token: String,
 }
 
-impl<'a> Door<'a> {
+impl<'a> Endpoint<'a> {
     fn of(site: &'a Site) -> Self {
         let url = site.status("main")["mcp"]["url"].as_str().unwrap().to_owned();
         let token = fs::read_to_string(site.machine("app-main").join("tls/token")).unwrap().trim().to_owned();
@@ -28,7 +28,7 @@ impl<'a> Door<'a> {
     }
 
     /// Sends `initialize` and verifies the server with the machine's own certificate authority.
-    fn ask(&self, args: &[&str]) -> Done {
+    fn initialize(&self, args: &[&str]) -> Done {
         let ca = self.site.machine("app-main").join("tls/ca.pem");
         let asks = [
             &["--cacert", ca.to_str().unwrap()][..],
@@ -42,11 +42,11 @@ impl<'a> Door<'a> {
 
     /// Returns the HTTP status of `initialize` without a token.
     fn status(&self, args: &[&str]) -> String {
-        self.ask(&[&["--output", "/dev/null", "--write-out", "%{http_code}"], args].concat()).stdout
+        self.initialize(&[&["--output", "/dev/null", "--write-out", "%{http_code}"], args].concat()).stdout
     }
 
     /// Returns the HTTP status of `initialize` with the token.
-    fn admitted(&self, args: &[&str]) -> String {
+    fn status_with_token(&self, args: &[&str]) -> String {
         let bearer = format!("Authorization: Bearer {}", self.token);
         self.status(&[&["--header", &bearer][..], args].concat())
     }
@@ -65,49 +65,49 @@ fn the_reverse_proxy_requires_tls_and_the_token() {
 
 /// The token, the host name and the origin each have to be right.
 fn token_host_and_origin_are_checked(site: &Site) {
-    let door = Door::of(site);
+    let endpoint = Endpoint::of(site);
     // Control: everything is right.
-    assert_eq!(door.admitted(&[]), "200");
-    assert_eq!(door.status(&[]), "401");
+    assert_eq!(endpoint.status_with_token(&[]), "200");
+    assert_eq!(endpoint.status(&[]), "401");
     let zeros = format!("Authorization: Bearer {}", "0".repeat(64));
-    let cut = format!("Authorization: Bearer {}", &door.token[1..]);
-    let basic = format!("Authorization: Basic {}", door.token);
+    let cut = format!("Authorization: Bearer {}", &endpoint.token[1..]);
+    let basic = format!("Authorization: Basic {}", endpoint.token);
     for wrong in [&zeros, &cut, &basic] {
-        assert_eq!(door.status(&["--header", wrong]), "401", "{wrong}");
+        assert_eq!(endpoint.status(&["--header", wrong]), "401", "{wrong}");
     }
     for (host, status) in [("localhost:1", "200"), ("example.org", "421"), ("127.0.0.1.example.org:8000", "421")] {
-        assert_eq!(door.admitted(&["--header", &format!("Host: {host}")]), status, "{host}");
+        assert_eq!(endpoint.status_with_token(&["--header", &format!("Host: {host}")]), status, "{host}");
     }
     for (origin, status) in [("https://claude.ai", "200"), ("https://example.org", "403"), ("null", "403")] {
-        assert_eq!(door.admitted(&["--header", &format!("Origin: {origin}")]), status, "{origin}");
+        assert_eq!(endpoint.status_with_token(&["--header", &format!("Origin: {origin}")]), status, "{origin}");
         let preflight = ["--request", "OPTIONS", "--header", "Access-Control-Request-Method: POST", "--header"];
-        let asked = door.status(&[&preflight[..], &[&format!("Origin: {origin}")]].concat());
+        let asked = endpoint.status(&[&preflight[..], &[&format!("Origin: {origin}")]].concat());
         let answered = if status == "200" { "204" } else { status };
         assert_eq!(asked, answered, "preflight request from {origin}");
     }
-    let other = door.url.replace("/mcp", "/docs");
+    let other = endpoint.url.replace("/mcp", "/docs");
     let ca = site.machine("app-main").join("tls/ca.pem");
-    let bearer = format!("Authorization: Bearer {}", door.token);
+    let bearer = format!("Authorization: Bearer {}", endpoint.token);
     let asked = ["--cacert", ca.to_str().unwrap(), "--header", &bearer, "--write-out", "%{http_code}", &other];
-    assert!(door.curl(&asked).ok().stdout.ends_with("404"));
+    assert!(endpoint.curl(&asked).ok().stdout.ends_with("404"));
 }
 
 /// Only TLS 1.2 and 1.3 with the machine's own certificate are accepted.
 fn only_current_tls_is_accepted(site: &Site) {
-    let door = Door::of(site);
+    let endpoint = Endpoint::of(site);
     // curl would accept the old versions: the machine refuses them.
     for (version, code) in [("1.3", "200"), ("1.2", "200"), ("1.1", "000"), ("1.0", "000")] {
         let args = [&format!("--tlsv{version}"), "--tls-max", version, "--ciphers", "ALL:@SECLEVEL=0"];
-        assert_eq!(door.admitted(&args), code, "TLS {version}");
+        assert_eq!(endpoint.status_with_token(&args), code, "TLS {version}");
     }
-    let plain = door.url.replace("https://", "http://");
-    let bearer = format!("Authorization: Bearer {}", door.token);
+    let plain = endpoint.url.replace("https://", "http://");
+    let bearer = format!("Authorization: Bearer {}", endpoint.token);
     let said =
-        door.curl(&["--header", &bearer, "--data", INITIALIZE, "--write-out", "%{http_code}", &plain]).ok().stdout;
+        endpoint.curl(&["--header", &bearer, "--data", INITIALIZE, "--write-out", "%{http_code}", &plain]).ok().stdout;
     assert!(said.ends_with("400") && !said.contains("serverInfo"), "{said}");
 
     let foreign = site.machine("app-other").join("tls/ca.pem");
-    door.curl(&["--cacert", foreign.to_str().unwrap(), "--header", &bearer, &door.url]).exits(60);
+    endpoint.curl(&["--cacert", foreign.to_str().unwrap(), "--header", &bearer, &endpoint.url]).exits(60);
     // agent-vm trusts no other authority either, and has no option to skip the check.
     let ca = site.machine("app-main").join("tls/ca.pem");
     let own = fs::read(&ca).unwrap();
@@ -118,7 +118,7 @@ fn only_current_tls_is_accepted(site: &Site) {
 
     // Each run has a certificate of its own.
     let served = || {
-        let address = door.url.trim_start_matches("https://").trim_end_matches("/mcp").to_owned();
+        let address = endpoint.url.trim_start_matches("https://").trim_end_matches("/mcp").to_owned();
         let mut openssl = Command::new("openssl");
         openssl.args(["s_client", "-connect", &address, "-showcerts"]).stdin(std::process::Stdio::null());
         let said = String::from_utf8_lossy(&openssl.output().unwrap().stdout).into_owned();
@@ -136,13 +136,13 @@ fn only_current_tls_is_accepted(site: &Site) {
     site.run(&["mcp", "main"]).ok();
     let renewed = served();
     assert_ne!(renewed, first);
-    assert_eq!(door.admitted(&[]), "200");
+    assert_eq!(endpoint.status_with_token(&[]), "200");
     site.exec("main", &["systemctl", "is-active", "agent-mcp-gate.service"]).ok();
     site.run(&["mcp", "main"]).ok();
     assert_eq!(served(), renewed);
     site.run(&["restart", "main"]).ok();
     assert!(![first, renewed].contains(&served()));
-    assert_eq!(door.admitted(&[]), "200", "the token and the authority are the machine's, not the run's");
+    assert_eq!(endpoint.status_with_token(&[]), "200", "the token and the authority are the machine's, not the run's");
 }
 
 /// Neither the agent nor any process that it starts can read the reverse proxy's credentials.
@@ -186,9 +186,9 @@ fn tls_and_auth_are_disabled_separately() {
     let warning = "warning: MCP is not encrypted (--no-tls)";
     create("--no-tls").says(warning);
     site.start("main").says(warning).says("MCP    http://127.0.0.1:");
-    let door = Door::of(&site);
-    assert_eq!((door.admitted(&[]), door.status(&[])), ("200".to_owned(), "401".to_owned()));
-    assert_eq!(door.admitted(&["--header", "Host: example.org"]), "421");
+    let endpoint = Endpoint::of(&site);
+    assert_eq!((endpoint.status_with_token(&[]), endpoint.status(&[])), ("200".to_owned(), "401".to_owned()));
+    assert_eq!(endpoint.status_with_token(&["--header", "Host: example.org"]), "421");
     site.run(&["status", "main"]).ok().says("no TLS: anyone on the network path can read it, with a token");
     let status = site.status("main");
     assert_eq!((&status["mcp"]["tls"], &status["mcp"]["auth"]), (&false.into(), &true.into()));
@@ -197,11 +197,11 @@ fn tls_and_auth_are_disabled_separately() {
     let warning = "warning: MCP asks for no token (--no-auth)";
     create("--no-auth").says(warning);
     site.start("main").says(warning).says("MCP    https://127.0.0.1:");
-    let door = Door::of(&site);
+    let endpoint = Endpoint::of(&site);
     // MCP itself answers without a token, and also with a wrong one.
-    door.ask(&[]).ok().says("serverInfo");
+    endpoint.initialize(&[]).ok().says("serverInfo");
     let zeros = format!("Authorization: Bearer {}", "0".repeat(64));
-    assert_eq!(door.status(&["--header", &zeros]), "200");
+    assert_eq!(endpoint.status(&["--header", &zeros]), "200");
     for (header, status) in [
         ("Origin: https://claude.ai", "200"),
         ("Origin: https://example.org", "403"),
@@ -209,10 +209,10 @@ fn tls_and_auth_are_disabled_separately() {
         ("Host: localhost:1", "200"),
         ("Host: example.org", "421"),
     ] {
-        assert_eq!(door.status(&["--header", header]), status, "{header}");
+        assert_eq!(endpoint.status(&["--header", header]), status, "{header}");
     }
-    let plain = door.url.replace("https://", "http://");
-    assert!(!door.curl(&["--data", INITIALIZE, &plain]).ok().stdout.contains("serverInfo"));
+    let plain = endpoint.url.replace("https://", "http://");
+    assert!(!endpoint.curl(&["--data", INITIALIZE, &plain]).ok().stdout.contains("serverInfo"));
     site.run(&["status", "main"]).ok().says("no token: anyone who can connect may use it");
     let status = site.status("main");
     assert_eq!((&status["mcp"]["tls"], &status["mcp"]["auth"]), (&true.into(), &false.into()));

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
-use crate::network::{inside, listening, shares_network};
+use crate::network::{in_network_of, listening, shares_network};
 use crate::reach::{Loopback, reaches_inside, root_reaches, root_scans};
 use crate::root::{Package, as_root};
 use crate::site::{Done, Running, Site, own_pid, site, skip, wait_until};
@@ -167,7 +167,7 @@ fn forward(site: &Site, host: u16, guest: u16) {
 
 /// Returns whether an HTTP server answers behind a forward, which is in QEMU's network namespace.
 fn answers_http(site: &Site, port: u16) -> bool {
-    let mut curl = inside(site.qemu("app-main"));
+    let mut curl = in_network_of(site.qemu("app-main"));
     curl.args(["curl", "--silent", "--max-time", "5", "--output", "/dev/null", "--http0.9"]);
     curl.arg(format!("http://127.0.0.1:{port}/")).status().unwrap().success()
 }

@@ -18,7 +18,7 @@ pub fn shares_network(pid: i32) -> bool {
 }
 
 /// Returns a command that runs in the network namespace of a process.
-pub fn inside(pid: i32) -> Command {
+pub fn in_network_of(pid: i32) -> Command {
     if shares_network(pid) {
         return Command::new("env");
     }

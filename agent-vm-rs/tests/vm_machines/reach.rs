@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{ChildStdout, Stdio};
 
-use crate::network::inside;
+use crate::network::in_network_of;
 use crate::root::as_root;
 use crate::site::{Running, Site};
 
@@ -25,7 +25,7 @@ pub struct Loopback {
 
 impl Loopback {
     pub fn of(qemu: i32) -> Self {
-        let mut listener = inside(qemu);
+        let mut listener = in_network_of(qemu);
         let mut listener = listener.args(["python3", "-c", LISTEN]).stdout(Stdio::piped()).spawn().unwrap();
         let mut says = BufReader::new(listener.stdout.take().unwrap());
         let mut port = String::new();
@@ -39,7 +39,7 @@ impl Loopback {
             "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'end', ('127.0.0.1', {}))",
             self.port
         );
-        assert!(inside(self.qemu).args(["python3", "-c", &end]).status().unwrap().success());
+        assert!(in_network_of(self.qemu).args(["python3", "-c", &end]).status().unwrap().success());
         let mut arrived = String::new();
         self.says.read_line(&mut arrived).unwrap();
         arrived.trim_end().to_owned()
@@ -54,7 +54,7 @@ fn answers(said: &str) -> BTreeMap<String, String> {
 
 /// Probes destinations from QEMU's own network.
 pub fn reaches_inside(qemu: i32, destinations: &[&str]) -> BTreeMap<String, String> {
-    let said = inside(qemu).args(["python3", "-c", REACH]).args(destinations).output().unwrap().stdout;
+    let said = in_network_of(qemu).args(["python3", "-c", REACH]).args(destinations).output().unwrap().stdout;
     answers(&String::from_utf8(said).unwrap())
 }
 

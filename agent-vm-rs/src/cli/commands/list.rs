@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_out_where_no_terminal_is() {
+    fn nothing_is_shortened_without_a_terminal() {
         let shown = table(&rows(), None, None);
         // Control: a terminal gets shortened columns.
         assert!(!table(&rows(), None, Some(80)).contains("way/down/the/tree"));

@@ -106,7 +106,7 @@ mod tests {
     use std::io::Write as _;
 
     #[test]
-    fn a_log_is_followed_past_its_being_shortened() {
+    fn a_log_is_followed_after_it_was_shortened() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let mut writer = File::options().create(true).append(true).open(&path).unwrap();

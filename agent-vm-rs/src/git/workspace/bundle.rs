@@ -128,8 +128,8 @@ impl Unsaved {
     }
 }
 
-/// Gives another name to each reference that has the name of another one's directory, which packed references may: whoever
-/// fetches them keeps only one of the two.
+/// Renames references whose name is also a directory of other references. Packed references may have both names, but a
+/// fetch would keep only one of them.
 fn apart(mut wanted: Vec<Reference>) -> Vec<Reference> {
     let mut taken = names(&wanted);
     let is_directory = |name: &[u8], taken: &BTreeSet<Vec<u8>>| {

@@ -22,7 +22,7 @@ impl View {
     /// `directories`, an untracked directory counts as one path.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// See [`Self::open`].
     pub fn changed_files(&self, directories: bool) -> Result<Vec<Vec<u8>>> {
         let Some(work_tree) = self.work_tree() else { return Ok(Vec::new()) };
         self.copy_index()?;
@@ -55,7 +55,7 @@ impl View {
     /// Returns the index's submodules: their paths and commits.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// See [`Self::open`].
     pub fn gitlinks(&self) -> Result<BTreeMap<Vec<u8>, String>> {
         if self.work_tree().is_none() {
             return Ok(BTreeMap::new());
@@ -74,7 +74,7 @@ impl View {
     /// Returns whether all files below these paths are in the checked-out commit, unchanged.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// See [`Self::open`].
     pub fn has_all_of(&self, paths: &[PathBuf]) -> Result<bool> {
         let Some(work_tree) = self.work_tree() else { return Ok(false) };
         self.copy_index()?;

@@ -62,7 +62,7 @@ pub fn state(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Resul
 /// Returns the number of commits that the workspace's references reach and its source repository lacks.
 ///
 /// # Errors
-/// As [`state`].
+/// See [`state`].
 pub fn new_commits(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result<usize> {
     count(&open(workspace, source, scratch)?)
 }

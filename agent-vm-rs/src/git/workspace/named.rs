@@ -91,7 +91,7 @@ impl View {
     /// Returns all references that git lists, with the kind and the id of each object.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// See [`Self::open`].
     pub fn named(&self) -> Result<Vec<Reference>> {
         let list = self.git(None).args(["for-each-ref", "--format=%(objectname) %(objecttype) %(refname)"]);
         let output = ask(&list, MAX_OUTPUT)?;
@@ -112,7 +112,7 @@ impl View {
     /// Returns the stash's commits, newest first, without the newest.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// See [`Self::open`].
     pub fn older_stashes(&self) -> Result<Vec<String>> {
         let log = self.git(None).args(["log", "--walk-reflogs", "--format=%H", "refs/stash", "--"]);
         match self.ask(&log) {

@@ -20,7 +20,7 @@ fn repository(dir: &Path) -> String {
 /// The guest redirects its repository to another one after our check and before git reads it: with and without
 /// namespaces.
 #[test]
-fn another_repository_is_out_of_sight() {
+fn another_repository_is_not_readable() {
     let dir = tempfile::tempdir().unwrap();
     let (workspace, other) = (dir.path().join("workspace"), dir.path().join("other"));
     let own = repository(&workspace);

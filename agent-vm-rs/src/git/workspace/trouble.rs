@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_git_says_of_the_repository_is_the_repositorys_fault() {
+    fn only_messages_about_the_repository_count_as_damage() {
         assert!(is_unreadable(&after("echo 'fatal: bad object refs/heads/x' >&2; exit 128")));
         for passing in [
             "kill -9 $$",

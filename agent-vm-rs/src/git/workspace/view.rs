@@ -166,7 +166,7 @@ impl View {
     /// Returns the number of commits that the workspace's references reach and the source repository lacks.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// See [`Self::open`].
     pub fn new_commits(&self) -> Result<usize> {
         let safe: String = self.safe.iter().map(|tip| format!("^{tip}\n")).collect();
         let count = self.ask(&self.git(None).args(["rev-list", "--count", "--all", "--stdin"]).stdin(safe))?;
@@ -205,7 +205,7 @@ impl View {
     /// Returns git's output.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// See [`Self::open`].
     pub fn ask(&self, git: &Invocation) -> Result<Vec<u8>> {
         Ok(ask(git, MAX_OUTPUT)?.stdout)
     }

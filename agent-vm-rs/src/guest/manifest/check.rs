@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nix_may_not_say_is_refused() {
+    fn invalid_manifests_are_refused() {
         for (from, to) in [
             ("\"version\": 1", "\"version\": 2"),
             ("\"disk\"", "\"dsik\""),

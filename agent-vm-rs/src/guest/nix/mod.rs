@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn syntax_errors_are_seen() {
+    fn syntax_errors_are_detected() {
         assert!(check_syntax("{ a = \"x\"; }", "it").is_ok());
         assert!(check_syntax("{ a = \"x; }", "it").is_err());
     }

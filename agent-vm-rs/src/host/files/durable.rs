@@ -32,7 +32,7 @@ pub fn write_file(path: &Path, contents: impl AsRef<[u8]>, mode: u32) -> Result<
 /// facts about a running machine, and for a tree that is synced as a whole later.
 ///
 /// # Errors
-/// As [`write_file`].
+/// See [`write_file`].
 pub fn write_unsynced(path: &Path, contents: impl AsRef<[u8]>, mode: u32) -> Result<()> {
     let failed = || format!("failed to write {}", path.display());
     let file = written_beside(path, contents.as_ref(), mode).with_context(failed)?;

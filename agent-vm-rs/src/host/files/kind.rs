@@ -26,7 +26,7 @@ pub fn read_text(path: &Path) -> Result<String> {
 /// Returns the text of a file in the state directory; None if it does not exist.
 ///
 /// # Errors
-/// As [`read_text`].
+/// See [`read_text`].
 pub fn read_if_there(path: &Path) -> Result<Option<String>> {
     let failed = || format!("failed to read {}", path.display());
     let file = match open_file(path) {

@@ -1,4 +1,4 @@
-//! Running a program on our own streams.
+//! Running a program on this process's terminal and streams.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, PipeReader};
@@ -14,16 +14,16 @@ use super::Invocation;
 use super::end::end;
 use crate::host::interrupt;
 
-/// Between two looks at what else may end a wait.
+/// Interval between two checks for a signal and of `watch`.
 const MOMENT: Duration = Duration::from_millis(100);
 
 impl Invocation {
-    /// Hands it our terminal and standard input; gives its exit code (128 + signal if one ended it). An output of ours that is
-    /// no terminal gets what it says from us: it may hand its streams on to a process that keeps them. `watch` is called now and
-    /// then while it runs.
+    /// Runs it on this process's terminal and standard input; returns its exit code (128 + signal if one ended it). A
+    /// stdout or stderr that is not a terminal is connected through a pipe, because the program may leave it to a
+    /// process that never closes it. `watch` is called at intervals while it runs.
     ///
     /// # Errors
-    /// It is not installed or cannot be started; or a signal came or `watch` fails: then it is ended.
+    /// It is not installed or cannot be started; or a signal arrived or `watch` failed, and it was terminated.
     pub fn run_attached(&self, mut watch: impl FnMut() -> Result<()>) -> Result<i32> {
         let failed = || format!("failed to listen to {}", self.name());
         let (expression, stdout) =
@@ -31,7 +31,7 @@ impl Invocation {
         let (expression, stderr) =
             passed_on(expression, &io::stderr(), Expression::stderr_file).with_context(failed)?;
         let handle = expression.start().with_context(|| format!("failed to start {}", self.name()))?;
-        // It holds the other ends of what it speaks into.
+        // The expression holds the write ends of the pipes.
         drop(expression);
         let copies: Vec<_> = [stdout, stderr].into_iter().flatten().collect();
         let code = loop {
@@ -45,18 +45,19 @@ impl Invocation {
                 return Err(error);
             }
         };
-        // Whoever reads from us may be slow.
+        // The reader of this process's output may be slow.
         while copies.iter().any(|copy| !copy.is_finished()) {
             interrupt::check()?;
             thread::sleep(Duration::from_millis(2));
         }
-        // A terminal's Ctrl-C reaches both of us.
+        // Ctrl-C in a terminal signals this process, too.
         interrupt::check()?;
         Ok(code)
     }
 }
 
-/// Has a stream of ours get what an expression says into a pipe, unless it is a terminal.
+/// Connects an output of an expression to a stream of this process: through a pipe, unless the stream is a terminal.
+/// Also returns the thread that copies the output.
 fn passed_on(
     expression: Expression,
     ours: &(impl IsTerminal + AsFd),
@@ -70,7 +71,7 @@ fn passed_on(
     Ok((into(&expression, writer), Some(thread::spawn(move || pass_on(reader, ours)))))
 }
 
-/// Until either end is closed; then both are, which ends whoever writes.
+/// Copies until either end is closed. Then it closes both, which ends a program that still writes.
 fn pass_on(mut reader: PipeReader, mut ours: File) {
     drop(io::copy(&mut reader, &mut ours));
 }

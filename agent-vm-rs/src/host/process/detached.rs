@@ -31,7 +31,7 @@ impl Invocation {
     /// Starts the program as [`Self::start_detached`] does, and passes it these sockets as descriptors 3 and up.
     ///
     /// # Errors
-    /// As [`Self::start_detached`].
+    /// See [`Self::start_detached`].
     pub fn start_detached_with(&self, log: &Path, sockets: &[BorrowedFd<'_>]) -> Result<Detached> {
         let (reader, writer) = io::pipe().context("failed to make a pipe")?;
         let own = std::env::current_exe().context("failed to find the path of agent-vm")?;
@@ -53,7 +53,7 @@ impl Invocation {
     /// Starts the program as [`Self::start_detached`] does, with our own stdout and stderr.
     ///
     /// # Errors
-    /// As [`Self::start_detached`].
+    /// See [`Self::start_detached`].
     pub fn start_beside_us(&self) -> Result<Detached> {
         self.start(&self.daemon()?.stdin_null().stdout_to_stderr(), None)
     }

@@ -125,7 +125,7 @@ impl Invocation {
     #[must_use]
     pub fn within(&self, other: Self) -> Self {
         let words = std::iter::once(self.program.clone()).chain(self.args.iter().cloned());
-        // Of the limits those of the other count.
+        // The limits of `other` apply.
         Self { cwd: self.cwd.clone(), env: self.env.clone(), ..other.args(words) }
     }
 

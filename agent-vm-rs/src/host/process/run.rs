@@ -73,7 +73,7 @@ impl Invocation {
     /// Runs it as [`Self::output`] does, with a limit of `most` bytes on stdout.
     ///
     /// # Errors
-    /// As said.
+    /// See [`Self::output`].
     pub fn output_within(&self, most: usize) -> Result<Output> {
         let expression = self.expression()?.stdin_bytes(self.stdin.clone());
         let (expression, captured) = CapturedOutput::by(&expression, most)
@@ -87,7 +87,7 @@ impl Invocation {
     /// Runs it as [`Self::output`] does, but a failing status is an error with the last lines of stderr.
     ///
     /// # Errors
-    /// As said.
+    /// See [`Self::output`].
     pub fn checked(&self) -> Result<Output> {
         self.checked_within(STDOUT)
     }
@@ -95,7 +95,7 @@ impl Invocation {
     /// Runs it as [`Self::checked`] does, with a limit of `most` bytes on stdout.
     ///
     /// # Errors
-    /// As said.
+    /// See [`Self::checked`].
     pub fn checked_within(&self, most: usize) -> Result<Output> {
         let output = self.output_within(most)?;
         if output.status.success() {
@@ -107,7 +107,7 @@ impl Invocation {
     /// Runs it as [`Self::checked`] does and returns stdout as text without trailing line feeds.
     ///
     /// # Errors
-    /// As [`Self::checked`], or stdout is not valid UTF-8.
+    /// Those of [`Self::checked`], or stdout is not valid UTF-8.
     pub fn read(&self) -> Result<String> {
         let output = self.checked()?;
         let text = String::from_utf8(output.stdout)
@@ -118,7 +118,7 @@ impl Invocation {
     /// Runs it with its stdout and stderr on our stderr: for programs that report progress.
     ///
     /// # Errors
-    /// As [`Self::checked`].
+    /// See [`Self::checked`].
     pub fn run_with_progress(&self) -> Result<()> {
         let expression = self.expression()?.stdin_null().stdout_to_stderr();
         let (_, nothing) = channel();

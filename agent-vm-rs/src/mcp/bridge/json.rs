@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_as_they_were_written() {
+    fn values_keep_their_text() {
         for text in [
             "18446744073709551616",
             "-9223372036854775809",
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_refused() {
+    fn invalid_json_is_refused() {
         for text in [
             "",
             "{",
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_there_once() {
+    fn duplicate_fields_are_refused() {
         let fields = Fields::of(r#"{"a":1.0,"\u0062":"x"}"#).unwrap();
         assert_eq!((fields.get("a"), fields.string("b").as_deref(), fields.get("c")), (Some("1.0"), Some("x"), None));
         for text in [r#"{"a":1,"\u0061":2}"#, "[]", "7"] {
@@ -294,7 +294,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_taken_is_json(text in "\\PC{0,20}|[\\[\\]{}:,\"\\\\u0-9dD8eE.+ \n-]{0,20}") {
+        fn accepted_texts_are_json(text in "\\PC{0,20}|[\\[\\]{}:,\"\\\\u0-9dD8eE.+ \n-]{0,20}") {
             let is_json = serde_json::from_str::<IgnoredAny>(&text).is_ok();
             match one_line(text.as_bytes()) {
                 Ok(line) => prop_assert!(is_json && serde_json::from_str::<IgnoredAny>(&line).is_ok()),

@@ -143,7 +143,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn requests_notifications_and_answers_are_told_apart() {
+    fn requests_notifications_and_answers_are_distinguished() {
         for (text, kind) in [
             (r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, Kind::Request),
             (r#"{"jsonrpc":"2.0","id":"a","method":"ping","params":{}}"#, Kind::Request),
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_refused() {
+    fn invalid_messages_are_refused() {
         let deep = "[".repeat(100_000);
         for (text, code) in [
             ("", PARSE_ERROR),

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_is_in_the_file_stays_and_the_second_time_changes_nothing() {
+    fn other_entries_stay_and_a_second_write_changes_nothing() {
         for client in ALL {
             let existing = if client == Client::Codex {
                 "# mine\nmodel = \"x\"  # really\n\n[mcp_servers.other]\ncommand = \"o\"\n".to_owned()
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_what_every_client_takes() {
+    fn names_are_valid_for_every_client() {
         assert_eq!(entry_name("app-1.2", None), "app-1-2");
         assert_eq!(entry_name("app-main", Some("a.b")), "app-main-a-b");
     }

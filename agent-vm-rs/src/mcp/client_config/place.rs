@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_have_their_places() {
+    fn every_client_has_its_file() {
         let home = |name: &str| (name == "HOME").then(|| PathBuf::from("/home/me"));
         let file = |client| place(client, Path::new("/src/app"), home).unwrap().file;
         assert_eq!(file(Client::ClaudeCode), Path::new("/src/app/.mcp.json"));

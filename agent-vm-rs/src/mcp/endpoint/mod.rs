@@ -92,7 +92,7 @@ pub fn connection_error(error: impl Into<anyhow::Error>) -> anyhow::Error {
 /// Issues the certificate of a run and returns what the reverse proxy is given. Only the guest keeps the private key.
 ///
 /// # Errors
-/// As [`ensure`], or the authority's key is not valid.
+/// Those of [`ensure`], or the authority's key is not valid.
 pub fn hand_over(machine: &Machine, settings: &Settings, address: Ipv4Addr) -> Result<Handover> {
     let name = machine.name.as_str();
     let names = ensure(&machine.dir, name, &settings.host, address)?;
@@ -270,7 +270,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn authority_and_token_are_made_once_and_for_the_owner_alone() {
+    fn authority_and_token_are_made_once_and_are_private() {
         let dir = tempfile::tempdir().unwrap();
         let make = |address: [u8; 4]| ensure(dir.path(), "app-main", "localhost", address.into()).unwrap();
         make([127, 0, 0, 1]);
@@ -288,7 +288,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn only_a_certificate_of_the_machines_own_authority_counts() {
+    fn only_a_certificate_of_the_machines_authority_is_accepted() {
         let dir = tempfile::tempdir().unwrap();
         let (ours, other) = (machine(dir.path()), machine(&dir.path().join("other")));
         let settings = crate::machine::settings::tests::sample();
@@ -311,7 +311,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_cut_off_is_told_in_our_words() {
+    fn a_truncated_answer_has_an_error_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
         let ours = machine(dir.path());
         let given = hand_over(&ours, &crate::machine::settings::tests::sample(), Ipv4Addr::LOCALHOST).unwrap();
@@ -337,7 +337,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_authority_is_good_for_the_machines_names_alone() {
+    fn the_authority_signs_only_the_machines_names() {
         let dir = tempfile::tempdir().unwrap();
         let ours = machine(dir.path());
         ensure(&ours.dir, "app-main", "localhost", Ipv4Addr::LOCALHOST).unwrap();

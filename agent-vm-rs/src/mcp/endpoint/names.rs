@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_always_there_and_the_hosts_address_when_it_is_another() {
+    fn loopback_and_another_host_address_are_names() {
         let hosts = |host: &str, address: [u8; 4]| Names::new(host, address.into(), Some("Box_1")).hosts().join(" ");
         assert_eq!(hosts("localhost", [127, 0, 0, 1]), "localhost agent-vm 127.0.0.1 [::1]");
         assert_eq!(hosts("192.0.2.7", [192, 0, 2, 7]), "localhost agent-vm 127.0.0.1 [::1] 192.0.2.7");

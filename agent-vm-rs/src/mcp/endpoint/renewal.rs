@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_due_well_before_its_end() {
+    fn a_renewal_is_due_before_the_certificate_expires() {
         let day = |day: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * day);
         for (now, due) in [(0, false), (59, false), (61, true), (200, true), (-5, false)] {
             assert_eq!(is_due(day(0), day(now)), due, "{now}");

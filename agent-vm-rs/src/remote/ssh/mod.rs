@@ -151,7 +151,7 @@ impl<'a> Ssh<'a> {
     /// Starts the control master as [`Self::connect`] does, and calls `keep_waiting` meanwhile.
     ///
     /// # Errors
-    /// As [`Self::connect`], or `keep_waiting` fails.
+    /// Those of [`Self::connect`], or `keep_waiting` fails.
     pub fn connect_while(&self, deadline: Deadline, keep_waiting: KeepWaiting<'_>) -> Result<()> {
         if self.connected(CHECK.min(deadline.left())) {
             return Ok(());
@@ -233,7 +233,7 @@ impl<'a> Ssh<'a> {
     /// Runs a script in the guest and returns its stdout.
     ///
     /// # Errors
-    /// It fails, takes longer than `limit`, or prints more than 1 MiB.
+    /// The script fails, takes longer than `limit`, or prints more than 1 MiB.
     pub fn read(&self, script: &str, limit: Duration) -> Result<String> {
         let output = self.remote(script).time_limit(limit).checked_within(ANSWER)?;
         Ok(crate::term::text::printable(&String::from_utf8_lossy(&output.stdout)))

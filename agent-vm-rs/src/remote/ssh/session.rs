@@ -88,7 +88,7 @@ impl Ssh<'_> {
     /// Runs a login shell in the workspace on our terminal and returns its exit code.
     ///
     /// # Errors
-    /// As [`Self::exec`].
+    /// See [`Self::exec`].
     pub fn shell(&self, limit: Duration) -> Result<i32> {
         let begin = format!("cd {} &&", self.workspace);
         // With a terminal, the guest's kernel hangs up when ssh ends; without one, only the wrapper ends the shell.

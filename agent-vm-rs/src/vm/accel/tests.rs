@@ -63,7 +63,7 @@ impl Site {
 }
 
 #[test]
-fn the_trial_is_as_it_was() {
+fn the_probe_matches_its_snapshot() {
     let mut site = Site::new(WORKS);
     site.guest.manifest.qemu.binary = "sh".into();
     let account = Some(Account { uid: 998, gid: 997, groups: vec![107], stage: None });
@@ -100,7 +100,7 @@ fn a_verdict_is_kept_until_qemu_changes() {
 }
 
 #[test]
-fn a_failure_of_the_probe_is_told_and_forgotten() {
+fn a_failure_of_the_probe_is_reported_and_forgotten() {
     for (script, why) in [
         ("echo \"bwrap: Can't mount on symlink destination\" >&2; exit 1", "does not start in its confinement (bwrap:"),
         ("exit 127", "does not start in its confinement (exit status: 127)"),
@@ -190,7 +190,7 @@ fn a_kernel_behind_a_link_in_the_system_is_tried() {
 }
 
 #[test]
-fn who_may_not_open_the_device_is_told_how_to_change_it() {
+fn a_user_without_access_to_the_device_gets_a_hint() {
     let mut site = Site::new(WORKS);
     let device = site.dir.path().join("device");
     fs::set_permissions(&device, fs::Permissions::from_mode(0o400)).unwrap();

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_zeroed_is_seen() {
+    fn truncated_and_zeroed_images_are_detected() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("disk");
         let of = |bytes: &[u8]| {
@@ -138,7 +138,7 @@ mod tests {
 
     /// Images that QEMU makes are accepted.
     #[test]
-    fn images_of_qemus_own_are_whole() {
+    fn images_made_by_qemu_img_are_intact() {
         let dir = tempfile::tempdir().unwrap();
         let (raw, path) = (dir.path().join("raw"), dir.path().join("disk"));
         let mut contents = vec![0; 20 << 20];
