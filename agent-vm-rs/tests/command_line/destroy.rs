@@ -123,9 +123,9 @@ fn commits_that_were_fetched_are_not_kept() {
 /// The confined git that examines the workspace then sees the borrowed objects too.
 #[test]
 fn a_source_that_borrows_objects_is_read() {
-    for (wall, store) in [("bwrap", "absolute"), ("bwrap", "../../../store"), ("landlocked", "../../../store")] {
+    for (sandbox, store) in [("bwrap", "absolute"), ("bwrap", "../../../store"), ("landlocked", "../../../store")] {
         let site = Site::new();
-        if !site.with_wall(wall) {
+        if !site.with_sandbox(sandbox) {
             continue;
         }
         let workspace = machine(&site);
@@ -138,8 +138,8 @@ fn a_source_that_borrows_objects_is_read() {
         let named = if store == "absolute" { site.path("store").display().to_string() } else { store.to_owned() };
         fs::write(objects.join("info/alternates"), format!("{named}\n")).unwrap();
         let done = site.run(&["status", "--json", "--verbose"]).ok();
-        assert!(done.has_wall(wall, "rev-list"), "{}", done.stderr);
-        assert_eq!(done.json().pointer("/workspace/git/new_commits"), Some(&1.into()), "{wall} {store}");
+        assert!(done.has_sandbox(sandbox, "rev-list"), "{}", done.stderr);
+        assert_eq!(done.json().pointer("/workspace/git/new_commits"), Some(&1.into()), "{sandbox} {store}");
         site.run(&["destroy"]).ok().says("the commits that only app-main had");
         assert_eq!(kept(&site).len(), 1);
     }

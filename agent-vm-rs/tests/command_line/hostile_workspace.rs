@@ -253,10 +253,10 @@ fn private_commit(site: &Site) -> String {
 /// The guest adds the alternate after agent-vm has checked for alternates and before git reads them.
 #[test]
 fn an_alternate_that_is_added_late_is_not_read() {
-    for wall in ["bwrap", "landlocked"] {
+    for sandbox in ["bwrap", "landlocked"] {
         let hostile = Hostile::new();
         let (site, workspace) = (&hostile.site, &hostile.workspace);
-        if !site.with_wall(wall) {
+        if !site.with_sandbox(sandbox) {
             continue;
         }
         let commit = private_commit(site);
@@ -265,8 +265,8 @@ fn an_alternate_that_is_added_late_is_not_read() {
         let plant = format!("mkdir -p '{0}'; echo '{1}' >'{0}/alternates'", info.display(), others.display());
         site.intercept("prlimit", "rev-list", &plant);
         let done = site.run(&["status", "--json", "--verbose"]).ok();
-        assert!(done.has_wall(wall, "rev-list"), "{}", done.stderr);
-        assert_eq!(done.json().pointer("/workspace/git"), Some(&serde_json::Value::Null), "{wall}");
+        assert!(done.has_sandbox(sandbox, "rev-list"), "{}", done.stderr);
+        assert_eq!(done.json().pointer("/workspace/git"), Some(&serde_json::Value::Null), "{sandbox}");
         // Control: the alternate is in place, and git without confinement reads the commit.
         site.git_in(workspace, &["cat-file", "-e", "refs/heads/stolen"]);
     }

@@ -1,6 +1,6 @@
 //! Runs the real binary in a hermetic directory, with stand-ins for Nix, QEMU and the guest: no machine is started.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot continue has failed")]
 #![expect(clippy::print_stdout, reason = "the test runner reads skipped tests from stdout")]
 
 mod attached;

@@ -87,7 +87,7 @@ fn a_missing_account_is_a_notice_for_root() {
 #[test]
 fn a_shared_network_is_a_notice() {
     let site = site(ENDS);
-    if !site.with_wall("bwrap") {
+    if !site.with_sandbox("bwrap") {
         return;
     }
     for (proxy, told) in [(false, true), (true, false)] {

@@ -1,6 +1,6 @@
 """Loads a module and another kernel as the guest's root, and prints a line for each: "taken" or the error.
 
-The module also serves as the other kernel. It is none, so a kernel that is not locked reports a format error.
+The module file also serves as the other kernel: a kernel that is not locked refuses it with a format error.
 """
 
 import ctypes

@@ -1,6 +1,6 @@
 //! Tests of real machines, for what only a real machine can show.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot continue has failed")]
 #![expect(clippy::print_stdout, reason = "the test runner reads skipped tests from stdout")]
 
 mod clients;

@@ -58,9 +58,9 @@ impl Done {
     }
 
     /// Returns whether a program ran in this sandbox, according to the messages of `--verbose`.
-    pub fn has_wall(&self, wall: &str, program: &str) -> bool {
+    pub fn has_sandbox(&self, sandbox: &str, program: &str) -> bool {
         let mut lines = self.stderr.lines().filter(|line| line.contains("running ") && line.contains(program));
-        lines.next_back().is_some_and(|line| line.contains(&format!(" {wall} ")))
+        lines.next_back().is_some_and(|line| line.contains(&format!(" {sandbox} ")))
     }
 
     /// Checks that stdout contains a text.

@@ -140,13 +140,13 @@ impl Site {
 
     /// Confines git with `bwrap`, or with `landlocked` alone; returns false, with the test reported as skipped, if this
     /// host cannot.
-    pub fn with_wall(&self, wall: &str) -> bool {
-        if wall == "bwrap" {
-            if which(wall).is_none() {
+    pub fn with_sandbox(&self, sandbox: &str) -> bool {
+        if sandbox == "bwrap" {
+            if which(sandbox).is_none() {
                 skip("no bubblewrap to make namespaces with");
                 return false;
             }
-            self.restore(wall);
+            self.restore(sandbox);
             return namespaces(&["--mount", "--pid", "--net", "--ipc", "--uts"]).is_some();
         }
         drop(fs::remove_file(self.path("bin/bwrap")));
