@@ -137,7 +137,8 @@ fn in_page(page: &str) -> Vec<String> {
     found
 }
 
-/// Returns the files below a directory of the repository whose names end so, with their texts; this file is not among them.
+/// Returns the files below a directory of the repository whose names have this ending, with their texts; without this
+/// file.
 pub(super) fn files(below: &str, ending: &str) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let entries = walkdir::WalkDir::new(root.join(below)).into_iter().flatten();

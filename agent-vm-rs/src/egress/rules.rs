@@ -19,7 +19,7 @@ use crate::term::error::Failure;
 #[derive(Debug, PartialEq, Serialize)]
 struct Rules<'a> {
     version: u32,
-    /// For proxies of earlier releases that run.
+    /// Read only by running proxies of earlier releases.
     mode: &'a str,
     nothing: bool,
     everything: bool,

@@ -25,7 +25,7 @@ const MOST: u64 = 1 << 20;
 /// Longest name of a run state that we accept, in bytes; QEMU's own are shorter.
 const LONGEST_STATE: usize = 40;
 
-/// One exchange, from the greeting on.
+/// One connection to QMP, from the greeting on.
 struct Client<'a> {
     answers: BufReader<Take<Patient<'a>>>,
     stream: &'a UnixStream,

@@ -21,8 +21,12 @@ fn commands_outside_a_repository_are_refused() {
 fn a_detached_head_needs_a_branch() {
     let site = Site::new();
     site.git(&["checkout", "--quiet", "--detach"]);
-    for args in [&["create"][..], &["status"], &[]] {
-        site.run(args).exits(1).gives_one_error().says("is detached: there is no current branch").says("hint: name");
+    for (args, hint) in [
+        (&["create"][..], "hint: choose a branch: agent-vm create --branch BRANCH"),
+        (&["status"], "hint: name a branch or a machine"),
+        (&[], "hint: name"),
+    ] {
+        site.run(args).exits(1).gives_one_error().says("is detached: there is no current branch").says(hint);
     }
     site.run(&["create", "--branch", "main"]).ok();
     site.run(&["status", "main"]).ok();

@@ -55,7 +55,7 @@ fn the_tunnel_leads_to_no_other_users_port() {
         let log = std::fs::File::create(site.path("said")).unwrap();
         let mut supervisor = site.agent_vm(&["egress", "supervise", "app-main"]);
         let supervisor = Running::new(supervisor.stderr(log).spawn().unwrap());
-        let refused = || site.read("said").contains("is another user's");
+        let refused = || site.read("said").contains("was taken by another user");
         wait_until("the supervisor's decision", || refused() || tunnels() > 0);
         assert_eq!((tunnels() > 0, refused()), (reached, !reached), "{}", site.read("said"));
         supervisor.signal(rustix::process::Signal::TERM);

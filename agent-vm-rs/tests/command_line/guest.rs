@@ -88,7 +88,7 @@ fn an_image_missing_from_the_cache_is_rebuilt() {
 fn an_image_built_by_setup_is_used() {
     let site = site();
     create(&site, "main");
-    site.run(&["start"]).exits(1).says("building the guest's image");
+    site.run(&["start"]).exits(1).says("building the guest image");
     let guests = site.path("cache/agent-vm/guests");
     let names = || fs::read_dir(&guests).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let built = names().find(|name| name.starts_with("debian-")).unwrap();
@@ -97,7 +97,7 @@ fn an_image_built_by_setup_is_used() {
     fs::rename(guests.join(&built), guests.join(&prepared)).unwrap();
     fs::remove_file(guests.join(format!(".{built}.files.json"))).unwrap();
     for _ in 0..2 {
-        site.run(&["start"]).exits(1).says("app-main did not come up").keeps_quiet_of("building the guest's image");
+        site.run(&["start"]).exits(1).says("app-main did not come up").keeps_quiet_of("building the guest image");
     }
     assert_eq!(recorded(&site, "builder").len(), 1);
     assert!(names().all(|name| name != prepared) && names().any(|name| name == built));

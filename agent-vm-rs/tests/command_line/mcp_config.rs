@@ -218,7 +218,7 @@ fn other_kinds_of_files_are_refused_and_stay() {
         refused("is larger than");
         fs::remove_file(&path).unwrap();
         fs::write(&path, [0xff, 0xfe]).unwrap();
-        refused("not UTF-8");
+        refused("is not valid UTF-8");
         fs::remove_file(&path).unwrap();
         // A link without a target; a link in a project is refused even with a target.
         symlink("nowhere", &path).unwrap();

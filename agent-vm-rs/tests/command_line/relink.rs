@@ -57,7 +57,7 @@ fn relink_connects_a_machine_to_its_moved_repository() {
             .says("app-main has lost its source")
             .says("hint: if this repository was moved: agent-vm relink app-main");
     }
-    site.run_in(&place, &["relink"]).ok().says(&format!("app-main belongs to {}", place.display()));
+    site.run_in(&place, &["relink"]).ok().says(&format!("app-main now belongs to {}", place.display()));
     let before = fs::read_to_string(site.machine("app-main").join("config.json")).unwrap();
     let status = site.run_in(&place, &["status", "--json"]).ok();
     assert_eq!((&status.json()["name"], new_commits(&status)), (&"app-main".into(), 1.into()));
@@ -66,7 +66,7 @@ fn relink_connects_a_machine_to_its_moved_repository() {
     site.run_in(&place, &["mcp-config", "--client", "cursor", "--write"]).ok();
     assert!(place.join(".cursor/mcp.json").is_file());
     // A second relink changes nothing.
-    site.run_in(&place, &["relink"]).ok().says("already: nothing was changed");
+    site.run_in(&place, &["relink"]).ok().says(": nothing changed");
     assert_eq!(fs::read_to_string(site.machine("app-main").join("config.json")).unwrap(), before);
     // A new repository at the old path gets machines of its own.
     fs::remove_dir(site.repo()).unwrap();
@@ -84,8 +84,8 @@ fn a_moved_repository_gets_no_second_machine() {
         site.run_in(&place, args)
             .exits(1)
             .gives_one_error()
-            .says("app-main is a machine for main, and its source is missing")
-            .says("hint: agent-vm relink app-main has it belong to this repository");
+            .says("app-main is a machine for main whose source is missing")
+            .says("hint: agent-vm relink app-main makes it belong to this repository");
     }
     assert_eq!(site.names(), ["app-main"]);
     // Control: another branch has no such machine, and another history is another repository.
@@ -99,7 +99,7 @@ fn a_moved_repository_gets_no_second_machine() {
     );
     site.run_in(&other, &["create"]).ok();
     site.run_in(&place, &["relink", "app-main"]).ok();
-    site.run_in(&place, &["create"]).exits(1).says("has its machine already: app-main");
+    site.run_in(&place, &["create"]).exits(1).says("already has a machine: app-main");
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn status_and_list_work_during_a_start() {
     let (site, start) = hanging("runner");
     wait_until("the start to have written its facts", || site.machine("app-main").join("run/ports.json").exists());
     site.run(&["status"]).ok().prints("VM Status: app-main").prints("Agent Service: Starting");
-    site.run(&["list"]).ok().prints("running");
+    site.run(&["list"]).ok().prints("starting");
     let (other, _) = (create(&site, "other"), site.run(&["destroy", "other"]).ok());
     assert_eq!(other, "app-other");
     start.signal(Signal::INT);

@@ -184,9 +184,9 @@ fn a_stale_pid_file_is_ignored() {
         }
     };
     let pid = innocent.pid();
-    // Control: with the right start time and boot id, the pid file counts.
+    // Control: with the right start time and boot id, the pid file counts. There are no facts of a finished start.
     remember(format!("{pid} {started} {boot}"));
-    assert_eq!(site.run(&["list", "--json"]).ok().json()[0]["state"], "running");
+    assert_eq!(site.run(&["list", "--json"]).ok().json()[0]["state"], "starting");
     for stale in [
         format!("{pid} {started} 00000000-0000-0000-0000-000000000000\n"),
         format!("{pid} 1 {boot}"),

@@ -51,7 +51,7 @@ fn a_damaged_image_is_rebuilt() {
         drop(fs::remove_dir_all(to));
         assert!(std::process::Command::new("cp").arg("-r").args([from, to]).status().unwrap().success());
     }
-    site.run(&["start"]).exits(1).says("did not come up").keeps_quiet_of("built again");
+    site.run(&["start"]).exits(1).says("did not come up").keeps_quiet_of("rebuilding");
 }
 
 /// A build without the record that it finished (after a power cut) is not used.
@@ -97,7 +97,7 @@ fn a_damaged_disk_is_kept_and_replaced_on_request() {
     let disk = site.machine("app-main").join("disk.qcow2");
     let whole = fs::read(&disk).unwrap();
     for (contents, why) in [
-        (Vec::new(), "it has 0 bytes"),
+        (Vec::new(), "it has only 0 bytes"),
         (vec![0; whole.len()], "it does not start with the qcow2 magic number"),
         (whole[..whole.len() - 1].to_vec(), "it is truncated"),
     ] {
@@ -105,13 +105,16 @@ fn a_damaged_disk_is_kept_and_replaced_on_request() {
         for _ in 0..2 {
             site.run(&["start"])
                 .exits(1)
-                .says("disk.qcow2 cannot be used")
+                .says("cannot use the disk ")
                 .says(why)
                 .says("hint: agent-vm start app-main --new-disk");
             assert_eq!(fs::read(&disk).unwrap(), contents, "the disk was changed");
         }
         let started = site.run(&["start", "--new-disk"]).exits(1).says("did not come up");
-        let aside = started.stderr.lines().find_map(|line| line.split("of app-main is ").nth(1)?.split(" now").next());
+        let aside = started
+            .stderr
+            .lines()
+            .find_map(|line| line.split("the old disk of app-main is now ").nth(1)?.split("; remove").next());
         assert_eq!(fs::read(aside.unwrap()).unwrap(), contents);
         assert_eq!(fs::read(&disk).unwrap(), whole);
         site.run(&["start"]).exits(1).says("did not come up");

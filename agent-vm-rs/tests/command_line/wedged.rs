@@ -263,6 +263,6 @@ fn a_slow_guest_gets_the_whole_time_limit() {
         .exits(1)
         .gives_one_error()
         .says("MCP of app-main does not answer")
-        .says("fails (failed");
+        .says("failed (failed, ");
     site.run(&["stop"]).ok();
 }

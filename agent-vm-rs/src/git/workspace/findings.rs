@@ -281,7 +281,7 @@ fn on_the_disk(places: &[String]) -> anyhow::Error {
     OnTheDisk(some(places)).into()
 }
 
-/// Joins the first three, and counts the rest.
+/// Returns a list with the first three items and the number of the others.
 fn some(all: &[String]) -> String {
     match all {
         [first, second, third, rest @ ..] if !rest.is_empty() => {
