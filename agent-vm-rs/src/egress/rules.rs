@@ -56,7 +56,7 @@ fn rules<'a>(
     let with_value = |spec: &'a crate::machine::egress_settings::SecretSpec| {
         let secret = secrets.get(&spec.name).with_context(|| {
             Failure::new(format!("the value of the secret {} is missing", spec.name))
-                .with_hint(format!("agent-vm destroy {name}, then agent-vm create with --secret {spec}"))
+                .with_hint(format!("create the machine again with --secret {spec}, after agent-vm destroy {name}"))
         })?;
         Ok(Value {
             name: &spec.name,

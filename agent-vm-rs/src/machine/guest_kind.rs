@@ -11,7 +11,7 @@ use crate::machine::policy::Grammar;
 pub enum GuestKind {
     /// A NixOS system built from nixpkgs.
     Nixos,
-    /// The embedded Debian system, which needs only Debian's archives.
+    /// The embedded Debian system: needs Debian's registries only.
     Debian,
 }
 

@@ -342,7 +342,7 @@ pub(crate) mod tests {
         let error = |text: &str| format!("{:#}", Settings::parse(text).unwrap_err());
         assert!(error(&text.replace("\"version\": 1", "\"version\": 2")).contains("version 2"));
         assert!(error(&text.replace("\"memory\"", "\"memroy\"")).contains("memroy"));
-        assert!(error(&text.replace("\"main\"", "\"../../etc\"")).contains("no branch name"));
+        assert!(error(&text.replace("\"main\"", "\"../../etc\"")).contains("not a branch name"));
         assert!(error("{").contains("EOF"));
     }
 

@@ -24,7 +24,7 @@ fn a_detached_head_needs_a_branch() {
     for (args, hint) in [
         (&["create"][..], "hint: choose a branch: agent-vm create --branch BRANCH"),
         (&["status"], "hint: name a branch or a machine"),
-        (&[], "hint: name"),
+        (&[], "hint: choose a branch"),
     ] {
         site.run(args).exits(1).gives_one_error().says("is detached: there is no current branch").says(hint);
     }

@@ -10,7 +10,7 @@ use crate::support::{Running, Site, skip};
 
 /// Makes the files that killed commands leave; returns their paths.
 fn leave(site: &Site) -> Vec<PathBuf> {
-    let dirs = [".gone-app-old", ".new-app-cut", ".swept-1.gone-app-older", "app-main/.tmp-git-abc"];
+    let dirs = [".gone-app-old", ".new-app-cut", ".swept-1.gone-app-older", "app-main/.tmp-abc"];
     let files =
         ["app-main/.tmp-disk.raw", "app-main/tls/.tmp-abc", "app-main/egress/rules/.tmp-abc", ".locks/app-nobody"];
     for dir in dirs {
@@ -81,7 +81,7 @@ fn files_of_a_running_command_stay() {
     site.restore("git");
     let scratch = || {
         let entries = fs::read_dir(site.machine("app-main")).unwrap().flatten();
-        entries.filter(|entry| entry.file_name().to_str().unwrap().starts_with(".tmp-git-")).count()
+        entries.filter(|entry| entry.file_name().to_str().unwrap().starts_with(".tmp-")).count()
     };
     assert_eq!((scratch(), site.state().join(".new-app-third").exists()), (1, true));
     site.run(&["list"]).ok();

@@ -38,7 +38,7 @@ pub fn read_if_there(path: &Path) -> Result<Option<String>> {
     if bytes.len() as u64 > LONGEST {
         let size = crate::term::text::bytes(LONGEST);
         return Err(Failure::new(format!("{} is larger than {size}", path.display()))
-            .with_hint(format!("agent-vm wrote no file that large; remove it: rm -f -- {}", quoted(path)))
+            .with_hint(format!("no command writes such a large file; remove it: rm -f -- {}", quoted(path)))
             .into());
     }
     String::from_utf8(bytes).map(Some).context("it is not valid UTF-8").with_context(failed)
