@@ -1,6 +1,7 @@
 //! The command line: global flags, verbs, and running them.
 
 pub mod commands;
+pub mod settle;
 pub mod target;
 
 use std::path::PathBuf;
@@ -11,7 +12,8 @@ use anyhow::Result;
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::commands::{
-    create, destroy, egress, exec, list, logs, mcp, mcp_config, relink, restart, shell, start, status, stop, up, update,
+    apply, create, destroy, egress, exec, list, logs, mcp, mcp_config, prune, relink, restart, set, shell, start,
+    status, stop, up, update,
 };
 use crate::confine::landlock::Landlocked;
 use crate::confine::seccomp::WithoutDevices;
@@ -99,6 +101,10 @@ enum Command {
 enum Verb {
     /// Create a machine for a branch without starting it
     Create(create::CreateArgs),
+    /// Change a machine's settings
+    Set(set::SetArgs),
+    /// Apply the settings that a file declares
+    Apply(apply::ApplyArgs),
     /// Start a machine and wait until MCP answers
     Start(start::StartArgs),
     /// Power a machine off
@@ -109,6 +115,8 @@ enum Verb {
     Update(update::UpdateArgs),
     /// Remove a machine; commits that only it has are kept in a bundle
     Destroy(destroy::DestroyArgs),
+    /// Remove machines whose repository or declaration is gone; commits are kept
+    Prune(prune::PruneArgs),
     /// Set a machine's source repository after a move
     Relink(relink::RelinkArgs),
     /// Show a machine's status
@@ -228,6 +236,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let ended = match &verb {
         None => up::up(&context).map(done),
         Some(Verb::Create(args)) => create::create(&context, args).map(done),
+        Some(Verb::Set(args)) => set::set(&context, args).map(done),
+        Some(Verb::Apply(args)) => apply::apply(&context, args).map(done),
+        Some(Verb::Prune(args)) => prune::prune(&context, args).map(done),
         Some(Verb::Start(args)) => start::start(&context, args).map(done),
         Some(Verb::Stop(args)) => stop::stop(&context, args).map(done),
         Some(Verb::Restart(args)) => restart::restart(&context, args).map(done),

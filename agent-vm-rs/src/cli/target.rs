@@ -68,6 +68,18 @@ pub fn current(state: &StateDir, branch: Option<&str>) -> Result<(Source, Branch
             .into());
     }
     let source = Source::discover(&cwd)?.ok_or_else(|| no_repository_to_clone(&cwd))?;
+    with_branch(source, branch)
+}
+
+/// Returns the repository in a directory, and `branch` or else its current branch.
+///
+/// # Errors
+/// As [`repository`] and [`current`].
+pub fn branch_of(state: &StateDir, dir: &Path, branch: Option<&str>) -> Result<(Source, BranchName)> {
+    with_branch(repository(state, Some(dir))?, branch)
+}
+
+fn with_branch(source: Source, branch: Option<&str>) -> Result<(Source, BranchName)> {
     if source.dir.to_str().is_none() {
         return Err(Failure::new(format!("the path of the repository {} is not valid UTF-8", source.dir.display()))
             .with_hint("rename the directory whose name is not valid UTF-8")

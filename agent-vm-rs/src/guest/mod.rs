@@ -121,6 +121,11 @@ impl Guest {
             Failure::new(format!("{} has no guest: it was never built", machine.name))
                 .with_hint(format!("agent-vm start {}", machine.name))
         })?;
+        Self::read(package)
+    }
+
+    /// Reads the manifest of a guest package.
+    fn read(package: PathBuf) -> Result<Self> {
         let path = package.join("share/agent-vm/manifest.json");
         // Nix may have made this path a link.
         let text = fs::canonicalize(&path).with_context(|| format!("failed to find {}", path.display()))?;
@@ -128,6 +133,32 @@ impl Guest {
         let manifest =
             Manifest::parse(&text).with_context(|| format!("failed to read the manifest {}", path.display()))?;
         Ok(Self { package, manifest })
+    }
+
+    /// Makes an already built guest package the machine's guest. A later start without one builds the machine's own.
+    ///
+    /// # Errors
+    /// It is not a guest package, or its guest is another kind. The machine's guest is then unchanged.
+    pub fn use_package(machine: &Machine, package: &Path, kind: GuestKind) -> Result<Self> {
+        let wrong = || {
+            Failure::usage(format!("{} is not a guest package for this machine", package.display())).with_hint(
+                "give the path that lib.mkAgentVm or system.build.agentVm of a NixOS configuration builds: --guest-package PATH",
+            )
+        };
+        let found = fs::canonicalize(package).with_context(|| format!("failed to find {}", package.display()));
+        let guest = found.and_then(Self::read).with_context(wrong)?;
+        let runner = guest.package.join(&guest.manifest.runner);
+        if !runner.is_file() {
+            return Err(anyhow::anyhow!("it has no {}", runner.display()).context(wrong()));
+        }
+        if guest.manifest.guest != kind {
+            let why = format!("its guest is {}, the machine's is {kind}", guest.manifest.guest);
+            return Err(anyhow::anyhow!(why).context(wrong()));
+        }
+        make_dir_durably(&machine.flake(), 0o700)?;
+        remove_file(&MachinePath::FlakeFingerprint.of(&machine.dir))?;
+        point(&MachinePath::Guest.of(&machine.dir), &guest.package)?;
+        Ok(guest)
     }
 
     /// Returns the machine's guest if it exists and was built from this recipe. Runs no Nix.

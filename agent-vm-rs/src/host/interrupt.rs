@@ -36,6 +36,13 @@ pub fn check() -> Result<()> {
     }
 }
 
+/// Forgets a received signal, so that only the next one interrupts what follows.
+pub fn acknowledge() {
+    if let Some(flag) = SIGNAL.get() {
+        flag.store(0, Ordering::Relaxed);
+    }
+}
+
 /// A point in time at which waiting ends, with the requested duration.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {

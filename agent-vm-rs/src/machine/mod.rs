@@ -3,6 +3,7 @@
 pub mod accel;
 pub mod branch;
 pub mod context;
+pub mod declared;
 pub mod defaults;
 pub mod egress_settings;
 pub mod guest_kind;
@@ -12,6 +13,8 @@ pub mod paths;
 pub mod policy;
 pub mod run_state;
 pub mod settings;
+pub mod settings_change;
+pub mod settings_patch;
 pub mod state_dir;
 pub mod sweep;
 pub mod unknown;
@@ -20,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::host::files::{has_dir, has_file};
+use crate::host::files::{has_dir, has_file, write_file};
 use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
 use crate::machine::name::VmName;
@@ -95,6 +98,14 @@ impl Machine {
     /// See [`Settings::read`].
     pub fn settings(&self) -> Result<Settings> {
         Settings::read(&MachinePath::Settings.of(&self.dir))
+    }
+
+    /// Writes its settings, durably and atomically. The caller holds its lock.
+    ///
+    /// # Errors
+    /// The file cannot be written. The settings are then unchanged.
+    pub fn write_settings(&self, settings: &Settings) -> Result<()> {
+        write_file(&MachinePath::Settings.of(&self.dir), settings.to_json()?, 0o600)
     }
 
     /// Returns the machine's run directory.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 pub enum MachinePath {
     /// The settings, as JSON.
     Settings,
+    /// The declaration that `apply` applied last, as JSON.
+    Declared,
     /// The guest's disk.
     Disk,
     /// The clone that the guest works in.
@@ -138,6 +140,7 @@ impl MachinePath {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Settings => "config.json",
+            Self::Declared => "declared.json",
             Self::Disk => "disk.qcow2",
             Self::Workspace => "workspace",
             Self::Console => "console.log",

@@ -67,6 +67,12 @@ impl StateDir {
         self.0.join(".locks")
     }
 
+    /// Returns the lock file of the choice of ports.
+    #[must_use]
+    pub fn ports_lock(&self) -> PathBuf {
+        self.locks().join(".ports")
+    }
+
     /// Returns the lock file of a machine.
     #[must_use]
     pub fn lock_file(&self, name: &VmName) -> PathBuf {

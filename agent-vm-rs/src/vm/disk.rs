@@ -37,6 +37,12 @@ pub fn ensure(machine: &Machine, label: &str, size: u32) -> Result<()> {
         .with_context(|| format!("failed to create the disk {}", disk.display()))
 }
 
+/// Returns the size of a disk in MiB; None if it does not exist or is not a qcow2 image.
+#[must_use]
+pub fn size_mib(disk: &Path) -> Option<u32> {
+    u32::try_from(qcow2::size(disk)? >> 20).ok().filter(|size| *size > 0)
+}
+
 /// Renames the disk, so that the next start creates a new one. Returns the new path; None if there was no disk.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot continue has failed")]
 #![expect(clippy::print_stdout, reason = "the test runner reads skipped tests from stdout")]
 
+mod apply;
 mod attached;
 mod bridge;
 mod copied_branches;
@@ -17,6 +18,7 @@ mod destroy_refuses;
 mod egress;
 mod egress_supervisor;
 mod flags;
+mod foreground;
 mod full_disk;
 mod guest;
 mod hostile_source;
@@ -31,8 +33,10 @@ mod list;
 mod mcp_config;
 mod mcp_server;
 mod power_cut;
+mod prune;
 mod relink;
 mod servers;
+mod set;
 mod source_shapes;
 mod stand_ins;
 mod start_cut_short;

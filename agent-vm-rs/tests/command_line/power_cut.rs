@@ -137,6 +137,26 @@ fn a_started_machine_survives_a_power_cut() {
     site.assert_nothing_left();
 }
 
+/// When `set` and `apply` end, the new settings and the declaration are on the disk.
+#[test]
+fn changed_settings_survive_a_power_cut() {
+    let Some(power) = Power::new() else { return };
+    let site = Site::new_in(&power.place());
+    let file = site.path("vm.json");
+    site.create("main");
+    power.sync();
+    site.run(&["set", "main", "memory=1024"]).ok();
+    fs::write(&file, r#"{"cores": 1}"#).unwrap();
+    site.run(&["apply", "main", "--config", file.to_str().unwrap()]).ok();
+    let before = kept(&site, "app-main");
+    power.back(&power.cut("cut"));
+    assert_kept(&site, "app-main", &before);
+    assert_eq!(
+        (site.settings("app-main")["memory"].as_u64(), site.settings("app-main")["cores"].as_u64()),
+        (Some(1024), Some(1))
+    );
+}
+
 /// The power is cut at every program that `create` runs: the machine is complete or missing, and the next create works.
 #[test]
 fn create_works_after_a_power_cut() {

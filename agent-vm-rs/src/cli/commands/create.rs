@@ -1,25 +1,23 @@
 //! `agent-vm create`
 
-use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 
 use super::relink;
-use crate::cli::target;
+use crate::cli::{settle, target};
 use crate::egress;
 use crate::git::{Look, Source};
-use crate::guest::{installation, package_names};
+use crate::guest::installation;
 use crate::host::files::{make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced};
 use crate::host::lock::Lock;
-use crate::host::user_dirs::cache_dir;
-use crate::host::{interrupt, ports, system};
+use crate::host::{interrupt, system};
 use crate::machine::branch::BranchName;
 use crate::machine::context::Context;
 use crate::machine::defaults::Defaults;
 use crate::machine::egress_settings::{Destination, Egress, Mode, SecretSpec};
-use crate::machine::name::VmName;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::end_processes_of;
 use crate::machine::settings::{GuestKind, Settings, SettingsPatch, VERSION};
@@ -103,26 +101,32 @@ pub fn create(context: &Context, args: &CreateArgs) -> Result<()> {
 /// As [`create`].
 pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)> {
     let patch = patch(context, args)?;
-    // Validate the settings before creating any file.
-    patch.host.as_deref().map_or(Ok(()), |host| system::forward_address(host).map(drop))?;
-    let guest = patch.guest.map_or_else(installation::default_guest, Ok)?;
-    patch.validate_packages(guest)?;
-    if let (GuestKind::Debian, Some(packages)) = (guest, &patch.packages) {
-        package_names::check(packages, &cache_dir()?)?;
-    }
-    if let Some(groups) = installation::egress_groups() {
-        egress::rules::check_groups(patch.allow.iter().chain(&patch.deny).flatten(), &groups)?;
-    }
     let branch = args.branch.as_deref().or(patch.branch.as_ref().map(BranchName::as_str));
+    let (source, branch) = target::current(&context.state, branch)?;
+    make_for(context, patch, &source, branch)
+}
+
+/// Creates the machine of a repository's branch.
+///
+/// # Errors
+/// As [`create`].
+pub fn make_for(
+    context: &Context,
+    patch: SettingsPatch,
+    source: &Source,
+    branch: BranchName,
+) -> Result<(Machine, Settings)> {
+    // Validate the settings before creating any file.
+    let guest = patch.guest.map_or_else(installation::default_guest, Ok)?;
+    settle::check(&patch, guest)?;
     let state = &context.state;
-    let (source, branch) = target::current(state, branch)?;
     make_dir_durably(state.path(), 0o700)?;
-    refuse_second(state, &source, &branch)?;
-    relink::refuse_beside_lost(state, &source, &branch)?;
+    refuse_second(state, source, &branch)?;
+    relink::refuse_beside_lost(state, source, &branch)?;
     let machine = target::free_name(state, &source.dir, &branch)?;
     let lock = machine.lock_name(context.deadline())?;
     // Another command may have created it while this one waited for the lock.
-    refuse_second(state, &source, &branch)?;
+    refuse_second(state, source, &branch)?;
     let staging = state.staging(&machine.name);
     // A killed command may have left these. Under the lock, no running command uses them.
     for left in [&staging, &state.path().join(format!("{}{}", sweep::GONE, machine.name))] {
@@ -132,11 +136,12 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     let guest_asked = patch.guest.is_some();
     let secrets = patch.secrets.clone().unwrap_or_default();
     let all = patch.all_branches.unwrap_or(false);
-    let made = fill(&staging, &source, &branch, all, &secrets).and_then(|()| {
+    let made = fill(&staging, source, &branch, all, &secrets).and_then(|()| {
         // Held until the settings are in place, so that no other command chooses the same ports.
-        let _ports = Lock::take(&state.locks().join(".ports"), context.deadline())?;
-        let settings = settle(context, patch, &source, branch)?;
-        let address = system::forward_address(&settings.host)?;
+        let _ports = Lock::take(&state.ports_lock(), context.deadline())?;
+        let chosen = Chosen::new(state, &patch, guest)?;
+        let address = chosen.address;
+        let settings = settings(patch, chosen, source, branch);
         endpoint::ensure(&staging, machine.name.as_str(), &settings.host, address)?;
         write_unsynced(&MachinePath::Settings.of(&staging), settings.to_json()?, 0o600)?;
         // Sync before the rename, so that a power cut leaves a complete machine or none.
@@ -238,46 +243,41 @@ fn fill(staging: &Path, source: &Source, branch: &BranchName, all: bool, secrets
     credentials::make_keys(staging, staging)
 }
 
-fn settle(context: &Context, patch: SettingsPatch, source: &Source, branch: BranchName) -> Result<Settings> {
-    let defaults = Defaults::load()?;
-    let host = patch.host.unwrap_or(defaults.host);
-    let address = system::forward_address(&host)?;
-    if !address.is_loopback() {
-        note(&format!(
-            "warning: {host} is not a loopback address: other hosts can connect to the machine's MCP reverse proxy and ssh"
-        ));
+/// Values of a new machine that depend on this host.
+struct Chosen {
+    guest: GuestKind,
+    host: String,
+    address: Ipv4Addr,
+    ports: settle::Ports,
+    cores: u32,
+    defaults: Defaults,
+}
+
+impl Chosen {
+    /// Chooses the values. The caller holds the lock of the ports.
+    fn new(state: &StateDir, patch: &SettingsPatch, guest: GuestKind) -> Result<Self> {
+        let defaults = Defaults::load()?;
+        let host = patch.host.clone().unwrap_or_else(|| defaults.host.clone());
+        let address = system::forward_address(&host)?;
+        settle::warn_of_address(&host, address);
+        let ports = settle::Ports::choose(state, address, patch, &defaults)?;
+        Ok(Self { guest, host, address, ports, cores: settle::cores(patch.cores, &defaults), defaults })
     }
-    if patch.port.is_some() && patch.port == patch.ssh_port {
-        return Err(Failure::usage("MCP and ssh cannot use the same port")
-            .with_hint("choose different ports: --port PORT --ssh-port PORT")
-            .into());
-    }
-    let reserved = reserved_ports(context)?;
-    // A port chosen for one service must not be the other's.
-    let settle = |asked: Option<u16>, flag: &str, first: u16, other: Option<u16>| match asked {
-        None => ports::next_free(address, first, &reserved.keys().copied().chain(other).collect()),
-        Some(port) => match reserved.get(&port) {
-            Some(owner) => Err(promised(port, owner, flag).into()),
-            None => ports::require_free(address, port, flag).map(|()| port),
-        },
-    };
-    let port = settle(patch.port, "--port", defaults.mcp_port, patch.ssh_port)?;
-    let ssh_port = settle(patch.ssh_port, "--ssh-port", defaults.ssh_port, Some(port))?;
-    let available = system::cores();
-    let cores = patch.cores.unwrap_or(defaults.cores).min(available);
-    if patch.cores.is_some_and(|asked| asked > available) {
-        note(&format!("--cores capped at {available}: this host has {}", text::count(available as usize, "core")));
-    }
-    Ok(Settings {
+}
+
+/// Returns the settings of a new machine: the requested ones, and defaults for the others.
+fn settings(patch: SettingsPatch, chosen: Chosen, source: &Source, branch: BranchName) -> Settings {
+    let Chosen { guest, host, ports, cores, defaults, .. } = chosen;
+    Settings {
         version: VERSION,
         source: source.dir.clone(),
         branch,
         created: jiff::Timestamp::now(),
-        guest: patch.guest.map_or_else(installation::default_guest, Ok)?,
+        guest,
         host,
-        port,
+        port: ports.mcp,
         port_asked: patch.port.is_some(),
-        ssh_port,
+        ssh_port: ports.ssh,
         ssh_port_asked: patch.ssh_port.is_some(),
         tls: patch.tls.unwrap_or(true),
         auth: patch.auth.unwrap_or(true),
@@ -293,17 +293,5 @@ fn settle(context: &Context, patch: SettingsPatch, source: &Source, branch: Bran
             deny: patch.deny.unwrap_or_default(),
             secrets: patch.secrets.unwrap_or_default(),
         },
-    })
-}
-
-/// Returns the ports in the settings of all machines, running or not, with their owners.
-fn reserved_ports(context: &Context) -> Result<BTreeMap<u16, VmName>> {
-    let machines = context.state.names()?.into_iter().map(|name| Machine::new(&context.state, name));
-    let with_settings = machines.filter_map(|machine| Some((machine.settings().ok()?, machine.name)));
-    Ok(with_settings.flat_map(|(s, name)| [(s.port, name.clone()), (s.ssh_port, name)]).collect())
-}
-
-fn promised(port: u16, owner: &VmName, flag: &str) -> Failure {
-    Failure::new(format!("port {port} belongs to the machine {owner}"))
-        .with_hint(format!("choose another port: {flag} PORT; or agent-vm destroy {owner}"))
+    }
 }

@@ -66,6 +66,17 @@ pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
     remove(context, &machine)
 }
 
+/// Stops and removes a machine. Saves what only its workspace has in the state directory. The caller holds its lock.
+///
+/// # Errors
+/// As [`destroy`].
+pub fn destroy_keeping_changes(context: &Context, machine: &Machine) -> Result<()> {
+    let shelf = Shelf::of(machine, None)?;
+    shutdown::stop(machine, context.timeout)?;
+    keep(machine, Keep::Changes, &shelf).map_err(|error| refused(machine, error))?;
+    remove(context, machine)
+}
+
 /// Removes a machine after everything to keep was saved. Signals are ignored from here on.
 fn remove(context: &Context, machine: &Machine) -> Result<()> {
     let name = &machine.name;
@@ -198,7 +209,11 @@ fn ask(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
         .into())
 }
 
-fn confirmed(question: &str) -> Result<bool> {
+/// Asks a question on the terminal. Returns whether the answer is yes.
+///
+/// # Errors
+/// The terminal cannot be read or written, or the command was interrupted.
+pub fn confirmed(question: &str) -> Result<bool> {
     let mut err = anstream::stderr();
     write!(err, "{question}").and_then(|()| err.flush()).context("failed to ask")?;
     let answer = read_line().context("failed to read the answer")?;

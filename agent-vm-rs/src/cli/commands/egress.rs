@@ -6,14 +6,12 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use super::Target;
-use crate::cli::target;
-use crate::egress::{log, rules, supervise};
+use crate::cli::{settle, target};
+use crate::egress::{log, supervise};
 use crate::guest::{Guest, installation};
-use crate::host::files::write_file;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::egress_settings::{Destination, Egress};
-use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
@@ -99,21 +97,10 @@ fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destinati
     let machine = target::find(&context.state, args.branch.as_deref())?;
     let _lock = machine.lock(context.deadline())?;
     let mut settings = machine.settings()?;
-    let before = settings.egress.clone();
+    let before = settings.clone();
     args.destinations.iter().for_each(|destination| each(&mut settings.egress, destination));
-    if settings.egress != before {
-        // Check the rules before storing the settings, so that invalid ones are not stored.
-        match Guest::of(&machine) {
-            Ok(guest) => {
-                rules::write(&machine.dir, machine.name.as_str(), &settings.egress, &guest.manifest.egress.groups)?;
-            }
-            Err(_) => {
-                if let Some(groups) = installation::egress_groups() {
-                    rules::check_groups(&args.destinations, &groups)?;
-                }
-            }
-        }
-        write_file(&MachinePath::Settings.of(&machine.dir), settings.to_json()?, 0o600)?;
+    if settings != before {
+        settle::write(&machine, &before, &settings)?;
     }
     if settings.egress.mode == crate::machine::egress_settings::Mode::None {
         note(&format!("notice: {} has egress mode none: allow and deny lists are ignored", machine.name));

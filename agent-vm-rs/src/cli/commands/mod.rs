@@ -1,15 +1,19 @@
 //! The verbs, one file each.
 
+pub mod apply;
 pub mod create;
 pub mod destroy;
 pub mod egress;
 pub mod exec;
+pub mod foreground;
 pub mod list;
 pub mod logs;
 pub mod mcp;
 pub mod mcp_config;
+pub mod prune;
 pub mod relink;
 pub mod restart;
+pub mod set;
 pub mod shell;
 pub mod start;
 pub mod status;

@@ -8,12 +8,10 @@ use clap::Args;
 use super::Target;
 use crate::cli::target;
 use crate::git::{Source, workspace};
-use crate::host::files::write_file;
 use crate::host::interrupt;
 use crate::machine::Machine;
 use crate::machine::branch::BranchName;
 use crate::machine::context::Context;
-use crate::machine::paths::MachinePath;
 use crate::machine::state_dir::StateDir;
 use crate::machine::unknown::{lost, no_machine};
 use crate::term::error::Failure;
@@ -61,7 +59,7 @@ pub fn relink(context: &Context, args: &RelinkArgs) -> Result<()> {
     }
     let old = std::mem::replace(&mut settings.source, source.dir);
     if old != settings.source {
-        write_file(&MachinePath::Settings.of(&machine.dir), settings.to_json()?, 0o600)?;
+        machine.write_settings(&settings)?;
     }
     if context.json {
         return print_json(&serde_json::json!({ "name": name, "source": settings.source, "before": old }));

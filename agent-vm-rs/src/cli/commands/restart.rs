@@ -24,9 +24,11 @@ pub fn restart(context: &Context, args: &RestartArgs) -> Result<()> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     // One lock for both, so that no other command starts it in between.
     let lock = machine.lock(context.deadline())?;
+    // A run keeps the guest package that it was started with.
+    let package = machine.run().facts().and_then(|facts| facts.guest_package);
     let outcome = shutdown::stop(&machine, context.timeout)?;
     note(&format!("{}: {outcome}", machine.name));
-    launch::launch(context, &machine)?;
+    launch::launch(context, &machine, package.as_deref())?;
     // Waiting for the MCP servers needs no lock.
     drop(lock);
     start::announce(context, &machine)

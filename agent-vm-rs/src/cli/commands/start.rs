@@ -1,17 +1,19 @@
 //! `agent-vm start`
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
 
-use super::Target;
+use super::{Target, foreground};
 use crate::cli::target;
 use crate::guest::Guest;
 use crate::guest::running::running;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::run_state::RunFacts;
+use crate::machine::unknown::no_machine;
 use crate::remote::servers::Servers;
 use crate::remote::ssh::Ssh;
 use crate::status::Report;
@@ -33,6 +35,15 @@ pub struct StartArgs {
     /// Start with a new disk and keep the old one under another name; the workspace is not on it
     #[arg(long)]
     new_disk: bool,
+    /// Directory of the repository [default: the current one]
+    #[arg(long, value_name = "DIR")]
+    source: Option<PathBuf>,
+    /// Use this guest package for this run; do not build the machine's own
+    #[arg(long, value_name = "PATH")]
+    guest_package: Option<PathBuf>,
+    /// Run until the machine ends; stop it on SIGTERM or SIGINT; report to systemd (Type=notify)
+    #[arg(long)]
+    foreground: bool,
 }
 
 /// Starts a machine, waits until MCP answers, and prints how to connect.
@@ -40,12 +51,23 @@ pub struct StartArgs {
 /// # Errors
 /// The guest cannot be built, or does not come up.
 pub fn start(context: &Context, args: &StartArgs) -> Result<()> {
-    let machine = target::find(&context.state, args.target.as_deref())?;
+    let machine = find(context, args)?;
     if args.new_disk {
         put_disk_aside(context, &machine)?;
     }
-    ensure_running(context, &machine)?;
+    let up = || ensure_running(context, &machine, args.guest_package.as_deref());
+    if args.foreground {
+        return foreground::run(context, &machine, up, || announce(context, &machine));
+    }
+    up()?;
     announce(context, &machine)
+}
+
+fn find(context: &Context, args: &StartArgs) -> Result<Machine> {
+    let named = args.target.as_deref();
+    let Some(dir) = &args.source else { return target::find(&context.state, named) };
+    let (source, branch) = target::branch_of(&context.state, dir, named)?;
+    target::machine_of(&context.state, &source.dir, &branch)?.ok_or_else(|| no_machine(&context.state, branch.as_str()))
 }
 
 fn put_disk_aside(context: &Context, machine: &Machine) -> Result<()> {
@@ -69,15 +91,23 @@ fn put_disk_aside(context: &Context, machine: &Machine) -> Result<()> {
 ///
 /// # Errors
 /// As [`start`].
-pub fn ensure_running(context: &Context, machine: &Machine) -> Result<()> {
+pub fn ensure_running(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<()> {
     let _lock = machine.lock(context.deadline())?;
     let run = machine.run();
     match (run.qemu(), run.facts()) {
         (Some(qemu), Some(facts)) => {
+            if let Some(package) = package
+                && facts.guest_package != std::fs::canonicalize(package).ok()
+            {
+                let name = &machine.name;
+                return Err(Failure::new(format!("{name} is running with another guest package"))
+                    .with_hint(format!("stop it first: agent-vm stop {name}"))
+                    .into());
+            }
             note(&format!("{} is already running", machine.name));
             launch::join(context, machine, &qemu, &facts)
         }
-        _ => launch::launch(context, machine),
+        _ => launch::launch(context, machine, package),
     }
 }
 

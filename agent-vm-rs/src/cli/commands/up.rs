@@ -19,7 +19,7 @@ pub fn up(context: &Context) -> Result<()> {
     };
     let lock = machine.lock(context.deadline())?;
     if machine.run().qemu().is_none() {
-        launch::launch(context, &machine)?;
+        launch::launch(context, &machine, None)?;
         drop(lock);
         return start::announce(context, &machine);
     }

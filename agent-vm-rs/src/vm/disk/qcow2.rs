@@ -31,6 +31,13 @@ pub fn trouble(path: &Path) -> Result<Option<String>> {
     look(&file, length).with_context(|| format!("failed to read {}", path.display()))
 }
 
+/// Returns the bytes that the guest sees, as the header says; None if it is not a qcow2 image.
+pub fn size(path: &Path) -> Option<u64> {
+    let mut header = [0; HEADER];
+    open_file(path).ok()?.read_exact_at(&mut header, 0).ok()?;
+    (&header[..4] == MAGIC).then(|| long(&header, 24))
+}
+
 fn look(file: &File, length: u64) -> Result<Option<String>> {
     let mut header = [0; HEADER];
     if length < HEADER as u64 {

@@ -4,38 +4,33 @@
 mod console;
 mod notices;
 mod processes;
+mod run;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use self::processes::{remember, remember_forwarders, remember_inner, start_virtiofsd};
-use crate::confine::listeners::Listener;
-use crate::confine::mount::Mount;
-use crate::confine::{self, Confinement};
-use crate::egress;
+use self::run::Run;
+use crate::confine;
 use crate::guest::installation::Toolkit;
 use crate::guest::manifest::Share;
 use crate::guest::{Guest, Recipe};
 use crate::host::files::make_private_dir;
-use crate::host::interrupt::Deadline;
-use crate::host::process::{Detached, ProcessId};
+use crate::host::log_file;
+use crate::host::process::ProcessId;
 use crate::host::user_dirs::cache_dir;
-use crate::host::{log_file, ports, system};
 use crate::machine::accel::Accel;
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
 use crate::machine::{Machine, helpers, sweep};
-use crate::mcp::endpoint;
 use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
 use crate::vm::phases::Phases;
-use crate::vm::qemu_args::{self, Forwards, Inputs, Virtiofsd};
-use crate::vm::{accel, credentials, disk, readiness, shutdown, virtiofsd};
+use crate::vm::{accel, readiness, shutdown, virtiofsd};
 
 /// Time for the process that made QEMU's namespaces to end after QEMU.
 const STATUS: Duration = Duration::from_secs(2);
@@ -43,9 +38,11 @@ const STATUS: Duration = Duration::from_secs(2);
 /// Starts a stopped machine. The caller holds its lock. If it fails, nothing keeps running, unless only the service
 /// inside the guest failed: then the machine stays up, so that the user can examine it.
 ///
+/// `package` is an already built guest package; without one, the machine's own is built.
+///
 /// # Errors
 /// A step fails. If the guest did not come up, the last lines of its console are printed too.
-pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
+pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<()> {
     machine.check()?;
     shutdown::clean_up(machine)?;
     close_to_others(machine)?;
@@ -68,7 +65,10 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
         Ok(daemon) => notices::open_files(machine, daemon),
         Err(why) => note(&format!("notice: {why:#}: the workspace is shared over 9p, which is slower")),
     }
-    let guest = guest(context, machine, &settings, share, &cache)?;
+    let guest = match package {
+        Some(package) => built_beforehand(machine, &settings, package, share)?,
+        None => guest(context, machine, &settings, share, &cache)?,
+    };
     guest.manifest.qemu.start()?;
     let program = guest.manifest.qemu.program()?;
     let qemu = confine::mount::installation(&program);
@@ -83,9 +83,20 @@ pub fn launch(context: &Context, machine: &Machine) -> Result<()> {
     }
     let confinement = if accel == Accel::Kvm { confinement.with_kvm() } else { confinement };
     let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
-    let host = Host { accel, daemon: daemon.ok(), confinement, program, qemu };
-    let begun = begin(context, machine, &settings, &guest, &host, &mut phases);
-    let (qemu, facts) = match begun {
+    let guest_package = package.map(|_| guest.package.clone());
+    let run = Run {
+        context,
+        machine,
+        settings: &settings,
+        guest: &guest,
+        guest_package,
+        accel,
+        daemon: daemon.ok(),
+        confinement,
+        program,
+        qemu,
+    };
+    let (qemu, facts) = match run.begin(&mut phases) {
         Ok(begun) => begun,
         Err(error) => {
             shutdown::clean_up(machine)?;
@@ -141,6 +152,16 @@ pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunF
     machine.run().note_started()
 }
 
+fn built_beforehand(machine: &Machine, settings: &Settings, package: &Path, share: Share) -> Result<Guest> {
+    let guest = Guest::use_package(machine, package, settings.guest)?;
+    if (guest.manifest.workspace.share, share) == (Share::Virtiofs, Share::NineP) {
+        return Err(Failure::new(format!("the guest package {} needs virtiofsd, which is missing", package.display()))
+            .with_hint("install virtiofsd, or build the package with share = \"9p\"")
+            .into());
+    }
+    Ok(guest)
+}
+
 fn guest(context: &Context, machine: &Machine, settings: &Settings, share: Share, cache: &Path) -> Result<Guest> {
     let recipe = Recipe::new(settings, &Toolkit::locate()?, share)?;
     if let Some(guest) = Guest::current(machine, &recipe) {
@@ -149,120 +170,6 @@ fn guest(context: &Context, machine: &Machine, settings: &Settings, share: Share
     let phases = Phases::new(&settings.guest.to_string(), cache);
     let guest = phases.run_unmeasured("guest", || Guest::build(machine, &recipe, cache, context.verbosity))?;
     Ok(guest)
-}
-
-/// What this host provides for a machine.
-struct Host {
-    accel: Accel,
-    daemon: Option<Virtiofsd>,
-    confinement: Confinement,
-    program: PathBuf,
-    qemu: Vec<Mount>,
-}
-
-/// Starts the processes. Returns QEMU's process id and the facts of the run.
-fn begin(
-    context: &Context,
-    machine: &Machine,
-    settings: &Settings,
-    guest: &Guest,
-    host: &Host,
-    phases: &mut Phases,
-) -> Result<(Detached, RunFacts)> {
-    let Host { accel, daemon, confinement, program, qemu } = host;
-    let limit = context.start_limit(accel.as_str());
-    let deadline = Deadline::after(limit);
-    phases.run("disk and keys", || {
-        disk::ensure(machine, &guest.manifest.disk.label, settings.disk)?;
-        make_private_dir(machine.run().path())?;
-        guest.keep_for(&machine.run())?;
-        make_private_dir(&machine.run().file(MachinePath::Qemu))?;
-        egress::rules::write(&machine.dir, machine.name.as_str(), &settings.egress, &guest.manifest.egress.groups)?;
-        let run = credentials::Run {
-            hostname: &machine.name.hostname(),
-            log_level: context.verbosity.log_level(),
-            endpoint: endpoint::hand_over(machine, settings, system::forward_address(&settings.host)?)?,
-        };
-        credentials::hand_over(&machine.dir, run, &guest.manifest)?;
-        confinement.account().map_or(Ok(()), |account| {
-            let places =
-                [machine.run().file(MachinePath::Qemu), MachinePath::Disk.of(&machine.dir), machine.workspace()];
-            places.iter().try_for_each(|place| confine::chown_tree(place, account))
-        })
-    })?;
-    let forwards = forwards(settings)?;
-    let listeners = if confinement.has_own_network() { bind(forwards)? } else { Vec::new() };
-    let ports: Vec<_> = listeners.iter().map(|one| one.port).collect();
-    let inputs = Inputs {
-        machine: &machine.dir,
-        package: &guest.package,
-        manifest: &guest.manifest,
-        settings,
-        program,
-        qemu,
-        start: guest.manifest.qemu.start()?,
-        accel: *accel,
-        forwards,
-        virtiofsd: daemon.as_ref(),
-        verbosity: context.verbosity,
-        confinement,
-        ports: &ports,
-    };
-    let run = machine.run();
-    if let Some(daemon) = qemu_args::virtiofsd(&inputs) {
-        phases.run("workspace", || start_virtiofsd(&daemon, &run, deadline))?;
-    }
-    let sockets: Vec<_> = listeners.iter().map(Listener::socket).collect();
-    let qemu = qemu_args::runner(&inputs).start_detached_with(&run.file(MachinePath::RunConsole), &sockets)?;
-    drop(listeners);
-    if let Some(keeper) = qemu.keeper() {
-        keeper.write(&run.file(MachinePath::RunConsoleKeeperPid))?;
-    }
-    if confinement.sandbox.is_some() {
-        remember_inner(&qemu, &run.file(MachinePath::RunConsole), &run.file(MachinePath::QemuPid), deadline)?;
-    } else {
-        remember(&qemu, &run, MachinePath::QemuPid)?;
-    }
-    if let Some(inner) = run.qemu().filter(|_| confinement.has_own_network()) {
-        let ports = [(forwards.ssh, MachinePath::ForwardSshPid), (forwards.mcp, MachinePath::ForwardMcpPid)];
-        remember_forwarders(&inner, &run, &ports, deadline)?;
-    }
-    let facts = RunFacts {
-        started: jiff::Timestamp::now(),
-        host: forwards.address,
-        port: forwards.mcp,
-        ssh_port: forwards.ssh,
-        tls: settings.tls,
-        auth: settings.auth,
-        accel: accel.as_str().to_owned(),
-        share: guest.manifest.workspace.share.as_str().to_owned(),
-        confined: confinement.describe(),
-        start_limit: limit.as_secs(),
-    };
-    run.write_facts(&facts)?;
-    Ok((qemu, facts))
-}
-
-/// Returns the ports of the settings. A port that the user did not choose is replaced if it is in use.
-fn forwards(settings: &Settings) -> Result<Forwards> {
-    let address = system::forward_address(&settings.host)?;
-    let settle = |port: u16, asked: bool, flag: &str, other: u16| -> Result<u16> {
-        if asked {
-            return ports::require_free(address, port, flag).map(|()| port);
-        }
-        let free = ports::next_free(address, port, &[other].into())?;
-        if free != port {
-            note(&format!("notice: port {port} is in use; this run uses {free}"));
-        }
-        Ok(free)
-    };
-    let mcp = settle(settings.port, settings.port_asked, "--port", settings.ssh_port)?;
-    let ssh = settle(settings.ssh_port, settings.ssh_port_asked, "--ssh-port", mcp)?;
-    Ok(Forwards { address, mcp, ssh })
-}
-
-fn bind(forwards: Forwards) -> Result<Vec<Listener>> {
-    [forwards.mcp, forwards.ssh].into_iter().map(|port| Listener::bind(forwards.address, port)).collect()
 }
 
 /// Closes the machine's directory to other users of this host, since the guest may leave setuid programs in the

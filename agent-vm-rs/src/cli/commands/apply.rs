@@ -1,0 +1,99 @@
+//! `agent-vm apply`
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{Target, create, set};
+use crate::cli::target;
+use crate::git::Source;
+use crate::machine::Machine;
+use crate::machine::branch::BranchName;
+use crate::machine::context::Context;
+use crate::machine::declared::{self, Declared};
+use crate::machine::settings::SettingsPatch;
+use crate::machine::unknown::no_machine;
+use crate::term::progress::note;
+
+/// Flags of `apply`.
+#[derive(Args, Clone, Debug)]
+pub struct ApplyArgs {
+    #[command(flatten)]
+    target: Target,
+    /// JSON file with the declared settings, in the format of `create --config`
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Directory of the repository [default: the current one]
+    #[arg(long, value_name = "DIR")]
+    source: Option<PathBuf>,
+    /// Create the machine if it does not exist
+    #[arg(long)]
+    create: bool,
+}
+
+/// Applies the settings of a file that differ from its last application, and prints what changed. Changes by `set` and
+/// `egress` since then stay.
+///
+/// # Errors
+/// There is no such machine, or a value is invalid. The settings are then unchanged.
+pub fn apply(context: &Context, args: &ApplyArgs) -> Result<()> {
+    let patch = SettingsPatch::read(&args.config)?;
+    patch.validate()?;
+    let now = Declared { file: declared::place_of(&args.config)?, settings: patch };
+    let named = args.target.as_deref().or(now.settings.branch.as_ref().map(BranchName::as_str));
+    let machine = match existing(context, args, named)? {
+        Ok(machine) => machine,
+        Err((source, branch)) if args.create => {
+            let (machine, settings) = create::make_for(context, now.settings.clone(), &source, branch)?;
+            let _lock = machine.lock(context.deadline())?;
+            now.write(&machine)?;
+            return set::report(context, &machine, &settings, &settings);
+        }
+        Err((_, branch)) => return Err(no_machine(&context.state, branch.as_str())),
+    };
+    let _lock = machine.lock(context.deadline())?;
+    let before = machine.settings()?;
+    let last = Declared::read(&machine)?;
+    let known = last.clone().unwrap_or_default();
+    let change = declared::change(&before, &known.settings, &now.settings)?;
+    let after = set::make(context, &machine, &before, change)?;
+    // Settings first: if the command is killed before the next write, the next `apply` does the same again.
+    if last.as_ref() != Some(&now) {
+        now.write(&machine)?;
+    }
+    set::report(context, &machine, &before, &after)?;
+    if before.disk == after.disk {
+        set::note_disk_size(&machine, &after);
+    }
+    note_undeclared(context, &machine, &now)
+}
+
+/// Returns the machine, or the repository and branch of the one to create.
+fn existing(context: &Context, args: &ApplyArgs, named: Option<&str>) -> Result<Result<Machine, (Source, BranchName)>> {
+    if args.source.is_none() && !args.create {
+        return target::find(&context.state, named).map(Ok);
+    }
+    let (source, branch) = match &args.source {
+        None => target::current(&context.state, named)?,
+        Some(dir) => target::branch_of(&context.state, dir, named)?,
+    };
+    Ok(match target::machine_of(&context.state, &source.dir, &branch)? {
+        Some(machine) => Ok(machine),
+        None => Err((source, branch)),
+    })
+}
+
+/// Prints the machines that this file declared before, for another branch or repository.
+fn note_undeclared(context: &Context, machine: &Machine, now: &Declared) -> Result<()> {
+    let others = context.state.names()?.into_iter().filter(|name| *name != machine.name);
+    for other in others.map(|name| Machine::new(&context.state, name)) {
+        if Declared::read(&other).is_ok_and(|last| last.is_some_and(|last| last.is_gone() || last.file == now.file)) {
+            let name = &other.name;
+            note(&format!(
+                "notice: {name} is no longer declared, but still exists; to remove it: agent-vm destroy {name}"
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! `agent-vm prune`
+
+use std::io::IsTerminal as _;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+
+use super::destroy;
+use crate::machine::Machine;
+use crate::machine::context::Context;
+use crate::machine::declared::Declared;
+use crate::machine::paths::MachinePath;
+use crate::term::error::{Failure, Interrupted, hint_of};
+use crate::term::output::{print, print_json};
+use crate::term::progress::note;
+use crate::term::text::count;
+
+/// Most files of a workspace that are examined, since a guest can create any number.
+const MOST_LOOKED_AT: usize = 20_000;
+
+/// Flags of `prune`.
+#[derive(Args, Clone, Debug)]
+pub struct PruneArgs {
+    /// Print what would be removed and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Only machines unchanged for this long, such as 30d, 2w or 12h
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    older_than: Option<Duration>,
+    /// Do not ask for confirmation; without a terminal it never asks
+    #[arg(short, long)]
+    yes: bool,
+    /// Remove every machine of the state directory, also those whose repository exists
+    #[arg(long)]
+    undeclared: bool,
+}
+
+fn age(text: &str) -> Result<Duration, Failure> {
+    let wrong = || {
+        Failure::usage(format!("{:?} is not an age", crate::term::text::one_line(text)))
+            .with_hint("give a number with a unit: 30d, 2w or 12h")
+    };
+    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+    let exact = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    Duration::try_from(exact).map_err(|_| wrong())
+}
+
+/// One machine and its outcome.
+#[derive(Debug, Serialize)]
+struct Pruned {
+    name: String,
+    reason: String,
+    /// `would-be-removed`, `removed` or `failed`.
+    outcome: &'static str,
+}
+
+/// Removes machines whose repository or declaring file no longer exists. Saves their commits as `destroy` does. A running
+/// machine stays.
+///
+/// # Errors
+/// The user declines, or a machine cannot be removed. The other machines are removed in the second case.
+pub fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
+    let all = context.state.names()?.into_iter().map(|name| Machine::new(&context.state, name));
+    let found: Vec<_> = all.filter_map(|machine| Some((reason(&machine, args)?, machine))).collect();
+    if !args.dry_run
+        && !args.yes
+        && !found.is_empty()
+        && std::io::stdin().is_terminal()
+        && std::io::stderr().is_terminal()
+    {
+        for (reason, machine) in &found {
+            note(&format!("{}: {reason}", machine.name));
+        }
+        let machines = count(found.len(), "machine");
+        if !destroy::confirmed(&format!("Remove {machines}? Commits that only they have are kept in a bundle. [y/N] "))?
+        {
+            return Err(Failure::new("no machine was removed")
+                .with_hint("to remove them without a question: agent-vm prune --yes")
+                .into());
+        }
+    }
+    let mut pruned = Vec::new();
+    for (reason, machine) in found {
+        let outcome = if args.dry_run { "would-be-removed" } else { remove(context, args, &machine)? };
+        if !outcome.is_empty() {
+            pruned.push(Pruned { name: machine.name.to_string(), reason, outcome });
+        }
+    }
+    let failed = pruned.iter().filter(|one| one.outcome == "failed").count();
+    if context.json {
+        print_json(&pruned)?;
+    } else {
+        let lines =
+            pruned.iter().map(|one| format!("{}: {} ({})\n", one.name, one.outcome.replace('-', " "), one.reason));
+        print(&lines.collect::<String>())?;
+        if pruned.is_empty() {
+            note("no machine to remove");
+        }
+    }
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(format!("failed to remove {}", count(failed, "machine")))
+        .with_hint("for each of them: agent-vm destroy MACHINE")
+        .into())
+}
+
+/// Removes one machine and returns the outcome; an empty one if the machine is in use meanwhile.
+fn remove(context: &Context, args: &PruneArgs, machine: &Machine) -> Result<&'static str> {
+    let removed = machine.lock(context.deadline()).and_then(|lock| {
+        // Another command may have started, relinked or declared it while this one waited for the lock.
+        if reason(machine, args).is_none() {
+            return Ok("");
+        }
+        destroy::destroy_keeping_changes(context, machine).map(|()| {
+            drop(lock);
+            "removed"
+        })
+    });
+    removed.or_else(|error| {
+        if error.is::<Interrupted>() {
+            return Err(error);
+        }
+        let hint = hint_of(&error).map_or_else(String::new, |hint| format!("; {hint}"));
+        note(&format!("{} was not removed: {error:#}{hint}", machine.name));
+        Ok("failed")
+    })
+}
+
+/// Returns why a machine can be removed; None for one that stays.
+fn reason(machine: &Machine, args: &PruneArgs) -> Option<String> {
+    if machine.run().qemu().is_some() || args.older_than.is_some_and(|least| unchanged_for(machine) < least) {
+        return None;
+    }
+    if args.undeclared {
+        return Some("it is not declared".to_owned());
+    }
+    // Without readable settings, the repository is unknown.
+    let settings = machine.settings().ok()?;
+    if machine.has_lost_source(&settings) {
+        return Some(format!("its repository {} does not exist", settings.source.display()));
+    }
+    let declared = Declared::read(machine).ok()??;
+    declared.is_gone().then(|| format!("its declaration {} does not exist", declared.file.display()))
+}
+
+/// Returns the time since the last change of a file in the machine's directory: settings, disk, run, or the upper part of
+/// the workspace.
+fn unchanged_for(machine: &Machine) -> Duration {
+    let entries = std::fs::read_dir(&machine.dir).into_iter().flatten().flatten();
+    let workspace = walkdir::WalkDir::new(machine.workspace()).follow_root_links(false).max_depth(2);
+    let workspace = workspace.into_iter().take(MOST_LOOKED_AT).flatten();
+    let paths = entries.map(|entry| entry.path()).chain(workspace.map(walkdir::DirEntry::into_path));
+    let declared = MachinePath::Declared.of(&machine.dir);
+    let times = paths.filter(|path| *path != declared).filter_map(|path| path.symlink_metadata().ok()?.modified().ok());
+    let newest = times.max().unwrap_or(SystemTime::UNIX_EPOCH);
+    // A time in the future counts as now.
+    SystemTime::now().duration_since(newest).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_numbers_with_units() {
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        assert_eq!((age("30d").unwrap(), age("2w").unwrap(), age("0d").unwrap()), (days(30), days(14), days(0)));
+        assert_eq!(age("12h").unwrap(), Duration::from_secs(12 * 3_600));
+        for wrong in ["", "30", "d", "-1d", "1 month", "soon"] {
+            assert!(age(wrong).is_err(), "{wrong} was accepted");
+        }
+    }
+}

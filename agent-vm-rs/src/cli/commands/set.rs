@@ -1,0 +1,122 @@
+//! `agent-vm set`
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use crate::cli::{settle, target};
+use crate::host::lock::Lock;
+use crate::machine::Machine;
+use crate::machine::context::Context;
+use crate::machine::defaults::Defaults;
+use crate::machine::paths::MachinePath;
+use crate::machine::settings::Settings;
+use crate::machine::settings_change::{Assignment, Change, Key, differences, parse_key};
+use crate::term::output::{print, print_json};
+use crate::term::progress::note;
+use crate::vm::disk;
+
+/// Flags of `set`.
+#[derive(Args, Clone, Debug)]
+pub struct SetArgs {
+    /// A branch of the current repository, or a machine's name
+    #[arg(value_name = "BRANCH|MACHINE")]
+    machine: String,
+    /// Setting and value, such as memory=8192 or packages=nodejs,jq; the settings are those of `create --config`
+    #[arg(value_name = "KEY=VALUE")]
+    assignments: Vec<Assignment>,
+    /// Reset a setting to its default; can be repeated
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    unset: Vec<Key>,
+}
+
+/// Changes settings of a machine and prints what changed.
+///
+/// # Errors
+/// There is no such machine, or a value is invalid. The settings are then unchanged.
+pub fn set(context: &Context, args: &SetArgs) -> Result<()> {
+    let change = Change::parse(&args.assignments, &args.unset)?;
+    change.set.validate()?;
+    let machine = target::find(&context.state, Some(&args.machine))?;
+    let _lock = machine.lock(context.deadline())?;
+    let before = machine.settings()?;
+    let after = make(context, &machine, &before, change)?;
+    report(context, &machine, &before, &after)
+}
+
+/// Applies a change and returns the new settings. The caller holds the machine's lock.
+///
+/// # Errors
+/// A value is invalid, a port is in use, or a file cannot be written. The settings are then unchanged.
+pub fn make(context: &Context, machine: &Machine, before: &Settings, mut change: Change) -> Result<Settings> {
+    settle::check(&change.set, before.guest)?;
+    let defaults = Defaults::load()?;
+    if change.set.cores.is_some() || change.unset.contains(&Key::Cores) {
+        change.set.cores = Some(settle::cores(change.set.cores, &defaults));
+    }
+    let after = change.apply_to(before, &defaults);
+    if after == *before {
+        return Ok(after);
+    }
+    // Held until the settings are written, so that no other command chooses the same ports.
+    let _ports = Lock::take(&machine.state.ports_lock(), context.deadline())?;
+    settle::Ports::check(machine, before, &after)?;
+    settle::write(machine, before, &after)?;
+    Ok(after)
+}
+
+/// Reports what changed, and when it takes effect.
+///
+/// # Errors
+/// Stdout is closed or full.
+pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &Settings) -> Result<()> {
+    let differences = differences(before, after);
+    let name = &machine.name;
+    let runs = machine.run().qemu().is_some();
+    let is_at_once = |key: Key| matches!(key, Key::Allow | Key::Deny);
+    let later: Vec<_> = differences.iter().map(|(key, ..)| *key).filter(|key| runs && !is_at_once(*key)).collect();
+    if context.json {
+        let changed: Map<String, Value> = differences
+            .iter()
+            .map(|(key, before, after)| (key.name().to_owned(), json!({ "before": before, "after": after })))
+            .collect();
+        let at_start: Vec<_> = later.iter().map(|key| key.name()).collect();
+        print_json(&json!({ "name": name, "changed": changed, "at_next_start": at_start }))?;
+    } else if differences.is_empty() {
+        print(&format!("{name}: nothing changed\n"))?;
+    } else {
+        let shown = |value: &Value| if value.is_null() { "automatic".to_owned() } else { value.to_string() };
+        let lines = differences.iter().map(|(key, before, after)| {
+            format!("{name}: {} changed from {} to {}\n", key.name(), shown(before), shown(after))
+        });
+        print(&lines.collect::<String>())?;
+    }
+    if let Some(warning) = after.endpoint_warning().filter(|_| (before.tls, before.auth) != (after.tls, after.auth)) {
+        note(&warning);
+    }
+    if before.host != after.host {
+        settle::warn_of_address(&after.host, crate::host::system::forward_address(&after.host)?);
+    }
+    if !later.is_empty() {
+        let keys: Vec<_> = later.iter().map(|key| key.name()).collect();
+        note(&format!(
+            "notice: {name} is running; {} will change at its next start: agent-vm restart {name}",
+            keys.join(", ")
+        ));
+    }
+    if before.disk != after.disk {
+        note_disk_size(machine, after);
+    }
+    Ok(())
+}
+
+/// Prints a notice if the disk has another size than the settings. A disk keeps its size.
+pub fn note_disk_size(machine: &Machine, settings: &Settings) {
+    let name = &machine.name;
+    if let Some(size) = disk::size_mib(&MachinePath::Disk.of(&machine.dir)).filter(|size| *size != settings.disk) {
+        note(&format!(
+            "notice: the disk of {name} keeps its {size} MiB; for a new disk with {} MiB: agent-vm start {name} --new-disk",
+            settings.disk
+        ));
+    }
+}

@@ -1,0 +1,166 @@
+//! Checks settings against this host, chooses ports and processors, and writes changed settings.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+
+use crate::egress;
+use crate::guest::{Guest, installation, package_names};
+use crate::host::user_dirs::cache_dir;
+use crate::host::{ports, system};
+use crate::machine::Machine;
+use crate::machine::defaults::Defaults;
+use crate::machine::egress_settings::Egress;
+use crate::machine::name::VmName;
+use crate::machine::settings::{GuestKind, Settings, SettingsPatch};
+use crate::machine::state_dir::StateDir;
+use crate::mcp::endpoint;
+use crate::term::error::Failure;
+use crate::term::progress::note;
+use crate::term::text;
+
+/// Checks values for a machine with this guest on this host. Changes nothing.
+///
+/// # Errors
+/// The first wrong value.
+pub fn check(patch: &SettingsPatch, guest: GuestKind) -> Result<()> {
+    patch.validate()?;
+    patch.host.as_deref().map_or(Ok(()), |host| system::forward_address(host).map(drop))?;
+    if patch.port.is_some() && patch.port == patch.ssh_port {
+        return Err(same_port());
+    }
+    patch.validate_packages(guest)?;
+    if let (GuestKind::Debian, Some(packages)) = (guest, &patch.packages) {
+        package_names::check(packages, &cache_dir()?)?;
+    }
+    if let Some(groups) = installation::egress_groups() {
+        egress::rules::check_groups(patch.allow.iter().chain(&patch.deny).flatten(), &groups)?;
+    }
+    Ok(())
+}
+
+fn same_port() -> anyhow::Error {
+    Failure::usage("MCP and ssh cannot use the same port")
+        .with_hint("choose different ports: --port PORT --ssh-port PORT")
+        .into()
+}
+
+/// Host ports of a new machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// Port of MCP.
+    pub mcp: u16,
+    /// Port of ssh.
+    pub ssh: u16,
+}
+
+impl Ports {
+    /// Returns the requested ports, or else free ones. The caller holds the lock of the ports.
+    ///
+    /// # Errors
+    /// A requested port belongs to another machine or is in use, or no port is free.
+    pub fn choose(state: &StateDir, address: Ipv4Addr, patch: &SettingsPatch, defaults: &Defaults) -> Result<Self> {
+        let reserved = reserved(state, None)?;
+        // A port chosen for one service must not be the other's.
+        let choose = |asked: Option<u16>, flag: &str, first: u16, other: Option<u16>| match asked {
+            None => ports::next_free(address, first, &reserved.keys().copied().chain(other).collect()),
+            Some(port) => match reserved.get(&port) {
+                Some(owner) => Err(promised(port, owner, flag).into()),
+                None => ports::require_free(address, port, flag).map(|()| port),
+            },
+        };
+        let mcp = choose(patch.port, "--port", defaults.mcp_port, patch.ssh_port)?;
+        let ssh = choose(patch.ssh_port, "--ssh-port", defaults.ssh_port, Some(mcp))?;
+        Ok(Self { mcp, ssh })
+    }
+
+    /// Checks that changed ports are free. The caller holds the lock of the ports.
+    ///
+    /// # Errors
+    /// A port belongs to another machine or is in use, or both are the same.
+    pub fn check(machine: &Machine, before: &Settings, after: &Settings) -> Result<()> {
+        if after.port == after.ssh_port {
+            return Err(same_port());
+        }
+        let address = system::forward_address(&after.host)?;
+        let reserved = reserved(&machine.state, Some(&machine.name))?;
+        let own = machine.run().qemu().and_then(|_| machine.run().facts());
+        let own = own.map_or_else(Vec::new, |facts| vec![facts.port, facts.ssh_port]);
+        for (port, former, flag) in
+            [(after.port, before.port, "--port"), (after.ssh_port, before.ssh_port, "--ssh-port")]
+        {
+            if port == former {
+                continue;
+            }
+            if let Some(owner) = reserved.get(&port) {
+                return Err(promised(port, owner, flag).into());
+            }
+            if !own.contains(&port) {
+                ports::require_free(address, port, flag)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the ports in the settings of all machines except `but`, running or not, with their owners.
+fn reserved(state: &StateDir, but: Option<&VmName>) -> Result<BTreeMap<u16, VmName>> {
+    let names = state.names()?.into_iter().filter(|name| Some(name) != but);
+    let machines = names.map(|name| Machine::new(state, name));
+    let with_settings = machines.filter_map(|machine| Some((machine.settings().ok()?, machine.name)));
+    Ok(with_settings.flat_map(|(s, name)| [(s.port, name.clone()), (s.ssh_port, name)]).collect())
+}
+
+fn promised(port: u16, owner: &VmName, flag: &str) -> Failure {
+    Failure::new(format!("port {port} belongs to the machine {owner}"))
+        .with_hint(format!("choose another port: {flag} PORT; or agent-vm destroy {owner}"))
+}
+
+/// Returns the number of virtual CPUs, at most those of this host.
+#[must_use]
+pub fn cores(asked: Option<u32>, defaults: &Defaults) -> u32 {
+    let available = system::cores();
+    if asked.is_some_and(|asked| asked > available) {
+        note(&format!("--cores capped at {available}: this host has {}", text::count(available as usize, "core")));
+    }
+    asked.unwrap_or(defaults.cores).min(available)
+}
+
+/// Warns about an address that other hosts can reach.
+pub fn warn_of_address(host: &str, address: Ipv4Addr) {
+    if !address.is_loopback() {
+        note(&format!(
+            "warning: {host} is not a loopback address: other hosts can connect to the machine's MCP reverse proxy and ssh"
+        ));
+    }
+}
+
+/// Writes changed settings, after the rules and certificates that depend on them, so that invalid settings are not stored.
+/// The caller holds the machine's lock.
+///
+/// # Errors
+/// A group of destinations is unknown, or a file cannot be written. The settings are then unchanged.
+pub fn write(machine: &Machine, before: &Settings, after: &Settings) -> Result<()> {
+    if before.egress != after.egress {
+        // A running proxy keeps its mode.
+        let mode = if machine.run().qemu().is_some() { before.egress.mode } else { after.egress.mode };
+        let egress = Egress { mode, ..after.egress.clone() };
+        match Guest::of(machine) {
+            Ok(guest) => {
+                let groups = &guest.manifest.egress.groups;
+                egress::rules::write(&machine.dir, machine.name.as_str(), &egress, groups)?;
+            }
+            Err(_) => {
+                if let Some(groups) = installation::egress_groups() {
+                    egress::rules::check_groups(egress.allow.iter().chain(&egress.deny), &groups)?;
+                }
+            }
+        }
+    }
+    if before.host != after.host && machine.run().qemu().is_none() {
+        let address = system::forward_address(&after.host)?;
+        endpoint::ensure(&machine.dir, machine.name.as_str(), &after.host, address)?;
+    }
+    machine.write_settings(after)
+}

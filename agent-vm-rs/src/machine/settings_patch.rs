@@ -1,0 +1,242 @@
+//! What flags, assignments and a `--config` file may set.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::machine::branch::BranchName;
+use crate::machine::defaults::{Defaults, Range};
+use crate::machine::egress_settings::{Destination, Mode, SecretSpec};
+use crate::machine::guest_kind::GuestKind;
+use crate::machine::policy::Grammar;
+use crate::term::error::Failure;
+use crate::term::text::one_line;
+
+/// Values that flags and a `--config` file may set; `None` is one that they do not set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettingsPatch {
+    /// See [`crate::machine::settings::Settings::branch`].
+    pub branch: Option<BranchName>,
+    /// Whether the machine gets every branch and tag.
+    pub all_branches: Option<bool>,
+    /// See [`crate::machine::settings::Settings::guest`].
+    pub guest: Option<GuestKind>,
+    /// See [`crate::machine::settings::Settings::host`].
+    pub host: Option<String>,
+    /// See [`crate::machine::settings::Settings::port`].
+    pub port: Option<u16>,
+    /// See [`crate::machine::settings::Settings::ssh_port`].
+    pub ssh_port: Option<u16>,
+    /// See [`crate::machine::settings::Settings::tls`].
+    pub tls: Option<bool>,
+    /// See [`crate::machine::settings::Settings::auth`].
+    pub auth: Option<bool>,
+    /// See [`crate::machine::settings::Settings::memory`].
+    pub memory: Option<u32>,
+    /// See [`crate::machine::settings::Settings::cores`].
+    pub cores: Option<u32>,
+    /// See [`crate::machine::settings::Settings::disk`].
+    pub disk: Option<u32>,
+    /// See [`crate::machine::settings::Settings::packages`].
+    pub packages: Option<Vec<String>>,
+    /// See [`crate::machine::settings::Settings::servers`].
+    pub servers: Option<Vec<String>>,
+    /// See [`crate::machine::settings::Settings::nix_args`].
+    pub nix_args: Option<Vec<String>>,
+    /// See [`crate::machine::egress_settings::Egress::mode`].
+    pub egress: Option<Mode>,
+    /// See [`crate::machine::egress_settings::Egress::allow`].
+    pub allow: Option<Vec<Destination>>,
+    /// See [`crate::machine::egress_settings::Egress::deny`].
+    pub deny: Option<Vec<Destination>>,
+    /// See [`crate::machine::egress_settings::Egress::secrets`].
+    pub secrets: Option<Vec<SecretSpec>>,
+}
+
+/// Largest `--config` file, in bytes.
+const MAX_FILE: u64 = 4 << 20;
+
+/// Names of the settings in it.
+const FIELDS: [&str; 18] = [
+    "branch",
+    "all_branches",
+    "guest",
+    "host",
+    "port",
+    "ssh_port",
+    "tls",
+    "auth",
+    "memory",
+    "cores",
+    "disk",
+    "packages",
+    "servers",
+    "nix_args",
+    "egress",
+    "allow",
+    "deny",
+    "secrets",
+];
+/// Similarity above which a mistyped name gets a suggestion, from 0 to 1.
+const SIMILAR: f64 = 0.85;
+
+impl SettingsPatch {
+    /// Reads a `--config` file.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not a JSON object, or has an unknown setting or a wrong value.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = crate::host::files::plain::read(path, MAX_FILE)
+            .and_then(|bytes| bytes.context("there is no such file"))
+            .with_context(|| {
+                Failure::new(format!("failed to read the settings in {}", path.display()))
+                    .with_hint("name a file: --config FILE")
+            })?;
+        let text = String::from_utf8(bytes)
+            .with_context(|| Failure::usage(format!("the settings in {} are not valid UTF-8", path.display())))?;
+        Self::parse(&text).map_err(|error| error.context(format!("the settings in {} are not usable", path.display())))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let all: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).with_context(|| {
+            Failure::usage("it is not a JSON object")
+                .with_hint("an example is {\"memory\": 8192, \"allow\": [\"example.org\"]}")
+        })?;
+        for (name, value) in all {
+            let shown = one_line(&name);
+            if !FIELDS.contains(&name.as_str()) {
+                return Err(Failure::usage(format!("there is no setting {shown}")).with_hint(suggestion(&name)).into());
+            }
+            let alone = serde_json::Map::from_iter([(name, value)]);
+            serde_json::from_value::<Self>(alone.into()).map_err(|error| {
+                Failure::usage(format!("the setting {shown} has a wrong value: {error}"))
+                    .with_hint(format!("give {shown} a value of that kind, or leave it out"))
+            })?;
+        }
+        // Parsed again as a whole, since the map above keeps only the last of two equal names.
+        serde_json::from_str(text)
+            .with_context(|| Failure::usage("a setting is there twice").with_hint("leave one of the two out"))
+    }
+
+    /// Returns this patch, with `other`'s values where this one has none.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            branch: self.branch.or(other.branch),
+            all_branches: self.all_branches.or(other.all_branches),
+            guest: self.guest.or(other.guest),
+            host: self.host.or(other.host),
+            port: self.port.or(other.port),
+            ssh_port: self.ssh_port.or(other.ssh_port),
+            tls: self.tls.or(other.tls),
+            auth: self.auth.or(other.auth),
+            memory: self.memory.or(other.memory),
+            cores: self.cores.or(other.cores),
+            disk: self.disk.or(other.disk),
+            packages: self.packages.or(other.packages),
+            servers: self.servers.or(other.servers),
+            nix_args: self.nix_args.or(other.nix_args),
+            egress: self.egress.or(other.egress),
+            allow: self.allow.or(other.allow),
+            deny: self.deny.or(other.deny),
+            secrets: self.secrets.or(other.secrets),
+        }
+    }
+
+    /// Checks sizes against their bounds, and the form of server names.
+    ///
+    /// # Errors
+    /// The first wrong value.
+    pub fn validate(&self) -> Result<(), Failure> {
+        let at_least = |what: &str, flag: &str, value: Option<u32>, Range { least, most }: Range| match value {
+            Some(value) if !(least..=most).contains(&value) => {
+                Err(Failure::usage(format!("{what} of {value} is outside {least} to {most}"))
+                    .with_hint(format!("give {flag} a value in between")))
+            }
+            _ => Ok(()),
+        };
+        let bounds = Defaults::load().map_err(|error| Failure::new(format!("{error:#}")))?.bounds;
+        at_least("memory (MiB)", "--memory", self.memory, bounds.memory)?;
+        at_least("a number of cores", "--cores", self.cores, bounds.cores)?;
+        at_least("a disk (MiB)", "--disk", self.disk, bounds.disk)?;
+        if let Some(name) = self.servers.iter().flatten().find(|name| !Grammar::ServerName.matches(name)) {
+            return Err(Failure::usage(format!("{:?} is no name of a server", one_line(name)))
+                .with_hint("names are letters, digits, ., _ and -, such as nixos"));
+        }
+        Ok(())
+    }
+
+    /// Checks the form of package names for this guest.
+    ///
+    /// # Errors
+    /// The first wrong value.
+    pub fn validate_packages(&self, guest: GuestKind) -> Result<(), Failure> {
+        match self.packages.iter().flatten().find(|name| !guest.may_have_package(name)) {
+            Some(name) => {
+                Err(Failure::usage(format!("{:?} is no package name", one_line(name))).with_hint(match guest {
+                    GuestKind::Debian => "Debian's package names are lower case letters, digits, +, - and .",
+                    GuestKind::Nixos => {
+                        "packages of nixpkgs are attributes, such as nodejs_22 or python3Packages.numpy"
+                    }
+                }))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Returns a hint for an unknown setting: the most similar name, or all of them.
+fn suggestion(name: &str) -> String {
+    let similarity = |field: &str| strsim::jaro_winkler(field, name);
+    let nearest = FIELDS.iter().max_by(|one, other| similarity(one).total_cmp(&similarity(other)));
+    match nearest.filter(|nearest| similarity(nearest) > SIMILAR) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => format!("the settings are: {}", FIELDS.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_are_checked_and_flags_win() {
+        let file = SettingsPatch { memory: Some(1024), cores: Some(1), ..SettingsPatch::default() };
+        let flags = SettingsPatch { memory: Some(2048), ..SettingsPatch::default() };
+        let both = flags.or(file);
+        assert_eq!((both.memory, both.cores), (Some(2048), Some(1)));
+        assert!(both.validate().is_ok());
+        for wrong in [
+            SettingsPatch { memory: Some(16), ..SettingsPatch::default() },
+            SettingsPatch { cores: Some(0), ..SettingsPatch::default() },
+            SettingsPatch { disk: Some(1), ..SettingsPatch::default() },
+            SettingsPatch { servers: Some(vec!["$(id)".into()]), ..SettingsPatch::default() },
+            SettingsPatch { servers: Some(vec![String::new()]), ..SettingsPatch::default() },
+        ] {
+            assert!(wrong.validate().is_err(), "{wrong:?} was taken");
+        }
+    }
+
+    #[test]
+    fn packages_are_named_as_the_guests_collection_does() {
+        let taken = |name: &str, guest| {
+            SettingsPatch { packages: Some(vec![name.into()]), ..SettingsPatch::default() }
+                .validate_packages(guest)
+                .is_ok()
+        };
+        for (name, debian, nixos) in [
+            ("g++", true, true),
+            ("nodejs_22", false, true),
+            ("python3Packages.numpy", false, true),
+            ("a b", false, false),
+            ("-x", false, false),
+            ("\"", false, false),
+            ("${x}", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!((taken(name, GuestKind::Debian), taken(name, GuestKind::Nixos)), (debian, nixos), "{name}");
+        }
+    }
+}

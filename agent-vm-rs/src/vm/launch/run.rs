@@ -1,0 +1,159 @@
+//! Starts one run of a machine: files, processes, facts.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::processes::{remember, remember_forwarders, remember_inner, start_virtiofsd};
+use crate::confine::listeners::Listener;
+use crate::confine::mount::Mount;
+use crate::confine::{self, Confinement};
+use crate::egress;
+use crate::guest::Guest;
+use crate::host::files::make_private_dir;
+use crate::host::interrupt::Deadline;
+use crate::host::process::Detached;
+use crate::host::{ports, system};
+use crate::machine::Machine;
+use crate::machine::accel::Accel;
+use crate::machine::context::Context;
+use crate::machine::paths::MachinePath;
+use crate::machine::run_state::RunFacts;
+use crate::machine::settings::Settings;
+use crate::mcp::endpoint;
+use crate::term::progress::note;
+use crate::vm::phases::Phases;
+use crate::vm::qemu_args::{self, Forwards, Inputs, Virtiofsd};
+use crate::vm::{credentials, disk};
+
+/// Inputs of a run: the machine, its guest, and what this host provides.
+pub struct Run<'a> {
+    pub context: &'a Context,
+    pub machine: &'a Machine,
+    pub settings: &'a Settings,
+    pub guest: &'a Guest,
+    /// The `--guest-package` of the start.
+    pub guest_package: Option<PathBuf>,
+    pub accel: Accel,
+    pub daemon: Option<Virtiofsd>,
+    pub confinement: Confinement,
+    /// QEMU.
+    pub program: PathBuf,
+    pub qemu: Vec<Mount>,
+}
+
+impl Run<'_> {
+    /// Prepares the files, starts the processes and writes the facts. Returns QEMU's process and the facts.
+    pub fn begin(&self, phases: &mut Phases) -> Result<(Detached, RunFacts)> {
+        let limit = self.context.start_limit(self.accel.as_str());
+        let deadline = Deadline::after(limit);
+        phases.run("disk and keys", || self.prepare())?;
+        let forwards = forwards(self.settings)?;
+        let qemu = self.start(forwards, deadline, phases)?;
+        let facts = self.facts(forwards, limit.as_secs());
+        self.machine.run().write_facts(&facts)?;
+        Ok((qemu, facts))
+    }
+
+    /// Creates the disk, the rules and the credentials, owned by the account of the processes.
+    fn prepare(&self) -> Result<()> {
+        let Self { context, machine, settings, guest, .. } = self;
+        disk::ensure(machine, &guest.manifest.disk.label, settings.disk)?;
+        make_private_dir(machine.run().path())?;
+        guest.keep_for(&machine.run())?;
+        make_private_dir(&machine.run().file(MachinePath::Qemu))?;
+        egress::rules::write(&machine.dir, machine.name.as_str(), &settings.egress, &guest.manifest.egress.groups)?;
+        let run = credentials::Run {
+            hostname: &machine.name.hostname(),
+            log_level: context.verbosity.log_level(),
+            endpoint: endpoint::hand_over(machine, settings, system::forward_address(&settings.host)?)?,
+        };
+        credentials::hand_over(&machine.dir, run, &guest.manifest)?;
+        self.confinement.account().map_or(Ok(()), |account| {
+            let places =
+                [machine.run().file(MachinePath::Qemu), MachinePath::Disk.of(&machine.dir), machine.workspace()];
+            places.iter().try_for_each(|place| confine::chown_tree(place, account))
+        })
+    }
+
+    /// Starts virtiofsd, QEMU and the forwarders, and writes their process ids.
+    fn start(&self, forwards: Forwards, deadline: Deadline, phases: &mut Phases) -> Result<Detached> {
+        let confinement = &self.confinement;
+        let listeners = if confinement.has_own_network() { bind(forwards)? } else { Vec::new() };
+        let ports: Vec<_> = listeners.iter().map(|one| one.port).collect();
+        let inputs = Inputs {
+            machine: &self.machine.dir,
+            package: &self.guest.package,
+            manifest: &self.guest.manifest,
+            settings: self.settings,
+            program: &self.program,
+            qemu: &self.qemu,
+            start: self.guest.manifest.qemu.start()?,
+            accel: self.accel,
+            forwards,
+            virtiofsd: self.daemon.as_ref(),
+            verbosity: self.context.verbosity,
+            confinement,
+            ports: &ports,
+        };
+        let run = self.machine.run();
+        if let Some(daemon) = qemu_args::virtiofsd(&inputs) {
+            phases.run("workspace", || start_virtiofsd(&daemon, &run, deadline))?;
+        }
+        let console = run.file(MachinePath::RunConsole);
+        let sockets: Vec<_> = listeners.iter().map(Listener::socket).collect();
+        let qemu = qemu_args::runner(&inputs).start_detached_with(&console, &sockets)?;
+        drop(listeners);
+        if let Some(keeper) = qemu.keeper() {
+            keeper.write(&run.file(MachinePath::RunConsoleKeeperPid))?;
+        }
+        if confinement.sandbox.is_some() {
+            remember_inner(&qemu, &console, &run.file(MachinePath::QemuPid), deadline)?;
+        } else {
+            remember(&qemu, &run, MachinePath::QemuPid)?;
+        }
+        if let Some(inner) = run.qemu().filter(|_| confinement.has_own_network()) {
+            let ports = [(forwards.ssh, MachinePath::ForwardSshPid), (forwards.mcp, MachinePath::ForwardMcpPid)];
+            remember_forwarders(&inner, &run, &ports, deadline)?;
+        }
+        Ok(qemu)
+    }
+
+    fn facts(&self, forwards: Forwards, start_limit: u64) -> RunFacts {
+        RunFacts {
+            started: jiff::Timestamp::now(),
+            host: forwards.address,
+            port: forwards.mcp,
+            ssh_port: forwards.ssh,
+            tls: self.settings.tls,
+            auth: self.settings.auth,
+            accel: self.accel.as_str().to_owned(),
+            share: self.guest.manifest.workspace.share.as_str().to_owned(),
+            confined: self.confinement.describe(),
+            start_limit,
+            guest_package: self.guest_package.clone(),
+        }
+    }
+}
+
+/// Returns the ports of the settings. A port that the user did not choose is replaced if it is in use.
+fn forwards(settings: &Settings) -> Result<Forwards> {
+    let address = system::forward_address(&settings.host)?;
+    let settle = |port: u16, asked: bool, flag: &str, other: u16| -> Result<u16> {
+        if asked {
+            return ports::require_free(address, port, flag).map(|()| port);
+        }
+        let free = ports::next_free(address, port, &[other].into())?;
+        if free != port {
+            note(&format!("notice: port {port} is in use; this run uses {free}"));
+        }
+        Ok(free)
+    };
+    let mcp = settle(settings.port, settings.port_asked, "--port", settings.ssh_port)?;
+    let ssh = settle(settings.ssh_port, settings.ssh_port_asked, "--ssh-port", mcp)?;
+    Ok(Forwards { address, mcp, ssh })
+}
+
+fn bind(forwards: Forwards) -> Result<Vec<Listener>> {
+    [forwards.mcp, forwards.ssh].into_iter().map(|port| Listener::bind(forwards.address, port)).collect()
+}

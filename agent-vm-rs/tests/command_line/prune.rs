@@ -1,0 +1,173 @@
+//! `prune`: removes machines whose repository or declaration is gone, and keeps their commits.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::inside::Inside;
+use crate::stand_ins::{STAYS, create, install, install_ssh};
+use crate::support::{Site, skip, tree, which};
+
+/// A machine whose repository is gone, with a commit that only its workspace has.
+fn orphan(site: &Site) -> String {
+    site.create("main");
+    let commit = site.commit_in(site.machine("app-main").join("workspace"), "work", "x");
+    fs::rename(site.repo(), site.path("elsewhere")).unwrap();
+    commit
+}
+
+fn prune(site: &Site, flags: &[&str]) -> crate::support::Done {
+    site.run_in(site.root(), &[&["prune"], flags].concat())
+}
+
+#[test]
+fn commits_of_a_pruned_machine_can_be_restored() {
+    let site = Site::new();
+    let commit = orphan(&site);
+    let before = tree(&site.machine("app-main"));
+    prune(&site, &["--dry-run"]).ok().prints("app-main: would be removed (its repository ");
+    assert_eq!(tree(&site.machine("app-main")), before);
+    let done = prune(&site, &["--json"]).ok().says("the commits that only app-main had are in");
+    assert_eq!((&done.json()[0]["name"], &done.json()[0]["outcome"]), (&json!("app-main"), &json!("removed")));
+    assert!(site.names().is_empty());
+    let command = done.stderr.lines().find_map(|line| line.trim().strip_prefix("take them back: ")).unwrap();
+    let mut sh = site.command("sh");
+    let fetched = sh.args(["-c", command]).current_dir(site.path("elsewhere")).output().unwrap();
+    assert!(fetched.status.success(), "{command}: {}", String::from_utf8_lossy(&fetched.stderr));
+    assert_eq!(site.git_in(site.path("elsewhere"), &["rev-parse", "rescued/main"]), commit);
+    prune(&site, &[]).ok().says("no machine to remove");
+}
+
+#[test]
+fn a_machine_with_a_repository_and_a_declaration_stays() {
+    let site = Site::new();
+    site.create("main");
+    site.write("vm.json", "{}");
+    let file = site.path("vm.json");
+    site.run(&["apply", "main", "--config", file.to_str().unwrap()]).ok();
+    site.create("other");
+    prune(&site, &["--yes"]).ok().says("no machine to remove");
+    // A machine that was declared once needs its declaration.
+    fs::remove_file(&file).unwrap();
+    prune(&site, &["--yes", "--older-than", "1d"]).ok().says("no machine to remove");
+    prune(&site, &["--yes"]).ok().prints("app-main: removed (its declaration ");
+    assert_eq!(site.names(), ["app-other"]);
+    prune(&site, &["--dry-run", "--undeclared"]).ok().prints("app-other: would be removed (it is not declared)");
+    for wrong in ["30", "soon", "-1d"] {
+        prune(&site, &[&format!("--older-than={wrong}")]).exits(2).gives_one_error().says("give a number with a unit");
+    }
+}
+
+#[test]
+fn a_machine_that_changed_lately_stays() {
+    let site = Site::new();
+    orphan(&site);
+    prune(&site, &["--older-than", "30d"]).ok().says("no machine to remove");
+    let touched = Command::new("find")
+        .arg(site.machine("app-main"))
+        .args(["-exec", "touch", "--no-dereference", "--date=-60 days", "{}", "+"])
+        .status();
+    assert!(touched.unwrap().success());
+    prune(&site, &["--older-than", "90d"]).ok().says("no machine to remove");
+    prune(&site, &["--older-than", "30d"]).ok().prints("app-main: removed");
+}
+
+/// A machine whose commits cannot be saved stays; the others are removed.
+#[test]
+fn a_machine_that_cannot_be_removed_does_not_stop_the_others() {
+    let site = Site::new();
+    site.create("main");
+    site.create("other");
+    site.commit_in(site.machine("app-main").join("workspace"), "work", "x");
+    fs::rename(site.repo(), site.path("elsewhere")).unwrap();
+    // This machine has nothing to save.
+    fs::remove_dir_all(site.machine("app-other").join("workspace")).unwrap();
+    site.write("data/agent-vms/.bundles", "in the way");
+    prune(&site, &["--yes"])
+        .exits(1)
+        .says("app-main was not removed: ")
+        .says("error: failed to remove 1 machine")
+        .says("hint: ")
+        .prints("app-main: failed")
+        .prints("app-other: removed");
+    assert_eq!(site.names(), ["app-main"]);
+}
+
+#[test]
+fn a_running_machine_stays() {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    let inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    fs::rename(site.repo(), site.path("elsewhere")).unwrap();
+    prune(&site, &["--yes", "--undeclared"]).ok().says("no machine to remove");
+    assert!(!site.pids().is_empty());
+    site.run_in(site.root(), &["stop", "app-main"]).ok();
+    drop(inside);
+    // Control.
+    prune(&site, &["--yes"]).ok().prints("app-main: removed (its repository ");
+    site.assert_nothing_left();
+}
+
+/// The clean-up of a NixOS host, for a machine with a commit that its repository does not have. As root, the machine belongs
+/// to another account, and the repository to root.
+#[test]
+fn the_clean_up_of_a_host_keeps_commits() {
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../modules/host/cleanup.sh");
+    if !script.exists() {
+        return skip("the NixOS modules are not here");
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    let site = Site::new();
+    for program in ["stat", "chown", "find"] {
+        site.restore(program);
+    }
+    fs::copy(env!("CARGO_BIN_EXE_agent-vm"), site.path("agent-vm")).unwrap();
+    let sh = |text: &str| {
+        let output = site.command("sh").args(["-euc", text]).current_dir(site.root()).output().unwrap();
+        assert!(output.status.success(), "{text}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let mut commits = Vec::new();
+    for instance in ["old", "declared", "new"] {
+        let state = site.path("vms").join(instance);
+        site.run(&["--state-dir", state.to_str().unwrap(), "create", "--branch", "main"]).ok();
+        commits.push(site.commit_in(state.join("app-main/workspace"), "work", instance));
+    }
+    sh(
+        "find vms/old vms/declared -exec touch --no-dereference --date='-60 days' {} +; chmod 711 . vms; chmod 1777 tmp",
+    );
+    if is_root {
+        sh("chown -R 65534:65534 vms/*");
+    }
+    let cleanup = |config: &str| {
+        site.write("gitconfig", config);
+        let mut bash = site.command(which("bash").unwrap());
+        bash.arg(&script).args([site.path("agent-vm"), site.path("vms")]).args(["30", "declared", "other"]);
+        bash.env("GIT_CONFIG_GLOBAL", site.path("gitconfig")).current_dir("/");
+        let output = bash.output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    if is_root {
+        // Git does not let the account use root's repository: which commits to keep is unknown, and the machine stays.
+        let (success, said) = cleanup("");
+        assert!(!success && said.contains("failed to remove the machines in"), "{said}");
+        assert!(site.path("vms/old/app-main/workspace").exists());
+        sh("find vms/old -exec touch --no-dereference --date='-60 days' {} +");
+    }
+    let (success, said) = cleanup("[safe]\n\tdirectory = *\n");
+    assert!(success, "{said}");
+    assert!(!site.path("vms/old/app-main").exists(), "{said}");
+    let bundles: Vec<_> =
+        fs::read_dir(site.path("vms/old/.bundles")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(bundles.len(), 1, "{bundles:?}");
+    site.git(&["fetch", "--quiet", bundles[0].to_str().unwrap(), "+refs/heads/*:refs/remotes/rescued/*"]);
+    assert_eq!(site.git(&["rev-parse", "rescued/main"]), commits[0]);
+    // What is declared, and what changed lately, stays as it is.
+    for instance in ["declared", "new"] {
+        let workspace = site.path("vms").join(instance).join("app-main/workspace");
+        assert_eq!(fs::read_to_string(workspace.join("work")).unwrap(), instance, "{said}");
+    }
+}

@@ -1,0 +1,124 @@
+//! `set`: changes settings of an existing machine, with the checks of `create`.
+
+use serde_json::json;
+
+use crate::inside::Inside;
+use crate::stand_ins::{STAYS, create, install, install_ssh};
+use crate::support::Site;
+
+#[test]
+fn a_setting_changes_and_can_be_reset() {
+    let site = Site::new();
+    site.create("main");
+    let before = site.settings("app-main");
+    site.run(&[
+        "set",
+        "main",
+        "memory=1024",
+        "packages=jq,git-lfs",
+        "port=18765",
+        "egress=none",
+        "allow=@npm,a.test:8443",
+    ])
+    .ok()
+    .prints("app-main: memory changed from 4096 to 1024\n")
+    .prints("app-main: port changed from automatic to 18765\n")
+    .keeps_quiet_of("next start");
+    let settings = site.settings("app-main");
+    assert_eq!(
+        (&settings["memory"], &settings["port"], &settings["port_asked"]),
+        (&json!(1024), &json!(18765), &json!(true))
+    );
+    assert_eq!((&settings["packages"], &settings["egress"]["mode"]), (&json!(["jq", "git-lfs"]), &json!("none")));
+    assert_eq!(settings["egress"]["allow"], json!(["@npm", "a.test:8443"]));
+
+    let keys = ["memory", "packages", "port", "egress", "allow"];
+    let unset: Vec<_> = keys.iter().flat_map(|key| ["--unset", key]).collect();
+    let done = site.run(&[&["set", "app-main", "--json"], &unset[..]].concat()).ok().json();
+    assert_eq!(done["changed"]["memory"], json!({ "before": 1024, "after": 4096 }));
+    assert_eq!(done["at_next_start"], json!([]));
+    let settings = site.settings("app-main");
+    for key in ["memory", "packages", "port_asked", "egress", "cores", "source", "branch", "created"] {
+        assert_eq!(settings[key], before[key], "{key}");
+    }
+    site.run(&["set", "main", "memory=4096"]).ok().prints("app-main: nothing changed\n");
+}
+
+#[test]
+fn an_invalid_value_changes_nothing() {
+    let site = Site::new();
+    site.create("main");
+    site.create("other");
+    let before = site.settings("app-main");
+    let others = site.settings("app-other")["ssh_port"].to_string();
+    let others = format!("port={others}");
+    for (words, code, says) in [
+        (&["memory=1"][..], 2, "outside 256"),
+        (&["memory=much"], 2, "a number of MiB"),
+        (&["cores=2", "colour=red"], 2, "is not a setting"),
+        (&["memory=1024", "guest=nixos"], 2, "guest cannot change"),
+        (&["memory=1024", "packages=no such"], 2, "no package name"),
+        (&["memory=1024", "host=192.0.2.1", "port=18766"], 1, "192.0.2.1"),
+        (&["host=somewhere"], 2, "somewhere"),
+        (&["memory=1024", &others], 1, "belongs to the machine app-other"),
+        (&["port=18767", "ssh_port=18767"], 2, "cannot use the same port"),
+        (&["memory=1024", "--unset", "memory"], 2, "both set and unset"),
+        (&["--unset", "size"], 2, "is not a setting"),
+        (&[], 2, "nothing to set"),
+        (&["memory"], 2, "KEY=VALUE"),
+    ] {
+        site.run(&[&["set", "main"], words].concat()).exits(code).gives_one_error().says(says).says("hint: ");
+        assert_eq!(site.settings("app-main"), before, "{words:?}");
+    }
+    site.run(&["set", "nowhere", "memory=1024"]).exits(1).gives_one_error().says("there is no machine for nowhere");
+}
+
+#[test]
+fn it_waits_for_the_machines_lock() {
+    let site = Site::new();
+    site.create("main");
+    let lock =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(site.state().join(".locks/app-main"));
+    let lock = lock.unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    site.run(&["set", "main", "memory=1024", "--timeout", "1"]).exits(124).gives_one_error();
+    assert_eq!(site.settings("app-main")["memory"], 4096);
+    drop(lock);
+    site.run(&["set", "main", "memory=1024", "--timeout", "5"]).ok();
+}
+
+#[test]
+fn a_running_machine_takes_the_change_at_its_next_start() {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    let _inside = Inside::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    let port = format!("port={}", site.settings("app-main")["port"]);
+    site.run(&["set", "main", "memory=1024", "egress=none", "allow=a.test", &port]).ok().says(
+        "notice: app-main is running; port, memory, egress will change at its next start: agent-vm restart app-main",
+    );
+    let rules: serde_json::Value =
+        serde_json::from_str(&site.read("data/agent-vms/app-main/egress/rules/rules.json")).unwrap();
+    // The list applies at once; the mode of a run stays.
+    assert_eq!((&rules["mode"], &rules["allow"][0]["host"]), (&json!("allowlist"), &json!("a.test")));
+    site.run(&["stop"]).ok();
+}
+
+/// Each command reads the settings under the lock, so that no change is lost.
+#[test]
+fn changes_at_the_same_time_are_all_kept() {
+    let site = Site::new();
+    site.create("main");
+    let changes = ["memory=1024", "cores=1", "disk=30720", "tls=false", "packages=jq", "allow=a.test", "egress=none"];
+    let commands: Vec<_> = changes.iter().map(|change| site.spawn(&["set", "main", change])).collect();
+    for command in commands {
+        let output = command.output();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let settings = site.settings("app-main");
+    let values = ["memory", "cores", "disk", "tls", "packages"].map(|key| &settings[key]);
+    assert_eq!(values, [&json!(1024), &json!(1), &json!(30720), &json!(false), &json!(["jq"])]);
+    assert_eq!((&settings["egress"]["allow"], &settings["egress"]["mode"]), (&json!(["a.test"]), &json!("none")));
+}
