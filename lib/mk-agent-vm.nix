@@ -49,7 +49,8 @@ let
     in
     {
       agentVm = {
-        inherit share;
+        # `modules` may set another one.
+        share = lib.mkDefault share;
         packages = map find (listOf "packages" packages);
       };
       services.agent-mcp = {

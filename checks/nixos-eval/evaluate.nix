@@ -76,6 +76,6 @@ in
     service
     unitOf
     ;
-  inherit pkgs;
+  inherit nixpkgs pkgs;
   policy = import ../../lib/policy;
 }

@@ -6,6 +6,7 @@
   mentions,
   withModules,
   policy,
+  nixpkgs,
   ...
 }:
 let
@@ -244,30 +245,163 @@ in
     ]
     ++ lib.genList (_: false) 9;
   };
-  # Git by itself would follow what a repository says about itself; agent-vm does not.
-  testScriptsAskAgentVmAboutTheRepository = {
+  # The unit's commands are agent-vm's alone.
+  testUnitRunsAgentVm = {
     expr =
       let
-        pkgs' = pkgs // {
-          writeText = _: text: text;
-          writeShellScript = _: text: text;
-        };
-        scripts = import ../../modules/host/scripts.nix {
-          inherit lib;
-          pkgs = pkgs';
-          package = pkgs'.git;
-        } "a" (host { a.repository = "/a"; }).services.agent-vms.instances.a;
-        calls =
-          word: builtins.match ".*[ (|]${word} .*" (lib.replaceStrings [ "\n" ] [ " " ] scripts.run) != null;
+        unit =
+          (host {
+            a = {
+              repository = "/srv/100%";
+              branch = "$x";
+            };
+          }).systemd.services.agent-vm-a;
+        inherit (unit.serviceConfig) ExecStartPre ExecStart;
       in
       [
-        (calls "jq")
-        (calls "git")
-        (lib.hasInfix ''list --source "$repository"'' scripts.run)
+        (map lib.isString [
+          ExecStartPre
+          ExecStart
+        ])
+        (lib.hasInfix ''"apply" "--create" "--source" "/srv/100%%" "--config" "/etc/agent-vms/a.json"'' ExecStartPre)
+        (lib.hasInfix ''"start" "--foreground" "--source" "/srv/100%%" "--branch=$$x"'' ExecStart)
+        (lib.hasInfix "--guest-package" ExecStart)
+        (unit.serviceConfig ? ExecStop)
+        unit.serviceConfig.Type
+        unit.serviceConfig.NotifyAccess
       ];
     expected = [
+      [
+        true
+        true
+      ]
+      true
       true
       false
+      false
+      "notify"
+      "main"
+    ];
+  };
+  # agent-vm takes a machine for undeclared once its file is gone, which is not so while it is only disabled.
+  testEveryDeclarationIsAFile = {
+    expr =
+      let
+        config = host {
+          a = {
+            repository = "/a";
+            branch = "next";
+            port = 8001;
+            egress.allow = [ "@npm" ];
+            resources.memory = 2048;
+          };
+          off = {
+            enable = false;
+            repository = "/a";
+          };
+        };
+        declared = builtins.fromJSON config.environment.etc."agent-vms/a.json".text;
+      in
+      [
+        (lib.getAttrs [ "branch" "port" "allow" "memory" "egress" ] declared)
+        (declared ? ssh_port)
+        (config.environment.etc ? "agent-vms/off.json")
+      ];
+    expected = [
+      {
+        branch = "next";
+        port = 8001;
+        allow = [ "@npm" ];
+        memory = 2048;
+        egress = "allowlist";
+      }
+      false
+      true
+    ];
+  };
+  # Guests of `config` are built with the host, and agent-vm gets them.
+  testGuestsAreOfTheHostsClosure = {
+    expr =
+      let
+        commandsOf =
+          settings:
+          let
+            config = host {
+              a = {
+                repository = "/a";
+              }
+              // settings;
+            };
+          in
+          import ../../modules/host/commands.nix {
+            inherit config lib pkgs;
+            modulesPath = "${nixpkgs}/nixos/modules";
+          } "a" config.services.agent-vms.instances.a;
+        isGiven = settings: lib.elem "--guest-package" (commandsOf settings).start;
+        guest = settings: (commandsOf settings).guest.config;
+        package = pkgs.runCommand "agent-vm-guest" { meta.mainProgram = "run-agent-vm"; } "";
+        one.config.environment.variables.A = "1";
+        several = {
+          servers = [ "nixos" ];
+          packages = [ "git" ];
+          config = [
+            one.config
+            (
+              { lib, ... }:
+              {
+                environment.variables.B = lib.mkDefault "2";
+              }
+            )
+          ];
+        };
+        # Of two definitions, as two files of a configuration have them.
+        merged = lib.mkMerge [
+          one.config
+          { agentVm.share = "9p"; }
+        ];
+        variables = settings: lib.getAttrs [ "A" "B" ] (guest settings).environment.variables;
+      in
+      [
+        (map isGiven [
+          { }
+          { config = { }; }
+          { guestPackage = package; }
+        ])
+        (lib.hasSuffix ''"--guest-package" "${package}"''
+          (host {
+            a = {
+              repository = "/a";
+              guestPackage = package;
+            };
+          }).systemd.services.agent-vm-a.serviceConfig.ExecStart
+        )
+        (wrong (guest {
+          config = { };
+        }))
+        (guest one).environment.variables.A
+        (variables several)
+        (guest several).services.agent-mcp.servers.nixos.enable
+        (lib.elem pkgs.git (guest several).agentVm.packages)
+        (guest { config = merged; }).agentVm.share
+        # This host's packages.
+        ((guest { config = { }; }).nixpkgs.pkgs == pkgs)
+      ];
+    expected = [
+      [
+        false
+        true
+        true
+      ]
+      true
+      [ ]
+      "1"
+      {
+        A = "1";
+        B = "2";
+      }
+      true
+      true
+      "9p"
       true
     ];
   };

@@ -18,6 +18,7 @@ let
       on [ "services" "agent-mcp" ] path value
     );
   machine = on [ ];
+  guest = pkgs.runCommand "agent-vm-guest" { meta.mainProgram = "run-agent-vm"; } "";
 
   # A wrong and a right value of one option; what is to be written comes last.
   ofApp = path: wrong: right: words: {
@@ -357,6 +358,68 @@ in
   machine-packages-are-names = ofMachine "agentVm.packages" [
     "nodejs"
   ] [ pkgs.git ] [ ''"nodejs"'' "agentVm.packages = [ pkgs.nodejs ];" ];
+
+  # Guests that are built with the host.
+  guest-of-two-kinds = {
+    kind = "modules";
+    mistake = lib.recursiveUpdate (app "config" { }) (app "guestPackage" guest);
+    fine = app "guestPackage" guest;
+    says = [
+      "services.agent-vms.instances.app.config and services.agent-vms.instances.app.guestPackage"
+      "services.agent-vms.instances.app.guestPackage = null;"
+    ];
+  };
+  guest-package-with-packages = {
+    kind = "modules";
+    mistake = lib.recursiveUpdate (app "packages" [ "nodejs" ]) (app "guestPackage" guest);
+    fine = lib.recursiveUpdate (app "packages" [ "nodejs" ]) (app "config" { });
+    says = [
+      ''app.packages is [ "nodejs" ]''
+      "instances.app.guestPackage"
+      "services.agent-vms.instances.app.packages = [ ];"
+    ];
+  };
+  guest-config-with-arguments-of-nix = {
+    kind = "modules";
+    mistake = lib.recursiveUpdate (app "nixArgs" [ "--impure" ]) (app "config" { });
+    fine = app "nixArgs" [ "--impure" ];
+    says = [
+      ''app.nixArgs is [ "--impure" ]''
+      "instances.app.config"
+      "services.agent-vms.instances.app.nixArgs = [ ];"
+    ];
+  };
+  guest-package-is-another-package = ofApp "guestPackage" pkgs.git guest [
+    "git"
+    "is not a guest package"
+    "guestPackage = nixosConfigurations.NAME.config.system.build.agentVm;"
+  ];
+  guest-config-is-a-package = ofApp "config" pkgs.git { } [
+    "is a package where"
+    "services.agent-vms.instances.app.guestPackage = the-package;"
+  ];
+  guest-config-is-a-system =
+    ofApp "config"
+      {
+        config = { };
+        options = { };
+        pkgs = { };
+      }
+      { config = { }; }
+      [
+        "is a whole NixOS system"
+        "guestPackage = nixosConfigurations.NAME.config.system.build.agentVm;"
+      ];
+  guest-config-is-a-text =
+    ofApp "config" "nodejs"
+      [
+        { }
+        (_: { })
+      ]
+      [
+        "is a text where"
+        "config = { pkgs, ... }: {"
+      ];
 
   # Accounts, secrets and directories.
   user-of-a-service = ofMcp "user" "sshd" "sshd-agent" [

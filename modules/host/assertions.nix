@@ -19,6 +19,7 @@ let
       options
       ;
   };
+  inherit (import ../types { inherit lib; }) shown;
   isName = name: builtins.match "[a-z][a-z0-9-]{0,20}" name != null;
 
   # The same in letters that can stand there.
@@ -87,6 +88,33 @@ let
         inherit other;
       }) (lib.filter (meet (lib.head rest)) (lib.tail rest))
       ++ meetings (lib.tail rest);
+
+  # Options of guests that the first start builds.
+  guestOf = instance: if instance.guestPackage != null then "guestPackage" else "config";
+  ignored = lib.concatLists (
+    lib.mapAttrsToList (
+      name: instance:
+      map
+        (option: {
+          inherit name option;
+          value = instance.${option};
+        })
+        (
+          lib.filter (option: instance.${option} != [ ]) (
+            if instance.guestPackage != null then
+              [
+                "packages"
+                "servers"
+                "nixArgs"
+              ]
+            else if instance.config != null then
+              [ "nixArgs" ]
+            else
+              [ ]
+          )
+        )
+    ) instances
+  );
 
   tight = lib.filterAttrs (
     _: instance:
@@ -180,6 +208,42 @@ in
             users.users.${name}.isNormalUser = true;
         '';
       }) strangers
+      ++ lib.mapAttrsToList (name: instance: {
+        assertion = instance.config == null || instance.guestPackage == null;
+        message = ''
+          ${at}.${name}.config and ${at}.${name}.guestPackage are both set, but a machine has one guest. Remove one of them, or write
+            ${at}.${name}.guestPackage = null;
+        '';
+      }) instances
+      ++ lib.mapAttrsToList (
+        name: instance:
+        let
+          program = instance.guestPackage.meta.mainProgram or "run-agent-vm";
+        in
+        {
+          assertion = instance.guestPackage == null || program == "run-agent-vm";
+          message = ''
+            ${at}.${name}.guestPackage is ${
+              instance.guestPackage.name or "a package"
+            }, which is not a guest package. Write for example
+              ${at}.${name}.guestPackage = nixosConfigurations.NAME.config.system.build.agentVm;
+          '';
+        }
+      ) instances
+      ++ map (
+        {
+          name,
+          option,
+          value,
+        }:
+        {
+          assertion = false;
+          message = ''
+            ${at}.${name}.${option} is ${shown value}, which a guest of ${at}.${name}.${guestOf instances.${name}} does not use. Write
+              ${at}.${name}.${option} = [ ];
+          '';
+        }
+      ) ignored
       ++ lib.mapAttrsToList (name: instance: {
         assertion = !(tight ? ${name});
         message = ''

@@ -1,5 +1,4 @@
-# Destroys machines that are no longer declared, as `agent-vm destroy` does: what only they have is kept, and what cannot be
-# kept stays where it is.
+# Removes machines that are no longer declared with `agent-vm prune`, which keeps their commits.
 {
   config,
   lib,
@@ -14,16 +13,17 @@ in
 {
   config = lib.mkIf (cfg.enable && cfg.cleanup.enable) {
     systemd.services.agent-vms-cleanup = {
-      description = "Destroy machines that are no longer declared";
+      description = "Remove machines that are no longer declared";
       startAt = cfg.cleanup.dates;
       unitConfig.ConditionPathIsDirectory = state;
-      path = [
-        pkgs.findutils
-        pkgs.jq
-        pkgs.util-linux
-      ];
+      path = [ pkgs.util-linux ];
+      # A machine's account need not own the repository. agent-vm compares its commits with the workspace's, with the rights of
+      # that account.
+      environment.GIT_CONFIG_GLOBAL = "${pkgs.writeText "agent-vms-cleanup-gitconfig" (
+        lib.generators.toGitINI { safe.directory = "*"; }
+      )}";
       serviceConfig =
-        # What agent-vm needs around a machine it needs to look into one, too.
+        # agent-vm reads a workspace in the same sandbox as it runs a machine in.
         import ./hardening.nix // {
           Type = "oneshot";
           ExecStart = utils.escapeSystemdExecArgs (
@@ -37,11 +37,11 @@ in
             ++ builtins.attrNames cfg.instances
           );
           ReadWritePaths = [ state ];
-          # A repository may be in a home: commits that it has need not be kept.
+          # A repository may be in a home directory. Commits that it has need not be kept.
           ProtectHome = "read-only";
           PrivateNetwork = true;
           DeviceAllow = "";
-          # For setpriv, and to look into directories of other accounts.
+          # For setpriv, and to examine directories of other accounts.
           CapabilityBoundingSet = [
             "CAP_DAC_OVERRIDE"
             "CAP_DAC_READ_SEARCH"

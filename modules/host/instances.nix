@@ -1,7 +1,9 @@
 {
   config,
   lib,
+  modulesPath,
   pkgs,
+  utils,
   ...
 }:
 let
@@ -9,9 +11,13 @@ let
   instances = lib.filterAttrs (_: instance: instance.enable) cfg.instances;
   hardening = import ./hardening.nix;
 
-  scriptsOf = import ./scripts.nix {
-    inherit lib pkgs;
-    inherit (cfg) package;
+  commandsOf = import ./commands.nix {
+    inherit
+      config
+      lib
+      modulesPath
+      pkgs
+      ;
   };
 
   # The account need not own the repository. Not by variables of git's own: those do not reach the git that serves a
@@ -33,12 +39,12 @@ let
   unit =
     name: instance:
     let
-      scripts = scriptsOf name instance;
+      commands = commandsOf name instance;
     in
     lib.nameValuePair "agent-vm-${name}" {
       description = "Agent machine ${name}";
       wantedBy = lib.optional instance.autostart "multi-user.target";
-      # The first start fetches what the guest is built from.
+      # Without a guest in this host's closure, the first start fetches what it is built from.
       wants = [ "network-online.target" ];
       after = [
         "network-online.target"
@@ -52,7 +58,6 @@ let
       };
       # An agent works in it: a new version is for the next start.
       restartIfChanged = false;
-      inherit (scripts) path;
       environment = {
         HOME = "%S/${cfg.stateDirectory}/${name}";
         XDG_CACHE_HOME = "%C/${cfg.stateDirectory}/${name}";
@@ -64,7 +69,7 @@ let
           hardening
           // {
             Type = "notify";
-            NotifyAccess = "all";
+            NotifyAccess = "main";
             User = instance.user;
             Group = config.users.users.${instance.user}.group;
             SupplementaryGroups = [ "kvm" ];
@@ -72,11 +77,14 @@ let
             StateDirectoryMode = "0700";
             CacheDirectory = "${cfg.stateDirectory}/${name}";
             CacheDirectoryMode = "0700";
-            ExecStart = scripts.run;
-            ExecStop = scripts.stop;
-            # Of all homes nothing but the repository, if it is in one. -: without it the script says what is missing.
+            ExecStartPre = utils.escapeSystemdExecArgs commands.apply;
+            # SIGTERM stops the machine.
+            ExecStart = utils.escapeSystemdExecArgs commands.start;
+            # SIGTERM during the start.
+            SuccessExitStatus = 143;
+            # The repository is the only part of home directories in the unit. Without it (-), agent-vm reports the error.
             BindReadOnlyPaths = [ "-${quoted instance.repository}" ];
-            # A guest that powers off by itself comes back too; `systemctl stop` is the way to end it.
+            # A guest that powers off is started again. To end it, stop the unit.
             Restart = "always";
             RestartSec = 30;
             TimeoutStartSec = instance.startTimeout + 30;
@@ -98,6 +106,14 @@ in
 {
   config = lib.mkIf cfg.enable {
     environment.systemPackages = [ cfg.package ];
+    # Also for disabled machines: agent-vm treats a machine without this file as no longer declared.
+    environment.etc = lib.mapAttrs' (
+      name: instance:
+      let
+        inherit (commandsOf name instance) file settings;
+      in
+      lib.nameValuePair file { text = builtins.toJSON settings; }
+    ) cfg.instances;
     systemd.services = lib.mapAttrs' unit instances;
     users.users = lib.genAttrs users (user: {
       # Somebody's own account is declared elsewhere, and what is said there wins.

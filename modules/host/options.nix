@@ -118,7 +118,7 @@ let
               example = defaults.diskMiB;
             };
             default = defaults.diskMiB;
-            description = "Size of the machine's own disk, MiB. What a machine was made with stays.";
+            description = "Size of the machine's own disk, MiB. An existing disk keeps its size.";
           };
           cpuQuota = mkOption {
             type = types.nullOr checked.cpuQuota;
@@ -154,6 +154,31 @@ let
             "python3Packages.numpy"
           ];
           description = "Names of nixpkgs' packages for the agent.";
+        };
+        config = mkOption {
+          type = types.nullOr (checked.systemModules { package = "guestPackage"; });
+          default = null;
+          example = lib.literalExpression ''
+            { pkgs, ... }:
+            {
+              agentVm.packages = [ pkgs.nodejs_22 ];
+              time.timeZone = "Europe/Berlin";
+            }
+          '';
+          description = ''
+            NixOS modules of the guest, beside `nixosModules.vm-config`, {option}`packages` and {option}`servers`. The guest is part
+            of this host's closure and uses this host's nixpkgs, so that no start builds anything. With null and no
+            {option}`guestPackage`, the first start builds the guest from this toolkit's nixpkgs.
+          '';
+        };
+        guestPackage = mkOption {
+          type = types.nullOr types.package;
+          default = null;
+          example = lib.literalExpression "agent-vm.lib.mkAgentVm { system = \"x86_64-linux\"; }";
+          description = ''
+            Guest that is already built, as {option}`config` builds one: the result of `lib.mkAgentVm`, or `system.build.agentVm` of a
+            configuration that imports `nixosModules.vm-config`. It is part of this host's closure.
+          '';
         };
         servers = mkOption {
           type = types.listOf (
@@ -201,8 +226,8 @@ let
           type = checked.seconds policy.agentMcp.timeouts.start;
           default = policy.agentMcp.timeouts.start;
           description = ''
-            Seconds that it may take to answer. The first start builds the guest; {command}`systemctl start --no-block` does not wait for
-            that.
+            Seconds that it may take to answer. Without {option}`config` and {option}`guestPackage` the first start also builds the
+            guest; {command}`systemctl start --no-block` does not wait for that.
           '';
         };
       };
@@ -236,9 +261,9 @@ in
         }
       '';
       description = ''
-        Machines of this host. Each is the unit `agent-vm-<name>.service`, which takes over what has changed here when it
-        is started the next time; a rebuild of the host does not restart it. For another repository or branch it makes another
-        machine and keeps the former.
+        Machines of this host. Each is the unit `agent-vm-<name>.service`. Its next start applies changes of the declaration;
+        a rebuild of the host does not restart it. For another repository or branch it creates another machine, and the former
+        one stays.
       '';
     };
 
@@ -282,7 +307,7 @@ in
       enable = mkOption {
         type = types.bool;
         default = true;
-        description = "Whether a timer destroys machines that are no longer declared, as {command}`agent-vm destroy` does: commits that only they have are kept.";
+        description = "Whether a timer removes machines that are no longer declared, with {command}`agent-vm prune`, which keeps commits that only they have.";
       };
       dates = mkOption {
         type = checked.calendar;

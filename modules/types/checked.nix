@@ -30,6 +30,11 @@ rec {
   inherit shown;
 
   /**
+    What a value is, in words, such as "a list".
+  */
+  inherit kindOf;
+
+  /**
     Type of values for which `wrong` returns null.
 
     `description`: noun for the option's documentation. `wrong`: value → null, or `{ why; write; }`: a clause that follows

@@ -5,3 +5,4 @@ import ./checked.nix { inherit lib; }
 // import ./paths.nix { inherit lib; }
 // import ./network.nix { inherit lib; }
 // import ./names.nix { inherit lib; }
+// import ./modules.nix { inherit lib; }

@@ -1,0 +1,98 @@
+# Command lines of a machine's unit, and the file that declares the machine's settings.
+{
+  config,
+  lib,
+  modulesPath,
+  pkgs,
+}:
+let
+  cfg = config.services.agent-vms;
+  nixosSystem =
+    arguments:
+    import "${modulesPath}/../lib/eval-config.nix" (
+      {
+        inherit lib;
+        system = null;
+      }
+      // arguments
+    );
+  mkAgentVm = import ../../lib/mk-agent-vm.nix { inherit nixosSystem; };
+in
+name: instance:
+let
+  agentVm =
+    arguments:
+    [
+      (lib.getExe cfg.package)
+      "--state-dir"
+      "/var/lib/${cfg.stateDirectory}/${name}"
+      "--timeout"
+      instance.startTimeout
+      "--color"
+      "never"
+    ]
+    ++ arguments;
+
+  # Built with this host, from this host's packages.
+  guest =
+    if instance.guestPackage != null then
+      instance.guestPackage
+    else if instance.config != null then
+      mkAgentVm {
+        inherit (pkgs.stdenv.hostPlatform) system;
+        inherit (instance) packages servers;
+        modules = [
+          { nixpkgs.pkgs = lib.mkDefault pkgs; }
+          instance.config
+        ];
+      }
+    else
+      null;
+
+  # The path stays when the contents change. When the declaration is removed from the configuration, so is the file.
+  file = "agent-vms/${name}.json";
+in
+{
+  inherit guest file;
+
+  # The format of `agent-vm create --config`.
+  settings = lib.filterAttrs (_: value: value != null) {
+    inherit (instance)
+      branch
+      host
+      port
+      tls
+      auth
+      packages
+      servers
+      ;
+    inherit (instance.resources) memory cores disk;
+    inherit (instance.egress) allow;
+    ssh_port = instance.sshPort;
+    nix_args = instance.nixArgs;
+    egress = instance.egress.mode;
+  };
+
+  apply = agentVm [
+    "apply"
+    "--create"
+    "--source"
+    instance.repository
+    "--config"
+    "/etc/${file}"
+  ];
+
+  start = agentVm (
+    [
+      "start"
+      "--foreground"
+      "--source"
+      instance.repository
+      "--branch=${instance.branch}"
+    ]
+    ++ lib.optionals (guest != null) [
+      "--guest-package"
+      "${guest}"
+    ]
+  );
+}
