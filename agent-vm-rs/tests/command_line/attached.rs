@@ -6,24 +6,24 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::inside::Inside;
+use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Done, Running, Site, kill, namespaces, wait_until};
 
 /// Starts a machine. Its stand-in for ssh runs each command in a session of its own, as sshd does: when the client
 /// (here `cat`) ends, the command only loses its standard output.
-fn started() -> (Site, Inside) {
+fn started() -> (Site, GuestServices) {
     started_after(|_| {})
 }
 
 /// Starts a machine after `prepare` has changed the site.
-fn started_after(prepare: impl FnOnce(&Site)) -> (Site, Inside) {
+fn started_after(prepare: impl FnOnce(&Site)) -> (Site, GuestServices) {
     let site = Site::new();
     install(&site, STAYS);
     install_ssh(&site);
     prepare(&site);
     create(&site, "main");
-    let inside = Inside::of(&site, "app-main");
+    let inside = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
     let client = site.path("client");
     site.stand_in(
@@ -57,7 +57,7 @@ fn number_in(site: &Site, file: &str) -> u32 {
 
 #[test]
 fn a_command_ends_with_exec_however_exec_ends() {
-    let (site, _inside) = started();
+    let (site, _services) = started();
     // The first script reacts to signals. The second ignores them and starts another program.
     let plain = "echo $$ >first; echo $$ >second; exec sleep 1000";
     let stubborn = "trap '' TERM HUP INT; echo $$ >first; setpriv sh -c 'echo $$ >second; exec sleep 1000'; sleep 1000";
@@ -86,7 +86,7 @@ fn a_command_ends_with_exec_however_exec_ends() {
 /// session.
 #[test]
 fn an_interrupted_exec_closes_its_output() {
-    let (site, _inside) = started();
+    let (site, _services) = started();
     site.stand_in(
         "ssh",
         &format!(
@@ -112,7 +112,7 @@ fn an_interrupted_exec_closes_its_output() {
 /// All output arrives, however slowly it is read, and `exec` ends when its reader has gone.
 #[test]
 fn all_output_of_exec_arrives() {
-    let (site, _inside) = started();
+    let (site, _services) = started();
     let large =
         "i=0; while [ $i -lt 3000 ]; do echo 'a line that is not short, of which there are many'; i=$((i + 1)); done";
     let exec = format!("'{}' exec -- sh -c \"$1\"", env!("CARGO_BIN_EXE_agent-vm"));
@@ -128,7 +128,7 @@ fn all_output_of_exec_arrives() {
 /// A process that a command deliberately leaves in the background outlives the command.
 #[test]
 fn a_background_process_outlives_its_command() {
-    let (site, _inside) = started();
+    let (site, _services) = started();
     site.run(&["exec", "--", "sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $! >left"]).ok();
     let left = number_in(&site, "inside/left");
     assert!(lives(left));
@@ -142,7 +142,7 @@ fn exec_does_not_wait_for_a_lost_workspace() {
     if namespaces(&["--mount", "--pid", "--net", "--fork"]).is_none() {
         return;
     }
-    let (site, _inside) = started_after(|site| {
+    let (site, _services) = started_after(|site| {
         for package in ["package.json", "from-nix.json"] {
             site.write(package, site.read(package).replace("\"share\":\"9p\"", "\"share\":\"virtiofs\""));
         }
@@ -194,7 +194,7 @@ fn a_guest_that_does_not_answer_is_an_error() {
 /// A guest that sends its ssh greeting is given more time to open the session.
 #[test]
 fn a_session_that_opens_late_is_no_timeout() {
-    let (site, _inside) = started();
+    let (site, _services) = started();
     site.stand_in("ssh", "case \" $* \" in *' -O check '*) exit;; esac; sleep 4; echo late");
     let done = site.run(&["exec", "--timeout", "1", "--", "true"]).ok();
     assert_eq!(done.stdout, "late\n");
@@ -204,7 +204,7 @@ fn a_session_that_opens_late_is_no_timeout() {
 /// printed.
 #[test]
 fn a_failure_of_ssh_is_an_error_with_its_message() {
-    let (site, _inside) = started();
+    let (site, _services) = started();
     let refuses = "log=; for word; do [ \"$log\" != next ] || log=$word; [ \"$word\" != -E ] || log=next; done\n\
         case \" $* \" in *' -O check '*) exit;; esac\n\
         echo 'debug1: noise' >>\"$log\"; echo 'exec request failed on channel 2' >>\"$log\"; exit 255";
@@ -214,11 +214,11 @@ fn a_failure_of_ssh_is_an_error_with_its_message() {
         .gives_one_error()
         .says("app-main did not run the command")
         .says("exec request failed on channel 2")
-        .keeps_quiet_of("noise")
+        .does_not_say("noise")
         .says("hint: agent-vm status app-main");
     // Control: a command may exit with 255 too.
     site.stand_in("ssh", "case \" $* \" in *' -O check '*) exit;; esac; exit 255");
-    site.run(&["exec", "--", "true"]).exits(255).keeps_quiet_of("error");
+    site.run(&["exec", "--", "true"]).exits(255).does_not_say("error");
 }
 
 /// Commands that find no ssh connection open one together, and none of them closes it for the others.
@@ -228,7 +228,7 @@ fn concurrent_commands_share_one_ssh_connection() {
     install(&site, STAYS);
     install_ssh(&site);
     create(&site, "main");
-    let _inside = Inside::of(&site, "app-main");
+    let _services = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
     let masters =
         || site.read("record/ssh").lines().filter(|line| line.contains(" -M ") && !line.contains("egress")).count();

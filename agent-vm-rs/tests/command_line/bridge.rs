@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
-use crate::inside::Inside;
+use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Running, Site, wait_until};
 
@@ -56,7 +56,7 @@ impl Client {
     }
 }
 
-fn started(flags: &[&str]) -> (Site, Inside) {
+fn started(flags: &[&str]) -> (Site, GuestServices) {
     let site = Site::new();
     install(&site, STAYS);
     install_ssh(&site);
@@ -66,7 +66,7 @@ fn started(flags: &[&str]) -> (Site, Inside) {
     } else {
         create(&site, "main");
     }
-    let inside = Inside::of(&site, "app-main");
+    let inside = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
     (site, inside)
 }
@@ -144,7 +144,7 @@ fn a_machine_that_runs_for_months_gets_a_new_certificate() {
 
 #[test]
 fn requests_run_concurrently() {
-    let (site, _inside) = started(&[]);
+    let (site, _services) = started(&[]);
     let mut client = Client::new(&site, &["mcp"]);
     client.begin();
     client.request(&json!(1), "slow");
@@ -162,7 +162,7 @@ fn requests_run_concurrently() {
 
 #[test]
 fn output_of_a_hostile_machine_is_one_line_or_nothing() {
-    let (site, _inside) = started(&[]);
+    let (site, _services) = started(&[]);
     let mut client = Client::new(&site, &["mcp"]);
     client.begin();
     client.request(&json!(1), "stream");
@@ -275,7 +275,7 @@ fn mcp_refuses_a_stopped_machine_or_starts_it() {
     install_ssh(&site);
     create(&site, "main");
     site.run(&["mcp"]).exits(1).gives_one_error().says("app-main is not running").says("hint: agent-vm start app-main");
-    let _inside = Inside::of(&site, "app-main");
+    let _services = GuestServices::of(&site, "app-main");
     let mut client = Client::new(&site, &["mcp", "--start"]);
     client.begin();
     assert_eq!(client.end(), Some(0));
@@ -295,7 +295,7 @@ fn disabled_tls_or_auth_is_reported() {
         install_ssh(&site);
         site.run(&["create", flag]).ok().says(warning);
         crate::stand_ins::own_ports(&site, "app-main");
-        let inside = Inside::of(&site, "app-main");
+        let inside = GuestServices::of(&site, "app-main");
         site.run(&["start"]).ok().says(warning).prints(&format!("MCP    {scheme}127.0.0.1:"));
         let status = site.run(&["status", "--json"]).ok().json();
         assert_eq!((&status["mcp"]["tls"], &status["mcp"]["auth"]), (&json!(tls), &json!(auth)));
@@ -306,7 +306,7 @@ fn disabled_tls_or_auth_is_reported() {
         site.run(&["status"]).ok().prints(says);
         assert_eq!(inside.requests().iter().all(|asked| asked.header("authorization").is_some()), auth);
     }
-    let (site, _inside) = started(&["--memory", "512"]);
+    let (site, _services) = started(&["--memory", "512"]);
     let status = site.run(&["status", "--json"]).ok().json();
     assert_eq!(status["mcp"]["ca_file"], site.machine("app-main").join("tls/ca.pem").to_str().unwrap());
     assert!(status["mcp"]["url"].as_str().unwrap().starts_with("https://127.0.0.1:"));
@@ -327,7 +327,7 @@ fn an_older_machine_gets_an_authority_and_a_token() {
         settings.as_object_mut().unwrap().remove(key).unwrap();
     }
     std::fs::write(machine.join("config.json"), settings.to_string()).unwrap();
-    let inside = Inside::of(&site, "app-main");
+    let inside = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok().prints("MCP    https://127.0.0.1:");
     assert!(machine.join("tls/ca.pem").exists() && machine.join("tls/token").exists());
     assert!(inside.requests().iter().all(|asked| asked.header("authorization").is_some()));

@@ -169,7 +169,7 @@ fn invalid_branch_names_are_refused() {
         &long,
     ] {
         for args in [["create", "--branch", branch], ["status", "--", branch]] {
-            let done = site.run(&args).exits(2).gives_one_error().keeps_quiet_of("\u{1b}");
+            let done = site.run(&args).exits(2).gives_one_error().does_not_say("\u{1b}");
             assert!(done.stderr.len() < 1000, "{}", done.stderr);
         }
     }

@@ -59,7 +59,7 @@ fn an_address_of_another_host_is_an_error() {
     let site = Site::new();
     for flags in [&["--host", "192.0.2.1"][..], &["--host", "192.0.2.1", "--port", "8000"]] {
         let args: Vec<_> = ["create"].iter().chain(flags).copied().collect();
-        let done = site.run(&args).gives_one_error().says("192.0.2.1").keeps_quiet_of("is taken");
+        let done = site.run(&args).gives_one_error().says("192.0.2.1").does_not_say("is taken");
         assert_ne!(done.code, Some(0));
     }
     site.assert_nothing_left();

@@ -23,7 +23,7 @@ fn machine(site: &Site) -> PathBuf {
 fn a_machine_without_new_work_is_removed_without_a_bundle() {
     let site = Site::new();
     machine(&site);
-    site.run(&["destroy"]).ok().says("app-main is gone").keeps_quiet_of("bundle");
+    site.run(&["destroy"]).ok().says("app-main is gone").does_not_say("bundle");
     assert_eq!(kept(&site), Vec::<PathBuf>::new());
     assert!(site.names().is_empty());
     site.run(&["destroy"]).exits(1).gives_one_error().says("there is no machine for main");
@@ -116,7 +116,7 @@ fn commits_that_were_fetched_are_not_kept() {
     let workspace = machine(&site);
     site.commit_in(&workspace, "work", "x");
     site.git(&["fetch", "--quiet", workspace.to_str().unwrap(), "main:taken"]);
-    site.run(&["destroy"]).ok().keeps_quiet_of("only app-main had");
+    site.run(&["destroy"]).ok().does_not_say("only app-main had");
     assert_eq!(kept(&site), Vec::<PathBuf>::new());
 }
 

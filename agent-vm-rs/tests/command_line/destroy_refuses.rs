@@ -99,7 +99,7 @@ fn keep_workspace_and_keep_nothing_are_obeyed() {
     site.run(&["destroy", "--keep", "workspace"]).ok().says("the workspace is kept whole in");
     assert!(kept(&site)[0].join("work").is_file());
     machine(&site);
-    site.run(&["destroy", "--keep", "nothing"]).ok().keeps_quiet_of("kept").says("app-main is gone");
+    site.run(&["destroy", "--keep", "nothing"]).ok().does_not_say("kept").says("app-main is gone");
     assert_eq!(kept(&site).len(), 1);
 }
 

@@ -1,6 +1,6 @@
 //! The egress supervisor, with another program in place of the proxy.
 
-use crate::inside::Inside;
+use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh, recorded};
 use crate::support::{Running, Site, skip, wait_until};
 
@@ -34,7 +34,7 @@ fn the_tunnel_leads_to_no_other_users_port() {
     install(&site, STAYS);
     install_ssh(&site);
     create(&site, "main");
-    let _inside = Inside::of(&site, "app-main");
+    let _services = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
 
     let tunnels = || recorded(&site, "ssh").iter().filter(|line| line.contains(" -O forward -R ")).count();

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::inside::Inside;
+use crate::guest_services::GuestServices;
 use crate::stand_ins::{ENDS, STAYS, create, install, install_ssh, manifest};
 use crate::support::{Done, Running, Site, kill, wait_until};
 
 /// A site with a machine that can be started.
-fn ready(runner: &str) -> (Site, Inside) {
+fn ready(runner: &str) -> (Site, GuestServices) {
     let site = Site::new();
     install(&site, runner);
     install_ssh(&site);
     create(&site, "main");
-    let inside = Inside::of(&site, "app-main");
+    let inside = GuestServices::of(&site, "app-main");
     (site, inside)
 }
 
@@ -31,7 +31,7 @@ fn start(site: &Site, flags: &[&str]) -> (UnixDatagram, Running) {
     (socket, Running::new(command.spawn().unwrap()))
 }
 
-fn told(socket: &UnixDatagram) -> String {
+fn notification(socket: &UnixDatagram) -> String {
     let mut buffer = [0; 4096];
     let read = socket.recv(&mut buffer).unwrap();
     String::from_utf8_lossy(&buffer[..read]).into_owned()
@@ -44,15 +44,15 @@ fn done(command: Running) -> Done {
 #[test]
 fn it_reports_readiness_and_a_signal_stops_the_machine() {
     for signal in [Signal::TERM, Signal::INT] {
-        let (site, _inside) = ready(STAYS);
+        let (site, _services) = ready(STAYS);
         let (socket, command) = start(&site, &[]);
-        assert!(told(&socket).contains("READY=1"));
+        assert!(notification(&socket).contains("READY=1"));
         assert!(
             !site.read("record/runner.env").contains("NOTIFY_SOCKET"),
             "the guest's runner can talk to the manager"
         );
         command.signal(signal);
-        assert!(told(&socket).contains("STOPPING=1"));
+        assert!(notification(&socket).contains("STOPPING=1"));
         done(command).ok().says("app-main: ");
         site.assert_nothing_left();
         assert!(!site.machine("app-main").join("run").exists());
@@ -61,21 +61,21 @@ fn it_reports_readiness_and_a_signal_stops_the_machine() {
 
 #[test]
 fn it_ends_with_the_machine() {
-    let (site, _inside) = ready(STAYS);
+    let (site, _services) = ready(STAYS);
     let (socket, mut command) = start(&site, &[]);
-    assert!(told(&socket).contains("READY=1"));
+    assert!(notification(&socket).contains("READY=1"));
     assert!(!command.ended());
     site.run(&["stop"]).ok();
-    assert!(told(&socket).contains("STOPPING=1"));
+    assert!(notification(&socket).contains("STOPPING=1"));
     done(command).ok().says("app-main ended");
     site.assert_nothing_left();
 }
 
 #[test]
 fn it_ends_with_a_machine_that_powers_off_by_itself() {
-    let (site, _inside) = ready(STAYS);
+    let (site, _services) = ready(STAYS);
     let (socket, command) = start(&site, &[]);
-    assert!(told(&socket).contains("READY=1"));
+    assert!(notification(&socket).contains("READY=1"));
     let pid = site.read("data/agent-vms/app-main/run/qemu.pid");
     kill(pid.split_whitespace().next().unwrap().parse().unwrap(), Signal::KILL);
     done(command).ok().says("app-main ended");
@@ -84,7 +84,7 @@ fn it_ends_with_a_machine_that_powers_off_by_itself() {
 
 #[test]
 fn a_machine_that_does_not_come_up_is_not_ready() {
-    let (site, _inside) = ready(ENDS);
+    let (site, _services) = ready(ENDS);
     let (socket, command) = start(&site, &[]);
     done(command).exits(1).gives_one_error();
     socket.set_nonblocking(true).unwrap();
@@ -113,14 +113,14 @@ fn a_signal_during_the_start_ends_it() {
 /// A machine that another command has started already is followed, too. A failed start does not stop it.
 #[test]
 fn a_machine_that_runs_already_is_followed() {
-    let (site, _inside) = ready(STAYS);
+    let (site, _services) = ready(STAYS);
     site.run(&["start"]).ok();
     let other = package(&site, "other", |_| {});
     let (_, command) = start(&site, &["--guest-package", &other]);
     done(command).exits(1).gives_one_error().says("is running with another guest package");
     drop(fs::remove_file(site.path("notify")));
     let (socket, command) = start(&site, &[]);
-    assert!(told(&socket).contains("READY=1"));
+    assert!(notification(&socket).contains("READY=1"));
     command.signal(Signal::TERM);
     done(command).ok();
     site.assert_nothing_left();
@@ -162,7 +162,7 @@ fn a_guest_package_is_not_built_again() {
 
 #[test]
 fn a_path_that_is_not_a_guest_package_is_refused() {
-    let (site, _inside) = ready(STAYS);
+    let (site, _services) = ready(STAYS);
     let nixos = package(&site, "nixos", |manifest| manifest["guest"] = "nixos".into());
     let odd = package(&site, "odd", |manifest| manifest["runner"] = "bin/none".into());
     let broken = package(&site, "broken", |manifest| manifest["version"] = 99.into());

@@ -39,7 +39,7 @@ fn one_image_is_built_for_all_machines() {
     create(&site, "main");
     create(&site, "other");
     site.run(&["start"]).exits(1).says("building the guest image");
-    site.run(&["start", "other"]).exits(1).keeps_quiet_of("building the guest image");
+    site.run(&["start", "other"]).exits(1).does_not_say("building the guest image");
     let built = recorded(&site, "builder");
     assert_eq!(built.len(), 1, "{built:?}");
     assert!(built[0].contains("/cache/agent-vm/guests/debian-"), "{built:?}");
@@ -53,7 +53,7 @@ fn nix_runs_only_for_a_changed_guest() {
     create(&site, "main");
     site.run(&["start"]).exits(1).says("  guest: ");
     site.stand_in("nix", "echo 'error: no nix today' >&2; exit 99");
-    let unchanged = || site.run(&["start"]).exits(1).says("app-main did not come up").keeps_quiet_of("nix");
+    let unchanged = || site.run(&["start"]).exits(1).says("app-main did not come up").does_not_say("nix");
     unchanged();
     // These settings are passed at run time and are no part of the guest.
     for (key, value) in [("memory", 1024), ("cores", 1), ("port", 18000), ("ssh_port", 12222)] {
@@ -97,7 +97,7 @@ fn an_image_built_by_setup_is_used() {
     fs::rename(guests.join(&built), guests.join(&prepared)).unwrap();
     fs::remove_file(guests.join(format!(".{built}.files.json"))).unwrap();
     for _ in 0..2 {
-        site.run(&["start"]).exits(1).says("app-main did not come up").keeps_quiet_of("building the guest image");
+        site.run(&["start"]).exits(1).says("app-main did not come up").does_not_say("building the guest image");
     }
     assert_eq!(recorded(&site, "builder").len(), 1);
     assert!(names().all(|name| name != prepared) && names().any(|name| name == built));
@@ -177,7 +177,7 @@ fn a_nixos_guest_is_built_by_nix() {
 
     site.stand_in("nix", "echo 'error: attribute missing' >&2; exit 1");
     change_runner(&site, ENDS);
-    site.run(&["start"]).exits(1).says("did not come up").keeps_quiet_of("nix failed");
+    site.run(&["start"]).exits(1).says("did not come up").does_not_say("nix failed");
     site.set("app-main", "packages", serde_json::json!(["hello"]));
     site.run(&["start"]).exits(1).says("failed to build the guest").says("error: attribute missing");
 }

@@ -246,7 +246,7 @@ fn a_configured_work_tree_is_not_read() {
     site.git(&["config", "core.worktree", site.path("private").to_str().unwrap()]);
     assert!(site.git(&["status", "--porcelain"]).contains("secret"), "control");
     let before = site.outside();
-    site.run(&["create"]).ok().keeps_quiet_of("uncommitted").keeps_quiet_of("secret");
+    site.run(&["create"]).ok().does_not_say("uncommitted").does_not_say("secret");
     assert_eq!(site.outside(), before);
 }
 

@@ -144,7 +144,7 @@ fn programs_in_a_submodules_configuration_are_not_run() {
     site.git_in(&sub, &["status"]);
     assert!(site.path("executed").exists(), "control");
     fs::remove_file(site.path("executed")).unwrap();
-    site.run(&["create"]).ok().keeps_quiet_of("stays empty");
+    site.run(&["create"]).ok().does_not_say("stays empty");
     assert!(!site.path("executed").exists());
     let workspace = site.machine("app-main").join("workspace");
     assert_eq!(site.git_in(workspace.join("sub"), &["rev-parse", "HEAD"]), head);

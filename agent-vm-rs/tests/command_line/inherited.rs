@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use crate::inside::Inside;
+use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Running, Site, skip, wait_until, which};
 
@@ -116,7 +116,7 @@ fn programs_inherit_no_descriptor_variable_or_limit() {
         skip("this host allows no core dumps, so the limit cannot be tested");
     }
 
-    let _inside = Inside::of(&site, "app-main");
+    let _services = GuestServices::of(&site, "app-main");
     wait_until("the proxy", || site.read("has/mitmdump").ends_with("all\n"));
     let programs = had(&site);
     for (name, has) in &programs {

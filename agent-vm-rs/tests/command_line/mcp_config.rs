@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use serde_json::{Value, json};
 
-use crate::inside::Inside;
+use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::Site;
 
@@ -151,7 +151,7 @@ fn http_clients_get_the_url_and_never_the_token() {
     install_ssh(&site);
     create(&site, "main");
     site.run(&config("codex", &["--http"])).exits(1).gives_one_error().says("hint: agent-vm start app-main");
-    let _inside = Inside::of(&site, "app-main");
+    let _services = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
     let url = site.run(&["status", "--json"]).ok().json()["mcp"]["url"].as_str().unwrap().to_owned();
     let token = fs::read_to_string(site.machine("app-main").join("tls/token")).unwrap();

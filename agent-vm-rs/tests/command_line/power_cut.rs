@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::inside::Inside;
+use crate::guest_services::GuestServices;
 use crate::stand_ins::{ENDS, STAYS, create, install, install_ssh};
 use crate::support::{Power, Site, tree, which};
 
@@ -108,7 +108,7 @@ fn a_created_machine_survives_a_power_cut() {
         assert_eq!(before.len() > 300, many);
         power.back(&power.cut("cut"));
         assert_kept(&site, "app-main", &before);
-        site.run(&["status"]).ok().keeps_quiet_of("error").prints("0 changed files");
+        site.run(&["status"]).ok().does_not_say("error").prints("0 changed files");
     }
 }
 
@@ -120,7 +120,7 @@ fn a_started_machine_survives_a_power_cut() {
     install_ssh(&site);
     create(&site, "main");
     power.sync();
-    let inside = Inside::of(&site, "app-main");
+    let inside = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
     let before = kept(&site, "app-main");
     assert!(before.keys().any(|path| path.ends_with("disk.qcow2")));

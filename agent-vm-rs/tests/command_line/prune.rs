@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::inside::Inside;
+use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Site, skip, tree, which};
 
@@ -100,7 +100,7 @@ fn a_running_machine_stays() {
     install(&site, STAYS);
     install_ssh(&site);
     create(&site, "main");
-    let inside = Inside::of(&site, "app-main");
+    let inside = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
     fs::rename(site.repo(), site.path("elsewhere")).unwrap();
     prune(&site, &["--yes", "--undeclared"]).ok().says("no machine to remove");

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::inside::Inside;
+use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh, server, servers};
 use crate::support::Site;
 
@@ -13,7 +13,7 @@ fn every_server_is_shown_and_failures_are_in_the_headline() {
     install_ssh(&site);
     create(&site, "main");
     servers(&site, &[server("codemcp", "running"), server("own", "failed")], &[]);
-    let _inside = Inside::of(&site, "app-main");
+    let _services = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok().prints("servers codemcp running, own failed (1 restart)").says(
         "notice: the MCP server own has failed: it exited with status 3: no such module (agent-vm logs app-main)",
     );

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::inside::Inside;
+use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::Site;
 
@@ -23,7 +23,7 @@ fn a_setting_changes_and_can_be_reset() {
     .ok()
     .prints("app-main: memory changed from 4096 to 1024\n")
     .prints("app-main: port changed from automatic to 18765\n")
-    .keeps_quiet_of("next start");
+    .does_not_say("next start");
     let settings = site.settings("app-main");
     assert_eq!(
         (&settings["memory"], &settings["port"], &settings["port_asked"]),
@@ -93,7 +93,7 @@ fn a_running_machine_takes_the_change_at_its_next_start() {
     install(&site, STAYS);
     install_ssh(&site);
     create(&site, "main");
-    let _inside = Inside::of(&site, "app-main");
+    let _services = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
     let port = format!("port={}", site.settings("app-main")["port"]);
     site.run(&["set", "main", "memory=1024", "egress=none", "allow=a.test", &port]).ok().says(

@@ -104,7 +104,7 @@ fn split_and_sparse_indexes_are_read() {
     fs::remove_file(site.path("app/dir/new")).unwrap();
     site.git(&["sparse-checkout", "set", "--cone", "--sparse-index", "none"]);
     assert!(!site.path("app/dir").exists(), "control");
-    creates(&site, "app", "app-new", &["--branch", "new"]).keeps_quiet_of("uncommitted");
+    creates(&site, "app", "app-new", &["--branch", "new"]).does_not_say("uncommitted");
     assert!(site.machine("app-new").join("workspace/dir/file").exists());
 }
 

@@ -23,7 +23,7 @@ fn hanging(phase: &str) -> (Site, Running) {
         _ => site.stand_in("ssh", &hang),
     }
     create(&site, "main");
-    let inside = (phase == "ssh").then(|| crate::inside::Inside::of(&site, "app-main"));
+    let inside = (phase == "ssh").then(|| crate::guest_services::GuestServices::of(&site, "app-main"));
     let start = site.spawn(&["start"]);
     site.wait_for("reached");
     drop(inside);
@@ -68,7 +68,7 @@ fn start_cleans_up_after_a_killed_one() {
         mend(&site);
         if site.machine("app-main").join("run/qemu.pid").exists() {
             // QEMU runs and has a pid file: the machine counts as running, however far its start got.
-            site.run(&["status"]).ok().keeps_quiet_of("error");
+            site.run(&["status"]).ok().does_not_say("error");
             site.run(&["stop"]).ok();
         }
         site.run(&["start"]).exits(1).says("app-main did not come up");

@@ -4,17 +4,17 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::inside::Inside;
+use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh, recorded};
 use crate::support::{Done, Running, Site, kill, wait_until};
 
 /// Creates and starts the machine `app-main`.
-fn started(runner: &str, flags: &[&str]) -> (Site, Inside) {
+fn started(runner: &str, flags: &[&str]) -> (Site, GuestServices) {
     let site = Site::new();
     install(&site, runner);
     install_ssh(&site);
     create(&site, "main");
-    let inside = Inside::of(&site, "app-main");
+    let inside = GuestServices::of(&site, "app-main");
     let args: Vec<_> = ["start"].iter().chain(flags).copied().collect();
     site.run(&args).ok();
     (site, inside)
@@ -26,7 +26,7 @@ fn start_prints_how_to_connect_and_a_second_one_does_nothing() {
     install(&site, STAYS);
     install_ssh(&site);
     create(&site, "main");
-    let _inside = Inside::of(&site, "app-main");
+    let _services = GuestServices::of(&site, "app-main");
     site.run(&["start"])
         .ok()
         .says("notice: ")
@@ -44,7 +44,7 @@ fn start_prints_how_to_connect_and_a_second_one_does_nothing() {
 
 #[test]
 fn status_and_list_show_a_running_machine() {
-    let (site, _inside) = started(STAYS, &[]);
+    let (site, _services) = started(STAYS, &[]);
     site.run(&["status"])
         .ok()
         .prints("VM Status: app-main\nAgent Service: Running\n")
@@ -60,7 +60,7 @@ fn status_and_list_show_a_running_machine() {
 
 #[test]
 fn commands_get_their_arguments_input_and_exit_code() {
-    let (site, _inside) = started(STAYS, &[]);
+    let (site, _services) = started(STAYS, &[]);
     let odd = "a b\t'q' \"d\" $HOME `id` \\ *;&|\n#x é";
     assert_eq!(site.run(&["exec", "--", "printf", "%s|", odd, ""]).ok().stdout, format!("{odd}||"));
     let inside = site.path("inside");
@@ -83,7 +83,7 @@ fn commands_get_their_arguments_input_and_exit_code() {
 /// Output of the guest is shown without escape sequences.
 #[test]
 fn logs_show_the_journal_and_the_console_without_escape_sequences() {
-    let (site, _inside) = started("printf 'boot\\033[2J\\033]0;title\\007 done\\n'; exec sleep 1000", &[]);
+    let (site, _services) = started("printf 'boot\\033[2J\\033]0;title\\007 done\\n'; exec sleep 1000", &[]);
     // Control: the guest's output has the sequences.
     let said = || site.read("data/agent-vms/app-main/run/console.log");
     wait_until("the guest's output", || said().ends_with("done\n"));
@@ -102,7 +102,7 @@ fn logs_show_the_journal_and_the_console_without_escape_sequences() {
 /// Output of the guest takes a limited amount of memory: 1 MiB for an answer and 64 KiB for a line.
 #[test]
 fn endless_output_of_a_guest_is_cut_off() {
-    let (site, _inside) = started(STAYS, &[]);
+    let (site, _services) = started(STAYS, &[]);
     let floods = "for last; do :; done\n\
         case \" $* \" in *' -O check '*) exit;; esac\n\
         case $last in\n\
@@ -120,7 +120,7 @@ fn endless_output_of_a_guest_is_cut_off() {
 
 #[test]
 fn following_the_console_ends_with_the_machine() {
-    let (site, _inside) = started(STAYS, &[]);
+    let (site, _services) = started(STAYS, &[]);
     let mut follow = site.agent_vm(&["logs", "--console", "--follow"]);
     let shown = std::fs::File::create(site.path("shown")).unwrap();
     let mut follow = Running::new(follow.stdout(shown).spawn().unwrap());
@@ -161,7 +161,7 @@ fn the_console_log_is_truncated() {
     let start = site.spawn(&["start"]);
     wait_until("the first flood's end", || shortened("the first\n"));
     // The start waits for ssh, which answers only now.
-    let _inside = Inside::of(&site, "app-main");
+    let _services = GuestServices::of(&site, "app-main");
     assert!(start.output().status.success());
 
     // Kill all processes of agent-vm except the guest and the writer of its log.
@@ -199,7 +199,7 @@ fn the_console_log_is_truncated() {
 
 #[test]
 fn stop_reports_how_the_machine_stopped() {
-    let (site, _inside) = started(STAYS, &[]);
+    let (site, _services) = started(STAYS, &[]);
     site.run(&["stop"]).ok().says("did not power off; stopped by ending QEMU");
     site.assert_nothing_left();
     assert!(!site.machine("app-main").join("run").exists());
@@ -209,14 +209,14 @@ fn stop_reports_how_the_machine_stopped() {
 
 #[test]
 fn a_machine_that_ignores_sigterm_is_killed() {
-    let (site, _inside) = started("trap '' TERM; echo deaf; while :; do sleep 1000; done", &[]);
+    let (site, _services) = started("trap '' TERM; echo deaf; while :; do sleep 1000; done", &[]);
     site.run(&["stop"]).ok().says("stopped with SIGKILL");
     site.assert_nothing_left();
 }
 
 #[test]
 fn destroy_ends_a_running_machine() {
-    let (site, _inside) = started(STAYS, &[]);
+    let (site, _services) = started(STAYS, &[]);
     assert!(!site.processes().is_empty());
     site.run(&["destroy"]).ok().says("app-main is gone");
     site.assert_nothing_left();
@@ -235,7 +235,7 @@ fn verbose_and_debug_reach_the_programs() {
         install(&site, STAYS);
         install_ssh(&site);
         create(&site, "main");
-        let _inside = Inside::of(&site, "app-main");
+        let _services = GuestServices::of(&site, "app-main");
         let args: Vec<_> = flag.into_iter().chain(["start"]).collect();
         let done = site.run(&args).ok();
         assert!(recorded(&site, "nix")[0].contains(&format!("flakes {nix}")), "{:?}", recorded(&site, "nix"));
@@ -255,7 +255,7 @@ fn verbose_and_debug_reach_the_programs() {
 
 #[test]
 fn the_runner_gets_only_the_documented_environment() {
-    let (site, _inside) = started(STAYS, &[]);
+    let (site, _services) = started(STAYS, &[]);
     let machine = site.machine("app-main");
     let environment = recorded(&site, "runner.env");
     let mut names: Vec<_> = environment.iter().filter_map(|line| Some(line.split_once('=')?.0)).collect();

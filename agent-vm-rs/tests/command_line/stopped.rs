@@ -44,7 +44,7 @@ fn an_unknown_name_gets_a_similar_machine_as_a_hint() {
                 .gives_one_error()
                 .says(&format!("there is no machine for {typed} in {}", site.repo().display()))
                 .says(&format!("hint: {hint}"))
-                .keeps_quiet_of("agent-vm create");
+                .does_not_say("agent-vm create");
         }
     }
     // Control: the word is a branch.

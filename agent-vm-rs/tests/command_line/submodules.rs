@@ -36,7 +36,7 @@ fn checked_out_submodules_are_copied() {
     // Their origins are not available.
     fs::rename(site.path("sub.origin"), site.path("gone")).unwrap();
     fs::rename(site.path("deep.origin"), site.path("gone-too")).unwrap();
-    site.run(&["create"]).ok().keeps_quiet_of("stays empty");
+    site.run(&["create"]).ok().does_not_say("stays empty");
     let workspace = site.machine("app-main").join("workspace");
     assert_eq!(fs::read_to_string(workspace.join("libs/the sub/file")).unwrap(), "sub");
     assert_eq!(fs::read_to_string(workspace.join("libs/the sub/deep/file")).unwrap(), "deep");

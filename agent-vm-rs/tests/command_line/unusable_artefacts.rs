@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use crate::inside::Inside;
+use crate::guest_services::GuestServices;
 use crate::stand_ins::{ENDS, STAYS, change_runner, create, install, install_ssh, recorded};
 use crate::support::Site;
 
@@ -51,7 +51,7 @@ fn a_damaged_image_is_rebuilt() {
         drop(fs::remove_dir_all(to));
         assert!(std::process::Command::new("cp").arg("-r").args([from, to]).status().unwrap().success());
     }
-    site.run(&["start"]).exits(1).says("did not come up").keeps_quiet_of("rebuilding");
+    site.run(&["start"]).exits(1).says("did not come up").does_not_say("rebuilding");
 }
 
 /// A build without the record that it finished (after a power cut) is not used.
@@ -73,7 +73,7 @@ fn a_running_machine_needs_no_cache() {
     install(&site, STAYS);
     install_ssh(&site);
     create(&site, "main");
-    let _inside = Inside::of(&site, "app-main");
+    let _services = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
     fs::remove_dir_all(site.path("cache")).unwrap();
     assert_eq!(site.run(&["exec", "--", "echo", "still here"]).ok().stdout, "still here\n");
@@ -130,7 +130,7 @@ fn the_disk_of_a_running_machine_is_not_replaced() {
     install(&site, STAYS);
     install_ssh(&site);
     create(&site, "main");
-    let _inside = Inside::of(&site, "app-main");
+    let _services = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
     site.run(&["start", "--new-disk"])
         .exits(1)

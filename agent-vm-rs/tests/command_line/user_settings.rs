@@ -227,7 +227,7 @@ fn identity_and_ignored_files_come_from_the_user() {
     site.write("home/work", "[user]\n\temail = me@work.invalid\n[core]\n\texcludesFile = ~/ignored\n");
     site.write("home/ignored", "*.log\n");
     site.write("app/x.log", "");
-    site.run(&["create"]).ok().keeps_quiet_of("uncommitted");
+    site.run(&["create"]).ok().does_not_say("uncommitted");
     let workspace = site.machine("app-main").join("workspace");
     assert_eq!(site.git_in(&workspace, &["config", "--local", "user.name"]), "Me");
     assert_eq!(site.git_in(&workspace, &["config", "--local", "user.email"]), "me@work.invalid");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::inside::Inside;
+use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Done, Running, Site, kill, namespaces, wait_until};
 
@@ -52,7 +52,7 @@ fn soon(what: &str, run: impl FnOnce() -> Done) -> Done {
 #[test]
 fn an_ended_forwarder_is_an_error_with_the_restart_command() {
     let site = site(STAYS);
-    let _inside = Inside::of(&site, "app-main");
+    let _services = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
     for (file, name) in
         [("forward-ssh.pid", "the ssh port's forwarder"), ("forward-mcp.pid", "the MCP port's forwarder")]
@@ -92,7 +92,7 @@ fn an_ended_forwarder_is_an_error_with_the_restart_command() {
 #[test]
 fn start_restores_the_ssh_connection() {
     let site = site(STAYS);
-    let _inside = Inside::of(&site, "app-main");
+    let _services = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
     for signal in [Signal::KILL, Signal::STOP] {
         let old = pid_in(&site, "ssh.pid");
@@ -115,7 +115,7 @@ fn start_restores_the_ssh_connection() {
 #[test]
 fn a_suspended_machine_is_reported_and_can_be_stopped() {
     let site = site(STAYS);
-    let inside = Inside::of(&site, "app-main");
+    let inside = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
     drop(inside);
     kill(pid_in(&site, "qemu.pid"), Signal::STOP);
@@ -137,7 +137,7 @@ fn a_suspended_machine_is_reported_and_can_be_stopped() {
 #[test]
 fn status_waits_for_all_answers_at_the_same_time() {
     let site = site(STAYS);
-    let inside = Inside::of(&site, "app-main");
+    let inside = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
     drop(inside);
     let ports: serde_json::Value = serde_json::from_str(&site.read("data/agent-vms/app-main/run/ports.json")).unwrap();
@@ -250,7 +250,7 @@ fn a_slow_guest_gets_the_whole_time_limit() {
     let start = site.spawn(&["start", "--timeout", "300"]);
     wait_until("systemd to be asked again", || site.read("record/systemctl").lines().count() > 1);
     drop(greeter);
-    let inside = Inside::of(&site, "app-main");
+    let inside = GuestServices::of(&site, "app-main");
     Done::new("start".to_owned(), &start.output()).ok().prints("app-main is running.");
 
     // Control: the start does not wait for a service that systemd has given up.

@@ -7,7 +7,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use rustix::fs::OFlags;
 use rustix::process::Signal;
 
-use crate::inside::Inside;
+use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Site, kill, namespaces, wait_until};
 
@@ -65,8 +65,8 @@ fn leftover_processes_end_with_the_machine() {
     for end in [["stop"].as_slice(), &["destroy", "--yes"]] {
         let site = Site::new();
         let mut life = served(&site);
-        let inside = Inside::of(&site, "app-main");
-        site.run(&["start"]).ok().keeps_quiet_of("9p");
+        let inside = GuestServices::of(&site, "app-main");
+        site.run(&["start"]).ok().does_not_say("9p");
         wait_until("the hidden process", || life.lasts());
         site.run(end).ok();
         assert!(!life.lasts(), "the hidden process outlives agent-vm {end:?}");
@@ -83,7 +83,7 @@ fn leftover_processes_end_with_their_namespace() {
     }
     let site = Site::new();
     let mut life = served(&site);
-    let _inside = Inside::of(&site, "app-main");
+    let _services = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
     wait_until("the hidden process", || life.lasts());
     let holders: Vec<_> = site.processes().into_iter().filter(|(_, words)| words.starts_with("unshare ")).collect();

@@ -52,7 +52,7 @@ impl Done {
 
     /// Checks that stderr does not contain a text.
     #[track_caller]
-    pub fn keeps_quiet_of(self, text: &str) -> Self {
+    pub fn does_not_say(self, text: &str) -> Self {
         assert!(!self.stderr.contains(text), "on stderr: {text:?}\n{}", self.all());
         self
     }

@@ -18,7 +18,7 @@ use crate::mcp_server::{Request, answer};
 use crate::support::{Site, wait_until};
 
 /// The services of one machine, on the ports that its start has chosen, with the reverse proxy's credentials.
-pub struct Inside {
+pub struct GuestServices {
     stop: Arc<AtomicBool>,
     asked: Arc<Mutex<Vec<Request>>>,
     thread: Option<JoinHandle<()>>,
@@ -45,7 +45,7 @@ impl ReverseProxy {
     }
 }
 
-impl Inside {
+impl GuestServices {
     /// Waits in a thread until the machine starts, and then answers.
     pub fn of(site: &Site, machine: &str) -> Self {
         let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<Request>>>::default());
@@ -62,7 +62,7 @@ impl Inside {
     }
 }
 
-impl Drop for Inside {
+impl Drop for GuestServices {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
