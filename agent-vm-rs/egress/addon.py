@@ -37,7 +37,7 @@ PLACES = {
     "agent_vm_log": "File of the audit log.",
     "agent_vm_denied": "File of the number of denied attempts.",
 }
-# A Content-Length: int() alone would also accept other scripts' digits, and thousands of digits.
+# A valid Content-Length. int() alone would also accept digits of other scripts, and thousands of digits.
 SHORT = re.compile("[0-9]{1,9}")
 # Seconds between checks whether open connections are still allowed.
 INTERVAL = 0.5
@@ -72,11 +72,11 @@ class Egress:
         loop = asyncio.get_running_loop()
         resolver.guard(loop, self.rules, self.audit)
         for module in (bodies, bounds, failure, issuer, websocket_frames):
-            module.amend()
-        loop.call_later(INTERVAL, self.look_again, loop)
+            module.patch()
+        loop.call_later(INTERVAL, self.recheck, loop)
 
-    def look_again(self, loop):
-        """Ends the proxy if an open connection is no longer allowed: not all versions can end one connection alone."""
+    def recheck(self, loop):
+        """Ends the proxy if an open connection is no longer allowed: not all versions can end a single connection."""
         rules = self.rules.now()
         for _, host, port in set(self.open.values()):
             if not rules.decide(host, port).allowed:
@@ -86,7 +86,7 @@ class Egress:
             if handler.client.id in late:
                 self.connections.is_served(handler.client)
                 loop.create_task(handler.on_timeout())
-        loop.call_later(INTERVAL, self.look_again, loop)
+        loop.call_later(INTERVAL, self.recheck, loop)
 
     def client_connected(self, client):
         # From here on, a log message could contain text from a peer.
@@ -150,7 +150,7 @@ class Egress:
         if not is_address(host) if hello.sni is None else normal(hello.sni) != host:
             self._refuse_tunnel(context, "TLS", hello.sni, f"server name is not {host}")
             return tunnel.refuse(context)
-        return tunnel.look_into(context) if self.rules.now().intercepts(host, port) else self._pass_on(context)
+        return tunnel.intercept(context) if self.rules.now().intercepts(host, port) else self._pass_on(context)
 
     def _pass_on(self, context):
         self.connections.is_served(context.client)

@@ -8,7 +8,7 @@ from mitmproxy.proxy.layers import http
 from mitmproxy.proxy.layers.http import _events, _http1
 
 
-def amend():
+def patch():
     _http1.make_body_reader = without_trailers(_http1.make_body_reader)
     http.HttpStream.state_stream_response_body = without_empty(http.HttpStream.state_stream_response_body)
 

@@ -73,7 +73,7 @@ def claim():
     return DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
-def amend():
+def patch():
     for kind in (_http1.Http1Server, _http1.Http1Client):
         kind._handle_event = bounded(kind._handle_event)
 

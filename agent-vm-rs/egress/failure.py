@@ -122,13 +122,13 @@ def silence():
         os.close(nowhere)
 
 
-def amend():
+def patch():
     for module in (_http1, _http2):
         module.format_error = page
-    for kind in {server.ConnectionHandler, *heirs(server.ConnectionHandler)}:
+    for kind in {server.ConnectionHandler, *subclasses(server.ConnectionHandler)}:
         if "log" in vars(kind):
             kind.log = log
 
 
-def heirs(kind):
-    return [one for heir in kind.__subclasses__() for one in (heir, *heirs(heir))]
+def subclasses(kind):
+    return [found for child in kind.__subclasses__() for found in (child, *subclasses(child))]

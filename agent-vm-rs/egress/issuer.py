@@ -8,7 +8,7 @@ from mitmproxy import certs, version
 FIRST = 11
 
 
-def amend():
+def patch():
     if int(version.VERSION.partition(".")[0]) < FIRST:
         certs.dummy_cert = naming_issuer(certs.dummy_cert)
 

@@ -1,10 +1,10 @@
-"""Finds the addresses of this host and of the networks it is on, whatever range they belong to."""
+"""Finds the addresses of this host and of its directly connected networks, including public addresses."""
 
 import ipaddress
 import socket
 import struct
 
-# Networks with a shorter prefix are routes to everywhere, as a VPN has them.
+# A route with a shorter prefix is not a local network: a VPN's routes may cover the whole Internet.
 SHORTEST = {4: 8, 6: 16}
 
 

@@ -63,7 +63,7 @@ def http(context):
     return layers.HttpLayer(context, HTTPMode.transparent)
 
 
-def look_into(context):
+def intercept(context):
     tls = layers.ServerTLSLayer(context)
     tls.child_layer = layers.ClientTLSLayer(context)
     return tls

@@ -13,7 +13,7 @@ LARGEST_CONTROL = 125
 guarded = {}
 
 
-def amend():
+def patch():
     send = websocket.WebsocketConnection.send2
 
     def send2(self, event):

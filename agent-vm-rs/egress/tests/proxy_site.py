@@ -1,4 +1,4 @@
-"""A real mitmproxy with the addon, a plain and a TLS server, for the tests beside this file."""
+"""A real mitmproxy with the addon, an HTTP server and an HTTPS server, for the tests in this directory."""
 
 import base64
 import hashlib
@@ -21,12 +21,12 @@ HERE = Path(__file__).parents[1]
 MITMDUMP = os.environ.get("MITMDUMP") or shutil.which("mitmdump")
 # RFC 6455, 1.3.
 WEBSOCKET = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-# Port 0 stands for the TLS server's.
+# Port 0 is replaced by the HTTPS server's port.
 SECRET = {"name": "TOKEN", "host": "localhost", "port": 0, "placeholder": "placeholder-1", "value": "s3cr3t-value"}
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with what it was asked."""
+    """Responds with the request's path, headers and body."""
 
     protocol_version = "HTTP/1.1"
 
@@ -48,7 +48,7 @@ class Echo(BaseHTTPRequestHandler):
     do_POST = do_GET
 
     def upgrade(self, protocol):
-        """Says what it was asked in a header and, as WebSocket's one text message or as it is, afterwards."""
+        """Responds to an upgrade request. Returns its API key in a header and in the data (as a WebSocket message, or plain)."""
         key = self.headers.get("X-Api-Key", "")
         self.server.seen.append(key)
         self.send_response(101)
@@ -59,8 +59,8 @@ class Echo(BaseHTTPRequestHandler):
             accept = hashlib.sha1((self.headers["Sec-WebSocket-Key"] + WEBSOCKET).encode()).digest()
             self.send_header("Sec-WebSocket-Accept", base64.b64encode(accept).decode())
         self.end_headers()
-        said = f"said {key}".encode()
-        self.wfile.write(bytes([0x81, len(said)]) + said if protocol == "websocket" else said)
+        data = f"echo {key}".encode()
+        self.wfile.write(bytes([0x81, len(data)]) + data if protocol == "websocket" else data)
         if protocol == "held":
             self.rfile.read(1)
         self.close_connection = True
@@ -79,7 +79,7 @@ def serve(context=None):
 
 
 def make_ca(directory):
-    """An authority of the test's, and a certificate for localhost by it."""
+    """Creates a certificate authority, and a certificate for localhost signed by it."""
     openssl = lambda *args: subprocess.run(["openssl", *args], cwd=directory, check=True, capture_output=True)
     openssl(*"req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=test".split(), "-addext", "keyUsage=keyCertSign")
     openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "leaf.key", "-out", "leaf.csr", "-subj", "/CN=localhost")
@@ -89,7 +89,7 @@ def make_ca(directory):
 
 @unittest.skipUnless(MITMDUMP, "no mitmproxy")
 class Site(unittest.TestCase):
-    """A proxy, a plain and a TLS server."""
+    """Base class for tests: a proxy, an HTTP server and an HTTPS server."""
 
     script = HERE / "addon.py"
 
@@ -163,7 +163,7 @@ class Site(unittest.TestCase):
         (self.place / "log" / "egress.jsonl").unlink(missing_ok=True)
 
     def log(self, lines=1):
-        """The log once it has that many lines: the last is written after its answer."""
+        """Waits until the log has this many lines, and returns them: the last line is written after its response."""
         path = self.place / "log" / "egress.jsonl"
         deadline = time.monotonic() + 10
         while True:
@@ -177,7 +177,7 @@ class Site(unittest.TestCase):
         return int(path.read_text()) if path.exists() else 0
 
     def settled(self, before, lines):
-        """Wait for the lines of what was just asked, which are no other test's."""
+        """Waits for the log lines of the last request, so that they do not appear in a later check."""
         if len(self.log(before + lines)) < before + lines:
             raise AssertionError(f"the log lacks lines: {self.log(0)}")
 
@@ -186,14 +186,14 @@ class Site(unittest.TestCase):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         connection.request("POST" if body else "GET", url, body=body, headers=headers or {})
         answer = connection.getresponse()
-        # Where mitmproxy itself answers, other letters are not always in UTF-8.
+        # mitmproxy's own error pages are not always valid UTF-8.
         text = answer.read().decode(errors="replace")
         connection.close()
         self.settled(before, 1)
         return answer, text
 
     def tunnel(self, host, port, sni=None, ca=None, path="/", headers=None):
-        """A request through CONNECT and TLS; gives status, headers, text and the certificate's issuer."""
+        """Sends a request through CONNECT and TLS; returns status, headers, text and the certificate's issuer."""
         before = len(self.log(0))
         raw = socket.create_connection(("127.0.0.1", self.port), 10)
         try:
@@ -205,7 +205,7 @@ class Site(unittest.TestCase):
             if answer.status != 200:
                 return answer.status, answer.headers, answer.read().decode(), None
             context = ssl.create_default_context(cafile=ca or self.place / "ca.pem")
-            # As Python 3.13 has it by default.
+            # The default of Python 3.13.
             context.verify_flags |= ssl.VERIFY_X509_STRICT
             context.check_hostname = sni in (None, host)
             raw = secured = context.wrap_socket(raw, server_hostname=sni or host)
@@ -216,7 +216,7 @@ class Site(unittest.TestCase):
             self.reason = inner.reason
             issuer = dict(part[0] for part in secured.getpeercert()["issuer"])["commonName"]
             text = inner.read().decode()
-            # Where the certificate is the proxy's, it saw the request too.
+            # With the proxy's certificate, TLS was intercepted, and the request is logged too.
             self.settled(before, 1 if issuer == "test" else 2)
             return inner.status, inner.headers, text, issuer
         finally:
@@ -227,7 +227,7 @@ class Site(unittest.TestCase):
         return self.place / "ca" / "mitmproxy-ca-cert.pem"
 
     def raw_tunnel(self, port):
-        """A connection through CONNECT, before anything is said on it."""
+        """Returns a new connection through CONNECT, without any data yet."""
         raw = socket.create_connection(("127.0.0.1", self.port), 10)
         self.addCleanup(raw.close)
         raw.sendall(f"CONNECT localhost:{port} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())

@@ -1,4 +1,4 @@
-"""A TLS server that answers with bytes as they are given, however wrong, and HTTP/2's frames by hand."""
+"""A TLS server that responds with the bytes a test specifies, valid or not, and functions that build HTTP/2 frames."""
 
 import socket
 import ssl
@@ -13,12 +13,12 @@ END_STREAM, END_HEADERS = 1, 4
 
 
 class Scripted:
-    """Each connection is answered with the pieces of `answer`, one write each, once a request's head is there."""
+    """Responds to the head of a request with the pieces of `answer`, one write each."""
 
     def __init__(self, test, context, protocols=("http/1.1",)):
         context.set_alpn_protocols(list(protocols))
         self.answer = []
-        # Of the connection, which is held open until the test says so.
+        # While set, connections stay open after the response.
         self.hold = threading.Event()
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -60,13 +60,13 @@ def frame(kind, flags, stream, payload):
 
 
 def literals(*fields):
-    """Fields as HPACK has them without tables and without Huffman's code (RFC 7541, 6.2.2)."""
+    """Encodes header fields with HPACK, without tables and without Huffman coding (RFC 7541, 6.2.2)."""
     short = lambda text: bytes([len(text)]) + text
     return b"".join(b"\x00" + short(name.encode()) + short(value.encode()) for name, value in fields)
 
 
 def frames(data):
-    """Kind, flags, stream and payload of each whole frame."""
+    """Yields kind, flags, stream and payload of each complete frame."""
     while len(data) >= 9:
         length = int.from_bytes(data[:3], "big")
         yield data[3], data[4], int.from_bytes(data[5:9], "big"), data[9 : 9 + length]
@@ -83,7 +83,7 @@ def until_headers(connection):
 
 
 def fields_of(mitmdump, data):
-    """All header fields in a connection's frames, read by mitmproxy's own HPACK."""
+    """Returns all header fields in a connection's frames, decoded by mitmproxy's HPACK library."""
     python = Path(mitmdump).resolve().read_text(errors="replace").splitlines()[0].removeprefix("#!").strip()
     blocks = b"".join(payload.hex().encode() + b"\n" for kind, _, _, payload in frames(data) if kind == HEADERS)
     program = (

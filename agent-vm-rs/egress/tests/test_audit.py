@@ -1,4 +1,4 @@
-"""The audit log: one line of JSON whatever the guest names, bounded in size."""
+"""The audit log: one JSON object a line for any host name, and a bounded size."""
 
 import json
 import sys
@@ -22,25 +22,25 @@ class Log(unittest.TestCase):
     def write(self, verdict="deny", host="evil.test", path="/", reason="why"):
         self.audit.write(verdict=verdict, reason=reason, method="GET", host=host, port=80, path=path)
 
-    def test_a_line_is_one_line_without_anything_a_terminal_obeys(self):
+    def test_control_characters_are_escaped(self):
         self.write(host="a\n\x1b[2Jb\u202e", path="/\x9b\x07")
         (line,) = self.log.read_text().splitlines()
         self.assertTrue(line.isascii() and line.isprintable())
         self.assertEqual(json.loads(line)["host"], "a\n\x1b[2Jb\u202e")
 
-    def test_denied_attempts_are_counted_and_others_are_not(self):
+    def test_only_denied_attempts_are_counted(self):
         self.write()
         self.write(verdict="allow")
         self.write()
         self.assertEqual(self.denied.read_text(), "2\n")
 
-    def test_the_count_goes_on_where_an_earlier_proxy_stopped(self):
+    def test_the_count_continues_after_a_restart(self):
         self.write()
         self.audit = audit.Audit(str(self.log), str(self.denied), 4096)
         self.write()
         self.assertEqual(self.denied.read_text(), "2\n")
 
-    def test_the_log_is_bounded_and_others_cannot_read_it(self):
+    def test_the_log_has_a_maximal_size_and_mode_0600(self):
         for _ in range(100):
             self.write(path="x" * 10_000, reason="x" * 10_000)
         sizes = [file.stat().st_size for file in self.log.parent.iterdir()]

@@ -1,4 +1,4 @@
-"""A guest that opens connections without end, says nothing, or never comes to the end of a line: the proxy stays."""
+"""The proxy survives a guest that opens too many connections, sends nothing, or sends endless lines."""
 
 import http.client
 import resource
@@ -29,16 +29,16 @@ class Bounds(Site):
 
     def works(self):
         self.assertIsNone(self.proxy.poll())
-        # With a connection that is none of those before.
+        # A new connection is served.
         self.assertEqual(self.get(f"http://127.0.0.1:{self.plain_port}/")[0].status, 200)
 
     def resident(self):
-        """Memory that the proxy has, bytes."""
+        """Returns the proxy's resident memory in bytes."""
         for line in Path(f"/proc/{self.proxy.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS"):
                 return int(line.split()[1]) << 10
 
-    def test_connections_beyond_the_most_are_refused_and_the_others_go_on(self):
+    def test_connections_beyond_the_limit_are_refused_and_the_others_continue(self):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
@@ -57,7 +57,7 @@ class Bounds(Site):
         self.assertGreater(refused, MANY // 2)
         self.assertLess(refused, MANY)
         self.assertEqual(self.log(0)[-1]["reason"], "too many connections are open")
-        # What was open before is served.
+        # The connection that was open before is still served.
         held.sendall(f"GET / HTTP/1.1\r\nHost: localhost:{self.plain_port}\r\n\r\n".encode())
         self.assertIn(b"200 OK", held.recv(1 << 16))
         for connection in idle:
@@ -73,20 +73,20 @@ class Bounds(Site):
                 time.sleep(0.1)
 
     def pour(self, connection, begin, piece):
-        """Says one thing again and again; gives what is answered before the connection ends."""
+        """Sends `begin` and then `piece` repeatedly; returns the response received before the connection closes."""
         connection.sendall(begin)
         before = self.resident()
         most = 0
 
-        def say():
+        def send():
             try:
                 for _ in range(ENDLESS // len(piece)):
                     connection.sendall(piece)
             except OSError:
                 pass
 
-        said = threading.Thread(target=say)
-        said.start()
+        sender = threading.Thread(target=send)
+        sender.start()
         got = b""
         try:
             while new := connection.recv(1 << 16):
@@ -94,12 +94,12 @@ class Bounds(Site):
                 most = max(most, self.resident())
         except OSError:
             pass
-        said.join()
+        sender.join()
         self.assertLess(max(most, self.resident()) - before, ENDLESS // 4)
         self.works()
         return got
 
-    def test_heads_come_to_an_end(self):
+    def test_request_heads_have_a_maximal_size(self):
         piece = b"x" * 65536
         self.pour(self.connect(), b"", piece)
         begin = f"GET http://127.0.0.1:{self.plain_port}/ HTTP/1.1\r\nX: ".encode()
@@ -107,41 +107,41 @@ class Bounds(Site):
         self.pour(self.connect(), begin, b"x\r\nX: " * 10_000)
         self.pour(self.raw_tunnel(self.plain_port), b"GET / HTTP/1.1\r\nX: ", piece)
         self.pour(self.connect(), b"CONNECT ", piece)
-        # Who says no more than that is told.
-        told = self.connect()
-        told.sendall(begin + b"x" * 300_000)
-        self.assertIn(b" 431 ", told.recv(1 << 16))
+        # A client that stops sending gets status 431.
+        client = self.connect()
+        client.sendall(begin + b"x" * 300_000)
+        self.assertIn(b" 431 ", client.recv(1 << 16))
 
-    def test_a_head_that_is_long_but_not_endless_is_taken(self):
+    def test_a_long_request_head_is_accepted(self):
         cookie = {"Cookie": "a" * 60_000}
         self.assertEqual(self.get(f"http://127.0.0.1:{self.plain_port}/", cookie)[0].status, 200)
 
-    def test_chunks_headers_come_to_an_end(self):
+    def test_chunk_headers_have_a_maximal_size(self):
         head = f"POST http://127.0.0.1:{self.plain_port}/ HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
         self.pour(self.connect(), head.encode() + b"1;", b"x" * 65536)
 
-    def test_requests_that_wait_come_to_an_end(self):
+    def test_pipelined_requests_have_a_maximal_size(self):
         listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listener.close)
         port = listener.getsockname()[1]
         self.set_rules(allow=[("127.0.0.1", port), ("127.0.0.1", self.plain_port)])
         request = f"GET http://127.0.0.1:{port}/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
-        # The server takes the first and never answers.
+        # The server accepts the first request and never responds.
         self.pour(self.connect(), request, request * 1000)
 
-    def test_hellos_come_to_an_end(self):
-        # Records of a handshake message that says it is of 16 MiB.
+    def test_client_hellos_have_a_maximal_size(self):
+        # Records of a handshake message with a length of 16 MiB.
         record = b"\x16\x03\x01\x40\x00" + b"\x01\xff\xff\xff" + b"\x03" * (0x4000 - 4)
         more = b"\x16\x03\x01\x40\x00" + b"\x03" * 0x4000
         self.assertEqual(self.pour(self.raw_tunnel(self.plain_port), record, more), b"")
         self.assertEqual(self.log(0)[-2]["reason"], "invalid TLS handshake")
 
 
-class Patience(Site):
-    script = Path(__file__).with_name("hasty.py")
+class Timeouts(Site):
+    script = Path(__file__).with_name("short_timeout.py")
 
     def ended(self, connection, every=None):
-        """Seconds until the proxy ends a connection, on which a byte is said now and then."""
+        """Returns the seconds until the proxy closes a connection. With `every`, sends a byte that often (in seconds)."""
         began = time.monotonic()
         connection.settimeout(every or 20)
         while True:
@@ -159,13 +159,13 @@ class Patience(Site):
             except ConnectionError:
                 return time.monotonic() - began
 
-    def test_who_says_nothing_or_little_is_not_waited_for(self):
+    def test_idle_and_slow_connections_are_closed(self):
         self.assertLess(self.ended(socket.create_connection(("127.0.0.1", self.port), 20)), 15)
         self.assertLess(self.ended(self.raw_tunnel(self.plain_port)), 15)
         slow = socket.create_connection(("127.0.0.1", self.port), 20)
         slow.sendall(b"GET ")
         self.assertLess(self.ended(slow, every=0.2), 15)
-        # In a tunnel, and after a request that was answered.
+        # In a tunnel, after a complete request.
         slow = self.raw_tunnel(self.plain_port)
         slow.sendall(f"GET / HTTP/1.1\r\nHost: localhost:{self.plain_port}\r\n\r\n".encode())
         self.assertIn(b"200 OK", slow.recv(1 << 16))
@@ -173,7 +173,7 @@ class Patience(Site):
         self.assertLess(self.ended(slow, every=0.2), 15)
         self.assertIsNone(self.proxy.poll())
 
-    def test_what_is_served_may_rest(self):
+    def test_a_connection_may_be_idle_between_requests(self):
         kept = self.raw_tunnel(self.plain_port)
 
         def ask():
@@ -184,7 +184,7 @@ class Patience(Site):
             return answer.status
 
         self.assertEqual(ask(), 200)
-        # Longer than the one that says nothing is given.
+        # Wait longer than the timeout of an idle connection.
         self.assertLess(self.ended(socket.create_connection(("127.0.0.1", self.port), 20)), 15)
         self.assertEqual(ask(), 200)
 

@@ -1,4 +1,4 @@
-"""A host that is sent a secret answers with it in every place that an answer has: none of it comes back or is logged."""
+"""A server returns a secret in every part of a response: the guest never gets it, and it is never logged."""
 
 import base64
 import http.client
@@ -26,14 +26,14 @@ WEBSOCKET = (
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 )
 
-# What is malformed, and repeats the value as mitmproxy would show it to whoever asked.
+# Malformed responses with the value in a place that mitmproxy's error messages quote.
 MALFORMED = {
     "status line": b"VALUE\r\n\r\n",
     "status": b"HTTP/1.1 VALUE OK\r\n\r\n",
     "version": b"VALUE 200 OK\r\n\r\n",
     "header without a colon": OK + b"VALUE\r\n\r\n",
     "header without a name": OK + b": VALUE\r\n\r\n",
-    "name that is none": OK + b"a VALUE: b\r\nContent-Length: 0\r\n\r\n",
+    "invalid header name": OK + b"a VALUE: b\r\nContent-Length: 0\r\n\r\n",
     "length": OK + b"Content-Length: VALUE\r\n\r\n",
     "two lengths": OK + b"Content-Length: 1\r\nContent-Length: VALUE\r\n\r\n",
     "transfer encoding": OK + b"Transfer-Encoding: VALUE\r\n\r\n",
@@ -45,7 +45,7 @@ MALFORMED = {
     "chunk's end": CHUNKED + b"1\r\naVALUE",
     "trailer without a colon": CHUNKED + b"1\r\na\r\n0\r\nVALUE\r\n\r\n",
 }
-# What is well-formed.
+# Well-formed responses.
 CARRIERS = {
     "reason": b"HTTP/1.1 200 VALUE\r\nContent-Length: 0\r\n\r\n",
     "header": OK + b"X: VALUE\r\nContent-Length: 0\r\n\r\n",
@@ -58,14 +58,14 @@ CARRIERS = {
     "chunk extension": CHUNKED + b"1;VALUE\r\na\r\n0\r\n\r\n",
     "trailer": CHUNKED + b"1\r\na\r\n0\r\nX: VALUE\r\n\r\n",
     "early hints": b"HTTP/1.1 103 VALUE\r\nLink: VALUE\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n",
-    "what follows": OK + b"Content-Length: 0\r\n\r\nVALUE",
+    "data after the response": OK + b"Content-Length: 0\r\n\r\nVALUE",
     "close reason": WEBSOCKET + bytes([0x88, 2 + len(VALUE)]) + b"\x03\xe8VALUE",
     "ping": WEBSOCKET + bytes([0x89, len(VALUE)]) + b"VALUE" + b"\x88\x02\x03\xe8",
     "pong": WEBSOCKET + bytes([0x8A, len(VALUE)]) + b"VALUE" + b"\x88\x02\x03\xe8",
     "message in fragments": WEBSOCKET
     + bytes([0x01, 3]) + VALUE[:3] + bytes([0x00, 4]) + VALUE[3:7] + bytes([0x80, len(VALUE) - 7]) + VALUE[7:]
     + b"\x88\x02\x03\xe8",
-    "frame that is none": WEBSOCKET + bytes([0xF3, len(VALUE)]) + b"VALUE",
+    "invalid frame": WEBSOCKET + bytes([0xF3, len(VALUE)]) + b"VALUE",
 }
 
 
@@ -95,7 +95,7 @@ class Hostile(Site):
         self.server.hold.clear()
 
     def inside(self, port, *protocols):
-        """A connection through the proxy, in TLS with it."""
+        """Returns a connection through the proxy, with TLS intercepted."""
         context = ssl.create_default_context(cafile=self.own_ca)
         if protocols:
             context.set_alpn_protocols(list(protocols))
@@ -114,7 +114,7 @@ class Hostile(Site):
         return got
 
     def ask(self, *answer, method="GET", version="1.1", more=()):
-        """All that comes back on a connection whose server answers so."""
+        """Returns everything the proxy sends for a request that the server answers with these pieces."""
         self.server.answer = list(answer)
         connection = self.inside(self.server.port)
         lines = [
@@ -132,22 +132,22 @@ class Hostile(Site):
     def logged(self):
         return (self.place / "log" / "egress.jsonl").read_bytes() + (self.place / "mitmdump.log").read_bytes()
 
-    def test_malformed_answers_are_not_repeated(self):
+    def test_malformed_responses_do_not_return_the_value(self):
         for name, answer in MALFORMED.items():
             with self.subTest(name):
                 got = self.ask(with_value(answer, VALUE))
                 self.assertNotIn(VALUE, got)
-                # Either it was told that there is no answer, or it got the head of one and then no more.
+                # Either an error response, or the head of a response without the rest.
                 self.assertTrue(b" 502 " in got or b" 200 " in got, got)
                 if b" 502 " in got:
                     self.assertRegex(got, rb"\r\n\r\nagent-vm: (the server's answer is malformed|malformed HTTP)\n")
         reasons = [line["reason"] for line in self.log(2 * len(MALFORMED)) if line["method"] == "GET"]
         self.assertLessEqual({"the server's answer is malformed", "malformed HTTP"}, set(reasons), reasons)
         self.assertNotIn(VALUE, self.logged())
-        # Control: a log that held it would show it.
+        # Control: the logs are not empty.
         self.assertIn(b"/", self.logged())
 
-    def test_what_is_well_formed_comes_without_the_value(self):
+    def test_well_formed_responses_do_not_return_the_value(self):
         for name, answer in CARRIERS.items():
             is_websocket = answer.startswith(WEBSOCKET)
             more = self.upgrade if is_websocket else ["Connection: close"]
@@ -155,18 +155,18 @@ class Hostile(Site):
                 got = self.ask(with_value(answer, VALUE), more=more)
                 self.assertNotIn(VALUE, got)
                 self.assertRegex(got, rb"^HTTP/1.1 (101|103|200|302) ")
-                # Control: another value comes as it is, where answers of the kind come at all.
+                # Control: another value is passed on unchanged, except in parts that the proxy drops.
                 other = self.ask(with_value(answer, b"another-word"), more=more)
-                passed = {"chunk extension", "trailer", "what follows", "frame that is none", "message in fragments"}
-                self.assertTrue(b"another-word" in other.lower() or name in passed, other)
+                dropped = {"chunk extension", "trailer", "data after the response", "invalid frame", "message in fragments"}
+                self.assertTrue(b"another-word" in other.lower() or name in dropped, other)
         self.assertNotIn(VALUE, self.logged())
 
-    def test_trailers_end_a_body_as_others(self):
+    def test_trailers_are_dropped(self):
         got = self.ask(CHUNKED + b"1\r\na\r\n0\r\nX: y\r\n\r\n", more=["Connection: close"])
         self.assertTrue(got.endswith(b"1\r\na\r\n0\r\n\r\n"), got)
 
-    def test_basic_authorization_does_not_come_back_encoded(self):
-        encode = lambda said: base64.b64encode(said)
+    def test_encoded_basic_authorization_is_not_returned(self):
+        encode = lambda data: base64.b64encode(data)
         sent = encode(b"me:" + VALUE)
         self.server.answer = [OK + b"X: Basic " + sent + b"\r\nContent-Length: %d\r\n\r\n" % len(sent) + sent]
         connection = self.inside(self.server.port)
@@ -177,41 +177,41 @@ class Hostile(Site):
         self.assertNotIn(sent, got)
         self.assertEqual(got.count(basic), 2, got)
 
-    def test_a_body_is_whole_however_it_is_cut(self):
+    def test_bodies_are_complete_for_every_division_into_pieces(self):
         begun = VALUE[:-1]
         body = b"a" + VALUE + begun + b"b" + VALUE[:3] + VALUE + begun
-        said = body.replace(VALUE, PLACEHOLDER)
+        expected = body.replace(VALUE, PLACEHOLDER)
         chunk = lambda piece: b"%x\r\n%s\r\n" % (len(piece), piece)
         plain = OK + b"Content-Length: %d\r\n\r\n" % len(body)
         for cut in range(1, len(body)):
             parts = body[:cut], body[cut:]
             with self.subTest(cut):
                 got = self.ask(CHUNKED, *map(chunk, parts), b"0\r\n\r\n", more=["Connection: close"])
-                self.assertEqual(dechunked(got), said)
+                self.assertEqual(dechunked(got), expected)
                 got = self.ask(plain, *parts, more=["Connection: close"])
-                self.assertEqual(dechunked(got), said)
-        # Each byte is a piece: most of them come to nothing yet.
+                self.assertEqual(dechunked(got), expected)
+        # One byte a piece: the proxy holds back most of them.
         got = self.ask(CHUNKED, *(chunk(body[i : i + 1]) for i in range(len(body))), b"0\r\n\r\n", more=["Connection: close"])
-        self.assertEqual(dechunked(got), said)
+        self.assertEqual(dechunked(got), expected)
         got = self.ask(OK + b"\r\n", *(body[i : i + 1] for i in range(len(body))))
-        self.assertEqual(got.partition(b"\r\n\r\n")[2], said)
+        self.assertEqual(got.partition(b"\r\n\r\n")[2], expected)
 
-    def test_answers_without_a_body_get_none(self):
+    def test_responses_without_a_body_stay_without_one(self):
         for status, method in ((b"304 Not Modified", "GET"), (b"204 No Content", "GET"), (b"200 OK", "HEAD")):
-            # The next answer on the connection would be read wrong.
+            # Clients would parse a body as the next response on the connection.
             got = self.ask(
                 b"HTTP/1.1 " + status + b"\r\nContent-Length: 7\r\n\r\n", method=method, more=["Connection: close"]
             )
             self.assertEqual(got.partition(b"\r\n\r\n")[2], b"", got)
             self.assertNotIn(b"chunked", got.lower())
 
-    def test_http_1_0_gets_no_chunks(self):
+    def test_http_1_0_responses_are_not_chunked(self):
         got = self.ask(OK + b"Content-Length: %d\r\n\r\n" % len(VALUE) + VALUE, version="1.0")
         self.assertNotIn(b"chunked", got.lower())
         self.assertEqual(got.partition(b"\r\n\r\n")[2], PLACEHOLDER)
 
     def ask2(self, *answer):
-        """All frames that come back over HTTP/2, as text too."""
+        """Returns all frames of the response over HTTP/2, and their header fields and body."""
         self.server2.answer = list(answer)
         connection = self.inside(self.server2.port, "h2")
         self.assertEqual(connection.selected_alpn_protocol(), "h2")
@@ -237,7 +237,7 @@ class Hostile(Site):
         body = b"".join(payload for kind, _, _, payload in scripted.frames(got) if kind == scripted.DATA)
         return got, scripted.fields_of(MITMDUMP, got), body
 
-    def test_http_2_gives_nothing_back(self):
+    def test_http_2_responses_do_not_return_the_value(self):
         headers = lambda *more, flags=0: frame(
             scripted.HEADERS, scripted.END_HEADERS | flags, 1, literals((":status", "200"), *more)
         )
@@ -276,17 +276,17 @@ class Hostile(Site):
                     self.assertIn(PLACEHOLDER, fields)
         self.assertNotIn(VALUE, self.logged())
 
-    def test_http_2_bodies_are_whole_however_they_are_cut(self):
+    def test_http_2_bodies_are_complete_for_every_division_into_frames(self):
         body = b"a" + VALUE + VALUE[:-1] + VALUE[:2] + VALUE
         data = lambda piece, flags=0: frame(scripted.DATA, flags, 1, piece)
         head = frame(scripted.HEADERS, scripted.END_HEADERS, 1, literals((":status", "200")))
         for cut in range(len(body) + 1):
-            # An empty frame is no end.
+            # An empty frame does not end the body.
             pieces = [head, data(body[:cut]), data(b""), data(body[cut:]), data(b"", scripted.END_STREAM)]
             with self.subTest(cut):
                 self.assertEqual(self.ask2(*pieces)[2], body.replace(VALUE, PLACEHOLDER))
 
-    def test_another_port_of_the_host_gets_no_secret_and_is_not_looked_into(self):
+    def test_another_port_of_the_host_gets_no_secret_and_is_not_intercepted(self):
         self.set_rules(
             allow=[("localhost", self.server.port), ("localhost", self.tls_port)],
             secrets=[{**SECRET, "port": self.server.port}],
@@ -294,13 +294,13 @@ class Hostile(Site):
         status, _, text, issuer = self.tunnel("localhost", self.tls_port, headers={"X-Api-Key": "placeholder-1"})
         self.assertEqual((status, issuer), (200, "test"))
         self.assertEqual(json.loads(text)["headers"]["X-Api-Key"], "placeholder-1")
-        # Control: its own port does.
+        # Control: the secret's own port gets it.
         answer = OK + b"X: " + VALUE + b"\r\nContent-Length: 0\r\n\r\n"
         self.assertIn(PLACEHOLDER, self.ask(answer, more=["Connection: close"]))
 
 
 def dechunked(answer):
-    """The body of an answer that has to be whole."""
+    """Returns the body of a response; fails if it is incomplete."""
 
     class Answer:
         def makefile(self, _):

@@ -1,4 +1,4 @@
-"""Whose connection it is."""
+"""The owner of a connection."""
 
 import os
 import socket
@@ -12,14 +12,14 @@ from peer import uid_of_peer
 
 
 class Peer(unittest.TestCase):
-    def test_a_connection_that_its_owner_has_closed_is_nobodys(self):
+    def test_a_closed_connection_has_no_owner(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             client = socket.create_connection(listener.getsockname())
             served, peer = listener.accept()
             with served:
                 with client:
                     self.assertEqual(uid_of_peer(peer, served.getsockname()), os.getuid())
-                # The kernel says that it were root's.
+                # The kernel shows root as its owner.
                 self.assertIsNone(uid_of_peer(peer, served.getsockname()))
 
 

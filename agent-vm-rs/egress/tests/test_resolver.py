@@ -1,4 +1,4 @@
-"""Names that the resolver cannot take are names that nobody has, and end nothing."""
+"""Invalid names are reported as unknown and do not end the proxy."""
 
 import asyncio
 import socket
@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-# The real one ends the process, and needs mitmproxy.
+# The real module ends the process, and needs mitmproxy.
 sys.modules["closing"] = types.SimpleNamespace(closed_call=lambda function: function)
 
 import resolver  # noqa: E402
@@ -38,11 +38,11 @@ class Resolver(unittest.TestCase):
 
         return asyncio.run(ask())
 
-    def test_a_name_that_cannot_be_one_is_not_known(self):
+    def test_invalid_names_are_unknown(self):
         names = ["a..example.com", "x" * 64 + ".example.com", "a\0b.example.com", "\udcff.example.com", ".example.com"]
         self.assertEqual(self.resolve(*names), [socket.EAI_NONAME] * len(names))
 
-    def test_a_name_that_is_one_is_found(self):
+    def test_a_valid_name_is_found(self):
         self.assertTrue(self.resolve("localhost")[0])
 
 

@@ -1,4 +1,4 @@
-"""Decisions: who is let out, and that no spelling of a private address is."""
+"""Decisions: only allowed hosts are reachable, and no spelling of a private address is."""
 
 import ipaddress
 import json
@@ -34,7 +34,7 @@ def rules(mode="allowlist", allow=(), deny=(), secrets=()):
 
 
 class Decisions(unittest.TestCase):
-    def test_only_what_is_listed_is_let_out(self):
+    def test_only_listed_hosts_are_allowed(self):
         listed = rules(allow=[("api.example.org", None), ("*.crates.example", 443), ("git.example", 22)])
         for host, port in [
             ("api.example.org", 443),
@@ -57,14 +57,14 @@ class Decisions(unittest.TestCase):
         ]:
             self.assertFalse(listed.decide(host, port).allowed, (host, port))
 
-    def test_the_deny_list_wins_and_none_lets_nothing_out(self):
+    def test_the_deny_list_wins_and_mode_none_allows_nothing(self):
         denied = rules(mode="open", deny=[("*.evil.test", None), ("evil.test", None)])
         self.assertFalse(denied.decide("a.evil.test", 443).allowed)
         self.assertTrue(denied.decide("good.test", 443).allowed)
         self.assertTrue(denied.decide("good.test", 25).allowed)
         self.assertFalse(rules(mode="none", allow=[("*", None)]).decide("good.test", 443).allowed)
 
-    def test_no_mode_lets_the_guest_to_the_host_or_its_network(self):
+    def test_no_mode_allows_the_host_or_its_network(self):
         anything = [rules(mode="open"), rules(mode="monitor", allow=[("*", None), ("*", 8080)])]
         for host in [
             "localhost",
@@ -96,22 +96,22 @@ class Decisions(unittest.TestCase):
             for one in anything:
                 self.assertTrue(one.decide(host, 80).allowed, (one, host))
 
-    def test_a_private_address_is_let_out_if_it_is_named(self):
+    def test_a_private_address_is_allowed_if_it_is_listed(self):
         named = rules(allow=[("127.0.0.1", 8080), ("localhost", 9090)])
         self.assertTrue(named.decide("127.0.0.1", 8080).allowed)
         self.assertTrue(named.is_named("localhost", None))
         self.assertFalse(named.decide("127.0.0.1", 80).allowed)
         self.assertFalse(named.decide("127.0.0.2", 8080).allowed)
-        # A public name that resolves to it is not named.
+        # A public name that resolves to it does not count.
         self.assertFalse(rules(allow=[("rebind.test", None)]).is_named("rebind.test", None))
 
-    def test_resolved_addresses_are_looked_at_the_same_way(self):
+    def test_resolved_private_addresses_are_not_public(self):
         self.assertTrue(is_public("93.184.215.14"))
         self.assertTrue(is_public("::ffff:93.184.215.14"))
         for address in ["127.0.0.1", "10.1.2.3", "fe80::1%eth0", "::ffff:10.1.2.3"]:
             self.assertFalse(is_public(address), address)
 
-    def test_the_deny_list_is_of_every_port_unless_it_names_one(self):
+    def test_a_deny_entry_without_a_port_matches_every_port(self):
         denied = rules(mode="open", deny=[("evil.test", None), ("half.test", 8443)])
         self.assertEqual([denied.decide("evil.test", port).allowed for port in (22, 80, 443, 8443)], [False] * 4)
         self.assertEqual([denied.decide("half.test", port).allowed for port in (443, 8443)], [True, False])
@@ -134,16 +134,16 @@ class Decisions(unittest.TestCase):
         with mock.patch("builtins.open", mock.mock_open(read_data=table)):
             self.assertEqual([str(one) for one in network.networks4()], ["198.51.100.0/24"])
 
-    def test_a_host_header_is_one_host_or_none(self):
+    def test_invalid_host_headers_name_no_host(self):
         for header, host in [("A.test:80", "a.test"), ("[::1]:80", "::1"), ("a.test:80, b", ""), ("a@b", ""), ("[::1]b", "")]:
             self.assertEqual(host_of(header), host)
 
-    def test_other_protocols_need_their_port_named(self):
+    def test_other_protocols_need_an_entry_with_a_port(self):
         listed = rules(allow=[("a.test", None), ("b.test", 22)])
         self.assertEqual([listed.allows_raw("a.test", 443), listed.allows_raw("b.test", 22)], [False, True])
         self.assertFalse(rules(mode="monitor", allow=[("b.test", 22)]).allows_raw("b.test", 22))
 
-    def test_a_secrets_host_is_intercepted_in_every_mode_on_its_port_alone(self):
+    def test_a_secrets_host_is_intercepted_in_every_mode_on_its_port_only(self):
         secret = {"name": "T", "host": "api.test", "port": 8443, "placeholder": "p", "value": "v"}
         listed = rules(allow=[("api.test", None), ("other.test", None)], secrets=[secret])
         self.assertTrue(listed.intercepts("API.test.", 8443))

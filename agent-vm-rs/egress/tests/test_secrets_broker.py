@@ -1,4 +1,4 @@
-"""Secrets: values go out in headers only, and do not come back however an answer is cut into pieces."""
+"""Secrets: values are inserted into headers only, and are removed from responses for every division into pieces."""
 
 import base64
 import sys
@@ -19,14 +19,14 @@ class Broker(unittest.TestCase):
         self.assertEqual(replace("x-api-key", "placeholder-1", SECRETS), "s3cr3t")
         self.assertEqual(replace("x-api-key", "another", SECRETS), "another")
 
-    def test_git_sends_them_as_basic_authorization(self):
-        encode = lambda said: "Basic " + base64.b64encode(said.encode()).decode()
+    def test_values_replace_placeholders_in_basic_authorization(self):
+        encode = lambda credentials: "Basic " + base64.b64encode(credentials.encode()).decode()
         self.assertEqual(replace("Authorization", encode("me:placeholder-1"), SECRETS), encode("me:s3cr3t"))
         self.assertEqual(replace("Authorization", encode("me:other"), SECRETS), encode("me:other"))
         for broken in ["Basic !", "Basic ====", "Basic é", "Basic \udcff", "Basic"]:
             self.assertEqual(replace("Authorization", broken, SECRETS), broken)
 
-    def test_an_answer_never_holds_a_value_however_it_is_cut(self):
+    def test_a_body_never_contains_a_value_for_every_division_into_pieces(self):
         body = b"begin s3cr3t s3cr s3cr3t"
         for first in range(len(body) + 1):
             for second in range(first, len(body) + 1):
@@ -35,10 +35,10 @@ class Broker(unittest.TestCase):
                 out = b"".join([redactor(part) for part in [*pieces, b""]])
                 self.assertEqual(out, b"begin placeholder-1 s3cr placeholder-1")
 
-    def test_one_value_may_begin_another_or_be_in_it(self):
+    def test_a_value_may_be_part_of_another(self):
         values = {"abc": "1", "abcdef": "2", "de": "3", "xab": "4"}
         secrets = tuple(Secret("T", "api.test", 443, f"<{placeholder}>", value) for value, placeholder in values.items())
-        for body, said in [
+        for body, expected in [
             (b"abcdef", b"<2>"),
             (b"abcde", b"<1><3>"),
             (b"abcabcdefab", b"<1><2>ab"),
@@ -47,13 +47,13 @@ class Broker(unittest.TestCase):
             for cut in range(len(body) + 1):
                 redactor = Redactor(secrets)
                 pieces = [part for part in (body[:cut], body[cut:]) if part]
-                self.assertEqual(b"".join([redactor(part) for part in [*pieces, b""]]), said, (body, cut))
+                self.assertEqual(b"".join([redactor(part) for part in [*pieces, b""]]), expected, (body, cut))
         self.assertEqual(text("abcdef abc", secrets), "<2> <1>")
 
-    def test_what_cannot_begin_a_value_is_not_kept_back(self):
+    def test_bytes_that_cannot_begin_a_value_are_not_held_back(self):
         self.assertEqual(Redactor(SECRETS)(b"data: hello\n\n"), b"data: hello\n\n")
 
-    def test_headers_of_an_answer_are_searched_too(self):
+    def test_values_in_response_headers_are_replaced(self):
         self.assertEqual(text("echo s3cr3t", SECRETS), "echo placeholder-1")
 
 

@@ -1,4 +1,4 @@
-"""The addon with less patience, so that a test need not wait a minute."""
+"""The addon with a timeout of two seconds instead of a minute, for tests."""
 
 import sys
 from pathlib import Path
