@@ -1,8 +1,8 @@
-# docs/reference/options.md, given nixpkgs' library alone.
+# Returns the text of docs/reference/options.md. Needs only nixpkgs' lib.
 { lib }:
 let
-  # No default of an option is looked at where it has a text; packages are only named there.
-  pkgs = throw "an option's default reads pkgs and has no defaultText";
+  # Options with a defaultText do not evaluate their default, so pkgs is not needed.
+  pkgs = throw "the default of an option uses pkgs; add a defaultText";
   evaluated = lib.evalModules {
     modules = [
       {
@@ -10,7 +10,7 @@ let
         _module.args.pkgs = pkgs;
       }
       ../modules/agent-service/options.nix
-      ../modules/agent-service/gate-options.nix
+      ../modules/agent-service/reverse-proxy-options.nix
       ../modules/agent-service/servers.nix
       ../modules/host/options.nix
       ../modules/vm-config/options.nix

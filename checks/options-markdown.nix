@@ -1,12 +1,11 @@
-# Options as Markdown. Throws for an option without a description.
+# Returns options as Markdown. Throws an error for an option without a description.
 { lib }:
 options:
 let
   text = value: if value ? _type then value.text else lib.generators.toPretty { } value;
-  # Roles of nixpkgs' own manual.
+  # Remove the roles of nixpkgs' manual.
   plain = lib.replaceStrings [ "{command}" "{file}" "{manpage}" "{option}" ] [ "" "" "" "" ];
   block = value: "```nix\n${text value}\n```\n";
-  # Types say more than one word: which values.
   entry =
     option:
     let
@@ -37,7 +36,7 @@ let
   visible = lib.filter (option: !(option.internal or false) && lib.head option.loc != "_module") (
     lib.collect lib.isOption options
   );
-  # Options of submodules, by the name that stands for any.
+  # An option and the options of its submodules, with a placeholder for the submodule's name.
   nested =
     option:
     let
@@ -58,7 +57,7 @@ in
 ''
   # Options
 
-  Written by `checks/options-write` from the modules; a check fails when it is not current.
+  `checks/options-write` generates this page from the modules. A check fails if it is out of date.
 
 ''
 + lib.concatMapStringsSep "\n" entry (lib.concatMap nested visible)

@@ -1,27 +1,28 @@
-# Every public function of the library, one line each. Plain builtins: nothing here needs nixpkgs.
+# The public functions of the library. They use only builtins and need no nixpkgs.
 {
   /**
-    What an agent machine is, as plain data; one file a concern.
+    The definition of an agent machine, as plain data.
   */
   policy = import ./policy;
   /**
-    Manifest of the embedded Debian guest: `debianGuest { packages = [ "make" ]; share = "virtiofs"; }`.
+    Returns the manifest of a Debian guest: `debianGuest { packages = [ "make" ]; share = "virtiofs"; }`.
   */
   debianGuest = import ./debian;
   /**
-    Manifest of any guest; see docs/reference/contract.md.
+    Returns the manifest of any guest; see docs/reference/contract.md.
   */
   manifest = import ./manifest.nix;
   /**
-    Text of a systemd unit from attribute sets.
+    Returns the text of a systemd unit from attribute sets.
   */
   systemdUnit = import ./systemd-unit.nix;
   /**
-    Guest package of a NixOS agent machine, once it is given nixpkgs' `nixosSystem`; the flake's is.
+    Returns the guest package of a NixOS agent machine. Needs nixpkgs' `nixosSystem`, which the flake passes.
   */
   mkAgentVm = import ./mk-agent-vm.nix;
   /**
-    Program that serves a development shell's MCP servers, here or in a machine; the flake's is given `nixosSystem`.
+    Returns a program that serves MCP servers with a development shell, on the host or in a machine. Needs nixpkgs'
+    `nixosSystem`, which the flake passes.
   */
   mkMCPDevServers = import ./mk-mcp-dev-servers.nix;
 }

@@ -1,5 +1,5 @@
 /**
-  Variables as NixOS takes them from "NAME=value" strings, as the policy has them.
+  Converts strings "NAME=value", as in the policy, to an attribute set, as in NixOS options.
 
   Type: [string] → attrset
 

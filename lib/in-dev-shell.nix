@@ -1,7 +1,7 @@
-# A program that runs another one in a development shell.
+# A program that runs another program in a development shell.
 { lib, pkgs }:
 let
-  # Variables of the build itself: their values are gone afterwards, or the caller sets them.
+  # Variables that are valid only during the build, or that the caller sets.
   ofTheBuild = [
     "HOME"
     "NIX_BUILD_CORES"
@@ -37,15 +37,15 @@ let
   ];
 
   writeEnvironment = ''
-    # Not exported, so not written to the file.
+    # A plain variable, because `out` is unset with the others.
     result=$out
     unset ${lib.concatStringsSep " " ofTheBuild}
-    # With structured attributes this is a plain bash variable.
+    # With structured attributes, shellHook is not exported.
     [ -z "''${shellHook:-}" ] || export shellHook
     export -p | ${pkgs.gnused}/bin/sed '/^declare -x [A-Za-z_][A-Za-z0-9_]*$/d' >"$result"
   '';
 
-  # A derivation that builds the shell's environment, so that no evaluation has to wait for it.
+  # A derivation that writes the shell's environment to a file at build time, not during evaluation.
   environmentOf =
     shell:
     if shell ? overrideAttrs then
@@ -55,7 +55,7 @@ let
         buildCommand = writeEnvironment;
       })
     else
-      # One without stdenv, as numtide's devshell makes it.
+      # A shell without stdenv, such as numtide's devshell.
       derivation (
         removeAttrs shell.drvAttrs [ "outputs" ]
         // {
@@ -69,8 +69,8 @@ let
       );
 in
 /**
-  Path of a program `in-dev-shell PROGRAM ARGUMENT…` that runs PROGRAM with the packages, variables and shellHook of
-  `shell`, in the same process. What the shellHook prints goes to standard error.
+  Returns the path of a program `in-dev-shell PROGRAM ARGUMENT…` that executes PROGRAM with the packages, variables and
+  shellHook of `shell`. The output of the shellHook goes to standard error.
 
   Type: derivation → path
 

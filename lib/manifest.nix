@@ -1,4 +1,4 @@
-# The manifest: all that the host side learns of a guest. Field by field in docs/reference/contract.md.
+# The manifest describes a guest to agent-vm. docs/reference/contract.md describes its fields.
 let
   policy = import ./policy;
 in
@@ -51,8 +51,8 @@ in
       serversPath
       serversState
       ;
-    gateUnit = policy.mcpGate.unit;
-    inherit (policy.mcpGate) renewalPath;
+    gateUnit = policy.mcpReverseProxy.unit;
+    inherit (policy.mcpReverseProxy) renewalPath;
   };
   egress = {
     inherit (policy.egress) port;

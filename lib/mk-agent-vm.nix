@@ -1,11 +1,12 @@
-# Guest packages from settings; see docs/reference/contract.md.
+# Builds guest packages from settings; see docs/reference/contract.md.
 { nixosSystem }:
 /**
-  Guest package of a NixOS agent machine: `bin/run-agent-vm` and `share/agent-vm/manifest.json`.
+  Returns the guest package of a NixOS agent machine: `bin/run-agent-vm` and `share/agent-vm/manifest.json`.
 
-  `system`: Nix system double. `share`: how /workspace is mounted, `virtiofs` or `9p`. `packages`: packages, or their
-  names in nixpkgs (`"nodejs"`, `"python3Packages.numpy"`). `allowedOrigins`: web origins that may call the MCP
-  endpoint, or null for the usual ones. `servers`: MCP servers beside codemcp, by name (docs/how-to/nixos.md). `modules`: more NixOS modules.
+  `system`: Nix system double. `share`: how /workspace is mounted, `virtiofs` or `9p`. `packages`: packages, or their names in
+  nixpkgs (`"nodejs"`, `"python3Packages.numpy"`). `allowedOrigins`: web origins that may call the MCP endpoint, or null for
+  the default. `servers`: names of predefined MCP servers to enable (docs/how-to/packages-and-servers.md). `modules`:
+  additional NixOS modules.
 
   Type: attrset → derivation
 
@@ -29,7 +30,7 @@ let
           package
         else
           lib.attrByPath (lib.splitString "." package)
-            (throw "mkAgentVm: packages has ${builtins.toJSON package}, which is not in nixpkgs. `nix search nixpkgs NAME` finds its name there; write for example packages = [ \"nodejs\" ];")
+            (throw "mkAgentVm: packages has ${builtins.toJSON package}, which is not in nixpkgs. Find its name with `nix search nixpkgs NAME`, and write for example packages = [ \"nodejs\" ];")
             pkgs;
       inherit ((import ./policy).agentMcp) knownServers;
       known =
@@ -45,7 +46,7 @@ let
         else
           throw "mkAgentVm: ${name} is ${
             lib.generators.toPretty { } value
-          }, which is no list. Write ${name} = [ … ];";
+          }, which is not a list. Write ${name} = [ … ];";
     in
     {
       agentVm = {

@@ -1,13 +1,13 @@
-# MCP servers with a development shell's programs, on this host or in a machine.
+# Runs MCP servers with a development shell's programs, on the host or in a machine.
 { nixosSystem }:
 /**
-  Program `name` that serves a directory's MCP servers until it is interrupted:
-  `name [--port PORT] [--workspace DIR]` (8000 and the current directory), on 127.0.0.1.
+  Returns a program `name` that serves a directory's MCP servers on 127.0.0.1 until it is interrupted. Its arguments are
+  `[--port PORT] [--workspace DIR]`, by default 8000 and the current directory.
 
-  `shell`: development shell whose packages, variables and shellHook the servers get. `pkgs`: nixpkgs, the one that
-  `nixosSystem` is from, or packages and modules may not fit each other. `servers`: as `services.agent-mcp.servers`. `useVM`:
-  in a virtual machine that sees nothing but that directory, instead of directly with the caller's rights. `modules`: more
-  NixOS modules; directly, only what they say of servers, origins and environment counts.
+  `shell`: development shell whose packages, variables and shellHook the servers get. `pkgs`: the nixpkgs of `nixosSystem`.
+  `servers`: like `services.agent-mcp.servers`. `useVM`: whether to run the servers in a virtual machine that sees only the
+  directory, instead of on the host with the caller's rights. `modules`: additional NixOS modules; on the host, only their
+  servers, origins and environment are used.
 
   Type: attrset → derivation
 
@@ -41,7 +41,7 @@ let
       ../modules/vm-config.nix
       settings
       {
-        # --port sets the port at run time. Nobody logs in by ssh.
+        # --port sets the port at run time, and ssh is not used.
         agentVm.mcpPort = null;
         agentVm.sshPort = null;
       }
@@ -64,7 +64,7 @@ let
     trap 'rm -rf -- "$state"' EXIT
     mkdir "$state/run"
     export NIX_DISK_IMAGE=$state/disk.qcow2 USE_TMPDIR=1 TMPDIR=$state/run SHARED_DIR=$workspace
-    # The port is on loopback, so a token is enough to keep other users of this host out.
+    # The token keeps other users of the host out. The port is on loopback, so TLS is not needed.
     (
       umask 077
       od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$state/token"
@@ -140,7 +140,7 @@ let
 in
 pkgs.writeShellApplication {
   inherit name;
-  # Quoted text stays unchanged.
+  # Values in single quotes are literal.
   excludeShellChecks = [ "SC2016" ];
   text = ''
     usage="usage: ${name} [--port PORT] [--workspace DIR]"

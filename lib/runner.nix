@@ -1,11 +1,11 @@
-# Text of bin/run-agent-vm: QEMU with the policy's arguments; its run-time facts are in docs/reference/contract.md.
+# The text of bin/run-agent-vm, which starts QEMU with the policy's arguments. docs/reference/contract.md describes its variables.
 let
   policy = import ./policy;
   inherit (builtins) concatStringsSep map replaceStrings;
 
   quote = word: "'" + replaceStrings [ "'" ] [ "'\\''" ] word + "'";
 
-  # Marks that no argument of the policy's contains, replaced by shell variables after quoting.
+  # Placeholders that no argument contains; after quoting, shell variables replace them.
   variables = {
     "@base@" = "base";
     "@disk@" = "disk";
@@ -17,11 +17,11 @@ let
 
 in
 /**
-  Script that starts QEMU in the foreground.
+  Returns a script that starts QEMU in the foreground.
 
-  `interpreter`: of its first line. `binary`: QEMU, as the manifest has it. `kernel`, `initrd` (or null): files, as bash words in which
-  `$package` is the guest package. `parameters`: kernel parameters. `guestAgent`: whether the guest has QEMU's agent, whose socket
-  is then `qga.sock` beside QEMU's own.
+  `interpreter`: interpreter for the #! line. `binary`: QEMU, as in the manifest. `kernel`, `initrd` (or null): files, as bash
+  words in which `$package` is the guest package. `parameters`: kernel parameters. `guestAgent`: whether the guest runs QEMU's
+  guest agent, whose socket is then `qga.sock` in QEMU's working directory.
 */
 {
   interpreter,
@@ -42,10 +42,10 @@ let
 in
 ''
   #!${interpreter}
-  # Starts QEMU in the foreground; arguments are QEMU's. Environment: NIX_DISK_IMAGE, TMPDIR with USE_TMPDIR=1, AGENT_VM_QEMU,
-  # QEMU_NET_OPTS, QEMU_KERNEL_PARAMS, and QEMU_OPTS as nixpkgs' own script has it.
+  # Starts QEMU in the foreground and passes its arguments to QEMU. Environment: NIX_DISK_IMAGE, TMPDIR with USE_TMPDIR=1,
+  # AGENT_VM_QEMU, QEMU_NET_OPTS, QEMU_KERNEL_PARAMS, and QEMU_OPTS as in nixpkgs' run scripts.
   set -eu
-  # QEMU_OPTS is split at white space, but a * in it is no file name.
+  # QEMU_OPTS is split at white space, but a * in it must not be expanded.
   set -f
 
   package=$(dirname -- "$(dirname -- "$(readlink -f -- "$0")")")
@@ -54,7 +54,7 @@ in
     cd -- "''${TMPDIR:?run-agent-vm: USE_TMPDIR=1 needs TMPDIR}"
   fi
 
-  # A comma ends a value of QEMU's options unless it is doubled.
+  # In QEMU's option values, a comma is written as two commas.
   base=$package/base.img
   base=''${base//,/,,}
   disk=''${NIX_DISK_IMAGE//,/,,}

@@ -1,4 +1,4 @@
-# Text of a systemd unit from the attribute sets that NixOS takes for one.
+# Converts attribute sets, as in NixOS's unit options, to the text of a systemd unit.
 let
   inherit (builtins)
     attrNames
@@ -17,7 +17,7 @@ let
     if isBool value then
       (if value then "true" else "false")
     else if isString value && match "[^\n\r]*" value == null then
-      throw "systemd unit: ${key} holds a line break: ${builtins.toJSON value}"
+      throw "systemd unit: ${key} contains a line break: ${builtins.toJSON value}"
     else if
       builtins.elem (typeOf value) [
         "string"
@@ -29,7 +29,7 @@ let
     else
       throw "systemd unit: ${key} is a ${typeOf value}; a string, integer, boolean or a list of these is needed";
 
-  # A list becomes one line an element, as NixOS does it: later lines add to the earlier ones.
+  # As in NixOS, each element of a list becomes a line. Later lines add to earlier ones.
   lines =
     key: value:
     if isList value then map (v: "${key}=${scalar key v}") value else [ "${key}=${scalar key value}" ];
@@ -41,7 +41,7 @@ let
     );
 in
 /**
-  Renders `{ Unit = { … }; Service = { … }; Install = { … }; }`; null sections and values are left out.
+  Returns the text of the unit `{ Unit = { … }; Service = { … }; Install = { … }; }`, without null sections and values.
 
   Type: attrset of attrset of scalar or list → string
 */

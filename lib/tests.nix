@@ -1,6 +1,6 @@
 # Unit tests of the library; failures as JSON:
 #   nix-instantiate --eval --strict --json lib/tests.nix -A failures
-# An empty object is success. A test is `{ expr; expected; }`; `throws` stands for an evaluation that must fail.
+# An empty object means success. A test is `{ expr; expected; }`, where `throws` means that the evaluation must fail.
 let
   inherit (builtins)
     attrNames

@@ -1,4 +1,4 @@
-# Accounts that an agent's programs must not run as.
+# Accounts and groups that an agent's programs must not run as.
 {
   config,
   lib,
@@ -39,10 +39,10 @@ let
 in
 {
   /**
-    Why an account is not an agent's to run as, or null.
+    Returns why an agent must not run as an account, as the end of a sentence, or null if it may. Accounts of the system and
+    of other services are refused. A person's account and one that the configuration declares for the agent are allowed.
 
-    `units`: names of services that may have the account. A person's own account is taken, and so is one that a configuration
-    declares for this; accounts of the system and of other services are not.
+    `units`: names of the services that may use the account.
   */
   obstacle =
     { account, units }:
@@ -53,9 +53,9 @@ in
       ) config.systemd.services;
     in
     if account == "root" then
-      "which may do everything on this machine"
+      "which has all rights on this machine"
     else if account == "nobody" || lib.hasPrefix "nixbld" account then
-      "which other programs run as, too"
+      "which other programs run as too"
     else if isPersons then
       null
     else if
@@ -63,14 +63,14 @@ in
       || config.ids.uids ? ${account}
       || lib.hasPrefix "systemd-" account
     then
-      "the account of a part of the system"
+      "an account of the system"
     else if others != { } then
       "the account of ${lib.head (builtins.attrNames others)}.service"
     else
       null;
 
   /**
-    Why a group is not an agent's to have, or null.
+    Returns why an agent must not have a group, as the end of a sentence, or null if it may.
   */
   groupObstacle =
     group:
@@ -92,7 +92,7 @@ in
         "wheel"
       ]
     then
-      "a group that leads to root's rights or to others' data"
+      "a group that gives access to root's rights or to other users' data"
     else
       null;
 }

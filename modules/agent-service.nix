@@ -5,11 +5,11 @@
   key = "agent-vm/agent-service";
   imports = [
     ./agent-service/options.nix
-    ./agent-service/gate-options.nix
+    ./agent-service/reverse-proxy-options.nix
     ./agent-service/servers.nix
     ./agent-service/known-servers.nix
     ./agent-service/service.nix
-    ./agent-service/gate.nix
+    ./agent-service/reverse-proxy.nix
     ./agent-service/user.nix
     ./agent-service/assertions.nix
   ];

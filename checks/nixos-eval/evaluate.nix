@@ -6,7 +6,7 @@
 }:
 let
   lib = import "${nixpkgs}/lib";
-  # The stand-in is for a nixpkgs without its packages.
+  # Fake packages, for a nixpkgs that has only lib/ and nixos/.
   pkgs =
     if builtins.pathExists "${nixpkgs}/pkgs/top-level/default.nix" then
       import nixpkgs {

@@ -31,7 +31,7 @@ let
       }
       // more;
     }).config.virtualisation;
-  # As an option looks after a release removed it.
+  # An option that a later release removed.
   removed =
     (lib.evalModules {
       modules = [
@@ -44,7 +44,7 @@ let
   oldest = shape { securityModel = { }; } { } { };
 in
 {
-  testMachineIsWell = {
+  testMachineHasNoErrorsAndWarnings = {
     expr = [
       (wrong plain)
       plain.warnings
@@ -73,7 +73,7 @@ in
     );
     expected = { };
   };
-  testMachineLeadsNowhereToRoot = {
+  testAgentCannotBecomeRoot = {
     expr = [
       plain.security.sudo.enable
       plain.security.lockKernelModules
@@ -101,7 +101,7 @@ in
       false
     ];
   };
-  testNobodyReachesMcpButByTheGate = {
+  testOnlyTheReverseProxyListensOnTheNetwork = {
     expr =
       let
         gate = plain.systemd.services.agent-mcp-gate.serviceConfig;
@@ -112,7 +112,7 @@ in
       [
         (lib.hasInfix "--host=127.0.0.1 --port=8001" (exec "agent-mcp"))
         (lib.hasInfix "--listen=0.0.0.0:8000 --inner-port=8001" (exec "agent-mcp-gate"))
-        (gate.ImportCredential == policy.mcpGate.imported)
+        (gate.ImportCredential == policy.mcpReverseProxy.imported)
         (gate ? LoadCredential)
         (plain.users.users.agent-gate.isSystemUser && plain.users.users.agent-gate.group == "agent-gate")
       ];
@@ -171,7 +171,7 @@ in
     ];
     expected = true;
   };
-  testNothingWaitsAtBoot = {
+  testSlowServicesAreDisabled = {
     expr = [
       (plain.systemd.services ? resolvconf)
       (plain.systemd.services ? systemd-oomd || plain.systemd.oomd.enable)
@@ -186,7 +186,7 @@ in
       false
       false
       false
-      "# The host's proxy looks names up.\n"
+      "# The egress proxy on the host resolves names.\n"
       "/dev/null"
       true
     ];
@@ -195,7 +195,7 @@ in
     expr = plain.boot.initrd.systemd.enable;
     expected = true;
   };
-  testGuestAgentHasItsPort = {
+  testGuestAgentHasAVirtioPort = {
     expr = [
       plain.services.qemuGuest.enable
       (lib.any (lib.hasInfix "name=org.qemu.guest_agent.0") older.qemu.options)
@@ -205,7 +205,7 @@ in
       true
     ];
   };
-  testOlderShape = {
+  testOptionsOfAnOlderRelease = {
     expr = [
       (removeAttrs older.sharedDirectories.workspace [ "source" ])
       older.qemu.enableSharedMemory
@@ -220,7 +220,7 @@ in
       false
     ];
   };
-  testNewerShape = {
+  testOptionsOfANewerRelease = {
     expr = [
       (removeAttrs newer.sharedDirectories.workspace [ "source" ])
       (removed ? msize)

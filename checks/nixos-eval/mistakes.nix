@@ -1,5 +1,5 @@
-# Mistakes of configurations, as people make them, and for each what its one error says: which option, which value, and what
-# to write. `fine` is as near to the mistake as can be, and no error.
+# Common mistakes in configurations, and what the error must contain: the option, the value, and what to write instead.
+# `fine` is the corrected configuration.
 { lib, pkgs, ... }:
 let
   # `path` of an instance, of the service, or of the machine.
@@ -20,7 +20,7 @@ let
   machine = on [ ];
   guest = pkgs.runCommand "agent-vm-guest" { meta.mainProgram = "run-agent-vm"; } "";
 
-  # A wrong and a right value of one option; what is to be written comes last.
+  # An invalid and a valid value of an option, and texts that the error must contain besides the option.
   ofApp = path: wrong: right: words: {
     kind = "modules";
     mistake = app path wrong;
@@ -41,7 +41,7 @@ let
   };
 in
 {
-  # What it is called, and where it is.
+  # Names and locations.
   server-with-a-typo = ofApp "servers" [
     "nix0s"
   ] [ "nixos" ] [ ''"nix0s"'' ''servers = [ "nixos" ];'' ];
@@ -94,7 +94,7 @@ in
     ''"npx"''
     ''servers.x.command = "npx";''
   ];
-  cleanup-in-words = {
+  cleanup-is-not-a-calendar-expression = {
     kind = "modules";
     mistake = lib.recursiveUpdate (app "branch" "main") {
       services.agent-vms.cleanup.dates = "every 2 weeks";
@@ -191,11 +191,11 @@ in
     "70000"
     "sshPort = "
   ];
-  port-is-roots = ofApp "port" 443 8443 [
+  port-below-1024 = ofApp "port" 443 8443 [
     "443"
     "port = 8443;"
   ];
-  ports-are-one = {
+  ports-are-equal = {
     kind = "modules";
     mistake = lib.recursiveUpdate (app "port" 8001) (app "sshPort" 8001);
     fine = lib.recursiveUpdate (app "port" 8001) (app "sshPort" 8002);
@@ -220,7 +220,7 @@ in
     "is 0"
     "port = 8000;"
   ];
-  service-port-is-roots = ofMcp "port" 443 8443 [
+  service-port-below-1024 = ofMcp "port" 443 8443 [
     "443"
     "gate.enable = true;"
   ];
@@ -239,14 +239,14 @@ in
     ''"localhost:3000"''
     "allowedOrigin = \"https://localhost:3000\";"
   ];
-  gate-host-is-a-url =
+  endpoint-host-is-a-url =
     ofMcp "gate.hosts" [ "https://agent.example.org:8000" ]
       [ "agent.example.org" ]
       [
         "https://agent.example.org:8000"
         ''gate.hosts = [ "agent.example.org" ];''
       ];
-  gate-without-hosts = ofMcp "gate.hosts" [ ] [ "localhost" ] [ "non-empty" ];
+  endpoint-without-hosts = ofMcp "gate.hosts" [ ] [ "localhost" ] [ "non-empty" ];
   egress-to-a-url =
     ofApp "egress.allow" [ "https://api.example.org/v1" ]
       [ "api.example.org" ]
@@ -254,10 +254,10 @@ in
         "https://api.example.org/v1"
         ''egress.allow = [ "api.example.org" ];''
       ];
-  egress-to-no-group = ofApp "egress.allow" [
+  egress-to-an-unknown-group = ofApp "egress.allow" [
     "@nope"
   ] [ "@npm" ] [ ''"@nope"'' "@pypi" ''egress.allow = [ "@npm" ];'' ];
-  egress-to-no-port = ofApp "egress.allow" [
+  egress-to-an-invalid-port = ofApp "egress.allow" [
     "example.org:99999"
   ] [ "example.org:443" ] [ "example.org:99999" ''egress.allow = [ "example.org" ];'' ];
   egress-mode-with-a-typo = ofApp "egress.mode" "allow-list" "allowlist" [
@@ -417,7 +417,7 @@ in
         (_: { })
       ]
       [
-        "is a text where"
+        "is a string where"
         "config = { pkgs, ... }: {"
       ];
 
@@ -457,7 +457,7 @@ in
     ''"sshd"''
     ''user = "agent-vm-app";''
   ];
-  two-instances-of-one-account = {
+  two-instances-with-one-account = {
     kind = "modules";
     mistake = lib.recursiveUpdate (app "user" "vms") {
       services.agent-vms.instances.b = {
@@ -477,7 +477,7 @@ in
       ''instances.b.user = "agent-vm-b";''
     ];
   };
-  kvm-for-nobody = {
+  kvm-for-an-unknown-user = {
     kind = "modules";
     mistake = lib.recursiveUpdate (app "branch" "main") {
       services.agent-vms.kvmUsers = [ "alcie" ];
@@ -519,14 +519,14 @@ in
       }
       [
         "x-token"
-        "everybody reads it"
+        "world-readable"
         ''gate.tokenFile = "/run/secrets/agent-mcp.token";''
       ];
   token-is-a-nix-path = ofMcp "environmentFile" ./mistakes.nix "/run/secrets/env" [
-    "everybody reads it"
+    "world-readable"
     ''environmentFile = "/run/secrets/agent-mcp";''
   ];
-  token-without-the-gate =
+  token-without-the-reverse-proxy =
     ofMcp "gate" { tokenFile = "/t"; }
       {
         enable = true;
@@ -536,7 +536,7 @@ in
         ''"/t"''
         "services.agent-mcp.gate.enable = true;"
       ];
-  half-a-certificate =
+  certificate-without-a-key =
     ofMcp "gate"
       {
         enable = true;
@@ -548,7 +548,7 @@ in
         certificateKeyFile = "/k";
       }
       [ "certificateKeyFile = " ];
-  workspace-is-the-systems = ofMcp "workspaceDir" "/etc" "/srv/work" [
+  workspace-is-a-system-directory = ofMcp "workspaceDir" "/etc" "/srv/work" [
     ''"/etc"''
     ''workspaceDir = "/workspace";''
   ];
@@ -565,20 +565,20 @@ in
     "extraEnvironment.MY_VARIABLE = "
   ];
 
-  # What hardens, and what serves.
+  # Hardening and servers.
   directive-with-a-typo =
     ofMcp "hardening.settings" { PrivateDevice = false; } { PrivateDevices = false; }
       [
         "PrivateDevice "
         "hardening.settings.PrivateDevices = false;"
       ];
-  directive-of-no-such-name =
+  unknown-directive =
     ofMcp "hardening.settings" { ExecStartPre = "x"; } { ReadWritePaths = [ "/srv/x" ]; }
       [
         "ExecStartPre"
         "systemd.services.agent-mcp.serviceConfig.ExecStartPre = "
       ];
-  directive-with-no-such-value =
+  directive-with-an-invalid-value =
     ofMcp "hardening.settings" { ProtectSystem = "ful"; } { ProtectSystem = "full"; }
       [
         ''"ful"''
@@ -589,7 +589,7 @@ in
     "enable is false"
     ''services.agent-mcp.defaultServer = "my-server";''
   ];
-  default-server-of-no-such-name = ofMcp "defaultServer" "codemcq" "codemcp" [
+  unknown-default-server = ofMcp "defaultServer" "codemcq" "codemcp" [
     ''"codemcq"''
     ''defaultServer = "codemcp";''
   ];
@@ -608,11 +608,11 @@ in
   };
 
   # The machine.
-  firewall-of-its-own = ofMachine "networking.firewall.enable" true false [
+  second-firewall = ofMachine "networking.firewall.enable" true false [
     "is true"
     "networking.firewall.enable = false;"
   ];
-  rules-of-its-own = {
+  additional-firewall-rules = {
     kind = "machine";
     mistake.networking.nftables.ruleset = "table inet mine { }";
     fine.networking.nftables.enable = true;
@@ -658,7 +658,7 @@ in
   docker-in-the-machine = ofMachine "users.users.dev.extraGroups" [
     "docker"
   ] [ "video" ] [ "docker" "users.users.dev.extraGroups = [ ];" ];
-  machine-ports-are-one = {
+  machine-ports-are-equal = {
     kind = "machine";
     mistake.agentVm = {
       sshPort = 8000;
@@ -682,7 +682,7 @@ in
     "is 8,"
     "agentVm.memorySize = 8192;"
   ];
-  machine-in-a-host = {
+  machine-module-on-a-host = {
     kind = "machine";
     mistake = {
       fileSystems."/" = {
@@ -702,7 +702,7 @@ in
       "imports = [ agent-vm.nixosModules.host ];"
     ];
   };
-  machine-beside-machines = {
+  machine-module-beside-the-host-module = {
     kind = "machine";
     mistake = {
       imports = [ ../../modules ];

@@ -1,8 +1,9 @@
 """Evaluates every mistake of mistakes.nix and its corrected form.
 
-    mistakes.py NIXPKGS WORDS [NAME…]    directory with lib/ and nixos/; file with names of packages
+    mistakes.py NIXPKGS WORDS [NAME…]
 
-A mistake has to give one error, which says all that is listed for it; what is nearest to it gives none.
+NIXPKGS is a directory with lib/ and nixos/, WORDS a file with names of packages. A mistake must cause exactly one error, which
+contains the texts listed for it. The corrected form must cause no error.
 """
 
 import json
@@ -19,34 +20,34 @@ def evaluate(nixpkgs: str, words: str, expression: str, **arguments: str) -> sub
     command = ["nix-instantiate", "--eval", "--strict", "--json", str(HERE / expression)]
     for name, value in ({"nixpkgs": nixpkgs, "words": words} | arguments).items():
         command += ["--argstr", name, value]
-    # Processor time: beside other work an evaluation takes many times as long by the clock.
+    # A limit of processor time, because the elapsed time depends on the load.
     command = ["prlimit", "--cpu=120", "--", *command]
     return subprocess.run(command, capture_output=True, text=True, timeout=1200)
 
 
 def wrong(nixpkgs: str, words: str, name: str, says: list[str]) -> str:
-    """Returns the failure of a case, or None."""
+    """Returns why a case fails, or an empty string."""
     mistake = evaluate(nixpkgs, words, "mistake.nix", name=name, which="mistake")
     fine = evaluate(nixpkgs, words, "mistake.nix", name=name, which="fine")
     lines = mistake.stderr.splitlines()
     errors = [line for line in lines if line.startswith("error:")]
     # Nix wraps and indents its messages.
-    said = " ".join(mistake.stderr.split())
-    missing = [text for text in says if " ".join(text.split()) not in said]
+    output = " ".join(mistake.stderr.split())
+    missing = [text for text in says if " ".join(text.split()) not in output]
     if mistake.returncode == 0:
         return f"{name}: no error"
-    if len(errors) != 1 or said.count("Failed assertion:") > 1:
+    if len(errors) != 1 or output.count("Failed assertion:") > 1:
         return f"{name}: more than one error:\n{mistake.stderr}"
     if missing:
         return f"{name}: {missing} is not in:\n{mistake.stderr}"
     if fine.returncode != 0:
-        return f"{name}: what is fine is refused:\n{fine.stderr}"
+        return f"{name}: the corrected form is refused:\n{fine.stderr}"
     return ""
 
 
 def main() -> int:
     nixpkgs, words, *names = sys.argv[1:]
-    listed = evaluate(nixpkgs, words, "mistakes-said.nix")
+    listed = evaluate(nixpkgs, words, "mistakes-texts.nix")
     assert listed.returncode == 0, listed.stderr
     says = json.loads(listed.stdout)
     assert len(says) >= 40, "the table is short"
@@ -54,7 +55,7 @@ def main() -> int:
         results = list(pool.map(lambda name: wrong(nixpkgs, words, name, says[name]), names or says))
     failures = [result for result in results if result]
     print("\n".join(failures))
-    print(f"{len(results)} mistakes, {len(failures)} not as they must be")
+    print(f"{len(results)} mistakes, {len(failures)} failures")
     return 1 if failures else 0
 
 

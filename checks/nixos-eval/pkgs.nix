@@ -1,5 +1,5 @@
-# Stands in for nixpkgs' packages where only `lib/` and `nixos/` are there: each is an empty derivation, so that modules
-# evaluate, and nothing that comes out of it is worth building.
+# Fake packages for a nixpkgs that has only `lib/` and `nixos/`: each is an empty derivation, so that modules evaluate. The
+# results cannot be built.
 {
   lib,
   # Possible package names, taken from the modules' text.

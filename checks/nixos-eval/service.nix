@@ -10,11 +10,11 @@
   ...
 }:
 {
-  testNothingIsOnByItself = {
+  testServiceIsOffByDefault = {
     expr = (withModules { }).systemd.services ? agent-mcp;
     expected = false;
   };
-  testServiceStandsAlone = {
+  testServiceNeedsNoMachine = {
     expr = wrong (service { });
     expected = [ ];
   };
@@ -24,7 +24,7 @@
     ) policy.agentMcp.hardening;
     expected = { };
   };
-  testHardeningGivesWayOneByOne = {
+  testHardeningSettingsAreOverriddenOneByOne = {
     expr =
       let
         unit = unitOf (service {
@@ -48,7 +48,7 @@
       true
       false
       true
-      # Added to the service's own packages, not instead of them.
+      # Added to the service's own paths, not instead of them.
       [
         "/workspace"
         "/var/lib/agent"
@@ -77,7 +77,7 @@
       true
     ];
   };
-  testOnlyTheBrowserHasMoreOfTheSystem = {
+  testOnlyTheBrowserServerRelaxesTheSandbox = {
     expr =
       map
         (
@@ -150,7 +150,7 @@
           users.users.agent = {
             isNormalUser = true;
             home = "/home/agent";
-            description = "Somebody";
+            description = "A person";
           };
         };
       in
@@ -165,7 +165,7 @@
       "/home/agent"
     ];
   };
-  testAPersonsGroupStaysTheirs = {
+  testAPersonsGroupIsKept = {
     expr =
       let
         config = withModules {
@@ -185,12 +185,12 @@
       "agent"
     ];
   };
-  testValuesOfTheEnvironmentAreNoSpecifiers = {
+  testPercentSignsInTheEnvironmentAreEscaped = {
     expr =
       (service { extraEnvironment.FORMAT = "%F \"%T\""; }).systemd.services.agent-mcp.environment.FORMAT;
     expected = "%%F \"%%T\"";
   };
-  testDirectoriesAreWordsOfAUnit = {
+  testDirectoriesHaveNoSpecialCharacters = {
     expr =
       map
         (
@@ -208,7 +208,7 @@
       true
     ];
   };
-  testAShellNeedsNoStdenv = {
+  testShellsWithoutStdenvAreAccepted = {
     expr =
       let
         plain = derivation {
@@ -230,7 +230,7 @@
       );
     expected = true;
   };
-  testDefaultServerMustBeThere = {
+  testUnknownDefaultServerIsRefused = {
     expr = mentions [ "defaultServer" "\"x\"" "services.agent-mcp.servers.\"x\"" ] (
       wrong (service {
         defaultServer = "x";
@@ -254,7 +254,7 @@
     );
     expected = true;
   };
-  testPortsAreClosedUnlessAsked = {
+  testFirewallIsClosedByDefault = {
     expr =
       map
         (
@@ -273,7 +273,7 @@
       [ policy.ports.mcp ]
     ];
   };
-  testKnownServersAreOffUntilAskedFor = {
+  testPredefinedServersAreOffByDefault = {
     expr =
       let
         served =

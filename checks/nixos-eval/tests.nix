@@ -5,7 +5,7 @@ let
 in
 evaluate.lib.runTests (
   import ./service.nix evaluate
-  // import ./gate.nix evaluate
+  // import ./reverse-proxy.nix evaluate
   // import ./machine.nix evaluate
   // import ./host.nix evaluate
 )

@@ -1,4 +1,4 @@
-# The embedded Debian guest as one manifest. build-image builds the image from its `image.spec`.
+# The manifest of the Debian guest. build-image builds the image from its `image.spec`.
 let
   policy = import ../policy;
   manifest = import ../manifest.nix;
@@ -22,9 +22,9 @@ let
     x86_64-linux = "amd64";
   };
 
-  # Package names as in Debian Policy 5.6.7. Only such names may reach apt's command line.
+  # Package names (Debian Policy 5.6.7) become arguments of apt, so other names are refused.
   isPackageName = name: isString name && match policy.grammar.debian_package name != null;
-  # An origin is scheme, host and port; it becomes one word of a command line in a unit file.
+  # An origin (scheme, host and port) becomes an argument in a unit file.
   isOrigin = origin: isString origin && match policy.grammar.origin origin != null;
 
   knownServers = attrNames (import ./servers.nix);
@@ -40,7 +40,7 @@ let
       servers,
     }:
     if !(isString system && architectures ? ${system}) then
-      throw "debianGuest: system is ${toJSON system}; this guest is built for ${oneOf (attrNames architectures)}"
+      throw "debianGuest: system is ${toJSON system}; supported systems: ${oneOf (attrNames architectures)}"
     else if !(isString share && policy.workspace.shares ? ${share}) then
       throw "debianGuest: share is ${toJSON share}; it must be one of ${oneOf (attrNames policy.workspace.shares)}"
     else if !isList packages then
@@ -56,7 +56,7 @@ let
     else if !all (name: elem name knownServers) servers then
       throw "debianGuest: ${
         toJSON (head (filter (name: !elem name knownServers) servers))
-      } in servers is none that this guest has: ${oneOf knownServers}"
+      } in servers is unknown; this guest has ${oneOf knownServers}"
     else
       true;
 in
@@ -108,7 +108,7 @@ manifest {
   image = {
     inherit spec;
     inherit (sources) builder;
-    # A hash of contents alone: the same toolkit in another place gives the same image.
+    # Depends only on contents: the same toolkit in another directory gives the same image.
     hash = hashString "sha256" (toJSON {
       inherit spec system;
       inherit (sources) hashes;

@@ -62,7 +62,7 @@ in
 
   # Mounted here and not by a unit: the journal starts on the disk at once, and no unit has to wait.
   busybox mount -n -t ${policy.disk.fsType} -o ${concatStringsSep "," policy.disk.options} ${policy.qemu.diskDevice} /var ||
-    fail "cannot mount the machine's disk; 'e2fsck' on the host tells whether it is damaged"
+    fail "cannot mount the machine's disk; run e2fsck on the host to check it"
 
   if [ ! -e ${paths.machineId} ]; then
     # First boot of this disk. The last step marks it complete, so that an interrupted first boot is repeated.
@@ -82,7 +82,7 @@ in
   # If this fails, workspace.mount tries again and says why.
   busybox mount -n -t ${mount.fsType} -o ${concatStringsSep "," mount.options} ${workspace.tag} ${workspace.path} || :
 
-  # Tells journald that the disk is there.
+  # This file makes journald write to the disk.
   busybox mkdir -p /run/lock /run/systemd/journal && : >/run/systemd/journal/flushed
 
   exec /usr/lib/systemd/systemd "$@"

@@ -1,4 +1,4 @@
-# The guest's Debian kernel, and the parts of it that are kept.
+# The guest's Debian kernel and its modules.
 { architecture, share }:
 let
   policy = import ../policy;

@@ -10,7 +10,7 @@
   "kmod"
   "libnss-myhostname"
   "nftables"
-  # The reverse proxy before mcp-proxy, without recommended modules.
+  # The reverse proxy in front of mcp-proxy.
   "nginx"
   "openssh-server"
   "python3"

@@ -1,6 +1,6 @@
 # Paths in the Debian guest.
 rec {
-  # Debian 13's.
+  # The version in Debian 13.
   pythonVersion = "3.13";
   init = "/usr/lib/agent-vm/init";
   # The programs of lib/guest/.
@@ -9,9 +9,9 @@ rec {
   policy = "/usr/lib/agent-vm/policy";
   # On Python's module path, before Debian's packages.
   pythonPackages = "/usr/local/lib/python${pythonVersion}/dist-packages";
-  # Python packages of the named servers, one directory for each.
+  # Python packages of the predefined servers, one directory for each.
   serversDirectory = "/usr/local/lib/agent-vm/servers";
-  # The named servers, in the format of .mcp.json.
+  # List of the enabled predefined servers, in the format of .mcp.json.
   serversFile = "/etc/agent-mcp/servers.json";
   egressScript = "/usr/lib/agent-vm/egress";
   machineId = "/var/lib/agent-vm/machine-id";

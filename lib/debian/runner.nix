@@ -12,8 +12,8 @@ import ../runner.nix {
     "rootfstype=ext4"
     "ro"
     "init=${init}"
-    # init starts the others. QEMU before 8.1 may, without KVM, go on with a breakpoint that one processor has taken out of
-    # the kernel's code again, and another stops at it ("Oops: int3"): the booting kernel changes its code most.
+    # Boot with one processor; init enables the others. QEMU before 8.1 without KVM may execute a breakpoint that the kernel
+    # has already removed from its code ("Oops: int3"). The kernel patches its code mostly while it boots.
     "maxcpus=1"
     # No escape sequences: the console is a log.
     "systemd.tty.term.console=dumb"

@@ -1,5 +1,5 @@
-# MCP servers by name that a Debian guest can have beside codemcp. Each has a directory of its own for its Python
-# packages: their versions are its own, too.
+# Predefined MCP servers of the Debian guest besides codemcp, off by default. Each has its own directory of Python packages,
+# so that their versions do not conflict.
 let
   inherit (import ./paths.nix) serversDirectory;
   server =
@@ -10,15 +10,15 @@ let
       environment ? { },
     }:
     {
-      # Debian's.
+      # Debian packages.
       inherit packages;
       python = {
         directory = "${serversDirectory}/${name}";
-        # Beside the builder.
+        # Relative to this directory.
         requirements = "servers/${name}.txt";
         programs."agent-mcp-${name}" = entry;
       };
-      # As .mcp.json has it.
+      # Entry in the format of .mcp.json.
       settings = {
         command = "/usr/local/bin/agent-mcp-${name}";
       }
@@ -26,17 +26,17 @@ let
     };
 in
 builtins.mapAttrs server {
-  # Asks search.nixos.org: of use where the machine may go out.
+  # It queries search.nixos.org, so the machine's egress must allow that host.
   nixos.entry = "mcp_nixos.server:main";
 
-  # mcp-selenium, which starts Chromium without its sandbox: that wants user namespaces, which a machine has not.
+  # mcp-selenium, which starts Chromium without its sandbox: the sandbox needs user namespaces, which the machine forbids.
   browser = {
     entry = "server:main";
     packages = [
       "chromium"
       "chromium-driver"
     ];
-    # Selenium takes this driver, and looks for and downloads no other.
+    # Selenium uses this driver and downloads no other.
     environment = {
       SE_CHROMEDRIVER = "/usr/bin/chromedriver";
       SE_OFFLINE = "true";

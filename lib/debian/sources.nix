@@ -1,6 +1,6 @@
-# The builder and the files that it installs, with their hashes.
+# The builder's path, and hashes of the builder and the files that it installs.
 let
-  # One store path of its own: with a lazily copied flake, a path inside the flake need not exist on disk.
+  # Copied to a separate store path: with lazy trees, the flake's own path may not exist on disk.
   lib = "${../.}";
 
   hashesOf =
@@ -8,7 +8,7 @@ let
     let
       entries = builtins.readDir dir;
       wanted = builtins.filter (name: match name) (builtins.attrNames entries);
-      # Without Python's caches and the Nix files, whose result is in the spec.
+      # Without Python's caches, and without Nix files, because their result is in the spec.
       match = name: builtins.match "__pycache__|tests|.*\\.(pyc|nix|in)" name == null;
     in
     builtins.listToAttrs (

@@ -1,4 +1,4 @@
-# The spec of build-image: every text and name that the Debian guest is built from.
+# The input of build-image: all names and files of the Debian guest.
 {
   architecture,
   packages,
@@ -50,7 +50,7 @@ in
   inherit (paths) library;
   python = {
     version = paths.pythonVersion;
-    # Newest first: pip takes the first tag that a wheel matches.
+    # Newest first: pip uses the first tag that a wheel matches.
     platforms = map (glibc: "manylinux_2_${toString glibc}_x86_64") [
       41
       40
@@ -87,7 +87,7 @@ in
       ;
   };
   # Service accounts, which own no files and cannot log in.
-  serviceAccounts = [ policy.mcpGate.account ];
+  serviceAccounts = [ policy.mcpReverseProxy.account ];
   # Mount points.
   directories = [
     policy.workspace.path
@@ -100,7 +100,7 @@ in
     ${paths.egressScript}.text = policy.egress.script {
       sessionEnvironment = [ "LANG=${policy.locale}" ];
     };
-    "/etc/fstab".text = "# Nothing: ${paths.init} and the units mount what there is.\n";
+    "/etc/fstab".text = "# Empty: ${paths.init} and systemd units mount the file systems.\n";
     "/etc/gitconfig".text = text.gitconfig policy.git;
     "/etc/hosts".text = "127.0.0.1 localhost\n::1 localhost\n";
     "/etc/nftables.conf".text = policy.firewall.ruleset;
@@ -109,7 +109,7 @@ in
     "/etc/systemd/journald.conf.d/agent-vm.conf".text = unit { Journal = policy.journald; };
     "/etc/systemd/system.conf.d/agent-vm.conf".text = unit { Manager = policy.manager; };
   }
-  // import ./advice.nix { python = paths.pythonVersion; }
+  // import ./unavailable-programs.nix { python = paths.pythonVersion; }
   // (
     if servers == [ ] then
       { }

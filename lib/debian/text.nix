@@ -15,12 +15,12 @@ let
 in
 {
   /**
-    sshd_config; the order of keywords has no meaning there without Match blocks.
+    Returns the text of sshd_config. Without Match blocks, the order of keywords does not matter.
   */
   sshdConfig = settings: lines (map (key: "${key} ${yesNo settings.${key}}") (attrNames settings));
 
   /**
-    git's configuration from `{ section.key = value; }`; git reads quoted strings as JSON writes these.
+    Returns the text of a git configuration from `{ section.key = value; }`. git's quoted strings have JSON's syntax.
   */
   gitconfig =
     sections:

@@ -1,4 +1,4 @@
-# Units of the Debian guest, the units of Debian that are kept, and the files that are removed.
+# The Debian guest's systemd units, links, and files to remove.
 {
   share,
   allowedOrigins,
@@ -11,13 +11,13 @@ let
   inherit (policy)
     agentMcp
     egress
-    mcpGate
+    mcpReverseProxy
     network
     workspace
     ;
   mount = workspace.shares.${share};
 
-  # These start without waiting for sysinit.target, so they must say themselves that they stop at shutdown.
+  # Units that do not wait for sysinit.target. Without default dependencies, they must conflict with shutdown.target themselves.
   early = {
     DefaultDependencies = false;
     Conflicts = [ "shutdown.target" ];
@@ -34,7 +34,7 @@ let
 
   claim.${workspace.claimUnit} = {
     Unit = early // {
-      Description = "Owner of the workspace's files";
+      Description = "Change the owner of the workspace's files";
       RequiresMountsFor = [ workspace.path ];
       Before = early.Before ++ [ agentMcp.unit ];
     };
@@ -66,7 +66,7 @@ in
           egress.unit
           policy.sshd.unit
           agentMcp.unit
-          mcpGate.unit
+          mcpReverseProxy.unit
         ]
         ++ builtins.attrNames (if mount.claim then claim else { });
       };
@@ -83,7 +83,7 @@ in
         RemainAfterExit = true;
         ExecStart = [
           "/usr/sbin/nft -f /etc/nftables.conf"
-          # Only if the above did not fail: a guest without its firewall stays without a network.
+          # Not executed if the command before it fails, so a guest without its firewall has no network.
           "/usr/bin/busybox ifconfig ${network.interface} ${network.address} netmask ${network.netmask} up"
           "/usr/bin/busybox sh -c 'echo \"${network.consoleMark}\" >/dev/console'"
         ];
@@ -92,8 +92,8 @@ in
 
     "agent-vm-lock.service" = {
       Unit = early // {
-        Description = "No more modules for the kernel";
-        # The last unit that needs a root shell.
+        Description = "Lock module loading";
+        # The network unit loads the last modules.
         After = [ "agent-vm-network.service" ];
         Before = early.Before ++ [ agentMcp.unit ];
       };
@@ -117,7 +117,7 @@ in
       Service = egress.service { exec = "/bin/sh ${paths.egressScript}"; };
     };
 
-    # Started by who asks for it: `systemctl status` of the agent's user is all that needs the bus.
+    # Started on demand: only `systemctl status` by the agent's user needs the bus.
     "dbus.socket" = {
       Unit = early // {
         Description = "D-Bus System Message Bus Socket";
@@ -125,8 +125,8 @@ in
       Socket.ListenStream = "/run/dbus/system_bus_socket";
     };
 
-    # Mounted by init, and unmounted by the last step of a power-off, when they are unused. Units that
-    # shutdown stops would fail earlier, and delay it.
+    # init mounts these, and systemd-shutdown unmounts them last. Without this, shutdown would try to stop the mount units
+    # while they are in use, and be delayed.
     "home.mount" = kept {
       What = "/var/home";
       Where = "/home";
@@ -140,7 +140,7 @@ in
       Where = "/tmp";
     };
 
-    # Mounted by init too; this unit reports the reason if init failed.
+    # init mounts this too. If that failed, this unit tries again and reports the reason.
     "workspace.mount" = kept {
       What = workspace.tag;
       Where = workspace.path;
@@ -179,15 +179,15 @@ in
       };
     };
 
-    ${mcpGate.unit} = {
+    ${mcpReverseProxy.unit} = {
       Unit =
         early
-        // mcpGate.unitSection
+        // mcpReverseProxy.unitSection
         // {
           # Starts after sshd, so that ssh answers sooner; mcp-proxy takes longer to start than both.
           After = [ policy.sshd.unit ];
         };
-      Service = mcpGate.service {
+      Service = mcpReverseProxy.service {
         exe = {
           # -S skips site packages, so that nginx starts sooner.
           agentMcp = "/usr/bin/python3 -I -S ${paths.library}/agent_mcp";
@@ -204,10 +204,9 @@ in
     "/etc/systemd/system/ctrl-alt-del.target" = "${debian}/poweroff.target";
   };
 
-  # Patterns in the root file system, removed before files and links above are put there.
+  # Glob patterns of files to remove before the files and links above are created.
   remove = [
-    # Debian's choice of units and the programs that make more of them at each boot: a guest with one disk, one
-    # network card and no seat has nothing for them to find.
+    # Debian's enabled units and generators, which the guest does not need.
     "/etc/systemd/system/*.wants"
     "/etc/systemd/system/*.requires"
     "/etc/systemd/system/dbus-org.freedesktop.*"
@@ -219,9 +218,9 @@ in
     "/etc/resolv.conf"
     "/etc/ssh/ssh_host_*"
     "/etc/ssh/sshd_config.d"
-    # nginx gets its whole configuration when it starts.
+    # agent-mcp generates the whole configuration of nginx.
     "/etc/nginx"
-    # The disk is mounted over it.
+    # The machine's disk is mounted on /var.
     "/var/*"
     "/tmp/*"
     # Translations and manuals.

@@ -1,4 +1,4 @@
-# agent-mcp.service: mcp-proxy and the MCP servers behind it, as the agent's user and with nothing else to reach.
+# agent-mcp.service: mcp-proxy and the MCP servers behind it. It runs as the agent's user and is confined by systemd.
 let
   user = import ./user.nix;
   ports = import ./ports.nix;
@@ -10,24 +10,24 @@ rec {
   name = "agent-mcp";
   unit = "${name}.service";
 
-  # Where mcp-proxy answers; it has no other health endpoint. JSON, which agent-vm and the guest's programs also read.
+  # URL paths of mcp-proxy. In JSON, because agent-vm and the guest's programs read them too.
   inherit (builtins.fromJSON (builtins.readFile ./mcp.json))
     mcpPath
     ssePath
     healthPath
     serversPath
     ;
-  # What the launcher writes of its servers' states.
+  # File to which the launcher writes the states of its servers.
   serversState = "/run/${name}/servers.json";
 
   allowedOrigins = [ "https://claude.ai" ];
 
-  # Tool that is served at mcpPath itself; those of .mcp.json come under serversPath.
+  # Server at mcpPath. The servers of .mcp.json are below serversPath.
   defaultServer = "codemcp";
   serversFile = ".mcp.json";
 
-  # Servers with a name, off until they are asked for, that a NixOS guest can have (modules/agent-service/known-servers.nix).
-  # Those of the Debian guest are in lib/debian/servers.nix.
+  # Predefined servers of the NixOS guest, off by default (modules/agent-service/known-servers.nix). Those of the Debian
+  # guest are in lib/debian/servers.nix.
   knownServers.nixos = [
     "browser"
     "nix-language"
@@ -35,11 +35,11 @@ rec {
     "rescript-language"
   ];
 
-  # What the service has in place of `hardening`'s settings while a named server is on; null is none of it.
+  # Settings that replace those of `hardening` while a predefined server is on; null removes a setting.
   hardeningFor.browser = {
     # Chromium reads /proc/cpuinfo.
     ProcSubset = null;
-    # Each of them gives up the capabilities that it has not got.
+    # Chromium's processes call capset to drop capabilities, even though they have none.
     SystemCallFilter = hardening.SystemCallFilter ++ [ "capset" ];
   };
 
@@ -47,7 +47,7 @@ rec {
     Description = "MCP servers of the agent";
     After = [ "network.target" ];
     RequiresMountsFor = [ workspace.path ];
-    # Ten failures are a fault that another try does not mend.
+    # After ten failures, another restart does not help.
     StartLimitIntervalSec = startLimitInterval {
       start = timeouts.start;
       watchdog = timeouts.watchdog;
@@ -55,17 +55,17 @@ rec {
     inherit StartLimitBurst;
   };
   StartLimitBurst = 10;
-  # Seconds.
+  # In seconds.
   timeouts = {
-    # More than the host waits for a start, emulated or not, unless it is told to wait longer: a slow boot that is begun
-    # again never ends. What has failed says so by itself.
+    # Longer than the host waits for a start by default, with or without KVM: systemd must not restart a service that is
+    # only slow. A service that fails exits before this timeout.
     start = 900;
     stop = 5;
     watchdog = 120;
     restart = 5;
   };
   /**
-    Seconds in which so many starts happen however each of them fails: by its time limit, or by the watchdog after it.
+    Seconds in which `StartLimitBurst` starts fit, even if each of them ends by its timeout and the watchdog.
   */
   startLimitInterval =
     { start, watchdog }: StartLimitBurst * (start + watchdog + timeouts.stop + timeouts.restart + 10);
@@ -75,20 +75,20 @@ rec {
       "AF_INET"
       "AF_INET6"
       "AF_UNIX"
-      # Node and Python list the machine's addresses over netlink.
+      # Node and Python use netlink to list the machine's addresses.
       "AF_NETLINK"
     ];
-    # Of all home directories it sees its own: `serviceOf` binds it.
+    # The service sees only its own home directory: `serviceOf` mounts it there.
     ProtectHome = "tmpfs";
     UMask = "0027";
-    # MemoryDenyWriteExecute stays off: Node, Java and every other just-in-time compiler needs what it denies.
+    # No MemoryDenyWriteExecute: the just-in-time compilers of Node, Java and others need writable executable memory.
   };
 
   /**
-    Arguments of the launcher, each one word.
+    Command-line arguments of the launcher, one list element each.
 
-    `exe`: paths of the programs `mcpProxy` and `codemcp`, and of `mcpProxyPython`, a Python that can import mcp-proxy; without
-    it clients are not notified when a server comes up.
+    `exe`: paths of the programs `mcpProxy`, `codemcp` and `mcpProxyPython`, a Python that can import mcp-proxy. Without the
+    last one, clients are not notified when a server starts.
   */
   arguments =
     {
@@ -97,7 +97,7 @@ rec {
       default ? defaultServer,
       workspaceDir ? workspace.path,
       serversFiles ? [ serversFile ],
-      # Nobody outside reaches mcp-proxy but by the gate.
+      # mcp-proxy listens on loopback only: other machines reach it through the reverse proxy.
       host ? "127.0.0.1",
       port ? ports.mcpInner,
     }:
@@ -121,23 +121,23 @@ rec {
     ]
     ++ map (origin: "--allow-origin=${origin}") origins;
 
-  # Besides PATH, which is the guest's own.
+  # Environment of the service. Each guest adds its own PATH.
   environment = [ "LANG=${import ./locale.nix}" ];
 
-  # Python: its output reaches the journal at once, and it leaves no caches in the workspace.
+  # For Python: unbuffered output, and no bytecode files in the workspace.
   pythonEnvironment = [
     "PYTHONUNBUFFERED=1"
     "PYTHONDONTWRITEBYTECODE=1"
-    # Nothing here has plugins for pydantic, and looking for them reads the metadata of every package.
+    # No installed package has plugins for pydantic, and the search for them reads the metadata of every package.
     "PYDANTIC_DISABLE_PLUGINS=1"
   ];
 
   /**
-    Service settings of the unit, without its command and environment, in three parts: `settings`; `directories`, lists to
-    which a machine may add; and `hardening`, which a machine may replace one by one.
+    The [Service] section of the unit without its command and environment, in three parts: `settings`; `directories`, lists
+    to which a configuration can add; and `hardening`, whose settings a configuration can replace one by one.
 
-    `account`: `name`, `group` and `home` of the user it runs as. `named`: servers that are on, by name. `start`, `watchdog`:
-    seconds, the latter null for no watchdog.
+    `account`: `name`, `group` and `home` of the service's user. `named`: names of the predefined servers that are on.
+    `start`: start timeout in seconds. `watchdog`: watchdog timeout in seconds, or null for no watchdog.
 
     Type: attrset → { settings; directories; hardening; }
   */
@@ -188,10 +188,10 @@ rec {
     };
 
   /**
-    All service settings of the unit in a guest.
+    The complete [Service] section of the unit in a guest.
 
-    `exe`: paths of the programs `agentMcp` (the launcher), `mcpProxy`, `mcpProxyPython` and `codemcp`; `path`: directories or packages
-    that the servers' commands are looked up in, as one string; `named`: known servers that are on.
+    `exe`: paths of the programs `agentMcp` (the launcher), `mcpProxy`, `mcpProxyPython` and `codemcp`. `path`: PATH of the
+    servers. `named`: names of the predefined servers that are on.
   */
   service =
     {

@@ -1,4 +1,4 @@
-# What an agent machine is, as plain data: read by the NixOS modules and by the Debian guest alike.
+# The definition of an agent machine as plain data. The NixOS modules and the Debian guest both read it.
 {
   agentMcp = import ./agent-mcp.nix;
   credentials = import ./credentials.nix;
@@ -7,7 +7,7 @@
   firewall = import ./firewall.nix;
   git = import ./git.nix;
   grammar = import ./grammar.nix;
-  # Read by the programs in the guest: in policy/ beside the directory that those are in.
+  # Files that the programs in the guest read from policy/, beside their own directory.
   guestFiles = {
     "grammar.json" = ./grammar.json;
     "mcp.json" = ./mcp.json;
@@ -17,7 +17,7 @@
   kernelParams = import ./kernel-params.nix;
   locale = import ./locale.nix;
   manager = import ./manager.nix;
-  mcpGate = import ./mcp-gate.nix;
+  mcpReverseProxy = import ./mcp-reverse-proxy.nix;
   network = import ./network.nix;
   ports = import ./ports.nix;
   qemu = import ./qemu.nix;

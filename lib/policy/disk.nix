@@ -1,7 +1,7 @@
 # The machine's own disk. ext4 allows 16 characters for a label.
 {
   label = "agent-vm";
-  # Of the read-only store of the nixos guest.
+  # Label of the nixos guest's read-only store.
   storeLabel = "agent-vm-store";
   fsType = "ext4";
   options = [

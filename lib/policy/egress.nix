@@ -1,8 +1,8 @@
-# The guest's way out: a port on its loopback, which the host connects with a proxy of its own.
+# The guest's side of egress: a port on its loopback, which an ssh reverse tunnel connects to the host's egress proxy.
 let
   credentials = import ./credentials.nix;
   directory = "agent-vm-egress";
-  # The authorities that a guest trusts: the system's and the host's, which signs for the proxy.
+  # Certificate authorities that the guest trusts: the system's, and the one of the egress proxy.
   authorities = "/run/${directory}/ca-certificates.crt";
   url = "http://127.0.0.1:${toString port}";
   port = 3128;
@@ -11,13 +11,14 @@ rec {
   inherit port;
   unit = "${directory}.service";
 
-  # Hosts that settings may name as one, with @ before it. JSON, as agent-vm reads it too before a guest is built.
+  # Groups of hosts. Settings name a group as @GROUP. In JSON, because agent-vm reads them too, before a guest is built.
   groups = builtins.fromJSON (builtins.readFile ./egress-groups.json);
 
-  # What settings may let a machine reach: `name`, whether it `goesByList`, and what it `reaches`, for people. JSON, too.
+  # Egress modes: `name`; `goesByList`, whether the allow list applies; `reaches`, a description for help texts. In JSON
+  # for the same reason.
   modes = builtins.fromJSON (builtins.readFile ./egress-modes.json);
 
-  # Of every session and every server. Programs disagree about the case of a name and about whose authorities they trust.
+  # Environment variables of all sessions and services. Programs differ in the proxy and certificate variables they read.
   environment =
     map (name: "${name}=${url}") [
       "http_proxy"
@@ -29,7 +30,7 @@ rec {
       "no_proxy"
       "NO_PROXY"
     ]
-    # Node heeds the variables above only if it is told to.
+    # Without it, Node ignores the proxy variables.
     ++ [ "NODE_USE_ENV_PROXY=1" ]
     ++ map (name: "${name}=${authorities}") [
       "CARGO_HTTP_CAINFO"
@@ -42,22 +43,22 @@ rec {
       "SSL_CERT_FILE"
     ];
 
-  # Placeholders of secrets, which the host knows and this does not.
+  # Variables with placeholders for secrets; the host sets them at boot.
   environmentFile = "/run/${directory}/environment";
-  # Both, as sshd takes them. It heeds the first SetEnv alone.
+  # All variables as one SetEnv line for sshd, which ignores further SetEnv lines.
   sshdConfig = "/run/${directory}/sshd.conf";
 
-  # The system's authorities, on both guests.
+  # The system's certificate authorities, on both guests.
   bundle = "/etc/ssl/certs/ca-certificates.crt";
 
   unitSection = {
-    Description = "Authorities and variables of the way out";
+    Description = "Certificate authorities and environment variables for egress";
   };
 
   /**
-    Script of the unit, without its first line. It needs `cat` and `mount` on PATH.
+    Script of the unit, without its #! line. It needs `cat` and `mount` on PATH.
 
-    `sessionEnvironment`: variables of sessions beside those above.
+    `sessionEnvironment`: more variables for ssh sessions.
   */
   script =
     {
@@ -85,12 +86,12 @@ rec {
         set -- "$@" "$CREDENTIALS_DIRECTORY/${credentials.egressAuthority}"
       fi
       cat "$@" >${authorities}
-      # For programs that look at no variable.
+      # For programs that read none of these variables.
       mount --bind ${authorities} ${bundle}
     '';
 
   /**
-    Service settings of the unit; `exec`: the script above.
+    The [Service] section of the unit. `exec`: path of the script above.
   */
   service =
     { exec }:

@@ -1,4 +1,4 @@
-# nftables: ssh and MCP in, nothing else in, nothing out but the answers to it.
+# nftables rules: incoming ssh and MCP connections only, and no outgoing connections.
 let
   ports = import ./ports.nix;
 in
@@ -23,7 +23,7 @@ in
         type filter hook output priority filter; policy drop;
         oifname "lo" accept
         ct state established,related accept
-        # Refuse rather than drop: a program that tries learns so at once instead of at its own time-out.
+        # Reject instead of drop, so that a program fails at once and not by a timeout.
         reject with icmpx admin-prohibited
       }
     }

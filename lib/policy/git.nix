@@ -4,12 +4,12 @@ let
   workspace = import ./workspace.nix;
 in
 {
-  # The share may show another owner than the user who runs git.
+  # The shared files may have another owner than the user who runs git, which git refuses by default.
   safe.directory = workspace.path;
-  # Only where the clone names nobody: an agent's commit must not fail for want of a name.
+  # Used if the clone sets no name, so that an agent's commit does not fail.
   user.name = "agent-vm";
   user.email = "${user.name}@localhost";
   init.defaultBranch = "main";
-  # A commit in the guest must not wait for an editor or a pager that nobody sees.
+  # -F: do not page output that fits on one screen.
   core.pager = "less -FRX";
 }

@@ -1,5 +1,5 @@
-# What names look like: patterns by name, for the whole of a text. `<name>` in one stands for another. JSON: Rust and
-# the programs in the guest read it, too; so only what POSIX, Python and Rust understand alike.
+# Regular expressions by name; each must match a whole string. `<name>` in a pattern refers to another pattern. Rust and
+# the guest's Python read the same JSON, so patterns use only syntax that POSIX, Python and Rust share.
 let
   patterns = builtins.fromJSON (builtins.readFile ./grammar.json);
   expand =

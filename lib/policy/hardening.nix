@@ -1,4 +1,4 @@
-# What no service of an agent machine needs, whichever it is.
+# Sandboxing of all services of an agent machine (systemd.exec(5)).
 {
   NoNewPrivileges = true;
   CapabilityBoundingSet = "";
@@ -24,7 +24,7 @@
   SystemCallArchitectures = "native";
   SystemCallFilter = [
     "@system-service"
-    # Programs take this for an ordinary user's lack of rights: priorities, affinity and owners stay as they are.
+    # Programs handle a refused priority or owner change (EPERM below) as a missing permission.
     "~@privileged @resources"
   ];
   SystemCallErrorNumber = "EPERM";

@@ -1,13 +1,13 @@
-# Modules that nothing loads by itself in a guest without udev, or that must be there before modules are locked.
+# Kernel modules to load explicitly: the guest has no udev, or locks module loading before they are needed.
 {
-  # Before the first unit starts.
+  # Loaded before the first unit starts.
   early = [
     "virtio_blk"
     "virtio_net"
     "virtio_rng"
     "qemu_fw_cfg"
   ];
-  # Loaded by systemd, which complains on the console without it.
+  # systemd loads it, and prints an error on the console if that fails.
   systemd = [ "autofs4" ];
   firewall = [
     "nf_tables"

@@ -1,25 +1,25 @@
-# Kernel command line of a guest on QEMU, without what names its root file system.
+# Kernel command line of a guest on QEMU, without the parameters for its root file system.
 [
   "console=ttyS0"
-  # Warnings and worse still reach the console: its last lines explain a boot that failed.
+  # The console shows warnings and errors, so that its last lines explain a failed boot.
   "quiet"
   "loglevel=4"
-  # The runner says -no-reboot, so that a panic ends QEMU instead of looping.
+  # Reboot after a panic: with the runner's -no-reboot, this ends QEMU.
   "panic=-1"
-  # The host's random bytes come over virtio-rng, but only after the first readers.
+  # Some programs need random numbers before virtio-rng provides them.
   "random.trust_cpu=on"
-  # One serial port exists; probing for three more takes time.
+  # Do not probe for serial ports that do not exist.
   "8250.nr_uarts=1"
   "no_timer_check"
-  # A busy host makes an emulated clock look unstable; without it every look at the time is a trap.
+  # On a busy host, the kernel would mark an emulated TSC as unstable and use a much slower clock source.
   "tsc=reliable"
-  # systemd-ssh-generator(8): sshd listens on TCP alone.
+  # systemd-ssh-generator(8): do not let sshd listen on vsock.
   "systemd.ssh_auto=no"
-  # A guest's kernel image and memory are not to be replaced or hibernated.
+  # Neither kexec nor hibernation may replace the running kernel.
   "nohibernate"
-  # The ones that are used. systemd builds and loads a BPF program for the one left out, which takes a second or two.
+  # Without bpf: systemd would build and load a BPF program for it, which takes one to two seconds.
   "lsm=lockdown,landlock,yama"
-  # The kernel takes signed code only and cannot be changed while it runs, from root either. Debian's kernel has this;
-  # that of nixpkgs is built without it and ignores the parameter.
+  # Not even root can load unsigned modules or change the running kernel. Debian's kernel supports this; the kernel of
+  # nixpkgs ignores the parameter.
   "lockdown=integrity"
 ]

@@ -1,2 +1,2 @@
-# Locale of every session, service and build step of a guest: UTF-8, and no language.
+# Locale of all sessions, services and build steps of a guest.
 "C.UTF-8"

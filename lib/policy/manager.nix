@@ -1,11 +1,11 @@
-# systemd itself.
+# Settings of systemd's manager (systemd-system.conf(5)).
 {
-  # Nothing here needs long to stop; a clean power-off is what stop waits for.
+  # `agent-vm stop` waits for a clean power-off, and no service needs long to stop.
   DefaultTimeoutStopSec = "3s";
-  # An emulated machine on a busy host is slow, not broken: a unit that is ended for that is started again, and again.
+  # An emulated machine on a busy host is slow. A shorter timeout would restart units that have not failed.
   DefaultTimeoutStartSec = "15min";
   ShowStatus = "error";
-  # The console is for errors; the journal has the rest.
+  # The console shows errors only; the journal has all messages.
   LogTarget = "journal-or-kmsg";
   CtrlAltDelBurstAction = "poweroff-force";
 }

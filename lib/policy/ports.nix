@@ -1,7 +1,7 @@
-# Ports inside the guest. Those on the host are the host's business.
+# TCP ports inside the guest.
 {
   ssh = 22;
   mcp = 8000;
-  # Of mcp-proxy itself, on the guest's loopback: what comes in passes the gate on `mcp`.
+  # Port of mcp-proxy on the guest's loopback. The reverse proxy listens on `mcp` and forwards to it.
   mcpInner = 8001;
 }

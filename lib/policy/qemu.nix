@@ -1,42 +1,42 @@
-# How QEMU is started. Memory, processors, accelerator, control socket, credentials and the workspace device are
-# the host's to add; see docs/reference/contract.md.
+# QEMU's arguments. The host adds memory, processors, accelerator, control socket, credentials and the workspace device;
+# see docs/reference/contract.md.
 let
   network = import ./network.nix;
 in
 rec {
-  # The runner starts what AGENT_VM_QEMU names instead, if it is set: what agent-vm has found and tried.
+  # If AGENT_VM_QEMU is set, the runner starts that program instead: the QEMU that was found on the host and probed.
   binary = "qemu-system-x86_64";
 
-  # Before the name of a systemd credential, as systemd.system-credentials(7) looks for it in fw_cfg.
+  # Prefix of systemd credentials in fw_cfg (systemd.system-credentials(7)).
   credentialPrefix = "opt/io.systemd.credentials/";
   /**
-    Arguments that hand a credential over; `file`: path on the host.
+    Arguments that pass a credential to the guest. `file`: path on the host.
   */
   credential = name: file: [
     "-fw_cfg"
     "name=${credentialPrefix}${name},file=${file}"
   ];
 
-  # The guest may be more careful about its processor than fast: without hardware help every feature is emulated.
+  # CPU models by accelerator.
   cpu = {
     kvm = "host";
-    # Less to emulate: a level of every page walk, and wide registers to save at every switch of tasks.
+    # Without features that are slow to emulate: five-level page tables, and wide registers to save at each task switch.
     tcg = "max,la57=off,avx=off,avx2=off,mpx=off,pku=off";
   };
 
   noUserConfig = "-no-user-config";
 
-  # Quiet: no device that is not named below, and no configuration file of the host's. The KVM probe has it, too.
+  # No default devices, and no configuration file of the host. agent-vm's KVM probe uses these arguments too.
   quiet = [
     "-nodefaults"
     noUserConfig
     "-display"
     "none"
-    # A panic or a reboot ends QEMU: who started the machine sees it and says so.
+    # A panic or a reboot ends QEMU, so that it is noticed and reported.
     "-no-reboot"
   ];
 
-  # i8042 stays: its ctrl-alt-delete is the power-off key.
+  # i8042 stays on, because ctrl-alt-delete is the power-off key.
   machine = [
     "-machine"
     "q35,usb=off,vmport=off,smm=off,hpet=off,sata=off,smbus=off,dump-guest-core=off"
@@ -47,7 +47,7 @@ rec {
     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
   ];
 
-  # Standard output is the serial console. signal=off: a ^C in it must not kill the machine.
+  # Standard output is the serial console. signal=off: Ctrl-C on the console must not end QEMU.
   console = [
     "-chardev"
     "stdio,id=console,signal=off"
@@ -56,7 +56,7 @@ rec {
   ];
 
   /**
-    Port of the guest agent, which the guest starts where it finds one; `socket`: path on the host.
+    Virtio port for QEMU's guest agent, which the guest starts if the port exists. `socket`: path on the host.
   */
   guestAgent = socket: [
     "-device"
@@ -75,20 +75,20 @@ rec {
   ];
 
   /**
-    User network that reaches nothing: restrict=on closes the host's loopback, its resolver and the world, while
-    forwards from the host still work. `forwards` is appended as it is: "" or ",hostfwd=…".
+    User network without outgoing connections: restrict=on blocks the host's loopback, its resolver and the Internet, while
+    port forwards from the host still work. `forwards`: text to append, "" or ",hostfwd=…".
   */
   net = forwards: [
     "-netdev"
     "user,id=net0,restrict=on,ipv6=off,net=${network.subnet},dhcpstart=${network.address}${forwards}"
     "-device"
-    # No boot ROM: nothing boots from the network.
+    # No boot ROM, because the machine does not boot from the network.
     "virtio-net-pci,netdev=net0,romfile="
   ];
 
   /**
-    Disks: the guest's read-only base on NVMe, which the kernel finds without an initrd, and the machine's own on
-    virtio-blk. One disk a bus, so that neither name depends on which was found first.
+    The guest's read-only base image on NVMe, which the kernel finds without an initrd, and the machine's own disk on
+    virtio-blk. With one disk on each bus, device names do not depend on the order of detection.
   */
   disks =
     { base, disk }:
@@ -106,7 +106,7 @@ rec {
   diskDevice = "/dev/vda";
 
   /**
-    Everything but kernel and command line.
+    All arguments except kernel, initrd and kernel command line.
   */
   args =
     {

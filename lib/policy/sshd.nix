@@ -1,4 +1,4 @@
-# sshd: one user, keys only, and the keys are where that user cannot write.
+# sshd accepts one user, by public key only, from a file that the user cannot write.
 let
   user = import ./user.nix;
   ports = import ./ports.nix;
@@ -8,10 +8,10 @@ in
 rec {
   unit = "ssh.service";
 
-  # systemd unpacks a unit's credentials here, readable by root alone.
+  # systemd places a unit's credentials here, readable only by root.
   hostKeyOf = unit: "/run/credentials/${unit}/${credentials.sshHostKey}";
   hostKey = hostKeyOf unit;
-  # sshd reads this as the user who logs in, so the unit copies the credential to a file that all may read.
+  # sshd reads this file as the user who logs in, so the unit copies the credential to a world-readable file.
   authorizedKeys = "/run/agent-vm/authorized_keys";
 
   settings = {
@@ -31,17 +31,17 @@ rec {
     PermitUserRC = false;
     AllowAgentForwarding = false;
     AllowStreamLocalForwarding = "no";
-    # For the host: it has this port listen, and connects it with its proxy.
+    # For the host's reverse tunnel, which forwards the egress port to the host's proxy.
     AllowTcpForwarding = "remote";
     PermitListen = "127.0.0.1:${toString egress.port}";
     Include = egress.sshdConfig;
     GatewayPorts = "no";
     PermitTunnel = "no";
     X11Forwarding = false;
-    # One connection carries many commands of the host's.
+    # agent-vm runs many commands over one connection.
     MaxSessions = 64;
-    # All connections come from one address, the host's end of QEMU's network: what one of them did (a poll for the
-    # banner, a wrong key) must not shut out the others, as sshd's defaults would.
+    # All connections come from the same address, the host's side of QEMU's network. With sshd's defaults, one client's
+    # failures (a probe for the banner, a wrong key) would block the others.
     MaxStartups = 64;
     PerSourcePenalties = false;
     ClientAliveInterval = 30;
@@ -52,14 +52,14 @@ rec {
     LogLevel = "INFO";
   };
 
-  # The login runs no PAM: there is no password, no session manager and no module that would have to be trusted.
+  # For a guest without PAM, which needs no passwords and no session manager.
   settingsWithoutPam = settings // {
     UsePAM = false;
     SetEnv = "LANG=${import ./locale.nix}";
   };
 
   /**
-    Service settings of the sshd unit.
+    The [Service] section of the sshd unit.
 
     `exe`: paths of the programs `sshd` and `install`.
   */
@@ -80,7 +80,7 @@ rec {
       ExecStart = "${exe.sshd} -D -e";
       Restart = "always";
       RestartSec = 1;
-      # Sessions end with the service: it stops at power-off only, which is not to wait for a shell.
+      # The service stops only at power-off, which must not wait for open sessions.
       KillMode = "mixed";
       TimeoutStopSec = 2;
     };

@@ -1,5 +1,5 @@
-# Programs that projects and coding agents take for granted, besides what a guest needs itself: names of packages, by
-# guest. No compilers: a project that needs one names it (`agent-vm create --package NAME`).
+# Packages, by guest, with programs that most projects and coding agents need. Compilers are not included; a project adds
+# one with `agent-vm create --package NAME`.
 {
   debian = [
     "curl"
@@ -18,7 +18,7 @@
     "unzip"
     "xz-utils"
   ];
-  # Beside those of every NixOS system, such as curl, less, patch, ps and xz.
+  # Every NixOS system already has curl, less, patch, ps and xz.
   nixos = [
     "file"
     "git"

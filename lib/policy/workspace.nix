@@ -1,4 +1,4 @@
-# The branch's clone, shared by the host.
+# The mount of the branch's clone, which the host shares.
 let
   user = import ./user.nix;
   path = "/workspace";
@@ -10,28 +10,28 @@ let
 in
 {
   inherit path;
-  # However it is shared.
+  # Mount options with either share.
   mountOptions = safe;
   tag = "workspace";
   claimUnit = "workspace-owner.service";
   /**
-    Command that gives the workspace's files to the agent's user; `exe`: paths of `find` and `chown`.
+    Command that changes the owner of the workspace's files to the agent's user. `exe`: paths of `find` and `chown`.
   */
   claim =
     exe:
-    # -: a link made on the host cannot be given an owner.
+    # `-` ignores failures: the owner of a symbolic link that was created on the host cannot be changed.
     "-${exe.find} ${path} -xdev ! -user ${user.name} -exec ${exe.chown} --no-dereference ${user.name}:${user.name} {} +";
   shares = {
     virtiofs = {
       fsType = "virtiofs";
       options = safe;
       modules = [ "virtiofs" ];
-      # The daemon on the host maps owners.
+      # virtiofsd on the host maps owners.
       claim = false;
     };
     "9p" = {
       fsType = "9p";
-      # cache=mmap: the host edits these files too, so nothing but mapped pages may be kept.
+      # cache=mmap: cache nothing except mapped pages, because the host changes these files too.
       options = safe ++ [
         "trans=virtio"
         "version=9p2000.L"
@@ -42,8 +42,8 @@ in
         "9pnet_virtio"
         "9p"
       ];
-      # Files show the owner they have on the host, and an owner given to them in the guest is only noted beside them
-      # (mapped-xattr). So the guest gives them to its user once it is up.
+      # Files appear with their owner on the host, so the guest changes the owner after boot. With mapped-xattr, the new
+      # owner is stored in an extended attribute, and the file on the host is unchanged.
       claim = true;
     };
   };

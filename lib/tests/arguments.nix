@@ -1,4 +1,4 @@
-# Arguments of the Debian guest: what is not in its grammar is refused, whatever else it is.
+# Arguments of the Debian guest; invalid ones are refused.
 {
   debianGuest,
   throws,
@@ -51,7 +51,7 @@ in
     ];
     expected = map (_: throws) (builtins.genList (n: n) 15);
   };
-  packagesThatAreNoList = {
+  packagesMustBeAList = {
     expr = attempt (debianGuest {
       packages = "make";
     });
@@ -66,8 +66,8 @@ in
       ] == builtins.sort builtins.lessThan (spec.packages ++ [ "zsh" ]);
     expected = true;
   };
-  # What the README runs, and what its advice names.
-  agentsHaveTheirTools = {
+  # Tools for which the documentation relies on the guest.
+  commonToolsAreInstalled = {
     expr = map (name: elem name spec.packages) [
       "make"
       "python3-venv"
@@ -81,7 +81,7 @@ in
       false
     ];
   };
-  namedServersBringTheirParts = {
+  predefinedServersAreInstalledAndConfigured = {
     expr =
       let
         inherit
@@ -116,7 +116,7 @@ in
       false
     ];
   };
-  theBrowserHasWhatItNeeds = {
+  browserServerRelaxesTheSandbox = {
     expr =
       let
         parts =

@@ -1,4 +1,4 @@
-# What names look like. The same examples are tried in Python and in Rust, which read the patterns too.
+# Patterns of the grammar. Tests in Python and Rust use the same examples.
 { policy, ... }:
 let
   inherit (builtins) attrNames concatMap filter;
@@ -6,11 +6,11 @@ let
   is = name: text: builtins.match policy.grammar.${name} text != null;
 in
 {
-  grammarTakesWhatIsRight = {
+  grammarAcceptsValidNames = {
     expr = concatMap (name: filter (text: !is name text) examples.${name}.right) (attrNames examples);
     expected = [ ];
   };
-  grammarRefusesWhatIsWrong = {
+  grammarRefusesInvalidNames = {
     expr = concatMap (name: filter (is name) examples.${name}.wrong) (attrNames examples);
     expected = [ ];
   };

@@ -1,4 +1,4 @@
-# What the tests say things with.
+# Functions and values for the tests.
 let
   lib = import ../.;
   inherit (lib) debianGuest;

@@ -1,4 +1,4 @@
-# The manifest that the Debian guest gives.
+# The manifest of the Debian guest.
 {
   guest,
   hashOf,
@@ -92,7 +92,7 @@ in
     expr = match "/.*/debian/build-image" guest.image.builder != null;
     expected = true;
   };
-  # QEMU cuts a fw_cfg name off at 55 characters.
+  # QEMU truncates fw_cfg names to 55 characters.
   credentialNamesFit = {
     expr = filter (name: stringLength "${policy.qemu.credentialPrefix}${name}" > 55) (
       map (name: guest.credentials.${name}) (attrNames guest.credentials)

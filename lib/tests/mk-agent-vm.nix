@@ -1,4 +1,4 @@
-# Arguments of mkAgentVm, with a module system that only counts modules.
+# Arguments of mkAgentVm, with a fake nixosSystem that counts the modules.
 { throws, ... }:
 let
   guest =

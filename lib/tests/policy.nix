@@ -1,4 +1,4 @@
-# What the policy says.
+# Tests of the policy.
 {
   policy,
   contains,
@@ -29,7 +29,7 @@ in
     );
     expected = [ ];
   };
-  nothingGoesOut = {
+  networkIsRestricted = {
     expr = contains ",restrict=on," (concatStringsSep " " (policy.qemu.net ""));
     expected = true;
   };
@@ -62,15 +62,15 @@ in
     ];
     expected = [ ];
   };
-  # The agent's own account would read the token and the key.
-  gateIsAnotherAccount = {
+  # The agent's account must not be able to read the token and the key.
+  reverseProxyHasItsOwnAccount = {
     expr =
-      policy.mcpGate.account != policy.user.name
-      && policy.mcpGate.settings.User == policy.mcpGate.account;
+      policy.mcpReverseProxy.account != policy.user.name
+      && policy.mcpReverseProxy.settings.User == policy.mcpReverseProxy.account;
     expected = true;
   };
-  gateIsHardened = {
-    expr = filter (key: !hasAttr key policy.mcpGate.hardening) [
+  reverseProxyIsHardened = {
+    expr = filter (key: !hasAttr key policy.mcpReverseProxy.hardening) [
       "CapabilityBoundingSet"
       "MemoryDenyWriteExecute"
       "NoNewPrivileges"
@@ -81,7 +81,7 @@ in
     ];
     expected = [ ];
   };
-  onlyTheGateListensOutside = {
+  onlyTheReverseProxyListensOnTheNetwork = {
     expr = [
       (contains "--host=127.0.0.1 --port=8001" (text "/etc/systemd/system/agent-mcp.service"))
       (contains "--listen=0.0.0.0:8000 --inner-port=8001" (
@@ -95,7 +95,7 @@ in
       false
     ];
   };
-  # What the NixOS module passes: any path, in place of this guest's.
+  # The NixOS module passes store paths, so no path of the Debian guest may be fixed.
   serviceTakesPaths = {
     expr =
       let
@@ -107,7 +107,7 @@ in
       any (contains "/usr/") (filter isString ([ service.ExecStart ] ++ service.Environment));
     expected = false;
   };
-  # So many failing starts fit in, however slow each of them is: else the limit is never reached.
+  # The interval must be long enough for StartLimitBurst slow failures, or systemd never reaches the limit.
   startLimitIsReached = {
     expr =
       let
@@ -120,9 +120,9 @@ in
       in
       map (failing: StartLimitIntervalSec > StartLimitBurst * failing) [
         start
-        # One that came up, and answered no more.
+        # A start that succeeds and then fails by the watchdog.
         (start + service.WatchdogSec)
-        # No limit at all would pass as well.
+        # Control: the interval is not arbitrarily long.
         (2 * start)
       ];
     expected = [

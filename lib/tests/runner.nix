@@ -28,18 +28,17 @@ in
     expr = nineP.image.spec.kernel.package;
     expected = "linux-image-amd64";
   };
-  # As they are, whatever is in them: QEMU_OPTS is split at white space.
-  argumentsAreQemus = {
+  argumentsAreForQemu = {
     expr = contains "QEMU_OPTS:-" spec.runner && contains " \"$@\"\n" spec.runner;
     expected = true;
   };
-  # The probe, the sandbox and the runner have one program: the manifest's, or what agent-vm has found of that name.
-  binaryIsTheManifests = {
+  # The KVM probe and the runner must use the same QEMU.
+  binaryIsFromTheManifest = {
     expr = contains "AGENT_VM_QEMU:-${guest.qemu.binary}" spec.runner;
     expected = true;
   };
-  # A device more is a moment more of every boot.
-  agentPortOnlyWhereAsked = {
+  # Each device makes the boot slower.
+  guestAgentPortIsOptional = {
     expr =
       map
         (

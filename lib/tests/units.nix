@@ -1,4 +1,4 @@
-# Unit files, and what stands in them.
+# systemd units and their environment.
 {
   systemdUnit,
   throws,

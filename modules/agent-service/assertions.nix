@@ -41,7 +41,7 @@ let
   };
   groupObstacle = accounts.groupObstacle cfg.group;
 
-  # Wrong directives, grouped by what is wrong.
+  # Returns the known directive that is most similar to a name, or null.
   nearest =
     name:
     let
@@ -117,7 +117,7 @@ in
           if cfg.servers ? ${cfg.defaultServer} then
             ''
               ${at}.servers.${shown cfg.defaultServer}.enable is false, but ${at}.defaultServer is ${shown cfg.defaultServer}, and one
-              server has to answer at ${policy.agentMcp.mcpPath}. Write
+              server must answer at ${policy.agentMcp.mcpPath}. Write
                 ${at}.defaultServer = ${shown (if enabled == [ ] then "my-server" else lib.head enabled)};${
                   lib.optionalString (enabled == [ ]) ''
 
@@ -147,8 +147,8 @@ in
         message = ''
           ${
             lib.concatStringsSep ", " (wrongVariables ++ wrongGlobals)
-          } is no name of an environment variable: letters, digits
-          and _ only. Write for example
+          } is not a valid name of an environment variable: only letters,
+          digits and _ are allowed. Write for example
             ${at}.extraEnvironment.MY_VARIABLE = "…";
         '';
       }
@@ -156,41 +156,41 @@ in
         assertion =
           !cfg.gate.enable || (cfg.gate.certificateFile != null) == (cfg.gate.certificateKeyFile != null);
         message = ''
-          ${at}.gate.certificateFile and ${at}.gate.certificateKeyFile belong together. Write both, for example
+          ${at}.gate.certificateFile and ${at}.gate.certificateKeyFile must both be set or both be null. Write for example
             ${at}.gate.certificateKeyFile = "/run/secrets/agent-mcp.key";
         '';
       }
       {
         assertion = !cfg.gate.enable || cfg.gate.innerPort != cfg.port;
         message = ''
-          ${at}.gate.innerPort and ${at}.port are both ${toString cfg.port}, but one port leads to one service. Write
+          ${at}.gate.innerPort and ${at}.port are both ${toString cfg.port}, but they must differ. Write
             ${at}.gate.innerPort = ${toString (if cfg.port == 65535 then 65534 else cfg.port + 1)};
         '';
       }
       {
         assertion = cfg.gate.enable || cfg.port >= 1024;
         message = ''
-          ${at}.port is ${toString cfg.port}, where the account ${cfg.user} may not listen. Write
+          ${at}.port is ${toString cfg.port}, but the account ${cfg.user} cannot listen on ports below 1024. Write
             ${at}.gate.enable = true;
-          or a port from 1024 on.
+          or use a port from 1024 to 65535.
         '';
       }
       {
-        assertion = cfg.user != policy.mcpGate.account;
+        assertion = cfg.user != policy.mcpReverseProxy.account;
         message = ''
-          ${at}.user is "${policy.mcpGate.account}", the account that has the token. Write
+          ${at}.user is "${policy.mcpReverseProxy.account}", the account of the reverse proxy, which can read the token. Write
             ${at}.user = "agent";
         '';
       }
       {
         assertion = accountObstacle == null;
         message = ''
-          ${at}.user is "${cfg.user}", ${toString accountObstacle}: the servers run what an agent asks for. Write
+          ${at}.user is "${cfg.user}", ${toString accountObstacle}, but the servers run an agent's commands. Write
             ${at}.user = "agent";
         '';
       }
       {
-        # A person's account keeps its group, and root keeps root's.
+        # For root, the assertion about the user is enough.
         assertion = groupObstacle == null || cfg.user == "root";
         message = ''
           ${at}.group is "${cfg.group}", ${toString groupObstacle}. Write
@@ -207,7 +207,7 @@ in
           ''
             ${at}.hardening.settings.${name} is ${
               shown cfg.hardening.settings.${name}
-            }, and there is no such directive in systemd.exec(5). Write
+            }, but systemd.exec(5) has no such directive. Write
               ${
                 if near != null then
                   "${at}.hardening.settings.${near} = ${shown cfg.hardening.settings.${name}};"
@@ -224,7 +224,7 @@ in
         message = lib.concatMapStringsSep "\n" (name: ''
           ${at}.hardening.settings.${name} is ${
             shown cfg.hardening.settings.${name}
-          }, but it takes true, false${
+          }, but its values are true, false${
             lib.concatMapStrings (word: ", ${shown word}") directives.${name}
           }. Write
             ${at}.hardening.settings.${name} = true;
@@ -235,15 +235,15 @@ in
         message = ''
           ${at}.gate.${toString (lib.take 1 unguarded)} is ${
             shown (cfg.gate.${lib.head unguarded})
-          }, but services.agent-mcp.gate is off, so no token is checked
-          for anything. Write
+          }, but services.agent-mcp.gate is off, so the option has
+          no effect. Write
             ${at}.gate.enable = true;
         '';
       }
       {
         assertion = !hidesConfigFile;
         message = ''
-          ${at}.mcpConfigFile is ${shown cfg.mcpConfigFile}, in a home that the service does not see. Write
+          ${at}.mcpConfigFile is ${shown cfg.mcpConfigFile}, in a home directory that is hidden from the service. Write
             ${at}.mcpConfigFile = "/etc/agent/mcp.json";
         '';
       }
@@ -252,7 +252,7 @@ in
       lib.optional (cfg.openFirewall && isLoopback) ''
         ${at}.openFirewall opens port ${toString cfg.port}, but the service listens on ${cfg.host} only. Write
           ${at}.host = "0.0.0.0";
-        or leave the port closed.
+        or set ${at}.openFirewall to false.
       ''
       ++ lib.optional (!isLoopback && !cfg.gate.enable) ''
         ${at}.host is ${cfg.host}: every client that reaches it can use the agent's tools, without TLS and without a token. Write
@@ -267,23 +267,23 @@ in
           )
           ''
             ${at}.gate ${
-              if cfg.gate.tokenFile == null then "asks for no token" else "has no TLS"
+              if cfg.gate.tokenFile == null then "requires no token" else "has no TLS"
             }. Write for example
               ${at}.gate.${
                 if cfg.gate.tokenFile == null then "tokenFile" else "certificateFile"
               } = "/run/secrets/agent-mcp.${if cfg.gate.tokenFile == null then "token" else "pem"}";
           ''
       ++ lib.optional (lib.elem "*" cfg.allowedOrigins || cfg.allowedOrigin == "*") ''
-        ${at}.allowedOrigins holds "*": every web page that a browser on this network shows may call the agent's tools.
+        ${at}.allowedOrigins contains "*": every web page in a browser on this network can call the agent's tools.
       ''
       ++ lib.optional (secrets != [ ]) ''
-        ${at}.extraEnvironment.${lib.head secrets} ends up in the Nix store, where everybody reads it. If it is a secret, write
+        ${at}.extraEnvironment.${lib.head secrets} ends up in the world-readable Nix store. If it is a secret, write
           ${at}.environmentFile = "/run/secrets/agent-mcp";
         and ${lib.head secrets}=… into that file.
       ''
       ++ lib.optional (!cfg.hardening.enable) ''
-        ${at}.hardening.enable is false: what runs there sees all that the account ${cfg.user} can see. To relax one
-        directive, write for example
+        ${at}.hardening.enable is false: the servers can access everything that the account ${cfg.user} can access. To relax a
+        single directive, write for example
           ${at}.hardening.settings.PrivateDevices = false;
       '';
   };

@@ -1,5 +1,5 @@
-# Directives of `hardening.settings`: the values besides true and false, or null for a directive that is not a switch. From
-# systemd.exec(5), systemd.resource-control(5) and systemd.kill(5) of systemd 258.
+# Names of the directives for `hardening.settings`, from systemd.exec(5), systemd.resource-control(5) and systemd.kill(5) of
+# systemd 258. The value is a list of values besides true and false, or null for a directive that is not a boolean.
 let
   free =
     names:

@@ -19,7 +19,7 @@ let
       characters = "%:\"\\[:cntrl:][:space:]";
       inherit more;
     };
-  # The account would own these directories, or everything below the second list.
+  # Directories that must not become the agent's: these themselves, and everything below those in the second list.
   ofTheSystem =
     "(/|/(bin|boot|dev|etc|home|lib|lib64|media|mnt|nix|opt|proc|root|run|sbin|srv|sys|tmp|usr|var|var/(cache|lib|log|tmp))/?)"
     + "|/(boot|dev|etc|nix|proc|sys|usr)/.*";
@@ -44,9 +44,9 @@ in
         pkgs.python3.withPackages (python: [ (python.toPythonModule config.services.agent-mcp.proxyPackage) ])
       '';
       description = ''
-        Python that can import {option}`services.agent-mcp.proxyPackage`. The proxy runs in it, so that clients are notified when a
-        server comes up and get the notifications of their servers. null runs the proxy as it is, for one that is not a package
-        of `pkgs.python3`.
+        Python that can import {option}`services.agent-mcp.proxyPackage`. With it, clients are notified when a server starts,
+        and get the notifications of their servers. null runs mcp-proxy without this extension, for a package that was not
+        built for `pkgs.python3`.
       '';
     };
 
@@ -54,8 +54,8 @@ in
       type = checked.accountName;
       default = "agent";
       description = ''
-        Account that the servers run as. It is declared with defaults that any other declaration of the same
-        account overrides.
+        Account that the servers run as. This module declares it, and other declarations of the same account take
+        precedence.
       '';
     };
 
@@ -70,14 +70,14 @@ in
       type = directory (value: [
         {
           broken = builtins.match ofTheSystem value != null;
-          why = "which is the system's: the agent would own it";
+          why = "a system directory, but the agent would own it";
           write = builtins.toJSON policy.workspace.path;
         }
       ]);
       default = policy.workspace.path;
       description = ''
-        Directory that the servers work in, and the only one besides the account's home that they can write to.
-        Created, and owned by the account, unless it is a mount point.
+        Directory that the servers work in. They can write only to this directory and the account's home. It is created, with
+        the account as its owner, unless it is a mount point.
       '';
     };
 
@@ -86,8 +86,8 @@ in
       default = "127.0.0.1";
       example = "0.0.0.0";
       description = ''
-        Address that the endpoint listens on. Without {option}`services.agent-mcp.gate.enable` the endpoint has no TLS and
-        asks for no token: open it to a network only where everybody in that network may use it and read along.
+        Address that the endpoint listens on. Without {option}`services.agent-mcp.gate.enable`, the endpoint has neither TLS
+        nor a token: every client on the network can use it and read its traffic.
       '';
     };
 
@@ -113,7 +113,7 @@ in
       type = types.listOf checked.origin;
       default = [ ];
       example = [ "https://app.example.org" ];
-      description = "More web origins that may call the endpoint from a browser.";
+      description = "Additional web origins that may call the endpoint from a browser.";
     };
 
     origins = mkOption {
@@ -123,8 +123,8 @@ in
       default = lib.unique (
         lib.optional (cfg.allowedOrigin != null) cfg.allowedOrigin ++ cfg.allowedOrigins
       );
-      defaultText = lib.literalMD "both of the above";
-      description = "Every web origin that may call.";
+      defaultText = lib.literalMD "`allowedOrigin` and `allowedOrigins`";
+      description = "All web origins that may call the endpoint.";
     };
 
     mcpConfigFile = mkOption {
@@ -132,8 +132,8 @@ in
       default = policy.agentMcp.serversFile;
       example = "/etc/agent/mcp.json";
       description = ''
-        File in Claude Code's format (`{ "mcpServers": { … } }`) that names more servers. A relative path is looked
-        up in the workspace, so every process that can write there can add servers. null reads none.
+        File in Claude Code's format (`{ "mcpServers": { … } }`) that lists more servers. A relative path is relative to the
+        workspace, so every process that can write there can add servers. null for none.
       '';
     };
 
@@ -142,7 +142,7 @@ in
       default = null;
       example = lib.literalExpression "self.devShells.\${system}.default";
       description = ''
-        Development shell, as `pkgs.mkShell` makes one: the servers get its packages, variables and `shellHook`.
+        Development shell, such as the result of `pkgs.mkShell`: the servers get its packages, variables and `shellHook`.
         null for none.
       '';
     };
@@ -158,7 +158,7 @@ in
       type = types.nullOr (checked.secretFile ''"/run/secrets/agent-mcp"'');
       default = null;
       example = "/run/secrets/agent-mcp";
-      description = "File with `NAME=value` lines, read by systemd when the service starts: the place for secrets. null for none.";
+      description = "File with `NAME=value` lines that systemd reads when the service starts. Use it for secrets. null for none.";
     };
 
     healthCheck = {
@@ -170,12 +170,12 @@ in
       interval = mkOption {
         type = checked.seconds policy.agentMcp.timeouts.watchdog;
         default = policy.agentMcp.timeouts.watchdog;
-        description = "Seconds without an answer after which the service has failed.";
+        description = "Seconds without an answer after which systemd restarts the service.";
       };
       startTimeout = mkOption {
         type = checked.seconds policy.agentMcp.timeouts.start;
         default = policy.agentMcp.timeouts.start;
-        description = "Seconds that the endpoint may take until its first answer.";
+        description = "Seconds until the endpoint must answer for the first time.";
       };
     };
 
@@ -184,19 +184,19 @@ in
         type = types.nullOr (checked.memoryLimit { percent = true; });
         default = null;
         example = "2G";
-        description = "Memory that the servers may use together, as {manpage}`systemd.resource-control(5)` has it; null for no limit.";
+        description = "Memory limit of all servers together (`MemoryMax` in {manpage}`systemd.resource-control(5)`); null for no limit.";
       };
       cpuQuota = mkOption {
         type = types.nullOr checked.cpuQuota;
         default = null;
         example = "150%";
-        description = "Processor time that the servers may use together, 100% for each processor; null for no limit.";
+        description = "Processor time limit of all servers together, where 100% is one processor; null for no limit.";
       };
       tasksMax = mkOption {
         type = types.nullOr types.ints.positive;
         default = null;
         example = 512;
-        description = "Processes and threads that the servers may have together; null for systemd's default.";
+        description = "Maximal number of processes and threads of all servers together; null for systemd's default.";
       };
     };
 
@@ -204,7 +204,7 @@ in
       enable = mkOption {
         type = types.bool;
         default = true;
-        description = "Whether to confine the service. What is left out then is everything but its unprivileged account.";
+        description = "Whether to sandbox the service. Without it, the service is confined only by its unprivileged account.";
       };
       settings = mkOption {
         type =
@@ -223,7 +223,7 @@ in
           PrivateDevices = false;
         };
         description = ''
-          Directives of {manpage}`systemd.exec(5)` that replace the toolkit's own, one by one. null drops a directive.
+          Directives of {manpage}`systemd.exec(5)`, each of which replaces this module's own value. null removes a directive.
         '';
       };
     };

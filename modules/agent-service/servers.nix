@@ -19,35 +19,35 @@ let
         enable = mkOption {
           type = types.bool;
           default = true;
-          description = "Whether to serve it.";
+          description = "Whether to serve this server.";
         };
         command = mkOption {
           type = checked.program;
           default = name;
           example = lib.literalExpression "lib.getExe pkgs.mcp-server-git";
-          description = "Program that speaks MCP over its standard input and output: a path, or a name that is looked up in `path`.";
+          description = "Program that speaks MCP over standard input and output: a path, or a name that is looked up in `path`.";
         };
         args = mkOption {
           type = types.listOf types.str;
           default = [ ];
-          description = "Its arguments.";
+          description = "Arguments of the program.";
         };
         environment = mkOption {
           type = types.attrsOf types.str;
           default = { };
-          description = "Its own environment variables. They end up in the world-readable store.";
+          description = "Environment variables of this server. They end up in the world-readable store.";
         };
         path = mkOption {
           type = types.listOf checked.programsOf;
           default = [ ];
           example = lib.literalExpression "[ pkgs.git ]";
-          description = "Packages whose programs it finds, before those of the service.";
+          description = "Packages whose programs are prepended to this server's PATH.";
         };
         workingDirectory = mkOption {
           type = types.nullOr (types.strMatching "[^[:cntrl:]]+");
           default = null;
           example = "frontend";
-          description = "Directory it runs in; a relative one is below the workspace. null is the workspace itself.";
+          description = "Directory that the server runs in; a relative path is relative to the workspace. null for the workspace itself.";
         };
       };
     };
@@ -90,8 +90,8 @@ in
         }
       '';
       description = ''
-        Servers by name. {option}`services.agent-mcp.defaultServer` answers at `${policy.agentMcp.mcpPath}`, the others at
-        `${policy.agentMcp.serversPath}/<name>${policy.agentMcp.mcpPath}`. `codemcp` is there unless it is disabled.
+        MCP servers by name. {option}`services.agent-mcp.defaultServer` answers at `${policy.agentMcp.mcpPath}`, the others at
+        `${policy.agentMcp.serversPath}/<name>${policy.agentMcp.mcpPath}`. `codemcp` is enabled by default.
       '';
     };
 
@@ -112,7 +112,7 @@ in
       type = types.path;
       internal = true;
       readOnly = true;
-      description = "The servers with a name of their own, in Claude Code's format.";
+      description = "All enabled servers except the default one, in Claude Code's format.";
     };
   };
 

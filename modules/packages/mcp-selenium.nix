@@ -52,7 +52,7 @@ python3Packages.buildPythonApplication rec {
   pythonImportsCheck = [ "server" ];
 
   meta = {
-    description = "MCP server that drives a browser by Selenium";
+    description = "MCP server that drives a browser with Selenium";
     homepage = "https://github.com/SCV-Consultants/selenium-mcp";
     license = lib.licenses.mit;
     mainProgram = "mcp_selenium";

@@ -15,30 +15,30 @@ let
         int = "a number";
         lambda = "a function";
         list = "a list";
-        null = "nothing";
+        null = "null";
         path = "a path";
-        set = "a set";
-        string = "a text";
+        set = "an attribute set";
+        string = "a string";
       }
       .${typeOf value};
   isEntry = part: lib.hasPrefix "[definition " part;
 in
 rec {
   /**
-    Text of a value as it is written in a configuration.
+    Returns a value as Nix code on one line.
   */
   inherit shown;
 
   /**
-    What a value is, in words, such as "a list".
+    Returns the kind of a value with an article, such as "a list".
   */
   inherit kindOf;
 
   /**
-    Type of values for which `wrong` returns null.
+    Option type that accepts the values for which `wrong` returns null.
 
-    `description`: noun for the option's documentation. `wrong`: value → null, or `{ why; write; }`: a clause that follows
-    `OPTION is VALUE,`, and the text of a value that is right.
+    `description`: noun for the option's documentation. `wrong`: function that returns null for a valid value and otherwise
+    `{ why; write; }`: the end of the sentence `OPTION is VALUE, …`, and a valid value as Nix code.
 
     Type: { description; wrong; } → option type
 
@@ -71,9 +71,9 @@ rec {
     };
 
   /**
-    As `checked`, for strings: anything else is wrong already.
+    Like `checked`, for strings: other values are invalid.
 
-    `example`: text of a string that is right.
+    `example`: a valid string as Nix code.
   */
   checkedString =
     {
@@ -89,20 +89,22 @@ rec {
           wrong value
         else if typeOf value == "path" then
           {
-            why = "a path that Nix copies into its store; a text is needed";
+            why = "a path that Nix copies into its store, but a string is needed";
             write = shown (toString value);
           }
         else
           {
-            why = "${kindOf value} where a text is needed: ${description}";
+            why = "${kindOf value} where a string is needed: ${description}";
             write = example;
           };
     };
 
   /**
-    Sets of options by name. Of nixpkgs' own types one imports a text or path as a file, and both say only what a value is not.
+    Option type of submodules by name, with an error that shows what to write instead. nixpkgs' own type would import a string
+    or a path as a module.
 
-    `module`: options of each set. `example`: name of one. `option`: the option of a set that is most often given in its place.
+    `module`: module of each submodule. `example`: example of a name. `option`: name of the option whose value users often
+    write instead of the whole submodule.
 
     Type: { module; example; option; } → option type
   */
@@ -158,7 +160,8 @@ rec {
     };
 
   /**
-    The first of `rules` that is broken, as `checked` wants it; each is `{ broken; why; write; }`.
+    Returns the first of `rules` whose `broken` is true, as a result of `wrong` (see `checked`), or null. Each rule is
+    `{ broken; why; write; }`.
   */
   firstOf = rules: lib.findFirst (rule: rule.broken) null rules;
 }

@@ -12,7 +12,7 @@ let
 in
 {
   /**
-    Branch of git (git-check-ref-format(1)).
+    Name of a git branch (git-check-ref-format(1)).
   */
   branch = checkedString {
     description = "name of a git branch";
@@ -38,12 +38,12 @@ in
       firstOf [
         {
           broken = lib.hasPrefix "refs/" value;
-          why = "the full name of a ref; a branch goes by its short one";
+          why = "the full name of a ref, but the short name of the branch is needed";
           write = if short != value && short != "" then shown short else ''"main"'';
         }
         {
           broken = !isName;
-          why = "which git takes for no name of a branch";
+          why = "which is not a valid name of a git branch";
           write =
             if lib.hasInfix " " value && match "[A-Za-z0-9 /_-]+" value != null then
               shown better
@@ -66,38 +66,38 @@ in
       in
       if lib.isDerivation value then
         {
-          why = "a package of this host's, but the machine has a nixpkgs of its own; its name is needed";
+          why = "a package of this host, but its name is needed, because the machine has its own nixpkgs";
           write = shown (lib.getName value);
         }
       else if !builtins.isString value then
         {
-          why = "which is no name of a package";
+          why = "which is not the name of a package";
           write = ''"nodejs"'';
         }
       else
         firstOf [
           {
             broken = isName bare != null && bare != value;
-            why = "but names begin below pkgs";
+            why = "but names are written without the prefix pkgs. or nixpkgs#";
             write = shown bare;
           }
           {
             broken = isName value == null && match "[A-Za-z0-9_+. -]+" value != null;
-            why = "which is no name of a package, but may be several";
+            why = "which is not the name of a single package";
             write = lib.concatMapStringsSep " " shown (
               lib.filter (word: isName word != null) (lib.splitString " " value)
             );
           }
           {
             broken = isName value == null;
-            why = "which is no name of a package";
+            why = "which is not the name of a package";
             write = ''"nodejs"'';
           }
         ];
   };
 
   /**
-    One of `known`, which are `what`.
+    One of the strings in `known`. `what`: a plural noun for them.
   */
   oneOf =
     { what, known }:
@@ -119,7 +119,7 @@ in
     };
 
   /**
-    One argument of Nix's command line.
+    One command-line argument of Nix.
   */
   nixArgument = checkedString {
     description = "argument for Nix";
@@ -128,14 +128,14 @@ in
       value:
       if match "-.*[[:space:]].*" value != null then
         {
-          why = "several arguments in one, and each is a string of its own";
+          why = "several arguments in one string, but each must be its own string";
           write = lib.concatMapStringsSep " " shown (
             lib.filter (word: word != "") (lib.splitString " " value)
           );
         }
       else if match ".*[[:cntrl:]].*|" value != null then
         {
-          why = "which is no argument";
+          why = "which is empty or has a control character";
           write = ''"--offline"'';
         }
       else

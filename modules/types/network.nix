@@ -8,7 +8,7 @@ let
   is = pattern: text: match policy.grammar.${pattern} text != null;
   isIPv4 = is "ipv4";
   isIPv6 = is "ipv6";
-  # A name in the domain name system.
+  # DNS allows 253 characters.
   isName = text: is "host_name" text && lib.stringLength text <= 253;
   # Host and port of a URL or of a similar text.
   ofURL =
@@ -31,22 +31,22 @@ let
           firstOf [
             {
               broken = match "[0-9.]+/[0-9]+" value != null;
-              why = "which is a network, not an address of this host";
+              why = "a network, but an address of this host is needed";
               write = shown (lib.head (lib.splitString "/" value));
             }
             {
               broken = match "[^:]+:[0-9]+" value != null;
-              why = "which is no address: a port is an option of its own";
+              why = "which is not an address: the port is a separate option";
               write = shown (lib.head (lib.splitString ":" value));
             }
             {
               broken = value == "*";
-              why = "which is no address; every address of this host is 0.0.0.0";
+              why = "which is not an address; 0.0.0.0 means every address of this host";
               write = ''"0.0.0.0"'';
             }
             {
               broken = true;
-              why = "which is no ${what}: neither interfaces nor names of hosts are";
+              why = "which is not an ${what}; names of interfaces and hosts are not accepted";
               write = ''"192.0.2.10"'';
             }
           ];
@@ -70,7 +70,7 @@ in
   };
 
   /**
-    Web origin: what browsers send as `Origin`; `*` is any.
+    Web origin, as browsers send it in the `Origin` header, or `*` for any.
   */
   origin = checkedString {
     description = "web origin: scheme, host and port, and no path";
@@ -87,13 +87,13 @@ in
         {
           why =
             if match "https?://[^/]+/.*" value != null then
-              "which has a path, if only a slash, and an origin has none"
+              "but an origin has no path, not even a slash"
             else if match "https?://.*[*].*" value != null then
-              "but a * stands for every origin or for none"
+              "but * is only allowed alone, for every origin"
             else if match "https?://.*" value == null then
-              "which has no http:// or https:// before its host"
+              "which does not begin with http:// or https://"
             else
-              "which is no scheme, host and port";
+              "which is not a scheme, host and port";
           write =
             if is "origin" "${scheme}://${host}" then
               ''"${scheme}://${host}"''
@@ -103,7 +103,7 @@ in
   };
 
   /**
-    Name or address that clients call an endpoint by, without the port. IPv6 addresses stand in brackets.
+    Host name or address of an endpoint, without the port. IPv6 addresses are in brackets.
   */
   endpointHost = checkedString {
     description = "host name or address, without scheme and port";
@@ -120,15 +120,15 @@ in
         {
           why =
             if isIPv6 value then
-              "which is an IPv6 address without brackets"
+              "an IPv6 address without brackets"
             else if lib.hasInfix "/" value then
-              "which is a URL"
+              "a URL, but a host name is needed"
             else if lib.hasInfix ":" value then
-              "which has a port, and a name is the same for every port"
+              "which has a port, but a name applies to every port"
             else if lib.hasInfix "*" value then
-              "but each name stands for itself"
+              "but wildcards are not supported"
             else
-              "which is no host name";
+              "which is not a host name";
           write =
             if isIPv6 value then
               ''"[${value}]"''
@@ -140,7 +140,7 @@ in
   };
 
   /**
-    Destination of the guest, as `agent-vm egress allow` takes it: a host, with or without a port, `*.DOMAIN`, `*`, or a group.
+    Destination, as in `agent-vm egress allow`: a host, with or without a port, `*.DOMAIN`, `*`, or a group.
   */
   destination = checkedString {
     description = "host, host:port, *.domain, or group such as @npm";
@@ -165,12 +165,12 @@ in
         }
         {
           broken = !lib.hasPrefix "@" value && lib.hasInfix "/" value;
-          why = "which has a scheme or a path, and only hosts and ports are decided on";
+          why = "which has a scheme or a path, but rules apply to hosts and ports only";
           inherit write;
         }
         {
           broken = !lib.hasPrefix "@" value && !isWell;
-          why = "which is no host, host:port (1 to 65535), *.domain or group";
+          why = "which is not a host, host:port (1 to 65535), *.domain or group";
           inherit write;
         }
       ];

@@ -1,4 +1,4 @@
-# Numbers and sizes, in the units that the options have.
+# Numbers and sizes.
 { lib }:
 let
   inherit (import ./checked.nix { inherit lib; }) checked checkedString firstOf;
@@ -23,7 +23,7 @@ let
       parts = match "([0-9]+) *([KMGTkmgt]?)(i?[Bb])?" text;
       digits = builtins.head parts;
       unit = lib.toUpper (builtins.elemAt parts 1);
-      # The largest number in Nix.
+      # Number of digits that do not overflow Nix's integers.
       most =
         {
           "" = 18;
@@ -43,7 +43,7 @@ rec {
   inherit bytesOf;
 
   /**
-    Whole number from `least` to `most`, of what `unit` says.
+    Whole number from `least` to `most`. `unit`: a plural noun for what it counts.
   */
   numberFrom =
     {
@@ -64,19 +64,19 @@ rec {
           }
           {
             broken = !isInt value;
-            why = "which is no whole number (${unit})";
+            why = "which is not a whole number (${unit})";
             write = toString example;
           }
           {
             broken = value < least || value > most;
-            why = "but ${unit} go from ${toString least} to ${toString most}";
+            why = "but the range of ${unit} is ${toString least} to ${toString most}";
             write = toString example;
           }
         ];
     };
 
   /**
-    TCP port that something listens on.
+    TCP port to listen on.
   */
   port =
     let
@@ -115,25 +115,25 @@ rec {
           }
           {
             broken = !isInt value;
-            why = "which is no whole number of MiB";
+            why = "which is not a whole number of MiB";
             write = toString example;
           }
           {
             broken = value < least;
-            why = "but it counts MiB and has to be ${toString least} at least";
+            why = "but the unit is MiB and the minimum is ${toString least}";
             write = orExample (value * 1024);
           }
           {
             broken = value > most;
-            why = "but it counts MiB and can be ${toString most} at most";
+            why = "but the unit is MiB and the maximum is ${toString most}";
             write = orExample (value / factors.M);
           }
         ];
     };
 
   /**
-    Type of calendar expressions. What systemd reads as none is seen by how it begins: times of day, dates, days of the week and
-    words such as weekly.
+    Calendar expression of systemd.time(7). Only its first word is checked: a date, a time of day, days of the week, or a word
+    such as weekly.
   */
   calendar =
     let
@@ -155,7 +155,7 @@ rec {
           null
         else
           {
-            why = "which is no calendar expression of systemd.time(7)";
+            why = "which is not a calendar expression of systemd.time(7)";
             write = "\"weekly\"";
           };
     };
@@ -188,19 +188,19 @@ rec {
           }
           {
             broken = !isInt value || value < 1;
-            why = "which is no number of seconds";
+            why = "which is not a positive number of seconds";
             write = toString example;
           }
         ];
     };
 
   /**
-    Limit of memory as systemd.resource-control(5) has it; `percent`: whether part of the host's memory is one, too.
+    Memory limit as in systemd.resource-control(5). `percent`: whether to accept a percentage of the host's memory too.
   */
   memoryLimit =
     { percent }:
     checked {
-      description = ''limit of memory such as "2G"${lib.optionalString percent ", or part of the host's such as \"50%\""}'';
+      description = ''memory limit such as "2G"${lib.optionalString percent ", or a percentage of the host's memory such as \"50%\""}'';
       wrong =
         value:
         let
@@ -221,24 +221,24 @@ rec {
             }
             {
               broken = bytes != null && !isLimit;
-              why = "which systemd does not read: K, M, G or T follows the number";
+              why = "which systemd does not accept: the unit is K, M, G or T";
               write = ''"${lib.head (match "([0-9]+).*" value)}${lib.toUpper (toString (lib.elemAt (match "[0-9]+ *([KMGTkmgt])?.*" value) 0))}"'';
             }
             {
               broken = bytes == null;
-              why = "which is no limit of memory";
+              why = "which is not a memory limit";
               write = ''"2G"'';
             }
             {
               broken = bytes < 64 * factors.M;
-              why = "with which nothing starts: the least is 64M";
+              why = "but the minimum is 64M";
               write = if match "[0-9]+" value != null && bytes >= 64 then ''"${value}M"'' else ''"2G"'';
             }
           ];
     };
 
   /**
-    Limit of processor time as systemd.resource-control(5) has it.
+    Limit of processor time as in systemd.resource-control(5).
   */
   cpuQuota = checked {
     description = ''processor time such as "150%", 100% for each processor'';
@@ -261,7 +261,7 @@ rec {
         }
         {
           broken = !isString value || match "[1-9][0-9]{0,6}%" value == null;
-          why = "which is no part of a processor's time: 100% is one processor";
+          why = "which is not a percentage: 100% is one processor";
           write =
             if isString value && match "[1-9][0-9]{0,1}" value != null then
               ''"${toString (lib.toIntBase10 value * 100)}%"''

@@ -25,10 +25,10 @@ rec {
   inherit isInStore;
 
   /**
-    Absolute path without `characters` (a bracket expression's inside, of what the place that it is written to gives a meaning) and
-    without `.` and `..`.
+    Absolute path without `.` and `..`.
 
-    `more`: rules besides, as `firstOf` has them, of the value.
+    `characters`: forbidden characters, as the inside of a bracket expression. `more`: function from the value to additional
+    rules for `firstOf`.
   */
   absolutePath =
     {
@@ -50,17 +50,17 @@ rec {
             }
             {
               broken = !lib.hasPrefix "/" value;
-              why = "which is no absolute path";
+              why = "which is not an absolute path";
               write = if value == "" then example else shown (absolute value);
             }
             {
               broken = match "[^${characters}]*" value == null;
-              why = "which has a character that cannot stand there";
+              why = "which has a character that is not allowed";
               write = example;
             }
             {
               broken = lib.any (part: part == "." || part == "..") (lib.splitString "/" value);
-              why = "which leads through . or ..";
+              why = "but . and .. are not allowed";
               write = example;
             }
           ]
@@ -69,7 +69,7 @@ rec {
     };
 
   /**
-    File with a secret: an absolute path that is not in the store, which everybody reads.
+    File with a secret: an absolute path outside of the world-readable store.
   */
   secretFile =
     example:
@@ -81,7 +81,7 @@ rec {
         more = value: [
           {
             broken = isInStore value;
-            why = "which is in the Nix store, where everybody reads it";
+            why = "which is in the world-readable Nix store";
             write = example;
           }
         ];
@@ -93,12 +93,12 @@ rec {
         value:
         if builtins.typeOf value == "path" then
           {
-            why = "a path that Nix copies into its store, where everybody reads it; a text is needed";
+            why = "a path that Nix copies into its world-readable store, but a string is needed";
             write = example;
           }
         else if isString value && !lib.hasPrefix "/" value then
           {
-            why = "which is no absolute path; what a configuration holds itself, everybody reads";
+            why = "which is not an absolute path; a secret must not be in the configuration, which is world-readable";
             write = example;
           }
         else
@@ -117,7 +117,7 @@ rec {
         null
       else
         {
-          why = "which is no name of an account: lower-case letters, digits, _ and -, 31 at most";
+          why = "but the name of an account has at most 31 lower-case letters, digits, _ and -";
           write =
             let
               better = lib.substring 0 31 (
@@ -133,7 +133,7 @@ rec {
   };
 
   /**
-    Program without arguments: an absolute path, or a name that is looked up.
+    Program without arguments: an absolute path, or a name that is looked up in PATH.
   */
   program = checkedString {
     description = "path or name of a program";
@@ -146,22 +146,22 @@ rec {
       firstOf [
         {
           broken = match "[[:space:]]*" value != null;
-          why = "which names no program";
+          why = "which is empty";
           write = "lib.getExe pkgs.mcp-server-git";
         }
         {
           broken = match ".*[|&;<>$`\n].*" value != null;
-          why = "a line for a shell, where a program is needed";
+          why = "a shell command, but a program is needed";
           write = ''lib.getExe (pkgs.writeShellScriptBin "server" ${shown value})'';
         }
         {
           broken = match ".*[[:space:]].*" value != null;
-          why = "a program with arguments, which are a list of their own";
+          why = "a program with arguments, but arguments are a separate list";
           write = "${shown (lib.head words)}; args = ${shown (lib.tail words)}";
         }
         {
           broken = match ".*/" value != null;
-          why = "which is a directory";
+          why = "a directory, but a program is needed";
           write = "lib.getExe pkgs.mcp-server-git";
         }
         {
@@ -173,10 +173,10 @@ rec {
   };
 
   /**
-    Where programs are looked up: a package, or the directory above a `bin`.
+    Package, or a directory that contains `bin`.
   */
   programsOf = checked {
-    description = "package, or directory with a bin";
+    description = "package, or directory that contains bin";
     wrong =
       value:
       if lib.isDerivation value then
@@ -194,19 +194,19 @@ rec {
           }
           {
             broken = match ".*/bin/?" value != null;
-            why = "but the directory above bin is needed";
+            why = "but the directory that contains bin is needed";
             write = shown (lib.removeSuffix "/bin" (lib.removeSuffix "/" value));
           }
           {
             broken = lib.hasInfix ":" value;
-            why = "which are several directories";
+            why = "several directories in one string";
             write = lib.concatMapStringsSep " " shown (lib.splitString ":" value);
           }
         ];
   };
 
   /**
-    Package, with what to write where a name or a text stands.
+    Package. `example`: a package as Nix code.
   */
   package =
     example:
@@ -218,7 +218,7 @@ rec {
           null
         else
           {
-            why = "which is no package";
+            why = "which is not a package";
             write =
               if isString value && match "[A-Za-z_][A-Za-z0-9_-]*([.][A-Za-z_][A-Za-z0-9_-]*)*" value != null then
                 "pkgs.${value}"

@@ -14,7 +14,7 @@ let
   # Tests and `system.build.vm` have another disk.
   isQemuVm = options.virtualisation ? diskImage;
   root = config.fileSystems."/";
-  # Signs that this system is a host and not an agent machine.
+  # The setting that shows that this system is a host and not an agent machine, or null.
   hostSign =
     if config.services.agent-vms.enable or false then
       "services.agent-vms.enable is true"
@@ -46,12 +46,12 @@ let
     {
       assertion = actual == value;
       message = ''
-        ${option} is ${brief actual}, but an agent machine has ${brief value} there: ${why}. Remove that definition, or write
+        ${option} is ${brief actual}, but an agent machine needs ${brief value}: ${why}. Remove that definition, or write
           ${option} = ${brief value};
       '';
     };
 
-  rootly = lib.intersectLists config.users.users.${policy.user.name}.extraGroups [
+  rootGroups = lib.intersectLists config.users.users.${policy.user.name}.extraGroups [
     "adm"
     "disk"
     "docker"
@@ -76,9 +76,9 @@ in
       {
         assertion = hostSign == null;
         message = ''
-          ${toString hostSign}, so this is a host, and vm-config makes the whole system an agent machine. On a host, write
+          ${toString hostSign}, so this system is a host, but vm-config turns the whole system into an agent machine. On a host, write
             imports = [ agent-vm.nixosModules.host ];
-          in place of nixosModules.vm-config; nixosModules.agent-service has the MCP servers alone.
+          instead of nixosModules.vm-config. For the MCP servers without a machine, import nixosModules.agent-service.
         '';
       }
     ]
@@ -87,37 +87,37 @@ in
       map held fixed.settings
       ++ [
         {
-          assertion = rootly == [ ];
+          assertion = rootGroups == [ ];
           message = ''
-            users.users.${policy.user.name}.extraGroups has ${toString rootly}: nothing in the agent machine may lead to root. Write
+            users.users.${policy.user.name}.extraGroups contains ${toString rootGroups}, but the agent must not get root privileges. Write
               users.users.${policy.user.name}.extraGroups = [ ];
           '';
         }
         {
           assertion = cfg.sshPort == null || cfg.sshPort != cfg.mcpPort;
           message = ''
-            agentVm.sshPort and agentVm.mcpPort are both ${toString cfg.sshPort}, but one port leads to one service. Write
+            agentVm.sshPort and agentVm.mcpPort are both ${toString cfg.sshPort}, but they must differ. Write
               agentVm.sshPort = ${toString (if cfg.sshPort == 65535 then 65534 else cfg.sshPort + 1)};
           '';
         }
         {
           assertion = config.services.openssh.authorizedKeysFiles == [ policy.sshd.authorizedKeys ];
           message = ''
-            services.openssh.authorizedKeysFiles is ${builtins.toJSON config.services.openssh.authorizedKeysFiles}: keys come from
-            the host, at boot, and are where the agent cannot write. Leave it to the module.
+            services.openssh.authorizedKeysFiles is ${builtins.toJSON config.services.openssh.authorizedKeysFiles}, but the host
+            provides the keys at boot, in a file that the agent cannot write. Remove that definition.
           '';
         }
         {
           assertion = !config.security.sudo.enable && !(config.security.sudo-rs.enable or false);
           message = ''
-            security.sudo.enable is true: nothing in the agent machine may lead to root. Write
+            security.sudo.enable is true, but the agent must not get root privileges. Write
               security.sudo.enable = false;
           '';
         }
         {
           assertion = !config.security.doas.enable;
           message = ''
-            security.doas.enable is true: nothing in the agent machine may lead to root. Write
+            security.doas.enable is true, but the agent must not get root privileges. Write
               security.doas.enable = false;
           '';
         }
@@ -125,14 +125,14 @@ in
     );
     warnings =
       lib.optional (extraPorts != [ ]) ''
-        networking.firewall.allowedTCPPorts holds ${toString extraPorts}, which the agent machine's firewall does not open:
-        it lets in ssh and MCP only.
+        networking.firewall.allowedTCPPorts contains ${toString extraPorts}, but the agent machine's firewall allows only ssh
+        and MCP.
       ''
       ++ lib.optional (cfg.hostAddress != "127.0.0.1") ''
-        agentVm.hostAddress is ${cfg.hostAddress}: every client that reaches that address reaches ssh and the reverse proxy before MCP.
+        agentVm.hostAddress is ${cfg.hostAddress}: every client that reaches this address can connect to ssh and MCP.
       ''
       ++ lib.optional (system != "x86_64-linux") ''
-        system.build.agentVm starts x86_64-linux machines only, not ${system}. system.build.vm does.
+        system.build.agentVm supports only x86_64-linux, not ${system}. Use system.build.vm instead.
       '';
   };
 }

@@ -42,7 +42,7 @@ in
     systemd.services.mount-pstore.enable = lib.mkDefault false;
     systemd.services.systemd-pstore.enable = lib.mkDefault false;
     services.udisks2.enable = lib.mkDefault false;
-    # A virtio port would give the host a second way to log in.
+    # For users of the run script's qga.sock (docs/reference/contract.md).
     services.qemuGuest.enable = lib.mkDefault true;
     environment.etc = {
       "systemd/system.conf.d/agent-vm.conf".text = unit { Manager = policy.manager; };

@@ -15,7 +15,7 @@ in
   config.systemd.services.${lib.removeSuffix ".service" workspace.claimUnit} =
     lib.mkIf config.agentVm.claimWorkspace
       {
-        description = "Owner of the workspace's files";
+        description = "Change the owner of the workspace's files";
         wantedBy = [ "multi-user.target" ];
         before = [ policy.agentMcp.unit ];
         unitConfig.RequiresMountsFor = [ workspace.path ];

@@ -8,18 +8,18 @@ let
   # Weaker than a configuration's definition, stronger than any default.
   give = lib.mkOverride 900;
   setting = why: path: value: { inherit why path value; };
-  network = setting "the policy's firewall and QEMU's network are all that it has";
-  ssh = setting "ssh is agent-vm's way in, by the machine's key alone";
+  network = setting "its network is restricted to ssh and MCP by the policy's firewall";
+  ssh = setting "agent-vm connects by ssh, with the machine's key only";
   account =
     name:
-    setting "the workspace's files are this account's" [
+    setting "this account owns the workspace's files" [
       "users"
       "users"
       user.name
       name
     ];
-  mcp = setting "agent-vm looks for the MCP endpoint there";
-  kernel = setting "nothing in the machine may change its kernel or make namespaces";
+  mcp = setting "agent-vm expects the MCP endpoint there";
+  kernel = setting "programs in the machine must not change its kernel or create namespaces";
 in
 rec {
   settings = [
@@ -38,7 +38,7 @@ rec {
     (account "home" user.home)
     (account "group" user.name)
     (account "isNormalUser" true)
-    (setting "the host's key is the only way in" [ "users" "mutableUsers" ] false)
+    (setting "only the host's key may log in" [ "users" "mutableUsers" ] false)
     (kernel [ "security" "lockKernelModules" ] true)
     (kernel [ "security" "protectKernelImage" ] true)
     (kernel [ "security" "allowUserNamespaces" ] false)

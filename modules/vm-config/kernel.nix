@@ -1,4 +1,4 @@
-# What the kernel refuses to the agent's account and to the guest's root.
+# Kernel settings that restrict the agent's account and the guest's root.
 { lib, ... }:
 let
   policy = import ../../lib/policy;

@@ -13,7 +13,7 @@ in
       usePredictableInterfaceNames = false;
       enableIPv6 = lib.mkDefault false;
     };
-    # Scripts and images are named after it; a test's machine name is preferred.
+    # The name of scripts and images. A test's machine name takes precedence.
     system.name = lib.mkIf (config.networking.hostName == "") (lib.mkOverride 1250 "agent-vm");
 
     systemd.network = {
@@ -32,6 +32,7 @@ in
     services.timesyncd.enable = lib.mkDefault false;
     # The machine has no resolver.
     networking.resolvconf.enable = lib.mkDefault false;
-    environment.etc."resolv.conf".text = lib.mkDefault "# The host's proxy looks names up.\n";
+    environment.etc."resolv.conf".text =
+      lib.mkDefault "# The egress proxy on the host resolves names.\n";
   };
 }

@@ -11,9 +11,9 @@ in
       type = types.enum (builtins.attrNames policy.workspace.shares);
       default = "virtiofs";
       description = ''
-        How `${policy.workspace.path}` comes into the machine that {option}`system.build.agentVm` starts. `9p` is slower by
-        far; it is for hosts without virtiofsd. {option}`system.build.vm` shares as its release of nixpkgs does; where that is by
-        virtiofs, the agent may be unable to write there (see `docs/how-to/nixos.md`).
+        How {option}`system.build.agentVm` mounts `${policy.workspace.path}`. `9p` is much slower and is for hosts without
+        virtiofsd. {option}`system.build.vm` uses the share of its release of nixpkgs; if that is virtiofs, the agent may be
+        unable to write there (see `docs/how-to/nixos.md`).
       '';
     };
 
@@ -21,14 +21,14 @@ in
       type = types.bool;
       internal = true;
       default = policy.workspace.shares.${config.agentVm.share}.claim;
-      description = "Whether the guest gives the workspace's files to its user, because the host does not.";
+      description = "Whether the guest changes the owner of the workspace's files to its user, because the host does not map owners.";
     };
 
     packages = mkOption {
       type = types.listOf (checked.package "pkgs.nodejs");
       default = [ ];
       example = lib.literalExpression "[ pkgs.nodejs ]";
-      description = "Packages for the agent: in its shell, and found by its MCP servers.";
+      description = "Packages for the agent's shell and its MCP servers.";
     };
 
     memorySize = mkOption {
@@ -38,8 +38,8 @@ in
       };
       default = defaults.memoryMiB;
       description = ''
-        Memory of the machine in MiB, where {option}`system.build.vm` starts it. With {command}`agent-vm` it is a
-        setting of each machine; the same goes for the options below.
+        Memory in MiB of a machine that {option}`system.build.vm` starts. For {command}`agent-vm`, memory, processors, disk
+        size, address and ports are settings of each machine instead.
       '';
     };
 
@@ -66,19 +66,19 @@ in
       type = checked.hostAddress;
       apply = address: if address == "localhost" then "127.0.0.1" else address;
       default = "127.0.0.1";
-      description = "IPv4 address of the host that {option}`system.build.vm` forwards from.";
+      description = "IPv4 address of the host on which {option}`system.build.vm` listens for forwarded connections.";
     };
 
     sshPort = mkOption {
       type = types.nullOr checked.port;
       default = defaults.sshPort;
-      description = "Port of the host that {option}`system.build.vm` forwards to ssh; null forwards none.";
+      description = "Port of the host that {option}`system.build.vm` forwards to ssh; null for none.";
     };
 
     mcpPort = mkOption {
       type = types.nullOr checked.port;
       default = defaults.mcpPort;
-      description = "Port of the host that {option}`system.build.vm` forwards to MCP; null forwards none.";
+      description = "Port of the host that {option}`system.build.vm` forwards to MCP; null for none.";
     };
   };
 }

@@ -1,4 +1,4 @@
-# `system.build.vm`, nixpkgs' own run script.
+# Settings for `system.build.vm`, nixpkgs' own run script.
 {
   config.virtualisation.vmVariant =
     { lib, ... }@arguments:

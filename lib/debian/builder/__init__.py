@@ -1,1 +1,1 @@
-"""Parts of build-image; each module has one step."""
+"""Modules of build-image."""

@@ -20,7 +20,7 @@ def build(spec_file: Path, out: Path) -> None:
     if out.exists():
         raise report.BuildError(f"{out} exists already")
     if not out.parent.is_dir():
-        raise report.BuildError(f"{out.parent} is no directory")
+        raise report.BuildError(f"{out.parent} is not a directory")
     run.require(["mmdebstrap", "mke2fs", "debugfs", "e2fsck", "tar", "unshare", "zstd"])
     if os.geteuid() != 0:
         run.require(["newuidmap"])
@@ -28,7 +28,7 @@ def build(spec_file: Path, out: Path) -> None:
     with (
         temporary.signals(),
         temporary.directory(out.parent, f".{out.name}.tmp-") as work,
-        # mmdebstrap unpacks here. For an ordinary user it runs with subordinate ids, which may not reach `out`.
+        # mmdebstrap unpacks here. For an ordinary user it runs with subordinate IDs, which may have no access to `out`.
         temporary.directory(Path(tempfile.gettempdir()), f"agent-vm-build-{os.geteuid()}-") as scratch,
     ):
         scratch.chmod(0o711)
@@ -54,7 +54,7 @@ def read_manifest(path: Path) -> dict:
     except (OSError, ValueError, KeyError, TypeError) as cause:
         raise report.BuildError(f"{path} is not a manifest with an image to build") from cause
     if made_for != FORMAT:
-        raise report.BuildError(f"{path} has format {made_for}; this builder knows {FORMAT}")
+        raise report.BuildError(f"{path} has format {made_for}; this builder supports format {FORMAT}")
     return manifest
 
 
@@ -71,12 +71,12 @@ def write_package(manifest: dict, package: Path) -> None:
 
 
 def publish(package: Path, out: Path) -> None:
-    """Put the finished package in its place, all at once."""
+    """Rename the finished package to its final path."""
     for path in [*package.rglob("*"), package]:
         if not path.is_symlink():
             mode = stat.S_IMODE(path.stat().st_mode)
             path.chmod(mode & ~0o222 | 0o444 | (0o755 if path.is_dir() else 0))
-    # The files must be on the disk before their name is: a crash leaves a whole package or none.
+    # Write the files to disk before the rename, so that a crash leaves a complete package or none.
     os.sync()
     try:
         package.rename(out)

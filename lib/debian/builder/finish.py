@@ -1,6 +1,6 @@
-"""The last step inside the new root file system, run there by the guest's own Python.
+"""The last build step, executed in the new root file system by the guest's Python.
 
-Fetches the kernel, removes what the spec does not want, and puts the spec's files, links and user there.
+It downloads the kernel, removes unneeded files, and creates the spec's files, links and accounts.
 """
 
 import glob
@@ -16,7 +16,7 @@ from pathlib import Path
 STAGE = Path("/.agent-vm")
 sys.path.insert(0, str(STAGE))
 
-import initrd  # noqa: E402 - beside this file, and an isolated Python does not look there
+import initrd  # noqa: E402 - isolated mode ignores this file's directory
 
 
 def main() -> None:
@@ -68,8 +68,8 @@ def write(path: Path, text: str, mode: int) -> None:
 
 def program(entry: str, directory: str) -> str:
     """
-    A program from an entry point "module:function" in `directory`, as pip makes it, but that imports without collecting
-    garbage: there is none yet, and collecting takes a sixth of the start-up time.
+    Return the script for an entry point "module:function" in `directory`. Unlike pip's script, it disables garbage collection
+    during imports, where it finds nothing and takes a sixth of the start-up time.
     """
     module, function = entry.split(":")
     return "\n".join(
@@ -110,8 +110,8 @@ def add_service_account(name: str) -> None:
 
 def install_kernel(kernel: dict) -> None:
     """
-    Unpack the kernel, with its modules. Not installed: its package would bring the programs that make an initrd,
-    and make one.
+    Unpack the kernel and its modules without installing the package, which would also install initramfs-tools and build an
+    initrd.
     """
     depends = run("apt-cache", "show", "--no-all-versions", kernel["package"])
     line = next(line for line in depends.splitlines() if line.startswith("Depends:"))
@@ -133,7 +133,7 @@ def install_kernel(kernel: dict) -> None:
 
 
 class Modules:
-    """Install the wanted kernel modules and those that they depend on."""
+    """Installs kernel modules and their dependencies."""
 
     def __init__(self, source: Path):
         self._source = source

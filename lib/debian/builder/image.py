@@ -1,4 +1,4 @@
-"""Make the read-only image from the archive of the root file system."""
+"""Create the read-only image from the archive of the root file system."""
 
 import os
 from pathlib import Path
@@ -19,8 +19,8 @@ def unpack(tar: Path, work: Path) -> Path:
 
 
 def pack(tree: Path, out: Path) -> None:
-    """Make an ext4 image of `tree`, without a journal because it is only read."""
-    report.say("making the image")
+    """Create an ext4 image of `tree`, without a journal because it is read-only."""
+    report.say("creating the image")
     script = r"""
         set -eu
         rm -rf "$1/.agent-vm"
@@ -30,7 +30,7 @@ def pack(tree: Path, out: Path) -> None:
         mke2fs -q -t ext4 -b 4096 -m 0 -L "$3" -O ^has_journal,^resize_inode,^huge_file \
           -N $((files + 64)) -E nodiscard,lazy_itable_init=0 -d "$1" "$2" $((used + used / 20 + files / 8 + 2048))
     """
-    run.run(run.as_root(["sh", "-c", script, "sh", str(tree), str(out), LABEL]), what="making the image")
+    run.run(run.as_root(["sh", "-c", script, "sh", str(tree), str(out), LABEL]), what="creating the image")
     make_console(out)
     run.run(["e2fsck", "-f", "-n", str(out)], what="checking the image")
     with open(out, "rb") as image:
@@ -38,8 +38,8 @@ def pack(tree: Path, out: Path) -> None:
 
 
 def make_console(image: Path) -> None:
-    """Make /dev/console, which the kernel opens for the first program. devtmpfs provides the other devices."""
+    """Create /dev/console, which the kernel opens for the first program. devtmpfs provides the other devices."""
     commands = image.with_suffix(".debugfs")
     commands.write_text("cd /dev\nmknod console c 5 1\n")
-    run.run(["debugfs", "-w", "-f", str(commands), str(image)], what="making /dev/console")
+    run.run(["debugfs", "-w", "-f", str(commands), str(image)], what="creating /dev/console")
     commands.unlink()

@@ -1,6 +1,6 @@
-"""A small initrd, for a kernel that has the root file system's drivers as modules. Run in the guest's root by finish.py.
+"""Creates a small initrd for a kernel with the root file system's drivers as modules. finish.py imports it.
 
-The kernel's format "newc" (Documentation/driver-api/early-userspace/buffer-format.rst), uncompressed.
+The format is "newc" (Documentation/driver-api/early-userspace/buffer-format.rst of the kernel), uncompressed.
 """
 
 import stat

@@ -1,4 +1,4 @@
-"""Make an archive of all files that are added to Debian's packages, while the packages are downloaded."""
+"""Create an archive of the files to add to Debian's packages, while the packages are downloaded."""
 
 import contextlib
 import json
@@ -25,8 +25,8 @@ GUEST = HERE.parent.parent / "guest"
 @contextlib.contextmanager
 def prepared(spec: dict, work: Path) -> Iterator[Path]:
     """
-    A pipe from which the archive can be read once: PyPI's packages are fetched while Debian's are installed, and
-    the reader of the pipe waits for whichever is slower.
+    Return a named pipe from which the archive can be read once. PyPI's packages are downloaded while Debian's are installed;
+    a reader of the pipe waits for them.
     """
     pip = find_pip()
     pipe = work / "overlay.tar"
@@ -38,7 +38,7 @@ def prepared(spec: dict, work: Path) -> Iterator[Path]:
             make(spec, work / "overlay", pip)
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             failures.append(error)
-        # Opened even after a failure, so that the reader does not wait for ever.
+        # Open the pipe even after a failure, so that the reader does not wait forever.
         with open(pipe, "wb") as stream, contextlib.suppress(BrokenPipeError):
             if not failures:
                 archive(work / "overlay", stream)
@@ -48,13 +48,13 @@ def prepared(spec: dict, work: Path) -> Iterator[Path]:
     try:
         yield pipe
     except report.BuildError:
-        # The reader complains about an empty archive; the cause is this thread's error.
+        # The reader fails because the archive is empty; the cause is this thread's error.
         if failures:
             raise failures[0] from None
         raise
     finally:
         run.end_all()
-        # Opening a pipe for writing waits for a reader.
+        # If the thread still waits for a reader, opening the pipe here releases it.
         with contextlib.suppress(OSError):
             os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
         thread.join(run.GRACE)
@@ -97,12 +97,12 @@ def install_python(python: dict, installation: dict, tree: Path, pip: list[str])
     ]
     verbosity = {report.QUIET: ["--quiet"], report.VERBOSE: [], report.DEBUG: ["--verbose"]}[report.level]
     run.run([*pip, "install", *verbosity, *options], what="installing from PyPI")
-    # These scripts name the host's Python; finish.py writes the ones that the guest needs.
+    # These scripts use the path of the host's Python; finish.py writes scripts for the guest.
     shutil.rmtree(target / "bin", ignore_errors=True)
 
 
 def archive(tree: Path, stream) -> None:
-    """Make root the owner of every file in the guest, whichever user builds it."""
+    """Write `tree` as a tar archive in which root owns every file, independent of the user who builds."""
 
     def owned(info: tarfile.TarInfo) -> tarfile.TarInfo:
         info.uid = info.gid = 0

@@ -11,7 +11,7 @@ _started = time.monotonic()
 
 
 class BuildError(Exception):
-    """An error to show without a traceback; `hint` is a command or a place to look at."""
+    """An error to print without a traceback. `hint` is a command to run."""
 
     def __init__(self, message: str, hint: str = ""):
         super().__init__(message)

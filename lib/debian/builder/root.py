@@ -1,4 +1,4 @@
-"""The root file system: mmdebstrap, with finish.py as its last step inside."""
+"""Create the root file system with mmdebstrap; finish.py is its last step."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from .overlay import STAGE
 
 # apt's messages for an unknown package, and for a name that only other packages mention.
 UNKNOWN = re.compile(r"E: (?:Unable to locate package ([a-z0-9+.-]+)|Package '([a-z0-9+.-]+)' has no installation candidate)")
-# Translations and manuals are not unpacked.
+# Documentation and translations, which are not unpacked.
 EXCLUDES = [
     "/usr/share/doc/*",
     "/usr/share/info/*",
@@ -21,9 +21,9 @@ EXCLUDES = [
 
 
 def bootstrap(spec: dict, overlay: Path, work: Path, scratch: Path) -> Path:
-    """Install the packages and finish the root; returns its archive."""
+    """Create the root file system; returns the path of its archive."""
     out = work / "root.tar"
-    report.say(f"installing Debian {spec['suite']} ({len(spec['packages'])} packages and what they need)")
+    report.say(f"installing Debian {spec['suite']} ({len(spec['packages'])} packages and their dependencies)")
     argv = [
         "mmdebstrap",
         "--mode=root" if os.geteuid() == 0 else "--mode=unshare",
@@ -53,7 +53,7 @@ def bootstrap(spec: dict, overlay: Path, work: Path, scratch: Path) -> Path:
             name = unknown[1] or unknown[2]
             raise report.BuildError(
                 f"Debian {spec['suite']} has no package {name}",
-                hint=f'take "{name}" out of "packages" in the machine\'s config.json, then agent-vm start',
+                hint=f'remove "{name}" from "packages" in the machine\'s config.json, then run agent-vm start',
             ) from None
         raise
     return out

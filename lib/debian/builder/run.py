@@ -1,4 +1,4 @@
-"""Run the build's programs: none outlives the build, and a failure shows its last lines of output."""
+"""Run programs. They end with the build, and a failure shows the last lines of their output."""
 
 import contextlib
 import ctypes
@@ -29,7 +29,7 @@ PACKAGES = {
 # Debian installs mke2fs in a directory that is not on an ordinary user's PATH.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
-# Programs may take this long to clean up after a SIGTERM.
+# Seconds for a program to clean up after a SIGTERM.
 GRACE = 20
 
 _PR_SET_PDEATHSIG = 1
@@ -61,8 +61,8 @@ def run(argv: list[str], *, what: str, env: dict[str, str] | None = None, ending
         log.seek(0)
         tail = log.read().decode(errors="replace").strip().splitlines()[-15:]
     raise report.BuildError(
-        "\n    ".join([f"{what}: {argv[0]} ended with status {status}", *tail]),
-        hint="" if report.level else "AGENT_VM_LOG=debug shows all that it says",
+        "\n    ".join([f"{what}: {argv[0]} exited with status {status}", *tail]),
+        hint="" if report.level else "set AGENT_VM_LOG=debug to see its whole output",
     )
 
 
@@ -90,7 +90,7 @@ def _process(
 
 
 def end(process: subprocess.Popen, ending: signal.Signals) -> None:
-    """End a program and all that it started."""
+    """End a program and its process group."""
     if process.poll() is None:
         process.send_signal(ending)
         try:
@@ -109,7 +109,7 @@ def end_all() -> None:
 
 
 def as_root(argv: list[str]) -> list[str]:
-    """Return the command with root's rights over the build's files. For an ordinary user, these are subordinate ids."""
+    """Return the command with root's rights on the build's files. For an ordinary user, it runs in a user namespace."""
     if os.geteuid() == 0:
         return argv
     return ["unshare", "--user", "--map-root-user", "--map-auto", "--", *argv]
@@ -117,9 +117,9 @@ def as_root(argv: list[str]) -> list[str]:
 
 def contained(argv: list[str]) -> tuple[list[str], signal.Signals]:
     """
-    The same command, started by root, in mount and process namespaces of its own, and the signal that ends it: nothing
-    that it mounts is mounted elsewhere, and all that it has started ends with it. (mmdebstrap mounts the kernel's file
-    systems into the tree that it makes. An ordinary user's makes such namespaces itself, and cleans up at SIGTERM.)
+    Return the command to run in its own mount and pid namespaces if the user is root, and the signal that ends it. Its mounts,
+    such as mmdebstrap's mounts of the kernel's file systems, are not visible elsewhere, and its processes end with it. For an
+    ordinary user, mmdebstrap creates such namespaces itself and cleans up on SIGTERM.
     """
     if os.geteuid() != 0:
         return argv, signal.SIGTERM
@@ -128,6 +128,6 @@ def contained(argv: list[str]) -> tuple[list[str], signal.Signals]:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory that may hold files of subordinate ids, without entering file systems mounted in it."""
+    """Remove a directory that may contain files of subordinate IDs, without entering file systems mounted in it."""
     if path.exists():
         run(as_root(["rm", "-rf", "--one-file-system", "--", str(path)]), what=f"removing {path}")

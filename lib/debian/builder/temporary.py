@@ -15,7 +15,7 @@ LOCK = "lock"
 
 @contextlib.contextmanager
 def directory(parent: Path, prefix: str) -> Iterator[Path]:
-    """Make a directory in `parent` and remove it at the end. Leftovers with the same prefix are removed first."""
+    """Create a directory in `parent` and remove it at the end. Leftovers with the same prefix are removed first."""
     remove_leftovers(parent, prefix)
     path, lock = _locked(parent, prefix)
     try:

@@ -56,7 +56,7 @@ class Clients:
         await self._plain_handle(message, session, *rest)
 
     def options(self, *_, **__):
-        """Returns what a newly connected client is clients about the server."""
+        """Returns the server's name, version and capabilities for a new client."""
         options = self._plain_options(NotificationOptions(True, True, True))
         hello = self._hello
         if hello is None:
@@ -73,7 +73,7 @@ class Clients:
         )
 
     def learn(self, answer: types.InitializeResult) -> None:
-        """Takes over the server's own answer to initialize, if it runs."""
+        """Stores the server's own answer to initialize, if the server runs."""
         own = (answer.meta or {}).get(SERVERS_OWN)
         try:
             self._hello = None if own is None else types.InitializeResult.model_validate(own)
@@ -100,7 +100,7 @@ class Clients:
                 except Exception as error:  # noqa: BLE001 - the next notification tries again
                     log(WARNING, f"failed to read a server's answer to initialize: {error}")
             sessions = [session for session in self._sessions if concerns(notification.root, session)]
-            await asyncio.gather(*(tell(session, notification) for session in sessions))
+            await asyncio.gather(*(notify(session, notification) for session in sessions))
 
 
 def concerns(notification, session) -> bool:
@@ -119,7 +119,7 @@ def concerns(notification, session) -> bool:
     return False
 
 
-async def tell(session, notification) -> None:
+async def notify(session, notification) -> None:
     try:
         await asyncio.wait_for(session.send_notification(notification), TIMEOUT)
     except (TimeoutError, anyio.BrokenResourceError, anyio.ClosedResourceError):

@@ -1,9 +1,9 @@
-"""Stands between mcp-proxy and one server, so that mcp-proxy never sees the server fail.
+"""Connects mcp-proxy and one server, so that mcp-proxy does not see the server fail.
 
-mcp-proxy initializes its servers one after the other before it listens, and ends if one of them fails. So it gets the
-answer to `initialize` from here at once, whatever the server does. A request for a server that is still starting waits for
-a bounded time; one for a server that has failed is answered with an error. When a server starts, its clients are notified
-that its lists have changed.
+mcp-proxy initializes its servers one after the other before it listens, and exits if one of them fails. The relay therefore
+answers `initialize` at once, in any state of the server. A request for a server that is still starting waits for a limited
+time; a request for a server that has failed gets an error. When a server starts, its clients are notified that its lists
+have changed.
 """
 
 import json
@@ -236,7 +236,7 @@ def capabilities(hello: dict | None) -> dict:
 
 
 def lively(hello: dict) -> dict:
-    """Returns a server's answer to `initialize`, extended by change notifications for its lists and by logging."""
+    """Returns a server's answer to `initialize`, with change notifications for its lists and logging added."""
     own = capabilities(hello)
     changing = {kind: {**own[kind], "listChanged": True} for kind in LISTS if kind in own}
     return {**hello, "capabilities": {**own, **changing, "logging": own.get("logging", {})}}

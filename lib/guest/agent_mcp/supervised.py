@@ -28,8 +28,8 @@ HANDSHAKE = "agent-mcp-initialize"
 class Supervised:
     """One server's process across restarts.
 
-    Its threads call `on_message(message, line)` for what it sends, and `on_change(state)` after each change of its state,
-    with what `describe` said at that moment, before it is started again.
+    Its threads call `on_message(message, line)` for each message of the server, and `on_change(state)` after each change of
+    its state, with the result of `describe` at that moment, and before a restart.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Supervised:
                 return
             self._launch()
             state = self.describe()
-        self._tell(state)
+        self._report(state)
 
     def wake(self) -> None:
         """Starts a server that has ended, unless its last start was too recent."""
@@ -138,7 +138,7 @@ class Supervised:
                 )
             return f"The MCP server {self.name} runs, but does not read its input. For details: agent-vm logs"
 
-    def _tell(self, state: dict) -> None:
+    def _report(self, state: dict) -> None:
         self._on_change(state)
         if state["state"] == "failed":
             self._schedule()
@@ -181,7 +181,7 @@ class Supervised:
             how = f"was ended by signal {-status}" if status < 0 else f"exited with status {status}"
             self._fail(self._verdict or wrong or how)
             state = self.describe()
-        self._tell(state)
+        self._report(state)
 
     def _received(self, process: Process, message: dict, line: bytes) -> None:
         if message.get("id") != HANDSHAKE or "method" in message:
@@ -198,7 +198,7 @@ class Supervised:
                 process.signal(signal.SIGKILL)
                 return
             state = self.describe()
-        self._tell(state)
+        self._report(state)
 
     def _give_up(self, process: Process) -> None:
         with self._lock:

@@ -137,14 +137,14 @@ def parse(name: str, entry: object) -> Server:
 
 def word(value: object, where: str) -> str:
     if not isinstance(value, str):
-        raise Problem(f'"{where}" holds something that is not a string')
+        raise Problem(f'"{where}" contains a value that is not a string')
     expanded = expand(value)
     try:
         usable = b"\0" not in expanded.encode()
     except UnicodeEncodeError:
         usable = False
     if not usable:
-        raise Problem(f'"{where}" holds a character that no program can be given')
+        raise Problem(f'"{where}" contains a character that cannot be passed to a program')
     return expanded
 
 

@@ -1,4 +1,4 @@
-"""Tests of agent-mcp without mcp-proxy: python3 -m unittest discover lib/guest/tests"""
+"""Tests of reading .mcp.json: python3 -m unittest discover lib/guest/tests"""
 
 import json
 import os
@@ -24,7 +24,7 @@ class Files(unittest.TestCase):
     def one(self, entry, name="s"):
         return self.read({"mcpServers": {name: entry, "good": {"command": "true"}}})
 
-    def test_no_file_is_no_warning(self):
+    def test_a_missing_file_causes_no_warning(self):
         self.assertEqual(self.read(None), ([], []))
 
     def test_server(self):
@@ -34,14 +34,14 @@ class Files(unittest.TestCase):
         self.assertEqual(warnings, [])
         self.assertEqual((servers[0].argv, servers[0].env), (["true", "xd", "$5"], {"A": "b"}))
 
-    def test_broken_files_are_one_warning(self):
+    def test_an_invalid_file_causes_one_warning(self):
         deep = b"[" * 200000
         large = b" " * ((1 << 20) + 1)
         for content in (b"", b"{", b"[]", b"\xff\xfe", deep, large, {"mcpServers": []}, {"mcpServers": 7}):
             servers, warnings = self.read(content)
             self.assertEqual((servers, len(warnings)), ([], 1), content[:20] if isinstance(content, bytes) else content)
 
-    def test_broken_servers_are_one_warning_each_and_leave_the_rest(self):
+    def test_an_invalid_server_causes_one_warning_and_the_others_are_served(self):
         entries = [
             None,
             [],
@@ -66,12 +66,12 @@ class Files(unittest.TestCase):
             servers, warnings = self.one(entry)
             self.assertEqual(([s.name for s in servers], len(warnings)), (["good"], 1), entry)
 
-    def test_names_that_are_no_part_of_a_url(self):
+    def test_invalid_names_cause_a_warning(self):
         for name in ("", "..", "a/b", "{x}", "a b", "-x", "x" * 65, "é", "a\n", "%2e"):
             servers, warnings = self.one({"command": "true"}, name)
             self.assertEqual(([s.name for s in servers], len(warnings)), (["good"], 1), name)
 
-    def test_pipe_is_not_waited_for(self):
+    def test_a_named_pipe_does_not_block(self):
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory, ".mcp.json")
             os.mkfifo(path)

@@ -1,4 +1,4 @@
-"""Tests of the policy's values as these programs read them: python3 -m unittest discover lib/guest/tests"""
+"""Tests of the policy's values in Python: python3 -m unittest discover lib/guest/tests"""
 
 import json
 import re
@@ -14,7 +14,7 @@ from policy import LONGEST_MESSAGE, grammar  # noqa: E402
 
 
 class Policy(unittest.TestCase):
-    def test_patterns_mean_here_what_they_mean_in_nix(self):
+    def test_patterns_match_the_same_examples_as_in_nix(self):
         for name, examples in json.loads((LIB / "tests/grammar-examples.json").read_text()).items():
             pattern = re.compile(grammar(name))
             for text in examples["right"]:
@@ -22,7 +22,7 @@ class Policy(unittest.TestCase):
             for text in examples["wrong"]:
                 self.assertFalse(pattern.fullmatch(text), (name, text))
 
-    def test_a_message_may_hold_a_file(self):
+    def test_a_message_may_contain_a_file(self):
         self.assertGreater(LONGEST_MESSAGE, 1 << 20)
 
 

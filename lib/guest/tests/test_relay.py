@@ -1,4 +1,4 @@
-"""Tests of the relay with real processes as servers: python3 -m unittest discover lib/guest/tests"""
+"""Tests of the relay with processes as servers: python3 -m unittest discover lib/guest/tests"""
 
 import json
 import os
@@ -17,7 +17,7 @@ import relay as relay_module  # noqa: E402
 from relay import PROXY, SERVERS_OWN, Relay  # noqa: E402
 from workspace_servers import Server  # noqa: E402
 
-# Answers `initialize` once the file that it is given is there, and ends at `die`.
+# A server that answers `initialize` once the file in its argument exists, and exits on `die`.
 SERVER = """
 import json, os, sys, time
 for line in sys.stdin:
@@ -37,12 +37,12 @@ for line in sys.stdin:
         result = {"echo": m["method"]}
     print(json.dumps({"jsonrpc": "2.0", "id": m["id"], "result": result}), flush=True)
 """
-# Longest time to wait for what has to happen.
+# Seconds to wait for an expected event.
 DEADLINE = 20
 
 
 class Client:
-    """What mcp-proxy is to a relay."""
+    """A client of the relay, in place of mcp-proxy."""
 
     def __init__(self, test, relay):
         self._socket = socket.socket(socket.AF_UNIX)
@@ -61,7 +61,7 @@ class Client:
         return json.loads(self._lines.readline())
 
     def answer(self, identity):
-        """The answer to a request; what comes before it is kept."""
+        """Returns the answer to a request, and stores the messages received before it."""
         while identity not in self.answers:
             self.keep(self.next())
         return self.answers.pop(identity)
@@ -77,7 +77,7 @@ class Client:
         return self.answer(identity)
 
     def wait_for(self, method):
-        """The next notification of a kind."""
+        """Waits for a notification with this method, and returns it."""
         while True:
             for message in self.notifications:
                 if message["method"] == method:
@@ -88,7 +88,7 @@ class Client:
 
 class Relays(unittest.TestCase):
     def setUp(self):
-        # The relay's warnings are for the journal.
+        # The relay writes warnings to standard error.
         self.stderr = os.dup(2)
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 2)
@@ -115,12 +115,12 @@ class Relays(unittest.TestCase):
             self.assertLess(time.monotonic(), end, f"waited for {what}")
             time.sleep(0.01)
 
-    def gated(self, **options):
-        """A server that is up once `self.gate` is there."""
-        self.gate = self.directory / "gate"
-        return self.start([sys.executable, "-c", SERVER, str(self.gate)], **options)
+    def start_delayed(self, **options):
+        """Starts a server that runs once the file `self.trigger` exists."""
+        self.trigger = self.directory / "trigger"
+        return self.start([sys.executable, "-c", SERVER, str(self.trigger)], **options)
 
-    def test_answers_are_the_servers(self):
+    def test_answers_come_from_the_server(self):
         relay, client = self.start([sys.executable, "-c", SERVER])
         self.wait_until("the server", lambda: relay.describe()["state"] == "running")
         hello = client.ask("initialize", 7)["result"]
@@ -128,22 +128,22 @@ class Relays(unittest.TestCase):
         self.assertEqual(hello["capabilities"]["tools"], {"listChanged": True})
         self.assertEqual(client.ask("tools/list", "a")["result"], {"echo": "tools/list"})
 
-    def test_initialize_is_answered_at_once_and_clients_are_told_when_the_server_is_up(self):
-        relay, client = self.gated()
+    def test_initialize_is_answered_at_once_and_clients_are_notified_when_the_server_runs(self):
+        relay, client = self.start_delayed()
         hello = client.ask("initialize")["result"]
         self.assertEqual(relay.describe()["state"], "starting")
         self.assertEqual(hello["capabilities"]["tools"], {"listChanged": True})
-        self.gate.touch()
+        self.trigger.touch()
         for kind in ("tools", "prompts", "resources"):
             client.wait_for(f"notifications/{kind}/list_changed")
         self.assertEqual(client.ask("initialize", 2)["result"]["serverInfo"]["name"], "real")
 
-    def test_what_was_promised_before_is_kept(self):
-        _, client = self.gated()
+    def test_capabilities_announced_before_the_start_are_served(self):
+        _, client = self.start_delayed()
         promised = client.ask("initialize")["result"]["capabilities"]
-        self.gate.touch()
+        self.trigger.touch()
         client.wait_for("notifications/tools/list_changed")
-        # Control: the server itself has tools alone.
+        # Control: the server itself has only tools.
         self.assertEqual(client.ask("tools/list", 2)["result"], {"echo": "tools/list"})
         for kind, method, empty in (
             ("prompts", "prompts/list", {"prompts": []}),
@@ -154,43 +154,43 @@ class Relays(unittest.TestCase):
             self.assertIn(kind, promised)
             self.assertEqual(client.ask(method, method)["result"], empty)
 
-    def test_our_proxy_learns_what_the_server_itself_is(self):
-        _, client = self.gated()
+    def test_our_proxy_gets_the_servers_own_answer(self):
+        _, client = self.start_delayed()
         introduced = {"clientInfo": {"name": PROXY, "version": "1"}}
         self.assertIsNone(client.ask("initialize", **introduced)["result"]["_meta"][SERVERS_OWN])
-        self.gate.touch()
+        self.trigger.touch()
         client.wait_for("notifications/tools/list_changed")
         hello = client.ask("initialize", 2, **introduced)["result"]
         self.assertEqual(hello["_meta"][SERVERS_OWN]["capabilities"], {"tools": {"listChanged": True}, "logging": {}})
-        # It may be another one after its next start: what is asked of the proxy is as it was.
+        # The announced capabilities stay the same, because the server's own may differ after its next start.
         self.assertEqual(hello["capabilities"], relay_module.PROMISED)
 
     def test_requests_for_a_server_that_is_starting_wait_and_then_get_an_error(self):
-        _, client = self.gated(timeout=0.5)
+        _, client = self.start_delayed(timeout=0.5)
         began = time.monotonic()
         client.send(id=1, method="tools/list")
         client.send(id=2, method="tools/list")
-        # One does not wait for the other.
+        # The requests wait at the same time.
         errors = [client.answer(1)["error"], client.answer(2)["error"]]
         self.assertLess(time.monotonic() - began, 5)
         for error in errors:
             self.assertIn("The MCP server s is still starting", error["message"])
             self.assertIn("agent-vm logs", error["message"])
             self.assertEqual((error["data"]["name"], error["data"]["state"]), ("s", "starting"))
-        # Control: once it is up it answers.
-        self.gate.touch()
+        # Control: once the server runs, it answers.
+        self.trigger.touch()
         self.wait_until("the server", lambda: self.states[-1]["state"] == "running")
         self.assertEqual(client.ask("tools/list", 3)["result"], {"echo": "tools/list"})
 
-    def test_a_request_that_waits_is_answered_when_the_server_is_up(self):
-        _, client = self.gated()
+    def test_a_waiting_request_is_answered_when_the_server_runs(self):
+        _, client = self.start_delayed()
         client.send(id=1, method="tools/list")
         client.send(id=2, method="tools/call")
-        self.gate.touch()
+        self.trigger.touch()
         self.assertEqual(client.answer(1)["result"], {"echo": "tools/list"})
         self.assertEqual(client.answer(2)["result"], {"echo": "tools/call"})
 
-    def test_open_requests_of_a_server_that_ends_get_an_error_at_once_and_it_is_started_again(self):
+    def test_open_requests_get_an_error_when_the_server_ends_and_it_is_restarted(self):
         _, client = self.start([sys.executable, "-c", SERVER])
         client.ask("initialize")
         self.wait_until("the server", lambda: self.states and self.states[-1]["state"] == "running")
@@ -200,7 +200,7 @@ class Relays(unittest.TestCase):
             error = client.answer(identity)["error"]
             self.assertEqual(error["code"], relay_module.NOT_RUNNING)
         self.assertEqual(client.wait_for("notifications/message")["params"]["level"], "error")
-        # Nobody asks for it.
+        # The server restarts without a request.
         client.wait_for("notifications/tools/list_changed")
         self.assertEqual(client.ask("tools/list")["result"], {"echo": "tools/list"})
         failed = next(state for state in self.states if state["state"] == "failed")
@@ -208,7 +208,7 @@ class Relays(unittest.TestCase):
         self.assertEqual(failed["last_line"].split("\x1b")[0], "the last words")
         self.assertEqual(self.states[-1], {**self.states[-1], "state": "running", "restarts": 1, "last_line": None})
 
-    def test_later_requests_for_a_server_that_failed_get_an_error_at_once(self):
+    def test_requests_for_a_failed_server_get_an_error_at_once(self):
         relay, client = self.start([sys.executable, "-c", SERVER], pauses=(60.0,), spacing=60.0)
         self.wait_until("the server", lambda: relay.describe()["state"] == "running")
         os.kill(relay._server._process._popen.pid, signal.SIGKILL)
@@ -219,16 +219,16 @@ class Relays(unittest.TestCase):
         self.assertIn("The MCP server s has failed: it was ended by signal 9", error["message"])
         self.assertEqual(relay.describe()["signal"], 9)
 
-    def test_a_request_starts_a_server_that_failed_long_ago(self):
+    def test_a_request_restarts_a_server_that_failed_earlier(self):
         relay, client = self.start([sys.executable, "-c", SERVER], pauses=(60.0,), spacing=0.0)
         client.ask("die")
         self.wait_until("its end", lambda: relay.describe()["state"] == "failed")
         self.assertEqual(client.ask("tools/list")["result"], {"echo": "tools/list"})
 
-    def test_pauses_grow(self):
+    def test_pauses_between_restarts_grow(self):
         relay, _ = self.start(["false"], pauses=(0.0, 0.0, 60.0))
         self.wait_until("the third failure", lambda: [s["state"] for s in self.states].count("failed") == 3)
-        # Control: one whose pauses do not grow fails more often meanwhile.
+        # Control: without growing pauses, a server fails more often in the same time.
         failures = []
         other = Relay(
             Server("o", ["false"]), self.directory / "o", "/", lambda s: failures.append(s["state"]), pauses=(0.0,)

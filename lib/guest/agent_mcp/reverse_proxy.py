@@ -1,4 +1,4 @@
-"""agent-mcp gate: runs nginx as the reverse proxy in front of mcp-proxy, with credentials from the host.
+"""agent-mcp reverse-proxy: runs nginx as the reverse proxy in front of mcp-proxy, with credentials from the host.
 
 Certificate, key, token and settings are systemd credentials. nginx reads the key from the credential, and the certificate from
 a copy that the host can replace. The token is copied only to nginx's configuration, which no other account can read.
@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-import gate_config
+import nginx_config
 
 # Maximal length of a credential, in bytes.
 LARGEST = 1 << 16
@@ -56,8 +56,8 @@ def main(arguments: list[str]) -> int:
     try:
         options, origins = parse(arguments)
         runtime, credentials = directory("RUNTIME_DIRECTORY"), directory("CREDENTIALS_DIRECTORY")
-        config = gate_config.render(read(options, origins, credentials, runtime))
-    except (gate_config.Refused, Usage) as refused:
+        config = nginx_config.render(read(options, origins, credentials, runtime))
+    except (nginx_config.Refused, Usage) as refused:
         # Imported only here: a successful start does not need the network modules that it imports.
         from journal import WARNING, log
 
@@ -72,30 +72,30 @@ def main(arguments: list[str]) -> int:
 def directory(variable: str) -> Path:
     value = os.environ.get(variable)
     if not value:
-        raise gate_config.Refused(f"{variable} is not set: systemd must start this with credentials")
+        raise nginx_config.Refused(f"{variable} is not set: systemd must start this with credentials")
     return Path(value)
 
 
-def read(options: dict[str, str], origins: list[str], credentials: Path, runtime: Path) -> gate_config.Endpoint:
+def read(options: dict[str, str], origins: list[str], credentials: Path, runtime: Path) -> nginx_config.Endpoint:
     """Returns the validated endpoint from the host's credentials."""
     text = contents(credentials / options["endpoint-credential"])
     if text is None:
-        raise gate_config.Refused(f"the credential {options['endpoint-credential']} is missing: access is denied")
+        raise nginx_config.Refused(f"the credential {options['endpoint-credential']} is missing: access is denied")
     try:
         settings = json.loads(text)
     except (ValueError, RecursionError):
-        raise gate_config.Refused("the endpoint's settings are not valid JSON") from None
-    tls, auth, hosts = gate_config.settings(settings)
+        raise nginx_config.Refused("the endpoint's settings are not valid JSON") from None
+    tls, auth, hosts = nginx_config.settings(settings)
     certificate, key = credentials / options["certificate-credential"], credentials / options["key-credential"]
     if tls and not (certificate.is_file() and key.is_file()):
-        raise gate_config.Refused("TLS is on, but the certificate or its key is missing")
+        raise nginx_config.Refused("TLS is on, but the certificate or its key is missing")
     token = contents(credentials / options["token-credential"])
     token = token.strip() if token is not None else None
     if auth and token is None:
-        raise gate_config.Refused("a token is required, but its credential is missing")
+        raise nginx_config.Refused("a token is required, but its credential is missing")
     if tls:
         certificate = renewable(certificate, runtime)
-    return gate_config.Endpoint(
+    return nginx_config.Endpoint(
         listen=options["listen"],
         inner_port=options["inner-port"],
         origins=origins,
@@ -132,7 +132,7 @@ def contents(path: Path) -> str | None:
         text = None
     if text is None or len(data) > LARGEST:
         # The message must not contain any of the secret.
-        raise gate_config.Refused(f"the credential {path.name} is not ASCII text or is too long")
+        raise nginx_config.Refused(f"the credential {path.name} is not ASCII text or is too long")
     return text
 
 

@@ -1,5 +1,5 @@
-# agent-mcp-gate.service: nginx before mcp-proxy, with TLS, the token, and a look at who calls and what for. As an account
-# of its own, so that the agent reads neither key nor token.
+# agent-mcp-gate.service: nginx as a reverse proxy for mcp-proxy. It terminates TLS and checks the token, Host, Origin,
+# method and path. It has its own account, so that the agent cannot read the key and the token.
 let
   ports = import ./ports.nix;
   workspace = import ./workspace.nix;
@@ -12,19 +12,19 @@ rec {
 
   account = "agent-gate";
 
-  # Where who has the machine's token hands over another certificate for the same key, while it runs.
+  # A PUT to this path, with the machine's token, replaces the certificate while nginx runs. The key stays the same.
   renewalPath = "/agent-vm/certificate";
 
   unitSection = {
-    Description = "Gate before the MCP servers of the agent";
-    # What is wrong with the credentials, another try does not mend.
+    Description = "Reverse proxy for the agent's MCP servers";
+    # If the credentials are wrong, another restart does not help.
     StartLimitIntervalSec = 60;
     StartLimitBurst = 10;
   };
 
   hardening = import ./hardening.nix // {
     ProtectHome = true;
-    # `-`: where the service stands alone, there may be none.
+    # `-`: services.agent-mcp outside of an agent machine may have another workspace.
     InaccessiblePaths = [ "-${workspace.path}" ];
     MemoryDenyWriteExecute = true;
     RestrictAddressFamilies = [
@@ -36,9 +36,9 @@ rec {
   };
 
   /**
-    Arguments of the launcher, each one word.
+    Command-line arguments of the launcher, one list element each.
 
-    `exe`: path of the program `nginx`; `listen`: address and port.
+    `exe`: path of the program `nginx`. `listen`: address and port to listen on. `innerPort`: mcp-proxy's port.
   */
   arguments =
     {
@@ -48,7 +48,7 @@ rec {
       innerPort ? ports.mcpInner,
     }:
     [
-      "gate"
+      "reverse-proxy"
       "--nginx=${exe.nginx}"
       "--listen=${listen}"
       "--inner-port=${toString innerPort}"
@@ -60,7 +60,7 @@ rec {
     ]
     ++ map (origin: "--allow-origin=${origin}") origins;
 
-  # Where the machine was handed them; a service that stands alone loads files of the same names.
+  # Credentials that an agent machine gets from its host. Without a host, the service loads them from files.
   imported = [
     credentials.mcpEndpoint
     credentials.mcpCertificate
@@ -69,21 +69,21 @@ rec {
   ];
 
   /**
-    Service settings of the unit, without its command and credentials.
+    The [Service] section of the unit without its command and credentials.
   */
   settings = {
-    # nginx goes to the background once it listens: whoever waits for this unit is not turned away.
+    # nginx forks once it listens, so the unit is active only when clients can connect.
     Type = "forking";
     PIDFile = "/run/${name}/nginx.pid";
     User = account;
     Group = account;
     RuntimeDirectory = name;
     RuntimeDirectoryMode = "0700";
-    # It holds the certificate that the host renewed.
+    # The directory contains the certificate that the host renewed.
     RuntimeDirectoryPreserve = "restart";
     Restart = "always";
     RestartSec = 1;
-    # Open streams end with the service; a power-off does not wait for their clients.
+    # A power-off must not wait for clients with open streams.
     KillMode = "mixed";
     TimeoutStopSec = 2;
     StandardOutput = "journal";
@@ -93,7 +93,7 @@ rec {
   // hardening;
 
   /**
-    All service settings of the unit in a guest.
+    The complete [Service] section of the unit in a guest.
 
     `exe`: paths of the programs `agentMcp` (the launcher) and `nginx`.
   */

@@ -9,7 +9,7 @@
 let
   policy = import ../../lib/policy;
   cfg = config.services.agent-mcp;
-  inherit (policy) credentials mcpGate;
+  inherit (policy) credentials mcpReverseProxy;
 
   # Each file is loaded as the credential that an agent machine gets from its host.
   endpoint = pkgs.writeText "agent-mcp-endpoint.json" (
@@ -38,7 +38,7 @@ let
   command = [
     (lib.getExe cfg.package)
   ]
-  ++ mcpGate.arguments {
+  ++ mcpReverseProxy.arguments {
     exe.nginx = lib.getExe cfg.gate.package;
     inherit (cfg) origins;
     inherit listen;
@@ -47,22 +47,22 @@ let
 in
 {
   config = lib.mkIf (cfg.enable && cfg.gate.enable) {
-    users.users.${mcpGate.account} = {
+    users.users.${mcpReverseProxy.account} = {
       isSystemUser = true;
-      group = mcpGate.account;
-      description = "Gate before the MCP servers of the agent";
+      group = mcpReverseProxy.account;
+      description = "Reverse proxy for the agent's MCP servers";
     };
-    users.groups.${mcpGate.account} = { };
+    users.groups.${mcpReverseProxy.account} = { };
 
-    systemd.services.${mcpGate.name} = {
-      description = mcpGate.unitSection.Description;
+    systemd.services.${mcpReverseProxy.name} = {
+      description = mcpReverseProxy.unitSection.Description;
       wantedBy = [ "multi-user.target" ];
       unitConfig = {
-        inherit (mcpGate.unitSection) StartLimitIntervalSec StartLimitBurst;
+        inherit (mcpReverseProxy.unitSection) StartLimitIntervalSec StartLimitBurst;
       };
       serviceConfig = lib.mkMerge [
         # Defaults, so that a configuration can override single directives.
-        (lib.mapAttrs (_: lib.mkDefault) mcpGate.settings)
+        (lib.mapAttrs (_: lib.mkDefault) mcpReverseProxy.settings)
         {
           ExecStart = utils.escapeSystemdExecArgs command;
         }
@@ -71,7 +71,10 @@ in
           CapabilityBoundingSet = [ "CAP_NET_BIND_SERVICE" ];
         })
         (
-          if cfg.gate.fromHost then { ImportCredential = mcpGate.imported; } else { LoadCredential = loaded; }
+          if cfg.gate.fromHost then
+            { ImportCredential = mcpReverseProxy.imported; }
+          else
+            { LoadCredential = loaded; }
         )
       ];
     };

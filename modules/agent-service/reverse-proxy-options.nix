@@ -9,9 +9,9 @@ in
   options.services.agent-mcp.gate = {
     enable = lib.mkEnableOption "" // {
       description = ''
-        Whether nginx stands before the servers and lets in who has the token, over TLS, by one of the names of
-        {option}`services.agent-mcp.gate.hosts`, and from no web page but those of the allowed origins. It runs as an account
-        of its own, so that what the servers start reads neither the key nor the token.
+        Whether to run nginx as a reverse proxy for the servers. It terminates TLS and accepts only requests with the token,
+        for one of the names in {option}`services.agent-mcp.gate.hosts`, and, from browsers, of an allowed origin. It has its
+        own account, so that the servers and their programs cannot read the key and the token.
       '';
     };
 
@@ -27,14 +27,14 @@ in
       );
       default = null;
       example = "/run/secrets/agent-mcp.pem";
-      description = "Certificate of the endpoint, as PEM, with those between it and its authority; null for no TLS.";
+      description = "Certificate of the endpoint in PEM format, followed by intermediate certificates. null for no TLS.";
     };
 
     certificateKeyFile = mkOption {
       type = secret "key";
       default = null;
       example = "/run/secrets/agent-mcp.key";
-      description = "Its private key, for root alone to read: systemd hands it to nginx.";
+      description = "Private key of the certificate. It should be readable only by root: systemd passes it to nginx.";
     };
 
     tokenFile = mkOption {
@@ -42,8 +42,8 @@ in
       default = null;
       example = "/run/secrets/agent-mcp.token";
       description = ''
-        File with the bearer token that clients have to have: 32 to 128 digits of 0-9 and a-f, as
-        {command}`openssl rand -hex 32` makes them. For root alone to read. null asks for no token.
+        File with the bearer token that clients must send: 32 to 128 hexadecimal digits (0-9 and a-f), for example the output
+        of {command}`openssl rand -hex 32`. It should be readable only by root. null for no token.
       '';
     };
 
@@ -55,20 +55,20 @@ in
         "[::1]"
       ];
       example = [ "agent.example.org" ];
-      description = "Names and addresses that clients call the endpoint by. Requests with another Host are refused.";
+      description = "Host names and addresses of the endpoint. Requests with another Host header are refused.";
     };
 
     innerPort = mkOption {
       type = checked.port;
       default = policy.ports.mcpInner;
-      description = "Port of 127.0.0.1 that the servers themselves are on.";
+      description = "Port on 127.0.0.1 of mcp-proxy, behind the reverse proxy.";
     };
 
     fromHost = mkOption {
       type = types.bool;
       internal = true;
       default = false;
-      description = "Whether all of this is handed over by who starts the machine, at each start.";
+      description = "Whether the host provides certificate, key, token and hosts as credentials at each start.";
     };
   };
 }

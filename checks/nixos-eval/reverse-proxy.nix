@@ -13,7 +13,7 @@ let
   spaced = builtins.replaceStrings [ "\"" ] [ "" ];
 in
 {
-  testGateIsOffUntilAskedFor = {
+  testReverseProxyIsOffByDefault = {
     expr =
       let
         config = service { };
@@ -33,7 +33,7 @@ in
       true
     ];
   };
-  testGateStandsBeforeTheServers = {
+  testReverseProxyIsInFrontOfTheServers = {
     expr =
       let
         config = service {
@@ -55,7 +55,7 @@ in
         (lib.hasInfix "--listen=0.0.0.0:8000 --inner-port=8001" (spaced gate.ExecStart))
         (builtins.tail gate.LoadCredential)
         gate.User
-        (lib.filterAttrs (key: value: gate.${key} or null != value) policy.mcpGate.hardening)
+        (lib.filterAttrs (key: value: gate.${key} or null != value) policy.mcpReverseProxy.hardening)
       ];
     expected = [
       [ ]
@@ -71,7 +71,7 @@ in
       { }
     ];
   };
-  testGateWarnsOfWhatItDoesWithout = {
+  testMissingTokenOrTlsIsAWarning = {
     expr =
       map
         (
@@ -97,7 +97,7 @@ in
       true
     ];
   };
-  testOnlyTheGateListensBelow1024 = {
+  testOnlyTheReverseProxyListensBelow1024 = {
     expr =
       let
         gate =
@@ -122,7 +122,7 @@ in
       ""
     ];
   };
-  testHalfAGateIsRefused = {
+  testInconsistentReverseProxyIsRefused = {
     expr = [
       (mentions [ "gate.certificateKeyFile" ] (
         wrong (service {

@@ -36,14 +36,14 @@ Endpoint = namedtuple(
 
 LISTEN = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 PORT = re.compile(r"[0-9]{1,5}")
-# nginx compares them without regard to case, but hexadecimal digits lose nothing by that.
+# nginx's map ignores case, so tokens must not differ in case alone.
 TOKEN = re.compile(r"[0-9a-f]{32,128}")
 ORIGIN = re.compile(grammar("origin"))
 HOST = re.compile(grammar("endpoint_host"))
 PATH = re.compile(r"/[A-Za-z0-9._@/-]+")
 MOST_HOSTS = 64
 
-TOO_LONG = f"the message is longer than {LONGEST_MESSAGE >> 20} MiB, the most that a machine takes"
+TOO_LONG = f"the message is longer than {LONGEST_MESSAGE >> 20} MiB, the maximum for this server"
 
 HEALTH = MCP["healthPath"]
 # Paths that are passed on to mcp-proxy: of the default server, and of named servers.
@@ -95,7 +95,7 @@ events {{
 http {{
   # Requests that fail while mcp-proxy starts would fill the journal.
   error_log stderr crit;
-  # A log of requests helps nobody and could contain something private.
+  # Requests may contain private data.
   access_log off;
   server_tokens off;
   default_type text/plain;
@@ -215,7 +215,7 @@ http {{
       proxy_buffering off;
       proxy_request_buffering off;
       proxy_cache off;
-      # A tool may run for long, and an event stream may be silent for long.
+      # A tool may run for a long time, and an event stream may be silent for a long time.
       proxy_read_timeout 1d;
       proxy_send_timeout 1h;
       send_timeout 1h;
@@ -267,7 +267,7 @@ def tls(endpoint: Endpoint) -> str:
   ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305;
   ssl_prefer_server_ciphers off;
   ssl_ecdh_curve X25519:prime256v1;
-  ssl_session_cache shared:gate:1m;
+  ssl_session_cache shared:tls:1m;
   ssl_session_tickets off;
 """
 

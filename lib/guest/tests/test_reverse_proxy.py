@@ -1,4 +1,4 @@
-"""Tests of the gate's configuration, without nginx."""
+"""Tests of the reverse proxy's launcher and its nginx configuration, without nginx."""
 
 import contextlib
 import json
@@ -11,8 +11,8 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "agent_mcp"))
 
-import gate  # noqa: E402
-import gate_config  # noqa: E402
+import nginx_config  # noqa: E402
+import reverse_proxy  # noqa: E402
 
 TOKEN = "0123456789abcdef" * 4
 ARGUMENTS = [
@@ -41,11 +41,11 @@ GOOD = {
 
 
 def rendered(**changes):
-    return gate_config.render(gate_config.Endpoint(**{**GOOD, **changes}))
+    return nginx_config.render(nginx_config.Endpoint(**{**GOOD, **changes}))
 
 
 class Configuration(unittest.TestCase):
-    def test_everything_is_on(self):
+    def test_everything_is_enabled(self):
         text = rendered()
         for line in (
             "listen 0.0.0.0:8000 ssl;",
@@ -60,7 +60,7 @@ class Configuration(unittest.TestCase):
         ):
             self.assertIn(line, text)
 
-    def test_what_is_off_is_off(self):
+    def test_without_tls_and_token(self):
         text = rendered(certificate=None, key=None, token=None, renewal_token=None)
         self.assertIn("listen 0.0.0.0:8000;", text)
         self.assertNotIn("ssl", text)
@@ -69,7 +69,7 @@ class Configuration(unittest.TestCase):
     def test_any_origin(self):
         self.assertIn("default allowed;", rendered(origins=["*"]))
 
-    def test_nothing_breaks_out(self):
+    def test_values_with_special_characters_are_refused(self):
         hostile = ["", "a b", "a;b", "a}b", "a{b", 'a"b', "a$b", "a\nb", "~a", "*", "a\\b", "a#b", "a'b", "a" * 300, "é"]
         for value in hostile:
             for change in (
@@ -87,15 +87,15 @@ class Configuration(unittest.TestCase):
                 {"renewal_path": f"/{value} x"},
             ):
                 with self.subTest(change):
-                    self.assertRaises(gate_config.Refused, rendered, **change)
+                    self.assertRaises(nginx_config.Refused, rendered, **change)
 
-    def test_tokens_are_long_and_of_lower_case_digits(self):
+    def test_tokens_are_32_to_128_lower_case_hexadecimal_digits(self):
         for token in ("a" * 31, "A" * 64, "g" * 64, TOKEN + "\n", " " + TOKEN, "a" * 129):
-            self.assertRaises(gate_config.Refused, rendered, token=token)
+            self.assertRaises(nginx_config.Refused, rendered, token=token)
         rendered(token="a" * 32)
 
-    def test_refusals_do_not_tell_the_token(self):
-        with self.assertRaises(gate_config.Refused) as refused:
+    def test_errors_do_not_contain_the_token(self):
+        with self.assertRaises(nginx_config.Refused) as refused:
             rendered(token="my secret token")
         self.assertNotIn("secret", str(refused.exception))
 
@@ -103,9 +103,9 @@ class Configuration(unittest.TestCase):
 class Settings(unittest.TestCase):
     def test_settings(self):
         value = {"tls": True, "auth": False, "hosts": ["a"]}
-        self.assertEqual(gate_config.settings(value), (True, False, ["a"]))
+        self.assertEqual(nginx_config.settings(value), (True, False, ["a"]))
 
-    def test_everything_else_is_refused(self):
+    def test_invalid_settings_are_refused(self):
         good = {"tls": True, "auth": True, "hosts": ["a"]}
         for value in (
             None,
@@ -120,11 +120,11 @@ class Settings(unittest.TestCase):
             {**good, "more": 1},
             {"tls": True, "hosts": ["a"]},
         ):
-            self.assertRaises(gate_config.Refused, gate_config.settings, value)
+            self.assertRaises(nginx_config.Refused, nginx_config.settings, value)
 
 
 class Program(unittest.TestCase):
-    """Up to what it would become nginx with."""
+    """The launcher up to its exec of nginx."""
 
     def setUp(self):
         directory = tempfile.TemporaryDirectory()
@@ -143,9 +143,9 @@ class Program(unittest.TestCase):
         def become(path, argv):
             self.became = argv
 
-        with tempfile.TemporaryFile() as said, contextlib.ExitStack() as stack:
+        with tempfile.TemporaryFile() as output, contextlib.ExitStack() as stack:
             stderr, execv, before = os.dup(2), os.execv, dict(os.environ)
-            os.dup2(said.fileno(), 2)
+            os.dup2(output.fileno(), 2)
             stack.callback(os.dup2, stderr, 2)
             stack.callback(setattr, os, "execv", execv)
             stack.callback(lambda: (os.environ.clear(), os.environ.update(before)))
@@ -153,39 +153,39 @@ class Program(unittest.TestCase):
             os.environ.update(
                 {"CREDENTIALS_DIRECTORY": str(self.credentials), "RUNTIME_DIRECTORY": str(self.runtime), **environment}
             )
-            status = gate.main(arguments)
-            said.seek(0)
-            return status, said.read().decode()
+            status = reverse_proxy.main(arguments)
+            output.seek(0)
+            return status, output.read().decode()
 
-    def test_it_becomes_nginx_with_a_file_that_only_it_can_read(self):
-        _, said = self.run_it()
+    def test_it_executes_nginx_with_a_private_configuration(self):
+        _, output = self.run_it()
         config = self.runtime / "nginx.conf"
         self.assertEqual(self.became, ["/usr/sbin/nginx", "-e", "stderr", "-c", str(config)])
         self.assertEqual(config.stat().st_mode & 0o777, 0o400)
         self.assertIn(TOKEN, config.read_text())
-        self.assertEqual(said, "")
+        self.assertEqual(output, "")
         self.assertFalse(any(TOKEN in word for word in self.became))
-        # A second start finds the first one's file.
+        # A second start replaces the file.
         self.run_it()
 
     def refuses(self, why):
-        status, said = self.run_it()
-        self.assertEqual((status, self.became), (1, None), said)
-        self.assertIn(why, said)
-        self.assertNotIn(TOKEN[:8], said)
+        status, output = self.run_it()
+        self.assertEqual((status, self.became), (1, None), output)
+        self.assertIn(why, output)
+        self.assertNotIn(TOKEN[:8], output)
         self.assertFalse((self.runtime / "nginx.conf").exists())
 
-    def test_without_settings_nobody_comes_in(self):
+    def test_missing_settings_are_refused(self):
         (self.credentials / "endpoint").unlink()
         self.refuses("the credential endpoint is missing")
 
-    def test_without_what_is_asked_for_nobody_comes_in(self):
+    def test_missing_credentials_are_refused(self):
         for name, why in (("cert", "TLS is on"), ("key", "TLS is on"), ("token", "a token is required")):
             self.setUp()
             (self.credentials / name).unlink()
             self.refuses(why)
 
-    def test_credentials_that_are_something_else(self):
+    def test_invalid_credentials_are_refused(self):
         for changes, why in (
             ({"endpoint": "{"}, "not valid JSON"),
             ({"endpoint": "[" * 60000}, "not valid JSON"),

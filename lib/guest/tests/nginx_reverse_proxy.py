@@ -1,6 +1,6 @@
-"""The gate's configuration in a real nginx, before a stand-in for mcp-proxy: python3 lib/guest/tests/nginx_gate.py
+"""Tests of the reverse proxy with a real nginx and a fake mcp-proxy: python3 lib/guest/tests/nginx_reverse_proxy.py
 
-Not found by `unittest discover`: it needs nginx and openssl on PATH.
+`unittest discover` does not run them, because they need nginx and openssl on PATH.
 """
 
 import http.client
@@ -31,7 +31,7 @@ RENEWAL = "/agent-vm/certificate"
 
 
 class Inner(http.server.BaseHTTPRequestHandler):
-    """Stands in for mcp-proxy: tells what reached it; /sse is a stream that says one thing and stays."""
+    """A fake mcp-proxy: responds with the request that it got. /sse is a stream that sends one event and stays open."""
 
     protocol_version = "HTTP/1.1"
 
@@ -60,8 +60,8 @@ class Inner(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Gate:
-    """nginx as `agent-mcp gate` starts it."""
+class ReverseProxy:
+    """nginx as `agent-mcp reverse-proxy` starts it."""
 
     def __init__(self, test, tls=True, auth=True, listen="127.0.0.1"):
         place = tempfile.TemporaryDirectory()
@@ -91,7 +91,7 @@ class Gate:
         self.tls = tls
         nginx = subprocess.run(["sh", "-c", "command -v nginx"], check=True, capture_output=True, text=True).stdout.strip()
         if os.getuid() == 0:
-            # Its workers are of one account with the rest of it, as in a service.
+            # As in a service, its workers run as the same user.
             wrapper = Path(place.name, "nginx")
             wrapper.write_text(f"#!/bin/sh\nexec {nginx} -g 'user root;' \"$@\"\n")
             wrapper.chmod(0o755)
@@ -99,7 +99,7 @@ class Gate:
         self.log = tempfile.TemporaryFile()
         test.addCleanup(self.log.close)
         self.launch = lambda: subprocess.run(
-            [sys.executable, "-I", "-S", "-B", LAUNCHER, "gate", f"--nginx={nginx}", f"--listen={listen}:{self.port}",
+            [sys.executable, "-I", "-S", "-B", LAUNCHER, "reverse-proxy", f"--nginx={nginx}", f"--listen={listen}:{self.port}",
              f"--inner-port={self.inner.server_address[1]}", "--endpoint-credential=endpoint",
              "--certificate-credential=cert", "--key-credential=key", "--token-credential=token",
              f"--renewal-path={RENEWAL}",
@@ -112,31 +112,31 @@ class Gate:
         test.addCleanup(self.end, runtime / "nginx.pid")
 
     def certify(self, to, *key):
-        """A certificate of its own authority."""
+        """Creates a self-signed certificate."""
         subprocess.run(
-            ["openssl", "req", "-x509", *key, "-days", "2", "-subj", "/CN=gate", "-addext",
+            ["openssl", "req", "-x509", *key, "-days", "2", "-subj", "/CN=agent-vm", "-addext",
              "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out", to],
             check=True, capture_output=True,
         )
 
     def start(self):
-        assert self.launch().returncode == 0, self.said()
-        # It listens by now: systemd has the unit started when the launcher ends.
+        assert self.launch().returncode == 0, self.output()
+        # It listens already: for systemd, the unit is active once the launcher exits.
         socket.create_connection(("127.0.0.1", self.port), TIMEOUT).close()
 
     def end(self, pid_file):
         end = time.monotonic() + TIMEOUT
-        # Written by what goes on in the background, a moment later.
+        # The forked process writes it, slightly later.
         while not (pid_file.exists() and pid_file.read_text()):
-            assert time.monotonic() < end, self.said()
+            assert time.monotonic() < end, self.output()
             time.sleep(0.02)
         pid = int(pid_file.read_text())
         process = os.pidfd_open(pid)
         os.kill(pid, signal.SIGTERM)
-        assert select.select([process], [], [], TIMEOUT)[0], self.said()
+        assert select.select([process], [], [], TIMEOUT)[0], self.output()
         os.close(process)
 
-    def said(self):
+    def output(self):
         self.log.seek(0)
         return self.log.read().decode()
 
@@ -162,20 +162,22 @@ class Gate:
             connection.close()
 
 
-class Open(unittest.TestCase):
+class Everything(unittest.TestCase):
+    """With TLS and a token."""
+
     def setUp(self):
-        self.gate = Gate(self)
+        self.proxy = ReverseProxy(self)
 
     def status(self, *arguments, **named):
-        return self.gate.ask(*arguments, **named)[0]
+        return self.proxy.ask(*arguments, **named)[0]
 
-    def test_only_the_token_lets_in(self):
+    def test_requests_without_the_token_are_unauthorized(self):
         self.assertEqual(self.status(Authorization=BEARER), 200)
         for wrong in (None, "", "Bearer", "Bearer ", f"Basic {TOKEN}", TOKEN, f"{BEARER}0", f"Bearer {TOKEN[:-1]}",
                       f"Bearer {'0' * 64}", f"{BEARER} {TOKEN}"):
-            status, _, headers = self.gate.ask(Authorization=wrong)
+            status, _, headers = self.proxy.ask(Authorization=wrong)
             self.assertEqual((status, headers["WWW-Authenticate"]), (401, 'Bearer realm="agent-vm"'), wrong)
-        self.assertIsNone(self.gate.ask(Authorization=BEARER)[2]["WWW-Authenticate"])
+        self.assertIsNone(self.proxy.ask(Authorization=BEARER)[2]["WWW-Authenticate"])
 
     def test_foreign_hosts_are_misdirected(self):
         for host in ("localhost", "localhost:8000", "LOCALHOST", "127.0.0.1", "[::1]:8000", "agent-vm:1"):
@@ -191,12 +193,12 @@ class Open(unittest.TestCase):
             self.assertEqual(self.status(Authorization=BEARER, Origin=origin), 403, origin)
             self.assertEqual(self.status("OPTIONS", Origin=origin), 403, origin)
 
-    def test_the_question_before_carries_no_token_and_is_answered_here(self):
+    def test_cors_preflights_need_no_token_and_do_not_reach_mcp_proxy(self):
         ask = {"Origin": "https://claude.ai", "Access_Control_Request_Method": "POST",
                "Access_Control_Request_Headers": "authorization,content-type"}
         for path in ("/mcp", "/sse", "/servers/x/mcp", "/messages/?session_id=1", "/status", "/nothing"):
             for headers in (ask, {**ask, "Authorization": BEARER}):
-                status, body, answered = self.gate.ask("OPTIONS", path, body=b"{}", **headers)
+                status, body, answered = self.proxy.ask("OPTIONS", path, body=b"{}", **headers)
                 self.assertEqual((status, body), (204, b""))
                 self.assertEqual(answered["Access-Control-Allow-Origin"], "https://claude.ai")
                 self.assertEqual(answered["Vary"], "Origin")
@@ -207,22 +209,22 @@ class Open(unittest.TestCase):
         self.assertEqual(self.status("OPTIONS"), 401)
         self.assertEqual(self.status("OPTIONS", Authorization=BEARER), 405)
         self.assertEqual(self.status("POST", Origin="https://claude.ai"), 401)
-        self.assertEqual(self.gate.inner.seen, [])
-        # Control: what is let in is seen there, and has none of these headers from here.
-        answered = self.gate.ask(Authorization=BEARER, Origin="https://claude.ai")[2]
-        self.assertEqual(self.gate.inner.seen, [("POST", "/mcp")])
+        self.assertEqual(self.proxy.inner.seen, [])
+        # Control: an allowed request reaches mcp-proxy, and its response has none of the preflight's headers.
+        answered = self.proxy.ask(Authorization=BEARER, Origin="https://claude.ai")[2]
+        self.assertEqual(self.proxy.inner.seen, [("POST", "/mcp")])
         self.assertIsNone(answered["Access-Control-Allow-Methods"])
 
-    def test_other_methods_reach_nothing(self):
+    def test_other_methods_do_not_reach_mcp_proxy(self):
         for method in ("HEAD", "PUT", "PATCH", "TRACE", "OPTIONS", "PROPFIND", "CONNECT", "get", "POSTS"):
             for path in ("/mcp", "/status", "/servers/x/sse"):
                 status = self.status(method, path, Authorization=BEARER)
                 self.assertIn(status, (400, 405), (method, path))
                 self.assertIn(self.status(method, path), (400, 401, 405), (method, path))
-        self.assertEqual(self.gate.inner.seen, [])
-        self.assertEqual(self.gate.ask("PATCH", Authorization=BEARER)[2]["Allow"], "GET, POST, DELETE")
+        self.assertEqual(self.proxy.inner.seen, [])
+        self.assertEqual(self.proxy.ask("PATCH", Authorization=BEARER)[2]["Allow"], "GET, POST, DELETE")
 
-    def test_what_is_matched_is_what_is_passed_on(self):
+    def test_only_the_normalized_path_is_passed_on(self):
         for asked, seen in (
             ("/mcp", "/mcp"),
             ("//mcp", "/mcp"),
@@ -237,19 +239,19 @@ class Open(unittest.TestCase):
             ("/mcp/../status?x", "/status?x"),
             ("/mcp?", "/mcp"),
         ):
-            self.gate.inner.seen.clear()
+            self.proxy.inner.seen.clear()
             self.assertEqual(self.status("GET", asked, Authorization=BEARER), 200, asked)
-            self.assertEqual(self.gate.inner.seen, [("GET", seen)], asked)
-        self.gate.inner.seen.clear()
+            self.assertEqual(self.proxy.inner.seen, [("GET", seen)], asked)
+        self.proxy.inner.seen.clear()
         for path in ("/mcp/../x", "/mcp;x", "/mcp%3bx", "/mcp%0a", "/mcp%0d%0aX:%20y", "/mcp%20", "/mcp%00", "/mcp%2fx", "/mcp%3fx",
                      "/mcp%23", "/servers/%2e%2e/x", "/servers/a%0a/mcp", "/servers/a%20b/mcp",
                      "/../../mcp/x", "/..%2f..%2fetc/passwd", "/status%0a", "\\mcp", "/mcp%5c..%5cx", "/mcp/%2e%2e/%2e%2e/"):
             self.assertIn(self.status("GET", path, Authorization=BEARER), (400, 404), path)
-        self.assertEqual(self.gate.inner.seen, [])
+        self.assertEqual(self.proxy.inner.seen, [])
 
     def raw(self, text):
-        """The status of what is answered to bytes as they are."""
-        connection = self.gate.connection()
+        """Sends bytes and returns the status of the response."""
+        connection = self.proxy.connection()
         self.addCleanup(connection.close)
         connection.connect()
         connection.sock.sendall(text.encode())
@@ -257,11 +259,11 @@ class Open(unittest.TestCase):
         got = connection.sock.recv(1 << 16)
         return int(got.split()[1])
 
-    def test_a_request_can_be_read_in_one_way_only(self):
+    def test_ambiguous_requests_are_refused(self):
         head = f"POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: {BEARER}\r\n"
         self.assertEqual(self.raw(f"{head}Content-Length: 2\r\n\r\n{{}}"), 200)
         smuggled = f"GET /status HTTP/1.1\r\nHost: localhost\r\nAuthorization: {BEARER}\r\n\r\n"
-        self.gate.inner.seen.clear()
+        self.proxy.inner.seen.clear()
         for lines in (
             f"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}",
             f"Transfer-Encoding: identity\r\nContent-Length: 0\r\n\r\n{smuggled}",
@@ -276,21 +278,21 @@ class Open(unittest.TestCase):
         ):
             self.assertIn(self.raw(head + lines), (400, 501), lines)
         self.assertIn(self.raw("GET https://evil.test/mcp HTTP/1.1\r\nHost: localhost\r\n\r\n"), (400, 421))
-        self.assertEqual(self.gate.inner.seen, [])
+        self.assertEqual(self.proxy.inner.seen, [])
 
-    def test_what_is_behind_learns_no_token(self):
-        _, body, _ = self.gate.ask(Authorization=BEARER, Mcp_Session_Id="s", Origin="https://claude.ai")
+    def test_mcp_proxy_does_not_get_the_token(self):
+        _, body, _ = self.proxy.ask(Authorization=BEARER, Mcp_Session_Id="s", Origin="https://claude.ai")
         seen = json.loads(body)
         self.assertNotIn(TOKEN, body.decode())
         self.assertEqual(seen["headers"]["Mcp-Session-Id"], "s")
         self.assertEqual(seen["headers"]["Origin"], "https://claude.ai")
         self.assertEqual(seen["headers"]["Host"], "localhost")
-        self.assertNotIn(TOKEN, self.gate.said())
+        self.assertNotIn(TOKEN, self.proxy.output())
 
-    def test_there_is_nothing_else(self):
+    def test_other_paths_are_not_found(self):
         for path in ("/mcp", "/mcp/", "/sse", "/messages/?session_id=1", "/servers/a.b-c/mcp", "/servers/x/sse",
                      "/servers/x/messages/?session_id=1", "/status"):
-            connection = self.gate.connection()
+            connection = self.proxy.connection()
             connection.request("GET", path, headers={"Authorization": BEARER, "Host": "localhost"})
             self.assertEqual(connection.getresponse().status, 200, path)
             connection.close()
@@ -299,17 +301,17 @@ class Open(unittest.TestCase):
             self.assertEqual(self.status("GET", path, Authorization=BEARER), 404, path)
         self.assertEqual(self.status("GET", "/nothing"), 401)
 
-    def test_streams_come_as_they_are_said(self):
-        connection = self.gate.connection()
+    def test_streams_are_not_buffered(self):
+        connection = self.proxy.connection()
         self.addCleanup(connection.close)
         connection.request("GET", "/sse", headers={"Authorization": BEARER, "Host": "localhost"})
         answer = connection.getresponse()
         self.assertEqual(answer.readline(), b"data: one\n")
 
-    def test_bodies_have_a_limit(self):
-        status, body, _ = self.gate.ask(body=b"x" * (5 << 20), Authorization=BEARER)
+    def test_request_bodies_have_a_limit(self):
+        status, body, _ = self.proxy.ask(body=b"x" * (5 << 20), Authorization=BEARER)
         self.assertEqual((status, json.loads(body)["body"]), (200, 5 << 20))
-        connection = self.gate.connection()
+        connection = self.proxy.connection()
         self.addCleanup(connection.close)
         connection.putrequest("POST", "/mcp", skip_host=True)
         for name, value in (("Host", "localhost"), ("Authorization", BEARER), ("Content-Length", str(65 << 20))):
@@ -317,21 +319,21 @@ class Open(unittest.TestCase):
         connection.endheaders()
         answer = connection.getresponse()
         self.assertEqual((answer.status, answer.headers["Content-Type"]), (413, "application/json"))
-        said = json.loads(answer.read())["error"]["message"]
-        self.assertEqual(said, "the message is longer than 64 MiB, the most that a machine takes")
+        message = json.loads(answer.read())["error"]["message"]
+        self.assertEqual(message, "the message is longer than 64 MiB, the maximum for this server")
 
     def presented(self):
-        """The certificate that a new connection is shown, as PEM."""
-        return ssl.get_server_certificate(("127.0.0.1", self.gate.port), timeout=TIMEOUT)
+        """Returns the certificate that a new connection gets, as PEM."""
+        return ssl.get_server_certificate(("127.0.0.1", self.proxy.port), timeout=TIMEOUT)
 
-    def test_a_certificate_is_renewed_while_connections_go_on(self):
+    def test_a_certificate_is_renewed_without_closing_connections(self):
         first = self.presented()
-        stream = self.gate.connection()
+        stream = self.proxy.connection()
         self.addCleanup(stream.close)
         stream.request("GET", "/sse", headers={"Authorization": BEARER, "Host": "localhost"})
         self.assertEqual(stream.getresponse().readline(), b"data: one\n")
-        renewed = self.gate.place / "renewed"
-        self.gate.certify(renewed, "-key", self.gate.place / "key")
+        renewed = self.proxy.place / "renewed"
+        self.proxy.certify(renewed, "-key", self.proxy.place / "key")
         body = renewed.read_bytes()
         for method, status, headers in (
             ("PUT", 401, {}),
@@ -341,58 +343,58 @@ class Open(unittest.TestCase):
             ("POST", 403, {"Authorization": BEARER}),
             ("DELETE", 403, {"Authorization": BEARER}),
         ):
-            self.assertEqual(self.gate.ask(method, RENEWAL, body=body, **headers)[0], status, (method, headers))
-        self.assertEqual(self.gate.ask("PUT", RENEWAL, body=b"x" * (65 << 10), Authorization=BEARER)[0], 413)
+            self.assertEqual(self.proxy.ask(method, RENEWAL, body=body, **headers)[0], status, (method, headers))
+        self.assertEqual(self.proxy.ask("PUT", RENEWAL, body=b"x" * (65 << 10), Authorization=BEARER)[0], 413)
         self.assertEqual(self.presented(), first)
-        self.assertEqual(self.gate.ask("PUT", RENEWAL, body=body, Authorization=BEARER)[0], 204)
+        self.assertEqual(self.proxy.ask("PUT", RENEWAL, body=body, Authorization=BEARER)[0], 204)
         second = self.presented()
         self.assertNotEqual(second, first)
         self.assertEqual(ssl.PEM_cert_to_DER_cert(second), ssl.PEM_cert_to_DER_cert(body.decode()))
-        self.gate.certificate = str(renewed)
+        self.proxy.certificate = str(renewed)
         self.assertEqual(self.status(Authorization=BEARER), 200)
-        self.assertEqual([path for _, path in self.gate.inner.seen if "certificate" in path], [])
-        # A restart of the service keeps it; another one that is handed over then takes its place.
-        third = self.gate.place / "third"
-        self.gate.certify(third, "-key", self.gate.place / "key")
-        for handed_over, presented in ((self.gate.place / "cert", second), (third, third.read_text())):
-            self.gate.end(self.gate.runtime / "nginx.pid")
-            (self.gate.place / "cert").write_text(handed_over.read_text())
-            self.gate.start()
+        self.assertEqual([path for _, path in self.proxy.inner.seen if "certificate" in path], [])
+        # The renewed certificate survives a restart of the service; a new one from the host then replaces it.
+        third = self.proxy.place / "third"
+        self.proxy.certify(third, "-key", self.proxy.place / "key")
+        for from_host, presented in ((self.proxy.place / "cert", second), (third, third.read_text())):
+            self.proxy.end(self.proxy.runtime / "nginx.pid")
+            (self.proxy.place / "cert").write_text(from_host.read_text())
+            self.proxy.start()
             self.assertEqual(ssl.PEM_cert_to_DER_cert(self.presented()), ssl.PEM_cert_to_DER_cert(presented))
 
     def test_old_tls_and_no_tls_are_refused(self):
-        # Python warns of versions that it means to give up.
+        # Python warns about these versions.
         warnings.simplefilter("ignore", DeprecationWarning)
-        for version, comes_about in (("TLSv1_3", True), ("TLSv1_2", True), ("TLSv1_1", False), ("TLSv1", False)):
+        for version, accepted in (("TLSv1_3", True), ("TLSv1_2", True), ("TLSv1_1", False), ("TLSv1", False)):
             version = getattr(ssl.TLSVersion, version)
-            context = self.gate.context(minimum_version=version, maximum_version=version)
-            # Our own side has to be willing, or it is not the gate that refuses.
+            context = self.proxy.context(minimum_version=version, maximum_version=version)
+            # The client must accept everything, so that the server is the one that refuses.
             context.set_ciphers("ALL:@SECLEVEL=0")
-            with socket.create_connection(("127.0.0.1", self.gate.port), TIMEOUT) as plain:
-                if comes_about:
+            with socket.create_connection(("127.0.0.1", self.proxy.port), TIMEOUT) as plain:
+                if accepted:
                     context.wrap_socket(plain, server_hostname="localhost").close()
                 else:
                     with self.assertRaises((ssl.SSLError, OSError)) as refused:
                         context.wrap_socket(plain, server_hostname="localhost")
                     self.assertIn("protocol version", str(refused.exception).replace("_", " ").lower())
-        connection = http.client.HTTPConnection("127.0.0.1", self.gate.port, timeout=TIMEOUT)
+        connection = http.client.HTTPConnection("127.0.0.1", self.proxy.port, timeout=TIMEOUT)
         self.addCleanup(connection.close)
         connection.request("POST", "/mcp", headers={"Authorization": BEARER, "Host": "localhost"})
         self.assertEqual(connection.getresponse().status, 400)
 
-    def test_tls_1_2_is_spoken_by_suites_with_forward_secrecy_and_authenticated_encryption_only(self):
+    def test_tls_1_2_accepts_only_suites_with_forward_secrecy_and_authenticated_encryption(self):
         version = ssl.TLSVersion.TLSv1_2
-        everything = self.gate.context(minimum_version=version, maximum_version=version)
-        # Those of shared keys and passwords need more of a client than a name.
+        everything = self.proxy.context(minimum_version=version, maximum_version=version)
+        # Suites with pre-shared keys or passwords would need client configuration.
         everything.set_ciphers("ALL:COMPLEMENTOFALL:!PSK:!SRP:@SECLEVEL=0")
         offered = [cipher["name"] for cipher in everything.get_ciphers() if cipher["protocol"] != "TLSv1.3"]
-        # Ours are weak ones too, or a refusal says nothing.
+        # Control: the client offers weak suites too.
         self.assertLessEqual({"AES128-SHA", "ECDHE-ECDSA-AES128-SHA", "ECDHE-ECDSA-NULL-SHA"}, set(offered))
         taken = set()
         for name in offered:
-            context = self.gate.context(minimum_version=version, maximum_version=version)
+            context = self.proxy.context(minimum_version=version, maximum_version=version)
             context.set_ciphers(f"{name}:@SECLEVEL=0")
-            with socket.create_connection(("127.0.0.1", self.gate.port), TIMEOUT) as plain:
+            with socket.create_connection(("127.0.0.1", self.proxy.port), TIMEOUT) as plain:
                 try:
                     context.wrap_socket(plain, server_hostname="localhost").close()
                     taken.add(name)
@@ -401,23 +403,23 @@ class Open(unittest.TestCase):
         good = {"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"}
         self.assertEqual(taken, good)
 
-    def test_the_server_does_not_tell_its_version(self):
-        self.assertEqual(self.gate.ask(Authorization="x")[2]["Server"], "nginx")
+    def test_the_server_header_has_no_version(self):
+        self.assertEqual(self.proxy.ask(Authorization="x")[2]["Server"], "nginx")
 
 
-class SwitchedOff(unittest.TestCase):
+class Disabled(unittest.TestCase):
     def test_without_tls(self):
-        gate = Gate(self, tls=False)
-        self.assertEqual(gate.ask(Authorization=BEARER)[0], 200)
-        self.assertEqual(gate.ask()[0], 401)
+        proxy = ReverseProxy(self, tls=False)
+        self.assertEqual(proxy.ask(Authorization=BEARER)[0], 200)
+        self.assertEqual(proxy.ask()[0], 401)
 
     def test_without_a_token(self):
-        gate = Gate(self, auth=False)
-        self.assertEqual(gate.ask()[0], 200)
-        self.assertEqual(gate.ask(host="example.org")[0], 421)
-        self.assertEqual(gate.ask(Origin="https://example.org")[0], 403)
-        # Certificates are another matter.
-        self.assertEqual(gate.ask("PUT", RENEWAL, body=b"x")[0], 401)
+        proxy = ReverseProxy(self, auth=False)
+        self.assertEqual(proxy.ask()[0], 200)
+        self.assertEqual(proxy.ask(host="example.org")[0], 421)
+        self.assertEqual(proxy.ask(Origin="https://example.org")[0], 403)
+        # Renewing the certificate still needs the token.
+        self.assertEqual(proxy.ask("PUT", RENEWAL, body=b"x")[0], 401)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,50 @@
+# Replacements for programs that need root, which the agent cannot become: each prints what to do instead.
+{ python }:
+let
+  inherit (builtins) listToAttrs map;
+
+  script = ''
+    #!/bin/sh
+    # Root runs Debian's program: the build of the image needs it.
+    program=''${0##*/}
+    if [ "$(id -u)" = 0 ] && [ -x "/usr/bin/$program" ]; then
+      exec "/usr/bin/$program" "$@"
+    fi
+    cat >&2 <<END
+    error: $program is not available: this machine has no root access
+    To install a Debian package, run on the host, for a new machine:
+      agent-vm create --package NAME
+    For this machine, add NAME to "packages" in its config.json (beside the workspace; "agent-vm status" prints the path), and run:
+      agent-vm restart
+    Install packages of Python, Node and other languages in the project: python3 -m venv .venv, npm install.
+    END
+    exit 100
+  '';
+in
+listToAttrs (
+  map
+    (name: {
+      name = "/usr/local/bin/${name}";
+      value = {
+        mode = "0755";
+        text = script;
+      };
+    })
+    [
+      "apt"
+      "apt-get"
+      "sudo"
+    ]
+)
+// {
+  # pip's message outside a virtual environment.
+  "/usr/lib/python${python}/EXTERNALLY-MANAGED".text = ''
+    [externally-managed]
+    Error=This machine has no root access. Install packages in a virtual environment of the project:
+
+        python3 -m venv .venv
+        .venv/bin/pip install NAME
+
+     If the package index is refused, run on the host: agent-vm egress allow @pypi
+  '';
+}
