@@ -16,7 +16,7 @@
         inherit program;
         meta.description = description;
       };
-      # Plain builtins: what needs no nixpkgs evaluates without fetching it.
+      # lib uses only builtins, so outputs that do not need nixpkgs evaluate without fetching it.
       lib = import ./lib;
     in
     {
@@ -54,12 +54,12 @@
       apps = eachSystem (
         pkgs: packages: rec {
           default = agent;
-          agent = app (pkgs.lib.getExe packages.agent-vm) "Give the current branch its machine, or show the one it has";
+          agent = app (pkgs.lib.getExe packages.agent-vm) "Create and start a machine for the current branch, or show its status";
           agent-vm = agent;
-          agent-direct = app (pkgs.lib.getExe packages.agent-direct) "The same MCP servers on this host, without a machine";
+          agent-direct = app (pkgs.lib.getExe packages.agent-direct) "Run the MCP servers on this host, without a machine";
           integration-test = app (pkgs.lib.getExe (
             pkgs.callPackage ./checks/integration-test.nix { inherit (packages) agent-vm; }
-          )) "A machine for a scratch repository, from creation to destruction";
+          )) "Create, use and destroy a machine for a temporary repository";
         }
       );
 

@@ -1,17 +1,17 @@
-# What `nix flake init -t` offers.
+# Templates for `nix flake init -t`.
 let
   welcome = command: ''
     Next:
 
         ${command}
 
-    The template's flake.nix says what each part does.
+    Comments in flake.nix explain each part.
   '';
 in
 {
   default = {
     path = ./default;
-    description = "An agent machine with packages and MCP servers of your own";
+    description = "An agent machine with your own packages and MCP servers";
     welcomeText = welcome "nix build .#guest && ls result/share/agent-vm";
   };
   nixos-module = {
@@ -26,7 +26,7 @@ in
   };
   project = {
     path = ./project;
-    description = "MCP servers with a project's own development shell, on the host or in a machine";
+    description = "MCP servers with a project's development shell, on the host or in a machine";
     welcomeText = welcome "nix run .#dev-servers";
   };
 }

@@ -7,11 +7,11 @@ as_root() {
     elif have sudo; then
         sudo -- "$@"
     else
-        die "this needs root, and there is no sudo: $*" "run that command as root, then this one again"
+        die "root access is needed, but sudo is not installed: $*" "run that command as root, and then this command again"
     fi
 }
 
-# Nothing of the machine's own is removed to make room: that would be for its owner to decide.
+# --no-remove: never remove installed packages without the owner's decision.
 apt_flags=(--quiet --yes --no-install-recommends --no-remove)
 
 apt() {
@@ -19,7 +19,7 @@ apt() {
         -o DPkg::Lock::Timeout=120 "$@"
 }
 
-# Whether apt could install these. Needs no root: it changes nothing.
+# apt_can PACKAGE…: returns whether apt can install the packages. Changes nothing and needs no root.
 apt_can() { apt-get "${apt_flags[@]}" --simulate install "$@" >/dev/null 2>&1; }
 
 # apt_candidate PACKAGE: prints the version that apt would install, without its epoch; nothing if there is none.
@@ -36,17 +36,16 @@ apt_install() {
         apt update >"$log" 2>&1 || die "apt-get update failed: $(tail -n 5 "$log")"
         if ! apt_can "$@"; then mapfile -t arguments < <(reconcile_qemu "$@"); fi
     fi
-    # Package lists that still resolve may name files that the mirror has replaced since.
+    # If the download fails, update the package lists: the mirror may have replaced packages since.
     apt install "${arguments[@]}" >"$log" 2>&1 ||
         { apt update && apt install "${arguments[@]}"; } >"$log" 2>&1 ||
         die "apt-get could not install ${arguments[*]}: $(tail -n 15 "$log")" \
-            "see what apt-get itself says: apt-get install ${arguments[*]}"
+            "apt-get install ${arguments[*]}"
     rm -f -- "$log"
 }
 
-# A machine can hold qemu-utils of a suite (backports) that is not among its sources any more. Its
-# version then forbids the qemu-system-x86 that apt has to offer: both must be of one version.
-# Prints the arguments for apt with which they are.
+# qemu-utils and qemu-system-x86 must have the same version, but the installed qemu-utils may be from a suite, such as
+# backports, that is no longer in apt's sources. Prints arguments for apt that select the same version of both.
 reconcile_qemu() {
     local held wanted package version pins=()
     printf '%s\n' "$@"
@@ -61,6 +60,6 @@ reconcile_qemu() {
     while read -r package version; do
         if [[ $version == "$held" ]]; then pins+=("$package=$wanted"); fi
     done < <(dpkg-query -W -f='${Package} ${Version}\n' 'qemu-*' 2>/dev/null)
-    say "qemu-utils $held has no matching qemu-system-x86 here: taking both at $wanted"
+    say "no qemu-system-x86 matches the installed qemu-utils $held: installing version $wanted of both"
     printf '%s\n' "${pins[@]}" --allow-downgrades
 }

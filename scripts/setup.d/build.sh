@@ -1,26 +1,27 @@
 # shellcheck shell=bash
-# What takes minutes and needs nothing of one another, side by side.
+# Runs long, independent parts of the set-up in parallel.
 
 : "${here:?scripts/setup sets it: its own directory}"
 crate=$here/../agent-vm-rs
 
-# build_side_by_side run|check|build|image
-build_side_by_side() {
+# build_in_parallel run|check|build|image
+build_in_parallel() {
     local parts=() setup prepare
     setup="exec $(printf %q "$here/setup") part"
     prepare=$(printf %q "$here/prepare-image")
     export PREFIX
-    virtiofsd_is_there || parts+=("virtiofsd=$setup install_virtiofsd")
-    mitmproxy_is_there || parts+=("mitmproxy=$setup install_mitmproxy")
-    # What has no guest yet will need the default one. A failure is left to agent-vm, which says what is wrong.
+    virtiofsd_is_installed || parts+=("virtiofsd=$setup install_virtiofsd")
+    mitmproxy_is_installed || parts+=("mitmproxy=$setup install_mitmproxy")
+    # Without any guest, the first machine most likely needs the default one. A failure is not fatal: agent-vm builds the image
+    # again and reports the error.
     if [[ $1 == image ]] && ! compgen -G "${XDG_CACHE_HOME:-$HOME/.cache}/agent-vm/guests/debian-*" >/dev/null; then
-        parts+=("image=$prepare || echo 'build-image: agent-vm tries again'")
+        parts+=("image=$prepare || echo 'build-image: failed; agent-vm will try again'")
     fi
-    # Compiled before, it takes a moment and no words.
+    # An incremental build is quick, and `make program` does it.
     if [[ $1 == build || $1 == image ]] && [[ ! -x $crate/target/release/agent-vm ]]; then
         parts+=("agent-vm=$setup compile_agent_vm")
     fi
-    ((${#parts[@]} == 0)) || "$here/side-by-side" '3 to 6 minutes on two processors' "${parts[@]}"
+    ((${#parts[@]} == 0)) || "$here/run-parallel" '3 to 6 minutes on two processors' "${parts[@]}"
 }
 
 compile_agent_vm() {

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Which Debian package brings what. A line is "what it must bring, the package"; what is looked for is
-# a program, or with a slash a file (a pattern). Asking dpkg instead would overlook what came another way.
+# Programs and files, and the Debian packages that contain them: "PROGRAM PACKAGE" or "PATH-PATTERN PACKAGE". Only missing
+# programs and files are installed, because they may have been installed without dpkg.
 
 packages_for_run=(
     'nix nix-bin'
@@ -17,7 +17,8 @@ packages_for_run=(
     'ssh openssh-client'
     'git git'
     'bwrap bubblewrap'
-    # For its socket proxy. elogind brings this program too, and would have to go: there it is done without.
+    # For systemd-socket-proxyd. On a system with elogind, loginctl exists, and systemd is not installed, because it would
+    # replace elogind.
     'loginctl systemd'
     'setpriv util-linux'
     '/usr/bin/python3 python3'
@@ -27,7 +28,7 @@ packages_for_run=(
     '/etc/ssl/certs/ca-certificates.crt ca-certificates'
 )
 
-# To compile virtiofsd; asked for only while there is none.
+# Needed to compile virtiofsd.
 packages_for_virtiofsd=(
     '/usr/include/cap-ng.h libcap-ng-dev'
     '/usr/include/seccomp.h libseccomp-dev'
@@ -46,7 +47,7 @@ packages_for_check=(
     'openssl openssl'
 )
 
-# missing_packages LINE…: prints the packages of the lines whose program or file is not there.
+# missing_packages LINE…: prints the packages of the lines whose program or file does not exist.
 missing_packages() {
     local line what
     for line in "$@"; do
@@ -61,14 +62,14 @@ missing_packages() {
 # install_packages run|check
 install_packages() {
     local lines=("${packages_for_run[@]}") packages
-    if ! virtiofsd_is_there; then
+    if ! virtiofsd_is_installed; then
         if debian_has_virtiofsd; then
             lines+=('/usr/libexec/virtiofsd virtiofsd')
         else
             lines+=("${packages_for_virtiofsd[@]}")
         fi
     fi
-    if ! mitmproxy_is_there; then
+    if ! mitmproxy_is_installed; then
         if debian_has_mitmproxy; then
             lines+=('mitmdump mitmproxy')
         elif ! python3 -c 'import ensurepip' 2>/dev/null; then
@@ -80,27 +81,27 @@ install_packages() {
     [[ -z $packages ]] && return
     mapfile -t packages < <(sort -u <<<"$packages")
     if [[ ! -e /etc/debian_version ]] || ! have apt-get; then
-        die "missing: ${packages[*]} (as Debian calls them), and this is not a Debian system" \
-            "with Nix and its package collection in reach, use \`nix run .#agent\`"
+        die "missing Debian packages: ${packages[*]}, and this is not a Debian system" \
+            "install the same programs, or use Nix: nix run .#agent"
     fi
     apt_install "${packages[@]}"
 }
 
-# Machines that root starts run as this account, which owns nothing else.
+# Account for machines that root starts. It owns nothing else.
 ensure_account() {
     [[ $EUID -ne 0 ]] || id -u agent-vm >/dev/null 2>&1 ||
         useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin agent-vm
 }
 
-# An ordinary user's image build maps a range of user ids of its own. Debian gives every user that
-# adduser makes one, other ways of making users often do not.
+# An ordinary user's image build needs a range of subordinate IDs. adduser assigns one to new users, but other programs that
+# create users often do not.
 ensure_subordinate_ids() {
     [[ $EUID -eq 0 ]] && return
     local user file flags=()
     user=$(id -un)
     for file in subuid subgid; do
         if ! grep -qs -e "^$user:" -e "^$EUID:" "/etc/$file"; then
-            # The next free range: ranges of two users must not overlap.
+            # The next free range, because ranges must not overlap.
             local start
             start=$(awk -F: 'BEGIN { e = 100000 } $2 + $3 > e { e = $2 + $3 } END { print e }' \
                 /etc/subuid /etc/subgid 2>/dev/null || echo 100000)
@@ -108,7 +109,7 @@ ensure_subordinate_ids() {
         fi
     done
     if ((${#flags[@]})); then
-        say "giving $user a range of subordinate ids"
+        say "adding a range of subordinate IDs for $user"
         as_root usermod "${flags[@]}" "$user"
     fi
 }

@@ -1,32 +1,33 @@
 # shellcheck shell=bash
-# Programs that Debian does not have, or not new enough, each at one version.
+# Programs that Debian lacks or has only in old versions, with pinned versions.
 
 : "${here:?scripts/setup sets it: its own directory}"
 virtiofsd_version=1.14.0
-# The oldest that agent-vm takes (agent-vm-rs/src).
+# The oldest version that agent-vm accepts (agent-vm-rs/src).
 virtiofsd_oldest=1.13
 virtiofsd=$PREFIX/libexec/agent-vm/virtiofsd
-# The last nextest that the crate's own minimum Rust still compiles.
+# The last version that the crate's minimum Rust version can compile.
 nextest_version=0.9.114
 nixfmt_version=0.5.3
 deadnix_version=1.3.1
 check_tools=${XDG_CACHE_HOME:-$HOME/.cache}/agent-vm/check-tools
 
-virtiofsd_is_there() {
+virtiofsd_is_installed() {
     [[ -x $virtiofsd && $("$virtiofsd" --version 2>/dev/null) == "virtiofsd $virtiofsd_version" ]] ||
         is_new_enough "$(/usr/libexec/virtiofsd --version 2>/dev/null | sed -n 's/^virtiofsd \([0-9.]*\)$/\1/p')"
 }
 
-# Debian 13 has it. Debian 12 has only the older daemon written in C, in another package.
+# Debian 13 has a recent version. Debian 12 has only the older implementation in C, in another package.
 debian_has_virtiofsd() { is_new_enough "$(apt_candidate virtiofsd)"; }
 
 is_new_enough() { [[ -n $1 ]] && printf '%s\n' "$virtiofsd_oldest" "$1" | sort --check=silent --version-sort; }
 
-# logged FILE COMMAND…: runs a command whose output a failure shows. As one of several, its output is theirs to show.
+# logged FILE COMMAND…: runs a command with its output in FILE, and prints the last lines if it fails. If scripts/run-parallel
+# runs this script, it shows the output itself.
 logged() {
     local file=$1
     shift
-    if [[ -n ${AGENT_VM_SIDE_BY_SIDE-} ]]; then
+    if [[ -n ${AGENT_VM_RUN_PARALLEL-} ]]; then
         "$@"
     elif ! "$@" >"$file" 2>&1; then
         tail -n 20 "$file" >&2
@@ -34,65 +35,66 @@ logged() {
     fi
 }
 
-# cargo_install CRATE VERSION PROGRAM PLACE [FLAG…]: compiles, with these flags of cargo's too, in a directory of its own
-# and renames the program to its place, so that one in use is never half written.
+# cargo_install CRATE VERSION PROGRAM PLACE [FLAG…]: compiles a program in a temporary directory, with additional flags for
+# cargo, and renames it to PLACE, so that PLACE is always a complete program.
 cargo_install() {
     local crate=$1 version=$2 program=$3 place=$4 work
     shift 4
     say "compiling $crate $version (once; usually 1 to 3 minutes)"
     mkdir -p -- "$(dirname -- "$place")" ||
-        die "cannot write to $(dirname -- "$place")" "choose another place: make PREFIX=DIR …"
+        die "cannot write to $(dirname -- "$place")" "make install PREFIX=DIR"
     work=$(mktemp -d -- "$(dirname -- "$place")/.new-XXXXXX")
     logged "$work/log" cargo install "$crate" --locked --version "=$version" --bin "$program" "$@" --no-track --root "$work" ||
-        { rm -rf -- "$work" && die "could not compile $crate $version"; }
+        { rm -rf -- "$work" && die "cannot compile $crate $version"; }
     mv -f -- "$work/bin/$program" "$place"
     rm -rf -- "$work"
 }
 
-# Its own profile optimizes all crates as one, on one processor. What it does is mostly system calls.
+# Without LTO, which would compile on one processor only. virtiofsd spends most of its time in system calls.
 install_virtiofsd() {
     local -x CARGO_PROFILE_RELEASE_LTO=off
     cargo_install virtiofsd "$virtiofsd_version" virtiofsd "$virtiofsd"
 }
 
-# The program alone, not installed: the package would start a web server.
+# Only unpacks the package: its installation would start a web server.
 unpack_nginx() {
     local work
     mkdir -p -- "$check_tools"
     work=$(mktemp -d -- "$check_tools/.new-XXXXXX")
-    # Downloaded as whoever we are, into a directory that is ours.
+    # apt's sandbox user could not write to this directory.
     if ! (cd -- "$work" && apt-get --quiet -o APT::Sandbox::User=root download nginx && dpkg-deb --extract nginx_*.deb root) >"$work/log" 2>&1; then
         tail -n 5 "$work/log" >&2
         rm -rf -- "$work"
-        die "could not download nginx" "apt-get update"
+        die "cannot download nginx" "apt-get update"
     fi
     mv -f -- "$work/root/usr/sbin/nginx" "$check_tools/nginx"
     rm -rf -- "$work"
 }
 
-mitmproxy_is_there() { have mitmdump || [[ -x $PREFIX/libexec/agent-vm/mitmproxy/bin/mitmdump ]]; }
+mitmproxy_is_installed() { have mitmdump || [[ -x $PREFIX/libexec/agent-vm/mitmproxy/bin/mitmdump ]]; }
 
-# Debian 13 does not.
+# Debian 12 has mitmproxy, Debian 13 does not.
 debian_has_mitmproxy() { have apt-get && { apt_can mitmproxy || { apt update >/dev/null 2>&1 && apt_can mitmproxy; }; }; }
 
-# From PyPI. The lock is for Debian 13's Python.
+# Installs mitmproxy from PyPI. The lock file is for Debian 13's Python.
 install_mitmproxy() {
     local place=$PREFIX/libexec/agent-vm/mitmproxy log
     say "installing mitmproxy from PyPI (once; usually a minute)"
     log=$(mktemp)
     mkdir -p -- "${place%/*}"
     rm -rf -- "$place"
-    # Programs of an environment name its path, so it is made in its place; mitmdump comes last of all.
+    # A virtual environment cannot be moved, so it is created at its final path. pip creates mitmdump last, so mitmdump exists
+    # only if the installation is complete.
     if ! { logged "$log" python3 -m venv "$place" &&
         logged "$log" "$place/bin/pip" install --quiet --disable-pip-version-check --require-hashes \
             --requirement "$here/setup.d/mitmproxy.txt"; }; then
         rm -rf -- "$place"
-        die "could not install mitmproxy" "machines start without it, and reach nothing outside"
+        die "cannot install mitmproxy from PyPI" "machines start without it, but have no network access"
     fi
     rm -f -- "$log"
 }
 
-# mypy and pyflakes, as NixOS's test driver has them look at test scripts.
+# mypy and pyflakes, with which NixOS's test driver checks test scripts.
 install_script_checkers() {
     local lock=$here/../checks/nixos-types/requirements.txt place log
     place=$check_tools/python-$(cat -- "$lock" <(python3 -VV) | sha256sum | cut -c1-16)
@@ -102,13 +104,13 @@ install_script_checkers() {
         log=$(mktemp)
         mkdir -p -- "$check_tools"
         rm -rf -- "$place"
-        # As mitmproxy: in its place, and pyflakes comes last of all.
+        # Like mitmproxy: created at its final path, and pyflakes is created last.
         if ! { python3 -m venv "$place" &&
             "$place/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
                 --requirement "$lock"; } >"$log" 2>&1; then
             tail -n 20 "$log" >&2
             rm -rf -- "$place"
-            die "could not install mypy and pyflakes"
+            die "cannot install mypy and pyflakes from PyPI"
         fi
         rm -f -- "$log"
     fi
@@ -116,7 +118,7 @@ install_script_checkers() {
     ln -sfn -- "$place/bin/pyflakes" "$check_tools/pyflakes"
 }
 
-# Not optimized: compiling them takes longer than all that they do.
+# Without optimization, because compiling these tools takes longer than running them.
 install_check_tools() {
     local -x CARGO_PROFILE_DEV_DEBUG=none
     have nginx || [[ -x $check_tools/nginx ]] || unpack_nginx

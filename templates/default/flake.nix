@@ -21,14 +21,14 @@
         default = self.packages.${system}.guest;
         guest = agent-vm.lib.mkAgentVm {
           inherit system;
-          # Found by the agent and its MCP servers.
+          # Packages for the agent and its MCP servers.
           packages = [
             pkgs.nodejs
             pkgs.ripgrep
           ];
           modules = [
             {
-              # Served at /servers/time/mcp, beside codemcp at /mcp and what the workspace's .mcp.json names.
+              # Another MCP server, at /servers/time/mcp. codemcp is at /mcp; the workspace's .mcp.json can add more.
               services.agent-mcp.servers.time.command = nixpkgs.lib.getExe pkgs.mcp-server-time;
             }
           ];

@@ -19,7 +19,7 @@
         modules = [
           agent-vm.nixosModules.host
           {
-            # Each is the unit agent-vm-NAME.service, under an account of its own, on ports of 127.0.0.1.
+            # Each instance is a unit, agent-vm-NAME.service, with its own account. Its ports are on 127.0.0.1.
             services.agent-vms = {
               enable = true;
               instances = {
@@ -32,7 +32,7 @@
                   repository = "/srv/git/app";
                   branch = "next";
                   port = 8001;
-                  # Started by hand: systemctl start agent-vm-app-next.
+                  # Start it with: systemctl start agent-vm-app-next
                   autostart = false;
                   resources.memory = 2048;
                 };
@@ -40,7 +40,7 @@
             };
             security.apparmor.enable = true;
 
-            # In place of your hardware-configuration.nix.
+            # Replace these with your hardware-configuration.nix.
             boot.loader.grub.enable = false;
             fileSystems."/" = {
               device = "/dev/disk/by-label/nixos";

@@ -21,7 +21,7 @@
           (
             { pkgs, ... }:
             {
-              # The service, as an account of its own, on 127.0.0.1:8000. The machine itself comes from here on.
+              # The service has its own account and listens on 127.0.0.1:8000.
               services.agent-mcp = {
                 enable = true;
                 workspaceDir = "/srv/workspace";
@@ -30,7 +30,7 @@
                 resources.memoryMax = "2G";
               };
 
-              # In place of your hardware-configuration.nix.
+              # Replace these with your hardware-configuration.nix.
               boot.loader.grub.enable = false;
               fileSystems."/" = {
                 device = "/dev/disk/by-label/nixos";

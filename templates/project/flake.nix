@@ -28,7 +28,7 @@
 
       packages.${system} = {
         default = self.packages.${system}.dev-servers;
-        # The same servers and the same arguments, either way: [--port PORT] [--workspace DIR].
+        # The same servers in a machine and directly on the host. Arguments: [--port PORT] [--workspace DIR].
         dev-servers = servers "dev-servers" true;
         dev-servers-direct = servers "dev-servers-direct" false;
       };

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What set-up says: progress on stderr, one line a step.
+# Functions for messages, which go to stderr.
 
 say() { printf '%s\n' "$*" >&2; }
 
