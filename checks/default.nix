@@ -1,4 +1,4 @@
-# The flake's checks: every step of `checks/run` by its name, and what only nixpkgs can show. Names need no nixpkgs.
+# The flake's checks: every step of `checks/run` by its name, and checks that need nixpkgs. Listing the names needs no nixpkgs.
 {
   self,
   system,

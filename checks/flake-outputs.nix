@@ -1,4 +1,4 @@
-# Lists outputs that flake.nix lacks and output paths that do not exist. Needs no nixpkgs.
+# Returns the outputs that flake.nix lacks and the output paths that do not exist. Needs no nixpkgs.
 let
   outputs = (import ../flake.nix).outputs {
     self = outputs;
@@ -12,9 +12,9 @@ let
               value = f name;
             }) names
           );
-        nixosSystem = throw "nixpkgs was asked for";
+        nixosSystem = throw "listing the outputs evaluates nixpkgs";
       };
-      legacyPackages = throw "nixpkgs was asked for";
+      legacyPackages = throw "listing the outputs evaluates nixpkgs";
     };
   };
 

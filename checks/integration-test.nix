@@ -1,4 +1,4 @@
-# Creates, uses and destroys one machine on this host, which a build sandbox cannot do.
+# A program that creates, uses and destroys a machine on this host, which a build sandbox cannot do.
 {
   writeShellApplication,
   agent-vm,

@@ -1,9 +1,9 @@
-"""Turns nextest's report into one line a test: pass, fail or skip, its name, and why (tab-separated).
+"""Converts nextest's report to one line for each test: pass, fail or skip, its name, and the reason (tab-separated).
 
 usage: junit.py GROUP STATUS REPORT
 
-A test that ran and printed `AGENT_VM_SKIP: why` counts as skipped. The exit status of nextest and the
-report must agree, else that is a failure of its own: a run that ended early must not look like success.
+A test that prints `AGENT_VM_SKIP: REASON` counts as skipped. STATUS is the exit status of nextest. If it does not match the
+report, an additional failure is printed, because the run may have ended early.
 """
 
 import re
@@ -13,8 +13,8 @@ import xml.etree.ElementTree as ElementTree
 SKIP = re.compile(r"^AGENT_VM_SKIP: *(.*)$", re.MULTILINE)
 
 
-def say(what: str, test: str, why: str = "") -> None:
-    """Prints one record, without tabs and line breaks inside a field."""
+def record(what: str, test: str, why: str = "") -> None:
+    """Prints a line, without tabs and line breaks inside a field."""
     print("\t".join(re.sub(r"\s+", " ", part).strip() for part in (what, test, why)))
 
 
@@ -25,7 +25,7 @@ def main() -> int:
     except FileNotFoundError:
         cases = []
         if status != 0:
-            say("fail", group, f"did not compile or did not start (exit code {status})")
+            record("fail", group, f"did not compile or did not start (exit code {status})")
             return 0
     failures = 0
     for case in cases:
@@ -36,17 +36,17 @@ def main() -> int:
         skip = SKIP.search(printed)
         if bad is not None:
             failures += 1
-            say("fail", name, bad.get("message") or bad.get("type") or "failed")
+            record("fail", name, bad.get("message") or bad.get("type") or "failed")
         elif skip:
-            say("skip", name, skip.group(1) or "no reason given")
+            record("skip", name, skip.group(1) or "no reason given")
         elif case.find("skipped") is not None:
-            say("skip", name, "skipped by nextest")
+            record("skip", name, "skipped by nextest")
         else:
-            say("pass", name)
+            record("pass", name)
     if not cases:
-        say("skip", group, "there are no such tests")
+        record("skip", group, "no tests match")
     if (status == 0) != (failures == 0):
-        say("fail", group, f"nextest ended with {status}, but its report has {failures} failures")
+        record("fail", group, f"nextest exited with status {status}, but its report has {failures} failures")
     return 0
 
 

@@ -1,8 +1,8 @@
-# Every step of `checks/run` (steps/NUMBER-NAME) as a check NAME, so that a new step is a new check. Each runs the step itself,
-# with nixpkgs' programs in place of those that set-up installs.
+# Every step of `checks/run` (steps/NUMBER-NAME) as a check NAME. It runs the step itself, with programs from nixpkgs instead
+# of those that scripts/setup installs.
 {
   pkgs,
-  # What stands for the machines of the Debian guest, whose packages no build can download.
+  # NixOS tests to run as the check `machines`: a build cannot download the Debian guest's packages.
   machines,
 }:
 let
@@ -19,7 +19,7 @@ let
     ;
   inherit (pkgs) lib;
 
-  # What it compiles and leaves behind is not a part of it.
+  # The repository without build outputs.
   source = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.difference ../. (
@@ -66,7 +66,7 @@ let
     python
   ];
 
-  # Steps of which some tests cannot run in a build: they say so, and why.
+  # Steps that may skip tests, because some tests cannot run in a build.
   maySkip = [ "rust-tests" ];
 
   step =
@@ -90,14 +90,14 @@ let
       buildPhase = ''
         export HOME=$TMPDIR/home
         mkdir "$HOME"
-        # Which files are looked at is git's to say.
+        # Steps list files with git.
         git init --quiet
         git add --all
-        checks/run ${file} | tee "$TMPDIR/said"
+        checks/run ${file} | tee "$TMPDIR/output"
       ''
       + lib.optionalString (!elem name maySkip) ''
-        if grep '^skipped: ' "$TMPDIR/said"; then
-          echo "error: every test of this step has to run here" >&2
+        if grep '^skipped: ' "$TMPDIR/output"; then
+          echo "error: this step must not skip tests in the flake's checks" >&2
           exit 1
         fi
       '';

@@ -1,4 +1,4 @@
-# docs/reference/options.md is what the modules say, and every option says something.
+# Checks that docs/reference/options.md is up to date and that every option has a description.
 { lib, runCommand }:
 runCommand "options-are-documented"
   {
@@ -7,7 +7,8 @@ runCommand "options-are-documented"
   }
   ''
     if ! diff -u ${../docs/reference/options.md} "$markdownPath"; then
-      echo "docs/reference/options.md is not current: checks/options-write makes it anew" >&2
+      echo "error: docs/reference/options.md is out of date" >&2
+      echo "hint: checks/options-write" >&2
       exit 1
     fi
     touch "$out"

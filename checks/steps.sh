@@ -1,20 +1,19 @@
 # shellcheck shell=bash
-# What a step of checks/run can say and use.
+# Functions and variables for the steps of checks/run.
 
 : "${checks:?checks/run sets it: the directory of this file}"
 : "${results:?checks/run sets it: the file that collects the results}"
 
-# As scripts/setup has them.
+# The defaults of scripts/setup.
 : "${PREFIX:=$([[ $EUID -eq 0 ]] && echo /usr/local || echo "$HOME/.local")}"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/agent-vm
-# Our own versions of the tools first: another nixfmt may format otherwise.
+# The pinned versions of the tools come first: another nixfmt may format differently.
 PATH=$cache/check-tools:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin
 target=$PWD/agent-vm-rs/target
 crate=(--manifest-path "$PWD/agent-vm-rs/Cargo.toml" --target-dir "$target" --locked)
 export PREFIX PATH
 
-# One line for each test in $results: pass, fail or skip, its name, and what there is to say.
-# A name or a reason is one line, whatever a test printed.
+# record pass|fail|skip NAME[: REASON]: appends a line to $results. Control characters, which a test may print, are removed.
 record() {
     local line=$*
     printf '%s\n' "${line//[[:cntrl:]]/ }" >>"$results"
@@ -23,7 +22,7 @@ passed() { record pass "$1" && echo "  passed: $1"; }
 failed() { record fail "$1${2:+: $2}" && echo "  FAILED: $1${2:+: $2}"; }
 skipped() { record skip "$1: $2" && echo "  skipped: $1: $2"; }
 
-# check NAME COMMAND…: a test that passes if the command does. Its output is shown if it fails.
+# check NAME COMMAND…: runs a test, which passes if the command succeeds. The output is shown if it fails.
 check() {
     local name=$1 log
     shift
@@ -38,13 +37,13 @@ check() {
     rm -f -- "$log"
 }
 
-# without PROGRAM NAME: true, and the test counted as skipped, if there is no such program.
+# without PROGRAM NAME: records the test as skipped and returns 0 if the program is not on PATH; otherwise returns 1.
 without() {
     type -P -- "$1" >/dev/null && return 1
     skipped "$2" "no $1 on PATH; make setup-check installs it"
 }
 
-# files PATTERN…: what git tracks or would track, so that new files count and build outputs do not.
+# files PATTERN…: prints the files that git tracks, and new files that it does not ignore.
 files() {
     git ls-files --cached --others --exclude-standard --deduplicate -- "$@" |
         while IFS= read -r file; do
@@ -53,7 +52,7 @@ files() {
         done
 }
 
-# Nix without root and without a daemon: a store of the user's own.
+# Without root and without a Nix daemon, use a store in the user's cache.
 if [[ ! -w /nix/store && ! -S /nix/var/nix/daemon-socket/socket && $EUID -ne 0 ]]; then
     export NIX_STORE_DIR=$cache/nix/store NIX_STATE_DIR=$cache/nix/var NIX_LOG_DIR=$cache/nix/log
 fi
@@ -61,7 +60,7 @@ export NIX_CONFIG="experimental-features = nix-command flakes
 substitute = false
 build-users-group ="
 
-# nextest PROFILE NAME ARGUMENT…: runs Rust tests and records each of them.
+# nextest PROFILE NAME ARGUMENT…: runs Rust tests and records the result of each.
 nextest() {
     local profile=$1 name=$2 report status
     shift 2
@@ -76,9 +75,9 @@ nextest() {
         pass) record pass "$test" ;;
         fail) failed "$test" "$why" ;;
         skip) skipped "$test" "$why" ;;
-        *) failed "$name" "checks/junit.py said: $what" ;;
+        *) failed "$name" "checks/junit.py printed: $what" ;;
         esac
     done
-    # The reader of the report has to have read it.
+    # Fail if junit.py could not read the report.
     [[ ${PIPESTATUS[0]} -eq 0 ]]
 }

@@ -1,4 +1,4 @@
-"""Measures when ssh and MCP of a guest answer, in the same way for every guest."""
+"""Measures when a guest answers over ssh and MCP."""
 
 import http.client
 import json
@@ -19,7 +19,7 @@ def free_port() -> int:
 
 
 def git_repository(directory: Path) -> Path:
-    """Makes a repository with one commit."""
+    """Creates a repository with one commit."""
     repository = directory / "app"
     repository.mkdir()
     git = ["git", "-C", str(repository), "-c", "user.name=bench", "-c", "user.email=bench@example.invalid"]
@@ -29,18 +29,18 @@ def git_repository(directory: Path) -> Path:
 
 
 def until_ssh(port: int, key: Path) -> float:
-    """Returns the time at which a command first ran over ssh."""
+    """Returns the time at which a command first succeeded over ssh."""
     options = ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null",
                "LogLevel=QUIET", "ConnectTimeout=30"]
     words = [word for option in options for word in ("-o", option)]
     command = ["ssh", "-F", "none", "-i", str(key), "-p", str(port), *words, "dev@127.0.0.1", "true"]
     end = time.monotonic() + LONGEST
     while time.monotonic() < end:
-        # A forward accepts connections before the guest does, so only a greeting counts.
+        # QEMU's port forward accepts connections before the guest does, so wait for sshd's greeting.
         if greets(port) and subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
             return time.monotonic()
         time.sleep(0.05)
-    raise SystemExit("error: no login by ssh")
+    raise SystemExit(f"error: no ssh login within {LONGEST:.0f} s")
 
 
 def greets(port: int) -> bool:
@@ -53,7 +53,7 @@ def greets(port: int) -> bool:
 
 
 def until_mcp(port: int, keys: Path | None = None) -> float:
-    """Returns the time at which MCP answered `initialize`; with a machine's `tls` directory, over TLS and with the token."""
+    """Returns the time at which MCP answered `initialize`. `keys`: the machine's `tls` directory, to use TLS and the token."""
     body = json.dumps({
         "jsonrpc": "2.0",
         "id": 1,
@@ -81,4 +81,4 @@ def until_mcp(port: int, keys: Path | None = None) -> float:
         finally:
             connection.close()
         time.sleep(0.1)
-    raise SystemExit("error: MCP does not answer")
+    raise SystemExit(f"error: MCP does not answer within {LONGEST:.0f} s")

@@ -1,4 +1,4 @@
-"""The stock guest: the same packages with Debian's default configuration."""
+"""The stock machine: the same packages with Debian's default configuration."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def manifest() -> dict:
 
 
 class StockGuest:
-    """Built once. Each run boots from a temporary copy of its disk."""
+    """A guest that is built once. Each run boots from a temporary copy of its disk."""
 
     def __init__(self, directory: Path, memory: int, cores: int) -> None:
         self.directory = directory / "stock"
@@ -68,7 +68,7 @@ class StockGuest:
             "git init --quiet /workspace",
             "mv /key.pub /home/dev/.ssh/authorized_keys",
             "chown -R dev: /workspace /home/dev",
-            # As plain pip does inside the guest.
+            # As pip in the guest would.
             "python3 -m compileall -q /opt/python || true",
             "systemctl enable mcp systemd-networkd ssh",
         ])

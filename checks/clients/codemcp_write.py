@@ -1,7 +1,7 @@
-"""Writes a file through codemcp the way a chat with an agent does, and prints its answers as JSON.
+"""Writes a file through codemcp as an agent does, and prints the answer as JSON.
 
-codemcp offers one tool with many subtools. A chat begins with InitProject, whose answer holds
-the id that every later call has to name. The project needs a `codemcp.toml` at its root.
+codemcp has one tool with many subtools. A chat begins with InitProject, which returns an ID that every later call must
+contain. The project needs a `codemcp.toml` at its root.
 """
 
 import json
@@ -14,8 +14,8 @@ from mcp import ClientSession
 
 def main() -> int:
     arguments = mcp_session.parser(__doc__.splitlines()[0])
-    arguments.add_argument("--path", required=True, help="the project, in the guest")
-    arguments.add_argument("--file", required=True, help="below --path")
+    arguments.add_argument("--path", required=True, help="directory of the project, in the guest")
+    arguments.add_argument("--file", required=True, help="file to write, relative to --path")
     arguments.add_argument("--content", required=True)
     given = arguments.parse_args()
 
@@ -35,7 +35,7 @@ def main() -> int:
         )
         chat = re.search(r"chat ID: ([\w-]+)", begun)
         if chat is None:
-            raise mcp_session.ToolFailed(f"InitProject named no chat ID: {begun[-500:]}")
+            raise mcp_session.ToolFailed(f"InitProject returned no chat ID: {begun[-500:]}")
         written = mcp_session.text(
             await mcp_session.call(
                 session,
@@ -49,7 +49,7 @@ def main() -> int:
                 },
             )
         )
-        # codemcp reports a failed commit in words, not as an error.
+        # codemcp reports a failed commit in its text, not as an error.
         if "Successfully wrote" not in written or "Failed to commit" in written:
             raise mcp_session.ToolFailed(written)
         print(json.dumps({"chat_id": chat.group(1), "answer": written}, indent=2))

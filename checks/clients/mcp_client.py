@@ -1,6 +1,6 @@
 """Lists the tools of an MCP server, or calls one, and prints the answer as JSON.
 
-Runs on the official Python SDK, so that what it can talk to any client of that SDK can.
+It uses the official Python SDK, as many MCP clients do.
 """
 
 import json
@@ -16,13 +16,13 @@ def main() -> int:
     arguments.add_argument("--call", nargs=2, metavar=("TOOL", "JSON"))
     given = arguments.parse_args()
     if not (given.list or given.call):
-        arguments.error("give --list, --call TOOL JSON, or both")
+        arguments.error("missing --list or --call TOOL JSON")
     call_arguments = {}
     if given.call:
         try:
             call_arguments = json.loads(given.call[1])
         except json.JSONDecodeError as error:
-            arguments.error(f"the arguments of --call are no JSON: {error}")
+            arguments.error(f"the arguments of --call are not valid JSON: {error}")
 
     async def talk(session: ClientSession) -> None:
         answer = {}

@@ -1,4 +1,4 @@
-"""A session with an MCP server through the official Python SDK, for the commands beside this file."""
+"""A session with an MCP server through the official Python SDK, for the commands in this directory."""
 
 import argparse
 import asyncio
@@ -19,20 +19,20 @@ from mcp.client.streamable_http import streamablehttp_client
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """Adds the arguments that name the server."""
+    """Returns a parser with the arguments that select the server."""
     arguments = argparse.ArgumentParser(description=description)
     arguments.add_argument(
         "--transport", choices=["http", "sse", "stdio"], required=True
     )
-    arguments.add_argument("--url", help="with http and sse")
+    arguments.add_argument("--url", help="URL of the server, for http and sse")
     arguments.add_argument(
-        "--ca", metavar="FILE", help="the only authority whose certificates count"
+        "--ca", metavar="FILE", help="the only certificate authority to trust"
     )
     arguments.add_argument(
-        "--token-file", metavar="FILE", help="holds the bearer token"
+        "--token-file", metavar="FILE", help="file with the bearer token"
     )
     arguments.add_argument(
-        "--command", type=shlex.split, help="with stdio: the server, quoted for a shell"
+        "--command", type=shlex.split, help="command of the server, quoted for a shell, for stdio"
     )
     arguments.add_argument("--timeout", type=float, default=60, metavar="SECONDS")
     return arguments
@@ -76,10 +76,10 @@ async def _session(given: argparse.Namespace):
 def run(
     arguments: argparse.Namespace, talk: Callable[[ClientSession], Awaitable[None]]
 ) -> int:
-    """Runs `talk` in a session. 0: done, 1: it failed, 124: the deadline passed first."""
+    """Runs `talk` in a session. Returns the exit status: 0 for success, 1 for a failure, 124 after a timeout."""
 
     if not (arguments.command if arguments.transport == "stdio" else arguments.url):
-        print("error: give --command with stdio, else --url", file=sys.stderr)
+        print("error: stdio needs --command, and http and sse need --url", file=sys.stderr)
         return 2
 
     async def whole() -> None:
@@ -92,7 +92,7 @@ def run(
         print(f"error: no answer within {arguments.timeout:g} s", file=sys.stderr)
         return 124
     except BaseExceptionGroup as group:
-        # The SDK's task groups wrap the one error that matters, more than once.
+        # The SDK's task groups wrap the error several times.
         print(f"error: {_first(group)!r}", file=sys.stderr)
         return 1
     except Exception as error:
@@ -108,11 +108,11 @@ def _first(error: BaseException) -> BaseException:
 
 
 class ToolFailed(Exception):
-    """The server answered, and its answer says that the tool failed."""
+    """The server reported that the tool failed."""
 
 
 async def call(session: ClientSession, tool: str, arguments: dict) -> dict:
-    """One tool call; its result as the JSON that crossed the wire."""
+    """Calls a tool; returns its result as JSON."""
     result = await session.call_tool(tool, arguments)
     answer = result.model_dump(mode="json", by_alias=True, exclude_none=True)
     if result.isError:
@@ -121,5 +121,5 @@ async def call(session: ClientSession, tool: str, arguments: dict) -> dict:
 
 
 def text(answer: dict) -> str:
-    """The text parts of a tool's answer."""
+    """Returns the text parts of a tool's result."""
     return "\n".join(p["text"] for p in answer["content"] if p["type"] == "text")

@@ -1,5 +1,5 @@
-"""A client of the official SDK against the guest's own launcher: what it is told of a server that comes up, ends and comes
-back. Run by the Python that has the SDK and mcp-proxy."""
+"""Tests with the official SDK's client which notifications the guest's launcher sends when a server starts, fails and
+restarts. It needs a Python with the SDK and mcp-proxy."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ async def tools():
 async def call(name, arguments):
     if name == "length":
         return [types.TextContent(type="text", text=str(len(arguments["text"])))]
-    print("these are the last words", file=sys.stderr, flush=True)
+    print("this is the last line", file=sys.stderr, flush=True)
     os._exit(3)
 
 import anyio, mcp.server.stdio
@@ -46,18 +46,18 @@ anyio.run(main)
 
 
 async def until(what, condition):
-    """Wait for a condition; returns what it gives."""
+    """Waits until a condition is true, and returns its value."""
     try:
         async with asyncio.timeout(DEADLINE):
             while not (found := condition()):
                 await asyncio.sleep(0.05)
             return found
     except TimeoutError:
-        raise SystemExit(f"error: waited in vain for {what}") from None
+        raise SystemExit(f"error: timed out while waiting for {what}") from None
 
 
-class Heard:
-    """The notifications that a client gets."""
+class Notifications:
+    """Collects the notifications that a client gets."""
 
     def __init__(self):
         self.kinds = []
@@ -71,23 +71,23 @@ class Heard:
         self.kinds.remove(kind)
 
 
-async def story(transport, url, gate, state) -> None:
+async def scenario(transport, url, trigger, state) -> None:
     connect = streamablehttp_client(f"{url}/mcp") if transport == "http" else sse_client(f"{url}/sse")
-    heard = Heard()
-    async with connect as (read, write, *_), ClientSession(read, write, message_handler=heard) as session:
+    notifications = Notifications()
+    async with connect as (read, write, *_), ClientSession(read, write, message_handler=notifications) as session:
         before = await session.initialize()
         assert state("own")["state"] == "starting", state("own")
         promised = before.capabilities
         assert promised.tools.listChanged and promised.prompts.listChanged and promised.resources.listChanged, promised
 
-        gate.touch()
-        await heard.wait_for("ToolListChangedNotification")
+        trigger.touch()
+        await notifications.wait_for("ToolListChangedNotification")
         assert [tool.name for tool in (await session.list_tools()).tools] == ["die", "length"]
-        # Longer than the SDK's default, and about as long as the reverse proxy allows.
+        # Longer than the SDK's default limit, and nearly as long as the reverse proxy allows.
         for length in (10 << 20, (64 << 20) - 1000):
             answer = await session.call_tool("length", {"text": "x" * length})
             assert answer.content[0].text == str(length), answer
-        # A capability that was announced before the server was up stays announced.
+        # A capability that was announced before the server started is still served.
         assert (await session.list_prompts()).prompts == [] and (await session.list_resources()).resources == []
         # A new client gets the server's own capabilities.
         again = streamablehttp_client(f"{url}/mcp") if transport == "http" else sse_client(f"{url}/sse")
@@ -96,15 +96,15 @@ async def story(transport, url, gate, state) -> None:
             assert (own.serverInfo.name, own.serverInfo.version, own.instructions) == ("own", "7", "ask it"), own
             assert own.capabilities.tools.listChanged and own.capabilities.prompts is None, own
 
-        gate.unlink()
+        trigger.unlink()
         answer = await session.call_tool("die", {})
         assert answer.isError and "The MCP server own has failed" in answer.content[0].text, answer
-        await heard.wait_for("LoggingMessageNotification")
+        await notifications.wait_for("LoggingMessageNotification")
         await until("its restart", lambda: state("own")["state"] == "starting" and state("own")["restarts"] > 0)
-        gate.touch()
-        await heard.wait_for("ToolListChangedNotification")
+        trigger.touch()
+        await notifications.wait_for("ToolListChangedNotification")
         assert (await session.list_tools()).tools
-    # A server that never starts gives one error at once, and other servers are served.
+    # Requests for a server that never starts fail at once, and other servers are served.
     dead = f"{url}/servers/dead"
     connect = streamablehttp_client(f"{dead}/mcp") if transport == "http" else sse_client(f"{dead}/sse")
     async with connect as (read, write, *_), ClientSession(read, write) as session:
@@ -114,8 +114,8 @@ async def story(transport, url, gate, state) -> None:
         except McpError as error:
             assert "The MCP server dead has failed: it exited with status 1" in error.error.message, error
         else:
-            raise AssertionError("a dead server lists tools")
-    gate.unlink()
+            raise AssertionError("a server that has failed lists tools")
+    trigger.unlink()
 
 
 def free_port() -> int:
@@ -127,10 +127,10 @@ def main() -> int:
     for transport in ("http", "sse"):
         with tempfile.TemporaryDirectory() as directory:
             home = Path(directory)
-            gate, port = home / "gate", free_port()
+            trigger, port = home / "trigger", free_port()
             (home / "run").mkdir()
             (home / "server.py").write_text(SERVER)
-            (home / "own").write_text(f"#!/bin/sh\nexec '{sys.executable}' '{home}/server.py' '{gate}'\n")
+            (home / "own").write_text(f"#!/bin/sh\nexec '{sys.executable}' '{home}/server.py' '{trigger}'\n")
             (home / "own").chmod(0o755)
             (home / ".mcp.json").write_text(json.dumps({"mcpServers": {"dead": {"command": "false"}}}))
             argv = [sys.executable, LAUNCHER, "serve", "--mcp-proxy=false", f"--mcp-proxy-python={sys.executable}"]
@@ -143,7 +143,7 @@ def main() -> int:
                 states = json.loads((home / "run/servers.json").read_text())["servers"]
                 return next(state for state in states if state["name"] == name)
 
-            async def whole(transport=transport, port=port, gate=gate, state=state):
+            async def whole(transport=transport, port=port, trigger=trigger, state=state):
                 url = f"http://127.0.0.1:{port}"
 
                 def answers():
@@ -154,7 +154,7 @@ def main() -> int:
 
                 await until("mcp-proxy", answers)
                 async with asyncio.timeout(2 * DEADLINE):
-                    await story(transport, url, gate, state)
+                    await scenario(transport, url, trigger, state)
 
             try:
                 asyncio.run(whole())

@@ -1,4 +1,4 @@
-# An agent machine as a node of a NixOS test, with the credentials that a host would hand over.
+# An agent machine as a node of a NixOS test, with credentials as from a host.
 {
   lib,
   options,

@@ -13,7 +13,8 @@ in
       export SSL_CERT_FILE=${keys}/ca.pem API_ACCESS_TOKEN=$(<${keys}/token)
       exec ${pkgs.python3}/bin/python3 ${./mcp_call.py} ${pkgs.mcp-proxy}/bin/mcp-proxy "$@"
     '')
-    # mcp-status CURL-ARGUMENT… URL prints the HTTP status of an answer, 000 without one. It trusts the machines' authority.
+    # mcp-status CURL-ARGUMENT… URL prints the HTTP status of the response, or 000 if there is none. It trusts the machines'
+    # certificate authority.
     (pkgs.writeShellScriptBin "mcp-status" ''
       ${pkgs.curl}/bin/curl --silent --max-time 60 --cacert ${keys}/ca.pem --output /dev/null --write-out '%{http_code}' "$@" || :
     '')

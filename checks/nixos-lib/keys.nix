@@ -6,7 +6,7 @@ pkgs.runCommand "agent-vm-test-keys"
       pkgs.openssh
       pkgs.openssl
     ];
-    # As the host describes an endpoint; the names are those of the tests' machines.
+    # The reverse proxy's settings, with the names of the tests' machines.
     endpoint = builtins.toJSON {
       tls = true;
       auth = true;

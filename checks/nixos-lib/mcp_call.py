@@ -1,6 +1,6 @@
-"""mcp_call MCP-PROXY URL TOOL ARGUMENTS: call a tool through the client side of mcp-proxy and print the answer's text.
+"""mcp_call MCP-PROXY URL TOOL ARGUMENTS: calls a tool through mcp-proxy's client side and prints the text of the result.
 
-The bridge is the official SDK's client: what it says of the endpoint is what an agent's own client would.
+mcp-proxy uses the official SDK's client, as many MCP clients do.
 """
 
 import json

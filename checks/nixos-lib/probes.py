@@ -1,4 +1,4 @@
-"""probes NAME does one thing that a unit may forbid; the exit status is 0 if it was allowed."""
+"""probes NAME tries one operation that a unit may forbid; the exit status is 0 if the operation succeeded."""
 
 import ctypes
 import mmap
@@ -11,7 +11,7 @@ SESSION_KEYRING, USER_KEYRING = -3, -4
 
 
 def other_architecture() -> bool:
-    """A system call of i386: push rbx; mov eax, getpid; int 0x80; pop rbx; ret."""
+    """Executes a system call of i386: push rbx; mov eax, getpid; int 0x80; pop rbx; ret."""
     page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     page.write(b"\x53\xb8\x14\x00\x00\x00\xcd\x80\x5b\xc3")
     call = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))

@@ -1,5 +1,5 @@
-# The script of every NixOS test and the names of its nodes, without nixpkgs: what a script takes from packages are paths,
-# and any path will do. Returns { <test> = { script; nodes; }; }.
+# Returns the script of every NixOS test and the names of its nodes as { <test> = { script; nodes; }; }. Needs no nixpkgs:
+# scripts use only the paths of packages, which are fake here.
 let
   inherit (builtins)
     attrNames

@@ -1,7 +1,7 @@
-"""Types of everything that a NixOS test script can call.
+"""Types of the names that a NixOS test script can use.
 
-Signatures as in nixpkgs' nixos/lib/test-driver (machine.py, driver.py) and nixos/lib/test-script-prepend.py of 24.11 to 26.05;
-only what is the same in all of them.
+They are from nixpkgs' nixos/lib/test-driver (machine.py, driver.py) and nixos/lib/test-script-prepend.py of releases 24.11 to
+26.05, as far as all of them agree.
 """
 
 from collections.abc import Callable

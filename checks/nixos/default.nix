@@ -1,4 +1,5 @@
-# Every other file in this directory is a NixOS test named by its claim. The templates are checks too. Names need no nixpkgs.
+# Every other file in this directory is a NixOS test, named after what it shows. The templates are checks too. Listing the
+# names needs no nixpkgs.
 {
   self,
   system,

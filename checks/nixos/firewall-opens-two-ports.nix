@@ -32,7 +32,7 @@
     machine.wait_until_succeeds("bash -c ': </dev/tcp/127.0.0.1/9001'")
     client.fail("nc -z -w 10 machine 9001")
 
-    # The listener answers, but not to the machine, not even to its root.
+    # The listener is reachable, but not from the machine, not even for its root.
     client.succeed("nc -z -w 10 client 9000")
     machine.fail("timeout 20 bash -c ': </dev/tcp/client/9000'")
     machine.fail("ping -c 1 -W 5 client")

@@ -21,7 +21,7 @@ let
         --bind "$STATE_DIRECTORY" "$STATE_DIRECTORY" --chdir "$STATE_DIRECTORY" \
         -- ${shell}/bin/busybox sh -c 'echo x >inside'
     '';
-    # It reports that it is in its namespaces, and keeps running.
+    # It prints this line once it is in its namespaces, and keeps running.
     virtiofsd = ''
       mkdir -p "$STATE_DIRECTORY/shared"
       exec 3< <(exec unshare --user --map-root-user -- virtiofsd --socket-path="$STATE_DIRECTORY/virtiofsd.sock" \
@@ -123,7 +123,7 @@ in
     host.succeed("systemctl stop agent-vm-app")
     host.succeed("test -e /var/lib/agent-vms/app/app-main/stopped")
 
-    # Only the profile refuses these.
+    # File modes allow these accesses, so that only the profile refuses them.
     host.succeed("chmod 644 /etc/shadow && chmod 755 /home/bob")
     for path in ("/etc/ssh/ssh_host_test", "/home/bob/file", "/srv/other"):
         host.succeed(f"echo x >{path} && chmod 644 {path}")

@@ -23,7 +23,7 @@
     machine.wait_for_unit("multi-user.target")
     machine.wait_for_unit("disable-kernel-module-loading.service")
 
-    # A module that neither has loaded.
+    # A module that neither machine has loaded.
     load = "modprobe dummy"
     control.succeed(load)
     machine.fail(load)

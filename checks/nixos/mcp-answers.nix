@@ -19,9 +19,9 @@
         assert "as 1000" in answer, answer
         machine.succeed(f"grep -qx 'written by a tool' /workspace/{transport}")
         assert machine.succeed(f"stat -c %U /workspace/{transport}").strip() == "dev"
-    # The default server is another one.
+    # Control: the default server has other tools.
     assert "tools: write" not in client.succeed("mcp-call https://machine:8000/mcp \"\" \"\"")
-    # A browser is told that the allowed origin may read the answer.
+    # The response allows the origin's pages to read it (CORS).
     headers = client.succeed(
         "mcp-status --dump-header - -H \"Authorization: Bearer $(mcp-token)\" -H 'Origin: https://claude.ai' https://machine:8000/status"
     )

@@ -18,7 +18,7 @@ let
     ProtectHostname = "hostname probe";
     ProtectKernelLogs = "dmesg";
     ProtectKernelTunables = "echo 1 >/proc/sys/vm/drop_caches";
-    # Modules are locked for everybody here; the service also lacks the capability to load one.
+    # Module loading is locked in the whole machine, so the probe checks the capability to load a module.
     ProtectKernelModules = "(( 0x$(sed -n 's/^CapBnd:[[:space:]]*//p' /proc/self/status) >> 16 & 1 ))";
     RestrictAddressFamilies = "${python} packets";
     RestrictNamespaces = "unshare --mount true";
@@ -55,8 +55,8 @@ in
     {
       imports = [ ../nixos-lib/agent.nix ];
       environment.systemPackages = [ program ];
-      # The service's own confinement, with a program of ours in place of the launcher. As root, so that it is the
-      # directives that deny and not the account.
+      # The service's confinement, with the probes instead of the launcher. They run as root, so that the directives deny an
+      # operation and not the account's rights.
       systemd.services.probe = {
         path = [
           pkgs.util-linux
@@ -88,14 +88,14 @@ in
 
       # systemd gives a service its own keyring unless KeyringMode says otherwise.
       outside = statuses(machine.succeed("systemd-run --quiet --wait --pipe -E PATH -p KeyringMode=shared probes"))
-      # The machine denies these to everybody, so the probe shows nothing about the unit.
+      # The whole machine denies these operations, so their probes show nothing about the unit.
       blind = [name for name, status in outside.items() if status != 0]
       machine.log(f"denied outside too: {blind}")
       assert len(blind) <= 2, outside
 
       machine.succeed("systemctl start probe.service")
       inside = statuses(machine.succeed("cat /run/probes"))
-      assert inside.pop("workspace") == 0, "the service may write where it is to work"
+      assert inside.pop("workspace") == 0, "the service cannot write to its workspace"
       allowed = [name for name, status in inside.items() if status == 0 and name not in blind]
       assert not allowed, allowed
       # SystemCallErrorNumber: the call fails, and no signal kills the process.

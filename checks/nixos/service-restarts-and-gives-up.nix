@@ -1,4 +1,4 @@
-# A killed service is restarted. One that cannot start is given up after its limit.
+# systemd restarts a killed service, and stops restarting one that cannot start after StartLimitBurst attempts.
 { pkgs, ... }:
 {
   nodes.machine = ../nixos-lib/agent.nix;
@@ -15,8 +15,8 @@
     assert machine.succeed("systemctl show -P Result agent-mcp").strip() == "success"
     machine.fail("pgrep -u dev")
 
-    # Its port is taken, so each start fails at once.
-    machine.succeed("systemd-run --unit thief ${pkgs.python3}/bin/python3 -m http.server 8001 --bind 127.0.0.1 --directory /var/empty")
+    # The port is in use, so each start fails at once.
+    machine.succeed("systemd-run --unit occupied ${pkgs.python3}/bin/python3 -m http.server 8001 --bind 127.0.0.1 --directory /var/empty")
     machine.wait_until_succeeds("bash -c ': </dev/tcp/127.0.0.1/8001'")
     machine.succeed("mkdir -p /run/systemd/system/agent-mcp.service.d")
     # A lower limit than the policy's, so that the test ends soon; the mechanism is the same.
@@ -25,7 +25,7 @@
     )
     machine.succeed("systemctl daemon-reload")
     machine.execute("systemctl start --no-block agent-mcp")
-    # Between two tries it is "activating", not "failed".
+    # Between two attempts, the state is "activating", not "failed".
     machine.wait_until_succeeds("systemctl is-failed --quiet agent-mcp")
     machine.succeed("journalctl --no-pager -u agent-mcp | grep 'Start request repeated too quickly'")
   '';

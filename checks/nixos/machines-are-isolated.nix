@@ -4,7 +4,7 @@ let
     { lib, ... }:
     {
       imports = [ ../nixos-lib/agent.nix ];
-      # The test driver has one SHARED_DIR for all its machines; a workspace is one machine's.
+      # The test driver sets one SHARED_DIR for all machines, but each machine needs its own workspace.
       virtualisation.sharedDirectories.workspace.source = lib.mkForce ''"$TMPDIR/xchg"'';
     };
 in
@@ -30,7 +30,7 @@ in
     one.succeed("echo secret >/workspace/of-one && findmnt /workspace")
     two.succeed("findmnt /workspace")
     two.fail("test -e /workspace/of-one")
-    # Control: without its firewall the same machine is reached over the same network.
+    # Control: without its own firewall, machine one reaches machine two.
     one.succeed("nft flush ruleset")
     for port in (22, 8000):
         one.succeed(reaches(port))

@@ -29,13 +29,14 @@ in
     assert status("-X OPTIONS -H 'Origin: https://claude.ai' -H 'Access-Control-Request-Method: POST'") == "204"
     assert status(bearer, "https://machine:8000/docs") == "404"
     assert status(bearer, "http://machine:8000/status") == "400"
-    willing = "--ciphers ALL:@SECLEVEL=0"
+    # Let curl use old versions too.
+    any_tls = "--ciphers ALL:@SECLEVEL=0"
     for version, code in (("1.3", "200"), ("1.2", "200"), ("1.1", "000"), ("1.0", "000")):
-        assert status(f"{bearer} {willing} --tlsv{version} --tls-max {version}") == code, version
+        assert status(f"{bearer} {any_tls} --tlsv{version} --tls-max {version}") == code, version
     other = client.succeed("mcp-other-authority").strip()
     assert status(f"{bearer} --cacert {other}") == "000"
 
-    # mcp-proxy listens on loopback only, which only the agent's side reaches.
+    # mcp-proxy listens on the machine's loopback only.
     machine.succeed("timeout 20 bash -c ': </dev/tcp/127.0.0.1/8001'")
     client.fail("nc -z -w 10 machine 8001")
 
@@ -59,7 +60,7 @@ in
 
     # Without the host's credentials every request is refused.
     machine.succeed("mkdir -p /run/systemd/system/agent-mcp-gate.service.d")
-    machine.succeed("printf '[Service]\nImportCredential=\nImportCredential=of-no-host.*\n' >/run/systemd/system/agent-mcp-gate.service.d/bare.conf")
+    machine.succeed("printf '[Service]\nImportCredential=\nImportCredential=no-such-credential.*\n' >/run/systemd/system/agent-mcp-gate.service.d/bare.conf")
     machine.succeed("systemctl daemon-reload")
     machine.execute("systemctl restart agent-mcp-gate")
     machine.wait_until_succeeds("journalctl --no-pager -u agent-mcp-gate | grep 'no endpoint: the credential .* is missing'", timeout=120)

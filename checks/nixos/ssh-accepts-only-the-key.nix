@@ -10,7 +10,7 @@
     client.wait_for_unit("multi-user.target")
     client.wait_until_succeeds("nc -z -w 10 machine 22")
 
-    # The guest uses the host key that it was given; otherwise ssh would fail here.
+    # The guest uses the provided host key; otherwise ssh would fail here.
     assert client.succeed("agent-ssh user dev@machine id -un").strip() == "dev"
     client.fail("agent-ssh user root@machine true")
     client.fail("agent-ssh stranger dev@machine true")

@@ -1,5 +1,5 @@
-# What the host puts into the workspace is the agent's to edit, what the agent makes belongs to who runs the machine,
-# and root of the machine makes nothing there that is more than a file on the host.
+# The agent can edit files from the host, the agent's files belong to the user who runs the machine, and root in the machine
+# cannot create devices or setuid files on the host.
 {
   nodes.machine = ../nixos-lib/agent.nix;
   testScript = ''
@@ -23,7 +23,7 @@
     assert machine.succeed("stat -c %U:%G /workspace/directory/from-agent").strip() == "dev:dev"
     assert made.stat().st_uid == os.getuid(), made.stat()
 
-    # On a file system of the machine's own each of these is what it says.
+    # Control: on the machine's own file system, these commands create a device and a setuid file.
     for directory in ("/run", "/workspace"):
         machine.execute(f"mknod {directory}/device b 1 1; mkfifo {directory}/fifo")
         machine.execute(f"install -m 4755 -o root /run/current-system/sw/bin/true {directory}/setuid")
@@ -32,7 +32,7 @@
     assert int(machine.succeed("stat -c %a /run/setuid"), 8) & stat.S_ISUID
     entries = [entry for entry in shared.iterdir() if entry.name in ("device", "fifo", "setuid", "link")]
     machine.log(f"on the host: {[(entry.name, oct(entry.lstat().st_mode)) for entry in entries]}")
-    assert any(entry.name == "setuid" for entry in entries), "the share takes files"
+    assert any(entry.name == "setuid" for entry in entries), "no file was created on the share"
     for entry in entries:
         mode = entry.lstat().st_mode
         assert not stat.S_ISBLK(mode) and not mode & (stat.S_ISUID | stat.S_ISGID), (entry, oct(mode))

@@ -1,5 +1,5 @@
-# The egress proxy that the host puts on the machine's loopback is the only path out: programs use it and trust the authority
-# that the host provided, and without it the machine reaches no other machine.
+# The machine's only outgoing connections are through the host's egress proxy: programs use the proxy and trust the host's
+# certificate authority, and without the reverse tunnel the machine reaches no other machine.
 { pkgs, ... }:
 let
   inherit (import ../../lib/policy) egress;
@@ -25,7 +25,7 @@ in
         pkgs.python3
       ];
     };
-    # The host, and a server beyond it.
+    # The host with its proxy, and two HTTPS servers.
     client = {
       imports = [ ../nixos-lib/client.nix ];
       networking.firewall.allowedTCPPorts = [
@@ -36,7 +36,7 @@ in
         site = site "site" 9443;
         other-site = site "other-site" 9444;
         proxy = service "${pkgs.python3}/bin/python3 ${../nixos-lib/connect_proxy.py} ${toString proxyPort}";
-        # As agent-vm has it.
+        # The reverse tunnel, as agent-vm starts it.
         tunnel.serviceConfig.ExecStart = "/run/current-system/sw/bin/agent-ssh user dev@machine -N -o ExitOnForwardFailure=yes -R 127.0.0.1:${toString egress.port}:127.0.0.1:${toString proxyPort}";
       };
     };
@@ -47,7 +47,7 @@ in
 
     proxy = "http://127.0.0.1:${toString egress.port}"
     listens = "bash -c ': </dev/tcp/127.0.0.1/${toString egress.port}'"
-    # The second one has a certificate of another authority.
+    # The second server has a certificate of another authority.
     site, other_site = "https://client:9443/", "https://client:9444/"
     quiet = "curl --silent --show-error --max-time 60 --output /dev/null"
 
@@ -61,7 +61,7 @@ in
     def session(command: str) -> tuple[int, str]:
         return client.execute(f"agent-ssh user dev@machine {shlex.quote(command)} 2>&1")
 
-    # Every session and every server is pointed there.
+    # The proxy's variables are set in sessions and MCP servers.
     expected = set(json.loads('${
       builtins.toJSON (egress.environment ++ [ "TEST_SECRET=placeholder" ])
     }'))
@@ -72,28 +72,28 @@ in
     of_server = set(machine.succeed(f"tr '\\0' '\\n' </proc/{server}/environ").splitlines())
     assert expected <= of_server, expected - of_server
 
-    # Before the host is there: not by the proxy, and not past it. Both sites can be reached.
-    def shut() -> None:
-        status, said = session(f"{quiet} {site}")
-        assert status == 7 and "127.0.0.1" in said, (status, said)
+    # Without the tunnel, no connection succeeds, neither through the proxy nor directly. Control: the client reaches both sites.
+    def proxy_is_unreachable() -> None:
+        status, output = session(f"{quiet} {site}")
+        assert status == 7 and "127.0.0.1" in output, (status, output)
 
-    def past() -> int:
+    def connect_directly() -> int:
         return session(f"{quiet} --noproxy '*' {site}")[0]
 
     client.succeed(f"{quiet} --cacert ${keys}/ca.pem {site}")
     client.succeed(f"{quiet} --cacert ${keys}/other-ca.pem {other_site}")
-    shut()
-    assert past() == 7
+    proxy_is_unreachable()
+    assert connect_directly() == 7
     machine.fail("timeout 20 bash -c ': </dev/tcp/client/9443'")
 
     client.succeed("systemctl start tunnel")
     machine.wait_until_succeeds(listens)
-    status, said = session(f"{quiet} {site}")
-    assert status == 0, said
+    status, output = session(f"{quiet} {site}")
+    assert status == 0, output
     client.succeed("journalctl --no-pager -u proxy | grep 'CONNECT client:9443'")
-    assert past() == 7
+    assert connect_directly() == 7
 
-    # Each by what it finds its authorities with.
+    # Programs with different ways to find certificate authorities trust the host's authority, and no other.
     get = "import urllib.request; urllib.request.urlopen('https://client:PORT/', timeout=60).read()"
     for command, refusal in (
         (f"{quiet} https://client:PORT/", "SSL certificate problem"),
@@ -104,12 +104,12 @@ in
             "verify error",
         ),
     ):
-        status, said = session(command.replace("PORT", "9443"))
-        assert status == 0, said
-        status, said = session(command.replace("PORT", "9444"))
-        assert status != 0 and refusal in said, (status, said)
+        status, output = session(command.replace("PORT", "9443"))
+        assert status == 0, output
+        status, output = session(command.replace("PORT", "9444"))
+        assert status != 0 and refusal in output, (status, output)
 
-    # By the bundle alone, which a program without the variables reads, and which has the system's own as well.
+    # Without the variables, programs use the system's bundle, which also contains the system's own authorities.
     bare = f"env -i $(command -v curl) --silent --max-time 60 --output /dev/null --proxy {proxy}"
     machine.succeed(f"{bare} {site}")
     assert machine.execute(f"{bare} {other_site}")[0] == 60
@@ -117,9 +117,9 @@ in
 
     client.succeed("systemctl stop tunnel")
     machine.wait_until_fails(listens)
-    shut()
-    # It is the firewall that keeps everything else in.
+    proxy_is_unreachable()
+    # Control: without the firewall, a direct connection succeeds.
     machine.succeed("nft flush ruleset")
-    assert past() == 0
+    assert connect_directly() == 0
   '';
 }
