@@ -50,7 +50,7 @@ pkgs.writeShellApplication {
     verb=$1
     shift
     flags=$*
-    source= config= branch=
+    source="" config="" branch=""
     while [ $# -gt 0 ]; do
       case $1 in
         --source) source=$2; shift ;;
