@@ -283,7 +283,7 @@ in
       "main"
     ];
   };
-  # agent-vm takes a machine for undeclared once its file is gone, which is not so while it is only disabled.
+  # agent-vm regards a machine as undeclared when its file is gone. A disabled machine keeps its file.
   testEveryDeclarationIsAFile = {
     expr =
       let
@@ -405,7 +405,7 @@ in
       true
     ];
   };
-  # A machine's unit sees nothing of home directories but the repository, whichever account it runs as.
+  # A machine's unit sees no part of home directories but the repository, with any account.
   testHomesAreHidden = {
     expr =
       let

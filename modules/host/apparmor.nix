@@ -1,4 +1,5 @@
-# One profile for all that a machine's unit starts. By name and not by path: QEMU of other services is none of ours.
+# One AppArmor profile for every process of a machine's unit. It has a name and no path, so that it does not apply to the QEMU
+# of other services.
 {
   config,
   lib,
@@ -23,13 +24,13 @@ let
       include <abstractions/base>
       include <abstractions/nameservice>
 
-      # Programs come from the store and nowhere else: what a machine writes is never run on this host.
+      # Programs come from the store only. Files that a machine writes are never executed on this host.
       /nix/store/** mrix,
       /run/current-system/sw/** mrix,
       /nix/var/nix/** r,
       /nix/var/nix/daemon-socket/socket rw,
 
-      # QEMU's accelerator and what virtiofsd does in its own namespaces.
+      # QEMU's accelerator, and what virtiofsd needs in its namespaces.
       /dev/kvm rw,
       userns,
       mount,
@@ -62,12 +63,12 @@ let
       /var/lib/${cfg.stateDirectory}/ r,
       owner /var/lib/${cfg.stateDirectory}/** rwkl,
       owner /var/cache/${cfg.stateDirectory}/** rwkl,
-      # virtiofsd makes the workspace its root, so that its files are at / for it, called what the guest likes. A profile of
-      # its own it cannot have: NoNewPrivileges lets nobody leave this one. What else the account owns on this host, as
-      # homes, is kept from it by the unit's mounts.
+      # virtiofsd makes the workspace its root, so that the workspace's files have any path below /. It cannot have a profile of
+      # its own, because NoNewPrivileges forbids a change of profile. The unit's mounts hide other files of the account, such as
+      # homes.
       / r,
       owner /** rwkl,
-      # bubblewrap's, before it is the root.
+      # bubblewrap's new root, before it becomes the root.
       /newroot/ r,
       /newroot/nix/store/{,**} r,
     ${rules}
@@ -78,7 +79,7 @@ let
     }
   '';
 
-  # `enable` and `enforce` until 24.11, `state` since.
+  # Releases up to 24.11 have `enable` and `enforce`, later ones `state`.
   policy = options.security.apparmor.policies.type.getSubOptions [ ];
 in
 {

@@ -22,7 +22,7 @@ let
   inherit (import ../types { inherit lib; }) shown;
   isName = name: builtins.match "[a-z][a-z0-9-]{0,20}" name != null;
 
-  # The same in letters that can stand there.
+  # A similar name that is valid.
   nameLike =
     name:
     let
@@ -32,7 +32,7 @@ let
     in
     if isName better then better else "my-branch";
 
-  # Account → names of the machines, where it has more than one.
+  # Account → names of its machines, for accounts with more than one.
   sharedUsers = lib.filterAttrs (_: names: lib.length names > 1) (
     lib.groupBy (name: instances.${name}.user) (lib.filter isName (builtins.attrNames instances))
   );
@@ -43,7 +43,7 @@ let
     else
       accounts.obstacle {
         account = instance.user;
-        # Another machine's is told of above.
+        # sharedUsers reports another machine's account.
         units = map (other: "agent-vm-${other}") (builtins.attrNames instances);
       };
 
@@ -53,7 +53,7 @@ let
   );
   strangers = lib.filter (name: !config.users.users ? ${name}) cfg.kvmUsers;
 
-  # What listens on this host, as far as its modules know.
+  # Services that listen on this host, as far as these modules know.
   listener = option: host: port: {
     inherit option port;
     address = if host == "localhost" then "127.0.0.1" else host;
@@ -120,7 +120,7 @@ let
     _: instance:
     let
       parts = builtins.match "([0-9]+)([KMGT]?)" instance.resources.memoryMax;
-      # As systemd reads it: bytes, or powers of 1024 of them.
+      # systemd's units: bytes, or multiples of powers of 1024.
       unit =
         {
           "" = 1;
@@ -167,7 +167,7 @@ in
         assertion = isName name;
         message = ''
           ${at} has the name ${builtins.toJSON name}. It becomes the name of a unit and of an account: a lower-case letter, then
-          lower-case letters, digits and "-", 21 at most. Write for example
+          lower-case letters, digits and "-", at most 21 characters. Write for example
             ${at}.${nameLike name} = { … };
         '';
       }) instances
@@ -176,7 +176,7 @@ in
         {
           assertion = false;
           message = ''
-            ${one.option} and ${other.option} are both ${toString one.port}, where one of them can listen. Write for example
+            ${one.option} and ${other.option} are both ${toString one.port}, but only one of them can listen there. Write for example
               ${one.option} = ${toString (if one.port == 65535 then 65534 else one.port + 1)};
           '';
         }
@@ -189,7 +189,7 @@ in
         {
           assertion = obstacle == null;
           message = ''
-            ${at}.${name}.user is "${instance.user}", ${toString obstacle}: whatever breaks out of the machine would be that account. Write
+            ${at}.${name}.user is "${instance.user}", ${toString obstacle}: a guest that escapes from its machine would have that account. Write
               ${at}.${name}.user = "agent-vm-${name}";
           '';
         }
@@ -197,14 +197,14 @@ in
       ++ map (one: {
         assertion = false;
         message = ''
-          ${one.option} is ${toString one.port}, where the machine's account may not listen: ports below ${toString firstPort} are root's. Write
+          ${one.option} is ${toString one.port}, where the machine's account cannot listen: only root can use ports below ${toString firstPort}. Write
             ${one.option} = ${toString (one.port + 8000)};
         '';
       }) lowPorts
       ++ map (name: {
         assertion = false;
         message = ''
-          services.agent-vms.kvmUsers has "${name}", which is no account of this configuration. Correct the name, or write
+          services.agent-vms.kvmUsers has "${name}", which is not an account of this configuration. Correct the name, or write
             users.users.${name}.isNormalUser = true;
         '';
       }) strangers
@@ -247,7 +247,7 @@ in
       ++ lib.mapAttrsToList (name: instance: {
         assertion = !(tight ? ${name});
         message = ''
-          ${at}.${name}.resources.memoryMax is ${toString instance.resources.memoryMax}, which is not even the machine's own memory
+          ${at}.${name}.resources.memoryMax is ${toString instance.resources.memoryMax}, which is not more than the machine's own memory
           of ${toString instance.resources.memory} MiB. Write
             ${at}.${name}.resources.memoryMax = "${toString (instance.resources.memory + 1024)}M";
         '';
@@ -255,7 +255,7 @@ in
       warnings =
         lib.mapAttrsToList
           (name: instance: ''
-            ${at}.${name}.host is ${instance.host}: whoever reaches that address reaches the gate before MCP, and ssh.
+            ${at}.${name}.host is ${instance.host}: every client that reaches that address reaches ssh and the reverse proxy before MCP.
           '')
           (
             lib.filterAttrs (
@@ -265,7 +265,7 @@ in
         ++
           lib.mapAttrsToList
             (name: instance: ''
-              ${at}.${name}.egress.allow has ${toString instance.egress.allow}, but its egress.mode is "${instance.egress.mode}", which goes by no list. Write
+              ${at}.${name}.egress.allow has ${toString instance.egress.allow}, but its egress.mode is "${instance.egress.mode}", which ignores the list. Write
                 ${at}.${name}.egress.mode = "allowlist";
             '')
             (
@@ -276,7 +276,7 @@ in
               ) instances
             )
         ++ lib.mapAttrsToList (name: _: ''
-          ${at}.${name}.tls is false: what listens between a client and the machine reads its token and all else.
+          ${at}.${name}.tls is false: a program on the network path between a client and the machine can read the token and all messages.
         '') (lib.filterAttrs (_: instance: !instance.tls) instances)
         ++ lib.mapAttrsToList (name: _: ''
           ${at}.${name}.auth is false: every user of this host can use the machine's tools.

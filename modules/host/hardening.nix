@@ -1,7 +1,7 @@
-# Of the units that run machines. QEMU and virtiofsd confine themselves further, and need user namespaces with a /proc of
-# their own for that. A kernel refuses that one where parts of the unit's own /proc are hidden or read-only, which is why
-# ProtectKernelTunables, ProtectKernelLogs, ProtectHostname and ProtectProc are not here. Nor is RestrictSUIDSGID: it takes
-# openat2 away, by which bubblewrap opens what it binds.
+# Hardening of the units that run machines. QEMU and virtiofsd get a sandbox of their own, which needs user namespaces with a
+# new /proc. The kernel refuses a new /proc if parts of the unit's /proc are hidden or read-only. Therefore
+# ProtectKernelTunables, ProtectKernelLogs, ProtectHostname and ProtectProc are missing here. RestrictSUIDSGID is missing
+# because it blocks openat2, with which bubblewrap opens the paths that it binds.
 {
   NoNewPrivileges = true;
   CapabilityBoundingSet = "";

@@ -20,8 +20,8 @@ let
       ;
   };
 
-  # The account need not own the repository. Not by variables of git's own: those do not reach the git that serves a
-  # clone, which looks for the git directory's name too.
+  # The account need not own the repository. This is a file, because git's variables do not reach the git that serves a
+  # clone. That git also checks the path of the git directory.
   gitconfig =
     name: instance:
     pkgs.writeText "agent-vm-${name}-gitconfig" (
@@ -33,7 +33,7 @@ let
       }
     );
 
-  # % begins a specifier, and : ends a path.
+  # % starts a specifier, and : ends a path.
   quoted = lib.replaceStrings [ "%" ":" ] [ "%%" "\\:" ];
 
   unit =
@@ -52,11 +52,11 @@ let
       ];
       unitConfig = {
         RequiresMountsFor = [ (lib.replaceStrings [ "%" ] [ "%%" ] instance.repository) ];
-        # Five ends, however slow each of them was, are a fault that another start does not mend.
+        # After five ends, however slow each was, another start does not help.
         StartLimitBurst = 5;
         StartLimitIntervalSec = 6 * (instance.startTimeout + 120);
       };
-      # An agent works in it: a new version is for the next start.
+      # An agent may be working in the machine. A new version applies at the next start.
       restartIfChanged = false;
       environment = {
         HOME = "%S/${cfg.stateDirectory}/${name}";
@@ -116,7 +116,7 @@ in
     ) cfg.instances;
     systemd.services = lib.mapAttrs' unit instances;
     users.users = lib.genAttrs users (user: {
-      # Somebody's own account is declared elsewhere, and what is said there wins.
+      # A user's own account is declared elsewhere, and that declaration takes precedence.
       isSystemUser = lib.mkIf (!config.users.users.${user}.isNormalUser) (lib.mkDefault true);
       group = lib.mkOverride 1250 user;
       description = lib.mkOverride 1250 "Agent machine";

@@ -9,7 +9,7 @@ let
   inherit (lib) mkOption types;
   policy = import ../../lib/policy;
   checked = import ../types { inherit lib; };
-  # The unit of a machine does not see the first ones; nobody works in the others.
+  # A machine's unit does not see the first two, and the others are not for repositories.
   notForRepositories = "/|(/tmp|/var/tmp|/dev|/nix|/proc|/sys)(/.*)?";
 
   instance =
@@ -19,7 +19,7 @@ let
         enable = mkOption {
           type = types.bool;
           default = true;
-          description = "Whether this host has the machine. One that is disabled keeps its state.";
+          description = "Whether this host has the machine. A disabled machine keeps its state.";
         };
         repository = mkOption {
           type = checked.absolutePath {
@@ -34,7 +34,7 @@ let
                   if lib.hasInfix "tmp" value then
                     "but the machine's unit has a /tmp and a /var/tmp of its own"
                   else
-                    "which is no place for a repository";
+                    "which is not a place for repositories";
                 write = ''"/srv/git/app"'';
               }
             ];
@@ -43,28 +43,29 @@ let
           example = "/srv/git/app";
           description = ''
             Git repository on this host: its main work tree, or a bare one. The machine gets a clone of it; its account must be
-            able to read it. Of home directories the unit sees nothing else. Under AppArmor it is the real path, not one through a link.
+            able to read it. The unit sees no other part of home directories. With AppArmor it must be the real path, without links.
           '';
         };
         branch = mkOption {
           type = checked.branch;
           default = "main";
-          description = "Branch of the repository. One that does not exist is created from HEAD, in the machine.";
+          description = "Branch of the repository. A branch that does not exist is created from HEAD, in the machine.";
         };
         autostart = mkOption {
           type = types.bool;
           default = true;
-          description = "Whether it starts with the host.";
+          description = "Whether the machine starts with the host.";
         };
         user = mkOption {
           type = checked.accountName;
-          # Of a name that is refused itself, whatever fits.
+          # For an invalid name, any valid account.
           default =
             if builtins.match "[a-z][a-z0-9-]{0,20}" name == null then "agent-vm" else "agent-vm-${name}";
           defaultText = lib.literalExpression ''"agent-vm-''${name}"'';
           description = ''
-            Account that the machine runs as. It is declared here unless another module does, and should be no other machine's.
-            Whatever breaks out of the machine is this account: somebody's own is for repositories that no other may read.
+            Account that the machine runs as. It is declared here unless another module does, and each machine needs its own.
+            A guest that escapes from its machine has this account. Use a person's account only for repositories that no other
+            account can read.
           '';
         };
         host = mkOption {
@@ -87,12 +88,12 @@ let
         tls = mkOption {
           type = types.bool;
           default = true;
-          description = "Whether MCP is spoken by TLS. Without it the token crosses the network of {option}`host` in the clear.";
+          description = "Whether MCP requires TLS. Without it the token crosses the network of {option}`host` in plain text.";
         };
         auth = mkOption {
           type = types.bool;
           default = true;
-          description = "Whether MCP asks for the machine's token. Without it every user of this host gets in.";
+          description = "Whether MCP requires the machine's token. Without it every user of this host can use the machine's tools.";
         };
         resources = {
           memory = mkOption {
@@ -101,7 +102,7 @@ let
               example = defaults.memoryMiB;
             };
             default = defaults.memoryMiB;
-            description = "Memory of the machine, MiB.";
+            description = "Memory of the machine in MiB.";
           };
           cores = mkOption {
             type = checked.numberFrom {
@@ -124,15 +125,15 @@ let
             type = types.nullOr checked.cpuQuota;
             default = null;
             example = "200%";
-            description = "Processor time of this host that it may use, 100% for each processor; null for no limit.";
+            description = "Most processor time of this host, 100% for each processor; null for no limit.";
           };
           memoryMax = mkOption {
             type = types.nullOr (checked.memoryLimit { percent = false; });
             default = null;
             example = "6G";
             description = ''
-              Memory of this host that it may use, QEMU and virtiofsd included; null for no limit. Leave 1 GiB above
-              {option}`memory`: what exceeds this is killed.
+              Most memory of this host, with QEMU and virtiofsd; null for no limit. Leave 1 GiB above {option}`memory`: the kernel
+              kills a process that exceeds the limit.
             '';
           };
           tasksMax = mkOption {
@@ -143,7 +144,7 @@ let
               example = 512;
             };
             default = 512;
-            description = "Processes and threads on this host that it may have.";
+            description = "Most processes and threads on this host.";
           };
         };
         packages = mkOption {
@@ -153,7 +154,7 @@ let
             "nodejs_22"
             "python3Packages.numpy"
           ];
-          description = "Names of nixpkgs' packages for the agent.";
+          description = "Packages for the agent, by their names in nixpkgs.";
         };
         config = mkOption {
           type = types.nullOr (checked.systemModules { package = "guestPackage"; });
@@ -189,7 +190,7 @@ let
           );
           default = [ ];
           example = [ "nixos" ];
-          description = "MCP servers that it has beside its own, by the names that `docs/how-to/nixos.md` lists.";
+          description = "MCP servers in addition to codemcp, by name; see `docs/how-to/packages-and-servers.md`.";
         };
         nixArgs = mkOption {
           type = types.listOf checked.nixArgument;
@@ -199,14 +200,14 @@ let
             "toolkit/nixpkgs"
             "github:NixOS/nixpkgs/nixos-unstable"
           ];
-          description = "Arguments for every call of Nix that builds it.";
+          description = "Arguments for every Nix command that builds the guest.";
         };
         egress = {
           mode = mkOption {
             type = types.enum (map (mode: mode.name) policy.egress.modes);
             default = defaults.egress;
             description = ''
-              What it may reach; the list is {option}`allow`.
+              Which hosts the machine can reach; the list is {option}`allow`.
 
               ${lib.concatMapStringsSep "\n" (mode: "- `${mode.name}`: ${mode.reaches}") policy.egress.modes}
             '';
@@ -219,14 +220,14 @@ let
               "api.example.org"
               "*.example.net:8443"
             ];
-            description = "Hosts that it may reach, with a port or for 80 and 443, and groups of them.";
+            description = "Hosts that the machine can reach, and groups of hosts. A host without a port means ports 80 and 443.";
           };
         };
         startTimeout = mkOption {
           type = checked.seconds policy.agentMcp.timeouts.start;
           default = policy.agentMcp.timeouts.start;
           description = ''
-            Seconds that it may take to answer. Without {option}`config` and {option}`guestPackage` the first start also builds the
+            Seconds to wait until the machine answers. Without {option}`config` and {option}`guestPackage` the first start also builds the
             guest; {command}`systemctl start --no-block` does not wait for that.
           '';
         };
@@ -241,7 +242,7 @@ in
       type = types.package;
       default = pkgs.agent-vm or (pkgs.callPackage ../../agent-vm-rs/package.nix { });
       defaultText = lib.literalMD "agent-vm of this toolkit";
-      description = "The command {command}`agent-vm`; also put on every user's PATH.";
+      description = "Package of the command {command}`agent-vm`, which is also on every user's PATH.";
     };
 
     instances = mkOption {
@@ -277,7 +278,7 @@ in
             null
           else
             {
-              why = "which is no name of a directory below /var/lib: lower-case letters, digits and -";
+              why = "which is not a name of a directory below /var/lib: lower-case letters, digits and -";
               write =
                 if builtins.match "[a-z][a-z0-9-]*" (baseNameOf value) != null then
                   builtins.toJSON (baseNameOf value)
@@ -293,14 +294,14 @@ in
       type = types.listOf checked.accountName;
       default = [ ];
       example = [ "alice" ];
-      description = "Accounts, besides those of the machines, that may use KVM: people who run {command}`agent-vm` themselves.";
+      description = "Accounts that can use KVM, in addition to those of the machines: of people who run {command}`agent-vm` themselves.";
     };
 
     apparmor.enable = mkOption {
       type = types.bool;
       default = config.security.apparmor.enable;
       defaultText = lib.literalExpression "config.security.apparmor.enable";
-      description = "Whether an AppArmor profile confines what runs each machine: agent-vm, QEMU and virtiofsd.";
+      description = "Whether an AppArmor profile confines the processes of each machine: agent-vm, QEMU and virtiofsd.";
     };
 
     cleanup = {
@@ -312,12 +313,12 @@ in
       dates = mkOption {
         type = checked.calendar;
         default = "weekly";
-        description = "When, in the format of {manpage}`systemd.time(7)`.";
+        description = "When the timer runs, in the format of {manpage}`systemd.time(7)`.";
       };
       keepDays = mkOption {
         type = types.ints.unsigned;
         default = 30;
-        description = "Days that such a machine is kept, from its last change.";
+        description = "Days after its last change before such a machine is removed.";
       };
     };
   };
