@@ -75,7 +75,8 @@ pkgs.writeShellApplication {
           git clone --quiet "file://$source" "$state/$name/workspace"
         fi
         echo "applied $config to $name"
-        cp -- "$config" "$state/$name/declared.json"
+        # Not cp, which would keep that the file is read-only.
+        cat -- "$config" >"$state/$name/declared.json"
         jq --arg source "$source" '. + { $source }' "$config" >"$state/$name/config.json" ;;
       start)
         cd -- "$state/$name"
