@@ -125,6 +125,19 @@ fn all_output_of_exec_arrives() {
     assert_eq!(pipe("head -n 1"), "a line that is not short, of which there are many");
 }
 
+/// A file that is both stdout and stderr keeps the output of `exec`, also when something is written after it.
+#[test]
+fn a_file_keeps_the_output_of_exec() {
+    let (site, _services) = started();
+    let script = format!(
+        "{{ echo before; '{}' exec -- sh -c 'echo output'; echo after; }} >'{}' 2>&1",
+        env!("CARGO_BIN_EXE_agent-vm"),
+        site.path("file").display()
+    );
+    assert!(site.command("sh").args(["-c", &script]).status().unwrap().success());
+    assert_eq!(site.read("file"), "before\noutput\nafter\n");
+}
+
 /// A process that a command deliberately leaves in the background outlives the command.
 #[test]
 fn a_background_process_outlives_its_command() {

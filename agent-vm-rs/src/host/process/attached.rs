@@ -1,7 +1,7 @@
 //! Running a program on this process's terminal and streams.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, PipeReader};
+use std::io::{self, IsTerminal, PipeReader, Read as _, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::thread::{self, JoinHandle};
@@ -72,6 +72,17 @@ fn passed_on(
 }
 
 /// Copies until either end is closed. Then it closes both, which ends a program that still writes.
+///
+/// Not with `io::copy`, which splices: when a splice ends, the kernel sets the file's offset to the one at its beginning
+/// plus what it wrote. In a file that is both stdout and stderr, later output would overwrite earlier output.
 fn pass_on(mut reader: PipeReader, mut ours: File) {
-    drop(io::copy(&mut reader, &mut ours));
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(length) if ours.write_all(&buffer[..length]).is_ok() => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => return,
+        }
+    }
 }
