@@ -64,7 +64,7 @@ fn begins_with_a_command(sentence: &str) -> bool {
     })
 }
 
-/// Returns the commands in a text of sentences; `agent-vm` alone is none.
+/// Returns the commands in a text of sentences; `agent-vm` alone does not count.
 fn in_sentences(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("agent-vm ") {

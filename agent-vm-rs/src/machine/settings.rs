@@ -111,21 +111,25 @@ impl Settings {
         Ok(serde_json::from_str(text)?)
     }
 
-    /// What the machine's endpoint does without, as a warning of what that means; None if nothing is off.
+    /// Returns a warning if TLS or the token is switched off; None if both are on.
     #[must_use]
     pub fn endpoint_warning(&self) -> Option<String> {
-        let who = if self.host == "localhost" { "every user and web page of this host" } else { "whoever reaches it" };
+        let who = if self.host == "localhost" {
+            "every user and web page of this host"
+        } else {
+            "everyone who can connect to it"
+        };
         match (self.tls, self.auth) {
             (true, true) => None,
             (true, false) => {
-                Some(format!("warning: MCP asks for no token (--no-auth): {who} can use the machine's tools"))
+                Some(format!("warning: MCP requires no token (--no-auth): {who} can use the machine's tools"))
             }
             (false, true) => Some(
-                "warning: MCP is not encrypted (--no-tls): what listens on the way reads the token and everything else"
+                "warning: MCP is not encrypted (--no-tls): programs on the network path can read the token and all data"
                     .to_owned(),
             ),
             (false, false) => Some(format!(
-                "warning: MCP is neither encrypted (--no-tls) nor asks for a token (--no-auth): {who} can use the machine's tools"
+                "warning: MCP is neither encrypted (--no-tls) nor requires a token (--no-auth): {who} can use the machine's tools"
             )),
         }
     }

@@ -288,7 +288,7 @@ fn mcp_refuses_a_stopped_machine_or_starts_it() {
 fn disabled_tls_or_auth_is_reported() {
     for (flag, scheme, tls, auth, warning) in [
         ("--no-tls", "http://", false, true, "warning: MCP is not encrypted (--no-tls)"),
-        ("--no-auth", "https://", true, false, "warning: MCP asks for no token (--no-auth)"),
+        ("--no-auth", "https://", true, false, "warning: MCP requires no token (--no-auth)"),
     ] {
         let site = Site::new();
         install(&site, STAYS);

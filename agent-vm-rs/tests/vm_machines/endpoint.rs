@@ -194,7 +194,7 @@ fn tls_and_auth_are_disabled_separately() {
     assert_eq!((&status["mcp"]["tls"], &status["mcp"]["auth"]), (&false.into(), &true.into()));
     site.run(&["destroy", "main", "--yes"]).ok();
 
-    let warning = "warning: MCP asks for no token (--no-auth)";
+    let warning = "warning: MCP requires no token (--no-auth)";
     create("--no-auth").says(warning);
     site.start("main").says(warning).says("MCP    https://127.0.0.1:");
     let endpoint = Endpoint::of(&site);

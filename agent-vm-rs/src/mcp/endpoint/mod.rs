@@ -343,7 +343,7 @@ pub(crate) mod tests {
         ensure(&ours.dir, "app-main", "localhost", Ipv4Addr::LOCALHOST).unwrap();
         let key = fs::read_to_string(ours.dir.join("tls/ca.key")).unwrap();
         let name = |dns: &str| Names { dns: vec![dns.to_owned()], addresses: vec![Ipv4Addr::LOCALHOST.into()] };
-        // Whoever has the authority's key can sign other names, but clients refuse them.
+        // The authority's key can sign other names, but clients refuse those.
         asked(&ours, &authority::issue("app-main", &name("localhost"), &key).unwrap()).unwrap();
         let stolen = authority::issue("app-main", &name("bank.example"), &key).unwrap();
         let error = format!("{:#}", asked(&ours, &stolen).unwrap_err());
