@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::host::files::quoted;
 use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 
@@ -42,12 +43,6 @@ pub use self::url::URL_PATH;
 
 /// HEAD's text in a repository that stores references in tables (reftable).
 const IN_TABLES: &[u8] = b"ref: refs/heads/.invalid";
-
-/// Quotes a path for a shell.
-fn shell_word(path: &Path) -> String {
-    let shown = path.display().to_string();
-    shlex::try_quote(&shown).map_or_else(|_| "DIR".to_owned(), |word| word.into_owned())
-}
 
 /// The object stores of a repository.
 #[derive(Clone, Debug)]
@@ -147,7 +142,7 @@ impl Source {
                 "{} is damaged: its reference {broken} cannot be read",
                 self.dir.display()
             ))
-            .with_hint(format!("git -C {} fsck shows what is wrong", shell_word(&self.dir)))
+            .with_hint(format!("git -C {} fsck shows what is wrong", quoted(&self.dir)))
             .into());
         }
         let ids: String = refs.iter().map(|reference| format!("{}\n", reference.id)).collect();
