@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -54,13 +55,20 @@ pub fn last_lines(path: &Path, count: usize) -> String {
     crate::term::text::last_lines(&String::from_utf8_lossy(&text), count)
 }
 
+/// Opens a log for appending, and creates it if it does not exist. A link is not followed, and a pipe does not block.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn open_to_append(path: &Path) -> io::Result<File> {
+    with_care(OpenOptions::new().read(true).append(true).create(true).mode(0o600)).open(path)
+}
+
 /// Copies a stream to a log until the stream ends, and keeps only the end of a log that grows too long. Data that cannot be
 /// written is dropped: the writing program must not block.
 ///
 /// # Errors
-/// The log cannot be opened, or the stream cannot be read.
-pub fn keep(mut from: impl io::Read, path: &Path) -> io::Result<()> {
-    let mut log = with_care(OpenOptions::new().read(true).append(true).create(true).mode(0o600)).open(path)?;
+/// The stream cannot be read.
+pub fn keep(mut from: impl io::Read, mut log: File) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         match from.read(&mut buffer) {
@@ -93,18 +101,21 @@ fn cut(log: &mut File) -> io::Result<()> {
 /// The arguments of the log keeper.
 #[derive(clap::Args, Clone, Debug)]
 pub struct KeepLog {
-    /// The log
+    /// The log that is open as standard output, for lists of processes
     #[arg(value_name = "FILE")]
     log: PathBuf,
 }
 
 impl KeepLog {
-    /// Copies standard input to the log.
+    /// Copies standard input to standard output, which is the log: opened by name, it could be a file that appears after its
+    /// directory was removed.
     ///
     /// # Errors
     /// See [`keep`].
     pub fn keep(&self) -> anyhow::Result<()> {
-        keep(io::stdin().lock(), &self.log).with_context(|| format!("failed to write the log {}", self.log.display()))
+        let log = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+        log.and_then(|log| keep(io::stdin().lock(), log))
+            .with_context(|| format!("failed to write the log {}", self.log.display()))
     }
 }
 
@@ -129,14 +140,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
         let length = || fs::metadata(&log).unwrap().len();
-        keep(io::repeat(b'x').take(LONGEST), &log).unwrap();
+        keep(io::repeat(b'x').take(LONGEST), open_to_append(&log).unwrap()).unwrap();
         assert_eq!(length(), LONGEST);
-        keep(&b"end\n"[..], &log).unwrap();
+        keep(&b"end\n"[..], open_to_append(&log).unwrap()).unwrap();
         assert_eq!((length(), end(&log, 5).unwrap()), (KEPT, b"xend\n".to_vec()));
-        keep(&b"more\n"[..], &log).unwrap();
+        keep(&b"more\n"[..], open_to_append(&log).unwrap()).unwrap();
         assert_eq!((length(), end(&log, 9).unwrap()), (KEPT + 5, b"end\nmore\n".to_vec()));
         // One long stream stays within the limit as well.
-        keep(io::repeat(b'y').take(5 * LONGEST), &log).unwrap();
+        keep(io::repeat(b'y').take(5 * LONGEST), open_to_append(&log).unwrap()).unwrap();
         assert!((KEPT..=LONGEST).contains(&length()));
     }
 
@@ -146,11 +157,11 @@ mod tests {
         let (log, elsewhere) = (dir.path().join("log"), dir.path().join("elsewhere"));
         fs::write(&elsewhere, "kept").unwrap();
         std::os::unix::fs::symlink(&elsewhere, &log).unwrap();
-        assert!(open(&log).is_err() && keep(&b"more"[..], &log).is_err());
+        assert!(open(&log).is_err() && open_to_append(&log).is_err());
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept");
         // Control: by its real path the log can be read and extended.
         open(&elsewhere).unwrap();
-        keep(&b" more"[..], &elsewhere).unwrap();
+        keep(&b" more"[..], open_to_append(&elsewhere).unwrap()).unwrap();
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept more");
     }
 }

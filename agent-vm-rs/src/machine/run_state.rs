@@ -175,21 +175,27 @@ fn may_be_starting(process: &Process) -> bool {
     })
 }
 
-/// Kills every process of the machine in `dir`. The first process of a pid namespace ends only when all others in it
-/// have ended (pid_namespaces(7)), including those without the marker; QEMU and virtiofsd are found by their pid files.
+/// Kills every process of the machine in `dir`, until none is found: one may start another while they are looked for. The first
+/// process of a pid namespace ends only when all others in it have ended (pid_namespaces(7)), including those without the
+/// marker; QEMU and virtiofsd are found by their pid files.
 ///
 /// # Errors
 /// A process does not end within five seconds.
 pub fn end_processes_of(dir: &Path) -> Result<()> {
     let run = RunDir::of(dir);
-    let all: Vec<_> = [run.qemu(), run.virtiofsd()].into_iter().flatten().chain(processes_of(dir)).collect();
-    all.iter().for_each(|process| process.signal(Signal::KILL));
     let deadline = Deadline::after(Duration::from_secs(5));
-    match all.iter().find(|process| !process.wait_gone(deadline.left())) {
-        None => Ok(()),
-        Some(stays) => Err(Failure::new(format!("process {} of {} does not end", stays.pid, dir.display()))
-            .with_hint("it waits for the kernel, most likely for a disk; look at dmesg")
-            .into()),
+    loop {
+        let all: Vec<_> = [run.qemu(), run.virtiofsd()].into_iter().flatten().chain(processes_of(dir)).collect();
+        all.iter().for_each(|process| process.signal(Signal::KILL));
+        let stays = all.iter().find(|process| !process.wait_gone(deadline.left()));
+        if let Some(stays) = stays.or(all.first().filter(|_| deadline.passed())) {
+            return Err(Failure::new(format!("process {} of {} does not end", stays.pid, dir.display()))
+                .with_hint("it waits for the kernel, most likely for a disk; look at dmesg")
+                .into());
+        }
+        if all.is_empty() {
+            return Ok(());
+        }
     }
 }
 

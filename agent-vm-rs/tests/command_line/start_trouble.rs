@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::stand_ins::{ENDS, STAYS, change_runner, create, install, recorded};
-use crate::support::{Running, Site, namespaces, skip};
+use crate::support::{Running, Site, namespaces, skip, wait_until};
 
 fn site(runner: &str) -> Site {
     let site = Site::new();
@@ -25,6 +25,23 @@ fn a_guest_that_ends_at_once_is_an_error_with_its_console() {
     site.run(&["logs", "--console"]).ok().prints("kernel: panic");
     change_runner(&site, "echo second run; exit 4");
     site.run(&["start"]).exits(1).says("exit status: 4").does_not_say("kernel: panic");
+}
+
+/// The process that writes the console log starts late: it writes to the file that is kept, and creates none.
+#[test]
+fn the_console_is_kept_if_its_writer_starts_late() {
+    let site = site(ENDS);
+    let run = site.machine("app-main").join("run");
+    let setsid = fs::canonicalize(site.path("bin/setsid")).unwrap();
+    let (run, setsid) = (run.display(), setsid.display());
+    site.stand_in(
+        "setsid",
+        &format!("case \"$*\" in *keep-log*) while [ -e '{run}' ]; do sleep 0.01; done;; esac\nexec '{setsid}' \"$@\""),
+    );
+    site.run(&["start"]).exits(1).says("app-main did not come up").does_not_say("kernel: panic");
+    let kept = "data/agent-vms/app-main/console.log";
+    wait_until("the last line of the console", || site.read(kept) == "kernel: hello\nkernel: panic\n");
+    assert!(!site.machine("app-main").join("run").exists());
 }
 
 #[test]

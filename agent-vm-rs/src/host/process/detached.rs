@@ -12,7 +12,7 @@ use duct::{Expression, Handle};
 use super::inherited::{FIRST, daemons_environment};
 use super::run::STDERR_LINES;
 use super::{Invocation, ProcessId, find};
-use crate::host::log_file::last_lines;
+use crate::host::log_file::{self, last_lines};
 use crate::term::error::Failure;
 
 /// Time for the log keeper to write the end of a log.
@@ -36,8 +36,10 @@ impl Invocation {
         let (reader, writer) = io::pipe().context("failed to make a pipe")?;
         let own = std::env::current_exe().context("failed to find the path of agent-vm")?;
         let keeper = Self::new(own).arg("keep-log").arg(log);
-        let keeper = keeper.daemon()?.stdin_file(reader).stdout_null().stderr_null().start();
-        let keeper = keeper.with_context(|| format!("failed to start writing the log {}", log.display()))?;
+        let cannot = || format!("failed to start writing the log {}", log.display());
+        let file = log_file::open_to_append(log).with_context(cannot)?;
+        let keeper = keeper.daemon()?.stdin_file(reader).stdout_file(file).stderr_null().start();
+        let keeper = keeper.with_context(cannot)?;
         let expression = self.daemon()?.stdin_null().stderr_to_stdout().stdout_file(writer);
         let held = sockets.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<Vec<_>>>();
         let held = held.context("failed to pass a socket to a child process")?;
