@@ -7,11 +7,12 @@ crate=$here/../agent-vm-rs
 # build_in_parallel run|check|build|image
 build_in_parallel() {
     local parts=() setup prepare
-    setup="exec $(printf %q "$here/setup") part"
+    setup="$(printf %q "$here/setup") part"
     prepare=$(printf %q "$here/prepare-image")
     export PREFIX
-    virtiofsd_is_installed || parts+=("virtiofsd=$setup install_virtiofsd")
-    mitmproxy_is_installed || parts+=("mitmproxy=$setup install_mitmproxy")
+    # A failure is not fatal: virtiofsd is compiled after this.
+    virtiofsd_is_installed || parts+=("virtiofsd=$setup unpack_virtiofsd || echo 'cannot unpack virtiofsd from Debian'")
+    mitmproxy_is_installed || parts+=("mitmproxy=exec $setup install_mitmproxy")
     # Without any guest, the first machine most likely needs the default one. A failure is not fatal: agent-vm builds the image
     # again and reports the error.
     if [[ $1 == image ]] && ! compgen -G "${XDG_CACHE_HOME:-$HOME/.cache}/agent-vm/guests/debian-*" >/dev/null; then
@@ -19,9 +20,10 @@ build_in_parallel() {
     fi
     # An incremental build is quick, and `make program` does it.
     if [[ $1 == build || $1 == image ]] && [[ ! -x $crate/target/release/agent-vm ]]; then
-        parts+=("agent-vm=$setup compile_agent_vm")
+        parts+=("agent-vm=exec $setup compile_agent_vm")
     fi
     ((${#parts[@]} == 0)) || "$here/run-parallel" '3 to 6 minutes on two processors' "${parts[@]}"
+    virtiofsd_is_installed || compile_virtiofsd
 }
 
 compile_agent_vm() {

@@ -28,12 +28,6 @@ packages_for_run=(
     '/etc/ssl/certs/ca-certificates.crt ca-certificates'
 )
 
-# Needed to compile virtiofsd.
-packages_for_virtiofsd=(
-    '/usr/include/cap-ng.h libcap-ng-dev'
-    '/usr/include/seccomp.h libseccomp-dev'
-)
-
 packages_for_check=(
     'shellcheck shellcheck'
     'node nodejs'
@@ -61,14 +55,8 @@ missing_packages() {
 
 # install_packages run|check
 install_packages() {
-    local lines=("${packages_for_run[@]}") packages
-    if ! virtiofsd_is_installed; then
-        if debian_has_virtiofsd; then
-            lines+=('/usr/libexec/virtiofsd virtiofsd')
-        else
-            lines+=("${packages_for_virtiofsd[@]}")
-        fi
-    fi
+    local lines=("${packages_for_run[@]}")
+    if ! virtiofsd_is_installed && debian_has_virtiofsd; then lines+=('/usr/libexec/virtiofsd virtiofsd'); fi
     if ! mitmproxy_is_installed; then
         if debian_has_mitmproxy; then
             lines+=('mitmdump mitmproxy')
@@ -77,7 +65,13 @@ install_packages() {
         fi
     fi
     if [[ $1 == check ]]; then lines+=("${packages_for_check[@]}"); fi
-    packages=$(missing_packages "${lines[@]}")
+    install_missing "${lines[@]}"
+}
+
+# install_missing LINE…: installs the packages of the lines whose program or file does not exist.
+install_missing() {
+    local packages
+    packages=$(missing_packages "$@")
     [[ -z $packages ]] && return
     mapfile -t packages < <(sort -u <<<"$packages")
     if [[ ! -e /etc/debian_version ]] || ! have apt-get; then

@@ -2,25 +2,11 @@
 # Programs that Debian lacks or has only in old versions, with pinned versions.
 
 : "${here:?scripts/setup sets it: its own directory}"
-virtiofsd_version=1.14.0
-# The oldest version that agent-vm accepts (agent-vm-rs/src).
-virtiofsd_oldest=1.13
-virtiofsd=$PREFIX/libexec/agent-vm/virtiofsd
 # The last version that the crate's minimum Rust version can compile.
 nextest_version=0.9.114
 nixfmt_version=0.5.3
 deadnix_version=1.3.1
 check_tools=${XDG_CACHE_HOME:-$HOME/.cache}/agent-vm/check-tools
-
-virtiofsd_is_installed() {
-    [[ -x $virtiofsd && $("$virtiofsd" --version 2>/dev/null) == "virtiofsd $virtiofsd_version" ]] ||
-        is_new_enough "$(/usr/libexec/virtiofsd --version 2>/dev/null | sed -n 's/^virtiofsd \([0-9.]*\)$/\1/p')"
-}
-
-# Debian 13 has a recent version. Debian 12 has only the older implementation in C, in another package.
-debian_has_virtiofsd() { is_new_enough "$(apt_candidate virtiofsd)"; }
-
-is_new_enough() { [[ -n $1 ]] && printf '%s\n' "$virtiofsd_oldest" "$1" | sort --check=silent --version-sort; }
 
 # logged FILE COMMAND…: runs a command with its output in FILE, and prints the last lines if it fails. If scripts/run-parallel
 # runs this script, it shows the output itself.
@@ -48,12 +34,6 @@ cargo_install() {
         { rm -rf -- "$work" && die "cannot compile $crate $version"; }
     mv -f -- "$work/bin/$program" "$place"
     rm -rf -- "$work"
-}
-
-# Without LTO, which would compile on one processor only. virtiofsd spends most of its time in system calls.
-install_virtiofsd() {
-    local -x CARGO_PROFILE_RELEASE_LTO=off
-    cargo_install virtiofsd "$virtiofsd_version" virtiofsd "$virtiofsd"
 }
 
 # Only unpacks the package: its installation would start a web server.

@@ -1,0 +1,73 @@
+# shellcheck shell=bash
+# virtiofsd: Debian 13's package if this is Debian 13; otherwise the same program with its libraries, unpacked from there; otherwise
+# compiled, which takes ten times as long.
+
+: "${here:?scripts/setup sets it: its own directory}"
+virtiofsd_version=1.14.0
+# The oldest version that agent-vm accepts (agent-vm-rs/src).
+virtiofsd_oldest=1.13
+virtiofsd=$PREFIX/libexec/agent-vm/virtiofsd
+
+virtiofsd_is_installed() { is_virtiofsd "$virtiofsd" || is_virtiofsd /usr/libexec/virtiofsd; }
+
+# is_virtiofsd PROGRAM: returns whether it is a version that agent-vm accepts.
+is_virtiofsd() { is_new_enough "$("$1" --version 2>/dev/null | sed -n 's/^virtiofsd \([0-9.]*\)$/\1/p')"; }
+
+# Debian 13 has a recent version. Debian 12 has only the older implementation in C, in another package.
+debian_has_virtiofsd() { is_new_enough "$(apt_candidate virtiofsd)"; }
+
+is_new_enough() { [[ -n $1 ]] && printf '%s\n' "$virtiofsd_oldest" "$1" | sort --check=silent --version-sort; }
+
+# Prints the program to install for an unpacked virtiofsd, which needs newer libraries than this system's.
+virtiofsd_launcher() {
+    cat <<'SCRIPT'
+#!/bin/sh
+dir=$(dirname -- "$(readlink -f -- "$0")")/virtiofsd.debian
+exec "$dir/ld.so" --argv0 virtiofsd --library-path "$dir" "$dir/virtiofsd" "$@"
+SCRIPT
+}
+
+# Unpacks virtiofsd and the libraries it needs from the Debian release that guests have. mmdebstrap checks the signatures.
+unpack_virtiofsd() {
+    local place suite work root mirror=()
+    place=$(dirname -- "$virtiofsd")
+    suite=$(sed -n 's/^ *suite = "\([a-z]*\)";$/\1/p' "$here/../lib/debian/spec.nix")
+    [[ -z ${AGENT_VM_DEBIAN_MIRROR-} ]] || mirror=("$AGENT_VM_DEBIAN_MIRROR")
+    mkdir -p -- "$place" || return
+    work=$(mktemp -d -- "$place/.new-XXXXXX") || return
+    root=$work/root
+    if mkdir -- "$root" && unpack_debian "$suite" virtiofsd "$root" "${mirror[@]}" && virtiofsd_with_libraries "$root" "$work/dir"; then
+        rm -rf -- "$place/virtiofsd.debian"
+        mv -T -- "$work/dir" "$place/virtiofsd.debian"
+        virtiofsd_launcher >"$work/launcher"
+        chmod 755 "$work/launcher"
+        mv -fT -- "$work/launcher" "$virtiofsd"
+    fi
+    rm -rf -- "$work"
+    is_virtiofsd "$virtiofsd"
+}
+
+# unpack_debian SUITE PACKAGE DIR [MIRROR]: unpacks programs and libraries of a package and its dependencies. Installs nothing.
+unpack_debian() {
+    local mode=unshare
+    [[ $EUID -ne 0 ]] || mode=root
+    mmdebstrap --quiet --mode=$mode --variant=extract --format=tar --architectures=amd64 --include="$2" "$1" - "${@:4}" |
+        tar --extract --directory="$3" --no-same-owner --wildcards './usr/lib/*' './usr/libexec/*'
+}
+
+# virtiofsd_with_libraries ROOT DIR: copies virtiofsd, its libraries and their loader from ROOT to DIR.
+virtiofsd_with_libraries() {
+    local libraries=$1/usr/lib/x86_64-linux-gnu program=$1/usr/libexec/virtiofsd loader needed
+    loader=$libraries/ld-linux-x86-64.so.2
+    needed=$("$loader" --library-path "$libraries" --list "$program" | sed -n "s|.* => \($libraries/[^ ]*\) .*|\1|p") || return
+    mapfile -t needed <<<"$needed"
+    mkdir -- "$2" && cp --dereference -- "${needed[@]}" "$program" "$2" && cp --dereference -- "$loader" "$2/ld.so" &&
+        chmod -R u=rwX,go=rX -- "$2"
+}
+
+# Without LTO, which would compile on one processor only. virtiofsd spends most of its time in system calls.
+compile_virtiofsd() {
+    local -x CARGO_PROFILE_RELEASE_LTO=off
+    install_missing '/usr/include/cap-ng.h libcap-ng-dev' '/usr/include/seccomp.h libseccomp-dev'
+    cargo_install virtiofsd "$virtiofsd_version" virtiofsd "$virtiofsd"
+}
