@@ -73,13 +73,31 @@ fn it_ends_with_the_machine() {
 
 #[test]
 fn it_ends_with_a_machine_that_powers_off_by_itself() {
+    let (site, _services) = ready("echo 'kernel: hello'; trap 'exit 0' USR1; while true; do sleep 0.1; done");
+    end_qemu(&site, Signal::USR1).ok().says("app-main ended").does_not_say("error:");
+}
+
+/// A service manager starts a machine again whose QEMU failed.
+#[test]
+fn it_fails_with_qemu() {
     let (site, _services) = ready(STAYS);
-    let (socket, command) = start(&site, &[]);
+    end_qemu(&site, Signal::KILL)
+        .exits(1)
+        .gives_one_error()
+        .says("error: app-main failed: QEMU ended with ")
+        .says("hint: agent-vm logs --console app-main");
+    site.run(&["logs", "--console"]).ok().prints("kernel: hello");
+}
+
+/// Runs `start --foreground`, and sends a signal to QEMU once the machine is ready.
+fn end_qemu(site: &Site, signal: Signal) -> Done {
+    let (socket, command) = start(site, &[]);
     assert!(notification(&socket).contains("READY=1"));
     let pid = site.read("data/agent-vms/app-main/run/qemu.pid");
-    kill(pid.split_whitespace().next().unwrap().parse().unwrap(), Signal::KILL);
-    done(command).ok().says("app-main ended");
+    kill(pid.split_whitespace().next().unwrap().parse().unwrap(), signal);
+    let done = done(command);
     site.assert_nothing_left();
+    done
 }
 
 #[test]

@@ -6,14 +6,17 @@ use anyhow::Result;
 use sd_notify::NotifyState;
 
 use crate::host::interrupt;
+use crate::host::process::Detached;
 use crate::machine::Machine;
 use crate::machine::context::Context;
-use crate::term::error::Interrupted;
+use crate::term::error::{Failure, Interrupted};
 use crate::term::progress::note;
 use crate::vm::shutdown;
 
 /// Interval between checks whether the machine runs.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// Time for the process that made QEMU's namespaces to end after QEMU.
+const STATUS: Duration = Duration::from_secs(2);
 /// Time to wait for another command's lock before the machine is stopped.
 const LOCK: Duration = Duration::from_secs(30);
 
@@ -21,45 +24,62 @@ const LOCK: Duration = Duration::from_secs(30);
 /// the machine; a second one kills it.
 ///
 /// # Errors
-/// The machine does not start (it does not keep running then), or does not stop.
+/// The machine does not start (it does not keep running then), fails, or does not stop.
 pub fn run(
     context: &Context,
     machine: &Machine,
-    up: impl Fn() -> Result<()>,
+    up: impl Fn() -> Result<Option<Detached>>,
     announce: impl Fn() -> Result<()>,
 ) -> Result<()> {
     let was_running = machine.run().qemu().is_some();
-    if let Err(error) = up() {
-        // A machine that another command started is not this command's to stop yet.
-        if !was_running && machine.run().qemu().is_some() {
-            stop(context, machine)?;
+    let started = match up() {
+        Ok(started) => started,
+        Err(error) => {
+            // A machine that another command started is not this command's to stop yet.
+            if !was_running && machine.run().qemu().is_some() {
+                stop(context, machine)?;
+            }
+            return Err(error);
         }
-        return Err(error);
-    }
+    };
     report(&[NotifyState::Ready, NotifyState::Status(&format!("{} answers", machine.name))]);
-    match announce().and_then(|()| follow(context, machine)) {
+    match announce().and_then(|()| follow(context, machine, started)) {
         Err(error) if error.is::<Interrupted>() => stop(context, machine),
         Err(error) => stop(context, machine).and(Err(error)),
-        Ok(()) => {
+        Ok(failure) => {
             report(&[NotifyState::Stopping]);
             note(&format!("{} ended", machine.name));
-            Ok(())
+            failure.map_or(Ok(()), |failure| Err(failure.into()))
         }
     }
 }
 
-/// Waits until the machine ends. A restart by another command is not its end.
-fn follow(context: &Context, machine: &Machine) -> Result<()> {
+/// Waits until the machine ends. A restart by another command is not its end. Returns a failure if QEMU, which `started` is,
+/// failed, rather than that the guest powered off or a command stopped it.
+fn follow(context: &Context, machine: &Machine, mut started: Option<Detached>) -> Result<Option<Failure>> {
+    let run = machine.run();
     loop {
-        while machine.run().qemu().is_some() {
+        while run.qemu().is_some() {
             interrupt::check()?;
             std::thread::sleep(INTERVAL);
         }
         // A command that restarts the machine holds the lock between its end and its start.
         let _lock = machine.lock_name(context.deadline())?;
-        if machine.run().qemu().is_none() {
-            return if machine.exists() { shutdown::clean_up(machine) } else { Ok(()) };
+        if run.qemu().is_some() {
+            started = None;
+            continue;
         }
+        // A command that stopped the machine has removed this directory.
+        if !machine.exists() || !run.path().exists() {
+            return Ok(None);
+        }
+        let failed = started.map_or(Ok(None), |qemu| qemu.failure(STATUS))?;
+        shutdown::clean_up(machine)?;
+        return Ok(failed.map(|status| {
+            let name = &machine.name;
+            Failure::new(format!("{name} failed: QEMU ended with {status}"))
+                .with_hint(format!("agent-vm logs --console {name}"))
+        }));
     }
 }
 

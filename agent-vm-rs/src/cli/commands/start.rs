@@ -10,6 +10,7 @@ use super::{Target, foreground};
 use crate::cli::target;
 use crate::guest::Guest;
 use crate::guest::running::running;
+use crate::host::process::Detached;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::run_state::RunFacts;
@@ -87,11 +88,12 @@ fn put_disk_aside(context: &Context, machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// Starts a machine if it is not running. If another command is starting it, waits for that.
+/// Starts a machine if it is not running. If another command is starting it, waits for that. Returns QEMU's process if this
+/// command started it.
 ///
 /// # Errors
 /// As [`start`].
-pub fn ensure_running(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<()> {
+pub fn ensure_running(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<Option<Detached>> {
     let _lock = machine.lock(context.deadline())?;
     let run = machine.run();
     match (run.qemu(), run.facts()) {
@@ -105,9 +107,9 @@ pub fn ensure_running(context: &Context, machine: &Machine, package: Option<&Pat
                     .into());
             }
             note(&format!("{} is already running", machine.name));
-            launch::join(context, machine, &qemu, &facts)
+            launch::join(context, machine, &qemu, &facts).map(|()| None)
         }
-        _ => launch::launch(context, machine, package),
+        _ => launch::launch(context, machine, package).map(Some),
     }
 }
 

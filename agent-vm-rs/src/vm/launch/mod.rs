@@ -19,7 +19,7 @@ use crate::guest::manifest::Share;
 use crate::guest::{Guest, Recipe};
 use crate::host::files::make_private_dir;
 use crate::host::log_file;
-use crate::host::process::ProcessId;
+use crate::host::process::{Detached, ProcessId};
 use crate::host::user_dirs::cache_dir;
 use crate::machine::accel::Accel;
 use crate::machine::context::Context;
@@ -38,11 +38,11 @@ const STATUS: Duration = Duration::from_secs(2);
 /// Starts a stopped machine. The caller holds its lock. If it fails, nothing keeps running, unless only the service
 /// inside the guest failed: then the machine stays up, so that the user can examine it.
 ///
-/// `package` is an already built guest package; without one, the machine's own is built.
+/// `package` is an already built guest package; without one, the machine's own is built. Returns QEMU's process.
 ///
 /// # Errors
 /// A step fails. If the guest did not come up, the last lines of its console are printed too.
-pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<()> {
+pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<Detached> {
     machine.check()?;
     shutdown::clean_up(machine)?;
     close_to_others(machine)?;
@@ -119,7 +119,8 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
     match readiness::wait(context, machine, &guest, &facts, &alive, &mut phases) {
         Ok(()) => {
             phases.save();
-            machine.run().note_started()
+            machine.run().note_started()?;
+            Ok(qemu)
         }
         Err(error) if error.is::<readiness::ServiceDown>() => machine.run().note_started().and(Err(error)),
         Err(error) => {
