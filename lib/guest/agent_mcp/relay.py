@@ -141,6 +141,8 @@ class Relay:
             self._to_client(client, encode({"id": identity, "result": self._greeting(message)}))
         elif method == "notifications/initialized":
             pass
+        elif method == "notifications/cancelled" and self._cancel(message):
+            pass
         elif method is None or identity is None:
             self._server.send(line)
         elif method == "ping":
@@ -199,6 +201,13 @@ class Relay:
                 return
             del self._waiting[key(identity)]
         self._refuse(client, identity)
+
+    def _cancel(self, message: dict) -> bool:
+        """Drops the request that a client cancels, if it still waits for the server. A cancelled request gets no answer."""
+        parameters = message.get("params")
+        identity = parameters.get("requestId") if isinstance(parameters, dict) else None
+        with self._lock:
+            return self._waiting.pop(key(identity), None) is not None
 
     def _greeting(self, request: dict) -> dict:
         """Returns the answer to `initialize`: the server's own or, before it runs, a stand-in. Lists may change with each start."""

@@ -190,6 +190,19 @@ class Relays(unittest.TestCase):
         self.assertEqual(client.answer(1)["result"], {"echo": "tools/list"})
         self.assertEqual(client.answer(2)["result"], {"echo": "tools/call"})
 
+    def test_a_waiting_request_that_is_cancelled_does_not_reach_the_server(self):
+        _, client = self.start_delayed()
+        client.send(id=1, method="tools/list")
+        client.send(id=2, method="tools/call")
+        client.send(method="notifications/cancelled", params={"requestId": 2})
+        # The relay has read the cancellation once it answers the next message.
+        client.ask("ping", 3)
+        self.trigger.touch()
+        # Control: the other request is answered.
+        self.assertEqual(client.answer(1)["result"], {"echo": "tools/list"})
+        client.ask("tools/call", 4)
+        self.assertNotIn(2, client.answers)
+
     def test_open_requests_get_an_error_when_the_server_ends_and_it_is_restarted(self):
         _, client = self.start([sys.executable, "-c", SERVER])
         client.ask("initialize")

@@ -11,7 +11,7 @@ use crate::cli::target;
 use crate::git::Origin;
 use crate::git::shelf::Shelf;
 use crate::git::workspace::{self, Findings, OnTheDisk, Unsaved, WholeReason, is_no_space};
-use crate::host::files::{remove_any, remove_file, rename_durably};
+use crate::host::files::{quoted, remove_any, remove_file, rename_durably};
 use crate::host::interrupt;
 use crate::machine::context::Context;
 use crate::machine::{Machine, sweep};
@@ -142,7 +142,7 @@ fn keep_bundle(machine: &Machine, shelf: &Shelf, own: &Unsaved, file: &Path) -> 
          'refs/tags/*:refs/tags/rescued/*'{others}",
         machine.name,
         own.describe(),
-        shlex::try_quote(&place).unwrap_or(place.as_str().into())
+        quoted(&kept)
     ));
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::Target;
 use super::mcp::server_name;
 use crate::cli::target;
 use crate::guest::running::running;
+use crate::host::files::quoted;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::state_dir::StateDir;
@@ -90,21 +91,16 @@ fn http(machine: &Machine, args: &McpConfigArgs) -> Result<Way> {
     };
     if facts.auth {
         let token = endpoint::token_file(&machine.dir);
-        note(&format!("the client reads the token from its environment: {TOKEN_VARIABLE}=$(cat {})", shown(token)));
+        note(&format!("the client reads the token from its environment: {TOKEN_VARIABLE}=$(cat {})", quoted(&token)));
     }
     if facts.tls {
         let ca = endpoint::ca_file(&machine.dir);
         note(&format!(
             "the client must trust the machine's certificate authority: set NODE_EXTRA_CA_CERTS={0} for Node.js, SSL_CERT_FILE={0} for others",
-            shown(ca)
+            quoted(&ca)
         ));
     }
     Ok(Way::Http { url: facts.url(&path), auth: facts.auth })
-}
-
-fn shown(path: PathBuf) -> String {
-    let path = path.display().to_string();
-    shlex::try_quote(&path).map_or_else(|_| path.clone(), std::borrow::Cow::into_owned)
 }
 
 fn text(path: PathBuf) -> Result<String> {
