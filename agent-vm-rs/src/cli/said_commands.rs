@@ -195,7 +195,7 @@ fn invalid_commands_are_found() {
     let commands = in_sentences("look at it: agent-vm logs --nope x, or agent-vm mend x; the agent-vm that wrote it");
     assert_eq!(commands, ["logs --nope x", "mend x"]);
     assert!(commands.iter().all(|command| !begins_with_a_command(command)));
-    for sentence in ["list to see the machines there are", "destroy {name} --yes keeps them in a bundle"] {
+    for sentence in ["list to see all machines", "destroy {name} --yes keeps them in a bundle"] {
         assert!(begins_with_a_command(sentence), "{sentence}");
     }
     assert_eq!(in_page("`agent-vm nope` and\n```\nagent-vm stop; agent-vm destroy # all\n```\n").len(), 3);

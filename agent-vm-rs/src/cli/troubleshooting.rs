@@ -9,7 +9,7 @@ use super::said_commands::files;
 
 /// What makes an error, before its message.
 const CONSTRUCTORS: [&str; 3] = ["Failure::new(", "Failure::usage(", "Failure::timeout("];
-/// Letters that a message has at least: a shorter one is another message's frame.
+/// Fewest letters of a message; a shorter literal only wraps another message.
 const FEWEST_LETTERS: usize = 5;
 
 /// Returns the string literal that the code begins with, with its escapes resolved.

@@ -55,10 +55,10 @@ pub fn no_machine_in(state: &StateDir, target: &str, place: Option<&Place<'_>>) 
     let quoted = shlex::try_quote(&shown).map_or_else(|_| "BRANCH".into(), std::borrow::Cow::into_owned);
     let hint = match (place, similar(state, target)) {
         (Some(Place { has_branch: true, .. }), _) => {
-            format!("agent-vm create --branch {quoted}, or agent-vm list to see the machines there are")
+            format!("agent-vm create --branch {quoted}, or agent-vm list to see all machines")
         }
-        (_, Some(name)) => format!("did you mean {name}? agent-vm list shows the machines there are"),
-        (_, None) => "agent-vm list shows the machines there are".to_owned(),
+        (_, Some(name)) => format!("did you mean {name}? agent-vm list shows all machines"),
+        (_, None) => "agent-vm list shows all machines".to_owned(),
     };
     let place = place.map_or_else(String::new, |place| format!(" in {}", place.source.display()));
     Failure::new(format!("there is no machine for {shown}{place}")).with_hint(hint).into()
@@ -100,7 +100,7 @@ mod tests {
             assert!(hint(typed).contains(&format!("did you mean {name}?")), "{typed}: {}", hint(typed));
         }
         for typed in ["two", "zzz", "x"] {
-            assert_eq!(hint(typed), "agent-vm list shows the machines there are", "{typed}");
+            assert_eq!(hint(typed), "agent-vm list shows all machines", "{typed}");
         }
     }
 }
