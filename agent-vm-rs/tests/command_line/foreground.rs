@@ -89,12 +89,35 @@ fn it_fails_with_qemu() {
     site.run(&["logs", "--console"]).ok().prints("kernel: hello");
 }
 
+/// The machine ends before the command prints how to connect: the queue of the service manager's socket is full, so that the
+/// command waits in its first report.
+#[test]
+fn a_machine_that_ends_at_once_is_no_other_error() {
+    let (site, _services) = ready("trap 'exit 0' USR1; while true; do sleep 0.1; done");
+    let path = site.path("notify");
+    let (socket, command) = start(&site, &[]);
+    let full = UnixDatagram::unbound().unwrap();
+    full.set_nonblocking(true).unwrap();
+    while full.send_to(b"X=1", &path).is_ok() {}
+    let run = site.machine("app-main").join("run");
+    wait_until("the start to be over", || run.join("started").exists());
+    kill(qemu(&site), Signal::USR1);
+    wait_until("QEMU to end", || !crate::support::exists(qemu(&site)));
+    while notification(&socket) == "X=1" {}
+    done(command).ok().says("app-main ended").does_not_say("error:");
+    site.assert_nothing_left();
+}
+
+/// Returns QEMU's process id.
+fn qemu(site: &Site) -> u32 {
+    site.read("data/agent-vms/app-main/run/qemu.pid").split_whitespace().next().unwrap().parse().unwrap()
+}
+
 /// Runs `start --foreground`, and sends a signal to QEMU once the machine is ready.
 fn end_qemu(site: &Site, signal: Signal) -> Done {
     let (socket, command) = start(site, &[]);
     assert!(notification(&socket).contains("READY=1"));
-    let pid = site.read("data/agent-vms/app-main/run/qemu.pid");
-    kill(pid.split_whitespace().next().unwrap().parse().unwrap(), signal);
+    kill(qemu(site), signal);
     let done = done(command);
     site.assert_nothing_left();
     done

@@ -43,7 +43,15 @@ pub fn run(
         }
     };
     report(&[NotifyState::Ready, NotifyState::Status(&format!("{} answers", machine.name))]);
-    match announce().and_then(|()| follow(context, machine, started)) {
+    let announced = match announce() {
+        // The machine may have ended meanwhile: then its end is the result.
+        Err(error) if !error.is::<Interrupted>() && machine.run().qemu().is_none() => {
+            tracing::info!("{error:#}");
+            Ok(())
+        }
+        other => other,
+    };
+    match announced.and_then(|()| follow(context, machine, started)) {
         Err(error) if error.is::<Interrupted>() => stop(context, machine),
         Err(error) => stop(context, machine).and(Err(error)),
         Ok(failure) => {
@@ -58,15 +66,18 @@ pub fn run(
 /// failed, rather than that the guest powered off or a command stopped it.
 fn follow(context: &Context, machine: &Machine, mut started: Option<Detached>) -> Result<Option<Failure>> {
     let run = machine.run();
+    let first = run.qemu();
     loop {
-        while run.qemu().is_some() {
+        while let Some(qemu) = run.qemu() {
+            if first.as_ref() != Some(&qemu) {
+                started = None;
+            }
             interrupt::check()?;
             std::thread::sleep(INTERVAL);
         }
         // A command that restarts the machine holds the lock between its end and its start.
         let _lock = machine.lock_name(context.deadline())?;
         if run.qemu().is_some() {
-            started = None;
             continue;
         }
         // A command that stopped the machine has removed this directory.
