@@ -23,7 +23,7 @@ virtiofsd_launcher() {
     cat <<'SCRIPT'
 #!/bin/sh
 dir=$(dirname -- "$(readlink -f -- "$0")")/virtiofsd.debian
-exec "$dir/ld.so" --argv0 virtiofsd --library-path "$dir" "$dir/virtiofsd" "$@"
+exec "$dir/virtiofsd" --argv0 virtiofsd --library-path "$dir" "$dir/program" "$@"
 SCRIPT
 }
 
@@ -55,13 +55,14 @@ unpack_debian() {
         tar --extract --directory="$3" --no-same-owner --wildcards './usr/lib/*' './usr/libexec/*'
 }
 
-# virtiofsd_with_libraries ROOT DIR: copies virtiofsd, its libraries and their loader from ROOT to DIR.
+# virtiofsd_with_libraries ROOT DIR: copies virtiofsd, its libraries and their loader from ROOT to DIR. The loader has the name of
+# the program, which lists of processes show.
 virtiofsd_with_libraries() {
     local libraries=$1/usr/lib/x86_64-linux-gnu program=$1/usr/libexec/virtiofsd loader needed
     loader=$libraries/ld-linux-x86-64.so.2
     needed=$("$loader" --library-path "$libraries" --list "$program" | sed -n "s|.* => \($libraries/[^ ]*\) .*|\1|p") || return
     mapfile -t needed <<<"$needed"
-    mkdir -- "$2" && cp --dereference -- "${needed[@]}" "$program" "$2" && cp --dereference -- "$loader" "$2/ld.so" &&
+    mkdir -- "$2" && cp --dereference -- "${needed[@]}" "$2" && cp -- "$program" "$2/program" && cp -- "$loader" "$2/virtiofsd" &&
         chmod -R u=rwX,go=rX -- "$2"
 }
 
