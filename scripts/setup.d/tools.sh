@@ -24,31 +24,31 @@ logged() {
 # cargo_install CRATE VERSION PROGRAM PLACE [FLAG…]: compiles a program in a temporary directory, with additional flags for
 # cargo, and renames it to PLACE, so that PLACE is always a complete program.
 cargo_install() {
-    local crate=$1 version=$2 program=$3 place=$4 work
+    local crate=$1 version=$2 program=$3 place=$4 temporary
     shift 4
     say "compiling $crate $version (once; usually 1 to 3 minutes)"
     mkdir -p -- "$(dirname -- "$place")" ||
         die "cannot write to $(dirname -- "$place")" "make install PREFIX=DIR"
-    work=$(mktemp -d -- "$(dirname -- "$place")/.new-XXXXXX")
-    logged "$work/log" cargo install "$crate" --locked --version "=$version" --bin "$program" "$@" --no-track --root "$work" ||
-        { rm -rf -- "$work" && die "cannot compile $crate $version"; }
-    mv -f -- "$work/bin/$program" "$place"
-    rm -rf -- "$work"
+    make_temporary "$(dirname -- "$place")"
+    logged "$temporary/log" cargo install "$crate" --locked --version "=$version" --bin "$program" "$@" --no-track \
+        --root "$temporary" || die "cannot compile $crate $version"
+    mv -f -- "$temporary/bin/$program" "$place"
+    rm -rf -- "$temporary"
 }
 
 # Only unpacks the package: its installation would start a web server.
 unpack_nginx() {
-    local work
+    local temporary
     mkdir -p -- "$check_tools"
-    work=$(mktemp -d -- "$check_tools/.new-XXXXXX")
+    make_temporary "$check_tools"
     # apt's sandbox user could not write to this directory.
-    if ! (cd -- "$work" && apt-get --quiet -o APT::Sandbox::User=root download nginx && dpkg-deb --extract nginx_*.deb root) >"$work/log" 2>&1; then
-        tail -n 5 "$work/log" >&2
-        rm -rf -- "$work"
+    if ! (cd -- "$temporary" && apt-get --quiet -o APT::Sandbox::User=root download nginx &&
+        dpkg-deb --extract nginx_*.deb root) >"$temporary/log" 2>&1; then
+        tail -n 5 "$temporary/log" >&2
         die "cannot download nginx" "apt-get update"
     fi
-    mv -f -- "$work/root/usr/sbin/nginx" "$check_tools/nginx"
-    rm -rf -- "$work"
+    mv -f -- "$temporary/root/usr/sbin/nginx" "$check_tools/nginx"
+    rm -rf -- "$temporary"
 }
 
 mitmproxy_is_installed() { have mitmdump || [[ -x $PREFIX/libexec/agent-vm/mitmproxy/bin/mitmdump ]]; }

@@ -29,21 +29,20 @@ SCRIPT
 
 # Unpacks virtiofsd and the libraries it needs from the Debian release that guests have. mmdebstrap checks the signatures.
 unpack_virtiofsd() {
-    local place suite work root mirror=()
+    local place suite temporary root mirror=()
     place=$(dirname -- "$virtiofsd")
     suite=$(sed -n 's/^ *suite = "\([a-z]*\)";$/\1/p' "$here/../lib/debian/spec.nix")
     [[ -z ${AGENT_VM_DEBIAN_MIRROR-} ]] || mirror=("$AGENT_VM_DEBIAN_MIRROR")
-    mkdir -p -- "$place" || return
-    work=$(mktemp -d -- "$place/.new-XXXXXX") || return
-    root=$work/root
-    if mkdir -- "$root" && unpack_debian "$suite" virtiofsd "$root" "${mirror[@]}" && virtiofsd_with_libraries "$root" "$work/dir"; then
+    mkdir -p -- "$place" && make_temporary "$place" || return
+    root=$temporary/root
+    if mkdir -- "$root" && unpack_debian "$suite" virtiofsd "$root" "${mirror[@]}" && virtiofsd_with_libraries "$root" "$temporary/dir"; then
         rm -rf -- "$place/virtiofsd.debian"
-        mv -T -- "$work/dir" "$place/virtiofsd.debian"
-        virtiofsd_launcher >"$work/launcher"
-        chmod 755 "$work/launcher"
-        mv -fT -- "$work/launcher" "$virtiofsd"
+        mv -T -- "$temporary/dir" "$place/virtiofsd.debian"
+        virtiofsd_launcher >"$temporary/launcher"
+        chmod 755 "$temporary/launcher"
+        mv -fT -- "$temporary/launcher" "$virtiofsd"
     fi
-    rm -rf -- "$work"
+    rm -rf -- "$temporary"
     is_virtiofsd "$virtiofsd"
 }
 
