@@ -170,7 +170,7 @@ impl Change {
     /// There is no change, or a key is both set and unset.
     pub fn parse(assignments: &[Assignment], unset: &[Key]) -> Result<Self, Failure> {
         if assignments.is_empty() && unset.is_empty() {
-            return Err(Failure::usage("there is nothing to set")
+            return Err(Failure::usage("there is no setting after the machine's name")
                 .with_hint("agent-vm set MACHINE memory=8192, or agent-vm set MACHINE --unset memory"));
         }
         if let Some(both) = assignments.iter().find(|one| unset.contains(&one.key)) {

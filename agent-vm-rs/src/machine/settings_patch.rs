@@ -150,17 +150,17 @@ impl SettingsPatch {
     /// # Errors
     /// The first wrong value.
     pub fn validate(&self) -> Result<(), Failure> {
-        let at_least = |what: &str, flag: &str, value: Option<u32>, Range { least, most }: Range| match value {
+        let within = |what: &str, value: Option<u32>, Range { least, most }: Range| match value {
             Some(value) if !(least..=most).contains(&value) => {
                 Err(Failure::usage(format!("{what} of {value} is outside {least} to {most}"))
-                    .with_hint(format!("give {flag} a value in between")))
+                    .with_hint(format!("use a value from {least} to {most}")))
             }
             _ => Ok(()),
         };
         let bounds = Defaults::load().map_err(|error| Failure::new(format!("{error:#}")))?.bounds;
-        at_least("memory (MiB)", "--memory", self.memory, bounds.memory)?;
-        at_least("a number of cores", "--cores", self.cores, bounds.cores)?;
-        at_least("a disk (MiB)", "--disk", self.disk, bounds.disk)?;
+        within("memory (MiB)", self.memory, bounds.memory)?;
+        within("a number of cores", self.cores, bounds.cores)?;
+        within("a disk (MiB)", self.disk, bounds.disk)?;
         if let Some(name) = self.servers.iter().flatten().find(|name| !Grammar::ServerName.matches(name)) {
             return Err(Failure::usage(format!("{:?} is no name of a server", one_line(name)))
                 .with_hint("names are letters, digits, ., _ and -, such as nixos"));

@@ -64,7 +64,7 @@ fn an_invalid_value_changes_nothing() {
         (&["port=18767", "ssh_port=18767"], 2, "cannot use the same port"),
         (&["memory=1024", "--unset", "memory"], 2, "both set and unset"),
         (&["--unset", "size"], 2, "is not a setting"),
-        (&[], 2, "nothing to set"),
+        (&[], 2, "no setting after the machine's name"),
         (&["memory"], 2, "KEY=VALUE"),
     ] {
         site.run(&[&["set", "main"], words].concat()).exits(code).gives_one_error().says(says).says("hint: ");

@@ -61,6 +61,7 @@ class Relay:
         # Requests passed to the server, and those that wait for it: identity and line.
         self._open: dict[str, object] = {}
         self._waiting: dict[str, tuple[object, bytes, float]] = {}
+        self._timers: dict[str, threading.Timer] = {}
         self._greeted = False
         self._was_running = False
         # Held while a message is written, so that messages of several threads do not mix.
@@ -177,6 +178,8 @@ class Relay:
         else:
             timer = threading.Timer(self._timeout, self._give_up, args=(client, identity, end))
             timer.daemon = True
+            with self._lock:
+                self._timers[key(identity)] = timer
             timer.start()
 
     def _pass_on(self, client: socket.socket | None, identity: object, line: bytes) -> None:
@@ -196,6 +199,7 @@ class Relay:
     def _give_up(self, client: socket.socket, identity: object, end: float) -> None:
         """Answers a request with an error, if it is still the one that waits until `end`."""
         with self._lock:
+            self._timers.pop(key(identity), None)
             waiting = self._waiting.get(key(identity))
             if waiting is None or waiting[2] != end:
                 return
@@ -203,11 +207,19 @@ class Relay:
         self._refuse(client, identity)
 
     def _cancel(self, message: dict) -> bool:
-        """Drops the request that a client cancels, if it still waits for the server. A cancelled request gets no answer."""
+        """
+        Forgets a request that a client cancels, because it gets no answer. Returns whether it still waited for the server, which
+        then does not get it.
+        """
         parameters = message.get("params")
         identity = parameters.get("requestId") if isinstance(parameters, dict) else None
         with self._lock:
-            return self._waiting.pop(key(identity), None) is not None
+            self._open.pop(key(identity), None)
+            waited = self._waiting.pop(key(identity), None) is not None
+            timer = self._timers.pop(key(identity), None) if waited else None
+        if timer is not None:
+            timer.cancel()
+        return waited
 
     def _greeting(self, request: dict) -> dict:
         """Returns the answer to `initialize`: the server's own or, before it runs, a stand-in. Lists may change with each start."""

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -202,6 +203,25 @@ class Relays(unittest.TestCase):
         self.assertEqual(client.answer(1)["result"], {"echo": "tools/list"})
         client.ask("tools/call", 4)
         self.assertNotIn(2, client.answers)
+
+    def test_cancelled_requests_leave_nothing(self):
+        relay, client = self.start_delayed()
+        client.ask("ping", "first")
+        threads = threading.active_count()
+        for identity in range(100):
+            client.send(id=identity, method="tools/list")
+            client.send(method="notifications/cancelled", params={"requestId": identity})
+        client.ask("ping", "second")
+        self.wait_until("the timers to end", lambda: threading.active_count() <= threads)
+        self.trigger.touch()
+        self.wait_until("the server", lambda: self.states[-1]["state"] == "running")
+        client.send(id=1, method="hang")
+        client.ask("tools/list", 2)
+        # Control: the request is open until it is cancelled.
+        self.assertEqual(list(relay._open.values()), [1])
+        client.send(method="notifications/cancelled", params={"requestId": 1})
+        client.ask("tools/list", 3)
+        self.assertEqual(relay._open, {})
 
     def test_open_requests_get_an_error_when_the_server_ends_and_it_is_restarted(self):
         _, client = self.start([sys.executable, "-c", SERVER])

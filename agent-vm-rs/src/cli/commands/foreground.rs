@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use jiff::Timestamp;
 use sd_notify::NotifyState;
 
 use crate::host::interrupt;
@@ -42,6 +43,7 @@ pub fn run(
             return Err(error);
         }
     };
+    let first = begun(machine);
     report(&[NotifyState::Ready, NotifyState::Status(&format!("{} answers", machine.name))]);
     let announced = match announce() {
         // The machine may have ended meanwhile: then its end is the result.
@@ -51,7 +53,7 @@ pub fn run(
         }
         other => other,
     };
-    match announced.and_then(|()| follow(context, machine, started)) {
+    match announced.and_then(|()| follow(context, machine, started, first)) {
         Err(error) if error.is::<Interrupted>() => stop(context, machine),
         Err(error) => stop(context, machine).and(Err(error)),
         Ok(failure) => {
@@ -63,15 +65,17 @@ pub fn run(
 }
 
 /// Waits until the machine ends. A restart by another command is not its end. Returns a failure if QEMU, which `started` is,
-/// failed, rather than that the guest powered off or a command stopped it.
-fn follow(context: &Context, machine: &Machine, mut started: Option<Detached>) -> Result<Option<Failure>> {
+/// failed, rather than that the guest powered off or a command stopped it. `first` is when that run began: QEMU's status says
+/// nothing about a later one.
+fn follow(
+    context: &Context,
+    machine: &Machine,
+    started: Option<Detached>,
+    first: Option<Timestamp>,
+) -> Result<Option<Failure>> {
     let run = machine.run();
-    let first = run.qemu();
     loop {
-        while let Some(qemu) = run.qemu() {
-            if first.as_ref() != Some(&qemu) {
-                started = None;
-            }
+        while run.qemu().is_some() {
             interrupt::check()?;
             std::thread::sleep(INTERVAL);
         }
@@ -84,7 +88,7 @@ fn follow(context: &Context, machine: &Machine, mut started: Option<Detached>) -
         if !machine.exists() || !run.path().exists() {
             return Ok(None);
         }
-        let failed = started.map_or(Ok(None), |qemu| qemu.failure(STATUS))?;
+        let failed = started.filter(|_| begun(machine) == first).map_or(Ok(None), |qemu| qemu.failure(STATUS))?;
         shutdown::clean_up(machine)?;
         return Ok(failed.map(|status| {
             let name = &machine.name;
@@ -92,6 +96,11 @@ fn follow(context: &Context, machine: &Machine, mut started: Option<Detached>) -
                 .with_hint(format!("agent-vm logs --console {name}"))
         }));
     }
+}
+
+/// Returns when the machine's run began.
+fn begun(machine: &Machine) -> Option<Timestamp> {
+    Some(machine.run().facts()?.started)
 }
 
 /// Stops the machine as `agent-vm stop` does.
