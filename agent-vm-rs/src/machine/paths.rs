@@ -15,6 +15,8 @@ pub enum MachinePath {
     Workspace,
     /// The console log of the last run.
     Console,
+    /// Why the last run failed, as one line.
+    Failure,
 
     /// Directory of the rendered flake.
     Flake,
@@ -104,6 +106,8 @@ pub enum MachinePath {
     VirtiofsdSocket,
     /// Socket of QMP.
     QmpSocket,
+    /// File that QEMU creates, and removes when it exits by itself. Its content is not used.
+    QemuRuns,
     /// Directory that QEMU reads credentials from.
     Credentials,
     /// Process id of the ssh connection that commands share.
@@ -144,6 +148,7 @@ impl MachinePath {
             Self::Disk => "disk.qcow2",
             Self::Workspace => "workspace",
             Self::Console => "console.log",
+            Self::Failure => "failure",
             Self::Flake => "flake",
             Self::FlakeText => "flake/flake.nix",
             Self::FlakeLock => "flake/flake.lock",
@@ -186,6 +191,7 @@ impl MachinePath {
             Self::Qemu => "run/qemu",
             Self::VirtiofsdSocket => "run/qemu/virtiofsd.sock",
             Self::QmpSocket => "run/qemu/qmp.sock",
+            Self::QemuRuns => "run/qemu/qemu.pid",
             Self::Credentials => "run/qemu/credentials",
             Self::SshPid => "run/ssh.pid",
             Self::SshLock => "run/ssh.lock",

@@ -22,6 +22,7 @@ use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::remote::servers::Servers;
 use crate::remote::service::ServiceState;
+use crate::vm::failure;
 
 /// Time limit for all queries of a running machine together, since a hung one answers none.
 pub const ANSWER: Duration = Duration::from_millis(2_400);
@@ -161,12 +162,15 @@ impl Report {
         match (run.qemu(), run.facts()) {
             (Some(qemu), Some(facts)) => report.look_at_run(context, machine, &qemu, &facts),
             (Some(_), None) => report.state = "starting",
-            (None, _) if run.path().exists() => {
-                report
-                    .problems
-                    .push(format!("it stopped unexpectedly; to see why: agent-vm logs --console {}", machine.name));
+            (None, facts) => {
+                // Without facts, the start ended before it had written them.
+                let cut_short = facts.is_none() && run.path().exists();
+                let reason = failure::of_last_run(machine).map(|reason| format!(": {reason}"));
+                let reason = reason.or_else(|| cut_short.then(String::new));
+                report.problems.extend(reason.map(|reason| {
+                    format!("it stopped unexpectedly{reason}; to see why: agent-vm logs --console {}", machine.name)
+                }));
             }
-            (None, _) => {}
         }
         match looking.join() {
             Ok((workspace, trouble)) => {

@@ -1,8 +1,10 @@
 //! One run of a machine: its arguments, processes, readiness and power-off.
 
 pub mod accel;
+pub mod console;
 pub mod credentials;
 pub mod disk;
+pub mod failure;
 pub mod launch;
 pub mod phases;
 pub mod qemu_args;

@@ -115,6 +115,8 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
         "memory-backend=agent-vm-ram,dump-guest-core=off".to_owned(),
         "-qmp".to_owned(),
         format!("unix:{},server=on,wait=off", MachinePath::QmpSocket.file_name()),
+        "-pidfile".to_owned(),
+        MachinePath::QemuRuns.file_name().to_owned(),
     ];
     let prefix = &inputs.start.credential_prefix;
     for name in manifest.credentials.all() {

@@ -13,7 +13,7 @@ use crate::host::process::ProcessId;
 use crate::machine::Machine;
 use crate::machine::run_state::{self, end_processes_of};
 use crate::term::error::Failure;
-use crate::vm::qmp;
+use crate::vm::{failure, qmp};
 
 /// Time for a guest to power off; it normally needs one second. The user waits this long for a guest that hangs.
 const POWER_OFF: Duration = Duration::from_secs(7);
@@ -55,7 +55,10 @@ impl fmt::Display for Outcome {
 /// QEMU does not end, or the run directory cannot be removed.
 pub fn stop(machine: &Machine, limit: Option<Duration>) -> Result<Outcome> {
     let outcome = end_qemu(machine, limit.map_or(POWER_OFF, |limit| limit.min(POWER_OFF)))?;
-    clean_up(machine)?;
+    if outcome == Outcome::NotRunning {
+        failure::keep(machine);
+    }
+    end_all(machine)?;
     Ok(outcome)
 }
 
@@ -103,11 +106,16 @@ fn gone(process: &ProcessId, deadline: Deadline) -> Result<bool> {
     Ok(true)
 }
 
-/// Ends all of a machine's processes at once, and keeps its logs.
+/// Ends all of a machine's processes at once, and keeps its logs and the reason if the run has failed.
 ///
 /// # Errors
 /// A process does not end, or the run directory cannot be removed.
 pub fn clean_up(machine: &Machine) -> Result<()> {
+    failure::keep(machine);
+    end_all(machine)
+}
+
+fn end_all(machine: &Machine) -> Result<()> {
     end_processes_of(&machine.dir)?;
     run_state::clear(&machine.dir)
 }

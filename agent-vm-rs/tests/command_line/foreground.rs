@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::guest_services::GuestServices;
-use crate::stand_ins::{ENDS, STAYS, create, install, install_ssh, manifest};
+use crate::stand_ins::{ENDS, STAYS, change_runner, create, install, install_ssh, manifest};
 use crate::support::{Done, Running, Site, kill, wait_until};
 
 /// A site with a machine that can be started.
@@ -77,15 +77,60 @@ fn it_ends_with_a_machine_that_powers_off_by_itself() {
     end_qemu(&site, Signal::USR1).ok().says("app-main ended").does_not_say("error:");
 }
 
-/// A service manager starts a machine again whose QEMU failed.
+/// A service manager starts a machine again that failed.
 #[test]
-fn it_fails_with_qemu() {
+fn it_fails_with_the_machine() {
+    let killed = "QEMU crashed or was killed";
+    let panics = "trap 'echo \"Kernel panic - not syncing: a test\"; exit 0' USR1; while true; do sleep 0.1; done";
+    for (runner, signal, reason) in
+        [(STAYS, Signal::KILL, killed), (panics, Signal::USR1, "the guest's kernel panicked: a test")]
+    {
+        let (site, _services) = ready(runner);
+        end_qemu(&site, signal)
+            .exits(1)
+            .says(&format!("error: app-main failed: {reason}"))
+            .says("hint: agent-vm logs --console app-main");
+        site.run(&["logs", "--console"]).ok();
+        // The reason is kept until the next start.
+        site.run(&["status"]).ok().prints(&format!("it stopped unexpectedly: {reason}; "));
+        change_runner(&site, ENDS);
+        site.run(&["start"]).exits(1);
+        site.run(&["status"]).ok().does_not_say("stopped unexpectedly");
+    }
+}
+
+/// The command is not the one that started the QEMU which fails, so the exit status is unknown.
+#[test]
+fn it_fails_with_a_machine_that_another_command_started() {
+    let (site, services) = ready(STAYS);
+    site.run(&["start"]).ok();
+    let (socket, command) = start(&site, &[]);
+    assert!(notification(&socket).contains("READY=1"));
+    // Another command starts it again, and this one sees only that it runs.
+    command.signal(Signal::STOP);
+    site.run(&["stop"]).ok();
+    drop(services);
+    fs::remove_file(site.path("record/runner.cwd")).unwrap();
+    let _services = GuestServices::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    command.signal(Signal::CONT);
+    kill(qemu(&site), Signal::KILL);
+    done(command).exits(1).says("error: app-main failed: QEMU crashed or was killed");
+    site.assert_nothing_left();
+}
+
+/// `stop` removes what the failed run left before the command sees it.
+#[test]
+fn it_fails_also_after_another_command_cleaned_up() {
     let (site, _services) = ready(STAYS);
-    end_qemu(&site, Signal::KILL)
-        .exits(1)
-        .says("error: app-main failed: QEMU ended with ")
-        .says("hint: agent-vm logs --console app-main");
-    site.run(&["logs", "--console"]).ok().prints("kernel: hello");
+    let (socket, command) = start(&site, &[]);
+    assert!(notification(&socket).contains("READY=1"));
+    command.signal(Signal::STOP);
+    kill(qemu(&site), Signal::KILL);
+    wait_until("QEMU to end", || site.run(&["stop"]).ok().stderr.contains("was not running"));
+    assert!(!site.machine("app-main").join("run").exists());
+    command.signal(Signal::CONT);
+    done(command).exits(1).says("error: app-main failed: QEMU crashed or was killed");
 }
 
 /// The machine ends before the command prints how to connect: the queue of the service manager's socket is full, so that the

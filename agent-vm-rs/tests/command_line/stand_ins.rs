@@ -52,12 +52,7 @@ pub fn install(site: &Site, runner: &str) {
              cp '{root}/package.json' \"$2/share/agent-vm/manifest.json\" && touch \"$2/vmlinux\"\n"
         ),
     );
-    site.script(
-        "runner",
-        &format!(
-            "env >'{record}/runner.env'; pwd >'{record}/runner.cwd'; echo \"$*\" >'{record}/runner.args'\n{runner}"
-        ),
-    );
+    site.script("runner", &qemu(site, runner));
     site.stand_in("qemu-system-x86_64", "exit 0");
     // Becomes the parent of the confined program, which follows the last `--`; if that program is unshare(1), it
     // follows the first one.
@@ -89,6 +84,16 @@ pub fn install(site: &Site, runner: &str) {
              printf '\\0\\0\\0\\0\\0\\0\\0\\150'; head -c 64 /dev/zero; }} >\"$last\""
         ),
     );
+}
+
+/// Returns the script of a guest that runs `runner`. Like QEMU, it removes the file of its process id when it exits by itself.
+fn qemu(site: &Site, runner: &str) -> String {
+    format!(
+        "env >'{0}/runner.env'; pwd >'{0}/runner.cwd'; echo \"$*\" >'{0}/runner.args'\n\
+         for word; do [ \"$last\" != -pidfile ] || pidfile=$word; last=$word; done\n\
+         echo $$ >\"$pidfile\"; trap 'rm -f \"$pidfile\"' EXIT\n{runner}",
+        site.path("record").display()
+    )
 }
 
 /// Creates the machine of a branch with ports that no other test uses. The stand-in for QEMU binds no port, so two
@@ -125,11 +130,7 @@ impl DefaultPorts {
 
 /// Changes what the guest does, also in packages that are already built.
 pub fn change_runner(site: &Site, runner: &str) {
-    let record = site.path("record");
-    let script = format!(
-        "env >'{0}/runner.env'; pwd >'{0}/runner.cwd'; echo \"$*\" >'{0}/runner.args'\n{runner}",
-        record.display()
-    );
+    let script = qemu(site, runner);
     site.script("runner", &script);
     for package in std::fs::read_dir(site.path("cache/agent-vm/guests")).into_iter().flatten().flatten() {
         let built = package.path().join("bin/run-agent-vm");

@@ -15,7 +15,7 @@ use crate::support::{Done, Site, skip};
 /// Paths in a state directory, besides machines.
 const OF_THE_STATE: [&str; 5] = [".locks", ".locks/app-main", ".bundles", ".gone-x-main", ".new-y-main"];
 /// Paths in a machine that was started once.
-const OF_A_MACHINE: [&str; 19] = [
+const OF_A_MACHINE: [&str; 20] = [
     "config.json",
     "workspace",
     "workspace/.git",
@@ -34,6 +34,7 @@ const OF_A_MACHINE: [&str; 19] = [
     "egress/ca/ca.pem",
     "run",
     "console.log",
+    "failure",
     "",
 ];
 /// Paths in a machine whose QEMU runs or seems to run.

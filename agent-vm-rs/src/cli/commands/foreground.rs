@@ -3,21 +3,17 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use jiff::Timestamp;
 use sd_notify::NotifyState;
 
 use crate::host::interrupt;
-use crate::host::process::Detached;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::term::error::{Failure, Interrupted};
 use crate::term::progress::note;
-use crate::vm::shutdown;
+use crate::vm::{failure, shutdown};
 
 /// Interval between checks whether the machine runs.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// Time for the process that made QEMU's namespaces to end after QEMU.
-const STATUS: Duration = Duration::from_secs(2);
 /// Time to wait for another command's lock before the machine is stopped.
 const LOCK: Duration = Duration::from_secs(30);
 
@@ -29,21 +25,17 @@ const LOCK: Duration = Duration::from_secs(30);
 pub fn run(
     context: &Context,
     machine: &Machine,
-    up: impl Fn() -> Result<Option<Detached>>,
+    up: impl Fn() -> Result<()>,
     announce: impl Fn() -> Result<()>,
 ) -> Result<()> {
     let was_running = machine.run().qemu().is_some();
-    let started = match up() {
-        Ok(started) => started,
-        Err(error) => {
-            // A machine that another command started is not this command's to stop yet.
-            if !was_running && machine.run().qemu().is_some() {
-                stop(context, machine)?;
-            }
-            return Err(error);
+    if let Err(error) = up() {
+        // A machine that another command started is not this command's to stop yet.
+        if !was_running && machine.run().qemu().is_some() {
+            stop(context, machine)?;
         }
-    };
-    let first = begun(machine);
+        return Err(error);
+    }
     report(&[NotifyState::Ready, NotifyState::Status(&format!("{} answers", machine.name))]);
     let announced = match announce() {
         // The machine may have ended meanwhile: then its end is the result.
@@ -53,7 +45,7 @@ pub fn run(
         }
         other => other,
     };
-    match announced.and_then(|()| follow(context, machine, started, first)) {
+    match announced.and_then(|()| follow(context, machine)) {
         Err(error) if error.is::<Interrupted>() => stop(context, machine),
         Err(error) => stop(context, machine).and(Err(error)),
         Ok(failure) => {
@@ -64,15 +56,9 @@ pub fn run(
     }
 }
 
-/// Waits until the machine ends. A restart by another command is not its end. Returns a failure if QEMU, which `started` is,
-/// failed, rather than that the guest powered off or a command stopped it. `first` is when that run began: QEMU's status says
-/// nothing about a later one.
-fn follow(
-    context: &Context,
-    machine: &Machine,
-    started: Option<Detached>,
-    first: Option<Timestamp>,
-) -> Result<Option<Failure>> {
+/// Waits until the machine ends. A restart by another command is not its end. Returns a failure if the run failed, rather than
+/// that the guest powered off or a command stopped it.
+fn follow(context: &Context, machine: &Machine) -> Result<Option<Failure>> {
     let run = machine.run();
     loop {
         while run.qemu().is_some() {
@@ -84,23 +70,15 @@ fn follow(
         if run.qemu().is_some() {
             continue;
         }
-        // A command that stopped the machine has removed this directory.
-        if !machine.exists() || !run.path().exists() {
-            return Ok(None);
+        // Another command may have cleaned up or destroyed the machine meanwhile.
+        if machine.exists() {
+            shutdown::clean_up(machine)?;
         }
-        let failed = started.filter(|_| begun(machine) == first).map_or(Ok(None), |qemu| qemu.failure(STATUS))?;
-        shutdown::clean_up(machine)?;
-        return Ok(failed.map(|status| {
+        return Ok(failure::of_last_run(machine).map(|reason| {
             let name = &machine.name;
-            Failure::new(format!("{name} failed: QEMU ended with {status}"))
-                .with_hint(format!("agent-vm logs --console {name}"))
+            Failure::new(format!("{name} failed: {reason}")).with_hint(format!("agent-vm logs --console {name}"))
         }));
     }
-}
-
-/// Returns when the machine's run began.
-fn begun(machine: &Machine) -> Option<Timestamp> {
-    Some(machine.run().facts()?.started)
 }
 
 /// Stops the machine as `agent-vm stop` does.

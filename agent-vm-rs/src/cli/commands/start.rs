@@ -10,7 +10,6 @@ use super::{Target, foreground};
 use crate::cli::target;
 use crate::guest::Guest;
 use crate::guest::running::running;
-use crate::host::process::Detached;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::run_state::RunFacts;
@@ -88,12 +87,11 @@ fn put_disk_aside(context: &Context, machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// Starts a machine if it is not running. If another command is starting it, waits for that. Returns QEMU's process if this
-/// command started it.
+/// Starts a machine if it is not running. If another command is starting it, waits for that.
 ///
 /// # Errors
 /// As [`start`].
-pub fn ensure_running(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<Option<Detached>> {
+pub fn ensure_running(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<()> {
     let _lock = machine.lock(context.deadline())?;
     let run = machine.run();
     match (run.qemu(), run.facts()) {
@@ -107,9 +105,9 @@ pub fn ensure_running(context: &Context, machine: &Machine, package: Option<&Pat
                     .into());
             }
             note(&format!("{} is already running", machine.name));
-            launch::join(context, machine, &qemu, &facts).map(|()| None)
+            launch::join(context, machine, &qemu, &facts)
         }
-        _ => launch::launch(context, machine, package).map(Some),
+        _ => launch::launch(context, machine, package),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -109,15 +108,6 @@ impl Detached {
     /// The kernel reports an error.
     pub fn wait(&self, most: Duration) -> Result<()> {
         self.handle.wait_timeout(most).map(drop).with_context(|| format!("failed to wait for {}", self.name))
-    }
-
-    /// Waits until it ends, at most for `most`. Returns its exit status if that is not 0.
-    ///
-    /// # Errors
-    /// The kernel reports an error.
-    pub fn failure(&self, most: Duration) -> Result<Option<ExitStatus>> {
-        let ended = self.handle.wait_timeout(most).with_context(|| format!("failed to wait for {}", self.name))?;
-        Ok(ended.map(|output| output.status).filter(|status| !status.success()))
     }
 
     /// Checks that it still runs; the error shows the last lines of `log`.

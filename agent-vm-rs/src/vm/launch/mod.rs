@@ -1,7 +1,6 @@
 //! Starts a machine: builds its guest, makes its disk and keys, starts virtiofsd and QEMU, and waits for ssh, the
 //! service and MCP.
 
-mod console;
 mod notices;
 mod processes;
 mod run;
@@ -19,7 +18,7 @@ use crate::guest::manifest::Share;
 use crate::guest::{Guest, Recipe};
 use crate::host::files::make_private_dir;
 use crate::host::log_file;
-use crate::host::process::{Detached, ProcessId};
+use crate::host::process::ProcessId;
 use crate::host::user_dirs::cache_dir;
 use crate::machine::accel::Accel;
 use crate::machine::context::Context;
@@ -30,7 +29,7 @@ use crate::machine::{Machine, helpers, sweep};
 use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
 use crate::vm::phases::Phases;
-use crate::vm::{accel, readiness, shutdown, virtiofsd};
+use crate::vm::{accel, console, failure, readiness, shutdown, virtiofsd};
 
 /// Time for the process that made QEMU's namespaces to end after QEMU.
 const STATUS: Duration = Duration::from_secs(2);
@@ -38,13 +37,14 @@ const STATUS: Duration = Duration::from_secs(2);
 /// Starts a stopped machine. The caller holds its lock. If it fails, nothing keeps running, unless only the service
 /// inside the guest failed: then the machine stays up, so that the user can examine it.
 ///
-/// `package` is an already built guest package; without one, the machine's own is built. Returns QEMU's process.
+/// `package` is an already built guest package; without one, the machine's own is built.
 ///
 /// # Errors
 /// A step fails. If the guest did not come up, the last lines of its console are printed too.
-pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<Detached> {
+pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<()> {
     machine.check()?;
     shutdown::clean_up(machine)?;
+    failure::forget(machine)?;
     close_to_others(machine)?;
     sweep::scratch(&machine.dir)?;
     let mut settings = machine.settings()?;
@@ -119,8 +119,7 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
     match readiness::wait(context, machine, &guest, &facts, &alive, &mut phases) {
         Ok(()) => {
             phases.save();
-            machine.run().note_started()?;
-            Ok(qemu)
+            machine.run().note_started()
         }
         Err(error) if error.is::<readiness::ServiceDown>() => machine.run().note_started().and(Err(error)),
         Err(error) => {
