@@ -48,7 +48,10 @@ fn a_killed_qemu_forwarder_or_virtiofsd_is_reported() {
     let qemu = site.qemu("app-main");
     kill(qemu, "KILL");
     wait_until("QEMU to end", || site.status("main")["state"] == "stopped");
-    site.run(&["status", "main"]).ok().says("it stopped unexpectedly").says("Agent Service: Stopped");
+    site.run(&["status", "main"])
+        .ok()
+        .says("it stopped unexpectedly: QEMU crashed or was killed")
+        .says("Agent Service: Stopped");
     site.exec("main", &["true"]).exits(1).says("app-main is not running").says("agent-vm start app-main");
     site.start("main").says("app-main is running");
     assert_ne!(site.qemu("app-main"), qemu);
