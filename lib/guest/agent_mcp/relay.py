@@ -94,12 +94,16 @@ class Relay:
     def _came_up(self) -> None:
         with self._lock:
             self._was_running = True
-            client, greeted, waiting = self._client, self._greeted, list(self._waiting.values())
-            self._waiting.clear()
+            client, greeted = self._client, self._greeted
         for kind in LISTS if greeted else ():
             self._to_client(client, encode({"method": f"notifications/{kind}/list_changed"}))
-        for identity, line, _ in waiting:
-            self._pass_on(client, identity, line)
+        with self._lock:
+            # Under one lock, so that a cancellation either finds its request waiting or follows it to the server.
+            waiting = list(self._waiting.values())
+            self._waiting.clear()
+            lost = [identity for identity, line, _ in waiting if not self._send_request(identity, line)]
+        for identity in lost:
+            self._refuse(client, identity)
 
     def _went_down(self) -> None:
         with self._lock:
@@ -184,17 +188,20 @@ class Relay:
 
     def _pass_on(self, client: socket.socket | None, identity: object, line: bytes) -> None:
         with self._lock:
-            room = len(self._open) < MOST_OPEN
-            if room:
-                self._open[key(identity)] = identity
-        if room and self._server.send(line):
-            # The server may have failed before the request was recorded as open.
-            if not self._server.failed:
-                return
-        with self._lock:
-            was_open = self._open.pop(key(identity), None) is not None
-        if was_open or not room:
+            sent = self._send_request(identity, line)
+        if not sent:
             self._refuse(client, identity)
+
+    def _send_request(self, identity: object, line: bytes) -> bool:
+        """Sends the server a request, and records it as open. Returns whether it did. The lock must be held."""
+        if len(self._open) >= MOST_OPEN:
+            return False
+        self._open[key(identity)] = identity
+        # If the server fails after this check, _went_down refuses the request.
+        if self._server.send(line) and not self._server.failed:
+            return True
+        del self._open[key(identity)]
+        return False
 
     def _give_up(self, client: socket.socket, identity: object, end: float) -> None:
         """Answers a request with an error, if it is still the one that waits until `end`."""

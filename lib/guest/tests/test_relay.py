@@ -204,6 +204,42 @@ class Relays(unittest.TestCase):
         client.ask("tools/call", 4)
         self.assertNotIn(2, client.answers)
 
+    def test_a_cancellation_while_waiting_requests_are_passed_on_does_not_overtake_its_request(self):
+        relay, client = self.start_delayed()
+        sent = []
+        send, to_client = relay._server.send, relay._to_client
+
+        def cancel(identity):
+            message = {"method": "notifications/cancelled", "params": {"requestId": identity}}
+            relay._from_client(relay._client, message, relay_module.encode(message))
+
+        def cancel_before(connection, line):
+            if b"tools/list_changed" in line:
+                cancel(1)
+            to_client(connection, line)
+
+        def cancel_meanwhile(line):
+            message = json.loads(line)
+            if message.get("id") == 2:
+                thread = threading.Thread(target=cancel, args=(3,))
+                thread.start()
+                self.addCleanup(thread.join)
+                # The cancellation may wait for the requests.
+                thread.join(0.5)
+            sent.append(message.get("id") or message["params"]["requestId"])
+            return send(line)
+
+        relay._server.send, relay._to_client = cancel_meanwhile, cancel_before
+        client.ask("initialize", "hello")
+        for identity in (1, 2, 3):
+            client.send(id=identity, method="tools/call")
+        client.ask("ping", "all are read")
+        self.trigger.touch()
+        client.answer(2)
+        self.wait_until("the cancellation", lambda: len(sent) == 3)
+        # Request 1 no longer waits; request 3 and then its cancellation reach the server.
+        self.assertEqual(sent, [2, 3, 3])
+
     def test_cancelled_requests_leave_nothing(self):
         relay, client = self.start_delayed()
         client.ask("ping", "first")
