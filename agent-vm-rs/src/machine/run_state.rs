@@ -183,18 +183,24 @@ fn may_be_starting(process: &Process) -> bool {
 /// A process does not end within five seconds.
 pub fn end_processes_of(dir: &Path) -> Result<()> {
     let run = RunDir::of(dir);
-    let deadline = Deadline::after(Duration::from_secs(5));
+    let find = || [run.qemu(), run.virtiofsd()].into_iter().flatten().chain(processes_of(dir)).collect();
+    let Some(stays) = end_all(find, Deadline::after(Duration::from_secs(5))) else { return Ok(()) };
+    Err(Failure::new(format!("process {} of {} does not end", stays.pid, dir.display()))
+        .with_hint("it waits for the kernel, most likely for a disk; look at dmesg")
+        .into())
+}
+
+/// Kills the processes that `find` returns until it returns none. Returns one that is there after the deadline.
+fn end_all(mut find: impl FnMut() -> Vec<ProcessId>, deadline: Deadline) -> Option<ProcessId> {
     loop {
-        let all: Vec<_> = [run.qemu(), run.virtiofsd()].into_iter().flatten().chain(processes_of(dir)).collect();
+        // The processes may have ended just at the deadline, so the last look comes after it.
+        let is_last = deadline.passed();
+        let all = find();
         all.iter().for_each(|process| process.signal(Signal::KILL));
-        let stays = all.iter().find(|process| !process.wait_gone(deadline.left()));
-        if let Some(stays) = stays.or(all.first().filter(|_| deadline.passed())) {
-            return Err(Failure::new(format!("process {} of {} does not end", stays.pid, dir.display()))
-                .with_hint("it waits for the kernel, most likely for a disk; look at dmesg")
-                .into());
-        }
-        if all.is_empty() {
-            return Ok(());
+        let stays = all.iter().find(|process| !process.wait_gone(deadline.left()) && process.alive());
+        let stays = stays.or(all.first().filter(|_| is_last));
+        if stays.is_some() || all.is_empty() {
+            return stays.cloned();
         }
     }
 }
@@ -230,6 +236,34 @@ mod tests {
         assert!(processes_of(dir.path()).is_empty());
         assert!(!found[0].alive());
         assert!(!child.wait().unwrap().success());
+    }
+
+    /// Returns a process that has ended.
+    fn ended() -> ProcessId {
+        let mut child = std::process::Command::new("sleep").arg("300").spawn().unwrap();
+        let id = ProcessId::of(i32::try_from(child.id()).unwrap()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        id
+    }
+
+    #[test]
+    fn processes_that_end_at_the_deadline_have_ended() {
+        let limit = Duration::from_millis(20);
+        let mut looks = 0;
+        let found = end_all(
+            || {
+                looks += 1;
+                let found = if looks == 1 { vec![ended()] } else { Vec::new() };
+                std::thread::sleep(limit);
+                found
+            },
+            Deadline::after(limit),
+        );
+        assert_eq!((found, looks), (None, 2));
+        // Control: processes that are always followed by others do not end.
+        let other = ended();
+        assert_eq!(end_all(|| vec![other.clone()], Deadline::after(limit)), Some(other));
     }
 
     #[test]
