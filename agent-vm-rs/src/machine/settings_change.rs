@@ -130,7 +130,8 @@ impl FromStr for Assignment {
 
     fn from_str(text: &str) -> Result<Self, Failure> {
         let (name, value) = text.split_once('=').ok_or_else(|| {
-            Failure::usage(format!("{:?} has no =", one_line(text))).with_hint("write KEY=VALUE, such as memory=8192")
+            Failure::usage(format!("{:?} has no =", one_line(text)))
+                .with_hint("write KEY=VALUE, such as memory=8192; the machine's name comes before it")
         })?;
         let key = parse_key(name)?;
         Ok(Self { key, patch: key.parse(value)? })
@@ -170,8 +171,8 @@ impl Change {
     /// There is no change, or a key is both set and unset.
     pub fn parse(assignments: &[Assignment], unset: &[Key]) -> Result<Self, Failure> {
         if assignments.is_empty() && unset.is_empty() {
-            return Err(Failure::usage("there is no setting after the machine's name")
-                .with_hint("agent-vm set MACHINE memory=8192, or agent-vm set MACHINE --unset memory"));
+            return Err(Failure::usage("there is no setting to change")
+                .with_hint("agent-vm set memory=8192, or agent-vm set --unset memory"));
         }
         if let Some(both) = assignments.iter().find(|one| unset.contains(&one.key)) {
             return Err(Failure::usage(format!("{} is both set and unset", both.key.name()))

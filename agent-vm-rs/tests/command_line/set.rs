@@ -64,13 +64,42 @@ fn an_invalid_value_changes_nothing() {
         (&["port=18767", "ssh_port=18767"], 2, "cannot use the same port"),
         (&["memory=1024", "--unset", "memory"], 2, "both set and unset"),
         (&["--unset", "size"], 2, "is not a setting"),
-        (&[], 2, "no setting after the machine's name"),
+        (&[], 2, "no setting to change"),
         (&["memory"], 2, "KEY=VALUE"),
     ] {
         site.run(&[&["set", "main"], words].concat()).exits(code).gives_one_error().says(says).says("hint: ");
         assert_eq!(site.settings("app-main"), before, "{words:?}");
     }
     site.run(&["set", "nowhere", "memory=1024"]).exits(1).gives_one_error().says("there is no machine for nowhere");
+}
+
+#[test]
+fn without_a_machine_the_current_branchs_is_changed() {
+    let site = Site::new();
+    site.git(&["branch", "a=b"]);
+    for branch in ["main", "other", "a=b"] {
+        site.create(branch);
+    }
+    site.run(&["set", "memory=1024", "cores=1"]).ok().prints("app-main: memory changed from 4096 to 1024\n");
+    site.run(&["set", "other", "memory=2048"]).ok().prints("app-other: memory changed from 4096 to 2048\n");
+    site.run(&["set", "--branch", "a=b", "memory=3072"]).ok().prints(": memory changed from 4096 to 3072\n");
+    let settings = site.settings("app-main");
+    assert_eq!((&settings["memory"], &settings["cores"]), (&json!(1024), &json!(1)));
+    assert_eq!(site.settings("app-other")["memory"], 2048);
+    site.run(&["set", "--unset", "memory"]).ok().prints("app-main: memory changed from 1024 to 4096\n");
+    for (words, says) in [
+        (&[][..], "no setting to change"),
+        (&["memory"], "no setting to change"),
+        (&["a=b", "memory=1024"], "is not a setting"),
+        (&["memory=much"], "is not valid"),
+        (&["memory=1024", "other"], "has no ="),
+        (&["--branch", "main", "other", "memory=1024"], "has no ="),
+    ] {
+        let words = [&["set"], words].concat();
+        site.run(&words).exits(2).gives_one_error().says(says).says("hint: ");
+    }
+    assert_eq!(site.settings("app-main")["memory"], 4096);
+    site.run_in(site.root(), &["set", "memory=1024"]).exits(1).gives_one_error().says("is not in a git repository");
 }
 
 #[test]

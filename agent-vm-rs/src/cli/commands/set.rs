@@ -19,9 +19,12 @@ use crate::vm::disk;
 /// Flags of `set`.
 #[derive(Args, Clone, Debug)]
 pub struct SetArgs {
-    /// A branch of the current repository, or a machine's name
+    /// A branch of the current repository, or a machine's name; a word with = is a setting [default: the current branch]
     #[arg(value_name = "BRANCH|MACHINE")]
-    machine: String,
+    machine: Option<String>,
+    /// The same, as a flag, also for a branch whose name has a =
+    #[arg(long, value_name = "BRANCH", hide = true)]
+    branch: Option<String>,
     /// Setting and value, such as memory=8192 or packages=nodejs,jq; the settings are those of `create --config`
     #[arg(value_name = "KEY=VALUE")]
     assignments: Vec<Assignment>,
@@ -30,14 +33,26 @@ pub struct SetArgs {
     unset: Vec<Key>,
 }
 
+impl SetArgs {
+    /// Returns what names the machine, if anything, and all settings. The first word is a setting if it has a `=` or `--branch`
+    /// names the machine.
+    fn target(&self) -> Result<(Option<&str>, Vec<Assignment>)> {
+        let first = self.machine.as_deref().filter(|word| self.branch.is_some() || word.contains('='));
+        let first = first.map(str::parse).transpose()?;
+        let machine = self.branch.as_deref().or(self.machine.as_deref().filter(|_| first.is_none()));
+        Ok((machine, first.into_iter().chain(self.assignments.iter().cloned()).collect()))
+    }
+}
+
 /// Changes settings of a machine and prints what changed.
 ///
 /// # Errors
 /// There is no such machine, or a value is invalid. The settings are then unchanged.
 pub fn set(context: &Context, args: &SetArgs) -> Result<()> {
-    let change = Change::parse(&args.assignments, &args.unset)?;
+    let (target, assignments) = args.target()?;
+    let change = Change::parse(&assignments, &args.unset)?;
     change.set.validate()?;
-    let machine = target::find(&context.state, Some(&args.machine))?;
+    let machine = target::find(&context.state, target)?;
     let _lock = machine.lock(context.deadline())?;
     let before = machine.settings()?;
     let after = make(context, &machine, &before, change)?;
