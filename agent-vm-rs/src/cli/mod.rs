@@ -195,6 +195,14 @@ fn hint_for(error: &clap::Error, words: &[String]) -> String {
         let command = if command.is_empty() { "CMD".to_owned() } else { command };
         return format!("the command follows two dashes: agent-vm exec -- {command}");
     }
+    if verb.is_some_and(|verb| verb == "create")
+        && error.kind() == clap::error::ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+        && !word.starts_with('-')
+    {
+        let branch = shlex::try_quote(word).unwrap_or_default();
+        return format!("to create the machine of a branch: agent-vm create --branch {branch}");
+    }
     // The last one is the most likely one.
     let meant = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
     let meant = meant.iter().find_map(|kind| match error.get(*kind)? {

@@ -63,6 +63,7 @@ fn a_wrong_command_line_has_a_hint() {
         (&["exec"], "agent-vm exec -- CMD"),
         (&["create", "--memory", "lots"], "agent-vm create --help"),
         (&["create", "--memroy", "1"], "did you mean --memory?"),
+        (&["create", "--memory", "1024", "a b"], "agent-vm create --branch 'a b'"),
         (&["creat"], "did you mean create?"),
         (&["--nope"], "agent-vm --help"),
     ] {
