@@ -190,12 +190,21 @@ impl Probe<'_> {
         let owner = owner.unwrap_or_else(|_| format!("{}:{}", seen.uid(), seen.gid()));
         let group = owner.split_once(':').map_or("kvm", |(_, group)| group);
         let mode = seen.mode() & 0o777;
+        let allow = format!("groupadd -f -r kvm && chgrp kvm {path} && chmod 660 {path}");
         let remedy = match self.confinement.account() {
-            // A machine started by root gets the device's group, unless that is root.
+            Some(account) => {
+                // See `Account::with_device`.
+                let whose = if account.stage.is_some() {
+                    "that account is agent-vm's own for this machine"
+                } else {
+                    "the machine's QEMU runs as that account"
+                };
+                format!("{allow}, as root; {whose}, and each start adds the device's group to it: no logout is needed")
+            }
             None if mode & 0o060 == 0o060 && seen.gid() != 0 => {
                 format!("sudo usermod -aG {group} {who}, and log in again")
             }
-            _ => format!("groupadd -f -r kvm && chgrp kvm {path} && chmod 660 {path}, as root"),
+            None => format!("{allow} && usermod -aG kvm {who}, as root, and log in again"),
         };
         Ok(format!("{who} may not open {path}, which is {owner} with mode {mode:04o}; run: {remedy}"))
     }

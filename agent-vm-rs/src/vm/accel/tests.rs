@@ -206,7 +206,13 @@ fn a_user_without_access_to_the_device_gets_a_hint() {
     assert!(why.starts_with(&format!("{user} may not open {}", device.display())), "{why}");
     assert!(why.contains("with mode 0400") && why.contains(&format!("chgrp kvm {}", device.display())), "{why}");
     assert_eq!(site.calls(), 0);
+    let login = if is_root { "no logout is needed" } else { "usermod -aG kvm" };
+    assert!(why.contains(login), "{why}");
     if is_root {
+        let Some(Sandbox { account: Some(account), .. }) = &mut site.confinement.sandbox else { panic!("no account") };
+        account.stage = Some("/agent-vm".into());
+        let Choice::NoKvm(why) = site.choose() else { panic!("the device was opened") };
+        assert!(why.contains("that account is agent-vm's own for this machine"), "{why}");
         // Control.
         fs::set_permissions(&device, fs::Permissions::from_mode(0o606)).unwrap();
         assert_eq!(site.probe(&device).device_obstacle().unwrap(), None);
