@@ -8,6 +8,7 @@ use super::config::{Config, Format};
 use super::discover::Place;
 use super::standin::StandIn;
 use crate::host::process::Invocation;
+use crate::host::user_dirs::config_home;
 use crate::term::progress::note;
 
 const KEYS: &str = "^(user\\.(name|email)|core\\.(excludesfile|autocrlf|eol))$";
@@ -27,7 +28,12 @@ pub(super) fn for_work_tree(own: &Config, of_user: &Config) -> Vec<(&'static str
         let own = own.get(key).filter(|_| key != "core.excludesfile");
         own.or_else(|| of_user.get(key)).map(str::to_owned)
     };
-    WORK_TREE.into_iter().filter_map(|key| Some((key, value(key)?))).collect()
+    // git-config(1) has this default; agent-vm's calls have none.
+    let default = |key: &str| {
+        let ignore = config_home().ok().filter(|_| key == "core.excludesfile")?.join("git/ignore");
+        ignore.into_os_string().into_string().ok()
+    };
+    WORK_TREE.into_iter().filter_map(|key| Some((key, value(key).or_else(|| default(key))?))).collect()
 }
 
 /// Reads the user's configuration files as git finds them, with the files that they include for this repository

@@ -14,6 +14,14 @@ pub fn data_home() -> Result<PathBuf> {
     xdg("XDG_DATA_HOME", ".local/share")
 }
 
+/// Returns the directory for the user's settings.
+///
+/// # Errors
+/// Neither `XDG_CONFIG_HOME` nor `HOME` is set.
+pub fn config_home() -> Result<PathBuf> {
+    xdg("XDG_CONFIG_HOME", ".config")
+}
+
 /// Returns the directory for files that can be regenerated: built guests, measured times.
 ///
 /// # Errors
