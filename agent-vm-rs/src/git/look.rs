@@ -1,6 +1,5 @@
 //! Examines the source repository before a branch of it is cloned.
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,8 +11,7 @@ use super::discover::Place;
 use super::refs::{self, Known, Ref, Start};
 use super::standin::StandIn;
 use super::user;
-use super::{alternates, links};
-use crate::host::files::plain;
+use super::{alternates, links, work_tree};
 use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 use crate::term::progress::note;
@@ -21,8 +19,6 @@ use crate::term::text;
 
 /// Longest time for counting uncommitted changes. The count is only a notice, so a slow one must not block `create`.
 const LONGEST_COUNT: Duration = Duration::from_secs(30);
-/// Largest accepted `info/exclude`, in bytes.
-const MAX_EXCLUDE: u64 = 1 << 20;
 
 /// What HEAD names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,19 +106,9 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Returns the work tree; None if the repository's configuration says that it is bare or has its work tree
-    /// elsewhere.
+    /// Returns the work tree; see [`Source::work_tree`].
     pub(super) fn work_tree(&self) -> Option<&'a Path> {
-        let place = &self.source.place;
-        let tree = place.work_tree.as_deref()?;
-        if place.is_linked() {
-            return Some(tree);
-        }
-        let elsewhere = self
-            .config
-            .get("core.worktree")
-            .is_some_and(|named| fs::canonicalize(place.git_dir.join(named)).map_or(true, |real| real != tree));
-        (!elsewhere && !self.config.is_true("core.bare")).then_some(tree)
+        self.source.work_tree()
     }
 
     /// Returns a stand-in git directory for comparing the work tree and its index with HEAD.
@@ -139,32 +125,8 @@ impl<'a> Look<'a> {
     /// Git fails or takes too long.
     pub fn uncommitted(&self) -> Result<usize> {
         let Some(tree) = self.work_tree() else { return Ok(0) };
-        let place = &self.source.place;
         let standin = self.standin_for_index()?;
-        fs::create_dir(standin.path().join("info")).context("failed to make a directory for git")?;
-        let exclude = place.common_dir.join("info/exclude");
-        let is_plain = |path: &Path| fs::symlink_metadata(path).is_ok_and(|file| file.is_file());
-        if is_plain(&exclude)
-            && let Some(patterns) = plain::read(&exclude, MAX_EXCLUDE)?
-        {
-            fs::write(standin.path().join("info/exclude"), patterns).context("failed to copy info/exclude")?;
-        }
-        // git-update-index(1): a split index consists of two files.
-        for entry in fs::read_dir(&place.git_dir).context("failed to list the git directory")?.flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(b"sharedindex.") && is_plain(&entry.path()) {
-                std::os::unix::fs::symlink(entry.path(), standin.path().join(entry.file_name()))
-                    .context("failed to link the index")?;
-            }
-        }
-        let mut git = standin.git().arg("--work-tree").arg(tree);
-        for key in ["core.filemode", "core.symlinks", "core.ignorecase", "core.sparsecheckout"] {
-            if self.config.get(key).is_some() {
-                git = git.arg("-c").arg(format!("{key}={}", self.config.is_true(key)));
-            }
-        }
-        for (key, value) in user::for_work_tree(self.config, &self.of_user) {
-            git = git.arg("-c").arg(format!("{key}={value}"));
-        }
+        let git = work_tree::git(self.source, &standin, tree, &self.of_user)?;
         let status = git
             .args([
                 "status",
@@ -174,7 +136,6 @@ impl<'a> Look<'a> {
                 "--untracked-files=normal",
                 "--ignore-submodules=dirty",
             ])
-            .env("GIT_INDEX_FILE", place.git_dir.join("index"))
             .of_machine(self.scratch)
             .time_limit(LONGEST_COUNT);
         let printed = status.checked().context("failed to count uncommitted changes")?.stdout;

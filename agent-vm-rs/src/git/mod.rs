@@ -22,6 +22,7 @@ mod standin;
 mod submodules;
 mod url;
 mod user;
+mod work_tree;
 pub mod workspace;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ pub use self::look::Look;
 pub use self::origin::Origin;
 use self::standin::StandIn;
 pub use self::url::URL_PATH;
+pub use self::work_tree::Tracking;
 
 /// HEAD's text in a repository that stores references in tables (reftable).
 const IN_TABLES: &[u8] = b"ref: refs/heads/.invalid";

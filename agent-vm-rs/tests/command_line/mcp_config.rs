@@ -93,6 +93,48 @@ fn writing_twice_adds_one_entry_and_loses_nothing() {
     assert_eq!(fs::read_dir(site.path("home/.codex")).unwrap().count(), 1, "a temporary file is left");
 }
 
+/// An entry in a project has this computer's paths, so it should not be committed.
+#[test]
+fn a_file_that_git_does_not_ignore_is_reported() {
+    let site = Site::new();
+    site.create("main");
+    let write = |client: &str| site.run(&config(client, &["--write"])).ok();
+    let exclude = site.path("app/.git/info/exclude");
+    fs::create_dir_all(exclude.parent().unwrap()).unwrap();
+    fs::write(&exclude, "").unwrap();
+    let hint = format!("to ignore it: echo /.mcp.json >>{}", exclude.display());
+    let notice = format!("notice: git does not ignore {}", site.path("app/.mcp.json").display());
+    write("claude-code").says(&notice).says(&hint);
+    write("claude-code").prints("is already in").says(&hint);
+    write("vscode").says("echo /.vscode/mcp.json >>");
+    write("zed").does_not_say("notice: ");
+    // The hint's command suffices.
+    let shell = site.command("sh").args(["-c", hint.strip_prefix("to ignore it: ").unwrap()]).status().unwrap();
+    assert!(shell.success());
+    write("claude-code").does_not_say("notice: ");
+    fs::write(&exclude, "").unwrap();
+    for (ignores, list) in [("app/.gitignore", ".mcp.json\n"), ("config/git/ignore", "/.mcp.json\n")] {
+        fs::create_dir_all(site.path(ignores).parent().unwrap()).unwrap();
+        site.write(ignores, list);
+        write("claude-code").does_not_say("notice: ");
+        fs::remove_file(site.path(ignores)).unwrap();
+        write("claude-code").says("notice: ");
+    }
+    site.commit(".mcp.json", "{}\n");
+    fs::write(&exclude, ".mcp.json\n").unwrap();
+    write("claude-code")
+        .says("notice: git tracks ")
+        .says("do not commit its entry app-main, which is valid on this computer only");
+    // Nothing of the repository runs.
+    site.git(&["config", "core.fsmonitor", "touch fsmonitor-ran"]);
+    write("claude-code").says("notice: git tracks ");
+    assert!(!site.path("app/fsmonitor-ran").exists());
+    // A repository that cannot be examined is no reason to fail.
+    fs::rename(site.path("app/.git/index"), site.path("index")).unwrap();
+    symlink(site.path("index"), site.path("app/.git/index")).unwrap();
+    write("claude-code").does_not_say("notice: ");
+}
+
 #[test]
 fn an_unusable_client_file_is_not_changed() {
     let site = Site::new();
@@ -165,6 +207,9 @@ fn http_clients_get_the_url_and_never_the_token() {
         let done = done.says("AGENT_VM_TOKEN=$(cat ").says("NODE_EXTRA_CA_CERTS=");
         assert!(!done.stdout.contains(token.trim()) && !done.stderr.contains(token.trim()));
     }
+    site.run(&config("claude-code", &["--http", "--write"])).ok().says("notice: git does not ignore ");
+    let written = site.read("app/.mcp.json");
+    assert!(written.contains("Bearer ${AGENT_VM_TOKEN}") && !written.contains(token.trim()), "{written}");
     for client in ["claude-desktop", "zed"] {
         site.run(&config(client, &["--http"]))
             .exits(2)

@@ -1,6 +1,6 @@
 //! `agent-vm mcp-config`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -8,10 +8,13 @@ use clap::Args;
 use super::Target;
 use super::mcp::server_name;
 use crate::cli::target;
+use crate::git::{Origin, Tracking};
 use crate::guest::running::running;
 use crate::host::files::quoted;
+use crate::host::interrupt;
 use crate::machine::Machine;
 use crate::machine::context::Context;
+use crate::machine::settings::Settings;
 use crate::machine::state_dir::StateDir;
 use crate::mcp::client_config::{self, Client, Entry, TOKEN_VARIABLE, Way};
 use crate::mcp::endpoint;
@@ -56,11 +59,40 @@ pub fn mcp_config(context: &Context, args: &McpConfigArgs) -> Result<()> {
         return Err(machine.lost_source(&settings).into());
     }
     let changed = client_config::write(args.client, &entry, &place)?;
+    if let Some(project) = &place.project {
+        note_if_committed(&machine, &settings, &entry.name, place.file.strip_prefix(project)?)?;
+    }
     if context.json {
         return print_json(&serde_json::json!({ "name": entry.name, "file": place.file, "changed": changed }));
     }
     let done = if changed { "is now" } else { "is already" };
     print(&format!("{} {done} in {}\n", entry.name, place.file.display()))
+}
+
+/// Prints a notice if a commit would contain the client's file. `file` is relative to the repository.
+///
+/// # Errors
+/// The command was interrupted.
+fn note_if_committed(machine: &Machine, settings: &Settings, entry: &str, file: &Path) -> Result<()> {
+    let Some(source) = Origin::of(machine, settings).usable() else { return Ok(()) };
+    let whole = settings.source.join(file);
+    let (shown, exclude) = (whole.display(), source.exclude_file());
+    match source.tracking(file) {
+        Ok(Tracking::Ignored) => {}
+        Ok(Tracking::Tracked) => note(&format!(
+            "notice: git tracks {shown}; do not commit its entry {entry}, which is valid on this computer only"
+        )),
+        Ok(Tracking::Untracked) => note(&format!(
+            "notice: git does not ignore {shown}, whose entry {entry} is valid on this computer only; to ignore it: echo /{} >>{}",
+            file.display(),
+            quoted(&exclude)
+        )),
+        Err(error) => {
+            interrupt::check()?;
+            tracing::info!("cannot find out whether git ignores {shown}: {error:#}");
+        }
+    }
+    Ok(())
 }
 
 /// Returns the bridge's command with absolute paths, since clients started from a desktop menu have another PATH.
