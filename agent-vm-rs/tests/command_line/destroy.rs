@@ -30,6 +30,44 @@ fn a_machine_without_new_work_is_removed_without_a_bundle() {
     site.create("main");
 }
 
+/// A client's file belongs to the user, so `destroy` only names the entries that it leaves.
+#[test]
+fn entries_in_the_clients_files_are_named() {
+    let site = Site::new();
+    for client in ["claude-code", "cursor", "vscode", "zed", "codex"] {
+        machine(&site);
+        let place = site.run(&["mcp-config", "--client", client, "--write", "--json"]).ok().json();
+        site.run(&["mcp-config", "--client", client, "--write", "--server", "named"]).ok();
+        let file = PathBuf::from(place["file"].as_str().unwrap());
+        let text = fs::read_to_string(&file).unwrap();
+        let done = site.run(&["destroy"]).ok().says("app-main is gone");
+        let done = done.says(&format!("notice: {} still has the server app-main, which", file.display()));
+        let done = done.says("still has the server app-main-named, which");
+        match client {
+            "claude-code" => {
+                let project = site.repo();
+                done.says(&format!(
+                    "to remove it: cd {} && claude mcp remove --scope project app-main\n",
+                    project.display()
+                ))
+            }
+            "codex" => done.says("to remove it: codex mcp remove app-main\n"),
+            _ => done.says("to remove it, edit the file"),
+        };
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        fs::remove_file(&file).unwrap();
+    }
+    // Control: another machine's entry, and files that cannot be read, are no reason for a notice or an error.
+    site.git(&["branch", "other"]);
+    site.create("other");
+    machine(&site);
+    site.run(&["mcp-config", "other", "--client", "claude-code", "--write"]).ok();
+    rustix::fs::mkfifoat(rustix::fs::CWD, site.path("app/.cursor/mcp.json"), 0o600.into()).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", site.path("app/.vscode/mcp.json")).unwrap();
+    fs::File::create(site.path("config/zed/settings.json")).unwrap().set_len(1 << 40).unwrap();
+    site.run(&["destroy"]).ok().says("app-main is gone").does_not_say("notice: ");
+}
+
 /// The command in the message fetches every branch back.
 #[test]
 fn new_commits_are_kept_in_a_bundle_that_git_can_fetch() {

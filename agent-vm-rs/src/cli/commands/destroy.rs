@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
-use super::Target;
+use super::{Target, mcp_config};
 use crate::cli::target;
 use crate::git::Origin;
 use crate::git::shelf::Shelf;
@@ -83,10 +83,13 @@ fn remove(context: &Context, machine: &Machine) -> Result<()> {
     // Rename first: the name is free at once, and an interrupted removal can continue later.
     let gone = context.state.path().join(format!("{}{name}", sweep::GONE));
     let left = || format!("failed to remove the remains of {name}");
+    let source = machine.settings().ok().map(|settings| settings.source);
     remove_any(&gone).with_context(left)?;
     rename_durably(&machine.dir, &gone)?;
     remove_any(&gone).with_context(left)?;
     note(&format!("{name} is gone"));
+    let notices = source.map(|source| mcp_config::leftovers(context, machine, &source)).unwrap_or_default();
+    notices.iter().for_each(|notice| note(notice));
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 
 use super::Target;
 use super::mcp::server_name;
@@ -97,12 +97,7 @@ fn note_if_committed(machine: &Machine, settings: &Settings, entry: &str, file: 
 
 /// Returns the bridge's command with absolute paths, since clients started from a desktop menu have another PATH.
 fn command(context: &Context, machine: &Machine, args: &McpConfigArgs) -> Result<Way> {
-    let mut words = Vec::new();
-    let default = StateDir::locate(None).map(|state| state.path().to_owned()).ok();
-    if default.as_deref() != Some(context.state.path()) {
-        words.extend(["--state-dir".to_owned(), text(context.state.path().to_owned())?]);
-    }
-    words.extend(["mcp".to_owned(), machine.name.to_string()]);
+    let mut words = bridge(context, machine)?;
     if let Some(server) = &args.server {
         words.extend(["--server".to_owned(), server.clone()]);
     }
@@ -112,6 +107,39 @@ fn command(context: &Context, machine: &Machine, args: &McpConfigArgs) -> Result
         Err(_) => std::env::current_exe().context("failed to find this program")?,
     };
     Ok(Way::Command { program: text(program)?, args: words })
+}
+
+/// Returns the arguments that start the bridge to a machine's default server.
+fn bridge(context: &Context, machine: &Machine) -> Result<Vec<String>> {
+    let mut words = Vec::new();
+    let default = StateDir::locate(None).map(|state| state.path().to_owned()).ok();
+    if default.as_deref() != Some(context.state.path()) {
+        words.extend(["--state-dir".to_owned(), text(context.state.path().to_owned())?]);
+    }
+    words.extend(["mcp".to_owned(), machine.name.to_string()]);
+    Ok(words)
+}
+
+/// Returns a notice for each client's file that still has a server of a machine. Files that cannot be read have none.
+#[must_use]
+pub fn leftovers(context: &Context, machine: &Machine, source: &Path) -> Vec<String> {
+    let Ok(args) = bridge(context, machine) else { return Vec::new() };
+    let mut notices = Vec::new();
+    for client in Client::value_variants().iter().copied() {
+        let place = client_config::place(client, source, |name| std::env::var_os(name).map(PathBuf::from));
+        let Ok(place) = place else { continue };
+        let Ok(Some(text)) = client_config::read(&place) else { continue };
+        let names = client_config::entries_of(client, machine.name.as_str(), &args, &text);
+        notices.extend(names.iter().map(|name| {
+            let how = client.removal(name, place.project.as_deref());
+            let how = how.map_or_else(|| ", edit the file".to_owned(), |command| format!(": {command}"));
+            format!(
+                "notice: {} still has the server {name}, which a later machine of this name would use; to remove it{how}",
+                place.file.display()
+            )
+        }));
+    }
+    notices
 }
 
 fn http(machine: &Machine, args: &McpConfigArgs) -> Result<Way> {

@@ -1,14 +1,19 @@
 //! Formats of MCP clients' configuration files. These functions are pure; `place` finds the files.
 
+mod found;
 mod json;
 mod place;
 mod toml;
+
+use std::path::Path;
 
 use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
-pub use self::place::{Place, place, write};
+pub use self::found::entries_of;
+pub use self::place::{Place, place, read, write};
+use crate::host::files::quoted;
 use crate::term::error::Failure;
 
 /// Environment variable with the token, for clients that connect over HTTP.
@@ -64,6 +69,18 @@ impl Client {
     #[must_use]
     pub fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Returns the client's own command that removes a server; `project` is the one whose file has it.
+    #[must_use]
+    pub fn removal(self, name: &str, project: Option<&Path>) -> Option<String> {
+        match (self, project) {
+            (Self::ClaudeCode, Some(project)) => {
+                Some(format!("cd {} && claude mcp remove --scope project {name}", quoted(project)))
+            }
+            (Self::Codex, _) => Some(format!("codex mcp remove {name}")),
+            _ => None,
+        }
     }
 
     /// Returns the key of the section that holds the servers.

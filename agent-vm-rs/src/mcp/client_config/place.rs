@@ -42,6 +42,14 @@ pub fn place(client: Client, project: &Path, variable: impl Fn(&str) -> Option<P
     })
 }
 
+/// Returns the text of a client's file; None if there is none.
+///
+/// # Errors
+/// It cannot be read, or is not a plain file of limited size.
+pub fn read(place: &Place) -> Result<Option<String>> {
+    read_if_there(&real(place)?)
+}
+
 /// Adds a server to a client's file. Returns whether the file changed.
 ///
 /// # Errors
