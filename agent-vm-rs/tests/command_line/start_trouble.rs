@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use rustix::process::Signal;
+
 use crate::stand_ins::{ENDS, STAYS, change_runner, create, install, recorded};
-use crate::support::{Running, Site, namespaces, skip, wait_until};
+use crate::support::{Done, Running, Site, kill, namespaces, skip, wait_until};
 
 fn site(runner: &str) -> Site {
     let site = Site::new();
@@ -25,6 +27,21 @@ fn a_guest_that_ends_at_once_is_an_error_with_its_console() {
     site.run(&["logs", "--console"]).ok().prints("kernel: panic");
     change_runner(&site, "echo second run; exit 4");
     site.run(&["start"]).exits(1).says("exit status: 4").does_not_say("kernel: panic");
+}
+
+/// The process around QEMU ends with it, and is not what the user knows.
+#[test]
+fn a_qemu_that_is_killed_is_named() {
+    let site = site(STAYS);
+    let start = site.spawn(&["start"]);
+    let facts = site.machine("app-main").join("run/ports.json");
+    wait_until("QEMU", || facts.exists());
+    let pid = site.read("data/agent-vms/app-main/run/qemu.pid");
+    let pid = pid.split(' ').next().unwrap().parse().unwrap();
+    kill(pid, Signal::KILL);
+    let done = Done::new("start".to_owned(), &start.output()).exits(1).gives_one_error();
+    done.says("error: app-main did not come up\ncaused by: QEMU ended\n");
+    site.assert_nothing_left();
 }
 
 /// The process that writes the console log starts late: it writes to the file that is kept, and creates none.
@@ -270,7 +287,8 @@ fn a_virtiofsd_that_ends_at_once_ends_the_start() {
         "virtiofsd",
         "[ \"$1\" = --version ] && echo 'virtiofsd 1.13.2' && exit; echo 'no socket' >&2; exit 9",
     );
-    site.run(&["start"]).exits(1).gives_one_error().says("ended (exit status: 9)").says("no socket");
+    let done = site.run(&["start"]).exits(1).gives_one_error();
+    done.says("error: virtiofsd ended\n").says("ended (exit status: 9)").says("no socket").says("virtiofsd.log");
     site.assert_nothing_left();
     assert!(recorded(&site, "runner.env").is_empty(), "the guest was started without its workspace");
     // Control: with a virtiofsd that keeps running, the start reaches the guest.

@@ -108,11 +108,11 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
     let alive = || {
         // A panic also ends QEMU: report the panic and not the end.
         console::check(&console, &again, machine.name.as_str())?;
-        qemu.check_alive(&console)?;
+        processes::check_alive(&qemu, "QEMU", &console)?;
         if machine.run().qemu().is_none() {
             // The process that made the namespaces ends a moment later, with QEMU's status.
             qemu.wait(STATUS)?;
-            qemu.check_alive(&console)?;
+            processes::check_alive(&qemu, "QEMU", &console)?;
         }
         helpers::check(machine, &facts)
     };
