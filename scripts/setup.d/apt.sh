@@ -31,7 +31,7 @@ apt_candidate() {
 apt_install() {
     say "installing Debian packages (once; usually 1 to 3 minutes): $*"
     local log arguments=("$@")
-    log=$(mktemp)
+    make_log
     if ! apt_can "$@"; then
         apt update >"$log" 2>&1 || die "apt-get update failed: $(tail -n 5 "$log")"
         if ! apt_can "$@"; then mapfile -t arguments < <(reconcile_qemu "$@"); fi

@@ -22,7 +22,7 @@ build_in_parallel() {
     if [[ $1 == build || $1 == image ]] && [[ ! -x $crate/target/release/agent-vm ]]; then
         parts+=("agent-vm=exec $setup compile_agent_vm")
     fi
-    ((${#parts[@]} == 0)) || "$here/run-parallel" '2 to 5 minutes on two processors' "${parts[@]}"
+    ((${#parts[@]} == 0)) || until_signal "$here/run-parallel" '2 to 5 minutes on two processors' "${parts[@]}"
     virtiofsd_is_installed || compile_virtiofsd
 }
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Temporary directories beside what is installed, for files that are renamed once they are complete.
+# Temporary files and directories, and programs that are interrupted.
 
 temporaries=()
 
@@ -8,6 +8,27 @@ temporaries=()
 make_temporary() {
     find "$1" -mindepth 1 -maxdepth 1 -name '.new-*' -mmin +120 -exec rm -rf -- {} + 2>/dev/null || true
     temporary=$(mktemp -d -- "$1/.new-XXXXXX") || return
-    temporaries+=("$temporary")
+    remove_at_end "$temporary"
+}
+
+# make_log: creates a file and sets `log` to its path. It is removed when this shell ends, at the latest.
+make_log() {
+    log=$(mktemp) || return
+    remove_at_end "$log"
+}
+
+remove_at_end() {
+    temporaries+=("$1")
     trap 'rm -rf -- "${temporaries[@]}"' EXIT
+}
+
+# until_signal COMMAND…: runs a command. A signal that ends this shell ends the command first, and the shell waits until it has
+# removed its temporary files.
+until_signal() {
+    local status=0
+    trap 'kill -- $(jobs -p) 2>/dev/null || true; wait; exit 143' HUP INT TERM
+    "$@" &
+    wait "$!" || status=$?
+    trap - HUP INT TERM
+    return "$status"
 }

@@ -60,7 +60,7 @@ debian_has_mitmproxy() { have apt-get && { apt_can mitmproxy || { apt update >/d
 install_mitmproxy() {
     local place=$PREFIX/libexec/agent-vm/mitmproxy log
     say "installing mitmproxy from PyPI (once; usually a minute)"
-    log=$(mktemp)
+    make_log
     mkdir -p -- "${place%/*}"
     rm -rf -- "$place"
     # A virtual environment cannot be moved, so it is created at its final path. pip creates mitmdump last, so mitmdump exists
@@ -81,7 +81,7 @@ install_script_checkers() {
     if [[ ! -x $place/bin/pyflakes ]]; then
         python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
         say "installing mypy and pyflakes from PyPI"
-        log=$(mktemp)
+        make_log
         mkdir -p -- "$check_tools"
         rm -rf -- "$place"
         # Like mitmproxy: created at its final path, and pyflakes is created last.

@@ -27,31 +27,22 @@ exec "$dir/virtiofsd" --argv0 virtiofsd --library-path "$dir" "$dir/program" "$@
 SCRIPT
 }
 
-# Unpacks virtiofsd and the libraries it needs from the Debian release that guests have. mmdebstrap checks the signatures.
+# Unpacks virtiofsd and the libraries it needs from the Debian release that guests have.
 unpack_virtiofsd() {
-    local place suite temporary root mirror=()
+    local place suite temporary
     place=$(dirname -- "$virtiofsd")
     suite=$(sed -n 's/^ *suite = "\([a-z]*\)";$/\1/p' "$here/../lib/debian/spec.nix")
-    [[ -z ${AGENT_VM_DEBIAN_MIRROR-} ]] || mirror=("$AGENT_VM_DEBIAN_MIRROR")
-    mkdir -p -- "$place" && make_temporary "$place" || return
-    root=$temporary/root
-    if mkdir -- "$root" && unpack_debian "$suite" virtiofsd "$root" "${mirror[@]}" && virtiofsd_with_libraries "$root" "$temporary/dir"; then
-        rm -rf -- "$place/virtiofsd.debian"
-        mv -T -- "$temporary/dir" "$place/virtiofsd.debian"
-        virtiofsd_launcher >"$temporary/launcher"
-        chmod 755 "$temporary/launcher"
-        mv -fT -- "$temporary/launcher" "$virtiofsd"
-    fi
+    mkdir -p -- "$place" && make_temporary "$place" && mkdir -- "$temporary/root" || return
+    until_signal "$here/setup.d/unpack-debian" "$suite" virtiofsd "$temporary/root" || return
+    virtiofsd_with_libraries "$temporary/root" "$temporary/virtiofsd.debian" ||
+        die "cannot unpack virtiofsd from Debian $suite: it or a library is missing"
+    virtiofsd_launcher >"$temporary/virtiofsd"
+    chmod 755 "$temporary/virtiofsd"
+    rm -rf -- "$place/virtiofsd.debian"
+    mv -T -- "$temporary/virtiofsd.debian" "$place/virtiofsd.debian"
+    mv -fT -- "$temporary/virtiofsd" "$virtiofsd"
     rm -rf -- "$temporary"
     is_virtiofsd "$virtiofsd"
-}
-
-# unpack_debian SUITE PACKAGE DIR [MIRROR]: unpacks programs and libraries of a package and its dependencies. Installs nothing.
-unpack_debian() {
-    local mode=unshare
-    [[ $EUID -ne 0 ]] || mode=root
-    mmdebstrap --quiet --mode=$mode --variant=extract --format=tar --architectures=amd64 --include="$2" "$1" - "${@:4}" |
-        tar --extract --directory="$3" --no-same-owner --wildcards './usr/lib/*' './usr/libexec/*'
 }
 
 # virtiofsd_with_libraries ROOT DIR: copies virtiofsd, its libraries and their loader from ROOT to DIR. The loader has the name of

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 from pathlib import Path
 
 from . import image, kernel, overlay, report, root, run, temporary
@@ -29,9 +28,8 @@ def build(spec_file: Path, out: Path) -> None:
         temporary.signals(),
         temporary.directory(out.parent, f".{out.name}.tmp-") as work,
         # mmdebstrap unpacks here. For an ordinary user it runs with subordinate IDs, which may have no access to `out`.
-        temporary.directory(Path(tempfile.gettempdir()), f"agent-vm-build-{os.geteuid()}-") as scratch,
+        temporary.scratch("build") as scratch,
     ):
-        scratch.chmod(0o711)
         with overlay.prepared(spec, work) as archive:
             tar = root.bootstrap(spec, archive, work, scratch)
         tree = image.unpack(tar, work)

@@ -1,4 +1,4 @@
-"""Messages of build-image, and the errors that end it."""
+"""Messages of build-image and set-up, and the errors that end them."""
 
 import signal
 import sys
@@ -6,6 +6,8 @@ import time
 
 QUIET, VERBOSE, DEBUG = range(3)
 level = QUIET
+# The program that prints the messages.
+program = "build-image"
 
 _started = time.monotonic()
 
@@ -28,7 +30,7 @@ class Interrupted(BaseException):
 
 def say(message: str) -> None:
     elapsed = time.monotonic() - _started
-    print(f"build-image: {elapsed:5.1f} s  {message}", file=sys.stderr, flush=True)
+    print(f"{program}: {elapsed:5.1f} s  {message}", file=sys.stderr, flush=True)
 
 
 def error(problem: BuildError) -> None:

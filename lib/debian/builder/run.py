@@ -130,4 +130,10 @@ def contained(argv: list[str]) -> tuple[list[str], signal.Signals]:
 def remove_tree(path: Path) -> None:
     """Remove a directory that may contain files of subordinate IDs, without entering file systems mounted in it."""
     if path.exists():
-        run(as_root(["rm", "-rf", "--one-file-system", "--", str(path)]), what=f"removing {path}")
+        argv, what = ["rm", "-rf", "--one-file-system", "--", str(path)], f"removing {path}"
+        try:
+            run(argv, what=what)
+        except report.BuildError:
+            if os.geteuid() == 0:
+                raise
+            run(as_root(argv), what=what)

@@ -4,54 +4,102 @@ import contextlib
 import fcntl
 import os
 import signal
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from . import report, run
 
-LOCK = "lock"
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Directories for temporary files that subordinate IDs can enter, if they cannot enter the user's own.
+SHARED = [Path("/tmp"), Path("/var/tmp")]
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
 def directory(parent: Path, prefix: str) -> Iterator[Path]:
     """Create a directory in `parent` and remove it at the end. Leftovers with the same prefix are removed first."""
     remove_leftovers(parent, prefix)
-    path, lock = _locked(parent, prefix)
+    made = None
     try:
-        yield path
+        # A signal waits until `made` is set, so that the directory is removed.
+        with _without_signals():
+            made = _locked(parent, prefix)
+        yield made[0]
     finally:
-        _remove(path)
-        os.close(lock)
+        if made:
+            path, lock = made
+            _remove(path)
+            os.close(lock)
+
+
+@contextlib.contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """Create a directory like `directory`, as TMPDIR of an mmdebstrap, which an ordinary user runs with subordinate IDs."""
+    with directory(_scratch_parent(), f"agent-vm-{name}-{os.geteuid()}-") as path:
+        path.chmod(0o711)
+        yield path
+
+
+def _scratch_parent() -> Path:
+    """Return the user's directory for temporary files, or another one if subordinate IDs cannot enter it."""
+    own = Path(tempfile.gettempdir())
+    for parent in [own, *SHARED]:
+        # The path without links, because mmdebstrap enters each directory on it.
+        parent = parent.resolve()
+        if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK) and (os.geteuid() == 0 or _is_open_to_all(parent)):
+            return parent
+    raise report.BuildError(
+        f"no directory for temporary files: subordinate IDs cannot enter {own}, "
+        f"and {' and '.join(map(str, SHARED))} cannot be used either",
+        hint="set TMPDIR to a directory that all users can enter",
+    )
+
+
+def _is_open_to_all(path: Path) -> bool:
+    """Return whether all users can enter an absolute path without links."""
+    return all(part.stat().st_mode & stat.S_IXOTH for part in [path, *path.parents])
+
+
+@contextlib.contextmanager
+def _without_signals() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _locked(parent: Path, prefix: str) -> tuple[Path, int]:
     while True:
         path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        lock = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        # Until the lock is held, another build may remove the directory as a leftover.
-        if (path / LOCK).exists():
-            return path, lock
-        os.close(lock)
+        # The directory itself is the lock, so that one that is removed in part still has it.
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(path, DIRECTORY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Until the lock is held, another build may remove the directory as a leftover.
+            if path.exists():
+                return path, lock
+            os.close(lock)
 
 
 def remove_leftovers(parent: Path, prefix: str) -> None:
     """Remove directories whose build has ended and thereby released its lock."""
     for path in parent.glob(f"{prefix}*"):
         try:
-            if path.is_symlink() or path.lstat().st_uid != os.geteuid():
+            if path.lstat().st_uid != os.geteuid():
                 continue
-            lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            # The directory is gone already, or too new to have a lock.
+            lock = os.open(path, DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            # Another build has removed it, or it is no directory of ours.
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             continue
         else:
-            report.say(f"removing {path}, left by a build that was killed")
+            report.say(f"removing {path}, left by a killed run")
             _remove(path)
         finally:
             os.close(lock)
@@ -68,14 +116,13 @@ def _remove(path: Path) -> None:
 @contextlib.contextmanager
 def signals() -> Iterator[None]:
     """Raise Interrupted at the first signal that ends a program. Later ones do not interrupt the clean-up."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(number: int, _frame: object) -> None:
-        for other in numbers:
+        for other in SIGNALS:
             signal.signal(other, signal.SIG_IGN)
         raise report.Interrupted(number)
 
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
         yield
     finally:
