@@ -20,6 +20,15 @@ EXCLUDES = [
 ]
 
 
+def limits(seconds: int, *, retries: int) -> list[str]:
+    """
+    Return mmdebstrap's options for a mirror that does not answer. apt gives up a file after two times `seconds`, and then tries
+    again `retries` times. Debian's mirror has three files to begin with.
+    """
+    options = {"Acquire::http::Timeout": seconds, "Acquire::https::Timeout": seconds, "Acquire::Retries": retries}
+    return [f'--aptopt={name} "{value}"' for name, value in options.items()]
+
+
 def bootstrap(spec: dict, overlay: Path, work: Path, scratch: Path) -> Path:
     """Create the root file system; returns the path of its archive."""
     out = work / "root.tar"
@@ -31,8 +40,7 @@ def bootstrap(spec: dict, overlay: Path, work: Path, scratch: Path) -> Path:
         "--format=tar",
         f"--architectures={spec['architecture']}",
         f"--include={','.join(spec['packages'])}",
-        '--aptopt=Acquire::Retries "3"',
-        '--aptopt=Acquire::http::Timeout "30"',
+        *limits(10, retries=2),
         "--aptopt=APT::Install-Recommends false",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDES),
         # The spec removes these files itself, and an ordinary user cannot unpack device nodes.
