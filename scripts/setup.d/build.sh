@@ -10,13 +10,13 @@ build_in_parallel() {
     setup="$(printf %q "$here/setup") part"
     prepare=$(printf %q "$here/prepare-image")
     export PREFIX
-    # A failure is not fatal: virtiofsd is compiled after this.
-    virtiofsd_is_installed || parts+=("virtiofsd=$setup unpack_virtiofsd || echo 'cannot unpack virtiofsd from Debian'")
+    # A failure is not fatal (?=): virtiofsd is compiled after this.
+    virtiofsd_is_installed || parts+=("virtiofsd?=exec $setup unpack_virtiofsd")
     mitmproxy_is_installed || parts+=("mitmproxy=exec $setup install_mitmproxy")
     # Without any guest, the first machine most likely needs the default one. A failure is not fatal: agent-vm builds the image
     # again and reports the error.
     if [[ $1 == image ]] && ! compgen -G "${XDG_CACHE_HOME:-$HOME/.cache}/agent-vm/guests/debian-*" >/dev/null; then
-        parts+=("image=$prepare || echo 'build-image: failed; agent-vm will try again'")
+        parts+=("image?=exec $prepare")
     fi
     # An incremental build is quick, and `make program` does it.
     if [[ $1 == build || $1 == image ]] && [[ ! -x $crate/target/release/agent-vm ]]; then
