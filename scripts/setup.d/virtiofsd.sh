@@ -11,7 +11,10 @@ virtiofsd=$PREFIX/libexec/agent-vm/virtiofsd
 virtiofsd_is_installed() { is_virtiofsd "$virtiofsd" || is_virtiofsd /usr/libexec/virtiofsd; }
 
 # is_virtiofsd PROGRAM: returns whether it is a version that agent-vm accepts.
-is_virtiofsd() { is_new_enough "$("$1" --version 2>/dev/null | sed -n 's/^virtiofsd \([0-9.]*\)$/\1/p')"; }
+is_virtiofsd() { is_new_enough "$(virtiofsd_says "$1" 2>/dev/null | sed -n 's/^virtiofsd \([0-9.]*\)$/\1/p')"; }
+
+# virtiofsd_says PROGRAM: prints its version. With a time limit, because it may hang.
+virtiofsd_says() { timeout --kill-after=2 "${virtiofsd_timeout:-10}" "$1" --version; }
 
 # Debian 13 has a recent version. Debian 12 has only the older implementation in C, in another package.
 debian_has_virtiofsd() { is_new_enough "$(apt_candidate virtiofsd)"; }
@@ -29,7 +32,7 @@ SCRIPT
 
 # Unpacks virtiofsd and the libraries it needs from the Debian release that guests have.
 unpack_virtiofsd() {
-    local place suite temporary
+    local place suite temporary said
     place=$(dirname -- "$virtiofsd")
     suite=$(sed -n 's/^ *suite = "\([a-z]*\)";$/\1/p' "$here/../lib/debian/spec.nix")
     mkdir -p -- "$place" && make_temporary "$place" && mkdir -- "$temporary/root" || return
@@ -38,11 +41,14 @@ unpack_virtiofsd() {
         die "cannot unpack virtiofsd from Debian $suite: it or a library is missing"
     virtiofsd_launcher >"$temporary/virtiofsd"
     chmod 755 "$temporary/virtiofsd"
+    if ! is_virtiofsd "$temporary/virtiofsd"; then
+        said=$(virtiofsd_says "$temporary/virtiofsd" 2>&1) || said+=" (exit status $?)"
+        die "virtiofsd from Debian $suite does not run here: ${said##*$'\n'}"
+    fi
     rm -rf -- "$place/virtiofsd.debian"
     mv -T -- "$temporary/virtiofsd.debian" "$place/virtiofsd.debian"
     mv -fT -- "$temporary/virtiofsd" "$virtiofsd"
     rm -rf -- "$temporary"
-    is_virtiofsd "$virtiofsd"
 }
 
 # virtiofsd_with_libraries ROOT DIR: copies virtiofsd, its libraries and their loader from ROOT to DIR. The loader has the name of
