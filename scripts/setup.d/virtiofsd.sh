@@ -54,10 +54,14 @@ unpack_virtiofsd() {
 # virtiofsd_with_libraries ROOT DIR: copies virtiofsd, its libraries and their loader from ROOT to DIR. The loader has the name of
 # the program, which lists of processes show.
 virtiofsd_with_libraries() {
-    local libraries=$1/usr/lib/x86_64-linux-gnu program=$1/usr/libexec/virtiofsd loader needed
+    local libraries=$1/usr/lib/x86_64-linux-gnu program=$1/usr/libexec/virtiofsd loader list line needed=()
     loader=$libraries/ld-linux-x86-64.so.2
-    needed=$("$loader" --library-path "$libraries" --list "$program" | sed -n "s|.* => \($libraries/[^ ]*\) .*|\1|p") || return
-    mapfile -t needed <<<"$needed"
+    list=$("$loader" --library-path "$libraries" --list "$program") || return
+    # The loader prints "NAME => PATH (ADDRESS)".
+    while read -r line; do
+        line=${line#* => }
+        if [[ $line == "$libraries/"* ]]; then needed+=("${line% (0x*}"); fi
+    done <<<"$list"
     mkdir -- "$2" && cp --dereference -- "${needed[@]}" "$2" && cp -- "$program" "$2/program" && cp -- "$loader" "$2/virtiofsd" &&
         chmod -R u=rwX,go=rX -- "$2"
 }
