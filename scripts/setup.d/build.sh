@@ -2,6 +2,7 @@
 # Runs long, independent parts of the set-up in parallel.
 
 : "${here:?scripts/setup sets it: its own directory}"
+: "${virtiofsd:?setup.d/virtiofsd.sh sets it: the program to install}"
 crate=$here/../agent-vm-rs
 
 # build_in_parallel run|check|build|image
@@ -11,7 +12,10 @@ build_in_parallel() {
     prepare=$(printf %q "$here/prepare-image")
     export PREFIX
     # A failure is not fatal (?=): virtiofsd is compiled after this.
-    virtiofsd_is_installed || parts+=("virtiofsd?=exec $setup unpack_virtiofsd")
+    if ! virtiofsd_is_installed; then
+        require_no_directory "$virtiofsd"
+        parts+=("virtiofsd?=exec $setup unpack_virtiofsd")
+    fi
     mitmproxy_is_installed || parts+=("mitmproxy=exec $setup install_mitmproxy")
     # Without any guest, the first machine most likely needs the default one. A failure is not fatal: agent-vm builds the image
     # again and reports the error.

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Temporary files and directories, and programs that are interrupted.
+# Temporary files, and what they become: files with their final names, which are always complete.
 
 temporaries=()
 
@@ -31,4 +31,23 @@ until_signal() {
     wait "$!" || status=$?
     trap - HUP INT TERM
     return "$status"
+}
+
+# move_into_place NEW PLACE: renames a file, and fails with an error if PLACE is a directory.
+move_into_place() {
+    require_no_directory "$2"
+    mv -fT -- "$1" "$2" || die "cannot install $2"
+}
+
+# link_into_place TARGET LINK: creates or replaces a link, and fails with an error if LINK is a directory.
+link_into_place() {
+    require_no_directory "$2"
+    ln -sfnT -- "$1" "$2" || die "cannot create the link $2"
+}
+
+# require_no_directory PLACE: fails if PLACE is a directory where a program is to be installed.
+require_no_directory() {
+    if [[ -d $1 && ! -L $1 ]]; then
+        die "cannot install $1: it is a directory" "rename it: mv -T -- $(printf %q "$1") $(printf %q "$1.old")"
+    fi
 }

@@ -32,7 +32,7 @@ cargo_install() {
     make_temporary "$(dirname -- "$place")"
     logged "$temporary/log" cargo install "$crate" --locked --version "=$version" --bin "$program" "$@" --no-track \
         --root "$temporary" || die "cannot compile $crate $version"
-    mv -f -- "$temporary/bin/$program" "$place"
+    move_into_place "$temporary/bin/$program" "$place"
     rm -rf -- "$temporary"
 }
 
@@ -47,7 +47,7 @@ unpack_nginx() {
         tail -n 5 "$temporary/log" >&2
         die "cannot download nginx" "apt-get update"
     fi
-    mv -f -- "$temporary/root/usr/sbin/nginx" "$check_tools/nginx"
+    move_into_place "$temporary/root/usr/sbin/nginx" "$check_tools/nginx"
     rm -rf -- "$temporary"
 }
 
@@ -94,8 +94,8 @@ install_script_checkers() {
         fi
         rm -f -- "$log"
     fi
-    ln -sfn -- "$place/bin/mypy" "$check_tools/mypy"
-    ln -sfn -- "$place/bin/pyflakes" "$check_tools/pyflakes"
+    link_into_place "$place/bin/mypy" "$check_tools/mypy"
+    link_into_place "$place/bin/pyflakes" "$check_tools/pyflakes"
 }
 
 # Without optimization, because compiling these tools takes longer than running them.
@@ -110,6 +110,6 @@ install_check_tools() {
     [[ -x $check_tools/deadnix-$deadnix_version ]] ||
         cargo_install deadnix "$deadnix_version" deadnix "$check_tools/deadnix-$deadnix_version" --profile dev
     install_script_checkers
-    ln -sfn -- "nixfmt-$nixfmt_version" "$check_tools/nixfmt"
-    ln -sfn -- "deadnix-$deadnix_version" "$check_tools/deadnix"
+    link_into_place "nixfmt-$nixfmt_version" "$check_tools/nixfmt"
+    link_into_place "deadnix-$deadnix_version" "$check_tools/deadnix"
 }

@@ -47,7 +47,7 @@ unpack_virtiofsd() {
     fi
     rm -rf -- "$place/virtiofsd.debian"
     mv -T -- "$temporary/virtiofsd.debian" "$place/virtiofsd.debian"
-    mv -fT -- "$temporary/virtiofsd" "$virtiofsd"
+    move_into_place "$temporary/virtiofsd" "$virtiofsd"
     rm -rf -- "$temporary"
 }
 
