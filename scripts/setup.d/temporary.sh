@@ -33,6 +33,12 @@ until_signal() {
     return "$status"
 }
 
+# make_directory DIR: creates a directory and its parents. What root installs can be used by all users, whatever the umask is.
+make_directory() (
+    ((EUID != 0)) || umask 022
+    mkdir -p -- "$1"
+)
+
 # move_into_place NEW PLACE: renames a file, and fails with an error if PLACE is a directory.
 move_into_place() {
     require_no_directory "$2"

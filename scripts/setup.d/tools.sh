@@ -27,11 +27,12 @@ cargo_install() {
     local crate=$1 version=$2 program=$3 place=$4 temporary
     shift 4
     say "compiling $crate $version (once; usually 1 to 3 minutes)"
-    mkdir -p -- "$(dirname -- "$place")" ||
+    make_directory "$(dirname -- "$place")" ||
         die "cannot write to $(dirname -- "$place")" "make install PREFIX=DIR"
     make_temporary "$(dirname -- "$place")"
     logged "$temporary/log" cargo install "$crate" --locked --version "=$version" --bin "$program" "$@" --no-track \
         --root "$temporary" || die "cannot compile $crate $version"
+    chmod 755 "$temporary/bin/$program"
     move_into_place "$temporary/bin/$program" "$place"
     rm -rf -- "$temporary"
 }
@@ -61,7 +62,9 @@ install_mitmproxy() {
     local place=$PREFIX/libexec/agent-vm/mitmproxy log
     say "installing mitmproxy from PyPI (once; usually a minute)"
     make_log
-    mkdir -p -- "${place%/*}"
+    make_directory "${place%/*}" || die "cannot write to ${place%/*}" "make install PREFIX=DIR"
+    # Other users run it.
+    ((EUID != 0)) || umask 022
     rm -rf -- "$place"
     # A virtual environment cannot be moved, so it is created at its final path. pip creates mitmdump last, so mitmdump exists
     # only if the installation is complete.

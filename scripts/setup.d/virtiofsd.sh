@@ -35,7 +35,7 @@ unpack_virtiofsd() {
     local place suite temporary said
     place=$(dirname -- "$virtiofsd")
     suite=$(sed -n 's/^ *suite = "\([a-z]*\)";$/\1/p' "$here/../lib/debian/spec.nix")
-    mkdir -p -- "$place" && make_temporary "$place" && mkdir -- "$temporary/root" || return
+    make_directory "$place" && make_temporary "$place" && mkdir -- "$temporary/root" || return
     until_signal "$here/setup.d/unpack-debian" "$suite" virtiofsd "$temporary/root" || return
     virtiofsd_with_libraries "$temporary/root" "$temporary/virtiofsd.debian" ||
         die "cannot unpack virtiofsd from Debian $suite: it or a library is missing"
