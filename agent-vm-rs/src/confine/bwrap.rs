@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::binds::{binds, source, with_files};
 use super::landlock::{self, Network};
 use super::mount::{Mount, is_system};
+use super::setpriv::{drop_inside, drop_to};
 use super::{Account, Confinement, Sandbox, stage};
 use crate::host::process::Invocation;
 
@@ -47,32 +48,6 @@ pub fn namespaces(sandbox: &Sandbox) -> Vec<&'static str> {
         _ => options.extend(["--unshare-user", "--cap-drop", "ALL"]),
     }
     options
-}
-
-/// Returns the setpriv command that precedes a program which runs as another account.
-#[must_use]
-pub fn drop_to(account: Option<&Account>) -> Vec<String> {
-    let Some(Account { uid, gid, groups, .. }) = account else { return Vec::new() };
-    let groups = match groups.as_slice() {
-        [] => "--clear-groups".to_owned(),
-        ids => format!("--groups={}", ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")),
-    };
-    [
-        "setpriv".to_owned(),
-        format!("--reuid={uid}"),
-        format!("--regid={gid}"),
-        groups,
-        "--no-new-privs".to_owned(),
-        "--inh-caps=-all".to_owned(),
-        "--bounding-set=-all".to_owned(),
-        "--".to_owned(),
-    ]
-    .into()
-}
-
-/// Returns the same for a program in namespaces that root created; empty if its account created them.
-pub(super) fn drop_inside(sandbox: &Sandbox) -> Vec<String> {
-    drop_to(sandbox.account.as_ref().filter(|account| account.stage.is_none()))
 }
 
 /// Runs bubblewrap as the account that the namespaces are for, on a stage, if it can create them.

@@ -8,6 +8,7 @@ pub mod landlock;
 pub mod listeners;
 pub mod mount;
 pub mod seccomp;
+pub mod setpriv;
 pub mod stage;
 
 use std::path::{Path, PathBuf};
@@ -140,5 +141,5 @@ fn can_be_staged(account: &Account) -> bool {
 fn trial(sandbox: &Sandbox) -> Invocation {
     let bwrap = Invocation::new("bwrap").args(bwrap::namespaces(sandbox));
     let bwrap = bwrap.args(["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--"]);
-    bwrap::made_by(sandbox, bwrap.args(bwrap::drop_inside(sandbox)).arg("true").cwd("/"), &[], 0).time_limit(TIMEOUT)
+    bwrap::made_by(sandbox, bwrap.args(setpriv::drop_inside(sandbox)).arg("true").cwd("/"), &[], 0).time_limit(TIMEOUT)
 }

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree};
 
 use super::Account;
-use super::bwrap::drop_to;
+use super::setpriv::drop_to;
 use crate::host::process::Invocation;
 
 /// Mount point of the stage: it exists on every host, and bubblewrap needs it.

@@ -176,7 +176,7 @@ impl Probe<'_> {
         let Some(account) = self.confinement.account() else { return Ok(None) };
         // Test as the account itself, since access control lists may apply.
         let test = Invocation::new("test").arg("-r").arg(self.device).arg("-a").arg("-w").arg(self.device);
-        let drop = confine::bwrap::drop_to(Some(account));
+        let drop = confine::setpriv::drop_to(Some(account));
         let (program, words) = drop.split_first().context("the command to drop privileges is empty")?;
         let test = test.within(Invocation::new(program).args(words)).time_limit(self.timeout).output()?;
         if test.status.success() { Ok(None) } else { Ok(Some(self.forbidden(&named(account))?)) }

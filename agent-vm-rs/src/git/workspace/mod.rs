@@ -7,6 +7,7 @@ mod bundle;
 mod files;
 mod findings;
 mod guest_files;
+mod head;
 mod inventory;
 mod layout;
 mod named;

@@ -7,24 +7,15 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::guest_files::{is_object_id, read_inside};
+use super::head::Head;
 use super::refs;
 use super::trouble::{Unreadable, ask};
 use super::view::{MAX_OUTPUT, View};
-use crate::machine::branch::BranchName;
 
 /// Largest accepted HEAD, in bytes.
 const MAX_HEAD: u64 = 4096;
 /// Largest accepted log of the stash, in bytes.
 const MAX_LOG: u64 = 16 << 20;
-
-/// What HEAD names.
-#[derive(Default)]
-pub struct Head {
-    /// Checked-out branch, if its name is valid.
-    pub branch: Option<BranchName>,
-    /// Checked-out commit, if there is one.
-    pub commit: Option<String>,
-}
 
 /// A reference that git lists.
 #[derive(Clone, Debug)]
