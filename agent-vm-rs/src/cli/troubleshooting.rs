@@ -1,14 +1,35 @@
 //! The page of errors has an entry for every error message of the program, and no entry for a message that is gone.
 //!
 //! An entry is a heading in code type: the message, with `…` for each value. Notices and warnings need no entry; an entry for
-//! one is the beginning of its text.
+//! one is the beginning of its text. Reasons, made with anyhow's macros, need none either if they only follow another message.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::said_commands::files;
 
 /// What makes an error, before its message.
 const CONSTRUCTORS: [&str; 3] = ["Failure::new(", "Failure::usage(", "Failure::timeout("];
+/// Arguments of these that are neither a literal nor `format!`: clap makes this message.
+const OTHER_ARGUMENTS: [&str; 1] = ["what.join(\" \").trim_start_matches(\"error: \"))"];
+/// What makes a reason.
+const MACROS: [&str; 3] = ["anyhow!(", "bail!(", "ensure!("];
+/// Files whose reasons always follow another message or stand in a log or in `status`.
+const REASONS_ONLY: [&str; 13] = [
+    "egress/supervise.rs",
+    "git/lfs.rs",
+    "git/standin.rs",
+    "git/submodules.rs",
+    "git/workspace/view.rs",
+    "guest/mod.rs",
+    "host/files/tree.rs",
+    "host/hex.rs",
+    "mcp/client_config/toml.rs",
+    "mcp/endpoint/renewal.rs",
+    "remote/servers.rs",
+    "status/inside.rs",
+    "vm/qmp.rs",
+];
 /// Fewest letters of a message; a shorter literal only wraps another message.
 const FEWEST_LETTERS: usize = 5;
 
@@ -45,23 +66,53 @@ fn shape(message: &str) -> String {
     shape.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Returns a program without its comments and its tests.
+/// Returns a program without its comments and the tests at its end.
 fn code(program: &str) -> String {
-    let program = program.split("#[cfg(test)]").next().unwrap_or_default();
+    let tests = ["#[cfg(test)]\nmod tests {", "#[cfg(test)]\npub(crate) mod tests {"];
+    let program = tests.into_iter().fold(program, |program, tests| program.split(tests).next().unwrap_or_default());
     let lines: Vec<_> = program.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     lines.join("\n")
 }
 
-/// Returns the messages of the errors that a program makes.
-fn errors(program: &str) -> BTreeSet<String> {
+/// Returns what follows each of these words in a program.
+fn after<'a>(code: &'a str, words: &[&str]) -> Vec<&'a str> {
+    words
+        .iter()
+        .flat_map(|word| code.match_indices(word).map(|(at, word)| code[at + word.len()..].trim_start()))
+        .collect()
+}
+
+fn is_whole(shape: &str) -> bool {
+    shape.chars().filter(char::is_ascii_alphabetic).count() >= FEWEST_LETTERS
+}
+
+/// Returns the messages of the errors that a program makes, and the arguments that are no messages.
+fn errors(program: &str) -> (BTreeSet<String>, Vec<String>) {
+    let (mut messages, mut others) = (BTreeSet::new(), Vec::new());
+    for argument in after(&code(program), &CONSTRUCTORS) {
+        match literal(argument.strip_prefix("format!(").unwrap_or(argument).trim_start()) {
+            Some(message) => messages.extend(Some(shape(&message)).filter(|shape| is_whole(shape))),
+            None if OTHER_ARGUMENTS.iter().any(|other| argument.starts_with(other)) => {}
+            None => others.push(argument.lines().next().unwrap_or_default().to_owned()),
+        }
+    }
+    (messages, others)
+}
+
+/// Returns the reasons that a program makes: the first literal in a macro, which for `ensure!` follows a condition.
+fn reasons(program: &str) -> BTreeSet<String> {
     let code = code(program);
-    let at = CONSTRUCTORS.iter().flat_map(|name| code.match_indices(name).map(|(at, name)| at + name.len()));
-    let message = |at: usize| {
-        let argument = code[at..].trim_start();
-        literal(argument.strip_prefix("format!(").unwrap_or(argument).trim_start())
+    let one = |argument: &str| {
+        let call = &argument[..argument.find(");\n").unwrap_or(argument.len())];
+        let mut ensured = call.match_indices('"').filter(|(at, _)| call[..*at].trim_end().ends_with(','));
+        literal(call).or_else(|| ensured.next().and_then(|(at, _)| literal(&call[at..])))
     };
-    let is_whole = |shape: &String| shape.chars().filter(char::is_ascii_alphabetic).count() >= FEWEST_LETTERS;
-    at.filter_map(message).map(|message| shape(&message)).filter(is_whole).collect()
+    after(&code, &MACROS)
+        .into_iter()
+        .filter_map(one)
+        .map(|message| shape(&message))
+        .filter(|shape| is_whole(shape))
+        .collect()
 }
 
 /// Returns the notices and warnings that a program prints.
@@ -78,17 +129,37 @@ fn entries(page: &str) -> BTreeSet<String> {
     headings.filter_map(entry).collect()
 }
 
+/// Returns the entry for a reason, which may end with a colon and `…` for the rest of it; the reason itself if there is none.
+fn entry_of(reason: &str, entries: &BTreeSet<String>) -> String {
+    let is_start =
+        |entry: &&String| entry.strip_suffix('…').is_some_and(|it| it.ends_with(": ") && reason.starts_with(it));
+    entries.iter().find(is_start).map_or(reason, String::as_str).to_owned()
+}
+
 #[test]
 fn errors_match_their_documentation() {
     let page = include_str!("../../../docs/troubleshooting.md");
     let is_notice = |entry: &String| entry.starts_with("notice: ") || entry.starts_with("warning: ");
     let (of_notices, of_errors): (BTreeSet<_>, BTreeSet<_>) = entries(page).into_iter().partition(is_notice);
     let programs = files("agent-vm-rs/src", "rs");
-    let programs: Vec<_> = programs.iter().filter(|(path, _)| !path.ends_with("tests.rs")).collect();
-    let made: BTreeSet<_> = programs.iter().flat_map(|(_, program)| errors(program)).collect();
+    let is_test = |path: &Path| path.ends_with("tests.rs") || path.ends_with("cli/troubleshooting.rs");
+    let programs: Vec<_> = programs.iter().filter(|(path, _)| !is_test(path)).collect();
     let printed: Vec<_> = programs.iter().flat_map(|(_, program)| notices(program)).collect();
+    let (mut made, mut wrong) = (BTreeSet::new(), Vec::new());
+    let mut excused = BTreeSet::from(REASONS_ONLY);
+    for (path, program) in programs {
+        let (messages, others) = errors(program);
+        made.extend(messages);
+        wrong.extend(others.iter().map(|other| format!("{}: not a literal: {other}", path.display())));
+        let reasons = reasons(program);
+        match REASONS_ONLY.iter().find(|file| path.ends_with(file)) {
+            Some(file) if !reasons.is_empty() => drop(excused.remove(file)),
+            _ => made.extend(reasons.iter().map(|reason| entry_of(reason, &of_errors))),
+        }
+    }
 
-    let mut wrong: Vec<_> = made.difference(&of_errors).map(|message| format!("no entry for: {message}")).collect();
+    wrong.extend(excused.iter().map(|file| format!("{file} makes no reason")));
+    wrong.extend(made.difference(&of_errors).map(|message| format!("no entry for: {message}")));
     wrong.extend(of_errors.difference(&made).map(|entry| format!("no error has the message: {entry}")));
     let is_gone = |entry: &&String| !printed.iter().any(|text| text.starts_with(*entry));
     wrong.extend(of_notices.iter().filter(is_gone).map(|entry| format!("nothing prints: {entry}")));
@@ -100,9 +171,13 @@ fn errors_match_their_documentation() {
 fn messages_are_found_however_they_are_written() {
     let program = "Failure::new(format!(\n    \"the disk {} is {why:#}\\\n     {}:\\n{said}\",\n x))\n// Failure::new(\"a comment\")\n\
                    Failure::usage(\"no \\\"machine\\\"\") Failure::new(words) Failure::new(format!(\"{a} (b): {c}\"))\n\
-                   note(&format!(\"notice: no KVM ({why})\"))\n#[cfg(test)]\nFailure::new(\"of a test\")";
-    let found: Vec<_> = errors(program).into_iter().collect();
-    assert_eq!(found, ["no \"machine\"", "the disk … is …"]);
+                   note(&format!(\"notice: no KVM ({why})\"))\n#[cfg(test)]\nmod tests {\nFailure::new(\"of a test\")";
+    let (messages, others) = errors(program);
+    assert_eq!(messages.into_iter().collect::<Vec<_>>(), ["no \"machine\"", "the disk … is …"]);
+    assert_eq!(others, ["words) Failure::new(format!(\"{a} (b): {c}\"))"]);
+    let macros =
+        "bail!(\"{a} is gone\");\nensure!(\n    x == \"y\",\n    \"it stands {}\",\n    \"z\"\n);\nanyhow!(\"{why}\")";
+    assert_eq!(reasons(macros), BTreeSet::from(["it stands …".to_owned(), "… is gone".to_owned()]));
     assert_eq!(notices(program), ["notice: no KVM (…)"]);
     assert_eq!(entries("# Page\n### `one …`\ntext `two`\n### three\n"), BTreeSet::from(["one …".to_owned()]));
 }

@@ -89,10 +89,12 @@ impl Helper {
     pub fn trouble(&self, machine: &Machine) -> Option<Failure> {
         let Self { name, without, .. } = self;
         let pid = self.pid.unwrap_or_default();
-        let what = match self.state {
+        let failure = match self.state {
             HelperState::Running => return None,
-            HelperState::Suspended => format!("{name} (pid {pid}) is suspended, by SIGSTOP or a debugger: {without}"),
-            HelperState::Ended => format!("{name} has ended: {without}"),
+            HelperState::Suspended => {
+                Failure::new(format!("{name} (pid {pid}) is suspended, by SIGSTOP or a debugger: {without}"))
+            }
+            HelperState::Ended => Failure::new(format!("{name} has ended: {without}")),
         };
         let machine = &machine.name;
         let mends = if self.mended_by_start {
@@ -100,7 +102,7 @@ impl Helper {
         } else {
             format!("agent-vm restart {machine}")
         };
-        Some(Failure::new(what).with_hint(mends))
+        Some(failure.with_hint(mends))
     }
 }
 

@@ -88,12 +88,12 @@ impl Settings {
     /// The file is missing, corrupt, has an unknown field, or is of a newer version.
     pub fn read(path: &Path) -> Result<Self> {
         read_text(path).and_then(|text| Self::parse(&text)).map_err(|error| {
-            let unusable = format!("the settings in {} are not usable", path.display());
+            let unusable = Failure::new(format!("the settings in {} are not usable", path.display()));
             if error.is::<Newer>() {
-                return error.context(Failure::new(unusable).with_hint("use the agent-vm that wrote them, or a newer one"));
+                return error.context(unusable.with_hint("use the agent-vm that wrote them, or a newer one"));
             }
             let name = path.parent().and_then(Path::file_name).unwrap_or_default().display();
-            error.context(Failure::new(unusable).with_hint(format!(
+            error.context(unusable.with_hint(format!(
                 "mend the file, or remove the machine: agent-vm destroy {name} --yes (commits only it has are kept in a bundle)"
             )))
         })
