@@ -9,7 +9,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::git::workspace::{finish_all, keep_whole};
-use crate::host::files::{make_dir_durably, remove_tree, sync_dir, sync_file};
+use crate::host::files::{TEMPORARY, make_dir_durably, remove_tree, sync_dir, sync_file};
 use crate::machine::Machine;
 use crate::machine::name::VmName;
 use crate::term::error::Failure;
@@ -69,7 +69,7 @@ impl Shelf {
             }
             Err(error) => return Err(error).with_context(|| format!("failed to look at {}", self.dir.display())),
         }
-        let probe = tempfile::Builder::new().prefix(".tmp-").tempdir_in(&self.dir);
+        let probe = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&self.dir);
         probe.map(drop).map_err(|error| {
             anyhow::Error::new(error)
                 .context(Failure::new(format!("failed to write into {}", self.dir.display())).with_hint(elsewhere()))
@@ -105,7 +105,7 @@ impl Shelf {
         match renameat_with(CWD, file, CWD, &to, RenameFlags::NOREPLACE) {
             Ok(()) => {}
             Err(Errno::XDEV) => {
-                let beside = tempfile::Builder::new().prefix(".tmp-").tempfile_in(&self.dir).with_context(failed)?;
+                let beside = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.dir).with_context(failed)?;
                 fs::copy(file, beside.path()).with_context(failed)?;
                 sync_file(beside.path())?;
                 beside.persist_noclobber(&to).map_err(|error| error.error).with_context(failed)?;

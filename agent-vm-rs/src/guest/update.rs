@@ -1,7 +1,7 @@
 //! Updates the inputs of a NixOS guest: its toolkit's nixpkgs, and the toolkit itself if it is a flake reference.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use crate::guest::flake_lock::{FlakeLock, Pin};
 use crate::guest::nix;
 use crate::host::files::{make_dir_durably, make_private_dir, read_text, remove_file, remove_tree, write_file};
 use crate::machine::Machine;
+use crate::machine::paths::MachinePath;
 use crate::term::error::Failure;
 use crate::term::progress::note;
 use crate::term::verbosity::Verbosity;
@@ -40,10 +41,6 @@ struct Kept {
     nixpkgs: String,
 }
 
-fn kept_file(flake: &Path) -> PathBuf {
-    flake.join("nixpkgs.json")
-}
-
 /// Locks a machine's flake to the newest inputs, for the next start. Returns the changed pins. `scratch` is a
 /// directory that does not exist yet.
 ///
@@ -55,21 +52,21 @@ pub fn update(machine: &Machine, recipe: &Recipe, scratch: &Path, verbosity: Ver
     let locked = lock_in(scratch, machine, recipe, verbosity);
     remove_tree(scratch)?;
     let (text, new) = locked?;
-    let flake = machine.flake();
-    let old = FlakeLock::read(&flake.join("flake.lock"))?;
-    make_dir_durably(&flake, 0o700)?;
+    let lock = MachinePath::FlakeLock.of(&machine.dir);
+    let old = FlakeLock::read(&lock)?;
+    make_dir_durably(&machine.flake(), 0o700)?;
     if let Some(nixpkgs) = new.pinned(NIXPKGS) {
         let kept = Kept { toolkit: recipe.toolkit.clone(), nixpkgs };
-        write_file(&kept_file(&flake), serde_json::to_string(&kept)?, 0o644)?;
+        write_file(&MachinePath::FlakeNixpkgs.of(&machine.dir), serde_json::to_string(&kept)?, 0o644)?;
     }
-    write_file(&flake.join("flake.lock"), text, 0o644)?;
+    write_file(&lock, text, 0o644)?;
     Ok(moved(&old.pins(), new.pins()))
 }
 
 fn lock_in(scratch: &Path, machine: &Machine, recipe: &Recipe, verbosity: Verbosity) -> Result<(String, FlakeLock)> {
-    write_file(&scratch.join("flake.nix"), &recipe.flake, 0o644)?;
+    write_file(&scratch.join(MachinePath::FlakeText.file_name()), &recipe.flake, 0o644)?;
     let call = nix::Call { verbosity, args: &recipe.nix_args };
-    let file = scratch.join("flake.lock");
+    let file = scratch.join(MachinePath::FlakeLock.file_name());
     let lock = |overriding: Option<(&str, &str)>| {
         let lock = nix::lock_flake(scratch, overriding, true, call)?.of_machine(&machine.dir);
         // Nix reports intermediate steps, which are not the changes of this update.
@@ -104,8 +101,8 @@ fn moved(old: &BTreeMap<String, Pin>, new: BTreeMap<String, Pin>) -> Vec<Move> {
 pub(super) fn relock(machine: &Machine, recipe: &Recipe, verbosity: Verbosity) -> Result<()> {
     let flake = machine.flake();
     // The old lock pins the toolkit's former contents: Nix would refuse it or build from those.
-    remove_file(&flake.join("flake.lock"))?;
-    let file = kept_file(&flake);
+    remove_file(&MachinePath::FlakeLock.of(&machine.dir))?;
+    let file = MachinePath::FlakeNixpkgs.of(&machine.dir);
     if file.symlink_metadata().is_err() {
         return Ok(());
     }

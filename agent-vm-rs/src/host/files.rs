@@ -13,7 +13,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 pub use self::durable::{
-    make_dir_durably, rename_durably, sync_dir, sync_file, sync_file_system, sync_tree, write_file, write_unsynced,
+    TEMPORARY, make_dir_durably, rename_durably, sync_dir, sync_file, sync_file_system, sync_tree, write_file,
+    write_unsynced,
 };
 pub use self::kind::{has_dir, has_file, open_file, quoted, read_if_there, read_text, remove_any, wrong};
 pub use self::tree::remove_tree;

@@ -215,10 +215,27 @@ impl MachinePath {
         machine.join(self.name())
     }
 
+    /// Returns the path relative to a directory of the same machine, in which some programs run.
+    #[must_use]
+    pub fn seen_from(self, dir: Self) -> String {
+        "../".repeat(dir.name().split('/').count()) + self.name()
+    }
+
     /// Returns the last part of the path.
     #[must_use]
     pub fn file_name(self) -> &'static str {
         let name = self.name();
         name.rsplit_once('/').map_or(name, |(_, last)| last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_seen_from_a_directory_leads_out_of_it() {
+        assert_eq!(MachinePath::Workspace.seen_from(MachinePath::Qemu), "../../workspace");
+        assert_eq!(MachinePath::Disk.seen_from(MachinePath::Run), "../disk.qcow2");
     }
 }

@@ -11,11 +11,12 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
-use crate::host::files::remove_any;
+use crate::host::files::{TEMPORARY, remove_any};
 use crate::host::interrupt;
 use crate::host::lock::Lock;
 use crate::machine::Machine;
 use crate::machine::name::VmName;
+use crate::machine::paths::MachinePath;
 use crate::machine::run_state::end_processes_of;
 use crate::machine::state_dir::StateDir;
 use crate::term::progress::note;
@@ -26,10 +27,9 @@ pub const GONE: &str = ".gone-";
 const NEW: &str = ".new-";
 /// Prefix of a removed machine that no command uses any more.
 const SWEPT: &str = ".swept-";
-/// Prefix of temporary files and directories: they are renamed later, or are needed for one command only.
-const SCRATCH: &str = ".tmp-";
-/// Directories of a machine that files are written to. The guest writes to none of them.
-const WRITTEN: [&str; 6] = ["", "ssh", "tls", "flake", "egress", "egress/rules"];
+/// Directories in a machine's directory that files are written to, as to that itself. The guest writes to none of them.
+const WRITTEN: [MachinePath; 5] =
+    [MachinePath::Ssh, MachinePath::Tls, MachinePath::Flake, MachinePath::Egress, MachinePath::EgressRulesDir];
 /// How long a command that has done its work waits for the sweep. The next command removes what is left then.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -124,11 +124,17 @@ pub fn scratch(machine: &Path) -> Result<()> {
 }
 
 fn scratch_of(machine: &Path) -> Vec<PathBuf> {
-    let dirs = WRITTEN.iter().map(|dir| machine.join(dir));
+    let dirs = std::iter::once(machine.to_owned()).chain(WRITTEN.map(|dir| dir.of(machine)));
     let own = dirs.filter(|dir| dir.symlink_metadata().is_ok_and(|found| found.is_dir()));
     let entries = own.filter_map(|dir| fs::read_dir(dir).ok()).flat_map(Iterator::flatten);
-    let scratch = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(SCRATCH.as_bytes()));
+    let scratch = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()));
     scratch.map(|entry| entry.path()).collect()
+}
+
+/// Returns the name of a temporary file or directory that one command makes, and that a sweep removes if it was killed.
+#[must_use]
+pub fn scratch_name(name: &str) -> String {
+    format!("{TEMPORARY}{name}")
 }
 
 /// Removes a path unless a command uses it: such a command holds a lock on the directory (see [`Scratch`]).
@@ -156,7 +162,7 @@ impl Scratch {
     pub fn new_in(parent: &Path) -> Result<Self> {
         let failed = || format!("failed to make a scratch directory in {}", parent.display());
         loop {
-            let dir = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(parent).with_context(failed)?;
+            let dir = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(parent).with_context(failed)?;
             // Until it is locked it looks like one that a killed command left, and may be swept.
             let held = match File::open(dir.path()) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -208,7 +214,7 @@ mod tests {
     #[test]
     fn a_scratch_directory_is_not_swept_while_it_is_used() {
         let machine = tempfile::tempdir().unwrap();
-        let left = machine.path().join(".tmp-left-by-a-killed-command");
+        let left = machine.path().join(scratch_name("left-by-a-killed-command"));
         fs::create_dir(&left).unwrap();
         let made = AtomicBool::new(false);
         std::thread::scope(|scope| {

@@ -10,6 +10,7 @@ use crate::host::files::{has_file, remove_file, rename_durably, sync_file};
 use crate::host::process::Invocation;
 use crate::machine::Machine;
 use crate::machine::paths::MachinePath;
+use crate::machine::sweep::scratch_name;
 use crate::term::error::Failure;
 
 /// Creates the disk if it does not exist. `size` is in MiB.
@@ -29,7 +30,7 @@ pub fn ensure(machine: &Machine, label: &str, size: u32) -> Result<()> {
             .into());
     }
     let machine = &machine.dir;
-    let (raw, image) = (machine.join(".tmp-disk.raw"), machine.join(".tmp-disk.qcow2"));
+    let (raw, image) = (machine.join(scratch_name("disk.raw")), machine.join(scratch_name("disk.qcow2")));
     let made = make(&raw, &image, label, size, machine);
     remove_file(&raw)?;
     made.and_then(|()| sync_file(&image))

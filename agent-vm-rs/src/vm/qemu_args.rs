@@ -135,7 +135,10 @@ fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {
         ]),
         Share::NineP => options.extend([
             "-virtfs".to_owned(),
-            format!("local,path=../../workspace,mount_tag={tag},security_model=mapped-xattr,id=workspace"),
+            format!(
+                "local,path={},mount_tag={tag},security_model=mapped-xattr,id=workspace",
+                MachinePath::Workspace.seen_from(MachinePath::Qemu)
+            ),
         ]),
     }
     if inputs.verbosity == Verbosity::Debug {
@@ -173,7 +176,7 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
         .arg(confine::bwrap::place_in_view(account, &virtiofsd.program))
         .args([
             format!("--socket-path={}", MachinePath::VirtiofsdSocket.file_name()),
-            "--shared-dir=../../workspace".to_owned(),
+            format!("--shared-dir={}", MachinePath::Workspace.seen_from(MachinePath::Qemu)),
         ])
         .args([
             "--sandbox=namespace",

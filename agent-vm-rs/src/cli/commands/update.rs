@@ -14,6 +14,7 @@ use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::GuestKind;
+use crate::machine::sweep;
 use crate::term::output::print_json;
 use crate::term::progress::note;
 
@@ -40,7 +41,7 @@ pub fn update(context: &Context, args: &UpdateArgs) -> Result<()> {
         return Ok(());
     }
     let recipe = Recipe::new(&settings, &Toolkit::locate()?, Share::Virtiofs)?;
-    let scratch = machine.dir.join(".tmp-update");
+    let scratch = machine.dir.join(sweep::scratch_name("update"));
     let moves = guest_update::update(&machine, &recipe, &scratch, context.verbosity)?;
     let name = &machine.name;
     if context.json {

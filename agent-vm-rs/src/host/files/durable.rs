@@ -15,6 +15,8 @@ use rustix::io::Errno;
 /// Number of files up to which a tree is synced file by file. That does not write other programs' data, but for more files
 /// it takes longer than syncing the whole file system.
 const FEW: usize = 128;
+/// Prefix of temporary files and directories: they are renamed later, or are needed for one command only.
+pub const TEMPORARY: &str = ".tmp-";
 
 /// Writes a file atomically and durably: a temporary file in the same directory, synced, then renamed.
 ///
@@ -52,7 +54,7 @@ fn in_the_way(path: &Path, error: io::Error) -> anyhow::Error {
 
 fn written_beside(path: &Path, contents: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
     let mut file = tempfile::Builder::new()
-        .prefix(".tmp-")
+        .prefix(TEMPORARY)
         .permissions(fs::Permissions::from_mode(mode))
         .tempfile_in(parent_of(path))?;
     file.write_all(contents)?;
