@@ -20,7 +20,7 @@ use crate::confine::seccomp::WithoutDevices;
 use crate::confine::stage::Staged;
 use crate::host::log_file::KeepLog;
 use crate::host::{interrupt, process};
-use crate::machine::context::Context;
+use crate::machine::context::{self, Context};
 use crate::machine::state_dir::StateDir;
 use crate::machine::sweep;
 use crate::term::error::{EXIT_USAGE, Failure, exit_code, report};
@@ -56,9 +56,7 @@ struct Global {
     /// Debug output
     #[arg(short, long, global = true)]
     debug: bool,
-    /// Time limit in seconds, not including the build of a guest [default: 300 for a start, 600 if the machine is
-    /// emulated; 20 for an answer of a running machine]
-    #[arg(short, long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(help = time_limit(), short, long, global = true, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
     /// Print JSON
     #[arg(long, global = true)]
@@ -70,6 +68,15 @@ struct Global {
     /// When to use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
+}
+
+fn time_limit() -> String {
+    let [start, emulated, answer] =
+        [context::START, context::EMULATED_START, context::ANSWER].map(|limit| limit.as_secs());
+    format!(
+        "Time limit in seconds, not including the build of a guest [default: {start} for a start, {emulated} if the machine is \
+         emulated; {answer} for an answer of a running machine]"
+    )
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -8,10 +8,11 @@ use crate::machine::state_dir::StateDir;
 use crate::term::verbosity::Verbosity;
 
 /// See [`Context::start_limit`].
-const START: Duration = Duration::from_secs(300);
-const EMULATED_START: Duration = Duration::from_secs(600);
+pub const START: Duration = Duration::from_secs(300);
+/// The same for an emulated machine.
+pub const EMULATED_START: Duration = Duration::from_secs(600);
 /// See [`Context::answer_limit`].
-const ANSWER: Duration = Duration::from_secs(20);
+pub const ANSWER: Duration = Duration::from_secs(20);
 
 /// The global flags.
 #[derive(Clone, Debug)]

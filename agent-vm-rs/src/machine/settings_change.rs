@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::machine::defaults::Defaults;
+use crate::machine::policy;
 use crate::machine::settings::{Settings, SettingsPatch};
 use crate::term::error::Failure;
 use crate::term::text::one_line;
@@ -103,19 +104,31 @@ impl Key {
     }
 
     /// Describes its values.
-    const fn takes(self) -> &'static str {
-        match self {
+    fn takes(self) -> String {
+        let text = match self {
             Self::Host => "localhost or an IPv4 address of this host",
             Self::Port | Self::SshPort => "a port from 1 to 65535",
             Self::Tls | Self::Auth => "true or false",
             Self::Memory | Self::Disk => "a number of MiB",
-            Self::Cores => "a number from 1 to 255",
+            Self::Cores => {
+                return Defaults::load().map_or_else(|_| "a number".to_owned(), |d| d.bounds.cores.describe());
+            }
             Self::Packages | Self::Servers => "names, separated by commas",
             Self::NixArgs => "arguments, separated by commas or as a JSON list",
-            Self::Egress => "none, allowlist, monitor or open",
+            Self::Egress => return one_of(policy::egress_modes().iter().map(|mode| mode.name.as_str())),
             Self::Allow | Self::Deny => "destinations (HOST, HOST:PORT, *.DOMAIN, @GROUP), separated by commas",
-        }
+        };
+        text.to_owned()
     }
+}
+
+/// Returns words as a list for people: `a, b or c`.
+fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<_> = words.collect();
+    words.split_last().map_or_else(String::new, |(last, others)| match others {
+        [] => (*last).to_owned(),
+        _ => format!("{} or {last}", others.join(", ")),
+    })
 }
 
 /// `KEY=VALUE` of a command line.
@@ -266,6 +279,9 @@ mod tests {
         ] {
             assert!(wrong.parse::<Assignment>().is_err(), "{wrong} was accepted");
         }
+        let takes = |text: &str| text.parse::<Assignment>().unwrap_err().hint().unwrap().to_owned();
+        assert_eq!(takes("egress=all"), "egress takes none, allowlist, monitor or open");
+        assert_eq!(takes("cores=many"), "cores takes a number from 1 to 255");
         assert!(parse_key("guest").unwrap_err().to_string().contains("cannot change"));
         assert!(Change::parse(&["memory=1".parse().unwrap()], &[Key::Memory]).is_err());
     }
