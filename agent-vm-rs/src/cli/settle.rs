@@ -9,12 +9,12 @@ use crate::egress;
 use crate::guest::{Guest, installation, package_names};
 use crate::host::user_dirs::cache_dir;
 use crate::host::{ports, system};
-use crate::machine::Machine;
 use crate::machine::defaults::Defaults;
 use crate::machine::egress_settings::Egress;
 use crate::machine::name::VmName;
 use crate::machine::settings::{GuestKind, Settings, SettingsPatch};
 use crate::machine::state_dir::StateDir;
+use crate::machine::{Machine, host_address};
 use crate::mcp::endpoint;
 use crate::term::error::Failure;
 use crate::term::progress::note;
@@ -26,7 +26,7 @@ use crate::term::text;
 /// The first wrong value.
 pub fn check(patch: &SettingsPatch, guest: GuestKind) -> Result<()> {
     patch.validate()?;
-    patch.host.as_deref().map_or(Ok(()), |host| system::forward_address(host).map(drop))?;
+    patch.host.as_deref().map_or(Ok(()), |host| host_address::forward_address(host).map(drop))?;
     if patch.port.is_some() && patch.port == patch.ssh_port {
         return Err(same_port());
     }
@@ -83,7 +83,7 @@ impl Ports {
         if after.port == after.ssh_port {
             return Err(same_port());
         }
-        let address = system::forward_address(&after.host)?;
+        let address = host_address::forward_address(&after.host)?;
         let reserved = reserved(&machine.state, Some(&machine.name))?;
         let own = machine.run().qemu().and_then(|_| machine.run().facts());
         let own = own.map_or_else(Vec::new, |facts| vec![facts.port, facts.ssh_port]);
@@ -159,7 +159,7 @@ pub fn write(machine: &Machine, before: &Settings, after: &Settings) -> Result<(
         }
     }
     if before.host != after.host && machine.run().qemu().is_none() {
-        let address = system::forward_address(&after.host)?;
+        let address = host_address::forward_address(&after.host)?;
         endpoint::ensure(&machine.dir, machine.name.as_str(), &after.host, address)?;
     }
     machine.write_settings(after)

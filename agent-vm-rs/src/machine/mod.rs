@@ -8,6 +8,7 @@ pub mod defaults;
 pub mod egress_settings;
 pub mod guest_kind;
 pub mod helpers;
+pub mod host_address;
 pub mod name;
 pub mod paths;
 pub mod policy;

@@ -12,8 +12,8 @@ use crate::egress;
 use crate::git::{Look, Source};
 use crate::guest::installation;
 use crate::host::files::{make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced};
+use crate::host::interrupt;
 use crate::host::lock::Lock;
-use crate::host::{interrupt, system};
 use crate::machine::branch::BranchName;
 use crate::machine::context::Context;
 use crate::machine::defaults::Defaults;
@@ -22,7 +22,7 @@ use crate::machine::paths::MachinePath;
 use crate::machine::run_state::end_processes_of;
 use crate::machine::settings::{GuestKind, Settings, SettingsPatch, VERSION};
 use crate::machine::state_dir::StateDir;
-use crate::machine::{Machine, sweep};
+use crate::machine::{Machine, host_address, sweep};
 use crate::mcp::endpoint;
 use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
@@ -258,7 +258,7 @@ impl Chosen {
     fn new(state: &StateDir, patch: &SettingsPatch, guest: GuestKind) -> Result<Self> {
         let defaults = Defaults::load()?;
         let host = patch.host.clone().unwrap_or_else(|| defaults.host.clone());
-        let address = system::forward_address(&host)?;
+        let address = host_address::forward_address(&host)?;
         settle::warn_of_address(&host, address);
         let ports = settle::Ports::choose(state, address, patch, &defaults)?;
         Ok(Self { guest, host, address, ports, cores: settle::cores(patch.cores, &defaults), defaults })

@@ -6,12 +6,12 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::{settle, target};
 use crate::host::lock::Lock;
-use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::defaults::Defaults;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
 use crate::machine::settings_change::{Assignment, Change, Key, differences, parse_key};
+use crate::machine::{Machine, host_address};
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::vm::disk;
@@ -110,7 +110,7 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
         note(&warning);
     }
     if before.host != after.host {
-        settle::warn_of_address(&after.host, crate::host::system::forward_address(&after.host)?);
+        settle::warn_of_address(&after.host, host_address::forward_address(&after.host)?);
     }
     if !later.is_empty() {
         let keys: Vec<_> = later.iter().map(|key| key.name()).collect();

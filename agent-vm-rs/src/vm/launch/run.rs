@@ -12,14 +12,14 @@ use crate::egress;
 use crate::guest::Guest;
 use crate::host::files::make_private_dir;
 use crate::host::interrupt::Deadline;
+use crate::host::ports;
 use crate::host::process::Detached;
-use crate::host::{ports, system};
-use crate::machine::Machine;
 use crate::machine::accel::Accel;
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
+use crate::machine::{Machine, host_address};
 use crate::mcp::endpoint;
 use crate::term::progress::note;
 use crate::vm::phases::Phases;
@@ -66,7 +66,7 @@ impl Run<'_> {
         let run = credentials::Run {
             hostname: &machine.name.hostname(),
             log_level: context.verbosity.log_level(),
-            endpoint: endpoint::hand_over(machine, settings, system::forward_address(&settings.host)?)?,
+            endpoint: endpoint::hand_over(machine, settings, host_address::forward_address(&settings.host)?)?,
         };
         credentials::hand_over(&machine.dir, run, &guest.manifest)?;
         self.confinement.account().map_or(Ok(()), |account| {
@@ -138,7 +138,7 @@ impl Run<'_> {
 
 /// Returns the ports of the settings. A port that the user did not choose is replaced if it is in use.
 fn forwards(settings: &Settings) -> Result<Forwards> {
-    let address = system::forward_address(&settings.host)?;
+    let address = host_address::forward_address(&settings.host)?;
     let settle = |port: u16, asked: bool, flag: &str, other: u16| -> Result<u16> {
         if asked {
             return ports::require_free(address, port, flag).map(|()| port);
