@@ -34,8 +34,8 @@ Endpoint = namedtuple(
     ],
 )
 
-LISTEN = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
-PORT = re.compile(r"[0-9]{1,5}")
+PORT = re.compile(grammar("port"))
+LISTEN = re.compile(rf"(?:{grammar('ipv4')}|\[[0-9A-Fa-f:.]+\]):(?:{PORT.pattern})")
 # nginx's map ignores case, so tokens must not differ in case alone.
 TOKEN = re.compile(r"[0-9a-f]{32,128}")
 ORIGIN = re.compile(grammar("origin"))

@@ -89,6 +89,12 @@ class Configuration(unittest.TestCase):
                 with self.subTest(change):
                     self.assertRaises(nginx_config.Refused, rendered, **change)
 
+    def test_addresses_and_ports_out_of_range_are_refused(self):
+        for change in ({"listen": "0.0.0.256:8000"}, {"listen": "0.0.0.0:0"}, {"listen": "0.0.0.0:65536"}, {"inner_port": "0"}):
+            with self.subTest(change):
+                self.assertRaises(nginx_config.Refused, rendered, **change)
+        rendered(listen="[::1]:65535", inner_port="65535")
+
     def test_tokens_are_32_to_128_lower_case_hexadecimal_digits(self):
         for token in ("a" * 31, "A" * 64, "g" * 64, TOKEN + "\n", " " + TOKEN, "a" * 129):
             self.assertRaises(nginx_config.Refused, rendered, token=token)
