@@ -47,6 +47,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
       ../lib/policy/egress-modes.json
       ../lib/policy/grammar.json
       ../lib/policy/mcp.json
+      ../lib/policy/workspace.json
     ];
   };
   sourceRoot = "${finalAttrs.src.name}/agent-vm-rs";

@@ -1,7 +1,8 @@
 # The mount of the branch's clone, which the host shares.
 let
   user = import ./user.nix;
-  path = "/workspace";
+  # In JSON, because agent-vm reads it too.
+  inherit (builtins.fromJSON (builtins.readFile ./workspace.json)) path;
   safe = [
     "nosuid"
     "nodev"

@@ -1,6 +1,7 @@
 //! Values of the policy in `lib/policy/`, which Nix and the programs in the guest read too.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use regex_lite::Regex;
@@ -14,6 +15,14 @@ pub struct Mcp {
     pub protocol_version: String,
     /// Size limit of one message in bytes, in every program on its way. A tool's answer may contain a file.
     pub longest_message: usize,
+}
+
+/// The workspace in the guest.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workspace {
+    /// Where it is mounted.
+    pub path: PathBuf,
 }
 
 /// An egress mode.
@@ -31,6 +40,8 @@ pub struct EgressMode {
 // The files are compiled in and the tests below parse them. A value that could not be parsed would allow nothing.
 static MCP: LazyLock<Mcp> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../../lib/policy/mcp.json")).unwrap_or_default());
+static WORKSPACE: LazyLock<Workspace> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../../../lib/policy/workspace.json")).unwrap_or_default());
 static EGRESS_MODES: LazyLock<Vec<EgressMode>> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../../lib/policy/egress-modes.json")).unwrap_or_default());
 static PATTERNS: LazyLock<BTreeMap<String, String>> =
@@ -40,6 +51,12 @@ static PATTERNS: LazyLock<BTreeMap<String, String>> =
 #[must_use]
 pub fn mcp() -> &'static Mcp {
     &MCP
+}
+
+/// Returns the workspace in the guest.
+#[must_use]
+pub fn workspace() -> &'static Workspace {
+    &WORKSPACE
 }
 
 /// Returns the egress modes.
@@ -132,6 +149,7 @@ mod tests {
     #[test]
     fn the_compiled_values_parse() {
         assert!(mcp().longest_message > 1 << 20 && mcp().protocol_version.starts_with("20"), "{:?}", mcp());
+        assert!(workspace().path.is_absolute(), "{:?}", workspace());
         assert!(egress_modes().iter().any(|mode| !mode.goes_by_list));
     }
 }

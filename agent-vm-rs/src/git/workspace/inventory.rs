@@ -15,9 +15,8 @@ use super::layout::{self, Layout, joined};
 use super::refs::shown;
 use crate::host::files::tree::{Visit, descend, entries, open_top};
 use crate::host::interrupt;
+use crate::machine::policy;
 
-/// The workspace's path in the guest, as in `lib/policy/workspace.nix`.
-const IN_GUEST: &str = "/workspace";
 /// Largest accepted `.git` file, in bytes.
 const MAX_POINTER: u64 = 16 << 10;
 /// Largest number of listed repositories of each kind; more are not needed for a message.
@@ -179,7 +178,7 @@ impl Look<'_> {
     /// Returns a path of the guest relative to the workspace; None if it is outside. `from` is the directory that
     /// relative paths start at.
     fn inside(&self, from: &Path, path: &Path) -> Option<PathBuf> {
-        let seen = [Path::new(IN_GUEST), self.workspace].into_iter();
+        let seen = [policy::workspace().path.as_path(), self.workspace].into_iter();
         let below =
             if path.is_absolute() { seen.filter_map(|root| path.strip_prefix(root).ok()).next()? } else { path };
         let mut parts: Vec<&OsStr> = if path.is_absolute() { Vec::new() } else { from.iter().collect() };
