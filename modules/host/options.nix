@@ -96,31 +96,9 @@ let
           description = "Whether MCP requires the machine's token. Without it every user of this host can use the machine's tools.";
         };
         resources = {
-          memory = mkOption {
-            type = checked.mebibytes {
-              inherit (defaults.bounds.memoryMiB) least most;
-              example = defaults.memoryMiB;
-            };
-            default = defaults.memoryMiB;
-            description = "Memory of the machine in MiB.";
-          };
-          cores = mkOption {
-            type = checked.numberFrom {
-              inherit (defaults.bounds.cores) least most;
-              unit = "processors";
-              example = defaults.cores;
-            };
-            default = defaults.cores;
-            description = "Virtual processors.";
-          };
-          disk = mkOption {
-            type = checked.mebibytes {
-              inherit (defaults.bounds.diskMiB) least most;
-              example = defaults.diskMiB;
-            };
-            default = defaults.diskMiB;
-            description = "Size of the machine's own disk, MiB. An existing disk keeps its size.";
-          };
+          memory = checked.sizeOptions.memory (help: "${help}.");
+          cores = checked.sizeOptions.cores (help: "${help}.");
+          disk = checked.sizeOptions.disk (help: "${help}. An existing disk keeps its size.");
           cpuQuota = mkOption {
             type = types.nullOr checked.cpuQuota;
             default = null;

@@ -6,3 +6,4 @@ import ./checked.nix { inherit lib; }
 // import ./network.nix { inherit lib; }
 // import ./names.nix { inherit lib; }
 // import ./modules.nix { inherit lib; }
+// import ./sizes.nix { inherit lib; }

@@ -31,36 +31,14 @@ in
       description = "Packages for the agent's shell and its MCP servers.";
     };
 
-    memorySize = mkOption {
-      type = checked.mebibytes {
-        inherit (defaults.bounds.memoryMiB) least most;
-        example = defaults.memoryMiB;
-      };
-      default = defaults.memoryMiB;
-      description = ''
-        Memory in MiB of a machine that {option}`system.build.vm` starts. For {command}`agent-vm`, memory, processors, disk
-        size, address and ports are settings of each machine instead.
-      '';
-    };
+    memorySize = checked.sizeOptions.memory (help: ''
+      ${help}, for {option}`system.build.vm`. For {command}`agent-vm`, memory, processors, disk size, address and ports are
+      settings of each machine instead.
+    '');
 
-    cores = mkOption {
-      type = checked.numberFrom {
-        inherit (defaults.bounds.cores) least most;
-        unit = "processors";
-        example = defaults.cores;
-      };
-      default = defaults.cores;
-      description = "Virtual processors of {option}`system.build.vm`.";
-    };
+    cores = checked.sizeOptions.cores (help: "${help}, for {option}`system.build.vm`.");
 
-    diskSize = mkOption {
-      type = checked.mebibytes {
-        inherit (defaults.bounds.diskMiB) least most;
-        example = defaults.diskMiB;
-      };
-      default = defaults.diskMiB;
-      description = "Size in MiB of the disk of {option}`system.build.vm`.";
-    };
+    diskSize = checked.sizeOptions.disk (help: "${help}, for {option}`system.build.vm`.");
 
     hostAddress = mkOption {
       type = checked.hostAddress;

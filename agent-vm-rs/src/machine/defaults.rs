@@ -24,6 +24,8 @@ pub struct Defaults {
     pub egress: crate::machine::egress_settings::Mode,
     /// Allowed ranges of sizes.
     pub bounds: Bounds,
+    /// Descriptions of sizes, for help texts.
+    pub help: Help,
 }
 
 /// See [`Defaults::bounds`].
@@ -38,6 +40,20 @@ pub struct Bounds {
     /// Disk size, MiB.
     #[serde(rename = "diskMiB")]
     pub disk: Range,
+}
+
+/// See [`Defaults::help`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Help {
+    /// Guest memory.
+    #[serde(rename = "memoryMiB")]
+    pub memory: String,
+    /// Virtual CPUs.
+    pub cores: String,
+    /// Disk size.
+    #[serde(rename = "diskMiB")]
+    pub disk: String,
 }
 
 /// An inclusive range.

@@ -39,11 +39,11 @@ pub struct CreateArgs {
     /// Copy every branch and tag, and not only the branch, its upstream and the remote's default branch
     #[arg(long)]
     all_branches: bool,
-    #[arg(help = with_default("Address of this host to bind the machine's ports to", |d| d.host.clone()), long, value_name = "HOST")]
+    #[arg(help = with_default(|d| format!("Address of this host to bind the machine's ports to [default: {}]", d.host)), long, value_name = "HOST")]
     host: Option<String>,
-    #[arg(help = with_default("Host port of MCP", |d| format!("{} or the next free one", d.mcp_port)), long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(help = with_default(|d| format!("Host port of MCP [default: {} or the next free one]", d.mcp_port)), long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    #[arg(help = with_default("Host port of ssh", |d| format!("{} or the next free one", d.ssh_port)), long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(help = with_default(|d| format!("Host port of ssh [default: {} or the next free one]", d.ssh_port)), long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     ssh_port: Option<u16>,
     /// Package to install in the guest, such as nodejs; can be repeated
     #[arg(long = "package", value_name = "NAME")]
@@ -60,13 +60,13 @@ pub struct CreateArgs {
     /// Guest system [default: that of this installation]
     #[arg(long, value_name = "GUEST")]
     guest: Option<GuestKind>,
-    #[arg(help = with_default("Memory in MiB", |d| d.memory.to_string()), long, value_name = "MIB")]
+    #[arg(help = with_default(|d| format!("{} [default: {}]", d.help.memory, d.memory)), long, value_name = "MIB")]
     memory: Option<u32>,
-    #[arg(help = with_default("Virtual CPUs, at most those of the host", |d| d.cores.to_string()), long, value_name = "N")]
+    #[arg(help = with_default(|d| format!("{}, at most those of the host [default: {}]", d.help.cores, d.cores)), long, value_name = "N")]
     cores: Option<u32>,
-    #[arg(help = with_default("Size of the machine's own disk in MiB", |d| d.disk.to_string()), long, value_name = "MIB")]
+    #[arg(help = with_default(|d| format!("{} [default: {}]", d.help.disk, d.disk)), long, value_name = "MIB")]
     disk: Option<u32>,
-    #[arg(help = with_default("Egress mode: which hosts the machine may reach", |d| d.egress.as_str().to_owned()), long, value_name = "MODE")]
+    #[arg(help = with_default(|d| format!("Egress mode: which hosts the machine may reach [default: {}]", d.egress.as_str())), long, value_name = "MODE")]
     egress: Option<Mode>,
     /// Destination to allow: HOST, HOST:PORT, *.DOMAIN, or @GROUP; can be repeated
     #[arg(long, value_name = "DESTINATION")]
@@ -76,9 +76,9 @@ pub struct CreateArgs {
     secrets: Vec<SecretSpec>,
 }
 
-/// Returns a flag's help with its default value, which the toolkit's policy defines.
-fn with_default(help: &str, value: impl Fn(&Defaults) -> String) -> String {
-    Defaults::load().map_or_else(|_| help.to_owned(), |defaults| format!("{help} [default: {}]", value(&defaults)))
+/// Returns a flag's help with its default value, which the policy defines.
+fn with_default(help: impl Fn(&Defaults) -> String) -> String {
+    Defaults::load().map_or_else(|_| String::new(), |defaults| help(&defaults))
 }
 
 /// Creates a machine and prints its settings.
