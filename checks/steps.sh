@@ -52,6 +52,9 @@ files() {
         done
 }
 
+# Prints the Nix files. Those in agent-vm-rs/render are templates, not complete Nix files.
+nix_files() { files '*.nix' ':!agent-vm-rs/render'; }
+
 # Without root and without a Nix daemon, use a store in the user's cache.
 if [[ ! -w /nix/store && ! -S /nix/var/nix/daemon-socket/socket && $EUID -ne 0 ]]; then
     export NIX_STORE_DIR=$cache/nix/store NIX_STATE_DIR=$cache/nix/var NIX_LOG_DIR=$cache/nix/log
