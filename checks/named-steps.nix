@@ -58,6 +58,7 @@ let
     pkgs.openssh
     pkgs.openssl
     pkgs.procps
+    pkgs.qemu-utils
     pkgs.rustc
     pkgs.rustfmt
     pkgs.rustPlatform.cargoSetupHook
