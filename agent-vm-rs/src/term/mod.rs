@@ -7,3 +7,10 @@ pub mod progress;
 pub mod terminal;
 pub mod text;
 pub mod verbosity;
+
+/// Reports a test that cannot run; `checks/run` counts it as skipped.
+#[cfg(test)]
+#[expect(clippy::print_stdout, reason = "the test runner reads it")]
+pub(crate) fn skip_test(why: &str) {
+    println!("AGENT_VM_SKIP: {why}");
+}

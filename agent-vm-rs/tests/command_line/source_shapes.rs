@@ -43,7 +43,7 @@ fn formats_of_objects_and_references_are_cloned() {
     site.git(&["gc", "--quiet"]);
     creates(&site, "app", "app-main", &[]);
     if !init(&site, "tables", &["--ref-format=reftable"]) {
-        // This git supports only one format of references.
+        crate::support::skip("this git supports only one format of references");
         return;
     }
     creates(&site, "tables", "tables-main", &[]);

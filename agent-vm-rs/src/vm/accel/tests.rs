@@ -158,7 +158,6 @@ fn a_missing_qemu_or_kernel_is_an_error() {
 
 /// The kernel is where a Nix store is in the sandbox: already bound, read-only, and behind links.
 #[test]
-#[expect(clippy::print_stdout, reason = "the test reports that it was skipped")]
 fn a_kernel_behind_a_link_in_the_system_is_tried() {
     let mut site = Site::new("while [ \"$1\" != -kernel ]; do shift; done; test -r \"$2\"");
     site.confinement.sandbox = Some(Sandbox { account: None, proxyd: None });
@@ -168,7 +167,7 @@ fn a_kernel_behind_a_link_in_the_system_is_tried() {
     };
     let programs = fs::read_dir("/usr/bin").into_iter().flatten().flatten().map(|entry| entry.path());
     let Some(link) = programs.into_iter().find(|path| is_like_nix(path)) else {
-        println!("AGENT_VM_SKIP: /usr/bin has no absolute link");
+        crate::term::skip_test("/usr/bin has no absolute link");
         return;
     };
     // Controls: namespaces work, and bubblewrap refuses the link itself.
@@ -180,7 +179,7 @@ fn a_kernel_behind_a_link_in_the_system_is_tried() {
         bwrap.arg("--ro-bind").arg(path).arg(path).args(["--", "true"]).checked()
     };
     if bwrap(Path::new("/usr")).is_err() {
-        println!("AGENT_VM_SKIP: this host allows no namespaces");
+        crate::term::skip_test("this host allows no namespaces");
         return;
     }
     assert!(bwrap(&link).is_err(), "bubblewrap binds {} where it is", link.display());
