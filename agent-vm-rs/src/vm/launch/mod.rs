@@ -12,13 +12,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use self::run::Run;
-use crate::confine;
+use crate::confine::{self, Confinement};
 use crate::guest::installation::Toolkit;
 use crate::guest::manifest::Share;
 use crate::guest::{Guest, Recipe};
 use crate::host::files::make_private_dir;
 use crate::host::log_file;
-use crate::host::process::ProcessId;
+use crate::host::process::{Detached, ProcessId};
 use crate::host::user_dirs::cache_dir;
 use crate::machine::accel::Accel;
 use crate::machine::context::Context;
@@ -29,6 +29,7 @@ use crate::machine::{Machine, helpers, sweep};
 use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
 use crate::vm::phases::Phases;
+use crate::vm::qemu_args::Virtiofsd;
 use crate::vm::{accel, console, failure, readiness, shutdown, virtiofsd};
 
 /// Time for the process that made QEMU's namespaces to end after QEMU.
@@ -47,6 +48,45 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
     failure::forget(machine)?;
     close_to_others(machine)?;
     sweep::scratch(&machine.dir)?;
+    let settings = settings(context, machine)?;
+    // Report missing confinement before building a guest, which takes long.
+    let (confinement, obstacle) = confine::choose(&machine.dir)?;
+    notices::confinement(&confinement, obstacle);
+    let cache = cache_dir()?;
+    make_private_dir(&cache)?;
+    let daemon = daemon(machine);
+    let share = if daemon.is_some() { Share::Virtiofs } else { Share::NineP };
+    let guest = match package {
+        Some(package) => built_beforehand(machine, &settings, package, share)?,
+        None => guest(context, machine, &settings, share, &cache)?,
+    };
+    guest.manifest.qemu.start()?;
+    let program = guest.manifest.qemu.program()?;
+    let accel = accelerator(context, &guest, &confinement, &cache)?;
+    let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
+    let run = Run {
+        context,
+        machine,
+        settings: &settings,
+        guest: &guest,
+        guest_package: package.map(|_| guest.package.clone()),
+        accel,
+        daemon,
+        confinement: if accel == Accel::Kvm { confinement.with_kvm() } else { confinement },
+        qemu: confine::mount::installation(&program),
+        program,
+    };
+    match run.begin(&mut phases) {
+        Ok((qemu, facts)) => come_up(&run, &qemu, &facts, phases),
+        Err(error) => {
+            shutdown::clean_up(machine)?;
+            Err(error)
+        }
+    }
+}
+
+/// Returns the settings of this start, and prints a warning if MCP is not protected.
+fn settings(context: &Context, machine: &Machine) -> Result<Settings> {
     let mut settings = machine.settings()?;
     if let Some(nix_args) = &context.nix_args {
         settings.nix_args.clone_from(nix_args);
@@ -54,25 +94,22 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
     if let Some(warning) = settings.endpoint_warning() {
         note(&warning);
     }
-    // Report missing confinement before building a guest, which takes long.
-    let (confinement, obstacle) = confine::choose(&machine.dir)?;
-    notices::confinement(&confinement, obstacle);
-    let cache = cache_dir()?;
-    make_private_dir(&cache)?;
+    Ok(settings)
+}
+
+/// Returns virtiofsd; None with a notice if this host has none that can be used.
+fn daemon(machine: &Machine) -> Option<Virtiofsd> {
     let daemon = virtiofsd::find();
-    let share = if daemon.is_ok() { Share::Virtiofs } else { Share::NineP };
     match &daemon {
         Ok(daemon) => notices::open_files(machine, daemon),
         Err(why) => note(&format!("notice: {why:#}: the workspace is shared over 9p, which is slower")),
     }
-    let guest = match package {
-        Some(package) => built_beforehand(machine, &settings, package, share)?,
-        None => guest(context, machine, &settings, share, &cache)?,
-    };
-    guest.manifest.qemu.start()?;
-    let program = guest.manifest.qemu.program()?;
-    let qemu = confine::mount::installation(&program);
-    let choice = accel::choose(&guest, &confinement, &cache)?;
+    daemon.ok()
+}
+
+/// Returns the accelerator, with notices if it is slow.
+fn accelerator(context: &Context, guest: &Guest, confinement: &Confinement, cache: &Path) -> Result<Accel> {
+    let choice = accel::choose(guest, confinement, cache)?;
     if let Some(notice) = choice.notice() {
         note(&notice);
     }
@@ -81,42 +118,26 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
         let limit = context.start_limit(accel.as_str()).as_secs();
         note(&format!("  an emulated machine has {limit} s to start; to change that: --timeout SECONDS"));
     }
-    let confinement = if accel == Accel::Kvm { confinement.with_kvm() } else { confinement };
-    let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
-    let guest_package = package.map(|_| guest.package.clone());
-    let run = Run {
-        context,
-        machine,
-        settings: &settings,
-        guest: &guest,
-        guest_package,
-        accel,
-        daemon: daemon.ok(),
-        confinement,
-        program,
-        qemu,
-    };
-    let (qemu, facts) = match run.begin(&mut phases) {
-        Ok(begun) => begun,
-        Err(error) => {
-            shutdown::clean_up(machine)?;
-            return Err(error);
-        }
-    };
+    Ok(accel)
+}
+
+/// Waits until the guest of a run answers.
+fn come_up(run: &Run<'_>, qemu: &Detached, facts: &RunFacts, mut phases: Phases) -> Result<()> {
+    let Run { context, machine, guest, .. } = *run;
     let console = machine.run().file(MachinePath::RunConsole);
     let again = format!("agent-vm start {}", machine.name);
     let alive = || {
         // A panic also ends QEMU: report the panic and not the end.
         console::check(&console, &again, machine.name.as_str())?;
-        processes::check_alive(&qemu, "QEMU", &console)?;
+        processes::check_alive(qemu, "QEMU", &console)?;
         if machine.run().qemu().is_none() {
             // The process that made the namespaces ends a moment later, with QEMU's status.
             qemu.wait(STATUS)?;
-            processes::check_alive(&qemu, "QEMU", &console)?;
+            processes::check_alive(qemu, "QEMU", &console)?;
         }
-        helpers::check(machine, &facts)
+        helpers::check(machine, facts)
     };
-    match readiness::wait(context, machine, &guest, &facts, &alive, &mut phases) {
+    match readiness::wait(context, machine, guest, facts, &alive, &mut phases) {
         Ok(()) => {
             phases.save();
             machine.run().note_started()
