@@ -126,10 +126,43 @@ impl Report {
     /// # Errors
     /// The machine's directory cannot be read.
     pub fn gather(context: &Context, machine: &Machine) -> Result<Self> {
+        let mut report = Self::stopped(machine);
+        // The workspace may be large, and the machine may not answer, so both are examined at the same time.
+        let looking = {
+            let machine = machine.clone();
+            std::thread::spawn(move || workspace(&machine))
+        };
+        let run = machine.run();
+        match (run.qemu(), run.facts()) {
+            (Some(qemu), Some(facts)) => report.look_at_run(context, machine, &qemu, &facts),
+            (Some(_), None) => report.state = "starting",
+            // Without facts, the start ended before it had written them.
+            (None, facts) => report.problems.extend(unexpected_end(machine, facts.is_none() && run.path().exists())),
+        }
+        match looking.join() {
+            Ok((workspace, trouble)) => {
+                report.workspace = workspace;
+                report.problems.extend(trouble);
+            }
+            Err(_) => report.problems.push("failed to examine the workspace".to_owned()),
+        }
+        crate::host::interrupt::check()?;
+        if !machine.exists() {
+            // Another command destroyed the machine meanwhile.
+            return Err(crate::machine::unknown::no_machine(&machine.state, machine.name.as_str()));
+        }
+        // Without settings, whatever runs.
+        if report.guest.is_none() {
+            report.state = "broken";
+        }
+        Ok(report)
+    }
+
+    /// Returns what the machine's files show about it while it does not run, without its workspace.
+    fn stopped(machine: &Machine) -> Self {
         let mut problems = Vec::new();
         let settings = machine.settings().map_err(|error| problems.push(format!("{error:#}"))).ok();
-        let run = machine.run();
-        let mut report = Self {
+        Self {
             name: machine.name.to_string(),
             state: "stopped",
             source: settings.as_ref().map(|s| s.source.clone()),
@@ -153,41 +186,7 @@ impl Report {
             disk: disk(machine, settings.as_ref().map(|s| s.disk)),
             workspace: Workspace { path: machine.workspace(), bytes: None, git: None },
             problems,
-        };
-        // The workspace may be large, and the machine may not answer, so both are examined at the same time.
-        let looking = {
-            let machine = machine.clone();
-            std::thread::spawn(move || workspace(&machine))
-        };
-        match (run.qemu(), run.facts()) {
-            (Some(qemu), Some(facts)) => report.look_at_run(context, machine, &qemu, &facts),
-            (Some(_), None) => report.state = "starting",
-            (None, facts) => {
-                // Without facts, the start ended before it had written them.
-                let cut_short = facts.is_none() && run.path().exists();
-                let reason = failure::of_last_run(machine).map(|reason| format!(": {reason}"));
-                let reason = reason.or_else(|| cut_short.then(String::new));
-                report.problems.extend(reason.map(|reason| {
-                    format!("it stopped unexpectedly{reason}; to see why: agent-vm logs --console {}", machine.name)
-                }));
-            }
         }
-        match looking.join() {
-            Ok((workspace, trouble)) => {
-                report.workspace = workspace;
-                report.problems.extend(trouble);
-            }
-            Err(_) => report.problems.push("failed to examine the workspace".to_owned()),
-        }
-        crate::host::interrupt::check()?;
-        if !machine.exists() {
-            // Another command destroyed the machine meanwhile.
-            return Err(crate::machine::unknown::no_machine(&machine.state, machine.name.as_str()));
-        }
-        if settings.is_none() {
-            report.state = "broken";
-        }
-        Ok(report)
     }
 
     fn look_at_run(&mut self, context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunFacts) {
@@ -228,6 +227,13 @@ impl Report {
             self.problems.push(format!("no network access: the egress proxy is not running ({})", log.display()));
         }
     }
+}
+
+/// Returns the problem of a machine that stopped unexpectedly; None if it did not.
+fn unexpected_end(machine: &Machine, was_cut_short: bool) -> Option<String> {
+    let reason = failure::of_last_run(machine).map(|reason| format!(": {reason}"));
+    let reason = reason.or_else(|| was_cut_short.then(String::new))?;
+    Some(format!("it stopped unexpectedly{reason}; to see why: agent-vm logs --console {}", machine.name))
 }
 
 fn vm(qemu: &ProcessId, facts: &RunFacts, state: String) -> Vm {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::{Report, Vm};
+use super::{Mcp, Report, Vm};
 use crate::git::workspace::WorkspaceState;
 use crate::machine::helpers::{Helper, HelperState};
 use crate::remote::servers::State;
@@ -13,6 +13,9 @@ const GOOD: &str = "🟢 ";
 const UNSURE: &str = "🟡 ";
 const BAD: &str = "🔴 ";
 const OFF: &str = "⚪ ";
+
+/// A label, which is empty for a further line of the previous one, and its text.
+type Line = (&'static str, String);
 
 /// Returns whether an output can show colours: it is a terminal, and neither NO_COLOR nor TERM=dumb is set.
 fn has_colours(output: &impl anstream::stream::RawStream) -> bool {
@@ -27,77 +30,65 @@ impl Report {
         // Files and terminals without colours get no emoji either.
         let mark = if has_colours(&std::io::stdout()) { mark } else { "" };
         let mut text = format!("VM Status: {}\n{mark}Agent Service: {headline}\n", self.name);
-        let mut line = |label: &str, value: String| {
+        for (label, value) in [self.run_lines(), self.egress_lines(), self.size_lines(), self.source_lines()].concat() {
             let _ = writeln!(text, "  {label:<10} {value}");
-        };
-        line("VM", self.vm.as_ref().map_or_else(|| self.state.to_owned(), vm_text));
-        if let Some(helpers) = &self.helpers {
-            line("Processes", helpers_text(helpers));
-        }
-        if let Some(ssh) = &self.ssh {
-            let ok = if ssh.reachable { "answers" } else { "does not answer" };
-            line("SSH", format!("{ok} on {}:{}", ssh.host, ssh.port));
-        }
-        if let Some(service) = &self.service {
-            let state = service.state.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
-            line("Service", format!("{} ({state})", service.unit));
-        }
-        if let Some(servers) = &self.servers {
-            line("Servers", servers.line());
-        }
-        if let Some(mcp) = &self.mcp {
-            let ok = mcp.response_ms.map_or_else(|| "does not answer".to_owned(), |ms| format!("answers in {ms} ms"));
-            line("MCP", format!("{ok} at {}", mcp.url));
-            line("", format!("SSE: {}", mcp.sse_url));
-            let tls = mcp.ca_file.as_ref().map_or_else(
-                || "no TLS: anyone on the network path can read it".to_owned(),
-                |file| format!("TLS by {}", file.display()),
-            );
-            let auth = if mcp.auth { "with a token" } else { "no token: anyone who can connect may use it" };
-            line("", format!("{tls}, {auth}"));
-        }
-        if let Some(egress) = &self.egress {
-            let up = if egress.up == Some(false) { ", not up" } else { "" };
-            let denied = egress.denied.map_or_else(String::new, |denied| format!(", {denied} denied"));
-            line("Egress", format!("{}{up}{denied}", egress.mode));
-            if let Some(last) = &egress.last_denied {
-                let reason = last.reason.as_deref().unwrap_or("refused");
-                line("", one_line(&format!("last denied: {}:{} ({reason})", last.host, last.port)));
-                let remedy = last.remedy(&self.name);
-                line("", remedy.unwrap_or_else(|| format!("agent-vm egress log --denied {}", self.name)));
-            }
-        }
-        let size = |mib: Option<u32>| mib.map_or_else(|| "?".to_owned(), |mib| bytes(u64::from(mib) << 20));
-        let used = |count: Option<u64>| count.map_or_else(String::new, |count| format!("{} used of ", bytes(count)));
-        line(
-            "CPU",
-            self.cores.map_or_else(|| "?".to_owned(), |cores| count(cores as usize, "core") + &self.cpu_text()),
-        );
-        line("Memory", used(self.vm.as_ref().map(|vm| vm.memory_bytes)) + &size(self.memory_mib));
-        if let Some(disk) = &self.disk {
-            line("Disk", used(Some(disk.used_bytes)) + &size(disk.size_mib));
-        }
-        line(
-            "Workspace",
-            format!(
-                "{} ({})",
-                self.workspace.path.display(),
-                self.workspace.bytes.map_or("too many files to count".to_owned(), bytes)
-            ),
-        );
-        if let Some(git) = &self.workspace.git {
-            line("Git", git_text(git));
-        }
-        if let Some(source) = &self.source {
-            line("Source", source.display().to_string());
-        }
-        for problem in &self.problems {
-            line("Problem", one_line(problem));
         }
         if let Some(lines) = self.service.as_ref().and_then(|service| service.last_lines.as_ref()) {
             text += &format!("  Last lines of the service:\n{}\n", indented(lines));
         }
         text
+    }
+
+    /// Returns the lines about the run and what answers in the machine.
+    fn run_lines(&self) -> Vec<Line> {
+        let mut lines = vec![("VM", self.vm.as_ref().map_or_else(|| self.state.to_owned(), vm_text))];
+        lines.extend(self.helpers.as_ref().map(|helpers| ("Processes", helpers_text(helpers))));
+        lines.extend(self.ssh.as_ref().map(|ssh| {
+            let ok = if ssh.reachable { "answers" } else { "does not answer" };
+            ("SSH", format!("{ok} on {}:{}", ssh.host, ssh.port))
+        }));
+        lines.extend(self.service.as_ref().map(|service| {
+            let state = service.state.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+            ("Service", format!("{} ({state})", service.unit))
+        }));
+        lines.extend(self.servers.as_ref().map(|servers| ("Servers", servers.line())));
+        lines.extend(self.mcp.iter().flat_map(mcp_lines));
+        lines
+    }
+
+    fn egress_lines(&self) -> Vec<Line> {
+        let Some(egress) = &self.egress else { return Vec::new() };
+        let up = if egress.up == Some(false) { ", not up" } else { "" };
+        let denied = egress.denied.map_or_else(String::new, |denied| format!(", {denied} denied"));
+        let mut lines = vec![("Egress", format!("{}{up}{denied}", egress.mode))];
+        if let Some(last) = &egress.last_denied {
+            let reason = last.reason.as_deref().unwrap_or("refused");
+            lines.push(("", one_line(&format!("last denied: {}:{} ({reason})", last.host, last.port))));
+            let remedy = last.remedy(&self.name);
+            lines.push(("", remedy.unwrap_or_else(|| format!("agent-vm egress log --denied {}", self.name))));
+        }
+        lines
+    }
+
+    /// Returns the lines about what the machine has and uses of this host.
+    fn size_lines(&self) -> Vec<Line> {
+        let size = |mib: Option<u32>| mib.map_or_else(|| "?".to_owned(), |mib| bytes(u64::from(mib) << 20));
+        let used = |count: Option<u64>| count.map_or_else(String::new, |count| format!("{} used of ", bytes(count)));
+        let cpu = self.cores.map_or_else(|| "?".to_owned(), |cores| count(cores as usize, "core") + &self.cpu_text());
+        let memory = used(self.vm.as_ref().map(|vm| vm.memory_bytes)) + &size(self.memory_mib);
+        let mut lines = vec![("CPU", cpu), ("Memory", memory)];
+        lines.extend(self.disk.as_ref().map(|disk| ("Disk", used(Some(disk.used_bytes)) + &size(disk.size_mib))));
+        lines
+    }
+
+    /// Returns the lines about the workspace and its source, and the problems.
+    fn source_lines(&self) -> Vec<Line> {
+        let used = self.workspace.bytes.map_or("too many files to count".to_owned(), bytes);
+        let mut lines = vec![("Workspace", format!("{} ({used})", self.workspace.path.display()))];
+        lines.extend(self.workspace.git.as_ref().map(|git| ("Git", git_text(git))));
+        lines.extend(self.source.as_ref().map(|source| ("Source", source.display().to_string())));
+        lines.extend(self.problems.iter().map(|problem| ("Problem", one_line(problem))));
+        lines
     }
 
     /// Returns a coloured mark and a summary of the state.
@@ -146,6 +137,16 @@ impl Report {
             if proxy > 0 { format!(" ({} by its proxy)", age(Duration::from_secs(proxy))) } else { String::new() };
         format!(", {} used{of_proxy}, {share} % of one on average", age(Duration::from_secs(whole)))
     }
+}
+
+fn mcp_lines(mcp: &Mcp) -> [Line; 3] {
+    let ok = mcp.response_ms.map_or_else(|| "does not answer".to_owned(), |ms| format!("answers in {ms} ms"));
+    let tls = mcp.ca_file.as_ref().map_or_else(
+        || "no TLS: anyone on the network path can read it".to_owned(),
+        |file| format!("TLS by {}", file.display()),
+    );
+    let auth = if mcp.auth { "with a token" } else { "no token: anyone who can connect may use it" };
+    [("MCP", format!("{ok} at {}", mcp.url)), ("", format!("SSE: {}", mcp.sse_url)), ("", format!("{tls}, {auth}"))]
 }
 
 fn vm_text(vm: &Vm) -> String {
