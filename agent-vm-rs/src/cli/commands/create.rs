@@ -134,33 +134,9 @@ pub fn make_for(
         remove_any(left)?;
     }
     let guest_asked = patch.guest.is_some();
-    let secrets = patch.secrets.clone().unwrap_or_default();
-    let all = patch.all_branches.unwrap_or(false);
-    let made = fill(&staging, source, &branch, all, &secrets).and_then(|()| {
-        // Held until the settings are in place, so that no other command chooses the same ports.
-        let _ports = Lock::take(&state.ports_lock(), context.deadline())?;
-        let chosen = Chosen::new(state, &patch, guest)?;
-        let address = chosen.address;
-        let settings = settings(patch, chosen, source, branch);
-        endpoint::ensure(&staging, machine.name.as_str(), &settings.host, address)?;
-        write_unsynced(&MachinePath::Settings.of(&staging), settings.to_json()?, 0o600)?;
-        // Sync before the rename, so that a power cut leaves a complete machine or none.
-        sync_tree(&staging)?;
-        rename_durably(&staging, &machine.dir)?;
-        Ok(settings)
-    });
-    match made {
+    match (Wanted { source, branch, guest, patch }).make(context, &machine, &staging) {
         Ok(settings) => {
-            let (guest, name) = (settings.guest, &machine.name);
-            if let Some(warning) = settings.endpoint_warning() {
-                note(&warning);
-            }
-            let why = if guest_asked { "asked for" } else { "this installation's default" };
-            note(&format!(
-                "created {name}: guest {guest} ({why}), {} MiB, {}",
-                settings.memory,
-                text::count(settings.cores as usize, "core")
-            ));
+            announce(&machine, &settings, guest_asked);
             Ok((machine, settings))
         }
         Err(error) => {
@@ -170,6 +146,49 @@ pub fn make_for(
             Err(error.context(format!("failed to create {}", machine.name)))
         }
     }
+}
+
+/// A machine to create.
+struct Wanted<'a> {
+    source: &'a Source,
+    branch: BranchName,
+    guest: GuestKind,
+    patch: SettingsPatch,
+}
+
+impl Wanted<'_> {
+    /// Makes the machine in `staging`, and renames that to its place once it is complete.
+    fn make(self, context: &Context, machine: &Machine, staging: &Path) -> Result<Settings> {
+        let Self { source, branch, guest, patch } = self;
+        let secrets = patch.secrets.as_deref().unwrap_or_default();
+        fill(staging, source, &branch, patch.all_branches.unwrap_or(false), secrets)?;
+        // Held until the settings are in place, so that no other command chooses the same ports.
+        let _ports = Lock::take(&context.state.ports_lock(), context.deadline())?;
+        let chosen = Chosen::new(&context.state, &patch, guest)?;
+        let address = chosen.address;
+        let settings = settings(patch, chosen, source, branch);
+        endpoint::ensure(staging, machine.name.as_str(), &settings.host, address)?;
+        write_unsynced(&MachinePath::Settings.of(staging), settings.to_json()?, 0o600)?;
+        // Sync before the rename, so that a power cut leaves a complete machine or none.
+        sync_tree(staging)?;
+        rename_durably(staging, &machine.dir)?;
+        Ok(settings)
+    }
+}
+
+/// Prints what was created, and a warning if MCP is not protected.
+fn announce(machine: &Machine, settings: &Settings, guest_asked: bool) {
+    if let Some(warning) = settings.endpoint_warning() {
+        note(&warning);
+    }
+    let why = if guest_asked { "asked for" } else { "this installation's default" };
+    note(&format!(
+        "created {}: guest {} ({why}), {} MiB, {}",
+        machine.name,
+        settings.guest,
+        settings.memory,
+        text::count(settings.cores as usize, "core")
+    ));
 }
 
 fn refuse_second(state: &StateDir, source: &Source, branch: &BranchName) -> Result<()> {
