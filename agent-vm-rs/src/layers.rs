@@ -85,7 +85,7 @@ struct Modules(BTreeMap<Module, String>);
 impl Modules {
     /// Reads the modules of these files, without tests.
     fn of(programs: Vec<(PathBuf, String)>) -> Self {
-        let test_file = Regex::new(r"#\[cfg\(test\)\]\s+mod (\w+);").unwrap();
+        let test_file = Regex::new(r"#\[cfg\(test\)\]\s+(?:pub\(crate\) )?mod (\w+);").unwrap();
         // They are the end of a file.
         let tests_here = Regex::new(r"(?s)#\[cfg\(test\)\]\s+(?:pub\(crate\) )?mod \w+ \{.*").unwrap();
         let comment = Regex::new("//.*").unwrap();

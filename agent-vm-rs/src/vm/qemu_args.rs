@@ -215,25 +215,43 @@ mod tests {
     use crate::guest::manifest::tests::SAMPLE;
     use crate::machine::settings::tests::sample;
 
+    /// What the inputs of a test refer to.
+    struct Given {
+        manifest: Manifest,
+        settings: Settings,
+        daemon: Virtiofsd,
+        confinement: Confinement,
+    }
+
+    impl Given {
+        fn new(manifest: &str) -> Self {
+            let daemon = Virtiofsd { program: "/opt/virtiofsd".into(), open_files: 1_000_000 };
+            let manifest = Manifest::parse(manifest).unwrap();
+            Self { manifest, settings: sample(), daemon, confinement: Confinement::default() }
+        }
+
+        fn inputs(&self) -> Inputs<'_> {
+            Inputs {
+                machine: Path::new("/state dir/app-main"),
+                package: Path::new("/cache/guest"),
+                manifest: &self.manifest,
+                settings: &self.settings,
+                program: Path::new("/usr/bin/qemu-system-x86_64"),
+                qemu: &[],
+                start: self.manifest.qemu.start().unwrap(),
+                accel: Accel::Tcg,
+                forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8001, ssh: 2223 },
+                virtiofsd: (self.manifest.workspace.share == Share::Virtiofs).then_some(&self.daemon),
+                verbosity: Verbosity::Normal,
+                confinement: &self.confinement,
+                ports: &[],
+            }
+        }
+    }
+
     fn planned(manifest: &str, accel: Accel) -> String {
-        let manifest = Manifest::parse(manifest).unwrap();
-        let settings = sample();
-        let daemon = Virtiofsd { program: "/opt/virtiofsd".into(), open_files: 1_000_000 };
-        let inputs = Inputs {
-            machine: Path::new("/state dir/app-main"),
-            package: Path::new("/cache/guest"),
-            manifest: &manifest,
-            settings: &settings,
-            program: Path::new("/usr/bin/qemu-system-x86_64"),
-            qemu: &[],
-            start: manifest.qemu.start().unwrap(),
-            accel,
-            forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8001, ssh: 2223 },
-            virtiofsd: (manifest.workspace.share == Share::Virtiofs).then_some(&daemon),
-            verbosity: Verbosity::Normal,
-            confinement: &Confinement::default(),
-            ports: &[],
-        };
+        let given = Given::new(manifest);
+        let inputs = Inputs { accel, ..given.inputs() };
         format!("{:#?}\n{:#?}", virtiofsd(&inputs), runner(&inputs))
     }
 
@@ -246,27 +264,15 @@ mod tests {
     /// When agent-vm runs as root, the daemon starts where its account can reach every file that it names.
     #[test]
     fn an_account_finds_the_daemon_and_what_becomes_it() {
-        let manifest = Manifest::parse(SAMPLE).unwrap();
-        let settings = sample();
-        let daemon = Virtiofsd { program: "/opt/libexec/virtiofsd".into(), open_files: 1_000_000 };
         let ours = PathBuf::from("/opt/bin/agent-vm");
         let account = confine::Account { uid: 7, gid: 7, groups: Vec::new(), stage: Some(ours.clone()) };
         let sandbox = Some(confine::Sandbox { account: Some(account), proxyd: None });
-        let inputs = Inputs {
-            machine: Path::new("/root/app-main"),
-            package: Path::new("/cache/guest"),
-            manifest: &manifest,
-            settings: &settings,
-            program: Path::new("/usr/bin/qemu-system-x86_64"),
-            qemu: &[],
-            start: manifest.qemu.start().unwrap(),
-            accel: Accel::Tcg,
-            forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8001, ssh: 2223 },
-            virtiofsd: Some(&daemon),
-            verbosity: Verbosity::Normal,
-            confinement: &Confinement { sandbox, landlock: Some(ours) },
-            ports: &[],
+        let given = Given {
+            daemon: Virtiofsd { program: "/opt/libexec/virtiofsd".into(), open_files: 1_000_000 },
+            confinement: Confinement { sandbox, landlock: Some(ours) },
+            ..Given::new(SAMPLE)
         };
+        let inputs = Inputs { machine: Path::new("/root/app-main"), ..given.inputs() };
         let words = virtiofsd(&inputs).unwrap().args;
         let staged: Vec<_> = words.windows(2).filter(|pair| pair[0] == "--path").map(|pair| pair[1].clone()).collect();
         for word in words.iter().filter_map(|word| word.to_str()?.strip_prefix("/tmp/")) {
@@ -278,23 +284,8 @@ mod tests {
     #[test]
     fn options_contain_no_path_of_the_user() {
         for share in ["\"virtiofs\"", "\"9p\""] {
-            let manifest = Manifest::parse(&SAMPLE.replace("\"virtiofs\"", share)).unwrap();
-            let settings = sample();
-            let inputs = Inputs {
-                machine: Path::new("/state dir/app-main"),
-                package: Path::new("/cache/guest"),
-                manifest: &manifest,
-                settings: &settings,
-                program: Path::new("/usr/bin/qemu-system-x86_64"),
-                qemu: &[],
-                start: manifest.qemu.start().unwrap(),
-                accel: Accel::Tcg,
-                forwards: Forwards { address: Ipv4Addr::LOCALHOST, mcp: 8000, ssh: 2222 },
-                virtiofsd: None,
-                verbosity: Verbosity::Debug,
-                confinement: &Confinement::default(),
-                ports: &[],
-            };
+            let given = Given::new(&SAMPLE.replace("\"virtiofs\"", share));
+            let inputs = Inputs { verbosity: Verbosity::Debug, ..given.inputs() };
             let options = qemu_options(&inputs);
             assert!(
                 options.iter().all(|option| !option.contains("state dir") && !option.contains(char::is_whitespace)),
