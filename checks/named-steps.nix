@@ -67,8 +67,8 @@ let
     python
   ];
 
-  # Steps that may skip tests, because some tests cannot run in a build.
-  maySkip = [ "rust-tests" ];
+  # Steps that may skip tests, because some tests cannot run in a build, or not for this system.
+  maySkip = [ "rust-tests" ] ++ lib.optional (!pkgs.stdenv.hostPlatform.isx86_64) "setup-prefix";
 
   step =
     name: file:

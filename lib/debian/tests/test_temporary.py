@@ -24,6 +24,11 @@ class Temporary(unittest.TestCase):
         self.private.mkdir(mode=0o700)
         (self.private / "inside").mkdir(mode=0o755)
         self.open.mkdir(mode=0o755)
+        # In a Nix build, other users cannot enter /.
+        real = Path.stat
+        stat = mock.patch.object(Path, "stat", lambda path, **how: real(self.open if path == Path("/") else path, **how))
+        stat.start()
+        self.addCleanup(stat.stop)
 
     def parent(self, own: Path, shared: list[Path], user: int = 1000) -> Path:
         with (
