@@ -117,7 +117,7 @@ pub fn check_qemu(machine: &Machine) -> Result<()> {
 }
 
 fn virtiofsd(run: &RunDir) -> Helper {
-    Helper::of(run.virtiofsd().as_ref(), "virtiofsd", "the workspace is gone inside the machine")
+    Helper::of(run.virtiofsd().as_ref(), "virtiofsd", "/workspace does not work in the machine")
 }
 
 /// Checks that virtiofsd runs. If it does not, a process in the guest that uses the workspace blocks forever in the
@@ -151,14 +151,18 @@ pub fn all(run: &RunDir, facts: &RunFacts) -> Vec<Helper> {
     }
     let keeper = MachinePath::RunConsoleKeeperPid;
     if was_started(keeper) {
-        let without = "what the machine prints is not in agent-vm logs --console any more";
+        let without = "agent-vm logs --console shows no new output";
         all.push(Helper::of(read(keeper).as_ref(), "the console log's writer", without).dispensable());
     }
     for (file, name, without) in [
-        (MachinePath::SshPid, "the ssh connection", "the next command makes it again"),
-        (MachinePath::EgressPid, "the egress supervisor", "the machine reaches nothing outside"),
-        (MachinePath::ProxyPid, "the egress proxy", "the machine reaches nothing outside until it is up again"),
-        (MachinePath::TunnelPid, "the tunnel to the proxy", "the machine reaches nothing outside until it is up again"),
+        (MachinePath::SshPid, "the ssh connection", "the next command reconnects"),
+        (MachinePath::EgressPid, "the egress supervisor", "nothing keeps the egress proxy running"),
+        (MachinePath::ProxyPid, "the egress proxy", "the machine has no network access until the proxy restarts"),
+        (
+            MachinePath::TunnelPid,
+            "the tunnel to the proxy",
+            "the machine has no network access until the tunnel restarts",
+        ),
     ] {
         if was_started(file) {
             all.push(Helper::of(read(file).as_ref(), name, without).mended_by_start());
