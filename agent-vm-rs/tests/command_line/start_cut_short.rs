@@ -53,7 +53,7 @@ fn an_interrupted_start_leaves_nothing() {
         site.assert_nothing_left();
         assert!(!site.machine("app-main").join("run").exists(), "{phase}");
         mend(&site);
-        site.run(&["start"]).exits(1).says("app-main did not come up").says("kernel: panic");
+        site.run(&["start"]).exits(1).says("app-main did not start completely").says("kernel: panic");
     }
 }
 
@@ -71,7 +71,7 @@ fn start_cleans_up_after_a_killed_one() {
             site.run(&["status"]).ok().does_not_say("error");
             site.run(&["stop"]).ok();
         }
-        site.run(&["start"]).exits(1).says("app-main did not come up");
+        site.run(&["start"]).exits(1).says("app-main did not start completely");
         site.assert_nothing_left();
     }
 }
@@ -101,7 +101,7 @@ fn two_starts_of_one_machine_start_it_once() {
     first.signal(Signal::INT);
     Done::new("the first start".to_owned(), &first.output()).exits(130);
     assert_eq!(second.output().status.code(), Some(1));
-    assert!(site.read("second").contains("error: app-main did not come up"));
+    assert!(site.read("second").contains("error: app-main did not start completely"));
     site.assert_nothing_left();
 }
 

@@ -33,7 +33,7 @@ fn files_of_guest_root_stay_in_the_workspace() {
     );
     Package::copy(&site, "app-main").boot_into(&script);
     // The script ends with a panic of the guest's kernel, which has lost its first process.
-    site.run(&["start", "main"]).exits(1).says("did not come up");
+    site.run(&["start", "main"]).exits(1).says("did not start completely");
 
     // Controls: the script ran as root, came to its end, and could make the harmless files.
     assert_eq!(fs::read_to_string(workspace.join("whoami")).unwrap(), "0\n");

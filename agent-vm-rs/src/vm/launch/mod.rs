@@ -40,7 +40,7 @@ const STATUS: Duration = Duration::from_secs(2);
 /// `package` is an already built guest package; without one, the machine's own is built.
 ///
 /// # Errors
-/// A step fails. If the guest did not come up, the last lines of its console are printed too.
+/// A step fails. If the guest did not start completely, the last lines of its console are printed too.
 pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<()> {
     machine.check()?;
     shutdown::clean_up(machine)?;
@@ -179,7 +179,7 @@ fn close_to_others(machine: &Machine) -> Result<()> {
         .with_context(|| format!("failed to close {} to other users", machine.dir.display()))
 }
 
-/// Adds the console's last lines to the error of a guest that did not come up.
+/// Adds the console's last lines to the error of a guest that did not start completely.
 fn with_console(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     let lines = log_file::last_lines(&machine.console_log(), 12);
     if error.is::<crate::term::error::Interrupted>() {
@@ -192,6 +192,6 @@ fn with_console(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     let exit = crate::term::error::exit_code(&error);
     let slow = if exit == EXIT_TIMEOUT { ", with --timeout SECONDS if the host is slow" } else { "" };
     let hint = format!("agent-vm logs --console {name} shows the whole console; then agent-vm start {name}{slow}");
-    let failure = Failure::new(format!("{name} did not come up")).exit(exit).with_hint(hint);
+    let failure = Failure::new(format!("{name} did not start completely")).exit(exit).with_hint(hint);
     error.context(failure)
 }
