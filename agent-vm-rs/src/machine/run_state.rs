@@ -186,7 +186,7 @@ pub fn end_processes_of(dir: &Path) -> Result<()> {
     let find = || [run.qemu(), run.virtiofsd()].into_iter().flatten().chain(processes_of(dir)).collect();
     let Some(stays) = end_all(find, Deadline::after(Duration::from_secs(5))) else { return Ok(()) };
     Err(Failure::new(format!("process {} of {} does not end", stays.pid, dir.display()))
-        .with_hint("it waits for the kernel, most likely for a disk; look at dmesg")
+        .with_hint("it is probably blocked on disk I/O; see: dmesg")
         .into())
 }
 
@@ -216,7 +216,7 @@ pub fn clear(machine: &Path) -> Result<()> {
         if has_file(&run.file(log)).unwrap_or(false) {
             remove_any(&kept)?;
             fs::rename(run.file(log), &kept)
-                .with_context(|| format!("failed to keep {} as {}", log.name(), kept.display()))?;
+                .with_context(|| format!("failed to move {} to {}", log.name(), kept.display()))?;
         }
     }
     remove_any(run.path())

@@ -143,7 +143,7 @@ pub fn power_off(run: &RunDir, how: PowerOff) -> Result<()> {
             client.execute("send-key", json!({ "keys": keys }))
         }
     }
-    .context("QEMU failed to press the power button")?;
+    .context("QEMU failed to send the power-off request")?;
     Ok(())
 }
 

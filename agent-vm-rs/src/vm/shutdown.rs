@@ -78,7 +78,7 @@ fn end_qemu(machine: &Machine, limit: Duration) -> Result<Outcome> {
                     return Ok(Outcome::Terminated);
                 }
             }
-            Err(error) => tracing::warn!("failed to press the power button: {error:#}"),
+            Err(error) => tracing::warn!("failed to send the power-off request: {error:#}"),
         }
         qemu.signal(Signal::TERM);
         if gone(&qemu, Deadline::after(TERMINATE))? {
@@ -90,7 +90,7 @@ fn end_qemu(machine: &Machine, limit: Duration) -> Result<Outcome> {
         return Ok(Outcome::Killed);
     }
     Err(Failure::new(format!("cannot stop {}: QEMU (pid {}) does not end", machine.name, qemu.pid))
-        .with_hint("run dmesg: the kernel most likely waits for a disk")
+        .with_hint("it is probably blocked on disk I/O; see: dmesg")
         .into())
 }
 

@@ -176,7 +176,7 @@ fn guest(context: &Context, machine: &Machine, settings: &Settings, share: Share
 /// workspace.
 fn close_to_others(machine: &Machine) -> Result<()> {
     std::fs::set_permissions(&machine.dir, std::fs::Permissions::from_mode(0o700))
-        .with_context(|| format!("failed to close {} to other users", machine.dir.display()))
+        .with_context(|| format!("failed to remove other users' access to {}", machine.dir.display()))
 }
 
 /// Adds the console's last lines to the error of a guest that did not start completely.
