@@ -22,7 +22,7 @@ for directory in "$state"/*/; do
     if [[ $uid != "$EUID" ]]; then
         as=(setpriv --reuid="$uid" --regid="$gid" --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all --)
     elif ((uid == 0)); then
-        echo "<4>$directory belongs to root, so no machine's unit has made it; it stays"
+        echo "<4>skipped $directory: it belongs to root, and no unit creates such a directory"
         continue
     fi
     if ! "${as[@]}" env HOME="$directory" XDG_CACHE_HOME="${TMPDIR:-/tmp}/cache-$uid" \
