@@ -230,8 +230,8 @@ fn fill(staging: &Path, source: &Source, branch: &BranchName, all: bool, secrets
     match look.uncommitted() {
         Ok(0) => {}
         Ok(changes) => note(&format!(
-            "{} in {}: only commits are copied into the machine",
-            text::count(changes, "uncommitted change") + if changes == 1 { " stays" } else { " stay" },
+            "not copied into the machine: {} in {}",
+            text::count(changes, "uncommitted change"),
             source.dir.display()
         )),
         Err(error) => {
