@@ -71,7 +71,7 @@ pub fn keeps(name: &str, how: Kept, make: impl FnOnce(&Shape) -> Vec<String>) {
 
 #[track_caller]
 fn check_kept(site: &Site, name: &str, how: Kept, commits: &[String]) {
-    let done = site.run(&["destroy", "--yes"]).ok().says("app-main is gone");
+    let done = site.run(&["destroy", "--yes"]).ok().says("removed app-main");
     assert!(site.names().is_empty(), "{name}");
     site.assert_nothing_left();
     let kept: Vec<_> =

@@ -72,7 +72,7 @@ fn relink_connects_a_machine_to_its_moved_repository() {
     fs::remove_dir(site.repo()).unwrap();
     site.git_in(site.root(), &["clone", "--quiet", place.to_str().unwrap(), "app"]);
     assert_ne!(site.create("main"), "app-main");
-    site.run_in(&place, &["destroy"]).ok().says("app-main is gone");
+    site.run_in(&place, &["destroy"]).ok().says("removed app-main");
 }
 
 /// With a second machine, the user would look for the commits in the wrong one.
@@ -171,7 +171,7 @@ fn a_machine_without_its_source_keeps_its_whole_history() {
     let site = Site::new();
     site.create("main");
     fs::remove_dir_all(site.repo()).unwrap();
-    site.run_in(site.path("home"), &["destroy", "app-main", "--yes"]).ok().says("app-main is gone");
+    site.run_in(site.path("home"), &["destroy", "app-main", "--yes"]).ok().says("removed app-main");
     let bundles: Vec<_> =
         fs::read_dir(site.state().join(".bundles")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(bundles.len(), 1, "{bundles:?}");

@@ -82,7 +82,7 @@ fn destroy_cleans_up_after_a_killed_start() {
         let (site, start) = hanging(phase);
         start.signal(Signal::KILL);
         drop(start);
-        site.run(&["destroy"]).ok().says("app-main is gone");
+        site.run(&["destroy"]).ok().says("removed app-main");
         site.assert_nothing_left();
         assert!(site.names().is_empty(), "{phase}");
     }

@@ -218,7 +218,7 @@ fn a_machine_that_ignores_sigterm_is_killed() {
 fn destroy_ends_a_running_machine() {
     let (site, _services) = started(STAYS, &[]);
     assert!(!site.processes().is_empty());
-    site.run(&["destroy"]).ok().says("app-main is gone");
+    site.run(&["destroy"]).ok().says("removed app-main");
     site.assert_nothing_left();
     assert!(site.names().is_empty());
 }

@@ -87,7 +87,7 @@ fn remove(context: &Context, machine: &Machine) -> Result<()> {
     remove_any(&gone).with_context(left)?;
     rename_durably(&machine.dir, &gone)?;
     remove_any(&gone).with_context(left)?;
-    note(&format!("{name} is gone"));
+    note(&format!("removed {name}"));
     let notices = source.map(|source| mcp_config::leftovers(context, machine, &source)).unwrap_or_default();
     notices.iter().for_each(|notice| note(notice));
     Ok(())
@@ -207,7 +207,7 @@ fn ask(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
     if confirmed(&format!("Remove {name} with its {disk}?{loss} [y/N] "))? {
         return Ok(());
     }
-    Err(Failure::new(format!("{name} stays"))
+    Err(Failure::new(format!("{name} was not removed"))
         .with_hint(format!("to remove it without a question: agent-vm destroy {name} --yes"))
         .into())
 }

@@ -61,7 +61,7 @@ fn finish(unfinished: &Path, to: &Path) -> Result<()> {
         let (parent, name) = unfinished.parent().zip(unfinished.file_name()).context("the workspace has no name")?;
         let parent = openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let top = open_up(parent.map_err(io::Error::from)?, name)?;
-        let failed = || format!("failed to make {} harmless", unfinished.display());
+        let failed = || format!("failed to disable the git configuration and hooks in {}", unfinished.display());
         descend(top, &mut Defusing).with_context(failed)?;
     }
     if let Some(dir) = to.parent() {
