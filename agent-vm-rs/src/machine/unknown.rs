@@ -48,7 +48,8 @@ pub fn no_machine_in(state: &StateDir, target: &str, place: Option<&Place<'_>>) 
     }
     let shown = one_line(target);
     if let Some(machine) = lost.first() {
-        let why = format!("there is no machine for {shown} here, but {} has lost its source", machine.name);
+        let why =
+            format!("there is no machine for {shown} here, but the source repository of {} is missing", machine.name);
         let hint = format!("if this repository was moved: agent-vm relink {}", machine.name);
         return Failure::new(why).with_hint(hint).into();
     }

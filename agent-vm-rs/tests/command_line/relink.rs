@@ -54,7 +54,7 @@ fn relink_connects_a_machine_to_its_moved_repository() {
         site.run_in(&place, args)
             .exits(1)
             .gives_one_error()
-            .says("app-main has lost its source")
+            .says("the source repository of app-main is missing")
             .says("hint: if this repository was moved: agent-vm relink app-main");
     }
     site.run_in(&place, &["relink"]).ok().says(&format!("app-main now belongs to {}", place.display()));
@@ -84,8 +84,8 @@ fn a_moved_repository_gets_no_second_machine() {
         site.run_in(&place, args)
             .exits(1)
             .gives_one_error()
-            .says("app-main is a machine for main whose source is missing")
-            .says("hint: agent-vm relink app-main makes it belong to this repository");
+            .says("the source repository of app-main, a machine for main, is missing")
+            .says("hint: if it moved: agent-vm relink app-main");
     }
     assert_eq!(site.names(), ["app-main"]);
     // Control: another branch has no such machine, and another history is another repository.
@@ -118,9 +118,9 @@ fn relink_refuses_another_repository() {
     let workspace = site.machine("app-main").join("workspace");
     for (dir, code, why) in [
         (&other, 1, "share no commit"),
-        (&site.path("home"), 2, "is not in a git repository of yours"),
+        (&site.path("home"), 2, "is not in a source repository"),
         (&site.path("nowhere"), 2, "there is no directory"),
-        (&workspace, 2, "is not in a git repository of yours"),
+        (&workspace, 2, "is not in a source repository"),
     ] {
         let args = ["relink", "app-main", "--source", dir.to_str().unwrap()];
         site.run(&args).exits(code).gives_one_error().says(why).says("hint:");
