@@ -193,7 +193,7 @@ fn hint_for(error: &clap::Error, words: &[String]) -> String {
         let command: Vec<_> = after.map(String::as_str).collect();
         let command = shlex::try_join(command.iter().copied()).unwrap_or_default();
         let command = if command.is_empty() { "CMD".to_owned() } else { command };
-        return format!("the command follows two dashes: agent-vm exec -- {command}");
+        return format!("write -- before the command: agent-vm exec -- {command}");
     }
     if verb.is_some_and(|verb| verb == "create")
         && error.kind() == clap::error::ErrorKind::UnknownArgument
@@ -211,10 +211,7 @@ fn hint_for(error: &clap::Error, words: &[String]) -> String {
         _ => None,
     });
     let help = ["agent-vm"].into_iter().chain(verb.map(String::as_str)).chain(["--help"]).collect::<Vec<_>>().join(" ");
-    meant.map_or_else(
-        || format!("{help} shows what it takes"),
-        |word| format!("did you mean {word}? {help} shows what it takes"),
-    )
+    meant.map_or_else(|| format!("for usage: {help}"), |word| format!("did you mean {word}? For usage: {help}"))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {

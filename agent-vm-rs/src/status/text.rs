@@ -51,13 +51,13 @@ impl Report {
             line("", format!("SSE: {}", mcp.sse_url));
             let tls = mcp.ca_file.as_ref().map_or_else(
                 || "no TLS: anyone on the network path can read it".to_owned(),
-                |file| format!("TLS by {}", file.display()),
+                |file| format!("TLS (CA file: {})", file.display()),
             );
             let auth = if mcp.auth { "with a token" } else { "no token: anyone who can connect may use it" };
             line("", format!("{tls}, {auth}"));
         }
         if let Some(egress) = &self.egress {
-            let up = if egress.up == Some(false) { ", not up" } else { "" };
+            let up = if egress.up == Some(false) { ", not running" } else { "" };
             let denied = egress.denied.map_or_else(String::new, |denied| format!(", {denied} denied"));
             line("Egress", format!("{}{up}{denied}", egress.mode));
             if let Some(last) = &egress.last_denied {

@@ -22,7 +22,7 @@ pub fn keep(machine: &Machine) {
     let Some(reason) = left(machine) else { return };
     let file = MachinePath::Failure.of(&machine.dir);
     if let Err(error) = forget(machine).and_then(|()| write_unsynced(&file, reason + "\n", 0o600)) {
-        tracing::warn!("failed to keep why the run failed: {error:#}");
+        tracing::warn!("failed to record why the run failed: {error:#}");
     }
 }
 

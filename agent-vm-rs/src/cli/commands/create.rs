@@ -71,7 +71,7 @@ pub struct CreateArgs {
     /// Destination to allow: HOST, HOST:PORT, *.DOMAIN, or @GROUP; can be repeated
     #[arg(long, value_name = "DESTINATION")]
     allow: Vec<Destination>,
-    /// Secret variable: the proxy sends its value to HOST over TLS (PORT 443), and the guest never has it; can be repeated
+    /// Secret variable: the proxy sends its value to HOST over TLS (default port: 443), and the guest never has it; can be repeated
     #[arg(long = "secret", value_name = "NAME=HOST[:PORT]")]
     secrets: Vec<SecretSpec>,
 }

@@ -106,7 +106,7 @@ fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destinati
         note(&format!("notice: {} has egress mode none: allow and deny lists are ignored", machine.name));
     }
     for destination in &args.destinations {
-        note(&format!("{destination} is {becomes} from now on for {}", machine.name));
+        note(&format!("{destination} is now {becomes} for {}", machine.name));
     }
     list(context, &machine, false)
 }

@@ -121,7 +121,7 @@ impl Session {
             }
             _ => {}
         }
-        if answered { Ok(()) } else { Err(Failure::new("the machine gave no answer to this request").into()) }
+        if answered { Ok(()) } else { Err(Failure::new("the machine did not answer this request").into()) }
     }
 
     /// Passes on the messages that the server sends by itself, if it does; returns when the session ends.
@@ -217,7 +217,7 @@ fn refusal(answer: Response<Body>, in_session: bool) -> Failure {
     let why = match status {
         StatusCode::UNAUTHORIZED => "the machine refuses its own token (to renew it: agent-vm restart)".to_owned(),
         StatusCode::NOT_FOUND if in_session => {
-            "the session ended, as after a restart of the machine; connect to this MCP server again".to_owned()
+            "the session ended, probably because the machine restarted; reconnect to this MCP server".to_owned()
         }
         StatusCode::NOT_FOUND => "the machine has no MCP server at this path".to_owned(),
         StatusCode::PAYLOAD_TOO_LARGE => too_long(),

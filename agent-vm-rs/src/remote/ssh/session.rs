@@ -70,7 +70,7 @@ impl Ssh<'_> {
     fn silent(&self, limit: Duration) -> Failure {
         let name = &self.machine.name;
         Failure::timeout(format!("{name} does not answer: no ssh session in {} s", limit.as_secs())).with_hint(format!(
-            "agent-vm status {name} shows what is wrong; agent-vm restart {name} ends all that runs in it"
+            "to see why: agent-vm status {name}; to end everything in the machine: agent-vm restart {name}"
         ))
     }
 
@@ -79,7 +79,7 @@ impl Ssh<'_> {
     /// # Errors
     /// The guest does not start it within `limit`, the connection is lost, or a signal arrived.
     pub fn exec(&self, command: &[String], limit: Duration) -> Result<i32> {
-        let quoted = shlex::try_join(command.iter().map(String::as_str)).context("an argument holds a NUL byte")?;
+        let quoted = shlex::try_join(command.iter().map(String::as_str)).context("an argument contains a NUL byte")?;
         // Without exec, the shell turns death by a signal into 128 + its number; ssh would return 255.
         let script = watched(&format!("{NOT_FOUND}; cd {} && {quoted}; exit $?", self.workspace));
         self.attached("-T", &script, "KILL", limit)
@@ -169,7 +169,7 @@ struct Words {
 
 impl Words {
     fn new() -> Result<Self> {
-        let (reader, pipe) = std::io::pipe().context("failed to make a pipe for ssh's words")?;
+        let (reader, pipe) = std::io::pipe().context("failed to make a pipe for ssh's messages")?;
         let opened = Arc::<AtomicBool>::default();
         let listener = {
             let opened = Arc::clone(&opened);
