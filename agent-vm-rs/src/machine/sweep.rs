@@ -22,7 +22,7 @@ use crate::term::progress::note;
 
 /// Prefix of a machine's directory that is being removed.
 pub const GONE: &str = ".gone-";
-/// Prefix of a machine that has not got its name yet.
+/// Prefix of a machine that is still being created.
 const NEW: &str = ".new-";
 /// Prefix of a removed machine that no command uses any more.
 const SWEPT: &str = ".swept-";
