@@ -115,7 +115,7 @@ enum Verb {
     Update(update::UpdateArgs),
     /// Remove a machine; commits that only it has are kept in a bundle
     Destroy(destroy::DestroyArgs),
-    /// Remove machines whose repository or declaration is gone; commits are kept
+    /// Remove machines whose repository or declaration is missing; commits are kept
     Prune(prune::PruneArgs),
     /// Set a machine's source repository after a move
     Relink(relink::RelinkArgs),
