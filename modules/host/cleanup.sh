@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Runs `agent-vm prune` in the state directory of each machine that is no longer declared, as the account that owns the
-# directory. agent-vm alone removes machines, and keeps their commits. If it fails for one directory, the others follow.
+# directory. agent-vm alone removes machines, and keeps their commits. A failure in one directory does not stop the others.
 #
 #   cleanup.sh AGENT_VM STATE DAYS [DECLARED…]
 #

@@ -71,7 +71,7 @@ let
         host = mkOption {
           type = checked.hostAddress;
           default = defaults.host;
-          description = "Address of this host that the machine's ports are bound on.";
+          description = "Address of this host to bind the machine's ports to.";
         };
         port = mkOption {
           type = types.nullOr checked.port;
@@ -294,7 +294,7 @@ in
       type = types.listOf checked.accountName;
       default = [ ];
       example = [ "alice" ];
-      description = "Accounts that can use KVM, in addition to those of the machines: of people who run {command}`agent-vm` themselves.";
+      description = "Accounts that can use KVM, in addition to the machines' accounts: those of people who run {command}`agent-vm` themselves.";
     };
 
     apparmor.enable = mkOption {
