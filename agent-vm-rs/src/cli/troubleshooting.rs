@@ -1,4 +1,4 @@
-//! The page of errors has an entry for every error message of the program, and no entry for a message that is gone.
+//! The page of errors has an entry for every error message of the program, and no entry for a removed one.
 //!
 //! An entry is a heading in code type: the message, with `…` for each value. Notices and warnings need no entry; an entry for
 //! one is the beginning of its text.

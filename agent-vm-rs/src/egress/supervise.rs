@@ -223,7 +223,7 @@ fn ensure_ours(port: u16, account: Option<&Account>) -> Result<()> {
     Ok(())
 }
 
-/// Returns the user id of the listener on a port of 127.0.0.1, from `/proc`; None if nobody listens.
+/// Returns the user id of the listener on a port of 127.0.0.1, from `/proc`; None if the port has no listener.
 fn listeners_owner(port: u16) -> Result<Option<u32>> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let sockets = procfs::net::tcp().context("failed to read who listens on the egress proxy's port")?;

@@ -100,7 +100,7 @@ impl RunDir {
         ProcessId::read(&self.file(MachinePath::QemuPid))
     }
 
-    /// Records that the start of this run is over, whether or not MCP answered.
+    /// Records that the start has finished, whether or not MCP answered.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -108,7 +108,7 @@ impl RunDir {
         write_unsynced(&self.file(MachinePath::RunStarted), "", 0o600)
     }
 
-    /// Returns whether the run's start is neither over nor past its time limit.
+    /// Returns whether the start has neither finished nor exceeded its time limit.
     #[must_use]
     pub fn is_starting(&self, facts: &RunFacts) -> bool {
         let age = Timestamp::now().as_second() - facts.started.as_second();

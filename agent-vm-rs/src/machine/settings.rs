@@ -30,7 +30,7 @@ pub struct Settings {
     pub created: Timestamp,
     /// Which guest it boots.
     pub guest: GuestKind,
-    /// Address of the host's forwards: `localhost`, or an IPv4 address of the host.
+    /// Host address of the machine's ports: `localhost`, or an IPv4 address of this host.
     pub host: String,
     /// Host port of MCP.
     pub port: u16,

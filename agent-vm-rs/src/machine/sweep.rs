@@ -24,7 +24,7 @@ use crate::term::progress::note;
 pub const GONE: &str = ".gone-";
 /// Prefix of a machine that is still being created.
 const NEW: &str = ".new-";
-/// Prefix of a removed machine that no command uses any more.
+/// Prefix of a removed machine that no command uses.
 const SWEPT: &str = ".swept-";
 /// Prefix of temporary files and directories: they are renamed later, or are needed for one command only.
 const SCRATCH: &str = ".tmp-";

@@ -10,7 +10,8 @@ use crate::machine::Machine;
 use crate::machine::paths::MachinePath;
 use crate::vm::console;
 
-/// Returns why the last run of a machine failed; None if it still runs, was stopped, powered off, or never came up.
+/// Returns why the last run of a machine failed; None if it still runs, was stopped, powered off, or did not
+/// start completely.
 #[must_use]
 pub fn of_last_run(machine: &Machine) -> Option<String> {
     left(machine).or_else(|| Some(read_text(&MachinePath::Failure.of(&machine.dir)).ok()?.trim().to_owned()))

@@ -129,7 +129,7 @@ fn shares_history(machine: &Machine, source: &Source) -> Result<bool> {
     Ok(all == 0 || new < all)
 }
 
-/// Refuses to create a second machine for a branch if another one for it has lost its source, most likely this repository.
+/// Refuses to create a second machine for a branch if the source of another one is missing, most likely this repository.
 ///
 /// # Errors
 /// There is such a machine, and it shares a commit with this repository.

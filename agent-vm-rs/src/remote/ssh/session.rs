@@ -23,7 +23,7 @@ const SSH_FAILED: i32 = 255;
 const OPENED: [&str; 2] = ["master session id", "Entering interactive session"];
 /// Time for a guest that has not opened the session in time to send a greeting.
 const GREETING: Duration = Duration::from_secs(5);
-/// Time after which a command is ended if its workspace is gone, which does not come back.
+/// Time after which a command is ended once virtiofsd has ended: the workspace then blocks until a restart.
 const WITHOUT_WORKSPACE: Duration = Duration::from_secs(2);
 /// Replaces bash's own message, which gives the name and line of our script.
 const NOT_FOUND: &str = "command_not_found_handle() { printf '%s: command not found\\n' \"$1\" >&2; return 127; }";
@@ -114,7 +114,7 @@ impl Ssh<'_> {
         let workspace = || facts.as_ref().map_or(Ok(()), |facts| helpers::check_workspace(self.machine, facts));
         workspace()?;
         let words = Words::new()?;
-        // ssh logs to a pipe of ours, so that stderr carries only the command's output.
+        // ssh logs to a separate pipe, so that stderr carries only the command's output.
         let ssh = self.base_that_says(if self.verbosity == Verbosity::Debug { "DEBUG3" } else { "DEBUG1" });
         let ssh =
             ssh.args(["-E", &words.path(), "-o", "ControlMaster=no", terminal, "--", &self.destination(), script]);

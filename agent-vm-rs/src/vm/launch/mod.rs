@@ -135,7 +135,7 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
 /// It does not answer in time. It keeps running.
 pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunFacts) -> Result<()> {
     let guest = Guest::of(machine)?;
-    // Fail at once on what only a restart repairs; replace other helpers that hang.
+    // Fail if a process has ended that only a restart starts again; kill suspended ones that this start starts again.
     helpers::check(machine, facts)?;
     helpers::end_suspended(&machine.run(), facts);
     let mut phases = Phases::new("running", &cache_dir()?);
@@ -172,8 +172,7 @@ fn guest(context: &Context, machine: &Machine, settings: &Settings, share: Share
     Ok(guest)
 }
 
-/// Closes the machine's directory to other users of this host, since the guest may leave setuid programs in the
-/// workspace.
+/// Removes other users' access to the machine's directory, since the guest may leave setuid programs in the workspace.
 fn close_to_others(machine: &Machine) -> Result<()> {
     std::fs::set_permissions(&machine.dir, std::fs::Permissions::from_mode(0o700))
         .with_context(|| format!("failed to remove other users' access to {}", machine.dir.display()))
