@@ -214,7 +214,7 @@ fn directories_without_permissions_are_removed() {
     site.assert_nothing_left();
 }
 
-/// The directories are deeper than a path can be long, and than a process may have files open.
+/// The directories are nested deeper than the longest path and than the limit of open files.
 #[test]
 fn deep_directories_are_removed() {
     use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
@@ -292,12 +292,12 @@ fn destroy_asks_on_a_terminal() {
     let workspace = machine(&site);
     site.commit_in(&workspace, "work", "x");
     fs::write(workspace.join("README"), "changed\n").unwrap();
-    let shelf = site.state().join(".bundles");
+    let saved = site.state().join(".bundles");
     // With commits to keep it asks too, and says where it keeps them.
     on_a_terminal(&site, "destroy", "n\n")
         .unwrap()
         .exits(1)
-        .prints(&format!("The 1 commit and 1 changed file that only it has are kept in {}. [y/N]", shelf.display()));
+        .prints(&format!("The 1 commit and 1 changed file that only it has are kept in {}. [y/N]", saved.display()));
     assert_eq!((site.names(), kept(&site).len()), (vec!["app-main".to_owned()], 0));
     on_a_terminal(&site, "destroy", "y\n").unwrap().ok().prints("removed app-main");
     assert_eq!((site.names().len(), kept(&site).len()), (0, 1));

@@ -55,7 +55,7 @@ fn nix_runs_only_for_a_changed_guest() {
     site.stand_in("nix", "echo 'error: no nix today' >&2; exit 99");
     let unchanged = || site.run(&["start"]).exits(1).says("app-main did not start completely").does_not_say("nix");
     unchanged();
-    // These settings are passed at run time and are no part of the guest.
+    // These settings are passed at run time and are not part of the guest.
     for (key, value) in [("memory", 1024), ("cores", 1), ("port", 18000), ("ssh_port", 12222)] {
         site.set("app-main", key, value.into());
         unchanged();

@@ -366,7 +366,7 @@ fn a_committed_repository_is_no_new_work() {
     site.run(&["destroy"]).ok().says("a repository in fixture").says("the workspace is kept whole in");
 }
 
-/// Submodules that `create` filled are no new work; changes in them are.
+/// Submodules that `create` filled do not count as new work; changes in them do.
 #[test]
 fn work_in_submodules_is_kept() {
     for work in ["", "commit", "stash", "file"] {

@@ -165,7 +165,7 @@ fn mcp_config_does_not_create_a_missing_repository() {
     assert!(!site.repo().exists());
 }
 
-/// The bundle also has what only the source had: there may be no other copy.
+/// The bundle also contains commits that only the source had: there may be no other copy.
 #[test]
 fn a_machine_without_its_source_keeps_its_whole_history() {
     let site = Site::new();

@@ -33,7 +33,7 @@ fn hanging(phase: &str) -> (Site, Running) {
 }
 
 /// Makes every phase work again; the guest then ends at once.
-fn mend(site: &Site) {
+fn repair(site: &Site) {
     install(site, ENDS);
     change_runner(site, ENDS);
     site.restore("ssh");
@@ -52,7 +52,7 @@ fn an_interrupted_start_leaves_nothing() {
             .says("interrupted");
         site.assert_nothing_left();
         assert!(!site.machine("app-main").join("run").exists(), "{phase}");
-        mend(&site);
+        repair(&site);
         site.run(&["start"]).exits(1).says("app-main did not start completely").says("kernel: panic");
     }
 }
@@ -65,7 +65,7 @@ fn start_cleans_up_after_a_killed_one() {
         drop(start);
         // Control: the killed start could not clean up.
         assert!(!site.processes().is_empty(), "nothing was left by the phase {phase}");
-        mend(&site);
+        repair(&site);
         if site.machine("app-main").join("run/qemu.pid").exists() {
             // QEMU runs and has a pid file: the machine counts as running, however far its start got.
             site.run(&["status"]).ok().does_not_say("error");
@@ -97,7 +97,7 @@ fn two_starts_of_one_machine_start_it_once() {
     wait_until("the second to wait", || site.read("second").contains("waiting for another agent-vm"));
     let sleeping = |site: &Site| site.processes().iter().filter(|(_, line)| line.contains("sleep")).count();
     assert_eq!(sleeping(&site), 1);
-    mend(&site);
+    repair(&site);
     first.signal(Signal::INT);
     Done::new("the first start".to_owned(), &first.output()).exits(130);
     assert_eq!(second.output().status.code(), Some(1));
