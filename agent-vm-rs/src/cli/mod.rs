@@ -272,7 +272,7 @@ mod pages;
 mod repeated_flags;
 
 #[cfg(test)]
-mod said_commands;
+mod quoted_commands;
 
 #[cfg(test)]
 mod troubleshooting;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::said_commands::files;
+use super::quoted_commands::files;
 
 /// What makes an error, before its message.
 const CONSTRUCTORS: [&str; 3] = ["Failure::new(", "Failure::usage(", "Failure::timeout("];
