@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::call::{UPLOAD_PACK, git, git_in};
-use super::look::Look;
+use super::examine::Look;
 use super::refs::{START, Start, UPSTREAM};
 use super::standin::StandIn;
 use super::url::{file_url, without_password};
