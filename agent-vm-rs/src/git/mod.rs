@@ -16,7 +16,7 @@ mod links;
 mod origin;
 mod owner;
 mod refs;
-pub mod shelf;
+pub mod saved_work;
 mod source_parts;
 mod standin;
 mod submodules;
