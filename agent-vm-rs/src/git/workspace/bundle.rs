@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::findings::Unsaved;
-use super::named::Reference;
+use super::listed_refs::Reference;
 use super::refs::shown;
 use super::trouble::{Unreadable, ask};
 use super::view::View;

@@ -8,7 +8,7 @@ use std::process::Output;
 use anyhow::Result;
 
 use super::inventory::{self, Inventory, is_elsewhere, shown_path};
-use super::named::Reference;
+use super::listed_refs::Reference;
 use super::refs::shown;
 use super::trouble::{Unreadable, ask, is_unreadable};
 use super::view::{LONG, MAX_OUTPUT, Place, View};

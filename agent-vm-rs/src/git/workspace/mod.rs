@@ -9,7 +9,7 @@ mod findings;
 mod guest_files;
 mod inventory;
 mod layout;
-mod named;
+mod listed_refs;
 mod refs;
 mod store;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::OFlags;
 
 use super::guest_files::{is_object_id, open_inside, open_root, read_inside};
-use super::named::Head;
+use super::listed_refs::Head;
 use super::refs::{self, Copied};
 use super::store::{self, Store};
 use super::trouble::{Unreadable, ask};

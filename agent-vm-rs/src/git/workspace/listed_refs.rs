@@ -1,4 +1,4 @@
-//! Lists what names commits in a repository: HEAD, references and the stash.
+//! Lists the names of commits in a repository: HEAD, references and the stash.
 
 use std::collections::BTreeSet;
 use std::fs;
