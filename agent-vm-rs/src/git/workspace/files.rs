@@ -7,8 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 
+use super::git_failure::{Unreadable, ask};
 use super::guest_files::read_inside;
-use super::trouble::{Unreadable, ask};
 use super::view::{MAX_OUTPUT, View};
 use crate::host::process::Invocation;
 

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use super::git_failure::{Unreadable, ask};
 use super::guest_files::{is_object_id, read_inside};
 use super::refs;
-use super::trouble::{Unreadable, ask};
 use super::view::{MAX_OUTPUT, View};
 use crate::machine::branch::BranchName;
 

@@ -6,6 +6,7 @@
 mod bundle;
 mod files;
 mod findings;
+mod git_failure;
 mod guest_files;
 mod inventory;
 mod layout;
@@ -14,7 +15,6 @@ mod refs;
 mod store;
 #[cfg(test)]
 mod tests;
-mod trouble;
 mod uncommitted;
 mod view;
 mod whole;
@@ -26,8 +26,8 @@ use anyhow::Result;
 use crate::git::Source;
 
 pub use self::findings::{Findings, OnTheDisk, Unsaved, WholeReason, look};
+pub use self::git_failure::{Unreadable, is_no_space, is_unreadable};
 pub use self::inventory::is_there;
-pub use self::trouble::{Unreadable, is_no_space, is_unreadable};
 use self::view::{Place, SHORT, View};
 pub use self::whole::{finish_all, keep_whole};
 
@@ -74,7 +74,7 @@ fn open(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result<Vie
 
 fn count(view: &View) -> Result<usize> {
     view.new_commits().map_err(|error| match view.borrows() {
-        true if is_unreadable(&error) => error.context(trouble::borrowing()),
+        true if is_unreadable(&error) => error.context(git_failure::borrowing()),
         _ => error,
     })
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::findings::Unsaved;
-use super::trouble::is_unreadable;
+use super::git_failure::is_unreadable;
 use crate::host::process::Invocation;
 
 /// The messages of the commits.
