@@ -1,7 +1,7 @@
 //! Reads the workspace's repository, which the guest owns and may have made hostile, and saves what only it has.
 //!
 //! `inventory` and `layout` first list everything in the workspace. Git then reads what is an ordinary repository
-//! (`view`); anything else is kept as it is (`whole`).
+//! (`view`); anything else is kept as it is (`keep_workspace`).
 
 mod bundle;
 mod files;
@@ -9,6 +9,7 @@ mod findings;
 mod git_failure;
 mod guest_files;
 mod inventory;
+mod keep_workspace;
 mod layout;
 mod listed_refs;
 mod refs;
@@ -17,7 +18,6 @@ mod store;
 mod tests;
 mod uncommitted;
 mod view;
-mod whole;
 
 use std::path::Path;
 
@@ -28,8 +28,8 @@ use crate::git::Source;
 pub use self::findings::{Findings, OnTheDisk, Unsaved, WholeReason, look};
 pub use self::git_failure::{Unreadable, is_no_space, is_unreadable};
 pub use self::inventory::is_there;
+pub use self::keep_workspace::{finish_all, keep_whole};
 use self::view::{Place, SHORT, View};
-pub use self::whole::{finish_all, keep_whole};
 
 /// The state of a workspace, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
