@@ -1,7 +1,7 @@
 //! The command line: global flags, verbs, and running them.
 
 pub mod commands;
-pub mod settle;
+pub mod resolve_settings;
 pub mod target;
 
 use std::path::PathBuf;
