@@ -51,7 +51,7 @@ impl Look<'_> {
         for (key, value) in user::identity(self.config, &self.of_user) {
             inside().args(["config", key]).arg(value).checked()?;
         }
-        lfs::bring(&self.source.place, workspace, &workspace.join(".git"), self.scratch)?;
+        lfs::copy_objects(&self.source.place, workspace, &workspace.join(".git"), self.scratch)?;
         submodules::fill(self, workspace)
     }
 

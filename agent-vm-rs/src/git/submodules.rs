@@ -164,7 +164,7 @@ impl Level<'_> {
         progress::step(&what, || self.clone(entry, &standin, &checkout))?;
         let target = self.target.join(path);
         let git_dir = git_in(&target).args(["rev-parse", "--absolute-git-dir"]).of_machine(self.scratch).read()?;
-        lfs::bring(&place, &target, Path::new(&git_dir), self.scratch)?;
+        lfs::copy_objects(&place, &target, Path::new(&git_dir), self.scratch)?;
         let shown = format!("{}{}/", self.shown, entry.path);
         Level {
             place: &place,
