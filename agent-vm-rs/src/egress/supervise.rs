@@ -170,8 +170,8 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
     let log = run.file(MachinePath::EgressRunLog);
     let port = free_port()?;
     let bundle = authority::host_bundle();
-    let (confinement, obstacle) = confine::choose_on_the_network(&machine.dir)?;
-    if let Some(why) = obstacle {
+    let (confinement, reason) = confine::choose_on_the_network(&machine.dir)?;
+    if let Some(why) = reason {
         tracing::warn!("the egress proxy runs without its own namespaces: {why:#}");
     }
     let inputs = proxy_args::Proxy {

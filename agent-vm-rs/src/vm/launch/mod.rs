@@ -55,8 +55,8 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
         note(&warning);
     }
     // Report missing confinement before building a guest, which takes long.
-    let (confinement, obstacle) = confine::choose(&machine.dir)?;
-    notices::confinement(&confinement, obstacle);
+    let (confinement, reason) = confine::choose(&machine.dir)?;
+    notices::confinement(&confinement, reason);
     let cache = cache_dir()?;
     make_private_dir(&cache)?;
     let daemon = virtiofsd::find();
