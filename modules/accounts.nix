@@ -13,7 +13,7 @@ let
       builtins.attrNames definition.value
     )
   ) options.users.users.definitionsWithLocations;
-  # Some accounts of parts that are disabled.
+  # Accounts of NixOS modules that this configuration may not enable.
   known = [
     "avahi"
     "bin"

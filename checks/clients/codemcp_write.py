@@ -19,7 +19,7 @@ def main() -> int:
     arguments.add_argument("--content", required=True)
     given = arguments.parse_args()
 
-    async def talk(session: ClientSession) -> None:
+    async def run_session(session: ClientSession) -> None:
         begun = mcp_session.text(
             await mcp_session.call(
                 session,
@@ -54,7 +54,7 @@ def main() -> int:
             raise mcp_session.ToolFailed(written)
         print(json.dumps({"chat_id": chat.group(1), "answer": written}, indent=2))
 
-    return mcp_session.run(given, talk)
+    return mcp_session.run(given, run_session)
 
 
 if __name__ == "__main__":

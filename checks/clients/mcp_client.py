@@ -24,7 +24,7 @@ def main() -> int:
         except json.JSONDecodeError as error:
             arguments.error(f"the arguments of --call are not valid JSON: {error}")
 
-    async def talk(session: ClientSession) -> None:
+    async def run_session(session: ClientSession) -> None:
         answer = {}
         if given.list:
             tools = (await session.list_tools()).tools
@@ -38,7 +38,7 @@ def main() -> int:
             )
         print(json.dumps(answer, indent=2, sort_keys=True))
 
-    return mcp_session.run(given, talk)
+    return mcp_session.run(given, run_session)
 
 
 if __name__ == "__main__":

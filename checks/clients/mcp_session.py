@@ -74,9 +74,9 @@ async def _session(given: argparse.Namespace):
 
 
 def run(
-    arguments: argparse.Namespace, talk: Callable[[ClientSession], Awaitable[None]]
+    arguments: argparse.Namespace, run_session: Callable[[ClientSession], Awaitable[None]]
 ) -> int:
-    """Runs `talk` in a session. Returns the exit status: 0 for success, 1 for a failure, 124 after a timeout."""
+    """Runs `run_session` in a session. Returns the exit status: 0 for success, 1 for a failure, 124 after a timeout."""
 
     if not (arguments.command if arguments.transport == "stdio" else arguments.url):
         print("error: stdio needs --command, and http and sse need --url", file=sys.stderr)
@@ -84,7 +84,7 @@ def run(
 
     async def whole() -> None:
         async with _session(arguments) as s:
-            await talk(s)
+            await run_session(s)
 
     try:
         asyncio.run(asyncio.wait_for(whole(), arguments.timeout))

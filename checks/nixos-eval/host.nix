@@ -283,7 +283,7 @@ in
       "main"
     ];
   };
-  # agent-vm regards a machine as undeclared when its file is gone. A disabled machine keeps its file.
+  # agent-vm regards a machine as undeclared when its file is missing. A disabled machine keeps its file.
   testEveryDeclarationIsAFile = {
     expr =
       let

@@ -113,7 +113,7 @@ in
     git = f"{alice} git -C ${repository} -c user.name=t -c user.email=t@example.invalid"
     host.succeed(f"{git} init -q -b main && {git} commit -q --allow-empty -m one")
 
-    # The machine starts and stops in the profile, and so do its processes.
+    # The machine and all its processes run under the profile, from start to stop.
     host.succeed("systemctl start agent-vm-app")
     pids = host.succeed("cat /sys/fs/cgroup/system.slice/agent-vm-app.service/cgroup.procs").split()
     assert pids

@@ -87,7 +87,7 @@ in
     host.succeed("systemctl stop agent-vm-own")
     host.succeed(f"test -e {own}/stopped")
 
-    # A machine that ends comes back, and is the same one.
+    # A machine that ends is started again and keeps its files.
     pid = f"cut -d ' ' -f 1 {directory}/run/qemu.pid"
     before = host.succeed(pid).strip()
     host.succeed(f"touch {directory}/kept && kill {before}")

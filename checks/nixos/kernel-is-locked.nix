@@ -1,4 +1,4 @@
-# Once the machine is up, even its root cannot load modules, start another kernel or make user namespaces.
+# Once the machine runs, even its root cannot load modules, start another kernel or make user namespaces.
 {
   nodes = {
     machine =

@@ -7,7 +7,7 @@ in
 {
   config = lib.mkIf cfg.enable {
     users.users.${cfg.user} = {
-      # An account is a system or a normal one. A configuration that declares a normal one takes precedence.
+      # NixOS requires either isSystemUser or isNormalUser.
       isSystemUser = lib.mkIf (!user.isNormalUser) (lib.mkDefault true);
       group = lib.mkOverride 1250 cfg.group;
       home = lib.mkOverride 1250 "/var/lib/${cfg.user}";

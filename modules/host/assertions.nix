@@ -74,11 +74,11 @@ let
       )
     );
   isEvery = one: one.address == "0.0.0.0" || one.address == "::";
-  meet =
+  conflict =
     one: other:
     one.port == other.port && (one.address == other.address || isEvery one || isEvery other);
   # Each pair once.
-  meetings =
+  conflicts =
     rest:
     if rest == [ ] then
       [ ]
@@ -86,8 +86,8 @@ let
       map (other: {
         one = lib.head rest;
         inherit other;
-      }) (lib.filter (meet (lib.head rest)) (lib.tail rest))
-      ++ meetings (lib.tail rest);
+      }) (lib.filter (conflict (lib.head rest)) (lib.tail rest))
+      ++ conflicts (lib.tail rest);
 
   # Options of guests that the first start builds.
   guestOf = instance: if instance.guestPackage != null then "guestPackage" else "config";
@@ -180,7 +180,7 @@ in
               ${one.option} = ${toString (if one.port == 65535 then 65534 else one.port + 1)};
           '';
         }
-      ) (meetings listeners)
+      ) (conflicts listeners)
       ++ lib.mapAttrsToList (
         name: instance:
         let

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Runs `agent-vm prune` in the state directory of each machine that is no longer declared, as the account that owns the
-# directory. agent-vm alone removes machines, and keeps their commits. If it fails for one directory, the others follow.
+# directory. agent-vm alone removes machines, and keeps their commits. A failure in one directory does not stop the others.
 #
 #   cleanup.sh AGENT_VM STATE DAYS [DECLARED…]
 #
@@ -22,7 +22,7 @@ for directory in "$state"/*/; do
     if [[ $uid != "$EUID" ]]; then
         as=(setpriv --reuid="$uid" --regid="$gid" --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all --)
     elif ((uid == 0)); then
-        echo "<4>$directory belongs to root, so no machine's unit has made it; it stays"
+        echo "<4>skipped $directory: it belongs to root, and no unit creates such a directory"
         continue
     fi
     if ! "${as[@]}" env HOME="$directory" XDG_CACHE_HOME="${TMPDIR:-/tmp}/cache-$uid" \

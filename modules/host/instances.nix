@@ -52,7 +52,7 @@ let
       ];
       unitConfig = {
         RequiresMountsFor = [ (lib.replaceStrings [ "%" ] [ "%%" ] instance.repository) ];
-        # After five ends, however slow each was, another start does not help.
+        # After it has ended five times, even slowly, another start does not help.
         StartLimitBurst = 5;
         StartLimitIntervalSec = 6 * (instance.startTimeout + 120);
       };

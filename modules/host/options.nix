@@ -19,7 +19,7 @@ let
         enable = mkOption {
           type = types.bool;
           default = true;
-          description = "Whether this host has the machine. A disabled machine keeps its state.";
+          description = "Whether to enable this machine. A disabled machine keeps its state.";
         };
         repository = mkOption {
           type = checked.absolutePath {
@@ -43,7 +43,7 @@ let
           example = "/srv/git/app";
           description = ''
             Git repository on this host: its main work tree, or a bare one. The machine gets a clone of it; its account must be
-            able to read it. The unit sees no other part of home directories. With AppArmor it must be the real path, without links.
+            able to read it. The unit cannot access other files in home directories. With AppArmor it must be the real path, without links.
           '';
         };
         branch = mkOption {
@@ -71,7 +71,7 @@ let
         host = mkOption {
           type = checked.hostAddress;
           default = defaults.host;
-          description = "Address of this host that the machine's ports are bound on.";
+          description = "Address of this host to bind the machine's ports to.";
         };
         port = mkOption {
           type = types.nullOr checked.port;
@@ -103,14 +103,14 @@ let
             type = types.nullOr checked.cpuQuota;
             default = null;
             example = "200%";
-            description = "Most processor time of this host, 100% for each processor; null for no limit.";
+            description = "Processor time limit on this host, where 100% is one processor; null for no limit.";
           };
           memoryMax = mkOption {
             type = types.nullOr (checked.memoryLimit { percent = false; });
             default = null;
             example = "6G";
             description = ''
-              Most memory of this host, with QEMU and virtiofsd; null for no limit. Leave 1 GiB above {option}`memory`: the kernel
+              Memory limit on this host, including QEMU and virtiofsd; null for no limit. Leave 1 GiB above {option}`memory`: the kernel
               kills a process that exceeds the limit.
             '';
           };
@@ -122,7 +122,7 @@ let
               example = 512;
             };
             default = 512;
-            description = "Most processes and threads on this host.";
+            description = "Maximum number of processes and threads.";
           };
         };
         packages = mkOption {
@@ -155,7 +155,7 @@ let
           default = null;
           example = lib.literalExpression "agent-vm.lib.mkAgentVm { system = \"x86_64-linux\"; }";
           description = ''
-            Guest that is already built, as {option}`config` builds one: the result of `lib.mkAgentVm`, or `system.build.agentVm` of a
+            Built guest package to use instead of {option}`config`: the result of `lib.mkAgentVm`, or `system.build.agentVm` of a
             configuration that imports `nixosModules.vm-config`. It is part of this host's closure.
           '';
         };
@@ -241,8 +241,8 @@ in
       '';
       description = ''
         Machines of this host. Each is the unit `agent-vm-<name>.service`. Its next start applies changes of the declaration;
-        a rebuild of the host does not restart it. For another repository or branch it creates another machine, and the former
-        one stays.
+        a rebuild of the host does not restart it. A changed {option}`repository` or {option}`branch` creates another machine; the previous one
+        is kept.
       '';
     };
 
@@ -272,7 +272,7 @@ in
       type = types.listOf checked.accountName;
       default = [ ];
       example = [ "alice" ];
-      description = "Accounts that can use KVM, in addition to those of the machines: of people who run {command}`agent-vm` themselves.";
+      description = "Accounts that can use KVM, in addition to the machines' accounts: those of people who run {command}`agent-vm` themselves.";
     };
 
     apparmor.enable = mkOption {

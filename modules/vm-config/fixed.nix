@@ -6,7 +6,7 @@ let
   inherit (policy) sshd user;
 
   # Weaker than a configuration's definition, stronger than any default.
-  give = lib.mkOverride 900;
+  mkFixed = lib.mkOverride 900;
   setting = why: path: value: { inherit why path value; };
   network = setting "its network is restricted to ssh and MCP by the policy's firewall";
   ssh = setting "agent-vm connects by ssh, with the machine's key only";
@@ -78,5 +78,5 @@ rec {
         }
       );
 
-  config = lib.mkMerge (map ({ path, value, ... }: lib.setAttrByPath path (give value)) settings);
+  config = lib.mkMerge (map ({ path, value, ... }: lib.setAttrByPath path (mkFixed value)) settings);
 }

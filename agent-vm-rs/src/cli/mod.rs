@@ -1,7 +1,7 @@
 //! The command line: global flags, verbs, and running them.
 
 pub mod commands;
-pub mod settle;
+pub mod resolve_settings;
 pub mod target;
 
 use std::path::PathBuf;
@@ -122,7 +122,7 @@ enum Verb {
     Update(update::UpdateArgs),
     /// Remove a machine; commits that only it has are kept in a bundle
     Destroy(destroy::DestroyArgs),
-    /// Remove machines whose repository or declaration is gone; commits are kept
+    /// Remove machines whose repository or declaration is missing; commits are kept
     Prune(prune::PruneArgs),
     /// Set a machine's source repository after a move
     Relink(relink::RelinkArgs),
@@ -200,7 +200,7 @@ fn hint_for(error: &clap::Error, words: &[String]) -> String {
         let command: Vec<_> = after.map(String::as_str).collect();
         let command = shlex::try_join(command.iter().copied()).unwrap_or_default();
         let command = if command.is_empty() { "CMD".to_owned() } else { command };
-        return format!("the command follows two dashes: agent-vm exec -- {command}");
+        return format!("write -- before the command: agent-vm exec -- {command}");
     }
     if verb.is_some_and(|verb| verb == "create")
         && error.kind() == clap::error::ErrorKind::UnknownArgument
@@ -218,10 +218,7 @@ fn hint_for(error: &clap::Error, words: &[String]) -> String {
         _ => None,
     });
     let help = ["agent-vm"].into_iter().chain(verb.map(String::as_str)).chain(["--help"]).collect::<Vec<_>>().join(" ");
-    meant.map_or_else(
-        || format!("{help} shows what it takes"),
-        |word| format!("did you mean {word}? {help} shows what it takes"),
-    )
+    meant.map_or_else(|| format!("for usage: {help}"), |word| format!("did you mean {word}? For usage: {help}"))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
@@ -282,7 +279,7 @@ mod pages;
 mod repeated_flags;
 
 #[cfg(test)]
-mod said_commands;
+mod quoted_commands;
 
 #[cfg(test)]
 mod troubleshooting;

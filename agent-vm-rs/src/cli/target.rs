@@ -106,13 +106,13 @@ pub fn repository(state: &StateDir, dir: Option<&Path>) -> Result<Source> {
     };
     let dir = std::fs::canonicalize(&dir).with_context(|| {
         Failure::usage(format!("there is no directory {}", dir.display()))
-            .with_hint("give the directory of the repository: --source DIR")
+            .with_hint("name the repository's directory: --source DIR")
     })?;
     // Git must not run in a workspace, since the guest owns that repository.
     let found = if dir.starts_with(state.path()) { None } else { Source::discover(&dir)? };
     found.ok_or_else(|| {
-        Failure::usage(format!("{} is not in a git repository of yours", dir.display()))
-            .with_hint("give the present directory of the repository: --source DIR")
+        Failure::usage(format!("{} is not in a source repository", dir.display()))
+            .with_hint("name the repository's directory: --source DIR")
             .into()
     })
 }
@@ -125,7 +125,7 @@ fn no_repository(cwd: &Path) -> Failure {
 /// Like [`no_repository`], for a command that names no machine.
 fn no_repository_to_clone(cwd: &Path) -> Failure {
     Failure::new(format!("{} is not in a git repository", cwd.display()))
-        .with_hint("cd into the repository that the machine is for; git init makes one")
+        .with_hint("cd into the repository for the machine, or create one: git init")
 }
 
 /// Returns the existing machine that `target` names: a branch of the current repository, else a machine. Without

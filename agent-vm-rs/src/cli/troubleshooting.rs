@@ -1,4 +1,4 @@
-//! The page of errors has an entry for every error message of the program, and no entry for a message that is gone.
+//! The page of errors has an entry for every error message of the program, and no entry for a removed one.
 //!
 //! An entry is a heading in code type: the message, with `…` for each value. Notices and warnings need no entry; an entry for
 //! one is the beginning of its text. Reasons, made with anyhow's macros, need none either if they only follow another message.
@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::said_commands::files;
+use super::quoted_commands::files;
 
 /// What makes an error, before its message.
 const CONSTRUCTORS: [&str; 3] = ["Failure::new(", "Failure::usage(", "Failure::timeout("];

@@ -79,7 +79,9 @@ pub fn load(machine: &Path) -> Result<BTreeMap<String, Secret>> {
 pub fn environment(secrets: &BTreeMap<String, Secret>) -> String {
     let lines = secrets.iter().map(|(name, secret)| format!("{name}={}\n", secret.placeholder));
     // The comment keeps the file from being empty, which QEMU does not accept.
-    std::iter::once("# Placeholders: the egress proxy replaces them by the values.\n".to_owned()).chain(lines).collect()
+    std::iter::once("# Placeholders: the egress proxy replaces them with the values.\n".to_owned())
+        .chain(lines)
+        .collect()
 }
 
 #[cfg(test)]

@@ -170,8 +170,8 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
     let log = run.file(MachinePath::EgressRunLog);
     let port = free_port()?;
     let bundle = authority::host_bundle();
-    let (confinement, obstacle) = confine::choose_on_the_network(&machine.dir)?;
-    if let Some(why) = obstacle {
+    let (confinement, reason) = confine::choose_on_the_network(&machine.dir)?;
+    if let Some(why) = reason {
         tracing::warn!("the egress proxy runs without its own namespaces: {why:#}");
     }
     let inputs = proxy_args::Proxy {
@@ -223,7 +223,7 @@ fn ensure_ours(port: u16, account: Option<&Account>) -> Result<()> {
     Ok(())
 }
 
-/// Returns the user id of the listener on a port of 127.0.0.1, from `/proc`; None if nobody listens.
+/// Returns the user id of the listener on a port of 127.0.0.1, from `/proc`; None if the port has no listener.
 fn listeners_owner(port: u16) -> Result<Option<u32>> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let sockets = procfs::net::tcp().context("failed to read who listens on the egress proxy's port")?;

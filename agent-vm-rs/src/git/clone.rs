@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::call::{UPLOAD_PACK, git, git_in};
-use super::look::Look;
+use super::examine::Look;
 use super::refs::{START, Start, UPSTREAM};
 use super::standin::StandIn;
 use super::url::{file_url, without_password};
@@ -51,7 +51,7 @@ impl Look<'_> {
         for (key, value) in user::identity(self.config, &self.of_user) {
             inside().args(["config", key]).arg(value).checked()?;
         }
-        lfs::bring(&self.source.place, workspace, &workspace.join(".git"), self.scratch)?;
+        lfs::copy_objects(&self.source.place, workspace, &workspace.join(".git"), self.scratch)?;
         submodules::fill(self, workspace)
     }
 

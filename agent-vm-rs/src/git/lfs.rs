@@ -33,7 +33,7 @@ struct Pointer {
 ///
 /// # Errors
 /// The work tree cannot be listed, or the workspace cannot be written.
-pub fn bring(source: &Place, work_tree: &Path, git_dir: &Path, scratch: &Path) -> Result<()> {
+pub fn copy_objects(source: &Place, work_tree: &Path, git_dir: &Path, scratch: &Path) -> Result<()> {
     let pointers = pointers(work_tree, scratch)?;
     if pointers.is_empty() {
         return Ok(());

@@ -9,15 +9,15 @@ mod call;
 mod clone;
 mod config;
 mod discover;
+mod examine;
 mod gitmodules;
 mod lfs;
 mod links;
-mod look;
 mod origin;
 mod owner;
-mod parts;
 mod refs;
-pub mod shelf;
+pub mod saved_work;
+mod source_parts;
 mod standin;
 mod submodules;
 mod url;
@@ -36,8 +36,8 @@ use crate::term::error::Failure;
 pub use self::call::{git, git_in};
 use self::config::{Config, Format};
 use self::discover::Place;
-use self::look::Head;
-pub use self::look::Look;
+use self::examine::Head;
+pub use self::examine::Look;
 pub use self::origin::Origin;
 use self::standin::StandIn;
 pub use self::url::URL_PATH;
@@ -81,7 +81,7 @@ impl Source {
             Some(parent) if common.file_name().is_some_and(|name| name == ".git") => parent.to_owned(),
             _ => common.clone(),
         };
-        let config = look::config(&place)?;
+        let config = examine::config(&place)?;
         let format = config.format()?;
         Ok(Some(Self { dir, place, config, format }))
     }
@@ -104,7 +104,7 @@ impl Source {
     pub fn has_branch(&self, branch: &BranchName) -> Result<bool> {
         let scratch = tempfile::tempdir().context("failed to make a temporary directory")?;
         let name = format!("refs/heads/{branch}");
-        let refs = look::list(&self.place, &self.format, scratch.path())?;
+        let refs = examine::list(&self.place, &self.format, scratch.path())?;
         Ok(refs.iter().any(|reference| reference.name == name.as_bytes()))
     }
 
@@ -137,7 +137,7 @@ impl Source {
     /// # Errors
     /// Git fails, or a reference is damaged.
     pub fn tips(&self, scratch: &Path) -> Result<Vec<String>> {
-        let (refs, broken) = look::list_with_broken(&self.place, &self.format, scratch)?;
+        let (refs, broken) = examine::list_with_broken(&self.place, &self.format, scratch)?;
         // Commits that only it reaches would count as lost.
         if let Some(broken) = broken.first() {
             return Err(Failure::new(format!(

@@ -13,8 +13,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use super::call::git_in;
 use super::config::{Config, Format};
 use super::discover::{Place, by_dot_git};
+use super::examine::{self, Look};
 use super::gitmodules::{Entry, entries};
-use super::look::{self, Look};
 use super::standin::StandIn;
 use super::url::file_url;
 use super::{alternates, lfs, links};
@@ -150,7 +150,7 @@ impl Level<'_> {
         for store in alternates::of(&place.common_dir.join("objects")) {
             note(&format!("the submodule {}{} borrows objects from {}", self.shown, entry.path, store.display()));
         }
-        let format = look::config(&place)?.format()?;
+        let format = examine::config(&place)?.format()?;
         let standin = StandIn::offering(&place, &format, &[], commit, self.scratch)?;
         let has = standin
             .git()
@@ -164,7 +164,7 @@ impl Level<'_> {
         progress::step(&what, || self.clone(entry, &standin, &checkout))?;
         let target = self.target.join(path);
         let git_dir = git_in(&target).args(["rev-parse", "--absolute-git-dir"]).of_machine(self.scratch).read()?;
-        lfs::bring(&place, &target, Path::new(&git_dir), self.scratch)?;
+        lfs::copy_objects(&place, &target, Path::new(&git_dir), self.scratch)?;
         let shown = format!("{}{}/", self.shown, entry.path);
         Level {
             place: &place,

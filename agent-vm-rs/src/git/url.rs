@@ -10,7 +10,7 @@ use crate::term::progress::note;
 /// The characters that are percent-encoded in the path of a URL.
 pub const URL_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// Returns the `file://` URL of a directory. With a URL git copies objects; with a path it would hard-link them.
+/// Returns the `file://` URL of a directory. From a URL, git copies objects; from a path, it would hard-link them.
 #[must_use]
 pub fn file_url(dir: &Path) -> String {
     format!("file://{}", percent_encode(dir.as_os_str().as_bytes(), URL_PATH))

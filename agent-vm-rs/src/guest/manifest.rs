@@ -1,4 +1,4 @@
-//! The manifest: all that Nix tells this program. `docs/reference/contract.md` documents each field.
+//! The manifest: everything that agent-vm reads from Nix. `docs/reference/contract.md` documents each field.
 
 mod check;
 

@@ -101,7 +101,7 @@ fn cut(log: &mut File) -> io::Result<()> {
 /// The arguments of the log keeper.
 #[derive(clap::Args, Clone, Debug)]
 pub struct KeepLog {
-    /// The log that is open as standard output, for lists of processes
+    /// Path of the log file, for process lists; the log itself is standard output
     #[arg(value_name = "FILE")]
     log: PathBuf,
 }

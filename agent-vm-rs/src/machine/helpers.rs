@@ -49,7 +49,7 @@ pub struct Helper {
     #[serde(skip)]
     without: &'static str,
     #[serde(skip)]
-    mended_by_start: bool,
+    restarted_by_start: bool,
     #[serde(skip)]
     dispensable: bool,
 }
@@ -66,27 +66,27 @@ impl Helper {
             pid: process.map(|process| process.pid),
             state,
             without,
-            mended_by_start: false,
+            restarted_by_start: false,
             dispensable: false,
         }
     }
 
-    fn mended_by_start(self) -> Self {
-        Self { mended_by_start: true, ..self }
+    fn restarted_by_start(self) -> Self {
+        Self { restarted_by_start: true, ..self }
     }
 
-    /// Marks a process that the machine can do without, although only a restart brings it back.
+    /// Marks a process that the machine does not need, although only a restart of the machine starts it again.
     fn dispensable(self) -> Self {
         Self { dispensable: true, ..self }
     }
 
     fn needs_restart(&self) -> bool {
-        !self.mended_by_start && !self.dispensable
+        !self.restarted_by_start && !self.dispensable
     }
 
     /// Returns the error of a process that does not run, with a command that helps as its hint; None if it runs.
     #[must_use]
-    pub fn trouble(&self, machine: &Machine) -> Option<Failure> {
+    pub fn error(&self, machine: &Machine) -> Option<Failure> {
         let Self { name, without, .. } = self;
         let pid = self.pid.unwrap_or_default();
         let failure = match self.state {
@@ -97,12 +97,12 @@ impl Helper {
             HelperState::Ended => Failure::new(format!("{name} has ended: {without}")),
         };
         let machine = &machine.name;
-        let mends = if self.mended_by_start {
+        let hint = if self.restarted_by_start {
             format!("agent-vm start {machine}")
         } else {
             format!("agent-vm restart {machine}")
         };
-        Some(failure.with_hint(mends))
+        Some(failure.with_hint(hint))
     }
 }
 
@@ -115,11 +115,11 @@ fn qemu(run: &RunDir) -> Helper {
 /// # Errors
 /// QEMU is suspended or has ended. The hint is the restart.
 pub fn check_qemu(machine: &Machine) -> Result<()> {
-    qemu(&machine.run()).trouble(machine).map_or(Ok(()), |trouble| Err(trouble.into()))
+    qemu(&machine.run()).error(machine).map_or(Ok(()), |error| Err(error.into()))
 }
 
 fn virtiofsd(run: &RunDir) -> Helper {
-    Helper::of(run.virtiofsd().as_ref(), "virtiofsd", "the workspace is gone inside the machine")
+    Helper::of(run.virtiofsd().as_ref(), "virtiofsd", "/workspace does not work in the machine")
 }
 
 /// Checks that virtiofsd runs. If it does not, a process in the guest that uses the workspace blocks forever in the
@@ -131,7 +131,7 @@ pub fn check_workspace(machine: &Machine, facts: &RunFacts) -> Result<()> {
     if facts.share != VIRTIOFS {
         return Ok(());
     }
-    virtiofsd(&machine.run()).trouble(machine).map_or(Ok(()), |trouble| Err(trouble.into()))
+    virtiofsd(&machine.run()).error(machine).map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// Returns the state of QEMU and of every process that this run has started besides it.
@@ -153,50 +153,53 @@ pub fn all(run: &RunDir, facts: &RunFacts) -> Vec<Helper> {
     }
     let keeper = MachinePath::RunConsoleKeeperPid;
     if was_started(keeper) {
-        let without = "what the machine prints is not in agent-vm logs --console any more";
+        let without = "agent-vm logs --console shows no new output";
         all.push(Helper::of(read(keeper).as_ref(), "the console log's writer", without).dispensable());
     }
     for (file, name, without) in [
-        (MachinePath::SshPid, "the ssh connection", "the next command makes it again"),
-        (MachinePath::EgressPid, "the egress supervisor", "the machine reaches nothing outside"),
-        (MachinePath::ProxyPid, "the egress proxy", "the machine reaches nothing outside until it is up again"),
-        (MachinePath::TunnelPid, "the tunnel to the proxy", "the machine reaches nothing outside until it is up again"),
+        (MachinePath::SshPid, "the ssh connection", "the next command reconnects"),
+        (MachinePath::EgressPid, "the egress supervisor", "nothing keeps the egress proxy running"),
+        (MachinePath::ProxyPid, "the egress proxy", "the machine has no network access until the proxy restarts"),
+        (
+            MachinePath::TunnelPid,
+            "the tunnel to the proxy",
+            "the machine has no network access until the tunnel restarts",
+        ),
     ] {
         if was_started(file) {
-            all.push(Helper::of(read(file).as_ref(), name, without).mended_by_start());
+            all.push(Helper::of(read(file).as_ref(), name, without).restarted_by_start());
         }
     }
     all
 }
 
-/// Returns the errors of these processes. If a process is lost that only a restart brings back, only such processes are
-/// reported.
+/// Returns the errors of these processes. If a restart of the machine is needed, only processes that need it are reported.
 #[must_use]
-pub fn troubles(machine: &Machine, all: &[Helper]) -> Vec<Failure> {
+pub fn errors(machine: &Machine, all: &[Helper]) -> Vec<Failure> {
     let is_lost = |helper: &&Helper| helper.state != HelperState::Running && helper.needs_restart();
     let lost: Vec<_> = all.iter().filter(is_lost).collect();
-    let told = if lost.is_empty() { all.iter().collect() } else { lost };
-    told.into_iter().filter_map(|helper| helper.trouble(machine)).collect()
+    let reported = if lost.is_empty() { all.iter().collect() } else { lost };
+    reported.into_iter().filter_map(|helper| helper.error(machine)).collect()
 }
 
-/// Kills suspended processes that a start restarts.
+/// Kills suspended processes that `agent-vm start` starts again.
 pub fn end_suspended(run: &RunDir, facts: &RunFacts) {
-    let mendable = all(run, facts).into_iter().filter(|helper| helper.mended_by_start);
-    for helper in mendable.filter(|helper| helper.state == HelperState::Suspended) {
+    let restartable = all(run, facts).into_iter().filter(|helper| helper.restarted_by_start);
+    for helper in restartable.filter(|helper| helper.state == HelperState::Suspended) {
         if let Some(process) = helper.pid.and_then(ProcessId::of) {
             process.end(Duration::from_millis(100));
         }
     }
 }
 
-/// Checks that every process runs that only a restart brings back.
+/// Checks that every process runs that only a restart of the machine starts again.
 ///
 /// # Errors
 /// A process does not run. The hint is the restart.
 pub fn check(machine: &Machine, facts: &RunFacts) -> Result<()> {
     let lost = all(&machine.run(), facts).into_iter().filter(Helper::needs_restart);
-    match lost.filter_map(|helper| helper.trouble(machine)).next() {
-        Some(trouble) => Err(trouble.into()),
+    match lost.filter_map(|helper| helper.error(machine)).next() {
+        Some(error) => Err(error.into()),
         None => Ok(()),
     }
 }

@@ -84,7 +84,7 @@ impl Machine {
             if !is_there(&path.of(&self.dir))? {
                 return Err(Failure::new(format!("{} is missing", path.of(&self.dir).display()))
                     .with_hint(format!(
-                        "put it back, or remove the machine, whose commits are kept: agent-vm destroy {}",
+                        "restore it, or remove the machine (its commits are kept): agent-vm destroy {}",
                         self.name
                     ))
                     .into());

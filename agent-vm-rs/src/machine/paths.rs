@@ -82,7 +82,7 @@ pub enum MachinePath {
     RunFacts,
     /// Manifest of the guest that runs.
     RunManifest,
-    /// Exists once the start of the run is over.
+    /// Exists once the start has finished.
     RunStarted,
     /// Time of the certificate's last renewal.
     RunRenewed,

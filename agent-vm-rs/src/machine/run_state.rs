@@ -100,7 +100,7 @@ impl RunDir {
         ProcessId::read(&self.file(MachinePath::QemuPid))
     }
 
-    /// Records that the start of this run is over, whether or not MCP answered.
+    /// Records that the start has finished, whether or not MCP answered.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -108,7 +108,7 @@ impl RunDir {
         write_unsynced(&self.file(MachinePath::RunStarted), "", 0o600)
     }
 
-    /// Returns whether the run's start is neither over nor past its time limit.
+    /// Returns whether the start has neither finished nor exceeded its time limit.
     #[must_use]
     pub fn is_starting(&self, facts: &RunFacts) -> bool {
         let age = Timestamp::now().as_second() - facts.started.as_second();
@@ -186,7 +186,7 @@ pub fn end_processes_of(dir: &Path) -> Result<()> {
     let find = || [run.qemu(), run.virtiofsd()].into_iter().flatten().chain(processes_of(dir)).collect();
     let Some(stays) = end_all(find, Deadline::after(Duration::from_secs(5))) else { return Ok(()) };
     Err(Failure::new(format!("process {} of {} does not end", stays.pid, dir.display()))
-        .with_hint("it waits for the kernel, most likely for a disk; look at dmesg")
+        .with_hint("it is probably blocked on disk I/O; see: dmesg")
         .into())
 }
 
@@ -216,7 +216,7 @@ pub fn clear(machine: &Path) -> Result<()> {
         if has_file(&run.file(log)).unwrap_or(false) {
             remove_any(&kept)?;
             fs::rename(run.file(log), &kept)
-                .with_context(|| format!("failed to keep {} as {}", log.name(), kept.display()))?;
+                .with_context(|| format!("failed to move {} to {}", log.name(), kept.display()))?;
         }
     }
     remove_any(run.path())

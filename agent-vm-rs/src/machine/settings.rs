@@ -30,7 +30,7 @@ pub struct Settings {
     pub created: Timestamp,
     /// Which guest it boots.
     pub guest: GuestKind,
-    /// Address of the host's forwards: `localhost`, or an IPv4 address of the host.
+    /// Host address of the machine's ports: `localhost`, or an IPv4 address of this host.
     pub host: String,
     /// Host port of MCP.
     pub port: u16,
@@ -94,7 +94,7 @@ impl Settings {
             }
             let name = path.parent().and_then(Path::file_name).unwrap_or_default().display();
             error.context(unusable.with_hint(format!(
-                "mend the file, or remove the machine: agent-vm destroy {name} --yes (commits only it has are kept in a bundle)"
+                "fix the file, or remove the machine: agent-vm destroy {name} --yes (commits only it has are kept in a bundle)"
             )))
         })
     }

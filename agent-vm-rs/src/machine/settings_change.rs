@@ -184,7 +184,7 @@ impl Change {
     /// There is no change, or a key is both set and unset.
     pub fn parse(assignments: &[Assignment], unset: &[Key]) -> Result<Self, Failure> {
         if assignments.is_empty() && unset.is_empty() {
-            return Err(Failure::usage("there is no setting to change")
+            return Err(Failure::usage("no setting given")
                 .with_hint("agent-vm set memory=8192, or agent-vm set --unset memory"));
         }
         if let Some(both) = assignments.iter().find(|one| unset.contains(&one.key)) {

@@ -117,7 +117,7 @@ impl SettingsPatch {
         }
         // Parsed again as a whole, since the map above keeps only the last of two equal names.
         serde_json::from_str(text)
-            .with_context(|| Failure::usage("a setting is there twice").with_hint("leave one of the two out"))
+            .with_context(|| Failure::usage("a setting appears twice").with_hint("remove one of them"))
     }
 
     /// Returns this patch, with `other`'s values where this one has none.
@@ -162,7 +162,7 @@ impl SettingsPatch {
         within("a number of cores", self.cores, bounds.cores)?;
         within("a disk (MiB)", self.disk, bounds.disk)?;
         if let Some(name) = self.servers.iter().flatten().find(|name| !Grammar::ServerName.matches(name)) {
-            return Err(Failure::usage(format!("{:?} is no name of a server", one_line(name)))
+            return Err(Failure::usage(format!("{:?} is not a server name", one_line(name)))
                 .with_hint("names are letters, digits, ., _ and -, such as nixos"));
         }
         Ok(())
@@ -175,7 +175,7 @@ impl SettingsPatch {
     pub fn validate_packages(&self, guest: GuestKind) -> Result<(), Failure> {
         match self.packages.iter().flatten().find(|name| !guest.may_have_package(name)) {
             Some(name) => {
-                Err(Failure::usage(format!("{:?} is no package name", one_line(name))).with_hint(match guest {
+                Err(Failure::usage(format!("{:?} is not a package name", one_line(name))).with_hint(match guest {
                     GuestKind::Debian => "Debian's package names are lower case letters, digits, +, - and .",
                     GuestKind::Nixos => {
                         "packages of nixpkgs are attributes, such as nodejs_22 or python3Packages.numpy"

@@ -23,9 +23,9 @@ use crate::term::progress::note;
 
 /// Prefix of a machine's directory that is being removed.
 pub const GONE: &str = ".gone-";
-/// Prefix of a machine that has not got its name yet.
+/// Prefix of a machine that is still being created.
 const NEW: &str = ".new-";
-/// Prefix of a removed machine that no command uses any more.
+/// Prefix of a removed machine that no command uses.
 const SWEPT: &str = ".swept-";
 /// Directories in a machine's directory that files are written to, as to that itself. The guest writes to none of them.
 const WRITTEN: [MachinePath; 5] =

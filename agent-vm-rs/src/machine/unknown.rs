@@ -49,9 +49,11 @@ pub fn no_machine_in(state: &StateDir, target: &str, place: Option<&Place<'_>>) 
     let shown = one_line(target);
     if let Some(machine) = lost.first() {
         let name = &machine.name;
-        return Failure::new(format!("there is no machine for {shown} here, but {name} has lost its source"))
-            .with_hint(format!("if this repository was moved: agent-vm relink {name}"))
-            .into();
+        return Failure::new(format!(
+            "there is no machine for {shown} here, but the source repository of {name} is missing"
+        ))
+        .with_hint(format!("if this repository was moved: agent-vm relink {name}"))
+        .into();
     }
     let quoted = shlex::try_quote(&shown).map_or_else(|_| "BRANCH".into(), std::borrow::Cow::into_owned);
     let hint = match (place, similar(state, target)) {

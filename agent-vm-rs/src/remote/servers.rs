@@ -81,7 +81,7 @@ impl Servers {
         ensure!(text.len() <= LONGEST, "the guest's report of its servers is too long");
         // serde_json's message could contain text of the guest's.
         let report: Self =
-            serde_json::from_str(text).ok().context("the guest's report of its servers is not of the known form")?;
+            serde_json::from_str(text).ok().context("the guest's report of its servers has an unknown format")?;
         ensure!(
             report.servers.len() <= MOST && report.problems.len() <= MOST,
             "the guest's report of its servers lists too many"

@@ -36,7 +36,7 @@ pub struct Inside {
     pub problems: Vec<String>,
 }
 
-/// Queries everything at the same time. For a machine that is still starting, a missing answer is no problem. A
+/// Queries everything at the same time. For a machine that is still starting, a missing answer is not an error. A
 /// suspended machine is not queried.
 pub fn look(context: &Context, machine: &Machine, facts: &RunFacts, starting: bool, suspended: bool) -> Inside {
     let mut inside = Inside { qemu: "suspended".to_owned(), ..Inside::default() };

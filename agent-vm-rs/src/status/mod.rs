@@ -193,9 +193,9 @@ impl Report {
         let starting = machine.run().is_starting(facts);
         self.state = if starting { "starting" } else { "running" };
         let helpers = helpers::all(&machine.run(), facts);
-        for trouble in helpers::troubles(machine, &helpers) {
-            let hint = trouble.hint().map_or_else(String::new, |hint| format!(" ({hint})"));
-            self.problems.push(format!("{trouble}{hint}"));
+        for error in helpers::errors(machine, &helpers) {
+            let hint = error.hint().map_or_else(String::new, |hint| format!(" ({hint})"));
+            self.problems.push(format!("{error}{hint}"));
         }
         self.helpers = Some(helpers);
         self.look_at_egress(machine, starting);

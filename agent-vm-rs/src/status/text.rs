@@ -58,7 +58,7 @@ impl Report {
 
     fn egress_lines(&self) -> Vec<Line> {
         let Some(egress) = &self.egress else { return Vec::new() };
-        let up = if egress.up == Some(false) { ", not up" } else { "" };
+        let up = if egress.up == Some(false) { ", not running" } else { "" };
         let denied = egress.denied.map_or_else(String::new, |denied| format!(", {denied} denied"));
         let mut lines = vec![("Egress", format!("{}{up}{denied}", egress.mode))];
         if let Some(last) = &egress.last_denied {
@@ -143,7 +143,7 @@ fn mcp_lines(mcp: &Mcp) -> [Line; 3] {
     let ok = mcp.response_ms.map_or_else(|| "does not answer".to_owned(), |ms| format!("answers in {ms} ms"));
     let tls = mcp.ca_file.as_ref().map_or_else(
         || "no TLS: anyone on the network path can read it".to_owned(),
-        |file| format!("TLS by {}", file.display()),
+        |file| format!("TLS (CA file: {})", file.display()),
     );
     let auth = if mcp.auth { "with a token" } else { "no token: anyone who can connect may use it" };
     [("MCP", format!("{ok} at {}", mcp.url)), ("", format!("SSE: {}", mcp.sse_url)), ("", format!("{tls}, {auth}"))]

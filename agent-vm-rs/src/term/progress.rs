@@ -33,7 +33,7 @@ fn above<T>(print: impl FnOnce() -> T) -> T {
 /// Runs a program that writes to our stderr, with the spinners hidden: they would mix with its output.
 pub fn without_spinners<T>(run: impl FnOnce() -> T) -> T {
     let Some(bars) = BARS.get() else { return run() };
-    // Clearing fails if the terminal is gone.
+    // Clearing fails if the terminal was closed.
     drop(bars.clear());
     bars.set_draw_target(ProgressDrawTarget::hidden());
     let outcome = run();

@@ -81,14 +81,14 @@ fn glue_commands(line: &str, width: usize) -> String {
     glued + rest
 }
 
-/// Returns the text, shortened at the start to `…` and as much as fits.
+/// Returns the text; if it is wider than `width`, its end after `…`.
 #[must_use]
 pub fn shorten_start(text: &str, width: usize) -> String {
     let reversed: String = text.chars().rev().collect();
     shorten_end(&reversed, width).chars().rev().collect()
 }
 
-/// Returns the text, shortened at the end to as much as fits and `…`.
+/// Returns the text; if it is wider than `width`, its start before `…`.
 #[must_use]
 pub fn shorten_end(text: &str, width: usize) -> String {
     if display_width(text) <= width {

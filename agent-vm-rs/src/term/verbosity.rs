@@ -6,7 +6,7 @@ pub enum Verbosity {
     /// Warnings and errors.
     #[default]
     Normal,
-    /// `--verbose`: also what the command does.
+    /// `--verbose`: also progress messages.
     Verbose,
     /// `--debug`: everything.
     Debug,

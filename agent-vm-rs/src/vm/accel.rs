@@ -31,7 +31,7 @@ const TIMEOUT: Duration = Duration::from_secs(8);
 /// meaningful.
 const PROMPT: Duration = Duration::from_secs(2);
 /// Version of this probe. Cached results of other versions are ignored.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Number of cached results, so that machines with different kernels do not evict each other's.
 const KEPT: usize = 8;
 
@@ -60,7 +60,7 @@ struct Subject {
 struct Verdict {
     subject: Subject,
     /// Why KVM cannot be used; None if it works.
-    obstacle: Option<String>,
+    reason: Option<String>,
 }
 
 /// The accelerator to use.
@@ -131,8 +131,8 @@ enum Trial {
 
 impl Probe<'_> {
     fn choose(&self, cache: &Path) -> Result<Choice> {
-        if let Some(obstacle) = self.device_obstacle()? {
-            return Ok(Choice::NoKvm(obstacle));
+        if let Some(reason) = self.device_error()? {
+            return Ok(Choice::NoKvm(reason));
         }
         let kernel = self.guest.package.join(&self.guest.manifest.kernel);
         let kernel = real(&kernel)?;
@@ -143,26 +143,26 @@ impl Probe<'_> {
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_default();
         let remembered = known.iter().find(|verdict| verdict.subject == subject).cloned();
-        let obstacle = match remembered {
-            Some(verdict) => verdict.obstacle,
+        let reason = match remembered {
+            Some(verdict) => verdict.reason,
             None => {
-                let obstacle = match self.verdict(&kernel)? {
-                    Ok(obstacle) => obstacle,
+                let reason = match self.verdict(&kernel)? {
+                    Ok(reason) => reason,
                     Err(why) => return Ok(Choice::Unknown(why)),
                 };
                 known.retain(|verdict| verdict.subject.boot == subject.boot);
-                known.insert(0, Verdict { subject, obstacle: obstacle.clone() });
+                known.insert(0, Verdict { subject, reason: reason.clone() });
                 known.truncate(KEPT);
                 make_private_dir(cache)?;
                 write_unsynced(&file, serde_json::to_string(&known)?, 0o600)?;
-                obstacle
+                reason
             }
         };
-        Ok(obstacle.map_or(Choice::Kvm, Choice::NoKvm))
+        Ok(reason.map_or(Choice::Kvm, Choice::NoKvm))
     }
 
     /// Returns why QEMU's account cannot open the device; None if it can.
-    fn device_obstacle(&self) -> Result<Option<String>> {
+    fn device_error(&self) -> Result<Option<String>> {
         let path = self.device.display();
         match OpenOptions::new().read(true).write(true).open(self.device) {
             Ok(_) => {}
@@ -227,7 +227,7 @@ impl Probe<'_> {
         })
     }
 
-    /// Returns the obstacle to using KVM, or the error of the probe itself.
+    /// Returns the reason why KVM cannot be used, or the error of the probe itself.
     fn verdict(&self, kernel: &Path) -> Result<Result<Option<String>, String>> {
         let qemu = &self.guest.manifest.qemu;
         let program = qemu.program()?;

@@ -42,7 +42,7 @@ pub fn make_keys(machine: &Path, marker: &Path) -> Result<()> {
     write_unsynced(&MachinePath::KnownHosts.of(machine), format!("{HOST_KEY_ALIAS} {key}\n"), 0o600)
 }
 
-/// Facts that differ from run to run.
+/// Values that differ between runs.
 pub struct Run<'a> {
     /// The guest's host name.
     pub hostname: &'a str,

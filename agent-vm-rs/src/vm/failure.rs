@@ -10,7 +10,8 @@ use crate::machine::Machine;
 use crate::machine::paths::MachinePath;
 use crate::vm::console;
 
-/// Returns why the last run of a machine failed; None if it still runs, was stopped, powered off, or never came up.
+/// Returns why the last run of a machine failed; None if it still runs, was stopped, powered off, or did not
+/// start completely.
 #[must_use]
 pub fn of_last_run(machine: &Machine) -> Option<String> {
     left(machine).or_else(|| Some(read_text(&MachinePath::Failure.of(&machine.dir)).ok()?.trim().to_owned()))
@@ -22,7 +23,7 @@ pub fn keep(machine: &Machine) {
     let Some(reason) = left(machine) else { return };
     let file = MachinePath::Failure.of(&machine.dir);
     if let Err(error) = forget(machine).and_then(|()| write_unsynced(&file, reason + "\n", 0o600)) {
-        tracing::warn!("failed to keep why the run failed: {error:#}");
+        tracing::warn!("failed to record why the run failed: {error:#}");
     }
 }
 

@@ -76,7 +76,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Reads until a deadline, since a compromised QEMU could send a byte now and then for ever.
+/// Reads until a deadline, since a compromised QEMU could send single bytes for ever.
 struct Patient<'a> {
     stream: &'a UnixStream,
     until: Instant,
@@ -129,7 +129,7 @@ pub fn run_state(run: &RunDir) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// Presses the key that makes the guest power off.
+/// Sends the power-off request to the guest.
 ///
 /// # Errors
 /// QEMU does not answer.
@@ -143,11 +143,11 @@ pub fn power_off(run: &RunDir, how: PowerOff) -> Result<()> {
             client.execute("send-key", json!({ "keys": keys }))
         }
     }
-    .context("QEMU failed to press the power button")?;
+    .context("QEMU failed to send the power-off request")?;
     Ok(())
 }
 
-/// Makes QEMU exit, whatever its guest does.
+/// Makes QEMU exit without waiting for its guest.
 ///
 /// # Errors
 /// QEMU does not answer.

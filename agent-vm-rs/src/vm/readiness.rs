@@ -22,7 +22,7 @@ use crate::term::error::{EXIT_TIMEOUT, Failure, exit_code};
 use crate::term::progress::note;
 use crate::vm::phases::Phases;
 
-/// The guest is up, but its service is not. The machine keeps running.
+/// The guest runs, but its MCP service failed. The machine keeps running.
 #[derive(Debug)]
 pub struct ServiceDown;
 
@@ -205,7 +205,7 @@ fn wait_for_service(
             Ok(states) => states,
             Err(error) => {
                 crate::host::interrupt::check()?;
-                // A late answer is no failure: ask again with a longer time limit, and reconnect if the connection is
+                // A late answer is not a failure: ask again with a longer time limit, and reconnect if the connection is
                 // lost.
                 tracing::info!("no state of the services yet: {error:#}");
                 answer = (answer * 2).min(SERVICE_ANSWER.1);

@@ -1,4 +1,4 @@
-//! Stops a machine: by its power button, then QEMU's control socket, then SIGTERM, then SIGKILL, each with a deadline.
+//! Stops a machine: with a power-off request to the guest, a quit command to QEMU, SIGTERM and SIGKILL, each with a deadline.
 
 use std::fmt;
 use std::time::Duration;
@@ -27,11 +27,11 @@ const KILL: Duration = Duration::from_secs(5);
 pub enum Outcome {
     /// It was not running.
     NotRunning,
-    /// By its power button.
+    /// The guest powered off.
     PoweredOff,
-    /// By a quit command or SIGTERM to QEMU.
+    /// A quit command or SIGTERM ended QEMU.
     Terminated,
-    /// By SIGKILL to QEMU.
+    /// SIGKILL ended QEMU.
     Killed,
 }
 
@@ -78,7 +78,7 @@ fn end_qemu(machine: &Machine, limit: Duration) -> Result<Outcome> {
                     return Ok(Outcome::Terminated);
                 }
             }
-            Err(error) => tracing::warn!("failed to press the power button: {error:#}"),
+            Err(error) => tracing::warn!("failed to send the power-off request: {error:#}"),
         }
         qemu.signal(Signal::TERM);
         if gone(&qemu, Deadline::after(TERMINATE))? {
@@ -90,7 +90,7 @@ fn end_qemu(machine: &Machine, limit: Duration) -> Result<Outcome> {
         return Ok(Outcome::Killed);
     }
     Err(Failure::new(format!("cannot stop {}: QEMU (pid {}) does not end", machine.name, qemu.pid))
-        .with_hint("run dmesg: the kernel most likely waits for a disk")
+        .with_hint("it is probably blocked on disk I/O; see: dmesg")
         .into())
 }
 
@@ -106,7 +106,7 @@ fn gone(process: &ProcessId, deadline: Deadline) -> Result<bool> {
     Ok(true)
 }
 
-/// Ends all of a machine's processes at once, and keeps its logs and the reason if the run has failed.
+/// Kills all of a machine's processes, and keeps its logs and, after a failed run, the reason.
 ///
 /// # Errors
 /// A process does not end, or the run directory cannot be removed.

@@ -174,7 +174,7 @@ fn exec_does_not_wait_for_a_lost_workspace() {
     let gone = |done: Done| {
         done.exits(1)
             .gives_one_error()
-            .says("error: virtiofsd has ended: the workspace is gone inside the machine")
+            .says("error: virtiofsd has ended: /workspace does not work in the machine")
             .says("hint: agent-vm restart app-main");
     };
     gone(Done::new("exec".to_owned(), &exec.output()));

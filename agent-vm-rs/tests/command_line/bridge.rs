@@ -170,11 +170,11 @@ fn output_of_a_hostile_machine_is_one_line_or_nothing() {
     assert_eq!(client.receive()["result"]["text"], "two\nlines \u{1b}[31m");
     assert_eq!(site.read("talk").matches("ignored an invalid message").count(), 2);
     for (method, why) in [
-        ("two lines", "gave no answer"),
-        ("break off", "gave no answer"),
+        ("two lines", "did not answer"),
+        ("break off", "did not answer"),
         ("hang up", "does not answer"),
         ("gone", "the session ended"),
-        ("page", "gave no answer"),
+        ("page", "did not answer"),
     ] {
         client.request(&json!(method), method);
         let error = client.receive();
@@ -310,7 +310,7 @@ fn disabled_tls_or_auth_is_reported() {
     let status = site.run(&["status", "--json"]).ok().json();
     assert_eq!(status["mcp"]["ca_file"], site.machine("app-main").join("tls/ca.pem").to_str().unwrap());
     assert!(status["mcp"]["url"].as_str().unwrap().starts_with("https://127.0.0.1:"));
-    site.run(&["status"]).ok().prints("TLS by ").prints("with a token");
+    site.run(&["status"]).ok().prints("TLS (CA file: ").prints("with a token");
 }
 
 /// A machine created before TLS and tokens existed gets a certificate authority and a token when it starts.

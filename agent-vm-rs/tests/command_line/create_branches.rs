@@ -209,8 +209,8 @@ fn machines_that_would_share_a_name_get_different_ones() {
     site.run_in(site.path("app-x"), &["status"]).ok().prints(second["name"].as_str().unwrap());
 }
 
-/// The guest controls its workspace: agent-vm neither runs git there as in a repository of the user nor clones from
-/// there.
+/// The guest controls its workspace, so agent-vm does not treat it as the user's repository: it neither runs git there nor
+/// clones from it.
 #[test]
 fn a_workspace_is_not_used_as_a_source() {
     let site = Site::new();

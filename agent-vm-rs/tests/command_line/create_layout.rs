@@ -132,6 +132,6 @@ fn uncommitted_changes_are_reported_and_stay() {
     let site = Site::new();
     site.write("app/README", "changed\n");
     site.write("app/new", "new\n");
-    site.run(&["create"]).ok().says("2 uncommitted changes stay in");
+    site.run(&["create"]).ok().says("not copied into the machine: 2 uncommitted changes in");
     assert_eq!(fs::read_to_string(site.machine("app-main").join("workspace/README")).unwrap(), "hello\n");
 }

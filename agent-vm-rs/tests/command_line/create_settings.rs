@@ -209,7 +209,7 @@ fn an_invalid_config_file_is_refused() {
         .says("the setting memory has a wrong value: invalid type: string \"lots\", expected u32")
         .says("hint: give memory a value")
         .does_not_say("all_branches");
-    refused(r#"{"cores": 2, "cores": 3}"#).says("a setting is there twice");
+    refused(r#"{"cores": 2, "cores": 3}"#).says("a setting appears twice");
     refused("[]").says("it is not a JSON object");
     // Control: a valid file is found and read.
     site.write("app/settings.json", r#"{"memory": 1024}"#);

@@ -23,7 +23,7 @@ fn machine(site: &Site) -> PathBuf {
 fn a_machine_without_new_work_is_removed_without_a_bundle() {
     let site = Site::new();
     machine(&site);
-    site.run(&["destroy"]).ok().says("app-main is gone").does_not_say("bundle");
+    site.run(&["destroy"]).ok().says("removed app-main").does_not_say("bundle");
     assert_eq!(kept(&site), Vec::<PathBuf>::new());
     assert!(site.names().is_empty());
     site.run(&["destroy"]).exits(1).gives_one_error().says("there is no machine for main");
@@ -40,7 +40,7 @@ fn entries_in_the_clients_files_are_named() {
         site.run(&["mcp-config", "--client", client, "--write", "--server", "named"]).ok();
         let file = PathBuf::from(place["file"].as_str().unwrap());
         let text = fs::read_to_string(&file).unwrap();
-        let done = site.run(&["destroy"]).ok().says("app-main is gone");
+        let done = site.run(&["destroy"]).ok().says("removed app-main");
         let done = done.says(&format!("notice: {} still has the server app-main, which", file.display()));
         let done = done.says("still has the server app-main-named, which");
         match client {
@@ -65,7 +65,7 @@ fn entries_in_the_clients_files_are_named() {
     rustix::fs::mkfifoat(rustix::fs::CWD, site.path("app/.cursor/mcp.json"), 0o600.into()).unwrap();
     std::os::unix::fs::symlink("/dev/zero", site.path("app/.vscode/mcp.json")).unwrap();
     fs::File::create(site.path("config/zed/settings.json")).unwrap().set_len(1 << 40).unwrap();
-    site.run(&["destroy"]).ok().says("app-main is gone").does_not_say("notice: ");
+    site.run(&["destroy"]).ok().says("removed app-main").does_not_say("notice: ");
 }
 
 /// The command in the message fetches every branch back.
@@ -209,12 +209,12 @@ fn directories_without_permissions_are_removed() {
     }
     let Some(mut command) = powerless(&site) else { return };
     let done = Done::new("destroy".to_owned(), &command.arg("destroy").output().unwrap()).ok();
-    done.says("app-main is gone");
+    done.says("removed app-main");
     assert!(site.names().is_empty());
     site.assert_nothing_left();
 }
 
-/// The directories are deeper than a path can be long, and than a process may have files open.
+/// The directories are nested deeper than the longest path and than the limit of open files.
 #[test]
 fn deep_directories_are_removed() {
     use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
@@ -228,7 +228,7 @@ fn deep_directories_are_removed() {
     }
     let script = format!("ulimit -n 256 && exec '{}' destroy", env!("CARGO_BIN_EXE_agent-vm"));
     let output = site.command("sh").args(["-c", &script]).output().unwrap();
-    Done::new("destroy".to_owned(), &output).ok().says("app-main is gone");
+    Done::new("destroy".to_owned(), &output).ok().says("removed app-main");
     site.assert_nothing_left();
     assert!(site.names().is_empty());
 }
@@ -284,26 +284,26 @@ fn destroy_asks_on_a_terminal() {
     site.create("main");
     for no in ["n\n", "\n", "nonsense\n"] {
         let Some(done) = on_a_terminal(&site, "destroy", no) else { return };
-        done.exits(1).prints("Remove app-main with its disk and workspace? [y/N]").prints("app-main stays");
+        done.exits(1).prints("Remove app-main with its disk and workspace? [y/N]").prints("app-main was not removed");
         assert_eq!(site.names(), ["app-main"]);
     }
-    on_a_terminal(&site, "destroy", "y\n").unwrap().ok().prints("app-main is gone");
+    on_a_terminal(&site, "destroy", "y\n").unwrap().ok().prints("removed app-main");
     assert!(site.names().is_empty());
     let workspace = machine(&site);
     site.commit_in(&workspace, "work", "x");
     fs::write(workspace.join("README"), "changed\n").unwrap();
-    let shelf = site.state().join(".bundles");
+    let saved = site.state().join(".bundles");
     // With commits to keep it asks too, and says where it keeps them.
     on_a_terminal(&site, "destroy", "n\n")
         .unwrap()
         .exits(1)
-        .prints(&format!("The 1 commit and 1 changed file that only it has are kept in {}. [y/N]", shelf.display()));
+        .prints(&format!("The 1 commit and 1 changed file that only it has are kept in {}. [y/N]", saved.display()));
     assert_eq!((site.names(), kept(&site).len()), (vec!["app-main".to_owned()], 0));
-    on_a_terminal(&site, "destroy", "y\n").unwrap().ok().prints("app-main is gone");
+    on_a_terminal(&site, "destroy", "y\n").unwrap().ok().prints("removed app-main");
     assert_eq!((site.names().len(), kept(&site).len()), (0, 1));
     let workspace = machine(&site);
     site.commit_in(&workspace, "work", "x");
-    let done = on_a_terminal(&site, "destroy --yes", "").unwrap().ok().prints("app-main is gone");
+    let done = on_a_terminal(&site, "destroy --yes", "").unwrap().ok().prints("removed app-main");
     assert!(!done.stdout.contains("[y/N]"), "{done:?}");
     assert_eq!(kept(&site).len(), 2);
 }

@@ -99,7 +99,7 @@ fn keep_workspace_and_keep_nothing_are_obeyed() {
     site.run(&["destroy", "--keep", "workspace"]).ok().says("the workspace is kept whole in");
     assert!(kept(&site)[0].join("work").is_file());
     machine(&site);
-    site.run(&["destroy", "--keep", "nothing"]).ok().does_not_say("kept").says("app-main is gone");
+    site.run(&["destroy", "--keep", "nothing"]).ok().does_not_say("kept").says("removed app-main");
     assert_eq!(kept(&site).len(), 1);
 }
 
@@ -112,7 +112,7 @@ fn destroy_completes_a_killed_one() {
     let bundles = site.state().join(".bundles");
     fs::create_dir(&bundles).unwrap();
     fs::rename(&workspace, bundles.join(".unfinished-app-main-20260101T000000Z.workspace")).unwrap();
-    site.run(&["destroy"]).ok().says("app-main-20260101T000000Z.workspace").says("app-main is gone");
+    site.run(&["destroy"]).ok().says("app-main-20260101T000000Z.workspace").says("removed app-main");
     let kept = bundles.join("app-main-20260101T000000Z.workspace");
     assert!(kept.join("work").is_file() && kept.join(".git/hooks.of-the-guest").is_dir());
 }
@@ -173,5 +173,5 @@ fn a_damaged_source_does_not_count_as_missing() {
     // Control: a remote's HEAD may point to a deleted branch.
     fs::create_dir_all(site.path("app/.git/refs/remotes/origin")).unwrap();
     site.write("app/.git/refs/remotes/origin/HEAD", "ref: refs/remotes/origin/gone\n");
-    site.run(&["destroy", "--yes"]).ok().says("app-main is gone");
+    site.run(&["destroy", "--yes"]).ok().says("removed app-main");
 }

@@ -59,7 +59,7 @@ fn a_group_becomes_the_hosts_that_the_guest_defines() {
     give_guest(&site);
     site.run(&["egress", "allow", "@npm"])
         .ok()
-        .says("@npm is allowed from now on for app-main")
+        .says("@npm is now allowed for app-main")
         .prints("  allow   @npm\n")
         .prints("  group   @npm: registry.npmjs.org\n");
     let rules = site.machine("app-main").join("egress/rules/rules.json");
@@ -107,7 +107,7 @@ fn groups_are_checked_before_a_guest_is_built() {
     let listed = site.run(&["egress", "allow", "@pypi"]).ok();
     let listed = listed.prints("  allow   @pypi\n").prints("  group   @pypi: pypi.org\n");
     // `list` shows only the groups that are on a list.
-    site.run(&["egress", "deny", "@npm"]).ok().says("@npm is denied from now on");
+    site.run(&["egress", "deny", "@npm"]).ok().says("@npm is now denied for app-main");
     assert!(!listed.stdout.contains("group   @rust"), "{listed:?}");
 }
 

@@ -52,6 +52,6 @@ fn every_command_says_how_to_get_space() {
     }
     fs::remove_file(site.path("ballast")).unwrap();
     site.create("other");
-    site.run(&["start"]).exits(1).says("did not come up");
+    site.run(&["start"]).exits(1).says("did not start completely");
     site.assert_nothing_left();
 }

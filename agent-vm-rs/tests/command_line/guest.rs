@@ -53,9 +53,9 @@ fn nix_runs_only_for_a_changed_guest() {
     create(&site, "main");
     site.run(&["start"]).exits(1).says("  guest: ");
     site.stand_in("nix", "echo 'error: no nix today' >&2; exit 99");
-    let unchanged = || site.run(&["start"]).exits(1).says("app-main did not come up").does_not_say("nix");
+    let unchanged = || site.run(&["start"]).exits(1).says("app-main did not start completely").does_not_say("nix");
     unchanged();
-    // These settings are passed at run time and are no part of the guest.
+    // These settings are passed at run time and are not part of the guest.
     for (key, value) in [("memory", 1024), ("cores", 1), ("port", 18000), ("ssh_port", 12222)] {
         site.set("app-main", key, value.into());
         unchanged();
@@ -80,7 +80,7 @@ fn an_image_missing_from_the_cache_is_rebuilt() {
     create(&site, "main");
     site.run(&["start"]).exits(1);
     fs::remove_dir_all(site.path("cache")).unwrap();
-    site.run(&["start"]).exits(1).says("building the guest image").says("did not come up");
+    site.run(&["start"]).exits(1).says("building the guest image").says("did not start completely");
     assert_eq!(recorded(&site, "builder").len(), 2);
 }
 
@@ -97,7 +97,10 @@ fn an_image_built_by_setup_is_used() {
     fs::rename(guests.join(&built), guests.join(&prepared)).unwrap();
     fs::remove_file(guests.join(format!(".{built}.files.json"))).unwrap();
     for _ in 0..2 {
-        site.run(&["start"]).exits(1).says("app-main did not come up").does_not_say("building the guest image");
+        site.run(&["start"])
+            .exits(1)
+            .says("app-main did not start completely")
+            .does_not_say("building the guest image");
     }
     assert_eq!(recorded(&site, "builder").len(), 1);
     assert!(names().all(|name| name != prepared) && names().any(|name| name == built));
@@ -117,7 +120,7 @@ fn a_failed_build_is_an_error_and_its_output_not_used() {
     site.run(&["status"]).ok().prints("Agent Service: Stopped");
     site.stand_in("nix", &format!("cat '{}'", site.path("from-nix.json").display()));
     site.script("builder", &format!("rm -rf \"$2\"; . '{}'", site.path("make-package").display()));
-    site.run(&["start"]).exits(1).says("app-main did not come up");
+    site.run(&["start"]).exits(1).says("app-main did not start completely");
 }
 
 #[test]
@@ -145,7 +148,7 @@ fn the_manifest_from_nix_is_checked() {
         site.run(&["start"]).exits(1).gives_one_error();
     }
     site.write("from-nix.json", good.to_string());
-    site.run(&["start"]).exits(1).says("did not come up");
+    site.run(&["start"]).exits(1).says("did not start completely");
 }
 
 /// Nix alone builds the `nixos` guest, with a link in the machine's directory as its garbage collector root.
@@ -166,7 +169,7 @@ fn a_nixos_guest_is_built_by_nix() {
             site.machine("app-main").join("flake/guest").display()
         ),
     );
-    site.run(&["start"]).exits(1).says("app-main did not come up").says("kernel: panic");
+    site.run(&["start"]).exits(1).says("app-main did not start completely").says("kernel: panic");
     let flake = site.machine("app-main").join("flake");
     let calls = recorded(&site, "nix");
     assert_eq!(calls.len(), 1);
@@ -177,7 +180,7 @@ fn a_nixos_guest_is_built_by_nix() {
 
     site.stand_in("nix", "echo 'error: attribute missing' >&2; exit 1");
     change_runner(&site, ENDS);
-    site.run(&["start"]).exits(1).says("did not come up").does_not_say("nix failed");
+    site.run(&["start"]).exits(1).says("did not start completely").does_not_say("nix failed");
     site.set("app-main", "packages", serde_json::json!(["hello"]));
     site.run(&["start"]).exits(1).says("failed to build the guest").says("error: attribute missing");
 }
@@ -197,14 +200,14 @@ fn nix_gets_the_users_arguments() {
         let call = recorded(&site, "nix").pop().unwrap();
         assert!(call.ends_with(words), "{call}");
     };
-    site.run(&["start"]).exits(1).says("did not come up");
+    site.run(&["start"]).exits(1).says("did not start completely");
     ends_with("#manifest --override-input toolkit/nixpkgs path:/my pkgs");
     let calls = || recorded(&site, "nix").len();
-    site.run(&["start"]).exits(1).says("did not come up");
+    site.run(&["start"]).exits(1).says("did not start completely");
     assert_eq!(calls(), 1, "nothing has changed");
-    site.run(&["start", "--nix-arg=--offline"]).exits(1).says("did not come up");
+    site.run(&["start", "--nix-arg=--offline"]).exits(1).says("did not start completely");
     ends_with("#manifest --offline");
-    site.run(&["start"]).exits(1).says("did not come up");
+    site.run(&["start"]).exits(1).says("did not start completely");
     ends_with("path:/my pkgs");
     assert_eq!(calls(), 3, "other arguments may make another guest");
     site.write("settings.json", r#"{ "nix_args": ["--refresh"] }"#);

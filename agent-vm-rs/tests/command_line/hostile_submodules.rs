@@ -61,7 +61,7 @@ fn submodule_paths_outside_the_work_tree_are_skipped() {
         commit(&site, &entry("a", path), &[]);
         create(&site, &secret, &["stays empty: its path is not below the work tree"]);
     }
-    // A repository in the work tree that is no submodule of the commit.
+    // A repository in the work tree that is not a submodule of the commit.
     site.git(&["clone", "--quiet", "../private", "nested"]);
     commit(&site, &entry("nested", "nested"), &[]);
     create(&site, &secret, &[]);

@@ -61,7 +61,7 @@ impl Hostile {
         assert!(began.elapsed() < LONG, "status took {:?}", began.elapsed());
         self.site.run(&["list"]).ok().prints("app-main");
         let began = Instant::now();
-        self.site.run(&["destroy"]).ok().says("app-main is gone");
+        self.site.run(&["destroy"]).ok().says("removed app-main");
         assert!(began.elapsed() < LONG, "destroy took {:?}", began.elapsed());
         assert!(!self.executed(), "the planted program ran");
         assert!(self.site.names().is_empty());
@@ -143,7 +143,7 @@ fn a_link_to_another_workspace_is_not_kept_as_a_repository() {
     symlink(format!("../{other}/workspace"), hostile.workspace.join(".git")).unwrap();
     let refused = site.run(&["destroy", "app-main"]).exits(1).gives_one_error().says("on the machine's own disk");
     refused.says("agent-vm destroy app-main --keep workspace");
-    site.run(&["destroy", "app-main", "--keep", "workspace"]).ok().says("app-main is gone");
+    site.run(&["destroy", "app-main", "--keep", "workspace"]).ok().says("removed app-main");
     let bundles = site.state().join(".bundles");
     let kept = fs::read_dir(&bundles).unwrap().next().unwrap().unwrap().path();
     assert!(kept.join(".git.of-the-guest").is_symlink() && !kept.join(".git").is_symlink());
@@ -234,7 +234,7 @@ fn a_fifo_in_the_object_store_does_not_hang() {
         .run(&["destroy"])
         .ok()
         .says("(.git/objects/info/alternates); the workspace is kept whole in")
-        .says("is gone");
+        .says("removed app-main");
     assert!(began.elapsed() < LONG, "destroy took {:?}", began.elapsed());
     hostile.site.assert_nothing_left();
 }

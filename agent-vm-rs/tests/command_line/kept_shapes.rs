@@ -71,7 +71,7 @@ pub fn keeps(name: &str, how: Kept, make: impl FnOnce(&Shape) -> Vec<String>) {
 
 #[track_caller]
 fn check_kept(site: &Site, name: &str, how: Kept, commits: &[String]) {
-    let done = site.run(&["destroy", "--yes"]).ok().says("app-main is gone");
+    let done = site.run(&["destroy", "--yes"]).ok().says("removed app-main");
     assert!(site.names().is_empty(), "{name}");
     site.assert_nothing_left();
     let kept: Vec<_> =
@@ -366,7 +366,7 @@ fn a_committed_repository_is_no_new_work() {
     site.run(&["destroy"]).ok().says("a repository in fixture").says("the workspace is kept whole in");
 }
 
-/// Submodules that `create` filled are no new work; changes in them are.
+/// Submodules that `create` filled do not count as new work; changes in them do.
 #[test]
 fn work_in_submodules_is_kept() {
     for work in ["", "commit", "stash", "file"] {

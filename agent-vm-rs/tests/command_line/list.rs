@@ -40,7 +40,7 @@ fn a_directory_without_a_repository_is_refused() {
     site.run_in(site.root(), &["list", "--source", "empty"])
         .exits(2)
         .gives_one_error()
-        .says("not in a git repository of yours");
+        .says("not in a source repository");
     site.run_in(site.root(), &["list", "--source", "none"]).exits(2).gives_one_error().says("--source DIR");
     let workspace = site.machine("app-main").join("workspace");
     site.run(&["list", "--source", workspace.to_str().unwrap()]).exits(2).gives_one_error();

@@ -132,7 +132,7 @@ fn a_started_machine_survives_a_power_cut() {
     // The next start removes what the run has left.
     install(&site, ENDS);
     site.run(&["status"]).ok().prints("it stopped unexpectedly");
-    site.run(&["start"]).exits(1).says("app-main did not come up");
+    site.run(&["start"]).exits(1).says("app-main did not start completely");
     site.run(&["destroy"]).ok();
     site.assert_nothing_left();
 }
@@ -186,14 +186,14 @@ fn start_works_after_a_power_cut() {
     create(&site, "main");
     let programs = ["nix", "mke2fs", "qemu-img", "qemu-system-x86_64"];
     cut_at_each_call(&site, &power, &programs);
-    site.run(&["start"]).exits(1).says("app-main did not come up");
+    site.run(&["start"]).exits(1).says("app-main did not start completely");
     power.cut("999");
     let cuts = cuts(&power);
     assert!(cuts.len() > 3, "too few programs ran: the test shows nothing");
     for cut in cuts {
         power.back(&cut);
         install(&site, ENDS);
-        site.run(&["start"]).exits(1).says("app-main did not come up");
+        site.run(&["start"]).exits(1).says("app-main did not start completely");
         site.assert_nothing_left();
         site.run(&["status"]).ok().prints("Agent Service: Stopped");
     }

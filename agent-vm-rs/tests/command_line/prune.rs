@@ -1,4 +1,4 @@
-//! `prune`: removes machines whose repository or declaration is gone, and keeps their commits.
+//! `prune`: removes machines whose repository or declaration is missing, and keeps their commits.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Site, skip, tree, which};
 
-/// A machine whose repository is gone, with a commit that only its workspace has.
+/// A machine whose repository is missing, with a commit that only its workspace has.
 fn orphan(site: &Site) -> String {
     site.create("main");
     let commit = site.commit_in(site.machine("app-main").join("workspace"), "work", "x");

@@ -54,7 +54,7 @@ fn relink_connects_a_machine_to_its_moved_repository() {
         site.run_in(&place, args)
             .exits(1)
             .gives_one_error()
-            .says("app-main has lost its source")
+            .says("the source repository of app-main is missing")
             .says("hint: if this repository was moved: agent-vm relink app-main");
     }
     site.run_in(&place, &["relink"]).ok().says(&format!("app-main now belongs to {}", place.display()));
@@ -72,7 +72,7 @@ fn relink_connects_a_machine_to_its_moved_repository() {
     fs::remove_dir(site.repo()).unwrap();
     site.git_in(site.root(), &["clone", "--quiet", place.to_str().unwrap(), "app"]);
     assert_ne!(site.create("main"), "app-main");
-    site.run_in(&place, &["destroy"]).ok().says("app-main is gone");
+    site.run_in(&place, &["destroy"]).ok().says("removed app-main");
 }
 
 /// With a second machine, the user would look for the commits in the wrong one.
@@ -84,8 +84,8 @@ fn a_moved_repository_gets_no_second_machine() {
         site.run_in(&place, args)
             .exits(1)
             .gives_one_error()
-            .says("app-main is a machine for main whose source is missing")
-            .says("hint: agent-vm relink app-main makes it belong to this repository");
+            .says("the source repository of app-main, a machine for main, is missing")
+            .says("hint: if it moved: agent-vm relink app-main");
     }
     assert_eq!(site.names(), ["app-main"]);
     // Control: another branch has no such machine, and another history is another repository.
@@ -118,9 +118,9 @@ fn relink_refuses_another_repository() {
     let workspace = site.machine("app-main").join("workspace");
     for (dir, code, why) in [
         (&other, 1, "share no commit"),
-        (&site.path("home"), 2, "is not in a git repository of yours"),
+        (&site.path("home"), 2, "is not in a source repository"),
         (&site.path("nowhere"), 2, "there is no directory"),
-        (&workspace, 2, "is not in a git repository of yours"),
+        (&workspace, 2, "is not in a source repository"),
     ] {
         let args = ["relink", "app-main", "--source", dir.to_str().unwrap()];
         site.run(&args).exits(code).gives_one_error().says(why).says("hint:");
@@ -165,13 +165,13 @@ fn mcp_config_does_not_create_a_missing_repository() {
     assert!(!site.repo().exists());
 }
 
-/// The bundle also has what only the source had: there may be no other copy.
+/// The bundle also contains commits that only the source had: there may be no other copy.
 #[test]
 fn a_machine_without_its_source_keeps_its_whole_history() {
     let site = Site::new();
     site.create("main");
     fs::remove_dir_all(site.repo()).unwrap();
-    site.run_in(site.path("home"), &["destroy", "app-main", "--yes"]).ok().says("app-main is gone");
+    site.run_in(site.path("home"), &["destroy", "app-main", "--yes"]).ok().says("removed app-main");
     let bundles: Vec<_> =
         fs::read_dir(site.state().join(".bundles")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(bundles.len(), 1, "{bundles:?}");

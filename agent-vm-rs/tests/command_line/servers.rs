@@ -46,7 +46,7 @@ fn every_server_is_shown_and_failures_are_in_the_headline() {
     );
     // A report in an unknown form is a problem, and nothing of it is shown.
     site.write("servers.json", "{\"servers\": [\u{1b}[2J");
-    let odd = site.run(&["status"]).ok().prints("the guest's report of its servers is not of the known form");
+    let odd = site.run(&["status"]).ok().prints("the guest's report of its servers has an unknown format");
     assert!(!odd.stdout.contains("[2J"), "{}", odd.stdout);
     assert!(odd.stdout.contains("Agent Service: Running, but"), "{}", odd.stdout);
     site.run(&["stop"]).ok();

@@ -57,14 +57,14 @@ fn an_invalid_value_changes_nothing() {
         (&["memory=much"], 2, "a number of MiB"),
         (&["cores=2", "colour=red"], 2, "is not a setting"),
         (&["memory=1024", "guest=nixos"], 2, "guest cannot change"),
-        (&["memory=1024", "packages=no such"], 2, "no package name"),
+        (&["memory=1024", "packages=no such"], 2, "not a package name"),
         (&["memory=1024", "host=192.0.2.1", "port=18766"], 1, "192.0.2.1"),
         (&["host=somewhere"], 2, "somewhere"),
         (&["memory=1024", &others], 1, "belongs to the machine app-other"),
         (&["port=18767", "ssh_port=18767"], 2, "cannot use the same port"),
         (&["memory=1024", "--unset", "memory"], 2, "both set and unset"),
         (&["--unset", "size"], 2, "is not a setting"),
-        (&[], 2, "no setting to change"),
+        (&[], 2, "no setting given"),
         (&["memory"], 2, "KEY=VALUE"),
     ] {
         site.run(&[&["set", "main"], words].concat()).exits(code).gives_one_error().says(says).says("hint: ");
@@ -88,8 +88,8 @@ fn without_a_machine_the_current_branchs_is_changed() {
     assert_eq!(site.settings("app-other")["memory"], 2048);
     site.run(&["set", "--unset", "memory"]).ok().prints("app-main: memory changed from 1024 to 4096\n");
     for (words, says) in [
-        (&[][..], "no setting to change"),
-        (&["memory"], "no setting to change"),
+        (&[][..], "no setting given"),
+        (&["memory"], "no setting given"),
         (&["a=b", "memory=1024"], "is not a setting"),
         (&["memory=much"], "is not valid"),
         (&["memory=1024", "other"], "has no ="),

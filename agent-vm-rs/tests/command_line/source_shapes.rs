@@ -99,7 +99,7 @@ fn split_and_sparse_indexes_are_read() {
     site.commit("dir/file", "x");
     site.git(&["update-index", "--split-index"]);
     site.write("app/dir/new", "x");
-    creates(&site, "app", "app-main", &[]).says("1 uncommitted change stays in");
+    creates(&site, "app", "app-main", &[]).says("not copied into the machine: 1 uncommitted change in");
     site.git(&["update-index", "--no-split-index"]);
     fs::remove_file(site.path("app/dir/new")).unwrap();
     site.git(&["sparse-checkout", "set", "--cone", "--sparse-index", "none"]);

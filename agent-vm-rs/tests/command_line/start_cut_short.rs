@@ -33,7 +33,7 @@ fn hanging(phase: &str) -> (Site, Running) {
 }
 
 /// Makes every phase work again; the guest then ends at once.
-fn mend(site: &Site) {
+fn repair(site: &Site) {
     install(site, ENDS);
     change_runner(site, ENDS);
     site.restore("ssh");
@@ -52,8 +52,8 @@ fn an_interrupted_start_leaves_nothing() {
             .says("interrupted");
         site.assert_nothing_left();
         assert!(!site.machine("app-main").join("run").exists(), "{phase}");
-        mend(&site);
-        site.run(&["start"]).exits(1).says("app-main did not come up").says("kernel: panic");
+        repair(&site);
+        site.run(&["start"]).exits(1).says("app-main did not start completely").says("kernel: panic");
     }
 }
 
@@ -65,13 +65,13 @@ fn start_cleans_up_after_a_killed_one() {
         drop(start);
         // Control: the killed start could not clean up.
         assert!(!site.processes().is_empty(), "nothing was left by the phase {phase}");
-        mend(&site);
+        repair(&site);
         if site.machine("app-main").join("run/qemu.pid").exists() {
             // QEMU runs and has a pid file: the machine counts as running, however far its start got.
             site.run(&["status"]).ok().does_not_say("error");
             site.run(&["stop"]).ok();
         }
-        site.run(&["start"]).exits(1).says("app-main did not come up");
+        site.run(&["start"]).exits(1).says("app-main did not start completely");
         site.assert_nothing_left();
     }
 }
@@ -82,7 +82,7 @@ fn destroy_cleans_up_after_a_killed_start() {
         let (site, start) = hanging(phase);
         start.signal(Signal::KILL);
         drop(start);
-        site.run(&["destroy"]).ok().says("app-main is gone");
+        site.run(&["destroy"]).ok().says("removed app-main");
         site.assert_nothing_left();
         assert!(site.names().is_empty(), "{phase}");
     }
@@ -97,11 +97,11 @@ fn two_starts_of_one_machine_start_it_once() {
     wait_until("the second to wait", || site.read("second").contains("waiting for another agent-vm"));
     let sleeping = |site: &Site| site.processes().iter().filter(|(_, line)| line.contains("sleep")).count();
     assert_eq!(sleeping(&site), 1);
-    mend(&site);
+    repair(&site);
     first.signal(Signal::INT);
     Done::new("the first start".to_owned(), &first.output()).exits(130);
     assert_eq!(second.output().status.code(), Some(1));
-    assert!(site.read("second").contains("error: app-main did not come up"));
+    assert!(site.read("second").contains("error: app-main did not start completely"));
     site.assert_nothing_left();
 }
 

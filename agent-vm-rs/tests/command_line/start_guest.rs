@@ -183,7 +183,7 @@ fn the_console_log_is_truncated() {
         std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let keepers: Vec<u32> = pids.filter(keeps).collect();
     assert_eq!(keepers.len(), 1);
-    let said = "the console log's writer has ended: what the machine prints is not in agent-vm logs --console any more";
+    let said = "the console log's writer has ended: agent-vm logs --console shows no new output";
     let status = site.run(&["status"]).ok();
     assert!(!status.stdout.contains(said), "control: {status:?}");
     kill(keepers[0], rustix::process::Signal::KILL);
@@ -218,7 +218,7 @@ fn a_machine_that_ignores_sigterm_is_killed() {
 fn destroy_ends_a_running_machine() {
     let (site, _services) = started(STAYS, &[]);
     assert!(!site.processes().is_empty());
-    site.run(&["destroy"]).ok().says("app-main is gone");
+    site.run(&["destroy"]).ok().says("removed app-main");
     site.assert_nothing_left();
     assert!(site.names().is_empty());
 }

@@ -19,7 +19,7 @@ fn a_guest_that_ends_at_once_is_an_error_with_its_console() {
     let site = site(ENDS);
     let done = site.run(&["start"]).exits(1).gives_one_error();
     done.says("the last lines of the console of app-main:\nkernel: hello\nkernel: panic\n")
-        .says("error: app-main did not come up")
+        .says("error: app-main did not start completely")
         .says("exit status: 3")
         .says("hint: agent-vm logs --console app-main");
     site.assert_nothing_left();
@@ -40,7 +40,7 @@ fn a_qemu_that_is_killed_is_named() {
     let pid = pid.split(' ').next().unwrap().parse().unwrap();
     kill(pid, Signal::KILL);
     let done = Done::new("start".to_owned(), &start.output()).exits(1).gives_one_error();
-    done.says("error: app-main did not come up\ncaused by: QEMU ended\n");
+    done.says("error: app-main did not start completely\ncaused by: QEMU ended\n");
     site.assert_nothing_left();
 }
 
@@ -55,7 +55,7 @@ fn the_console_is_kept_if_its_writer_starts_late() {
         "setsid",
         &format!("case \"$*\" in *keep-log*) while [ -e '{run}' ]; do sleep 0.01; done;; esac\nexec '{setsid}' \"$@\""),
     );
-    site.run(&["start"]).exits(1).says("app-main did not come up").does_not_say("kernel: panic");
+    site.run(&["start"]).exits(1).says("app-main did not start completely").does_not_say("kernel: panic");
     let kept = "data/agent-vms/app-main/console.log";
     wait_until("the last line of the console", || site.read(kept) == "kernel: hello\nkernel: panic\n");
     assert!(!site.machine("app-main").join("run").exists());
@@ -170,7 +170,7 @@ fn a_failed_disk_creation_leaves_no_file() {
     let machine = site.machine("app-main");
     assert!(!machine.join("disk.qcow2").exists());
     install(&site, ENDS);
-    site.run(&["start"]).exits(1).says("did not come up");
+    site.run(&["start"]).exits(1).says("did not start completely");
     assert!(machine.join("disk.qcow2").exists());
     let names: Vec<_> = fs::read_dir(&machine).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!names.iter().any(|name| name.to_string_lossy().starts_with(".tmp-")), "{names:?}");
@@ -191,7 +191,7 @@ fn a_port_in_use_is_replaced_unless_requested() {
     site.run(&["start"])
         .exits(1)
         .says(&format!("notice: port {port} is in use; this run uses"))
-        .says("did not come up");
+        .says("did not start completely");
     site.set("app-main", "port_asked", true.into());
     site.run(&["start"])
         .exits(1)
@@ -239,7 +239,7 @@ fn a_stale_pid_file_is_ignored() {
             if verb == "stop" {
                 done.ok()
             } else {
-                done.exits(1).says("app-main did not come up")
+                done.exits(1).says("app-main did not start completely")
             };
             assert!(!run.exists());
         }

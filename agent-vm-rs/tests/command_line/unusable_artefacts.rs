@@ -19,7 +19,7 @@ fn a_damaged_image_is_rebuilt() {
     let site = Site::new();
     install(&site, ENDS);
     create(&site, "main");
-    site.run(&["start"]).exits(1).says("did not come up");
+    site.run(&["start"]).exits(1).says("did not start completely");
     let mut built = 1;
     for file in ["share/agent-vm/manifest.json", "bin/run-agent-vm", "vmlinux"] {
         for (damage, why) in [("cut", "bytes and should have"), ("zeroed", " changed)"), ("removed", "is missing")] {
@@ -39,7 +39,7 @@ fn a_damaged_image_is_rebuilt() {
                 .says("is damaged")
                 .says(why)
                 .says("rebuilding the guest image")
-                .says("did not come up");
+                .says("did not start completely");
             assert_eq!(recorded(&site, "builder").len(), built, "{file} {damage}");
         }
     }
@@ -51,7 +51,7 @@ fn a_damaged_image_is_rebuilt() {
         drop(fs::remove_dir_all(to));
         assert!(std::process::Command::new("cp").arg("-r").args([from, to]).status().unwrap().success());
     }
-    site.run(&["start"]).exits(1).says("did not come up").does_not_say("rebuilding");
+    site.run(&["start"]).exits(1).says("did not start completely").does_not_say("rebuilding");
 }
 
 /// A build without the record that it finished (after a power cut) is not used.
@@ -63,7 +63,7 @@ fn an_unfinished_build_is_repeated() {
     site.run(&["start"]).exits(1);
     let name = package(&site).file_name().unwrap().to_str().unwrap().to_owned();
     fs::remove_file(package(&site).with_file_name(format!(".{name}.files.json"))).unwrap();
-    site.run(&["start"]).exits(1).says("its build did not finish").says("did not come up");
+    site.run(&["start"]).exits(1).says("its build did not finish").says("did not start completely");
     assert_eq!(recorded(&site, "builder").len(), 2);
 }
 
@@ -93,7 +93,7 @@ fn a_damaged_disk_is_kept_and_replaced_on_request() {
     let site = Site::new();
     install(&site, ENDS);
     create(&site, "main");
-    site.run(&["start"]).exits(1).says("did not come up");
+    site.run(&["start"]).exits(1).says("did not start completely");
     let disk = site.machine("app-main").join("disk.qcow2");
     let whole = fs::read(&disk).unwrap();
     for (contents, why) in [
@@ -110,14 +110,14 @@ fn a_damaged_disk_is_kept_and_replaced_on_request() {
                 .says("hint: agent-vm start app-main --new-disk");
             assert_eq!(fs::read(&disk).unwrap(), contents, "the disk was changed");
         }
-        let started = site.run(&["start", "--new-disk"]).exits(1).says("did not come up");
+        let started = site.run(&["start", "--new-disk"]).exits(1).says("did not start completely");
         let aside = started
             .stderr
             .lines()
             .find_map(|line| line.split("the old disk of app-main is now ").nth(1)?.split("; remove").next());
         assert_eq!(fs::read(aside.unwrap()).unwrap(), contents);
         assert_eq!(fs::read(&disk).unwrap(), whole);
-        site.run(&["start"]).exits(1).says("did not come up");
+        site.run(&["start"]).exits(1).says("did not start completely");
     }
     assert!(site.machine("app-main").join("workspace/README").exists());
     site.run(&["destroy"]).ok();

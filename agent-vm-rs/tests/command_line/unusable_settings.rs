@@ -55,7 +55,7 @@ fn every_command_reports_unusable_settings_and_destroy_works() {
     fs::write(&config, &good).unwrap();
     site.run(&["status"]).ok().prints("Agent Service: Stopped");
     fs::write(&config, "{").unwrap();
-    site.run(&["destroy"]).ok().says("app-main is gone");
+    site.run(&["destroy"]).ok().says("removed app-main");
     site.run(&["create"]).ok();
 }
 

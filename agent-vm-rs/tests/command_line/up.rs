@@ -35,7 +35,7 @@ fn a_failed_start_keeps_the_new_machine() {
     let _ports = DefaultPorts::take();
     let site = Site::new();
     install(&site, ENDS);
-    site.run(&[]).exits(1).says("created app-main").says("app-main did not come up");
+    site.run(&[]).exits(1).says("created app-main").says("app-main did not start completely");
     site.assert_nothing_left();
     site.run(&["status"]).ok().prints("Stopped");
     change_runner(&site, "echo again; exit 1");

@@ -53,7 +53,7 @@ fn calls(site: &Site, of: &str) -> usize {
 #[test]
 fn a_guest_is_rebuilt_after_its_nixpkgs_moved() {
     let site = site();
-    let start = || site.run(&["start"]).exits(1).says("app-main did not come up");
+    let start = || site.run(&["start"]).exits(1).says("app-main did not start completely");
     start();
     start();
     assert_eq!(calls(&site, " build "), 1, "nothing has changed");

@@ -156,7 +156,7 @@ fn no_setting_changes_what_a_machine_gets() {
     site.git(&["tag", "v1"]);
     site.write("app/changed", "x");
     let expected = outcome(&site);
-    assert!(expected[0].contains("1 uncommitted change stays"), "{expected:?}");
+    assert!(expected[0].contains("not copied into the machine: 1 uncommitted change in"), "{expected:?}");
     let here = site.path("home").display().to_string();
     // Several groups at a time, because each run takes long.
     for families in FAMILIES.chunks(6) {

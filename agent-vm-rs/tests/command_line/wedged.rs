@@ -174,8 +174,8 @@ fn an_ended_virtiofsd_ends_the_start() {
     soon("start", || Done::new("start".to_owned(), &start.output()))
         .exits(1)
         .gives_one_error()
-        .says("error: app-main did not come up")
-        .says("caused by: virtiofsd has ended: the workspace is gone inside the machine");
+        .says("error: app-main did not start completely")
+        .says("caused by: virtiofsd has ended: /workspace does not work in the machine");
     site.assert_nothing_left();
 }
 

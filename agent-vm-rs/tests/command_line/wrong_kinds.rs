@@ -113,7 +113,7 @@ fn place() -> Site {
     let site = Site::new();
     install(&site, ENDS);
     create(&site, "main");
-    site.run(&["start"]).exits(1).says("app-main did not come up");
+    site.run(&["start"]).exits(1).says("app-main did not start completely");
     site.create("other");
     site
 }

@@ -117,7 +117,7 @@ fn root_does_what_the_agent_cannot(site: &Site) {
 }
 
 fn the_kernel_is_locked_for_root_too(site: &Site) {
-    // Control: before the lockdown the kernel loaded the module, and examined a file that is no kernel.
+    // Control: before the lockdown the kernel loaded the module, and examined a file that is not a kernel.
     let unlocked = fs::read_to_string(site.machine("app-main").join("workspace/unlocked")).unwrap();
     assert_eq!(unlocked, "module: taken\nkernel: Exec format error\n");
     let locked = as_root(site, "main", "python3 /workspace/kernel_takes.py").ok().stdout;

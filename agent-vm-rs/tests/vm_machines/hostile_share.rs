@@ -33,7 +33,7 @@ fn files_of_guest_root_stay_in_the_workspace() {
     );
     Package::copy(&site, "app-main").boot_into(&script);
     // The script ends with a panic of the guest's kernel, which has lost its first process.
-    site.run(&["start", "main"]).exits(1).says("did not come up");
+    site.run(&["start", "main"]).exits(1).says("did not start completely");
 
     // Controls: the script ran as root, came to its end, and could make the harmless files.
     assert_eq!(fs::read_to_string(workspace.join("whoami")).unwrap(), "0\n");
@@ -61,7 +61,7 @@ fn files_of_guest_root_stay_in_the_workspace() {
     // The host's commands handle all these files and follow none of the links.
     let begun = std::time::Instant::now();
     site.run(&["status", "main"]).ok();
-    site.run(&["destroy", "main", "--yes"]).ok().says("app-main is gone");
+    site.run(&["destroy", "main", "--yes"]).ok().says("removed app-main");
     assert!(begun.elapsed().as_secs() < 60, "the fifo was waited for");
     let after = fs::metadata(&outside).unwrap();
     assert_eq!((after.uid(), after.gid(), after.mode()), (before.uid(), before.gid(), before.mode()));

@@ -105,7 +105,7 @@ fn commands_run_in_the_machine_and_status_shows_it() {
     assert_eq!((&listed[0]["name"], &listed[0]["state"]), (&"app-main".into(), &"running".into()));
 
     site.run(&["restart", "main"]).ok().says("powered off").says("app-main is running");
-    site.run(&["destroy", "main"]).ok().says("app-main is gone");
+    site.run(&["destroy", "main"]).ok().says("removed app-main");
     assert!(!site.machine("app-main").exists());
     site.run(&["status", "main"]).exits(1).says("there is no machine for main");
 }

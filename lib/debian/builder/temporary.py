@@ -92,7 +92,7 @@ def remove_leftovers(parent: Path, prefix: str) -> None:
                 continue
             lock = os.open(path, DIRECTORY)
         except (FileNotFoundError, NotADirectoryError):
-            # Another build has removed it, or it is no directory of ours.
+            # Another build has removed it, or it is not a directory of a build.
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -240,8 +240,8 @@ class Relay:
         introduced = parameters.get("clientInfo") if isinstance(parameters, dict) else None
         if isinstance(introduced, dict) and introduced.get("name") == PROXY:
             # The proxy passes the server's own answer to clients; requests for announced capabilities are answered anyway.
-            return {**stand_in, "_meta": {SERVERS_OWN: None if hello is None else lively(hello)}}
-        return stand_in if hello is None else lively(hello)
+            return {**stand_in, "_meta": {SERVERS_OWN: None if hello is None else with_notifications(hello)}}
+        return stand_in if hello is None else with_notifications(hello)
 
     def _refuse(self, client: socket.socket | None, identity: object) -> None:
         error = {"code": NOT_RUNNING, "message": self._server.explain(), "data": self._server.describe()}
@@ -263,7 +263,7 @@ def capabilities(hello: dict | None) -> dict:
     return {kind: value for kind, value in found.items() if isinstance(value, dict)} if isinstance(found, dict) else {}
 
 
-def lively(hello: dict) -> dict:
+def with_notifications(hello: dict) -> dict:
     """Returns a server's answer to `initialize`, with change notifications for its lists and logging added."""
     own = capabilities(hello)
     changing = {kind: {**own[kind], "listChanged": True} for kind in LISTS if kind in own}

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::relink;
-use crate::cli::{settle, target};
+use crate::cli::{resolve_settings, target};
 use crate::egress;
 use crate::git::{Look, Source};
 use crate::guest::installation;
@@ -71,7 +71,7 @@ pub struct CreateArgs {
     /// Destination to allow: HOST, HOST:PORT, *.DOMAIN, or @GROUP; can be repeated
     #[arg(long, value_name = "DESTINATION")]
     allow: Vec<Destination>,
-    /// Secret variable: the proxy sends its value to HOST over TLS (PORT 443), and the guest never has it; can be repeated
+    /// Secret variable: the proxy sends its value to HOST over TLS (default port: 443), and the guest never has it; can be repeated
     #[arg(long = "secret", value_name = "NAME=HOST[:PORT]")]
     secrets: Vec<SecretSpec>,
 }
@@ -118,7 +118,7 @@ pub fn make_for(
 ) -> Result<(Machine, Settings)> {
     // Validate the settings before creating any file.
     let guest = patch.guest.map_or_else(installation::default_guest, Ok)?;
-    settle::check(&patch, guest)?;
+    resolve_settings::check(&patch, guest)?;
     let state = &context.state;
     make_dir_durably(state.path(), 0o700)?;
     refuse_second(state, source, &branch)?;
@@ -249,8 +249,8 @@ fn fill(staging: &Path, source: &Source, branch: &BranchName, all: bool, secrets
     match look.uncommitted() {
         Ok(0) => {}
         Ok(changes) => note(&format!(
-            "{} in {}: only commits are copied into the machine",
-            text::count(changes, "uncommitted change") + if changes == 1 { " stays" } else { " stay" },
+            "not copied into the machine: {} in {}",
+            text::count(changes, "uncommitted change"),
             source.dir.display()
         )),
         Err(error) => {
@@ -267,7 +267,7 @@ struct Chosen {
     guest: GuestKind,
     host: String,
     address: Ipv4Addr,
-    ports: settle::Ports,
+    ports: resolve_settings::Ports,
     cores: u32,
     defaults: Defaults,
 }
@@ -278,9 +278,9 @@ impl Chosen {
         let defaults = Defaults::load()?;
         let host = patch.host.clone().unwrap_or_else(|| defaults.host.clone());
         let address = host_address::forward_address(&host)?;
-        settle::warn_of_address(&host, address);
-        let ports = settle::Ports::choose(state, address, patch, &defaults)?;
-        Ok(Self { guest, host, address, ports, cores: settle::cores(patch.cores, &defaults), defaults })
+        resolve_settings::warn_of_address(&host, address);
+        let ports = resolve_settings::Ports::choose(state, address, patch, &defaults)?;
+        Ok(Self { guest, host, address, ports, cores: resolve_settings::cores(patch.cores, &defaults), defaults })
     }
 }
 

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::{Target, mcp_config};
 use crate::cli::target;
 use crate::git::Origin;
-use crate::git::shelf::Shelf;
+use crate::git::saved_work::SavedWork;
 use crate::git::workspace::{self, Findings, OnTheDisk, Unsaved, WholeReason, is_no_space};
 use crate::host::files::{quoted, remove_any, remove_file, rename_durably};
 use crate::host::interrupt;
@@ -57,12 +57,12 @@ enum Keep {
 pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     let _lock = machine.lock(context.deadline())?;
-    let shelf = Shelf::of(&machine, args.keep_in.as_deref())?;
+    let saved_work = SavedWork::of(&machine, args.keep_in.as_deref())?;
     if !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-        ask(&machine, args.keep, &shelf)?;
+        ask(&machine, args.keep, &saved_work)?;
     }
     shutdown::stop(&machine, context.timeout)?;
-    keep(&machine, args.keep, &shelf).map_err(|error| refused(&machine, error))?;
+    keep(&machine, args.keep, &saved_work).map_err(|error| refused(&machine, error))?;
     remove(context, &machine)
 }
 
@@ -71,9 +71,9 @@ pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
 /// # Errors
 /// As [`destroy`].
 pub fn destroy_keeping_changes(context: &Context, machine: &Machine) -> Result<()> {
-    let shelf = Shelf::of(machine, None)?;
+    let saved_work = SavedWork::of(machine, None)?;
     shutdown::stop(machine, context.timeout)?;
-    keep(machine, Keep::Changes, &shelf).map_err(|error| refused(machine, error))?;
+    keep(machine, Keep::Changes, &saved_work).map_err(|error| refused(machine, error))?;
     remove(context, machine)
 }
 
@@ -87,22 +87,22 @@ fn remove(context: &Context, machine: &Machine) -> Result<()> {
     remove_any(&gone).with_context(left)?;
     rename_durably(&machine.dir, &gone)?;
     remove_any(&gone).with_context(left)?;
-    note(&format!("{name} is gone"));
+    note(&format!("removed {name}"));
     let notices = source.map(|source| mcp_config::leftovers(context, machine, &source)).unwrap_or_default();
     notices.iter().for_each(|notice| note(notice));
     Ok(())
 }
 
 /// Saves what only the machine has. It is synced to disk when this returns; on failure nothing has changed.
-fn keep(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
-    for finished in shelf.finish()? {
+fn keep(machine: &Machine, keep: Keep, saved_work: &SavedWork) -> Result<()> {
+    for finished in saved_work.finish()? {
         note(&format!("an earlier workspace of {} is kept in {}", machine.name, finished.display()));
     }
     let workspace = machine.workspace();
     match keep {
         Keep::Nothing => return Ok(()),
         Keep::Workspace if workspace::is_there(&workspace) => {
-            return keep_workspace(shelf, &workspace, "the workspace");
+            return keep_workspace(saved_work, &workspace, "the workspace");
         }
         Keep::Workspace => return Ok(()),
         Keep::Changes => {}
@@ -113,13 +113,13 @@ fn keep(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
         Some(Origin::Unusable(error)) => return Err(error.context("its source cannot be used")),
         Some(Origin::Missing) | None => None,
     };
-    let scratch = shelf.scratch(machine)?;
+    let scratch = saved_work.scratch(machine)?;
     let findings = workspace::look(&workspace, source.as_ref(), &scratch.dir)?;
     let why = match findings {
         Findings::Nothing => return Ok(()),
         Findings::Whole(why) => why,
         Findings::Bundle(own) => match own.bundle() {
-            Ok(file) => return keep_bundle(machine, shelf, &own, &file),
+            Ok(file) => return keep_bundle(machine, saved_work, &own, &file),
             Err(error) if workspace::is_unreadable(&error) => WholeReason::Unreadable(format!("{error:#}")),
             Err(error) => return Err(error),
         },
@@ -128,11 +128,11 @@ fn keep(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
         WholeReason::Unreadable(why) => format!("the workspace's repository cannot be read ({why}); the workspace"),
         WholeReason::Holds(what) => format!("a bundle cannot hold everything in the workspace ({what}); the workspace"),
     };
-    keep_workspace(shelf, &workspace, &what)
+    keep_workspace(saved_work, &workspace, &what)
 }
 
-fn keep_bundle(machine: &Machine, shelf: &Shelf, own: &Unsaved, file: &Path) -> Result<()> {
-    let kept = shelf.keep_file(file, "bundle")?;
+fn keep_bundle(machine: &Machine, saved_work: &SavedWork, own: &Unsaved, file: &Path) -> Result<()> {
+    let kept = saved_work.keep_file(file, "bundle")?;
     if let Err(interrupted) = interrupt::check() {
         remove_file(&kept)?;
         return Err(interrupted);
@@ -150,9 +150,9 @@ fn keep_bundle(machine: &Machine, shelf: &Shelf, own: &Unsaved, file: &Path) -> 
     Ok(())
 }
 
-fn keep_workspace(shelf: &Shelf, workspace: &Path, what: &str) -> Result<()> {
+fn keep_workspace(saved_work: &SavedWork, workspace: &Path, what: &str) -> Result<()> {
     interrupt::check()?;
-    let kept = shelf.keep_workspace(workspace)?;
+    let kept = saved_work.keep_workspace(workspace)?;
     note(&format!(
         "{what} is kept whole in {} (the guest's git configuration and hooks are renamed to *.of-the-guest)",
         kept.display()
@@ -181,10 +181,10 @@ fn refused(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
 }
 
 /// Asks whether to go on, with what is kept and where.
-fn ask(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
+fn ask(machine: &Machine, keep: Keep, saved_work: &SavedWork) -> Result<()> {
     let name = &machine.name;
     let source = machine.settings().ok().and_then(|settings| Origin::of(machine, &settings).usable());
-    let place = shelf.dir().display();
+    let place = saved_work.dir().display();
     let loss = match keep {
         Keep::Nothing => " Its commits and changed files are lost.".to_owned(),
         Keep::Workspace => format!(" Its whole workspace is kept in {place}."),
@@ -207,7 +207,7 @@ fn ask(machine: &Machine, keep: Keep, shelf: &Shelf) -> Result<()> {
     if confirmed(&format!("Remove {name} with its {disk}?{loss} [y/N] "))? {
         return Ok(());
     }
-    Err(Failure::new(format!("{name} stays"))
+    Err(Failure::new(format!("{name} was not removed"))
         .with_hint(format!("to remove it without a question: agent-vm destroy {name} --yes"))
         .into())
 }

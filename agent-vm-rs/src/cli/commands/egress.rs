@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use super::Target;
-use crate::cli::{settle, target};
+use crate::cli::{resolve_settings, target};
 use crate::egress::{log, supervise};
 use crate::guest::{Guest, installation};
 use crate::machine::Machine;
@@ -100,13 +100,13 @@ fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destinati
     let before = settings.clone();
     args.destinations.iter().for_each(|destination| each(&mut settings.egress, destination));
     if settings != before {
-        settle::write(&machine, &before, &settings)?;
+        resolve_settings::write(&machine, &before, &settings)?;
     }
     if settings.egress.mode == crate::machine::egress_settings::Mode::None {
         note(&format!("notice: {} has egress mode none: allow and deny lists are ignored", machine.name));
     }
     for destination in &args.destinations {
-        note(&format!("{destination} is {becomes} from now on for {}", machine.name));
+        note(&format!("{destination} is now {becomes} for {}", machine.name));
     }
     list(context, &machine, false)
 }

@@ -39,7 +39,7 @@ pub struct PruneArgs {
 
 fn age(text: &str) -> Result<Duration, Failure> {
     let wrong = || {
-        Failure::usage(format!("{:?} is not an age", crate::term::text::one_line(text)))
+        Failure::usage(format!("{:?} is not a duration", crate::term::text::one_line(text)))
             .with_hint("give a number with a unit: 30d, 2w or 12h")
     };
     let span: jiff::Span = text.parse().map_err(|_| wrong())?;

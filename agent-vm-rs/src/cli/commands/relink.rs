@@ -97,7 +97,7 @@ fn find(state: &StateDir, source: &Source, target: Option<&str>) -> Result<Machi
             [machine, ..] => {
                 let names: Vec<_> = lost.iter().map(|machine| machine.name.as_str()).collect();
                 return Err(Failure::usage(format!(
-                    "more than one machine of {word} has no source repository any more: {}",
+                    "the source repositories of several machines for {word} are missing: {}",
                     names.join(", ")
                 ))
                 .with_hint(format!("choose one: agent-vm relink {}", machine.name))
@@ -129,7 +129,7 @@ fn shares_history(machine: &Machine, source: &Source) -> Result<bool> {
     Ok(all == 0 || new < all)
 }
 
-/// Refuses to create a second machine for a branch if another one for it has lost its source, most likely this repository.
+/// Refuses to create a second machine for a branch if the source of another one is missing, most likely this repository.
 ///
 /// # Errors
 /// There is such a machine, and it shares a commit with this repository.
@@ -146,11 +146,11 @@ pub fn refuse_beside_lost(state: &StateDir, source: &Source, branch: &BranchName
         }
         let name = &machine.name;
         return Err(Failure::new(format!(
-            "{name} is a machine for {branch} whose source is missing; {} may be that source, moved",
+            "the source repository of {name}, a machine for {branch}, is missing; it may have moved to {}",
             source.dir.display()
         ))
         .with_hint(format!(
-            "agent-vm relink {name} makes it belong to this repository; agent-vm destroy {name} removes it and keeps its commits"
+            "if it moved: agent-vm relink {name}; to remove the machine and keep its commits: agent-vm destroy {name}"
         ))
         .into());
     }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::cli::{settle, target};
+use crate::cli::{resolve_settings, target};
 use crate::host::lock::Lock;
 use crate::machine::context::Context;
 use crate::machine::defaults::Defaults;
@@ -64,10 +64,10 @@ pub fn set(context: &Context, args: &SetArgs) -> Result<()> {
 /// # Errors
 /// A value is invalid, a port is in use, or a file cannot be written. The settings are then unchanged.
 pub fn make(context: &Context, machine: &Machine, before: &Settings, mut change: Change) -> Result<Settings> {
-    settle::check(&change.set, before.guest)?;
+    resolve_settings::check(&change.set, before.guest)?;
     let defaults = Defaults::load()?;
     if change.set.cores.is_some() || change.unset.contains(&Key::Cores) {
-        change.set.cores = Some(settle::cores(change.set.cores, &defaults));
+        change.set.cores = Some(resolve_settings::cores(change.set.cores, &defaults));
     }
     let after = change.apply_to(before, &defaults);
     if after == *before {
@@ -75,8 +75,8 @@ pub fn make(context: &Context, machine: &Machine, before: &Settings, mut change:
     }
     // Held until the settings are written, so that no other command chooses the same ports.
     let _ports = Lock::take(&machine.state.ports_lock(), context.deadline())?;
-    settle::Ports::check(machine, before, &after)?;
-    settle::write(machine, before, &after)?;
+    resolve_settings::Ports::check(machine, before, &after)?;
+    resolve_settings::write(machine, before, &after)?;
     Ok(after)
 }
 
@@ -110,7 +110,7 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
         note(&warning);
     }
     if before.host != after.host {
-        settle::warn_of_address(&after.host, host_address::forward_address(&after.host)?);
+        resolve_settings::warn_of_address(&after.host, host_address::forward_address(&after.host)?);
     }
     if !later.is_empty() {
         let keys: Vec<_> = later.iter().map(|key| key.name()).collect();

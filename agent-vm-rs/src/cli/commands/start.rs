@@ -49,7 +49,7 @@ pub struct StartArgs {
 /// Starts a machine, waits until MCP answers, and prints how to connect.
 ///
 /// # Errors
-/// The guest cannot be built, or does not come up.
+/// The guest cannot be built, or does not start completely.
 pub fn start(context: &Context, args: &StartArgs) -> Result<()> {
     let machine = find(context, args)?;
     if args.new_disk {
@@ -114,7 +114,7 @@ pub fn ensure_running(context: &Context, machine: &Machine, package: Option<&Pat
 /// Prints how to connect to a running machine.
 ///
 /// # Errors
-/// It is not running any more.
+/// It has stopped.
 pub fn announce(context: &Context, machine: &Machine) -> Result<()> {
     let (guest, facts) = running(machine)?;
     let servers = settled_servers(context, machine, &guest, &facts)?;
@@ -137,7 +137,7 @@ pub fn announce(context: &Context, machine: &Machine) -> Result<()> {
     ))
 }
 
-/// Waits until no MCP server is starting any more, or for [`SETTLING`]. Returns the servers' states, and prints their
+/// Waits until no MCP server is still starting, or for [`SETTLING`]. Returns the servers' states, and prints their
 /// problems. None if the guest does not report states.
 ///
 /// # Errors

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::findings::Unsaved;
-use super::named::Reference;
+use super::git_failure::{Unreadable, ask};
+use super::listed_refs::Reference;
 use super::refs::shown;
-use super::trouble::{Unreadable, ask};
 use super::view::View;
 
 /// The reference of the newest stash entry.

@@ -7,8 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 
+use super::git_failure::{Unreadable, ask};
 use super::guest_files::read_inside;
-use super::trouble::{Unreadable, ask};
 use super::view::{MAX_OUTPUT, View};
 use crate::host::process::Invocation;
 
@@ -122,7 +122,9 @@ impl View {
             && let Ok(index) = fs::File::options().write(true).open(to.join("index"))
         {
             // Git compares a file's contents, and not only its size and time, if the file is newer than the index.
-            index.set_modified(UNIX_EPOCH + Duration::from_secs(1)).context("failed to date the index")?;
+            index
+                .set_modified(UNIX_EPOCH + Duration::from_secs(1))
+                .context("failed to set the index's modification time")?;
         }
         let Some(work_tree) = self.work_tree().filter(|_| to.join("index").exists()) else { return Ok(()) };
         // Also compare files that `git update-index --assume-unchanged` marks.

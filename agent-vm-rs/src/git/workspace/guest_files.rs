@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
-use super::trouble::Unreadable;
+use super::git_failure::Unreadable;
 
 /// Opens a directory by a path that the guest cannot change.
 ///

@@ -1,24 +1,24 @@
 //! Reads the workspace's repository, which the guest owns and may have made hostile, and saves what only it has.
 //!
 //! `inventory` and `layout` first list everything in the workspace. Git then reads what is an ordinary repository
-//! (`view`); anything else is kept as it is (`whole`).
+//! (`view`); anything else is kept as it is (`keep_workspace`).
 
 mod bundle;
 mod files;
 mod findings;
+mod git_failure;
 mod guest_files;
 mod head;
 mod inventory;
+mod keep_workspace;
 mod layout;
-mod named;
+mod listed_refs;
 mod refs;
 mod store;
 #[cfg(test)]
 mod tests;
-mod trouble;
 mod uncommitted;
 mod view;
-mod whole;
 
 use std::path::Path;
 
@@ -27,10 +27,10 @@ use anyhow::Result;
 use crate::git::Source;
 
 pub use self::findings::{Findings, OnTheDisk, Unsaved, WholeReason, look};
+pub use self::git_failure::{Unreadable, is_no_space, is_unreadable};
 pub use self::inventory::is_there;
-pub use self::trouble::{Unreadable, is_no_space, is_unreadable};
+pub use self::keep_workspace::{finish_all, keep_whole};
 use self::view::{Place, SHORT, View};
-pub use self::whole::{finish_all, keep_whole};
 
 /// The state of a workspace, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -75,7 +75,7 @@ fn open(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result<Vie
 
 fn count(view: &View) -> Result<usize> {
     view.new_commits().map_err(|error| match view.borrows() {
-        true if is_unreadable(&error) => error.context(trouble::borrowing()),
+        true if is_unreadable(&error) => error.context(git_failure::borrowing()),
         _ => error,
     })
 }

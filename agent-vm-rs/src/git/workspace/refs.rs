@@ -10,8 +10,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use rustix::fs::{FileType, Mode, OFlags};
 
+use super::git_failure::Unreadable;
 use super::guest_files::{is_object_id, open_inside, read_all, read_inside};
-use super::trouble::Unreadable;
 use crate::host::files::tree::{Visit, descend, entries};
 use crate::host::interrupt;
 

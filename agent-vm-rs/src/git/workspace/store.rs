@@ -10,8 +10,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use rustix::fs::{AtFlags, FileType, OFlags, statat};
 
+use super::git_failure::Unreadable;
 use super::guest_files::{open_inside, read_inside};
-use super::trouble::Unreadable;
 use crate::host::files::tree::entries;
 
 /// Largest accepted `info/alternates`, in bytes.
@@ -47,7 +47,7 @@ pub fn link(guest: &File, objects: &Path, into: &Path) -> Result<Store> {
     let alternates = match read_inside(&dir, Path::new("info/alternates"), MAX_ALTERNATES) {
         Ok(text) => text.unwrap_or_default(),
         // An unreadable list is not followed either, and missing objects are found without it.
-        Err(error) if super::trouble::is_unreadable(&error) => b"?".to_vec(),
+        Err(error) if super::git_failure::is_unreadable(&error) => b"?".to_vec(),
         Err(error) => return Err(error),
     };
     let lines = alternates.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#"));

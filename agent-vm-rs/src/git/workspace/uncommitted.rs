@@ -3,13 +3,13 @@
 use anyhow::{Context as _, Result};
 
 use super::findings::Unsaved;
-use super::trouble::is_unreadable;
+use super::git_failure::is_unreadable;
 use crate::host::process::Invocation;
 
 /// The messages of the commits.
 const STAGED: &str = "Staged in the machine, not committed\n";
-const OURS: &str = "Staged in the machine, not committed, in a merge that was not done: its own side\n";
-const THEIRS: &str = "Staged in the machine, not committed, in a merge that was not done: the other side\n";
+const OURS: &str = "Unfinished merge in the machine: ours\n";
+const THEIRS: &str = "Unfinished merge in the machine: theirs\n";
 const CHANGED: &str = "Changed in the machine, not committed\n";
 
 impl Unsaved {

@@ -10,11 +10,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rustix::fs::OFlags;
 
+use super::git_failure::{Unreadable, ask};
 use super::guest_files::{is_object_id, open_inside, open_root, read_inside};
 use super::head::Head;
 use super::refs::{self, Copied};
 use super::store::{self, Store};
-use super::trouble::{Unreadable, ask};
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
 use crate::git::{self, Source, Stores};

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use duct::Expression;
 
 use super::Invocation;
-use super::end::end;
+use super::terminate::terminate;
 use crate::host::interrupt;
 
 /// Interval between two checks for a signal and of `watch`.
@@ -41,7 +41,7 @@ impl Invocation {
                 break status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
             }
             if let Err(error) = interrupt::check().and_then(|()| watch()) {
-                end(&handle);
+                terminate(&handle);
                 return Err(error);
             }
         };

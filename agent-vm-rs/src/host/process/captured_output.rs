@@ -36,7 +36,7 @@ impl CapturedOutput {
         let stdout = thread::spawn(move || {
             let text = start_of(out, most.saturating_add(1))?;
             if text.len() > most {
-                // The receiver is gone if the program was killed.
+                // Sending fails if the program was killed: the receiver is dropped.
                 drop(exceeded.send(LimitExceeded(most)));
             }
             Ok(text)

@@ -19,8 +19,8 @@ use crate::term::error::Failure;
 const LAST_OF_A_LOG: Duration = Duration::from_secs(1);
 
 impl Invocation {
-    /// Starts the program in a session of its own, with only PATH, HOME and LANG of our environment. Another process of ours
-    /// copies its output to `log` and keeps the end of it.
+    /// Starts the program in a session of its own, with only PATH, HOME and LANG of our environment. A log keeper
+    /// copies its output to `log` and keeps the last part of it.
     ///
     /// # Errors
     /// It is not installed or cannot be started.

@@ -82,7 +82,7 @@ impl ProcessId {
         }
     }
 
-    /// Waits until it is gone, and returns whether it is within `timeout`.
+    /// Waits until the process has ended; returns false after `timeout`.
     #[must_use]
     pub fn wait_gone(&self, timeout: Duration) -> bool {
         let deadline = Deadline::after(timeout);

@@ -51,8 +51,8 @@ fn ours(keep: impl Fn(&OsStr) -> bool) -> Environment {
     std::env::vars_os().filter(|(name, _)| keep(name)).collect()
 }
 
-/// Returns our whole environment for a program that also gets the variables `own`. If those include variables of git's, all
-/// of ours are left out; else only those that point to a repository are.
+/// Returns this process's environment for a program that also gets the variables `own`. Without all `GIT_*` variables if
+/// `own` sets any of them, otherwise without those that name a repository.
 pub(super) fn whole_environment(own: &[(OsString, OsString)]) -> Environment {
     let is_gits = |name: &OsStr| name.as_encoded_bytes().starts_with(b"GIT_");
     let sets_gits = own.iter().any(|(name, _)| is_gits(name));

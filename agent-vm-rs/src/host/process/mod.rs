@@ -5,11 +5,11 @@
 mod attached;
 mod captured_output;
 mod detached;
-mod end;
 mod find;
 mod id;
 mod inherited;
 mod run;
+mod terminate;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

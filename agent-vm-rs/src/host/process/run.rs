@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result};
 use duct::{Expression, Handle};
 
 use super::captured_output::{CapturedOutput, LimitExceeded, Surplus, end_of_stderr, join, streams_ended};
-use super::end::end_group;
 use super::inherited::{small_environment, whole_environment};
+use super::terminate::terminate_group;
 use super::{Invocation, find};
 use crate::host::interrupt::{self, Deadline};
 use crate::term::error::Failure;
@@ -172,12 +172,12 @@ impl Invocation {
                 Ok(Some(status)) => return Ok(status),
                 Ok(None) => {}
                 Err(error) => {
-                    end_group(&handle);
+                    terminate_group(&handle);
                     return Err(error);
                 }
             }
             if deadline.is_some_and(Deadline::passed) {
-                end_group(&handle);
+                terminate_group(&handle);
                 return Err(Failure::timeout(format!("{} timed out", self.name())).into());
             }
         }

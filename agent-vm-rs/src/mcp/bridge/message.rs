@@ -56,7 +56,7 @@ impl Message {
     pub fn parse(text: &[u8]) -> Result<Self, Problem> {
         let invalid = |text: &str| Problem { code: INVALID_REQUEST, text: text.to_owned() };
         let line = one_line(text).map_err(|refusal| match refusal {
-            Refusal::NotJson => Problem { code: PARSE_ERROR, text: "no JSON".to_owned() },
+            Refusal::NotJson => Problem { code: PARSE_ERROR, text: "not JSON".to_owned() },
             Refusal::TooMuch(what) => invalid(what),
         })?;
         if !line.starts_with('{') {

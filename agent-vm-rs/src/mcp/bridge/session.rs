@@ -121,7 +121,7 @@ impl Session {
             }
             _ => {}
         }
-        if answered { Ok(()) } else { Err(Failure::new("the machine gave no answer to this request").into()) }
+        if answered { Ok(()) } else { Err(Failure::new("the machine did not answer this request").into()) }
     }
 
     /// Passes on the messages that the server sends by itself, if it does; returns when the session ends.
@@ -130,8 +130,8 @@ impl Session {
             return;
         }
         let mut tries = 0;
-        while let Some(heard) = self.hear() {
-            tries = if heard { 0 } else { tries + 1 };
+        while let Some(received) = self.receive() {
+            tries = if received { 0 } else { tries + 1 };
             let Some(pause) = PAUSES.get(tries) else { break };
             std::thread::sleep(Duration::from_secs(*pause));
         }
@@ -140,7 +140,7 @@ impl Session {
 
     /// Reads one stream of the server's own messages. Returns whether there were any; None if the server offers no
     /// stream.
-    fn hear(&self) -> Option<bool> {
+    fn receive(&self) -> Option<bool> {
         let request = self.with_headers(self.endpoint.get(&self.path)).header("Accept", "text/event-stream");
         let Ok(answer) = request.call() else { return Some(false) };
         let is_stream = content_type(answer.headers()) == "text/event-stream";
@@ -148,15 +148,15 @@ impl Session {
             return answer.status().is_server_error().then_some(false);
         }
         let mut events = Events::new(BufReader::new(answer.into_body().into_reader()), longest());
-        let mut heard = false;
+        let mut received = false;
         while let Ok(Some(data)) = events.next_data() {
-            heard = true;
+            received = true;
             match Message::parse(&data) {
                 Ok(message) => self.output.send(&message),
                 Err(_) => note("warning: ignored an invalid message from the machine"),
             }
         }
-        Some(heard)
+        Some(received)
     }
 
     /// Ends the session.
@@ -217,7 +217,7 @@ fn refusal(answer: Response<Body>, in_session: bool) -> Failure {
     let why = match status {
         StatusCode::UNAUTHORIZED => "the machine refuses its own token (to renew it: agent-vm restart)".to_owned(),
         StatusCode::NOT_FOUND if in_session => {
-            "the session ended, as after a restart of the machine; connect to this MCP server again".to_owned()
+            "the session ended, probably because the machine restarted; reconnect to this MCP server".to_owned()
         }
         StatusCode::NOT_FOUND => "the machine has no MCP server at this path".to_owned(),
         StatusCode::PAYLOAD_TOO_LARGE => too_long(),

@@ -1,4 +1,4 @@
-//! Parses server-sent events: the data of each event, which is all that MCP uses.
+//! Parses server-sent events: the data of each event; MCP uses nothing else.
 
 use std::io::{self, BufRead, Read as _};
 

@@ -24,7 +24,7 @@ use crate::term::error::Failure;
 
 const TOKEN_BYTES: usize = 32;
 
-/// What the guest's reverse proxy is given at start.
+/// Files that the guest's reverse proxy receives at start.
 pub struct Handover {
     /// The certificate, as PEM.
     pub certificate: String,
@@ -89,7 +89,7 @@ pub fn connection_error(error: impl Into<anyhow::Error>) -> anyhow::Error {
     if error.chain().any(is_cut) { Failure::new("the connection was cut off").into() } else { error }
 }
 
-/// Issues the certificate of a run and returns what the reverse proxy is given. Only the guest keeps the private key.
+/// Issues the certificate of a run and returns the files for the reverse proxy. Only the guest keeps the private key.
 ///
 /// # Errors
 /// Those of [`ensure`], or the authority's key is not valid.

@@ -23,7 +23,7 @@ const SSH_FAILED: i32 = 255;
 const OPENED: [&str; 2] = ["master session id", "Entering interactive session"];
 /// Time for a guest that has not opened the session in time to send a greeting.
 const GREETING: Duration = Duration::from_secs(5);
-/// Time after which a command is ended if its workspace is gone, which does not come back.
+/// Time after which a command is ended once virtiofsd has ended: the workspace then blocks until a restart.
 const WITHOUT_WORKSPACE: Duration = Duration::from_secs(2);
 /// Replaces bash's own message, which gives the name and line of our script.
 const NOT_FOUND: &str = "command_not_found_handle() { printf '%s: command not found\\n' \"$1\" >&2; return 127; }";
@@ -70,7 +70,7 @@ impl Ssh<'_> {
     fn silent(&self, limit: Duration) -> Failure {
         let name = &self.machine.name;
         Failure::timeout(format!("{name} does not answer: no ssh session in {} s", limit.as_secs())).with_hint(format!(
-            "agent-vm status {name} shows what is wrong; agent-vm restart {name} ends all that runs in it"
+            "to see why: agent-vm status {name}; to end everything in the machine: agent-vm restart {name}"
         ))
     }
 
@@ -79,7 +79,7 @@ impl Ssh<'_> {
     /// # Errors
     /// The guest does not start it within `limit`, the connection is lost, or a signal arrived.
     pub fn exec(&self, command: &[String], limit: Duration) -> Result<i32> {
-        let quoted = shlex::try_join(command.iter().map(String::as_str)).context("an argument holds a NUL byte")?;
+        let quoted = shlex::try_join(command.iter().map(String::as_str)).context("an argument contains a NUL byte")?;
         // Without exec, the shell turns death by a signal into 128 + its number; ssh would return 255.
         let script = watched(&format!("{NOT_FOUND}; cd {} && {quoted}; exit $?", self.workspace));
         self.attached("-T", &script, "KILL", limit)
@@ -114,7 +114,7 @@ impl Ssh<'_> {
         let workspace = || facts.as_ref().map_or(Ok(()), |facts| helpers::check_workspace(self.machine, facts));
         workspace()?;
         let words = Words::new()?;
-        // ssh logs to a pipe of ours, so that stderr carries only the command's output.
+        // ssh logs to a separate pipe, so that stderr carries only the command's output.
         let ssh = self.base_that_says(if self.verbosity == Verbosity::Debug { "DEBUG3" } else { "DEBUG1" });
         let ssh =
             ssh.args(["-E", &words.path(), "-o", "ControlMaster=no", terminal, "--", &self.destination(), script]);
@@ -169,7 +169,7 @@ struct Words {
 
 impl Words {
     fn new() -> Result<Self> {
-        let (reader, pipe) = std::io::pipe().context("failed to make a pipe for ssh's words")?;
+        let (reader, pipe) = std::io::pipe().context("failed to make a pipe for ssh's messages")?;
         let opened = Arc::<AtomicBool>::default();
         let listener = {
             let opened = Arc::clone(&opened);

@@ -1,14 +1,14 @@
 # shellcheck shell=sh
-# Before a command in the session that sshd made for it: ends all of that session once the client is gone. Of a session
-# without a terminal sshd then closes the pipes to standard input and output, and does no more.
+# Runs before a command. When the client disconnects, ends every process of the ssh session: without a terminal, sshd only
+# closes the pipes.
 (
-    # Sends a signal to the session's processes but this one; tells whether there are any. In the shell itself: there may
-    # be too many of them for one more program.
+    # pass SIGNAL: sends a signal to every other process of the session; succeeds if there is one. It starts no program,
+    # because the session may have reached its limit of processes.
     pass() {
         found=1
         for dir in /proc/[0-9]*; do
             { read -r line <"$dir/stat"; } 2>/dev/null || continue
-            # The signal; state, parent, process group and session.
+            # The arguments: the signal, then the process's state, parent, process group and session.
             # shellcheck disable=SC2086
             set -- "$1" ${line##*) }
             case $2 in Z | X) continue ;; esac
@@ -24,14 +24,14 @@
             tries=$((tries + 1))
         done
     }
-    # By the one signal that a shell which is about to become tail cannot lose.
+    # SIGKILL, because the subshell may not have executed tail yet.
     trap '[ -z "$!" ] || kill -s KILL $!; exit' TERM
     exec 3>&1 </dev/null >/dev/null 2>&1
     [ -p /proc/self/fd/3 ] || exit
-    # What tail follows never changes. It follows best what is no link.
+    # tail needs a file that does not change; it follows regular files most reliably.
     file=/usr/lib/os-release
     [ -f $file ] || file=/etc/os-release
-    # tail ends by SIGPIPE when nobody reads its output any more; and, in a while, with the session's shell.
+    # SIGPIPE ends tail once its output has no reader. --pid ends it with the session's shell.
     tail -n 0 -s 0.5 --pid=$$ -f $file >&3 3>&- &
     exec 3>&-
     wait $!

@@ -92,7 +92,7 @@ fn a_verdict_is_kept_until_qemu_changes() {
     assert_eq!((site.choose(), site.calls()), (Choice::Kvm, 4));
     // A cache of an earlier version is ignored.
     let file = site.dir.path().join("cache/kvm-probe.json");
-    let text = fs::read_to_string(&file).unwrap().replace("\"version\":2", "\"version\":1");
+    let text = fs::read_to_string(&file).unwrap().replace("\"version\":3", "\"version\":2");
     fs::write(&file, text).unwrap();
     assert_eq!((site.choose(), site.calls()), (Choice::Kvm, 5));
     fs::write(&file, r#"{"boot":"x","kernel":"y","obstacle":"QEMU cannot use it"}"#).unwrap();
@@ -214,6 +214,6 @@ fn a_user_without_access_to_the_device_gets_a_hint() {
         assert!(why.contains("that account is agent-vm's own for this machine"), "{why}");
         // Control.
         fs::set_permissions(&device, fs::Permissions::from_mode(0o606)).unwrap();
-        assert_eq!(site.probe(&device).device_obstacle().unwrap(), None);
+        assert_eq!(site.probe(&device).device_error().unwrap(), None);
     }
 }

@@ -41,7 +41,7 @@ const STATUS: Duration = Duration::from_secs(2);
 /// `package` is an already built guest package; without one, the machine's own is built.
 ///
 /// # Errors
-/// A step fails. If the guest did not come up, the last lines of its console are printed too.
+/// A step fails. If the guest did not start completely, the last lines of its console are printed too.
 pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<()> {
     machine.check()?;
     shutdown::clean_up(machine)?;
@@ -50,8 +50,8 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
     sweep::scratch(&machine.dir)?;
     let settings = settings(context, machine)?;
     // Report missing confinement before building a guest, which takes long.
-    let (confinement, obstacle) = confine::choose(&machine.dir)?;
-    notices::confinement(&confinement, obstacle);
+    let (confinement, reason) = confine::choose(&machine.dir)?;
+    notices::confinement(&confinement, reason);
     let cache = cache_dir()?;
     make_private_dir(&cache)?;
     let daemon = daemon(machine);
@@ -156,7 +156,7 @@ fn come_up(run: &Run<'_>, qemu: &Detached, facts: &RunFacts, mut phases: Phases)
 /// It does not answer in time. It keeps running.
 pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunFacts) -> Result<()> {
     let guest = Guest::of(machine)?;
-    // Fail at once on what only a restart repairs; replace other helpers that hang.
+    // Fail if a process has ended that only a restart starts again; kill suspended ones that this start starts again.
     helpers::check(machine, facts)?;
     helpers::end_suspended(&machine.run(), facts);
     let mut phases = Phases::new("running", &cache_dir()?);
@@ -193,14 +193,13 @@ fn guest(context: &Context, machine: &Machine, settings: &Settings, share: Share
     Ok(guest)
 }
 
-/// Closes the machine's directory to other users of this host, since the guest may leave setuid programs in the
-/// workspace.
+/// Removes other users' access to the machine's directory, since the guest may leave setuid programs in the workspace.
 fn close_to_others(machine: &Machine) -> Result<()> {
     std::fs::set_permissions(&machine.dir, std::fs::Permissions::from_mode(0o700))
-        .with_context(|| format!("failed to close {} to other users", machine.dir.display()))
+        .with_context(|| format!("failed to remove other users' access to {}", machine.dir.display()))
 }
 
-/// Adds the console's last lines to the error of a guest that did not come up.
+/// Adds the console's last lines to the error of a guest that did not start completely.
 fn with_console(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     let lines = log_file::last_lines(&machine.console_log(), 12);
     if error.is::<crate::term::error::Interrupted>() {
@@ -213,6 +212,6 @@ fn with_console(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     let exit = crate::term::error::exit_code(&error);
     let slow = if exit == EXIT_TIMEOUT { ", with --timeout SECONDS if the host is slow" } else { "" };
     let hint = format!("agent-vm logs --console {name} shows the whole console; then agent-vm start {name}{slow}");
-    let failure = Failure::new(format!("{name} did not come up")).exit(exit).with_hint(hint);
+    let failure = Failure::new(format!("{name} did not start completely")).exit(exit).with_hint(hint);
     error.context(failure)
 }

@@ -6,8 +6,8 @@ use crate::term::progress::note;
 use crate::vm::qemu_args::Virtiofsd;
 
 /// Reports weaker confinement of the machine's processes, and why namespaces are missing.
-pub fn confinement(confinement: &Confinement, obstacle: Option<anyhow::Error>) {
-    match obstacle {
+pub fn confinement(confinement: &Confinement, reason: Option<anyhow::Error>) {
+    match reason {
         Some(why) => note(&format!(
             "notice: QEMU runs without namespaces ({why:#}); only {} confines it: install bubblewrap, and see docs/troubleshooting.md for user namespaces",
             confinement.describe()

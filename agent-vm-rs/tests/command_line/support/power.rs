@@ -74,7 +74,7 @@ impl Power {
         fs::rename(cut, self.image()).unwrap();
         assert!(
             self.mount("outer.img", "outer") && self.mount("outer/inner.img", "place"),
-            "the cut is no file system"
+            "the image after the cut is not a valid file system"
         );
     }
 

@@ -20,7 +20,7 @@ pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// Sends a signal; a process that has ended already is no error.
+/// Sends a signal; a process that has already ended is not an error.
 pub fn kill(pid: u32, signal: Signal) {
     let _ = kill_process(id(pid), signal);
 }

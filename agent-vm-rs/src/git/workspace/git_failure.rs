@@ -1,4 +1,4 @@
-//! Classifies git's failures: damage in the repository stays, trouble of the host passes.
+//! Classifies git's failures: permanent (a damaged repository) or temporary (the host lacks memory, files or disk).
 
 use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;

@@ -1,4 +1,4 @@
-//! Keeps a whole workspace, and disables what would make git run or read what the guest chose.
+//! Keeps a whole workspace, and disables the guest's git configuration and hooks in it: git would follow them.
 
 use std::ffi::{CStr, CString};
 use std::fs;
@@ -14,18 +14,20 @@ use crate::host::files::tree::{Visit, descend, entries, open_up};
 use crate::host::files::{rename_durably, sync_file_system};
 use crate::host::process::Invocation;
 
-/// Prefix of a workspace that was moved and is not yet made harmless.
+/// Prefix of a moved workspace in which git configuration and hooks are not yet disabled.
 pub const UNFINISHED: &str = ".unfinished-";
 /// Files of a git directory that git follows: gitrepository-layout(5).
 const FOLLOWED: [&CStr; 5] = [c"config", c"config.worktree", c"hooks", c"commondir", c"gitdir"];
 /// Files in an object store's `info` that git follows.
 const FOLLOWED_FROM_STORES: [&CStr; 2] = [c"alternates", c"http-alternates"];
 
-/// Moves a workspace to the new path `to`, in a directory that only its owner can enter, and makes it harmless: each
-/// git directory in it gets a configuration of agent-vm, and the guest's files are renamed to `*.of-the-guest`.
+/// Moves a workspace to the new path `to`, in a directory that only its owner can enter, and disables git
+/// configuration and hooks in it: each git directory gets agent-vm's configuration, and the guest's files are renamed to
+/// `*.of-the-guest`.
 ///
 /// # Errors
-/// It cannot be moved, and stays where it was. Or it cannot be made harmless, and is beside `to` under [`UNFINISHED`].
+/// It cannot be moved, and stays where it was. Or a file cannot be renamed, and the workspace is beside `to` under
+/// [`UNFINISHED`].
 pub fn keep_whole(workspace: &Path, to: &Path) -> Result<()> {
     let unfinished = beside(to, UNFINISHED)?;
     // Sync what the guest wrote before the workspace moves.
@@ -37,10 +39,11 @@ pub fn keep_whole(workspace: &Path, to: &Path) -> Result<()> {
     finish(&unfinished, to)
 }
 
-/// Finishes what a killed command moved into `dir`: makes it harmless and renames it. Returns the new paths.
+/// Finishes the workspaces that killed commands moved into `dir`: disables git configuration and hooks in them and renames
+/// them. Returns the new paths.
 ///
 /// # Errors
-/// It cannot be made harmless.
+/// A file in them cannot be renamed.
 pub fn finish_all(dir: &Path, is_own: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
     let Ok(found) = fs::read_dir(dir) else { return Ok(Vec::new()) };
     let mut finished = Vec::new();
@@ -61,7 +64,7 @@ fn finish(unfinished: &Path, to: &Path) -> Result<()> {
         let (parent, name) = unfinished.parent().zip(unfinished.file_name()).context("the workspace has no name")?;
         let parent = openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let top = open_up(parent.map_err(io::Error::from)?, name)?;
-        let failed = || format!("failed to make {} harmless", unfinished.display());
+        let failed = || format!("failed to disable the git configuration and hooks in {}", unfinished.display());
         descend(top, &mut Defusing).with_context(failed)?;
     }
     if let Some(dir) = to.parent() {

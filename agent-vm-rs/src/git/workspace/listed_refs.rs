@@ -1,4 +1,4 @@
-//! Lists what names commits in a repository: HEAD, references and the stash.
+//! Lists the names of commits in a repository: HEAD, references and the stash.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use super::git_failure::{Unreadable, ask};
 use super::guest_files::{is_object_id, read_inside};
 use super::head::Head;
 use super::refs;
-use super::trouble::{Unreadable, ask};
 use super::view::{MAX_OUTPUT, View};
 
 /// Largest accepted HEAD, in bytes.

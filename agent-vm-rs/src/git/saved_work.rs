@@ -15,14 +15,14 @@ use crate::machine::name::VmName;
 use crate::term::error::Failure;
 
 /// A directory for saved bundles and workspaces.
-pub struct Shelf {
+pub struct SavedWork {
     dir: PathBuf,
     name: VmName,
     was_asked: bool,
 }
 
-impl Shelf {
-    /// Returns the shelf of a machine. Its directory need not exist.
+impl SavedWork {
+    /// Returns the directory for a machine's saved work. It need not exist.
     ///
     /// # Errors
     /// `asked` is inside the machine's directory.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Source;
-use super::look::Head;
+use super::examine::Head;
 
 impl Source {
     /// Returns the path of a file in the git directory; the file need not exist.

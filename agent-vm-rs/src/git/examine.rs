@@ -89,7 +89,7 @@ impl<'a> Look<'a> {
         }
         if let Some(other) = known.in_the_way_of(branch) {
             return Err(Failure::new(format!("cannot create the branch {branch}: the branch '{other}' exists"))
-                .with_hint("choose another name; a branch's name cannot be a directory of another branch's")
+                .with_hint("choose another name: git cannot have both a branch NAME and a branch NAME/OTHER")
                 .into());
         }
         let commit = self.head_commit().ok_or_else(|| {

@@ -1,12 +1,12 @@
-//! Ending programs that this process has started.
+//! Terminates programs that this process has started.
 
 use std::time::Duration;
 
 use duct::Handle;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-/// Ends a process: SIGTERM, then SIGKILL after two seconds.
-pub(super) fn end(handle: &Handle) {
+/// Terminates a process: SIGTERM, then SIGKILL after two seconds.
+pub(super) fn terminate(handle: &Handle) {
     let process = handle.pids().first().and_then(|pid| Pid::from_raw(i32::try_from(*pid).ok()?));
     for signal in [Signal::TERM, Signal::KILL] {
         if let Some(process) = process {
@@ -19,8 +19,8 @@ pub(super) fn end(handle: &Handle) {
     }
 }
 
-/// Ends a process group: SIGTERM, then SIGKILL to the remaining processes after two seconds.
-pub(super) fn end_group(handle: &Handle) {
+/// Terminates a process group: SIGTERM, then SIGKILL to the remaining processes after two seconds.
+pub(super) fn terminate_group(handle: &Handle) {
     let group = handle.pids().first().and_then(|pid| Pid::from_raw(i32::try_from(*pid).ok()?));
     for (signal, timeout) in [(Signal::TERM, 2_000), (Signal::KILL, 2_000)] {
         if let Some(group) = group {

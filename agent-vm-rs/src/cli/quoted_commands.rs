@@ -143,7 +143,7 @@ pub(super) fn files(below: &str, ending: &str) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let entries = walkdir::WalkDir::new(root.join(below)).into_iter().flatten();
     let is_meant =
-        |path: &Path| path.extension().is_some_and(|found| found == ending) && !path.ends_with("said_commands.rs");
+        |path: &Path| path.extension().is_some_and(|found| found == ending) && !path.ends_with("quoted_commands.rs");
     let named = entries.filter(|entry| is_meant(entry.path()));
     named.map(|entry| (entry.path().to_owned(), std::fs::read_to_string(entry.path()).unwrap())).collect()
 }
