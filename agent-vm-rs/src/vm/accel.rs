@@ -31,7 +31,7 @@ const TIMEOUT: Duration = Duration::from_secs(8);
 /// meaningful.
 const PROMPT: Duration = Duration::from_secs(2);
 /// Version of this probe. Cached results of other versions are ignored.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Number of cached results, so that machines with different kernels do not evict each other's.
 const KEPT: usize = 8;
 
@@ -57,6 +57,7 @@ struct Subject {
 
 /// A cached result of a probe.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Verdict {
     subject: Subject,
     /// Why KVM cannot be used; None if it works.

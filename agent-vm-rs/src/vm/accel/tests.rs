@@ -92,10 +92,10 @@ fn a_verdict_is_kept_until_qemu_changes() {
     assert_eq!((site.choose(), site.calls()), (Choice::Kvm, 4));
     // A cache of an earlier version is ignored.
     let file = site.dir.path().join("cache/kvm-probe.json");
-    let text = fs::read_to_string(&file).unwrap().replace("\"version\":3", "\"version\":2");
+    let text = fs::read_to_string(&file).unwrap().replace("\"version\":4", "\"version\":3");
     fs::write(&file, text).unwrap();
     assert_eq!((site.choose(), site.calls()), (Choice::Kvm, 5));
-    fs::write(&file, r#"{"boot":"x","kernel":"y","obstacle":"QEMU cannot use it"}"#).unwrap();
+    fs::write(&file, r#"{"boot":"x","kernel":"y","reason":"QEMU cannot use it"}"#).unwrap();
     assert_eq!((site.choose(), site.calls()), (Choice::Kvm, 6));
 }
 
