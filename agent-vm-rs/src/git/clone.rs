@@ -17,7 +17,7 @@ use crate::term::progress;
 
 /// Git syncs each reference separately, which is slow for many. `create` syncs the whole machine before it renames it
 /// into place.
-const NO_SYNC: [&str; 2] = ["-c", "core.fsync=none"];
+pub(super) const NO_SYNC: [&str; 2] = ["-c", "core.fsync=none"];
 
 impl Look<'_> {
     /// Clones the branch into `workspace`, which shares no files with the source repository. A branch that does not

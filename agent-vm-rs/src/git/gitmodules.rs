@@ -24,6 +24,8 @@ pub fn entries(gitmodules: &Config) -> Vec<Entry> {
     let entry = |(number, (name, path)): (usize, &(&str, &str))| {
         let refused = if number >= MOST {
             Some("the repository has too many submodules")
+        } else if [name, path].iter().any(|text| text.contains([char::REPLACEMENT_CHARACTER, '\n'])) {
+            Some("its name or path is not valid UTF-8 or has a newline")
         } else if !stays_below(path) || has_git(path) {
             Some("its path is not below the work tree")
         } else if !stays_below(name) {
@@ -32,6 +34,8 @@ pub fn entries(gitmodules: &Config) -> Vec<Entry> {
             Some("another submodule has the same path")
         } else if twice(&|(other, _)| other == name) {
             Some("another submodule has the same name")
+        } else if all.iter().any(|(other, _)| is_inside(name, other)) {
+            Some("its git directory would be inside another submodule's")
         } else {
             None
         };
@@ -45,6 +49,11 @@ fn stays_below(path: &str) -> bool {
     let is_plain = |part: &str| !matches!(part, "" | "." | "..");
     // Git splits names at both separators.
     path.split(['/', '\\']).all(is_plain) && !path.starts_with('-') && !path.contains('\0')
+}
+
+/// Returns whether a submodule of this name has its git directory in that of another one.
+fn is_inside(name: &str, other: &str) -> bool {
+    name.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn has_git(path: &str) -> bool {
@@ -71,6 +80,10 @@ mod tests {
         for name in ["..", "../x", "a/../b", "a\\..\\b", "/a", "-x", "a//b"] {
             assert!(refused(&[(name, "p")])[0].is_some(), "{name:?}");
         }
+        for text in ["caf\u{fffd}", "a\nb"] {
+            assert!(refused(&[(text, "p")])[0].is_some() && refused(&[("n", text)])[0].is_some(), "{text:?}");
+        }
+        assert!(matches!(refused(&[("a", "p"), ("a/b", "q"), ("ab", "r")])[..], [None, Some(_), None]));
         for ordinary in ["a", "libs/the sub", "ü/ø", "a.b", "a.path", "...", "$(id)", "a=b", "x.git"] {
             assert_eq!(refused(&[(ordinary, ordinary)]), [None], "{ordinary:?}");
         }

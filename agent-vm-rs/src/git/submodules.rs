@@ -4,13 +4,15 @@
 //! be in the user's work tree, its git directory in the source repository's, and both are copied into the workspace.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
-use super::call::git_in;
+use super::call::{UPLOAD_PACK, git, git_in};
+use super::clone::NO_SYNC;
 use super::config::{Config, Format};
 use super::discover::{Place, by_dot_git};
 use super::examine::{self, Look};
@@ -18,11 +20,15 @@ use super::gitmodules::{Entry, entries};
 use super::standin::StandIn;
 use super::url::file_url;
 use super::{alternates, lfs, links};
+use crate::host::files::remove_tree;
 use crate::host::process::Invocation;
 use crate::term::progress::{self, note};
+use crate::term::text::count;
 
 /// Deepest nesting of submodules that is followed.
 const DEEPEST: usize = 10;
+/// Largest number of notes about submodules that stay empty, for each repository.
+const MOST_NOTES: usize = 10;
 /// Mode of a submodule (gitlink) in trees and indexes.
 const GITLINK: &str = "160000";
 
@@ -90,6 +96,7 @@ impl Level<'_> {
         let index = standin.git().of_machine(self.scratch).env("GIT_INDEX_FILE", self.place.git_dir.join("index"));
         let index = index.arg("--work-tree").arg(self.checkout).arg("-C").arg(self.checkout);
         let here = self.gitlinks(&["ls-files", "--stage", "-z"], &entries, index)?;
+        let (mut notes, mut silent) = (0, 0);
         for entry in entries.iter().filter(|entry| wanted.contains_key(&entry.path) || entry.refused.is_some()) {
             let shown = format!("{}{}", self.shown, entry.path);
             let filled = match (entry.refused, wanted.get(&entry.path)) {
@@ -99,8 +106,16 @@ impl Level<'_> {
             };
             if let Err(error) = filled {
                 crate::host::interrupt::check()?;
-                note(&format!("the submodule {shown} stays empty: {error:#}"));
+                if notes < MOST_NOTES {
+                    note(&format!("the submodule {shown} stays empty: {error:#}"));
+                    notes += 1;
+                } else {
+                    silent += 1;
+                }
             }
+        }
+        if silent > 0 {
+            note(&format!("{} stay empty, too", count(silent, "other submodule")));
         }
         Ok(())
     }
@@ -161,7 +176,7 @@ impl Level<'_> {
             bail!("{} does not have its commit {commit} (git submodule update --init)", checkout.display());
         }
         let what = format!("cloning the submodule {}{}", self.shown, entry.path);
-        progress::step(&what, || self.clone(entry, &standin, &checkout))?;
+        progress::step(&what, || self.clone(entry, commit, &standin, &checkout))?;
         let target = self.target.join(path);
         let git_dir = git_in(&target).args(["rev-parse", "--absolute-git-dir"]).of_machine(self.scratch).read()?;
         lfs::copy_objects(&place, &target, Path::new(&git_dir), self.scratch)?;
@@ -178,17 +193,61 @@ impl Level<'_> {
         .fill()
     }
 
-    /// Clones a submodule in git's own layout. Only the new workspace is written to.
-    fn clone(&self, entry: &Entry, standin: &StandIn, checkout: &Path) -> Result<()> {
-        let Entry { name, path, .. } = entry;
-        let url = format!("submodule.{name}.url");
-        self.inside().arg("config").arg(&url).arg(file_url(standin.path())).checked()?;
-        let update = ["submodule", "--quiet", "update", "--init", "--checkout", "--no-recommend-shallow", "--"];
-        self.inside().args(update).arg(path).checked()?;
-        self.inside().arg("config").arg(&url).arg(file_url(checkout)).checked()?;
-        let inside = git_in(&self.target.join(path)).of_machine(self.scratch);
-        inside.args(["config", "remote.origin.url"]).arg(file_url(checkout)).checked().map(drop)
+    /// Clones a submodule in git's own layout: its git directory is `modules/NAME` in that of the repository around it. Not with
+    /// `git submodule`, which reads names and URLs from the file `.gitmodules` in the work tree, in another way than we do. Only
+    /// the new workspace is written to; after an error the submodule is empty again.
+    fn clone(&self, entry: &Entry, commit: &str, standin: &StandIn, checkout: &Path) -> Result<()> {
+        let target = self.target.join(&entry.path);
+        let around = self.inside().args(["rev-parse", "--absolute-git-dir"]).read()?;
+        let git_dir = Path::new(&around).join("modules").join(&entry.name);
+        ensure!(fs::symlink_metadata(&git_dir).is_err(), "another submodule has its git directory");
+        let cloned = self.clone_to(entry, commit, standin, checkout, &target, &git_dir);
+        if cloned.is_err() {
+            let empty = || -> Result<()> {
+                remove_tree(&git_dir)?;
+                remove_tree(&target)?;
+                fs::create_dir(&target).context("failed to empty it")
+            };
+            empty()?;
+        }
+        cloned
     }
+
+    fn clone_to(
+        &self,
+        entry: &Entry,
+        commit: &str,
+        standin: &StandIn,
+        checkout: &Path,
+        target: &Path,
+        git_dir: &Path,
+    ) -> Result<()> {
+        let setting = |key: &str, value: &str| {
+            let name = format!("submodule.{}.{key}", entry.name);
+            self.inside().arg("config").arg(name).arg(value).checked().map(drop)
+        };
+        setting("url", &file_url(checkout))?;
+        setting("active", "true")?;
+        fs::create_dir_all(git_dir.parent().unwrap_or(git_dir)).context("failed to make its git directory")?;
+        let clone =
+            git().args(NO_SYNC).args(["clone", "--quiet", "--template=", "--no-checkout", "--origin", "origin"]);
+        let clone = clone.args(UPLOAD_PACK).arg("--separate-git-dir").arg(git_dir);
+        clone.arg("--").arg(file_url(standin.path())).arg(target).of_machine(self.scratch).checked()?;
+        // Git writes absolute paths there, which do not exist in the guest.
+        let pointer = [b"gitdir: ", relative(target, git_dir).as_os_str().as_bytes(), b"\n"].concat();
+        fs::write(target.join(".git"), pointer).context("failed to write its .git")?;
+        let inside = || git_in(target).args(NO_SYNC).of_machine(self.scratch);
+        inside().args(["config", "core.worktree"]).arg(relative(git_dir, target)).checked()?;
+        inside().args(["config", "remote.origin.url"]).arg(file_url(checkout)).checked()?;
+        inside().args(["checkout", "--quiet", "--detach", commit]).checked().map(drop)
+    }
+}
+
+/// Returns the relative path that leads from one directory to another. Both are absolute and without links.
+fn relative(from: &Path, to: &Path) -> PathBuf {
+    let common = from.components().zip(to.components()).take_while(|(one, other)| one == other).count();
+    let up = from.components().skip(common).map(|_| Component::ParentDir);
+    up.chain(to.components().skip(common)).collect()
 }
 
 /// Returns whether `path` below `root` is a directory that no symbolic link leads to.

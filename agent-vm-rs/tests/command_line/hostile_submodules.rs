@@ -151,3 +151,46 @@ fn programs_in_a_submodules_configuration_are_not_run() {
     let config = fs::read_to_string(workspace.join(".git/modules/sub/config")).unwrap();
     assert!(!config.contains("fsmonitor") && !config.contains(".tmp-"), "{config}");
 }
+
+/// Git reads `.gitmodules` in the work tree differently from the one in the commit, and finds a URL there that leads to another
+/// repository beside this one.
+#[test]
+fn a_url_that_only_git_sees_is_not_followed() {
+    let site = Site::new();
+    let secret = private(&site);
+    let url = format!("\turl = {}\n", site.path("private").display());
+    let not_utf8 = [b"[submodule \"caf\xe9\"]\n\tpath = sub\n", url.as_bytes()].concat();
+    // In a commit, git takes the byte 0xff for the end of the file.
+    let ends_early =
+        [entry("a", "sub").as_bytes(), b"# \xff\n[submodule \"b\"]\n\tpath = sub\n", url.as_bytes()].concat();
+    // In the work tree, the yen sign becomes a backslash.
+    let converted = format!(
+        "[submodule \"a\"]\n\tpath = sub\n\turl = x\n\tx = \"a\u{a5}\"b\" # \\\n[submodule \"b\"] # \\\n\tpath = sub # \\\n{} # \\\n# \"\n",
+        url.trim_end()
+    );
+    for (gitmodules, attributes, words) in [
+        (not_utf8, "", "the submodule sub stays empty: its name or path is not valid UTF-8"),
+        (ends_early, "", ""),
+        (converted.into_bytes(), ".gitmodules working-tree-encoding=SHIFT_JIS\n", ""),
+    ] {
+        site.git(&["clone", "--quiet", ".", "sub"]);
+        let head = site.git(&["rev-parse", "HEAD"]);
+        fs::write(site.path("gitmodules"), gitmodules).unwrap();
+        let blob = site.git(&["hash-object", "-w", "--no-filters", "../gitmodules"]);
+        site.write("app/.gitattributes", attributes);
+        site.git(&["add", ".gitattributes"]);
+        let entries = [format!("100644,{blob},.gitmodules"), format!("160000,{head},sub")];
+        for entry in &entries {
+            site.git(&["update-index", "--add", "--cacheinfo", entry]);
+        }
+        site.git(&["commit", "--quiet", "--message", "submodules"]);
+        site.git(&["checkout", "--quiet", "--", ".gitmodules"]);
+        // Control: git follows it.
+        let mut config = site.command(which("git").unwrap());
+        config.args(["config", "--file", ".gitmodules", "--get-regexp", "url"]).current_dir(site.repo());
+        let seen = config.output().unwrap().stdout;
+        assert!(String::from_utf8_lossy(&seen).contains("/private"), "{seen:?}");
+        create(&site, &secret, &[words]);
+        fs::remove_dir_all(site.path("app/sub")).unwrap();
+    }
+}
