@@ -41,9 +41,7 @@ pub fn check(patch: &SettingsPatch, guest: GuestKind) -> Result<()> {
 }
 
 fn same_port() -> anyhow::Error {
-    Failure::usage("MCP and ssh cannot use the same port")
-        .with_hint("choose different ports: --port PORT --ssh-port PORT")
-        .into()
+    Failure::usage("MCP and ssh cannot use the same port").with_hint("choose two different ports").into()
 }
 
 /// Host ports of a new machine.
@@ -63,15 +61,15 @@ impl Ports {
     pub fn choose(state: &StateDir, address: Ipv4Addr, patch: &SettingsPatch, defaults: &Defaults) -> Result<Self> {
         let reserved = reserved(state, None)?;
         // A port chosen for one service must not be the other's.
-        let choose = |asked: Option<u16>, flag: &str, first: u16, other: Option<u16>| match asked {
-            None => ports::next_free(address, first, &reserved.keys().copied().chain(other).collect()),
+        let choose = |asked: Option<u16>, other: &str, first: u16, taken: Option<u16>| match asked {
+            None => ports::next_free(address, first, &reserved.keys().copied().chain(taken).collect()),
             Some(port) => match reserved.get(&port) {
-                Some(owner) => Err(promised(port, owner, flag).into()),
-                None => ports::require_free(address, port, flag).map(|()| port),
+                Some(owner) => Err(promised(port, owner, other).into()),
+                None => ports::require_free(address, port, other).map(|()| port),
             },
         };
-        let mcp = choose(patch.port, "--port", defaults.mcp_port, patch.ssh_port)?;
-        let ssh = choose(patch.ssh_port, "--ssh-port", defaults.ssh_port, Some(mcp))?;
+        let mcp = choose(patch.port, "--port PORT", defaults.mcp_port, patch.ssh_port)?;
+        let ssh = choose(patch.ssh_port, "--ssh-port PORT", defaults.ssh_port, Some(mcp))?;
         Ok(Self { mcp, ssh })
     }
 
@@ -87,17 +85,17 @@ impl Ports {
         let reserved = reserved(&machine.state, Some(&machine.name))?;
         let own = machine.run().qemu().and_then(|_| machine.run().facts());
         let own = own.map_or_else(Vec::new, |facts| vec![facts.port, facts.ssh_port]);
-        for (port, former, flag) in
-            [(after.port, before.port, "--port"), (after.ssh_port, before.ssh_port, "--ssh-port")]
+        for (port, former, other) in
+            [(after.port, before.port, "port=PORT"), (after.ssh_port, before.ssh_port, "ssh_port=PORT")]
         {
             if port == former {
                 continue;
             }
             if let Some(owner) = reserved.get(&port) {
-                return Err(promised(port, owner, flag).into());
+                return Err(promised(port, owner, other).into());
             }
             if !own.contains(&port) {
-                ports::require_free(address, port, flag)?;
+                ports::require_free(address, port, other)?;
             }
         }
         Ok(())
@@ -112,9 +110,9 @@ fn reserved(state: &StateDir, but: Option<&VmName>) -> Result<BTreeMap<u16, VmNa
     Ok(with_settings.flat_map(|(s, name)| [(s.port, name.clone()), (s.ssh_port, name)]).collect())
 }
 
-fn promised(port: u16, owner: &VmName, flag: &str) -> Failure {
+fn promised(port: u16, owner: &VmName, other: &str) -> Failure {
     Failure::new(format!("port {port} belongs to the machine {owner}"))
-        .with_hint(format!("choose another port: {flag} PORT; or agent-vm destroy {owner}"))
+        .with_hint(format!("choose another port: {other}; or agent-vm destroy {owner}"))
 }
 
 /// Returns the number of virtual CPUs, at most those of this host.

@@ -12,6 +12,7 @@ use super::refs::{self, Known, Ref, Start};
 use super::standin::StandIn;
 use super::user;
 use super::{alternates, links, work_tree};
+use crate::host::files::quoted;
 use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 use crate::term::progress::note;
@@ -94,7 +95,7 @@ impl<'a> Look<'a> {
         }
         let commit = self.head_commit().ok_or_else(|| {
             Failure::new(format!("the repository {} has no commit yet", self.source.dir.display()))
-                .with_hint("git commit --allow-empty -m 'first commit'")
+                .with_hint(format!("git -C {} commit --allow-empty -m 'first commit'", quoted(&self.source.dir)))
         })?;
         Ok(Start::New(commit.to_owned()))
     }

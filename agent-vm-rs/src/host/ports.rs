@@ -30,29 +30,30 @@ pub fn next_free(address: Ipv4Addr, first: u16, taken: &BTreeSet<u16>) -> Result
     usable(address)?;
     (first..=u16::MAX).find(|port| !taken.contains(port) && is_free(address, *port)).ok_or_else(|| {
         Failure::new(format!("no port from {first} on is free on {address}"))
-            .with_hint("choose another: --port PORT, --ssh-port PORT")
+            .with_hint("choose another port below it")
             .into()
     })
 }
 
-/// Checks that a port can be bound. The error names the process that listens on it, if known.
+/// Checks that a port can be bound. The error names the process that listens on it, if known, and has `other`, the words that
+/// choose another port, as its hint.
 ///
 /// # Errors
 /// The port is in use or cannot be bound.
-pub fn require_free(address: Ipv4Addr, port: u16, flag: &str) -> Result<()> {
+pub fn require_free(address: Ipv4Addr, port: u16, other: &str) -> Result<()> {
     usable(address)?;
     match TcpListener::bind((address, port)) {
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
         Err(error) => {
             return Err(Failure::new(format!("cannot bind {address}:{port}: {error}"))
-                .with_hint(format!("choose another port: {flag} PORT"))
+                .with_hint(format!("choose another port: {other}"))
                 .into());
         }
     }
     let owner = holder(port).map_or_else(String::new, |who| format!(" by {who}"));
     Err(Failure::new(format!("port {port} on {address} is taken{owner}"))
-        .with_hint(format!("stop it, or choose another port: {flag} PORT"))
+        .with_hint(format!("stop that program, or choose another port: {other}"))
         .into())
 }
 

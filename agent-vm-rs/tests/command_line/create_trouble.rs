@@ -42,7 +42,7 @@ fn an_empty_repository_is_refused() {
             .exits(1)
             .gives_one_error()
             .says("has no commit yet")
-            .says("hint: git commit --allow-empty");
+            .says("commit --allow-empty -m 'first commit'");
     }
     site.assert_nothing_left();
     assert!(site.names().is_empty());

@@ -164,6 +164,22 @@ fn branches_tags_notes_and_other_references_are_kept() {
     });
 }
 
+/// codemcp counts its chats in a file of the git directory, which is no work.
+#[test]
+fn the_files_of_codemcp_are_no_work() {
+    keeps("codemcp", Kept::Bundle, |shape| {
+        shape.write(".git/codemcp/counter", "2");
+        vec![shape.commit("one")]
+    });
+    // Control: a history hidden there is kept.
+    keeps("codemcp-bundle", Kept::Workspace, |shape| {
+        shape.write(".git/codemcp/counter", "2");
+        let commit = shape.commit("one");
+        shape.git(&["bundle", "create", "--quiet", ".git/codemcp/x.bundle", "HEAD"]);
+        vec![commit]
+    });
+}
+
 #[test]
 fn many_references_are_kept() {
     keeps("many", Kept::Bundle, |shape| {

@@ -197,7 +197,7 @@ fn a_port_in_use_is_replaced_unless_requested() {
         .exits(1)
         .gives_one_error()
         .says(&format!("port {port} on 127.0.0.1 is taken by"))
-        .says("--port");
+        .says("agent-vm set app-main port=PORT");
     site.assert_nothing_left();
 }
 

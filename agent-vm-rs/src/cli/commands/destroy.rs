@@ -141,7 +141,7 @@ fn keep_bundle(machine: &Machine, saved_work: &SavedWork, own: &Unsaved, file: &
     let others = if own.has_other_references() { " 'refs/*:refs/rescued/*'" } else { "" };
     let place = kept.display().to_string();
     note(&format!(
-        "the {what} that only {} had are in {place} ({})\n  take them back: git fetch {} 'refs/heads/*:refs/heads/rescued/*' \
+        "the {what} that only {} had are in {place} ({})\n  take them back: git fetch --no-tags {} 'refs/heads/*:refs/heads/rescued/*' \
          'refs/tags/*:refs/tags/rescued/*'{others}",
         machine.name,
         own.describe(),

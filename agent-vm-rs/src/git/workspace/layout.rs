@@ -51,8 +51,20 @@ const FILES: [&str; 17] = [
 ];
 /// Directories of such files, at any depth. Not in the list: `rebase-apply`, whose patches, and
 /// `NOTES_MERGE_WORKTREE`, whose notes, may exist nowhere else.
-const DIRECTORIES: [&str; 10] =
-    ["branches", "hooks", "info", "logs", "refs", "reftable", "remotes", "rr-cache", "rebase-merge", "sequencer"];
+const DIRECTORIES: [&str; 11] = [
+    "branches",
+    // codemcp keeps the number of its chats there.
+    "codemcp",
+    "hooks",
+    "info",
+    "logs",
+    "refs",
+    "reftable",
+    "remotes",
+    "rr-cache",
+    "rebase-merge",
+    "sequencer",
+];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {

@@ -16,6 +16,7 @@ use crate::host::ports;
 use crate::host::process::Detached;
 use crate::machine::accel::Accel;
 use crate::machine::context::Context;
+use crate::machine::name::VmName;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
@@ -48,7 +49,7 @@ impl Run<'_> {
         let limit = self.context.start_limit(self.accel.as_str());
         let deadline = Deadline::after(limit);
         phases.run("disk and keys", || self.prepare())?;
-        let forwards = forwards(self.settings)?;
+        let forwards = forwards(self.settings, &self.machine.name)?;
         let qemu = self.start(forwards, deadline, phases)?;
         let facts = self.facts(forwards, limit.as_secs());
         self.machine.run().write_facts(&facts)?;
@@ -137,11 +138,11 @@ impl Run<'_> {
 }
 
 /// Returns the ports of the settings. A port that the user did not choose is replaced if it is in use.
-fn forwards(settings: &Settings) -> Result<Forwards> {
+fn forwards(settings: &Settings, name: &VmName) -> Result<Forwards> {
     let address = host_address::forward_address(&settings.host)?;
-    let settle = |port: u16, asked: bool, flag: &str, other: u16| -> Result<u16> {
+    let settle = |port: u16, asked: bool, key: &str, other: u16| -> Result<u16> {
         if asked {
-            return ports::require_free(address, port, flag).map(|()| port);
+            return ports::require_free(address, port, &format!("agent-vm set {name} {key}=PORT")).map(|()| port);
         }
         let free = ports::next_free(address, port, &[other].into())?;
         if free != port {
@@ -149,8 +150,8 @@ fn forwards(settings: &Settings) -> Result<Forwards> {
         }
         Ok(free)
     };
-    let mcp = settle(settings.port, settings.port_asked, "--port", settings.ssh_port)?;
-    let ssh = settle(settings.ssh_port, settings.ssh_port_asked, "--ssh-port", mcp)?;
+    let mcp = settle(settings.port, settings.port_asked, "port", settings.ssh_port)?;
+    let ssh = settle(settings.ssh_port, settings.ssh_port_asked, "ssh_port", mcp)?;
     Ok(Forwards { address, mcp, ssh })
 }
 
