@@ -154,6 +154,28 @@ impl Source {
         Ok(check.read()?.lines().filter(|line| !line.contains(' ')).map(str::to_owned).collect())
     }
 
+    /// Returns an object store in `dir` that this repository uses: its own, if that is a link, or one that it borrows from. It would
+    /// lose objects if `dir` were removed.
+    #[must_use]
+    pub fn store_in(&self, dir: &Path) -> Option<PathBuf> {
+        let Stores { objects, borrowed, .. } = self.stores();
+        let real = |path: PathBuf| std::fs::canonicalize(&path).unwrap_or(path);
+        let dir = real(dir.to_owned());
+        std::iter::once(objects).chain(borrowed).map(real).find(|store| store.starts_with(&dir))
+    }
+
+    /// Checks that this repository uses no object store of a machine.
+    ///
+    /// # Errors
+    /// It uses one.
+    pub fn require_own_objects(&self, state: &Path) -> Result<()> {
+        let Some(store) = self.store_in(state) else { return Ok(()) };
+        let dir = quoted(&self.dir);
+        Err(Failure::new(format!("{} uses objects of a machine: {}", self.dir.display(), store.display()))
+            .with_hint(format!("git clone --no-local {dir} COPY makes a repository with objects of its own"))
+            .into())
+    }
+
     /// Returns its object store, the stores that it borrows from, and its list of shallow commits.
     #[must_use]
     pub fn stores(&self) -> Stores {

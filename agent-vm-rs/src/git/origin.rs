@@ -23,7 +23,12 @@ impl Origin {
             return Self::Missing;
         }
         match Source::discover(&settings.source) {
-            Ok(Some(source)) if source.dir == settings.source => Self::Here(source),
+            Ok(Some(source)) if source.dir == settings.source => {
+                match source.require_own_objects(machine.state.path()) {
+                    Ok(()) => Self::Here(source),
+                    Err(error) => Self::Unusable(error),
+                }
+            }
             Ok(_) => Self::Missing,
             Err(error) => Self::Unusable(error),
         }

@@ -17,6 +17,8 @@ use crate::term::error::Failure;
 /// A directory for saved bundles and workspaces.
 pub struct SavedWork {
     dir: PathBuf,
+    /// The directory without `--keep-in`.
+    default: PathBuf,
     name: VmName,
     was_asked: bool,
 }
@@ -25,22 +27,29 @@ impl SavedWork {
     /// Returns the directory for a machine's saved work. It need not exist.
     ///
     /// # Errors
-    /// `asked` is inside the machine's directory.
+    /// `asked` is in the state directory, but not in its directory of saved work.
     pub fn of(machine: &Machine, asked: Option<&Path>) -> Result<Self> {
         let name = machine.name.clone();
-        let Some(asked) = asked else { return Ok(Self { dir: machine.state.bundles(), name, was_asked: false }) };
+        let Some(asked) = asked else {
+            return Ok(Self { dir: machine.state.bundles(), default: machine.state.bundles(), name, was_asked: false });
+        };
         let absolute = std::path::absolute(asked).context("failed to make the directory's path absolute")?;
         let above = absolute.ancestors().find_map(|above| Some((fs::canonicalize(above).ok()?, above)));
         let dir = match above {
             Some((real, above)) => real.join(absolute.strip_prefix(above).unwrap_or(Path::new(""))),
             None => absolute,
         };
-        if dir.starts_with(&machine.dir) {
-            return Err(Failure::usage(format!("{} is removed with the machine", dir.display()))
-                .with_hint("choose a directory outside the machine: --keep-in DIR")
-                .into());
+        let dir: PathBuf = dir.components().collect();
+        // Commands remove what they do not know there.
+        if dir.starts_with(machine.state.path()) && !dir.starts_with(machine.state.bundles()) {
+            return Err(Failure::usage(format!(
+                "{} is in the state directory, where files are removed",
+                dir.display()
+            ))
+            .with_hint(format!("choose a directory outside {}: --keep-in DIR", machine.state.path().display()))
+            .into());
         }
-        Ok(Self { dir: dir.components().collect(), name, was_asked: true })
+        Ok(Self { dir, default: machine.state.bundles(), name, was_asked: true })
     }
 
     /// Returns the directory.
@@ -139,7 +148,11 @@ impl SavedWork {
                 name.strip_prefix(self.name.as_str()).and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();
             stamp.bytes().take_while(u8::is_ascii_digit).count() == 8 && stamp.as_bytes().get(8) == Some(&b'T')
         };
-        finish_all(&self.dir, is_own)
+        let mut finished = finish_all(&self.dir, is_own)?;
+        if self.dir != self.default {
+            finished.extend(finish_all(&self.default, is_own)?);
+        }
+        Ok(finished)
     }
 
     /// Returns an unused name: two machines of the same name may be destroyed in one second.

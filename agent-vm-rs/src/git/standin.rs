@@ -16,9 +16,10 @@ use super::call::git;
 use super::config::Format;
 use super::discover::Place;
 use super::refs::Ref;
-use crate::host::files::plain;
+use crate::host::files::{plain, quoted};
 use crate::host::process::Invocation;
 use crate::machine::sweep::Scratch;
+use crate::term::error::Failure;
 
 /// Largest accepted list of shallow commits, in bytes.
 const MAX_SHALLOW: u64 = 64 << 20;
@@ -95,6 +96,9 @@ impl StandIn {
         if format.reftable {
             config += "\trefStorage = reftable\n";
         }
+        for file in ["packed-refs", "objects/info/alternates"] {
+            require_file(&place.common_dir.join(file))?;
+        }
         let alternates = [alternate(&place.common_dir.join("objects"))?, b"\n".to_vec()].concat();
         let shallow = plain::read(&place.common_dir.join("shallow"), MAX_SHALLOW)?;
         let make = || -> std::io::Result<()> {
@@ -127,6 +131,16 @@ pub(super) fn head_of(git_dir: &Path) -> Result<Vec<u8>> {
         return Ok([b"ref: ", target.as_os_str().as_bytes(), b"\n"].concat());
     }
     plain::read(&head, MAX_HEAD)?.with_context(|| format!("{} does not exist", head.display()))
+}
+
+/// Fails if the path is a pipe or a device, which git would read without end. It need not exist.
+fn require_file(path: &Path) -> Result<()> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(Failure::new(format!("{} is not a regular file", path.display()))
+            .with_hint(format!("move it away: mv -- {0} {0}.old", quoted(path)))
+            .into());
+    }
+    Ok(())
 }
 
 /// Returns a line for `objects/info/alternates`, quoted as in C so that git takes no path for a comment.

@@ -197,6 +197,7 @@ fn sweep_locks(state: &StateDir) -> Result<()> {
         };
         // A command that creates a machine of this name holds the lock.
         if gone()
+            && is_empty(&state.lock_file(&name))
             && let Some(lock) = Lock::try_take(&state.lock_file(&name))?
             && gone()
         {
@@ -204,6 +205,11 @@ fn sweep_locks(state: &StateDir) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns whether a file is empty, as locks are.
+fn is_empty(file: &Path) -> bool {
+    file.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == 0)
 }
 
 #[cfg(test)]

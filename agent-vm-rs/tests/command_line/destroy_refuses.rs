@@ -82,7 +82,10 @@ fn keep_in_sets_the_directory_of_bundles() {
     let refused = site.run(&["destroy"]).exits(1).gives_one_error().says(".bundles is not a directory");
     refused.says("agent-vm destroy app-main --keep-in DIR");
     let inside = workspace.join("kept").display().to_string();
-    site.run(&["destroy", "--keep-in", &inside]).exits(2).gives_one_error().says("is removed with the machine");
+    site.run(&["destroy", "--keep-in", &inside])
+        .exits(2)
+        .gives_one_error()
+        .says("is in the state directory, where files are removed");
     assert_eq!(site.names(), ["app-main"]);
     let elsewhere = site.path("elsewhere/kept");
     site.run(&["destroy", "--keep-in", elsewhere.to_str().unwrap()]).ok().says("elsewhere/kept/app-main-");

@@ -123,6 +123,10 @@ fn remove(context: &Context, args: &PruneArgs, machine: &Machine) -> Result<&'st
         if error.is::<Interrupted>() {
             return Err(error);
         }
+        // Another command removed it while this one waited for the lock.
+        if !machine.exists() {
+            return Ok("");
+        }
         let hint = hint_of(&error).map_or_else(String::new, |hint| format!("; {hint}"));
         note(&format!("{} was not removed: {error:#}{hint}", machine.name));
         Ok("failed")

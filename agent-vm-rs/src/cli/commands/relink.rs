@@ -38,6 +38,7 @@ pub struct RelinkArgs {
 /// branch.
 pub fn relink(context: &Context, args: &RelinkArgs) -> Result<()> {
     let source = target::repository(&context.state, args.source.as_deref())?;
+    source.require_own_objects(context.state.path())?;
     let machine = find(&context.state, &source, args.target.as_deref())?;
     let _lock = machine.lock(context.deadline())?;
     let mut settings = machine.settings()?;
