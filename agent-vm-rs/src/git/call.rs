@@ -66,6 +66,10 @@ pub const UPLOAD_PACK: [&str; 2] = [
      -c uploadpack.packObjectsHook='exec setpriv --pdeathsig KILL --' upload-pack",
 ];
 
+/// Git syncs each reference separately, which is slow for many. `create` syncs the whole machine before it renames it
+/// into place.
+pub const NO_SYNC: [&str; 2] = ["-c", "core.fsync=none"];
+
 /// Returns a git call that reads no configuration but [`CONFIGURATION`] and that of the repository it works in. The kernel
 /// ends it when agent-vm ends.
 #[must_use]

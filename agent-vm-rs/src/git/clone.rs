@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::call::{UPLOAD_PACK, git, git_in};
+use super::call::{NO_SYNC, UPLOAD_PACK, git, git_in};
 use super::examine::Look;
 use super::refs::{START, Start, UPSTREAM};
 use super::standin::StandIn;
@@ -14,10 +14,6 @@ use crate::host::process::Invocation;
 use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 use crate::term::progress;
-
-/// Git syncs each reference separately, which is slow for many. `create` syncs the whole machine before it renames it
-/// into place.
-pub(super) const NO_SYNC: [&str; 2] = ["-c", "core.fsync=none"];
 
 impl Look<'_> {
     /// Clones the branch into `workspace`, which shares no files with the source repository. A branch that does not

@@ -80,9 +80,8 @@ mod tests {
         for name in ["..", "../x", "a/../b", "a\\..\\b", "/a", "-x", "a//b"] {
             assert!(refused(&[(name, "p")])[0].is_some(), "{name:?}");
         }
-        for text in ["caf\u{fffd}", "a\nb"] {
-            assert!(refused(&[(text, "p")])[0].is_some() && refused(&[("n", text)])[0].is_some(), "{text:?}");
-        }
+        assert!(refused(&[("caf\u{fffd}", "p")])[0].is_some());
+        assert!(["caf\u{fffd}", "a\nb"].iter().all(|path| refused(&[("n", path)])[0].is_some()));
         assert!(matches!(refused(&[("a", "p"), ("a/b", "q"), ("ab", "r")])[..], [None, Some(_), None]));
         for ordinary in ["a", "libs/the sub", "ü/ø", "a.b", "a.path", "...", "$(id)", "a=b", "x.git"] {
             assert_eq!(refused(&[(ordinary, ordinary)]), [None], "{ordinary:?}");

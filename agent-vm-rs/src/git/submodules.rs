@@ -11,8 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
-use super::call::{UPLOAD_PACK, git, git_in};
-use super::clone::NO_SYNC;
+use super::call::{NO_SYNC, UPLOAD_PACK, git, git_in};
 use super::config::{Config, Format};
 use super::discover::{Place, by_dot_git};
 use super::examine::{self, Look};

@@ -81,11 +81,13 @@ fn keep_in_sets_the_directory_of_bundles() {
     fs::write(&bundles, "in the way").unwrap();
     let refused = site.run(&["destroy"]).exits(1).gives_one_error().says(".bundles is not a directory");
     refused.says("agent-vm destroy app-main --keep-in DIR");
-    let inside = workspace.join("kept").display().to_string();
-    site.run(&["destroy", "--keep-in", &inside])
-        .exits(2)
-        .gives_one_error()
-        .says("is in the state directory, where files are removed");
+    for inside in [&workspace.join("kept"), &site.state(), &site.state().join(".locks"), &site.state().join(".gone-x")]
+    {
+        site.run(&["destroy", "--keep-in", &inside.display().to_string()])
+            .exits(2)
+            .gives_one_error()
+            .says("is in the state directory, where files are removed");
+    }
     assert_eq!(site.names(), ["app-main"]);
     let elsewhere = site.path("elsewhere/kept");
     site.run(&["destroy", "--keep-in", elsewhere.to_str().unwrap()]).ok().says("elsewhere/kept/app-main-");
@@ -109,15 +111,20 @@ fn keep_workspace_and_keep_nothing_are_obeyed() {
 /// The killed command has moved the workspace and done nothing else.
 #[test]
 fn destroy_completes_a_killed_one() {
-    let site = Site::new();
-    let (workspace, _) = machine(&site);
-    fs::create_dir(workspace.join(".git/hooks")).unwrap();
-    let bundles = site.state().join(".bundles");
-    fs::create_dir(&bundles).unwrap();
-    fs::rename(&workspace, bundles.join(".unfinished-app-main-20260101T000000Z.workspace")).unwrap();
-    site.run(&["destroy"]).ok().says("app-main-20260101T000000Z.workspace").says("removed app-main");
-    let kept = bundles.join("app-main-20260101T000000Z.workspace");
-    assert!(kept.join("work").is_file() && kept.join(".git/hooks.of-the-guest").is_dir());
+    // Also if the next one has another directory.
+    for elsewhere in [false, true] {
+        let site = Site::new();
+        let (workspace, _) = machine(&site);
+        fs::create_dir(workspace.join(".git/hooks")).unwrap();
+        let bundles = site.state().join(".bundles");
+        fs::create_dir(&bundles).unwrap();
+        fs::rename(&workspace, bundles.join(".unfinished-app-main-20260101T000000Z.workspace")).unwrap();
+        let other = site.path("elsewhere").display().to_string();
+        let args = if elsewhere { vec!["destroy", "--keep-in", &other] } else { vec!["destroy"] };
+        site.run(&args).ok().says("app-main-20260101T000000Z.workspace").says("removed app-main");
+        let kept = bundles.join("app-main-20260101T000000Z.workspace");
+        assert!(kept.join("work").is_file() && kept.join(".git/hooks.of-the-guest").is_dir());
+    }
 }
 
 /// The second command finds nothing to do.

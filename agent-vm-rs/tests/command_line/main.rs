@@ -45,6 +45,7 @@ mod start_trouble;
 mod stopped;
 mod submodules;
 mod sweep;
+mod unreliable_source;
 mod unusable_artefacts;
 mod unusable_settings;
 mod up;

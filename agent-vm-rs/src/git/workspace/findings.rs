@@ -53,13 +53,25 @@ pub struct Unsaved {
     pub tags: Vec<String>,
     /// Files that differ from every commit.
     pub files: Vec<Vec<u8>>,
+    /// Number of objects that the source repository's own history needs and only the workspace has: the source is damaged.
+    pub holes: usize,
 }
 
 impl Unsaved {
+    /// Returns whether the source repository has everything.
+    fn is_empty(&self) -> bool {
+        self.commits.is_empty() && self.others == 0 && self.files.is_empty() && self.holes == 0
+    }
+
     /// Returns a summary such as `3 commits and 1 changed file`.
     #[must_use]
     pub fn describe(&self) -> String {
-        let all = [(self.commits.len(), "commit"), (self.others, "tag"), (self.files.len(), "changed file")];
+        let all = [
+            (self.commits.len(), "commit"),
+            (self.others, "tag"),
+            (self.files.len(), "changed file"),
+            (self.holes, "object missing in its damaged source"),
+        ];
         let parts: Vec<_> =
             all.iter().filter(|(number, _)| *number > 0).map(|(number, thing)| count(*number, thing)).collect();
         match parts.as_slice() {
@@ -111,8 +123,11 @@ fn look_at_repository(
     if let Some(why) = holds_more(workspace, source, scratch, inventory, &own.view)? {
         return Ok(Findings::Whole(WholeReason::Holds(why)));
     }
-    if own.commits.is_empty() && own.others == 0 && own.files.is_empty() {
+    if own.is_empty() {
         return Ok(Findings::Nothing);
+    }
+    if own.holes > 0 {
+        return Ok(Findings::Whole(WholeReason::Holds(own.describe())));
     }
     let holds = |what: &str| Ok(Findings::Whole(WholeReason::Holds(format!("{}, {what}", own.describe()))));
     let bytes = || own.files.iter().map(|file| size(workspace, file)).sum::<u64>();
@@ -134,7 +149,7 @@ fn own(view: View) -> Result<Unsaved> {
         return Err(Unreadable(format!("git did not write {odd}")).into());
     }
     let references = view.named()?;
-    let (commits, tags) = objects(&view)?;
+    let (commits, tags, holes) = objects(&view)?;
     let files = view.changed_files(false)?;
     let safe: BTreeSet<_> = view.safe.iter().collect();
     let to_other = |reference: &&Reference| matches!(reference.kind.as_str(), "tree" | "blob");
@@ -142,11 +157,12 @@ fn own(view: View) -> Result<Unsaved> {
     let others = others.filter(|object| !safe.contains(object)).collect::<BTreeSet<_>>().len();
     let named: BTreeSet<_> = references.iter().map(|reference| &reference.object).collect();
     let tags = tags.iter().filter(|tag| !safe.contains(tag) && !named.contains(tag)).cloned().collect();
-    Ok(Unsaved { references, commits, others, tags, files, view })
+    Ok(Unsaved { references, commits, others, tags, files, holes, view })
 }
 
-/// Returns the store's own commits and all its tag objects, including those that no reference reaches.
-fn objects(view: &View) -> Result<(Vec<String>, Vec<String>)> {
+/// Returns the store's own commits and all its tag objects, including those that no reference reaches, and the number of the
+/// source's holes that it fills.
+fn objects(view: &View) -> Result<(Vec<String>, Vec<String>, usize)> {
     let list = view.git(None).args(["cat-file", "--batch-all-objects", "--unordered"]);
     let list = list.arg("--batch-check=%(objecttype) %(objectname)");
     // The view's store also borrows from the source repository; here only the guest's store counts.
@@ -167,8 +183,35 @@ fn objects(view: &View) -> Result<(Vec<String>, Vec<String>)> {
     let safe = view.safe.iter().map(|tip| format!("^{tip}\n"));
     let tips: String = of_kind(b"commit ").map(|commit| commit + "\n").chain(safe).collect();
     let own = view.ask(&view.git(None).args(["rev-list", "--all", "--stdin"]).stdin(tips))?;
-    let own = String::from_utf8_lossy(&own).lines().map(str::to_owned).collect();
-    Ok((own, of_kind(b"tag ").collect()))
+    let own: Vec<_> = String::from_utf8_lossy(&own).lines().map(str::to_owned).collect();
+    let ids: String = of_kind(b"").filter_map(|line| Some(line.split_once(' ')?.1.to_owned() + "\n")).collect();
+    let holes = holes(view, ids, &own)?;
+    Ok((own, of_kind(b"tag ").collect(), holes))
+}
+
+/// Returns how many of the objects `ids` the source repository lacks although its own references reach them.
+fn holes(view: &View, ids: String, own: &[String]) -> Result<usize> {
+    let Some(source) = &view.source_objects else { return Ok(0) };
+    let check = view.git(None).args(["cat-file", "--batch-check=%(objectname)"]).stdin(ids);
+    let checked = view.ask(&check.env("GIT_OBJECT_DIRECTORY", source))?;
+    let checked = String::from_utf8_lossy(&checked);
+    let mut lacking: BTreeSet<_> = checked.lines().filter_map(|line| line.strip_suffix(" missing")).collect();
+    if lacking.is_empty() {
+        return Ok(0);
+    }
+    let reached = |tips: String| {
+        let list = ["rev-list", "--objects", "--no-object-names", "--missing=allow-any", "--stdin"];
+        view.ask(&view.git(None).args(list).stdin(tips)).map(|listed| String::from_utf8_lossy(&listed).into_owned())
+    };
+    // New work is complete in the workspace. It is subtracted first, because the source's whole history may be long.
+    let safe = || view.safe.iter().map(|tip| format!("{tip}\n"));
+    let new = reached(own.iter().map(|tip| format!("{tip}\n")).chain(safe().map(|tip| format!("^{tip}"))).collect())?;
+    let new: BTreeSet<_> = new.lines().collect();
+    lacking.retain(|id| !new.contains(id));
+    if lacking.is_empty() {
+        return Ok(0);
+    }
+    Ok(reached(safe().collect())?.lines().filter(|id| lacking.contains(id)).count())
 }
 
 /// Returns what the workspace has, outside its own repository's history, that its source lacks.
@@ -181,7 +224,10 @@ fn holds_more(
 ) -> Result<Option<String>> {
     let is_lacking = |file: &&PathBuf| {
         let is_object = file.components().any(|part| part.as_os_str() == "objects");
-        is_object && !source.is_some_and(|source| source.git_path(file).is_file())
+        let size =
+            |path: &Path| path.symlink_metadata().ok().filter(std::fs::Metadata::is_file).map(|found| found.len());
+        let there = source.and_then(|source| size(&source.git_path(file)));
+        is_object && (there.is_none() || there != size(&workspace.join(".git").join(file)))
     };
     if let Some(file) = inventory.git_dir.large_files.iter().find(is_lacking) {
         return Ok(Some(format!("large files that its source lacks, such as {}", shown_path(file))));
@@ -210,7 +256,7 @@ fn holds_more(
             links.add(work_tree, &own.view)?;
         }
         let why = match own {
-            Ok(own) if own.commits.is_empty() && own.others == 0 && own.files.is_empty() => continue,
+            Ok(own) if own.is_empty() => continue,
             Ok(own) => own.describe(),
             Err(error) if is_unreadable(&error) => format!("{error:#}"),
             Err(error) => return Err(error),

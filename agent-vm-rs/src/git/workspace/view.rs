@@ -59,6 +59,8 @@ pub struct View {
     pub store: Store,
     /// Commits that are safe in the source repository.
     pub safe: Vec<String>,
+    /// The object store of the source repository.
+    pub source_objects: Option<PathBuf>,
     /// Whether the history is shallow: some commits lack their parents.
     pub is_shallow: bool,
     confinement: Confinement,
@@ -111,6 +113,7 @@ impl View {
             copied: Copied::default(),
             store,
             safe,
+            source_objects: stores.as_ref().map(|stores| stores.objects.clone()),
             is_shallow: false,
             git_dir,
             guest,

@@ -1,0 +1,117 @@
+//! A source repository that does not really have what its references promise: `destroy` counts nothing of it as saved.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use rustix::fs::{CWD, Mode, mkfifoat};
+
+use crate::support::Site;
+
+/// Creates a machine of a repository with two commits, and a commit in it; returns the workspace and its commit.
+fn machine(site: &Site) -> (PathBuf, String) {
+    site.commit("second", "x");
+    site.create("main");
+    let workspace = site.machine("app-main").join("workspace");
+    let commit = site.commit_in(&workspace, "work", "x");
+    (workspace, commit)
+}
+
+fn kept(site: &Site) -> Vec<PathBuf> {
+    let entries = fs::read_dir(site.state().join(".bundles")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+/// The only copy of the commit is in the workspace.
+#[test]
+fn a_source_that_uses_the_workspaces_objects_is_refused() {
+    let refuses = |site: &Site| {
+        site.run(&["destroy", "--yes"])
+            .exits(1)
+            .gives_one_error()
+            .says("app-main was not removed")
+            .says("uses objects of a machine")
+            .says("git clone --no-local");
+        site.run(&["status"]).ok().prints("uses objects of a machine");
+        assert_eq!((site.names(), kept(site).len()), (vec!["app-main".to_owned()], 0));
+    };
+    for is_link in [false, true] {
+        let site = Site::new();
+        let (workspace, commit) = machine(&site);
+        let (store, own) = (workspace.join(".git/objects"), site.path("app/.git/objects"));
+        if is_link {
+            fs::rename(&own, site.path("objects")).unwrap();
+            symlink(&store, &own).unwrap();
+        } else {
+            fs::write(own.join("info/alternates"), format!("{}\n", store.display())).unwrap();
+        }
+        site.git(&["branch", "taken", &commit]);
+        refuses(&site);
+        // Control: with objects of its own, and without the commit, the commit is saved.
+        if is_link {
+            fs::remove_file(&own).unwrap();
+            fs::rename(site.path("objects"), &own).unwrap();
+        } else {
+            fs::remove_file(own.join("info/alternates")).unwrap();
+        }
+        site.run(&["destroy", "--yes"]).ok().says("removed app-main");
+        assert_eq!(kept(&site).len(), 1);
+    }
+    let site = Site::new();
+    let (workspace, _) = machine(&site);
+    fs::remove_dir_all(site.repo()).unwrap();
+    let clone =
+        |how: &str, to: &str| site.git_in(site.root(), &["clone", "--quiet", how, workspace.to_str().unwrap(), to]);
+    clone("--shared", "other");
+    let relink = |from: &str| site.run_in(site.path(from), &["relink", "app-main"]);
+    relink("other").exits(1).gives_one_error().says("uses objects of a machine").says("git clone --no-local");
+    // The same at the source's own path.
+    clone("--shared", "app");
+    refuses(&site);
+    // Control: a clone with its own objects.
+    clone("--no-local", "whole");
+    relink("whole").ok();
+    site.run_in(site.path("whole"), &["destroy", "--yes"]).ok().says("removed app-main");
+}
+
+/// An object that the source's own history needs exists only in the workspace.
+#[test]
+fn objects_that_the_source_has_lost_are_kept() {
+    for what in ["main~1", "main~1^{tree}", "main:README"] {
+        let site = Site::new();
+        site.commit("second", "x");
+        site.create("main");
+        let object = site.git(&["rev-parse", what]);
+        fs::remove_file(site.path(format!("app/.git/objects/{}/{}", &object[..2], &object[2..]))).unwrap();
+        site.run(&["destroy", "--yes"]).ok().says("1 object missing in its damaged source").says("kept whole in");
+        let [workspace] = &kept(&site)[..] else { panic!("{what}: {:?}", kept(&site)) };
+        site.git_in(workspace, &["-c", "safe.directory=*", "cat-file", "-e", &object]);
+    }
+    // Control: what the source never had is no hole.
+    let site = Site::new();
+    let (workspace, _) = machine(&site);
+    fs::write(workspace.join("garbage"), "garbage").unwrap();
+    site.git_in(&workspace, &["add", "garbage"]);
+    site.git_in(&workspace, &["reset", "--quiet"]);
+    fs::remove_file(workspace.join("garbage")).unwrap();
+    site.run(&["destroy", "--yes"]).ok().does_not_say("damaged").says(".bundle");
+}
+
+/// Git would wait for a writer.
+#[test]
+fn a_pipe_in_the_source_blocks_no_command() {
+    for file in ["packed-refs", "objects/info/alternates"] {
+        let site = Site::new();
+        machine(&site);
+        let path = site.path("app/.git").join(file);
+        drop(fs::remove_file(&path));
+        mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        site.run(&["destroy", "--yes"]).exits(1).gives_one_error().says(file).says("is not a regular file");
+        site.run(&["status"]).ok().prints("is not a regular file");
+        site.run(&["status", "nosuch"]).exits(1).gives_one_error();
+        site.run(&["list"]).ok().prints("app-main");
+        // Control.
+        fs::remove_file(&path).unwrap();
+        site.run(&["destroy", "--yes"]).ok();
+    }
+}
