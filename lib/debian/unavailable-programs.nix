@@ -14,8 +14,8 @@ let
     error: $program is not available: this machine has no root access
     To install a Debian package, run on the host, for a new machine:
       agent-vm create --package NAME
-    For this machine, add NAME to "packages" in its config.json (beside the workspace; "agent-vm status" prints the path), and run:
-      agent-vm restart
+    For this machine (the list replaces the former one, so name all packages):
+      agent-vm set packages=NAME,OTHER && agent-vm restart
     Install packages of Python, Node and other languages in the project: python3 -m venv .venv, npm install.
     END
     exit 100

@@ -61,7 +61,7 @@ def bootstrap(spec: dict, overlay: Path, work: Path, scratch: Path) -> Path:
             name = unknown[1] or unknown[2]
             raise report.BuildError(
                 f"Debian {spec['suite']} has no package {name}",
-                hint=f'remove "{name}" from "packages" in the machine\'s config.json, then run agent-vm start',
+                hint=f"agent-vm set packages=LIST, with all packages but {name}; then agent-vm start",
             ) from None
         raise
     return out
