@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -48,6 +48,13 @@ pub fn check(place: &Place) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns where the symbolic links in an object store lead, also those in directories that they lead to. Dangling links
+/// are left out.
+pub fn of(store: &Path) -> Vec<PathBuf> {
+    let links = walkdir::WalkDir::new(store).max_depth(2).follow_links(true).into_iter().flatten();
+    links.filter(walkdir::DirEntry::path_is_symlink).filter_map(|link| fs::canonicalize(link.path()).ok()).collect()
 }
 
 /// Returns whether a link stays inside the repository. A dangling link is harmless.

@@ -154,14 +154,16 @@ impl Source {
         Ok(check.read()?.lines().filter(|line| !line.contains(' ')).map(str::to_owned).collect())
     }
 
-    /// Returns an object store in `dir` that this repository uses: its own, if that is a link, or one that it borrows from. It would
-    /// lose objects if `dir` were removed.
+    /// Returns a path in `dir` that this repository reads objects from, through a link or by borrowing. The repository
+    /// would lose objects if `dir` were removed.
     #[must_use]
     pub fn store_in(&self, dir: &Path) -> Option<PathBuf> {
         let Stores { objects, borrowed, .. } = self.stores();
         let real = |path: PathBuf| std::fs::canonicalize(&path).unwrap_or(path);
         let dir = real(dir.to_owned());
-        std::iter::once(objects).chain(borrowed).map(real).find(|store| store.starts_with(&dir))
+        let stores: Vec<_> = std::iter::once(objects).chain(borrowed).map(real).collect();
+        let linked = || stores.iter().flat_map(|store| links::of(store)).find(|target| target.starts_with(&dir));
+        stores.iter().find(|store| store.starts_with(&dir)).cloned().or_else(linked)
     }
 
     /// Checks that this repository uses no object store of a machine.

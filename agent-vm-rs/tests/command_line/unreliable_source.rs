@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
 
-use crate::support::Site;
+use crate::submodules::{check_out, with_submodules};
+use crate::support::{Site, which};
 
 /// Creates a machine of a repository with two commits, and a commit in it; returns the workspace and its commit.
 fn machine(site: &Site) -> (PathBuf, String) {
@@ -95,6 +96,114 @@ fn objects_that_the_source_has_lost_are_kept() {
     site.git_in(&workspace, &["reset", "--quiet"]);
     fs::remove_file(workspace.join("garbage")).unwrap();
     site.run(&["destroy", "--yes"]).ok().does_not_say("damaged").says(".bundle");
+}
+
+/// Single directories and files of the source's store are links into the workspace.
+#[test]
+fn a_store_with_links_into_the_workspace_is_refused() {
+    for part in ["pack", "loose directory", "loose object"] {
+        let site = Site::new();
+        let (workspace, commit) = machine(&site);
+        let (theirs, own) = (workspace.join(".git/objects"), site.path("app/.git/objects"));
+        let (dir, file) = commit.split_at(2);
+        let link = match part {
+            "pack" => {
+                site.git_in(&workspace, &["repack", "-a", "-d", "-q"]);
+                fs::remove_dir_all(own.join("pack")).unwrap();
+                "pack".to_owned()
+            }
+            "loose directory" => {
+                for object in fs::read_dir(own.join(dir)).into_iter().flatten().flatten() {
+                    fs::copy(object.path(), theirs.join(dir).join(object.file_name())).unwrap();
+                }
+                drop(fs::remove_dir_all(own.join(dir)));
+                dir.to_owned()
+            }
+            _ => {
+                fs::create_dir_all(own.join(dir)).unwrap();
+                format!("{dir}/{file}")
+            }
+        };
+        symlink(theirs.join(&link), own.join(&link)).unwrap();
+        site.run(&["destroy", "--yes"]).exits(1).gives_one_error().says("uses objects of a machine");
+        assert_eq!((site.names(), kept(&site).len()), (vec!["app-main".to_owned()], 0), "{part}");
+        // Control: a link to elsewhere is no object of a machine.
+        fs::remove_file(own.join(&link)).unwrap();
+        fs::rename(own.join("info"), site.path("info")).unwrap();
+        symlink(site.path("info"), own.join("info")).unwrap();
+        site.run(&["destroy", "--yes"]).ok().says("removed app-main");
+        assert_eq!(kept(&site).len(), 1, "{part}");
+    }
+}
+
+/// A power cut can leave empty files.
+#[test]
+fn objects_that_are_empty_in_the_source_are_kept() {
+    for what in ["main", "main~1", "main~1^{tree}", "main:README"] {
+        let site = Site::new();
+        site.commit("second", "x");
+        site.create("main");
+        let object = site.git(&["rev-parse", what]);
+        let file = site.path(format!("app/.git/objects/{}/{}", &object[..2], &object[2..]));
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "").unwrap();
+        site.run_in(site.root(), &["destroy", "app-main", "--yes"]).ok().says("removed app-main");
+        let [workspace] = &kept(&site)[..] else { panic!("{what}: {:?}", kept(&site)) };
+        site.git_in(workspace, &["-c", "safe.directory=*", "cat-file", "-e", &object]);
+    }
+}
+
+#[test]
+fn objects_that_a_submodule_of_the_source_has_lost_are_kept() {
+    let site = Site::new();
+    with_submodules(&site);
+    check_out(&site);
+    site.create("main");
+    let sub = site.path("app/libs/the sub");
+    let object = site.git_in(&sub, &["rev-parse", "HEAD~1"]);
+    let git_dir = PathBuf::from(site.git_in(&sub, &["rev-parse", "--absolute-git-dir"]));
+    site.git_in(&sub, &["repack", "-a", "-d", "-q"]);
+    for pack in fs::read_dir(git_dir.join("objects/pack")).unwrap().map(|entry| entry.unwrap().path()) {
+        let to = site.path(pack.file_name().unwrap());
+        fs::rename(&pack, &to).unwrap();
+        if to.extension().is_some_and(|end| end == "pack") {
+            let mut unpack = site.command(which("git").unwrap());
+            let unpack = unpack.args(["unpack-objects", "-q"]).current_dir(&sub).stdin(fs::File::open(&to).unwrap());
+            assert!(unpack.status().unwrap().success());
+        }
+    }
+    fs::remove_file(git_dir.join("objects").join(&object[..2]).join(&object[2..])).unwrap();
+    let done = site.run(&["destroy", "--yes"]).ok().says("the submodule libs/the sub (1 object missing");
+    done.says("kept whole in");
+    assert_eq!(kept(&site).len(), 1);
+}
+
+/// Its name is the hash of the contents, so a file of another size is damaged.
+#[test]
+fn large_files_that_the_source_lacks_are_kept() {
+    for there in ["contents", "", "content", "a link"] {
+        let site = Site::new();
+        site.create("main");
+        let workspace = site.machine("app-main").join("workspace");
+        let dirs = [workspace.join(".git"), site.path("app/.git")];
+        let [theirs, own] = dirs.map(|dir| dir.join("lfs/objects/d1/b2/").join(format!("d1b2{}", "0".repeat(60))));
+        fs::create_dir_all(theirs.parent().unwrap()).unwrap();
+        fs::write(&theirs, "contents").unwrap();
+        if there == "a link" {
+            symlink(workspace.join(".git/lfs"), site.path("app/.git/lfs")).unwrap();
+        } else {
+            fs::create_dir_all(own.parent().unwrap()).unwrap();
+            fs::write(&own, there).unwrap();
+        }
+        let done = site.run(&["destroy", "--yes"]).ok();
+        // Control: the source has the contents.
+        if there == "contents" {
+            done.does_not_say("kept");
+            continue;
+        }
+        done.says("large files that its source lacks").says("kept whole in");
+        assert_eq!(kept(&site).len(), 1, "{there}");
+    }
 }
 
 /// Git would wait for a writer.

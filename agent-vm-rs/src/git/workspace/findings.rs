@@ -192,7 +192,8 @@ fn objects(view: &View) -> Result<(Vec<String>, Vec<String>, usize)> {
 /// Returns how many of the objects `ids` the source repository lacks although its own references reach them.
 fn holes(view: &View, ids: String, own: &[String]) -> Result<usize> {
     let Some(source) = &view.source_objects else { return Ok(0) };
-    let check = view.git(None).args(["cat-file", "--batch-check=%(objectname)"]).stdin(ids);
+    // Git reads an object for its type; without it, an empty file would count as the object.
+    let check = view.git(None).args(["cat-file", "--batch-check=%(objectname) %(objecttype)"]).stdin(ids);
     let checked = view.ask(&check.env("GIT_OBJECT_DIRECTORY", source))?;
     let checked = String::from_utf8_lossy(&checked);
     let mut lacking: BTreeSet<_> = checked.lines().filter_map(|line| line.strip_suffix(" missing")).collect();
@@ -226,7 +227,10 @@ fn holds_more(
         let is_object = file.components().any(|part| part.as_os_str() == "objects");
         let size =
             |path: &Path| path.symlink_metadata().ok().filter(std::fs::Metadata::is_file).map(|found| found.len());
-        let there = source.and_then(|source| size(&source.git_path(file)));
+        let there = source
+            .map(|source| source.git_path(file))
+            .filter(|path| !is_in(path, workspace))
+            .and_then(|path| size(&path));
         is_object && (there.is_none() || there != size(&workspace.join(".git").join(file)))
     };
     if let Some(file) = inventory.git_dir.large_files.iter().find(is_lacking) {
@@ -300,6 +304,12 @@ impl Gitlinks {
             None => Some(format!("files in the place of the submodule {}", shown_path(path))),
         })
     }
+}
+
+/// Returns whether the real path of a file is in a directory.
+fn is_in(file: &Path, dir: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real(file).starts_with(real(dir))
 }
 
 fn size(workspace: &Path, file: &[u8]) -> u64 {
