@@ -93,8 +93,6 @@ impl View {
         let git_dir = Scratch::new_in(scratch)?;
         let borrowed = git_dir.path().join("guest-objects");
         let store = store::link(&guest, &place.workspace.join(place.git_dir).join("objects"), &borrowed)?;
-        // Objects that a submodule's source borrows from the workspace are not safe there.
-        let source = source.filter(|source| source.store_in(place.workspace).is_none());
         // A source repository with another object format shares no object with the workspace.
         let length = if store.object_format == "sha256" { 64 } else { 40 };
         let safe = source.map(|source| source.tips(scratch)).transpose()?.unwrap_or_default();
