@@ -13,6 +13,7 @@ mod inventory;
 mod keep_workspace;
 mod layout;
 mod listed_refs;
+mod objects;
 mod refs;
 mod store;
 #[cfg(test)]
