@@ -95,7 +95,7 @@ impl Level<'_> {
         let index = standin.git().of_machine(self.scratch).env("GIT_INDEX_FILE", self.place.git_dir.join("index"));
         let index = index.arg("--work-tree").arg(self.checkout).arg("-C").arg(self.checkout);
         let here = self.gitlinks(&["ls-files", "--stage", "-z"], &entries, index)?;
-        let (mut notes, mut silent) = (0, 0);
+        let mut empty = 0;
         for entry in entries.iter().filter(|entry| wanted.contains_key(&entry.path) || entry.refused.is_some()) {
             let shown = format!("{}{}", self.shown, entry.path);
             let filled = match (entry.refused, wanted.get(&entry.path)) {
@@ -105,16 +105,14 @@ impl Level<'_> {
             };
             if let Err(error) = filled {
                 crate::host::interrupt::check()?;
-                if notes < MOST_NOTES {
+                empty += 1;
+                if empty <= MOST_NOTES {
                     note(&format!("the submodule {shown} stays empty: {error:#}"));
-                    notes += 1;
-                } else {
-                    silent += 1;
                 }
             }
         }
-        if silent > 0 {
-            note(&format!("{} stay empty, too", count(silent, "other submodule")));
+        if empty > MOST_NOTES {
+            note(&format!("{} stay empty, too", count(empty - MOST_NOTES, "other submodule")));
         }
         Ok(())
     }
