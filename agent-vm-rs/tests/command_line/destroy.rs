@@ -8,11 +8,6 @@ use std::process::Stdio;
 
 use crate::support::{Done, Site, skip, which};
 
-fn kept(site: &Site) -> Vec<PathBuf> {
-    let entries = fs::read_dir(site.state().join(".bundles")).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
-}
-
 /// Creates a machine and returns its workspace.
 fn machine(site: &Site) -> PathBuf {
     site.create("main");
@@ -24,7 +19,7 @@ fn a_machine_without_new_work_is_removed_without_a_bundle() {
     let site = Site::new();
     machine(&site);
     site.run(&["destroy"]).ok().says("removed app-main").does_not_say("bundle");
-    assert_eq!(kept(&site), Vec::<PathBuf>::new());
+    assert_eq!(site.kept(), Vec::<PathBuf>::new());
     assert!(site.names().is_empty());
     site.run(&["destroy"]).exits(1).gives_one_error().says("there is no machine for main");
     site.create("main");
@@ -131,7 +126,7 @@ fn commits_without_a_branch_are_kept() {
             "{how}"
         );
         site.run(&["destroy"]).ok().says("the commits that only app-main had");
-        let [bundle] = &kept(&site)[..] else { panic!("{how}: {:?}", kept(&site)) };
+        let [bundle] = &site.kept()[..] else { panic!("{how}: {:?}", site.kept()) };
         assert!(site.git(&["bundle", "list-heads", bundle.to_str().unwrap()]).contains(&commit), "{how}");
     }
 }
@@ -143,7 +138,7 @@ fn two_destroys_keep_two_bundles() {
         let workspace = machine(&site);
         site.commit_in(&workspace, "work", &number.to_string());
         site.run(&["destroy"]).ok();
-        assert_eq!(kept(&site).len(), number);
+        assert_eq!(site.kept().len(), number);
     }
 }
 
@@ -155,7 +150,7 @@ fn commits_that_were_fetched_are_not_kept() {
     site.commit_in(&workspace, "work", "x");
     site.git(&["fetch", "--quiet", workspace.to_str().unwrap(), "main:taken"]);
     site.run(&["destroy"]).ok().does_not_say("only app-main had");
-    assert_eq!(kept(&site), Vec::<PathBuf>::new());
+    assert_eq!(site.kept(), Vec::<PathBuf>::new());
 }
 
 /// The confined git that examines the workspace then sees the borrowed objects too.
@@ -179,7 +174,7 @@ fn a_source_that_borrows_objects_is_read() {
         assert!(done.has_sandbox(sandbox, "rev-list"), "{}", done.stderr);
         assert_eq!(done.json().pointer("/workspace/git/new_commits"), Some(&1.into()), "{sandbox} {store}");
         site.run(&["destroy"]).ok().says("the commits that only app-main had");
-        assert_eq!(kept(&site).len(), 1);
+        assert_eq!(site.kept().len(), 1);
     }
 }
 
@@ -192,7 +187,7 @@ fn without_the_repository_everything_is_kept() {
     fs::create_dir(site.repo()).unwrap();
     site.run_in(site.root(), &["status", "app-main"]).ok().prints("VM Status: app-main");
     site.run_in(site.root(), &["destroy", "app-main"]).ok().says("the commits that only app-main had");
-    let [bundle] = &kept(&site)[..] else { panic!("{:?}", kept(&site)) };
+    let [bundle] = &site.kept()[..] else { panic!("{:?}", site.kept()) };
     site.git_in(site.root(), &["clone", "--quiet", "--branch", "main", bundle.to_str().unwrap(), "rescued"]);
     assert_eq!(site.git_in(site.path("rescued"), &["rev-parse", "HEAD"]), commit);
 }
@@ -245,7 +240,7 @@ fn commits_of_a_workspace_without_permissions_are_kept() {
         return;
     };
     Done::new("destroy".to_owned(), &command.arg("destroy").output().unwrap()).ok();
-    assert_eq!(kept(&site).len(), 1, "{:?}", kept(&site));
+    assert_eq!(site.kept().len(), 1, "{:?}", site.kept());
 }
 
 /// Returns the command without root's capabilities, so that permission bits apply; None, with the test reported as
@@ -298,12 +293,12 @@ fn destroy_asks_on_a_terminal() {
         .unwrap()
         .exits(1)
         .prints(&format!("The 1 commit and 1 changed file that only it has are kept in {}. [y/N]", saved.display()));
-    assert_eq!((site.names(), kept(&site).len()), (vec!["app-main".to_owned()], 0));
+    assert_eq!((site.names(), site.kept().len()), (vec!["app-main".to_owned()], 0));
     on_a_terminal(&site, "destroy", "y\n").unwrap().ok().prints("removed app-main");
-    assert_eq!((site.names().len(), kept(&site).len()), (0, 1));
+    assert_eq!((site.names().len(), site.kept().len()), (0, 1));
     let workspace = machine(&site);
     site.commit_in(&workspace, "work", "x");
     let done = on_a_terminal(&site, "destroy --yes", "").unwrap().ok().prints("removed app-main");
     assert!(!done.stdout.contains("[y/N]"), "{done:?}");
-    assert_eq!(kept(&site).len(), 2);
+    assert_eq!(site.kept().len(), 2);
 }

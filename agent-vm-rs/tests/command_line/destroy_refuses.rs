@@ -6,19 +6,6 @@ use std::process::Stdio;
 
 use crate::support::{Running, Site, tree, wait_until};
 
-/// Creates a machine with a new commit; returns the workspace and the commit.
-fn machine(site: &Site) -> (PathBuf, String) {
-    site.create("main");
-    let workspace = site.machine("app-main").join("workspace");
-    let commit = site.commit_in(&workspace, "work", "x");
-    (workspace, commit)
-}
-
-fn kept(site: &Site) -> Vec<PathBuf> {
-    let entries = fs::read_dir(site.state().join(".bundles")).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
-}
-
 #[test]
 fn a_temporary_failure_leaves_the_machine_unchanged() {
     // What happens to git (or to agent-vm itself), the exit code, and the message.
@@ -36,7 +23,7 @@ fn a_temporary_failure_leaves_the_machine_unchanged() {
         ("echo 'bwrap: Creating new namespace failed' >&2; exit 1", 1, "agent-vm destroy app-main --keep workspace"),
     ];
     let site = Site::new();
-    machine(&site);
+    site.create_with_work();
     let before = tree(&site.machine("app-main"));
     for word in ["cat-file", "status", "create", "unbundle"] {
         for (trouble, code, said) in troubles {
@@ -44,20 +31,20 @@ fn a_temporary_failure_leaves_the_machine_unchanged() {
             site.intercept("prlimit", word, &format!("case $1 in --as=4294967296) {trouble};; esac"));
             let done = site.run(&["destroy", "--yes"]).exits(code).gives_one_error().says(said);
             assert!(tree(&site.machine("app-main")) == before, "{word}: {trouble}: {done:?}");
-            assert_eq!(kept(&site), Vec::<PathBuf>::new(), "{word}: {trouble}");
+            assert_eq!(site.kept(), Vec::<PathBuf>::new(), "{word}: {trouble}");
         }
     }
     // Control: if git reports damage of the repository itself, the workspace is kept.
     site.intercept("prlimit", "create", "echo 'fatal: bad object HEAD' >&2; exit 128");
     site.run(&["destroy", "--yes"]).ok().says("cannot be read (bad object HEAD); the workspace is kept whole in");
-    assert!(kept(&site)[0].join("work").is_file());
+    assert!(site.kept()[0].join("work").is_file());
 }
 
 /// `status` also distinguishes a temporary failure from damage.
 #[test]
 fn status_distinguishes_a_failure_from_damage() {
     let site = Site::new();
-    let (workspace, _) = machine(&site);
+    let (workspace, _) = site.create_with_work();
     site.intercept("prlimit", "rev-list", "kill -KILL $$");
     let done = site.run(&["status"]).ok().prints("failed to examine the workspace: git was killed by signal 9");
     assert!(!done.stdout.contains("the workspace's repository"), "{done:?}");
@@ -76,7 +63,7 @@ fn status_distinguishes_a_failure_from_damage() {
 #[test]
 fn keep_in_sets_the_directory_of_bundles() {
     let site = Site::new();
-    let (workspace, commit) = machine(&site);
+    let (workspace, commit) = site.create_with_work();
     let bundles = site.state().join(".bundles");
     fs::write(&bundles, "in the way").unwrap();
     let refused = site.run(&["destroy"]).exits(1).gives_one_error().says(".bundles is not a directory");
@@ -100,12 +87,12 @@ fn keep_in_sets_the_directory_of_bundles() {
 #[test]
 fn keep_workspace_and_keep_nothing_are_obeyed() {
     let site = Site::new();
-    machine(&site);
+    site.create_with_work();
     site.run(&["destroy", "--keep", "workspace"]).ok().says("the workspace is kept whole in");
-    assert!(kept(&site)[0].join("work").is_file());
-    machine(&site);
+    assert!(site.kept()[0].join("work").is_file());
+    site.create_with_work();
     site.run(&["destroy", "--keep", "nothing"]).ok().does_not_say("kept").says("removed app-main");
-    assert_eq!(kept(&site).len(), 1);
+    assert_eq!(site.kept().len(), 1);
 }
 
 /// The killed command has moved the workspace and done nothing else.
@@ -114,7 +101,7 @@ fn destroy_completes_a_killed_one() {
     // Also if the next one has another directory.
     for elsewhere in [false, true] {
         let site = Site::new();
-        let (workspace, _) = machine(&site);
+        let (workspace, _) = site.create_with_work();
         fs::create_dir(workspace.join(".git/hooks")).unwrap();
         let bundles = site.state().join(".bundles");
         fs::create_dir(&bundles).unwrap();
@@ -131,7 +118,7 @@ fn destroy_completes_a_killed_one() {
 #[test]
 fn commands_that_waited_for_destroy_find_no_machine() {
     let site = Site::new();
-    machine(&site);
+    site.create_with_work();
     // Hold the lock as the first `destroy` does.
     let locks = site.state().join(".locks");
     fs::create_dir_all(&locks).unwrap();
@@ -162,7 +149,7 @@ fn commands_that_waited_for_destroy_find_no_machine() {
 #[test]
 fn a_damaged_source_does_not_count_as_missing() {
     let site = Site::new();
-    machine(&site);
+    site.create_with_work();
     let refuse = |said: &str| {
         let before = tree(&site.machine("app-main"));
         site.run_in(site.root(), &["destroy", "app-main", "--yes"])
@@ -171,7 +158,7 @@ fn a_damaged_source_does_not_count_as_missing() {
             .says(said)
             .says("hint: ");
         assert!(tree(&site.machine("app-main")) == before);
-        assert_eq!(kept(&site), Vec::<PathBuf>::new());
+        assert_eq!(site.kept(), Vec::<PathBuf>::new());
     };
     site.write("app/.git/refs/heads/broken", "no object id\n");
     refuse("its reference refs/heads/broken cannot be read");

@@ -74,8 +74,7 @@ fn check_kept(site: &Site, name: &str, how: Kept, commits: &[String]) {
     let done = site.run(&["destroy", "--yes"]).ok().says("removed app-main");
     assert!(site.names().is_empty(), "{name}");
     site.assert_nothing_left();
-    let kept: Vec<_> =
-        fs::read_dir(site.state().join(".bundles")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let kept = site.kept();
     let [kept] = kept.as_slice() else { panic!("{name}: {kept:?}\n{}", done.stderr) };
     assert!(
         done.stderr.contains(&*kept.to_string_lossy()),

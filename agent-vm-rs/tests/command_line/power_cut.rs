@@ -245,8 +245,7 @@ fn destroy_loses_no_commits_in_a_power_cut() {
 }
 
 fn assert_rescued(site: &Site, commit: &str) {
-    let bundles = fs::read_dir(site.state().join(".bundles")).unwrap().map(|entry| entry.unwrap().path());
-    let bundles: Vec<_> = bundles.collect();
+    let bundles = site.kept();
     let whole = |bundle: &Path| {
         let list = site.command(which("git").unwrap()).args(["bundle", "list-heads"]).arg(bundle).output().unwrap();
         list.status.success() && String::from_utf8_lossy(&list.stdout).contains(commit)

@@ -172,8 +172,7 @@ fn a_machine_without_its_source_keeps_its_whole_history() {
     site.create("main");
     fs::remove_dir_all(site.repo()).unwrap();
     site.run_in(site.path("home"), &["destroy", "app-main", "--yes"]).ok().says("removed app-main");
-    let bundles: Vec<_> =
-        fs::read_dir(site.state().join(".bundles")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let bundles = site.kept();
     assert_eq!(bundles.len(), 1, "{bundles:?}");
     site.git_in(site.path("home"), &["clone", "--quiet", bundles[0].to_str().unwrap(), "--branch", "main", "again"]);
     assert_eq!(site.read("home/again/second"), "again\n");

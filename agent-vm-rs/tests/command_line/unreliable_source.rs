@@ -12,15 +12,7 @@ use crate::support::{Site, which};
 /// Creates a machine of a repository with two commits, and a commit in it; returns the workspace and its commit.
 fn machine(site: &Site) -> (PathBuf, String) {
     site.commit("second", "x");
-    site.create("main");
-    let workspace = site.machine("app-main").join("workspace");
-    let commit = site.commit_in(&workspace, "work", "x");
-    (workspace, commit)
-}
-
-fn kept(site: &Site) -> Vec<PathBuf> {
-    let entries = fs::read_dir(site.state().join(".bundles")).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
+    site.create_with_work()
 }
 
 /// The only copy of the commit is in the workspace.
@@ -34,7 +26,7 @@ fn a_source_that_uses_the_workspaces_objects_is_refused() {
             .says("uses objects of a machine")
             .says("git clone --no-local");
         site.run(&["status"]).ok().prints("uses objects of a machine");
-        assert_eq!((site.names(), kept(site).len()), (vec!["app-main".to_owned()], 0));
+        assert_eq!((site.names(), site.kept().len()), (vec!["app-main".to_owned()], 0));
     };
     for is_link in [false, true] {
         let site = Site::new();
@@ -56,7 +48,7 @@ fn a_source_that_uses_the_workspaces_objects_is_refused() {
             fs::remove_file(own.join("info/alternates")).unwrap();
         }
         site.run(&["destroy", "--yes"]).ok().says("removed app-main");
-        assert_eq!(kept(&site).len(), 1);
+        assert_eq!(site.kept().len(), 1);
     }
     let site = Site::new();
     let (workspace, _) = machine(&site);
@@ -85,7 +77,7 @@ fn objects_that_the_source_has_lost_are_kept() {
         let object = site.git(&["rev-parse", what]);
         fs::remove_file(site.path(format!("app/.git/objects/{}/{}", &object[..2], &object[2..]))).unwrap();
         site.run(&["destroy", "--yes"]).ok().says("1 object missing in its damaged source").says("kept whole in");
-        let [workspace] = &kept(&site)[..] else { panic!("{what}: {:?}", kept(&site)) };
+        let [workspace] = &site.kept()[..] else { panic!("{what}: {:?}", site.kept()) };
         site.git_in(workspace, &["-c", "safe.directory=*", "cat-file", "-e", &object]);
     }
     // Control: what the source never had is no hole.
@@ -126,13 +118,13 @@ fn a_store_with_links_into_the_workspace_is_refused() {
         };
         symlink(theirs.join(&link), own.join(&link)).unwrap();
         site.run(&["destroy", "--yes"]).exits(1).gives_one_error().says("uses objects of a machine");
-        assert_eq!((site.names(), kept(&site).len()), (vec!["app-main".to_owned()], 0), "{part}");
+        assert_eq!((site.names(), site.kept().len()), (vec!["app-main".to_owned()], 0), "{part}");
         // Control: a link to elsewhere is no object of a machine.
         fs::remove_file(own.join(&link)).unwrap();
         fs::rename(own.join("info"), site.path("info")).unwrap();
         symlink(site.path("info"), own.join("info")).unwrap();
         site.run(&["destroy", "--yes"]).ok().says("removed app-main");
-        assert_eq!(kept(&site).len(), 1, "{part}");
+        assert_eq!(site.kept().len(), 1, "{part}");
     }
 }
 
@@ -148,7 +140,7 @@ fn objects_that_are_empty_in_the_source_are_kept() {
         fs::remove_file(&file).unwrap();
         fs::write(&file, "").unwrap();
         site.run_in(site.root(), &["destroy", "app-main", "--yes"]).ok().says("removed app-main");
-        let [workspace] = &kept(&site)[..] else { panic!("{what}: {:?}", kept(&site)) };
+        let [workspace] = &site.kept()[..] else { panic!("{what}: {:?}", site.kept()) };
         site.git_in(workspace, &["-c", "safe.directory=*", "cat-file", "-e", &object]);
     }
 }
@@ -175,7 +167,7 @@ fn objects_that_a_submodule_of_the_source_has_lost_are_kept() {
     fs::remove_file(git_dir.join("objects").join(&object[..2]).join(&object[2..])).unwrap();
     let done = site.run(&["destroy", "--yes"]).ok().says("the submodule libs/the sub (1 object missing");
     done.says("kept whole in");
-    assert_eq!(kept(&site).len(), 1);
+    assert_eq!(site.kept().len(), 1);
 }
 
 /// Its name is the hash of the contents, so a file of another size is damaged.
@@ -202,7 +194,7 @@ fn large_files_that_the_source_lacks_are_kept() {
             continue;
         }
         done.says("large files that its source lacks").says("kept whole in");
-        assert_eq!(kept(&site).len(), 1, "{there}");
+        assert_eq!(site.kept().len(), 1, "{there}");
     }
 }
 

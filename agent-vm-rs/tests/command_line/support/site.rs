@@ -71,6 +71,12 @@ impl Site {
         self.state().join(name)
     }
 
+    /// Returns what destroyed machines left in the state directory: bundles and workspaces.
+    pub fn kept(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.state().join(".bundles")).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    }
+
     /// Returns the names in the state directory, without dot files.
     pub fn names(&self) -> Vec<String> {
         self.state_entries().into_iter().filter(|name| !name.starts_with('.')).collect()
@@ -216,6 +222,13 @@ impl Site {
     pub fn create(&self, branch: &str) -> String {
         let made = self.run(&["create", "--json", "--branch", branch]).ok();
         made.json()["name"].as_str().unwrap().to_owned()
+    }
+
+    /// Creates the machine of main with a new commit; returns the workspace and the commit.
+    pub fn create_with_work(&self) -> (PathBuf, String) {
+        let workspace = self.machine(&self.create("main")).join("workspace");
+        let commit = self.commit_in(&workspace, "work", "x");
+        (workspace, commit)
     }
 
     /// Runs git in the repository and returns its output.
