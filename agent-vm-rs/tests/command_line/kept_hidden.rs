@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 
-use crate::kept_shapes::{Kept, Shape, keeps};
+use crate::kept_work::{Kept, Shape, keeps};
 use crate::support::which;
 
 impl Shape<'_> {

@@ -28,6 +28,7 @@ mod hostile_workspace;
 mod inherited;
 mod kept_hidden;
 mod kept_shapes;
+mod kept_work;
 mod landlock;
 mod list;
 mod mcp_config;
