@@ -6,6 +6,7 @@ temporaries=()
 # make_temporary DIR: creates a directory in DIR and sets `temporary` to its path. It is removed when this shell ends, at the latest.
 # Also removes those that killed runs left more than two hours ago.
 make_temporary() {
+    # A leftover that cannot be removed, such as another user's, must not stop the set-up.
     find "$1" -mindepth 1 -maxdepth 1 -name '.new-*' -mmin +120 -exec rm -rf -- {} + 2>/dev/null || true
     temporary=$(mktemp -d -- "$1/.new-XXXXXX") || return
     remove_at_end "$temporary"
