@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -33,15 +34,9 @@ impl SavedWork {
         let Some(asked) = asked else {
             return Ok(Self { dir: machine.state.bundles(), default: machine.state.bundles(), name, was_asked: false });
         };
-        let absolute = std::path::absolute(asked).context("failed to make the directory's path absolute")?;
-        let above = absolute.ancestors().find_map(|above| Some((fs::canonicalize(above).ok()?, above)));
-        let dir = match above {
-            Some((real, above)) => real.join(absolute.strip_prefix(above).unwrap_or(Path::new(""))),
-            None => absolute,
-        };
-        let dir: PathBuf = dir.components().collect();
+        let dir = real(&std::path::absolute(asked).context("failed to make the directory's path absolute")?);
         // Commands remove what they do not know there.
-        if dir.starts_with(machine.state.path()) && !dir.starts_with(machine.state.bundles()) {
+        if is_where_files_are_removed(&dir, machine) {
             return Err(Failure::usage(format!(
                 "{} is in the state directory, where files are removed",
                 dir.display()
@@ -168,6 +163,39 @@ impl SavedWork {
         let stem = (0..).map(stem).find(is_unused).context("no unused name is left")?;
         Ok(self.dir.join(format!("{stem}.{end}")))
     }
+}
+
+/// Returns a path without links and `..`, where it exists. `..` after a missing directory leads back out of it, as it does
+/// once that is made.
+fn real(path: &Path) -> PathBuf {
+    let mut real = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(real.pop()),
+            part => real.push(part),
+        }
+        real = fs::canonicalize(&real).unwrap_or(real);
+    }
+    real
+}
+
+/// Returns whether a directory is the state directory or in it, but not in its directory of saved work. They are
+/// compared by their inodes, since a bind mount has another path.
+fn is_where_files_are_removed(dir: &Path, machine: &Machine) -> bool {
+    let inode = |found: io::Result<fs::Metadata>| found.ok().map(|found| (found.dev(), found.ino()));
+    let (state, kept) = (machine.state.path(), machine.state.bundles());
+    // It counts only as a directory of its own, not as a link to another one.
+    let (state_inode, kept_inode) = (inode(fs::metadata(state)), inode(fs::symlink_metadata(&kept)));
+    for above in dir.ancestors() {
+        let own = inode(fs::metadata(above));
+        if above == kept || (own.is_some() && own == kept_inode) {
+            return false;
+        }
+        if above == state || (own.is_some() && own == state_inode) {
+            return true;
+        }
+    }
+    false
 }
 
 /// A directory for temporary files.

@@ -1,6 +1,7 @@
 //! `destroy` that fails to keep what only the machine has: the machine is unchanged, and the error has a hint.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -82,6 +83,59 @@ fn keep_in_sets_the_directory_of_bundles() {
     let [bundle] = entries.as_slice() else { panic!("{entries:?}") };
     assert!(site.git(&["bundle", "list-heads", bundle.to_str().unwrap()]).contains(&commit));
     assert_eq!(fs::read_to_string(bundles).unwrap(), "in the way");
+}
+
+/// The next command would remove the bundle.
+#[test]
+fn keep_in_finds_the_state_directory_by_every_path() {
+    let site = Site::new();
+    let (_, commit) = site.create_with_work();
+    site.create("other");
+    let state = site.state();
+    symlink(&state, site.path("link")).unwrap();
+    symlink(state.join(".locks"), site.path("link-to-locks")).unwrap();
+    let back = format!("missing/../{}", state.strip_prefix(site.root()).unwrap().display());
+    let absolute = |path: &str| site.root().join(path).display().to_string();
+    for (number, inside) in [
+        absolute("link/.locks"),
+        absolute("link/.gone-x"),
+        absolute("link/.new-app-third"),
+        absolute("link/app-other/kept"),
+        absolute("link-to-locks"),
+        absolute("link-to-locks/deep/er"),
+        absolute(&back),
+        absolute(&format!("{back}/.locks")),
+        absolute(&format!("{back}/.bundles/../.locks")),
+        absolute(&format!("{back}/.bundles/missing/../../.gone-x")),
+        format!("../{back}/.swept-1"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        site.run(&["destroy", "--keep-in", inside])
+            .exits(2)
+            .gives_one_error()
+            .says("is in the state directory, where files are removed")
+            .says("hint: choose a directory outside");
+        assert!(site.machine("app-main").exists() && !site.path("missing").exists(), "{number}: {inside}");
+    }
+    // A link in place of `.bundles` allows no other directory.
+    symlink(".", state.join(".bundles")).unwrap();
+    site.run(&["destroy", "--keep-in", &absolute("link/.locks")]).exits(2).gives_one_error();
+    fs::remove_file(state.join(".bundles")).unwrap();
+    // Controls: what is in `.bundles` stays, and so does what only looks as if it were in the state directory.
+    let deep = absolute("link/.bundles/deep");
+    site.run(&["destroy", "--keep-in", &deep]).ok().says("the commits that only app-main had are in");
+    let beside = state.with_file_name("agent-vms-kept").display().to_string();
+    site.commit_in(site.machine("app-other").join("workspace"), "more", "x");
+    site.run(&["destroy", "other", "--keep-in", &beside]).ok();
+    site.run(&["list"]).ok();
+    for dir in [&deep, &beside] {
+        let kept: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(kept.len(), 1, "{kept:?}");
+    }
+    let bundle = fs::read_dir(deep).unwrap().next().unwrap().unwrap().path();
+    assert!(site.git(&["bundle", "list-heads", bundle.to_str().unwrap()]).contains(&commit));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The next command, for any machine, removes what killed commands leave, but nothing that a running command uses.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use rustix::process::Signal;
@@ -65,6 +65,25 @@ fn a_lock_is_removed_with_its_machine() {
     assert!(locks().is_empty());
 }
 
+/// Only empty files are locks.
+#[test]
+fn a_file_with_contents_among_the_locks_stays() {
+    let site = Site::new();
+    site.create("main");
+    let lock = |name: &str| site.state().join(".locks").join(name);
+    fs::write(lock("app-empty"), "").unwrap();
+    fs::write(lock("app-full"), "x").unwrap();
+    fs::create_dir(lock("app-directory")).unwrap();
+    fs::write(lock("app-directory").join("file"), "x").unwrap();
+    for args in [&["list"][..], &["destroy"], &["list"]] {
+        site.run(args).ok();
+    }
+    assert_eq!(fs::read_to_string(lock("app-full")).unwrap(), "x");
+    assert!(lock("app-directory").join("file").exists());
+    // Control.
+    assert!(!lock("app-empty").exists() && !lock("app-main").exists());
+}
+
 #[test]
 fn files_of_a_running_command_stay() {
     let site = Site::new();
@@ -98,7 +117,7 @@ fn files_of_a_running_command_stay() {
 }
 
 /// Sets or clears the immutable flag of a file; returns false, with the test reported as skipped, if that fails.
-fn set_immutable(path: &PathBuf, on: bool) -> bool {
+pub fn set_immutable(path: &Path, on: bool) -> bool {
     let file = File::open(path).unwrap();
     let set = ioctl_getflags(&file).and_then(|flags| {
         let flags = if on { flags | IFlags::IMMUTABLE } else { flags - IFlags::IMMUTABLE };
