@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use super::alternates;
 use super::discover::Place;
+use crate::host::files::quoted;
 use crate::term::error::Failure;
 
 /// The entries of a git directory that git reads.
@@ -18,6 +20,9 @@ const READ: [&str; 8] = ["HEAD", "config", "index", "objects", "packed-refs", "r
 const MAX_READ_WHOLE: u64 = 256 << 20;
 /// Largest accepted index, in bytes; it has a few hundred bytes for each file.
 const MAX_INDEX: u64 = 1 << 30;
+
+/// Levels of an object store in which git reads files, such as `info/commit-graphs/commit-graph-chain`.
+const DEEPEST_IN_STORE: usize = 3;
 
 /// Refuses a repository whose git directory leads out of itself or has something that is neither a file nor a
 /// directory.
@@ -48,6 +53,53 @@ pub fn check(place: &Place) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Checks that a git directory's references are files and directories, so that git does not wait for a pipe.
+///
+/// # Errors
+/// A reference is something else, or a link to a directory, which could hold a pipe.
+pub fn require_files_in_refs(git_dir: &Path) -> Result<()> {
+    for part in ["packed-refs", "refs", "reftable"].map(|name| git_dir.join(name)) {
+        for entry in walkdir::WalkDir::new(&part).into_iter().flatten() {
+            require_file(&entry)?;
+            let is_inner_link = entry.depth() > 0 && entry.path_is_symlink();
+            if is_inner_link && entry.path().is_dir() && !leads_into(entry.path(), &part) {
+                return Err(refused(entry.path()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks that an object store and those that it borrows from consist of files and directories.
+///
+/// # Errors
+/// Something else is in them.
+pub fn require_files_in_stores(objects: &Path) -> Result<()> {
+    for store in std::iter::once(objects.to_owned()).chain(alternates::of(objects)) {
+        let entries = walkdir::WalkDir::new(store).max_depth(DEEPEST_IN_STORE).follow_links(true);
+        entries.into_iter().flatten().try_for_each(|entry| require_file(&entry))?;
+    }
+    Ok(())
+}
+
+/// Fails if an entry, or what a link leads to, is a pipe, a socket or a device.
+fn require_file(entry: &walkdir::DirEntry) -> Result<()> {
+    let kind = entry.file_type();
+    let kind =
+        if kind.is_symlink() { fs::metadata(entry.path()).map_or(kind, |found| found.file_type()) } else { kind };
+    // Git skips a dangling link.
+    if kind.is_file() || kind.is_dir() || kind.is_symlink() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("{} is not a regular file", entry.path().display()))
+        .with_hint(format!("move it away: mv -- {} DIRECTORY", quoted(entry.path())))
+        .into())
+}
+
+fn leads_into(link: &Path, dir: &Path) -> bool {
+    fs::canonicalize(link).is_ok_and(|target| fs::canonicalize(dir).is_ok_and(|dir| target.starts_with(dir)))
 }
 
 /// Returns where the symbolic links in an object store lead, also those in directories that they lead to. Dangling links

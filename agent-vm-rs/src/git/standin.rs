@@ -15,11 +15,11 @@ use anyhow::{Context as _, Result, ensure};
 use super::call::git;
 use super::config::Format;
 use super::discover::Place;
+use super::links;
 use super::refs::Ref;
-use crate::host::files::{plain, quoted};
+use crate::host::files::plain;
 use crate::host::process::Invocation;
 use crate::machine::sweep::Scratch;
-use crate::term::error::Failure;
 
 /// Largest accepted list of shallow commits, in bytes.
 const MAX_SHALLOW: u64 = 64 << 20;
@@ -33,7 +33,7 @@ impl StandIn {
     /// Makes a stand-in with all references of a repository, for reading.
     ///
     /// # Errors
-    /// `scratch` cannot be written.
+    /// `scratch` cannot be written, or git would wait for a pipe of the repository.
     pub fn for_reading(place: &Place, format: &Format, scratch: &Path) -> Result<Self> {
         Self::of_refs(place, format, &place.common_dir, scratch)
     }
@@ -41,12 +41,13 @@ impl StandIn {
     /// Makes a stand-in with HEAD of a work tree whose references are in tables (reftable).
     ///
     /// # Errors
-    /// `scratch` cannot be written.
+    /// `scratch` cannot be written, or git would wait for a pipe of the repository.
     pub fn for_head(place: &Place, format: &Format, scratch: &Path) -> Result<Self> {
         Self::of_refs(place, format, &place.git_dir, scratch)
     }
 
     fn of_refs(place: &Place, format: &Format, refs_in: &Path, scratch: &Path) -> Result<Self> {
+        links::require_files_in_refs(refs_in)?;
         let standin = Self::empty(place, format, scratch)?;
         let make = || -> Result<()> {
             if format.reftable {
@@ -66,7 +67,7 @@ impl StandIn {
     /// Makes a stand-in with only the references `offer`, for cloning. `head` is the text of HEAD.
     ///
     /// # Errors
-    /// `scratch` cannot be written.
+    /// `scratch` cannot be written, or git would wait for a pipe of the repository.
     pub fn offering(place: &Place, format: &Format, offer: &[Ref], head: &str, scratch: &Path) -> Result<Self> {
         // The stand-in stores references in files, whatever format the repository has.
         let format = Format { reftable: false, ..format.clone() };
@@ -96,9 +97,7 @@ impl StandIn {
         if format.reftable {
             config += "\trefStorage = reftable\n";
         }
-        for file in ["packed-refs", "objects/info/alternates"] {
-            require_file(&place.common_dir.join(file))?;
-        }
+        links::require_files_in_stores(&place.common_dir.join("objects"))?;
         let alternates = [alternate(&place.common_dir.join("objects"))?, b"\n".to_vec()].concat();
         let shallow = plain::read(&place.common_dir.join("shallow"), MAX_SHALLOW)?;
         let make = || -> std::io::Result<()> {
@@ -131,16 +130,6 @@ pub(super) fn head_of(git_dir: &Path) -> Result<Vec<u8>> {
         return Ok([b"ref: ", target.as_os_str().as_bytes(), b"\n"].concat());
     }
     plain::read(&head, MAX_HEAD)?.with_context(|| format!("{} does not exist", head.display()))
-}
-
-/// Fails if the path is a pipe or a device, which git would read without end. It need not exist.
-fn require_file(path: &Path) -> Result<()> {
-    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(Failure::new(format!("{} is not a regular file", path.display()))
-            .with_hint(format!("move it away: mv -- {0} {0}.old", quoted(path)))
-            .into());
-    }
-    Ok(())
 }
 
 /// Returns a line for `objects/info/alternates`, quoted as in C so that git takes no path for a comment.

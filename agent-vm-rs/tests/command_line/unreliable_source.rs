@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::submodules::{check_out, with_submodules};
-use crate::support::{Site, which};
+use crate::support::{Done, Running, Site, skip, wait_until, which};
 
 /// Creates a machine of a repository with two commits, and a commit in it; returns the workspace and its commit.
 fn machine(site: &Site) -> (PathBuf, String) {
@@ -215,4 +216,106 @@ fn a_pipe_in_the_source_blocks_no_command() {
         fs::remove_file(&path).unwrap();
         site.run(&["destroy", "--yes"]).ok();
     }
+}
+
+/// Also below a store that the source borrows from, and behind a link.
+#[test]
+fn no_pipe_that_git_would_read_blocks_a_command() {
+    let site = Site::new();
+    machine(&site);
+    let lender = site.path("lender");
+    site.git(&["clone", "--quiet", "--bare", ".", lender.to_str().unwrap()]);
+    fs::write(site.path("app/.git/objects/info/alternates"), format!("{}/objects\n", lender.display())).unwrap();
+    let pipe = site.path("pipe");
+    mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+    let outside = site.path("outside");
+    fs::create_dir(&outside).unwrap();
+    mkfifoat(CWD, outside.join("x"), Mode::RUSR | Mode::WUSR).unwrap();
+    let zeros = "0".repeat(38);
+    let loose = format!("app/.git/objects/00/{zeros}");
+    let refused = |path: &Path, why: &str| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let finished = |args: &[&str]| {
+            let mut child =
+                Running::new(site.agent_vm(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+            wait_until(&format!("{args:?} with a pipe at {}", path.display()), || child.ended());
+            Done::new(format!("{args:?} with a pipe at {}", path.display()), &child.output())
+        };
+        finished(&["destroy", "--yes"]).exits(1).gives_one_error().says(name).says(why).says("hint: ");
+        finished(&["relink", "app-main"]).exits(1).gives_one_error().says(name).says(why);
+        finished(&["status"]).ok().prints(name);
+        finished(&["create", "--branch", "new"]).exits(1).gives_one_error();
+        finished(&["stop", "nosuch"]).exits(1).gives_one_error();
+        finished(&["list"]).ok().prints("app-main");
+        assert_eq!((site.names(), site.kept().len()), (vec!["app-main".to_owned()], 0));
+    };
+    for (file, is_link) in [
+        ("app/.git/objects/pack/multi-pack-index", false),
+        ("app/.git/objects/pack/multi-pack-index", true),
+        ("app/.git/refs/heads/x", false),
+        ("app/.git/refs/heads/x", true),
+        ("app/.git/refs/tags/deep/x", false),
+        (&loose, false),
+        ("app/.git/objects/pack/pack-x.idx", false),
+        ("app/.git/objects/info/commit-graph", false),
+        ("app/.git/objects/info/commit-graphs/commit-graph-chain", false),
+        ("app/.git/shallow", false),
+        ("lender/objects/info/alternates", false),
+        ("lender/objects/pack/pack-x.idx", false),
+    ] {
+        let path = site.path(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if is_link {
+            symlink(&pipe, &path).unwrap();
+        } else {
+            mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        }
+        refused(&path, "is not a regular file");
+        fs::remove_file(&path).unwrap();
+    }
+    // Git looks for references in any directory.
+    let link = site.path("app/.git/refs/heads/linked");
+    symlink(&outside, &link).unwrap();
+    refused(&link, "is not a part of its repository");
+    fs::remove_file(&link).unwrap();
+    // Control: git reads none of these.
+    for file in ["app/.git/logs/x", "app/.git/info/x", "app/.git/worktrees/x/HEAD"] {
+        let path = site.path(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+    }
+    symlink("nowhere", site.path("app/.git/refs/heads/dangling")).unwrap();
+    site.run(&["status"]).ok().prints("1 new commit");
+    site.run(&["destroy", "--yes"]).ok().says("the commits that only app-main had are in");
+}
+
+#[test]
+fn a_pipe_among_tables_of_references_blocks_no_command() {
+    let site = Site::new();
+    let tables = site.path("tables");
+    let mut init = site.command(which("git").unwrap());
+    if !init.args(["init", "--quiet", "--ref-format=reftable"]).arg(&tables).output().unwrap().status.success() {
+        return skip("this git supports only one format of references");
+    }
+    site.git_in(&tables, &["fetch", "--quiet", "../app", "main:main", "--update-head-ok"]);
+    site.git_in(&tables, &["symbolic-ref", "HEAD", "refs/heads/main"]);
+    site.run_in(&tables, &["create"]).ok();
+    let path = tables.join(".git/reftable/tables.list");
+    let list = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+    for (args, code) in
+        [(&["destroy", "tables-main", "--yes"][..], 1), (&["create"], 1), (&["status", "tables-main"], 0)]
+    {
+        let mut command = site.agent_vm(args);
+        let command = command.current_dir(&tables).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Running::new(command.spawn().unwrap());
+        wait_until(&format!("{args:?}"), || child.ended());
+        let done = Done::new(format!("{args:?}"), &child.output()).exits(code);
+        assert!(format!("{}{}", done.stdout, done.stderr).contains("tables.list"), "{done:?}");
+    }
+    // Control.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, list).unwrap();
+    site.run_in(&tables, &["destroy", "--yes"]).ok().says("removed tables-main");
 }
