@@ -1,13 +1,14 @@
 //! `prune`: removes machines whose repository or declaration is missing, and keeps their commits.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::json;
 
 use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
-use crate::support::{Site, skip, tree, which};
+use crate::support::{Done, Running, Site, skip, tree, wait_until, which};
+use crate::sweep::set_immutable;
 
 /// A machine whose repository is missing, with a commit that only its workspace has.
 fn orphan(site: &Site) -> String {
@@ -17,7 +18,7 @@ fn orphan(site: &Site) -> String {
     commit
 }
 
-fn prune(site: &Site, flags: &[&str]) -> crate::support::Done {
+fn prune(site: &Site, flags: &[&str]) -> Done {
     site.run_in(site.root(), &[&["prune"], flags].concat())
 }
 
@@ -92,6 +93,58 @@ fn a_machine_that_cannot_be_removed_does_not_stop_the_others() {
         .prints("app-main: failed")
         .prints("app-other: removed");
     assert_eq!(site.names(), ["app-main"]);
+}
+
+/// Starts `prune` while another command has the machine's lock; `meanwhile` runs when it waits for that.
+fn prune_beside(site: &Site, meanwhile: impl FnOnce()) -> Done {
+    let lock = fs::File::create(site.state().join(".locks/app-main")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let (out, err) = (site.path("out"), site.path("err"));
+    let file = |path| fs::File::create(path).unwrap();
+    let mut command = site.agent_vm(&["prune", "--yes"]);
+    let mut prune = Running::new(command.stdout(file(&out)).stderr(file(&err)).spawn().unwrap());
+    wait_until("prune waits", || site.read("err").contains("waiting for another agent-vm command"));
+    meanwhile();
+    drop(lock);
+    wait_until("prune ends", || prune.ended());
+    let status = prune.output().status;
+    let output = Output { status, stdout: fs::read(out).unwrap(), stderr: fs::read(err).unwrap() };
+    Done::new("prune beside another command".to_owned(), &output)
+}
+
+#[test]
+fn a_machine_that_another_command_removed_is_no_failure() {
+    let site = Site::new();
+    orphan(&site);
+    fs::create_dir(site.repo()).unwrap();
+    let gone = || fs::remove_dir_all(site.machine("app-main")).unwrap();
+    prune_beside(&site, gone).ok().does_not_say("was not removed").says("no machine to remove");
+    // Control: a machine that is still there is removed.
+    fs::remove_dir(site.repo()).unwrap();
+    fs::rename(site.path("elsewhere"), site.repo()).unwrap();
+    orphan(&site);
+    fs::create_dir(site.repo()).unwrap();
+    prune_beside(&site, || {}).ok().prints("app-main: removed");
+}
+
+/// By then it no longer has its name.
+#[test]
+fn a_machine_that_cannot_be_removed_completely_is_a_failure() {
+    let site = Site::new();
+    orphan(&site);
+    let config = site.machine("app-main").join("config.json");
+    if !set_immutable(&config, true) {
+        return;
+    }
+    let done = prune(&site, &["--yes"]);
+    let left = fs::read_dir(site.state()).unwrap().map(|entry| entry.unwrap().path().join("config.json"));
+    for file in left.filter(|file| file.exists()) {
+        assert!(set_immutable(&file, false));
+    }
+    done.exits(1).says("failed to remove the remains of app-main").prints("app-main: failed");
+    // Control: the next command removes the rest.
+    site.run_in(site.root(), &["list"]).ok();
+    site.assert_nothing_left();
 }
 
 #[test]

@@ -109,7 +109,12 @@ pub fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
 
 /// Removes one machine and returns the outcome; an empty one if the machine is in use meanwhile.
 fn remove(context: &Context, args: &PruneArgs, machine: &Machine) -> Result<&'static str> {
-    let removed = machine.lock(context.deadline()).and_then(|lock| {
+    let locked = machine.lock(context.deadline());
+    // Another command removed it while this one waited for the lock.
+    if locked.is_err() && !machine.exists() {
+        return Ok("");
+    }
+    let removed = locked.and_then(|lock| {
         // Another command may have started, relinked or declared it while this one waited for the lock.
         if reason(machine, args).is_none() {
             return Ok("");
@@ -122,10 +127,6 @@ fn remove(context: &Context, args: &PruneArgs, machine: &Machine) -> Result<&'st
     removed.or_else(|error| {
         if error.is::<Interrupted>() {
             return Err(error);
-        }
-        // Another command removed it while this one waited for the lock.
-        if !machine.exists() {
-            return Ok("");
         }
         let hint = hint_of(&error).map_or_else(String::new, |hint| format!("; {hint}"));
         note(&format!("{} was not removed: {error:#}{hint}", machine.name));
