@@ -45,7 +45,7 @@ impl Look<'_> {
         }
         self.set_up_remotes(branch, workspace)?;
         for (key, value) in user::identity(self.config, &self.of_user) {
-            inside().args(["config", key]).arg(value).checked()?;
+            inside().args(["config", "--", key]).arg(value).checked()?;
         }
         lfs::copy_objects(&self.source.place, workspace, &workspace.join(".git"), self.scratch)?;
         submodules::fill(self, workspace)
@@ -102,7 +102,7 @@ impl Look<'_> {
         let url = known.remote(branch).and_then(|remote| self.config.get(&format!("remote.{remote}.url")));
         if let Some(url) = url {
             inside()
-                .args(["remote", "add", UPSTREAM])
+                .args(["remote", "add", "--", UPSTREAM])
                 .arg(without_password(url))
                 .checked()
                 .context("failed to add the remote upstream")?;

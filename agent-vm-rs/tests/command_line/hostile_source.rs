@@ -262,3 +262,22 @@ fn fifos_in_a_repository_do_not_hang_create() {
     mkfifo(&site.path("app/.git/HEAD"));
     site.run(&["create"]).exits(1).gives_one_error().says("is not in a git repository");
 }
+
+/// Values of its configuration are arguments of git, never options.
+#[test]
+fn settings_that_look_like_options_are_values() {
+    let site = Site::new();
+    let settings = [("remote.origin.url", "--mirror=push"), ("user.name", "--unset"), ("user.email", "--get")];
+    for (key, value) in settings {
+        site.git(&["config", "--replace-all", "--", key, value]);
+    }
+    // Control: git takes the value for an option.
+    let mut git = site.command(which("git").unwrap());
+    assert!(!git.args(["remote", "add", "upstream", "--mirror=push"]).output().unwrap().status.success());
+    site.run(&["create"]).ok();
+    let workspace = site.machine("app-main").join("workspace");
+    for (key, value) in settings {
+        let key = key.replace("origin", "upstream");
+        assert_eq!(site.git_in(&workspace, &["config", "--get", &key]), value);
+    }
+}
