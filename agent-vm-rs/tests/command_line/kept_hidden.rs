@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 
 use crate::kept_work::{Kept, Shape, keeps};
 use crate::support::which;
@@ -106,6 +107,42 @@ fn repositories_inside_the_git_directory_are_kept() {
         keeps(place, Kept::Workspace, |shape| vec![shape.hide(place)]);
     }
     keeps("with a work tree", Kept::Workspace, |shape| vec![shape.nested(".git/info/tree", &[])]);
+}
+
+/// Git keeps object ids and messages in files with names in capitals; another such file may be anything.
+#[test]
+fn unknown_files_of_the_git_directory_are_kept() {
+    keeps("a bundle with a name in capitals", Kept::Workspace, |shape| {
+        let commit = shape.commit("visible");
+        shape.git(&["bundle", "create", "--quiet", ".git/BACKUP_HEAD", "HEAD"]);
+        vec![commit]
+    });
+    // Control: git's own files are no work.
+    keeps("git's own files", Kept::Bundle, |shape| {
+        let commit = shape.commit("visible");
+        for name in ["ORIG_HEAD", "FETCH_HEAD", "AUTO_MERGE", "BISECT_START", "SQUASH_MSG"] {
+            shape.write(&format!(".git/{name}"), &format!("{commit}\n"));
+        }
+        vec![commit]
+    });
+}
+
+/// An object store in an ignored directory, which the repository borrows from, has a commit that no reference reaches.
+#[test]
+fn stores_that_the_workspace_lends_itself_are_kept() {
+    keeps("a lent store", Kept::Workspace, |shape| {
+        let commit = shape.commit("visible");
+        let hidden = shape.loose("hidden");
+        shape.write(".git/info/exclude", "lent\n");
+        let object = Path::new(&hidden[..2]).join(&hidden[2..]);
+        fs::create_dir_all(shape.workspace.join("lent").join(&hidden[..2])).unwrap();
+        let (from, to) =
+            (shape.workspace.join(".git/objects").join(&object), shape.workspace.join("lent").join(object));
+        fs::rename(from, to).unwrap();
+        shape.write(".git/objects/info/alternates", "../../lent\n");
+        assert_eq!(shape.git(&["cat-file", "-t", &hidden]), "commit");
+        vec![commit]
+    });
 }
 
 #[test]

@@ -120,6 +120,9 @@ fn look_at_repository(
         }
         other => other?,
     };
+    if let Some(store) = alternates.iter().find(|path| !is_elsewhere(workspace, path)) {
+        return Ok(Findings::Whole(WholeReason::Holds(format!("objects in another store, {}", shown(store)))));
+    }
     if let Some(why) = holds_more(workspace, source, scratch, inventory, &own.view)? {
         return Ok(Findings::Whole(WholeReason::Holds(why)));
     }
@@ -207,6 +210,7 @@ fn holds_more(
             links.add(work_tree, &own.view)?;
         }
         let why = match own {
+            Ok(own) if own.view.borrows() => "which borrows objects".to_owned(),
             Ok(own) if own.is_empty() => continue,
             Ok(own) => own.describe(),
             Err(error) if is_unreadable(&error) => format!("{error:#}"),

@@ -30,7 +30,7 @@ const MAX_ODD: usize = 8;
 const MAX_LARGE_FILES: usize = 100_000;
 
 /// Files of a git directory that name only objects of its own store.
-const FILES: [&str; 17] = [
+const FILES: [&str; 16] = [
     "HEAD",
     "config",
     "config.worktree",
@@ -43,11 +43,40 @@ const FILES: [&str; 17] = [
     "git-daemon-export-ok",
     "opencode",
     "addp-hunk-edit.diff",
-    "ADD_EDIT.patch",
     "packed-refs.new",
     "fsmonitor--daemon.ipc",
     "maintenance.lock",
     "objects.lock",
+];
+/// Files of a git directory in which git notes an object id or a message. Another file with a name in capitals may be of any
+/// kind, such as a bundle.
+const NOTES: [&str; 26] = [
+    "ADD_EDIT.patch",
+    "AUTO_MERGE",
+    "BISECT_ANCESTORS_OK",
+    "BISECT_EXPECTED_REV",
+    "BISECT_FIRST_PARENT",
+    "BISECT_HEAD",
+    "BISECT_LOG",
+    "BISECT_NAMES",
+    "BISECT_RUN",
+    "BISECT_START",
+    "BISECT_TERMS",
+    "CHERRY_PICK_HEAD",
+    "COMMIT_EDITMSG",
+    "EDIT_DESCRIPTION",
+    "FETCH_HEAD",
+    "MERGE_AUTOSTASH",
+    "MERGE_HEAD",
+    "MERGE_MODE",
+    "MERGE_MSG",
+    "MERGE_RR",
+    "NOTES_EDITMSG",
+    "ORIG_HEAD",
+    "REBASE_HEAD",
+    "REVERT_HEAD",
+    "SQUASH_MSG",
+    "TAG_EDITMSG",
 ];
 /// Directories of such files, at any depth. Not in the list: `rebase-apply`, whose patches, and
 /// `NOTES_MERGE_WORKTREE`, whose notes, may exist nowhere else.
@@ -202,11 +231,9 @@ impl Look {
 fn knows_file(place: Place, name: &[u8]) -> bool {
     match place {
         Place::GitDir => {
-            // Git notes an object id or a message in files such as ORIG_HEAD and MERGE_MSG.
-            let is_note = name.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_' || byte.is_ascii_digit());
             let is_temporary =
                 name.ends_with(b".lock") || name.starts_with(b"sharedindex.") || name.starts_with(b"tmp-");
-            is_note || is_temporary || FILES.iter().any(|known| known.as_bytes() == name)
+            is_temporary || FILES.iter().chain(&NOTES).any(|known| known.as_bytes() == name)
         }
         // A partial clone's pack lacks objects.
         Place::Pack => !name.ends_with(b".promisor"),
