@@ -73,10 +73,7 @@ impl Config {
         last.is_some_and(|(_, value)| match value.as_deref() {
             // git-config(1): a key without a value is true.
             None => true,
-            Some(text) => {
-                ["true", "yes", "on"].iter().any(|word| text.eq_ignore_ascii_case(word))
-                    || text.parse::<i64>().is_ok_and(|number| number != 0)
-            }
+            Some(text) => ["true", "yes", "on"].iter().any(|word| text.eq_ignore_ascii_case(word)) || is_nonzero(text),
         })
     }
 
@@ -146,6 +143,15 @@ impl Config {
     }
 }
 
+/// Returns whether a text is a number other than 0, with git's bases and units: `0x10`, `1k`. (git-config(1), "integer")
+fn is_nonzero(text: &str) -> bool {
+    let text = text.trim_ascii_start();
+    let text = text.strip_prefix(['+', '-']).unwrap_or(text).to_ascii_lowercase();
+    let digits = text.strip_suffix(['k', 'm', 'g']).unwrap_or(&text);
+    let (digits, base) = digits.strip_prefix("0x").map_or((digits, 10), |digits| (digits, 16));
+    digits.chars().all(|digit| digit.is_digit(base)) && digits.chars().any(|digit| digit != '0')
+}
+
 fn unknown(what: &str) -> anyhow::Error {
     Failure::new(format!("the repository has an unknown format: {}", crate::term::text::one_line(what)))
         .with_hint("clone it and use the clone: git clone --no-local REPOSITORY NEW-DIRECTORY")
@@ -177,6 +183,22 @@ mod tests {
         assert!(found.is_partial());
         assert!(config("[broken").is_err());
         assert!(!Config::read(Path::new("/nowhere")).unwrap().is_true("core.bare"));
+    }
+
+    #[test]
+    fn numbers_are_true_as_in_git() {
+        for (text, wanted) in
+            [("1", true), ("0", false), ("-1", true), ("1k", true), ("0x2M", true), (" 010", true), ("00k", false)]
+        {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), format!("[a]\n\tb = \"{text}\"\n")).unwrap();
+            let of_git = git().args(["config", "--type=bool", "--file"]).arg(file.path()).arg("a.b").cwd("/");
+            assert_eq!(of_git.checked().unwrap().stdout, format!("{wanted}\n").as_bytes(), "{text}");
+            assert_eq!(Config::read(file.path()).unwrap().is_true("a.b"), wanted, "{text}");
+        }
+        for text in ["", "k", "1kk", "x", "0x"] {
+            assert!(!is_nonzero(text), "{text}");
+        }
     }
 
     #[test]

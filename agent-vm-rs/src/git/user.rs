@@ -1,6 +1,7 @@
 //! Reads the settings of the user's own git configuration that a machine or a count of changes uses.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -10,6 +11,9 @@ use super::standin::StandIn;
 use crate::host::process::Invocation;
 use crate::host::user_dirs::config_home;
 use crate::term::progress::note;
+
+/// Longest time for reading the user's configuration, which may include a file that blocks.
+const LONGEST: Duration = Duration::from_secs(20);
 
 const KEYS: &str = "^(user\\.(name|email)|core\\.(excludesfile|autocrlf|eol))$";
 const IDENTITY: [&str; 2] = ["user.name", "user.email"];
@@ -54,7 +58,7 @@ pub(super) fn settings(place: &Place, own: &Config, format: &Format, scratch: &P
         "--show-scope",
         "--get-regexp",
     ]);
-    let output = ask.arg(KEYS).env("LC_ALL", "C").of_machine(scratch).output()?;
+    let output = ask.arg(KEYS).env("LC_ALL", "C").of_machine(scratch).time_limit(LONGEST).output()?;
     // git-config(1): 1 means that no key matched.
     if !output.status.success() && output.status.code() != Some(1) {
         let words = String::from_utf8_lossy(&output.stderr);
