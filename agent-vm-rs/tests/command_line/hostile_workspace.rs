@@ -18,16 +18,24 @@ struct Hostile {
 }
 
 impl Hostile {
-    /// Creates a machine, and a program to plant that leaves a mark when it runs.
+    /// Creates a machine, and a program to plant, which leaves a mark when it runs. Where it is confined and cannot leave
+    /// one, it takes too long instead.
     fn new() -> Self {
         let site = Site::new();
         if which("bwrap").is_some() {
             site.restore("bwrap");
         }
+        // A file of the workspace, so that a confined git sees it.
+        let mark = site.path("executed");
+        site.script(
+            "app/planted",
+            &format!("PATH=/usr/bin:/bin\ntouch '{}' && exec cat\nexec sleep 60", mark.display()),
+        );
+        site.git(&["add", "planted"]);
+        site.git(&["commit", "--quiet", "--message", "planted"]);
         site.create("main");
         let workspace = site.machine("app-main").join("workspace");
-        site.script("planted", &format!("touch '{}'; cat", site.path("executed").display()));
-        let planted = site.path("planted").display().to_string();
+        let planted = workspace.join("planted").display().to_string();
         Self { site, workspace, planted }
     }
 
@@ -90,6 +98,26 @@ fn planted_filters_are_not_run() {
     }
 }
 
+/// Git looks into a submodule with the submodule's configuration. This one is in a directory that looks like a repository.
+#[test]
+fn planted_filters_of_a_nested_repository_are_not_run() {
+    let hostile = Hostile::new();
+    let (x, sub) = (hostile.workspace.join("x"), hostile.workspace.join("x/sub"));
+    fs::create_dir_all(x.join("refs")).unwrap();
+    fs::create_dir(&sub).unwrap();
+    fs::write(x.join("HEAD"), "data\n").unwrap();
+    fs::write(x.join("refs/f"), "data\n").unwrap();
+    hostile.site.git_in(&sub, &["init", "--quiet"]);
+    hostile.site.git_in(&sub, &["config", "user.name", "Test"]);
+    hostile.site.git_in(&sub, &["config", "user.email", "test@example.invalid"]);
+    hostile.site.commit_in(&sub, "file", "x");
+    hostile.git(&["add", "x"]);
+    hostile.site.git_in(&sub, &["config", "filter.x.clean", &hostile.planted]);
+    fs::write(sub.join(".gitattributes"), "* filter=x\n").unwrap();
+    fs::write(sub.join("file"), "y").unwrap();
+    hostile.never_runs_it(&["status"]);
+}
+
 #[test]
 fn planted_hooks_are_not_run() {
     let hostile = Hostile::new();
@@ -138,7 +166,8 @@ fn a_link_to_another_workspace_is_not_kept_as_a_repository() {
     let hostile = Hostile::new();
     let site = &hostile.site;
     let other = site.create("other");
-    site.git_in(site.machine(&other).join("workspace"), &["config", "core.fsmonitor", &hostile.planted]);
+    let theirs = site.machine(&other).join("workspace");
+    site.git_in(&theirs, &["config", "core.fsmonitor", &theirs.join("planted").display().to_string()]);
     fs::remove_dir_all(hostile.workspace.join(".git")).unwrap();
     symlink(format!("../{other}/workspace"), hostile.workspace.join(".git")).unwrap();
     let refused = site.run(&["destroy", "app-main"]).exits(1).gives_one_error().says("on the machine's own disk");

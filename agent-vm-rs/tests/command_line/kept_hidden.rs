@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use crate::kept_work::{Kept, Shape, keeps};
@@ -46,6 +47,18 @@ fn changes_that_the_index_hides_are_kept() {
             vec![shape.change("README", "hidden\n")]
         });
     }
+    // As a build with reproducible times leaves it.
+    keeps("of the time zero", Kept::Bundle, |shape| {
+        let set = || {
+            let file = fs::File::open(shape.workspace.join("README")).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        };
+        set();
+        shape.git(&["status"]);
+        let changed = shape.change("README", "HELLO\n");
+        set();
+        vec![changed]
+    });
     keeps("outside of a sparse checkout", Kept::Bundle, |shape| {
         shape.write("in/file", "x");
         shape.write("out/file", "x");
@@ -88,6 +101,21 @@ fn changes_that_the_index_hides_are_kept() {
         shape.write("sub/file", "nobody else has it\n");
         vec![shape.git(&["rev-parse", "HEAD"])]
     });
+    for (name, link) in [("a file in the place of a submodule", false), ("a link in the place of a submodule", true)] {
+        keeps(name, Kept::Workspace, |shape| {
+            let commit = shape.git(&["rev-parse", "HEAD"]);
+            shape.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},sub")]);
+            shape.git(&["commit", "--quiet", "--message", "sub"]);
+            // Without new commits.
+            shape.site.git(&["fetch", "--quiet", shape.workspace.to_str().unwrap(), "main:from-the-machine"]);
+            if link {
+                symlink("nowhere", shape.workspace.join("sub")).unwrap();
+            } else {
+                shape.write("sub", "nobody else has it\n");
+            }
+            vec![shape.git(&["rev-parse", "HEAD"])]
+        });
+    }
 }
 
 #[test]
@@ -107,6 +135,36 @@ fn repositories_inside_the_git_directory_are_kept() {
         keeps(place, Kept::Workspace, |shape| vec![shape.hide(place)]);
     }
     keeps("with a work tree", Kept::Workspace, |shape| vec![shape.nested(".git/info/tree", &[])]);
+}
+
+/// Git never tracks these names, and skips them without an error.
+#[test]
+fn files_with_names_that_git_refuses_are_kept() {
+    for path in ["fixtures/.GIT/config", "git~1"] {
+        keeps(path, Kept::Workspace, |shape| {
+            shape.write(path, "nobody else has it\n");
+            vec![shape.git(&["rev-parse", "HEAD"])]
+        });
+    }
+}
+
+/// Git does not look for repositories in a directory whose files it tracks; nor is the inner one complete.
+#[test]
+fn repositories_in_what_looks_like_a_repository_are_kept() {
+    for damage in ["HEAD", "objects"] {
+        keeps(damage, Kept::Workspace, |shape| {
+            shape.write("x/HEAD", "data");
+            shape.write("x/refs/f", "data");
+            shape.write("x/sub/file", "data");
+            shape.git(&["add", "--all"]);
+            shape.git(&["commit", "--quiet", "--message", "x"]);
+            shape.site.git(&["fetch", "--quiet", shape.workspace.to_str().unwrap(), "main:from-the-machine"]);
+            shape.nested("x/sub", &[]);
+            let part = shape.workspace.join("x/sub/.git").join(damage);
+            fs::rename(&part, part.with_extension("moved")).unwrap();
+            vec![shape.git(&["rev-parse", "HEAD"])]
+        });
+    }
 }
 
 /// Git keeps object ids and messages in files with names in capitals; another such file may be anything.

@@ -1,9 +1,9 @@
 //! Compares a work tree's files with the checked-out commit.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 
@@ -27,11 +27,25 @@ impl View {
         let Some(work_tree) = self.work_tree() else { return Ok(Vec::new()) };
         self.copy_index()?;
         let untracked = if directories { "--untracked-files=normal" } else { "--untracked-files=all" };
-        let status = self.git(Some(work_tree)).args(["status", "--porcelain=v1", "-z", "--no-renames", untracked]);
-        let listed = self.listed(&status.arg("--ignore-submodules=all"))?;
-        let entries = listed.split(|byte| *byte == 0).filter(|entry| entry.len() > 3);
+        let listed = self.status(self.git(Some(work_tree)), &[untracked])?;
         let links = self.staged_gitlinks()?;
-        Ok(entries.map(|entry| entry[3..].to_vec()).chain(links).collect())
+        Ok(entries(&listed).map(|entry| entry[3..].to_vec()).chain(links).collect())
+    }
+
+    /// Returns the first path whose contents in the work tree the index lacks. `git` is a call on the work tree.
+    ///
+    /// # Errors
+    /// See [`Self::open`].
+    pub(super) fn first_unstaged(&self, git: Invocation) -> Result<Option<Vec<u8>>> {
+        let listed = self.status(git, &["--untracked-files=all"])?;
+        let first = entries(&listed).find(|entry| entry[1] != b' ');
+        Ok(first.map(|entry| entry[3..].to_vec()))
+    }
+
+    /// Returns the output of `git status`. Git does not look into submodules: it would run there with their configuration.
+    fn status<A: AsRef<OsStr>>(&self, git: Invocation, args: &[A]) -> Result<Vec<u8>> {
+        let git = git.args(["status", "--porcelain=v1", "-z", "--no-renames", "--ignore-submodules=all"]);
+        self.listed(&git.args(args))
     }
 
     /// Returns the paths whose gitlink in the index differs from that in the checked-out commit. Git compares them
@@ -78,9 +92,9 @@ impl View {
     pub fn has_all_of(&self, paths: &[PathBuf]) -> Result<bool> {
         let Some(work_tree) = self.work_tree() else { return Ok(false) };
         self.copy_index()?;
-        let all = ["--untracked-files=all", "--ignored=matching", "--no-renames", "--"];
-        let status = self.git(Some(work_tree)).args(["status", "--porcelain=v1", "-z"]).args(all);
-        let differing = self.listed(&paths.iter().fold(status, |status, path| status.arg(or_dot(path))))?;
+        let all = ["--untracked-files=all", "--ignored=matching", "--"].map(OsStr::new);
+        let below: Vec<_> = all.into_iter().chain(paths.iter().map(|path| or_dot(path).as_os_str())).collect();
+        let differing = self.status(self.git(Some(work_tree)), &below)?;
         // Git may skip a path without listing anything; that does not mean that it has no changes.
         let lists = |path: &PathBuf| -> Result<bool> {
             let list = self.git(Some(work_tree)).args(["ls-files", "-z", "--"]).arg(or_dot(path));
@@ -118,20 +132,31 @@ impl View {
                 fs::write(to.join(name), bytes).context("failed to copy the index")?;
             }
         }
-        if self.is_thorough()
-            && let Ok(index) = fs::File::options().write(true).open(to.join("index"))
-        {
-            // Git compares a file's contents, and not only its size and time, if the file is newer than the index.
-            index
-                .set_modified(UNIX_EPOCH + Duration::from_secs(1))
-                .context("failed to set the index's modification time")?;
-        }
         let Some(work_tree) = self.work_tree().filter(|_| to.join("index").exists()) else { return Ok(()) };
+        if self.is_thorough() {
+            self.forget_times(work_tree)?;
+        }
         // Also compare files that `git update-index --assume-unchanged` marks.
         let refresh =
             ["update-index", "-q", "--unmerged", "--ignore-missing", "--ignore-submodules", "--really-refresh"];
         self.ask(&self.git(Some(work_tree)).args(refresh)).map(drop)
     }
+
+    /// Removes the files' sizes and times from the copied index, so that git compares their contents.
+    fn forget_times(&self, work_tree: &Path) -> Result<()> {
+        // Each entry is `TAG MODE ID STAGE`, then the path. Tag H: neither in conflict nor missing outside a sparse
+        // checkout.
+        let listed = self.ask(&self.git(Some(work_tree)).args(["ls-files", "-t", "--stage", "-z"]))?;
+        let plain = listed.split_inclusive(|byte| *byte == 0).filter_map(|entry| entry.strip_prefix(b"H "));
+        let update =
+            self.git(None).args(["update-index", "-z", "--index-info"]).stdin(plain.collect::<Vec<_>>().concat());
+        self.ask(&update).map(drop)
+    }
+}
+
+/// Returns the entries of `git status`: two characters for index and work tree, a space, and the path.
+fn entries(listed: &[u8]) -> impl Iterator<Item = &[u8]> {
+    listed.split(|byte| *byte == 0).filter(|entry| entry.len() > 3)
 }
 
 fn or_dot(path: &Path) -> &Path {

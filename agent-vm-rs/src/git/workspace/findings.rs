@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::git_failure::{Unreadable, is_unreadable};
+use super::guest_files::{is_empty, open_root};
 use super::inventory::{self, Inventory, is_elsewhere, shown_path};
 use super::listed_refs::Reference;
 use super::objects::objects;
@@ -246,8 +247,7 @@ impl Gitlinks {
     /// Returns what no view shows: a submodule at another commit than in the index, or files at the path of a
     /// submodule.
     fn hold(&self, workspace: &Path) -> Option<String> {
-        let is_empty =
-            |path: &Path| std::fs::read_dir(workspace.join(path)).map_or(true, |mut dir| dir.next().is_none());
+        let is_empty = |path: &Path| open_root(workspace).is_ok_and(|root| is_empty(root, path));
         self.wanted.iter().find_map(|(path, commit)| match self.there.get(path) {
             Some(there) if there.as_ref() == Some(commit) => None,
             Some(_) => Some(format!("the submodule {} at another commit", shown_path(path))),

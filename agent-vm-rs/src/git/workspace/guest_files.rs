@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 use super::git_failure::Unreadable;
+use crate::host::files::tree::entries;
 
 /// Opens a directory by a path that the guest cannot change.
 ///
@@ -38,6 +39,16 @@ pub fn open_inside(root: impl AsFd, relative: &Path, flags: OFlags) -> Result<Op
             Err(Unreadable(format!("{} is a link or has the wrong file type", relative.display())).into())
         }
         Err(error) => Err(error).with_context(|| format!("failed to open {} in the workspace", relative.display())),
+    }
+}
+
+/// Returns whether a path below `root` is an empty directory, or does not exist. False if it cannot be read.
+#[must_use]
+pub fn is_empty(root: impl AsFd, relative: &Path) -> bool {
+    match open_inside(root, relative, OFlags::RDONLY | OFlags::DIRECTORY) {
+        Ok(None) => true,
+        Ok(Some(dir)) => entries(&dir.into()).is_ok_and(|mut entries| entries.next().is_none()),
+        Err(_) => false,
     }
 }
 

@@ -120,13 +120,14 @@ impl Visit for Look<'_> {
             self.odd(path, "a path that is too long for git,");
             return Ok(Vec::new());
         }
-        if (head && parts > 0) || has_objects || pack {
+        // A repository in such a directory is looked for all the same.
+        let is_new = || !self.inventory.like_repositories.iter().any(|like| joined(path).starts_with(like));
+        if ((head && parts > 0) || has_objects || pack) && is_new() {
             if self.inventory.like_repositories.len() >= MAX_FOUND {
                 self.odd(path, "too many repositories, including one in");
-            } else {
-                self.inventory.like_repositories.push(joined(path));
+                return Ok(Vec::new());
             }
-            return Ok(Vec::new());
+            self.inventory.like_repositories.push(joined(path));
         }
         Ok(directories)
     }

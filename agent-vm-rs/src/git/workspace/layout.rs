@@ -1,14 +1,15 @@
 //! Lists the contents of a git directory: gitrepository-layout(5). An unknown file may hold commits that git would not
 //! list.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode};
 
-use super::guest_files::{open_inside, open_root};
+use super::guest_files::{is_empty, open_root};
 use super::refs::shown;
 use super::store::is_fan_out;
 use crate::host::files::tree::{Visit, descend, entries};
@@ -161,7 +162,9 @@ impl Visit for Look {
         for (name, kind) in &found {
             let bytes = name.to_bytes();
             let known = match kind {
-                FileType::Directory => self.knows_directory(place, bytes, || is_empty(dir, name)),
+                FileType::Directory => {
+                    self.knows_directory(place, bytes, || is_empty(dir, Path::new(OsStr::from_bytes(bytes))))
+                }
                 FileType::RegularFile => match (place, bytes.strip_suffix(b".pack")) {
                     // Git ignores a pack without an index.
                     (Place::Pack, Some(stem)) => stem.starts_with(b"tmp_") || packs(stem, ".idx"),
@@ -210,14 +213,14 @@ impl Look {
         }
     }
 
-    fn knows_directory(&self, place: Place, name: &[u8], is_empty: impl FnOnce() -> Result<bool>) -> bool {
+    fn knows_directory(&self, place: Place, name: &[u8], is_empty: impl FnOnce() -> bool) -> bool {
         let is = |names: &[&str]| names.iter().any(|known| known.as_bytes() == name);
         match place {
             Place::GitDir => {
                 is(&DIRECTORIES)
                     || is(&["objects", "modules", "lfs"])
                     // Only an empty one is sure to hold no commit.
-                    || (is(&["worktrees"]) && is_empty().unwrap_or(false))
+                    || (is(&["worktrees"]) && is_empty())
             }
             Place::Objects => is(&["pack", "info"]) || is_fan_out(name),
             Place::ObjectInfo => is(&["commit-graphs"]),
@@ -243,15 +246,7 @@ fn knows_file(place: Place, name: &[u8]) -> bool {
     }
 }
 
-fn is_empty(dir: &OwnedFd, name: &CString) -> Result<bool> {
-    let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name.to_bytes());
-    let name = Path::new(name);
-    let inner = open_inside(dir, name, OFlags::RDONLY | OFlags::DIRECTORY)?.context("a directory disappeared")?;
-    Ok(entries(&inner.into())?.next().is_none())
-}
-
 /// Joins path components.
 pub fn joined(path: &[CString]) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt as _;
-    path.iter().map(|part| std::ffi::OsStr::from_bytes(part.to_bytes())).collect()
+    path.iter().map(|part| OsStr::from_bytes(part.to_bytes())).collect()
 }

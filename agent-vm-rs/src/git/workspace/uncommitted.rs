@@ -3,7 +3,8 @@
 use anyhow::{Context as _, Result};
 
 use super::findings::Unsaved;
-use super::git_failure::is_unreadable;
+use super::git_failure::{Unreadable, is_unreadable};
+use super::refs::shown;
 use crate::host::process::Invocation;
 
 /// The messages of the commits.
@@ -40,19 +41,20 @@ impl Unsaved {
             Err(error) => return Err(error),
         };
         let empty_tree = text(view.git(None).args(["hash-object", "-t", "tree", "--stdin"]))?;
-        let add = view.git(Some(tree)).args(["-c", "core.autocrlf=false", "-c", "core.bigFileThreshold=1"]);
-        let add = add.arg(format!("--attr-source={empty_tree}")).args([
-            "update-index",
-            "--add",
-            "--remove",
-            "--replace",
-            "-z",
-        ]);
+        let unchanged = || {
+            let git = view.git(Some(tree)).args(["-c", "core.autocrlf=false", "-c", "core.bigFileThreshold=1"]);
+            git.arg(format!("--attr-source={empty_tree}"))
+        };
         // A submodule is a directory, which has no contents of its own.
         let links = view.gitlinks()?;
         let files = self.files.iter().filter(|file| !links.contains_key(*file));
         let paths: Vec<u8> = files.flat_map(|path| [path.as_slice(), b"\0"].concat()).collect();
-        view.ask(&add.arg("--stdin").stdin(paths))?;
+        let add = unchanged().args(["update-index", "--add", "--remove", "--replace", "-z", "--stdin"]);
+        view.ask(&add.stdin(paths))?;
+        // Git skips a path that it never tracks, such as .GIT/x, without an error.
+        if let Some(path) = view.first_unstaged(unchanged())? {
+            return Err(Unreadable(format!("git did not save {}", shown(&path))).into());
+        }
         let whole = text(view.git(None).arg("write-tree"))?;
         let parents: Vec<_> =
             head.into_iter().chain(staged.into_iter().flat_map(|commit| ["-p".to_owned(), commit])).collect();
