@@ -1,9 +1,10 @@
-//! Changing the owner of files to the account of a machine's processes.
+//! Changing the owner of files: to the account of a machine's processes, and back to the user.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{AtFlags, Gid, Uid, chownat};
+use rustix::process::{getegid, geteuid};
 
 use super::Account;
 use crate::host::files::walk::walk;
@@ -15,14 +16,29 @@ use crate::host::files::walk::walk;
 /// # Errors
 /// The owner of something cannot be changed.
 pub fn chown_tree(path: &Path, account: &Account) -> Result<()> {
+    change_owner(path, Uid::from_raw(account.uid), Gid::from_raw(account.gid))
+        .context("failed to change the owner of files to the machine's account")
+}
+
+/// Changes the owner of everything at a path to the user who runs agent-vm, as [`chown_tree`] does. The machine must not
+/// run any more. Only root's machines have another owner.
+///
+/// # Errors
+/// The owner of something cannot be changed.
+pub fn take_tree(path: &Path) -> Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    change_owner(path, geteuid(), getegid()).context("failed to change the owner of files to root")
+}
+
+fn change_owner(path: &Path, uid: Uid, gid: Gid) -> Result<()> {
     walk(path, |held, found| {
-        if found.st_uid == account.uid && found.st_gid == account.gid {
+        if found.st_uid == uid.as_raw() && found.st_gid == gid.as_raw() {
             return Ok(());
         }
-        let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
         Ok(chownat(held, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
     })
-    .context("failed to change the owner of files to the machine's account")
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 pub use account::Account;
-pub use chown_tree::chown_tree;
+pub use chown_tree::{chown_tree, take_tree};
 
 use crate::host::process::{Invocation, find};
 use crate::host::programs::socket_proxyd_places;

@@ -26,6 +26,7 @@ mod hostile_source;
 mod hostile_submodules;
 mod hostile_workspace;
 mod inherited;
+mod kept_fetch;
 mod kept_hidden;
 mod kept_shapes;
 mod kept_work;

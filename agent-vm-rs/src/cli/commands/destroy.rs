@@ -11,7 +11,7 @@ use crate::cli::target;
 use crate::git::Origin;
 use crate::git::saved_work::SavedWork;
 use crate::git::workspace::{self, Findings, OnTheDisk, Unsaved, WholeReason, is_no_space};
-use crate::host::files::{quoted, remove_any, remove_file, rename_durably};
+use crate::host::files::{remove_any, remove_file, rename_durably};
 use crate::host::interrupt;
 use crate::machine::context::Context;
 use crate::machine::{Machine, sweep};
@@ -96,7 +96,8 @@ fn remove(context: &Context, machine: &Machine) -> Result<()> {
 /// Saves what only the machine has. It is synced to disk when this returns; on failure nothing has changed.
 fn keep(machine: &Machine, keep: Keep, saved_work: &SavedWork) -> Result<()> {
     for finished in saved_work.finish()? {
-        note(&format!("an earlier workspace of {} is kept in {}", machine.name, finished.display()));
+        let take_back = take_back(&finished);
+        note(&format!("an earlier workspace of {} is kept in {}{take_back}", machine.name, finished.display()));
     }
     let workspace = machine.workspace();
     match keep {
@@ -138,14 +139,12 @@ fn keep_bundle(machine: &Machine, saved_work: &SavedWork, own: &Unsaved, file: &
         return Err(interrupted);
     }
     let what = if own.commits.is_empty() && own.others == 0 { "changed files" } else { "commits" };
-    let others = if own.has_other_references() { " 'refs/*:refs/rescued/*'" } else { "" };
-    let place = kept.display().to_string();
     note(&format!(
-        "the {what} that only {} had are in {place} ({})\n  take them back: git fetch --no-tags {} 'refs/heads/*:refs/heads/rescued/*' \
-         'refs/tags/*:refs/tags/rescued/*'{others}",
+        "the {what} that only {} had are in {} ({})\n  take them back: {}",
         machine.name,
+        kept.display(),
         own.describe(),
-        quoted(&kept)
+        workspace::fetch(&kept, own.has_other_references(), false)
     ));
     Ok(())
 }
@@ -154,10 +153,16 @@ fn keep_workspace(saved_work: &SavedWork, workspace: &Path, what: &str) -> Resul
     interrupt::check()?;
     let kept = saved_work.keep_workspace(workspace)?;
     note(&format!(
-        "{what} is kept whole in {} (the guest's git configuration and hooks are renamed to *.of-the-guest)",
-        kept.display()
+        "{what} is kept whole in {} (the guest's git configuration and hooks are renamed to *.of-the-guest){}",
+        kept.display(),
+        take_back(&kept)
     ));
     Ok(())
+}
+
+/// Returns a line with the command that fetches the commits of a kept workspace; empty if its repository is elsewhere.
+fn take_back(kept: &Path) -> String {
+    workspace::fetch_from_kept(kept).map(|command| format!("\n  take its commits back: {command}")).unwrap_or_default()
 }
 
 /// Returns an error that explains why the machine was not removed, and what to do.

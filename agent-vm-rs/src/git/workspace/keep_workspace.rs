@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, renameat, statat};
 
 use super::guest_files::open_inside;
+use crate::confine::take_tree;
 use crate::host::files::tree::{Visit, descend, entries, open_up};
 use crate::host::files::{rename_durably, sync_file_system};
 use crate::host::process::Invocation;
@@ -23,10 +24,10 @@ const FOLLOWED_FROM_STORES: [&CStr; 2] = [c"alternates", c"http-alternates"];
 
 /// Moves a workspace to the new path `to`, in a directory that only its owner can enter, and disables git
 /// configuration and hooks in it: each git directory gets agent-vm's configuration, and the guest's files are renamed to
-/// `*.of-the-guest`.
+/// `*.of-the-guest`. The user becomes the owner of everything, since git refuses a repository of another owner.
 ///
 /// # Errors
-/// It cannot be moved, and stays where it was. Or a file cannot be renamed, and the workspace is beside `to` under
+/// It cannot be moved, and stays where it was. Or a file cannot be renamed or change its owner, and the workspace is beside `to` under
 /// [`UNFINISHED`].
 pub fn keep_whole(workspace: &Path, to: &Path) -> Result<()> {
     let unfinished = beside(to, UNFINISHED)?;
@@ -43,7 +44,7 @@ pub fn keep_whole(workspace: &Path, to: &Path) -> Result<()> {
 /// them. Returns the new paths.
 ///
 /// # Errors
-/// A file in them cannot be renamed.
+/// A file in them cannot be renamed, or its owner cannot be changed.
 pub fn finish_all(dir: &Path, is_own: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
     let Ok(found) = fs::read_dir(dir) else { return Ok(Vec::new()) };
     let mut finished = Vec::new();
@@ -66,6 +67,7 @@ fn finish(unfinished: &Path, to: &Path) -> Result<()> {
         let top = open_up(parent.map_err(io::Error::from)?, name)?;
         let failed = || format!("failed to disable the git configuration and hooks in {}", unfinished.display());
         descend(top, &mut Defusing).with_context(failed)?;
+        take_tree(unfinished)?;
     }
     if let Some(dir) = to.parent() {
         sync_file_system(dir)?;
@@ -103,8 +105,9 @@ impl Visit for Defusing {
         let found = entries(dir)?.collect::<io::Result<Vec<_>>>()?;
         let has = |name: &[u8]| found.iter().any(|(found, _)| found.to_bytes() == name);
         let is_named = |name: &[u8]| path.last().is_some_and(|last| last.to_bytes() == name);
-        // Everything that git could take for a git directory.
-        let is_git_dir = is_named(b".git") || has(b"HEAD");
+        // Everything that git could take for a git directory. (`refs/remotes/origin` has a HEAD, too, and a file there would be
+        // a damaged reference.)
+        let is_git_dir = is_named(b".git") || has(b"HEAD") && (has(b"commondir") || has(b"objects") && has(b"refs"));
         if is_git_dir {
             let format = format(dir);
             FOLLOWED.iter().try_for_each(|name| quarantine(dir, name))?;

@@ -4,6 +4,7 @@
 //! (`view`); anything else is kept as it is (`keep_workspace`).
 
 mod bundle;
+mod fetch;
 mod files;
 mod findings;
 mod git_failure;
@@ -16,6 +17,7 @@ mod listed_refs;
 mod objects;
 mod refs;
 mod store;
+
 #[cfg(test)]
 mod tests;
 mod uncommitted;
@@ -27,6 +29,7 @@ use anyhow::Result;
 
 use crate::git::Source;
 
+pub use self::fetch::{fetch, fetch_from_kept};
 pub use self::findings::{Findings, OnTheDisk, Unsaved, WholeReason, look};
 pub use self::git_failure::{Unreadable, is_no_space, is_unreadable};
 pub use self::inventory::is_there;
