@@ -51,6 +51,8 @@ class Egress:
         # Flows that may still carry data: flow id → client id, host and port.
         self.open = {}
         self.connections = None
+        # Addresses, not public, that a name led to: address and port.
+        self.listed = set()
         # Time of the last log entry about too many connections.
         self._full = float("-inf")
 
@@ -70,7 +72,7 @@ class Egress:
 
     def running(self):
         loop = asyncio.get_running_loop()
-        resolver.guard(loop, self.rules, self.audit)
+        self.listed = resolver.guard(loop, self.rules, self.audit)
         for module in (bodies, bounds, failure, issuer, websocket_frames):
             module.patch()
         loop.call_later(INTERVAL, self.recheck, loop)
@@ -81,6 +83,11 @@ class Egress:
         for _, host, port in set(self.open.values()):
             if not rules.decide(host, port).allowed:
                 closing.end("an open connection is no longer allowed")
+        closed = {address for address in self.listed if rules.why_closed(*address)}
+        # Also idle connections: another request could use them.
+        if closed and closed & {peer for handler in tunnel.handlers(ctx.master) for peer in peers(handler)}:
+            closing.end("an open connection is no longer allowed")
+        self.listed -= closed
         late = self.connections.late()
         for handler in tunnel.handlers(ctx.master) if late else ():
             if handler.client.id in late:
@@ -272,6 +279,11 @@ class Egress:
             return False
         flow.response = refusal.response(rules, request.host, request.port, reason)
         return False
+
+
+def peers(handler):
+    """Returns the addresses and ports of the servers that a client's handler is connected to."""
+    return [one.peername[:2] for one in handler.transports if one is not handler.client and one.peername]
 
 
 addons = [Egress()]

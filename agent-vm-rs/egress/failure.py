@@ -17,7 +17,7 @@ GENERAL = "the connection failed"
 RESOLVER = {
     -2: "unknown host name",
     -3: "host name lookup failed, try again",
-    -4: "the host name resolves to an address of the host or its network",
+    -4: "the host name resolves to a closed address; on the host, agent-vm egress log --denied shows it",
     -5: "the host name has no address",
 }
 MALFORMED = "the server's answer is malformed"

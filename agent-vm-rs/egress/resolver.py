@@ -1,16 +1,18 @@
-"""Guards the event loop's resolver: names must resolve to public addresses, unless the rules name the host itself."""
+"""Guards the event loop's resolver: names must resolve to public addresses, or to addresses that the allow list names."""
 
 import socket
 
 import closing
-from rules import is_public
+from rules import why_closed
 
-# Reason for refusing a name that resolves to such an address.
-OWN_ADDRESS = "is an address of the host or its network"
+# End of the error about a name that resolves to other addresses.
+CLOSED = "resolves to a closed address"
 
 
 def guard(loop, rules, audit):
+    """Returns the addresses and ports, not public, that names led to because the allow list names them; the guard adds to it."""
     resolve = loop.getaddrinfo
+    listed = set()
 
     @closing.closed_call
     async def guarded(host, port, **options):
@@ -20,23 +22,24 @@ def guard(loop, rules, audit):
             # The name cannot be looked up: an empty or too long label, a null byte, or a port above 65535.
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
         name = host.decode() if isinstance(host, bytes) else host
-        if name is None or rules.now().is_named(name, None):
+        now = rules.now()
+        if name is None or now.is_named(name, None):
             return found
-        public = [one for one in found if is_public(one[4][0])]
-        if not public:
-            audit.write(
-                verdict="deny",
-                reason="an address of the host or its network",
-                method="RESOLVE",
-                host=name,
-                port=port if isinstance(port, int) else 0,
-            )
-            raise socket.gaierror(socket.EAI_FAIL, f"{name} {OWN_ADDRESS}")
-        return public
+        # Only a number can be on the list.
+        port = port if isinstance(port, int) else 0
+        closed = {one[4][0]: now.why_closed(one[4][0], port) for one in found}
+        listed.update(one[4][:2] for one in found if not closed[one[4][0]] and why_closed(one[4][0]))
+        usable = [one for one in found if not closed[one[4][0]]]
+        if not usable:
+            address, why = next(iter(closed.items()))
+            audit.write(verdict="deny", reason=f"resolves to {address}, {why}", method="RESOLVE", host=name, port=port)
+            raise socket.gaierror(socket.EAI_FAIL, f"{name} {CLOSED}")
+        return usable
 
     loop.getaddrinfo = guarded
+    return listed
 
 
 def was_refused(message):
     """Returns whether mitmproxy's message is about a name that the guard refused and logged."""
-    return message.startswith(f"[Errno {socket.EAI_FAIL}] ") and message.endswith(f" {OWN_ADDRESS}")
+    return message.startswith(f"[Errno {socket.EAI_FAIL}] ") and message.endswith(f" {CLOSED}")

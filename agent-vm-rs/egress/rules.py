@@ -16,6 +16,10 @@ import special_addresses
 WEB_PORTS = (80, 443)
 # A cloud's metadata service at a public address: Azure's WireServer (learn.microsoft.com, "What is IP address 168.63.129.16?").
 METADATA = {ipaddress.ip_address("168.63.129.16")}
+# Why an address is closed unless the allow list names it.
+OF_THE_HOST = "an address of the host or its network"
+OF_METADATA = "an address of a metadata service"
+SPECIAL = "a private or reserved address"
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,8 @@ class Rules:
             return Verdict(False, "egress is off for this machine")
         if any(entry.forbids(host, port) for entry in self.deny):
             return Verdict(False, "on the deny list")
-        if not self.is_named(host, port) and not is_public_name(host):
-            return Verdict(False, "an address of the host or its network")
+        if not self.is_named(host, port) and (why := why_closed_name(host)):
+            return Verdict(False, why)
         if self.everything or any(entry.covers(host, port) for entry in self.allow):
             return Verdict(True, "")
         return Verdict(False, self.not_listed)
@@ -103,9 +107,18 @@ class Rules:
         """Returns whether the allow list names this host exactly. Only then may it have the host's own or a private address."""
         host = normal(host)
         return any(
-            entry.host == host and (port is None or entry.covers(host, port)) and not is_public_name(host)
+            entry.host == host and (port is None or entry.covers(host, port)) and why_closed_name(host)
             for entry in self.allow
         )
+
+    def why_closed(self, address: str, port: int) -> str:
+        """Returns why no name may lead to this address; empty if it is public, or if the allow list names it for this port.
+
+        Such an entry lets the guest use the address itself, so a name that is allowed too gives it nothing more.
+        """
+        host = normal(address)
+        listed = self.is_named(host, port) and not any(entry.forbids(host, port) for entry in self.deny)
+        return "" if listed else why_closed(address)
 
     def allows_raw(self, host: str, port: int) -> bool:
         """Returns whether an allowed host may get traffic other than TLS and HTTP, which cannot be inspected."""
@@ -149,11 +162,11 @@ def host_of(header: str) -> str:
     return normal(found[1]) if found else ""
 
 
-def is_public_name(host: str) -> bool:
-    """Returns False for localhost and for literal addresses that are not public. Other names must be resolved first."""
+def why_closed_name(host: str) -> str:
+    """Returns why localhost, or a literal address, is closed; empty for other names, which must be resolved first."""
     if host == "localhost" or host.endswith(".localhost"):
-        return False
-    return not is_address(host) or is_public(host)
+        return OF_THE_HOST
+    return why_closed(host) if is_address(host) else ""
 
 
 def is_address(host: str) -> bool:
@@ -164,13 +177,17 @@ def is_address(host: str) -> bool:
     return True
 
 
-def is_public(address: str) -> bool:
-    """Returns whether an address is public: not loopback, private, link-local (metadata services) or multicast."""
+def why_closed(address: str) -> str:
+    """Returns why an address is not public: loopback, private, link-local (metadata services), multicast…; empty if it is."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     inner = special_addresses.ipv4_within(ip)
-    if inner is not None and not is_public(str(inner)):
-        return False
-    return ip not in METADATA and not network.is_ours(ip) and special_addresses.is_global(ip)
+    if inner is not None and (why := why_closed(str(inner))):
+        return why
+    if network.is_ours(ip):
+        return OF_THE_HOST
+    if ip in METADATA:
+        return OF_METADATA
+    return "" if special_addresses.is_global(ip) else SPECIAL
 
 
 class RulesFile:

@@ -55,7 +55,18 @@ class Proxy(Site):
         answer, _ = self.get(f"http://127.1:{self.plain_port}/")
         self.assertEqual(answer.status, 502)
         self.assertEqual(self.plain.seen, [])
-        self.assertEqual([(line["verdict"], line["method"]) for line in self.log()], [("deny", "RESOLVE")])
+        (line,) = self.log()
+        self.assertEqual((line["verdict"], line["method"]), ("deny", "RESOLVE"))
+        self.assertEqual(line["reason"], "resolves to 127.0.0.1, an address of the host or its network")
+
+    def test_a_listed_name_may_resolve_to_a_listed_address(self):
+        listed = ("127.0.0.1", self.plain_port)
+        self.set_rules(allow=[("127.1", self.plain_port), ("127.1", self.tls_port), listed])
+        self.assertEqual(self.get(f"http://127.1:{self.plain_port}/")[0].status, 200)
+        # The entry opens one port, and no name that is not listed.
+        self.assertEqual(self.get(f"http://127.1:{self.tls_port}/")[0].status, 502)
+        self.assertEqual(self.get(f"http://127.0.1:{self.plain_port}/")[0].status, 403)
+        self.assertEqual(self.tls.seen, [])
 
     def test_another_host_header_is_refused(self):
         url = f"http://127.0.0.1:{self.plain_port}/"
@@ -330,6 +341,22 @@ class Tightening(Site):
         self.assertIsNone(self.proxy.poll())
         self.set_rules(mode="none")
         self.assertEqual(raw.recv(1), b"")
+        self.assertEqual(self.proxy.wait(10), 70)
+
+
+class TighteningAnAddress(Site):
+    def test_a_connection_by_name_ends_when_its_address_is_no_longer_listed(self):
+        name, address = ("127.1", self.plain_port), ("127.0.0.1", self.plain_port)
+        self.set_rules(allow=[name, address])
+        kept = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        self.addCleanup(kept.close)
+        kept.request("GET", f"http://127.1:{self.plain_port}/")
+        self.assertEqual(kept.getresponse().read()[:1], b"{")
+        # Control: another change of the rules leaves it open.
+        self.set_rules(allow=[name, address], deny=[("evil.test", None)])
+        self.assertEqual(self.get(f"http://127.0.0.1:{self.plain_port}/")[0].status, 200)
+        self.assertIsNone(self.proxy.poll())
+        self.set_rules(allow=[name])
         self.assertEqual(self.proxy.wait(10), 70)
 
 

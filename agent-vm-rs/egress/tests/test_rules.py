@@ -10,7 +10,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import network
-from rules import Rules, host_of, is_public
+from rules import Rules, host_of, why_closed
 
 
 def rules(mode="allowlist", allow=(), deny=(), secrets=()):
@@ -105,11 +105,37 @@ class Decisions(unittest.TestCase):
         # A public name that resolves to it does not count.
         self.assertFalse(rules(allow=[("rebind.test", None)]).is_named("rebind.test", None))
 
+    def test_a_name_may_lead_to_a_listed_address(self):
+        named = rules(allow=[("10.0.0.5", 8443), ("fd00::5", None)])
+        self.assertEqual(named.why_closed("10.0.0.5", 8443), "")
+        self.assertEqual([named.why_closed("fd00::5", port) for port in (80, 443)], ["", ""])
+        for address, port in [("10.0.0.5", 443), ("10.0.0.5", 0), ("10.0.0.6", 8443), ("fd00::5", 22), ("::ffff:10.0.0.5", 8443)]:
+            self.assertTrue(named.why_closed(address, port), (address, port))
+        # The deny list wins, and neither a pattern nor the mode opens such an address.
+        for one in [
+            rules(allow=[("10.0.0.5", 8443)], deny=[("10.0.0.5", None)]),
+            rules(mode="open", allow=[("*", 8443), ("rebind.test", 8443)]),
+        ]:
+            self.assertTrue(one.why_closed("10.0.0.5", 8443))
+
+    def test_the_reason_names_the_kind_of_an_address(self):
+        own = ["127.0.0.1", "::1", "localhost", "::ffff:127.0.0.1", "198.51.100.7"]
+        special = ["192.0.2.1", "203.0.113.5", "240.0.0.1", "2001:db8::1", "224.0.0.1", "198.18.0.1", "::ffff:10.0.0.5"]
+        reasons = {
+            "an address of the host or its network": own,
+            "a private or reserved address": special,
+            "an address of a metadata service": ["168.63.129.16"],
+        }
+        with mock.patch.object(network, "is_ours", lambda ip: str(ip) in own):
+            for reason, addresses in reasons.items():
+                for address in addresses:
+                    self.assertEqual(rules(mode="open").decide(address, 80).reason, reason, address)
+
     def test_resolved_private_addresses_are_not_public(self):
-        self.assertTrue(is_public("93.184.215.14"))
-        self.assertTrue(is_public("::ffff:93.184.215.14"))
+        self.assertEqual(why_closed("93.184.215.14"), "")
+        self.assertEqual(why_closed("::ffff:93.184.215.14"), "")
         for address in ["127.0.0.1", "10.1.2.3", "fe80::1%eth0", "::ffff:10.1.2.3"]:
-            self.assertFalse(is_public(address), address)
+            self.assertTrue(why_closed(address), address)
 
     def test_a_deny_entry_without_a_port_matches_every_port(self):
         denied = rules(mode="open", deny=[("evil.test", None), ("half.test", 8443)])
@@ -120,8 +146,8 @@ class Decisions(unittest.TestCase):
         own, table = ipaddress.ip_address("93.184.216.34"), [ipaddress.ip_network("192.88.98.0/24")]
         with mock.patch.object(network, "is_own", own.__eq__), mock.patch.object(network, "networks4", lambda: table):
             for address in ["93.184.216.34", "::ffff:93.184.216.34", "192.88.98.7", "168.63.129.16", "fec0::1"]:
-                self.assertFalse(is_public(address), address)
-            self.assertTrue(is_public("93.184.216.35"))
+                self.assertTrue(why_closed(address), address)
+            self.assertEqual(why_closed("93.184.216.35"), "")
         self.assertTrue(network.is_own(ipaddress.ip_address("127.0.0.1")))
         self.assertFalse(network.is_own(ipaddress.ip_address("192.0.2.77")))
 

@@ -38,16 +38,22 @@ pub struct Attempt {
 
 /// The reason that the proxy logs for a host that is on no list.
 pub const NOT_LISTED: &str = "not on the allow list";
+/// Beginning of the reason that the proxy logs for a name whose address is closed; the address and a comma follow.
+const RESOLVES_TO: &str = "resolves to ";
 
 impl Attempt {
     /// Returns the command that would allow it; None if it was allowed, or denied for another reason.
     #[must_use]
     pub fn remedy(&self, machine: &str) -> Option<String> {
-        if self.verdict != "deny" || self.reason.as_deref() != Some(NOT_LISTED) {
+        if self.verdict != "deny" {
             return None;
         }
+        let host = match self.reason.as_deref()? {
+            NOT_LISTED => &self.host,
+            reason => reason.strip_prefix(RESOLVES_TO)?.split_once(", ")?.0,
+        };
         // The guest chose the host: the command contains it only if it is a valid host.
-        match self.host.parse().ok()? {
+        match host.parse().ok()? {
             Destination::Host(host, None) if !host.starts_with('*') => {
                 Some(format!("agent-vm egress allow --branch {machine} {}", Destination::Host(host, Some(self.port))))
             }
@@ -138,6 +144,16 @@ mod tests {
         let remedy = |host: &str| attempt("deny", host, NOT_LISTED).remedy("app-main");
         assert_eq!(remedy("a.test").unwrap(), "agent-vm egress allow --branch app-main a.test:443");
         assert_eq!(remedy("::1").unwrap(), "agent-vm egress allow --branch app-main [::1]:443");
+        let private = "resolves to 10.0.0.5, a private or reserved address";
+        assert_eq!(
+            attempt("deny", "db.corp.test", private).remedy("app-main").unwrap(),
+            "agent-vm egress allow --branch app-main 10.0.0.5:443"
+        );
+        let own = "resolves to fd00::5, an address of the host or its network";
+        assert_eq!(
+            attempt("deny", "db.corp.test", own).remedy("app-main").unwrap(),
+            "agent-vm egress allow --branch app-main [fd00::5]:443"
+        );
         for none in ["a;id", "*", "*.b.test", "@npm", "", "a.test:80", "$(id)", "a b"] {
             assert_eq!(remedy(none), None, "{none}");
         }
