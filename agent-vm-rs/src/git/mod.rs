@@ -57,6 +57,24 @@ pub struct Stores {
     pub shallow: PathBuf,
 }
 
+impl Stores {
+    fn of(place: &Place) -> Self {
+        let objects = place.common_dir.join("objects");
+        Self { borrowed: alternates::of(&objects), objects, shallow: place.common_dir.join("shallow") }
+    }
+
+    /// Returns a path in `dir` that the repository reads objects from, through a link or by borrowing. The repository
+    /// would lose objects if `dir` were removed.
+    #[must_use]
+    pub fn within(&self, dir: &Path) -> Option<PathBuf> {
+        let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let dir = real(dir);
+        let stores: Vec<_> = std::iter::once(&self.objects).chain(&self.borrowed).map(|store| real(store)).collect();
+        let linked = || stores.iter().flat_map(|store| links::of(store)).find(|target| target.starts_with(&dir));
+        stores.iter().find(|store| store.starts_with(&dir)).cloned().or_else(linked)
+    }
+}
+
 /// The user's source repository, seen from one of its work trees.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -154,16 +172,10 @@ impl Source {
         Ok(check.read()?.lines().filter(|line| !line.contains(' ')).map(str::to_owned).collect())
     }
 
-    /// Returns a path in `dir` that this repository reads objects from, through a link or by borrowing. The repository
-    /// would lose objects if `dir` were removed.
+    /// Returns a path in `dir` that this repository reads objects from: see [`Stores::within`].
     #[must_use]
     pub fn store_in(&self, dir: &Path) -> Option<PathBuf> {
-        let Stores { objects, borrowed, .. } = self.stores();
-        let real = |path: PathBuf| std::fs::canonicalize(&path).unwrap_or(path);
-        let dir = real(dir.to_owned());
-        let stores: Vec<_> = std::iter::once(objects).chain(borrowed).map(real).collect();
-        let linked = || stores.iter().flat_map(|store| links::of(store)).find(|target| target.starts_with(&dir));
-        stores.iter().find(|store| store.starts_with(&dir)).cloned().or_else(linked)
+        self.stores().within(dir)
     }
 
     /// Checks that this repository uses no object store of a machine.
@@ -171,18 +183,24 @@ impl Source {
     /// # Errors
     /// It uses one.
     pub fn require_own_objects(&self, state: &Path) -> Result<()> {
-        let Some(store) = self.store_in(state) else { return Ok(()) };
+        let stores = self.stores();
+        let Some(store) = stores.within(state) else { return Ok(()) };
         let dir = quoted(&self.dir);
+        // A repack could write through a link.
+        let hint = if stores.borrowed.contains(&store) {
+            let list = quoted(&stores.objects.join("info/alternates"));
+            format!("copy the objects, then remove the list: git -C {dir} repack -a -d && rm {list}")
+        } else {
+            format!("git clone --no-local {dir} COPY makes a repository with objects of its own")
+        };
         Err(Failure::new(format!("{} uses objects of a machine: {}", self.dir.display(), store.display()))
-            .with_hint(format!("git clone --no-local {dir} COPY makes a repository with objects of its own"))
+            .with_hint(hint)
             .into())
     }
 
     /// Returns its object store, the stores that it borrows from, and its list of shallow commits.
     #[must_use]
     pub fn stores(&self) -> Stores {
-        let common = &self.place.common_dir;
-        let objects = common.join("objects");
-        Stores { borrowed: alternates::of(&objects), objects, shallow: common.join("shallow") }
+        Stores::of(&self.place)
     }
 }

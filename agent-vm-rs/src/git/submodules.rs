@@ -18,7 +18,7 @@ use super::examine::{self, Look};
 use super::gitmodules::{Entry, entries};
 use super::standin::StandIn;
 use super::url::file_url;
-use super::{alternates, lfs, links};
+use super::{Stores, lfs, links};
 use crate::host::files::remove_tree;
 use crate::host::process::Invocation;
 use crate::term::progress::{self, note};
@@ -159,7 +159,12 @@ impl Level<'_> {
             place.git_dir.display()
         );
         links::check(&place)?;
-        for store in alternates::of(&place.common_dir.join("objects")) {
+        let stores = Stores::of(&place);
+        // The machine's directory is in the state directory.
+        if let Some(store) = self.scratch.parent().and_then(|state| stores.within(state)) {
+            bail!("it uses objects of a machine: {}", store.display());
+        }
+        for store in stores.borrowed {
             note(&format!("the submodule {}{} borrows objects from {}", self.shown, entry.path, store.display()));
         }
         let format = examine::config(&place)?.format()?;

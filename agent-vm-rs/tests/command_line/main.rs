@@ -7,6 +7,7 @@ mod apply;
 mod attached;
 mod bridge;
 mod copied_branches;
+mod create_borrows;
 mod create_branches;
 mod create_cut_short;
 mod create_layout;

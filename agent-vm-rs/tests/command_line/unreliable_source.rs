@@ -19,13 +19,13 @@ fn machine(site: &Site) -> (PathBuf, String) {
 /// The only copy of the commit is in the workspace.
 #[test]
 fn a_source_that_uses_the_workspaces_objects_is_refused() {
-    let refuses = |site: &Site| {
+    let refuses = |site: &Site, hint: &str| {
         site.run(&["destroy", "--yes"])
             .exits(1)
             .gives_one_error()
             .says("app-main was not removed")
             .says("uses objects of a machine")
-            .says("git clone --no-local");
+            .says(hint);
         site.run(&["status"]).ok().prints("uses objects of a machine");
         assert_eq!((site.names(), site.kept().len()), (vec!["app-main".to_owned()], 0));
     };
@@ -40,7 +40,7 @@ fn a_source_that_uses_the_workspaces_objects_is_refused() {
             fs::write(own.join("info/alternates"), format!("{}\n", store.display())).unwrap();
         }
         site.git(&["branch", "taken", &commit]);
-        refuses(&site);
+        refuses(&site, if is_link { "git clone --no-local" } else { "repack -a -d && rm " });
         // Control: with objects of its own, and without the commit, the commit is saved.
         if is_link {
             fs::remove_file(&own).unwrap();
@@ -58,10 +58,10 @@ fn a_source_that_uses_the_workspaces_objects_is_refused() {
         |how: &str, to: &str| site.git_in(site.root(), &["clone", "--quiet", how, workspace.to_str().unwrap(), to]);
     clone("--shared", "other");
     let relink = |from: &str| site.run_in(site.path(from), &["relink", "app-main"]);
-    relink("other").exits(1).gives_one_error().says("uses objects of a machine").says("git clone --no-local");
+    relink("other").exits(1).gives_one_error().says("uses objects of a machine").says("repack -a -d && rm ");
     // The same at the source's own path.
     clone("--shared", "app");
-    refuses(&site);
+    refuses(&site, "repack -a -d && rm ");
     // Control: a clone with its own objects.
     clone("--no-local", "whole");
     relink("whole").ok();

@@ -120,6 +120,8 @@ pub fn make_for(
     let guest = patch.guest.map_or_else(installation::default_guest, Ok)?;
     resolve_settings::check(&patch, guest)?;
     let state = &context.state;
+    // A guest writes these objects.
+    source.require_own_objects(state.path())?;
     make_dir_durably(state.path(), 0o700)?;
     refuse_second(state, source, &branch)?;
     relink::refuse_beside_lost(state, source, &branch)?;
