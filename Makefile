@@ -28,7 +28,7 @@ help: ## print this list
 	@echo 'Variables: PREFIX=DIR (installation directory), REPO=DIR (repository), ARGS="…" (arguments for agent-vm)'
 
 agent: ## install agent-vm, and create and start a machine for REPO's current branch
-	@if [[ ! -d $$REPO ]]; then echo "error: $$REPO is not a directory" >&2; exit 1; fi
+	@scripts/require-repository "$$REPO"
 	@# With these options the machine needs another image than the default one.
 	@case $$ARGS in *--package* | *--server* | *--guest*) scripts/setup build ;; *) scripts/setup image ;; esac
 	@$(MAKE) program
