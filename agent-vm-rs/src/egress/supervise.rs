@@ -74,7 +74,8 @@ pub fn start(context: &Context, machine: &Machine) -> Result<Supervisor> {
         .arg(context.state.path())
         .args(["egress", "supervise", machine.name.as_str()])
         .of_machine(&machine.dir)
-        .start_detached(&run.file(MachinePath::EgressRunLog))?;
+        .start_detached(&run.file(MachinePath::EgressRunLog))?
+        .called("the egress supervisor");
     if let Some(id) = ProcessId::of(supervisor.pid()?) {
         id.write(&run.file(MachinePath::EgressPid))?;
     }
@@ -181,7 +182,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
         bundle: bundle.as_deref(),
         confinement: &confinement,
     };
-    let proxy = Child::start(&proxy_args::proxy(&inputs))?;
+    let proxy = Child::start(&proxy_args::proxy(&inputs), "the egress proxy")?;
     proxy.remember(&run.file(MachinePath::ProxyPid))?;
     Deadline::after(PROXY_START).poll("the egress proxy to listen", Duration::from_millis(50), || {
         proxy.check(&log)?;
@@ -192,7 +193,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity).with_socket(MachinePath::TunnelSocket);
     remove_file(&MachinePath::TunnelSocket.of(&machine.dir))?;
     let by_account = |ssh: &Invocation| proxy_args::tunnel(ssh, &machine.dir, confinement.account());
-    let tunnel = Child::start(&by_account(&ssh.master(LOGIN)))?;
+    let tunnel = Child::start(&by_account(&ssh.master(LOGIN)), "the egress tunnel")?;
     tunnel.remember(&run.file(MachinePath::TunnelPid))?;
     Deadline::after(LOGIN).poll("an ssh login", Duration::from_millis(20), || {
         tunnel.check(&log)?;
@@ -244,8 +245,8 @@ struct Child {
 }
 
 impl Child {
-    fn start(invocation: &Invocation) -> Result<Self> {
-        let process = invocation.start_beside_us()?;
+    fn start(invocation: &Invocation, name: &str) -> Result<Self> {
+        let process = invocation.start_beside_us()?.called(name);
         let id = ProcessId::of(process.pid()?);
         Ok(Self { process, id })
     }

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -86,6 +88,12 @@ pub struct Detached {
 }
 
 impl Detached {
+    /// Sets its name for messages: the program itself, if this process only confines it.
+    #[must_use]
+    pub fn called(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+
     /// Returns its process id.
     ///
     /// # Errors
@@ -122,9 +130,29 @@ impl Detached {
             keeper.wait_timeout(LAST_OF_A_LOG).with_context(|| format!("failed to read {}", log.display()))?;
         }
         let tail = last_lines(log, STDERR_LINES);
-        let status = output.status;
-        Err(Failure::new(format!("{} ended ({status}):\n{tail}", self.name))
+        let how = how_it_ended(output.status);
+        Err(Failure::new(format!("{} ended ({how}):\n{tail}", self.name))
             .with_hint(format!("the whole log is in {}", log.display()))
             .into())
+    }
+}
+
+/// Returns how a program ended. A program that confines another one reports that one's signal as a code above 128.
+fn how_it_ended(status: ExitStatus) -> String {
+    let signal = status.signal().or_else(|| status.code().filter(|code| *code > 128).map(|code| code - 128));
+    signal.map_or_else(|| status.to_string(), |signal| format!("killed by signal {signal}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_reported_also_by_the_program_around() {
+        let ended = |words: &str| how_it_ended(std::process::Command::new("sh").args(["-c", words]).status().unwrap());
+        assert_eq!(ended("kill -KILL $$"), "killed by signal 9");
+        assert_eq!(ended("sh -c 'kill -KILL $$'; exit $?"), "killed by signal 9");
+        assert_eq!(ended("exit 3"), "exit status: 3");
+        assert_eq!(ended("exit 128"), "exit status: 128");
     }
 }

@@ -129,11 +129,11 @@ fn come_up(run: &Run<'_>, qemu: &Detached, facts: &RunFacts, mut phases: Phases)
     let alive = || {
         // A panic also ends QEMU: report the panic and not the end.
         console::check(&console, &again, machine.name.as_str())?;
-        processes::check_alive(qemu, "QEMU", &console)?;
+        qemu.check_alive(&console)?;
         if machine.run().qemu().is_none() {
             // The process that made the namespaces ends a moment later, with QEMU's status.
             qemu.wait(STATUS)?;
-            processes::check_alive(qemu, "QEMU", &console)?;
+            qemu.check_alive(&console)?;
         }
         helpers::check(machine, facts)
     };

@@ -20,21 +20,11 @@ const FORWARDER_START: Duration = Duration::from_secs(10);
 /// It ends, or the deadline passes.
 pub fn start_virtiofsd(daemon: &Invocation, run: &RunDir, deadline: Deadline) -> Result<()> {
     let log = run.file(MachinePath::VirtiofsdLog);
-    let process = daemon.start_detached(&log)?;
+    let process = daemon.start_detached(&log)?.called("virtiofsd");
     remember_inner(&process, &log, &run.file(MachinePath::VirtiofsdPid), deadline)?;
     deadline.poll("virtiofsd", Duration::from_millis(5), || {
-        check_alive(&process, "virtiofsd", &log)?;
+        process.check_alive(&log)?;
         Ok(run.file(MachinePath::VirtiofsdSocket).exists().then_some(()))
-    })
-}
-
-/// Checks that a program still runs. Its outermost process, which confines it, has another name.
-///
-/// # Errors
-/// It has ended.
-pub fn check_alive(process: &Detached, name: &str, log: &Path) -> Result<()> {
-    process.check_alive(log).with_context(|| {
-        Failure::new(format!("{name} ended")).with_hint(format!("the whole log is in {}", log.display()))
     })
 }
 

@@ -103,7 +103,7 @@ impl Run<'_> {
         }
         let console = run.file(MachinePath::RunConsole);
         let sockets: Vec<_> = listeners.iter().map(Listener::socket).collect();
-        let qemu = qemu_args::runner(&inputs).start_detached_with(&console, &sockets)?;
+        let qemu = qemu_args::runner(&inputs).start_detached_with(&console, &sockets)?.called("QEMU");
         drop(listeners);
         if let Some(keeper) = qemu.keeper() {
             keeper.write(&run.file(MachinePath::RunConsoleKeeperPid))?;
