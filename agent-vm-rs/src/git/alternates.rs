@@ -1,6 +1,9 @@
-//! Finds the object stores that the source repository borrows from.
+//! Lists of object stores to borrow from: `info/alternates`, gitrepository-layout(5).
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
 
 use crate::host::files::plain;
 
@@ -22,7 +25,21 @@ pub fn of(objects: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Reads `info/alternates`: gitrepository-layout(5). Each line is a path; a relative one starts at the store.
+/// Returns the line for a store in `info/alternates`, quoted as in C so that git takes no path for a comment.
+///
+/// # Errors
+/// The path contains a newline.
+pub fn line(store: &Path) -> Result<Vec<u8>> {
+    let bytes = store.as_os_str().as_bytes();
+    ensure!(!bytes.contains(&b'\n'), "the path {} contains a newline", store.display());
+    let escaped = bytes.iter().flat_map(|byte| match byte {
+        b'"' | b'\\' => vec![b'\\', *byte],
+        byte => vec![*byte],
+    });
+    Ok(std::iter::once(b'"').chain(escaped).chain(*b"\"\n").collect())
+}
+
+/// Reads `info/alternates`. Each line is a path; a relative one starts at the store.
 fn named_by(objects: &Path) -> Vec<PathBuf> {
     let list = plain::read(&objects.join("info/alternates"), MAX_LIST).ok().flatten().unwrap_or_default();
     let lines = list.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#"));
@@ -74,6 +91,16 @@ mod tests {
         assert!(found.contains(&b) && found.contains(&c), "{found:?}");
         assert!(of(&dir.path().join("none")).is_empty());
     }
+
+    #[test]
+    fn lines_are_read_as_they_were_written() {
+        for path in ["/a b", "#a", "/\"q\"/\\", "/ü\t"] {
+            let line = line(Path::new(path)).unwrap();
+            assert_eq!(unquoted(line.strip_suffix(b"\n").unwrap()), path.as_bytes(), "{path}");
+        }
+        assert!(line(Path::new("/a\nb")).is_err());
+    }
+
     #[test]
     fn quoted_lines_are_read_as_git_reads_them() {
         assert_eq!(unquoted(br#""/a\"b\\\303\274""#), "/a\"b\\ü".as_bytes());

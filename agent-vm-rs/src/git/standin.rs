@@ -8,10 +8,11 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
+use super::alternates;
 use super::call::git;
 use super::config::Format;
 use super::discover::Place;
@@ -97,8 +98,10 @@ impl StandIn {
         if format.reftable {
             config += "\trefStorage = reftable\n";
         }
-        links::require_files_in_stores(&place.common_dir.join("objects"))?;
-        let alternates = [alternate(&place.common_dir.join("objects"))?, b"\n".to_vec()].concat();
+        let objects = place.common_dir.join("objects");
+        links::require_files_in_stores(&objects)?;
+        let objects = fs::canonicalize(&objects).with_context(|| format!("failed to find {}", objects.display()))?;
+        let alternates = alternates::line(&objects)?;
         let shallow = plain::read(&place.common_dir.join("shallow"), MAX_SHALLOW)?;
         let make = || -> std::io::Result<()> {
             fs::write(dir.path().join("config"), config)?;
@@ -130,16 +133,4 @@ pub(super) fn head_of(git_dir: &Path) -> Result<Vec<u8>> {
         return Ok([b"ref: ", target.as_os_str().as_bytes(), b"\n"].concat());
     }
     plain::read(&head, MAX_HEAD)?.with_context(|| format!("{} does not exist", head.display()))
-}
-
-/// Returns a line for `objects/info/alternates`, quoted as in C so that git takes no path for a comment.
-fn alternate(objects: &Path) -> Result<Vec<u8>> {
-    let path: PathBuf = fs::canonicalize(objects).with_context(|| format!("failed to find {}", objects.display()))?;
-    let bytes = path.as_os_str().as_bytes();
-    ensure!(!bytes.contains(&b'\n'), "the path {} contains a newline", path.display());
-    let quoted = bytes.iter().flat_map(|byte| match byte {
-        b'"' | b'\\' => vec![b'\\', *byte],
-        byte => vec![*byte],
-    });
-    Ok(std::iter::once(b'"').chain(quoted).chain([b'"']).collect())
 }

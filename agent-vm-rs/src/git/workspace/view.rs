@@ -17,7 +17,7 @@ use super::refs::{self, Copied};
 use super::store::{self, Store};
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
-use crate::git::{self, Source, Stores};
+use crate::git::{self, Source, Stores, alternates};
 use crate::host::process::{Invocation, find};
 use crate::machine::sweep::Scratch;
 
@@ -141,7 +141,7 @@ impl View {
     }
 
     fn borrow_objects(&mut self, borrowed: &Path, stores: Option<&Stores>) -> Result<()> {
-        let mut alternates = format!("{}\n", quoted(borrowed)?);
+        let mut list = alternates::line(borrowed)?;
         let mut shallow = match read_inside(&self.guest, Path::new("shallow"), MAX_SHALLOW)? {
             Some(lines) if lines.split(|byte| *byte == b'\n').all(|line| line.is_empty() || is_object_id(line)) => {
                 lines
@@ -150,7 +150,7 @@ impl View {
             None => Vec::new(),
         };
         if let Some(Stores { objects, shallow: file, .. }) = stores {
-            alternates.push_str(&format!("{}\n", quoted(objects)?));
+            list.extend(alternates::line(objects)?);
             if file.is_file() {
                 shallow.extend(fs::read(file).context("failed to copy the list of shallow commits")?);
             }
@@ -162,7 +162,7 @@ impl View {
         }
         let info = self.git_dir.path().join("objects/info");
         fs::create_dir_all(&info)
-            .and_then(|()| fs::write(info.join("alternates"), alternates))
+            .and_then(|()| fs::write(info.join("alternates"), list))
             .context("failed to borrow objects")
     }
 
@@ -258,11 +258,4 @@ impl View {
 pub(super) fn program() -> Result<PathBuf> {
     let git = find("git".as_ref())?;
     fs::canonicalize(&git).with_context(|| format!("failed to find {}", git.display()))
-}
-
-/// Returns a line for `objects/info/alternates`, quoted as in C so that git takes no path for a comment.
-fn quoted(path: &Path) -> Result<String> {
-    let text = path.to_str().with_context(|| format!("the path {} is not valid UTF-8", path.display()))?;
-    anyhow::ensure!(!text.contains('\n'), "the path {text:?} contains a newline");
-    Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
 }
