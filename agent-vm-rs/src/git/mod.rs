@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::host::files::quoted;
+use crate::host::files::{quoted, resolved};
 use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 
@@ -67,9 +67,9 @@ impl Stores {
     /// would lose objects if `dir` were removed.
     #[must_use]
     pub fn within(&self, dir: &Path) -> Option<PathBuf> {
-        let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let dir = real(dir);
-        let stores: Vec<_> = std::iter::once(&self.objects).chain(&self.borrowed).map(|store| real(store)).collect();
+        let dir = resolved(dir);
+        let stores: Vec<_> =
+            std::iter::once(&self.objects).chain(&self.borrowed).map(|store| resolved(store)).collect();
         let linked = || stores.iter().flat_map(|store| links::of(store)).find(|target| target.starts_with(&dir));
         stores.iter().find(|store| store.starts_with(&dir)).cloned().or_else(linked)
     }

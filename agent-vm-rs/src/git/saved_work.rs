@@ -3,14 +3,14 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::git::workspace::{finish_all, keep_whole};
-use crate::host::files::{TEMPORARY, make_dir_durably, remove_tree, sync_dir, sync_file};
+use crate::host::files::{TEMPORARY, make_dir_durably, remove_tree, resolved, sync_dir, sync_file};
 use crate::machine::Machine;
 use crate::machine::name::VmName;
 use crate::term::error::Failure;
@@ -34,7 +34,7 @@ impl SavedWork {
         let Some(asked) = asked else {
             return Ok(Self { dir: machine.state.bundles(), default: machine.state.bundles(), name, was_asked: false });
         };
-        let dir = real(&std::path::absolute(asked).context("failed to make the directory's path absolute")?);
+        let dir = resolved(&std::path::absolute(asked).context("failed to make the directory's path absolute")?);
         // Commands remove what they do not know there.
         if is_where_files_are_removed(&dir, machine) {
             return Err(Failure::usage(format!(
@@ -163,20 +163,6 @@ impl SavedWork {
         let stem = (0..).map(stem).find(is_unused).context("no unused name is left")?;
         Ok(self.dir.join(format!("{stem}.{end}")))
     }
-}
-
-/// Returns a path without links and `..`, where it exists. `..` after a missing directory leads back out of it, as it does
-/// once that is made.
-fn real(path: &Path) -> PathBuf {
-    let mut real = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => drop(real.pop()),
-            part => real.push(part),
-        }
-        real = fs::canonicalize(&real).unwrap_or(real);
-    }
-    real
 }
 
 /// Returns whether a directory is the state directory or in it, but not in its directory of saved work. They are

@@ -8,7 +8,7 @@ pub(crate) mod walk;
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -41,6 +41,21 @@ fn not_a_directory(path: &Path, error: std::io::Error) -> anyhow::Error {
     }
 }
 
+/// Returns a path without links and `..`, where it exists. `..` after a missing directory leads back out of it, as it does
+/// once that is made.
+#[must_use]
+pub fn resolved(path: &Path) -> PathBuf {
+    let mut real = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(real.pop()),
+            part => real.push(part),
+        }
+        real = fs::canonicalize(&real).unwrap_or(real);
+    }
+    real
+}
+
 /// Removes a file if it exists.
 ///
 /// # Errors
@@ -50,5 +65,23 @@ pub fn remove_file(path: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(_) if path.symlink_metadata().is_ok_and(|found| found.is_dir()) => has_file(path).map(drop),
         other => other.with_context(|| format!("failed to remove {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_resolved_as_far_as_the_path_exists() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        fs::create_dir(root.join("there")).unwrap();
+        std::os::unix::fs::symlink("there", root.join("link")).unwrap();
+        assert_eq!(resolved(&root.join("link/./none/deeper/")), root.join("there/none/deeper"));
+        assert_eq!(resolved(&root.join("link")), root.join("there"));
+        assert_eq!(resolved(&root.join("none/../link/x/..")), root.join("there"));
+        assert_eq!(resolved(Path::new("/")), Path::new("/"));
+        assert_eq!(resolved(Path::new("no-such/relative")), Path::new("no-such/relative"));
     }
 }

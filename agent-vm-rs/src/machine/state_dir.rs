@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::host::files::resolved;
 use crate::host::user_dirs::data_home;
 use crate::machine::name::VmName;
 use crate::term::error::Failure;
@@ -24,7 +25,7 @@ impl StateDir {
             None => data_home()?.join("agent-vms"),
         };
         // The canonical path, because processes are found by it.
-        let path = resolved(path);
+        let path = resolved(&path);
         // QEMU reads a comma in a file name as its end; quotes and control characters break lines and ssh's options.
         let carried = path.to_str().is_some_and(|p| !p.chars().any(|c| c == ',' || c == '"' || c.is_control()));
         if !carried {
@@ -99,13 +100,6 @@ impl StateDir {
         names.sort();
         Ok(names)
     }
-}
-
-/// Returns the path with symbolic links resolved as far as it exists.
-fn resolved(path: PathBuf) -> PathBuf {
-    let real = path.ancestors().find_map(|above| Some((fs::canonicalize(above).ok()?, above)));
-    let whole = real.and_then(|(real, above)| Some(real.join(path.strip_prefix(above).ok()?)));
-    whole.map_or(path, |whole| whole.components().collect())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::objects::objects;
 use super::refs::shown;
 use super::view::{LONG, Place, View};
 use crate::git::Source;
+use crate::host::files::resolved;
 use crate::term::text::count;
 
 /// Size of packs, in bytes, above which a workspace is moved and not bundled.
@@ -259,8 +260,7 @@ impl Gitlinks {
 
 /// Returns whether the real path of a file is in a directory.
 fn is_in(file: &Path, dir: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    real(file).starts_with(real(dir))
+    resolved(file).starts_with(resolved(dir))
 }
 
 fn size(workspace: &Path, file: &[u8]) -> u64 {
