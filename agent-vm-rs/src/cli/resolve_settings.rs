@@ -35,7 +35,9 @@ pub fn check(patch: &SettingsPatch, guest: GuestKind) -> Result<()> {
         package_names::check(packages, &cache_dir()?)?;
     }
     if let Some(groups) = installation::egress_groups() {
-        egress::rules::check_groups(patch.allow.iter().chain(&patch.deny).flatten(), &groups)?;
+        let lists = || patch.allow.iter().chain(&patch.deny).flatten();
+        egress::rules::check_groups(lists(), &groups)?;
+        egress::rules::refuse_group_names(lists(), &groups, |name| format!("write @{name}"))?;
     }
     Ok(())
 }

@@ -116,6 +116,22 @@ pub fn check_groups<'a>(lists: impl IntoIterator<Item = &'a Destination>, groups
     lists.into_iter().find_map(unknown_name).map_or(Ok(()), |name| Err(unknown(name, groups)))
 }
 
+/// Checks that no host in the lists has the name of a group, which is probably meant. A host with a port is one.
+///
+/// # Errors
+/// The first name of a group. The hint starts with what `instead` returns for it.
+pub fn refuse_group_names<'a>(
+    lists: impl IntoIterator<Item = &'a Destination>,
+    groups: &[Group],
+    instead: impl Fn(&str) -> String,
+) -> Result<(), Failure> {
+    let is_group = |name: &&str| groups.iter().any(|group| group.name == *name);
+    let found = lists.into_iter().filter_map(Destination::single_label).find(is_group);
+    found.map_or(Ok(()), |name| {
+        Err(Failure::usage(format!("{name} is a group of hosts: its name starts with @")).with_hint(instead(name)))
+    })
+}
+
 /// Writes the rules file of a machine atomically: the proxy reads it at its next decision.
 ///
 /// # Errors
@@ -173,6 +189,17 @@ mod tests {
         check_groups(&egress(&["@npm", "a.test"]).allow, &groups).unwrap();
         let error = check_groups(&egress(&["@npm", "@nope"]).allow, &groups).unwrap_err();
         assert_eq!(error.to_string(), "unknown egress group @nope");
+    }
+
+    #[test]
+    fn the_name_of_a_group_is_no_host() {
+        let groups = [Group { name: "npm".to_owned(), hosts: Vec::new() }];
+        let check = |text: &str| refuse_group_names(&egress(&[text]).allow, &groups, |name| format!("write @{name}"));
+        for right in ["@npm", "npm:443", "npm.example.org", "registry", "*", "::1"] {
+            check(right).unwrap();
+        }
+        let error = check("npm").unwrap_err();
+        assert_eq!(error.hint(), Some("write @npm"));
     }
 
     #[test]

@@ -98,7 +98,17 @@ fn groups_are_checked_before_a_guest_is_built() {
             .says("hint: known groups: @npm, @pypi");
         assert!(!site.machine("app-main").exists());
     }
+    for wrong in [&["--allow", "npm"][..], &["--allow", "a.test", "--allow", "pypi"]] {
+        let name = wrong[wrong.len() - 1];
+        site.run(&[&["create"], wrong].concat())
+            .exits(2)
+            .gives_one_error()
+            .says(&format!("error: {name} is a group of hosts"))
+            .says(&format!("hint: write @{name}"));
+    }
+    assert!(!site.machine("app-main").exists());
     site.run(&["create", "--allow", "@npm"]).ok();
+    site.run(&["set", "allow=pypi"]).exits(2).says("hint: write @pypi");
     let before = site.settings("app-main");
     for verb in ["allow", "deny"] {
         site.run(&["egress", verb, "@nmp"]).exits(2).gives_one_error().says("hint: known groups: @npm, @pypi");
@@ -109,6 +119,44 @@ fn groups_are_checked_before_a_guest_is_built() {
     // `list` shows only the groups that are on a list.
     site.run(&["egress", "deny", "@npm"]).ok().says("@npm is now denied for app-main");
     assert!(!listed.stdout.contains("group   @rust"), "{listed:?}");
+}
+
+/// The name of a group without its @, and a machine's name in the place of a destination, would be taken as hosts.
+#[test]
+fn names_of_groups_and_machines_are_no_hosts() {
+    let site = Site::new();
+    site.create("main");
+    site.create("other");
+    give_guest(&site);
+    let before = site.settings("app-main");
+    for verb in ["allow", "deny"] {
+        for (words, hint) in [
+            (&["npm"][..], "@npm"),
+            (&["a.test", "NPM", "--branch", "main"], "--branch main a.test @npm"),
+            (&["main", "a.test"], "--branch main a.test"),
+            (&["a.test:8443", "app-main"], "--branch app-main a.test:8443"),
+            (&["other"], "--branch other DESTINATION"),
+        ] {
+            site.run(&[&["egress", verb], words].concat())
+                .exits(2)
+                .gives_one_error()
+                .says(&format!("hint: agent-vm egress {verb} {hint}\n"));
+        }
+    }
+    // Also where the current branch has no machine.
+    site.git(&["checkout", "--quiet", "-b", "third"]);
+    site.run(&["egress", "allow", "main", "a.test"])
+        .exits(2)
+        .says("hint: agent-vm egress allow --branch main a.test\n");
+    site.git(&["checkout", "--quiet", "main"]);
+    assert_eq!(site.settings("app-main"), before);
+    // Control: other hosts without a dot, and hosts of the same name with a port, are destinations.
+    site.run(&["egress", "allow", "registry", "npm:443", "main:80"])
+        .ok()
+        .prints("  allow   registry\n  allow   npm:443\n");
+    // A host that is on a list already can also leave it.
+    site.set("app-main", "egress", json!({ "mode": "allowlist", "allow": ["npm", "main"] }));
+    site.run(&["egress", "deny", "npm", "main"]).ok();
 }
 
 #[test]

@@ -7,12 +7,14 @@ use clap::{Args, Subcommand};
 
 use super::Target;
 use crate::cli::{resolve_settings, target};
-use crate::egress::{log, supervise};
+use crate::egress::{self, log, supervise};
+use crate::guest::manifest::Group;
 use crate::guest::{Guest, installation};
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::egress_settings::{Destination, Egress};
 use crate::machine::settings::Settings;
+use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text::one_line;
@@ -70,8 +72,8 @@ struct LogArgs {
 /// There is no such machine, a group is unknown, or a file cannot be read or written.
 pub fn egress(context: &Context, args: &EgressArgs) -> Result<()> {
     match &args.verb {
-        Verb::Allow(change) => self::change(context, change, allow, "allowed"),
-        Verb::Deny(change) => self::change(context, change, deny, "denied"),
+        Verb::Allow(change) => self::change(context, change, allow, ["allow", "allowed"]),
+        Verb::Deny(change) => self::change(context, change, deny, ["deny", "denied"]),
         Verb::List(of) => list(context, &target::find(&context.state, of.as_deref())?, true),
         Verb::Log(args) => show_log(context, args),
         Verb::Supervise(of) => supervise::supervise(context, &target::find(&context.state, of.as_deref())?),
@@ -93,11 +95,23 @@ fn deny(egress: &mut Egress, destination: &Destination) {
     }
 }
 
-fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destination), becomes: &str) -> Result<()> {
-    let machine = target::find(&context.state, args.branch.as_deref())?;
+fn change(
+    context: &Context,
+    args: &ChangeArgs,
+    each: fn(&mut Egress, &Destination),
+    [verb, becomes]: [&str; 2],
+) -> Result<()> {
+    let machine = match target::find(&context.state, args.branch.as_deref()) {
+        Ok(machine) => machine,
+        Err(error) => {
+            refuse_machines(context, args, verb, &args.destinations)?;
+            return Err(error);
+        }
+    };
     let _lock = machine.lock(context.deadline())?;
     let mut settings = machine.settings()?;
     let before = settings.clone();
+    refuse_other_names(context, args, verb, &machine, &before.egress)?;
     args.destinations.iter().for_each(|destination| each(&mut settings.egress, destination));
     if settings != before {
         resolve_settings::write(&machine, &before, &settings)?;
@@ -111,12 +125,63 @@ fn change(context: &Context, args: &ChangeArgs, each: fn(&mut Egress, &Destinati
     list(context, &machine, false)
 }
 
+/// Refuses new destinations that are names of groups or machines.
+fn refuse_other_names(
+    context: &Context,
+    args: &ChangeArgs,
+    verb: &str,
+    machine: &Machine,
+    egress: &Egress,
+) -> Result<()> {
+    // What is on a list already can also leave it.
+    let is_new =
+        |destination: &&Destination| ![&egress.allow, &egress.deny].iter().any(|list| list.contains(destination));
+    let new: Vec<_> = args.destinations.iter().filter(is_new).cloned().collect();
+    let instead = |name: &str| {
+        let words = args
+            .destinations
+            .iter()
+            .map(|one| if one.single_label() == Some(name) { format!("@{name}") } else { one.to_string() });
+        command(verb, args.branch.as_deref(), words)
+    };
+    egress::rules::refuse_group_names(&new, &known_groups(machine), instead)?;
+    refuse_machines(context, args, verb, &new)
+}
+
+/// Refuses destinations that are names of machines or of branches with one: the machine is a flag.
+fn refuse_machines(context: &Context, args: &ChangeArgs, verb: &str, destinations: &[Destination]) -> Result<()> {
+    if args.branch.is_some() {
+        return Ok(());
+    }
+    let is_machine = |name: &&str| target::find(&context.state, Some(name)).is_ok();
+    let Some(name) = destinations.iter().filter_map(Destination::single_label).find(is_machine) else { return Ok(()) };
+    let others: Vec<_> = args.destinations.iter().filter(|one| one.single_label() != Some(name)).collect();
+    let mut words: Vec<_> = others.iter().map(ToString::to_string).collect();
+    if words.is_empty() {
+        words.push("DESTINATION".to_owned());
+    }
+    Err(Failure::usage(format!("{name} is a machine or its branch, not a destination"))
+        .with_hint(command(verb, Some(name), words))
+        .into())
+}
+
+fn command(verb: &str, branch: Option<&str>, destinations: impl IntoIterator<Item = String>) -> String {
+    let words = ["agent-vm", "egress", verb].map(str::to_owned).into_iter();
+    let branch = branch.into_iter().flat_map(|branch| ["--branch".to_owned(), branch.to_owned()]);
+    let words: Vec<_> = words.chain(branch).chain(destinations).collect();
+    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
+}
+
+/// Returns the groups of the built guest, or of the toolkit if there is none yet.
+fn known_groups(machine: &Machine) -> Vec<Group> {
+    let groups = Guest::of(machine).map(|guest| guest.manifest.egress.groups).ok();
+    groups.or_else(installation::egress_groups).unwrap_or_default()
+}
+
 /// Prints the lists, and the groups: all of them, or those that are on a list.
 fn list(context: &Context, machine: &Machine, with_groups: bool) -> Result<()> {
     let Settings { egress, .. } = machine.settings()?;
-    // The groups of the built guest, or of the toolkit if there is none yet.
-    let groups = Guest::of(machine).map(|guest| guest.manifest.egress.groups).ok();
-    let groups = groups.or_else(installation::egress_groups).unwrap_or_default();
+    let groups = known_groups(machine);
     if context.json {
         return print_json(&serde_json::json!({ "egress": egress, "groups": groups }));
     }

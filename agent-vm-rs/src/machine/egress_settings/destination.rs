@@ -47,6 +47,17 @@ impl FromStr for Destination {
     }
 }
 
+impl Destination {
+    /// Returns the name of a host without a domain and without a port, which may be meant as another kind of name.
+    #[must_use]
+    pub fn single_label(&self) -> Option<&str> {
+        match self {
+            Self::Host(host, None) if !host.contains(['.', ':', '*']) => Some(host),
+            _ => None,
+        }
+    }
+}
+
 /// Splits a text into host and port. An IPv6 address with a port is in brackets.
 fn split(text: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = text.strip_prefix('[') {
