@@ -1,6 +1,7 @@
 //! The command line: global flags, verbs, and running them.
 
 pub mod commands;
+mod refusal;
 pub mod resolve_settings;
 pub mod target;
 
@@ -23,7 +24,7 @@ use crate::host::{interrupt, process};
 use crate::machine::context::{self, Context};
 use crate::machine::state_dir::StateDir;
 use crate::machine::sweep;
-use crate::term::error::{EXIT_USAGE, Failure, exit_code, report};
+use crate::term::error::{exit_code, report};
 use crate::term::verbosity::Verbosity;
 use crate::term::{logging, terminal};
 
@@ -150,7 +151,7 @@ pub fn main() -> ExitCode {
     let command = Cli::command().term_width(terminal::help_width().min(WIDEST_HELP));
     let cli = match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => return refuse(&error),
+        Err(error) => return refusal::refuse(&error),
     };
     match cli.global.color {
         ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
@@ -171,54 +172,6 @@ pub fn main() -> ExitCode {
             exit_code(&error).into()
         }
     }
-}
-
-/// Reports a clap error with a hint, or prints the requested help or version.
-fn refuse(error: &clap::Error) -> ExitCode {
-    use clap::error::ErrorKind;
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        error.exit();
-    }
-    let words: Vec<_> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    let own = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Failure>()?.hint());
-    let hint = own.map_or_else(|| hint_for(error, &words), str::to_owned);
-    let message = error.to_string();
-    // After an empty line comes clap's own advice.
-    let what = message.split("\n\n").next().unwrap_or_default();
-    let what: Vec<_> = what.lines().map(str::trim).collect();
-    report(&Failure::usage(what.join(" ").trim_start_matches("error: ")).with_hint(hint).into());
-    EXIT_USAGE.into()
-}
-
-/// What to type instead.
-fn hint_for(error: &clap::Error, words: &[String]) -> String {
-    use clap::error::{ContextKind, ContextValue};
-    let verbs = Cli::command();
-    let verb = words.iter().find(|word| verbs.find_subcommand(word).is_some());
-    let after = words.iter().skip_while(|word| Some(*word) != verb).skip(1);
-    if verb.is_some_and(|verb| verb == "exec") && !words.iter().any(|word| word == "--") {
-        let command: Vec<_> = after.map(String::as_str).collect();
-        let command = shlex::try_join(command.iter().copied()).unwrap_or_default();
-        let command = if command.is_empty() { "CMD".to_owned() } else { command };
-        return format!("write -- before the command: agent-vm exec -- {command}");
-    }
-    if verb.is_some_and(|verb| verb == "create")
-        && error.kind() == clap::error::ErrorKind::UnknownArgument
-        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
-        && !word.starts_with('-')
-    {
-        let branch = shlex::try_quote(word).unwrap_or_default();
-        return format!("to create the machine of a branch: agent-vm create --branch {branch}");
-    }
-    // The last one is the most likely one.
-    let meant = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
-    let meant = meant.iter().find_map(|kind| match error.get(*kind)? {
-        ContextValue::String(word) => Some(word.clone()),
-        ContextValue::Strings(words) => words.last().cloned(),
-        _ => None,
-    });
-    let help = ["agent-vm"].into_iter().chain(verb.map(String::as_str)).chain(["--help"]).collect::<Vec<_>>().join(" ");
-    meant.map_or_else(|| format!("for usage: {help}"), |word| format!("did you mean {word}? For usage: {help}"))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {

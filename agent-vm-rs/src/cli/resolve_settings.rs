@@ -122,7 +122,7 @@ fn promised(port: u16, owner: &VmName, other: &str) -> Failure {
 pub fn cores(asked: Option<u32>, defaults: &Defaults) -> u32 {
     let available = system::cores();
     if asked.is_some_and(|asked| asked > available) {
-        note(&format!("--cores capped at {available}: this host has {}", text::count(available as usize, "core")));
+        note(&format!("cores capped at {available}: this host has {}", text::count(available as usize, "core")));
     }
     asked.unwrap_or(defaults.cores).min(available)
 }

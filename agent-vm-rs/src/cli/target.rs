@@ -179,6 +179,15 @@ pub fn find(state: &StateDir, target: Option<&str>) -> Result<Machine> {
     }
 }
 
+/// Returns whether a machine has this name, or is one of a branch with this name in any repository. Unlike [`find`], runs no
+/// git.
+#[must_use]
+pub fn is_known(state: &StateDir, word: &str) -> bool {
+    let machines = state.names().unwrap_or_default().into_iter().map(|name| Machine::new(state, name));
+    let has_branch = |machine: &Machine| machine.settings().is_ok_and(|settings| settings.branch.as_str() == word);
+    machines.into_iter().any(|machine| machine.name.as_str() == word || has_branch(&machine))
+}
+
 /// Returns the machine of the current branch; None if there is none yet.
 ///
 /// # Errors

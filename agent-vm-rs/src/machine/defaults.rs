@@ -66,14 +66,6 @@ pub struct Range {
     pub most: u32,
 }
 
-impl Range {
-    /// Returns its description for people.
-    #[must_use]
-    pub fn describe(self) -> String {
-        format!("a number from {} to {}", self.least, self.most)
-    }
-}
-
 const TEXT: &str = include_str!("../../../lib/policy/defaults.json");
 
 impl Defaults {

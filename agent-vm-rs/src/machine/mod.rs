@@ -10,6 +10,7 @@ pub mod guest_kind;
 pub mod helpers;
 pub mod host_address;
 pub mod name;
+pub mod number;
 pub mod paths;
 pub mod policy;
 pub mod run_state;

@@ -7,8 +7,10 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::machine::defaults::Defaults;
+use crate::machine::number::Number;
 use crate::machine::policy;
 use crate::machine::settings::{Settings, SettingsPatch};
+use crate::term::did_you_mean::{self, Kind};
 use crate::term::error::Failure;
 use crate::term::text::one_line;
 
@@ -82,37 +84,44 @@ impl Key {
 
     /// Parses a value of the command line. A list is separated by commas, or is JSON.
     fn parse(self, text: &str) -> Result<SettingsPatch, Failure> {
+        if let Some(number) = Number::of(self.name()) {
+            let value = match number {
+                Number::Port | Number::SshPort => number.parse_port(text)?.into(),
+                _ => number.parse(text)?,
+            };
+            return Ok(self.patch(json!(value)).unwrap_or_default());
+        }
         let value = match self {
             Self::Host | Self::Egress => Some(json!(text)),
             Self::Packages | Self::Servers | Self::NixArgs | Self::Allow | Self::Deny => {
                 let separated = || json!(text.split(',').filter(|word| !word.is_empty()).collect::<Vec<_>>());
                 if text.starts_with('[') { serde_json::from_str(text).ok() } else { Some(separated()) }
             }
-            Self::Tls | Self::Auth => text.parse::<bool>().ok().map(|value| json!(value)),
-            _ => text.parse::<u32>().ok().map(|value| json!(value)),
+            _ => text.parse::<bool>().ok().map(|value| json!(value)),
         };
-        let is_port = matches!(self, Self::Port | Self::SshPort);
-        let value = value.filter(|value| !(is_port && *value == json!(0)));
-        let patch = value.and_then(|value| serde_json::from_value(json!({ self.name(): value })).ok());
-        patch.ok_or_else(|| {
+        value.and_then(|value| self.patch(value)).ok_or_else(|| {
+            let meant = did_you_mean::own_word(Kind::EgressMode, text).filter(|_| self == Self::Egress);
+            let meant = meant.map_or_else(String::new, |mode| format!("did you mean egress={mode}? "));
             Failure::usage(format!("{}={:?} is not valid", self.name(), one_line(text))).with_hint(format!(
-                "{} takes {}",
+                "{meant}{} takes {}",
                 self.name(),
                 self.takes()
             ))
         })
     }
 
+    fn patch(self, value: Value) -> Option<SettingsPatch> {
+        serde_json::from_value(json!({ self.name(): value })).ok()
+    }
+
     /// Describes its values.
     fn takes(self) -> String {
         let text = match self {
             Self::Host => "localhost or an IPv4 address of this host",
-            Self::Port | Self::SshPort => "a port from 1 to 65535",
-            Self::Tls | Self::Auth => "true or false",
-            Self::Memory | Self::Disk => "a number of MiB",
-            Self::Cores => {
-                return Defaults::load().map_or_else(|_| "a number".to_owned(), |d| d.bounds.cores.describe());
+            Self::Port | Self::SshPort | Self::Memory | Self::Disk | Self::Cores => {
+                return Number::of(self.name()).map_or_else(String::new, Number::takes);
             }
+            Self::Tls | Self::Auth => "true or false",
             Self::Packages | Self::Servers => "names, separated by commas",
             Self::NixArgs => "arguments, separated by commas or as a JSON list",
             Self::Egress => return one_of(policy::egress_modes().iter().map(|mode| mode.name.as_str())),
@@ -163,8 +172,11 @@ pub fn parse_key(name: &str) -> Result<Key, Failure> {
             );
         }
         let names: Vec<_> = Key::value_variants().iter().map(|key| key.name()).collect();
-        Failure::usage(format!("{:?} is not a setting", one_line(name)))
-            .with_hint(format!("settings: {}", names.join(", ")))
+        let hint = match did_you_mean::suggestion(Kind::Setting, &name.replace('-', "_"), &names) {
+            Some(meant) => format!("did you mean {meant}?"),
+            None => format!("settings: {}", names.join(", ")),
+        };
+        Failure::usage(format!("{:?} is not a setting", one_line(name))).with_hint(hint)
     })
 }
 
@@ -280,7 +292,12 @@ mod tests {
             assert!(wrong.parse::<Assignment>().is_err(), "{wrong} was accepted");
         }
         let takes = |text: &str| text.parse::<Assignment>().unwrap_err().hint().unwrap().to_owned();
-        assert_eq!(takes("egress=all"), "egress takes none, allowlist, monitor or open");
+        assert_eq!(takes("egress=x"), "egress takes none, allowlist, monitor or open");
+        assert_eq!(takes("egress=all"), format!("did you mean egress=open? {}", takes("egress=x")));
+        for (typed, meant) in [("memroy=1", "memory"), ("egress.mode=open", "egress"), ("cpus=2", "cores")] {
+            assert_eq!(takes(typed), format!("did you mean {meant}?"));
+        }
+        assert!(takes("xyzzy=1").starts_with("settings: host, port"));
         assert_eq!(takes("cores=many"), "cores takes a number from 1 to 255");
         assert!(parse_key("guest").unwrap_err().to_string().contains("cannot change"));
         assert!(Change::parse(&["memory=1".parse().unwrap()], &[Key::Memory]).is_err());

@@ -6,10 +6,11 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::branch::BranchName;
-use crate::machine::defaults::{Defaults, Range};
 use crate::machine::egress_settings::{Destination, Mode, SecretSpec};
 use crate::machine::guest_kind::GuestKind;
+use crate::machine::number::Number;
 use crate::machine::policy::Grammar;
+use crate::term::did_you_mean::{self, Kind};
 use crate::term::error::Failure;
 use crate::term::text::one_line;
 
@@ -79,8 +80,6 @@ const FIELDS: [&str; 18] = [
     "deny",
     "secrets",
 ];
-/// Similarity above which a mistyped name gets a suggestion, from 0 to 1.
-const SIMILAR: f64 = 0.85;
 
 impl SettingsPatch {
     /// Reads a `--config` file.
@@ -111,8 +110,12 @@ impl SettingsPatch {
             }
             let alone = serde_json::Map::from_iter([(name, value)]);
             serde_json::from_value::<Self>(alone.into()).map_err(|error| {
-                Failure::usage(format!("the setting {shown} has a wrong value: {error}"))
-                    .with_hint(format!("give {shown} a value of that kind, or leave it out"))
+                Failure::usage(format!("the setting {shown} has a wrong value: {error}")).with_hint(
+                    match Number::of(&shown) {
+                        Some(number) => format!("{shown} takes {}", number.takes()),
+                        None => format!("give {shown} a value of that kind, or leave it out"),
+                    },
+                )
             })?;
         }
         // Parsed again as a whole, since the map above keeps only the last of two equal names.
@@ -150,17 +153,10 @@ impl SettingsPatch {
     /// # Errors
     /// The first wrong value.
     pub fn validate(&self) -> Result<(), Failure> {
-        let within = |what: &str, value: Option<u32>, Range { least, most }: Range| match value {
-            Some(value) if !(least..=most).contains(&value) => {
-                Err(Failure::usage(format!("{what} of {value} is outside {least} to {most}"))
-                    .with_hint(format!("use a value from {least} to {most}")))
-            }
-            _ => Ok(()),
-        };
-        let bounds = Defaults::load().map_err(|error| Failure::new(format!("{error:#}")))?.bounds;
-        within("memory (MiB)", self.memory, bounds.memory)?;
-        within("a number of cores", self.cores, bounds.cores)?;
-        within("a disk (MiB)", self.disk, bounds.disk)?;
+        let sizes = [(Number::Memory, self.memory), (Number::Cores, self.cores), (Number::Disk, self.disk)];
+        for (number, value) in sizes {
+            value.map_or(Ok(()), |value| number.check(value))?;
+        }
         if let Some(name) = self.servers.iter().flatten().find(|name| !Grammar::ServerName.matches(name)) {
             return Err(Failure::usage(format!("{:?} is not a server name", one_line(name)))
                 .with_hint("names are letters, digits, ., _ and -, such as nixos"));
@@ -189,9 +185,7 @@ impl SettingsPatch {
 
 /// Returns a hint for an unknown setting: the most similar name, or all of them.
 fn suggestion(name: &str) -> String {
-    let similarity = |field: &str| strsim::jaro_winkler(field, name);
-    let nearest = FIELDS.iter().max_by(|one, other| similarity(one).total_cmp(&similarity(other)));
-    match nearest.filter(|nearest| similarity(nearest) > SIMILAR) {
+    match did_you_mean::suggestion(Kind::Setting, name, &FIELDS) {
         Some(nearest) => format!("did you mean {nearest}?"),
         None => format!("the settings are: {}", FIELDS.join(", ")),
     }

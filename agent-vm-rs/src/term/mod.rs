@@ -1,5 +1,6 @@
 //! The terminal: errors, progress, log and output.
 
+pub mod did_you_mean;
 pub mod error;
 pub mod logging;
 pub mod output;

@@ -49,7 +49,7 @@ fn an_invalid_declaration_changes_nothing() {
     let apply = ["apply", "main", "--config", file.to_str().unwrap()];
     site.run(&apply).exits(1).gives_one_error().says("vm.json");
     for (settings, says) in [
-        (json!({ "memory": 1 }), "outside 256"),
+        (json!({ "memory": 1 }), "must be from 256"),
         (json!({ "memory": 1024, "guest": "nixos" }), "the declared guest"),
         (json!({ "memory": 1024, "colour": "red" }), "there is no setting colour"),
         (json!({ "memory": 1024, "secrets": ["TOKEN=a.test"] }), "list of secrets"),

@@ -88,7 +88,7 @@ fn free_port() -> u16 {
 #[test]
 fn cores_are_capped_at_the_hosts_number() {
     let site = Site::new();
-    site.run(&["create", "--cores", "255"]).ok().says(&format!("this host has {} cores", cores()));
+    site.run(&["create", "--cores", "255"]).ok().says(&format!("cores capped at {0}: this host has {0} core", cores()));
     assert_eq!(site.settings("app-main")["cores"], json!(cores()));
 }
 
@@ -207,7 +207,7 @@ fn an_invalid_config_file_is_refused() {
     refused(r#"{"xyzzy": 1}"#).says("hint: the settings are: branch, all_branches").says("secrets");
     refused(r#"{"cores": 2, "memory": "lots"}"#)
         .says("the setting memory has a wrong value: invalid type: string \"lots\", expected u32")
-        .says("hint: give memory a value")
+        .says("hint: memory takes a number of MiB from 256 to 4194304")
         .does_not_say("all_branches");
     refused(r#"{"cores": 2, "cores": 3}"#).says("a setting appears twice");
     refused("[]").says("it is not a JSON object");

@@ -53,7 +53,7 @@ fn an_invalid_value_changes_nothing() {
     let others = site.settings("app-other")["ssh_port"].to_string();
     let others = format!("port={others}");
     for (words, code, says) in [
-        (&["memory=1"][..], 2, "outside 256"),
+        (&["memory=1"][..], 2, "must be from 256"),
         (&["memory=much"], 2, "a number of MiB"),
         (&["cores=2", "colour=red"], 2, "is not a setting"),
         (&["memory=1024", "guest=nixos"], 2, "guest cannot change"),
@@ -91,7 +91,7 @@ fn without_a_machine_the_current_branchs_is_changed() {
         (&[][..], "no setting given"),
         (&["memory"], "no setting given"),
         (&["a=b", "memory=1024"], "is not a setting"),
-        (&["memory=much"], "is not valid"),
+        (&["memory=much"], "must be a whole number"),
         (&["memory=1024", "other"], "has no ="),
         (&["--branch", "main", "other", "memory=1024"], "has no ="),
     ] {

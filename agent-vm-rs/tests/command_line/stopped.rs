@@ -57,14 +57,25 @@ fn an_unknown_name_gets_a_similar_machine_as_a_hint() {
 #[test]
 fn a_wrong_command_line_has_a_hint() {
     let site = Site::new();
+    site.create("main");
     for (args, hint) in [
         (&["exec", "ls"][..], "agent-vm exec -- ls"),
         (&["exec", "ls", "-la", "a b"], "agent-vm exec -- ls -la 'a b'"),
         (&["exec"], "agent-vm exec -- CMD"),
-        (&["create", "--memory", "lots"], "agent-vm create --help"),
+        (&["exec", "app-main", "ls", "-la"], "agent-vm exec app-main -- ls -la"),
+        (&["exec", "main", "ls"], "agent-vm exec main -- ls"),
+        (&["exec", "-t", "9", "main", "ls"], "agent-vm exec -t 9 main -- ls"),
+        (&["exec", "main"], "agent-vm exec main -- CMD"),
+        (&["create", "--memory", "2G"], "write 2048 for 2G: memory takes a number of MiB from 256 to 4194304"),
+        (&["create", "--memory", "10"], "the unit is MiB: write 10240 for 10 GiB"),
+        (&["create", "--port", "80000"], "port takes a port from 1 to 65535"),
+        (&["create", "--egress", "all"], "did you mean open?"),
+        (&["egress"], "agent-vm egress --help"),
+        (&["rm", "main"], "did you mean: agent-vm destroy main"),
+        (&["set", "memroy=1"], "did you mean memory?"),
         (&["create", "--memroy", "1"], "did you mean --memory?"),
         (&["create", "--memory", "1024", "a b"], "agent-vm create --branch 'a b'"),
-        (&["creat"], "did you mean create?"),
+        (&["creat"], "did you mean: agent-vm create"),
         (&["--nope"], "agent-vm --help"),
     ] {
         site.run(args).exits(2).gives_one_error().says("hint: ").says(hint);

@@ -18,6 +18,7 @@ use crate::machine::branch::BranchName;
 use crate::machine::context::Context;
 use crate::machine::defaults::Defaults;
 use crate::machine::egress_settings::{Destination, Egress, Mode, SecretSpec};
+use crate::machine::number::Number;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::end_processes_of;
 use crate::machine::settings::{GuestKind, Settings, SettingsPatch, VERSION};
@@ -41,9 +42,9 @@ pub struct CreateArgs {
     all_branches: bool,
     #[arg(help = with_default(|d| format!("Address of this host to bind the machine's ports to [default: {}]", d.host)), long, value_name = "HOST")]
     host: Option<String>,
-    #[arg(help = with_default(|d| format!("Host port of MCP [default: {} or the next free one]", d.mcp_port)), long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(help = with_default(|d| format!("Host port of MCP [default: {} or the next free one]", d.mcp_port)), long, value_name = "PORT", value_parser = |text: &str| Number::Port.parse_port(text))]
     port: Option<u16>,
-    #[arg(help = with_default(|d| format!("Host port of ssh [default: {} or the next free one]", d.ssh_port)), long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(help = with_default(|d| format!("Host port of ssh [default: {} or the next free one]", d.ssh_port)), long, value_name = "PORT", value_parser = |text: &str| Number::SshPort.parse_port(text))]
     ssh_port: Option<u16>,
     /// Package to install in the guest, such as nodejs; can be repeated
     #[arg(long = "package", value_name = "NAME")]
@@ -60,11 +61,11 @@ pub struct CreateArgs {
     /// Guest system [default: that of this installation]
     #[arg(long, value_name = "GUEST")]
     guest: Option<GuestKind>,
-    #[arg(help = with_default(|d| format!("{} [default: {}]", d.help.memory, d.memory)), long, value_name = "MIB")]
+    #[arg(help = with_default(|d| format!("{} [default: {}]", d.help.memory, d.memory)), long, value_name = "MIB", value_parser = |text: &str| Number::Memory.parse(text))]
     memory: Option<u32>,
-    #[arg(help = with_default(|d| format!("{}, at most those of the host [default: {}]", d.help.cores, d.cores)), long, value_name = "N")]
+    #[arg(help = with_default(|d| format!("{}, at most those of the host [default: {}]", d.help.cores, d.cores)), long, value_name = "N", value_parser = |text: &str| Number::Cores.parse(text))]
     cores: Option<u32>,
-    #[arg(help = with_default(|d| format!("{} [default: {}]", d.help.disk, d.disk)), long, value_name = "MIB")]
+    #[arg(help = with_default(|d| format!("{} [default: {}]", d.help.disk, d.disk)), long, value_name = "MIB", value_parser = |text: &str| Number::Disk.parse(text))]
     disk: Option<u32>,
     #[arg(help = with_default(|d| format!("Egress mode: which hosts the machine may reach [default: {}]", d.egress.as_str())), long, value_name = "MODE")]
     egress: Option<Mode>,

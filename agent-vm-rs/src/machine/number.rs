@@ -1,0 +1,164 @@
+//! Settings that are numbers: how they are read, and their ranges.
+
+use crate::machine::defaults::{Defaults, Range};
+use crate::term::error::Failure;
+use crate::term::text::one_line;
+
+/// A setting that is a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// Guest memory, MiB.
+    Memory,
+    /// Virtual CPUs.
+    Cores,
+    /// Size of the machine's own disk, MiB.
+    Disk,
+    /// Host port of MCP.
+    Port,
+    /// Host port of ssh.
+    SshPort,
+}
+
+const PORTS: Range = Range { least: 1, most: 65_535 };
+/// Units with which other programs accept sizes, in MiB.
+const UNITS: [(&str, u64); 3] = [("M", 1), ("G", 1 << 10), ("T", 1 << 20)];
+
+impl Number {
+    const ALL: [Self; 5] = [Self::Memory, Self::Cores, Self::Disk, Self::Port, Self::SshPort];
+
+    /// Returns the setting with this name; None if it is not a number.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|number| number.name() == name)
+    }
+
+    /// Returns the setting's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Cores => "cores",
+            Self::Disk => "disk",
+            Self::Port => "port",
+            Self::SshPort => "ssh_port",
+        }
+    }
+
+    fn range(self) -> Result<Range, Failure> {
+        let bounds = || Defaults::load().map(|defaults| defaults.bounds).map_err(|e| Failure::new(format!("{e:#}")));
+        Ok(match self {
+            Self::Memory => bounds()?.memory,
+            Self::Cores => bounds()?.cores,
+            Self::Disk => bounds()?.disk,
+            Self::Port | Self::SshPort => PORTS,
+        })
+    }
+
+    fn is_size(self) -> bool {
+        matches!(self, Self::Memory | Self::Disk)
+    }
+
+    /// Describes the values, such as `a number of MiB from 256 to 4194304`.
+    #[must_use]
+    pub fn takes(self) -> String {
+        let what = match self {
+            Self::Memory | Self::Disk => "a number of MiB",
+            Self::Cores => "a number",
+            Self::Port | Self::SshPort => "a port",
+        };
+        let range = self.range().map_or_else(|_| String::new(), |r| format!(" from {} to {}", r.least, r.most));
+        what.to_owned() + &range
+    }
+
+    /// Parses a value of the command line. [`Number::check`] checks its range.
+    ///
+    /// # Errors
+    /// It is not a whole number.
+    pub fn parse(self, text: &str) -> Result<u32, Failure> {
+        text.parse().map_err(|_| {
+            let size = self.in_mib(text).map_or_else(String::new, |mib| format!("write {mib} for {text}: "));
+            Failure::usage(format!("{} must be a whole number, not {:?}", self.name(), one_line(text)))
+                .with_hint(format!("{size}{} takes {}", self.name(), self.takes()))
+        })
+    }
+
+    /// Parses a port of the command line.
+    ///
+    /// # Errors
+    /// It is not a port.
+    pub fn parse_port(self, text: &str) -> Result<u16, Failure> {
+        let port = self.parse(text)?;
+        self.check(port)?;
+        u16::try_from(port).map_err(|_| self.outside(port, PORTS))
+    }
+
+    /// Checks that a value is in the range.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check(self, value: u32) -> Result<(), Failure> {
+        let range = self.range()?;
+        if (range.least..=range.most).contains(&value) { Ok(()) } else { Err(self.outside(value, range)) }
+    }
+
+    fn outside(self, value: u32, Range { least, most }: Range) -> Failure {
+        let unit = if self.is_size() { " MiB" } else { "" };
+        let name = self.name();
+        // Whoever writes 8 for memory means GiB.
+        let gib = value.checked_mul(1 << 10).filter(|mib| self.is_size() && (least..=most).contains(mib));
+        let hint = match gib.filter(|_| (1..least).contains(&value)) {
+            Some(mib) => format!("the unit is MiB: write {mib} for {value} GiB"),
+            None => format!("{name} takes {}", self.takes()),
+        };
+        Failure::usage(format!("{name} must be from {least} to {most}{unit}, not {value}")).with_hint(hint)
+    }
+
+    /// Returns a size with a unit, such as `2G`, in MiB; None if it has none or is outside the range.
+    fn in_mib(self, text: &str) -> Option<u32> {
+        if !self.is_size() {
+            return None;
+        }
+        let upper = text.to_ascii_uppercase();
+        let plain = upper.strip_suffix("IB").or_else(|| upper.strip_suffix('B')).unwrap_or(&upper);
+        let (unit, factor) = UNITS.into_iter().find(|(unit, _)| plain.ends_with(unit))?;
+        let number: u64 = plain.strip_suffix(unit)?.trim_end().parse().ok()?;
+        let mib = u32::try_from(number.checked_mul(factor)?).ok()?;
+        self.check(mib).ok().map(|()| mib)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_range_and_the_unit() {
+        let wrong = |number: Number, text: &str| {
+            let error = number.parse(text).and_then(|value| number.check(value)).unwrap_err();
+            (error.to_string(), error.hint().unwrap().to_owned())
+        };
+        let takes = "memory takes a number of MiB from 256 to 4194304";
+        for (text, size) in
+            [("2G", "write 2048 for 2G: "), ("2 GiB", "write 2048 for 2 GiB: "), ("512mb", "write 512 for 512mb: ")]
+        {
+            assert_eq!(wrong(Number::Memory, text).1, format!("{size}{takes}"));
+        }
+        for text in ["", "x", "G", "-1", "1.5", "10M", "9999999T", "99999999999999999999G", "2K"] {
+            assert_eq!(wrong(Number::Memory, text).1, takes, "{text}");
+        }
+        assert_eq!(
+            wrong(Number::Memory, "10"),
+            ("memory must be from 256 to 4194304 MiB, not 10".into(), "the unit is MiB: write 10240 for 10 GiB".into())
+        );
+        assert_eq!(wrong(Number::Memory, "0").1, takes);
+        assert_eq!(
+            wrong(Number::Cores, "1000"),
+            ("cores must be from 1 to 255, not 1000".into(), "cores takes a number from 1 to 255".into())
+        );
+        assert_eq!(wrong(Number::Port, "80000").0, "port must be from 1 to 65535, not 80000");
+        assert_eq!(wrong(Number::Cores, "2G").1, "cores takes a number from 1 to 255");
+        assert_eq!(Number::Port.parse_port("8000").unwrap(), 8000);
+        assert!(Number::Port.parse_port("0").is_err() && Number::Port.parse_port("65536").is_err());
+        assert_eq!(Number::Disk.parse("20480").unwrap(), 20480);
+    }
+}
