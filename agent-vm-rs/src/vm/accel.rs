@@ -24,6 +24,7 @@ use crate::host::process::{Invocation, find};
 use crate::host::system::boot_id;
 use crate::machine::accel::Accel;
 use crate::term::error::{EXIT_TIMEOUT, Interrupted, exit_code};
+use crate::term::terminal::shorten_end;
 
 /// Time limit of the boot. Under working KVM the kernel resets much sooner.
 const TIMEOUT: Duration = Duration::from_secs(8);
@@ -34,6 +35,9 @@ const PROMPT: Duration = Duration::from_secs(2);
 const VERSION: u32 = 4;
 /// Number of cached results, so that machines with different kernels do not evict each other's.
 const KEPT: usize = 8;
+
+/// Widest reason in the notice, in columns.
+const LONGEST_REASON: usize = 80;
 
 /// The inputs of a result: when one changes, the probe runs again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,12 +94,14 @@ impl Choice {
     pub fn notice(&self) -> Option<String> {
         match self {
             Self::Kvm => None,
-            Self::NoKvm(why) => {
-                Some(format!("notice: no KVM ({why}): the machine runs on TCG (emulation), which is slower"))
-            }
+            // At most two lines of 80 columns.
+            Self::NoKvm(why) => Some(format!(
+                "notice: no KVM ({}): emulation is slower; see docs/troubleshooting.md",
+                shorten_end(why, LONGEST_REASON)
+            )),
             Self::Unknown(why) => Some(format!(
                 "warning: the KVM probe itself failed: {why}\n\
-                 The machine runs on TCG (emulation), about ten times slower. The next start probes again; --debug shows each command"
+                 Emulation is slower. The next start probes again; --debug shows each command"
             )),
         }
     }
@@ -183,16 +189,23 @@ impl Probe<'_> {
         if test.status.success() { Ok(None) } else { Ok(Some(self.forbidden(&named(account))?)) }
     }
 
-    /// Returns who cannot open the device, and the command that allows it.
+    /// Returns who cannot open the device. `--verbose` shows the command that allows it.
     fn forbidden(&self, who: &str) -> Result<String> {
         let path = self.device.display();
         let seen = fs::metadata(self.device).with_context(|| format!("failed to inspect {path}"))?;
         let owner = Invocation::new("stat").args(["-c", "%U:%G"]).arg(self.device).read();
         let owner = owner.unwrap_or_else(|_| format!("{}:{}", seen.uid(), seen.gid()));
         let group = owner.split_once(':').map_or("kvm", |(_, group)| group);
+        tracing::info!("to allow KVM: {}", self.remedy(who, group, &seen));
+        Ok(format!("{who} may not open {path}, {owner} {:04o}", seen.mode() & 0o777))
+    }
+
+    /// Returns the command that allows an account to open the device.
+    fn remedy(&self, who: &str, group: &str, seen: &fs::Metadata) -> String {
+        let path = self.device.display();
         let mode = seen.mode() & 0o777;
         let allow = format!("groupadd -f -r kvm && chgrp kvm {path} && chmod 660 {path}");
-        let remedy = match self.confinement.account() {
+        match self.confinement.account() {
             Some(account) => {
                 // See `Account::with_device`.
                 let whose = if account.stage.is_some() {
@@ -206,8 +219,7 @@ impl Probe<'_> {
                 format!("sudo usermod -aG {group} {who}, and log in again")
             }
             None => format!("{allow} && usermod -aG kvm {who}, as root, and log in again"),
-        };
-        Ok(format!("{who} may not open {path}, which is {owner} with mode {mode:04o}; run: {remedy}"))
+        }
     }
 
     fn subject(&self, kernel: &Path) -> Result<Subject> {
