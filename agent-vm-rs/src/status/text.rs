@@ -135,7 +135,7 @@ impl Report {
         let share = 100 * whole / vm.uptime_seconds.max(1);
         let of_proxy =
             if proxy > 0 { format!(" ({} by its proxy)", age(Duration::from_secs(proxy))) } else { String::new() };
-        format!(", {} used{of_proxy}, {share} % of one on average", age(Duration::from_secs(whole)))
+        format!(", {} used{of_proxy}, on average {share} % of one core", age(Duration::from_secs(whole)))
     }
 }
 
@@ -170,7 +170,10 @@ fn git_text(git: &WorkspaceState) -> String {
         "{} at {commit}, {}, {}",
         one_line(branch),
         count(git.changed_files, "changed file"),
-        git.new_commits.map_or_else(|| "new commits unknown".to_owned(), |new| count(new, "new commit"))
+        git.new_commits.map_or_else(
+            || "commits not compared with the source repository".to_owned(),
+            |new| format!("{} not in the source repository", count(new, "commit"))
+        )
     )
 }
 

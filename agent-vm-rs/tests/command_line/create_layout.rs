@@ -13,7 +13,7 @@ fn mode(path: impl AsRef<Path>) -> u32 {
 #[test]
 fn a_machine_has_its_files_and_modes() {
     let site = Site::new();
-    site.run(&["create"]).ok().prints("app-main is ready: agent-vm start app-main").says("created app-main");
+    site.run(&["create"]).ok().prints("To start app-main: agent-vm start app-main\n").says("created app-main");
     let machine = site.machine("app-main");
     let mut names: Vec<_> = fs::read_dir(&machine).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();

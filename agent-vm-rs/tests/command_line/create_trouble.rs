@@ -116,6 +116,6 @@ fn create_on_a_full_disk_leaves_nothing() {
     }
     let (said, printed) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
     assert!(said.contains("No space left on device") && said.contains("error: failed to create app-main"), "{said}");
-    let lines: Vec<_> = printed.lines().filter(|line| !line.contains("is ready")).map(str::trim_end).collect();
+    let lines: Vec<_> = printed.lines().filter(|line| !line.contains("To start app-main")).map(str::trim_end).collect();
     assert_eq!(lines, ["code 1", "left", "code 0", "then app-main"], "{said}");
 }

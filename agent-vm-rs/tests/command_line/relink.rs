@@ -35,7 +35,7 @@ fn a_moved_repository_is_reported_as_missing() {
         .ok()
         .prints("source missing: ")
         .prints("agent-vm relink app-main")
-        .prints("new commits unknown");
+        .prints("commits not compared with the source repository");
     site.run(&["list"]).ok().prints("stopped, source missing").says("agent-vm relink app-main");
     assert_eq!(site.run(&["list", "--json"]).ok().json()[0]["source_missing"], true);
     // A repository that git refuses is not missing: git's reason is shown.
@@ -61,7 +61,7 @@ fn relink_connects_a_machine_to_its_moved_repository() {
     let before = fs::read_to_string(site.machine("app-main").join("config.json")).unwrap();
     let status = site.run_in(&place, &["status", "--json"]).ok();
     assert_eq!((&status.json()["name"], new_commits(&status)), (&"app-main".into(), 1.into()));
-    site.run_in(&place, &["status"]).ok().prints("1 new commit");
+    site.run_in(&place, &["status"]).ok().prints("1 commit not in the source repository");
     site.run_in(&place, &["create"]).exits(1).says("already has a machine: app-main");
     site.run_in(&place, &["mcp-config", "--client", "cursor", "--write"]).ok();
     assert!(place.join(".cursor/mcp.json").is_file());

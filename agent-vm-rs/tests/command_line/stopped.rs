@@ -114,7 +114,7 @@ fn status_shows_a_stopped_machine() {
     site.run(&["status"])
         .ok()
         .prints("VM Status: app-main\nAgent Service: Stopped\n")
-        .prints(&format!("main at {}, 1 changed file, 1 new commit", &commit[..12]))
+        .prints(&format!("main at {}, 1 changed file, 1 commit not in the source repository", &commit[..12]))
         .prints("Memory     4.00 GiB");
     let status = site.run(&["status", "--json"]).ok().json();
     for (key, expected) in [

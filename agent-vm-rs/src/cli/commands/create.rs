@@ -93,7 +93,7 @@ pub fn create(context: &Context, args: &CreateArgs) -> Result<()> {
             &serde_json::json!({ "name": machine.name, "directory": machine.dir, "settings": settings }),
         );
     }
-    print(&format!("{} is ready: agent-vm start {}\n", machine.name, machine.name))
+    print(&format!("To start {0}: agent-vm start {0}\n", machine.name))
 }
 
 /// Creates a machine.
