@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use crate::guest_services::GuestServices;
-use crate::stand_ins::{STAYS, create, install, install_ssh};
+use crate::stand_ins::{STAYS, create, install, install_ssh, server, servers};
 use crate::support::{Running, Site, wait_until};
 
 /// An MCP client that runs `agent-vm mcp` as its server.
@@ -211,10 +211,18 @@ fn invalid_messages_of_the_client_get_an_error() {
 #[test]
 fn named_servers_have_their_own_path() {
     let (site, inside) = started(&[]);
+    servers(&site, &[server("codemcp", "running"), server("named", "failed")], &[]);
     let mut client = Client::new(&site, &["mcp", "app-main", "--server", "named"]);
     client.begin();
     assert_eq!(client.end(), Some(0));
     assert!(inside.requests().iter().any(|asked| asked.path == "/servers/named/mcp"));
+    site.run(&["mcp", "--server", "missing"])
+        .exits(1)
+        .gives_one_error()
+        .says("error: app-main has no MCP server missing")
+        .says("hint: its servers: codemcp, named");
+    // A guest that does not report its servers answers for itself.
+    site.write("servers.json", "");
     let mut client = Client::new(&site, &["mcp", "--server", "missing"]);
     client.request(&json!(1), "initialize");
     assert!(client.receive()["error"]["message"].as_str().unwrap().contains("has no MCP server at this path"));

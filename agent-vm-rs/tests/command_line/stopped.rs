@@ -98,7 +98,11 @@ fn a_stopped_machine_is_an_error_with_the_start_command() {
     for args in [&["shell"][..], &["exec", "--", "true"], &["logs"], &["mcp"]] {
         site.run(args).exits(1).gives_one_error().says("app-main is not running").says("agent-vm start app-main");
     }
-    site.run(&["logs", "--console"]).exits(1).gives_one_error().says("app-main has no console log");
+    site.run(&["logs", "--console"])
+        .exits(1)
+        .gives_one_error()
+        .says("app-main has not been started")
+        .says("hint: agent-vm start app-main");
     site.run(&["stop"]).ok().says("app-main: was not running");
     site.run(&["stop"]).ok().says("app-main: was not running");
 }

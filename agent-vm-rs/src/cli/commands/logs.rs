@@ -46,10 +46,12 @@ pub fn logs(context: &Context, args: &LogsArgs) -> Result<i32> {
     }
     let (guest, facts) = running(&machine).map_err(|error| {
         let name = &machine.name;
-        error.context(
-            Failure::new("cannot read the service's journal while the machine is stopped")
-                .with_hint(format!("agent-vm start {name}, or agent-vm logs --console {name}")),
-        )
+        let hint = if machine.console_log().exists() {
+            format!("to read its last console: agent-vm logs --console {name}")
+        } else {
+            format!("agent-vm start {name}")
+        };
+        error.context(Failure::new("cannot read the service's journal while the machine is stopped").with_hint(hint))
     })?;
     let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
     ssh.require_answer(context.answer_limit())?;
@@ -63,11 +65,13 @@ pub fn logs(context: &Context, args: &LogsArgs) -> Result<i32> {
 /// Prints the console's log without control characters, since the guest writes it.
 fn console(machine: &Machine, args: &LogsArgs) -> Result<()> {
     let path = machine.console_log();
-    has_file(&path)?;
-    let mut file = log_file::open(&path).with_context(|| {
-        Failure::new(format!("{} has no console log", machine.name))
-            .with_hint(format!("agent-vm start {}", machine.name))
-    })?;
+    if !has_file(&path)? {
+        let name = &machine.name;
+        return Err(Failure::new(format!("{name} has not been started, so it has no console log"))
+            .with_hint(format!("agent-vm start {name}"))
+            .into());
+    }
+    let mut file = log_file::open(&path).with_context(|| format!("failed to open {}", path.display()))?;
     let bytes =
         log_file::end_of(&mut file, log_file::LONGEST).with_context(|| format!("failed to read {}", path.display()))?;
     let tail = last_lines(&printable(&String::from_utf8_lossy(&bytes)), args.lines as usize);

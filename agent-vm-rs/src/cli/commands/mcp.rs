@@ -9,19 +9,25 @@ use clap::Args;
 
 use super::Target;
 use crate::cli::target;
+use crate::guest::Guest;
 use crate::guest::running::running;
 use crate::host::process::Invocation;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::policy::Grammar;
+use crate::machine::run_state::RunFacts;
 use crate::mcp::bridge::{self, Output, Session};
 use crate::mcp::endpoint::{Endpoint, Timeouts, renewal};
+use crate::remote::servers::Servers;
+use crate::remote::ssh::Ssh;
 use crate::term::error::Failure;
 use crate::term::progress::note;
 use crate::term::text::one_line;
 
 /// Time limit for connecting to the machine, and for the last answers after the client has closed its end.
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// Time limit for the guest's report of its servers.
+const REPORT: Duration = Duration::from_secs(5);
 
 /// Flags of `mcp`.
 #[derive(Args, Clone, Debug)]
@@ -61,6 +67,9 @@ pub fn mcp(context: &Context, args: &McpArgs) -> Result<()> {
     if let Err(error) = renewal::renew_if_due(&machine, &guest.manifest.certificate_receiver(), &facts) {
         note(&format!("warning: {error:#}"));
     }
+    if let Some(name) = &args.server {
+        require_server(context, &machine, &guest, &facts, name)?;
+    }
     let service = &guest.manifest.service;
     let path = match &args.server {
         Some(name) => format!("{}/{name}{}", service.servers_path, service.mcp_path),
@@ -72,6 +81,26 @@ pub fn mcp(context: &Context, args: &McpArgs) -> Result<()> {
     let endpoint = Endpoint::of(&machine, &facts, timeouts)?;
     let session = Session::new(endpoint, path, Output::new(io::stdout()));
     bridge::run(session, io::stdin().lock(), limit)
+}
+
+/// Checks that the guest reports a server with this name. A guest that does not answer is left to the bridge's own requests.
+fn require_server(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts, name: &str) -> Result<()> {
+    let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity);
+    let servers = match Servers::ask(&ssh, &guest.manifest, REPORT) {
+        Ok(Some(report)) => report.servers,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            tracing::info!("failed to query the machine's servers: {error:#}");
+            return Ok(());
+        }
+    };
+    if servers.iter().any(|server| server.name == name) {
+        return Ok(());
+    }
+    let names: Vec<_> = servers.iter().map(|server| server.name.as_str()).collect();
+    Err(Failure::new(format!("{} has no MCP server {name}", machine.name))
+        .with_hint(format!("its servers: {}", names.join(", ")))
+        .into())
 }
 
 /// Starts the machine in a separate process, which continues even if the client stops waiting.
