@@ -13,6 +13,9 @@ const NOT_COMMANDS: &[&str] = &["login", "host"];
 /// Stand-ins for unknown values: one of them is valid for each flag and argument.
 const VALUES: &[&str] = &["example.org", "1", "claude-code", "NAME=example.org", "allowlist"];
 
+/// Starts of lines that are no hints and may have two commands.
+const TWO_COMMANDS: &[&str] = &["client agent-vm mcp-config"];
+
 /// Returns whether the command line accepts these words, possibly followed by others.
 fn is_taken(words: &[String]) -> bool {
     let line = std::iter::once("agent-vm".to_owned()).chain(words.iter().cloned());
@@ -171,6 +174,27 @@ fn every_command_in_a_message_is_valid() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(seen > 50, "only {seen} commands were found");
+}
+
+/// A line with two commands cannot be copied into a shell.
+#[test]
+fn every_command_in_a_hint_has_its_own_line() {
+    let mut seen = 0;
+    let mut wrong = Vec::new();
+    for (path, program) in files("agent-vm-rs/src", "rs") {
+        let texts = literals(&program);
+        for line in texts.iter().flat_map(|text| text.lines()) {
+            let commands = in_sentences(line).len();
+            seen += commands;
+            if commands > 1 && !TWO_COMMANDS.iter().any(|known| line.contains(known)) {
+                wrong.push(format!("{}: {line}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen > 50, "only {seen} commands were found");
+    // Control: two commands on a line are found.
+    assert_eq!(in_sentences("agent-vm stop x, then agent-vm start x").len(), 2);
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn reserved(state: &StateDir, but: Option<&VmName>) -> Result<BTreeMap<u16, VmNa
 
 fn promised(port: u16, owner: &VmName, other: &str) -> Failure {
     Failure::new(format!("port {port} belongs to the machine {owner}"))
-        .with_hint(format!("choose another port: {other}; or agent-vm destroy {owner}"))
+        .with_hint(format!("choose another port: {other}"))
 }
 
 /// Returns the number of virtual CPUs, at most those of this host.

@@ -40,7 +40,7 @@ pub fn default_guest() -> Result<GuestKind> {
         Err(_) => Ok(GuestKind::Debian),
         Ok(name) => GuestKind::from_str(&name, true).map_err(|_| {
             Failure::new(format!("invalid AGENT_VM_GUEST {name:?}: not a guest kind"))
-                .with_hint("export AGENT_VM_GUEST=debian (or nixos)")
+                .with_hint("for the default guest: unset AGENT_VM_GUEST")
                 .into()
         }),
     }

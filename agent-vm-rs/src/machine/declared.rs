@@ -86,7 +86,7 @@ pub fn change(settings: &Settings, last: &SettingsPatch, now: &SettingsPatch) ->
 fn check_fixed(settings: &Settings, now: &SettingsPatch) -> Result<(), Failure> {
     let fixed = |what: &str| {
         Failure::usage(format!("the declared {what} is not the machine's, and cannot change after its creation"))
-            .with_hint("to create the machine again: agent-vm destroy MACHINE (which keeps its commits), then agent-vm apply --create")
+            .with_hint("create the machine again; this keeps its commits: agent-vm destroy MACHINE\nthen: agent-vm apply --create")
     };
     if now.guest.is_some_and(|guest| guest != settings.guest) {
         return Err(fixed("guest"));

@@ -85,7 +85,7 @@ impl FromStr for VmName {
             Ok(Self(name.to_owned()))
         } else {
             Err(Failure::usage(format!("{:?} is not a machine name", crate::term::text::one_line(name)))
-                .with_hint("agent-vm list shows all machines"))
+                .with_hint("to list all machines: agent-vm list"))
         }
     }
 }

@@ -94,7 +94,7 @@ impl Settings {
             }
             let name = path.parent().and_then(Path::file_name).unwrap_or_default().display();
             error.context(unusable.with_hint(format!(
-                "fix the file, or remove the machine: agent-vm destroy {name} --yes (commits only it has are kept in a bundle)"
+                "fix the file, or remove the machine and keep its commits: agent-vm destroy {name} --yes"
             )))
         })
     }

@@ -168,7 +168,7 @@ pub fn parse_key(name: &str) -> Result<Key, Failure> {
     Key::from_str(&name.replace('-', "_"), false).map_err(|_| {
         if FIXED.contains(&name) {
             return Failure::usage(format!("{name} cannot change after the machine's creation")).with_hint(
-                "create the machine again: agent-vm destroy MACHINE (which keeps its commits), then agent-vm create",
+                "create the machine again; this keeps its commits: agent-vm destroy MACHINE\nthen: agent-vm create",
             );
         }
         let names: Vec<_> = Key::value_variants().iter().map(|key| key.name()).collect();
@@ -196,8 +196,7 @@ impl Change {
     /// There is no change, or a key is both set and unset.
     pub fn parse(assignments: &[Assignment], unset: &[Key]) -> Result<Self, Failure> {
         if assignments.is_empty() && unset.is_empty() {
-            return Err(Failure::usage("no setting given")
-                .with_hint("agent-vm set memory=8192, or agent-vm set --unset memory"));
+            return Err(Failure::usage("no setting given").with_hint("for example: agent-vm set memory=8192"));
         }
         if let Some(both) = assignments.iter().find(|one| unset.contains(&one.key)) {
             return Err(Failure::usage(format!("{} is both set and unset", both.key.name()))

@@ -19,6 +19,7 @@ use crate::machine::name::VmName;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::end_processes_of;
 use crate::machine::state_dir::StateDir;
+use crate::term::error::{hint_of, on_one_line};
 use crate::term::progress::note;
 
 /// Prefix of a machine's directory that is being removed.
@@ -46,7 +47,7 @@ pub fn begin(state: &StateDir) -> Sweeper {
     let ours = state.clone();
     std::thread::spawn(move || {
         for error in sweep(&ours) {
-            let hint = crate::term::error::hint_of(&error).map_or_else(String::new, |hint| format!("; {hint}"));
+            let hint = hint_of(&error).map_or_else(String::new, |hint| format!("; {}", on_one_line(&hint)));
             note(&format!("notice: {error:#}{hint}"));
         }
         drop(end);

@@ -58,10 +58,10 @@ pub fn no_machine_in(state: &StateDir, target: &str, place: Option<&Place<'_>>) 
     let quoted = shlex::try_quote(&shown).map_or_else(|_| "BRANCH".into(), std::borrow::Cow::into_owned);
     let hint = match (place, similar(state, target)) {
         (Some(Place { has_branch: true, .. }), _) => {
-            format!("agent-vm create --branch {quoted}, or agent-vm list to see all machines")
+            format!("agent-vm create --branch {quoted}")
         }
-        (_, Some(name)) => format!("did you mean {name}? agent-vm list shows all machines"),
-        (_, None) => "agent-vm list shows all machines".to_owned(),
+        (_, Some(name)) => format!("did you mean {name}?\nto list all machines: agent-vm list"),
+        (_, None) => "to list all machines: agent-vm list".to_owned(),
     };
     let place = place.map_or_else(String::new, |place| format!(" in {}", place.source.display()));
     Failure::new(format!("there is no machine for {shown}{place}")).with_hint(hint).into()
@@ -103,7 +103,7 @@ mod tests {
             assert!(hint(typed).contains(&format!("did you mean {name}?")), "{typed}: {}", hint(typed));
         }
         for typed in ["two", "zzz", "x"] {
-            assert_eq!(hint(typed), "agent-vm list shows all machines", "{typed}");
+            assert_eq!(hint(typed), "to list all machines: agent-vm list", "{typed}");
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::remote::servers::Servers;
 use crate::remote::service::ServiceState;
+use crate::term::error::on_one_line;
 use crate::vm::failure;
 
 /// Time limit for all queries of a running machine together, since a hung one answers none.
@@ -194,7 +195,7 @@ impl Report {
         self.state = if starting { "starting" } else { "running" };
         let helpers = helpers::all(&machine.run(), facts);
         for error in helpers::errors(machine, &helpers) {
-            let hint = error.hint().map_or_else(String::new, |hint| format!(" ({hint})"));
+            let hint = error.hint().map_or_else(String::new, |hint| format!(" ({})", on_one_line(hint)));
             self.problems.push(format!("{error}{hint}"));
         }
         self.helpers = Some(helpers);
@@ -290,7 +291,7 @@ fn source(machine: &Machine, problems: &mut Vec<String>) -> Option<Source> {
         Origin::Here(source) => return Some(source),
         Origin::Missing => {
             let lost = machine.lost_source(&settings);
-            problems.push(format!("{lost}; {}", lost.hint().unwrap_or_default()));
+            problems.push(format!("{lost}; {}", on_one_line(lost.hint().unwrap_or_default())));
         }
         Origin::Unusable(error) => problems.push(format!("cannot use its source repository: {error:#}")),
     }

@@ -43,7 +43,8 @@ impl Failure {
         Self { exit, ..self }
     }
 
-    /// Sets the hint: what the user can do, preferably a command.
+    /// Sets the hint: what the user can do, preferably a command. A line ends with its command, so that it can be copied;
+    /// a second command has its own line.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
@@ -102,6 +103,12 @@ pub fn hint_of(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(hint_for_refusal).map(str::to_owned).or(own)
 }
 
+/// Returns a hint on one line, for a text of other sentences.
+#[must_use]
+pub fn on_one_line(hint: &str) -> String {
+    hint.replace('\n', "; ")
+}
+
 fn hint_for_refusal(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     use std::io::ErrorKind;
     const FULL: &str = "free some disk space (df -h and agent-vm list show what uses it), or keep machines \
@@ -146,7 +153,8 @@ pub fn report(error: &anyhow::Error) {
         lines.push(terminal::wrap(&text, width));
     }
     if let Some(hint) = hint_of(error) {
-        let text = format!("{cyan}hint:{cyan:#} {}", crate::term::text::printable(&hint));
+        let text = crate::term::text::printable(&hint).replace('\n', "\n  ");
+        let text = format!("{cyan}hint:{cyan:#} {text}");
         lines.push(terminal::wrap(&text, width));
     }
     // Nothing can be reported on a closed stderr.

@@ -18,7 +18,7 @@ const LONGEST: usize = 200;
 /// # Errors
 /// It panicked. `again` is the command in the hint.
 pub fn check(console: &Path, again: &str, name: &str) -> Result<()> {
-    let hint = format!("{again}; to see the whole console: agent-vm logs --console {name}");
+    let hint = format!("{again}\nto see the whole console: agent-vm logs --console {name}");
     panic(console).map_or(Ok(()), |panic| Err(panic.with_hint(hint).into()))
 }
 

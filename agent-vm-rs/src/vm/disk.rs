@@ -25,7 +25,7 @@ pub fn ensure(machine: &Machine, label: &str, size: u32) -> Result<()> {
         let name = &machine.name;
         return Err(Failure::new(format!("cannot use the disk {}: {trouble}", disk.display()))
             .with_hint(format!(
-                "agent-vm start {name} --new-disk (keeps the old disk beside the new one; the workspace is not on it)"
+                "for a new disk beside the old one (the workspace is on neither): agent-vm start {name} --new-disk"
             ))
             .into());
     }

@@ -262,7 +262,7 @@ fn explain(error: anyhow::Error, machine: &Machine, guest: &Guest, ssh: &Ssh<'_>
     }
     let name = &machine.name;
     let exit = crate::term::error::exit_code(&error);
-    let hint = format!("agent-vm logs {name}, agent-vm shell {name}; then agent-vm restart {name}");
+    let hint = format!("to see its log: agent-vm logs {name}\nto start it again: agent-vm restart {name}");
     error
         .context(ServiceDown)
         .context(Failure::new(format!("MCP of {name} does not answer")).exit(exit).with_hint(hint))

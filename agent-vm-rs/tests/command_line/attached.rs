@@ -228,7 +228,7 @@ fn a_failure_of_ssh_is_an_error_with_its_message() {
         .says("app-main did not run the command")
         .says("exec request failed on channel 2")
         .does_not_say("noise")
-        .says("hint: agent-vm status app-main");
+        .says("hint: to see why: agent-vm status app-main\n");
     // Control: a command may exit with 255 too.
     site.stand_in("ssh", "case \" $* \" in *' -O check '*) exit;; esac; exit 255");
     site.run(&["exec", "--", "true"]).exits(255).does_not_say("error");

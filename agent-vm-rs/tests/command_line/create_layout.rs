@@ -123,7 +123,7 @@ fn a_second_create_is_refused_and_changes_nothing() {
         .exits(1)
         .gives_one_error()
         .says("the branch main already has a machine: app-main")
-        .says("hint: agent-vm start app-main");
+        .says("hint: to start it: agent-vm start app-main\n  to remove it: agent-vm destroy app-main\n");
     assert_eq!(tree(&site.machine("app-main")), before);
 }
 

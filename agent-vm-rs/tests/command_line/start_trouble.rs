@@ -21,7 +21,7 @@ fn a_guest_that_ends_at_once_is_an_error_with_its_console() {
     done.says("the last lines of the console of app-main:\nkernel: hello\nkernel: panic\n")
         .says("error: app-main did not start completely")
         .says("exit status: 3")
-        .says("hint: agent-vm logs --console app-main");
+        .says("hint: to see the whole console: agent-vm logs --console app-main\n");
     site.assert_nothing_left();
     site.run(&["status"]).ok().prints("Agent Service: Stopped");
     site.run(&["logs", "--console"]).ok().prints("kernel: panic");

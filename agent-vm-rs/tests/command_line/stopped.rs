@@ -25,7 +25,7 @@ fn a_missing_machine_is_an_error_with_a_hint() {
             .exits(1)
             .gives_one_error()
             .says("error: there is no machine for main")
-            .says("hint: agent-vm create --branch main, or agent-vm list");
+            .says("hint: agent-vm create --branch main\n");
     }
     site.run(&["status", "app-main"]).exits(1).gives_one_error().says("there is no machine for app-main");
     // None of these commands creates anything.
@@ -37,7 +37,10 @@ fn a_missing_machine_is_an_error_with_a_hint() {
 fn an_unknown_name_gets_a_similar_machine_as_a_hint() {
     let site = Site::new();
     site.create("main");
-    for (typed, hint) in [("ap-main", "did you mean app-main? agent-vm list"), ("two", "agent-vm list shows")] {
+    for (typed, hint) in [
+        ("ap-main", "did you mean app-main?\n  to list all machines: agent-vm list\n"),
+        ("two", "to list all machines: agent-vm list\n"),
+    ] {
         for verb in ["stop", "destroy", "status", "start"] {
             site.run(&[verb, typed])
                 .exits(1)

@@ -107,7 +107,7 @@ fn a_damaged_disk_is_kept_and_replaced_on_request() {
                 .exits(1)
                 .says("cannot use the disk ")
                 .says(why)
-                .says("hint: agent-vm start app-main --new-disk");
+                .says(": agent-vm start app-main --new-disk\n");
             assert_eq!(fs::read(&disk).unwrap(), contents, "the disk was changed");
         }
         let started = site.run(&["start", "--new-disk"]).exits(1).says("did not start completely");

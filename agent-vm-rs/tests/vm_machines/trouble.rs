@@ -71,7 +71,7 @@ fn a_start_that_is_cut_short_leaves_nothing() {
     site.run(&["start", "main", "--timeout", "1"])
         .exits(124)
         .says("timed out after 1 s")
-        .says("hint: agent-vm logs --console app-main");
+        .says("hint: to see the whole console: agent-vm logs --console app-main\n");
     assert!(site.processes("app-main").is_empty());
 
     for (signal, code) in [("INT", Some(130)), ("TERM", Some(143)), ("KILL", None)] {

@@ -197,7 +197,7 @@ fn announce(machine: &Machine, settings: &Settings, guest_asked: bool) {
 fn refuse_second(state: &StateDir, source: &Source, branch: &BranchName) -> Result<()> {
     let Some(there) = target::machine_of(state, &source.dir, branch)? else { return Ok(()) };
     Err(Failure::new(format!("the branch {branch} already has a machine: {}", there.name))
-        .with_hint(format!("agent-vm start {0}, or agent-vm destroy {0}", there.name))
+        .with_hint(format!("to start it: agent-vm start {0}\nto remove it: agent-vm destroy {0}", there.name))
         .into())
 }
 

@@ -47,7 +47,7 @@ pub fn logs(context: &Context, args: &LogsArgs) -> Result<i32> {
     let (guest, facts) = running(&machine).map_err(|error| {
         let name = &machine.name;
         let hint = if machine.console_log().exists() {
-            format!("to read its last console: agent-vm logs --console {name}")
+            format!("to start it: agent-vm start {name}\nto read its last console: agent-vm logs --console {name}")
         } else {
             format!("agent-vm start {name}")
         };

@@ -12,7 +12,7 @@ use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::declared::Declared;
 use crate::machine::paths::MachinePath;
-use crate::term::error::{Failure, Interrupted, hint_of};
+use crate::term::error::{Failure, Interrupted, hint_of, on_one_line};
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text::count;
@@ -128,7 +128,7 @@ fn remove(context: &Context, args: &PruneArgs, machine: &Machine) -> Result<&'st
         if error.is::<Interrupted>() {
             return Err(error);
         }
-        let hint = hint_of(&error).map_or_else(String::new, |hint| format!("; {hint}"));
+        let hint = hint_of(&error).map_or_else(String::new, |hint| format!("; {}", on_one_line(&hint)));
         note(&format!("{} was not removed: {error:#}{hint}", machine.name));
         Ok("failed")
     })

@@ -52,7 +52,7 @@ pub fn relink(context: &Context, args: &RelinkArgs) -> Result<()> {
             source.dir.display(),
             other.name
         ))
-        .with_hint(format!("agent-vm destroy {}, then agent-vm relink {name} again", other.name))
+        .with_hint(format!("agent-vm destroy {}\nthen: agent-vm relink {name}", other.name))
         .into());
     }
     if !args.force {
@@ -151,7 +151,7 @@ pub fn refuse_beside_lost(state: &StateDir, source: &Source, branch: &BranchName
             source.dir.display()
         ))
         .with_hint(format!(
-            "if it moved: agent-vm relink {name}; to remove the machine and keep its commits: agent-vm destroy {name}"
+            "if it moved: agent-vm relink {name}\nto remove the machine and keep its commits: agent-vm destroy {name}"
         ))
         .into());
     }

@@ -75,7 +75,7 @@ fn put_disk_aside(context: &Context, machine: &Machine) -> Result<()> {
     let name = &machine.name;
     if machine.run().qemu().is_some() {
         return Err(Failure::new(format!("cannot replace the disk of {name}: the machine is running"))
-            .with_hint(format!("agent-vm stop {name}, then agent-vm start {name} --new-disk"))
+            .with_hint(format!("agent-vm stop {name}\nthen: agent-vm start {name} --new-disk"))
             .into());
     }
     if let Some(aside) = disk::put_aside(machine)? {

@@ -221,9 +221,7 @@ fn refusal(answer: Response<Body>, in_session: bool) -> Failure {
         }
         StatusCode::NOT_FOUND => "the machine has no MCP server at this path".to_owned(),
         StatusCode::PAYLOAD_TOO_LARGE => too_long(),
-        StatusCode::BAD_GATEWAY => {
-            "the machine's MCP servers are not running (see agent-vm status and agent-vm logs)".to_owned()
-        }
+        StatusCode::BAD_GATEWAY => "the machine's MCP servers are not running (to see why: agent-vm status)".to_owned(),
         _ => {
             let mut body = Vec::new();
             drop(answer.into_body().into_reader().take(LONGEST_REFUSAL).read_to_end(&mut body));

@@ -70,7 +70,7 @@ impl Ssh<'_> {
     fn silent(&self, limit: Duration) -> Failure {
         let name = &self.machine.name;
         Failure::timeout(format!("{name} does not answer: no ssh session in {} s", limit.as_secs())).with_hint(format!(
-            "to see why: agent-vm status {name}; to end everything in the machine: agent-vm restart {name}"
+            "to see why: agent-vm status {name}\nto end everything in the machine: agent-vm restart {name}"
         ))
     }
 
@@ -151,7 +151,9 @@ impl Ssh<'_> {
         } else {
             Failure::new(format!("{name} did not run the command:\n{}", words.join("\n")))
         };
-        Err(failure.with_hint(format!("agent-vm status {name}, agent-vm restart {name}")).into())
+        Err(failure
+            .with_hint(format!("to see why: agent-vm status {name}\nto start it again: agent-vm restart {name}"))
+            .into())
     }
 }
 

@@ -210,8 +210,12 @@ fn with_console(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     }
     let name = &machine.name;
     let exit = crate::term::error::exit_code(&error);
-    let slow = if exit == EXIT_TIMEOUT { ", with --timeout SECONDS if the host is slow" } else { "" };
-    let hint = format!("agent-vm logs --console {name} shows the whole console; then agent-vm start {name}{slow}");
+    let again = if exit == EXIT_TIMEOUT {
+        format!("if the host is slow: agent-vm start {name} --timeout SECONDS")
+    } else {
+        format!("to start it again: agent-vm start {name}")
+    };
+    let hint = format!("to see the whole console: agent-vm logs --console {name}\n{again}");
     let failure = Failure::new(format!("{name} did not start completely")).exit(exit).with_hint(hint);
     error.context(failure)
 }
