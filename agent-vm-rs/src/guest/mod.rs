@@ -194,7 +194,7 @@ impl Guest {
                 let store = cache.join("nix");
                 let eval = nix::eval_manifest(&flake, &store, call)?.of_machine(&machine.dir);
                 let text = eval.read().context("failed to evaluate the guest")?;
-                let package = image(&text, cache, verbosity, &machine.dir)?;
+                let package = image(&text, cache, verbosity, machine)?;
                 point(&link, &package)?;
             }
         }
@@ -206,7 +206,7 @@ impl Guest {
 }
 
 /// Returns the package of the image in a manifest: from the cache, or newly built.
-fn image(text: &str, cache: &Path, verbosity: Verbosity, marker: &Path) -> Result<PathBuf> {
+fn image(text: &str, cache: &Path, verbosity: Verbosity, machine: &Machine) -> Result<PathBuf> {
     let manifest = Manifest::parse(text)?;
     let image = manifest.image.context("invalid manifest: it names no image to build")?;
     let guests = cache.join("guests");
@@ -243,13 +243,27 @@ fn image(text: &str, cache: &Path, verbosity: Verbosity, marker: &Path) -> Resul
     let build = Invocation::new(&image.builder)
         .args([&spec, &package])
         .env("AGENT_VM_LOG", verbosity.log_level())
-        .of_machine(marker);
+        .of_machine(&machine.dir);
     // The builder needs the user's proxy and certificate variables.
     let build = build.with_our_environment();
-    build.run_with_progress().context("failed to build the guest image")?;
+    build.run_with_progress().map_err(|error| not_built(error, machine))?;
     remove_file(&spec)?;
     package::remember(&package)?;
     Ok(package)
+}
+
+/// Adds a hint to the error of the builder, which prints the reason itself: its name of a package may be wrong, and `create` knows
+/// no names before the first image.
+fn not_built(error: anyhow::Error, machine: &Machine) -> anyhow::Error {
+    let failure = Failure::new("failed to build the guest image");
+    let packages = machine.settings().map(|settings| settings.packages).unwrap_or_default();
+    if packages.is_empty() {
+        return error.context(failure);
+    }
+    let name = &machine.name;
+    let hint =
+        format!("{name} adds the packages {}; to add none: agent-vm set {name} --unset packages", packages.join(", "));
+    error.context(failure.with_hint(hint))
 }
 
 /// Creates or replaces a symbolic link atomically.

@@ -9,6 +9,8 @@ use crate::term::error::Failure;
 
 /// The list in a built guest (`docs/reference/contract.md`).
 const LIST: &str = "share/agent-vm/packages.txt";
+/// Start of the name of an image that `scripts/prepare-image` built.
+const PREPARED: &[u8] = b".prepared-";
 /// Largest accepted list, in bytes. Debian 13 has 70,000 names in 1.5 MiB.
 const LONGEST: u64 = 32 << 20;
 /// Largest number of suggested names, and largest edit distance of one.
@@ -44,8 +46,10 @@ fn newest_list(guests: &Path) -> Option<String> {
     let built = |entry: fs::DirEntry| {
         let path = entry.path().join(LIST);
         let time = fs::metadata(&path).and_then(|list| list.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-        // The name of an unfinished image starts with a dot.
-        let is_built = !entry.file_name().as_encoded_bytes().starts_with(b".") && path.is_file();
+        // The name of an unfinished image starts with a dot, and so does that of a whole one that no start has used yet.
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        let is_built = (name.starts_with(PREPARED) || !name.starts_with(b".")) && path.is_file();
         is_built.then_some((time, path))
     };
     let (_, path) = fs::read_dir(guests).ok()?.flatten().filter_map(built).max()?;
@@ -64,6 +68,12 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         // Without a built image, the first build finds unknown names.
         assert!(check(&names(&["no-such-package"]), cache.path()).is_ok());
+        let prepared = cache.path().join("guests/.prepared-a").join(LIST);
+        fs::create_dir_all(prepared.parent().unwrap()).unwrap();
+        fs::write(&prepared, "nodejs\n").unwrap();
+        assert!(check(&names(&["nodejs"]), cache.path()).is_ok());
+        assert!(check(&names(&["nodejss"]), cache.path()).is_err());
+        fs::remove_file(prepared).unwrap();
         for (image, list) in [("debian-a", "g++\nnodejs\n"), (".debian-b.tmp-x", "no-such-package\n")] {
             let path = cache.path().join("guests").join(image).join(LIST);
             fs::create_dir_all(path.parent().unwrap()).unwrap();

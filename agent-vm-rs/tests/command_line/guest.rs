@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use crate::stand_ins::{ENDS, change_runner, create, install, own_ports, recorded};
 use crate::support::Site;
 
@@ -115,8 +117,16 @@ fn a_failed_build_is_an_error_and_its_output_not_used() {
         .exits(1)
         .says("builder: mirror unreachable")
         .says("failed to build the guest image")
-        .says("builder failed (exit status: 5)");
+        .says("builder failed (exit status: 5)")
+        .does_not_say("--unset packages");
     site.assert_nothing_left();
+    // The builder may have refused the name of a package.
+    site.set("app-main", "packages", json!(["nodejss", "jq"]));
+    site.run(&["start"])
+        .exits(1)
+        .says("failed to build the guest image")
+        .says("hint: app-main adds the packages nodejss, jq; to add none: agent-vm set app-main --unset packages\n");
+    site.run(&["set", "app-main", "--unset", "packages"]).ok();
     site.run(&["status"]).ok().prints("Agent Service: Stopped");
     site.stand_in("nix", &format!("cat '{}'", site.path("from-nix.json").display()));
     site.script("builder", &format!("rm -rf \"$2\"; . '{}'", site.path("make-package").display()));

@@ -61,7 +61,7 @@ def bootstrap(spec: dict, overlay: Path, work: Path, scratch: Path) -> Path:
             name = unknown[1] or unknown[2]
             raise report.BuildError(
                 f"Debian {spec['suite']} has no package {name}",
-                hint=f"agent-vm set packages=LIST, with all packages but {name}; then agent-vm start",
+                hint=f"leave {name} out of the machine's packages: agent-vm set packages=LIST",
             ) from None
         raise
     return out
