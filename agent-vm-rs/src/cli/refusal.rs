@@ -225,7 +225,7 @@ mod tests {
             Kind::Verb => root.find_subcommand(word).is_some(),
             Kind::EgressVerb => egress.find_subcommand(word).is_some(),
             Kind::EgressMode => modes.iter().any(|mode| mode.get_name() == word),
-            Kind::Setting => crate::machine::settings_change::parse_key(word).is_ok(),
+            Kind::Setting => crate::machine::settings_key::parse_key(word).is_ok(),
         };
         for (kind, own, others) in OTHER_WORDS {
             assert!(exists(*kind, own), "{own}");

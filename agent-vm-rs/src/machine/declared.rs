@@ -11,7 +11,8 @@ use crate::machine::Machine;
 use crate::machine::egress_settings::Destination;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::{Settings, SettingsPatch};
-use crate::machine::settings_change::{Change, Key};
+use crate::machine::settings_change::Change;
+use crate::machine::settings_key::Key;
 use crate::term::error::Failure;
 
 /// A machine's declaration.

@@ -16,6 +16,7 @@ pub mod policy;
 pub mod run_state;
 pub mod settings;
 pub mod settings_change;
+pub mod settings_key;
 pub mod settings_patch;
 pub mod state_dir;
 pub mod sweep;

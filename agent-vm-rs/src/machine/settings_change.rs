@@ -3,142 +3,14 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use clap::ValueEnum;
-use serde_json::{Value, json};
+use clap::ValueEnum as _;
+use serde_json::Value;
 
 use crate::machine::defaults::Defaults;
-use crate::machine::number::Number;
-use crate::machine::policy;
 use crate::machine::settings::{Settings, SettingsPatch};
-use crate::term::did_you_mean::{self, Kind};
+use crate::machine::settings_key::{Key, parse_key};
 use crate::term::error::Failure;
 use crate::term::text::one_line;
-
-/// A setting that can change once the machine exists, by its name in `--config` files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-#[value(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "each is the field of Settings of the same name")]
-pub enum Key {
-    Host,
-    Port,
-    SshPort,
-    Tls,
-    Auth,
-    Memory,
-    Cores,
-    Disk,
-    Packages,
-    Servers,
-    NixArgs,
-    Egress,
-    Allow,
-    Deny,
-}
-
-/// Keys of a `--config` file whose values cannot change after the machine's creation.
-const FIXED: [&str; 4] = ["branch", "all_branches", "guest", "secrets"];
-
-impl Key {
-    /// Returns its name in files and on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Host => "host",
-            Self::Port => "port",
-            Self::SshPort => "ssh_port",
-            Self::Tls => "tls",
-            Self::Auth => "auth",
-            Self::Memory => "memory",
-            Self::Cores => "cores",
-            Self::Disk => "disk",
-            Self::Packages => "packages",
-            Self::Servers => "servers",
-            Self::NixArgs => "nix_args",
-            Self::Egress => "egress",
-            Self::Allow => "allow",
-            Self::Deny => "deny",
-        }
-    }
-
-    /// Returns the setting's value as JSON; null for a port that each start can choose.
-    #[must_use]
-    pub fn value(self, settings: &Settings) -> Value {
-        match self {
-            Self::Host => json!(settings.host),
-            Self::Port if settings.port_asked => json!(settings.port),
-            Self::SshPort if settings.ssh_port_asked => json!(settings.ssh_port),
-            Self::Port | Self::SshPort => Value::Null,
-            Self::Tls => json!(settings.tls),
-            Self::Auth => json!(settings.auth),
-            Self::Memory => json!(settings.memory),
-            Self::Cores => json!(settings.cores),
-            Self::Disk => json!(settings.disk),
-            Self::Packages => json!(settings.packages),
-            Self::Servers => json!(settings.servers),
-            Self::NixArgs => json!(settings.nix_args),
-            Self::Egress => json!(settings.egress.mode),
-            Self::Allow => json!(settings.egress.allow),
-            Self::Deny => json!(settings.egress.deny),
-        }
-    }
-
-    /// Parses a value of the command line. A list is separated by commas, or is JSON.
-    fn parse(self, text: &str) -> Result<SettingsPatch, Failure> {
-        if let Some(number) = Number::of(self.name()) {
-            let value = match number {
-                Number::Port | Number::SshPort => number.parse_port(text)?.into(),
-                _ => number.parse(text)?,
-            };
-            return Ok(self.patch(json!(value)).unwrap_or_default());
-        }
-        let value = match self {
-            Self::Host | Self::Egress => Some(json!(text)),
-            Self::Packages | Self::Servers | Self::NixArgs | Self::Allow | Self::Deny => {
-                let separated = || json!(text.split(',').filter(|word| !word.is_empty()).collect::<Vec<_>>());
-                if text.starts_with('[') { serde_json::from_str(text).ok() } else { Some(separated()) }
-            }
-            _ => text.parse::<bool>().ok().map(|value| json!(value)),
-        };
-        value.and_then(|value| self.patch(value)).ok_or_else(|| {
-            let meant = did_you_mean::own_word(Kind::EgressMode, text).filter(|_| self == Self::Egress);
-            let meant = meant.map_or_else(String::new, |mode| format!("did you mean egress={mode}? "));
-            Failure::usage(format!("{}={:?} is not valid", self.name(), one_line(text))).with_hint(format!(
-                "{meant}{} takes {}",
-                self.name(),
-                self.takes()
-            ))
-        })
-    }
-
-    fn patch(self, value: Value) -> Option<SettingsPatch> {
-        serde_json::from_value(json!({ self.name(): value })).ok()
-    }
-
-    /// Describes its values.
-    fn takes(self) -> String {
-        let text = match self {
-            Self::Host => "localhost or an IPv4 address of this host",
-            Self::Port | Self::SshPort | Self::Memory | Self::Disk | Self::Cores => {
-                return Number::of(self.name()).map_or_else(String::new, Number::takes);
-            }
-            Self::Tls | Self::Auth => "true or false",
-            Self::Packages | Self::Servers => "names, separated by commas",
-            Self::NixArgs => "arguments, separated by commas or as a JSON list",
-            Self::Egress => return one_of(policy::egress_modes().iter().map(|mode| mode.name.as_str())),
-            Self::Allow | Self::Deny => "destinations (HOST, HOST:PORT, *.DOMAIN, @GROUP), separated by commas",
-        };
-        text.to_owned()
-    }
-}
-
-/// Returns words as a list for people: `a, b or c`.
-fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
-    let words: Vec<_> = words.collect();
-    words.split_last().map_or_else(String::new, |(last, others)| match others {
-        [] => (*last).to_owned(),
-        _ => format!("{} or {last}", others.join(", ")),
-    })
-}
 
 /// `KEY=VALUE` of a command line.
 #[derive(Clone, Debug)]
@@ -158,26 +30,6 @@ impl FromStr for Assignment {
         let key = parse_key(name)?;
         Ok(Self { key, patch: key.parse(value)? })
     }
-}
-
-/// Parses a key of the command line.
-///
-/// # Errors
-/// It is not a setting, or cannot change after the machine's creation.
-pub fn parse_key(name: &str) -> Result<Key, Failure> {
-    Key::from_str(&name.replace('-', "_"), false).map_err(|_| {
-        if FIXED.contains(&name) {
-            return Failure::usage(format!("{name} cannot change after the machine's creation")).with_hint(
-                "create the machine again; this keeps its commits: agent-vm destroy MACHINE\nthen: agent-vm create",
-            );
-        }
-        let names: Vec<_> = Key::value_variants().iter().map(|key| key.name()).collect();
-        let hint = match did_you_mean::suggestion(Kind::Setting, &name.replace('-', "_"), &names) {
-            Some(meant) => format!("did you mean {meant}?"),
-            None => format!("settings: {}", names.join(", ")),
-        };
-        Failure::usage(format!("{:?} is not a setting", one_line(name))).with_hint(hint)
-    })
 }
 
 /// A change of settings.
