@@ -38,9 +38,9 @@ pub fn run(
     }
     report(&[NotifyState::Ready, NotifyState::Status(&format!("{} answers", machine.name))]);
     let announced = match announce() {
-        // The machine may have ended meanwhile: then its end is the result.
-        Err(error) if !error.is::<Interrupted>() && machine.run().qemu().is_none() => {
-            tracing::info!("{error:#}");
+        // Another command may have stopped or restarted the machine meanwhile: only its end is the result.
+        Err(error) if !error.is::<Interrupted>() => {
+            tracing::warn!("failed to show the machine: {error:#}");
             Ok(())
         }
         other => other,
