@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::host::files::{read_if_there, write_file};
+use crate::host::files::{is_absent, read_if_there, write_file};
 use crate::machine::Machine;
 use crate::machine::egress_settings::Destination;
 use crate::machine::paths::MachinePath;
@@ -51,7 +51,7 @@ impl Declared {
     /// Returns whether its file no longer exists; false if the file cannot be examined.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        std::fs::metadata(&self.file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        is_absent(&self.file)
     }
 }
 
@@ -61,7 +61,7 @@ impl Declared {
 /// # Errors
 /// It differs in a setting that is fixed once the machine exists.
 pub fn change(settings: &Settings, last: &SettingsPatch, now: &SettingsPatch) -> Result<Change> {
-    check_fixed(settings, now)?;
+    check_fixed(settings, last, now)?;
     let (last_values, values) = (values(last)?, values(now)?);
     let differs = |key: &Key| last_values.get(key.name()) != values.get(key.name());
     let is_declared = |key: &Key| values.contains_key(key.name());
@@ -84,7 +84,7 @@ pub fn change(settings: &Settings, last: &SettingsPatch, now: &SettingsPatch) ->
 }
 
 /// Checks the settings that only a new machine can have.
-fn check_fixed(settings: &Settings, now: &SettingsPatch) -> Result<(), Failure> {
+fn check_fixed(settings: &Settings, last: &SettingsPatch, now: &SettingsPatch) -> Result<(), Failure> {
     let fixed = |what: &str| {
         Failure::usage(format!("the declared {what} is not the machine's, and cannot change after its creation"))
             .with_hint("create the machine again; this keeps its commits: agent-vm destroy MACHINE\nthen: agent-vm apply --create")
@@ -92,8 +92,13 @@ fn check_fixed(settings: &Settings, now: &SettingsPatch) -> Result<(), Failure> 
     if now.guest.is_some_and(|guest| guest != settings.guest) {
         return Err(fixed("guest"));
     }
-    if now.secrets.as_ref().is_some_and(|secrets| *secrets != settings.egress.secrets) {
+    // A list that is no longer declared is empty.
+    let is_declared = now.secrets.is_some() || last.secrets.is_some();
+    if is_declared && *now.secrets.as_deref().unwrap_or_default() != settings.egress.secrets {
         return Err(fixed("list of secrets"));
+    }
+    if now.branch.as_ref().is_some_and(|branch| *branch != settings.branch) {
+        return Err(fixed("branch"));
     }
     Ok(())
 }
@@ -159,6 +164,15 @@ mod tests {
             crate::machine::settings::GuestKind::Debian => r#"{"guest":"nixos"}"#,
             crate::machine::settings::GuestKind::Nixos => r#"{"guest":"debian"}"#,
         };
-        assert!(change(&sample(), &SettingsPatch::default(), &patch(other)).is_err());
+        let none = SettingsPatch::default();
+        assert!(change(&sample(), &none, &patch(other)).is_err());
+        assert!(change(&sample(), &none, &patch(r#"{"branch":"another"}"#)).is_err());
+        // A secret that is no longer declared would stay.
+        let mut settings = sample();
+        let declared = patch(r#"{"secrets":["TOKEN=api.example.com"]}"#);
+        settings.egress.secrets = declared.secrets.clone().unwrap();
+        assert!(change(&settings, &declared, &declared).is_ok());
+        assert!(change(&settings, &declared, &none).is_err());
+        assert!(change(&settings, &none, &none).is_ok());
     }
 }

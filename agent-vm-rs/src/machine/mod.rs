@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::host::files::{has_dir, has_file, write_file};
+use crate::host::files::{has_dir, has_file, is_absent, write_file};
 use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
 use crate::machine::name::VmName;
@@ -153,11 +153,12 @@ impl Machine {
         Lock::take(&self.state.lock_file(&self.name), deadline)
     }
 
-    /// Returns whether the directory of the machine's repository is missing or has no repository. It does not run git.
+    /// Returns whether the directory of the machine's repository is missing or has no repository; false if it cannot be
+    /// examined. It does not run git.
     #[must_use]
     pub fn has_lost_source(&self, settings: &Settings) -> bool {
         // A bare repository, or one with a separate git directory, has a HEAD file or a .git file.
-        ![".git", "HEAD"].iter().any(|name| settings.source.join(name).exists())
+        [".git", "HEAD"].iter().all(|name| is_absent(&settings.source.join(name)))
     }
 
     /// Returns the error of a machine whose repository was moved or deleted.

@@ -1,6 +1,7 @@
 //! `prune`: removes machines whose repository or declaration is missing, and keeps their commits.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::{Command, Output};
 
 use serde_json::json;
@@ -58,6 +59,18 @@ fn a_machine_with_a_repository_and_a_declaration_stays() {
     for wrong in ["30", "soon", "-1d"] {
         prune(&site, &[&format!("--older-than={wrong}")]).exits(2).gives_one_error().says("give a number with a unit");
     }
+}
+
+/// As with a directory that the user may not enter, or a network file system that does not answer.
+#[test]
+fn a_machine_whose_repository_cannot_be_examined_stays() {
+    let site = Site::new();
+    orphan(&site);
+    symlink(site.repo(), site.repo()).unwrap();
+    prune(&site, &["--yes"]).ok().says("no machine to remove");
+    // Control: the repository does not exist.
+    fs::remove_file(site.repo()).unwrap();
+    prune(&site, &["--dry-run"]).ok().prints("app-main: would be removed (its repository ");
 }
 
 #[test]

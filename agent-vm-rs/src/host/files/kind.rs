@@ -68,6 +68,13 @@ pub fn open_file(path: &Path) -> Result<File> {
     }
 }
 
+/// Returns whether nothing has this path; false if that cannot be examined. Links are followed.
+#[must_use]
+pub fn is_absent(path: &Path) -> bool {
+    let is_missing = |error: io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+    fs::metadata(path).is_err_and(is_missing)
+}
+
 /// Checks whether a regular file exists.
 ///
 /// # Errors
