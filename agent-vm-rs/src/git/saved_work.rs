@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -105,6 +105,8 @@ impl SavedWork {
         self.make()?;
         let to = self.unused(end)?;
         let failed = || format!("failed to write {}", to.display());
+        // The directory may be one that other users can read.
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).with_context(failed)?;
         sync_file(file)?;
         match renameat_with(CWD, file, CWD, &to, RenameFlags::NOREPLACE) {
             Ok(()) => {}

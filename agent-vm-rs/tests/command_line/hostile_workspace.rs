@@ -245,6 +245,20 @@ fn fifos_in_place_of_files_do_not_hang() {
 
 /// Git opens `.gitignore` itself and would wait forever: agent-vm kills it.
 #[test]
+fn many_directories_of_references_are_not_read() {
+    let hostile = Hostile::new();
+    let refs = hostile.workspace.join(".git/refs/x");
+    fs::create_dir(&refs).unwrap();
+    for number in 0..=50_000 {
+        fs::create_dir(refs.join(number.to_string())).unwrap();
+    }
+    let began = Instant::now();
+    hostile.site.run(&["status"]).ok().prints("VM Status: app-main");
+    assert!(began.elapsed() < LONG, "status took {:?}", began.elapsed());
+    hostile.site.run(&["destroy"]).ok().says("more than 50000 directories of references").says("is kept whole in");
+}
+
+#[test]
 fn a_git_that_reads_a_fifo_is_killed() {
     let hostile = Hostile::new();
     assert!(hostile.site.command("mkfifo").arg(hostile.workspace.join(".gitignore")).status().unwrap().success());

@@ -2,11 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use crate::kept_work::{Kept, Shape, keeps};
-use crate::support::which;
+use crate::support::{skip, which};
 
 impl Shape<'_> {
     /// Changes a file; returns the object id of its contents.
@@ -252,5 +252,22 @@ fn a_damaged_repository_is_kept_whole() {
         rustix::fs::openat(&dir, "file", rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY, 0o600.into())
             .unwrap();
         vec![shape.git(&["rev-parse", "HEAD"])]
+    });
+}
+
+/// Git skips the pack without an error.
+#[test]
+fn a_pack_whose_index_cannot_be_read_is_kept() {
+    if rustix::process::geteuid().is_root() {
+        return skip("root may read everything");
+    }
+    keeps("an unreadable index of a pack", Kept::Workspace, |shape| {
+        let commit = shape.git(&["rev-parse", "HEAD"]);
+        shape.loose("lost");
+        shape.git(&["repack", "-a", "-d", "-k", "-q"]);
+        let dir = fs::read_dir(shape.workspace.join(".git/objects/pack")).unwrap().map(|entry| entry.unwrap().path());
+        let index = dir.into_iter().find(|path| path.extension() == Some(OsStr::new("idx"))).unwrap();
+        fs::set_permissions(index, fs::Permissions::from_mode(0o000)).unwrap();
+        vec![commit]
     });
 }

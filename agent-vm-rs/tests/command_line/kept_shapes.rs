@@ -270,7 +270,7 @@ fn a_committed_repository_is_no_new_work() {
 /// Submodules that `create` filled do not count as new work; changes in them do.
 #[test]
 fn work_in_submodules_is_kept() {
-    for work in ["", "commit", "stash", "file"] {
+    for work in ["", "commit", "stash", "file", "staged"] {
         let site = Site::new();
         with_submodules(&site);
         check_out(&site);
@@ -284,6 +284,15 @@ fn work_in_submodules_is_kept() {
                 continue;
             }
             "commit" => site.commit_in(&deep, "work", "x"),
+            "staged" => {
+                fs::write(deep.join("file"), "staged").unwrap();
+                site.git_in(&deep, &["add", "file"]);
+                // As after `git submodule deinit --force`: only the index leads to it.
+                for entry in [".git", "file"] {
+                    fs::remove_file(deep.join(entry)).unwrap();
+                }
+                site.git_in(deep.join("../../.."), &["rev-parse", "HEAD"])
+            }
             _ => {
                 fs::write(deep.join("file"), "changed").unwrap();
                 if work == "stash" {

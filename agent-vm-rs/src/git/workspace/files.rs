@@ -24,12 +24,26 @@ impl View {
     /// # Errors
     /// See [`Self::open`].
     pub fn changed_files(&self, directories: bool) -> Result<Vec<Vec<u8>>> {
-        let Some(work_tree) = self.work_tree() else { return Ok(Vec::new()) };
+        let Some(work_tree) = self.work_tree() else { return self.staged_files() };
         self.copy_index()?;
         let untracked = if directories { "--untracked-files=normal" } else { "--untracked-files=all" };
         let listed = self.status(self.git(Some(work_tree)), &[untracked])?;
         let links = self.staged_gitlinks()?;
         Ok(entries(&listed).map(|entry| entry[3..].to_vec()).chain(links).collect())
+    }
+
+    /// Returns the paths whose entry in the index differs from the checked-out commit; none without an index.
+    fn staged_files(&self) -> Result<Vec<Vec<u8>>> {
+        self.copy_index()?;
+        if !self.git_dir().join("index").exists() {
+            return Ok(Vec::new());
+        }
+        let list = match &self.head.commit {
+            Some(head) => ["diff-index", "--cached", "--name-only", "--no-renames", "-z", head.as_str(), "--"].to_vec(),
+            None => ["ls-files", "-z"].to_vec(),
+        };
+        let listed = self.ask(&self.git(None).args(list))?;
+        Ok(listed.split(|byte| *byte == 0).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect())
     }
 
     /// Returns the first path whose contents in the work tree the index lacks. `git` is a call on the work tree.

@@ -21,6 +21,8 @@ const MAX_LOOSE: u64 = 4096;
 const MAX_PACKED: u64 = 256 << 20;
 /// Largest accepted number of references in separate files.
 const MAX_FILES: usize = 500_000;
+/// Largest accepted number of directories of such files.
+const MAX_DIRECTORIES: usize = 50_000;
 
 /// The copied references.
 #[derive(Default)]
@@ -54,7 +56,7 @@ pub fn copy(guest: &File, into: &Path) -> Result<Copied> {
     }
     let refs = open_inside(guest, Path::new("refs"), OFlags::RDONLY | OFlags::DIRECTORY)?
         .ok_or_else(|| Unreadable("it has no refs directory".to_owned()))?;
-    let mut loose = Loose { copied: &mut copied, symbolic: BTreeMap::new(), files: 0 };
+    let mut loose = Loose { copied: &mut copied, symbolic: BTreeMap::new(), files: 0, directories: 0 };
     descend(refs.into(), &mut loose).context("failed to read the references")?;
     let symbolic = loose.symbolic;
     // A single file, since a long name could exceed the longest path.
@@ -95,6 +97,7 @@ struct Loose<'a> {
     copied: &'a mut Copied,
     symbolic: BTreeMap<Vec<u8>, Vec<u8>>,
     files: usize,
+    directories: usize,
 }
 
 impl Visit for Loose<'_> {
@@ -107,6 +110,13 @@ impl Visit for Loose<'_> {
             let (name, kind) = entry?;
             if kind == FileType::Directory {
                 directories.push(name);
+                self.directories += 1;
+                if self.directories > MAX_DIRECTORIES {
+                    if self.directories == MAX_DIRECTORIES + 1 {
+                        self.copied.odd.push(format!("more than {MAX_DIRECTORIES} directories of references"));
+                    }
+                    return Ok(Vec::new());
+                }
                 continue;
             }
             // A killed git leaves lock files, which git does not take for references either.

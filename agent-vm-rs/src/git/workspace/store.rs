@@ -8,7 +8,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use rustix::fs::{AtFlags, FileType, OFlags, statat};
+use rustix::fs::{Access, AtFlags, FileType, OFlags, accessat, statat};
+use rustix::io::Errno;
 
 use super::git_failure::Unreadable;
 use super::guest_files::{open_inside, read_inside};
@@ -105,6 +106,10 @@ fn bytes_in(dir: &OwnedFd) -> Result<u64> {
     let mut sum = 0;
     for entry in entries(dir).context("failed to list the packs")? {
         let (file, _) = entry.context("failed to list the packs")?;
+        // Git skips a pack whose index it cannot read, without an error.
+        if accessat(dir, &file, Access::READ_OK, AtFlags::EACCESS) == Err(Errno::ACCESS) {
+            return Err(Unreadable(format!("{} of the object store cannot be read", file.to_string_lossy())).into());
+        }
         let found = statat(dir, &file, AtFlags::SYMLINK_NOFOLLOW);
         sum += found.map_or(0, |found| u64::try_from(found.st_size).unwrap_or(0));
     }
