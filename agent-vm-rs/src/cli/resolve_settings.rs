@@ -10,7 +10,7 @@ use crate::guest::{Guest, installation, package_names};
 use crate::host::user_dirs::cache_dir;
 use crate::host::{ports, system};
 use crate::machine::defaults::Defaults;
-use crate::machine::egress_settings::Egress;
+use crate::machine::egress_settings::{Egress, Mode};
 use crate::machine::name::VmName;
 use crate::machine::settings::{GuestKind, Settings, SettingsPatch};
 use crate::machine::state_dir::StateDir;
@@ -143,8 +143,12 @@ pub fn warn_of_address(host: &str, address: Ipv4Addr) {
 /// A group of destinations is unknown, or a file cannot be written. The settings are then unchanged.
 pub fn write(machine: &Machine, before: &Settings, after: &Settings) -> Result<()> {
     if before.egress != after.egress {
-        // A running proxy keeps its mode.
-        let mode = if machine.run().qemu().is_some() { before.egress.mode } else { after.egress.mode };
+        // A running proxy keeps its mode. The settings may have another one already.
+        let mode = if machine.run().qemu().is_some() {
+            egress::rules::mode_in_force(&machine.dir).unwrap_or(Mode::None)
+        } else {
+            after.egress.mode
+        };
         let egress = Egress { mode, ..after.egress.clone() };
         match Guest::of(machine) {
             Ok(guest) => {

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::log::NOT_LISTED;
 use super::secrets::{self, Secret};
 use crate::confine::Account;
 use crate::guest::manifest::Group;
-use crate::host::files::{make_dir_durably, write_file};
+use crate::host::files::{make_dir_durably, read_if_there, write_file};
 use crate::machine::egress_settings::{Destination, Egress, Mode};
 use crate::machine::paths::MachinePath;
 use crate::term::error::Failure;
@@ -19,7 +19,7 @@ use crate::term::error::Failure;
 #[derive(Debug, PartialEq, Serialize)]
 struct Rules<'a> {
     version: u32,
-    /// Read only by running proxies of earlier releases.
+    /// Not read by the proxy, except by running ones of earlier releases: see [`mode_in_force`].
     mode: &'a str,
     nothing: bool,
     everything: bool,
@@ -130,6 +130,18 @@ pub fn refuse_group_names<'a>(
     found.map_or(Ok(()), |name| {
         Err(Failure::usage(format!("{name} is a group of hosts: its name starts with @")).with_hint(instead(name)))
     })
+}
+
+/// Returns the mode of a machine's rules file; None if it cannot be read. While the machine runs, this mode is in force, and
+/// its settings may have another one for the next start.
+#[must_use]
+pub fn mode_in_force(machine: &Path) -> Option<Mode> {
+    #[derive(Deserialize)]
+    struct Written {
+        mode: Mode,
+    }
+    let text = read_if_there(&MachinePath::EgressRules.of(machine)).ok()??;
+    serde_json::from_str::<Written>(&text).ok().map(|written| written.mode)
 }
 
 /// Writes the rules file of a machine atomically: the proxy reads it at its next decision.

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::egress::{log, supervise};
+use crate::egress::{log, rules, supervise};
 use crate::git::workspace::{self, WorkspaceState, is_unreadable};
 use crate::git::{Origin, Source};
 use crate::host::process::ProcessId;
 use crate::machine::Machine;
 use crate::machine::context::Context;
+use crate::machine::egress_settings::Mode;
 use crate::machine::helpers::{self, Helper};
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
@@ -214,6 +215,7 @@ impl Report {
 
     fn look_at_egress(&mut self, machine: &Machine, starting: bool) {
         let Some(egress) = &mut self.egress else { return };
+        egress.mode = rules::mode_in_force(&machine.dir).map_or(egress.mode, Mode::as_str);
         let up = supervise::is_up(&machine.run());
         egress.up = Some(up);
         let supervisor = ProcessId::read(&machine.run().file(MachinePath::EgressPid));

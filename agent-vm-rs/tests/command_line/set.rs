@@ -132,6 +132,16 @@ fn a_running_machine_takes_the_change_at_its_next_start() {
         serde_json::from_str(&site.read("data/agent-vms/app-main/egress/rules/rules.json")).unwrap();
     // The list applies at once; the mode of a run stays.
     assert_eq!((&rules["mode"], &rules["allow"][0]["host"]), (&json!("allowlist"), &json!("a.test")));
+    // Nor does any later change bring the pending mode into force.
+    for change in [&["set", "main", "egress=open"][..], &["set", "main", "egress=none"], &["egress", "deny", "b.test"]]
+    {
+        site.run(change).ok();
+        let rules: serde_json::Value =
+            serde_json::from_str(&site.read("data/agent-vms/app-main/egress/rules/rules.json")).unwrap();
+        assert_eq!((&rules["mode"], &rules["everything"]), (&json!("allowlist"), &json!(false)), "{change:?}");
+    }
+    site.run(&["egress", "list"]).ok().prints("app-main: egress none from its next start, allowlist until then\n");
+    assert_eq!(site.run(&["status", "--json"]).ok().json()["egress"]["mode"], "allowlist");
     site.run(&["stop"]).ok();
 }
 

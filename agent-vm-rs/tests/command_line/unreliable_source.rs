@@ -285,7 +285,7 @@ fn no_pipe_that_git_would_read_blocks_a_command() {
         mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
     }
     symlink("nowhere", site.path("app/.git/refs/heads/dangling")).unwrap();
-    site.run(&["status"]).ok().prints("1 new commit");
+    site.run(&["status"]).ok().prints("1 commit not in the source repository");
     site.run(&["destroy", "--yes"]).ok().says("the commits that only app-main had are in");
 }
 

@@ -180,22 +180,27 @@ fn known_groups(machine: &Machine) -> Vec<Group> {
 
 /// Prints the lists, and the groups: all of them, or those that are on a list.
 fn list(context: &Context, machine: &Machine, with_groups: bool) -> Result<()> {
-    let Settings { egress, .. } = machine.settings()?;
+    let Settings { egress: stored, .. } = machine.settings()?;
     let groups = known_groups(machine);
     if context.json {
-        return print_json(&serde_json::json!({ "egress": egress, "groups": groups }));
+        return print_json(&serde_json::json!({ "egress": stored, "groups": groups }));
     }
-    let mut text = format!("{}: egress {}\n", machine.name, egress.mode.as_str());
-    for (label, list) in [("allow", &egress.allow), ("deny", &egress.deny)] {
+    let in_force = machine.run().qemu().and_then(|_| egress::rules::mode_in_force(&machine.dir));
+    let until_then = match in_force.filter(|mode| *mode != stored.mode) {
+        Some(mode) => format!(" from its next start, {} until then", mode.as_str()),
+        None => String::new(),
+    };
+    let mut text = format!("{}: egress {}{until_then}\n", machine.name, stored.mode.as_str());
+    for (label, list) in [("allow", &stored.allow), ("deny", &stored.deny)] {
         for destination in list {
             text += &format!("  {label:<7} {destination}\n");
         }
     }
-    for secret in &egress.secrets {
+    for secret in &stored.secrets {
         text += &format!("  secret  {secret}\n");
     }
     let is_listed =
-        |name: &str| egress.allow.iter().chain(&egress.deny).any(|one| one.to_string() == format!("@{name}"));
+        |name: &str| stored.allow.iter().chain(&stored.deny).any(|one| one.to_string() == format!("@{name}"));
     for group in groups.iter().filter(|group| with_groups || is_listed(&group.name)) {
         text += &format!("  group   @{}: {}\n", group.name, group.hosts.join(" "));
     }
