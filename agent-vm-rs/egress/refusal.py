@@ -1,4 +1,5 @@
-"""The response to a request that the rules refuse. It names the command that would allow it.
+"""The response to a request that the rules refuse. It names the command that would allow it, or
+that shows or changes what forbids it.
 
 For a refused CONNECT, most clients show only the status line (pip, wget, apt, Go), curl and git only its number, and none
 shows the body. The command is therefore in the status line and in the body.
@@ -6,7 +7,7 @@ shows the body. The command is therefore in the status line and in the body.
 
 from mitmproxy import http
 
-from rules import normal
+from rules import DENIED, OFF, normal
 
 # Maximal length of a status line's text.
 LONGEST = 300
@@ -15,7 +16,11 @@ LONGEST = 300
 def response(rules, host, port, reason):
     host = normal(host)
     destination = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    command = f"agent-vm egress allow --branch {rules.machine} {destination}"
+    commands = {
+        OFF: f"agent-vm set {rules.machine} egress=allowlist",
+        DENIED: f"agent-vm egress list {rules.machine}",
+    }
+    command = commands.get(reason, f"agent-vm egress allow --branch {rules.machine} {destination}")
     made = http.Response.make(
         403,
         f"agent-vm: {destination} is refused ({reason}). On the host: {command}\n",

@@ -16,6 +16,9 @@ import special_addresses
 WEB_PORTS = (80, 443)
 # A cloud's metadata service at a public address: Azure's WireServer (learn.microsoft.com, "What is IP address 168.63.129.16?").
 METADATA = {ipaddress.ip_address("168.63.129.16")}
+# Why a connection is refused whatever the allow list says.
+OFF = "egress is off for this machine"
+DENIED = "on the deny list"
 # Why an address is closed unless the allow list names it.
 OF_THE_HOST = "an address of the host or its network"
 OF_METADATA = "an address of a metadata service"
@@ -94,9 +97,9 @@ class Rules:
         """Decides whether a connection to this host is allowed, by its name only."""
         host = normal(host)
         if self.nothing:
-            return Verdict(False, "egress is off for this machine")
+            return Verdict(False, OFF)
         if any(entry.forbids(host, port) for entry in self.deny):
-            return Verdict(False, "on the deny list")
+            return Verdict(False, DENIED)
         if not self.is_named(host, port) and (why := why_closed_name(host)):
             return Verdict(False, why)
         if self.everything or any(entry.covers(host, port) for entry in self.allow):

@@ -44,6 +44,14 @@ class Proxy(Site):
         self.assertEqual([line["verdict"] for line in self.log(8)], ["deny"] * 8)
         self.assertEqual(self.denied() - before, 8)
 
+    def test_a_refusal_that_no_allowed_host_would_change_names_another_command(self):
+        self.set_rules(deny=[("example.org", None)])
+        answer, text = self.get("http://example.org/")
+        self.assertEqual((answer.status, answer.headers["X-Agent-VM"]), (403, "agent-vm egress list app-main"))
+        self.set_rules(mode="none")
+        answer, text = self.get("http://example.org/")
+        self.assertEqual((answer.status, answer.headers["X-Agent-VM"]), (403, "agent-vm set app-main egress=allowlist"))
+
     def test_a_refused_request_with_a_large_body_is_aborted(self):
         with self.assertRaises((OSError, http.client.HTTPException)):
             self.get("http://example.org/", body="x" * (2 << 20))

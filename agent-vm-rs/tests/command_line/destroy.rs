@@ -76,9 +76,27 @@ fn new_commits_are_kept_in_a_bundle_that_git_can_fetch() {
     let command = done.stderr.lines().find_map(|line| line.trim().strip_prefix("take them back: ")).unwrap();
     let fetched = site.command("sh").args(["-c", command]).output().unwrap();
     assert!(fetched.status.success(), "{command}: {}", String::from_utf8_lossy(&fetched.stderr));
-    assert_eq!(site.git(&["rev-parse", "rescued/main"]), on_main);
-    assert_eq!(site.git(&["rev-parse", "rescued/agent/idea"]), on_idea);
+    assert_eq!(site.git(&["rev-parse", &(site.rescued() + "/main")]), on_main);
+    assert_eq!(site.git(&["rev-parse", &(site.rescued() + "/agent/idea")]), on_idea);
     assert!(site.names().is_empty());
+}
+
+/// The second machine of a branch, while the first one's commits are still where they were fetched to.
+#[test]
+fn commits_of_several_machines_of_a_branch_are_fetched() {
+    let site = Site::new();
+    for round in 0..2 {
+        let workspace = machine(&site);
+        fs::write(workspace.join("new"), format!("{round}\n")).unwrap();
+        let commit = site.commit_in(&workspace, "work", &round.to_string());
+        fs::write(workspace.join("new"), "not committed\n").unwrap();
+        let done = site.run(&["destroy", "--yes"]).ok();
+        let command = done.stderr.lines().find_map(|line| line.trim().strip_prefix("take them back: ")).unwrap();
+        let fetched = site.command("sh").args(["-c", command]).output().unwrap();
+        assert!(fetched.status.success(), "{command}: {}", String::from_utf8_lossy(&fetched.stderr));
+        assert_eq!(site.git(&["rev-parse", &(site.rescued() + "/main")]), commit);
+        fs::remove_dir_all(site.state().join(".bundles")).unwrap();
+    }
 }
 
 /// Packed references may have both `a` and `a/b`, which loose files cannot.
@@ -96,7 +114,10 @@ fn a_branch_named_like_anothers_directory_is_fetched_too() {
     let command = done.stderr.lines().find_map(|line| line.trim().strip_prefix("take them back: ")).unwrap();
     let fetched = site.command("sh").args(["-c", command]).output().unwrap();
     assert!(fetched.status.success(), "{command}: {}", String::from_utf8_lossy(&fetched.stderr));
-    assert_eq!(site.git(&["rev-parse", "rescued/a-1", "rescued/a/b"]), format!("{first}\n{second}"));
+    assert_eq!(
+        site.git(&["rev-parse", &(site.rescued() + "/a-1"), &(site.rescued() + "/a/b")]),
+        format!("{first}\n{second}")
+    );
 }
 
 /// Commits of a detached HEAD, of a tag and of the stash are kept.

@@ -68,8 +68,11 @@ fn the_printed_command_fetches_from_a_kept_workspace() {
     let done = destroyed(&site);
     let command = printed_fetch(&done.stderr).unwrap_or_else(|| panic!("{done:?}"));
     paste(&site, command);
-    assert_eq!(site.git(&["rev-parse", "rescued/main", "refs/rescued/stash"]), format!("{on_main}\n{stash}"));
-    assert_eq!(site.git(&["show", "rescued/main:work"]), "x");
+    assert_eq!(
+        site.git(&["rev-parse", &(site.rescued() + "/main"), &format!("refs/{}/stash", site.rescued())]),
+        format!("{on_main}\n{stash}")
+    );
+    assert_eq!(site.git(&["show", &(site.rescued() + "/main:work")]), "x");
     // Even git in the kept workspace runs nothing.
     site.git_in(&site.kept()[0], &["status"]);
     assert!(!site.path("executed").exists(), "a planted program ran");
@@ -84,7 +87,7 @@ fn the_printed_command_fetches_a_detached_head() {
     give_away(&workspace);
     let done = destroyed(&site);
     paste(&site, printed_fetch(&done.stderr).unwrap());
-    assert_eq!(site.git(&["rev-parse", "rescued/agent-vm/detached"]), commit);
+    assert_eq!(site.git(&["rev-parse", &(site.rescued() + "/agent-vm/detached")]), commit);
 }
 
 /// A killed `destroy` had moved the workspace and done nothing else.
@@ -98,7 +101,7 @@ fn the_command_is_printed_for_a_workspace_that_was_finished_later() {
     fs::rename(&workspace, bundles.join(".unfinished-app-main-20260101T000000Z.workspace")).unwrap();
     let done = destroyed(&site);
     paste(&site, printed_fetch(&done.stderr).unwrap());
-    assert_eq!(site.git(&["show", "rescued/main:work"]), "x");
+    assert_eq!(site.git(&["show", &(site.rescued() + "/main:work")]), "x");
     assert!(!site.path("executed").exists(), "a planted program ran");
 }
 

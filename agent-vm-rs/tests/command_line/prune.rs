@@ -37,7 +37,7 @@ fn commits_of_a_pruned_machine_can_be_restored() {
     let mut sh = site.command("sh");
     let fetched = sh.args(["-c", command]).current_dir(site.path("elsewhere")).output().unwrap();
     assert!(fetched.status.success(), "{command}: {}", String::from_utf8_lossy(&fetched.stderr));
-    assert_eq!(site.git_in(site.path("elsewhere"), &["rev-parse", "rescued/main"]), commit);
+    assert_eq!(site.git_in(site.path("elsewhere"), &["rev-parse", &(site.rescued() + "/main")]), commit);
     prune(&site, &[]).ok().says("no machine to remove");
 }
 

@@ -1,5 +1,7 @@
 //! `set`: changes settings of an existing machine, with the checks of `create`.
 
+use std::fs;
+
 use serde_json::json;
 
 use crate::guest_services::GuestServices;
@@ -143,6 +145,24 @@ fn a_running_machine_takes_the_change_at_its_next_start() {
     site.run(&["egress", "list"]).ok().prints("app-main: egress none from its next start, allowlist until then\n");
     assert_eq!(site.run(&["status", "--json"]).ok().json()["egress"]["mode"], "allowlist");
     site.run(&["stop"]).ok();
+}
+
+#[test]
+fn a_guest_that_cannot_be_built_does_not_stop_the_machine() {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    let _services = GuestServices::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    site.run(&["set", "main", "servers=nixoss"]).ok();
+    let works = fs::read_to_string(site.path("bin/nix")).unwrap();
+    site.stand_in("nix", "echo 'error: unknown server' >&2; exit 1");
+    site.run(&["restart"]).exits(1).says("unknown server").does_not_say("app-main: ");
+    site.run(&["status"]).ok().prints("Agent Service: Running");
+    // Control: with a guest that can be built, the machine is stopped. (The new one's services are missing.)
+    fs::write(site.path("bin/nix"), works).unwrap();
+    site.run(&["restart", "--timeout", "2"]).exits(124).says("app-main: ");
 }
 
 /// Each command reads the settings under the lock, so that no change is lost.

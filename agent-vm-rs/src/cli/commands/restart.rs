@@ -26,6 +26,10 @@ pub fn restart(context: &Context, args: &RestartArgs) -> Result<()> {
     let lock = machine.lock(context.deadline())?;
     // A run keeps the guest package that it was started with.
     let package = machine.run().facts().and_then(|facts| facts.guest_package);
+    if package.is_none() {
+        // What cannot be built must not stop the machine.
+        launch::build(context, &machine)?;
+    }
     let outcome = shutdown::stop(&machine, context.timeout)?;
     note(&format!("{}: {outcome}", machine.name));
     launch::launch(context, &machine, package.as_deref())?;

@@ -14,12 +14,13 @@ const MAX_HEAD: u64 = 4096;
 /// references, `head` its detached HEAD.
 #[must_use]
 pub fn fetch(kept: &Path, others: bool, head: bool) -> String {
-    let others = if others { " 'refs/*:refs/rescued/*'" } else { "" };
-    let head = if head { " HEAD:refs/heads/rescued/agent-vm/detached" } else { "" };
-    format!(
-        "git fetch --no-tags {} 'refs/heads/*:refs/heads/rescued/*' 'refs/tags/*:refs/tags/rescued/*'{others}{head}",
-        quoted(kept)
-    )
+    // A name of its own, so that what was fetched before is not in the way.
+    let name = kept.file_stem().unwrap_or_default().to_string_lossy();
+    let refspec = |from: &str, to: &str| format!(" {}", quoted(format!("{from}:{to}/rescued/{name}/*").as_ref()));
+    let (branches, tags) = (refspec("refs/heads/*", "refs/heads"), refspec("refs/tags/*", "refs/tags"));
+    let others = if others { refspec("refs/*", "refs") } else { String::new() };
+    let head = if head { format!(" HEAD:refs/heads/rescued/{name}/agent-vm/detached") } else { String::new() };
+    format!("git fetch --no-tags {}{branches}{tags}{others}{head}", quoted(kept))
 }
 
 /// Returns the command that fetches from a kept workspace; None if git finds no repository at its top. Git then reads

@@ -85,12 +85,30 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
     }
 }
 
-/// Returns the settings of this start, and prints a warning if MCP is not protected.
-fn settings(context: &Context, machine: &Machine) -> Result<Settings> {
+/// Builds a machine's guest as its next start would. The caller holds its lock.
+///
+/// # Errors
+/// The settings cannot be read, or the build fails.
+pub fn build(context: &Context, machine: &Machine) -> Result<()> {
+    machine.check()?;
+    let cache = cache_dir()?;
+    make_private_dir(&cache)?;
+    let share = if virtiofsd::find().is_ok() { Share::Virtiofs } else { Share::NineP };
+    guest(context, machine, &stored(context, machine)?, share, &cache).map(drop)
+}
+
+/// Returns the machine's settings, with this command's arguments for Nix.
+fn stored(context: &Context, machine: &Machine) -> Result<Settings> {
     let mut settings = machine.settings()?;
     if let Some(nix_args) = &context.nix_args {
         settings.nix_args.clone_from(nix_args);
     }
+    Ok(settings)
+}
+
+/// Returns the settings of this start, and prints a warning if MCP is not protected.
+fn settings(context: &Context, machine: &Machine) -> Result<Settings> {
+    let settings = stored(context, machine)?;
     if let Some(warning) = settings.endpoint_warning() {
         note(&warning);
     }

@@ -77,6 +77,13 @@ impl Site {
         entries.map(|entry| entry.path()).collect()
     }
 
+    /// Returns the prefix of the branches that the printed command fetches from what a destroyed machine left.
+    pub fn rescued(&self) -> String {
+        let kept = self.kept();
+        let [kept] = kept.as_slice() else { panic!("{kept:?}") };
+        format!("rescued/{}", kept.file_stem().unwrap().display())
+    }
+
     /// Returns the names in the state directory, without dot files.
     pub fn names(&self) -> Vec<String> {
         self.state_entries().into_iter().filter(|name| !name.starts_with('.')).collect()
