@@ -210,12 +210,13 @@ fn monitor_decrypts_tls_and_secrets_stay_on_the_host() {
     assert_eq!(holds(&site.machine("app-main").join("disk.qcow2"), [value, placeholder]), [false, true]);
 }
 
-/// Changes the egress mode in the machine's settings; the proxy applies it with the next change of a list.
+/// Changes the egress mode in the rules of the running proxy, which agent-vm writes again with the next change of a list. A
+/// restart has the same effect, and takes longer.
 fn set_mode(site: &Site, mode: &str) {
-    let config = site.machine("app-main").join("config.json");
-    let mut settings: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&config).unwrap()).unwrap();
-    settings["egress"]["mode"] = mode.into();
-    std::fs::write(&config, settings.to_string()).unwrap();
+    let file = site.machine("app-main").join("egress/rules/rules.json");
+    let mut rules: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    rules["mode"] = mode.into();
+    std::fs::write(&file, rules.to_string()).unwrap();
 }
 
 /// Returns the logged verdicts and reasons for a host, newest last.
