@@ -263,10 +263,12 @@ fn a_pack_whose_index_cannot_be_read_is_kept() {
     }
     keeps("an unreadable index of a pack", Kept::Workspace, |shape| {
         let commit = shape.git(&["rev-parse", "HEAD"]);
-        shape.loose("lost");
-        shape.git(&["repack", "-a", "-d", "-k", "-q"]);
-        let dir = fs::read_dir(shape.workspace.join(".git/objects/pack")).unwrap().map(|entry| entry.unwrap().path());
-        let index = dir.into_iter().find(|path| path.extension() == Some(OsStr::new("idx"))).unwrap();
+        // Only this commit is in the pack, and no reference leads to it.
+        let pack = format!("echo {} | git pack-objects -q .git/objects/pack/pack", shape.loose("lost"));
+        let packed = shape.site.command("sh").args(["-c", &pack]).current_dir(&shape.workspace).output().unwrap();
+        let name = String::from_utf8(packed.stdout).unwrap();
+        shape.git(&["prune-packed", "-q"]);
+        let index = shape.workspace.join(format!(".git/objects/pack/pack-{}.idx", name.trim()));
         fs::set_permissions(index, fs::Permissions::from_mode(0o000)).unwrap();
         vec![commit]
     });
