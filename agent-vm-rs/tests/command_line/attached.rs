@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::guest_services::GuestServices;
+use crate::guest_services::{GuestServices, running};
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Done, Running, Site, kill, namespaces, wait_until};
 
@@ -237,12 +237,7 @@ fn a_failure_of_ssh_is_an_error_with_its_message() {
 /// Commands that find no ssh connection open one together, and none of them closes it for the others.
 #[test]
 fn concurrent_commands_share_one_ssh_connection() {
-    let site = Site::new();
-    install(&site, STAYS);
-    install_ssh(&site);
-    create(&site, "main");
-    let _services = GuestServices::of(&site, "app-main");
-    site.run(&["start"]).ok();
+    let (site, _services) = running();
     let masters =
         || site.read("record/ssh").lines().filter(|line| line.contains(" -M ") && !line.contains("egress")).count();
     let before = masters();

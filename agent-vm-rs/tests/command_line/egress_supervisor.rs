@@ -1,8 +1,8 @@
 //! The egress supervisor, with another program in place of the proxy.
 
-use crate::guest_services::GuestServices;
-use crate::stand_ins::{STAYS, create, install, install_ssh, recorded};
-use crate::support::{Running, Site, skip, wait_until};
+use crate::guest_services::running;
+use crate::stand_ins::recorded;
+use crate::support::{Running, skip, wait_until};
 
 /// Listens on the port that the proxy is given, as the user whose id is in a file.
 const LISTEN: &str = "import os, re, socket, sys, time
@@ -30,12 +30,7 @@ fn the_tunnel_leads_to_no_other_users_port() {
         skip("this host has no account agent-vm");
         return;
     };
-    let site = Site::new();
-    install(&site, STAYS);
-    install_ssh(&site);
-    create(&site, "main");
-    let _services = GuestServices::of(&site, "app-main");
-    site.run(&["start"]).ok();
+    let (site, _services) = running();
 
     let tunnels = || recorded(&site, "ssh").iter().filter(|line| line.contains(" -O forward -R ")).count();
     site.write("listen.py", LISTEN);

@@ -15,6 +15,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
 use crate::mcp_server::{Request, answer};
+use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Site, wait_until};
 
 /// The services of one machine, on the ports that its start has chosen, with the reverse proxy's credentials.
@@ -152,4 +153,15 @@ fn next_request(stream: &mut impl std::io::BufRead) -> Option<Request> {
     stream.read_exact(&mut body).ok()?;
     request.body = serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
     Some(request)
+}
+
+/// Returns a site with the running machine `app-main`, and its services.
+pub fn running() -> (Site, GuestServices) {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    let services = GuestServices::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    (site, services)
 }

@@ -4,8 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::guest_services::GuestServices;
-use crate::stand_ins::{STAYS, create, install, install_ssh};
+use crate::guest_services::running;
 use crate::support::Site;
 
 #[test]
@@ -120,12 +119,7 @@ fn it_waits_for_the_machines_lock() {
 
 #[test]
 fn a_running_machine_takes_the_change_at_its_next_start() {
-    let site = Site::new();
-    install(&site, STAYS);
-    install_ssh(&site);
-    create(&site, "main");
-    let _services = GuestServices::of(&site, "app-main");
-    site.run(&["start"]).ok();
+    let (site, _services) = running();
     let port = format!("port={}", site.settings("app-main")["port"]);
     site.run(&["set", "main", "memory=1024", "egress=none", "allow=a.test", &port]).ok().says(
         "notice: app-main is running; port, memory, egress will change at its next start: agent-vm restart app-main",
@@ -149,12 +143,7 @@ fn a_running_machine_takes_the_change_at_its_next_start() {
 
 #[test]
 fn a_guest_that_cannot_be_built_does_not_stop_the_machine() {
-    let site = Site::new();
-    install(&site, STAYS);
-    install_ssh(&site);
-    create(&site, "main");
-    let _services = GuestServices::of(&site, "app-main");
-    site.run(&["start"]).ok();
+    let (site, _services) = running();
     site.run(&["set", "main", "servers=nixoss"]).ok();
     let works = fs::read_to_string(site.path("bin/nix")).unwrap();
     site.stand_in("nix", "echo 'error: unknown server' >&2; exit 1");

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use crate::guest_services::GuestServices;
-use crate::stand_ins::{ENDS, STAYS, change_runner, create, install, install_ssh, recorded};
+use crate::guest_services::running;
+use crate::stand_ins::{ENDS, change_runner, create, install, recorded};
 use crate::support::Site;
 
 fn package(site: &Site) -> PathBuf {
@@ -69,12 +69,7 @@ fn an_unfinished_build_is_repeated() {
 
 #[test]
 fn a_running_machine_needs_no_cache() {
-    let site = Site::new();
-    install(&site, STAYS);
-    install_ssh(&site);
-    create(&site, "main");
-    let _services = GuestServices::of(&site, "app-main");
-    site.run(&["start"]).ok();
+    let (site, _services) = running();
     fs::remove_dir_all(site.path("cache")).unwrap();
     assert_eq!(site.run(&["exec", "--", "echo", "still here"]).ok().stdout, "still here\n");
     site.run(&["start"]).ok().says("app-main is already running");
@@ -126,12 +121,7 @@ fn a_damaged_disk_is_kept_and_replaced_on_request() {
 
 #[test]
 fn the_disk_of_a_running_machine_is_not_replaced() {
-    let site = Site::new();
-    install(&site, STAYS);
-    install_ssh(&site);
-    create(&site, "main");
-    let _services = GuestServices::of(&site, "app-main");
-    site.run(&["start"]).ok();
+    let (site, _services) = running();
     site.run(&["start", "--new-disk"])
         .exits(1)
         .gives_one_error()
