@@ -1,5 +1,5 @@
-"""The response to a request that the rules refuse. It names the command that would allow it, or
-that shows or changes what forbids it.
+"""The response to a request that the rules refuse. It names the command that would allow it, or that shows
+or changes what forbids it.
 
 For a refused CONNECT, most clients show only the status line (pip, wget, apt, Go), curl and git only its number, and none
 shows the body. The command is therefore in the status line and in the body.

@@ -104,7 +104,7 @@ impl Number {
     fn outside(self, value: u32, Range { least, most }: Range) -> Failure {
         let unit = if self.is_size() { " MiB" } else { "" };
         let name = self.name();
-        // Whoever writes 8 for memory means GiB.
+        // A user who writes 8 for memory means GiB.
         let gib = value.checked_mul(1 << 10).filter(|mib| self.is_size() && (least..=most).contains(mib));
         let hint = match gib.filter(|_| (1..least).contains(&value)) {
             Some(mib) => format!("the unit is MiB: write {mib} for {value} GiB"),

@@ -17,7 +17,6 @@ mod listed_refs;
 mod objects;
 mod refs;
 mod store;
-
 #[cfg(test)]
 mod tests;
 mod uncommitted;
