@@ -27,7 +27,7 @@ let
   # An origin (scheme, host and port) becomes an argument in a unit file.
   isOrigin = origin: isString origin && match policy.grammar.origin origin != null;
 
-  knownServers = attrNames (import ./servers.nix);
+  knownServers = policy.agentMcp.knownServers.debian;
 
   oneOf = names: concatStringsSep ", " (map (name: "\"${name}\"") names);
 

@@ -26,14 +26,9 @@ rec {
   defaultServer = "codemcp";
   serversFile = ".mcp.json";
 
-  # Predefined servers of the NixOS guest, off by default (modules/agent-service/known-servers.nix). Those of the Debian
-  # guest are in lib/debian/servers.nix.
-  knownServers.nixos = [
-    "browser"
-    "nix-language"
-    "nixos"
-    "rescript-language"
-  ];
+  # Names of each guest's predefined servers, off by default (modules/agent-service/known-servers.nix and
+  # lib/debian/servers.nix). In JSON, because agent-vm reads them too, before a guest is built.
+  knownServers = builtins.fromJSON (builtins.readFile ./known-servers.json);
 
   # Settings that replace those of `hardening` while a predefined server is on; null removes a setting.
   hardeningFor.browser = {

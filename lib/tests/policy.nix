@@ -29,6 +29,10 @@ in
     );
     expected = [ ];
   };
+  knownServersAreThoseOfTheDebianGuest = {
+    expr = policy.agentMcp.knownServers.debian;
+    expected = builtins.attrNames (import ../debian/servers.nix);
+  };
   networkIsRestricted = {
     expr = contains ",restrict=on," (concatStringsSep " " (policy.qemu.net ""));
     expected = true;

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use anyhow::Result;
 
 use crate::egress;
-use crate::guest::{Guest, installation, package_names};
+use crate::guest::{Guest, installation, package_names, server_names};
 use crate::host::user_dirs::cache_dir;
 use crate::host::{ports, system};
 use crate::machine::defaults::Defaults;
@@ -33,6 +33,9 @@ pub fn check(patch: &SettingsPatch, guest: GuestKind) -> Result<()> {
     patch.validate_packages(guest)?;
     if let (GuestKind::Debian, Some(packages)) = (guest, &patch.packages) {
         package_names::check(packages, &cache_dir()?)?;
+    }
+    if let (Some(servers), Some(known)) = (&patch.servers, installation::known_servers(guest)) {
+        server_names::check(servers, guest, &known)?;
     }
     if let Some(groups) = installation::egress_groups() {
         let lists = || patch.allow.iter().chain(&patch.deny).flatten();

@@ -98,6 +98,15 @@ pub fn egress_groups() -> Option<Vec<Group>> {
     Some(groups.into_iter().map(|(name, hosts)| Group { name, hosts }).collect())
 }
 
+/// Returns the names of a guest's predefined MCP servers, from the file that the toolkit's Nix code reads too. None if they
+/// are unknown, like [`egress_groups`].
+#[must_use]
+pub fn known_servers(guest: GuestKind) -> Option<Vec<String>> {
+    let text = fs::read_to_string(toolkit_directory()?.join("lib/policy/known-servers.json")).ok()?;
+    let mut servers: BTreeMap<String, Vec<String>> = serde_json::from_str(&text).ok()?;
+    servers.remove(&guest.to_string())
+}
+
 fn fingerprint(dir: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     for part in PARTS {
@@ -142,6 +151,13 @@ mod tests {
         let groups = egress_groups().unwrap();
         let npm = groups.iter().find(|group| group.name == "npm").unwrap();
         assert!(npm.hosts.contains(&"registry.npmjs.org".to_owned()), "{groups:?}");
+    }
+
+    #[test]
+    fn the_servers_are_those_of_the_toolkit() {
+        for guest in GuestKind::value_variants() {
+            assert!(known_servers(*guest).unwrap().contains(&"nixos".to_owned()), "{guest}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod package;
 pub mod package_names;
 pub mod render;
 pub mod running;
+pub mod server_names;
 pub mod update;
 
 use std::fs;

@@ -63,6 +63,12 @@ pub fn suggestion<'a>(kind: Kind, typed: &str, known: &[&'a str]) -> Option<&'a 
     {
         return Some(word);
     }
+    nearest(typed, known)
+}
+
+/// Returns the word of `known` that is most similar to what was typed, if one is similar enough.
+#[must_use]
+pub fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     let similarity = |word: &str| strsim::jaro_winkler(word, typed);
     let nearest = known.iter().max_by(|one, other| similarity(one).total_cmp(&similarity(other)));
     nearest.copied().filter(|nearest| similarity(nearest) > SIMILAR)

@@ -230,6 +230,36 @@ fn the_installation_sets_the_default_guest() {
     assert_eq!(site.names(), ["app-b", "app-main"]);
 }
 
+/// A predefined server that the guest does not have is refused by each command that sets it, not by the guest's build.
+#[test]
+fn server_names_are_checked_against_the_toolkit() {
+    let site = Site::new();
+    std::fs::create_dir_all(site.path("toolkit/lib/policy")).unwrap();
+    site.write("toolkit/lib/policy/known-servers.json", r#"{ "debian": ["browser"], "nixos": ["browser", "nixos"] }"#);
+    let settings = |text: &str| site.write("app/settings.json", text);
+    let refused = |args: &[&str]| {
+        site.run(args)
+            .exits(2)
+            .gives_one_error()
+            .says("the debian guest has no predefined MCP server borwser")
+            .says("hint: did you mean browser? known servers: browser\n");
+    };
+    settings(r#"{ "guest": "debian", "servers": ["borwser"] }"#);
+    refused(&["create", "--config", "settings.json"]);
+    refused(&["apply", "--create", "--config", "settings.json"]);
+    assert_eq!(site.names(), [] as [&str; 0]);
+    // Control: a known server is stored, and so is one of another guest for that guest.
+    settings(r#"{ "guest": "debian", "servers": ["browser"] }"#);
+    site.run(&["create", "--config", "settings.json"]).ok();
+    refused(&["set", "servers=browser,borwser"]);
+    settings(r#"{ "servers": ["borwser"] }"#);
+    refused(&["apply", "--config", "settings.json"]);
+    assert_eq!(site.settings("app-main")["servers"], json!(["browser"]));
+    settings(r#"{ "guest": "nixos", "servers": ["nixos"] }"#);
+    site.run(&["create", "--branch", "b", "--config", "settings.json"]).ok();
+    assert_eq!(site.settings("app-b")["servers"], json!(["nixos"]));
+}
+
 /// `--package` sets `packages`; a name that no built image has is refused before anything is created.
 #[test]
 fn package_names_are_checked_and_stored() {
