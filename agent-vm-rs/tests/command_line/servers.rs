@@ -52,6 +52,35 @@ fn every_server_is_shown_and_failures_are_in_the_headline() {
     site.run(&["stop"]).ok();
 }
 
+/// An entry for a server that the machine does not have would fail in the client, long after the command.
+#[test]
+fn a_client_is_configured_only_for_a_server_that_the_machine_has() {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    servers(&site, &[server("codemcp", "running"), server("own", "failed")], &[]);
+    let config = |name| ["mcp-config", "--client", "cursor", "--server", name];
+    // The servers of a stopped machine are not known yet.
+    site.run(&config("nope"))
+        .ok()
+        .prints("app-main-nope")
+        .says("notice: app-main is not running, so agent-vm cannot check");
+    site.set("app-main", "servers", json!(["nixos"]));
+    site.run(&config("nixos")).ok().does_not_say("notice");
+    site.set("app-main", "servers", json!([]));
+    let _services = GuestServices::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    for more in [&[][..], &["--http"], &["--write"]] {
+        let refused = site.run(&[&config("nope"), more].concat()).exits(1).gives_one_error();
+        refused.says("app-main has no MCP server nope").says("hint: its servers: codemcp, own\n");
+    }
+    assert!(!site.path("app/.cursor").exists());
+    // Control: a server of the machine gets an entry.
+    site.run(&config("own")).ok().prints("app-main-own").does_not_say("notice");
+    site.run(&["stop"]).ok();
+}
+
 /// Checks that docs/reference/json.md names every field in and below a value.
 fn every_field_is_documented(value: &serde_json::Value) {
     let page = include_str!("../../../docs/reference/json.md");

@@ -83,8 +83,11 @@ pub fn mcp(context: &Context, args: &McpArgs) -> Result<()> {
     bridge::run(session, io::stdin().lock(), limit)
 }
 
-/// Checks that the guest reports a server with this name. A guest that does not answer is left to the bridge's own requests.
-fn require_server(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts, name: &str) -> Result<()> {
+/// Checks that the guest reports a server with this name. A guest that does not answer is left to the client's own requests.
+///
+/// # Errors
+/// The guest reports other servers only.
+pub fn require_server(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts, name: &str) -> Result<()> {
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity);
     let servers = match Servers::ask(&ssh, &guest.manifest, REPORT) {
         Ok(Some(report)) => report.servers,

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum as _};
 
 use super::Target;
-use super::mcp::server_name;
+use super::mcp::{require_server, server_name};
 use crate::cli::target;
 use crate::git::{Origin, Tracking};
 use crate::guest::running::running;
@@ -47,6 +47,9 @@ pub struct McpConfigArgs {
 /// The client's file cannot be read or changed.
 pub fn mcp_config(context: &Context, args: &McpConfigArgs) -> Result<()> {
     let machine = target::find(&context.state, args.target.as_deref())?;
+    if let Some(server) = &args.server {
+        check_server(context, &machine, server)?;
+    }
     let way = if args.http { http(&machine, args)? } else { command(context, &machine, args)? };
     let name = client_config::entry_name(machine.name.as_str(), args.server.as_deref());
     let entry = Entry { name, way };
@@ -67,6 +70,21 @@ pub fn mcp_config(context: &Context, args: &McpConfigArgs) -> Result<()> {
     }
     let done = if changed { "is now" } else { "is already" };
     print(&format!("{} {done} in {}\n", entry.name, place.file.display()))
+}
+
+/// Refuses a server that a running machine does not have. Prints a notice if the machine does not run: the guest determines its
+/// servers at each start.
+fn check_server(context: &Context, machine: &Machine, server: &str) -> Result<()> {
+    let Ok((guest, facts)) = running(machine) else {
+        if !machine.settings()?.servers.iter().any(|name| name == server) {
+            let name = &machine.name;
+            note(&format!(
+                "notice: {name} is not running, so agent-vm cannot check that it has the MCP server {server}"
+            ));
+        }
+        return Ok(());
+    };
+    require_server(context, machine, &guest, &facts, server)
 }
 
 /// Prints a notice if a commit would contain the client's file. `file` is relative to the repository.
