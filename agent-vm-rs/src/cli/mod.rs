@@ -1,6 +1,7 @@
 //! The command line: global flags, verbs, and running them.
 
 pub mod commands;
+mod json_output;
 mod refusal;
 pub mod resolve_settings;
 pub mod target;
@@ -149,8 +150,9 @@ enum Verb {
 #[must_use]
 pub fn main() -> ExitCode {
     let command = Cli::command().term_width(terminal::help_width().min(WIDEST_HELP));
-    let cli = match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
+    let parsed = command.try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return refusal::refuse(&error),
     };
     match cli.global.color {
@@ -164,7 +166,8 @@ pub fn main() -> ExitCode {
         Some(Command::Staged(stage)) => stage.sockets(),
         _ => 0,
     };
-    let outcome = process::restrict_inheritance(sockets).and_then(|()| run(cli));
+    let outcome =
+        process::restrict_inheritance(sockets).and_then(|()| Ok(json_output::check(&matches)?)).and_then(|()| run(cli));
     match outcome {
         Ok(code) => code,
         Err(error) => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rustix::process::Signal;
+use serde::Serialize;
 
 use crate::guest::Guest;
 use crate::guest::manifest::PowerOff;
@@ -23,7 +24,8 @@ const TERMINATE: Duration = Duration::from_millis(1_500);
 const KILL: Duration = Duration::from_secs(5);
 
 /// How a machine ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// It was not running.
     NotRunning,

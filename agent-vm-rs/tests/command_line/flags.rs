@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
+use serde_json::json;
+
 use crate::support::{Site, skip, which};
 
 /// Global flags work before and after the command, in long and short form.
@@ -224,6 +226,36 @@ fn json_is_the_only_output_on_stdout() {
     assert_eq!(created["settings"], site.settings("app-main"));
     site.run(&["--debug", "status", "--json"]).ok().json();
     site.run(&["--debug", "list", "--json"]).ok().json();
+}
+
+/// Each command with `--json` prints one value, or refuses the flag.
+#[test]
+fn every_command_prints_json_or_refuses_the_flag() {
+    let site = Site::new();
+    let prints = |args: &[&str]| site.run(&[args, &["--json"]].concat()).ok().json();
+    assert_eq!(prints(&["list"]), json!([]));
+    assert_eq!(prints(&["create"])["name"], "app-main");
+    assert_eq!(prints(&["stop"]), json!({ "name": "app-main", "outcome": "not-running" }));
+    assert_eq!(prints(&["update"]), json!({ "name": "app-main", "moved": [] }));
+    assert_eq!(prints(&["relink"])["name"], "app-main");
+    assert_eq!(prints(&["set", "memory=1024"])["name"], "app-main");
+    assert_eq!(prints(&["egress", "allow", "a.test"])["egress"]["allow"], json!(["a.test"]));
+    assert_eq!(prints(&["egress", "log"]), json!([]));
+    assert_eq!(prints(&["prune"]), json!([]));
+    for (client, section) in [("codex", "mcp_servers"), ("cursor", "mcpServers")] {
+        let printed = prints(&["mcp-config", "--client", client]);
+        assert_eq!(printed[section]["app-main"]["args"], json!(["mcp", "app-main"]));
+    }
+    for args in [&["shell"][..], &["exec"], &["logs"], &["logs", "--console"], &["mcp"]] {
+        let command = if args == ["exec"] { &["--", "true"][..] } else { &[] };
+        let refused = site.run(&[args, &["--json"], command].concat()).exits(2).gives_one_error();
+        refused.says(&format!("error: {} has no JSON output", args[0])).says("hint: leave out --json");
+    }
+    assert_eq!(prints(&["destroy"]), json!({ "name": "app-main", "kept": [] }));
+    site.create_with_work();
+    let kept = prints(&["destroy"])["kept"].clone();
+    assert_eq!(kept, json!(site.kept()));
+    assert_eq!(site.kept().len(), 1);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::host::interrupt;
 use crate::machine::context::Context;
 use crate::machine::{Machine, sweep};
 use crate::term::error::{Failure, Interrupted, exit_code, hint_of};
+use crate::term::output::print_json;
 use crate::term::progress::note;
 use crate::term::text::count;
 use crate::vm::shutdown;
@@ -62,8 +63,13 @@ pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
         ask(&machine, args.keep, &saved_work)?;
     }
     shutdown::stop(&machine, context.timeout)?;
-    keep(&machine, args.keep, &saved_work).map_err(|error| refused(&machine, error))?;
-    remove(context, &machine)
+    let kept = keep(&machine, args.keep, &saved_work).map_err(|error| refused(&machine, error))?;
+    remove(context, &machine)?;
+    if context.json {
+        let kept: Vec<_> = kept.iter().map(|path| path.to_string_lossy()).collect();
+        print_json(&serde_json::json!({ "name": machine.name, "kept": kept }))?;
+    }
+    Ok(())
 }
 
 /// Stops and removes a machine. Saves what only its workspace has in the state directory. The caller holds its lock.
@@ -93,21 +99,28 @@ fn remove(context: &Context, machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// Saves what only the machine has. It is synced to disk when this returns; on failure nothing has changed.
-fn keep(machine: &Machine, keep: Keep, saved_work: &SavedWork) -> Result<()> {
-    for finished in saved_work.finish()? {
-        let take_back = take_back(&finished);
+/// Saves what only the machine has, and returns where it is. It is synced to disk when this returns; on failure nothing has
+/// changed.
+fn keep(machine: &Machine, keep: Keep, saved_work: &SavedWork) -> Result<Vec<PathBuf>> {
+    let mut kept = saved_work.finish()?;
+    for finished in &kept {
+        let take_back = take_back(finished);
         note(&format!("an earlier workspace of {} is kept in {}{take_back}", machine.name, finished.display()));
     }
     let workspace = machine.workspace();
-    match keep {
-        Keep::Nothing => return Ok(()),
+    kept.extend(match keep {
+        Keep::Nothing => None,
         Keep::Workspace if workspace::is_there(&workspace) => {
-            return keep_workspace(saved_work, &workspace, "the workspace");
+            Some(keep_workspace(saved_work, &workspace, "the workspace")?)
         }
-        Keep::Workspace => return Ok(()),
-        Keep::Changes => {}
-    }
+        Keep::Workspace => None,
+        Keep::Changes => keep_changes(machine, saved_work, &workspace)?,
+    });
+    Ok(kept)
+}
+
+/// Saves what only the workspace has: in a bundle, or as the whole workspace. Returns its path, if there is something to save.
+fn keep_changes(machine: &Machine, saved_work: &SavedWork, workspace: &Path) -> Result<Option<PathBuf>> {
     let source = match machine.settings().ok().map(|settings| Origin::of(machine, &settings)) {
         Some(Origin::Here(source)) => Some(source),
         // Nobody knows then what it lacks.
@@ -115,12 +128,12 @@ fn keep(machine: &Machine, keep: Keep, saved_work: &SavedWork) -> Result<()> {
         Some(Origin::Missing) | None => None,
     };
     let scratch = saved_work.scratch(machine)?;
-    let findings = workspace::look(&workspace, source.as_ref(), &scratch.dir)?;
+    let findings = workspace::look(workspace, source.as_ref(), &scratch.dir)?;
     let why = match findings {
-        Findings::Nothing => return Ok(()),
+        Findings::Nothing => return Ok(None),
         Findings::Whole(why) => why,
         Findings::Bundle(own) => match own.bundle() {
-            Ok(file) => return keep_bundle(machine, saved_work, &own, &file),
+            Ok(file) => return keep_bundle(machine, saved_work, &own, &file).map(Some),
             Err(error) if workspace::is_unreadable(&error) => WholeReason::Unreadable(format!("{error:#}")),
             Err(error) => return Err(error),
         },
@@ -129,10 +142,10 @@ fn keep(machine: &Machine, keep: Keep, saved_work: &SavedWork) -> Result<()> {
         WholeReason::Unreadable(why) => format!("the workspace's repository cannot be read ({why}); the workspace"),
         WholeReason::Holds(what) => format!("a bundle cannot hold everything in the workspace ({what}); the workspace"),
     };
-    keep_workspace(saved_work, &workspace, &what)
+    keep_workspace(saved_work, workspace, &what).map(Some)
 }
 
-fn keep_bundle(machine: &Machine, saved_work: &SavedWork, own: &Unsaved, file: &Path) -> Result<()> {
+fn keep_bundle(machine: &Machine, saved_work: &SavedWork, own: &Unsaved, file: &Path) -> Result<PathBuf> {
     let kept = saved_work.keep_file(file, "bundle")?;
     if let Err(interrupted) = interrupt::check() {
         remove_file(&kept)?;
@@ -146,10 +159,10 @@ fn keep_bundle(machine: &Machine, saved_work: &SavedWork, own: &Unsaved, file: &
         own.describe(),
         workspace::fetch(&kept, own.has_other_references(), false)
     ));
-    Ok(())
+    Ok(kept)
 }
 
-fn keep_workspace(saved_work: &SavedWork, workspace: &Path, what: &str) -> Result<()> {
+fn keep_workspace(saved_work: &SavedWork, workspace: &Path, what: &str) -> Result<PathBuf> {
     interrupt::check()?;
     let kept = saved_work.keep_workspace(workspace)?;
     note(&format!(
@@ -157,7 +170,7 @@ fn keep_workspace(saved_work: &SavedWork, workspace: &Path, what: &str) -> Resul
         kept.display(),
         take_back(&kept)
     ));
-    Ok(())
+    Ok(kept)
 }
 
 /// Returns a line with the command that fetches the commits of a kept workspace; empty if its repository is elsewhere.

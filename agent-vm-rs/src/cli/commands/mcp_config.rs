@@ -53,6 +53,9 @@ pub fn mcp_config(context: &Context, args: &McpConfigArgs) -> Result<()> {
     let way = if args.http { http(&machine, args)? } else { command(context, &machine, args)? };
     let name = client_config::entry_name(machine.name.as_str(), args.server.as_deref());
     let entry = Entry { name, way };
+    if !args.write && context.json {
+        return print_json(&client_config::value(args.client, &entry)?);
+    }
     if !args.write {
         return print(&client_config::fragment(args.client, &entry)?);
     }

@@ -38,7 +38,7 @@ pub fn update(context: &Context, args: &UpdateArgs) -> Result<()> {
     }
     if settings.guest == GuestKind::Debian {
         note(&no_lock(&machine));
-        return Ok(());
+        return if context.json { print_json(&json!({ "name": machine.name, "moved": [] })) } else { Ok(()) };
     }
     let recipe = Recipe::new(&settings, &Toolkit::locate()?, Share::Virtiofs)?;
     let scratch = machine.dir.join(sweep::scratch_name("update"));

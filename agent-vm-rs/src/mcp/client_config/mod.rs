@@ -142,6 +142,14 @@ pub fn fragment(client: Client, entry: &Entry) -> Result<String> {
     Ok(merged(client, entry, "")?.unwrap_or_default())
 }
 
+/// Returns what [`fragment`] has, as JSON for every client.
+///
+/// # Errors
+/// As [`fragment`].
+pub fn value(client: Client, entry: &Entry) -> Result<Value> {
+    Ok(json!({ client.section(): { &entry.name: client.settings(&entry.way)? } }))
+}
+
 /// Returns a client's existing file with this server added; None if it is already there.
 ///
 /// # Errors
