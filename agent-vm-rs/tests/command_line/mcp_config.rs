@@ -197,15 +197,23 @@ fn http_clients_get_the_url_and_never_the_token() {
     site.run(&["start"]).ok();
     let url = site.run(&["status", "--json"]).ok().json()["mcp"]["url"].as_str().unwrap().to_owned();
     let token = fs::read_to_string(site.machine("app-main").join("tls/token")).unwrap();
-    for (client, mention) in [
-        ("claude-code", "Bearer ${AGENT_VM_TOKEN}"),
-        ("cursor", "Bearer ${env:AGENT_VM_TOKEN}"),
-        ("vscode", "Bearer ${env:AGENT_VM_TOKEN}"),
-        ("codex", "bearer_token_env_var = \"AGENT_VM_TOKEN\""),
+    for (client, mention, authority) in [
+        ("claude-code", "Bearer ${AGENT_VM_TOKEN}", "NODE_EXTRA_CA_CERTS"),
+        ("cursor", "Bearer ${env:AGENT_VM_TOKEN}", "NODE_EXTRA_CA_CERTS"),
+        ("vscode", "Bearer ${env:AGENT_VM_TOKEN}", "NODE_EXTRA_CA_CERTS"),
+        ("codex", "bearer_token_env_var = \"AGENT_VM_TOKEN\"", "SSL_CERT_FILE"),
     ] {
         let done = site.run(&config(client, &["--http"])).ok().prints(&url).prints(mention);
-        let done = done.says("AGENT_VM_TOKEN=$(cat ").says("NODE_EXTRA_CA_CERTS=");
         assert!(!done.stdout.contains(token.trim()) && !done.stderr.contains(token.trim()));
+        // The printed lines can be pasted into a shell, and a program that it starts gets both values.
+        let lines: Vec<_> = done.stderr.lines().filter(|line| line.starts_with("  export ")).collect();
+        let show = format!("env | grep -E '^(AGENT_VM_TOKEN|{authority})='");
+        let shell = site.command("sh").args(["-euc", &format!("{}\n{show}", lines.join("\n"))]).output().unwrap();
+        let mut values: Vec<_> = std::str::from_utf8(&shell.stdout).unwrap().lines().collect();
+        values.sort_unstable();
+        let ca = site.machine("app-main").join("tls/ca.pem");
+        assert!(ca.is_file());
+        assert_eq!(values, [format!("AGENT_VM_TOKEN={}", token.trim()), format!("{authority}={}", ca.display())]);
     }
     site.run(&config("claude-code", &["--http", "--write"])).ok().says("notice: git does not ignore ");
     let written = site.read("app/.mcp.json");

@@ -170,16 +170,17 @@ fn http(machine: &Machine, args: &McpConfigArgs) -> Result<Way> {
         Some(name) => format!("{}/{name}{}", service.servers_path, service.mcp_path),
         None => service.mcp_path.clone(),
     };
+    let mut exports = String::new();
     if facts.auth {
-        let token = endpoint::token_file(&machine.dir);
-        note(&format!("the client reads the token from its environment: {TOKEN_VARIABLE}=$(cat {})", quoted(&token)));
+        let token = quoted(&endpoint::token_file(&machine.dir));
+        exports += &format!("\n  export {TOKEN_VARIABLE}=\"$(cat {token})\"");
     }
     if facts.tls {
-        let ca = endpoint::ca_file(&machine.dir);
-        note(&format!(
-            "the client must trust the machine's certificate authority: set NODE_EXTRA_CA_CERTS={0} for Node.js, SSL_CERT_FILE={0} for others",
-            quoted(&ca)
-        ));
+        let ca = quoted(&endpoint::ca_file(&machine.dir));
+        exports += &format!("\n  export {}={ca}", args.client.authority_variable());
+    }
+    if !exports.is_empty() {
+        note(&format!("the client needs these variables; run in the shell that starts it:{exports}"));
     }
     Ok(Way::Http { url: facts.url(&path), auth: facts.auth })
 }

@@ -83,6 +83,16 @@ impl Client {
         }
     }
 
+    /// Returns the environment variable with a file of certificate authorities that the client trusts. In programs that
+    /// are not written for Node.js, it replaces those of the system.
+    #[must_use]
+    pub fn authority_variable(self) -> &'static str {
+        match self {
+            Self::Codex | Self::Zed => "SSL_CERT_FILE",
+            Self::ClaudeCode | Self::ClaudeDesktop | Self::Cursor | Self::Vscode => "NODE_EXTRA_CA_CERTS",
+        }
+    }
+
     /// Returns the key of the section that holds the servers.
     fn section(self) -> &'static str {
         match self {
