@@ -5,6 +5,7 @@ mod json_output;
 mod refusal;
 pub mod resolve_settings;
 pub mod target;
+pub mod whole_numbers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,7 +59,7 @@ struct Global {
     /// Debug output
     #[arg(short, long, global = true)]
     debug: bool,
-    #[arg(help = time_limit(), short, long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(help = time_limit(), short, long, global = true, value_name = "SECONDS", value_parser = whole_numbers::seconds)]
     timeout: Option<Duration>,
     /// Print JSON
     #[arg(long, global = true)]
@@ -79,13 +80,6 @@ fn time_limit() -> String {
         "Time limit in seconds, not including the build of a guest [default: {start} for a start, {emulated} if the machine is \
          emulated; {answer} for an answer of a running machine]"
     )
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<u32>() {
-        Ok(0) | Err(_) => Err("give a whole number of seconds, 1 or more".to_owned()),
-        Ok(seconds) => Ok(Duration::from_secs(seconds.into())),
-    }
 }
 
 #[derive(Debug, Subcommand)]

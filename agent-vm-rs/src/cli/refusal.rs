@@ -70,6 +70,9 @@ impl<'a> Line<'a> {
             return format!("write -- before the command: {}", self.exec());
         }
         let invalid = context(error, ContextKind::InvalidArg).unwrap_or_default();
+        if self.verb() == Some("shell") && error.kind() == ErrorKind::UnknownArgument && !invalid.starts_with('-') {
+            return format!("to run a command: {}", self.exec());
+        }
         if self.verb() == Some("create") && error.kind() == ErrorKind::UnknownArgument && !invalid.starts_with('-') {
             let branch = shlex::try_quote(&invalid).unwrap_or_default();
             return format!("to create the machine of a branch: agent-vm create --branch {branch}");

@@ -159,7 +159,7 @@ pub fn find(state: &StateDir, target: Option<&str>) -> Result<Machine> {
             Failure::new(format!("HEAD of {} is detached: there is no current branch", source.dir.display()))
                 .with_hint("name a branch or a machine (agent-vm list shows them)")
         })?;
-        let place = Place { source: &source.dir, has_branch: true };
+        let place = Place { source: &source.dir, branches: vec![branch.clone()] };
         return machine_of(state, &source.dir, &branch)?
             .ok_or_else(|| no_machine_in(state, branch.as_str(), Some(&place)));
     };
@@ -171,8 +171,8 @@ pub fn find(state: &StateDir, target: Option<&str>) -> Result<Machine> {
     }
     match (by_name(target), branch) {
         (Some(machine), _) => Ok(machine),
-        (None, Ok(branch)) => {
-            let place = Place { source: &source.dir, has_branch: source.has_branch(&branch).unwrap_or(false) };
+        (None, Ok(_)) => {
+            let place = Place { source: &source.dir, branches: source.branches().unwrap_or_default() };
             Err(no_machine_in(state, target, Some(&place)))
         }
         (None, Err(not_a_branch)) => Err(not_a_branch.into()),

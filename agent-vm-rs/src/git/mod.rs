@@ -115,15 +115,15 @@ impl Source {
         }
     }
 
-    /// Whether it has a branch of this name.
+    /// Returns its branches, without those whose names are refused.
     ///
     /// # Errors
     /// Git fails.
-    pub fn has_branch(&self, branch: &BranchName) -> Result<bool> {
+    pub fn branches(&self) -> Result<Vec<BranchName>> {
         let scratch = tempfile::tempdir().context("failed to make a temporary directory")?;
-        let name = format!("refs/heads/{branch}");
         let refs = examine::list(&self.place, &self.format, scratch.path())?;
-        Ok(refs.iter().any(|reference| reference.name == name.as_bytes()))
+        let names = refs.iter().filter_map(|one| std::str::from_utf8(&one.name).ok()?.strip_prefix("refs/heads/"));
+        Ok(names.filter_map(|name| name.parse().ok()).collect())
     }
 
     fn head(&self) -> Result<Head> {

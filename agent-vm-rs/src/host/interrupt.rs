@@ -91,7 +91,10 @@ impl Deadline {
             if self.passed() {
                 let seconds = self.length.as_secs_f32();
                 return Err(Failure::timeout(format!("timed out after {seconds:.0} s waiting for {what}"))
-                    .with_hint("raise the limit: --timeout SECONDS")
+                    .with_hint(format!(
+                        "set a longer limit in seconds, such as --timeout {:.0}",
+                        (2.0 * seconds).max(1.0)
+                    ))
                     .into());
             }
             std::thread::sleep(interval.min(self.left()));

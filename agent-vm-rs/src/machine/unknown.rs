@@ -9,6 +9,7 @@ use crate::machine::Machine;
 use crate::machine::branch::BranchName;
 use crate::machine::name::VmName;
 use crate::machine::state_dir::StateDir;
+use crate::term::did_you_mean::nearest;
 use crate::term::error::Failure;
 use crate::term::text::one_line;
 
@@ -28,8 +29,22 @@ pub fn lost(state: &StateDir, branch: &BranchName) -> Result<Vec<Machine>> {
 pub struct Place<'a> {
     /// Path of the repository.
     pub source: &'a Path,
-    /// Whether the repository has the branch, so that a machine can be created for it.
-    pub has_branch: bool,
+    /// Branches of the repository, for which a machine can be created.
+    pub branches: Vec<BranchName>,
+}
+
+impl Place<'_> {
+    /// Returns the most similar branch with a machine of this repository.
+    fn similar_with_machine(&self, state: &StateDir, typed: &str) -> Option<String> {
+        let machines = state.names().ok()?.into_iter().filter_map(|name| Machine::new(state, name).settings().ok());
+        let branches: Vec<_> = machines.filter(|one| one.source == self.source).map(|one| one.branch).collect();
+        most_similar(&branches, typed)
+    }
+}
+
+fn most_similar(branches: &[BranchName], typed: &str) -> Option<String> {
+    let names: Vec<_> = branches.iter().map(BranchName::as_str).collect();
+    nearest(typed, &names).map(str::to_owned)
 }
 
 /// Returns the error for a branch or name that no machine has.
@@ -55,13 +70,18 @@ pub fn no_machine_in(state: &StateDir, target: &str, place: Option<&Place<'_>>) 
         .with_hint(format!("if this repository was moved: agent-vm relink {name}"))
         .into();
     }
-    let quoted = shlex::try_quote(&shown).map_or_else(|_| "BRANCH".into(), std::borrow::Cow::into_owned);
-    let hint = match (place, similar(state, target)) {
-        (Some(Place { has_branch: true, .. }), _) => {
-            format!("agent-vm create --branch {quoted}")
-        }
-        (_, Some(name)) => format!("did you mean {name}?\nto list all machines: agent-vm list"),
-        (_, None) => "to list all machines: agent-vm list".to_owned(),
+    let quoted = |word: &str| shlex::try_quote(word).map_or_else(|_| "BRANCH".into(), std::borrow::Cow::into_owned);
+    let has_branch = place.is_some_and(|place| place.branches.iter().any(|branch| branch.as_str() == target));
+    let with_machine = || place?.similar_with_machine(state, target);
+    let with_machine = || with_machine().or_else(|| similar(state, target).map(|name| name.to_string()));
+    let hint = if has_branch {
+        format!("agent-vm create --branch {}", quoted(&shown))
+    } else if let Some(name) = with_machine() {
+        format!("did you mean {name}?\nto list all machines: agent-vm list")
+    } else if let Some(branch) = place.and_then(|place| most_similar(&place.branches, target)) {
+        format!("did you mean the branch {branch}? It has no machine: agent-vm create --branch {}", quoted(&branch))
+    } else {
+        "to list all machines: agent-vm list".to_owned()
     };
     let place = place.map_or_else(String::new, |place| format!(" in {}", place.source.display()));
     Failure::new(format!("there is no machine for {shown}{place}")).with_hint(hint).into()

@@ -221,7 +221,7 @@ fn waiting_for_another_create_times_out() {
         .exits(124)
         .gives_one_error()
         .says("another agent-vm")
-        .says("--timeout SECONDS");
+        .says("set a longer limit in seconds, such as --timeout ");
     // The command that timed out has not removed the other one's work.
     assert!(!site.processes().is_empty());
     first.signal(Signal::INT);

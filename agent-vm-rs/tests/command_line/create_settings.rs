@@ -274,4 +274,10 @@ fn package_names_are_checked_and_stored() {
     assert_eq!(site.names(), [] as [&str; 0]);
     site.run(&["create", "--guest", "debian", "--package", "nodejs", "--package", "g++"]).ok();
     assert_eq!(site.settings("app-main")["packages"], json!(["nodejs", "g++"]));
+    // A list with commas, as `set` takes it.
+    let lists = ["--package", "nodejs,g++", "--allow", "a.test,b.test:8443", "--allow", "@npm"];
+    site.run(&[&["create", "--guest", "debian", "--branch", "b"], &lists[..]].concat()).ok();
+    let settings = site.settings("app-b");
+    assert_eq!(settings["packages"], json!(["nodejs", "g++"]));
+    assert_eq!(settings["egress"]["allow"], json!(["a.test", "b.test:8443", "@npm"]));
 }

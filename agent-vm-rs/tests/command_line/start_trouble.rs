@@ -71,7 +71,7 @@ fn a_guest_that_never_greets_times_out() {
         .gives_one_error()
         .says("timed out after 2 s waiting for ssh")
         .says("kernel: hello")
-        .says("--timeout SECONDS");
+        .says("set a longer limit in seconds: agent-vm start app-main --timeout ");
     site.assert_nothing_left();
     assert!(!site.machine("app-main").join("run").exists());
     site.run(&["status"]).ok().prints("Agent Service: Stopped");

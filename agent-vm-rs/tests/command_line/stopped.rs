@@ -50,6 +50,18 @@ fn an_unknown_name_gets_a_similar_machine_as_a_hint() {
                 .does_not_say("agent-vm create");
         }
     }
+    // A branch with a machine, a branch without one, and again a word that is similar to neither.
+    site.git(&["branch", "feature/login"]);
+    for (typed, hint) in [
+        ("mian", "did you mean main?\n  to list all machines: agent-vm list\n"),
+        (
+            "feature/logn",
+            "did you mean the branch feature/login? It has no machine: agent-vm create --branch feature/login\n",
+        ),
+        ("two", "to list all machines: agent-vm list\n"),
+    ] {
+        site.run(&["start", typed]).exits(1).gives_one_error().says(&format!("hint: {hint}"));
+    }
     // Control: the word is a branch.
     site.git(&["branch", "two"]);
     site.run(&["start", "two"]).exits(1).says("agent-vm create --branch two");
@@ -69,6 +81,12 @@ fn a_wrong_command_line_has_a_hint() {
         (&["exec", "main", "ls"], "agent-vm exec main -- ls"),
         (&["exec", "-t", "9", "main", "ls"], "agent-vm exec -t 9 main -- ls"),
         (&["exec", "main"], "agent-vm exec main -- CMD"),
+        (&["shell", "--", "ls"], "agent-vm exec -- ls"),
+        (&["shell", "main", "--", "ls", "-la", "a b"], "agent-vm exec main -- ls -la 'a b'"),
+        (&["shell", "main", "ls", "-la"], "agent-vm exec main -- ls -la"),
+        (&["--timeout", "5m", "list"], "write 300 for 5m: timeout takes a number of seconds, at least 1"),
+        (&["egress", "log", "--lines", "abc"], "lines takes a number, such as --lines 100"),
+        (&["logs", "--lines=-1"], "lines takes a number, such as --lines 100"),
         (&["create", "--memory", "2G"], "write 2048 for 2G: memory takes a number of MiB from 256 to 4194304"),
         (&["create", "--memory", "10"], "the unit is MiB: write 10240 for 10 GiB"),
         (&["create", "--port", "80000"], "port takes a port from 1 to 65535"),

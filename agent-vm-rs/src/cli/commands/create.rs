@@ -46,8 +46,8 @@ pub struct CreateArgs {
     port: Option<u16>,
     #[arg(help = with_default(|d| format!("Host port of ssh [default: {} or the next free one]", d.ssh_port)), long, value_name = "PORT", value_parser = |text: &str| Number::SshPort.parse_port(text))]
     ssh_port: Option<u16>,
-    /// Package to install in the guest, such as nodejs; can be repeated
-    #[arg(long = "package", value_name = "NAME")]
+    /// Package to install in the guest, such as nodejs; can be repeated, or a list with commas
+    #[arg(long = "package", value_name = "NAME", value_delimiter = ',')]
     packages: Vec<String>,
     /// JSON file with any of these settings, `servers` and `nix_args`; flags take precedence
     #[arg(long, value_name = "FILE")]
@@ -69,8 +69,8 @@ pub struct CreateArgs {
     disk: Option<u32>,
     #[arg(help = with_default(|d| format!("Egress mode: which hosts the machine may reach [default: {}]", d.egress.as_str())), long, value_name = "MODE")]
     egress: Option<Mode>,
-    /// Destination to allow: HOST, HOST:PORT, *.DOMAIN, or @GROUP; can be repeated
-    #[arg(long, value_name = "DESTINATION")]
+    /// Destination to allow: HOST, HOST:PORT, *.DOMAIN, or @GROUP; can be repeated, or a list with commas
+    #[arg(long, value_name = "DESTINATION", value_delimiter = ',')]
     allow: Vec<Destination>,
     /// Secret variable: the proxy sends its value to HOST over TLS (default port: 443), and the guest never has it; can be repeated
     #[arg(long = "secret", value_name = "NAME=HOST[:PORT]")]

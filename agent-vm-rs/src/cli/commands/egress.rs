@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use super::Target;
-use crate::cli::{resolve_settings, target};
+use crate::cli::{resolve_settings, target, whole_numbers};
 use crate::egress::{self, log, supervise};
 use crate::guest::manifest::Group;
 use crate::guest::{Guest, installation};
@@ -59,7 +59,7 @@ struct LogArgs {
     #[command(flatten)]
     target: Target,
     /// Number of lines to show
-    #[arg(short = 'n', long, value_name = "N", default_value = "100")]
+    #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = whole_numbers::lines::<usize>)]
     lines: usize,
     /// Show refused attempts only
     #[arg(long)]

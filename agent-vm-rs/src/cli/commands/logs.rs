@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::Target;
-use crate::cli::target;
+use crate::cli::{target, whole_numbers};
 use crate::guest::running::running;
 use crate::host::files::has_file;
 use crate::host::log_file;
@@ -28,7 +28,7 @@ pub struct LogsArgs {
     #[arg(short, long)]
     follow: bool,
     /// Number of lines to show
-    #[arg(short = 'n', long, value_name = "N", default_value = "100")]
+    #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = whole_numbers::lines::<u32>)]
     lines: u32,
     /// Show the serial console, which is kept after the machine stops, and not the service's journal
     #[arg(long)]

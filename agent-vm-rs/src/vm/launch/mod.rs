@@ -163,7 +163,7 @@ fn come_up(run: &Run<'_>, qemu: &Detached, facts: &RunFacts, mut phases: Phases)
         Err(error) if error.is::<readiness::ServiceDown>() => machine.run().note_started().and(Err(error)),
         Err(error) => {
             shutdown::clean_up(machine)?;
-            Err(with_console(machine, error))
+            Err(with_console(context, machine, error))
         }
     }
 }
@@ -218,7 +218,7 @@ fn close_to_others(machine: &Machine) -> Result<()> {
 }
 
 /// Adds the console's last lines to the error of a guest that did not start completely.
-fn with_console(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
+fn with_console(context: &Context, machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     let lines = log_file::last_lines(&machine.console_log(), 12);
     if error.is::<crate::term::error::Interrupted>() {
         return error;
@@ -229,7 +229,8 @@ fn with_console(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     let name = &machine.name;
     let exit = crate::term::error::exit_code(&error);
     let again = if exit == EXIT_TIMEOUT {
-        format!("if the host is slow: agent-vm start {name} --timeout SECONDS")
+        let seconds = 2 * context.limit().as_secs();
+        format!("if the host is slow, set a longer limit in seconds: agent-vm start {name} --timeout {seconds}")
     } else {
         format!("to start it again: agent-vm start {name}")
     };
