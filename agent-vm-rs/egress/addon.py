@@ -207,6 +207,9 @@ class Egress:
         if "agent-vm-refused" in flow.metadata:
             return
         host, port = flow.request.host, flow.request.port
+        if flow.request.method == "CONNECT":
+            self._connect_failed(flow)
+            return
         if flow.response.status_code == 101 and not flow.websocket and not self.rules.now().allows_raw(host, port):
             self.audit.write(
                 verdict="deny", reason="upgrade to a protocol other than WebSocket", method=flow.request.method, host=host, port=port
@@ -220,6 +223,15 @@ class Egress:
         if flow.websocket and secrets:
             websocket_frames.guarded[flow.client_conn.id] = secrets
         self._log(flow, flow.response.status_code)
+
+    def _connect_failed(self, flow):
+        """Replaces mitmproxy's response to a CONNECT whose host cannot be reached."""
+        message = flow.server_conn.error or ""
+        reason = failure.cause(message)
+        flow.response = refusal.unreachable(flow.request.host, flow.request.port, reason)
+        # The resolver logs the names it refuses as denied.
+        if not resolver.was_refused(message):
+            self._log(flow, flow.response.status_code, reason)
 
     def websocket_message(self, flow):
         message = flow.websocket.messages[-1]

@@ -9,6 +9,7 @@ import re
 import sys
 import traceback
 
+import resolver
 from mitmproxy.proxy import server
 from mitmproxy.proxy.layers.http import _http1, _http2
 
@@ -56,6 +57,8 @@ CERTIFICATE = [
     "unable to get local issuer certificate",
 ]
 ERRNO = re.compile(r"\[Errno (-?[0-9]{1,3})\]")
+# Error of the resolver's guard, with the name that the guest asked for.
+UNRESOLVED = re.compile(rf"\[Errno -[0-9]{{1,3}}\] ([A-Za-z0-9._-]{{1,253}}) {resolver.UNRESOLVED}")
 
 
 def cause(message):
@@ -80,7 +83,8 @@ def ours(words):
 
 
 def page(status, message):
-    return f"agent-vm: {cause(message)}\n".encode()
+    named = UNRESOLVED.fullmatch(message)
+    return f"agent-vm: {cause(message)}{f': {named[1]}' if named else ''}\n".encode()
 
 
 def log(self, message, level="info", exc_info=None):

@@ -1,7 +1,7 @@
-"""The response to a request that the rules refuse. It names the command that would allow it, or that shows
-or changes what forbids it.
+"""Responses of the proxy itself. The one to a request that the rules refuse names the command that would allow it, or that
+shows or changes what forbids it. The one to a failed CONNECT names the host and the reason.
 
-For a refused CONNECT, most clients show only the status line (pip, wget, apt, Go), curl and git only its number, and none
+For these, most clients show only the status line (pip, wget, apt, Go), curl and git only its number, and none
 shows the body. The command is therefore in the status line and in the body.
 """
 
@@ -14,8 +14,7 @@ LONGEST = 300
 
 
 def response(rules, host, port, reason):
-    host = normal(host)
-    destination = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    destination = written(host, port)
     commands = {
         OFF: f"agent-vm set {rules.machine} egress=allowlist",
         DENIED: f"agent-vm egress list {rules.machine}",
@@ -32,6 +31,19 @@ def response(rules, host, port, reason):
     )
     made.data.reason = plain(f"Refused by agent-vm, {reason}; on the host: {command}").encode("ascii")
     return made
+
+
+def unreachable(host, port, reason):
+    """Returns the response to a CONNECT whose host cannot be reached. `reason` has no text from a peer."""
+    words = f"cannot connect to {written(host, port)}: {reason}"
+    made = http.Response.make(502, f"agent-vm: {words}\n", {"content-type": "text/plain; charset=utf-8", "connection": "close"})
+    made.data.reason = plain(f"agent-vm {words}").encode("ascii")
+    return made
+
+
+def written(host, port):
+    host = normal(host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def plain(words):

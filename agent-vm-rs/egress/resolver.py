@@ -7,6 +7,8 @@ from rules import why_closed
 
 # End of the error about a name that resolves to other addresses.
 CLOSED = "resolves to a closed address"
+# End of the error about a name that cannot be resolved.
+UNRESOLVED = "cannot be resolved"
 
 
 def guard(loop, rules, audit):
@@ -16,12 +18,14 @@ def guard(loop, rules, audit):
 
     @closing.closed_call
     async def guarded(host, port, **options):
+        name = host.decode(errors="replace") if isinstance(host, bytes) else host
         try:
             found = await resolve(host, port, **options)
         except (ValueError, OverflowError):
             # The name cannot be looked up: an empty or too long label, a null byte, or a port above 65535.
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
-        name = host.decode() if isinstance(host, bytes) else host
+            raise socket.gaierror(socket.EAI_NONAME, f"{name} {UNRESOLVED}") from None
+        except socket.gaierror as error:
+            raise socket.gaierror(error.errno, f"{name} {UNRESOLVED}") from None
         now = rules.now()
         if name is None or now.is_named(name, None):
             return found

@@ -76,6 +76,37 @@ class Proxy(Site):
         self.assertEqual(self.get(f"http://127.0.1:{self.plain_port}/")[0].status, 403)
         self.assertEqual(self.tls.seen, [])
 
+    def test_a_host_that_cannot_be_reached_is_named_with_the_reason(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            closed = free.getsockname()[1]
+        self.set_rules(allow=[("nowhere.invalid", None), ("127.0.0.1", closed), ("127.1", closed)])
+        # Without a network, as in a Nix build, the name is unknown for now.
+        unknown = "(unknown host name|host name lookup failed, try again)"
+        _, text = self.get("http://nowhere.invalid/")
+        self.assertRegex(text, rf"\Aagent-vm: {unknown}: nowhere\.invalid\n\Z")
+        self.assertRegex(self.log()[-1]["reason"], rf"\A{unknown}\Z")
+        for host, port, reason in [
+            ("nowhere.invalid", 443, unknown),
+            ("127.0.0.1", closed, "connection refused"),
+            ("127.1", closed, "the host name resolves to a closed address; on the host, agent-vm egress log --denied shows it"),
+        ]:
+            if host == "127.1":
+                self.set_rules(allow=[("127.1", closed)])
+            before = len(self.log(0))
+            status, _, text, _ = self.tunnel(host, port)
+            words = rf"cannot connect to {host}:{port}: {reason}"
+            self.assertEqual(status, 502)
+            self.assertRegex(text, rf"\Aagent-vm: {words}\n\Z")
+            # Most clients show only the status line.
+            self.assertRegex(self.reason, rf"\Aagent-vm {words}\Z")
+            allow, last = self.log(before + 2)[-2:]
+            self.assertEqual((allow["verdict"], allow["method"]), ("allow", "CONNECT"))
+            if host == "127.1":
+                self.assertEqual((last["verdict"], last["method"]), ("deny", "RESOLVE"))
+            else:
+                self.assertEqual((last["verdict"], last["status"]), ("allow", 502))
+                self.assertRegex(last["reason"], rf"\A{reason}\Z")
+
     def test_another_host_header_is_refused(self):
         url = f"http://127.0.0.1:{self.plain_port}/"
         self.assertEqual(self.get(url, {"Host": "evil.test"})[0].status, 403)
