@@ -98,9 +98,9 @@ fn a_machine_that_cannot_be_removed_does_not_stop_the_others() {
     // This machine has nothing to save.
     fs::remove_dir_all(site.machine("app-other").join("workspace")).unwrap();
     site.write("data/agent-vms/.bundles", "in the way");
-    prune(&site, &["--yes"])
-        .exits(1)
-        .says("app-main was not removed: ")
+    let done = prune(&site, &["--yes"]).exits(1);
+    assert_eq!(done.stderr.matches("was not removed").count(), 1, "{}", done.stderr);
+    done.says("app-main was not removed: its work cannot be saved now: ")
         .says("error: failed to remove 1 machine")
         .says("hint: ")
         .prints("app-main: failed")

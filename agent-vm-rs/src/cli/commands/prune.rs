@@ -129,7 +129,8 @@ fn remove(context: &Context, args: &PruneArgs, machine: &Machine) -> Result<&'st
             return Err(error);
         }
         let hint = hint_of(&error).map_or_else(String::new, |hint| format!("; {}", on_one_line(&hint)));
-        note(&format!("{} was not removed: {error:#}{hint}", machine.name));
+        let (what, why) = (format!("{} was not removed: ", machine.name), format!("{error:#}"));
+        note(&format!("{what}{}{hint}", why.strip_prefix(&what).unwrap_or(&why)));
         Ok("failed")
     })
 }
