@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use crate::git::workspace::{finish_all, keep_whole};
+use crate::git::workspace::{finish_all, keep_whole, unfinished_in};
 use crate::host::files::{TEMPORARY, make_dir_durably, remove_tree, resolved, sync_dir, sync_file};
 use crate::machine::Machine;
 use crate::machine::name::VmName;
@@ -140,16 +140,24 @@ impl SavedWork {
     /// # Errors
     /// It cannot be completed.
     pub fn finish(&self) -> Result<Vec<PathBuf>> {
-        let is_own = |name: &str| {
-            let stamp =
-                name.strip_prefix(self.name.as_str()).and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();
-            stamp.bytes().take_while(u8::is_ascii_digit).count() == 8 && stamp.as_bytes().get(8) == Some(&b'T')
-        };
+        let is_own = |name: &str| self.is_own(name);
         let mut finished = finish_all(&self.dir, is_own)?;
         if self.dir != self.default {
             finished.extend(finish_all(&self.default, is_own)?);
         }
         Ok(finished)
+    }
+
+    /// Returns where a killed `destroy` of this machine moved the workspace.
+    #[must_use]
+    pub fn unfinished(&self) -> Option<PathBuf> {
+        unfinished_in(&self.dir, |name| self.is_own(name)).into_iter().next().map(|(path, _)| path)
+    }
+
+    /// Returns whether a name is one of [`SavedWork::unused`].
+    fn is_own(&self, name: &str) -> bool {
+        let stamp = name.strip_prefix(self.name.as_str()).and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();
+        stamp.bytes().take_while(u8::is_ascii_digit).count() == 8 && stamp.as_bytes().get(8) == Some(&b'T')
     }
 
     /// Returns an unused name: two machines of the same name may be destroyed in one second.

@@ -160,6 +160,12 @@ fn destroy_completes_a_killed_one() {
         let bundles = site.state().join(".bundles");
         fs::create_dir(&bundles).unwrap();
         fs::rename(&workspace, bundles.join(".unfinished-app-main-20260101T000000Z.workspace")).unwrap();
+        site.run(&["start"])
+            .exits(1)
+            .gives_one_error()
+            .says("an interrupted destroy has moved the workspace of app-main to ")
+            .says(".bundles/.unfinished-app-main-20260101T000000Z.workspace")
+            .says("hint: to complete it and keep the workspace: agent-vm destroy app-main");
         let other = site.path("elsewhere").display().to_string();
         let args = if elsewhere { vec!["destroy", "--keep-in", &other] } else { vec!["destroy"] };
         site.run(&args).ok().says("app-main-20260101T000000Z.workspace").says("removed app-main");

@@ -46,17 +46,19 @@ pub fn keep_whole(workspace: &Path, to: &Path) -> Result<()> {
 /// # Errors
 /// A file in them cannot be renamed, or its owner cannot be changed.
 pub fn finish_all(dir: &Path, is_own: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
-    let Ok(found) = fs::read_dir(dir) else { return Ok(Vec::new()) };
-    let mut finished = Vec::new();
-    for entry in found.flatten() {
+    let finish_one = |(from, to): (PathBuf, PathBuf)| finish(&from, &to).map(|()| to);
+    unfinished_in(dir, is_own).into_iter().map(finish_one).collect()
+}
+
+/// Returns the workspaces that killed commands moved into `dir` and did not finish, each with its path once it is finished.
+pub fn unfinished_in(dir: &Path, is_own: impl Fn(&str) -> bool) -> Vec<(PathBuf, PathBuf)> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let found = entries.filter_map(|entry| {
         let name = entry.file_name();
-        if let Some(name) = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED)).filter(|name| is_own(name)) {
-            let to = dir.join(name);
-            finish(&entry.path(), &to)?;
-            finished.push(to);
-        }
-    }
-    Ok(finished)
+        let name = name.to_str()?.strip_prefix(UNFINISHED).filter(|name| is_own(name))?;
+        Some((entry.path(), dir.join(name)))
+    });
+    found.collect()
 }
 
 fn finish(unfinished: &Path, to: &Path) -> Result<()> {

@@ -32,7 +32,7 @@ pub use self::fetch::{fetch, fetch_from_kept};
 pub use self::findings::{Findings, OnTheDisk, Unsaved, WholeReason, look};
 pub use self::git_failure::{Unreadable, is_no_space, is_unreadable};
 pub use self::inventory::is_there;
-pub use self::keep_workspace::{finish_all, keep_whole};
+pub use self::keep_workspace::{finish_all, keep_whole, unfinished_in};
 use self::view::{Place, SHORT, View};
 
 /// The state of a workspace, for `status`.

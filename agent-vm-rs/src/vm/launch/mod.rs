@@ -13,10 +13,11 @@ use anyhow::{Context as _, Result};
 
 use self::run::Run;
 use crate::confine::{self, Confinement};
+use crate::git::saved_work::SavedWork;
 use crate::guest::installation::Toolkit;
 use crate::guest::manifest::Share;
 use crate::guest::{Guest, Recipe};
-use crate::host::files::make_private_dir;
+use crate::host::files::{is_absent, make_private_dir};
 use crate::host::log_file;
 use crate::host::process::{Detached, ProcessId};
 use crate::host::user_dirs::cache_dir;
@@ -43,7 +44,7 @@ const STATUS: Duration = Duration::from_secs(2);
 /// # Errors
 /// A step fails. If the guest did not start completely, the last lines of its console are printed too.
 pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<()> {
-    machine.check()?;
+    check(machine)?;
     shutdown::clean_up(machine)?;
     failure::forget(machine)?;
     close_to_others(machine)?;
@@ -85,12 +86,28 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
     }
 }
 
+/// Checks the machine's files, as [`Machine::check`] does, and names a workspace that a killed `destroy` moved.
+fn check(machine: &Machine) -> Result<()> {
+    let name = &machine.name;
+    if is_absent(&machine.workspace())
+        && let Some(moved) = SavedWork::of(machine, None)?.unfinished()
+    {
+        return Err(Failure::new(format!(
+            "an interrupted destroy has moved the workspace of {name} to {}",
+            moved.display()
+        ))
+        .with_hint(format!("to complete it and keep the workspace: agent-vm destroy {name}"))
+        .into());
+    }
+    machine.check()
+}
+
 /// Builds a machine's guest as its next start would. The caller holds its lock.
 ///
 /// # Errors
 /// The settings cannot be read, or the build fails.
 pub fn build(context: &Context, machine: &Machine) -> Result<()> {
-    machine.check()?;
+    check(machine)?;
     let cache = cache_dir()?;
     make_private_dir(&cache)?;
     let share = if virtiofsd::find().is_ok() { Share::Virtiofs } else { Share::NineP };
