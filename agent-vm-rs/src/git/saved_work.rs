@@ -13,7 +13,9 @@ use crate::git::workspace::{finish_all, keep_whole, unfinished_in};
 use crate::host::files::{TEMPORARY, make_dir_durably, remove_tree, resolved, sync_dir, sync_file};
 use crate::machine::Machine;
 use crate::machine::name::VmName;
+use crate::machine::scratch_elsewhere;
 use crate::term::error::Failure;
+use crate::term::progress::note;
 
 /// A directory for saved bundles and workspaces.
 pub struct SavedWork {
@@ -87,14 +89,10 @@ impl SavedWork {
     /// It cannot be created.
     pub fn scratch(&self, machine: &Machine) -> Result<Scratch> {
         if !self.was_asked {
-            return Ok(Scratch { dir: machine.dir.clone(), is_own: false });
+            return Ok(Scratch { dir: machine.dir.clone(), elsewhere_of: None });
         }
         self.make()?;
-        let dir = self.dir.join(format!(".part-{}", self.name));
-        // A killed command may have left one.
-        remove_tree(&dir)?;
-        crate::host::files::make_private_dir(&dir)?;
-        Ok(Scratch { dir, is_own: true })
+        Ok(Scratch { dir: scratch_elsewhere::make(machine, &self.dir)?, elsewhere_of: Some(machine.clone()) })
     }
 
     /// Saves a file and syncs it to disk.
@@ -139,7 +137,11 @@ impl SavedWork {
     ///
     /// # Errors
     /// It cannot be completed.
-    pub fn finish(&self) -> Result<Vec<PathBuf>> {
+    pub fn finish(&self, machine: &Machine) -> Result<Vec<PathBuf>> {
+        // The directory may be on a disk that is not mounted now.
+        if let Err(error) = scratch_elsewhere::remove(machine) {
+            note(&format!("notice: {error:#}"));
+        }
         let is_own = |name: &str| self.is_own(name);
         let mut finished = finish_all(&self.dir, is_own)?;
         if self.dir != self.default {
@@ -198,13 +200,15 @@ fn is_where_files_are_removed(dir: &Path, machine: &Machine) -> bool {
 pub struct Scratch {
     /// Its path.
     pub dir: PathBuf,
-    is_own: bool,
+    /// Its machine, if it is not the machine's directory.
+    elsewhere_of: Option<Machine>,
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if self.is_own {
+        if let Some(machine) = &self.elsewhere_of {
             drop(remove_tree(&self.dir));
+            drop(scratch_elsewhere::remove(machine));
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod number;
 pub mod paths;
 pub mod policy;
 pub mod run_state;
+pub mod scratch_elsewhere;
 pub mod settings;
 pub mod settings_change;
 pub mod settings_key;

@@ -17,6 +17,8 @@ pub enum MachinePath {
     Console,
     /// Why the last run failed, as one line.
     Failure,
+    /// Path of a directory for temporary files outside the state directory.
+    ScratchElsewhere,
 
     /// Directory of the rendered flake.
     Flake,
@@ -149,6 +151,7 @@ impl MachinePath {
             Self::Workspace => "workspace",
             Self::Console => "console.log",
             Self::Failure => "failure",
+            Self::ScratchElsewhere => "scratch-elsewhere",
             Self::Flake => "flake",
             Self::FlakeText => "flake/flake.nix",
             Self::FlakeLock => "flake/flake.lock",

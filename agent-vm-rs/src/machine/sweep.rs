@@ -18,6 +18,7 @@ use crate::machine::Machine;
 use crate::machine::name::VmName;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::end_processes_of;
+use crate::machine::scratch_elsewhere;
 use crate::machine::state_dir::StateDir;
 use crate::term::error::{hint_of, on_one_line};
 use crate::term::progress::note;
@@ -105,13 +106,13 @@ fn sweep_entry(state: &StateDir, entry: &str) -> Result<()> {
     remove_unless_held(&swept)
 }
 
-/// Removes temporary files in a machine's directory.
+/// Removes a machine's temporary files.
 fn sweep_machine(machine: &Machine) -> Result<()> {
-    if scratch_of(&machine.dir).is_empty() {
+    if scratch_of(&machine.dir).is_empty() && !scratch_elsewhere::is_recorded(machine) {
         return Ok(());
     }
     match Lock::try_take(&machine.state.lock_file(&machine.name))? {
-        Some(_lock) => scratch(&machine.dir),
+        Some(_lock) => scratch(&machine.dir).and_then(|()| scratch_elsewhere::remove(machine)),
         None => Ok(()),
     }
 }

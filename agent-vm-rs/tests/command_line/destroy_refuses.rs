@@ -5,6 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use rustix::process::Signal;
+
 use crate::support::{Running, Site, tree, wait_until};
 
 #[test]
@@ -171,6 +173,30 @@ fn destroy_completes_a_killed_one() {
         site.run(&args).ok().says("app-main-20260101T000000Z.workspace").says("removed app-main");
         let kept = bundles.join("app-main-20260101T000000Z.workspace");
         assert!(kept.join("work").is_file() && kept.join(".git/hooks.of-the-guest").is_dir());
+    }
+}
+
+/// Killed while it writes the bundle, `destroy` leaves a temporary directory outside the state directory.
+#[test]
+fn the_next_command_cleans_the_directory_of_keep_in() {
+    for next in [&["list"][..], &["destroy", "--yes"]] {
+        let site = Site::new();
+        site.create_with_work();
+        let elsewhere = site.path("elsewhere");
+        let reached = site.path("reached");
+        site.intercept("prlimit", "create", &format!("touch '{}'; exec sleep 1000", reached.display()));
+        let destroy = site.spawn(&["destroy", "--keep-in", elsewhere.to_str().unwrap()]);
+        site.wait_for("reached");
+        destroy.signal(Signal::KILL);
+        drop(destroy.output());
+        site.restore("prlimit");
+        let left = || fs::read_dir(&elsewhere).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        // Control: it is there.
+        assert_eq!(left(), [".part-app-main"]);
+        fs::write(elsewhere.join("mine"), "x").unwrap();
+        site.run(next).ok();
+        assert_eq!(left(), ["mine"], "{next:?}");
+        assert!(!site.machine("app-main").join("scratch-elsewhere").exists());
     }
 }
 

@@ -102,7 +102,7 @@ fn remove(context: &Context, machine: &Machine) -> Result<()> {
 /// Saves what only the machine has, and returns where it is. It is synced to disk when this returns; on failure nothing has
 /// changed.
 fn keep(machine: &Machine, keep: Keep, saved_work: &SavedWork) -> Result<Vec<PathBuf>> {
-    let mut kept = saved_work.finish()?;
+    let mut kept = saved_work.finish(machine)?;
     for finished in &kept {
         let take_back = take_back(finished);
         note(&format!("an earlier workspace of {} is kept in {}{take_back}", machine.name, finished.display()));
