@@ -10,10 +10,14 @@ use anyhow::{Context as _, Result};
 use super::alternates;
 use super::discover::Place;
 use crate::host::files::quoted;
+use crate::host::interrupt::Deadline;
 use crate::term::error::Failure;
 
 /// The entries of a git directory that git reads.
 const READ: [&str; 8] = ["HEAD", "config", "index", "objects", "packed-refs", "refs", "reftable", "shallow"];
+
+/// Names of the files of a work tree that git reads; the first two can be in each directory.
+const READ_IN_WORK_TREES: [&str; 3] = [".gitignore", ".gitattributes", ".gitmodules"];
 
 /// Largest accepted file that git reads whole, in bytes. 256 MiB hold three million references. (Git maps packs in
 /// parts.)
@@ -82,6 +86,18 @@ pub fn require_files_in_stores(objects: &Path) -> Result<()> {
         entries.into_iter().flatten().try_for_each(|entry| require_file(&entry))?;
     }
     Ok(())
+}
+
+/// Checks that the files of a work tree that git reads are files, so that git does not wait for a pipe. The search ends at
+/// `deadline`, since a work tree can have any number of directories.
+///
+/// # Errors
+/// Such a file is something else.
+pub fn require_files_in_work_tree(tree: &Path, deadline: Deadline) -> Result<()> {
+    let entries = walkdir::WalkDir::new(tree).into_iter().filter_entry(|entry| entry.file_name() != ".git");
+    let entries = entries.take_while(|_| !deadline.passed()).flatten();
+    let is_read = |entry: &walkdir::DirEntry| READ_IN_WORK_TREES.iter().any(|name| entry.file_name() == *name);
+    entries.filter(is_read).try_for_each(|entry| require_file(&entry))
 }
 
 /// Fails if an entry, or what a link leads to, is a pipe, a socket or a device.

@@ -10,10 +10,13 @@ use super::config::Config;
 use super::standin::StandIn;
 use super::{Source, links, user};
 use crate::host::files::plain;
+use crate::host::interrupt::Deadline;
 use crate::host::process::Invocation;
 
 /// Largest accepted `info/exclude`, in bytes.
 const MAX_EXCLUDE: u64 = 1 << 20;
+/// Longest time for finding pipes in a work tree, which delays every command that looks at the work tree.
+const LONGEST_SEARCH: Duration = Duration::from_secs(1);
 /// Longest time for looking at one file, which is for a notice only.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
@@ -74,7 +77,11 @@ impl Source {
 }
 
 /// Returns a git call on a stand-in that has the source repository's index and ignores the same files.
+///
+/// # Errors
+/// Git would wait for a pipe, or a file cannot be read.
 pub(super) fn git(source: &Source, standin: &StandIn, tree: &Path, of_user: &Config) -> Result<Invocation> {
+    links::require_files_in_work_tree(tree, Deadline::after(LONGEST_SEARCH))?;
     let (place, config) = (&source.place, &source.config);
     fs::create_dir(standin.path().join("info")).context("failed to make a directory for git")?;
     let exclude = source.exclude_file();

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::support::{Site, which};
 
@@ -279,5 +280,30 @@ fn settings_that_look_like_options_are_values() {
     for (key, value) in settings {
         let key = key.replace("origin", "upstream");
         assert_eq!(site.git_in(&workspace, &["config", "--get", &key]), value);
+    }
+}
+
+/// Git would wait for it until the time limit of the count, which is 30 s.
+#[test]
+fn a_fifo_that_git_reads_in_a_work_tree_does_not_delay_commands() {
+    for name in [".gitignore", ".gitattributes", ".gitmodules", "deep/er/.gitignore"] {
+        let site = Site::new();
+        let fifo = site.path("app").join(name);
+        fs::create_dir_all(fifo.parent().unwrap()).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
+        let said = format!("failed to count uncommitted changes: {} is not a regular file", fifo.display());
+        let quick = |args: &[&str]| {
+            let began = Instant::now();
+            let done = site.run(args).ok();
+            assert!(began.elapsed() < Duration::from_secs(8), "{name}: {args:?} took {:?}", began.elapsed());
+            done
+        };
+        quick(&["create"]).says(&said);
+        quick(&["mcp-config", "--client", "claude-code", "--write"]);
+        // Control: without the fifo, the changes are counted.
+        fs::remove_file(&fifo).unwrap();
+        site.write("app/new", "x");
+        site.run(&["destroy"]).ok();
+        quick(&["create"]).says("not copied into the machine: 2 uncommitted changes");
     }
 }
