@@ -15,8 +15,8 @@ use anyhow::Result;
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::commands::{
-    apply, create, destroy, egress, exec, list, logs, mcp, mcp_config, prune, relink, restart, set, shell, start,
-    status, stop, up, update,
+    apply, checkout, create, destroy, diff, egress, exec, fetch, list, log, logs, mcp, mcp_config, merge, prune,
+    relink, restart, set, shell, start, status, stop, up, update,
 };
 use crate::confine::landlock::Landlocked;
 use crate::confine::seccomp::WithoutDevices;
@@ -106,7 +106,7 @@ enum Verb {
     Create(create::CreateArgs),
     /// Change a machine's settings
     Set(set::SetArgs),
-    /// Apply the settings that a file declares
+    /// Apply a machine's fetched commits to the source repository, or the settings of a file to the machine
     Apply(apply::ApplyArgs),
     /// Start a machine and wait until MCP answers
     Start(start::StartArgs),
@@ -120,6 +120,16 @@ enum Verb {
     Destroy(destroy::DestroyArgs),
     /// Remove machines whose repository or declaration is missing; commits are kept
     Prune(prune::PruneArgs),
+    /// Fetch a machine's commits and changes into its source repository
+    Fetch(fetch::FetchArgs),
+    /// Show the fetched commits that the source repository's own branches lack
+    Log(log::LogArgs),
+    /// Show the fetched changes of a machine, committed or not
+    Diff(diff::DiffArgs),
+    /// Merge a machine's fetched commits into the checked-out branch
+    Merge(merge::MergeArgs),
+    /// Check out a branch that tracks a machine's fetched branch
+    Checkout(checkout::CheckoutArgs),
     /// Set a machine's source repository after a move
     Relink(relink::RelinkArgs),
     /// Show a machine's status
@@ -206,6 +216,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Restart(args)) => restart::restart(&context, args).map(done),
         Some(Verb::Update(args)) => update::update(&context, args).map(done),
         Some(Verb::Destroy(args)) => destroy::destroy(&context, args).map(done),
+        Some(Verb::Fetch(args)) => fetch::fetch(&context, args).map(done),
+        Some(Verb::Log(args)) => log::log(&context, args).map(done),
+        Some(Verb::Diff(args)) => diff::diff(&context, args).map(done),
+        Some(Verb::Merge(args)) => merge::merge(&context, args).map(done),
+        Some(Verb::Checkout(args)) => checkout::checkout(&context, args).map(done),
         Some(Verb::Relink(args)) => relink::relink(&context, args).map(done),
         Some(Verb::Status(args)) => status::status(&context, args).map(done),
         Some(Verb::Shell(args)) => shell::shell(&context, args).map(commands::exit_with),

@@ -10,6 +10,8 @@ mod clone;
 mod config;
 mod discover;
 mod examine;
+pub mod fetch;
+pub mod fetched;
 mod gitmodules;
 mod lfs;
 mod links;
@@ -22,6 +24,7 @@ mod standin;
 mod submodules;
 mod url;
 mod user;
+pub mod users_git;
 mod work_tree;
 pub mod workspace;
 

@@ -24,7 +24,7 @@ pub const OTHER_WORDS: &[(Kind, &str, &[&str])] = &[
     (Kind::Verb, "prune", &["clean", "gc"]),
     (Kind::Verb, "status", &["info", "inspect", "show"]),
     (Kind::Verb, "shell", &["attach", "connect", "console", "enter", "login", "ssh"]),
-    (Kind::Verb, "logs", &["journal", "log"]),
+    (Kind::Verb, "logs", &["journal"]),
     (Kind::Verb, "list", &["ls", "ps"]),
     (Kind::Verb, "set", &["config", "configure"]),
     (Kind::Verb, "egress", &["firewall", "net", "network"]),

@@ -60,6 +60,20 @@ impl Hostile {
         self.survives_status_and_destroy();
     }
 
+    /// Fetches, with any result, and then restores the source repository: `destroy` would have nothing to save.
+    #[track_caller]
+    fn survives_fetch(&self) {
+        let (repository, copy) = (self.site.repo().join(".git"), self.site.path("copy"));
+        self.site.command("cp").arg("-a").args([&repository, &copy]).status().unwrap();
+        let began = Instant::now();
+        let done = self.site.run(&["fetch"]);
+        assert!(matches!(done.code, Some(0 | 1)), "{done:?}");
+        assert!(began.elapsed() < LONG, "fetch took {:?}", began.elapsed());
+        assert!(!self.executed(), "the planted program ran");
+        fs::remove_dir_all(&repository).unwrap();
+        fs::rename(copy, repository).unwrap();
+    }
+
     #[track_caller]
     fn survives_status_and_destroy(self) {
         drop(fs::remove_file(self.site.path("executed")));
@@ -68,6 +82,7 @@ impl Hostile {
         self.site.run(&["status"]).ok().prints("VM Status: app-main");
         assert!(began.elapsed() < LONG, "status took {:?}", began.elapsed());
         self.site.run(&["list"]).ok().prints("app-main");
+        self.survives_fetch();
         let began = Instant::now();
         self.site.run(&["destroy"]).ok().says("removed app-main");
         assert!(began.elapsed() < LONG, "destroy took {:?}", began.elapsed());

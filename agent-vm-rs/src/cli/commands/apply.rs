@@ -1,10 +1,11 @@
 //! `agent-vm apply`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 
+use super::pick::{PickArgs, pick};
 use super::{Target, create, set};
 use crate::cli::target;
 use crate::git::Source;
@@ -14,6 +15,7 @@ use crate::machine::context::Context;
 use crate::machine::declared::{self, Declared};
 use crate::machine::settings::SettingsPatch;
 use crate::machine::unknown::no_machine;
+use crate::term::error::Failure;
 use crate::term::progress::note;
 
 /// Flags of `apply`.
@@ -21,15 +23,33 @@ use crate::term::progress::note;
 pub struct ApplyArgs {
     #[command(flatten)]
     target: Target,
-    /// JSON file with the declared settings, in the format of `create --config`
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Directory of the repository [default: the current one]
+    #[command(flatten)]
+    pick: PickArgs,
+    /// Change the machine's settings instead: JSON file with the declared settings, in the format of `create --config`
+    #[arg(long, value_name = "FILE", conflicts_with = "pick")]
+    config: Option<PathBuf>,
+    /// With --config: directory of the repository [default: the current one]
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
-    /// Create the machine if it does not exist
+    /// With --config: create the machine if it does not exist
     #[arg(long)]
     create: bool,
+}
+
+/// Applies fetched commits of a machine to its source repository, or the settings of a file to the machine.
+///
+/// # Errors
+/// As [`pick`], or there is no such machine, or a value of the file is invalid.
+pub fn apply(context: &Context, args: &ApplyArgs) -> Result<()> {
+    match &args.config {
+        Some(file) => apply_settings(context, args, file),
+        None if args.source.is_some() || args.create => {
+            Err(Failure::usage("--source and --create need --config, the file with the declared settings")
+                .with_hint("agent-vm apply --config FILE --source DIR")
+                .into())
+        }
+        None => pick(context, &args.target, &args.pick),
+    }
 }
 
 /// Applies the settings of a file that differ from its last application, and prints what changed. Changes by `set` and
@@ -37,10 +57,10 @@ pub struct ApplyArgs {
 ///
 /// # Errors
 /// There is no such machine, or a value is invalid. The settings are then unchanged.
-pub fn apply(context: &Context, args: &ApplyArgs) -> Result<()> {
-    let patch = SettingsPatch::read(&args.config)?;
+fn apply_settings(context: &Context, args: &ApplyArgs, file: &Path) -> Result<()> {
+    let patch = SettingsPatch::read(file)?;
     patch.validate()?;
-    let now = Declared { file: declared::place_of(&args.config)?, settings: patch };
+    let now = Declared { file: declared::place_of(file)?, settings: patch };
     let named = args.target.as_deref().or(now.settings.branch.as_ref().map(BranchName::as_str));
     let machine = match existing(context, args, named)? {
         Ok(machine) => machine,

@@ -1,18 +1,26 @@
 //! The verbs, one file each.
 
 pub mod apply;
+pub mod checkout;
 pub mod create;
 pub mod destroy;
+pub mod diff;
 pub mod egress;
 pub mod exec;
+pub mod fetch;
+mod fetching;
 pub mod foreground;
 pub mod list;
+pub mod log;
 pub mod logs;
 pub mod mcp;
 pub mod mcp_config;
+pub mod merge;
+mod pick;
 pub mod prune;
 pub mod relink;
 pub mod restart;
+mod reviewed;
 pub mod set;
 pub mod shell;
 pub mod start;

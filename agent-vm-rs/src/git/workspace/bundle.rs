@@ -96,7 +96,7 @@ impl Unsaved {
             name: format!("refs/tags/{prefix}/unnamed-{}", number + 1).into_bytes(),
         }));
         if !self.files.is_empty() {
-            rest.push(named("uncommitted", &self.commit_files()?));
+            rest.push(named("uncommitted", &self.view.commit_files(&self.files, None)?));
         }
         Ok(rest)
     }

@@ -20,8 +20,8 @@ use crate::term::text::count;
 /// Size of packs, in bytes, above which a workspace is moved and not bundled.
 const MAX_PACKED: u64 = 512 << 20;
 /// Changed files, and their size in bytes, above which a workspace is moved and not bundled.
-const MAX_CHANGED: usize = 10_000;
-const MAX_CHANGED_BYTES: u64 = 256 << 20;
+pub(super) const MAX_CHANGED: usize = 10_000;
+pub(super) const MAX_CHANGED_BYTES: u64 = 256 << 20;
 
 /// How to save a workspace without losing anything.
 pub enum Findings {
@@ -263,7 +263,8 @@ fn is_in(file: &Path, dir: &Path) -> bool {
     resolved(file).starts_with(resolved(dir))
 }
 
-fn size(workspace: &Path, file: &[u8]) -> u64 {
+/// Returns the size of a file, in bytes; 0 if it cannot be read.
+pub(super) fn size(workspace: &Path, file: &[u8]) -> u64 {
     let path: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(file);
     workspace.join(path).symlink_metadata().map_or(0, |found| found.len())
 }

@@ -15,6 +15,8 @@ mod keep_workspace;
 mod layout;
 mod listed_refs;
 mod objects;
+mod offer;
+mod pack;
 mod refs;
 mod store;
 #[cfg(test)]
@@ -27,13 +29,20 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::git::Source;
+use crate::machine::branch::BranchName;
 
 pub use self::fetch::{fetch, fetch_from_kept};
 pub use self::findings::{Findings, OnTheDisk, Unsaved, WholeReason, look};
 pub use self::git_failure::{Unreadable, is_no_space, is_unreadable};
 pub use self::inventory::is_there;
 pub use self::keep_workspace::{finish_all, keep_whole, unfinished_in};
+pub use self::offer::{Offering, UNCOMMITTED, Wanted, offering};
+pub use self::pack::{Pack, pack};
 use self::view::{Place, SHORT, View};
+
+/// Largest file of a reference, and of packed references, that [`commit_of`] reads, in bytes.
+const MAX_LOOSE: u64 = 4096;
+const MAX_PACKED: u64 = 16 << 20;
 
 /// The state of a workspace, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -69,6 +78,22 @@ pub fn state(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Resul
 /// See [`state`].
 pub fn new_commits(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result<usize> {
     count(&open(workspace, source, scratch)?)
+}
+
+/// Returns the commit of a branch without git, if it is easily found.
+#[must_use]
+pub fn commit_of(workspace: &Path, branch: &BranchName) -> Option<String> {
+    let root = guest_files::open_root(workspace).ok()?;
+    let read = |path: &str, limit| guest_files::read_inside(&root, Path::new(path), limit).ok().flatten();
+    let name = format!("refs/heads/{branch}");
+    let loose = read(&format!(".git/{name}"), MAX_LOOSE).map(|text| text.trim_ascii_end().to_vec());
+    let packed = || {
+        let lines = read(".git/packed-refs", MAX_PACKED)?;
+        let line = lines.split(|byte| *byte == b'\n').find(|line| line.ends_with(format!(" {name}").as_bytes()))?;
+        Some(line.split(|byte| *byte == b' ').next()?.to_vec())
+    };
+    let id = loose.or_else(packed).filter(|id| guest_files::is_object_id(id))?;
+    String::from_utf8(id).ok()
 }
 
 fn open(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result<View> {

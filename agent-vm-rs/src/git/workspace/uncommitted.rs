@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result};
 
-use super::findings::Unsaved;
 use super::git_failure::{Unreadable, is_unreadable};
 use super::refs::shown;
+use super::view::View;
 use crate::host::process::Invocation;
 
 /// The messages of the commits.
@@ -13,13 +13,14 @@ const OURS: &str = "Unfinished merge in the machine: ours\n";
 const THEIRS: &str = "Unfinished merge in the machine: theirs\n";
 const CHANGED: &str = "Changed in the machine, not committed\n";
 
-impl Unsaved {
-    /// Makes the commits and returns the id of the last. No filter and no conversion changes the contents.
+impl View {
+    /// Makes commits of the changed `files` and returns the id of the last. No filter and no conversion changes the
+    /// contents. The commits have the time `date` in git's format, or the current one.
     ///
     /// # Errors
     /// A file cannot be read, or git fails.
-    pub(super) fn commit_files(&self) -> Result<String> {
-        let view = &self.view;
+    pub(super) fn commit_files(&self, files: &[Vec<u8>], date: Option<&str>) -> Result<String> {
+        let view = self;
         let tree = view.work_tree().context("there is no work tree")?;
         let text =
             |git: Invocation| -> Result<String> { Ok(String::from_utf8_lossy(&view.ask(&git)?).trim().to_owned()) };
@@ -27,7 +28,9 @@ impl Unsaved {
         let commit = |tree: &str, parents: &[String], message: &str| {
             let git = view.git(None).args(["commit-tree", "--no-gpg-sign", tree]).args(parents);
             let git = ["AUTHOR", "COMMITTER"].iter().fold(git, |git, who| {
-                git.env(format!("GIT_{who}_NAME"), "agent-vm").env(format!("GIT_{who}_EMAIL"), "agent-vm@localhost")
+                let git = git.env(format!("GIT_{who}_NAME"), "agent-vm");
+                let git = git.env(format!("GIT_{who}_EMAIL"), "agent-vm@localhost");
+                date.iter().fold(git, |git, date| git.env(format!("GIT_{who}_DATE"), date))
             });
             text(git.stdin(message))
         };
@@ -47,7 +50,7 @@ impl Unsaved {
         };
         // A submodule is a directory, which has no contents of its own.
         let links = view.gitlinks()?;
-        let files = self.files.iter().filter(|file| !links.contains_key(*file));
+        let files = files.iter().filter(|file| !links.contains_key(*file));
         let paths: Vec<u8> = files.flat_map(|path| [path.as_slice(), b"\0"].concat()).collect();
         let add = unchanged().args(["update-index", "--add", "--remove", "--replace", "-z", "--stdin"]);
         view.ask(&add.stdin(paths))?;
@@ -63,7 +66,7 @@ impl Unsaved {
 
     /// Returns the tree of what is staged, with side 2 (ours) or 3 (theirs) of each conflict.
     fn side(&self, side: u8) -> Result<String> {
-        let view = &self.view;
+        let view = self;
         let listed = view.ask(&view.git(None).args(["ls-files", "--stage", "-z"]))?;
         // Each entry is `MODE ID STAGE`, then the path.
         let entry = |entry: &[u8]| {

@@ -182,6 +182,11 @@ impl View {
         !self.store.alternates.is_empty()
     }
 
+    /// Changes the time limit of each git call.
+    pub(super) fn limit(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
     /// Returns whether the view reads everything, which may take long.
     pub(super) fn is_thorough(&self) -> bool {
         self.timeout >= LONG

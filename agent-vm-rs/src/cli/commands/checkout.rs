@@ -1,0 +1,65 @@
+//! `agent-vm checkout`
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{Target, reviewed};
+use crate::cli::target;
+use crate::git::fetched::work_tree;
+use crate::git::users_git::{run, users_git};
+use crate::host::files::quoted;
+use crate::machine::branch::BranchName;
+use crate::machine::context::Context;
+use crate::term::progress::note;
+
+/// Flags of `checkout`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckoutArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Branch of the machine [default: its own]
+    #[arg(long = "ref", value_name = "NAME")]
+    reference: Option<String>,
+    /// Name of the branch in the source repository [default: the machine's name of it]
+    #[arg(short, long, value_name = "NAME")]
+    name: Option<BranchName>,
+}
+
+/// Checks out a branch of the source repository that tracks a machine's fetched branch. A new branch starts at the
+/// machine's commit; an existing one keeps its commits.
+///
+/// # Errors
+/// There is no such machine, or git cannot check the branch out.
+pub fn checkout(context: &Context, args: &CheckoutArgs) -> Result<()> {
+    let machine = target::find(&context.state, args.target.as_deref())?;
+    let reviewed::Reviewed { source, refs, settings } = reviewed::fetched(&machine)?;
+    let branch = args.reference.as_deref().unwrap_or(settings.branch.as_str());
+    let tip = refs.require(branch)?;
+    let name = args.name.clone().map_or_else(|| branch.parse(), Ok)?;
+    let tree = work_tree(&source, &reviewed::cwd())?;
+    let exists = source.has_branch(&name)?;
+    let git = users_git(&tree).args(["checkout", "--quiet"]);
+    let git = match exists {
+        true => git.arg(name.as_str()).arg("--"),
+        false => git.args(["--no-track", "-b", name.as_str()]).arg(&tip.commit).arg("--"),
+    };
+    let dir = quoted(&tree);
+    run(
+        &git,
+        &format!("checking {name} out in {}", tree.display()),
+        &format!("to see your own changes: git -C {dir} status"),
+    )?;
+    let set = |key: &str, value: &str| {
+        let git = users_git(&tree).args(["config", &format!("branch.{name}.{key}"), value]);
+        run(&git, "changing the branch's configuration", &format!("git -C {dir} config --list"))
+    };
+    set("remote", ".")?;
+    set("merge", &tip.reference)?;
+    let next = if exists {
+        format!("; to merge the machine's commits: agent-vm merge {}", machine.name)
+    } else {
+        String::new()
+    };
+    note(&format!("{} is on {name}, which tracks {}{next}", tree.display(), tip.reference));
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! `agent-vm diff`
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::{Target, reviewed};
+use crate::cli::target;
+use crate::host::files::write_file;
+use crate::machine::context::Context;
+use crate::term::output::print_json;
+use crate::term::progress::note;
+
+/// The object id of the empty tree, which every repository has: SHA-1 and SHA-256.
+const EMPTY_TREES: [&str; 2] =
+    ["4b825dc642cb6eb9a060e54bf8d69288fbee4904", "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321"];
+/// Largest patch, in bytes.
+const MAX_PATCH: usize = 1 << 30;
+
+/// Flags of `diff`.
+#[derive(Args, Clone, Debug)]
+pub struct DiffArgs {
+    #[command(flatten)]
+    target: Target,
+    /// List the changed files and the number of changed lines
+    #[arg(long)]
+    stat: bool,
+    /// Without uncommitted changes
+    #[arg(long)]
+    committed: bool,
+    /// Branch of the machine [default: its own]
+    #[arg(long = "ref", value_name = "NAME")]
+    reference: Option<String>,
+    /// Write the exact changes to a file, for `git apply`
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Show only changes of these files or directories
+    #[arg(last = true, value_name = "PATH")]
+    paths: Vec<String>,
+}
+
+/// Prints the fetched changes of a machine, committed or not, since its branch left the source's.
+///
+/// # Errors
+/// There is no such machine, its source repository is missing, or it cannot be read.
+pub fn diff(context: &Context, args: &DiffArgs) -> Result<()> {
+    let machine = target::find(&context.state, args.target.as_deref())?;
+    let reviewed::Reviewed { refs, settings, .. } = reviewed::fetched(&machine)?;
+    let branch = args.reference.as_deref().unwrap_or(settings.branch.as_str());
+    let tip = refs.require(branch)?;
+    let base = refs.base(&settings.branch, &tip.commit)?;
+    let empty = EMPTY_TREES[usize::from(tip.commit.len() == 64)].to_owned();
+    let uncommitted = if args.committed { None } else { refs.uncommitted_on(&tip.commit)? };
+    let tip = uncommitted.unwrap_or(tip);
+    let git = refs.git().args(["diff", "--no-ext-diff", "--no-textconv", "--no-color"]);
+    let range = [base.clone().unwrap_or(empty), tip.commit.clone()];
+    let range = range.into_iter().chain(["--".to_owned()]).chain(args.paths.iter().cloned());
+    if context.json {
+        let printed = git.args(["--numstat", "-z", "--no-renames"]).args(range).checked()?.stdout;
+        return print_json(&serde_json::json!({
+            "base": base, "reference": tip.reference, "commit": tip.commit, "files": reviewed::files(&printed),
+        }));
+    }
+    if let Some(file) = &args.output {
+        let patch = git.args(["--binary", "--full-index"]).args(range).checked_within(MAX_PATCH)?.stdout;
+        write_file(file, patch, 0o644).with_context(|| format!("failed to write the changes to {}", file.display()))?;
+        note(&format!("to apply the changes: git apply {}", crate::host::files::quoted(file)));
+        return Ok(());
+    }
+    reviewed::show(&git.args(args.stat.then_some("--stat")).args(range))
+}

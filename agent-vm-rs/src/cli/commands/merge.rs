@@ -1,0 +1,50 @@
+//! `agent-vm merge`
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{Target, reviewed};
+use crate::cli::target;
+use crate::git::fetched::work_tree;
+use crate::git::users_git::{run, users_git};
+use crate::host::files::quoted;
+use crate::machine::context::Context;
+
+/// Flags of `merge`.
+#[derive(Args, Clone, Debug)]
+pub struct MergeArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Branch of the machine [default: its own]
+    #[arg(long = "ref", value_name = "NAME")]
+    reference: Option<String>,
+    /// Only merge if no merge commit is needed
+    #[arg(long)]
+    ff_only: bool,
+}
+
+/// Merges the fetched commits of a machine into the checked-out branch of the source repository. Conflicts are left as
+/// git leaves them.
+///
+/// # Errors
+/// There is no such machine, or git cannot merge.
+pub fn merge(context: &Context, args: &MergeArgs) -> Result<()> {
+    let machine = target::find(&context.state, args.target.as_deref())?;
+    let reviewed::Reviewed { source, refs, settings } = reviewed::fetched(&machine)?;
+    let tip = refs.require(args.reference.as_deref().unwrap_or(settings.branch.as_str()))?;
+    let tree = work_tree(&source, &reviewed::cwd())?;
+    let branch = tip.reference.rsplit_once("/heads/").map_or(tip.reference.as_str(), |(_, branch)| branch);
+    let git = users_git(&tree).args([
+        "merge",
+        "--no-edit",
+        "-m",
+        &format!("Merge branch '{branch}' of the machine {}", machine.name),
+    ]);
+    let git = git.args(args.ff_only.then_some("--ff-only")).arg(&tip.reference);
+    let dir = quoted(&tree);
+    run(
+        &git,
+        &format!("merging {branch} of {} in {}", machine.name, tree.display()),
+        &format!("to see the conflicts: git -C {dir} status\nto undo the merge: git -C {dir} merge --abort"),
+    )
+}

@@ -1,0 +1,73 @@
+//! `agent-vm apply` without `--config`: applies fetched commits.
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::{Target, reviewed};
+use crate::cli::target;
+use crate::git::fetched::work_tree;
+use crate::git::users_git::{run, users_git};
+use crate::host::files::quoted;
+use crate::machine::context::Context;
+use crate::term::error::Failure;
+use crate::term::output::print;
+use crate::term::text::count;
+
+/// Flags that choose commits.
+#[derive(Args, Clone, Debug)]
+#[group(id = "pick", multiple = true)]
+pub struct PickArgs {
+    /// Commit to apply; can be repeated [default: all new commits of the machine's branch except merges]
+    #[arg(long = "commit", value_name = "COMMIT")]
+    commits: Vec<String>,
+    /// Branch of the machine [default: its own]
+    #[arg(long = "ref", value_name = "NAME", conflicts_with = "commits")]
+    reference: Option<String>,
+    /// Apply the uncommitted changes to the work tree, without a commit
+    #[arg(long, conflicts_with_all = ["commits", "reference", "sign"])]
+    uncommitted: bool,
+    /// Sign the commits with your own key
+    #[arg(long)]
+    sign: bool,
+}
+
+/// Applies fetched commits of a machine to the checked-out branch of the source repository (cherry-pick). Conflicts are
+/// left as git leaves them.
+///
+/// # Errors
+/// There is no such machine or commit, or git cannot apply one.
+pub fn pick(context: &Context, target: &Target, args: &PickArgs) -> Result<()> {
+    let machine = target::find(&context.state, target.as_deref())?;
+    let name = &machine.name;
+    let reviewed::Reviewed { source, refs, settings } = reviewed::fetched(&machine)?;
+    let tree = work_tree(&source, &reviewed::cwd())?;
+    let git = || users_git(&tree).arg("cherry-pick");
+    let dir = quoted(&tree);
+    let (git, what) = if args.uncommitted {
+        let tip = refs.require(settings.branch.as_str())?;
+        let changes = refs.uncommitted_on(&tip.commit)?.ok_or_else(|| {
+            Failure::new(format!("{name} had no uncommitted changes on {} at the last fetch", settings.branch))
+                .with_hint(format!("agent-vm fetch {name}"))
+        })?;
+        (git().args(["--no-commit", "--mainline=1"]).arg(&changes.commit), "uncommitted changes".to_owned())
+    } else {
+        let commits = if args.commits.is_empty() {
+            let tip = refs.require(args.reference.as_deref().unwrap_or(settings.branch.as_str()))?;
+            let head = users_git(&tree).args(["rev-parse", "--verify", "HEAD^{commit}"]).read();
+            let head = head.with_context(|| format!("failed to find the checked-out commit of {}", tree.display()))?;
+            refs.new_commits(&head, &tip.commit)?
+        } else {
+            args.commits.iter().map(|word| refs.commit(word)).collect::<Result<_>>()?
+        };
+        if commits.is_empty() {
+            return print(&format!("{name} has no commits that {} lacks\n", tree.display()));
+        }
+        let what = count(commits.len(), "commit");
+        (git().args(args.sign.then_some("--gpg-sign")).args(commits), what)
+    };
+    run(
+        &git,
+        &format!("applying {what} of {name} in {}", tree.display()),
+        &format!("to see the conflicts: git -C {dir} status\nto undo it: git -C {dir} cherry-pick --abort"),
+    )
+}

@@ -1,0 +1,94 @@
+//! Fetches everything that a machine has into its source repository, as `refs/agent-vm/MACHINE/…`.
+//!
+//! The workspace may be hostile. Git reads it in a confined view and packs the new objects there ([`super::workspace`]);
+//! the pack is checked beside the source's objects only. Then [`install`] moves it into the source's object store, and
+//! the references change. Nothing else of the workspace reaches the source repository. A commit that a reference of the
+//! source loses stays as `refs/agent-vm/MACHINE/former/ID`.
+
+mod change;
+mod install;
+mod plan;
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use self::change::Change;
+pub use self::change::Update;
+use self::plan::{Named, Plan, named};
+use super::workspace::{Offering, UNCOMMITTED, Wanted, offering, pack};
+use super::{Source, examine, links};
+use crate::host::interrupt;
+use crate::machine::name::VmName;
+
+/// A machine and what to fetch from it.
+pub struct Request<'a> {
+    /// Its name.
+    pub name: &'a VmName,
+    /// Its workspace.
+    pub workspace: &'a Path,
+    /// Its source repository.
+    pub source: &'a Source,
+    /// A directory of the machine for temporary files.
+    pub scratch: &'a Path,
+    /// Whether to fetch uncommitted changes, as a commit.
+    pub uncommitted: bool,
+    /// Largest size of the new objects' contents, in bytes.
+    pub most: u64,
+}
+
+/// What was fetched.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Fetched {
+    /// Number of commits that the source repository did not have.
+    pub commits: usize,
+    /// Changed references.
+    pub updates: Vec<Update>,
+    /// What the machine has and was not fetched.
+    pub left_out: Vec<String>,
+}
+
+/// Returns the start of the names of a machine's references in its source repository.
+#[must_use]
+pub fn namespace(name: &VmName) -> String {
+    format!("refs/agent-vm/{name}/")
+}
+
+/// Fetches what a machine has. A second call without changes does nothing.
+///
+/// # Errors
+/// Git cannot read the workspace or refuses an object of it, there is too much, or the source repository cannot be
+/// written. The source repository's references are then unchanged, or changed in part without losing a commit.
+pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
+    let source = request.source;
+    links::check(&source.place)?;
+    let listed = examine::list(&source.place, &source.format, request.scratch)?;
+    let known: Named = listed.into_iter().map(|one| (one.name, one.id)).collect();
+    let wanted = Wanted { source, known: &known, uncommitted: request.uncommitted, scratch: request.scratch };
+    let Offering { repositories, left_out } = offering(request.workspace, &wanted)?;
+    let mut packs = Vec::new();
+    for repository in &repositories {
+        let tips: Vec<_> = repository.offers.iter().map(|offer| offer.object.as_str()).collect();
+        packs.extend(pack(&repository.view, &tips, &source.stores(), request.most)?);
+        interrupt::check()?;
+    }
+    for pack in &packs {
+        install::install(pack, &source.stores().objects)?;
+    }
+    let offers = repositories.iter().flat_map(|repository| &repository.offers);
+    let offered = named(offers.map(|offer| (offer.name.as_slice(), offer.object.as_str())));
+    let prefix = namespace(request.name);
+    let below = |name: &[u8]| name.strip_prefix(prefix.as_bytes()).map(<[u8]>::to_vec);
+    let mut current: Named = known.iter().filter_map(|(name, id)| Some((below(name)?, id.clone()))).collect();
+    if !request.uncommitted {
+        current.remove(UNCOMMITTED);
+    }
+    let plan = Plan::new(&current, &offered);
+    let mut fetched = Fetched { left_out, ..Fetched::default() };
+    if !plan.is_empty() {
+        let change = Change::new(request, &known, &plan, &prefix)?;
+        fetched.commits = change.commits()?;
+        fetched.updates = change.apply()?;
+    }
+    Ok(fetched)
+}

@@ -1,0 +1,181 @@
+//! Reads what was fetched from a machine: its references in the source repository. The workspace is not read.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+use super::fetch::namespace;
+use super::standin::StandIn;
+use super::{Source, examine, links};
+use crate::host::process::Invocation;
+use crate::machine::branch::BranchName;
+use crate::machine::name::VmName;
+use crate::term::error::Failure;
+
+/// The references of a machine in its source repository.
+pub struct FetchedRefs {
+    /// Their full names and objects, sorted by name.
+    refs: Vec<(String, String)>,
+    prefix: String,
+    standin: StandIn,
+    head: Option<String>,
+    _scratch: TempDir,
+}
+
+/// A commit and the full name of the reference to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tip {
+    /// Full name of the reference.
+    pub reference: String,
+    /// Its commit.
+    pub commit: String,
+}
+
+impl FetchedRefs {
+    /// Reads the references of a machine. There may be none.
+    ///
+    /// # Errors
+    /// The source repository cannot be read.
+    pub fn of(source: &Source, name: &VmName) -> Result<Self> {
+        links::check(&source.place)?;
+        let scratch = tempfile::tempdir().context("failed to make a temporary directory")?;
+        let standin = StandIn::for_reading(&source.place, &source.format, scratch.path())?;
+        let prefix = namespace(name);
+        let listed = examine::list(&source.place, &source.format, scratch.path())?;
+        let of_machine = listed.into_iter().filter_map(|one| {
+            let name = String::from_utf8(one.name).ok()?;
+            name.starts_with(&prefix).then_some((name, one.id))
+        });
+        let refs = of_machine.collect();
+        let head = standin.git().args(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).output()?;
+        let head = String::from_utf8_lossy(&head.stdout).trim().to_owned();
+        let head = (!head.is_empty()).then_some(head);
+        Ok(Self { refs, prefix, standin, head, _scratch: scratch })
+    }
+
+    /// Returns whether nothing was fetched from the machine yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.refs.is_empty()
+    }
+
+    /// Returns a git call on the source's objects and references, with none of its configuration.
+    #[must_use]
+    pub fn git(&self) -> Invocation {
+        self.standin.git()
+    }
+
+    /// Returns a reference by its name below the machine's, such as `heads/main`.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Tip> {
+        let full = format!("{}{name}", self.prefix);
+        let found = self.refs.iter().find(|(name, _)| *name == full)?;
+        Some(Tip { reference: found.0.clone(), commit: found.1.clone() })
+    }
+
+    /// Returns a branch of the machine, or any of its references by its name below the machine's.
+    ///
+    /// # Errors
+    /// The machine has no such reference.
+    pub fn require(&self, name: &str) -> Result<Tip> {
+        self.find(&format!("heads/{name}")).or_else(|| self.find(name)).ok_or_else(|| {
+            let heads =
+                self.refs.iter().filter_map(|(full, _)| full.strip_prefix(&self.prefix)?.strip_prefix("heads/"));
+            let heads: Vec<_> = heads.take(10).collect();
+            let there = if heads.is_empty() {
+                "it has no branch".to_owned()
+            } else {
+                format!("its branches: {}", heads.join(", "))
+            };
+            Failure::new(format!("nothing was fetched from the machine as {name}; {there}"))
+                .with_hint("choose one of its branches: --ref NAME")
+                .into()
+        })
+    }
+
+    /// Returns the machine's branches, and the detached commits of its work trees.
+    #[must_use]
+    pub fn tips(&self) -> Vec<Tip> {
+        let is_tip = |name: &str| {
+            let below = name.strip_prefix(&self.prefix).unwrap_or(name);
+            below == "detached" || ["heads/", "worktrees/", "origin/"].iter().any(|kind| below.starts_with(kind))
+        };
+        let tips = self.refs.iter().filter(|(name, _)| is_tip(name));
+        tips.map(|(reference, commit)| Tip { reference: reference.clone(), commit: commit.clone() }).collect()
+    }
+
+    /// Returns the snapshot of uncommitted changes on top of a commit.
+    ///
+    /// # Errors
+    /// Git fails.
+    pub fn uncommitted_on(&self, commit: &str) -> Result<Option<Tip>> {
+        let Some(tip) = self.find("uncommitted") else { return Ok(None) };
+        let parents = self.git().args(["rev-list", "--parents", "--max-count=1"]).arg(&tip.commit).read()?;
+        Ok(parents.split(' ').skip(1).any(|parent| parent == commit).then_some(tip))
+    }
+
+    /// Returns the commit that a machine's branch is compared with: the common ancestor with the source's branch of the
+    /// same name, else with its HEAD; None if there is none.
+    ///
+    /// # Errors
+    /// Git fails.
+    pub fn base(&self, branch: &BranchName, tip: &str) -> Result<Option<String>> {
+        let own = self
+            .git()
+            .args(["rev-parse", "--verify", "--quiet", &format!("refs/heads/{branch}^{{commit}}")])
+            .output()?;
+        let own = String::from_utf8_lossy(&own.stdout).trim().to_owned();
+        let with = Some(own).filter(|own| !own.is_empty()).or_else(|| self.head.clone());
+        let Some(with) = with else { return Ok(None) };
+        let base = self.git().args(["merge-base", &with, tip]).output()?;
+        let base = String::from_utf8_lossy(&base.stdout).trim().to_owned();
+        Ok((!base.is_empty()).then_some(base))
+    }
+
+    /// Returns the id of a commit that a user names: an id or the start of one. Only commits that were fetched from the
+    /// machine count.
+    ///
+    /// # Errors
+    /// There is no such commit.
+    pub fn commit(&self, word: &str) -> Result<String> {
+        let unknown = || {
+            Failure::usage(format!("{word:?} is not a commit of the machine"))
+                .with_hint("to list its new commits: agent-vm log --oneline")
+        };
+        if word.len() < 4 || !word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(unknown().into());
+        }
+        let id = self.git().args(["rev-parse", "--verify", "--quiet", &format!("{word}^{{commit}}")]).output()?;
+        let id = String::from_utf8_lossy(&id.stdout).trim().to_owned();
+        let tips: String = self.refs.iter().map(|(_, id)| format!("^{id}\n")).collect();
+        let is_reached = || -> Result<bool> {
+            let list = self.git().args(["rev-list", "--max-count=1", "--stdin"]).stdin(format!("{id}\n{tips}"));
+            Ok(list.read()?.is_empty())
+        };
+        if id.is_empty() || !is_reached()? { Err(unknown().into()) } else { Ok(id) }
+    }
+
+    /// Returns the commits that a range of a work tree's commit and a machine's tip adds, oldest first, without merges.
+    ///
+    /// # Errors
+    /// Git fails.
+    pub fn new_commits(&self, onto: &str, tip: &str) -> Result<Vec<String>> {
+        let list = self.git().args(["rev-list", "--reverse", "--no-merges", tip, &format!("^{onto}")]).read()?;
+        Ok(list.lines().map(str::to_owned).collect())
+    }
+}
+
+/// Returns the work tree of a source repository that contains `cwd`, or its main one.
+///
+/// # Errors
+/// The repository has no work tree.
+pub fn work_tree(source: &Source, cwd: &Path) -> Result<std::path::PathBuf> {
+    let here = Source::discover(cwd).ok().flatten().filter(|here| here.dir == source.dir);
+    let tree = here.as_ref().and_then(Source::work_tree).or_else(|| source.work_tree());
+    tree.map(Path::to_owned).ok_or_else(|| {
+        Failure::new(format!("{} has no work tree", source.dir.display()))
+            .with_hint("make one, and repeat the command in it: git worktree add DIRECTORY BRANCH")
+            .into()
+    })
+}

@@ -1,0 +1,295 @@
+//! Lists what the repositories of a workspace offer to `fetch`, under the names that the source repository gives them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::fs::OFlags;
+
+use super::findings::{MAX_CHANGED, MAX_CHANGED_BYTES, size};
+use super::git_failure::{Unreadable, is_unreadable};
+use super::guest_files::{is_object_id, open_inside, read_inside};
+use super::layout;
+use super::listed_refs::Reference;
+use super::refs::shown;
+use super::view::{Place, View};
+use crate::git::Source;
+use crate::host::files::tree::entries;
+use crate::term::error::{EXIT_TIMEOUT, Failure, exit_code};
+use crate::term::text::{bytes, count};
+
+/// Largest number of references that a machine may offer.
+const MOST: usize = 10_000;
+/// Largest number of linked work trees whose HEAD is read.
+const MOST_WORK_TREES: usize = 1000;
+/// Largest accepted HEAD of a linked work tree, in bytes.
+const MAX_HEAD: u64 = 4096;
+/// Time limit of each git call.
+const LIMIT: Duration = Duration::from_secs(300);
+/// Time limit of each git call that compares the work tree, in which files can be pipes.
+const WORK_TREE_LIMIT: Duration = Duration::from_secs(20);
+/// Name of the commit of uncommitted changes.
+pub const UNCOMMITTED: &[u8] = b"uncommitted";
+
+/// An object and its name below the machine's references in the source repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Such as `heads/main`.
+    pub name: Vec<u8>,
+    /// Its id.
+    pub object: String,
+}
+
+/// A repository of a workspace and what it offers.
+pub struct Repository {
+    /// Its view.
+    pub view: View,
+    /// What it offers.
+    pub offers: Vec<Offer>,
+}
+
+/// Everything that a workspace offers.
+#[derive(Default)]
+pub struct Offering {
+    /// The workspace's repository and its submodules with new commits.
+    pub repositories: Vec<Repository>,
+    /// What is left out, for notices.
+    pub left_out: Vec<String>,
+}
+
+/// What to look for.
+pub struct Wanted<'a> {
+    /// The source repository.
+    pub source: &'a Source,
+    /// Its references: full names and object ids.
+    pub known: &'a BTreeMap<Vec<u8>, String>,
+    /// Whether to offer uncommitted changes.
+    pub uncommitted: bool,
+    /// A directory of the machine for temporary files.
+    pub scratch: &'a Path,
+}
+
+/// Lists everything that a workspace offers. Remote-tracking references and tags that the source repository has are left
+/// out.
+///
+/// # Errors
+/// [`Unreadable`] if git cannot read the workspace's repository; other errors are failures of the host.
+pub fn offering(workspace: &Path, wanted: &Wanted<'_>) -> Result<Offering> {
+    let mut offering = Offering::default();
+    let place = Place { workspace, git_dir: Path::new(".git"), work_tree: Some(Path::new("")) };
+    let mut view = View::open(&place, Some(wanted.source), wanted.scratch, LIMIT)?;
+    require_same_format(&view, wanted)?;
+    let mut offers = Vec::new();
+    offering.left_out.extend(view.copied.odd.iter().map(|odd| format!("{odd}, which git did not write")));
+    let references = view.named()?;
+    for reference in &references {
+        let is_known = wanted.known.get(&reference.name) == Some(&reference.object);
+        if let Some(name) = name_of(&reference.name)
+            && (name.starts_with(b"heads/") || !is_known)
+        {
+            offers.push(Offer { name, object: reference.object.clone() });
+        }
+    }
+    offers.extend(stashes(&view, &references)?);
+    if let (None, Some(commit)) = (&view.head.branch, &view.head.commit) {
+        offers.push(Offer { name: b"detached".to_vec(), object: commit.clone() });
+    }
+    offers.extend(work_trees(&view)?);
+    if wanted.uncommitted {
+        view.limit(WORK_TREE_LIMIT);
+        let found = uncommitted(&view, workspace);
+        view.limit(LIMIT);
+        match found {
+            Ok(Some(offer)) => offers.push(offer),
+            Ok(None) => {}
+            Err(error) if is_unreadable(&error) || exit_code(&error) == EXIT_TIMEOUT => {
+                offering.left_out.push(format!("uncommitted changes: {error:#}"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    offering.repositories.push(Repository { view, offers });
+    for module in layout::look(&workspace.join(".git"))?.modules {
+        match submodule(workspace, &module, wanted) {
+            Ok(found) => offering.repositories.extend(found),
+            Err(error) if is_unreadable(&error) => {
+                offering.left_out.push(format!("the submodule {}: {error:#}", shown(module.as_os_str().as_bytes())));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let all: usize = offering.repositories.iter().map(|repository| repository.offers.len()).sum();
+    if all > MOST {
+        return Err(Failure::new(format!("the machine has {all} references; at most {MOST} are fetched"))
+            .with_hint("delete some in the machine: agent-vm exec -- git branch -D BRANCH")
+            .into());
+    }
+    Ok(offering)
+}
+
+fn require_same_format(view: &View, wanted: &Wanted<'_>) -> Result<()> {
+    let length = if view.store.object_format == "sha256" { 64 } else { 40 };
+    if wanted.known.values().any(|id| id.len() != length) {
+        return Err(Unreadable(format!("it has {} objects, unlike its source", view.store.object_format)).into());
+    }
+    Ok(())
+}
+
+/// Returns the name that a reference gets; None for a remote-tracking one.
+fn name_of(reference: &[u8]) -> Option<Vec<u8>> {
+    let rest = reference.strip_prefix(b"refs/").filter(|rest| !rest.starts_with(b"remotes/"))?;
+    let is_plain = rest == b"stash" || [&b"heads/"[..], b"tags/", b"notes/"].iter().any(|kind| rest.starts_with(kind));
+    Some(if is_plain { rest.to_vec() } else { [b"other/", rest].concat() })
+}
+
+/// Offers the older stash entries, which no reference names.
+fn stashes(view: &View, references: &[Reference]) -> Result<Vec<Offer>> {
+    if !references.iter().any(|reference| reference.name == b"refs/stash") {
+        return Ok(Vec::new());
+    }
+    let name = |number: usize| format!("stashes/{}", number + 1).into_bytes();
+    let older = view.older_stashes()?.into_iter().enumerate();
+    Ok(older.map(|(number, object)| Offer { name: name(number), object }).collect())
+}
+
+/// Offers the detached HEADs of linked work trees.
+fn work_trees(view: &View) -> Result<Vec<Offer>> {
+    let Some(dir) = open_inside(&view.guest, Path::new("worktrees"), OFlags::RDONLY | OFlags::DIRECTORY)? else {
+        return Ok(Vec::new());
+    };
+    let dir = OwnedFd::from(dir);
+    let mut offers = Vec::new();
+    for entry in entries(&dir).context("failed to list the linked work trees")?.take(MOST_WORK_TREES) {
+        let (name, _) = entry.context("failed to list the linked work trees")?;
+        let head = Path::new(OsStr::from_bytes(name.to_bytes())).join("HEAD");
+        let id = read_inside(&dir, &head, MAX_HEAD).ok().flatten().unwrap_or_default();
+        let id = id.trim_ascii_end();
+        if is_object_id(id) {
+            offers.push(Offer {
+                name: valid(&[b"worktrees/", name.to_bytes()].concat()),
+                object: String::from_utf8_lossy(id).into_owned(),
+            });
+        }
+    }
+    Ok(offers)
+}
+
+/// Returns a name that is valid in a reference: other characters become dashes.
+fn valid(name: &[u8]) -> Vec<u8> {
+    gix_validate::reference::name_partial_or_sanitize(name.into()).into()
+}
+
+/// Commits the uncommitted changes in the view. The commit has HEAD's time, so that the same changes have the same id.
+fn uncommitted(view: &View, workspace: &Path) -> Result<Option<Offer>> {
+    let files = view.changed_files(false)?;
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let all: u64 = files.iter().map(|file| size(workspace, file)).sum();
+    if files.len() > MAX_CHANGED || all > MAX_CHANGED_BYTES {
+        let many = count(files.len(), "changed file");
+        return Err(Unreadable(format!("{many} of {} are too large to copy", bytes(all))).into());
+    }
+    let time = match &view.head.commit {
+        Some(commit) => view.ask(&view.git(None).args(["show", "--no-patch", "--format=%ct"]).arg(commit))?,
+        None => b"0".to_vec(),
+    };
+    let date = format!("@{} +0000", String::from_utf8_lossy(&time).trim());
+    let object = view.commit_files(&files, Some(&date))?;
+    Ok(Some(Offer { name: UNCOMMITTED.to_vec(), object }))
+}
+
+/// Returns a submodule with the references to commits that its own source lacks; None without such commits.
+fn submodule(workspace: &Path, module: &Path, wanted: &Wanted<'_>) -> Result<Option<Repository>> {
+    let git_dir = Path::new(".git").join(module);
+    let place = Place { workspace, git_dir: &git_dir, work_tree: None };
+    let view = View::open(&place, Some(wanted.source), wanted.scratch, LIMIT)?;
+    require_same_format(&view, wanted)?;
+    let mut safe = Vec::new();
+    if let Some(source) = wanted.source.submodule(module, Some(&plain(module))) {
+        safe = source.tips(wanted.scratch)?;
+        safe.extend(source.detached());
+    }
+    let mut references = view.named()?;
+    let head = view.head.commit.iter().filter(|_| view.head.branch.is_none());
+    references.extend(head.map(|commit| Reference {
+        object: commit.clone(),
+        kind: "commit".to_owned(),
+        name: b"refs/detached".to_vec(),
+    }));
+    let is_head = |reference: &&Reference| reference.kind == "commit" && !reference.name.starts_with(b"refs/remotes/");
+    let tips = references.iter().filter(is_head).map(|reference| format!("{}\n", reference.object));
+    let tips: String = tips.chain(safe.iter().map(|tip| format!("^{tip}\n"))).collect();
+    let new = view.ask(&view.git(None).args(["rev-list", "--ignore-missing", "--stdin"]).stdin(tips))?;
+    let new = String::from_utf8_lossy(&new);
+    let new: BTreeSet<_> = new.lines().collect();
+    let name = plain(module);
+    let prefix = [b"submodules/", name.as_os_str().as_bytes(), b"/"].concat();
+    let offer = |reference: &Reference| {
+        let below = name_of(&reference.name)?;
+        let below = below.strip_prefix(b"other/detached").map_or(below.clone(), |_| b"detached".to_vec());
+        let name = valid(&[prefix.as_slice(), &below].concat());
+        new.contains(reference.object.as_str()).then(|| Offer { name, object: reference.object.clone() })
+    };
+    let offers: Vec<_> = references.iter().filter_map(offer).collect();
+    Ok((!offers.is_empty()).then_some(Repository { view, offers }))
+}
+
+/// Returns a submodule's name: `modules/NAME/modules/INNER` is `NAME/INNER`.
+fn plain(module: &Path) -> PathBuf {
+    let mut parts = module.components();
+    let mut name = PathBuf::new();
+    while let Some(part) = parts.next() {
+        match part.as_os_str() == "modules" {
+            true => name.extend(parts.next()),
+            false => name.push(part),
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_keep_their_kind() {
+        let named = |name: &str| name_of(name.as_bytes()).map(|name| String::from_utf8(name).unwrap());
+        for (reference, name) in [
+            ("refs/heads/a/b", Some("heads/a/b")),
+            ("refs/tags/v1", Some("tags/v1")),
+            ("refs/notes/commits", Some("notes/commits")),
+            ("refs/stash", Some("stash")),
+            ("refs/former/x", Some("other/former/x")),
+            ("refs/bisect/bad", Some("other/bisect/bad")),
+            ("refs/remotes/origin/main", None),
+            ("HEAD", None),
+        ] {
+            assert_eq!(named(reference).as_deref(), name, "{reference}");
+        }
+    }
+
+    #[test]
+    fn submodules_have_their_names() {
+        assert_eq!(plain(Path::new("modules/libs/a")), Path::new("libs/a"));
+        assert_eq!(plain(Path::new("modules/a/modules/b")), Path::new("a/b"));
+    }
+
+    #[test]
+    fn names_become_valid() {
+        for (name, made) in [
+            ("worktrees/fix", "worktrees/fix"),
+            ("submodules/libs/the sub/detached", "submodules/libs/the-sub/detached"),
+        ] {
+            assert_eq!(String::from_utf8(valid(name.as_bytes())).unwrap(), made);
+        }
+        for name in [&b"worktrees/.."[..], b"worktrees/a.lock", b"submodules/-x/\x1b[1m", b"worktrees/"] {
+            let made = [b"refs/", valid(name).as_slice()].concat();
+            assert!(gix_validate::reference::name(made.as_slice().into()).is_ok(), "{made:?}");
+        }
+    }
+}

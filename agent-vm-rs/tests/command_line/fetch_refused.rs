@@ -1,0 +1,137 @@
+//! What a hostile guest offers to `fetch` is refused or bounded, and the source repository stays as it was.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::support::Site;
+
+fn machine() -> (Site, PathBuf) {
+    let site = Site::new();
+    if crate::support::which("bwrap").is_some() {
+        site.restore("bwrap");
+    }
+    let (workspace, _) = site.create_with_work();
+    (site, workspace)
+}
+
+/// Checks that a fetch fails, changes nothing in the source repository, and gives a way out.
+#[track_caller]
+fn refuses(site: &Site, args: &[&str], why: &str, hint: &str) {
+    let before = crate::support::tree(&site.repo());
+    let done = site.run(&[&["fetch"], args].concat()).exits(1).gives_one_error();
+    done.says(why).says(hint);
+    assert_eq!(crate::support::tree(&site.repo()), before);
+    site.assert_nothing_left();
+}
+
+/// Writes an object that git would not write.
+fn write_object(site: &Site, workspace: &PathBuf, kind: &str, contents: &[u8]) -> String {
+    site.write("object", contents);
+    let object = site.path("object").display().to_string();
+    site.git_in(workspace, &["hash-object", "-w", "-t", kind, "--literally", &object])
+}
+
+#[test]
+fn objects_that_fail_gits_checks_are_refused() {
+    let (site, workspace) = machine();
+    let blob = write_object(&site, &workspace, "blob", b"x");
+    let raw: Vec<u8> = (0..40).step_by(2).map(|at| u8::from_str_radix(&blob[at..at + 2], 16).unwrap()).collect();
+    for (name, tree) in [
+        // Two entries of one name, and a link as .gitmodules.
+        ("duplicate", [b"100644 a\0".as_slice(), &raw, b"100644 a\0", &raw].concat()),
+        ("gitmodules", [b"120000 .gitmodules\0".as_slice(), &raw].concat()),
+    ] {
+        let tree = write_object(&site, &workspace, "tree", &tree);
+        let commit = site.git_in(&workspace, &["commit-tree", "-m", name, &tree]);
+        site.git_in(&workspace, &["update-ref", "refs/heads/bad", &commit]);
+        refuses(&site, &[], "git refuses an object of the machine", "agent-vm exec app-main -- git fsck");
+    }
+    // Control: without them it works.
+    site.git_in(&workspace, &["update-ref", "-d", "refs/heads/bad"]);
+    site.run(&["fetch"]).ok().prints("1 new commit");
+}
+
+#[test]
+fn missing_and_damaged_objects_are_refused() {
+    let (site, workspace) = machine();
+    let tree = site.git_in(&workspace, &["rev-parse", "HEAD^{tree}"]);
+    fs::remove_file(workspace.join(".git/objects").join(&tree[..2]).join(&tree[2..])).unwrap();
+    refuses(&site, &["--committed"], "failed to fetch from app-main", "agent-vm destroy app-main --keep workspace");
+}
+
+#[test]
+fn size_and_number_are_bounded() {
+    let (site, workspace) = machine();
+    fs::write(workspace.join("large"), vec![0; 3 << 20]).unwrap();
+    site.git_in(&workspace, &["add", "large"]);
+    site.git_in(&workspace, &["commit", "--quiet", "--message", "large"]);
+    refuses(&site, &["--max-size", "1"], "at most 1.00 MiB are fetched", "agent-vm fetch --max-size 4");
+    site.run(&["fetch", "--max-size", "4"]).ok().prints("2 new commits");
+    let head = site.git_in(&workspace, &["rev-parse", "HEAD"]);
+    let lines: String = (0..10_001).map(|number| format!("{head} refs/heads/many/{number:05}\n")).collect();
+    fs::write(workspace.join(".git/packed-refs"), lines).unwrap();
+    refuses(&site, &[], "at most 10000 are fetched", "git branch -D");
+}
+
+/// Names that the file system of the source cannot store.
+#[test]
+fn long_names_are_stored_under_another() {
+    let (site, workspace) = machine();
+    let head = site.git_in(&workspace, &["rev-parse", "HEAD"]);
+    let long = format!("refs/heads/{}", "x".repeat(300));
+    fs::write(workspace.join(".git/packed-refs"), format!("{head} {long}\n")).unwrap();
+    site.run(&["fetch"]).ok().prints("refs/agent-vm/app-main/long/");
+    site.run(&["fetch"]).ok().prints("nothing new");
+}
+
+/// The guest chooses names, messages and contents.
+#[test]
+fn no_control_character_of_the_guest_is_printed() {
+    let (site, workspace) = machine();
+    let evil = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\u{202e}";
+    fs::write(workspace.join(format!("file{evil}")), format!("contents{evil}\n")).unwrap();
+    site.git_in(&workspace, &["add", "--all"]);
+    let name = format!("user.name=n{evil}");
+    site.git_in(&workspace, &["-c", &name, "commit", "--quiet", "--message", &format!("message{evil}")]);
+    site.git_in(&workspace, &["branch", "b\u{9b}31m\u{202e}"]);
+    for args in [
+        &["fetch"][..],
+        &["log", "--patch", "--stat"],
+        &["log", "--json"],
+        &["diff"],
+        &["diff", "--stat"],
+        &["diff", "--json"],
+        &["merge", "--ref", "nothing"],
+        &["merge"],
+    ] {
+        let done = site.run(args);
+        let text = format!("{}{}", done.stdout, done.stderr);
+        let control = text.chars().find(|c| (c.is_control() && *c != '\n' && *c != '\t') || *c == '\u{202e}');
+        assert_eq!(control, None, "{args:?}: {text:?}");
+        assert!(text.contains("file") || text.contains("b\u{fffd}") || !text.is_empty(), "control: {text:?}");
+    }
+    // Control: they are in the commit.
+    assert!(site.git(&["show", "--format=%B", "refs/agent-vm/app-main/heads/main"]).contains("message\u{1b}[2J"));
+}
+
+/// The merged commit has hooks at the path that the user's configuration names.
+#[test]
+fn a_merge_runs_no_hook() {
+    let (site, workspace) = machine();
+    let mark = site.path("executed");
+    site.git(&["config", "core.hooksPath", "hooks"]);
+    fs::create_dir(workspace.join("hooks")).unwrap();
+    for hook in ["post-merge", "post-checkout", "reference-transaction", "post-commit", "pre-merge-commit"] {
+        site.script("hook", &format!("touch '{}'", mark.display()));
+        fs::copy(site.path("hook"), workspace.join("hooks").join(hook)).unwrap();
+    }
+    site.git_in(&workspace, &["add", "--all"]);
+    site.git_in(&workspace, &["commit", "--quiet", "--message", "hooks"]);
+    site.run(&["merge"]).ok();
+    site.run(&["checkout", "--name", "other"]).ok();
+    site.run(&["apply", "app-main"]).ok();
+    assert!(!mark.exists());
+    // Control: git itself would run them.
+    site.git(&["commit", "--quiet", "--allow-empty", "--message", "x"]);
+    assert!(mark.exists(), "control");
+}

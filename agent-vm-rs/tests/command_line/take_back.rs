@@ -1,0 +1,134 @@
+//! `log`, `diff`, `merge`, `apply` and `checkout` use what was fetched from a machine.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::support::Site;
+
+fn machine() -> (Site, PathBuf, String) {
+    let site = Site::new();
+    let (workspace, commit) = site.create_with_work();
+    (site, workspace, commit)
+}
+
+#[test]
+fn log_and_diff_show_what_the_machine_has() {
+    let (site, workspace, commit) = machine();
+    fs::write(workspace.join("untracked"), "not committed\n").unwrap();
+    // Nothing was fetched yet, so this fetches.
+    site.run(&["log", "--oneline"]).ok().prints(&commit[..7]);
+    site.run(&["log", "--json"]).ok().prints(&commit);
+    let done = site.run(&["diff"]).ok().prints("+++ b/work").prints("+not committed");
+    assert!(!done.stdout.contains("README"), "{}", done.stdout);
+    let done = site.run(&["diff", "--committed", "--stat"]).ok().prints("work");
+    assert!(!done.stdout.contains("untracked"), "{}", done.stdout);
+    let files = site.run(&["diff", "--json"]).ok().json();
+    assert_eq!(files["files"].as_array().unwrap().len(), 2, "{files}");
+    let done = site.run(&["diff", "--", "untracked"]).ok().prints("untracked");
+    assert!(!done.stdout.contains("b/work"), "{}", done.stdout);
+    // The patch is exact.
+    fs::write(workspace.join("binary"), [0, 27, 255]).unwrap();
+    site.run(&["fetch"]).ok();
+    let patch = site.path("changes.patch");
+    site.run(&["diff", "--output", patch.to_str().unwrap()]).ok().says("git apply");
+    site.git(&["apply", patch.to_str().unwrap()]);
+    assert_eq!(fs::read(site.repo().join("binary")).unwrap(), [0, 27, 255]);
+}
+
+/// What was reviewed is what is merged.
+#[test]
+fn later_commits_of_the_machine_are_not_used() {
+    let (site, workspace, commit) = machine();
+    site.run(&["fetch"]).ok();
+    site.run(&["log"]).ok().does_not_say("notice:");
+    let later = site.commit_in(&workspace, "later", "x");
+    let done = site.run(&["log"]).ok().says("has changed main since the last fetch: agent-vm fetch app-main");
+    assert!(!done.stdout.contains(&later));
+    site.run(&["merge"]).ok();
+    assert_eq!(site.git(&["rev-parse", "HEAD"]), commit);
+    site.run(&["fetch"]).ok();
+    site.run(&["merge"]).ok().does_not_say("notice:");
+    assert_eq!(site.git(&["rev-parse", "HEAD"]), later);
+    assert_eq!(site.run(&["log"]).ok().stdout, "");
+    site.run(&["apply"]).ok().prints("has no commits that");
+}
+
+#[test]
+fn conflicts_are_left_as_git_leaves_them() {
+    for verb in ["merge", "apply"] {
+        let (site, _, _) = machine();
+        site.commit("work", "mine");
+        let done = site.run(&[verb]).exits(1).gives_one_error();
+        done.says("CONFLICT").says("git -C ").says("--abort");
+        assert_eq!(site.git(&["status", "--porcelain"]), "AA work", "{verb}");
+    }
+}
+
+#[test]
+fn changes_that_are_not_committed_stop_a_merge() {
+    let (site, _, _) = machine();
+    fs::write(site.repo().join("work"), "mine").unwrap();
+    site.run(&["merge"]).exits(1).gives_one_error().says("would be overwritten");
+    assert_eq!(fs::read_to_string(site.repo().join("work")).unwrap(), "mine");
+}
+
+#[test]
+fn single_commits_are_applied() {
+    let (site, workspace, first) = machine();
+    let second = site.commit_in(&workspace, "second-work", "x");
+    site.run(&["fetch"]).ok();
+    site.run(&["apply", "--commit", &second[..8]]).ok();
+    assert!(site.repo().join("second-work").exists() && !site.repo().join("work").exists());
+    site.run(&["apply", "--commit", &first]).ok();
+    assert!(site.repo().join("work").exists());
+    // Only commits of the machine count.
+    let own = site.git(&["commit-tree", "-m", "own", "HEAD^{tree}"]);
+    for word in [own.as_str(), "HEAD", "--abort", "zzzz", "dead"] {
+        site.run(&["apply", &format!("--commit={word}")])
+            .exits(2)
+            .gives_one_error()
+            .says("is not a commit of the machine");
+    }
+    fs::write(workspace.join("untracked"), "x").unwrap();
+    site.run(&["apply", "--uncommitted"]).exits(1).says("had no uncommitted changes");
+    site.run(&["fetch"]).ok();
+    site.run(&["apply", "--uncommitted"]).ok();
+    assert_eq!(site.git(&["status", "--porcelain"]), "A  untracked");
+}
+
+#[test]
+fn commits_are_signed_with_the_users_key() {
+    let (site, _, _) = machine();
+    // A stand-in for GnuPG: git takes what it prints for a signature.
+    site.stand_in("sign", "echo SIGNED >&2; echo '[GNUPG:] SIG_CREATED ' >&2; echo -----BEGIN; cat >/dev/null");
+    site.git(&["config", "gpg.program", site.path("bin/sign").to_str().unwrap()]);
+    site.run(&["apply", "--sign"]).ok();
+    assert!(site.git(&["cat-file", "commit", "HEAD"]).contains("gpgsig -----BEGIN"));
+}
+
+#[test]
+fn a_branch_that_tracks_the_machine_is_checked_out() {
+    let (site, workspace, commit) = machine();
+    site.run(&["checkout", "--name", "from-machine"]).ok();
+    assert_eq!(site.git(&["rev-parse", "HEAD"]), commit);
+    assert_eq!(site.git(&["symbolic-ref", "HEAD"]), "refs/heads/from-machine");
+    site.commit_in(&workspace, "later", "x");
+    site.run(&["fetch", "app-main"]).ok();
+    assert!(site.git(&["status", "--short", "--branch"]).contains("[behind 1]"));
+    site.run(&["checkout", "app-main"]).ok().says("to merge the machine's commits: agent-vm merge app-main");
+    assert_eq!(site.git(&["symbolic-ref", "HEAD"]), "refs/heads/main");
+    // A branch that exists keeps its commits.
+    assert_ne!(site.git(&["rev-parse", "HEAD"]), commit);
+}
+
+/// Another branch of the machine.
+#[test]
+fn any_branch_of_the_machine_can_be_named() {
+    let (site, workspace, _) = machine();
+    site.git_in(&workspace, &["checkout", "--quiet", "-b", "topic"]);
+    let commit = site.commit_in(&workspace, "topic", "x");
+    site.run(&["diff", "--ref", "topic"]).ok().prints("b/topic");
+    site.run(&["merge", "--ref", "topic"]).ok();
+    assert_eq!(site.git(&["rev-parse", "HEAD"]), commit);
+    site.run(&["merge", "--ref", "none"]).exits(1).gives_one_error().says("its branches: main, topic");
+}
