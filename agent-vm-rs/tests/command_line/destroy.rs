@@ -94,8 +94,9 @@ fn commits_of_several_machines_of_a_branch_are_fetched() {
         let command = done.stderr.lines().find_map(|line| line.trim().strip_prefix("take them back: ")).unwrap();
         let fetched = site.command("sh").args(["-c", command]).output().unwrap();
         assert!(fetched.status.success(), "{command}: {}", String::from_utf8_lossy(&fetched.stderr));
-        assert_eq!(site.git(&["rev-parse", &(site.rescued() + "/main")]), commit);
-        fs::remove_dir_all(site.state().join(".bundles")).unwrap();
+        let (_, name) = command.split_once("rescued/").unwrap();
+        let (name, _) = name.split_once('/').unwrap();
+        assert_eq!(site.git(&["rev-parse", &format!("rescued/{name}/main")]), commit);
     }
 }
 
