@@ -8,7 +8,6 @@ use anyhow::{Context as _, Result};
 
 use crate::host::process::Invocation;
 use crate::term::error::Failure;
-use crate::term::output::print;
 use crate::term::progress::note;
 use crate::term::text::{last_lines, printable};
 
@@ -23,18 +22,18 @@ pub fn users_git(work_tree: &Path) -> Invocation {
         .args(["-c", "submodule.recurse=false"])
 }
 
-/// Runs a call and prints its output without control characters.
+/// Runs a call and returns its output without control characters.
 ///
 /// # Errors
 /// It fails: `what` says what it does, such as `merging`, `hint` how to go on.
-pub fn run(git: &Invocation, what: &str, hint: &str) -> Result<()> {
+pub fn run(git: &Invocation, what: &str, hint: &str) -> Result<String> {
     let Output { status, stdout, stderr } = git.output().context("failed to run git")?;
     let (stdout, stderr) = (printable(&String::from_utf8_lossy(&stdout)), printable(&String::from_utf8_lossy(&stderr)));
     if status.success() {
         if !stderr.trim().is_empty() {
             note(stderr.trim_end());
         }
-        return print(&stdout);
+        return Ok(stdout);
     }
     let words: Vec<_> = stdout.lines().chain(stderr.lines()).filter(|line| !line.starts_with("hint:")).collect();
     let words = last_lines(&words.join("\n"), LINES);

@@ -47,7 +47,8 @@ fn later_commits_of_the_machine_are_not_used() {
     site.run(&["merge"]).ok();
     assert_eq!(site.git(&["rev-parse", "HEAD"]), commit);
     site.run(&["fetch"]).ok();
-    site.run(&["merge"]).ok().does_not_say("notice:");
+    let done = site.run(&["merge", "--json"]).ok().does_not_say("notice:").json();
+    assert_eq!((done["commit"].as_str(), done["branch"].as_str()), (Some(later.as_str()), Some("main")), "{done}");
     assert_eq!(site.git(&["rev-parse", "HEAD"]), later);
     assert_eq!(site.run(&["log"]).ok().stdout, "");
     site.run(&["apply"]).ok().prints("has no commits that");

@@ -37,7 +37,7 @@ pub fn checkout(context: &Context, args: &CheckoutArgs) -> Result<()> {
     let tip = refs.require(branch)?;
     let name = args.name.clone().map_or_else(|| branch.parse(), Ok)?;
     let tree = work_tree(&source, &reviewed::cwd())?;
-    let exists = source.has_branch(&name)?;
+    let exists = source.branches()?.contains(&name);
     let git = users_git(&tree).args(["checkout", "--quiet"]);
     let git = match exists {
         true => git.arg(name.as_str()).arg("--"),
@@ -61,5 +61,8 @@ pub fn checkout(context: &Context, args: &CheckoutArgs) -> Result<()> {
         String::new()
     };
     note(&format!("{} is on {name}, which tracks {}{next}", tree.display(), tip.reference));
+    if context.json {
+        return reviewed::report(context, &machine, &tree, "");
+    }
     Ok(())
 }

@@ -42,9 +42,10 @@ pub fn merge(context: &Context, args: &MergeArgs) -> Result<()> {
     ]);
     let git = git.args(args.ff_only.then_some("--ff-only")).arg(&tip.reference);
     let dir = quoted(&tree);
-    run(
+    let said = run(
         &git,
         &format!("merging {branch} of {} in {}", machine.name, tree.display()),
         &format!("to see the conflicts: git -C {dir} status\nto undo the merge: git -C {dir} merge --abort"),
-    )
+    )?;
+    reviewed::report(context, &machine, &tree, &said)
 }

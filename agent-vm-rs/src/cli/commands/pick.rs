@@ -10,7 +10,6 @@ use crate::git::users_git::{run, users_git};
 use crate::host::files::quoted;
 use crate::machine::context::Context;
 use crate::term::error::Failure;
-use crate::term::output::print;
 use crate::term::text::count;
 
 /// Flags that choose commits.
@@ -60,14 +59,16 @@ pub fn pick(context: &Context, target: &Target, args: &PickArgs) -> Result<()> {
             args.commits.iter().map(|word| refs.commit(word)).collect::<Result<_>>()?
         };
         if commits.is_empty() {
-            return print(&format!("{name} has no commits that {} lacks\n", tree.display()));
+            let nothing = format!("{name} has no commits that {} lacks\n", tree.display());
+            return reviewed::report(context, &machine, &tree, &nothing);
         }
         let what = count(commits.len(), "commit");
         (git().args(args.sign.then_some("--gpg-sign")).args(commits), what)
     };
-    run(
+    let said = run(
         &git,
         &format!("applying {what} of {name} in {}", tree.display()),
         &format!("to see the conflicts: git -C {dir} status\nto undo it: git -C {dir} cherry-pick --abort"),
-    )
+    )?;
+    reviewed::report(context, &machine, &tree, &said)
 }

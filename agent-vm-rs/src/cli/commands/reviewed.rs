@@ -9,12 +9,14 @@ use serde_json::{Value, json};
 
 use super::fetching::{MAX_SIZE, fetch_from, source_of};
 use crate::git::fetched::FetchedRefs;
+use crate::git::users_git::users_git;
 use crate::git::{Source, workspace};
 use crate::host::process::Invocation;
 use crate::machine::Machine;
+use crate::machine::context::Context;
 use crate::machine::settings::Settings;
 use crate::term::error::Failure;
-use crate::term::output::print;
+use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text::printable;
 
@@ -57,6 +59,21 @@ pub fn fetched(machine: &Machine) -> Result<Reviewed> {
 #[must_use]
 pub fn cwd() -> std::path::PathBuf {
     std::env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned())
+}
+
+/// Prints what git said about a work tree of the source repository; with `--json`, its branch and commit.
+///
+/// # Errors
+/// Git fails, or stdout is closed.
+pub fn report(context: &Context, machine: &Machine, tree: &Path, said: &str) -> Result<()> {
+    if !context.json {
+        return print(said);
+    }
+    let commit = users_git(tree).args(["rev-parse", "--verify", "HEAD"]).read()?;
+    let branch = users_git(tree).args(["symbolic-ref", "--quiet", "--short", "HEAD"]).output()?.stdout;
+    let branch = String::from_utf8_lossy(&branch).trim_end().to_owned();
+    let branch = (!branch.is_empty()).then_some(branch);
+    print_json(&json!({ "name": machine.name, "work_tree": tree, "branch": branch, "commit": commit }))
 }
 
 /// Prints the output of a git call without control characters, coloured on a terminal.
