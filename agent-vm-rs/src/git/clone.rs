@@ -9,7 +9,7 @@ use super::examine::Look;
 use super::refs::{START, Start, UPSTREAM};
 use super::standin::StandIn;
 use super::url::{file_url, without_password};
-use super::{lfs, submodules, user};
+use super::{lfs, origin_copy, submodules, user};
 use crate::host::process::Invocation;
 use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
@@ -47,6 +47,7 @@ impl Look<'_> {
         for (key, value) in user::identity(self.config, &self.of_user) {
             inside().args(["config", "--", key]).arg(value).checked()?;
         }
+        origin_copy::make(workspace, branch, self.scratch)?;
         lfs::copy_objects(&self.source.place, workspace, &workspace.join(".git"), self.scratch)?;
         submodules::fill(self, workspace)
     }
@@ -88,7 +89,6 @@ impl Look<'_> {
 
     fn set_up_remotes(&self, branch: &BranchName, workspace: &Path) -> Result<()> {
         let inside = || self.inside(workspace);
-        inside().args(["config", "remote.origin.url"]).arg(file_url(&self.source.dir)).checked()?;
         let known = self.known();
         for name in known.to_compare_with(branch) {
             let Some(commit) = known.commit(&name) else { continue };

@@ -16,6 +16,7 @@ mod gitmodules;
 mod lfs;
 mod links;
 mod origin;
+pub mod origin_copy;
 mod owner;
 mod refs;
 pub mod saved_work;

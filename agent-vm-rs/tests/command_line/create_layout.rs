@@ -64,7 +64,9 @@ fn the_workspace_is_a_clone_with_two_remotes() {
     site.run(&["create"]).ok().says("is not copied into the machine");
     let workspace = site.machine("app-main").join("workspace");
     let git = |args: &[&str]| site.git_in(&workspace, args);
-    assert_eq!(git(&["remote", "get-url", "origin"]), format!("file://{}", site.repo().display()));
+    // The copy as the machine sees it; the host's path stays on the host.
+    assert_eq!(git(&["remote", "get-url", "origin"]), "file:///workspace/.git/origin.git");
+    assert!(!git(&["config", "--list"]).contains(&*site.repo().to_string_lossy()));
     assert_eq!(git(&["remote", "get-url", "upstream"]), "https://host.example/app.git");
     assert_eq!(git(&["symbolic-ref", "--short", "HEAD"]), "main");
     assert_eq!(git(&["rev-parse", "HEAD"]), site.git(&["rev-parse", "HEAD"]));

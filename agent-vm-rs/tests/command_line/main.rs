@@ -37,6 +37,7 @@ mod landlock;
 mod list;
 mod mcp_config;
 mod mcp_server;
+mod origin_copy;
 mod power_cut;
 mod prune;
 mod relink;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use super::findings::Unsaved;
 use super::git_failure::{Unreadable, ask};
 use super::listed_refs::Reference;
-use super::refs::shown;
+use super::refs::{OF_COPY, shown};
 use super::view::View;
 
 /// The reference of the newest stash entry.
@@ -47,13 +47,15 @@ impl Unsaved {
         self.worth_keeping().iter().any(|reference| is_other(reference) && reference.name != STASH)
     }
 
-    /// Returns the references to save: all but remote-tracking ones whose commits the source repository has.
+    /// Returns the references to save: all but remote-tracking ones, and those of the copy for origin, whose commits the
+    /// source repository has.
     fn worth_keeping(&self) -> Vec<Reference> {
         let own: BTreeSet<_> = self.commits.iter().collect();
         let is_worth = |reference: &&Reference| {
-            !reference.name.starts_with(b"refs/remotes/")
+            let is_copy = reference.name.starts_with(OF_COPY);
+            !(is_copy || reference.name.starts_with(b"refs/remotes/"))
                 || own.contains(&reference.object)
-                || reference.kind != "commit"
+                || (reference.kind != "commit" && !(is_copy && self.view.safe.contains(&reference.object)))
         };
         self.references.iter().filter(is_worth).cloned().collect()
     }

@@ -12,6 +12,7 @@ use rustix::fs::{FileType, Mode};
 use super::guest_files::{is_empty, open_root};
 use super::refs::shown;
 use super::store::is_fan_out;
+use crate::git::origin_copy::ORIGIN_COPY;
 use crate::host::files::tree::{Visit, descend, entries};
 use crate::host::interrupt;
 
@@ -79,6 +80,11 @@ const NOTES: [&str; 26] = [
     "SQUASH_MSG",
     "TAG_EDITMSG",
 ];
+/// Files of the copy that `origin` leads to. Git writes no others there.
+const COPYS_FILES: [&str; 8] =
+    ["HEAD", "config", "description", "packed-refs", "packed-refs.new", "shallow", "FETCH_HEAD", "gc.log"];
+/// Its directories, apart from the object store.
+const COPYS_DIRECTORIES: [&str; 5] = ["branches", "hooks", "info", "logs", "refs"];
 /// Directories of such files, at any depth. Not in the list: `rebase-apply`, whose patches, and
 /// `NOTES_MERGE_WORKTREE`, whose notes, may exist nowhere else.
 const DIRECTORIES: [&str; 11] = [
@@ -99,6 +105,8 @@ const DIRECTORIES: [&str; 11] = [
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     GitDir,
+    /// The copy that `origin` leads to.
+    OriginCopy,
     /// `modules`, or a directory in it that is not a git directory.
     Modules,
     Objects,
@@ -163,7 +171,8 @@ impl Visit for Look {
             let bytes = name.to_bytes();
             let known = match kind {
                 FileType::Directory => {
-                    self.knows_directory(place, bytes, || is_empty(dir, Path::new(OsStr::from_bytes(bytes))))
+                    let is_copy = path.is_empty() && bytes == ORIGIN_COPY.as_bytes();
+                    is_copy || self.knows_directory(place, bytes, || is_empty(dir, Path::new(OsStr::from_bytes(bytes))))
                 }
                 FileType::RegularFile => match (place, bytes.strip_suffix(b".pack")) {
                     // Git ignores a pack without an index.
@@ -201,14 +210,15 @@ impl Look {
         let Some((name, above)) = path.split_last() else { return Place::GitDir };
         let (name, above) = (name.to_bytes(), self.places.get(above.len()).unwrap_or(&Place::GitDir));
         match above {
-            Place::GitDir if name == b"objects" => Place::Objects,
+            Place::GitDir | Place::OriginCopy if name == b"objects" => Place::Objects,
+            Place::GitDir if name == ORIGIN_COPY.as_bytes() && path.len() == 1 => Place::OriginCopy,
             Place::GitDir if name == b"modules" => Place::Modules,
             Place::GitDir if name == b"lfs" => Place::LargeFiles,
             Place::Modules if found.iter().any(|(name, _)| name.to_bytes() == b"HEAD") => Place::GitDir,
             Place::Objects if name == b"pack" => Place::Pack,
             Place::Objects if name == b"info" => Place::ObjectInfo,
             Place::Objects => Place::FanOut,
-            Place::GitDir => Place::Plain,
+            Place::GitDir | Place::OriginCopy => Place::Plain,
             other => *other,
         }
     }
@@ -222,6 +232,7 @@ impl Look {
                     // Only an empty one is sure to hold no commit.
                     || (is(&["worktrees"]) && is_empty())
             }
+            Place::OriginCopy => is(&COPYS_DIRECTORIES) || is(&["objects"]),
             Place::Objects => is(&["pack", "info"]) || is_fan_out(name),
             Place::ObjectInfo => is(&["commit-graphs"]),
             Place::Pack => is(&["multi-pack-index.d"]),
@@ -238,6 +249,7 @@ fn knows_file(place: Place, name: &[u8]) -> bool {
                 name.ends_with(b".lock") || name.starts_with(b"sharedindex.") || name.starts_with(b"tmp-");
             is_temporary || FILES.iter().chain(&NOTES).any(|known| known.as_bytes() == name)
         }
+        Place::OriginCopy => name.ends_with(b".lock") || COPYS_FILES.iter().any(|known| known.as_bytes() == name),
         // A partial clone's pack lacks objects.
         Place::Pack => !name.ends_with(b".promisor"),
         Place::Modules | Place::Objects => false,

@@ -1,7 +1,8 @@
 //! Lists the names of commits in a repository: HEAD, references and the stash.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -66,6 +67,29 @@ impl View {
             return Ok(());
         }
         fs::write(self.git_dir.path().join("HEAD"), [text, b"\n"].concat()).context("failed to copy HEAD")
+    }
+
+    /// Adds the references of the copy that `origin` leads to, below [`refs::OF_COPY`].
+    ///
+    /// # Errors
+    /// [`Unreadable`] if git did not write them.
+    pub(super) fn copy_references_of(&mut self, copy: &File) -> Result<()> {
+        let found = refs::of_files(copy)?;
+        let names =
+            found.names.iter().map(|(name, id)| ([refs::OF_COPY, &name[b"refs/".len()..]].concat(), id.clone()));
+        let names: Vec<_> = names.collect();
+        self.copied.odd.extend(found.odd.iter().map(|odd| format!("{odd} of the copy for origin")));
+        let line = |parts: [&[u8]; 4]| [parts.concat(), b"\n".to_vec()].concat();
+        if refs::format(&self.guest)? == "reftable" {
+            let lines: Vec<u8> = names.iter().flat_map(|(name, id)| line([b"create ", name, b" ", id])).collect();
+            self.ask(&self.git(None).args(["update-ref", "--stdin"]).stdin(lines))?;
+        } else {
+            let lines: Vec<u8> = names.iter().flat_map(|(name, id)| line([id, b" ", name, b""])).collect();
+            let packed = fs::OpenOptions::new().append(true).open(self.git_dir.path().join("packed-refs"));
+            packed.and_then(|mut file| file.write_all(&lines)).context("failed to copy references")?;
+        }
+        self.copied.names.extend(names);
+        Ok(())
     }
 
     /// Copies the log of the stash, which alone names all but the newest entry.

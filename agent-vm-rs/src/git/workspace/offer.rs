@@ -15,7 +15,7 @@ use super::git_failure::{Unreadable, is_unreadable};
 use super::guest_files::{is_object_id, open_inside, read_inside};
 use super::layout;
 use super::listed_refs::Reference;
-use super::refs::shown;
+use super::refs::{OF_COPY, shown};
 use super::view::{Place, View};
 use crate::git::Source;
 use crate::host::files::tree::entries;
@@ -86,8 +86,13 @@ pub fn offering(workspace: &Path, wanted: &Wanted<'_>) -> Result<Offering> {
     let mut offers = Vec::new();
     offering.left_out.extend(view.copied.odd.iter().map(|odd| format!("{odd}, which git did not write")));
     let references = view.named()?;
+    let is_own = |(name, _): &(&Vec<u8>, &String)| !name.starts_with(b"refs/agent-vm/");
+    let safe: BTreeSet<_> = wanted.known.iter().filter(is_own).map(|(_, object)| object).collect();
     for reference in &references {
-        let is_known = wanted.known.get(&reference.name) == Some(&reference.object);
+        let is_known = match reference.name.starts_with(OF_COPY) {
+            true => safe.contains(&reference.object),
+            false => wanted.known.get(&reference.name) == Some(&reference.object),
+        };
         if let Some(name) = name_of(&reference.name)
             && (name.starts_with(b"heads/") || !is_known)
         {
@@ -141,6 +146,9 @@ fn require_same_format(view: &View, wanted: &Wanted<'_>) -> Result<()> {
 
 /// Returns the name that a reference gets; None for a remote-tracking one.
 fn name_of(reference: &[u8]) -> Option<Vec<u8>> {
+    if let Some(rest) = reference.strip_prefix(OF_COPY) {
+        return Some([b"origin/", rest].concat());
+    }
     let rest = reference.strip_prefix(b"refs/").filter(|rest| !rest.starts_with(b"remotes/"))?;
     let is_plain = rest == b"stash" || [&b"heads/"[..], b"tags/", b"notes/"].iter().any(|kind| rest.starts_with(kind));
     Some(if is_plain { rest.to_vec() } else { [b"other/", rest].concat() })
@@ -264,6 +272,7 @@ mod tests {
             ("refs/tags/v1", Some("tags/v1")),
             ("refs/notes/commits", Some("notes/commits")),
             ("refs/stash", Some("stash")),
+            ("refs/agent-vm-origin/heads/x", Some("origin/heads/x")),
             ("refs/former/x", Some("other/former/x")),
             ("refs/bisect/bad", Some("other/bisect/bad")),
             ("refs/remotes/origin/main", None),

@@ -15,6 +15,8 @@ use super::guest_files::{is_object_id, open_inside, read_all, read_inside};
 use crate::host::files::tree::{Visit, descend, entries};
 use crate::host::interrupt;
 
+/// Start of the names, in a view, of the references of the copy that `origin` leads to.
+pub const OF_COPY: &[u8] = b"refs/agent-vm-origin/";
 /// Largest accepted file of one reference, in bytes.
 const MAX_LOOSE: u64 = 4096;
 /// Largest accepted `packed-refs` or reference table, in bytes.
@@ -50,15 +52,7 @@ pub fn copy(guest: &File, into: &Path) -> Result<Copied> {
     if format(guest)? == "reftable" {
         return copy_tables(guest, into);
     }
-    let mut copied = Copied::default();
-    if let Some(packed) = read_inside(guest, Path::new("packed-refs"), MAX_PACKED)? {
-        copied.take_packed(&packed);
-    }
-    let refs = open_inside(guest, Path::new("refs"), OFlags::RDONLY | OFlags::DIRECTORY)?
-        .ok_or_else(|| Unreadable("it has no refs directory".to_owned()))?;
-    let mut loose = Loose { copied: &mut copied, symbolic: BTreeMap::new(), files: 0, directories: 0 };
-    descend(refs.into(), &mut loose).context("failed to read the references")?;
-    let symbolic = loose.symbolic;
+    let (mut copied, symbolic) = read(guest)?;
     // A single file, since a long name could exceed the longest path.
     let lines = copied.names.iter().map(|(name, id)| [id.as_slice(), b" ", name, b"\n"].concat());
     fs::write(into.join("packed-refs"), lines.collect::<Vec<_>>().concat()).context("failed to copy references")?;
@@ -70,6 +64,33 @@ pub fn copy(guest: &File, into: &Path) -> Result<Copied> {
         }
     }
     Ok(copied)
+}
+
+/// Returns the references of a git directory that stores them in files; symbolic ones count as odd.
+///
+/// # Errors
+/// They are in tables, or cannot be read.
+pub fn of_files(git_dir: &File) -> Result<Copied> {
+    if format(git_dir)? != "files" {
+        return Err(Unreadable("the copy for origin stores references in tables".to_owned()).into());
+    }
+    let (mut copied, symbolic) = read(git_dir)?;
+    copied.odd.extend(symbolic.keys().map(|name| format!("the symbolic reference {}", shown(name))));
+    Ok(copied)
+}
+
+/// Returns the references in files, and the contents of symbolic ones.
+fn read(git_dir: &File) -> Result<(Copied, BTreeMap<Vec<u8>, Vec<u8>>)> {
+    let mut copied = Copied::default();
+    if let Some(packed) = read_inside(git_dir, Path::new("packed-refs"), MAX_PACKED)? {
+        copied.take_packed(&packed);
+    }
+    let refs = open_inside(git_dir, Path::new("refs"), OFlags::RDONLY | OFlags::DIRECTORY)?
+        .ok_or_else(|| Unreadable("it has no refs directory".to_owned()))?;
+    let mut loose = Loose { copied: &mut copied, symbolic: BTreeMap::new(), files: 0, directories: 0 };
+    descend(refs.into(), &mut loose).context("failed to read the references")?;
+    let symbolic = loose.symbolic;
+    Ok((copied, symbolic))
 }
 
 impl Copied {

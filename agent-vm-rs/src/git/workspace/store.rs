@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::git_failure::Unreadable;
 use super::guest_files::{open_inside, read_inside};
+use crate::git::alternates;
 use crate::host::files::tree::entries;
 
 /// Largest accepted `info/alternates`, in bytes.
@@ -26,6 +27,24 @@ pub struct Store {
     pub packed: u64,
     /// Stores that it borrows objects from. They are never followed.
     pub alternates: Vec<Vec<u8>>,
+}
+
+impl Store {
+    /// Adds the objects of the copy that `origin` leads to: the store `borrowed` borrows from links to them.
+    ///
+    /// # Errors
+    /// [`Unreadable`] if git did not write the store, or it has another object format.
+    pub fn add(&mut self, copy: &File, objects: &Path, borrowed: &Path) -> Result<()> {
+        let into = borrowed.with_file_name("objects-of-copy");
+        let added = link(copy, objects, &into)?;
+        let format = object_format(&copy.try_clone().context("failed to look at the copy for origin")?.into())?;
+        if format.is_some_and(|format| format != self.object_format) {
+            return Err(Unreadable("the copy for origin has another object format".to_owned()).into());
+        }
+        self.packed += added.packed;
+        self.alternates.extend(added.alternates);
+        fs::write(borrowed.join("info/alternates"), alternates::line(&into)?).context("failed to borrow objects")
+    }
 }
 
 /// Fills the store `into` with links to the packs and loose objects of the guest's store `objects`. `info` is left

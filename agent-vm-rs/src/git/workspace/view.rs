@@ -17,6 +17,7 @@ use super::refs::{self, Copied};
 use super::store::{self, Store};
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
+use crate::git::origin_copy::ORIGIN_COPY;
 use crate::git::{self, Source, Stores, alternates};
 use crate::host::process::{Invocation, find};
 use crate::machine::sweep::Scratch;
@@ -92,7 +93,12 @@ impl View {
             .ok_or_else(|| Unreadable(format!("the workspace has no {} directory", place.git_dir.display())))?;
         let git_dir = Scratch::new_in(scratch)?;
         let borrowed = git_dir.path().join("guest-objects");
-        let store = store::link(&guest, &place.workspace.join(place.git_dir).join("objects"), &borrowed)?;
+        let real = place.workspace.join(place.git_dir);
+        let mut store = store::link(&guest, &real.join("objects"), &borrowed)?;
+        let copy = open_inside(&guest, Path::new(ORIGIN_COPY), OFlags::RDONLY | OFlags::DIRECTORY)?;
+        if let Some(copy) = &copy {
+            store.add(copy, &real.join(ORIGIN_COPY).join("objects"), &borrowed)?;
+        }
         // A source repository with another object format shares no object with the workspace.
         let length = if store.object_format == "sha256" { 64 } else { 40 };
         let safe = source.map(|source| source.tips(scratch)).transpose()?.unwrap_or_default();
@@ -120,8 +126,11 @@ impl View {
             timeout,
         };
         view.initialize()?;
-        view.borrow_objects(&borrowed, stores.as_ref())?;
+        view.borrow_objects(&borrowed, stores.as_ref(), copy.as_ref())?;
         view.copied = refs::copy(&view.guest, view.git_dir.path())?;
+        if let Some(copy) = &copy {
+            view.copy_references_of(copy)?;
+        }
         view.copy_stash_log()?;
         view.read_head()?;
         Ok(view)
@@ -140,15 +149,12 @@ impl View {
         ask(&init, MAX_OUTPUT).map(drop)
     }
 
-    fn borrow_objects(&mut self, borrowed: &Path, stores: Option<&Stores>) -> Result<()> {
+    fn borrow_objects(&mut self, borrowed: &Path, stores: Option<&Stores>, copy: Option<&File>) -> Result<()> {
         let mut list = alternates::line(borrowed)?;
-        let mut shallow = match read_inside(&self.guest, Path::new("shallow"), MAX_SHALLOW)? {
-            Some(lines) if lines.split(|byte| *byte == b'\n').all(|line| line.is_empty() || is_object_id(line)) => {
-                lines
-            }
-            Some(_) => return Err(Unreadable("its list of shallow commits is damaged".to_owned()).into()),
-            None => Vec::new(),
-        };
+        let mut shallow = shallow_commits(&self.guest)?;
+        if let Some(copy) = copy {
+            shallow.extend(shallow_commits(copy)?);
+        }
         if let Some(Stores { objects, shallow: file, .. }) = stores {
             list.extend(alternates::line(objects)?);
             if file.is_file() {
@@ -256,6 +262,17 @@ impl View {
     fn bounded(&self, git: &Invocation) -> Invocation {
         let limit = Invocation::new("prlimit").arg(format!("--as={MEMORY_LIMIT}")).arg("--");
         confine::bwrap::ending_with_us(&git.within(limit)).time_limit(self.timeout)
+    }
+}
+
+/// Returns a git directory's list of shallow commits.
+fn shallow_commits(git_dir: &File) -> Result<Vec<u8>> {
+    match read_inside(git_dir, Path::new("shallow"), MAX_SHALLOW)? {
+        Some(lines) if lines.split(|byte| *byte == b'\n').all(|line| line.is_empty() || is_object_id(line)) => {
+            Ok(lines)
+        }
+        Some(_) => Err(Unreadable("its list of shallow commits is damaged".to_owned()).into()),
+        None => Ok(Vec::new()),
     }
 }
 
