@@ -15,7 +15,7 @@ use anyhow::Result;
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::commands::{
-    apply, checkout, create, destroy, diff, egress, exec, fetch, list, log, logs, mcp, mcp_config, merge, prune,
+    apply, checkout, create, destroy, diff, egress, exec, fetch, list, log, logs, mcp, mcp_config, merge, prune, push,
     relink, restart, set, shell, start, status, stop, up, update,
 };
 use crate::confine::landlock::Landlocked;
@@ -130,6 +130,9 @@ enum Verb {
     Merge(merge::MergeArgs),
     /// Check out a branch that tracks a machine's fetched branch
     Checkout(checkout::CheckoutArgs),
+    /// Bring the source repository's newer commits into a machine's origin
+    #[command(visible_alias = "sync")]
+    Push(push::PushArgs),
     /// Set a machine's source repository after a move
     Relink(relink::RelinkArgs),
     /// Show a machine's status
@@ -221,6 +224,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Diff(args)) => diff::diff(&context, args).map(done),
         Some(Verb::Merge(args)) => merge::merge(&context, args).map(done),
         Some(Verb::Checkout(args)) => checkout::checkout(&context, args).map(done),
+        Some(Verb::Push(args)) => push::push(&context, args).map(done),
         Some(Verb::Relink(args)) => relink::relink(&context, args).map(done),
         Some(Verb::Status(args)) => status::status(&context, args).map(done),
         Some(Verb::Shell(args)) => shell::shell(&context, args).map(commands::exit_with),

@@ -18,6 +18,7 @@ mod links;
 mod origin;
 pub mod origin_copy;
 mod owner;
+pub mod push;
 mod refs;
 pub mod saved_work;
 mod source_parts;

@@ -126,7 +126,8 @@ fn a_hostile_copy_is_not_followed() {
     let (workspace, _) = site.create_with_work();
     let private = site.path("private");
     site.git(&["clone", "--quiet", "--bare", ".", private.to_str().unwrap()]);
-    let secret = site.git_in(&private, &["-c", "user.name=x", "-c", "user.email=x@y", "commit-tree", "-m", "secret", "main^{tree}"]);
+    let secret = site
+        .git_in(&private, &["-c", "user.name=x", "-c", "user.email=x@y", "commit-tree", "-m", "secret", "main^{tree}"]);
     site.git_in(&private, &["update-ref", "refs/heads/secret", &secret]);
     let copy = workspace.join(".git/origin.git");
     let alternates = copy.join("objects/info/alternates");

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Stdio;
 
-use crate::site::{Done, Running, kill, site, wait_until};
+use crate::site::{Done, Running, Site, kill, site, wait_until};
 
 /// Without a command, agent-vm starts the machine, and then shows it; a stopped machine starts without Nix if its guest
 /// is unchanged.
@@ -135,10 +135,37 @@ fn workspace_files_have_the_right_owner_on_both_sides() {
     site.exec("main", &["git", "add", "--all"]).ok();
     site.exec("main", &["git", "commit", "--quiet", "--message", "from the guest"]).ok();
     assert_eq!(site.status("main")["workspace"]["git"]["new_commits"], 1);
+    git_works_both_ways(&site);
+    site.exec("main", &["git", "commit", "--quiet", "--allow-empty", "--message", "not fetched"]).ok();
     let gone = site.run(&["destroy", "main", "--yes"]).ok().says("the commits that only app-main had are in");
     let bundle = gone.stderr.split_whitespace().find(|word| word.ends_with(".bundle")).unwrap();
     site.git(&["fetch", "--quiet", bundle, "refs/heads/main:refs/heads/rescued"]);
     assert_eq!(site.git(&["show", "rescued:from-guest"]), "new\n");
+}
+
+/// `origin` works in the machine, and commits go in both directions while it runs.
+fn git_works_both_ways(site: &Site) {
+    let inside = |args: &[&str]| site.exec("main", &[&["git"], args].concat()).ok().stdout;
+    let commit = inside(&["rev-parse", "HEAD"]);
+    inside(&["push", "--quiet", "origin", "main"]);
+    inside(&["fetch", "--quiet"]);
+    assert!(inside(&["ls-remote", "origin", "main"]).starts_with(commit.trim()));
+    site.run(&["fetch", "main"]).ok().says("refs/agent-vm/app-main/heads/main");
+    site.run(&["merge", "main"]).ok().says("from-guest");
+    site.commit("on-the-host", "x\n");
+    site.run(&["push", "main"]).ok().says("origin of app-main");
+    site.run(&["push", "main"]).ok().says("has everything");
+    inside(&["pull", "--quiet"]);
+    assert_eq!(site.exec("main", &["cat", "on-the-host"]).ok().stdout, "x\n");
+    // Both have new commits.
+    inside(&["commit", "--quiet", "--allow-empty", "--message", "pushed"]);
+    inside(&["push", "--quiet"]);
+    site.commit("on-the-host-too", "x\n");
+    site.run(&["push", "main"]).exits(1).says("did not take the commits").says("agent-vm fetch app-main");
+    site.run(&["fetch", "main"]).ok();
+    site.run(&["merge", "main", "--ref", "origin/heads/main"]).ok();
+    site.run(&["push", "main"]).ok().says("origin of app-main");
+    inside(&["pull", "--quiet"]);
 }
 
 /// Without virtiofsd the workspace is shared over 9p, with a notice.

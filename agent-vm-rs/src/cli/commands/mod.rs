@@ -18,6 +18,7 @@ pub mod mcp_config;
 pub mod merge;
 mod pick;
 pub mod prune;
+pub mod push;
 pub mod relink;
 pub mod restart;
 mod reviewed;

@@ -24,11 +24,14 @@ mod tests;
 mod uncommitted;
 mod view;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
+use rustix::fs::OFlags;
 
 use crate::git::Source;
+use crate::git::origin_copy::ORIGIN_COPY;
 use crate::machine::branch::BranchName;
 
 pub use self::fetch::{fetch, fetch_from_kept};
@@ -43,6 +46,9 @@ use self::view::{Place, SHORT, View};
 /// Largest file of a reference, and of packed references, that [`commit_of`] reads, in bytes.
 const MAX_LOOSE: u64 = 4096;
 const MAX_PACKED: u64 = 16 << 20;
+
+/// Largest number of branches of the copy for origin that [`branches_of_copy`] returns.
+const MOST_BRANCHES: usize = 10_000;
 
 /// The state of a workspace, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -94,6 +100,23 @@ pub fn commit_of(workspace: &Path, branch: &BranchName) -> Option<String> {
     };
     let id = loose.or_else(packed).filter(|id| guest_files::is_object_id(id))?;
     String::from_utf8(id).ok()
+}
+
+/// Returns the branches and commits of the copy that `origin` leads to, without git. The guest wrote them.
+///
+/// # Errors
+/// There is no copy, or its references cannot be read.
+pub fn branches_of_copy(workspace: &Path) -> Result<BTreeMap<String, String>> {
+    let root = guest_files::open_root(workspace)?;
+    let path = Path::new(".git").join(ORIGIN_COPY);
+    let copy = guest_files::open_inside(&root, &path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let copy = copy.ok_or_else(|| Unreadable(format!("the workspace has no {}", path.display())))?;
+    let names = refs::of_files(&copy)?.names.into_iter();
+    let branch = |(name, id): (Vec<u8>, Vec<u8>)| {
+        let name = String::from_utf8(name.strip_prefix(b"refs/heads/")?.to_vec()).ok()?;
+        Some((name, String::from_utf8(id).ok()?))
+    };
+    Ok(names.filter_map(branch).take(MOST_BRANCHES).collect())
 }
 
 fn open(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result<View> {

@@ -5,6 +5,7 @@ mod session;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -20,6 +21,8 @@ use crate::term::verbosity::Verbosity;
 
 /// Time for the control master, which runs on this host, to answer.
 const CHECK: Duration = Duration::from_secs(2);
+/// Time limit of a script that reads from its standard input.
+const SENDING: Duration = Duration::from_secs(600);
 /// Maximal output of a script in the guest, in bytes.
 const ANSWER: usize = 1 << 20;
 
@@ -228,6 +231,14 @@ impl<'a> Ssh<'a> {
     /// Returns the command that runs a script in the guest's shell, through the control master.
     fn remote(&self, script: &str) -> Invocation {
         self.base().args(["-o", "ControlMaster=no", "-T", "--", &self.destination(), script])
+    }
+
+    /// Runs a script in the guest with `input` on its standard input. Its output is the guest's.
+    ///
+    /// # Errors
+    /// ssh fails, or it takes longer than [`SENDING`].
+    pub fn send(&self, script: &str, input: Vec<u8>) -> Result<Output> {
+        self.remote(script).stdin(input).time_limit(SENDING).output_within(ANSWER)
     }
 
     /// Runs a script in the guest and returns its stdout.

@@ -1,0 +1,87 @@
+//! `agent-vm push`
+
+use anyhow::Result;
+use clap::Args;
+
+use super::Target;
+use super::fetching::source_of;
+use crate::cli::target;
+use crate::git::origin_copy::ORIGIN_COPY;
+use crate::git::push::{Bundle, Sent, bundle};
+use crate::git::workspace::branches_of_copy;
+use crate::guest::running::running;
+use crate::machine::Machine;
+use crate::machine::context::Context;
+use crate::remote::ssh::Ssh;
+use crate::term::error::Failure;
+use crate::term::output::{print, print_json};
+use crate::term::progress;
+use crate::term::text::{last_lines, printable};
+
+/// Digits of a shortened object id.
+const DIGITS: usize = 10;
+/// What git prints if a branch of the copy has other commits.
+const REJECTED: &str = "(non-fast-forward)";
+
+/// Flags of `push`.
+#[derive(Args, Clone, Debug)]
+pub struct PushArgs {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Brings the source repository's newer commits into the machine's `origin`. The machine's branches and files do not
+/// change.
+///
+/// # Errors
+/// There is no such machine, it is not running, or its `origin` has commits that the source lacks.
+pub fn push(context: &Context, args: &PushArgs) -> Result<()> {
+    let machine = target::find(&context.state, args.target.as_deref())?;
+    let settings = machine.settings()?;
+    let source = source_of(&machine, &settings)?;
+    let (guest, facts) = running(&machine)?;
+    let has = branches_of_copy(&machine.workspace())?;
+    let Some(Bundle { sent, bytes }) = bundle(&source, &settings.branch, &has, &machine.dir)? else {
+        return report(context, &machine, &[]);
+    };
+    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
+    ssh.require_answer(context.answer_limit())?;
+    let script = format!(
+        "cd {}/.git/{ORIGIN_COPY} && file=$(mktemp) && trap 'rm -f \"$file\"' EXIT && cat > \"$file\" && \
+         LC_ALL=C git fetch --quiet --no-write-fetch-head -- \"$file\" 'refs/heads/*:refs/heads/*'",
+        guest.manifest.workspace.path
+    );
+    let output = progress::step(&format!("sending commits to {}", machine.name), || ssh.send(&script, bytes))?;
+    if output.status.success() {
+        return report(context, &machine, &sent);
+    }
+    let name = &machine.name;
+    let words = printable(&String::from_utf8_lossy(&output.stderr));
+    let hint = match words.contains(REJECTED) {
+        true => format!(
+            "fetch and merge them first: agent-vm fetch {name}\nthen: agent-vm merge {name} --ref origin/heads/{}",
+            settings.branch
+        ),
+        false => format!("to see what is there: agent-vm exec {name} -- git ls-remote origin"),
+    };
+    Err(Failure::new(format!("the machine's origin did not take the commits:\n{}", last_lines(&words, 4)))
+        .with_hint(hint)
+        .into())
+}
+
+fn report(context: &Context, machine: &Machine, sent: &[Sent]) -> Result<()> {
+    let name = &machine.name;
+    if context.json {
+        return print_json(&serde_json::json!({ "name": name, "sent": sent }));
+    }
+    if sent.is_empty() {
+        return print(&format!("origin of {name} has everything\n"));
+    }
+    let short = |id: &str| id[..DIGITS.min(id.len())].to_owned();
+    let line = |one: &Sent| {
+        let old = one.old.as_deref().map_or_else(|| "new".to_owned(), short);
+        format!("  {}  {old} -> {}\n", one.branch, short(&one.new))
+    };
+    let lines: String = sent.iter().map(line).collect();
+    print(&format!("origin of {name}:\n{lines}in the machine: git pull\n"))
+}
