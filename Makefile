@@ -66,4 +66,5 @@ bench: install ## run the benchmarks; docs/reference/performance.md has the resu
 	@checks/bench/boot --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/commands --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/destroy --program "$$PREFIX/bin/agent-vm"
+	@checks/bench/git --program "$$PREFIX/bin/agent-vm"
 	@$(CARGO) bench $(CRATE) --bench render

@@ -48,7 +48,7 @@ pub fn push(context: &Context, args: &PushArgs) -> Result<()> {
     ssh.require_answer(context.answer_limit())?;
     let script = format!(
         "cd {}/.git/{ORIGIN_COPY} && file=$(mktemp) && trap 'rm -f \"$file\"' EXIT && cat > \"$file\" && \
-         LC_ALL=C git fetch --quiet --no-write-fetch-head -- \"$file\" 'refs/heads/*:refs/heads/*'",
+         LC_ALL=C git fetch --no-write-fetch-head -- \"$file\" 'refs/heads/*:refs/heads/*'",
         guest.manifest.workspace.path
     );
     let output = progress::step(&format!("sending commits to {}", machine.name), || ssh.send(&script, bytes))?;
