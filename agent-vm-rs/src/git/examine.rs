@@ -1,7 +1,6 @@
 //! Examines the source repository before a branch of it is cloned.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -11,15 +10,12 @@ use super::discover::Place;
 use super::refs::{self, Known, Ref, Start};
 use super::standin::StandIn;
 use super::user;
-use super::{alternates, links, work_tree};
+use super::{alternates, links};
 use crate::host::files::quoted;
 use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 use crate::term::progress::note;
 use crate::term::text;
-
-/// Longest time for counting uncommitted changes. The count is only a notice, so a slow one must not block `create`.
-const LONGEST_COUNT: Duration = Duration::from_secs(30);
 
 /// What HEAD names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +96,7 @@ impl<'a> Look<'a> {
         Ok(Start::New(commit.to_owned()))
     }
 
-    fn head_commit(&self) -> Option<&str> {
+    pub(super) fn head_commit(&self) -> Option<&str> {
         match &self.head {
             Head::Commit(commit) => Some(commit),
             Head::Reference(name) => self.known().commit(name),
@@ -117,30 +113,6 @@ impl<'a> Look<'a> {
         let commit =
             self.head_commit().map(|id| Ref { id: id.to_owned(), name: b"refs/heads/head".into(), symbolic: None });
         StandIn::offering(&self.source.place, self.format, commit.as_slice(), "ref: refs/heads/head", self.scratch)
-    }
-
-    /// Returns the number of uncommitted changes, which a clone does not have. Filters (`filter.*`) do not run, so a
-    /// file that needs one may count as changed.
-    ///
-    /// # Errors
-    /// Git fails or takes too long.
-    pub fn uncommitted(&self) -> Result<usize> {
-        let Some(tree) = self.work_tree() else { return Ok(0) };
-        let standin = self.standin_for_index()?;
-        let git = work_tree::git(self.source, &standin, tree, &self.of_user)?;
-        let status = git
-            .args([
-                "status",
-                "--porcelain",
-                "-z",
-                "--no-renames",
-                "--untracked-files=normal",
-                "--ignore-submodules=dirty",
-            ])
-            .of_machine(self.scratch)
-            .time_limit(LONGEST_COUNT);
-        let printed = status.checked().context("failed to count uncommitted changes")?.stdout;
-        Ok(printed.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()).count())
     }
 }
 

@@ -24,6 +24,7 @@ pub mod saved_work;
 mod source_parts;
 mod standin;
 mod submodules;
+mod uncommitted;
 mod url;
 mod user;
 pub mod users_git;
@@ -45,6 +46,7 @@ use self::examine::Head;
 pub use self::examine::Look;
 pub use self::origin::Origin;
 use self::standin::StandIn;
+pub use self::uncommitted::INCLUDE_FILE;
 pub use self::url::URL_PATH;
 pub use self::work_tree::Tracking;
 

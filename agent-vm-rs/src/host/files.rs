@@ -1,5 +1,6 @@
 //! Files of a machine: written so that a power cut leaves the old or the new one, read and removed without following links.
 
+pub mod beneath;
 mod durable;
 mod kind;
 pub mod plain;

@@ -52,6 +52,7 @@ mod stopped;
 mod submodules;
 mod sweep;
 mod take_back;
+mod uncommitted;
 mod unreliable_source;
 mod unusable_artefacts;
 mod unusable_settings;

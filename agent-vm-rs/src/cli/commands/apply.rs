@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
+use super::new_workspace::{Bring, NewWorkspace};
 use super::pick::{PickArgs, pick};
 use super::{Target, create, set};
 use crate::cli::target;
@@ -65,7 +66,8 @@ fn apply_settings(context: &Context, args: &ApplyArgs, file: &Path) -> Result<()
     let machine = match existing(context, args, named)? {
         Ok(machine) => machine,
         Err((source, branch)) if args.create => {
-            let (machine, settings) = create::make_for(context, now.settings.clone(), &source, branch)?;
+            let new = NewWorkspace { source: &source, branch, bring: Bring::default() };
+            let (machine, settings) = create::make_for(context, now.settings.clone(), new)?;
             let _lock = machine.lock(context.deadline())?;
             now.write(&machine)?;
             return set::report(context, &machine, &settings, &settings);

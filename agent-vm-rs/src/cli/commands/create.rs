@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
+use super::new_workspace::{Bring, NewWorkspace, fill};
 use super::relink;
 use crate::cli::{resolve_settings, target};
-use crate::egress;
-use crate::git::{Look, Source};
+use crate::git::Source;
 use crate::guest::installation;
-use crate::host::files::{make_dir_durably, make_private_dir, remove_any, rename_durably, sync_tree, write_unsynced};
-use crate::host::interrupt;
+use crate::host::files::{make_dir_durably, remove_any, rename_durably, sync_tree, write_unsynced};
 use crate::host::lock::Lock;
 use crate::machine::branch::BranchName;
 use crate::machine::context::Context;
@@ -29,7 +28,6 @@ use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text;
-use crate::vm::credentials;
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]
@@ -40,6 +38,8 @@ pub struct CreateArgs {
     /// Copy every branch and tag, and not only the branch, its upstream and the remote's default branch
     #[arg(long)]
     all_branches: bool,
+    #[command(flatten)]
+    bring: Bring,
     #[arg(help = with_default(|d| format!("Address of this host to bind the machine's ports to [default: {}]", d.host)), long, value_name = "HOST")]
     host: Option<String>,
     #[arg(help = with_default(|d| format!("Host port of MCP [default: {} or the next free one]", d.mcp_port)), long, value_name = "PORT", value_parser = |text: &str| Number::Port.parse_port(text))]
@@ -104,19 +104,15 @@ pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)>
     let patch = patch(context, args)?;
     let branch = args.branch.as_deref().or(patch.branch.as_ref().map(BranchName::as_str));
     let (source, branch) = target::current(&context.state, branch)?;
-    make_for(context, patch, &source, branch)
+    make_for(context, patch, NewWorkspace { source: &source, branch, bring: args.bring.clone() })
 }
 
 /// Creates the machine of a repository's branch.
 ///
 /// # Errors
 /// As [`create`].
-pub fn make_for(
-    context: &Context,
-    patch: SettingsPatch,
-    source: &Source,
-    branch: BranchName,
-) -> Result<(Machine, Settings)> {
+pub fn make_for(context: &Context, patch: SettingsPatch, workspace: NewWorkspace<'_>) -> Result<(Machine, Settings)> {
+    let (source, branch) = (workspace.source, workspace.branch.clone());
     // Validate the settings before creating any file.
     let guest = patch.guest.map_or_else(installation::default_guest, Ok)?;
     resolve_settings::check(&patch, guest)?;
@@ -137,7 +133,7 @@ pub fn make_for(
         remove_any(left)?;
     }
     let guest_asked = patch.guest.is_some();
-    match (Wanted { source, branch, guest, patch }).make(context, &machine, &staging) {
+    match (Wanted { workspace, guest, patch }).make(context, &machine, &staging) {
         Ok(settings) => {
             announce(&machine, &settings, guest_asked);
             Ok((machine, settings))
@@ -153,8 +149,7 @@ pub fn make_for(
 
 /// A machine to create.
 struct Wanted<'a> {
-    source: &'a Source,
-    branch: BranchName,
+    workspace: NewWorkspace<'a>,
     guest: GuestKind,
     patch: SettingsPatch,
 }
@@ -162,14 +157,14 @@ struct Wanted<'a> {
 impl Wanted<'_> {
     /// Makes the machine in `staging`, and renames that to its place once it is complete.
     fn make(self, context: &Context, machine: &Machine, staging: &Path) -> Result<Settings> {
-        let Self { source, branch, guest, patch } = self;
+        let Self { workspace, guest, patch } = self;
         let secrets = patch.secrets.as_deref().unwrap_or_default();
-        fill(staging, source, &branch, patch.all_branches.unwrap_or(false), secrets)?;
+        fill(staging, &workspace, patch.all_branches.unwrap_or(false), secrets)?;
         // Held until the settings are in place, so that no other command chooses the same ports.
         let _ports = Lock::take(&context.state.ports_lock(), context.deadline())?;
         let chosen = Chosen::new(&context.state, &patch, guest)?;
         let address = chosen.address;
-        let settings = settings(patch, chosen, source, branch);
+        let settings = settings(patch, chosen, workspace.source, workspace.branch);
         endpoint::ensure(staging, machine.name.as_str(), &settings.host, address)?;
         write_unsynced(&MachinePath::Settings.of(staging), settings.to_json()?, 0o600)?;
         // Sync before the rename, so that a power cut leaves a complete machine or none.
@@ -242,27 +237,6 @@ fn patch(context: &Context, args: &CreateArgs) -> Result<SettingsPatch> {
     let patch = flags.or(file);
     patch.validate()?;
     Ok(patch)
-}
-
-/// Writes all files of a machine except its settings, which need the ports.
-fn fill(staging: &Path, source: &Source, branch: &BranchName, all: bool, secrets: &[SecretSpec]) -> Result<()> {
-    make_private_dir(staging)?;
-    egress::secrets::keep(staging, secrets)?;
-    let look = Look::at(source, staging)?;
-    match look.uncommitted() {
-        Ok(0) => {}
-        Ok(changes) => note(&format!(
-            "not copied into the machine: {} in {}",
-            text::count(changes, "uncommitted change"),
-            source.dir.display()
-        )),
-        Err(error) => {
-            interrupt::check()?;
-            note(&format!("failed to count uncommitted changes: {error:#}"));
-        }
-    }
-    look.clone_branch(branch, all, &MachinePath::Workspace.of(staging))?;
-    credentials::make_keys(staging, staging)
 }
 
 /// Values of a new machine that depend on this host.

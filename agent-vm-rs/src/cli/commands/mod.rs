@@ -16,6 +16,7 @@ pub mod logs;
 pub mod mcp;
 pub mod mcp_config;
 pub mod merge;
+mod new_workspace;
 mod pick;
 pub mod prune;
 pub mod push;
