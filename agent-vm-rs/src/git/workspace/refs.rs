@@ -26,6 +26,9 @@ const MAX_FILES: usize = 500_000;
 /// Largest accepted number of directories of such files.
 const MAX_DIRECTORIES: usize = 50_000;
 
+/// Symbolic references: full names and contents.
+type Symbolic = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// The copied references.
 #[derive(Default)]
 pub struct Copied {
@@ -80,7 +83,7 @@ pub fn of_files(git_dir: &File) -> Result<Copied> {
 }
 
 /// Returns the references in files, and the contents of symbolic ones.
-fn read(git_dir: &File) -> Result<(Copied, BTreeMap<Vec<u8>, Vec<u8>>)> {
+fn read(git_dir: &File) -> Result<(Copied, Symbolic)> {
     let mut copied = Copied::default();
     if let Some(packed) = read_inside(git_dir, Path::new("packed-refs"), MAX_PACKED)? {
         copied.take_packed(&packed);
