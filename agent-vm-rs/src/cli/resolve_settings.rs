@@ -90,12 +90,11 @@ impl Ports {
         let reserved = reserved(&machine.state, Some(&machine.name))?;
         let own = machine.run().qemu().and_then(|_| machine.run().facts());
         let own = own.map_or_else(Vec::new, |facts| vec![facts.port, facts.ssh_port]);
-        for (port, former, other) in
-            [(after.port, before.port, "port=PORT"), (after.ssh_port, before.ssh_port, "ssh_port=PORT")]
-        {
+        for (port, former, key) in [(after.port, before.port, "port"), (after.ssh_port, before.ssh_port, "ssh_port")] {
             if port == former {
                 continue;
             }
+            let other = &format!("agent-vm set {} {key}=PORT", machine.name);
             if let Some(owner) = reserved.get(&port) {
                 return Err(promised(port, owner, other).into());
             }

@@ -13,6 +13,14 @@ pub fn is_free(address: Ipv4Addr, port: u16) -> bool {
     TcpListener::bind((address, port)).is_ok()
 }
 
+/// Sysctl with the first port that a process without privileges can bind (ip(7)).
+const UNPRIVILEGED: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+
+/// Returns the first port that a machine's processes, which have no privileges, can bind.
+fn first_unprivileged() -> u16 {
+    std::fs::read_to_string(UNPRIVILEGED).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024)
+}
+
 /// Checks that `address` is an address of this host.
 fn usable(address: Ipv4Addr) -> Result<()> {
     TcpListener::bind((address, 0)).map(drop).map_err(|error| {
@@ -22,26 +30,36 @@ fn usable(address: Ipv4Addr) -> Result<()> {
     })
 }
 
-/// Returns the first port, counting from `first`, that is not in `taken` and can be bound.
+/// Returns the first port, counting from `first`, that is not in `taken` and that a machine's processes can bind.
 ///
 /// # Errors
 /// No port up to 65535 is free.
 pub fn next_free(address: Ipv4Addr, first: u16, taken: &BTreeSet<u16>) -> Result<u16> {
     usable(address)?;
-    (first..=u16::MAX).find(|port| !taken.contains(port) && is_free(address, *port)).ok_or_else(|| {
-        Failure::new(format!("no port from {first} on is free on {address}"))
-            .with_hint("choose another port below it")
-            .into()
-    })
+    (first.max(first_unprivileged())..=u16::MAX)
+        .find(|port| !taken.contains(port) && is_free(address, *port))
+        .ok_or_else(|| {
+            Failure::new(format!("no port from {first} on is free on {address}"))
+                .with_hint("choose another port below it")
+                .into()
+        })
 }
 
-/// Checks that a port can be bound. The error names the process that listens on it, if known, and has `other`, the words that
+/// Checks that a machine's processes can bind a port. The error names the process that listens on it, if known, and has `other`, the words that
 /// choose another port, as its hint.
 ///
 /// # Errors
-/// The port is in use or cannot be bound.
+/// The port is privileged, in use, or cannot be bound.
 pub fn require_free(address: Ipv4Addr, port: u16, other: &str) -> Result<()> {
     usable(address)?;
+    let first = first_unprivileged();
+    if port < first {
+        return Err(Failure::new(format!(
+            "port {port} is privileged: a machine's processes can only bind ports from {first} on"
+        ))
+        .with_hint(format!("choose another port: {other}"))
+        .into());
+    }
     match TcpListener::bind((address, port)) {
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}

@@ -53,6 +53,53 @@ fn a_port_of_another_machine_is_refused() {
     site.assert_nothing_left();
 }
 
+/// QEMU has no privileges, also if root starts it. All commands refuse such a port, with the command that chooses another.
+#[test]
+fn a_privileged_port_is_refused_unless_the_host_opens_it() {
+    let Some(flags) = namespaces(&["--net"]) else { return };
+    let site = Site::new();
+    crate::stand_ins::install(&site, crate::stand_ins::ENDS);
+    let script = r#"
+        first=/proc/sys/net/ipv4/ip_unprivileged_port_start
+        { ip link set lo up && echo 1024 >$first; } 2>/dev/null || exit 66
+        refused() {
+            if "$@" >out 2>err; then echo "accepted: $*"; exit 1; fi
+            grep "port 80 is privileged" err && grep -F -- "$hint" err || { cat err; exit 1; }
+        }
+        hint='--port PORT' refused "$vm" create --port 80
+        hint='--ssh-port PORT' refused "$vm" create --ssh-port 80
+        "$vm" create || exit 1
+        hint='agent-vm set app-main port=PORT' refused "$vm" set port=80
+        hint='agent-vm set app-main ssh_port=PORT' refused "$vm" set ssh_port=80
+        echo '{ "port": 80 }' >settings.json
+        hint='agent-vm set app-main port=PORT' refused "$vm" apply --config settings.json
+        # Positive control: the same ports, once the host opens them.
+        echo 80 >$first
+        "$vm" set port=80 && "$vm" create --branch other --port 81 || exit 1
+        # No port below the first one is chosen.
+        echo 9000 >$first
+        "$vm" create --branch third
+    "#;
+    let ip = crate::support::which("ip").unwrap_or_default();
+    let script = format!("vm='{}'\nip() {{ '{}' \"$@\"; }}\n{script}", env!("CARGO_BIN_EXE_agent-vm"), ip.display());
+    let output = site.command("unshare").args(flags).args(["sh", "-c", &script]).output().unwrap();
+    if output.status.code() == Some(66) {
+        crate::support::skip("ip(8) or sysctl cannot set up a network here");
+        return;
+    }
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    assert_eq!(ports(&site, "app-main")[0], 80);
+    assert_eq!(ports(&site, "app-other")[0], 81);
+    assert_eq!(ports(&site, "app-third"), [9000, 9001]);
+    // Outside of the namespace, where a machine's processes can run.
+    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    if first.trim().parse::<u16>().unwrap() > 80 {
+        let done = site.run(&["start"]).exits(1).gives_one_error().says("port 80 is privileged");
+        done.says("agent-vm set app-main port=PORT");
+    }
+}
+
 /// The error gives the real reason: no process holds the port.
 #[test]
 fn an_address_of_another_host_is_an_error() {
