@@ -134,9 +134,9 @@ class Egress:
             return
         rules = self.rules.now()
         kind = tunnel.kind(nextlayer)
-        if kind == tunnel.RAW and not rules.allows_raw(*address):
-            kind = tunnel.REFUSED
         context = nextlayer.context
+        if kind == tunnel.RAW and not rules.allows_raw_at(address[0], peer_of(context.server), address[1]):
+            kind = tunnel.REFUSED
         if kind == tunnel.REFUSED:
             self._refuse_tunnel(context, "TCP", address[0], "neither TLS nor HTTP")
             nextlayer.layer = tunnel.refuse(context)
@@ -210,7 +210,8 @@ class Egress:
         if flow.request.method == "CONNECT":
             self._connect_failed(flow)
             return
-        if flow.response.status_code == 101 and not flow.websocket and not self.rules.now().allows_raw(host, port):
+        raw = flow.response.status_code == 101 and not flow.websocket
+        if raw and not self.rules.now().allows_raw_at(host, peer_of(flow.server_conn), port):
             self.audit.write(
                 verdict="deny", reason="upgrade to a protocol other than WebSocket", method=flow.request.method, host=host, port=port
             )
@@ -291,6 +292,11 @@ class Egress:
             return False
         flow.response = refusal.response(rules, request.host, request.port, reason)
         return False
+
+
+def peer_of(server):
+    """Returns the address that a server's connection leads to; None without a connection."""
+    return server.peername[0] if server.peername else None
 
 
 def peers(handler):

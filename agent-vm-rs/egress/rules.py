@@ -117,7 +117,7 @@ class Rules:
     def why_closed(self, address: str, port: int) -> str:
         """Returns why no name may lead to this address; empty if it is public, or if the allow list names it for this port.
 
-        Such an entry lets the guest use the address itself, so a name that is allowed too gives it nothing more.
+        Such an entry lets the guest use the address itself; `allows_raw_at` checks that a name gives it nothing more.
         """
         host = normal(address)
         listed = self.is_named(host, port) and not any(entry.forbids(host, port) for entry in self.deny)
@@ -129,6 +129,17 @@ class Rules:
         if self.intercepts(host, port):
             return False
         return self.everything or any(entry.port == port and entry.covers(host, port) for entry in self.allow)
+
+    def allows_raw_at(self, host: str, address: str | None, port: int) -> bool:
+        """As `allows_raw`, for a host that led to this address; None is an unknown address.
+
+        If the name may lead there only because the list has the address, that entry must allow such traffic too.
+        """
+        if not self.allows_raw(host, port):
+            return False
+        if self.is_named(host, None):
+            return True
+        return address is not None and (not why_closed(address) or self.allows_raw(address, port))
 
     def intercepts(self, host: str, port: int) -> bool:
         """Returns whether the proxy intercepts TLS connections to this host and port."""

@@ -226,11 +226,11 @@ class Site(unittest.TestCase):
     def own_ca(self):
         return self.place / "ca" / "mitmproxy-ca-cert.pem"
 
-    def raw_tunnel(self, port):
+    def raw_tunnel(self, port, host="localhost"):
         """Returns a new connection through CONNECT, without any data yet."""
         raw = socket.create_connection(("127.0.0.1", self.port), 10)
         self.addCleanup(raw.close)
-        raw.sendall(f"CONNECT localhost:{port} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+        raw.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
         answer = http.client.HTTPResponse(raw, method="CONNECT")
         answer.begin()
         self.assertEqual(answer.status, 200)

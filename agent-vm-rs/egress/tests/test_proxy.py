@@ -214,6 +214,24 @@ class Proxy(Site):
         self.assertEqual(raw.recv(1 << 16), b"")
         self.assertEqual(self.log(3)[-1]["reason"], "neither TLS nor HTTP")
 
+    def test_a_name_opens_no_other_protocol_to_a_listed_address_that_allows_none_itself(self):
+        port = self.plain_port
+        listed = [("127.1", port), ("127.0.0.1", port)]
+
+        def answers(host):
+            raw = self.raw_tunnel(port, host)
+            raw.sendall(b"SSH-2.0-test\r\n\r\n")
+            upgrade = self.raw_tunnel(port, host)
+            upgrade.sendall(f"GET / HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n".encode())
+            return [b"400" in raw.recv(1 << 16), b"101" in upgrade.recv(1 << 16)]
+
+        # Control: the address's own entry allows it.
+        self.set_rules(allow=listed)
+        self.assertEqual([answers("127.1"), answers("127.0.0.1")], [[True, True]] * 2)
+        # The proxy must see a secret's requests, so it lets nothing else through to its host.
+        self.set_rules(allow=listed, secrets=[{**SECRET, "host": "127.0.0.1", "port": port}])
+        self.assertEqual([answers("127.1"), answers("127.0.0.1")], [[False, False]] * 2)
+
     def test_monitor_mode_intercepts_tls(self):
         self.set_rules(mode="monitor")
         status, _, text, issuer = self.tunnel("localhost", self.tls_port, ca=self.own_ca, path="/x?y")

@@ -169,6 +169,18 @@ class Decisions(unittest.TestCase):
         self.assertEqual([listed.allows_raw("a.test", 443), listed.allows_raw("b.test", 22)], [False, True])
         self.assertFalse(rules(mode="monitor", allow=[("b.test", 22)]).allows_raw("b.test", 22))
 
+    def test_a_name_opens_no_more_of_a_listed_address_than_its_own_entry(self):
+        web = rules(allow=[("127.1", 443), ("svc.test", 443), ("127.0.0.1", None), ("fd00::5", None), ("localhost", 443)])
+        for name, address in [("127.1", "127.0.0.1"), ("svc.test", "fd00::5"), ("svc.test", None)]:
+            self.assertFalse(web.allows_raw_at(name, address, 443), (name, address))
+        # An entry with the port opens it by name as by itself, a public address needs none, and localhost is its own entry.
+        with_port = rules(allow=[("127.1", 443), ("127.0.0.1", 443)])
+        self.assertTrue(with_port.allows_raw_at("127.1", "127.0.0.1", 443))
+        self.assertTrue(with_port.allows_raw_at("127.0.0.1", "127.0.0.1", 443))
+        self.assertTrue(web.allows_raw_at("svc.test", "93.184.215.14", 443))
+        self.assertTrue(web.allows_raw_at("localhost", "127.0.0.1", 443))
+        self.assertFalse(web.allows_raw_at("other.test", "93.184.215.14", 443))
+
     def test_a_secrets_host_is_intercepted_in_every_mode_on_its_port_only(self):
         secret = {"name": "T", "host": "api.test", "port": 8443, "placeholder": "p", "value": "v"}
         listed = rules(allow=[("api.test", None), ("other.test", None)], secrets=[secret])
