@@ -20,6 +20,7 @@ def response(rules, host, port, reason):
         DENIED: f"agent-vm egress list {rules.machine}",
     }
     command = commands.get(reason, f"agent-vm egress allow --branch {rules.machine} {destination}")
+    reason = rules.shown(host, port, reason)
     made = http.Response.make(
         403,
         f"agent-vm: {destination} is refused ({reason}). On the host: {command}\n",

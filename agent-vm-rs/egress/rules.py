@@ -23,6 +23,8 @@ DENIED = "on the deny list"
 OF_THE_HOST = "an address of the host or its network"
 OF_METADATA = "an address of a metadata service"
 SPECIAL = "a private or reserved address"
+# What the guest reads in their place: the kinds would show it the host's networks.
+CLOSED = "a closed address"
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,16 @@ class Rules:
         if self.everything or any(entry.covers(host, port) for entry in self.allow):
             return Verdict(True, "")
         return Verdict(False, self.not_listed)
+
+    def shown(self, host: str, port: int, reason: str) -> str:
+        """Returns what the guest reads for the reason of a refusal: the same for all addresses that are closed or not public."""
+        if reason not in (OF_THE_HOST, OF_METADATA, SPECIAL):
+            return reason
+        host = normal(host)
+        is_global = is_address(host) and special_addresses.is_global(ipaddress.ip_address(host))
+        listed = self.everything or any(entry.covers(host, port) for entry in self.allow)
+        # A public address of the host's network reads like any other one that is not listed.
+        return self.not_listed if is_global and not listed else CLOSED
 
     def is_named(self, host: str, port: int | None) -> bool:
         """Returns whether the allow list names this host exactly. Only then may it have the host's own or a private address."""

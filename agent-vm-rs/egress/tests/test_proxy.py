@@ -35,6 +35,7 @@ class Proxy(Site):
             answer, text = self.get(f"http://{host}/")
             self.assertEqual(answer.status, 403, host)
             self.assertIn(f"agent-vm egress allow --branch app-main {host}:80", text)
+            self.assertIn("(not on the allow list)" if host == "example.org" else "(a closed address)", text)
             # After a refused CONNECT, most clients show only the status line.
             status, headers, text, _ = self.tunnel(host, 443)
             command = f"agent-vm egress allow --branch app-main {host}:443"

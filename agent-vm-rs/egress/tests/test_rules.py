@@ -131,6 +131,22 @@ class Decisions(unittest.TestCase):
                 for address in addresses:
                     self.assertEqual(rules(mode="open").decide(address, 80).reason, reason, address)
 
+    def test_the_guest_does_not_read_which_addresses_are_of_the_hosts_networks(self):
+        # The first of each pair is of the host's networks.
+        pairs = [("10.1.0.1", "10.2.0.1"), ("::ffff:10.1.0.1", "fd00::5"), ("93.184.216.34", "93.184.216.35")]
+        own = [own for own, _ in pairs]
+        with mock.patch.object(network, "is_ours", lambda ip: str(ip) in own):
+            for one in [rules(), rules(allow=[("*", None)]), rules(mode="open")]:
+                logged = lambda host: one.decide(host, 22).reason
+                for own, other in pairs:
+                    # Control: the log tells them apart.
+                    self.assertNotEqual(logged(own), logged(other), own)
+                    if logged(other):
+                        self.assertEqual(*(one.shown(host, 22, logged(host)) for host in (own, other)))
+                self.assertEqual(one.shown("localhost", 22, logged("localhost")), "a closed address")
+        denied = rules(deny=[("10.1.0.1", None)])
+        self.assertEqual(denied.shown("10.1.0.1", 22, denied.decide("10.1.0.1", 22).reason), "on the deny list")
+
     def test_resolved_private_addresses_are_not_public(self):
         self.assertEqual(why_closed("93.184.215.14"), "")
         self.assertEqual(why_closed("::ffff:93.184.215.14"), "")
