@@ -1,6 +1,6 @@
 //! Checks settings against this host, chooses ports and processors, and writes changed settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
@@ -13,6 +13,7 @@ use crate::machine::defaults::Defaults;
 use crate::machine::egress_settings::{Egress, Mode};
 use crate::machine::name::VmName;
 use crate::machine::settings::{GuestKind, Settings, SettingsPatch};
+use crate::machine::settings_key::Key;
 use crate::machine::state_dir::StateDir;
 use crate::machine::{Machine, host_address};
 use crate::mcp::endpoint;
@@ -78,6 +79,34 @@ impl Ports {
         Ok(Self { mcp, ssh })
     }
 
+    /// Chooses again the ports that a change resets, as for a new machine. Ports that the machine's current run uses count as
+    /// free. The caller holds the lock of the ports.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub fn reset(machine: &Machine, reset: &BTreeSet<Key>, after: &mut Settings, defaults: &Defaults) -> Result<()> {
+        let (mcp, ssh) = (reset.contains(&Key::Port), reset.contains(&Key::SshPort));
+        if !mcp && !ssh {
+            return Ok(());
+        }
+        let address = host_address::forward_address(&after.host)?;
+        let reserved = reserved(&machine.state, Some(&machine.name))?;
+        let own = own(machine);
+        let choose = |first: u16, other: Option<u16>| -> Result<u16> {
+            let taken = reserved.keys().copied().chain(other).collect();
+            let free = ports::next_free(address, first, &taken)?;
+            let own = own.iter().copied().filter(|port| *port >= first && !taken.contains(port));
+            Ok(own.chain([free]).min().unwrap_or(free))
+        };
+        if mcp {
+            after.port = choose(defaults.mcp_port, (!ssh).then_some(after.ssh_port))?;
+        }
+        if ssh {
+            after.ssh_port = choose(defaults.ssh_port, Some(after.port))?;
+        }
+        Ok(())
+    }
+
     /// Checks that changed ports are free. The caller holds the lock of the ports.
     ///
     /// # Errors
@@ -88,8 +117,7 @@ impl Ports {
         }
         let address = host_address::forward_address(&after.host)?;
         let reserved = reserved(&machine.state, Some(&machine.name))?;
-        let own = machine.run().qemu().and_then(|_| machine.run().facts());
-        let own = own.map_or_else(Vec::new, |facts| vec![facts.port, facts.ssh_port]);
+        let own = own(machine);
         for (port, former, key) in [(after.port, before.port, "port"), (after.ssh_port, before.ssh_port, "ssh_port")] {
             if port == former {
                 continue;
@@ -104,6 +132,12 @@ impl Ports {
         }
         Ok(())
     }
+}
+
+/// Returns the ports of a running machine.
+fn own(machine: &Machine) -> Vec<u16> {
+    let facts = machine.run().qemu().and_then(|_| machine.run().facts());
+    facts.map_or_else(Vec::new, |facts| vec![facts.port, facts.ssh_port])
 }
 
 /// Returns the ports in the settings of all machines except `but`, running or not, with their owners.

@@ -134,4 +134,15 @@ fn ports_count_up_from_the_defaults() {
     assert_eq!(ports(&site, "app-one"), [8000, 2222]);
     assert_eq!(ports(&site, "app-two"), [8001, 2223]);
     assert_eq!(ports(&site, "app-three"), [8002, 2224]);
+    // A reset port is chosen again, as `create` does without the flag.
+    let script = format!(
+        "'{}' link set lo up && for change in 'port=9123 ssh_port=9124' '--unset port --unset ssh_port' 'port=9123' '--unset port'; do
+            '{}' set app-two $change || exit; done",
+        ip.display(),
+        env!("CARGO_BIN_EXE_agent-vm")
+    );
+    let set =
+        site.command("unshare").args(namespaces(&["--net"]).unwrap()).args(["sh", "-c", &script]).output().unwrap();
+    assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
+    assert_eq!(ports(&site, "app-two"), [8001, 2223]);
 }

@@ -39,6 +39,7 @@ fn a_setting_changes_and_can_be_reset() {
     assert_eq!(done["changed"]["memory"], json!({ "before": 1024, "after": 4096 }));
     assert_eq!(done["at_next_start"], json!([]));
     let settings = site.settings("app-main");
+    assert_ne!(settings["port"], 18765);
     for key in ["memory", "packages", "port_asked", "egress", "cores", "source", "branch", "created"] {
         assert_eq!(settings[key], before[key], "{key}");
     }

@@ -70,12 +70,13 @@ pub fn make(context: &Context, machine: &Machine, before: &Settings, mut change:
     if change.set.cores.is_some() || change.unset.contains(&Key::Cores) {
         change.set.cores = Some(resolve_settings::cores(change.set.cores, &defaults));
     }
-    let after = change.apply_to(before, &defaults);
+    let mut after = change.apply_to(before, &defaults);
     if after == *before {
         return Ok(after);
     }
     // Held until the settings are written, so that no other command chooses the same ports.
     let _ports = Lock::take(&machine.state.ports_lock(), context.deadline())?;
+    resolve_settings::Ports::reset(machine, &change.unset, &mut after, &defaults)?;
     resolve_settings::Ports::check(machine, before, &after)?;
     resolve_settings::write(machine, before, &after)?;
     Ok(after)
