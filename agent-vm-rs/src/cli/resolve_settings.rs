@@ -107,10 +107,10 @@ impl Ports {
         Ok(())
     }
 
-    /// Checks that changed ports are free. The caller holds the lock of the ports.
+    /// Checks that changed ports are free, and that a changed address is one of this host. The caller holds the lock of the ports.
     ///
     /// # Errors
-    /// A port belongs to another machine or is in use, or both are the same.
+    /// The address cannot be bound, a port belongs to another machine or is in use, or both are the same.
     pub fn check(machine: &Machine, before: &Settings, after: &Settings) -> Result<()> {
         if after.port == after.ssh_port {
             return Err(same_port());
@@ -118,8 +118,16 @@ impl Ports {
         let address = host_address::forward_address(&after.host)?;
         let reserved = reserved(&machine.state, Some(&machine.name))?;
         let own = own(machine);
-        for (port, former, key) in [(after.port, before.port, "port"), (after.ssh_port, before.ssh_port, "ssh_port")] {
-            if port == former {
+        let is_moved = after.host != before.host;
+        if is_moved {
+            ports::usable(address)?;
+        }
+        for (port, former, asked, key) in [
+            (after.port, before.port, after.port_asked, "port"),
+            (after.ssh_port, before.ssh_port, after.ssh_port_asked, "ssh_port"),
+        ] {
+            // A start replaces a port in use that was not asked for.
+            if port == former && !(is_moved && asked) {
                 continue;
             }
             let other = &format!("agent-vm set {} {key}=PORT", machine.name);

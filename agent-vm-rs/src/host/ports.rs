@@ -22,10 +22,13 @@ fn first_unprivileged() -> u16 {
 }
 
 /// Checks that `address` is an address of this host.
-fn usable(address: Ipv4Addr) -> Result<()> {
+///
+/// # Errors
+/// It is not.
+pub fn usable(address: Ipv4Addr) -> Result<()> {
     TcpListener::bind((address, 0)).map(drop).map_err(|error| {
         Failure::new(format!("cannot bind {address}: {error}"))
-            .with_hint("--host takes localhost or an address of this host (ip -4 addr shows them)")
+            .with_hint("the host is localhost or an address of this host; ip -4 addr shows them")
             .into()
     })
 }

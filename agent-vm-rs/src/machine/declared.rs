@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::host::files::{is_absent, read_if_there, write_file};
 use crate::machine::Machine;
 use crate::machine::egress_settings::Destination;
+use crate::machine::name::VmName;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::{Settings, SettingsPatch};
 use crate::machine::settings_change::Change;
@@ -60,8 +61,8 @@ impl Declared {
 ///
 /// # Errors
 /// It differs in a setting that is fixed once the machine exists.
-pub fn change(settings: &Settings, last: &SettingsPatch, now: &SettingsPatch) -> Result<Change> {
-    check_fixed(settings, last, now)?;
+pub fn change(name: &VmName, settings: &Settings, last: &SettingsPatch, now: &SettingsPatch) -> Result<Change> {
+    check_fixed(name, settings, last, now)?;
     let (last_values, values) = (values(last)?, values(now)?);
     let differs = |key: &Key| last_values.get(key.name()) != values.get(key.name());
     let is_declared = |key: &Key| values.contains_key(key.name());
@@ -84,10 +85,10 @@ pub fn change(settings: &Settings, last: &SettingsPatch, now: &SettingsPatch) ->
 }
 
 /// Checks the settings that only a new machine can have.
-fn check_fixed(settings: &Settings, last: &SettingsPatch, now: &SettingsPatch) -> Result<(), Failure> {
+fn check_fixed(name: &VmName, settings: &Settings, last: &SettingsPatch, now: &SettingsPatch) -> Result<(), Failure> {
     let fixed = |what: &str| {
         Failure::usage(format!("the declared {what} is not the machine's, and cannot change after its creation"))
-            .with_hint("create the machine again; this keeps its commits: agent-vm destroy MACHINE\nthen: agent-vm apply --create")
+            .with_hint(format!("create the machine again; this keeps its commits: agent-vm destroy {name}\nthen: agent-vm apply --create --config FILE"))
     };
     if now.guest.is_some_and(|guest| guest != settings.guest) {
         return Err(fixed("guest"));
@@ -132,6 +133,10 @@ mod tests {
     use crate::machine::defaults::Defaults;
     use crate::machine::settings::tests::sample;
 
+    fn change(settings: &Settings, last: &SettingsPatch, now: &SettingsPatch) -> Result<Change> {
+        super::change(&"app-main".parse().unwrap(), settings, last, now)
+    }
+
     fn patch(text: &str) -> SettingsPatch {
         serde_json::from_str(text).unwrap()
     }
@@ -166,7 +171,8 @@ mod tests {
         };
         let none = SettingsPatch::default();
         assert!(change(&sample(), &none, &patch(other)).is_err());
-        assert!(change(&sample(), &none, &patch(r#"{"branch":"another"}"#)).is_err());
+        let error = change(&sample(), &none, &patch(r#"{"branch":"another"}"#)).unwrap_err();
+        assert!(crate::term::error::hint_of(&error).unwrap().contains("agent-vm destroy app-main\n"));
         // A secret that is no longer declared would stay.
         let mut settings = sample();
         let declared = patch(r#"{"secrets":["TOKEN=api.example.com"]}"#);

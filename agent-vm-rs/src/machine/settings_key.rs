@@ -3,6 +3,8 @@
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use crate::machine::branch::BranchName;
+use crate::machine::name::VmName;
 use crate::machine::number::Number;
 use crate::machine::policy;
 use crate::machine::settings::{Settings, SettingsPatch};
@@ -139,19 +141,48 @@ fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
     })
 }
 
+/// Returns the error for `KEY` or `KEY=VALUE` if this setting cannot change. Its hint is about this machine and its branch.
+#[must_use]
+pub fn fixed(word: &str, machine: Option<(&VmName, &BranchName)>) -> Option<Failure> {
+    let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+    let plain = name.replace('-', "_");
+    let key = FIXED.into_iter().find(|key| *key == plain)?;
+    let quoted = |text: &str| shlex::try_quote(text).map_or_else(|_| "VALUE".to_owned(), std::borrow::Cow::into_owned);
+    let given = value.filter(|value| !value.is_empty()).map(quoted);
+    let (of, branch) = machine.map_or_else(
+        || ("MACHINE".to_owned(), "BRANCH".to_owned()),
+        |(name, branch)| (name.to_string(), quoted(branch.as_str())),
+    );
+    let flags = match (key, given) {
+        ("branch", given) => {
+            let branch = given.unwrap_or_else(|| "BRANCH".to_owned());
+            return Some(
+                Failure::usage(format!("the branch of {of} cannot change: each branch has its own machine"))
+                    .with_hint(format!("agent-vm create --branch {branch}")),
+            );
+        }
+        ("guest", Some(value)) => format!(" --guest {value}"),
+        ("all_branches", value) if value.as_deref() != Some("false") => " --all-branches".to_owned(),
+        ("secrets", Some(value)) => format!(" --secret {value}"),
+        _ => String::new(),
+    };
+    Some(Failure::usage(format!("{key} cannot change after the machine's creation")).with_hint(format!(
+        "create the machine again; this keeps its commits: agent-vm destroy {of}\nthen: agent-vm create --branch {branch}{flags}"
+    )))
+}
+
 /// Parses a key of the command line.
 ///
 /// # Errors
 /// It is not a setting, or cannot change after the machine's creation.
 pub fn parse_key(name: &str) -> Result<Key, Failure> {
-    Key::from_str(&name.replace('-', "_"), false).map_err(|_| {
-        if FIXED.contains(&name) {
-            return Failure::usage(format!("{name} cannot change after the machine's creation")).with_hint(
-                "create the machine again; this keeps its commits: agent-vm destroy MACHINE\nthen: agent-vm create",
-            );
-        }
+    if let Some(fixed) = fixed(name, None) {
+        return Err(fixed);
+    }
+    let plain = name.replace('-', "_");
+    Key::from_str(&plain, false).map_err(|_| {
         let names: Vec<_> = Key::value_variants().iter().map(|key| key.name()).collect();
-        let hint = match did_you_mean::suggestion(Kind::Setting, &name.replace('-', "_"), &names) {
+        let hint = match did_you_mean::suggestion(Kind::Setting, &plain.to_lowercase(), &names) {
             Some(meant) => format!("did you mean {meant}?"),
             None => format!("settings: {}", names.join(", ")),
         };

@@ -61,6 +61,7 @@ fn an_invalid_value_changes_nothing() {
         (&["memory=1024", "guest=nixos"], 2, "guest cannot change"),
         (&["memory=1024", "packages=no such"], 2, "not a package name"),
         (&["memory=1024", "host=192.0.2.1", "port=18766"], 1, "192.0.2.1"),
+        (&["host=192.0.2.1"], 1, "cannot bind 192.0.2.1"),
         (&["host=somewhere"], 2, "somewhere"),
         (&["memory=1024", &others], 1, "belongs to the machine app-other"),
         (&["port=18767", "ssh_port=18767"], 2, "cannot use the same port"),
@@ -73,6 +74,39 @@ fn an_invalid_value_changes_nothing() {
         assert_eq!(site.settings("app-main"), before, "{words:?}");
     }
     site.run(&["set", "nowhere", "memory=1024"]).exits(1).gives_one_error().says("there is no machine for nowhere");
+}
+
+/// Also the machine's own ports are checked on the new address.
+#[test]
+fn another_address_must_be_one_of_this_host_with_the_ports_free() {
+    let site = Site::new();
+    site.create("main");
+    let listener = std::net::TcpListener::bind(("127.0.0.2", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    site.run(&["set", "main", &format!("port={port}")]).ok();
+    site.run(&["set", "main", "host=127.0.0.2"]).exits(1).gives_one_error().says("is taken by");
+    // Control.
+    drop(listener);
+    site.run(&["set", "main", "host=127.0.0.2"]).ok().prints("host changed");
+}
+
+#[test]
+fn a_setting_that_cannot_change_gets_commands_that_work() {
+    let site = Site::new();
+    site.git(&["branch", "topic"]);
+    site.create("topic");
+    let again = "hint: create the machine again; this keeps its commits: agent-vm destroy app-topic\n";
+    for (words, hint) in [
+        (&["topic", "branch=other"][..], "hint: agent-vm create --branch other\n".to_owned()),
+        (&["topic", "guest=nixos"], format!("{again}  then: agent-vm create --branch topic --guest nixos\n")),
+        (&["topic", "all-branches=true"], format!("{again}  then: agent-vm create --branch topic --all-branches\n")),
+        (&["topic", "secrets=A=b.test"], format!("{again}  then: agent-vm create --branch topic --secret 'A=b.test'\n")),
+        (&["topic", "--unset", "guest"], format!("{again}  then: agent-vm create --branch topic\n")),
+        // No machine is named, and the current branch has none.
+        (&["branch=topic"], "hint: agent-vm create --branch topic\n".to_owned()),
+    ] {
+        site.run(&[&["set"], words].concat()).exits(2).gives_one_error().says(&hint);
+    }
 }
 
 #[test]

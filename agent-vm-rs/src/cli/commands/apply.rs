@@ -78,7 +78,7 @@ fn apply_settings(context: &Context, args: &ApplyArgs, file: &Path) -> Result<()
     let before = machine.settings()?;
     let last = Declared::read(&machine)?;
     let known = last.clone().unwrap_or_default();
-    let change = declared::change(&before, &known.settings, &now.settings)?;
+    let change = declared::change(&machine.name, &before, &known.settings, &now.settings)?;
     let after = set::make(context, &machine, &before, change)?;
     // Settings first: if the command is killed before the next write, the next `apply` does the same again.
     if last.as_ref() != Some(&now) {

@@ -11,7 +11,7 @@ use crate::machine::defaults::Defaults;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
 use crate::machine::settings_change::{Assignment, Change, differences};
-use crate::machine::settings_key::{Key, parse_key};
+use crate::machine::settings_key::{Key, fixed, parse_key};
 use crate::machine::{Machine, host_address};
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
@@ -28,20 +28,38 @@ pub struct SetArgs {
     branch: Option<String>,
     /// Setting and value, such as memory=8192 or packages=nodejs,jq; the settings are those of `create --config`
     #[arg(value_name = "KEY=VALUE")]
-    assignments: Vec<Assignment>,
+    assignments: Vec<String>,
     /// Reset a setting to its default; can be repeated
-    #[arg(long, value_name = "KEY", value_parser = parse_key)]
-    unset: Vec<Key>,
+    #[arg(long, value_name = "KEY")]
+    unset: Vec<String>,
 }
 
 impl SetArgs {
     /// Returns what names the machine, if anything, and all settings. The first word is a setting if it has a `=` or `--branch`
     /// names the machine.
-    fn target(&self) -> Result<(Option<&str>, Vec<Assignment>)> {
+    fn target(&self) -> (Option<&str>, Vec<&str>) {
         let first = self.machine.as_deref().filter(|word| self.branch.is_some() || word.contains('='));
-        let first = first.map(str::parse).transpose()?;
         let machine = self.branch.as_deref().or(self.machine.as_deref().filter(|_| first.is_none()));
-        Ok((machine, first.into_iter().chain(self.assignments.iter().cloned()).collect()))
+        (machine, first.into_iter().chain(self.assignments.iter().map(String::as_str)).collect())
+    }
+
+    /// Parses the change.
+    ///
+    /// # Errors
+    /// A word is not a setting, cannot change, or has an invalid value.
+    fn change(&self, context: &Context) -> Result<Change> {
+        let (target, words) = self.target();
+        let unset = || self.unset.iter().map(String::as_str);
+        if let Some(word) = words.iter().copied().chain(unset()).find(|word| fixed(word, None).is_some()) {
+            let machine = target::find(&context.state, target).ok();
+            let known = machine.as_ref().and_then(|machine| Some((&machine.name, machine.settings().ok()?.branch)));
+            if let Some(failure) = fixed(word, known.as_ref().map(|(name, branch)| (*name, branch))) {
+                return Err(failure.into());
+            }
+        }
+        let assignments = words.into_iter().map(str::parse).collect::<Result<Vec<Assignment>, _>>()?;
+        let unset = unset().map(parse_key).collect::<Result<Vec<_>, _>>()?;
+        Ok(Change::parse(&assignments, &unset)?)
     }
 }
 
@@ -50,10 +68,9 @@ impl SetArgs {
 /// # Errors
 /// There is no such machine, or a value is invalid. The settings are then unchanged.
 pub fn set(context: &Context, args: &SetArgs) -> Result<()> {
-    let (target, assignments) = args.target()?;
-    let change = Change::parse(&assignments, &args.unset)?;
+    let change = args.change(context)?;
     change.set.validate()?;
-    let machine = target::find(&context.state, target)?;
+    let machine = target::find(&context.state, args.target().0)?;
     let _lock = machine.lock(context.deadline())?;
     let before = machine.settings()?;
     let after = make(context, &machine, &before, change)?;
