@@ -2,6 +2,7 @@
 
 pub mod commands;
 mod json_output;
+mod line;
 mod refusal;
 pub mod resolve_settings;
 pub mod target;

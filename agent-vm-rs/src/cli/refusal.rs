@@ -1,14 +1,12 @@
 //! Reports a command line that clap refuses, with a hint what to type.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::{Cli, target};
-use crate::machine::state_dir::StateDir;
-use crate::term::did_you_mean::{Kind, own_word};
+use super::line::{Line, join};
+use crate::machine::settings_key::parse_key;
+use crate::term::did_you_mean::{Kind, own_word, suggestion};
 use crate::term::error::{EXIT_USAGE, Failure, report};
 
 /// Reports a clap error with a hint, or prints the requested help or version.
@@ -36,46 +34,28 @@ fn failure(error: &clap::Error, words: &[String]) -> Failure {
     Failure::usage(what.join(" ").trim_start_matches("error: ")).with_hint(hint)
 }
 
-/// A command line without the program's name.
-struct Line<'a> {
-    words: &'a [String],
-    commands: clap::Command,
-    /// Index of the command.
-    verb: Option<usize>,
-}
-
-impl<'a> Line<'a> {
-    fn new(words: &'a [String]) -> Self {
-        let mut commands = Cli::command();
-        commands.build();
-        let verb = words.iter().position(|word| commands.find_subcommand(word).is_some());
-        Self { words, commands, verb }
-    }
-
-    fn verb(&self) -> Option<&'a str> {
-        self.verb.map(|at| self.words[at].as_str())
-    }
-
-    /// Returns the command that shows the usage.
-    fn help(&self) -> String {
-        ["agent-vm"].into_iter().chain(self.verb()).chain(["--help"]).collect::<Vec<_>>().join(" ")
-    }
-
+impl Line<'_> {
     /// Returns what to type instead.
     fn hint(&self, error: &clap::Error) -> String {
         if let Some(word) = context(error, ContextKind::InvalidSubcommand) {
-            return self.other_verb(error, &word);
+            return if self.verb() == Some("help") { self.help_for(&word) } else { self.other_verb(error, &word) };
         }
+        let after = self.verb.map_or(&[][..], |at| &self.words[at + 1..]);
         if self.verb() == Some("exec") && !self.words.iter().any(|word| word == "--") {
-            return format!("write -- before the command: {}", self.exec());
+            return format!("write -- before the command: {}", self.exec(after));
         }
         let invalid = context(error, ContextKind::InvalidArg).unwrap_or_default();
         if self.verb() == Some("shell") && error.kind() == ErrorKind::UnknownArgument && !invalid.starts_with('-') {
-            return format!("to run a command: {}", self.exec());
+            return format!("to run a command: {}", self.exec(after));
         }
         if self.verb() == Some("create") && error.kind() == ErrorKind::UnknownArgument && !invalid.starts_with('-') {
             let branch = shlex::try_quote(&invalid).unwrap_or_default();
             return format!("to create the machine of a branch: agent-vm create --branch {branch}");
+        }
+        if self.verb() == Some("set")
+            && let Some(setting) = self.dashed_setting(after, &invalid)
+        {
+            return setting;
         }
         let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedValue];
         let similar = || suggested.iter().find_map(|kind| context(error, *kind));
@@ -85,12 +65,67 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// Returns the hint for `help WORD`. `help` itself takes no flags.
+    fn help_for(&self, word: &str) -> String {
+        let names: Vec<_> =
+            self.commands.get_subcommands().filter(|one| !one.is_hide_set()).map(clap::Command::get_name).collect();
+        match suggestion(Kind::Verb, word, &names).filter(|_| !word.starts_with('-')) {
+            Some(meant) => format!("did you mean: agent-vm help {meant}"),
+            None => "for a list: agent-vm --help".to_owned(),
+        }
+    }
+
+    /// Returns the hint for `set --memory 8192`.
+    fn dashed_setting(&self, after: &[String], invalid: &str) -> Option<String> {
+        let key = parse_key(invalid.strip_prefix("--")?).ok()?.name();
+        let at = after.iter().position(|word| word.split('=').next() == Some(invalid))?;
+        let (before, rest) = after.split_at(at);
+        let (value, rest) = match rest[0].split_once('=') {
+            Some((_, value)) => (value, &rest[1..]),
+            None => (rest.get(1).map_or("VALUE", String::as_str), rest.get(2..).unwrap_or_default()),
+        };
+        let line: Vec<_> =
+            before.iter().cloned().chain([format!("{key}={value}")]).chain(rest.iter().cloned()).collect();
+        Some(format!("settings have no dashes: agent-vm set {}", join(&line)))
+    }
+
+    /// Returns the hint for a word that starts or runs something in other programs, or that names a machine. None if it is of
+    /// another kind.
+    fn started(&self, word: &str, after: &[String]) -> Option<String> {
+        let is_command = after.iter().any(|word| !word.starts_with('-'));
+        let start = |names: &[String]| format!("did you mean: agent-vm start {}", join(names));
+        match (word, after) {
+            ("run", []) => {
+                Some("to start a machine: agent-vm start\nto run a command in it: agent-vm exec -- CMD".to_owned())
+            }
+            ("run", [name]) if self.names_machine(name) => Some(start(after)),
+            ("run", _) if is_command => {
+                let has_dashes = after.iter().any(|word| word == "--");
+                let exec = if has_dashes { format!("agent-vm exec {}", join(after)) } else { self.exec(after) };
+                Some(format!("to run a command in a machine: {exec}"))
+            }
+            _ if own_word(Kind::Verb, word).is_some() && !(word == "make" && is_command) => None,
+            _ if self.names_machine(word) => Some(start(&[word.to_owned()])),
+            _ if is_command => {
+                let command: Vec<_> = [word.to_owned()].into_iter().chain(after.iter().cloned()).collect();
+                Some(format!("to run a command in a machine: agent-vm exec -- {}", join(&command)))
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the hint for a word in the place of a command: the line with the command that was probably meant.
     fn other_verb(&self, error: &clap::Error, word: &str) -> String {
         let at = self.words.iter().position(|typed| typed == word).unwrap_or_default();
         let is_below = self.verb.is_some_and(|verb| verb < at);
         let kind = if is_below { Kind::EgressVerb } else { Kind::Verb };
         let similar = || context(error, ContextKind::SuggestedSubcommand);
+        if !is_below
+            && (similar().is_none() || ["make", "run"].contains(&word) || self.names_machine(word))
+            && let Some(hint) = self.started(word, &self.words[at + 1..])
+        {
+            return hint;
+        }
         let Some(meant) = own_word(kind, word).map(str::to_owned).or_else(similar) else {
             return if is_below {
                 format!("for usage: {}", self.help())
@@ -109,6 +144,10 @@ impl<'a> Line<'a> {
 
     /// Returns the flag or value for an other program's word for it.
     fn other_word(&self, error: &clap::Error, invalid: &str) -> Option<String> {
+        let asks = self.verb().filter(|verb| ["destroy", "prune"].contains(verb)).is_some();
+        if asks && ["-f", "--force"].contains(&invalid) {
+            return Some("--yes".to_owned());
+        }
         let name = invalid.strip_prefix("--")?;
         if error.kind() == ErrorKind::InvalidValue {
             let value = context(error, ContextKind::InvalidValue)?;
@@ -117,44 +156,6 @@ impl<'a> Line<'a> {
         let flag = own_word(Kind::Setting, &name.replace('-', "_"))?;
         let verb = self.commands.find_subcommand(self.verb()?)?;
         verb.get_arguments().any(|arg| arg.get_long() == Some(flag)).then(|| format!("--{flag}"))
-    }
-
-    /// Returns the command `exec` with `--` before the guest's command, and after a machine.
-    fn exec(&self) -> String {
-        let after = self.verb.map_or(&[][..], |at| &self.words[at + 1..]);
-        let (flags, rest) = after.split_at(self.flags_end(after));
-        let has_target = flags.iter().any(|flag| flag.starts_with("--branch"));
-        let is_machine = |word: &String| {
-            let dir = self.state_dir();
-            StateDir::locate(dir.as_deref()).is_ok_and(|state| target::is_known(&state, word))
-        };
-        let (machine, command) = rest.split_at(usize::from(!has_target && rest.first().is_some_and(is_machine)));
-        let command = if command.is_empty() { "CMD".to_owned() } else { join(command) };
-        let target: Vec<_> = flags.iter().chain(machine).cloned().collect();
-        let target = if target.is_empty() { String::new() } else { format!("{} ", join(&target)) };
-        format!("agent-vm exec {target}-- {command}")
-    }
-
-    /// Returns the number of words that are flags of `exec` or their values, up to the first other one.
-    fn flags_end(&self, words: &[String]) -> usize {
-        let Some(exec) = self.commands.find_subcommand("exec") else { return 0 };
-        let mut end = 0;
-        while let Some(word) = words.get(end) {
-            let flag = exec.get_arguments().find(|arg| {
-                arg.get_long().is_some_and(|long| word.split('=').next() == Some(&format!("--{long}")))
-                    || arg.get_short().is_some_and(|short| *word == format!("-{short}"))
-            });
-            let Some(flag) = flag else { break };
-            end += if flag.get_action().takes_values() && !word.contains('=') { 2 } else { 1 };
-        }
-        end.min(words.len())
-    }
-
-    /// Returns the value of `--state-dir` or its variable.
-    fn state_dir(&self) -> Option<PathBuf> {
-        let line = ["agent-vm".to_owned()].into_iter().chain(self.words.iter().cloned());
-        let matches = Cli::command().ignore_errors(true).try_get_matches_from(line).ok()?;
-        matches.try_get_one::<PathBuf>("state_dir").ok()?.cloned()
     }
 }
 
@@ -167,13 +168,12 @@ fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
     }
 }
 
-fn join(words: &[String]) -> String {
-    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::cli::Cli;
     use crate::term::did_you_mean::OTHER_WORDS;
 
     fn hint(line: &str) -> String {
@@ -214,6 +214,31 @@ mod tests {
             ("create --memroy 2", "--memory"),
         ] {
             assert_eq!(hint(typed), format!("did you mean {meant}? For usage: agent-vm create --help"), "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_runs_something_gets_a_line_that_does() {
+        for (typed, meant) in [
+            ("run", "to start a machine: agent-vm start\nto run a command in it: agent-vm exec -- CMD"),
+            ("run make test", "to run a command in a machine: agent-vm exec -- make test"),
+            ("run -- make test", "to run a command in a machine: agent-vm exec -- make test"),
+            ("make test", "to run a command in a machine: agent-vm exec -- make test"),
+            ("npm install", "to run a command in a machine: agent-vm exec -- npm install"),
+            // Control: these are mistyped commands.
+            ("make", "did you mean: agent-vm create"),
+            ("strat main", "did you mean: agent-vm start main"),
+            ("help stats", "did you mean: agent-vm help status"),
+            ("help ps", "did you mean: agent-vm help list"),
+            ("help --help", "for a list: agent-vm --help"),
+            ("help xyzzy", "for a list: agent-vm --help"),
+            ("destroy --force", "did you mean --yes? For usage: agent-vm destroy --help"),
+            ("destroy main -f", "did you mean --yes? For usage: agent-vm destroy --help"),
+            ("set main --memory 3000", "settings have no dashes: agent-vm set main memory=3000"),
+            ("set --ssh-port=3000 cores=1", "settings have no dashes: agent-vm set ssh_port=3000 cores=1"),
+            ("set --memory", "settings have no dashes: agent-vm set memory=VALUE"),
+        ] {
+            assert_eq!(hint(typed), meant, "{typed}");
         }
     }
 

@@ -36,6 +36,22 @@ fn global_flags_work_before_and_after_the_command() {
     }
 }
 
+/// A branch or a machine in the place of a command is probably to be started.
+#[test]
+fn a_branch_in_place_of_a_command_is_recognized() {
+    let site = Site::new();
+    site.git(&["branch", "feat"]);
+    site.create("main");
+    for word in ["feat", "main", "app-main"] {
+        let hint = format!("hint: did you mean: agent-vm start {word}\n");
+        site.run(&[word]).exits(2).gives_one_error().says(&hint);
+        site.run(&["run", word]).exits(2).gives_one_error().says(&hint);
+    }
+    // Control.
+    site.run(&["other"]).exits(2).gives_one_error().says("hint: for usage: agent-vm --help\n");
+    site.run(&["run", "other"]).exits(2).gives_one_error().says("agent-vm exec -- other\n");
+}
+
 /// Every command knows its flags: the error is the missing machine, not the command line.
 #[test]
 fn every_flag_of_every_command_is_accepted() {
