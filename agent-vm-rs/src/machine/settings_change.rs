@@ -42,10 +42,10 @@ pub struct Change {
 }
 
 impl Change {
-    /// Returns the change of a command line. The last value of a key counts.
+    /// Returns the change of a command line.
     ///
     /// # Errors
-    /// There is no change, or a key is both set and unset.
+    /// There is no change, or a key is set twice, or both set and unset.
     pub fn parse(assignments: &[Assignment], unset: &[Key]) -> Result<Self, Failure> {
         if assignments.is_empty() && unset.is_empty() {
             return Err(Failure::usage("no setting given").with_hint("for example: agent-vm set memory=8192"));
@@ -53,6 +53,11 @@ impl Change {
         if let Some(both) = assignments.iter().find(|one| unset.contains(&one.key)) {
             return Err(Failure::usage(format!("{} is both set and unset", both.key.name()))
                 .with_hint("give the key once: KEY=VALUE or --unset KEY"));
+        }
+        let mut keys = BTreeSet::new();
+        if let Some(twice) = assignments.iter().find(|one| !keys.insert(one.key)) {
+            let key = twice.key.name();
+            return Err(Failure::usage(format!("{key} is set twice")).with_hint(format!("give it once: {key}=VALUE")));
         }
         let set = assignments.iter().fold(SettingsPatch::default(), |all, one| one.patch.clone().or(all));
         Ok(Self { set, unset: unset.iter().copied().collect() })
@@ -122,9 +127,8 @@ mod tests {
             Change::parse(&words, &[]).unwrap()
         };
         let defaults = Defaults::load().unwrap();
-        let after =
-            change(&["memory=1024", "memory=2048", "port=8005", "packages=a,b", "nix_args=[\"a,b\"]", "tls=false"])
-                .apply_to(&sample(), &defaults);
+        let after = change(&["memory=2048", "port=8005", "packages=a,b", "nix_args=[\"a,b\"]", "tls=false"])
+            .apply_to(&sample(), &defaults);
         assert_eq!((after.memory, after.port, after.port_asked, after.tls), (2048, 8005, true, false));
         assert_eq!((after.packages, after.nix_args), (vec!["a".to_owned(), "b".to_owned()], vec!["a,b".to_owned()]));
         assert!(change(&["packages="]).apply_to(&sample(), &defaults).packages.is_empty());
@@ -145,13 +149,23 @@ mod tests {
         let takes = |text: &str| text.parse::<Assignment>().unwrap_err().hint().unwrap().to_owned();
         assert_eq!(takes("egress=x"), "egress takes none, allowlist, monitor or open");
         assert_eq!(takes("egress=all"), format!("did you mean egress=open? {}", takes("egress=x")));
-        for (typed, meant) in [("memroy=1", "memory"), ("egress.mode=open", "egress"), ("cpus=2", "cores")] {
+        for (typed, meant) in [
+            ("memroy=1", "memory"),
+            ("egress.mode=open", "egress"),
+            ("cpus=2", "cores"),
+            ("MEMORY=1", "memory"),
+            ("Memory=1", "memory"),
+        ] {
             assert_eq!(takes(typed), format!("did you mean {meant}?"));
         }
         assert!(takes("xyzzy=1").starts_with("settings: host, port"));
         assert_eq!(takes("cores=many"), "cores takes a number from 1 to 255");
         assert!(parse_key("guest").unwrap_err().to_string().contains("cannot change"));
         assert!(Change::parse(&["memory=1".parse().unwrap()], &[Key::Memory]).is_err());
+        for (first, second) in [("memory=1", "memory=1"), ("ssh_port=1", "ssh-port=2")] {
+            let twice = [first.parse().unwrap(), "cores=1".parse().unwrap(), second.parse().unwrap()];
+            assert!(Change::parse(&twice, &[]).unwrap_err().to_string().ends_with("is set twice"), "{first}");
+        }
     }
 
     #[test]

@@ -67,6 +67,11 @@ fn an_invalid_value_changes_nothing() {
         (&["port=18767", "ssh_port=18767"], 2, "cannot use the same port"),
         (&["memory=1024", "--unset", "memory"], 2, "both set and unset"),
         (&["--unset", "size"], 2, "is not a setting"),
+        (&["memory=1024", "memory=2048"], 2, "memory is set twice"),
+        (&["memory", "=", "2048"], 2, "hint: agent-vm set main memory=2048\n"),
+        (&["--memory", "2048"], 2, "hint: settings have no dashes: agent-vm set main memory=2048\n"),
+        (&["--ssh-port=2048"], 2, "hint: settings have no dashes: agent-vm set main ssh_port=2048\n"),
+        (&["Memory=2048"], 2, "hint: did you mean memory?\n"),
         (&[], 2, "no setting given"),
         (&["memory"], 2, "KEY=VALUE"),
     ] {
@@ -100,7 +105,10 @@ fn a_setting_that_cannot_change_gets_commands_that_work() {
         (&["topic", "branch=other"][..], "hint: agent-vm create --branch other\n".to_owned()),
         (&["topic", "guest=nixos"], format!("{again}  then: agent-vm create --branch topic --guest nixos\n")),
         (&["topic", "all-branches=true"], format!("{again}  then: agent-vm create --branch topic --all-branches\n")),
-        (&["topic", "secrets=A=b.test"], format!("{again}  then: agent-vm create --branch topic --secret 'A=b.test'\n")),
+        (
+            &["topic", "secrets=A=b.test"],
+            format!("{again}  then: agent-vm create --branch topic --secret 'A=b.test'\n"),
+        ),
         (&["topic", "--unset", "guest"], format!("{again}  then: agent-vm create --branch topic\n")),
         // No machine is named, and the current branch has none.
         (&["branch=topic"], "hint: agent-vm create --branch topic\n".to_owned()),
@@ -156,9 +164,14 @@ fn it_waits_for_the_machines_lock() {
 fn a_running_machine_takes_the_change_at_its_next_start() {
     let (site, _services) = running();
     let port = format!("port={}", site.settings("app-main")["port"]);
-    site.run(&["set", "main", "memory=1024", "egress=none", "allow=a.test", &port]).ok().says(
-        "notice: app-main is running; port, memory, egress will change at its next start: agent-vm restart app-main",
-    );
+    site.run(&["set", "main", "memory=1024", "egress=none", "allow=a.test", &port])
+        .ok()
+        .says(
+            "notice: app-main is running; port, memory, egress will change at its next start: agent-vm restart app-main",
+        )
+        .says("notice: app-main is running; allow changed at once\n");
+    // Control: nothing is said of a list that did not change.
+    site.run(&["set", "main", "allow=a.test", "cores=1"]).ok().does_not_say("at once");
     let rules: serde_json::Value =
         serde_json::from_str(&site.read("data/agent-vms/app-main/egress/rules/rules.json")).unwrap();
     // The list applies at once; the mode of a run stays.

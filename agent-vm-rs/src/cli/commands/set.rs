@@ -4,15 +4,18 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::cli::{resolve_settings, target};
+use crate::cli::{line, resolve_settings, target};
+use crate::egress;
 use crate::host::lock::Lock;
 use crate::machine::context::Context;
 use crate::machine::defaults::Defaults;
+use crate::machine::egress_settings::Mode;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
 use crate::machine::settings_change::{Assignment, Change, differences};
 use crate::machine::settings_key::{Key, fixed, parse_key};
 use crate::machine::{Machine, host_address};
+use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::vm::disk;
@@ -43,6 +46,22 @@ impl SetArgs {
         (machine, first.into_iter().chain(self.assignments.iter().map(String::as_str)).collect())
     }
 
+    /// Returns the line without the spaces around each `=`; None if it has none.
+    fn joined(&self) -> Option<String> {
+        let all: Vec<_> = self.machine.iter().chain(&self.assignments).map(String::as_str).collect();
+        if !all.contains(&"=") {
+            return None;
+        }
+        let mut joined: Vec<String> = Vec::new();
+        for word in all {
+            match joined.last_mut() {
+                Some(last) if word == "=" || last.ends_with('=') => last.push_str(word),
+                _ => joined.push(word.to_owned()),
+            }
+        }
+        Some(format!("agent-vm set {}", line::join(&joined)))
+    }
+
     /// Parses the change.
     ///
     /// # Errors
@@ -56,6 +75,9 @@ impl SetArgs {
             if let Some(failure) = fixed(word, known.as_ref().map(|(name, branch)| (*name, branch))) {
                 return Err(failure.into());
             }
+        }
+        if let Some(line) = self.joined() {
+            return Err(Failure::usage("= stands alone: KEY=VALUE is one word").with_hint(line).into());
         }
         let assignments = words.into_iter().map(str::parse).collect::<Result<Vec<Assignment>, _>>()?;
         let unset = unset().map(parse_key).collect::<Result<Vec<_>, _>>()?;
@@ -130,6 +152,15 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
     }
     if before.host != after.host {
         resolve_settings::warn_of_address(&after.host, host_address::forward_address(&after.host)?);
+    }
+    let at_once = differences.iter().map(|(key, ..)| *key).filter(|key| runs && is_at_once(*key));
+    let at_once: Vec<_> = at_once.map(Key::name).collect();
+    if !at_once.is_empty() {
+        let keys = at_once.join(" and ");
+        note(&match egress::rules::mode_in_force(&machine.dir) {
+            Some(Mode::None) => format!("notice: {name} has egress mode none: allow and deny lists are ignored"),
+            _ => format!("notice: {name} is running; {keys} changed at once"),
+        });
     }
     if !later.is_empty() {
         let keys: Vec<_> = later.iter().map(|key| key.name()).collect();
