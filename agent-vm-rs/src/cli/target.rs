@@ -134,6 +134,25 @@ fn no_repository_to_clone(cwd: &Path) -> Failure {
 /// # Errors
 /// There is no such machine.
 pub fn find(state: &StateDir, target: Option<&str>) -> Result<Machine> {
+    look_up(state, target, Offer::Create)
+}
+
+/// As [`find`], for a command for which a new machine would be of no use: the error does not suggest to create one.
+///
+/// # Errors
+/// There is no such machine.
+pub fn find_used(state: &StateDir, target: Option<&str>) -> Result<Machine> {
+    look_up(state, target, Offer::List)
+}
+
+/// What the error about a missing machine suggests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    Create,
+    List,
+}
+
+fn look_up(state: &StateDir, target: Option<&str>, offer: Offer) -> Result<Machine> {
     let cwd = std::env::current_dir().context("failed to find the current directory")?;
     // Git must not run in a workspace, since the guest owns that repository.
     let inside = cwd.strip_prefix(state.path()).ok().and_then(|below| below.components().next());
@@ -159,7 +178,8 @@ pub fn find(state: &StateDir, target: Option<&str>) -> Result<Machine> {
             Failure::new(format!("HEAD of {} is detached: there is no current branch", source.dir.display()))
                 .with_hint("name a branch or a machine (agent-vm list shows them)")
         })?;
-        let place = Place { source: &source.dir, branches: vec![branch.clone()] };
+        let branches = if offer == Offer::Create { vec![branch.clone()] } else { Vec::new() };
+        let place = Place { source: &source.dir, branches };
         return machine_of(state, &source.dir, &branch)?
             .ok_or_else(|| no_machine_in(state, branch.as_str(), Some(&place)));
     };
@@ -172,11 +192,24 @@ pub fn find(state: &StateDir, target: Option<&str>) -> Result<Machine> {
     match (by_name(target), branch) {
         (Some(machine), _) => Ok(machine),
         (None, Ok(_)) => {
-            let place = Place { source: &source.dir, branches: source.branches().unwrap_or_default() };
+            let branches = if offer == Offer::Create { source.branches().unwrap_or_default() } else { Vec::new() };
+            let place = Place { source: &source.dir, branches };
             Err(no_machine_in(state, target, Some(&place)))
         }
         (None, Err(not_a_branch)) => Err(not_a_branch.into()),
     }
+}
+
+/// Returns the names that a machine of `target` can have had, whether it exists or not.
+#[must_use]
+pub fn possible_names(state: &StateDir, target: Option<&str>) -> Vec<VmName> {
+    let of_branch = current(state, target)
+        .ok()
+        .map(|(source, branch)| [VmName::plain(&source.dir, &branch), VmName::hashed(&source.dir, &branch)]);
+    let named = target.and_then(|target| target.parse().ok());
+    let mut names: Vec<VmName> = of_branch.into_iter().flatten().chain(named).collect();
+    names.dedup();
+    names
 }
 
 /// Returns whether a machine has this name, or is one of a branch with this name in any repository. Unlike [`find`], runs no

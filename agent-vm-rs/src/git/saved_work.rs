@@ -156,6 +156,15 @@ impl SavedWork {
         unfinished_in(&self.dir, |name| self.is_own(name)).into_iter().next().map(|(path, _)| path)
     }
 
+    /// Returns the newest bundle or workspace of a machine of this name.
+    #[must_use]
+    pub fn newest(&self) -> Option<PathBuf> {
+        let names = fs::read_dir(&self.dir).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let is_complete =
+            |name: &String| self.is_own(name) && [".bundle", ".workspace"].iter().any(|end| name.ends_with(end));
+        names.filter(is_complete).max().map(|name| self.dir.join(name))
+    }
+
     /// Returns whether a name is one of [`SavedWork::unused`].
     fn is_own(&self, name: &str) -> bool {
         let stamp = name.strip_prefix(self.name.as_str()).and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();

@@ -21,7 +21,7 @@ fn a_machine_without_new_work_is_removed_without_a_bundle() {
     site.run(&["destroy"]).ok().says("removed app-main").does_not_say("bundle");
     assert_eq!(site.kept(), Vec::<PathBuf>::new());
     assert!(site.names().is_empty());
-    site.run(&["destroy"]).exits(1).gives_one_error().says("there is no machine for main");
+    site.run(&["destroy"]).exits(1).gives_one_error().says("there is no machine for main").does_not_say("earlier");
     site.create("main");
 }
 
@@ -79,6 +79,14 @@ fn new_commits_are_kept_in_a_bundle_that_git_can_fetch() {
     assert_eq!(site.git(&["rev-parse", &(site.rescued() + "/main")]), on_main);
     assert_eq!(site.git(&["rev-parse", &(site.rescued() + "/agent/idea")]), on_idea);
     assert!(site.names().is_empty());
+    // Again: the error is the same, with what was kept.
+    let kept =
+        format!("what only an earlier app-main had is in {}\n  take it back: {command}\n", site.kept()[0].display());
+    for args in [&["destroy"][..], &["destroy", "main"], &["destroy", "app-main", "--yes"]] {
+        site.run(args).exits(1).gives_one_error().says(&kept).says("hint: to list all machines: agent-vm list\n");
+    }
+    // Control: another machine's work is not named.
+    site.run(&["destroy", "app"]).exits(1).gives_one_error().does_not_say("take it back");
 }
 
 /// The second machine of a branch, while the first one's commits are still where they were fetched to.

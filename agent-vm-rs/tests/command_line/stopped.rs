@@ -21,11 +21,14 @@ fn a_missing_machine_is_an_error_with_a_hint() {
         &["mcp", "--start"],
         &["mcp-config", "--client", "cursor"],
     ] {
+        // A new machine has nothing to stop, remove or show.
+        let of_used = ["stop", "destroy", "logs"].contains(&args[0]);
+        let hint = if of_used { "to list all machines: agent-vm list" } else { "agent-vm create --branch main" };
         site.run(args)
             .exits(1)
             .gives_one_error()
             .says("error: there is no machine for main")
-            .says("hint: agent-vm create --branch main\n");
+            .says(&format!("hint: {hint}\n"));
     }
     site.run(&["status", "app-main"]).exits(1).gives_one_error().says("there is no machine for app-main");
     // None of these commands creates anything.

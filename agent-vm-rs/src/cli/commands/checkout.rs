@@ -31,7 +31,7 @@ pub struct CheckoutArgs {
 /// # Errors
 /// There is no such machine, or git cannot check the branch out.
 pub fn checkout(context: &Context, args: &CheckoutArgs) -> Result<()> {
-    let machine = target::find(&context.state, args.target.as_deref())?;
+    let machine = target::find_used(&context.state, args.target.as_deref())?;
     let reviewed::Reviewed { source, refs, settings } = reviewed::fetched(&machine)?;
     let branch = args.reference.as_deref().unwrap_or(settings.branch.as_str());
     let tip = refs.require(branch)?;

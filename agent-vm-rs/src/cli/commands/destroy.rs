@@ -56,7 +56,8 @@ enum Keep {
 /// The user declines, something cannot be kept, or something cannot be removed. In the first two cases the machine is
 /// unchanged.
 pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
-    let machine = target::find(&context.state, args.target.as_deref())?;
+    let machine =
+        target::find_used(&context.state, args.target.as_deref()).inspect_err(|_| note_earlier(context, args))?;
     let _lock = machine.lock(context.deadline())?;
     let saved_work = SavedWork::of(&machine, args.keep_in.as_deref())?;
     if !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
@@ -70,6 +71,19 @@ pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
         print_json(&serde_json::json!({ "name": machine.name, "kept": kept }))?;
     }
     Ok(())
+}
+
+/// Prints where the work of an earlier machine is, if there is any.
+fn note_earlier(context: &Context, args: &DestroyArgs) {
+    for name in target::possible_names(&context.state, args.target.as_deref()) {
+        let machine = Machine::new(&context.state, name);
+        let kept = SavedWork::of(&machine, args.keep_in.as_deref()).map(|saved| saved.newest()).unwrap_or_default();
+        if let Some(kept) = kept.filter(|_| !machine.exists()) {
+            let command = workspace::fetch_from_bundle(&kept).or_else(|| workspace::fetch_from_kept(&kept));
+            let command = command.map(|command| format!("\n  take it back: {command}")).unwrap_or_default();
+            note(&format!("what only an earlier {} had is in {}{command}", machine.name, kept.display()));
+        }
+    }
 }
 
 /// Stops and removes a machine. Saves what only its workspace has in the state directory. The caller holds its lock.

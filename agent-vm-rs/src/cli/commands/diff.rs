@@ -45,7 +45,7 @@ pub struct DiffArgs {
 /// # Errors
 /// There is no such machine, its source repository is missing, or it cannot be read.
 pub fn diff(context: &Context, args: &DiffArgs) -> Result<()> {
-    let machine = target::find(&context.state, args.target.as_deref())?;
+    let machine = target::find_used(&context.state, args.target.as_deref())?;
     let reviewed::Reviewed { refs, settings, .. } = reviewed::fetched(&machine)?;
     let branch = args.reference.as_deref().unwrap_or(settings.branch.as_str());
     let tip = refs.require(branch)?;

@@ -35,7 +35,7 @@ pub struct FetchArgs {
 /// # Errors
 /// There is no such machine, its source repository is missing, or its workspace cannot be read.
 pub fn fetch(context: &Context, args: &FetchArgs) -> Result<()> {
-    let machine = target::find(&context.state, args.target.as_deref())?;
+    let machine = target::find_used(&context.state, args.target.as_deref())?;
     let fetched = fetch_from(&machine, !args.committed, args.max_size << 20)?;
     if context.json {
         return print_json(&fetched);

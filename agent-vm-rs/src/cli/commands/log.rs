@@ -32,7 +32,7 @@ pub struct LogArgs {
 /// # Errors
 /// There is no such machine, its source repository is missing, or it cannot be read.
 pub fn log(context: &Context, args: &LogArgs) -> Result<()> {
-    let machine = target::find(&context.state, args.target.as_deref())?;
+    let machine = target::find_used(&context.state, args.target.as_deref())?;
     let fetched = reviewed::fetched(&machine)?.refs;
     let tips = fetched.tips().into_iter().map(|tip| tip.commit);
     // `--exclude` applies to the next `--all`: every reference but those of machines.

@@ -40,7 +40,7 @@ pub struct LogsArgs {
 /// # Errors
 /// The machine is not running (its console log can still be read), or never ran.
 pub fn logs(context: &Context, args: &LogsArgs) -> Result<i32> {
-    let machine = target::find(&context.state, args.target.as_deref())?;
+    let machine = target::find_used(&context.state, args.target.as_deref())?;
     if args.console {
         return console(&machine, args).map(|()| 0);
     }

@@ -29,7 +29,7 @@ pub struct MergeArgs {
 /// # Errors
 /// There is no such machine, or git cannot merge.
 pub fn merge(context: &Context, args: &MergeArgs) -> Result<()> {
-    let machine = target::find(&context.state, args.target.as_deref())?;
+    let machine = target::find_used(&context.state, args.target.as_deref())?;
     let reviewed::Reviewed { source, refs, settings } = reviewed::fetched(&machine)?;
     let tip = refs.require(args.reference.as_deref().unwrap_or(settings.branch.as_str()))?;
     let tree = work_tree(&source, &reviewed::cwd())?;

@@ -36,7 +36,7 @@ pub struct PickArgs {
 /// # Errors
 /// There is no such machine or commit, or git cannot apply one.
 pub fn pick(context: &Context, target: &Target, args: &PickArgs) -> Result<()> {
-    let machine = target::find(&context.state, target.as_deref())?;
+    let machine = target::find_used(&context.state, target.as_deref())?;
     let name = &machine.name;
     let reviewed::Reviewed { source, refs, settings } = reviewed::fetched(&machine)?;
     let tree = work_tree(&source, &reviewed::cwd())?;

@@ -36,7 +36,7 @@ pub struct PushArgs {
 /// # Errors
 /// There is no such machine, it is not running, or its `origin` has commits that the source lacks.
 pub fn push(context: &Context, args: &PushArgs) -> Result<()> {
-    let machine = target::find(&context.state, args.target.as_deref())?;
+    let machine = target::find_used(&context.state, args.target.as_deref())?;
     let settings = machine.settings()?;
     let source = source_of(&machine, &settings)?;
     let (guest, facts) = running(&machine)?;

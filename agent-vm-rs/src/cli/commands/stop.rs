@@ -22,7 +22,7 @@ pub struct StopArgs {
 /// # Errors
 /// Even SIGKILL does not end it.
 pub fn stop(context: &Context, args: &StopArgs) -> Result<()> {
-    let machine = target::find(&context.state, args.target.as_deref())?;
+    let machine = target::find_used(&context.state, args.target.as_deref())?;
     let _lock = machine.lock(context.deadline())?;
     let outcome = shutdown::stop(&machine, context.timeout)?;
     if context.json {

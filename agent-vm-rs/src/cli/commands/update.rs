@@ -30,7 +30,7 @@ pub struct UpdateArgs {
 /// # Errors
 /// Nix fails. The machine keeps its previous inputs.
 pub fn update(context: &Context, args: &UpdateArgs) -> Result<()> {
-    let machine = target::find(&context.state, args.target.as_deref())?;
+    let machine = target::find_used(&context.state, args.target.as_deref())?;
     let _lock = machine.lock(context.deadline())?;
     let mut settings = machine.settings()?;
     if let Some(nix_args) = &context.nix_args {

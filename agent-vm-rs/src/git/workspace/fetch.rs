@@ -1,5 +1,7 @@
 //! The command that fetches what was kept of a workspace into the user's repository.
 
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -9,6 +11,8 @@ use crate::host::files::quoted;
 
 /// Largest HEAD that is read, in bytes.
 const MAX_HEAD: u64 = 4096;
+/// Largest header of a bundle that is read, in bytes.
+const MAX_HEADER: u64 = 4 << 20;
 
 /// Returns the command that fetches the branches and tags of a bundle or a kept workspace. `others` adds its other
 /// references, `head` its detached HEAD.
@@ -21,6 +25,20 @@ pub fn fetch(kept: &Path, others: bool, head: bool) -> String {
     let others = if others { refspec("refs/*", "refs") } else { String::new() };
     let head = if head { format!(" HEAD:refs/heads/rescued/{name}/agent-vm/detached") } else { String::new() };
     format!("git fetch --no-tags {}{branches}{tags}{others}{head}", quoted(kept))
+}
+
+/// Returns the command that fetches from a bundle; None if it is none.
+#[must_use]
+pub fn fetch_from_bundle(kept: &Path) -> Option<String> {
+    // gitformat-bundle(5): a line with the version, lines with references, and an empty line.
+    let mut lines = BufReader::new(File::open(kept).ok()?.take(MAX_HEADER)).split(b'\n').map_while(Result::ok);
+    lines.next().filter(|line| line.starts_with(b"# v") && line.ends_with(b" git bundle"))?;
+    let names =
+        lines.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with(b"-") && !line.starts_with(b"@"));
+    let mut names = names.filter_map(|line| Some(String::from_utf8_lossy(&line).split_once(' ')?.1.to_owned()));
+    let is_plain = |name: &str| name.starts_with("refs/heads/") || name.starts_with("refs/tags/");
+    let others = names.any(|name| name.starts_with("refs/") && name != "refs/stash" && !is_plain(&name));
+    Some(fetch(kept, others, false))
 }
 
 /// Returns the command that fetches from a kept workspace; None if git finds no repository at its top. Git then reads

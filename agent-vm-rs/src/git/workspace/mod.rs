@@ -34,7 +34,7 @@ use crate::git::Source;
 use crate::git::origin_copy::ORIGIN_COPY;
 use crate::machine::branch::BranchName;
 
-pub use self::fetch::{fetch, fetch_from_kept};
+pub use self::fetch::{fetch, fetch_from_bundle, fetch_from_kept};
 pub use self::findings::{Findings, OnTheDisk, Unsaved, WholeReason, look};
 pub use self::git_failure::{Unreadable, is_no_space, is_unreadable};
 pub use self::inventory::is_there;
