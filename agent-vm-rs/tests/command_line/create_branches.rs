@@ -11,6 +11,19 @@ fn head(site: &Site, name: &str) -> (String, String) {
     (branch.strip_prefix("refs/heads/").unwrap().to_owned(), site.git_in(&workspace, &["rev-parse", "HEAD"]))
 }
 
+/// Without this file, codemcp refuses every edit.
+#[test]
+fn a_branch_without_settings_of_codemcp_gets_a_notice() {
+    let site = Site::new();
+    site.run(&["create"]).ok().says("notice: main has no codemcp.toml; ").says("docs/tutorial/first-machine.md");
+    site.git(&["checkout", "--quiet", "-b", "with"]);
+    site.commit("codemcp.toml", "[commands]\n");
+    site.run(&["create"]).ok().does_not_say("codemcp");
+    // It is the branch that counts, not the checked-out one.
+    site.git(&["branch", "without", "main"]);
+    site.run(&["create", "--branch", "without"]).ok().says("notice: without has no codemcp.toml; ");
+}
+
 #[test]
 fn an_existing_branch_is_checked_out_at_its_tip() {
     let site = Site::new();

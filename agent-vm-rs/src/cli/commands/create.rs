@@ -174,7 +174,10 @@ impl Wanted<'_> {
     }
 }
 
-/// Prints what was created, and a warning if MCP is not protected.
+/// File that codemcp, which every machine serves, requires in the root of the workspace.
+const CODEMCP_SETTINGS: &str = "codemcp.toml";
+
+/// Prints what was created, a warning if MCP is not protected, and a notice if codemcp cannot be used yet.
 fn announce(machine: &Machine, settings: &Settings, guest_asked: bool) {
     if let Some(warning) = settings.endpoint_warning() {
         note(&warning);
@@ -187,6 +190,13 @@ fn announce(machine: &Machine, settings: &Settings, guest_asked: bool) {
         settings.memory,
         text::count(settings.cores as usize, "core")
     ));
+    // No guest has written to the workspace yet.
+    if machine.workspace().join(CODEMCP_SETTINGS).symlink_metadata().is_err() {
+        note(&format!(
+            "notice: {} has no {CODEMCP_SETTINGS}; through codemcp, agents can edit only after it exists in the machine: docs/tutorial/first-machine.md shows one",
+            settings.branch
+        ));
+    }
 }
 
 fn refuse_second(state: &StateDir, source: &Source, branch: &BranchName) -> Result<()> {
