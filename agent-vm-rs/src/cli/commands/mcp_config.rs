@@ -164,6 +164,7 @@ pub fn leftovers(context: &Context, machine: &Machine, source: &Path) -> Vec<Str
 }
 
 fn http(machine: &Machine, args: &McpConfigArgs) -> Result<Way> {
+    args.client.check_http()?;
     let (guest, facts) = running(machine).context("cannot determine the port: it is chosen when the machine starts")?;
     let service = &guest.manifest.service;
     let path = match &args.server {

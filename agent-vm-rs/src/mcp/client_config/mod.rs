@@ -93,6 +93,21 @@ impl Client {
         }
     }
 
+    /// Checks that the client can connect over HTTP without the token in its file.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn check_http(self) -> Result<(), Failure> {
+        if !matches!(self, Self::ClaudeDesktop | Self::Zed) {
+            return Ok(());
+        }
+        let name = self.name();
+        Err(Failure::usage(format!(
+            "{name} would store the token in its configuration file, so --http is not supported"
+        ))
+        .with_hint(format!("leave out --http: {name} then starts agent-vm, which reads the token itself")))
+    }
+
     /// Returns the key of the section that holds the servers.
     fn section(self) -> &'static str {
         match self {
@@ -105,19 +120,14 @@ impl Client {
 
     /// Returns the settings of a server's entry.
     fn settings(self, way: &Way) -> Result<Map<String, Value>> {
+        if matches!(way, Way::Http { .. }) {
+            self.check_http()?;
+        }
         let value = match (way, self) {
             (Way::Command { program, args }, Self::Vscode) => {
                 json!({ "type": "stdio", "command": program, "args": args })
             }
             (Way::Command { program, args }, _) => json!({ "command": program, "args": args }),
-            (Way::Http { .. }, Self::ClaudeDesktop | Self::Zed) => {
-                let name = self.name();
-                return Err(Failure::usage(format!(
-                    "{name} would store the token in its configuration file, so --http is not supported"
-                ))
-                .with_hint(format!("leave out --http: {name} then starts agent-vm, which reads the token itself"))
-                .into());
-            }
             (Way::Http { url, auth: true }, Self::Codex) => {
                 json!({ "url": url, "bearer_token_env_var": TOKEN_VARIABLE })
             }
