@@ -23,6 +23,7 @@ use crate::host::files::{make_private_dir, write_unsynced};
 use crate::host::process::{Invocation, find};
 use crate::host::system::boot_id;
 use crate::machine::accel::Accel;
+use crate::machine::name::VmName;
 use crate::term::error::{EXIT_TIMEOUT, Interrupted, exit_code};
 use crate::term::terminal::shorten_end;
 
@@ -37,7 +38,7 @@ const VERSION: u32 = 4;
 const KEPT: usize = 8;
 
 /// Widest reason in the notice, in columns.
-const LONGEST_REASON: usize = 80;
+const LONGEST_REASON: usize = 64;
 
 /// The inputs of a result: when one changes, the probe runs again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,12 +92,12 @@ impl Choice {
 
     /// Returns the message for the user.
     #[must_use]
-    pub fn notice(&self) -> Option<String> {
+    pub fn notice(&self, machine: &VmName) -> Option<String> {
         match self {
             Self::Kvm => None,
             // At most two lines of 80 columns.
             Self::NoKvm(why) => Some(format!(
-                "notice: no KVM ({}): emulation is slower; see docs/troubleshooting.md",
+                "notice: no KVM ({}): emulation is slower; remedy: agent-vm --verbose restart {machine}",
                 shorten_end(why, LONGEST_REASON)
             )),
             Self::Unknown(why) => Some(format!(

@@ -113,7 +113,11 @@ fn a_failure_of_the_probe_is_reported_and_forgotten() {
         let site = Site::new(script);
         let choice = site.choose();
         assert!(matches!(&choice, Choice::Unknown(message) if message.contains(why)), "{script}: {choice:?}");
-        assert!(choice.notice().is_some_and(|notice| notice.starts_with("warning: the KVM probe itself failed: ")));
+        assert!(
+            choice
+                .notice(&"app-main".parse().unwrap())
+                .is_some_and(|notice| notice.starts_with("warning: the KVM probe itself failed: "))
+        );
         assert_eq!(choice.accel(), Accel::Tcg);
         let calls = site.calls();
         site.choose();
@@ -191,8 +195,8 @@ fn a_kernel_behind_a_link_in_the_system_is_tried() {
 #[test]
 fn the_notice_has_at_most_two_lines_of_80_columns() {
     let lines = |why: &str| {
-        let notice = Choice::NoKvm(why.to_owned()).notice().unwrap();
-        assert!(notice.ends_with("see docs/troubleshooting.md"), "{notice}");
+        let notice = Choice::NoKvm(why.to_owned()).notice(&"app-main".parse().unwrap()).unwrap();
+        assert!(notice.ends_with("remedy: agent-vm --verbose restart app-main"), "{notice}");
         crate::term::terminal::wrap(&notice, Some(80)).lines().count()
     };
     assert_eq!(lines("/dev/kvm does not exist"), 2);

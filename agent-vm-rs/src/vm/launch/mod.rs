@@ -63,7 +63,7 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
     };
     guest.manifest.qemu.start()?;
     let program = guest.manifest.qemu.program()?;
-    let accel = accelerator(context, &guest, &confinement, &cache)?;
+    let accel = accelerator(context, machine, &guest, &confinement, &cache)?;
     let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
     let run = Run {
         context,
@@ -143,9 +143,15 @@ fn daemon(machine: &Machine) -> Option<Virtiofsd> {
 }
 
 /// Returns the accelerator, with notices if it is slow.
-fn accelerator(context: &Context, guest: &Guest, confinement: &Confinement, cache: &Path) -> Result<Accel> {
+fn accelerator(
+    context: &Context,
+    machine: &Machine,
+    guest: &Guest,
+    confinement: &Confinement,
+    cache: &Path,
+) -> Result<Accel> {
     let choice = accel::choose(guest, confinement, cache)?;
-    if let Some(notice) = choice.notice() {
+    if let Some(notice) = choice.notice(&machine.name) {
         note(&notice);
     }
     let accel = choice.accel();
