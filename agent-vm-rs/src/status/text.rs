@@ -59,7 +59,7 @@ impl Report {
     fn egress_lines(&self) -> Vec<Line> {
         let Some(egress) = &self.egress else { return Vec::new() };
         let up = if egress.up == Some(false) { ", not running" } else { "" };
-        let denied = egress.denied.map_or_else(String::new, |denied| format!(", {denied} denied"));
+        let denied = egress.denied.map_or_else(String::new, |denied| format!(", {denied} denied since the start"));
         let mut lines = vec![("Egress", format!("{}{up}{denied}", egress.mode))];
         if let Some(last) = &egress.last_denied {
             let reason = last.reason.as_deref().unwrap_or("refused");

@@ -53,6 +53,7 @@ fn status_and_list_show_a_running_machine() {
     let status = site.run(&["status", "--json"]).ok().json();
     assert_eq!((&status["state"], &status["mcp"]["responds"]), (&"running".into(), &true.into()));
     assert_eq!((&status["service"]["state"]["active"], &status["vm"]["share"]), (&"active".into(), &"9p".into()));
+    site.run(&["status"]).ok().prints(" 0 denied since the start\n");
     let list = site.run(&["list", "--json"]).ok().json();
     assert_eq!((&list[0]["state"], &list[0]["port"]), (&"running".into(), &site.settings("app-main")["port"]));
     site.run(&["create"]).exits(1).says("already has a machine");
