@@ -68,7 +68,11 @@ fn commands_get_their_arguments_input_and_exit_code() {
     assert_eq!(site.run(&["exec", "main", "--", "sh", "-c", "pwd"]).ok().stdout.trim_end(), inside.to_str().unwrap());
     assert_eq!(site.run(&["exec", "--", "sh", "-c", "echo out; echo err >&2; exit 7"]).exits(7).stderr, "err\n");
     site.run(&["exec", "--", "sh", "-c", "exit 255"]).exits(255);
-    site.run(&["exec", "--", "no-such-program"]).exits(127);
+    site.run(&["exec", "--", "no-such-program"]).exits(127).does_not_say("sh -c");
+    let hint = "agent-vm exec app-main -- sh -c 'make test && ls'\n";
+    site.run(&["exec", "--", "make test && ls"]).exits(127).says(hint);
+    // Control: the line as hinted.
+    site.run(&["exec", "app-main", "--", "sh", "-c", "true && exit 7"]).exits(7).does_not_say("sh -c");
     site.run(&["exec", "--"]).exits(2);
     site.run(&["exec", "echo"]).exits(2);
 

@@ -7,14 +7,19 @@ use super::Target;
 use crate::cli::target;
 use crate::guest::running::running;
 use crate::machine::context::Context;
+use crate::machine::name::VmName;
 use crate::remote::ssh::Ssh;
+use crate::term::progress::note;
+
+/// Exit code of a shell that does not find a program.
+const NOT_FOUND: i32 = 127;
 
 /// Flags of `exec`.
 #[derive(Args, Clone, Debug)]
 pub struct ExecArgs {
     #[command(flatten)]
     target: Target,
-    /// The command and its arguments, run in the workspace without a shell
+    /// The command and its arguments, run in the workspace; for pipes, variables and &&: sh -c '...'
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
 }
@@ -29,5 +34,16 @@ pub fn exec(context: &Context, args: &ExecArgs) -> Result<i32> {
     let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
     let limit = context.answer_limit();
     ssh.require_connection(limit)?;
-    ssh.exec(&args.command, limit)
+    let code = ssh.exec(&args.command, limit)?;
+    if let Some(line) = for_a_shell(args, &machine.name).filter(|_| code == NOT_FOUND) {
+        note(&format!("exec takes a program and its arguments; for a shell's command line: {line}"));
+    }
+    Ok(code)
+}
+
+/// Returns the command that runs a line in a shell; None if the command is not such a line in one word.
+fn for_a_shell(args: &ExecArgs, machine: &VmName) -> Option<String> {
+    let [line] = args.command.as_slice() else { return None };
+    let quoted = shlex::try_quote(line).ok().filter(|_| line.contains(char::is_whitespace))?;
+    Some(format!("agent-vm exec {machine} -- sh -c {quoted}"))
 }
