@@ -202,7 +202,12 @@ fn is_where_files_are_removed(dir: &Path, machine: &Machine) -> bool {
             return true;
         }
     }
-    false
+    // The directories above a mount say nothing about it, so its directory is looked for in the state directory.
+    let Some(there) = dir.ancestors().find_map(|above| inode(fs::metadata(above))) else { return false };
+    let below = walkdir::WalkDir::new(state).min_depth(1).into_iter();
+    let below = below.filter_entry(|entry| entry.file_type().is_dir());
+    let mut below = below.flatten().map(|entry| (inode(fs::symlink_metadata(entry.path())), entry.into_path()));
+    below.any(|(own, path)| own == Some(there) && !path.starts_with(&kept))
 }
 
 /// A directory for temporary files.
