@@ -10,7 +10,7 @@ use super::discover::Place;
 use super::refs::{self, Known, Ref, Start};
 use super::standin::StandIn;
 use super::user;
-use super::{alternates, links};
+use super::links;
 use crate::host::files::quoted;
 use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
@@ -43,12 +43,12 @@ impl<'a> Look<'a> {
     /// Checks and reads a source repository.
     ///
     /// # Errors
-    /// Its git directory leads out of itself, or it has an unknown format.
+    /// Its git directory leads out of itself, it has an unknown format, or a list of borrowed stores cannot be read.
     pub fn at(source: &'a Source, scratch: &'a Path) -> Result<Self> {
         let place = &source.place;
         links::check(place)?;
         let (config, format) = (&source.config, &source.format);
-        for store in alternates::of(&place.common_dir.join("objects")) {
+        for store in source.stores()?.borrowed {
             note(&format!(
                 "{} borrows objects from {} (objects/info/alternates); the branch's objects are copied",
                 source.dir.display(),

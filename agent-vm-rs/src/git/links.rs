@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::alternates;
 use super::discover::Place;
 use crate::host::files::quoted;
 use crate::host::interrupt::Deadline;
@@ -25,8 +24,8 @@ const MAX_READ_WHOLE: u64 = 256 << 20;
 /// Largest accepted index, in bytes; it has a few hundred bytes for each file.
 const MAX_INDEX: u64 = 1 << 30;
 
-/// Levels of an object store in which git reads files, such as `info/commit-graphs/commit-graph-chain`.
-const DEEPEST_IN_STORE: usize = 3;
+/// Levels of a part of an object store in which git reads files, such as `pack/multi-pack-index.d/FILE`.
+const DEEPEST_IN_PART: usize = 2;
 
 /// Refuses a repository whose git directory leads out of itself or has something that is neither a file nor a
 /// directory.
@@ -66,7 +65,7 @@ pub fn check(place: &Place) -> Result<()> {
 pub fn require_files_in_refs(git_dir: &Path) -> Result<()> {
     for part in ["packed-refs", "refs", "reftable"].map(|name| git_dir.join(name)) {
         for entry in walkdir::WalkDir::new(&part).into_iter().flatten() {
-            require_file(&entry)?;
+            require_file(&entry, git_dir)?;
             let is_inner_link = entry.depth() > 0 && entry.path_is_symlink();
             if is_inner_link && entry.path().is_dir() && !leads_into(entry.path(), &part) {
                 return Err(refused(entry.path()));
@@ -76,14 +75,22 @@ pub fn require_files_in_refs(git_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks that an object store and those that it borrows from consist of files and directories.
+/// Returns the parts of an object store that git reads, without the lists of other stores.
+pub fn parts_of_stores() -> impl Iterator<Item = PathBuf> {
+    let loose = (0..=u8::MAX).map(|byte| format!("{byte:02x}"));
+    ["pack", "info/commit-graph", "info/commit-graphs"].map(str::to_owned).into_iter().chain(loose).map(PathBuf::from)
+}
+
+/// Checks that an object store and those that it borrows from consist of files and directories where git reads them.
 ///
 /// # Errors
 /// Something else is in them.
-pub fn require_files_in_stores(objects: &Path) -> Result<()> {
-    for store in std::iter::once(objects.to_owned()).chain(alternates::of(objects)) {
-        let entries = walkdir::WalkDir::new(store).max_depth(DEEPEST_IN_STORE).follow_links(true);
-        entries.into_iter().flatten().try_for_each(|entry| require_file(&entry))?;
+pub fn require_files_in_stores(objects: &Path, borrowed: &[PathBuf]) -> Result<()> {
+    for store in std::iter::once(objects).chain(borrowed.iter().map(PathBuf::as_path)) {
+        for part in parts_of_stores() {
+            let entries = walkdir::WalkDir::new(store.join(part)).max_depth(DEEPEST_IN_PART).follow_links(true);
+            entries.into_iter().flatten().try_for_each(|entry| require_file(&entry, objects))?;
+        }
     }
     Ok(())
 }
@@ -97,11 +104,12 @@ pub fn require_files_in_work_tree(tree: &Path, deadline: Deadline) -> Result<()>
     let entries = walkdir::WalkDir::new(tree).into_iter().filter_entry(|entry| entry.file_name() != ".git");
     let entries = entries.take_while(|_| !deadline.passed()).flatten();
     let is_read = |entry: &walkdir::DirEntry| READ_IN_WORK_TREES.iter().any(|name| entry.file_name() == *name);
-    entries.filter(is_read).try_for_each(|entry| require_file(&entry))
+    entries.filter(is_read).try_for_each(|entry| require_file(&entry, tree))
 }
 
-/// Fails if an entry, or what a link leads to, is a pipe, a socket or a device.
-fn require_file(entry: &walkdir::DirEntry) -> Result<()> {
+/// Fails if an entry, or what a link leads to, is a pipe, a socket or a device. `home` is the directory of the
+/// repository in which it is.
+fn require_file(entry: &walkdir::DirEntry, home: &Path) -> Result<()> {
     let kind = entry.file_type();
     let kind =
         if kind.is_symlink() { fs::metadata(entry.path()).map_or(kind, |found| found.file_type()) } else { kind };
@@ -109,9 +117,12 @@ fn require_file(entry: &walkdir::DirEntry) -> Result<()> {
     if kind.is_file() || kind.is_dir() || kind.is_symlink() {
         return Ok(());
     }
-    Err(Failure::new(format!("{} is not a regular file", entry.path().display()))
-        .with_hint(format!("move it away: mv -- {} DIRECTORY", quoted(entry.path())))
-        .into())
+    // A hostile repository could otherwise choose a device of the host.
+    let hint = match entry.path().parent().is_some_and(|dir| leads_into(dir, home)) {
+        true => format!("move it away: mv -- {} DIRECTORY", quoted(entry.path())),
+        false => format!("list the links of the repository and what it borrows: ls -lR -- {}", quoted(home)),
+    };
+    Err(Failure::new(format!("{} is not a regular file", entry.path().display())).with_hint(hint).into())
 }
 
 fn leads_into(link: &Path, dir: &Path) -> bool {

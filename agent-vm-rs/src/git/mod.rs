@@ -23,6 +23,7 @@ mod refs;
 pub mod saved_work;
 mod source_parts;
 mod standin;
+mod stores;
 mod submodules;
 mod uncommitted;
 mod url;
@@ -35,7 +36,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::host::files::{quoted, resolved};
+use crate::host::files::quoted;
 use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 
@@ -46,41 +47,13 @@ use self::examine::Head;
 pub use self::examine::Look;
 pub use self::origin::Origin;
 use self::standin::StandIn;
+pub use self::stores::Stores;
 pub use self::uncommitted::INCLUDE_FILE;
 pub use self::url::URL_PATH;
 pub use self::work_tree::Tracking;
 
 /// HEAD's text in a repository that stores references in tables (reftable).
 const IN_TABLES: &[u8] = b"ref: refs/heads/.invalid";
-
-/// The object stores of a repository.
-#[derive(Clone, Debug)]
-pub struct Stores {
-    /// Its own object store.
-    pub objects: PathBuf,
-    /// The stores that it borrows objects from (alternates).
-    pub borrowed: Vec<PathBuf>,
-    /// The file that lists its shallow commits; it need not exist.
-    pub shallow: PathBuf,
-}
-
-impl Stores {
-    fn of(place: &Place) -> Self {
-        let objects = place.common_dir.join("objects");
-        Self { borrowed: alternates::of(&objects), objects, shallow: place.common_dir.join("shallow") }
-    }
-
-    /// Returns a path in `dir` that the repository reads objects from, through a link or by borrowing. The repository
-    /// would lose objects if `dir` were removed.
-    #[must_use]
-    pub fn within(&self, dir: &Path) -> Option<PathBuf> {
-        let dir = resolved(dir);
-        let stores: Vec<_> =
-            std::iter::once(&self.objects).chain(&self.borrowed).map(|store| resolved(store)).collect();
-        let linked = || stores.iter().flat_map(|store| links::of(store)).find(|target| target.starts_with(&dir));
-        stores.iter().find(|store| store.starts_with(&dir)).cloned().or_else(linked)
-    }
-}
 
 /// The user's source repository, seen from one of its work trees.
 #[derive(Clone, Debug)]
@@ -180,17 +153,19 @@ impl Source {
     }
 
     /// Returns a path in `dir` that this repository reads objects from: see [`Stores::within`].
-    #[must_use]
-    pub fn store_in(&self, dir: &Path) -> Option<PathBuf> {
-        self.stores().within(dir)
+    ///
+    /// # Errors
+    /// See [`Source::stores`].
+    pub fn store_in(&self, dir: &Path) -> Result<Option<PathBuf>> {
+        Ok(self.stores()?.within(dir))
     }
 
     /// Checks that this repository uses no object store of a machine.
     ///
     /// # Errors
-    /// It uses one.
+    /// It uses one, or a list of borrowed stores cannot be read.
     pub fn require_own_objects(&self, state: &Path) -> Result<()> {
-        let stores = self.stores();
+        let stores = self.stores()?;
         let Some(store) = stores.within(state) else { return Ok(()) };
         let dir = quoted(&self.dir);
         // A repack could write through a link.
@@ -206,8 +181,10 @@ impl Source {
     }
 
     /// Returns its object store, the stores that it borrows from, and its list of shallow commits.
-    #[must_use]
-    pub fn stores(&self) -> Stores {
+    ///
+    /// # Errors
+    /// A list of borrowed stores cannot be read.
+    pub fn stores(&self) -> Result<Stores> {
         Stores::of(&self.place)
     }
 }

@@ -12,12 +12,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::alternates;
 use super::call::git;
 use super::config::Format;
 use super::discover::Place;
 use super::links;
 use super::refs::Ref;
+use super::stores::Stores;
 use crate::host::files::plain;
 use crate::host::process::Invocation;
 use crate::machine::sweep::Scratch;
@@ -98,15 +98,13 @@ impl StandIn {
         if format.reftable {
             config += "\trefStorage = reftable\n";
         }
-        let objects = place.common_dir.join("objects");
-        links::require_files_in_stores(&objects)?;
-        let objects = fs::canonicalize(&objects).with_context(|| format!("failed to find {}", objects.display()))?;
-        let alternates = alternates::line(&objects)?;
+        let stores = Stores::of(place)?;
+        let own = &stores.objects;
+        let objects = fs::canonicalize(own).with_context(|| format!("failed to find {}", own.display()))?;
+        Stores { objects, ..stores }.expose(&dir.path().join("objects"), &dir.path().join("stores"))?;
         let shallow = plain::read(&place.common_dir.join("shallow"), MAX_SHALLOW)?;
         let make = || -> std::io::Result<()> {
             fs::write(dir.path().join("config"), config)?;
-            fs::create_dir_all(dir.path().join("objects/info"))?;
-            fs::write(dir.path().join("objects/info/alternates"), alternates)?;
             shallow.map_or(Ok(()), |list| fs::write(dir.path().join("shallow"), list))
         };
         make().with_context(failed)?;

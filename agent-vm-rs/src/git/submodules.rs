@@ -17,8 +17,9 @@ use super::discover::{Place, by_dot_git};
 use super::examine::{self, Look};
 use super::gitmodules::{Entry, entries};
 use super::standin::StandIn;
+use super::stores::Stores;
 use super::url::file_url;
-use super::{Stores, lfs, links};
+use super::{lfs, links};
 use crate::host::files::remove_tree;
 use crate::host::process::Invocation;
 use crate::term::progress::{self, note};
@@ -159,7 +160,7 @@ impl Level<'_> {
             place.git_dir.display()
         );
         links::check(&place)?;
-        let stores = Stores::of(&place);
+        let stores = Stores::of(&place)?;
         // The machine's directory is in the state directory.
         if let Some(store) = self.scratch.parent().and_then(|state| stores.within(state)) {
             bail!("it uses objects of a machine: {}", store.display());
@@ -234,7 +235,13 @@ impl Level<'_> {
         let clone =
             git().args(NO_SYNC).args(["clone", "--quiet", "--template=", "--no-checkout", "--origin", "origin"]);
         let clone = clone.args(UPLOAD_PACK).arg("--separate-git-dir").arg(git_dir);
-        clone.arg("--").arg(file_url(standin.path())).arg(target).of_machine(self.scratch).checked()?;
+        clone
+            .arg("--")
+            .arg(file_url(standin.path()))
+            .arg(target)
+            .of_machine(self.scratch)
+            
+            .checked()?;
         // Git writes absolute paths there, which do not exist in the guest.
         let pointer = [b"gitdir: ", relative(target, git_dir).as_os_str().as_bytes(), b"\n"].concat();
         fs::write(target.join(".git"), pointer).context("failed to write its .git")?;

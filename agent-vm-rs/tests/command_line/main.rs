@@ -25,6 +25,7 @@ mod foreground;
 mod full_disk;
 mod guest;
 mod guest_services;
+mod hidden_stores;
 mod hostile_source;
 mod hostile_submodules;
 mod hostile_workspace;

@@ -67,13 +67,14 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
     let wanted = Wanted { source, known: &known, uncommitted: request.uncommitted, scratch: request.scratch };
     let Offering { repositories, left_out } = offering(request.workspace, &wanted)?;
     let mut packs = Vec::new();
+    let stores = source.stores()?;
     for repository in &repositories {
         let tips: Vec<_> = repository.offers.iter().map(|offer| offer.object.as_str()).collect();
-        packs.extend(pack(&repository.view, &tips, &source.stores(), request.most)?);
+        packs.extend(pack(&repository.view, &tips, &stores, request.most)?);
         interrupt::check()?;
     }
     for pack in &packs {
-        install::install(pack, &source.stores().objects)?;
+        install::install(pack, &stores.objects)?;
     }
     let offers = repositories.iter().flat_map(|repository| &repository.offers);
     let offered = named(offers.map(|offer| (offer.name.as_slice(), offer.object.as_str())));

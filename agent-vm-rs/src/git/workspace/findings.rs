@@ -201,7 +201,7 @@ fn holds_more(
         let work_tree = work_trees.first().map(|(tree, _)| tree.as_path());
         let source = source.and_then(|source| source.submodule(module, work_tree));
         // Objects that a submodule's source borrows from the workspace are not safe there. (Callers check the source itself.)
-        let source = source.filter(|source| source.store_in(workspace).is_none());
+        let source = source.filter(|source| source.store_in(workspace).is_ok_and(|store| store.is_none()));
         let place = Place { workspace, git_dir: &git_dir, work_tree };
         let own = View::open(&place, source.as_ref(), scratch, LONG).and_then(|mut view| {
             // Only HEAD reaches the commit that a submodule has checked out.

@@ -60,7 +60,7 @@ pub struct View {
     pub store: Store,
     /// Commits that are safe in the source repository.
     pub safe: Vec<String>,
-    /// The object store of the source repository.
+    /// A store with the objects of the source repository.
     pub source_objects: Option<PathBuf>,
     /// Whether the history is shallow: some commits lack their parents.
     pub is_shallow: bool,
@@ -104,8 +104,8 @@ impl View {
         let safe = source.map(|source| source.tips(scratch)).transpose()?.unwrap_or_default();
         let source = source.filter(|_| safe.iter().all(|tip| tip.len() == length));
         let safe: Vec<_> = safe.into_iter().filter(|tip| tip.len() == length).collect();
-        let stores = source.map(Source::stores);
-        let others = stores.iter().flat_map(|stores| stores.borrowed.iter().chain([&stores.objects]));
+        let stores = source.map(Source::stores).transpose()?;
+        let others = stores.iter().flat_map(Stores::all);
         let mut mounts: Vec<_> = others.map(|store| Mount::Read(store.clone())).collect();
         mounts.extend([Mount::Read(place.workspace.to_owned()), Mount::Write(git_dir.path().to_owned())]);
         mounts.extend(confine::mount::installation(&git));
@@ -117,7 +117,7 @@ impl View {
             copied: Copied::default(),
             store,
             safe,
-            source_objects: stores.as_ref().map(|stores| stores.objects.clone()),
+            source_objects: stores.as_ref().map(|_| git_dir.path().join("source-objects")),
             is_shallow: false,
             git_dir,
             guest,
@@ -155,8 +155,10 @@ impl View {
         if let Some(copy) = copy {
             shallow.extend(shallow_commits(copy)?);
         }
-        if let Some(Stores { objects, shallow: file, .. }) = stores {
+        if let (Some(stores), Some(objects)) = (stores, &self.source_objects) {
+            stores.expose(objects, &self.git_dir.path().join("source-stores"))?;
             list.extend(alternates::line(objects)?);
+            let file = &stores.shallow;
             if file.is_file() {
                 shallow.extend(fs::read(file).context("failed to copy the list of shallow commits")?);
             }

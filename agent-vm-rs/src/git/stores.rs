@@ -1,0 +1,81 @@
+//! The object stores of a repository, and links through which git reads them.
+//!
+//! Git follows `info/alternates` of every store that it reads. A downloaded repository's list could name any store of
+//! the user, in a form that only git understands. So git never reads a repository's store itself: it reads links to its
+//! packs and loose objects, and the stores that agent-vm found in the list.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::discover::Place;
+use super::{alternates, links};
+use crate::host::files::resolved;
+
+/// The object stores of a repository.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    /// Its own object store.
+    pub objects: PathBuf,
+    /// The stores that it borrows objects from (alternates).
+    pub borrowed: Vec<PathBuf>,
+    /// The file that lists its shallow commits; it need not exist.
+    pub shallow: PathBuf,
+}
+
+impl Stores {
+    /// Returns the stores of a repository.
+    ///
+    /// # Errors
+    /// A list of borrowed stores cannot be read.
+    pub(super) fn of(place: &Place) -> Result<Self> {
+        let objects = place.common_dir.join("objects");
+        Ok(Self { borrowed: alternates::of(&objects)?, objects, shallow: place.common_dir.join("shallow") })
+    }
+
+    /// Returns its own store and those that it borrows from.
+    pub fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.objects).chain(&self.borrowed)
+    }
+
+    /// Returns a path in `dir` that the repository reads objects from, through a link or by borrowing. The repository
+    /// would lose objects if `dir` were removed.
+    #[must_use]
+    pub fn within(&self, dir: &Path) -> Option<PathBuf> {
+        let dir = resolved(dir);
+        let stores: Vec<_> = self.all().map(|store| resolved(store)).collect();
+        let linked = || stores.iter().flat_map(|store| links::of(store)).find(|target| target.starts_with(&dir));
+        stores.iter().find(|store| store.starts_with(&dir)).cloned().or_else(linked)
+    }
+
+    /// Makes the object store `store`, which has all objects of these stores and none that git would find by their own
+    /// lists. `links` is a new directory for the links that it borrows from.
+    ///
+    /// # Errors
+    /// It cannot be written, or git would wait for a pipe in a store.
+    pub fn expose(&self, store: &Path, links: &Path) -> Result<()> {
+        links::require_files_in_stores(&self.objects, &self.borrowed)?;
+        let mut list = Vec::new();
+        for (number, of) in self.all().enumerate() {
+            let links = links.join(number.to_string());
+            link(of, &links).context("failed to create links to the objects")?;
+            list.extend(alternates::line(&links)?);
+        }
+        let info = store.join("info");
+        fs::create_dir_all(&info)
+            .and_then(|()| fs::write(info.join("alternates"), list))
+            .context("failed to borrow objects")
+    }
+}
+
+/// Links every part of a store that git reads, also one that does not exist yet: the user may commit meanwhile.
+fn link(store: &Path, links: &Path) -> io::Result<()> {
+    fs::create_dir_all(links.join("info"))?;
+    for part in links::parts_of_stores() {
+        symlink(store.join(&part), links.join(&part))?;
+    }
+    Ok(())
+}
