@@ -4,6 +4,7 @@
 //! what a call does. The configuration of a foreign repository is never used as git's own; see [`super::standin`].
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::host::process::Invocation;
 
@@ -65,6 +66,9 @@ pub const UPLOAD_PACK: [&str; 2] = [
     "exec setpriv --pdeathsig KILL -- git -c core.packedGitLimit=1g -c pack.windowMemory=256m \
      -c uploadpack.packObjectsHook='exec setpriv --pdeathsig KILL --' upload-pack",
 ];
+
+/// Longest time for copying a repository's objects.
+pub const LONGEST_COPY: Duration = Duration::from_secs(6 * 3600);
 
 /// Git syncs each reference separately, which is slow for many. `create` syncs the whole machine before it renames it
 /// into place.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::call::{NO_SYNC, UPLOAD_PACK, git, git_in};
+use super::call::{LONGEST_COPY, NO_SYNC, UPLOAD_PACK, git, git_in};
 use super::examine::Look;
 use super::refs::{START, Start, UPSTREAM};
 use super::standin::StandIn;
@@ -65,7 +65,8 @@ impl Look<'_> {
             .arg("--")
             .arg(file_url(standin.path()))
             .arg(workspace)
-            .of_machine(self.scratch);
+            .of_machine(self.scratch)
+            .time_limit(LONGEST_COPY);
         let failed = || {
             let failure = Failure::new(format!("failed to clone {}", self.source.dir.display()));
             if self.config.is_partial() {
@@ -80,7 +81,7 @@ impl Look<'_> {
             inside().args(["config", "--unset", "remote.origin.tagOpt"]).checked()?;
             let tags = ["fetch", "--quiet", "--no-write-fetch-head", "--no-recurse-submodules"];
             let tags = &[&tags[..], &UPLOAD_PACK, &["origin"]].concat();
-            inside().args(tags).checked().with_context(failed)?;
+            inside().args(tags).time_limit(LONGEST_COPY).checked().with_context(failed)?;
         }
         // The refspec of an ordinary clone; the ones above served only this fetch.
         let fetch = ["config", "--replace-all", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"];

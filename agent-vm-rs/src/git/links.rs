@@ -15,6 +15,9 @@ use crate::term::error::Failure;
 /// The entries of a git directory that git reads.
 const READ: [&str; 8] = ["HEAD", "config", "index", "objects", "packed-refs", "refs", "reftable", "shallow"];
 
+/// Those that hold references.
+const REFERENCES: [&str; 3] = ["packed-refs", "refs", "reftable"];
+
 /// Names of the files of a work tree that git reads; the first two can be in each directory.
 const READ_IN_WORK_TREES: [&str; 3] = [".gitignore", ".gitattributes", ".gitmodules"];
 
@@ -43,7 +46,9 @@ pub fn check(place: &Place) -> Result<()> {
                     Err(error) => return Err(error).with_context(|| format!("failed to look at {}", part.display())),
                 };
                 let kind = entry.file_type();
+                let is_loop = REFERENCES.iter().any(|name| part.ends_with(name)) && is_inner_link(&entry);
                 let harmless = kind.is_file() || kind.is_dir() || (kind.is_symlink() && stays(entry.path(), place));
+                let harmless = harmless && !is_loop;
                 if !harmless {
                     return Err(refused(entry.path()));
                 }
@@ -61,13 +66,12 @@ pub fn check(place: &Place) -> Result<()> {
 /// Checks that a git directory's references are files and directories, so that git does not wait for a pipe.
 ///
 /// # Errors
-/// A reference is something else, or a link to a directory, which could hold a pipe.
+/// A reference is something else, or a link to a directory, which could hold a pipe or lead git in circles.
 pub fn require_files_in_refs(git_dir: &Path) -> Result<()> {
-    for part in ["packed-refs", "refs", "reftable"].map(|name| git_dir.join(name)) {
+    for part in REFERENCES.map(|name| git_dir.join(name)) {
         for entry in walkdir::WalkDir::new(&part).into_iter().flatten() {
             require_file(&entry, git_dir)?;
-            let is_inner_link = entry.depth() > 0 && entry.path_is_symlink();
-            if is_inner_link && entry.path().is_dir() && !leads_into(entry.path(), &part) {
+            if is_inner_link(&entry) {
                 return Err(refused(entry.path()));
             }
         }
@@ -123,6 +127,11 @@ fn require_file(entry: &walkdir::DirEntry, home: &Path) -> Result<()> {
         false => format!("list the links of the repository and what it borrows: ls -lR -- {}", quoted(home)),
     };
     Err(Failure::new(format!("{} is not a regular file", entry.path().display())).with_hint(hint).into())
+}
+
+/// Returns whether an entry is a link to a directory, below the top.
+fn is_inner_link(entry: &walkdir::DirEntry) -> bool {
+    entry.depth() > 0 && entry.path_is_symlink() && entry.path().is_dir()
 }
 
 fn leads_into(link: &Path, dir: &Path) -> bool {

@@ -9,6 +9,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -26,6 +27,9 @@ use crate::machine::sweep::Scratch;
 const MAX_SHALLOW: u64 = 64 << 20;
 /// Largest accepted HEAD, in bytes.
 const MAX_HEAD: u64 = 16 << 10;
+
+/// Longest time for a git call.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// A stand-in git directory; dropping the value removes it.
 pub struct StandIn(Scratch);
@@ -117,10 +121,10 @@ impl StandIn {
         self.0.path()
     }
 
-    /// Returns a git call on this git directory.
+    /// Returns a git call on this git directory. It has a time limit, since a hostile repository can make git run long.
     #[must_use]
     pub fn git(&self) -> Invocation {
-        git().arg("--git-dir").arg(self.path())
+        git().time_limit(LONGEST).arg("--git-dir").arg(self.path())
     }
 }
 

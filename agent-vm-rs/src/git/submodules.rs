@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
-use super::call::{NO_SYNC, UPLOAD_PACK, git, git_in};
+use super::call::{LONGEST_COPY, NO_SYNC, UPLOAD_PACK, git, git_in};
 use super::config::{Config, Format};
 use super::discover::{Place, by_dot_git};
 use super::examine::{self, Look};
@@ -240,7 +240,7 @@ impl Level<'_> {
             .arg(file_url(standin.path()))
             .arg(target)
             .of_machine(self.scratch)
-            
+            .time_limit(LONGEST_COPY)
             .checked()?;
         // Git writes absolute paths there, which do not exist in the guest.
         let pointer = [b"gitdir: ", relative(target, git_dir).as_os_str().as_bytes(), b"\n"].concat();

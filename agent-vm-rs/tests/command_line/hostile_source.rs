@@ -307,3 +307,31 @@ fn a_fifo_that_git_reads_in_a_work_tree_does_not_delay_commands() {
         quick(&["create"]).says("not copied into the machine: 2 uncommitted changes");
     }
 }
+
+/// Git would follow them for ever: the number of paths doubles at each level.
+#[test]
+fn link_loops_in_references_are_refused() {
+    let site = Site::new();
+    site.create("main");
+    for (link, target) in [
+        ("refs/heads/p", "."),
+        ("refs/heads/q", "../heads"),
+        ("refs/tags/all", "../.."),
+        ("refs/heads/team", "../remotes"),
+    ] {
+        let link = site.path("app/.git").join(link);
+        fs::create_dir_all(site.path("app/.git/refs/remotes")).unwrap();
+        symlink(target, &link).unwrap();
+        let began = Instant::now();
+        for args in [&["create", "--branch", "new"][..], &["destroy", "--yes"]] {
+            site.run(args).exits(1).gives_one_error().says("is not a part of its repository: it is a link to");
+        }
+        site.run(&["status"]);
+        assert!(began.elapsed() < Duration::from_secs(30), "{target}");
+        assert_eq!(site.names(), ["app-main"], "{target}");
+        fs::remove_file(&link).unwrap();
+    }
+    // Control: a symbolic reference may be a link to a file.
+    symlink("main", site.path("app/.git/refs/heads/same")).unwrap();
+    site.run(&["create", "--branch", "same"]).ok();
+}
