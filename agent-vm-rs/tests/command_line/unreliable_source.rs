@@ -91,6 +91,45 @@ fn objects_that_the_source_has_lost_are_kept() {
     site.run(&["destroy", "--yes"]).ok().does_not_say("damaged").says(".bundle");
 }
 
+/// An object of the source has its type and size, but not its contents.
+#[test]
+fn objects_that_are_damaged_in_the_source_are_kept() {
+    // Numbers that do not compress.
+    let contents: String =
+        (0..4000_u64).map(|number| format!("{}\n", number.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    for packed in [false, true] {
+        let site = Site::new();
+        site.commit("large", &contents);
+        site.create("main");
+        // Control: an undamaged source has everything.
+        site.create("other");
+        site.run(&["destroy", "other", "--yes"]).ok().does_not_say("kept");
+        let object = site.git(&["rev-parse", "main:large"]);
+        let file = if packed {
+            site.git(&["repack", "-a", "-d", "-q"]);
+            let packs = fs::read_dir(site.path("app/.git/objects/pack")).unwrap().flatten().map(|entry| entry.path());
+            packs.into_iter().find(|path| path.extension().is_some_and(|end| end == "pack")).unwrap()
+        } else {
+            site.path(format!("app/.git/objects/{}/{}", &object[..2], &object[2..]))
+        };
+        let mut bytes = fs::read(&file).unwrap();
+        if packed {
+            let middle = bytes.len() / 2;
+            bytes[middle..middle + 64].fill(0);
+        } else {
+            bytes.truncate(4096);
+        }
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, bytes).unwrap();
+        let kind = site.git(&["cat-file", "-t", &object]);
+        assert_eq!(kind, "blob", "control: git finds the object");
+        site.run(&["destroy", "--yes"]).ok().says("in its damaged source").says("kept whole in");
+        let [workspace] = &site.kept()[..] else { panic!("{packed}: {:?}", site.kept()) };
+        let kept = site.git_in(workspace, &["-c", "safe.directory=*", "cat-file", "blob", &object]);
+        assert_eq!(kept, contents.trim_end(), "{packed}");
+    }
+}
+
 /// Single directories and files of the source's store are links into the workspace.
 #[test]
 fn a_store_with_links_into_the_workspace_is_refused() {

@@ -1,13 +1,18 @@
 //! Lists the objects in a workspace's own store, and counts the holes in its source that they fill.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Output;
 
 use anyhow::Result;
 
-use super::git_failure::{Unreadable, ask};
+use super::git_failure::{Unreadable, ask, is_unreadable};
 use super::refs::shown;
 use super::view::{MAX_OUTPUT, View};
+
+/// Number of the source's objects, and the size of their contents in bytes, that git reads to find damage.
+const MOST_READ: usize = 100_000;
+const MOST_BYTES_READ: u64 = 128 << 20;
 
 /// Returns the store's own commits and all its tag objects, including those that no reference reaches, and the number of the
 /// source's holes that it fills.
@@ -41,13 +46,17 @@ pub(super) fn objects(view: &View) -> Result<(Vec<String>, Vec<String>, usize)> 
     Ok((own, of_kind(b"tag ").collect(), holes))
 }
 
-/// Returns how many of the objects `ids` the source repository lacks although its own references reach them.
+/// Returns how many of the objects `ids` the source repository lacks although its own references reach them, or one if
+/// it has a damaged one.
 fn holes(view: &View, ids: String, own: &[String]) -> Result<usize> {
     let Some(source) = &view.source_objects else { return Ok(0) };
     // Git reads an object for its type; without it, an empty file would count as the object.
-    let check = view.git(None).args(["cat-file", "--batch-check=%(objectname) %(objecttype)"]).stdin(ids);
-    let checked = view.ask(&check.env("GIT_OBJECT_DIRECTORY", source))?;
+    let check = ["cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)"];
+    let checked = view.ask(&view.git(None).args(check).stdin(ids).env("GIT_OBJECT_DIRECTORY", source))?;
     let checked = String::from_utf8_lossy(&checked);
+    if is_damaged(view, source, &checked)? {
+        return Ok(1);
+    }
     let mut lacking: BTreeSet<_> = checked.lines().filter_map(|line| line.strip_suffix(" missing")).collect();
     if lacking.is_empty() {
         return Ok(0);
@@ -65,4 +74,27 @@ fn holes(view: &View, ids: String, own: &[String]) -> Result<usize> {
         return Ok(0);
     }
     Ok(reached(safe().collect())?.lines().filter(|id| lacking.contains(id)).count())
+}
+
+/// Returns whether the source repository has a damaged object among those of `checked`, the lines `ID TYPE SIZE` of git. Git
+/// reads as many as a short time allows.
+fn is_damaged(view: &View, source: &Path, checked: &str) -> Result<bool> {
+    let mut bytes = 0_u64;
+    let mut ids = String::new();
+    for line in checked.lines().take(MOST_READ) {
+        let mut words = line.split(' ');
+        let (Some(id), Some(size)) = (words.next(), words.nth(1).and_then(|size| size.parse::<u64>().ok())) else {
+            continue;
+        };
+        if bytes.saturating_add(size) <= MOST_BYTES_READ {
+            bytes += size;
+            ids.extend([id, "\n"]);
+        }
+    }
+    let read = view.git(None).args(["cat-file", "--batch", "--buffer"]).stdin(ids);
+    match ask(&read.env("GIT_OBJECT_DIRECTORY", source), MAX_OUTPUT) {
+        Ok(_) => Ok(false),
+        Err(error) if is_unreadable(&error) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
