@@ -175,6 +175,11 @@ fn unknown_files_of_the_git_directory_are_kept() {
         shape.git(&["bundle", "create", "--quiet", ".git/BACKUP_HEAD", "HEAD"]);
         vec![commit]
     });
+    keeps("a bundle with the name of a lock", Kept::Workspace, |shape| {
+        let commit = shape.commit("visible");
+        shape.git(&["bundle", "create", "--quiet", ".git/my.lock", "HEAD"]);
+        vec![commit]
+    });
     // Control: git's own files are no work.
     keeps("git's own files", Kept::Bundle, |shape| {
         let commit = shape.commit("visible");

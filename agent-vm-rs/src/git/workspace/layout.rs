@@ -245,9 +245,10 @@ impl Look {
 fn knows_file(place: Place, name: &[u8]) -> bool {
     match place {
         Place::GitDir => {
-            let is_temporary =
-                name.ends_with(b".lock") || name.starts_with(b"sharedindex.") || name.starts_with(b"tmp-");
-            is_temporary || FILES.iter().chain(&NOTES).any(|known| known.as_bytes() == name)
+            let is_temporary = name.starts_with(b"sharedindex.") || name.starts_with(b"tmp-");
+            // The lock of a file has its new contents; another one may be anything.
+            let file = name.strip_suffix(b".lock").unwrap_or(name);
+            is_temporary || FILES.iter().chain(&NOTES).any(|known| [file, name].contains(&known.as_bytes()))
         }
         Place::OriginCopy => name.ends_with(b".lock") || COPYS_FILES.iter().any(|known| known.as_bytes() == name),
         // A partial clone's pack lacks objects.
