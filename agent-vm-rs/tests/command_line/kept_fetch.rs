@@ -90,6 +90,82 @@ fn the_printed_command_fetches_a_detached_head() {
     assert_eq!(site.git(&["rev-parse", &(site.rescued() + "/agent-vm/detached")]), commit);
 }
 
+#[test]
+fn the_printed_command_fetches_commits_that_no_reference_names() {
+    let site = Site::new();
+    let (workspace, _) = site.create_with_work();
+    for number in 0..3 {
+        fs::write(workspace.join("README"), format!("stash {number}\n")).unwrap();
+        site.git_in(&workspace, &["stash", "--quiet"]);
+    }
+    let stashes = ["stash@{1}", "stash@{2}"].map(|name| site.git_in(&workspace, &["rev-parse", name]));
+    site.git_in(&workspace, &["worktree", "add", "--quiet", "--detach", "linked"]);
+    let linked = site.commit_in(workspace.join("linked"), "aside", "x");
+    let done = destroyed(&site);
+    let rescued = |name: &str| site.git(&["rev-parse", "--verify", &format!("refs/{}/{name}", site.rescued())]);
+    paste(&site, printed_fetch(&done.stderr).unwrap());
+    assert_eq!([rescued("kept/stashes/1"), rescued("kept/stashes/2")], stashes);
+    assert_eq!(rescued("kept/worktrees/linked"), linked);
+}
+
+#[test]
+fn the_printed_command_fetches_a_shallow_history() {
+    let site = Site::new();
+    let (workspace, _) = site.create_with_work();
+    site.git_in(&workspace, &["checkout", "--quiet", "--orphan", "more"]);
+    site.commit_in(&workspace, "one", "x");
+    let commit = site.commit_in(&workspace, "two", "x");
+    fs::write(workspace.join(".git/shallow"), format!("{commit}\n")).unwrap();
+    let done = destroyed(&site).says("the command makes your repository shallow at the same commits");
+    let command = printed_fetch(&done.stderr).unwrap();
+    // Control: git refuses it without the option.
+    let without = command.replace(" --update-shallow", "");
+    let output = site.command("sh").args(["-c", &without]).current_dir(site.repo()).output().unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    paste(&site, command);
+    assert_eq!(site.git(&["rev-parse", &(site.rescued() + "/more")]), commit);
+}
+
+#[test]
+fn the_printed_command_has_valid_names() {
+    // The name of a directory need not be valid in a reference.
+    let site = Site::new();
+    fs::rename(site.repo(), site.path("a..b")).unwrap();
+    site.run_in(site.path("a..b"), &["create"]).ok();
+    let [name] = &site.names()[..] else { panic!("{:?}", site.names()) };
+    let workspace = site.machine(name).join("workspace");
+    let commit = site.commit_in(&workspace, "work", "x");
+    // Another branch has the name of a detached HEAD.
+    site.git_in(&workspace, &["branch", "agent-vm/detached"]);
+    site.git_in(&workspace, &["checkout", "--quiet", "--detach"]);
+    let done = site.run_in(site.path("a..b"), &["destroy", "--yes", "--keep", "workspace"]).ok();
+    let command = printed_fetch(&done.stderr).unwrap();
+    let output = site.command("sh").args(["-c", command]).current_dir(site.path("a..b")).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    let heads = site.git_in(site.path("a..b"), &["for-each-ref", "--format=%(objectname) %(refname)", "refs/heads"]);
+    for end in ["/agent-vm/detached", "/agent-vm-1/detached"] {
+        let found = heads.lines().any(|line| line.starts_with(&commit) && line.ends_with(end));
+        assert!(found, "{end}: {heads}");
+    }
+}
+
+/// Git would wait for it.
+#[test]
+fn a_pipe_in_the_git_directory_of_a_kept_workspace_is_removed() {
+    let site = Site::new();
+    let (workspace, commit) = site.create_with_work();
+    for name in ["packed-refs", "refs/heads/pipe", "shallow"] {
+        drop(fs::remove_file(workspace.join(".git").join(name)));
+        rustix::fs::mkfifoat(rustix::fs::CWD, workspace.join(".git").join(name), 0o600.into()).unwrap();
+    }
+    // Control: a pipe among the files stays.
+    rustix::fs::mkfifoat(rustix::fs::CWD, workspace.join("pipe"), 0o600.into()).unwrap();
+    let done = destroyed(&site);
+    paste(&site, printed_fetch(&done.stderr).unwrap());
+    assert_eq!(site.git(&["rev-parse", &(site.rescued() + "/main")]), commit);
+    assert!(!site.kept()[0].join(".git/packed-refs").exists() && site.kept()[0].join("pipe").exists());
+}
+
 /// A killed `destroy` had moved the workspace and done nothing else.
 #[test]
 fn the_command_is_printed_for_a_workspace_that_was_finished_later() {

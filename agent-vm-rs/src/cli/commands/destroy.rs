@@ -171,7 +171,7 @@ fn keep_bundle(machine: &Machine, saved_work: &SavedWork, own: &Unsaved, file: &
         machine.name,
         kept.display(),
         own.describe(),
-        workspace::fetch(&kept, own.has_other_references(), false)
+        workspace::fetch(&kept, own.has_other_references())
     ));
     Ok(kept)
 }
@@ -189,7 +189,13 @@ fn keep_workspace(saved_work: &SavedWork, workspace: &Path, what: &str) -> Resul
 
 /// Returns a line with the command that fetches the commits of a kept workspace; empty if its repository is elsewhere.
 fn take_back(kept: &Path) -> String {
-    workspace::fetch_from_kept(kept).map(|command| format!("\n  take its commits back: {command}")).unwrap_or_default()
+    let Some(command) = workspace::fetch_from_kept(kept) else { return String::new() };
+    let shallow = if command.contains(" --update-shallow ") {
+        "\n  (its history is shallow: the command makes your repository shallow at the same commits)"
+    } else {
+        ""
+    };
+    format!("\n  take its commits back: {command}{shallow}")
 }
 
 /// Returns an error that explains why the machine was not removed, and what to do.

@@ -7,9 +7,11 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, renameat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, renameat, statat, unlinkat};
 
+use super::git_failure::is_unreadable;
 use super::guest_files::open_inside;
+use super::keep_names::name_commits;
 use crate::confine::take_tree;
 use crate::host::files::tree::{Visit, descend, entries, open_up};
 use crate::host::files::{rename_durably, sync_file_system};
@@ -69,6 +71,10 @@ fn finish(unfinished: &Path, to: &Path) -> Result<()> {
         let top = open_up(parent.map_err(io::Error::from)?, name)?;
         let failed = || format!("failed to disable the git configuration and hooks in {}", unfinished.display());
         descend(top, &mut Defusing).with_context(failed)?;
+        match name_commits(unfinished) {
+            Err(error) if !is_unreadable(&error) => return Err(error),
+            _ => {}
+        }
         take_tree(unfinished)?;
     }
     if let Some(dir) = to.parent() {
@@ -114,6 +120,15 @@ impl Visit for Defusing {
             let format = format(dir);
             FOLLOWED.iter().try_for_each(|name| quarantine(dir, name))?;
             configure(dir, path, format)?;
+        }
+        // Git would wait for a pipe. Such a file has no contents.
+        if is_git_dir || path.iter().any(|part| part.to_bytes() == b".git") {
+            let is_data = |kind| matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Symlink);
+            for (name, _) in found.iter().filter(|(_, kind)| !is_data(*kind)) {
+                unlinkat(dir, name, AtFlags::empty())
+                    .map_err(io::Error::from)
+                    .with_context(|| format!("failed to remove {}", name.to_string_lossy()))?;
+            }
         }
         if is_named(b"info") {
             FOLLOWED_FROM_STORES.iter().try_for_each(|name| quarantine(dir, name))?;

@@ -11,6 +11,7 @@ mod git_failure;
 mod guest_files;
 mod head;
 mod inventory;
+mod keep_names;
 mod keep_workspace;
 mod layout;
 mod listed_refs;
