@@ -1,9 +1,9 @@
-//! Commands without JSON output: they pass on what a program prints.
+//! Commands without JSON output: they pass on what a program prints, or print or write files of other programs.
 
 use crate::term::error::Failure;
 
 /// Names of these commands.
-const WITHOUT_JSON: [&str; 4] = ["shell", "exec", "logs", "mcp"];
+const WITHOUT_JSON: [&str; 6] = ["shell", "exec", "logs", "mcp", "completions", "man"];
 
 /// Refuses `--json` for a command that would print something else.
 ///

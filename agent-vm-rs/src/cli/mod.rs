@@ -1,8 +1,10 @@
 //! The command line: global flags, verbs, and running them.
 
 pub mod commands;
+mod completion;
 mod json_output;
 mod line;
+mod man;
 mod refusal;
 pub mod resolve_settings;
 pub mod target;
@@ -87,6 +89,13 @@ fn time_limit() -> String {
 enum Command {
     #[command(flatten)]
     Verb(Verb),
+    /// Print a completion script for a shell
+    Completions(completion::CompletionsArgs),
+    /// Write the manual pages
+    Man(man::ManArgs),
+    /// Complete a command line; used by the completion scripts
+    #[command(hide = true)]
+    Complete(completion::CompleteArgs),
     /// Restrict file access with Landlock, then run a program; used by `start`
     #[command(hide = true)]
     Landlocked(Landlocked),
@@ -192,6 +201,13 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Staged(stage)) => match stage.exec()? {},
         Some(Command::WithoutDevices(program)) => match program.exec()? {},
         Some(Command::KeepLog(log)) => return log.keep().map(|()| ExitCode::SUCCESS),
+        // These need no state directory.
+        Some(Command::Completions(args)) => return completion::completions(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Man(args)) => return man::man(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Complete(args)) => {
+            let state_dir = cli.global.state_dir.as_deref();
+            return completion::print_candidates(state_dir, &args).map(|()| ExitCode::SUCCESS);
+        }
         None => None,
     };
     let Global { state_dir, verbose, debug, timeout, json, nix_args, .. } = cli.global;

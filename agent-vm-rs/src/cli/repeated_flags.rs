@@ -71,7 +71,8 @@ fn needed_by(command: &clap::Command, but: &clap::Arg) -> Vec<String> {
     let mut words = Vec::new();
     let required = |arg: &&clap::Arg| arg.is_required_set() && arg.get_id() != but.get_id();
     for arg in command.get_arguments().filter(required) {
-        let [value, _] = if arg.is_positional() { [Some("one".to_owned()), None] } else { values_for(arg) };
+        let is_free = arg.is_positional() && arg.get_possible_values().is_empty();
+        let [value, _] = if is_free { [Some("one".to_owned()), None] } else { values_for(arg) };
         let value = value.unwrap_or_default();
         words.extend(match arg.get_long() {
             Some(name) => vec![format!("--{name}={value}")],

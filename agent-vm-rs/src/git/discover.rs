@@ -36,6 +36,15 @@ impl Place {
     pub fn is_linked(&self) -> bool {
         self.git_dir != self.common_dir
     }
+
+    /// Returns the main work tree, or the git directory of a bare repository. It identifies the repository.
+    #[must_use]
+    pub fn source_dir(&self) -> PathBuf {
+        match self.common_dir.parent() {
+            Some(parent) if self.common_dir.file_name().is_some_and(|name| name == ".git") => parent.to_owned(),
+            _ => self.common_dir.clone(),
+        }
+    }
 }
 
 /// Returns the repository that contains `cwd`; None if there is none.

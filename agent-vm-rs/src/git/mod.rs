@@ -15,6 +15,7 @@ pub mod fetched;
 mod gitmodules;
 mod lfs;
 mod links;
+pub mod names;
 mod origin;
 pub mod origin_copy;
 mod owner;
@@ -74,11 +75,7 @@ impl Source {
     pub fn discover(cwd: &Path) -> Result<Option<Self>> {
         let Some(place) = discover::discover(cwd)? else { return Ok(None) };
         owner::check(&place, cwd)?;
-        let common = &place.common_dir;
-        let dir = match common.parent() {
-            Some(parent) if common.file_name().is_some_and(|name| name == ".git") => parent.to_owned(),
-            _ => common.clone(),
-        };
+        let dir = place.source_dir();
         let config = examine::config(&place)?;
         let format = config.format()?;
         Ok(Some(Self { dir, place, config, format }))

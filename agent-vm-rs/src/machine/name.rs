@@ -43,6 +43,15 @@ impl VmName {
         Self(format!("{}-{hash}", stem.trim_end_matches(['-', '.', '_'])))
     }
 
+    /// Returns what the names of this repository's machines begin with, if their branches begin with `typed`. Machines of other
+    /// repositories can have such names, too.
+    #[must_use]
+    pub fn beginning(source: &Path, typed: &str) -> String {
+        let mut stem = dashed(&format!("{}-{typed}", repo_name(source)));
+        stem.truncate(MAX_BYTES - HASH_DIGITS - 1);
+        stem.trim_end_matches(['-', '.', '_']).to_owned()
+    }
+
     /// Returns the name as a path component.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -71,10 +80,15 @@ fn repo_name(source: &Path) -> String {
 /// Returns the text with every unsafe character replaced by a dash. The result is ASCII, not empty, and starts with
 /// neither a dash nor a dot.
 fn safe_component(text: &str) -> String {
+    let dashed = dashed(text);
+    if dashed.is_empty() { "vm".to_owned() } else { dashed }
+}
+
+/// Like [`safe_component`], but can be empty.
+fn dashed(text: &str) -> String {
     let dashed: String =
         text.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
-    let trimmed = dashed.trim_start_matches(['-', '.', '_']);
-    if trimmed.is_empty() { "vm".to_owned() } else { trimmed.to_owned() }
+    dashed.trim_start_matches(['-', '.', '_']).to_owned()
 }
 
 impl FromStr for VmName {
@@ -153,6 +167,8 @@ mod tests {
             if let Ok(branch) = branch.parse::<BranchName>() {
                 let source = Path::new("/src").join(repo.replace('/', "_"));
                 for name in [VmName::plain(&source, &branch), VmName::hashed(&source, &branch)] {
+                    let typed: String = branch.as_str().chars().take(3).collect();
+                    prop_assert!(name.as_str().starts_with(&VmName::beginning(&source, &typed)));
                     prop_assert_eq!(name.as_str().parse::<VmName>().unwrap(), name.clone());
                     prop_assert!(!name.hostname().is_empty());
                 }

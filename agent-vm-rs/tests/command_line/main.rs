@@ -6,6 +6,7 @@
 mod apply;
 mod attached;
 mod bridge;
+mod completion;
 mod copied_branches;
 mod create_borrows;
 mod create_branches;
