@@ -4,11 +4,13 @@
   bubblewrap,
   e2fsprogs,
   git,
+  installShellFiles,
   makeWrapper,
   mitmproxy,
   nix,
   openssh,
   qemu_kvm,
+  stdenv,
   systemd,
   util-linux,
   versionCheckHook,
@@ -53,7 +55,10 @@ rustPlatform.buildRustPackage (finalAttrs: {
   sourceRoot = "${finalAttrs.src.name}/agent-vm-rs";
   cargoLock.lockFile = ./Cargo.lock;
 
-  nativeBuildInputs = [ makeWrapper ];
+  nativeBuildInputs = [
+    installShellFiles
+    makeWrapper
+  ];
   # The tests read the whole repository. The check `rust-tests` (checks/named-steps.nix) runs them.
   doCheck = false;
 
@@ -77,6 +82,14 @@ rustPlatform.buildRustPackage (finalAttrs: {
           util-linux
         ]
       }
+  ''
+  + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    mkdir pages
+    "$out/bin/agent-vm" man pages
+    installManPage pages/*.1
+    for shell in bash zsh fish; do
+      installShellCompletion --cmd agent-vm "--$shell" <("$out/bin/agent-vm" completions "$shell")
+    done
   '';
 
   doInstallCheck = true;
