@@ -65,6 +65,7 @@ fmt: setup-check ## format Rust and Nix
 bench: install ## run the benchmarks; docs/reference/performance.md has the results
 	@checks/bench/boot --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/commands --program "$$PREFIX/bin/agent-vm"
+	@checks/bench/completion --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/destroy --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/git --program "$$PREFIX/bin/agent-vm"
 	@$(CARGO) bench $(CRATE) --bench render
