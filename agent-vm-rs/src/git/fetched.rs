@@ -32,6 +32,14 @@ pub struct Tip {
     pub commit: String,
 }
 
+impl Tip {
+    /// Returns the name of the machine's branch, if it is one.
+    #[must_use]
+    pub fn branch(&self) -> Option<&str> {
+        self.reference.split_once("/heads/").map(|(_, branch)| branch)
+    }
+}
+
 impl FetchedRefs {
     /// Reads the references of a machine. There may be none.
     ///
@@ -74,12 +82,20 @@ impl FetchedRefs {
         Some(Tip { reference: found.0.clone(), commit: found.1.clone() })
     }
 
+    /// Returns the commit that a reference leads to; None if it leads to something else.
+    fn peeled(&self, tip: Tip) -> Option<Tip> {
+        let ask = self.git().args(["rev-parse", "--verify", "--quiet", &format!("{}^{{commit}}", tip.commit)]);
+        let output = ask.output().ok().filter(|output| output.status.success())?;
+        Some(Tip { commit: String::from_utf8_lossy(&output.stdout).trim().to_owned(), ..tip })
+    }
+
     /// Returns a branch of the machine, or any of its references by its name below the machine's.
     ///
     /// # Errors
     /// The machine has no such reference.
     pub fn require(&self, name: &str) -> Result<Tip> {
-        self.find(&format!("heads/{name}")).or_else(|| self.find(name)).ok_or_else(|| {
+        let found = self.find(&format!("heads/{name}")).or_else(|| self.find(name));
+        found.and_then(|tip| self.peeled(tip)).ok_or_else(|| {
             let heads =
                 self.refs.iter().filter_map(|(full, _)| full.strip_prefix(&self.prefix)?.strip_prefix("heads/"));
             let heads: Vec<_> = heads.take(10).collect();
@@ -146,22 +162,31 @@ impl FetchedRefs {
         if word.len() < 4 || !word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(unknown().into());
         }
-        let id = self.git().args(["rev-parse", "--verify", "--quiet", &format!("{word}^{{commit}}")]).output()?;
-        let id = String::from_utf8_lossy(&id.stdout).trim().to_owned();
+        // A branch may have the same name.
+        let ids = self.git().args(["rev-parse", &format!("--disambiguate={word}")]).output()?.stdout;
+        let ids = String::from_utf8_lossy(&ids).into_owned();
+        let is_commit = |id: &&str| {
+            let ask = self.git().args(["cat-file", "-e", &format!("{id}^{{commit}}")]).output();
+            ask.is_ok_and(|output| output.status.success())
+        };
+        let [id] = ids.lines().filter(is_commit).collect::<Vec<_>>()[..] else { return Err(unknown().into()) };
+        let id = id.to_owned();
         let tips: String = self.refs.iter().map(|(_, id)| format!("^{id}\n")).collect();
         let is_reached = || -> Result<bool> {
             let list = self.git().args(["rev-list", "--max-count=1", "--stdin"]).stdin(format!("{id}\n{tips}"));
             Ok(list.read()?.is_empty())
         };
-        if id.is_empty() || !is_reached()? { Err(unknown().into()) } else { Ok(id) }
+        if !is_reached()? { Err(unknown().into()) } else { Ok(id) }
     }
 
-    /// Returns the commits that a range of a work tree's commit and a machine's tip adds, oldest first, without merges.
+    /// Returns the commits that a machine's tip adds to a work tree's commit, oldest first, without merges and without those
+    /// whose changes were applied before.
     ///
     /// # Errors
     /// Git fails.
     pub fn new_commits(&self, onto: &str, tip: &str) -> Result<Vec<String>> {
-        let list = self.git().args(["rev-list", "--reverse", "--no-merges", tip, &format!("^{onto}")]).read()?;
+        let list = self.git().args(["rev-list", "--reverse", "--no-merges", "--cherry-pick", "--right-only"]);
+        let list = list.arg(format!("{onto}...{tip}")).read()?;
         Ok(list.lines().map(str::to_owned).collect())
     }
 }

@@ -126,7 +126,7 @@ impl Source {
         standin.git().args(["rev-parse", "--verify", "HEAD"]).read().map(Head::Commit).context("failed to read HEAD")
     }
 
-    /// Returns the commit of every reference, without those whose object is missing. Commits that these reach are safe
+    /// Returns the commit of every reference that lasts, without those whose object is missing. Commits that these reach are safe
     /// in this repository. `scratch` is a directory of the machine.
     ///
     /// # Errors
@@ -142,7 +142,8 @@ impl Source {
             .with_hint(format!("git -C {} fsck shows what is wrong", quoted(&self.dir)))
             .into());
         }
-        let ids: String = refs.iter().map(|reference| format!("{}\n", reference.id)).collect();
+        let lasting = refs.iter().filter(|reference| !refs::is_snapshot(&reference.name));
+        let ids: String = lasting.map(|reference| format!("{}\n", reference.id)).collect();
         let standin = StandIn::offering(&self.place, &self.format, &[], "ref: refs/heads/none", scratch)?;
         let check = standin.git().args(["cat-file", "--batch-check=%(objectname)"]).stdin(ids).of_machine(scratch);
         // For a missing object git prints "ID missing".

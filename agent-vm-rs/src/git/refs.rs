@@ -39,6 +39,13 @@ pub fn parse(printed: &[u8]) -> Vec<Ref> {
     printed.split(|byte| *byte == b'\n').filter_map(line).collect()
 }
 
+/// Returns whether a reference leads to a snapshot of a machine's uncommitted changes, which the next fetch replaces.
+#[must_use]
+pub fn is_snapshot(name: &[u8]) -> bool {
+    let below = name.strip_prefix(b"refs/agent-vm/").and_then(|below| below.strip_suffix(b"/uncommitted"));
+    below.is_some_and(|machine| !machine.contains(&b'/'))
+}
+
 /// The commit that a branch starts at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -230,6 +237,14 @@ mod tests {
         assert_eq!(names(&known.offer(&branch, &Start::Local("1".into()), false)), ["refs/heads/feature"]);
         assert_eq!(known.to_compare_with(&branch), ["refs/heads/main"]);
         assert_eq!(known.to_compare_with(&"main".parse().unwrap()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn snapshots_are_told_from_branches() {
+        assert!(is_snapshot(b"refs/agent-vm/app-main/uncommitted"));
+        for other in [&b"refs/agent-vm/app-main/heads/uncommitted"[..], b"refs/heads/uncommitted", b"refs/agent-vm/x"] {
+            assert!(!is_snapshot(other));
+        }
     }
 
     #[test]

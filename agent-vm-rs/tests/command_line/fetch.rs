@@ -247,3 +247,72 @@ fn a_missing_source_is_named_with_the_way_to_relink() {
     site.run_in(site.path("moved"), &["relink", "app-main"]).ok();
     site.run_in(site.path("moved"), &["fetch", "app-main"]).ok().prints("1 new commit");
 }
+
+/// A snapshot of uncommitted changes is replaced by the next, so it keeps no commit.
+#[test]
+fn a_commit_below_a_snapshot_only_stays() {
+    let (site, commits) = with(|shape| {
+        let commit = shape.commit("one");
+        shape.write("README", "changed\n");
+        vec![commit]
+    });
+    let workspace = site.machine("app-main").join("workspace");
+    site.run(&["fetch"]).ok();
+    site.git_in(&workspace, &["reset", "--quiet", "--hard", "HEAD~1"]);
+    site.run(&["fetch", "--committed"]).ok().prints("former/");
+    site.run(&["fetch"]).ok();
+    site.git(&["gc", "--quiet", "--prune=now"]);
+    assert!(has(&site, &commits[0]));
+    // For `destroy`, a commit below a snapshot only is not saved.
+    let (site, commits) = with(|shape| vec![shape.commit("one")]);
+    let workspace = site.machine("app-main").join("workspace");
+    fs::write(workspace.join("README"), "changed\n").unwrap();
+    site.run(&["fetch"]).ok();
+    site.git(&["update-ref", "-d", &format!("{MACHINE}/heads/main")]);
+    assert_eq!(site.run(&["status", "--json"]).ok().json()["workspace"]["git"]["new_commits"], 1, "{commits:?}");
+}
+
+/// Nothing is removed before what replaces it is there.
+#[test]
+fn a_fetch_that_fails_halfway_drops_no_commit() {
+    let (site, commits) = with(|shape| {
+        shape.git(&["checkout", "--quiet", "-b", "a"]);
+        vec![shape.commit("one")]
+    });
+    let workspace = site.machine("app-main").join("workspace");
+    site.run(&["fetch"]).ok();
+    site.git_in(&workspace, &["branch", "--move", "a", "zz"]);
+    // A reference of the user is in the way of the new name.
+    site.git(&["update-ref", &format!("{MACHINE}/heads/zz/own"), "main"]);
+    let lock = site.repo().join(".git").join(MACHINE).join("heads/zz.lock");
+    fs::write(&lock, "").unwrap();
+    let done = site.run(&["fetch"]);
+    assert_eq!(done.code, Some(1), "control: {done:?}");
+    assert!(has(&site, &commits[0]), "{done:?}");
+    fs::remove_file(lock).unwrap();
+    site.run(&["fetch"]).ok();
+    assert!(has(&site, &commits[0]));
+    // Packed references may be directories of each other.
+    let head = site.git_in(&workspace, &["rev-parse", "zz"]);
+    let packed = format!("{head} refs/heads/df\n{head} refs/heads/df/b\n");
+    fs::write(workspace.join(".git/packed-refs"), packed).unwrap();
+    site.run(&["fetch"]).ok().prints("heads/df-2").prints("heads/df/b");
+    site.run(&["fetch"]).ok().prints("nothing new");
+}
+
+/// An unreadable snapshot does not remove the one before.
+#[test]
+fn a_snapshot_stays_while_no_other_can_be_made() {
+    let (site, _) = with(|shape| {
+        shape.write("README", "changed\n");
+        vec![shape.commit("one")]
+    });
+    let workspace = site.machine("app-main").join("workspace");
+    fs::write(workspace.join("README"), "again\n").unwrap();
+    site.run(&["fetch"]).ok();
+    for number in 0..10_001 {
+        fs::write(workspace.join(format!("new-{number}")), "").unwrap();
+    }
+    site.run(&["fetch"]).ok().says("not fetched from app-main: uncommitted changes");
+    site.git(&["rev-parse", "--verify", &format!("{MACHINE}/uncommitted")]);
+}

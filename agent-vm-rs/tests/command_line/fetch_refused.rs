@@ -135,3 +135,58 @@ fn a_merge_runs_no_hook() {
     site.git(&["commit", "--quiet", "--allow-empty", "--message", "x"]);
     assert!(mark.exists(), "control");
 }
+
+/// The merged commit has the program that a filter of the user's configuration names.
+#[test]
+fn a_merge_runs_no_program_of_the_work_tree() {
+    let (site, workspace) = machine();
+    let mark = site.path("executed");
+    site.script("app/filter.sh", "exec cat");
+    site.write("app/.gitattributes", "*.dat filter=x\n");
+    site.git(&["add", "--all"]);
+    site.git(&["commit", "--quiet", "--message", "filter"]);
+    site.git_in(&workspace, &["pull", "--quiet", "--rebase", site.repo().to_str().unwrap(), "main"]);
+    site.script("changed", &format!("touch '{}'; exec cat", mark.display()));
+    fs::copy(site.path("changed"), workspace.join("filter.sh")).unwrap();
+    fs::write(workspace.join("z.dat"), "x").unwrap();
+    site.git_in(&workspace, &["add", "--all"]);
+    site.git_in(&workspace, &["commit", "--quiet", "--message", "changed"]);
+    site.run(&["fetch"]).ok();
+    for command in ["./filter.sh", "sh filter.sh %f", "filter.sh"] {
+        site.git(&["config", "filter.x.smudge", command]);
+        for verb in ["merge", "apply", "checkout"] {
+            site.run(&[verb]).exits(1).gives_one_error().says("git would run a program of the work tree");
+        }
+    }
+    assert!(!mark.exists());
+    // Control: git itself runs it; a program elsewhere is allowed.
+    site.git(&["config", "filter.x.smudge", "./filter.sh"]);
+    site.git(&["merge", "--quiet", "refs/agent-vm/app-main/heads/main"]);
+    assert!(mark.exists(), "control");
+    site.git(&["config", "filter.x.smudge", "cat"]);
+    site.run(&["merge"]).ok();
+}
+
+/// The source repository was downloaded, and machines' names are known before.
+#[test]
+fn no_reference_outside_the_machines_own_is_written() {
+    let (site, workspace) = machine();
+    site.git(&["branch", "victim"]);
+    let victim = site.git(&["commit-tree", "-p", "main", "-m", "own", "main^{tree}"]);
+    site.git(&["update-ref", "refs/heads/victim", &victim]);
+    site.git_in(&workspace, &["branch", "linked"]);
+    let machine = "refs/agent-vm/app-main";
+    for (name, target) in [("main", "victim"), ("gone", "victim"), ("new", "unborn")] {
+        site.git(&["symbolic-ref", &format!("{machine}/heads/{name}"), &format!("refs/heads/{target}")]);
+    }
+    std::os::unix::fs::symlink("refs/heads/unborn-too", site.repo().join(".git").join(machine).join("heads/linked"))
+        .unwrap();
+    site.git_in(&workspace, &["branch", "new"]);
+    site.run(&["fetch"]).ok();
+    assert_eq!(site.git(&["rev-parse", "refs/heads/victim"]), victim);
+    let branches = site.git(&["for-each-ref", "--format=%(refname:short)", "refs/heads"]);
+    assert_eq!(branches, "main\nvictim");
+    let head = site.git_in(&workspace, &["rev-parse", "main"]);
+    assert_eq!(site.git(&["rev-parse", &format!("{machine}/heads/main")]), head, "control: it is fetched");
+    site.run(&["fetch"]).ok().prints("nothing new");
+}

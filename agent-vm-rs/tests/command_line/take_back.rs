@@ -118,7 +118,9 @@ fn a_branch_that_tracks_the_machine_is_checked_out() {
     assert!(site.git(&["status", "--short", "--branch"]).contains("[behind 1]"));
     site.run(&["checkout", "app-main"]).ok().says("to merge the machine's commits: agent-vm merge app-main");
     assert_eq!(site.git(&["symbolic-ref", "HEAD"]), "refs/heads/main");
-    // A branch that exists keeps its commits.
+    // A branch that exists keeps its commits and its upstream.
+    let upstream = site.command("git").args(["config", "branch.main.merge"]).output().unwrap();
+    assert!(upstream.stdout.is_empty());
     assert_ne!(site.git(&["rev-parse", "HEAD"]), commit);
 }
 
@@ -132,4 +134,46 @@ fn any_branch_of_the_machine_can_be_named() {
     site.run(&["merge", "--ref", "topic"]).ok();
     assert_eq!(site.git(&["rev-parse", "HEAD"]), commit);
     site.run(&["merge", "--ref", "none"]).exits(1).gives_one_error().says("its branches: main, topic");
+}
+
+/// `--abort` would undo the user's own merge.
+#[test]
+fn a_merge_of_the_user_is_not_touched() {
+    let (site, _, _) = machine();
+    site.run(&["fetch"]).ok();
+    site.git(&["checkout", "--quiet", "-b", "mine", "HEAD~1"]);
+    site.commit("second", "mine\n");
+    let merge = site.command("git").args(["merge", "--quiet", "main"]).output().unwrap();
+    assert!(!merge.status.success(), "control: a conflict");
+    for verb in ["merge", "apply", "checkout"] {
+        site.run(&[verb, "app-main"]).exits(1).gives_one_error().says("a merge is in progress").does_not_say("--abort");
+    }
+    site.git(&["merge", "--abort"]);
+    // A failure that leaves nothing to undo has no hint to do so.
+    fs::write(site.repo().join("work"), "mine").unwrap();
+    site.run(&["merge", "app-main"]).exits(1).says("would be overwritten").does_not_say("--abort");
+}
+
+#[test]
+fn commits_that_were_applied_are_not_applied_again() {
+    let (site, workspace, _) = machine();
+    site.run(&["fetch"]).ok();
+    site.commit("own", "x");
+    site.run(&["apply"]).ok();
+    site.run(&["apply"]).ok().prints("has no commits that");
+    site.commit_in(&workspace, "later", "x");
+    site.run(&["fetch"]).ok();
+    site.run(&["apply"]).ok();
+    assert!(site.repo().join("later").exists());
+    assert_eq!(site.git(&["status", "--porcelain"]), "");
+}
+
+/// A branch named like the start of a commit's id is not meant.
+#[test]
+fn a_commit_is_named_by_its_id_only() {
+    let (site, _, commit) = machine();
+    site.run(&["fetch"]).ok();
+    site.git(&["branch", &commit[..8], "HEAD~1"]);
+    site.run(&["apply", "--commit", &commit[..8]]).ok();
+    assert!(site.repo().join("work").exists());
 }

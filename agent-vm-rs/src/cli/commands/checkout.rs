@@ -6,7 +6,7 @@ use clap::Args;
 use super::{Target, reviewed};
 use crate::cli::target;
 use crate::git::fetched::work_tree;
-use crate::git::users_git::{run, users_git};
+use crate::git::users_git::{require_ready, run, users_git};
 use crate::host::files::quoted;
 use crate::machine::branch::BranchName;
 use crate::machine::context::Context;
@@ -32,11 +32,12 @@ pub struct CheckoutArgs {
 /// There is no such machine, or git cannot check the branch out.
 pub fn checkout(context: &Context, args: &CheckoutArgs) -> Result<()> {
     let machine = target::find_used(&context.state, args.target.as_deref())?;
-    let reviewed::Reviewed { source, refs, settings } = reviewed::fetched(&machine)?;
+    let reviewed::Reviewed { source, refs, settings } = reviewed::fetched(context, &machine)?;
     let branch = args.reference.as_deref().unwrap_or(settings.branch.as_str());
     let tip = refs.require(branch)?;
-    let name = args.name.clone().map_or_else(|| branch.parse(), Ok)?;
+    let name = args.name.clone().map_or_else(|| tip.branch().unwrap_or(branch).parse(), Ok)?;
     let tree = work_tree(&source, &reviewed::cwd())?;
+    require_ready(&tree)?;
     let exists = source.branches()?.contains(&name);
     let git = users_git(&tree).args(["checkout", "--quiet"]);
     let git = match exists {
@@ -44,23 +45,22 @@ pub fn checkout(context: &Context, args: &CheckoutArgs) -> Result<()> {
         false => git.args(["--no-track", "-b", name.as_str()]).arg(&tip.commit).arg("--"),
     };
     let dir = quoted(&tree);
-    run(
-        &git,
-        &format!("checking {name} out in {}", tree.display()),
-        &format!("to see your own changes: git -C {dir} status"),
-    )?;
-    let set = |key: &str, value: &str| {
-        let git = users_git(&tree).args(["config", &format!("branch.{name}.{key}"), value]);
-        run(&git, "changing the branch's configuration", &format!("git -C {dir} config --list"))
-    };
-    set("remote", ".")?;
-    set("merge", &tip.reference)?;
-    let next = if exists {
-        format!("; to merge the machine's commits: agent-vm merge {}", machine.name)
+    let hint = || format!("to see your branches and work trees: git -C {dir} worktree list");
+    run(&git, &format!("checking {name} out in {}", tree.display()), hint)?;
+    if exists {
+        // It keeps its upstream.
+        note(&format!(
+            "{} is on {name}, which existed; to merge the machine's commits: agent-vm merge {}",
+            tree.display(),
+            machine.name
+        ));
     } else {
-        String::new()
-    };
-    note(&format!("{} is on {name}, which tracks {}{next}", tree.display(), tip.reference));
+        for (key, value) in [("remote", "."), ("merge", tip.reference.as_str())] {
+            let set = users_git(&tree).args(["config", &format!("branch.{name}.{key}"), value]);
+            run(&set, "changing the branch's configuration", || format!("git -C {dir} config --list"))?;
+        }
+        note(&format!("{} is on {name}, which tracks {}", tree.display(), tip.reference));
+    }
     if context.json {
         return reviewed::report(context, &machine, &tree, "");
     }

@@ -46,7 +46,7 @@ pub struct DiffArgs {
 /// There is no such machine, its source repository is missing, or it cannot be read.
 pub fn diff(context: &Context, args: &DiffArgs) -> Result<()> {
     let machine = target::find_used(&context.state, args.target.as_deref())?;
-    let reviewed::Reviewed { refs, settings, .. } = reviewed::fetched(&machine)?;
+    let reviewed::Reviewed { refs, settings, .. } = reviewed::fetched(context, &machine)?;
     let branch = args.reference.as_deref().unwrap_or(settings.branch.as_str());
     let tip = refs.require(branch)?;
     let base = refs.base(&settings.branch, &tip.commit)?;

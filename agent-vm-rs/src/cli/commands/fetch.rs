@@ -36,7 +36,7 @@ pub struct FetchArgs {
 /// There is no such machine, its source repository is missing, or its workspace cannot be read.
 pub fn fetch(context: &Context, args: &FetchArgs) -> Result<()> {
     let machine = target::find_used(&context.state, args.target.as_deref())?;
-    let fetched = fetch_from(&machine, !args.committed, args.max_size << 20)?;
+    let fetched = fetch_from(context, &machine, !args.committed, args.max_size << 20)?;
     if context.json {
         return print_json(&fetched);
     }

@@ -3,9 +3,10 @@
 use anyhow::Result;
 
 use crate::git::fetch::{self, Fetched, Request};
-use crate::git::workspace::is_unreadable;
+use crate::git::workspace::{is_no_space, is_unreadable};
 use crate::git::{Origin, Source};
 use crate::machine::Machine;
+use crate::machine::context::Context;
 use crate::machine::settings::Settings;
 use crate::term::error::{Failure, exit_code, hint_of};
 use crate::term::progress::{self, note};
@@ -29,7 +30,9 @@ pub fn source_of(machine: &Machine, settings: &Settings) -> Result<Source> {
 ///
 /// # Errors
 /// The source repository is missing, or the workspace cannot be read.
-pub fn fetch_from(machine: &Machine, uncommitted: bool, most: u64) -> Result<Fetched> {
+pub fn fetch_from(context: &Context, machine: &Machine, uncommitted: bool, most: u64) -> Result<Fetched> {
+    // `destroy` must not remove what is being read.
+    let _lock = machine.lock(context.deadline())?;
     let settings = machine.settings()?;
     let source = source_of(machine, &settings)?;
     let request = Request {
@@ -52,6 +55,7 @@ pub fn fetch_from(machine: &Machine, uncommitted: bool, most: u64) -> Result<Fet
 fn refused(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     let name = &machine.name;
     let hint = match hint_of(&error) {
+        _ if is_no_space(&error) => "make space on the disk of the source repository, and fetch again".to_owned(),
         Some(hint) => hint,
         None if is_unreadable(&error) => format!(
             "in the machine, see what is wrong: agent-vm exec {name} -- git fsck\nto save the whole workspace and remove the machine: agent-vm destroy {name} --keep workspace"

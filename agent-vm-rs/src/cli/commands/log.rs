@@ -33,7 +33,7 @@ pub struct LogArgs {
 /// There is no such machine, its source repository is missing, or it cannot be read.
 pub fn log(context: &Context, args: &LogArgs) -> Result<()> {
     let machine = target::find_used(&context.state, args.target.as_deref())?;
-    let fetched = reviewed::fetched(&machine)?.refs;
+    let fetched = reviewed::fetched(context, &machine)?.refs;
     let tips = fetched.tips().into_iter().map(|tip| tip.commit);
     // `--exclude` applies to the next `--all`: every reference but those of machines.
     let range = tips.chain(["--not".to_owned(), "--exclude=refs/agent-vm/*".to_owned(), "--all".to_owned()]);

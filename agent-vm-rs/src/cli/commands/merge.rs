@@ -6,7 +6,7 @@ use clap::Args;
 use super::{Target, reviewed};
 use crate::cli::target;
 use crate::git::fetched::work_tree;
-use crate::git::users_git::{run, users_git};
+use crate::git::users_git::{exists, require_ready, run, users_git};
 use crate::host::files::quoted;
 use crate::machine::context::Context;
 
@@ -30,22 +30,25 @@ pub struct MergeArgs {
 /// There is no such machine, or git cannot merge.
 pub fn merge(context: &Context, args: &MergeArgs) -> Result<()> {
     let machine = target::find_used(&context.state, args.target.as_deref())?;
-    let reviewed::Reviewed { source, refs, settings } = reviewed::fetched(&machine)?;
+    let reviewed::Reviewed { source, refs, settings } = reviewed::fetched(context, &machine)?;
     let tip = refs.require(args.reference.as_deref().unwrap_or(settings.branch.as_str()))?;
     let tree = work_tree(&source, &reviewed::cwd())?;
-    let branch = tip.reference.rsplit_once("/heads/").map_or(tip.reference.as_str(), |(_, branch)| branch);
+    let branch = tip.branch().unwrap_or(&tip.reference);
     let git = users_git(&tree).args([
         "merge",
         "--no-edit",
+        "--commit",
+        "--no-squash",
         "-m",
         &format!("Merge branch '{branch}' of the machine {}", machine.name),
     ]);
     let git = git.args(args.ff_only.then_some("--ff-only")).arg(&tip.reference);
+    require_ready(&tree)?;
     let dir = quoted(&tree);
-    let said = run(
-        &git,
-        &format!("merging {branch} of {} in {}", machine.name, tree.display()),
-        &format!("to see the conflicts: git -C {dir} status\nto undo the merge: git -C {dir} merge --abort"),
-    )?;
+    let hint = || match exists(&tree, "MERGE_HEAD") {
+        true => format!("to see the conflicts: git -C {dir} status\nto undo the merge: git -C {dir} merge --abort"),
+        false => format!("nothing was merged; to see your own changes: git -C {dir} status"),
+    };
+    let said = run(&git, &format!("merging {branch} of {} in {}", machine.name, tree.display()), hint)?;
     reviewed::report(context, &machine, &tree, &said)
 }

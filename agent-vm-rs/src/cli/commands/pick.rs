@@ -6,7 +6,7 @@ use clap::Args;
 use super::{Target, reviewed};
 use crate::cli::target;
 use crate::git::fetched::work_tree;
-use crate::git::users_git::{run, users_git};
+use crate::git::users_git::{exists, require_ready, run, users_git};
 use crate::host::files::quoted;
 use crate::machine::context::Context;
 use crate::term::error::Failure;
@@ -38,8 +38,9 @@ pub struct PickArgs {
 pub fn pick(context: &Context, target: &Target, args: &PickArgs) -> Result<()> {
     let machine = target::find_used(&context.state, target.as_deref())?;
     let name = &machine.name;
-    let reviewed::Reviewed { source, refs, settings } = reviewed::fetched(&machine)?;
+    let reviewed::Reviewed { source, refs, settings } = reviewed::fetched(context, &machine)?;
     let tree = work_tree(&source, &reviewed::cwd())?;
+    require_ready(&tree)?;
     let git = || users_git(&tree).arg("cherry-pick");
     let dir = quoted(&tree);
     let (git, what) = if args.uncommitted {
@@ -65,10 +66,10 @@ pub fn pick(context: &Context, target: &Target, args: &PickArgs) -> Result<()> {
         let what = count(commits.len(), "commit");
         (git().args(args.sign.then_some("--gpg-sign")).args(commits), what)
     };
-    let said = run(
-        &git,
-        &format!("applying {what} of {name} in {}", tree.display()),
-        &format!("to see the conflicts: git -C {dir} status\nto undo it: git -C {dir} cherry-pick --abort"),
-    )?;
+    let hint = || match exists(&tree, "CHERRY_PICK_HEAD") {
+        true => format!("to see the conflicts: git -C {dir} status\nto undo it: git -C {dir} cherry-pick --abort"),
+        false => format!("to see what is there: git -C {dir} status"),
+    };
+    let said = run(&git, &format!("applying {what} of {name} in {}", tree.display()), hint)?;
     reviewed::report(context, &machine, &tree, &said)
 }

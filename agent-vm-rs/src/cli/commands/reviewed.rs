@@ -35,12 +35,12 @@ pub struct Reviewed {
 ///
 /// # Errors
 /// The source repository is missing or cannot be read.
-pub fn fetched(machine: &Machine) -> Result<Reviewed> {
+pub fn fetched(context: &Context, machine: &Machine) -> Result<Reviewed> {
     let settings = machine.settings()?;
     let source = source_of(machine, &settings)?;
     let refs = FetchedRefs::of(&source, &machine.name)?;
     if refs.is_empty() {
-        fetch_from(machine, true, MAX_SIZE)?;
+        fetch_from(context, machine, true, MAX_SIZE)?;
         let refs = FetchedRefs::of(&source, &machine.name)?;
         return Ok(Reviewed { source, refs, settings });
     }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::Request;
 use super::plan::{FORMER, Named, Plan};
+use crate::git::refs::is_snapshot;
 use crate::git::standin::StandIn;
 use crate::git::workspace::UNCOMMITTED;
 use crate::host::process::Invocation;
@@ -72,8 +73,7 @@ impl<'a> Change<'a> {
         count.read().context("failed to count commits")?.parse().context("git printed no number")
     }
 
-    /// Changes the references and returns the changes. Former commits get their references first, so that none is without
-    /// one at any time.
+    /// Changes the references and returns the changes. At every moment, each commit that a reference led to has one.
     ///
     /// # Errors
     /// Git cannot write a reference.
@@ -86,12 +86,15 @@ impl<'a> Change<'a> {
             lines.extend(former(old).map(|name| line("update", &name, &[old])));
         }
         self.write(&lines)?;
-        // A name may become a directory of others, so that removals are first.
+        let create = |late: bool| {
+            let new = self.plan.create.iter().filter(move |(name, _)| self.plan.must_wait(name) == late);
+            new.map(|(name, new)| line("create", &self.full(name), &[new]))
+        };
+        let changed = self.plan.change.iter().map(|(name, (old, new))| line("update", &self.full(name), &[new, old]));
+        self.write(&create(false).chain(changed).collect::<Vec<_>>())?;
         let gone = self.plan.delete.iter().map(|(name, old)| line("delete", &self.full(name), &[old]));
         self.write(&gone.collect::<Vec<_>>())?;
-        let new = self.plan.create.iter().map(|(name, new)| line("create", &self.full(name), &[new]));
-        let changed = self.plan.change.iter().map(|(name, (old, new))| line("update", &self.full(name), &[new, old]));
-        self.write(&new.chain(changed).collect::<Vec<_>>())?;
+        self.write(&create(true).collect::<Vec<_>>())?;
         let shown = |name: &[u8]| one_line(&String::from_utf8_lossy(name));
         let update = |name: &[u8], old: Option<&String>, new: Option<&String>| Update {
             reference: shown(&self.full(name)),
@@ -105,15 +108,18 @@ impl<'a> Change<'a> {
         Ok(created.chain(changed).chain(deleted).collect())
     }
 
+    /// Writes references, without following symbolic ones: they may lead to the user's branches.
     fn write(&self, lines: &[Vec<u8>]) -> Result<()> {
         if lines.is_empty() {
             return Ok(());
         }
-        let update = self.git().args(["-c", "core.fsync=all", "update-ref", "--stdin"]).stdin(lines.concat());
+        let update =
+            self.git().args(["-c", "core.fsync=all", "update-ref", "--no-deref", "--stdin"]).stdin(lines.concat());
         update.checked().context("failed to write references of the source repository").map(drop)
     }
 
-    /// Returns the ids that no reference would reach any more. Snapshots of uncommitted changes may go.
+    /// Returns the ids that no reference would reach any more. Snapshots of uncommitted changes may go, and so reach
+    /// nothing.
     fn lost(&self) -> Result<BTreeSet<String>> {
         let plan = self.plan;
         let changed = plan.change.iter().map(|(name, (old, _))| (name, old));
@@ -126,8 +132,10 @@ impl<'a> Change<'a> {
             let below = name.strip_prefix(self.prefix.as_bytes());
             below.is_none_or(|below| !plan.change.contains_key(below) && !plan.delete.contains_key(below))
         };
-        let unchanged = self.known.iter().filter(|(name, _)| is_unchanged(name)).map(|(_, id)| id.as_str());
-        let kept: BTreeSet<_> = unchanged.chain(self.new_objects().map(|(_, id)| id.as_str())).collect();
+        let unchanged = self.known.iter().filter(|(name, _)| is_unchanged(name) && !is_snapshot(name));
+        // What is created last does not exist yet when references are removed.
+        let new = self.new_objects().filter(|(name, _)| *name != UNCOMMITTED && !plan.must_wait(name));
+        let kept: BTreeSet<_> = unchanged.chain(new).map(|(_, id)| id.as_str()).collect();
         let input: String = olds.iter().map(|old| format!("{old}\n")).collect();
         let kinds = self.git().args(["cat-file", "--batch-check=%(objectname) %(objecttype)"]).stdin(input.clone());
         let kinds = kinds.read().context("failed to look at former commits")?;

@@ -16,7 +16,7 @@ use anyhow::Result;
 use self::change::Change;
 pub use self::change::Update;
 use self::plan::{Named, Plan, named};
-use super::workspace::{Offering, UNCOMMITTED, Wanted, offering, pack};
+use super::workspace::{Offering, Pack, UNCOMMITTED, Wanted, offering, pack};
 use super::{Source, examine, links};
 use crate::host::interrupt;
 use crate::machine::name::VmName;
@@ -65,12 +65,13 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
     let listed = examine::list(&source.place, &source.format, request.scratch)?;
     let known: Named = listed.into_iter().map(|one| (one.name, one.id)).collect();
     let wanted = Wanted { source, known: &known, uncommitted: request.uncommitted, scratch: request.scratch };
-    let Offering { repositories, left_out } = offering(request.workspace, &wanted)?;
-    let mut packs = Vec::new();
+    let Offering { repositories, left_out, has_looked_at_files } = offering(request.workspace, &wanted)?;
+    let mut packs: Vec<Pack> = Vec::new();
     let stores = source.stores()?;
     for repository in &repositories {
         let tips: Vec<_> = repository.offers.iter().map(|offer| offer.object.as_str()).collect();
-        packs.extend(pack(&repository.view, &tips, &stores, request.most)?);
+        let packed: u64 = packs.iter().map(|pack| pack.bytes).sum();
+        packs.extend(pack(&repository.view, &tips, &stores, request.most.saturating_sub(packed))?);
         interrupt::check()?;
     }
     for pack in &packs {
@@ -81,7 +82,7 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
     let prefix = namespace(request.name);
     let below = |name: &[u8]| name.strip_prefix(prefix.as_bytes()).map(<[u8]>::to_vec);
     let mut current: Named = known.iter().filter_map(|(name, id)| Some((below(name)?, id.clone()))).collect();
-    if !request.uncommitted {
+    if !has_looked_at_files {
         current.remove(UNCOMMITTED);
     }
     let plan = Plan::new(&current, &offered);

@@ -44,6 +44,12 @@ impl Plan {
         plan
     }
 
+    /// Returns whether a new reference can be created only after others are removed: one name is a directory of the other.
+    #[must_use]
+    pub fn must_wait(&self, name: &[u8]) -> bool {
+        self.create.contains_key(name) && self.delete.keys().any(|gone| is_below(name, gone) || is_below(gone, name))
+    }
+
     /// Returns whether nothing changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -51,15 +57,29 @@ impl Plan {
     }
 }
 
-/// Returns references with the offered names, or with a number added where two objects have the same name.
+fn is_below(name: &[u8], dir: &[u8]) -> bool {
+    name.strip_prefix(dir).is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+/// Returns references with the offered names, or with a number added where two objects have the same name, or where one
+/// name is a directory of another (packed references may have both).
 #[must_use]
 pub fn named<'a>(offers: impl Iterator<Item = (&'a [u8], &'a str)>) -> Named {
+    let offers: Vec<_> = offers.map(|(name, object)| (storable(name.to_vec()), object)).collect();
+    let taken = |name: &[u8], named: &Named| {
+        let below = [name, b"/"].concat();
+        let is_dir = named.range(below.clone()..).next().is_some_and(|(next, _)| next.starts_with(&below));
+        let in_the_way = || name.iter().enumerate().any(|(at, byte)| *byte == b'/' && named.contains_key(&name[..at]));
+        named.contains_key(name) || is_dir || in_the_way()
+    };
     let mut named = Named::new();
-    for (name, object) in offers {
-        let name = storable(name.to_vec());
+    // The longest names first, so that the directory's own name is the one that changes.
+    let mut sorted: Vec<_> = offers.iter().collect();
+    sorted.sort_by_key(|(name, _)| std::cmp::Reverse(name.iter().filter(|byte| **byte == b'/').count()));
+    for (name, object) in sorted {
         let others = (2_u32..).map(|number| [name.as_slice(), format!("-{number}").as_bytes()].concat());
-        let free = std::iter::once(name.clone()).chain(others).find(|name| !named.contains_key(name));
-        named.insert(free.unwrap_or(name), object.to_owned());
+        let free = std::iter::once(name.clone()).chain(others).find(|name| !taken(name, &named));
+        named.insert(free.unwrap_or_else(|| name.clone()), (*object).to_owned());
     }
     named
 }
@@ -78,6 +98,25 @@ mod tests {
 
     fn named(names: &[(&str, &str)]) -> Named {
         super::named(names.iter().map(|(name, id)| (name.as_bytes(), *id)))
+    }
+
+    #[test]
+    fn no_name_is_a_directory_of_another() {
+        let names = |list: &[(&str, &str)]| -> Vec<String> {
+            named(list).into_keys().map(|name| String::from_utf8(name).unwrap()).collect()
+        };
+        assert_eq!(
+            names(&[("heads/a", "1"), ("heads/a/b", "2"), ("heads/a/b/c", "3")]),
+            ["heads/a-2", "heads/a/b-2", "heads/a/b/c"]
+        );
+        assert_eq!(names(&[("heads/a", "1"), ("heads/b", "2")]), ["heads/a", "heads/b"]);
+    }
+
+    #[test]
+    fn a_name_waits_for_the_removal_of_its_directory() {
+        let current = named(&[("heads/a", "1"), ("heads/b/c", "2")]);
+        let plan = Plan::new(&current, &named(&[("heads/a/x", "1"), ("heads/b", "2"), ("heads/c", "3")]));
+        assert!(plan.must_wait(b"heads/a/x") && plan.must_wait(b"heads/b") && !plan.must_wait(b"heads/c"));
     }
 
     #[test]

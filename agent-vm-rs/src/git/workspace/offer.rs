@@ -59,6 +59,8 @@ pub struct Offering {
     pub repositories: Vec<Repository>,
     /// What is left out, for notices.
     pub left_out: Vec<String>,
+    /// Whether the uncommitted changes were looked at, and are offered if there are any.
+    pub has_looked_at_files: bool,
 }
 
 /// What to look for.
@@ -109,8 +111,10 @@ pub fn offering(workspace: &Path, wanted: &Wanted<'_>) -> Result<Offering> {
         let found = uncommitted(&view, workspace);
         view.limit(LIMIT);
         match found {
-            Ok(Some(offer)) => offers.push(offer),
-            Ok(None) => {}
+            Ok(found) => {
+                offering.has_looked_at_files = true;
+                offers.extend(found);
+            }
             Err(error) if is_unreadable(&error) || exit_code(&error) == EXIT_TIMEOUT => {
                 offering.left_out.push(format!("uncommitted changes: {error:#}"));
             }

@@ -20,8 +20,8 @@ pub struct Pack {
     pub dir: PathBuf,
     /// The name of both files, without `.pack` and `.idx`.
     pub name: String,
-    /// Number of objects.
-    pub objects: usize,
+    /// Size of the objects' contents, in bytes.
+    pub bytes: u64,
 }
 
 /// Packs the objects that `tips` reach and the source repository lacks; None if it lacks none. Git checks each object
@@ -41,7 +41,7 @@ pub fn pack(view: &View, tips: &[&str], source: &Stores, most: u64) -> Result<Op
     if objects == 0 {
         return Ok(None);
     }
-    require_few(view, &new, objects, most)?;
+    let bytes = require_few(view, &new, objects, most)?;
     let made = view.git_dir().join("made");
     fs::create_dir(&made).context("failed to make a directory for a pack")?;
     let make = view.git(None).args(["pack-objects", "--quiet", "--threads=2", "--delta-base-offset"]);
@@ -49,11 +49,11 @@ pub fn pack(view: &View, tips: &[&str], source: &Stores, most: u64) -> Result<Op
     let hash = String::from_utf8_lossy(&hash).trim().to_owned();
     let (quarantine, name) = (view.git_dir().join("quarantine"), format!("pack-{hash}"));
     check(view, &made.join(format!("{name}.pack")), &quarantine, source, &range)?;
-    Ok(Some(Pack { dir: quarantine.join("objects/pack"), name, objects }))
+    Ok(Some(Pack { dir: quarantine.join("objects/pack"), name, bytes }))
 }
 
-/// Fails if there are too many objects, or if their contents are too large.
-fn require_few(view: &View, ids: &[u8], objects: usize, most: u64) -> Result<()> {
+/// Returns the size of the objects' contents, in bytes. Fails if there are too many objects, or if they are too large.
+fn require_few(view: &View, ids: &[u8], objects: usize, most: u64) -> Result<u64> {
     if objects > MOST_OBJECTS {
         return Err(Failure::new(format!("the machine has {objects} new objects; at most {MOST_OBJECTS} are fetched"))
             .with_hint("find out what it committed: agent-vm exec -- git log --stat")
@@ -67,7 +67,7 @@ fn require_few(view: &View, ids: &[u8], objects: usize, most: u64) -> Result<()>
             .with_hint(format!("to fetch them all the same: agent-vm fetch --max-size {}", (all >> 20) + 1))
             .into());
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Moves a pack into an empty repository that borrows only the source's objects, indexes and checks it.

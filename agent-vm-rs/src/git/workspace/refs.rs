@@ -19,8 +19,8 @@ use crate::host::interrupt;
 pub const OF_COPY: &[u8] = b"refs/agent-vm-origin/";
 /// Largest accepted file of one reference, in bytes.
 const MAX_LOOSE: u64 = 4096;
-/// Largest accepted `packed-refs` or reference table, in bytes.
-const MAX_PACKED: u64 = 256 << 20;
+/// Largest accepted `packed-refs`, and size of all reference tables, in bytes: about a million references.
+const MAX_PACKED: u64 = 64 << 20;
 /// Largest accepted number of references in separate files.
 const MAX_FILES: usize = 500_000;
 /// Largest accepted number of directories of such files.
@@ -186,10 +186,12 @@ fn copy_tables(guest: &File, into: &Path) -> Result<Copied> {
     let dir = open_inside(guest, Path::new("reftable"), OFlags::RDONLY | OFlags::DIRECTORY)?
         .ok_or_else(|| Unreadable("it has no table of references".to_owned()))?;
     let dir = OwnedFd::from(dir);
+    let mut left = MAX_PACKED;
     for entry in entries(&dir).context("failed to list the references")? {
         let (name, _) = entry.context("failed to list the references")?;
         let name = OsStr::from_bytes(name.to_bytes());
-        let contents = read_inside(&dir, Path::new(name), MAX_PACKED)?.unwrap_or_default();
+        let contents = read_inside(&dir, Path::new(name), left)?.unwrap_or_default();
+        left = left.saturating_sub(contents.len() as u64);
         fs::write(into.join("reftable").join(name), contents).context("failed to copy references")?;
     }
     Ok(copied)
