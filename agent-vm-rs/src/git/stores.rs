@@ -71,10 +71,15 @@ impl Stores {
     }
 }
 
-/// Links every part of a store that git reads, also one that does not exist yet: the user may commit meanwhile.
+/// Links the parts of a store that git reads. Objects that the user adds meanwhile count only if they are in packs or in a
+/// directory that exists already.
 fn link(store: &Path, links: &Path) -> io::Result<()> {
     fs::create_dir_all(links.join("info"))?;
     for part in links::parts_of_stores() {
+        // Links are slow to make, and most repositories have few of the directories.
+        if part.as_os_str() != "pack" && store.join(&part).symlink_metadata().is_err() {
+            continue;
+        }
         symlink(store.join(&part), links.join(&part))?;
     }
     Ok(())
