@@ -1,10 +1,7 @@
 //! Names the commits of a kept workspace that no reference names, so that a fetch brings them.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -12,12 +9,10 @@ use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use rustix::io::Errno;
 
 use super::guest_files::{is_object_id, open_inside, open_root, read_inside};
-use crate::host::files::tree::entries;
+use super::work_trees::detached_heads;
 
-/// Largest number of commits of each kind that are named.
+/// Largest number of stash entries that are named.
 const MOST: usize = 1000;
-/// Largest accepted HEAD of a linked work tree, in bytes.
-const MAX_HEAD: u64 = 4096;
 /// Largest accepted log of the stash, in bytes.
 const MAX_LOG: u64 = 16 << 20;
 
@@ -46,20 +41,14 @@ pub fn name_commits(workspace: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Returns names of references and commits; a name that is invalid becomes a number.
 fn work_trees(git_dir: &File) -> Result<Vec<(String, Vec<u8>)>> {
-    let dir = open_inside(git_dir, Path::new("worktrees"), OFlags::RDONLY | OFlags::DIRECTORY)?;
-    let Some(dir) = dir.map(OwnedFd::from) else { return Ok(Vec::new()) };
-    let mut commits = Vec::new();
-    for (number, entry) in entries(&dir).context("failed to list the linked work trees")?.take(MOST).enumerate() {
-        let (name, _) = entry.context("failed to list the linked work trees")?;
-        let head = Path::new(OsStr::from_bytes(name.to_bytes())).join("HEAD");
-        let id = read_inside(&dir, &head, MAX_HEAD).ok().flatten().unwrap_or_default();
-        let name = name.to_str().ok().map(str::to_owned);
+    let named = |(number, (name, id)): (usize, (Vec<u8>, String))| {
         let is_valid = |name: &String| gix_validate::reference::name_partial(name.as_str().into()).is_ok();
-        let name = name.filter(is_valid).unwrap_or_else(|| number.to_string());
-        commits.extend(is_object_id(id.trim_ascii_end()).then_some((name, id)));
-    }
-    Ok(commits)
+        let name = String::from_utf8(name).ok().filter(is_valid).unwrap_or_else(|| number.to_string());
+        (name, id.into_bytes())
+    };
+    Ok(detached_heads(git_dir)?.into_iter().enumerate().map(named).collect())
 }
 
 /// The log has an entry on each line, the newest last: two ids and a message.

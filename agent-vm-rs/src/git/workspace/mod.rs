@@ -24,6 +24,7 @@ mod store;
 mod tests;
 mod uncommitted;
 mod view;
+mod work_trees;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,33 +1,25 @@
 //! Lists what the repositories of a workspace offer to `fetch`, under the names that the source repository gives them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use rustix::fs::OFlags;
+use anyhow::Result;
 
 use super::findings::{MAX_CHANGED, MAX_CHANGED_BYTES, size};
 use super::git_failure::{Unreadable, is_unreadable};
-use super::guest_files::{is_object_id, open_inside, read_inside};
 use super::layout;
 use super::listed_refs::Reference;
 use super::refs::{OF_COPY, shown};
 use super::view::{Place, View};
+use super::work_trees::detached_heads;
 use crate::git::Source;
-use crate::host::files::tree::entries;
 use crate::term::error::{EXIT_TIMEOUT, Failure, exit_code};
 use crate::term::text::{bytes, count};
 
 /// Largest number of references that a machine may offer.
 const MOST: usize = 10_000;
-/// Largest number of linked work trees whose HEAD is read.
-const MOST_WORK_TREES: usize = 1000;
-/// Largest accepted HEAD of a linked work tree, in bytes.
-const MAX_HEAD: u64 = 4096;
 /// Time limit of each git call.
 const LIMIT: Duration = Duration::from_secs(300);
 /// Time limit of each git call that compares the work tree, in which files can be pipes.
@@ -105,7 +97,10 @@ pub fn offering(workspace: &Path, wanted: &Wanted<'_>) -> Result<Offering> {
     if let (None, Some(commit)) = (&view.head.branch, &view.head.commit) {
         offers.push(Offer { name: b"detached".to_vec(), object: commit.clone() });
     }
-    offers.extend(work_trees(&view)?);
+    let detached = detached_heads(&view.guest)?.into_iter();
+    offers.extend(
+        detached.map(|(name, object)| Offer { name: valid(&[b"worktrees/", name.as_slice()].concat()), object }),
+    );
     if wanted.uncommitted {
         view.limit(WORK_TREE_LIMIT);
         let found = uncommitted(&view, workspace);
@@ -166,28 +161,6 @@ fn stashes(view: &View, references: &[Reference]) -> Result<Vec<Offer>> {
     let name = |number: usize| format!("stashes/{}", number + 1).into_bytes();
     let older = view.older_stashes()?.into_iter().enumerate();
     Ok(older.map(|(number, object)| Offer { name: name(number), object }).collect())
-}
-
-/// Offers the detached HEADs of linked work trees.
-fn work_trees(view: &View) -> Result<Vec<Offer>> {
-    let Some(dir) = open_inside(&view.guest, Path::new("worktrees"), OFlags::RDONLY | OFlags::DIRECTORY)? else {
-        return Ok(Vec::new());
-    };
-    let dir = OwnedFd::from(dir);
-    let mut offers = Vec::new();
-    for entry in entries(&dir).context("failed to list the linked work trees")?.take(MOST_WORK_TREES) {
-        let (name, _) = entry.context("failed to list the linked work trees")?;
-        let head = Path::new(OsStr::from_bytes(name.to_bytes())).join("HEAD");
-        let id = read_inside(&dir, &head, MAX_HEAD).ok().flatten().unwrap_or_default();
-        let id = id.trim_ascii_end();
-        if is_object_id(id) {
-            offers.push(Offer {
-                name: valid(&[b"worktrees/", name.to_bytes()].concat()),
-                object: String::from_utf8_lossy(id).into_owned(),
-            });
-        }
-    }
-    Ok(offers)
 }
 
 /// Returns a name that is valid in a reference: other characters become dashes.
