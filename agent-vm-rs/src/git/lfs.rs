@@ -1,16 +1,18 @@
 //! Copies Git LFS files. The repository holds only pointers; the contents, where the user has fetched them, are in
 //! `lfs/objects` of its git directory. Git LFS itself does not run, since the repository's attributes configure it.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use sha2::{Digest as _, Sha256};
 
 use super::call::git_in;
 use super::discover::Place;
+use crate::host::files::beneath::open_file;
 use crate::term::progress::{self, note};
 use crate::term::text;
 
@@ -97,7 +99,7 @@ fn copy(pointer: &Pointer, source: &Path, git_dir: &Path) -> Result<bool> {
     let Pointer { oid, size } = pointer;
     let relative: PathBuf = ["lfs", "objects", &oid[..2], &oid[2..4], oid].iter().collect();
     let Ok(root) = File::open(source) else { return Ok(false) };
-    let Some(mut from) = open_beneath(&root, relative.as_os_str().as_encoded_bytes()) else { return Ok(false) };
+    let Some(mut from) = open_file(&root, &relative) else { return Ok(false) };
     if from.metadata().map_or(0, |file| file.len()) != *size {
         return Ok(false);
     }
@@ -126,17 +128,10 @@ fn copy(pointer: &Pointer, source: &Path, git_dir: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Opens a plain file below `root`, following no symbolic link.
-fn open_beneath(root: &File, path: &[u8]) -> Option<File> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(openat2(root, path, flags, Mode::empty(), resolve).ok()?);
-    file.metadata().is_ok_and(|file| file.is_file()).then_some(file)
-}
-
+/// Returns at most `limit` bytes of a plain file below `root`, following no symbolic link.
 fn read_beneath(root: &File, path: &[u8], limit: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = open_beneath(root, path)?;
+    let file = open_file(root, OsStr::from_bytes(path).as_ref())?;
     file.take(limit).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }

@@ -9,7 +9,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::call::{LONGEST_COPY, NO_SYNC, UPLOAD_PACK, git, git_in};
 use super::config::{Config, Format};
@@ -20,6 +19,7 @@ use super::standin::StandIn;
 use super::stores::Stores;
 use super::url::file_url;
 use super::{lfs, links};
+use crate::host::files::beneath::is_directory;
 use crate::host::files::remove_tree;
 use crate::host::process::Invocation;
 use crate::term::progress::{self, note};
@@ -261,7 +261,5 @@ fn relative(from: &Path, to: &Path) -> PathBuf {
 
 /// Returns whether `path` below `root` is a directory that no symbolic link leads to.
 fn is_directory_beneath(root: &Path, path: &Path) -> bool {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    File::open(root).is_ok_and(|root| openat2(&root, path, flags, Mode::empty(), resolve).is_ok())
+    File::open(root).is_ok_and(|root| is_directory(&root, path))
 }

@@ -1,4 +1,4 @@
-//! Copies and removes single files of a directory tree by their relative paths, through no symbolic link.
+//! Opens, copies and removes single files of a directory tree by their relative paths, through no symbolic link.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -47,6 +47,21 @@ pub fn entry(root: &File, path: &Path) -> io::Result<Option<Entry>> {
     }
 }
 
+/// Opens a regular file; None if there is none, or if a link leads to it. Opening a fifo does not block.
+#[must_use]
+pub fn open_file(root: &File, path: &Path) -> Option<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(openat2(root, path, flags, Mode::empty(), BENEATH).ok()?);
+    file.metadata().is_ok_and(|file| file.is_file()).then_some(file)
+}
+
+/// Returns whether a path is a directory that no link leads to.
+#[must_use]
+pub fn is_directory(root: &File, path: &Path) -> bool {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat2(root, path, flags, Mode::empty(), BENEATH).is_ok()
+}
+
 /// Copies a file or a link to the same path in another directory and replaces a file there. Of the mode, only the right
 /// to execute counts. At most `most` bytes are copied.
 ///
@@ -68,11 +83,11 @@ pub fn copy(from: &File, to: &File, path: &Path, most: u64) -> io::Result<()> {
         }
         _ => return Err(io::Error::from(io::ErrorKind::Unsupported)),
     }
-    let source = openat2(from, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty(), BENEATH)?;
+    let source = open_file(from, path).ok_or(io::ErrorKind::NotFound)?;
     let mode = if fstat(&source)?.st_mode & 0o100 == 0 { 0o644 } else { 0o755 };
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let target = openat(&dir, &name, flags, Mode::from_raw_mode(mode))?;
-    io::copy(&mut File::from(source).take(most), &mut File::from(target)).map(drop)
+    io::copy(&mut source.take(most), &mut File::from(target)).map(drop)
 }
 
 /// Removes a file or link, and the directories that are empty then.
