@@ -133,7 +133,11 @@ pub(super) fn list(place: &Place, format: &Format, scratch: &Path) -> Result<Vec
 /// Every reference, and the names of those that git skips because they are damaged. A remote's HEAD that points to a
 /// deleted branch is common and not damage.
 pub(super) fn list_with_broken(place: &Place, format: &Format, scratch: &Path) -> Result<(Vec<Ref>, Vec<String>)> {
-    let standin = StandIn::for_reading(place, format, scratch)?;
+    list_in(&StandIn::for_reading(place, format, scratch)?, scratch)
+}
+
+/// Returns the same for a stand-in that has all references.
+pub(super) fn list_in(standin: &StandIn, scratch: &Path) -> Result<(Vec<Ref>, Vec<String>)> {
     let printed = standin.git().args(["for-each-ref", refs::FORMAT]).of_machine(scratch).checked();
     let printed = printed.context("failed to list the repository's references")?;
     let said = String::from_utf8_lossy(&printed.stderr).into_owned();

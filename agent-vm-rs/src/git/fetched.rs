@@ -19,7 +19,6 @@ pub struct FetchedRefs {
     refs: Vec<(String, String)>,
     prefix: String,
     standin: StandIn,
-    head: Option<String>,
     _scratch: TempDir,
 }
 
@@ -50,16 +49,13 @@ impl FetchedRefs {
         let scratch = tempfile::tempdir().context("failed to make a temporary directory")?;
         let standin = StandIn::for_reading(&source.place, &source.format, scratch.path())?;
         let prefix = namespace(name);
-        let listed = examine::list(&source.place, &source.format, scratch.path())?;
+        let (listed, _) = examine::list_in(&standin, scratch.path())?;
         let of_machine = listed.into_iter().filter_map(|one| {
             let name = String::from_utf8(one.name).ok()?;
             name.starts_with(&prefix).then_some((name, one.id))
         });
         let refs = of_machine.collect();
-        let head = standin.git().args(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).output()?;
-        let head = String::from_utf8_lossy(&head.stdout).trim().to_owned();
-        let head = (!head.is_empty()).then_some(head);
-        Ok(Self { refs, prefix, standin, head, _scratch: scratch })
+        Ok(Self { refs, prefix, standin, _scratch: scratch })
     }
 
     /// Returns whether nothing was fetched from the machine yet.
@@ -82,11 +78,16 @@ impl FetchedRefs {
         Some(Tip { reference: found.0.clone(), commit: found.1.clone() })
     }
 
-    /// Returns the commit that a reference leads to; None if it leads to something else.
-    fn peeled(&self, tip: Tip) -> Option<Tip> {
-        let ask = self.git().args(["rev-parse", "--verify", "--quiet", &format!("{}^{{commit}}", tip.commit)]);
-        let output = ask.output().ok().filter(|output| output.status.success())?;
-        Some(Tip { commit: String::from_utf8_lossy(&output.stdout).trim().to_owned(), ..tip })
+    /// Returns the commit that a reference or an id leads to; None if it leads to something else.
+    fn commit_at(&self, name: &str) -> Result<Option<String>> {
+        self.answer(&["rev-parse", "--verify", "--quiet", &format!("{name}^{{commit}}")])
+    }
+
+    /// Returns the line that git prints; None if it fails or prints nothing.
+    fn answer(&self, words: &[&str]) -> Result<Option<String>> {
+        let output = self.git().args(words).output()?;
+        let line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        Ok((output.status.success() && !line.is_empty()).then_some(line))
     }
 
     /// Returns a branch of the machine, or any of its references by its name below the machine's.
@@ -95,7 +96,8 @@ impl FetchedRefs {
     /// The machine has no such reference.
     pub fn require(&self, name: &str) -> Result<Tip> {
         let found = self.find(&format!("heads/{name}")).or_else(|| self.find(name));
-        found.and_then(|tip| self.peeled(tip)).ok_or_else(|| {
+        let commit = found.as_ref().map(|tip| self.commit_at(&tip.commit)).transpose()?.flatten();
+        found.zip(commit).map(|(tip, commit)| Tip { commit, ..tip }).ok_or_else(|| {
             let heads =
                 self.refs.iter().filter_map(|(full, _)| full.strip_prefix(&self.prefix)?.strip_prefix("heads/"));
             let heads: Vec<_> = heads.take(10).collect();
@@ -137,16 +139,9 @@ impl FetchedRefs {
     /// # Errors
     /// Git fails.
     pub fn base(&self, branch: &BranchName, tip: &str) -> Result<Option<String>> {
-        let own = self
-            .git()
-            .args(["rev-parse", "--verify", "--quiet", &format!("refs/heads/{branch}^{{commit}}")])
-            .output()?;
-        let own = String::from_utf8_lossy(&own.stdout).trim().to_owned();
-        let with = Some(own).filter(|own| !own.is_empty()).or_else(|| self.head.clone());
-        let Some(with) = with else { return Ok(None) };
-        let base = self.git().args(["merge-base", &with, tip]).output()?;
-        let base = String::from_utf8_lossy(&base.stdout).trim().to_owned();
-        Ok((!base.is_empty()).then_some(base))
+        let own = self.commit_at(&format!("refs/heads/{branch}"))?;
+        let Some(with) = own.map_or_else(|| self.commit_at("HEAD"), |own| Ok(Some(own)))? else { return Ok(None) };
+        self.answer(&["merge-base", &with, tip])
     }
 
     /// Returns the id of a commit that a user names: an id or the start of one. Only commits that were fetched from the

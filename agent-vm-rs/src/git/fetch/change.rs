@@ -30,25 +30,19 @@ pub struct Update {
 
 /// A change of the source's references.
 pub struct Change<'a> {
-    request: &'a Request<'a>,
-    standin: StandIn,
-    /// The references before.
-    known: &'a Named,
-    plan: &'a Plan,
-    prefix: &'a str,
+    /// What is fetched.
+    pub request: &'a Request<'a>,
+    /// A stand-in with all references of the source.
+    pub standin: &'a StandIn,
+    /// The references before, with their full names.
+    pub known: &'a Named,
+    /// How they change.
+    pub plan: &'a Plan,
+    /// The start of the names of the machine's references.
+    pub prefix: &'a str,
 }
 
-impl<'a> Change<'a> {
-    /// Prepares a change. `known` are all references of the source, with their full names.
-    ///
-    /// # Errors
-    /// The source cannot be read, or the machine's directory cannot be written.
-    pub fn new(request: &'a Request<'a>, known: &'a Named, plan: &'a Plan, prefix: &'a str) -> Result<Self> {
-        let source = request.source;
-        let standin = StandIn::for_reading(&source.place, &source.format, request.scratch)?;
-        Ok(Self { request, standin, known, plan, prefix })
-    }
-
+impl Change<'_> {
     fn git(&self) -> Invocation {
         self.standin.git().of_machine(self.request.scratch)
     }

@@ -16,6 +16,7 @@ use anyhow::Result;
 use self::change::Change;
 pub use self::change::Update;
 use self::plan::{Named, Plan, named};
+use super::standin::StandIn;
 use super::workspace::{Offering, Pack, UNCOMMITTED, Wanted, offering, pack};
 use super::{Source, examine, links};
 use crate::host::interrupt;
@@ -62,7 +63,8 @@ pub fn namespace(name: &VmName) -> String {
 pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
     let source = request.source;
     links::check(&source.place)?;
-    let listed = examine::list(&source.place, &source.format, request.scratch)?;
+    let standin = StandIn::for_reading(&source.place, &source.format, request.scratch)?;
+    let (listed, _) = examine::list_in(&standin, request.scratch)?;
     let known: Named = listed.into_iter().map(|one| (one.name, one.id)).collect();
     let wanted = Wanted { source, known: &known, uncommitted: request.uncommitted, scratch: request.scratch };
     let Offering { repositories, left_out, has_looked_at_files } = offering(request.workspace, &wanted)?;
@@ -88,7 +90,7 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
     let plan = Plan::new(&current, &offered);
     let mut fetched = Fetched { left_out, ..Fetched::default() };
     if !plan.is_empty() {
-        let change = Change::new(request, &known, &plan, &prefix)?;
+        let change = Change { request, standin: &standin, known: &known, plan: &plan, prefix: &prefix };
         fetched.commits = change.commits()?;
         fetched.updates = change.apply()?;
     }
