@@ -54,6 +54,15 @@ pub fn last_lines(text: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
+/// Digits of a shortened object id.
+const ID_DIGITS: usize = 10;
+
+/// Returns the start of an object id, for messages.
+#[must_use]
+pub fn short_id(id: &str) -> &str {
+    &id[..ID_DIGITS.min(id.len())]
+}
+
 /// Returns a number with its noun, such as `1 commit` or `2 commits`. The plural must end in s.
 #[must_use]
 pub fn count(number: usize, thing: &str) -> String {

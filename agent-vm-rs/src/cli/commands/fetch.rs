@@ -10,12 +10,10 @@ use crate::git::fetch::{Fetched, Update, namespace};
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::term::output::{print, print_json};
-use crate::term::text::count;
+use crate::term::text::{count, short_id};
 
 /// Largest number of changed references that are printed.
 const MOST_PRINTED: usize = 50;
-/// Digits of a shortened object id.
-const DIGITS: usize = 10;
 
 /// Flags of `fetch`.
 #[derive(Args, Clone, Debug)]
@@ -59,8 +57,7 @@ fn describe(machine: &Machine, fetched: &Fetched) -> String {
 }
 
 fn line(update: &Update) -> String {
-    let short = |id: &Option<String>| id.as_deref().map_or("", |id| &id[..DIGITS.min(id.len())]).to_owned();
-    let (old, new) = (short(&update.old), short(&update.new));
+    let [old, new] = [&update.old, &update.new].map(|id| id.as_deref().map_or("", short_id));
     let what = match (&update.old, &update.new, &update.former) {
         (None, ..) => format!("new        {new}"),
         (_, None, _) => format!("removed    {old}"),

@@ -16,10 +16,8 @@ use crate::remote::ssh::Ssh;
 use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress;
-use crate::term::text::{last_lines, printable};
+use crate::term::text::{last_lines, printable, short_id};
 
-/// Digits of a shortened object id.
-const DIGITS: usize = 10;
 /// What git prints if a branch of the copy has other commits.
 const REJECTED: &str = "(non-fast-forward)";
 
@@ -77,10 +75,9 @@ fn report(context: &Context, machine: &Machine, sent: &[Sent]) -> Result<()> {
     if sent.is_empty() {
         return print(&format!("origin of {name} has everything\n"));
     }
-    let short = |id: &str| id[..DIGITS.min(id.len())].to_owned();
     let line = |one: &Sent| {
-        let old = one.old.as_deref().map_or_else(|| "new".to_owned(), short);
-        format!("  {}  {old} -> {}\n", one.branch, short(&one.new))
+        let old = one.old.as_deref().map_or("new", short_id);
+        format!("  {}  {old} -> {}\n", one.branch, short_id(&one.new))
     };
     let lines: String = sent.iter().map(line).collect();
     print(&format!("origin of {name}:\n{lines}in the machine: git pull\n"))
