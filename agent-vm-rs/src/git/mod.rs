@@ -49,7 +49,6 @@ pub use self::examine::Look;
 pub use self::origin::Origin;
 use self::standin::StandIn;
 pub use self::stores::Stores;
-pub use self::uncommitted::INCLUDE_FILE;
 pub use self::url::URL_PATH;
 pub use self::work_tree::Tracking;
 

@@ -26,7 +26,7 @@ const LONGEST_COUNT: Duration = Duration::from_secs(30);
 /// Largest size of the copied files, in bytes.
 const MOST_BYTES: u64 = 1 << 30;
 /// File with the patterns of ignored files to copy, in the format of gitignore(5).
-pub const INCLUDE_FILE: &str = ".worktreeinclude";
+const INCLUDE_FILE: &str = ".worktreeinclude";
 /// Largest such file, in bytes.
 const MAX_INCLUDE: u64 = 1 << 20;
 
@@ -71,7 +71,7 @@ impl Look<'_> {
         self.bring(entries.map(|entry| path(&entry[3..])).collect(), workspace)
     }
 
-    /// Copies the ignored files that match `patterns`, or those of the source's [`INCLUDE_FILE`], into a new workspace;
+    /// Copies the ignored files that match `patterns`, or those of the source's `.worktreeinclude`, into a new workspace;
     /// returns their number.
     ///
     /// # Errors
