@@ -127,16 +127,11 @@ pub(super) fn config(place: &Place) -> Result<Config> {
 
 /// Returns every reference.
 pub(super) fn list(place: &Place, format: &Format, scratch: &Path) -> Result<Vec<Ref>> {
-    list_with_broken(place, format, scratch).map(|(refs, _)| refs)
+    list_in(&StandIn::for_reading(place, format, scratch)?, scratch).map(|(refs, _)| refs)
 }
 
-/// Every reference, and the names of those that git skips because they are damaged. A remote's HEAD that points to a
-/// deleted branch is common and not damage.
-pub(super) fn list_with_broken(place: &Place, format: &Format, scratch: &Path) -> Result<(Vec<Ref>, Vec<String>)> {
-    list_in(&StandIn::for_reading(place, format, scratch)?, scratch)
-}
-
-/// Returns the same for a stand-in that has all references.
+/// Returns every reference of a stand-in, and the names of those that git skips because they are damaged. A remote's HEAD
+/// that points to a deleted branch is common and not damage.
 pub(super) fn list_in(standin: &StandIn, scratch: &Path) -> Result<(Vec<Ref>, Vec<String>)> {
     let printed = standin.git().args(["for-each-ref", refs::FORMAT]).of_machine(scratch).checked();
     let printed = printed.context("failed to list the repository's references")?;

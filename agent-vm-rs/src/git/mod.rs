@@ -20,6 +20,7 @@ mod origin;
 pub mod origin_copy;
 mod owner;
 pub mod push;
+mod reader;
 mod refs;
 pub mod saved_work;
 mod source_parts;
@@ -47,6 +48,7 @@ use self::discover::Place;
 use self::examine::Head;
 pub use self::examine::Look;
 pub use self::origin::Origin;
+pub use self::reader::SourceReader;
 use self::standin::StandIn;
 pub use self::stores::Stores;
 pub use self::url::URL_PATH;
@@ -123,30 +125,6 @@ impl Source {
             return Ok(Head::Reference(name.trim_end_matches('\n').to_owned()));
         }
         standin.git().args(["rev-parse", "--verify", "HEAD"]).read().map(Head::Commit).context("failed to read HEAD")
-    }
-
-    /// Returns the commit of every reference that lasts, without those whose object is missing. Commits that these reach are safe
-    /// in this repository. `scratch` is a directory of the machine.
-    ///
-    /// # Errors
-    /// Git fails, or a reference is damaged.
-    pub fn tips(&self, scratch: &Path) -> Result<Vec<String>> {
-        let (refs, broken) = examine::list_with_broken(&self.place, &self.format, scratch)?;
-        // Commits that only it reaches would count as lost.
-        if let Some(broken) = broken.first() {
-            return Err(Failure::new(format!(
-                "{} is damaged: its reference {broken} cannot be read",
-                self.dir.display()
-            ))
-            .with_hint(format!("git -C {} fsck shows what is wrong", quoted(&self.dir)))
-            .into());
-        }
-        let lasting = refs.iter().filter(|reference| !refs::is_snapshot(&reference.name));
-        let ids: String = lasting.map(|reference| format!("{}\n", reference.id)).collect();
-        let standin = StandIn::offering(&self.place, &self.format, &[], "ref: refs/heads/none", scratch)?;
-        let check = standin.git().args(["cat-file", "--batch-check=%(objectname)"]).stdin(ids).of_machine(scratch);
-        // For a missing object git prints "ID missing".
-        Ok(check.read()?.lines().filter(|line| !line.contains(' ')).map(str::to_owned).collect())
     }
 
     /// Returns a path in `dir` that this repository reads objects from: see [`Stores::within`].

@@ -10,15 +10,15 @@ mod install;
 mod plan;
 
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::Result;
 
 use self::change::Change;
 pub use self::change::Update;
 use self::plan::{Named, Plan, named};
-use super::standin::StandIn;
 use super::workspace::{Offering, Pack, UNCOMMITTED, Wanted, offering, pack};
-use super::{Source, examine, links};
+use super::{Source, SourceReader, links};
 use crate::host::interrupt;
 use crate::machine::name::VmName;
 
@@ -63,17 +63,17 @@ pub fn namespace(name: &VmName) -> String {
 pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
     let source = request.source;
     links::check(&source.place)?;
-    let standin = StandIn::for_reading(&source.place, &source.format, request.scratch)?;
-    let (listed, _) = examine::list_in(&standin, request.scratch)?;
-    let known: Named = listed.into_iter().map(|one| (one.name, one.id)).collect();
-    let wanted = Wanted { source, known: &known, uncommitted: request.uncommitted, scratch: request.scratch };
+    let reader = Rc::new(SourceReader::open(source, request.scratch)?);
+    let known: Named = reader.refs.iter().map(|one| (one.name.clone(), one.id.clone())).collect();
+    let wanted =
+        Wanted { source, reader: &reader, known: &known, uncommitted: request.uncommitted, scratch: request.scratch };
     let Offering { repositories, left_out, has_looked_at_files } = offering(request.workspace, &wanted)?;
     let mut packs: Vec<Pack> = Vec::new();
-    let stores = source.stores()?;
+    let stores = &reader.stores;
     for repository in &repositories {
         let tips: Vec<_> = repository.offers.iter().map(|offer| offer.object.as_str()).collect();
         let packed: u64 = packs.iter().map(|pack| pack.bytes).sum();
-        packs.extend(pack(&repository.view, &tips, &stores, request.most.saturating_sub(packed))?);
+        packs.extend(pack(&repository.view, &tips, stores, request.most.saturating_sub(packed))?);
         interrupt::check()?;
     }
     for pack in &packs {
@@ -90,7 +90,7 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
     let plan = Plan::new(&current, &offered);
     let mut fetched = Fetched { left_out, ..Fetched::default() };
     if !plan.is_empty() {
-        let change = Change { request, standin: &standin, known: &known, plan: &plan, prefix: &prefix };
+        let change = Change { request, standin: &reader.standin, known: &known, plan: &plan, prefix: &prefix };
         fetched.commits = change.commits()?;
         fetched.updates = change.apply()?;
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::Result;
 
@@ -13,7 +14,7 @@ use super::listed_refs::Reference;
 use super::objects::objects;
 use super::refs::shown;
 use super::view::{LONG, Place, View};
-use crate::git::Source;
+use crate::git::{Source, SourceReader};
 use crate::host::files::resolved;
 use crate::term::text::count;
 
@@ -112,7 +113,8 @@ fn look_at_repository(
     inventory: &Inventory,
 ) -> Result<Findings> {
     let place = Place { workspace, git_dir: Path::new(".git"), work_tree: Some(Path::new("")) };
-    let view = View::open(&place, source, scratch, LONG)?;
+    let reader = source.map(|source| SourceReader::open(source, scratch).map(Rc::new)).transpose()?;
+    let view = View::open(&place, reader.as_ref(), scratch, LONG)?;
     let alternates = view.store.alternates.clone();
     let own = match own(view) {
         Err(error) if is_unreadable(&error) => {
@@ -203,7 +205,8 @@ fn holds_more(
         // Objects that a submodule's source borrows from the workspace are not safe there. (Callers check the source itself.)
         let source = source.filter(|source| source.store_in(workspace).is_ok_and(|store| store.is_none()));
         let place = Place { workspace, git_dir: &git_dir, work_tree };
-        let own = View::open(&place, source.as_ref(), scratch, LONG).and_then(|mut view| {
+        let reader = source.as_ref().map(|source| SourceReader::open(source, scratch).map(Rc::new)).transpose();
+        let own = reader.and_then(|reader| View::open(&place, reader.as_ref(), scratch, LONG)).and_then(|mut view| {
             // Only HEAD reaches the commit that a submodule has checked out.
             view.safe.extend(source.as_ref().and_then(Source::detached));
             own(view)

@@ -28,12 +28,13 @@ mod work_trees;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::Result;
 use rustix::fs::OFlags;
 
-use crate::git::Source;
 use crate::git::origin_copy::ORIGIN_COPY;
+use crate::git::{Source, SourceReader};
 use crate::machine::branch::BranchName;
 
 pub use self::fetch::{fetch, fetch_from_bundle, fetch_from_kept};
@@ -123,7 +124,8 @@ pub fn branches_of_copy(workspace: &Path) -> Result<BTreeMap<String, String>> {
 
 fn open(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result<View> {
     let place = Place { workspace, git_dir: Path::new(".git"), work_tree: Some(Path::new("")) };
-    View::open(&place, source, scratch, SHORT)
+    let source = source.map(|source| SourceReader::open(source, scratch).map(Rc::new)).transpose()?;
+    View::open(&place, source.as_ref(), scratch, SHORT)
 }
 
 fn count(view: &View) -> Result<usize> {

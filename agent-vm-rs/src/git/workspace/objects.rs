@@ -49,7 +49,7 @@ pub(super) fn objects(view: &View) -> Result<(Vec<String>, Vec<String>, usize)> 
 /// Returns how many of the objects `ids` the source repository lacks although its own references reach them, or one if
 /// it has a damaged one.
 fn holes(view: &View, ids: String, own: &[String]) -> Result<usize> {
-    let Some(source) = &view.source_objects else { return Ok(0) };
+    let Some(source) = &view.source_objects() else { return Ok(0) };
     // Git reads an object for its type; without it, an empty file would count as the object.
     let check = ["cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)"];
     let checked = view.ask(&view.git(None).args(check).stdin(ids).env("GIT_OBJECT_DIRECTORY", source))?;

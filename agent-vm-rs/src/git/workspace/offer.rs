@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -14,7 +15,7 @@ use super::listed_refs::Reference;
 use super::refs::{OF_COPY, shown};
 use super::view::{Place, View};
 use super::work_trees::detached_heads;
-use crate::git::Source;
+use crate::git::{Source, SourceReader};
 use crate::term::error::{EXIT_TIMEOUT, Failure, exit_code};
 use crate::term::text::{bytes, count};
 
@@ -59,6 +60,8 @@ pub struct Offering {
 pub struct Wanted<'a> {
     /// The source repository.
     pub source: &'a Source,
+    /// The same, opened.
+    pub reader: &'a Rc<SourceReader>,
     /// Its references: full names and object ids.
     pub known: &'a BTreeMap<Vec<u8>, String>,
     /// Whether to offer uncommitted changes.
@@ -75,7 +78,7 @@ pub struct Wanted<'a> {
 pub fn offering(workspace: &Path, wanted: &Wanted<'_>) -> Result<Offering> {
     let mut offering = Offering::default();
     let place = Place { workspace, git_dir: Path::new(".git"), work_tree: Some(Path::new("")) };
-    let mut view = View::open(&place, Some(wanted.source), wanted.scratch, LIMIT)?;
+    let mut view = View::open(&place, Some(wanted.reader), wanted.scratch, LIMIT)?;
     require_same_format(&view, wanted)?;
     let mut offers = Vec::new();
     offering.left_out.extend(view.copied.odd.iter().map(|odd| format!("{odd}, which git did not write")));
@@ -192,11 +195,11 @@ fn uncommitted(view: &View, workspace: &Path) -> Result<Option<Offer>> {
 fn submodule(workspace: &Path, module: &Path, wanted: &Wanted<'_>) -> Result<Option<Repository>> {
     let git_dir = Path::new(".git").join(module);
     let place = Place { workspace, git_dir: &git_dir, work_tree: None };
-    let view = View::open(&place, Some(wanted.source), wanted.scratch, LIMIT)?;
+    let view = View::open(&place, Some(wanted.reader), wanted.scratch, LIMIT)?;
     require_same_format(&view, wanted)?;
     let mut safe = Vec::new();
     if let Some(source) = wanted.source.submodule(module, Some(&plain(module))) {
-        safe = source.tips(wanted.scratch)?;
+        safe = SourceReader::open(&source, wanted.scratch)?.tips;
         safe.extend(source.detached());
     }
     let mut references = view.named()?;

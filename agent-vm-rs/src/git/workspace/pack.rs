@@ -77,7 +77,7 @@ fn check(view: &View, pack: &Path, quarantine: &Path, source: &Stores, range: &s
     ask(&init.arg(quarantine), MAX_OUTPUT)?;
     let (store, info) = (quarantine.join("objects/pack"), quarantine.join("objects/info"));
     let moved = store.join(pack.file_name().unwrap_or_default());
-    let alternates = view.source_objects.as_ref().map_or_else(|| Ok(Vec::new()), |store| alternates::line(store))?;
+    let alternates = view.source_objects().map_or_else(|| Ok(Vec::new()), |store| alternates::line(&store))?;
     let fill = || -> std::io::Result<()> {
         fs::create_dir_all(&info)?;
         fs::write(info.join("alternates"), alternates)?;

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -18,7 +19,7 @@ use super::store::{self, Store};
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
 use crate::git::origin_copy::ORIGIN_COPY;
-use crate::git::{self, Source, Stores, alternates};
+use crate::git::{self, SourceReader, alternates};
 use crate::host::process::{Invocation, find};
 use crate::machine::sweep::Scratch;
 
@@ -60,8 +61,7 @@ pub struct View {
     pub store: Store,
     /// Commits that are safe in the source repository.
     pub safe: Vec<String>,
-    /// A store with the objects of the source repository.
-    pub source_objects: Option<PathBuf>,
+    source: Option<Rc<SourceReader>>,
     /// Whether the history is shallow: some commits lack their parents.
     pub is_shallow: bool,
     confinement: Confinement,
@@ -75,7 +75,7 @@ impl View {
     ///
     /// # Errors
     /// [`Unreadable`] if git cannot read the repository; other errors are failures of the host.
-    pub fn open(place: &Place, source: Option<&Source>, scratch: &Path, timeout: Duration) -> Result<Self> {
+    pub fn open(place: &Place, source: Option<&Rc<SourceReader>>, scratch: &Path, timeout: Duration) -> Result<Self> {
         let git = program()?;
         Self::open_behind(confine::choose_for_reading(&git), git, place, source, scratch, timeout)
     }
@@ -84,7 +84,7 @@ impl View {
         confinement: Confinement,
         git: PathBuf,
         place: &Place,
-        source: Option<&Source>,
+        source: Option<&Rc<SourceReader>>,
         scratch: &Path,
         timeout: Duration,
     ) -> Result<Self> {
@@ -101,12 +101,10 @@ impl View {
         }
         // A source repository with another object format shares no object with the workspace.
         let length = if store.object_format == "sha256" { 64 } else { 40 };
-        let safe = source.map(|source| source.tips(scratch)).transpose()?.unwrap_or_default();
-        let source = source.filter(|_| safe.iter().all(|tip| tip.len() == length));
-        let safe: Vec<_> = safe.into_iter().filter(|tip| tip.len() == length).collect();
-        let stores = source.map(Source::stores).transpose()?;
-        let others = stores.iter().flat_map(Stores::all);
-        let mut mounts: Vec<_> = others.map(|store| Mount::Read(store.clone())).collect();
+        let source = source.filter(|source| source.tips.iter().all(|tip| tip.len() == length)).cloned();
+        let others =
+            source.iter().flat_map(|source| source.stores.all().cloned().chain([source.standin.path().to_owned()]));
+        let mut mounts: Vec<_> = others.map(Mount::Read).collect();
         mounts.extend([Mount::Read(place.workspace.to_owned()), Mount::Write(git_dir.path().to_owned())]);
         mounts.extend(confine::mount::installation(&git));
         let mut view = Self {
@@ -116,8 +114,8 @@ impl View {
             head: Head::default(),
             copied: Copied::default(),
             store,
-            safe,
-            source_objects: stores.as_ref().map(|_| git_dir.path().join("source-objects")),
+            safe: source.as_ref().map(|source| source.tips.clone()).unwrap_or_default(),
+            source,
             is_shallow: false,
             git_dir,
             guest,
@@ -126,7 +124,7 @@ impl View {
             timeout,
         };
         view.initialize()?;
-        view.borrow_objects(&borrowed, stores.as_ref(), copy.as_ref())?;
+        view.borrow_objects(&borrowed, copy.as_ref())?;
         view.copied = refs::copy(&view.guest, view.git_dir.path())?;
         if let Some(copy) = &copy {
             view.copy_references_of(copy)?;
@@ -149,16 +147,15 @@ impl View {
         ask(&init, MAX_OUTPUT).map(drop)
     }
 
-    fn borrow_objects(&mut self, borrowed: &Path, stores: Option<&Stores>, copy: Option<&File>) -> Result<()> {
+    fn borrow_objects(&mut self, borrowed: &Path, copy: Option<&File>) -> Result<()> {
         let mut list = alternates::line(borrowed)?;
         let mut shallow = shallow_commits(&self.guest)?;
         if let Some(copy) = copy {
             shallow.extend(shallow_commits(copy)?);
         }
-        if let (Some(stores), Some(objects)) = (stores, &self.source_objects) {
-            stores.expose(objects, &self.git_dir.path().join("source-stores"))?;
-            list.extend(alternates::line(objects)?);
-            let file = &stores.shallow;
+        if let Some(source) = &self.source {
+            list.extend(alternates::line(&source.objects())?);
+            let file = &source.stores.shallow;
             if file.is_file() {
                 shallow.extend(fs::read(file).context("failed to copy the list of shallow commits")?);
             }
@@ -188,6 +185,12 @@ impl View {
     #[must_use]
     pub fn borrows(&self) -> bool {
         !self.store.alternates.is_empty()
+    }
+
+    /// Returns a store with the objects of the source repository; None if its objects do not count.
+    #[must_use]
+    pub fn source_objects(&self) -> Option<PathBuf> {
+        self.source.as_ref().map(|source| source.objects())
     }
 
     /// Changes the time limit of each git call.
