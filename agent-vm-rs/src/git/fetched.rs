@@ -1,5 +1,6 @@
 //! Reads what was fetched from a machine: its references in the source repository. The workspace is not read.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -17,6 +18,8 @@ use crate::term::error::Failure;
 pub struct FetchedRefs {
     /// Their full names and objects, sorted by name.
     refs: Vec<(String, String)>,
+    /// The source's own branches, with full names, and their commits.
+    branches: BTreeMap<String, String>,
     prefix: String,
     standin: StandIn,
     _scratch: TempDir,
@@ -50,12 +53,10 @@ impl FetchedRefs {
         let standin = StandIn::for_reading(&source.place, &source.format, scratch.path())?;
         let prefix = namespace(name);
         let (listed, _) = examine::list_in(&standin, scratch.path())?;
-        let of_machine = listed.into_iter().filter_map(|one| {
-            let name = String::from_utf8(one.name).ok()?;
-            name.starts_with(&prefix).then_some((name, one.id))
-        });
-        let refs = of_machine.collect();
-        Ok(Self { refs, prefix, standin, _scratch: scratch })
+        let valid = listed.into_iter().filter_map(|one| Some((String::from_utf8(one.name).ok()?, one.id)));
+        let (refs, others): (Vec<_>, Vec<_>) = valid.partition(|(name, _)| name.starts_with(&prefix));
+        let branches = others.into_iter().filter(|(name, _)| name.starts_with("refs/heads/")).collect();
+        Ok(Self { refs, branches, prefix, standin, _scratch: scratch })
     }
 
     /// Returns whether nothing was fetched from the machine yet.
@@ -139,7 +140,7 @@ impl FetchedRefs {
     /// # Errors
     /// Git fails.
     pub fn base(&self, branch: &BranchName, tip: &str) -> Result<Option<String>> {
-        let own = self.commit_at(&format!("refs/heads/{branch}"))?;
+        let own = self.branches.get(&format!("refs/heads/{branch}")).cloned();
         let Some(with) = own.map_or_else(|| self.commit_at("HEAD"), |own| Ok(Some(own)))? else { return Ok(None) };
         self.answer(&["merge-base", &with, tip])
     }
