@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -10,6 +10,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::git::workspace::{finish_all, keep_whole, unfinished_in};
+use crate::host::files::places::Mounts;
 use crate::host::files::{TEMPORARY, make_dir_durably, remove_tree, resolved, sync_dir, sync_file};
 use crate::machine::Machine;
 use crate::machine::name::VmName;
@@ -186,28 +187,14 @@ impl SavedWork {
     }
 }
 
-/// Returns whether a directory is the state directory or in it, but not in its directory of saved work. They are
-/// compared by their inodes, since a bind mount has another path.
+/// Returns whether a directory is the state directory or in it, but not in its directory of saved work, also through a
+/// mount.
 fn is_where_files_are_removed(dir: &Path, machine: &Machine) -> bool {
-    let inode = |found: io::Result<fs::Metadata>| found.ok().map(|found| (found.dev(), found.ino()));
-    let (state, kept) = (machine.state.path(), machine.state.bundles());
+    let (mounts, kept) = (Mounts::read(), machine.state.bundles());
     // It counts only as a directory of its own, not as a link to another one.
-    let (state_inode, kept_inode) = (inode(fs::metadata(state)), inode(fs::symlink_metadata(&kept)));
-    for above in dir.ancestors() {
-        let own = inode(fs::metadata(above));
-        if above == kept || (own.is_some() && own == kept_inode) {
-            return false;
-        }
-        if above == state || (own.is_some() && own == state_inode) {
-            return true;
-        }
-    }
-    // The directories above a mount say nothing about it, so its directory is looked for in the state directory.
-    let Some(there) = dir.ancestors().find_map(|above| inode(fs::metadata(above))) else { return false };
-    let below = walkdir::WalkDir::new(state).min_depth(1).into_iter();
-    let below = below.filter_entry(|entry| entry.file_type().is_dir());
-    let mut below = below.flatten().map(|entry| (inode(fs::symlink_metadata(entry.path())), entry.into_path()));
-    below.any(|(own, path)| own == Some(there) && !path.starts_with(&kept))
+    let is_link = fs::symlink_metadata(&kept).is_ok_and(|found| !found.is_dir());
+    let is_kept = !is_link && mounts.is_in(dir, &kept);
+    !is_kept && mounts.is_in(dir, machine.state.path())
 }
 
 /// A directory for temporary files.

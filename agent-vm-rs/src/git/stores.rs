@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result};
 
 use super::discover::Place;
 use super::{alternates, links};
+use crate::host::files::places::Mounts;
 use crate::host::files::resolved;
 
 /// The object stores of a repository.

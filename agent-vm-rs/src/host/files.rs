@@ -3,6 +3,7 @@
 pub mod beneath;
 mod durable;
 mod kind;
+pub mod places;
 pub mod plain;
 pub(crate) mod tree;
 pub(crate) mod walk;

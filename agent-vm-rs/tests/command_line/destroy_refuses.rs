@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::support::{Running, Site, namespaces, tree, wait_until, which};
+use crate::support::{Running, Site, tree, wait_until};
 
 #[test]
 fn a_temporary_failure_leaves_the_machine_unchanged() {
@@ -138,49 +138,6 @@ fn keep_in_finds_the_state_directory_by_every_path() {
     }
     let bundle = fs::read_dir(deep).unwrap().next().unwrap().unwrap().path();
     assert!(site.git(&["bundle", "list-heads", bundle.to_str().unwrap()]).contains(&commit));
-}
-
-/// The directories above a bind mount are not in the state directory.
-#[test]
-fn keep_in_finds_the_state_directory_behind_a_mount() {
-    let site = Site::new();
-    let Some(unshare) = namespaces(&["--mount"]) else { return };
-    site.create_with_work();
-    site.create("other");
-    fs::create_dir(site.machine("app-main").join("workspace/deep")).unwrap();
-    let mounted = site.path("mounted");
-    fs::create_dir(&mounted).unwrap();
-    let mount = which("mount").unwrap();
-    let destroy = |from: &Path, to: &str| {
-        let script = format!(
-            "{} --bind '{}' '{}' && exec '{}' destroy --yes --keep-in '{}'",
-            mount.display(),
-            from.display(),
-            mounted.display(),
-            env!("CARGO_BIN_EXE_agent-vm"),
-            mounted.join(to).display()
-        );
-        site.command("unshare").args(&unshare).args(["sh", "-c", &script]).output().unwrap()
-    };
-    for (from, to) in [
-        ("app-main", ""),
-        ("app-main", "missing/deep"),
-        ("app-main", "workspace"),
-        ("app-main/workspace", ""),
-        ("app-main/workspace/deep", "er"),
-        ("app-other", "kept"),
-        (".locks", ""),
-    ] {
-        let output = destroy(&site.state().join(from), to);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains("is in the state directory, where files are removed"), "{from}, {to}: {said}");
-        assert!(output.status.code() == Some(2) && site.machine("app-main").exists(), "{from}, {to}");
-    }
-    // Control: the mount of another directory.
-    fs::create_dir(site.path("elsewhere")).unwrap();
-    let output = destroy(&site.path("elsewhere"), "kept");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(fs::read_dir(site.path("elsewhere/kept")).unwrap().count(), 1);
 }
 
 #[test]

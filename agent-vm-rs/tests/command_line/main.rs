@@ -39,6 +39,7 @@ mod landlock;
 mod list;
 mod mcp_config;
 mod mcp_server;
+mod mounts;
 mod origin_copy;
 mod power_cut;
 mod prune;
