@@ -31,6 +31,7 @@ mod uncommitted;
 mod url;
 mod user;
 pub mod users_git;
+mod users_programs;
 mod work_tree;
 pub mod workspace;
 

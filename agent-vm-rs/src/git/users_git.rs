@@ -7,17 +7,16 @@ use std::process::Output;
 
 use anyhow::{Context as _, Result};
 
+use super::users_programs::{PROGRAMS, require_outside};
 use crate::host::files::quoted;
 use crate::host::process::Invocation;
 use crate::term::error::Failure;
 use crate::term::progress::note;
-use crate::term::text::{last_lines, one_line, printable};
+use crate::term::text::{last_lines, printable};
 
 /// What git notes while it is in progress.
 const IN_PROGRESS: [(&str, &str); 3] =
     [("MERGE_HEAD", "merge"), ("CHERRY_PICK_HEAD", "cherry-pick"), ("REVERT_HEAD", "revert")];
-/// Settings that name programs for the contents of files: gitattributes(5).
-const PROGRAMS: &str = "^(filter\\..*\\.(clean|smudge|process)|merge\\..*\\.driver)$";
 /// Lines of git's messages that an error shows.
 const LINES: usize = 8;
 
@@ -29,8 +28,8 @@ pub fn users_git(work_tree: &Path) -> Invocation {
         .args(["-c", "submodule.recurse=false"])
 }
 
-/// Checks that git can change a work tree: nothing is in progress there that `--abort` would undo, and no filter or merge
-/// driver of the configuration is a file of the work tree, which the machine may have changed.
+/// Checks that git can change a work tree: nothing is in progress there that `--abort` would undo, and no program of the
+/// configuration is one of the work tree, whose files the machine may have changed.
 ///
 /// # Errors
 /// Otherwise.
@@ -44,30 +43,7 @@ pub fn require_ready(work_tree: &Path) -> Result<()> {
         }
     }
     let list = users_git(work_tree).args(["config", "--null", "--get-regexp", PROGRAMS]).output()?.stdout;
-    for entry in String::from_utf8_lossy(&list).split('\0') {
-        let Some((key, command)) = entry.split_once('\n') else { continue };
-        if command.split(|c: char| c.is_whitespace() || "'\"".contains(c)).any(|word| is_of(work_tree, word)) {
-            return Err(Failure::new(format!(
-                "git would run a program of the work tree, which the machine may have changed: {} = {}",
-                one_line(key),
-                one_line(command)
-            ))
-            .with_hint(format!("name it by an absolute path elsewhere: git -C {dir} config {} COMMAND", one_line(key)))
-            .into());
-        }
-    }
-    Ok(())
-}
-
-/// Returns whether a word of a command is a path in the work tree.
-fn is_of(work_tree: &Path, word: &str) -> bool {
-    let path = Path::new(word);
-    match path.strip_prefix(work_tree) {
-        Ok(_) => true,
-        Err(_) if path.is_absolute() || word.is_empty() || word.starts_with('-') || word.starts_with('~') => false,
-        // A bare word is a program on PATH, unless there is such a file.
-        Err(_) => word.contains('/') || work_tree.join(path).symlink_metadata().is_ok_and(|file| !file.is_dir()),
-    }
+    require_outside(work_tree, &list)
 }
 
 /// Returns whether git knows a reference such as `MERGE_HEAD` in a work tree.
@@ -93,28 +69,4 @@ pub fn run(git: &Invocation, what: &str, hint: impl FnOnce() -> String) -> Resul
     let words: Vec<_> = stdout.lines().chain(stderr.lines()).filter(|line| !line.starts_with("hint:")).collect();
     let words = last_lines(&words.join("\n"), LINES);
     Err(Failure::new(format!("git stopped while {what}:\n{words}")).with_hint(hint()).into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn programs_of_the_work_tree_are_recognized() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("filter.py"), "").unwrap();
-        let own = dir.path().join("x").display().to_string();
-        for (word, is_own) in [
-            ("./tools/f.sh", true),
-            ("tools/f.sh", true),
-            ("filter.py", true),
-            (own.as_str(), true),
-            ("git-lfs", false),
-            ("/usr/bin/f", false),
-            ("--", false),
-            ("%f", false),
-        ] {
-            assert_eq!(is_of(dir.path(), word), is_own, "{word}");
-        }
-    }
 }
