@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use tempfile::TempDir;
+use anyhow::Result;
 
 use super::fetch::namespace;
 use super::standin::StandIn;
@@ -18,11 +17,10 @@ use crate::term::error::Failure;
 pub struct FetchedRefs {
     /// Their full names and objects, sorted by name.
     refs: Vec<(String, String)>,
-    /// The source's own branches, with full names, and their commits.
-    branches: BTreeMap<String, String>,
+    /// The source's other references, with full names, and their objects. Those of machines are left out.
+    others: BTreeMap<String, String>,
     prefix: String,
     standin: StandIn,
-    _scratch: TempDir,
 }
 
 /// A commit and the full name of the reference to it.
@@ -43,20 +41,21 @@ impl Tip {
 }
 
 impl FetchedRefs {
-    /// Reads the references of a machine. There may be none.
+    /// Reads the references of a machine. There may be none. `scratch` is a directory of the machine.
     ///
     /// # Errors
     /// The source repository cannot be read.
-    pub fn of(source: &Source, name: &VmName) -> Result<Self> {
+    pub fn of(source: &Source, name: &VmName, scratch: &Path) -> Result<Self> {
         links::check(&source.place)?;
-        let scratch = tempfile::tempdir().context("failed to make a temporary directory")?;
-        let standin = StandIn::for_reading(&source.place, &source.format, scratch.path())?;
+        let standin = StandIn::for_reading(&source.place, &source.format, scratch)?;
         let prefix = namespace(name);
-        let (listed, _) = examine::list_in(&standin, scratch.path())?;
-        let valid = listed.into_iter().filter_map(|one| Some((String::from_utf8(one.name).ok()?, one.id)));
+        let (listed, _) = examine::list_in(&standin, scratch)?;
+        // The user may have committed since the links were made.
+        standin.link_new_objects()?;
+        let valid = listed.into_iter().map(|one| (String::from_utf8_lossy(&one.name).into_owned(), one.id));
         let (refs, others): (Vec<_>, Vec<_>) = valid.partition(|(name, _)| name.starts_with(&prefix));
-        let branches = others.into_iter().filter(|(name, _)| name.starts_with("refs/heads/")).collect();
-        Ok(Self { refs, branches, prefix, standin, _scratch: scratch })
+        let others = others.into_iter().filter(|(name, _)| !name.starts_with("refs/agent-vm/")).collect();
+        Ok(Self { refs, others, prefix, standin })
     }
 
     /// Returns whether nothing was fetched from the machine yet.
@@ -98,6 +97,11 @@ impl FetchedRefs {
     pub fn require(&self, name: &str) -> Result<Tip> {
         let found = self.find(&format!("heads/{name}")).or_else(|| self.find(name));
         let commit = found.as_ref().map(|tip| self.commit_at(&tip.commit)).transpose()?.flatten();
+        if let (Some(tip), None) = (&found, &commit) {
+            return Err(Failure::new(format!("{} of {} is no commit, or is missing", tip.commit, tip.reference))
+                .with_hint("to fetch what is missing from the machine: agent-vm fetch")
+                .into());
+        }
         found.zip(commit).map(|(tip, commit)| Tip { commit, ..tip }).ok_or_else(|| {
             let heads =
                 self.refs.iter().filter_map(|(full, _)| full.strip_prefix(&self.prefix)?.strip_prefix("heads/"));
@@ -124,6 +128,11 @@ impl FetchedRefs {
         tips.map(|(reference, commit)| Tip { reference: reference.clone(), commit: commit.clone() }).collect()
     }
 
+    /// Returns the objects of the source's own references.
+    pub fn own_objects(&self) -> impl Iterator<Item = &String> {
+        self.others.values()
+    }
+
     /// Returns the snapshot of uncommitted changes on top of a commit.
     ///
     /// # Errors
@@ -140,7 +149,7 @@ impl FetchedRefs {
     /// # Errors
     /// Git fails.
     pub fn base(&self, branch: &BranchName, tip: &str) -> Result<Option<String>> {
-        let own = self.branches.get(&format!("refs/heads/{branch}")).cloned();
+        let own = self.others.get(&format!("refs/heads/{branch}")).cloned();
         let Some(with) = own.map_or_else(|| self.commit_at("HEAD"), |own| Ok(Some(own)))? else { return Ok(None) };
         self.answer(&["merge-base", &with, tip])
     }

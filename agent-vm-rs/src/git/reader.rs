@@ -31,6 +31,8 @@ impl SourceReader {
     pub fn open(source: &Source, scratch: &Path) -> Result<Self> {
         let standin = StandIn::for_reading(&source.place, &source.format, scratch)?;
         let (refs, broken) = examine::list_in(&standin, scratch)?;
+        // The user may have committed since the links were made.
+        standin.link_new_objects()?;
         // Commits that only it reaches would count as lost.
         if let Some(broken) = broken.first() {
             return Err(Failure::new(format!(

@@ -32,7 +32,10 @@ const MAX_HEAD: u64 = 16 << 10;
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// A stand-in git directory; dropping the value removes it.
-pub struct StandIn(Scratch);
+pub struct StandIn {
+    dir: Scratch,
+    stores: Stores,
+}
 
 impl StandIn {
     /// Makes a stand-in with all references of a repository, for reading.
@@ -105,20 +108,29 @@ impl StandIn {
         let stores = Stores::of(place)?;
         let own = &stores.objects;
         let objects = fs::canonicalize(own).with_context(|| format!("failed to find {}", own.display()))?;
-        Stores { objects, ..stores }.expose(&dir.path().join("objects"), &dir.path().join("stores"))?;
+        let standin = Self { dir, stores: Stores { objects, ..stores } };
+        standin.link_new_objects()?;
         let shallow = plain::read(&place.common_dir.join("shallow"), MAX_SHALLOW)?;
         let make = || -> std::io::Result<()> {
-            fs::write(dir.path().join("config"), config)?;
-            shallow.map_or(Ok(()), |list| fs::write(dir.path().join("shallow"), list))
+            fs::write(standin.path().join("config"), config)?;
+            shallow.map_or(Ok(()), |list| fs::write(standin.path().join("shallow"), list))
         };
         make().with_context(failed)?;
-        Ok(Self(dir))
+        Ok(standin)
+    }
+
+    /// Adds links to the parts of the object store that git has made since.
+    ///
+    /// # Errors
+    /// It cannot be written, or git would wait for a pipe of the repository.
+    pub fn link_new_objects(&self) -> Result<()> {
+        self.stores.expose(&self.path().join("objects"), &self.path().join("stores"))
     }
 
     /// Returns the path of the git directory.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.dir.path()
     }
 
     /// Returns a git call on this git directory. It has a time limit, since a hostile repository can make git run long.

@@ -42,18 +42,18 @@ impl Stores {
         std::iter::once(&self.objects).chain(&self.borrowed)
     }
 
-    /// Returns a path in `dir` that the repository reads objects from, through a link or by borrowing. The repository
+    /// Returns a path in `dir` that the repository reads objects from, through a link, a mount or by borrowing. The repository
     /// would lose objects if `dir` were removed.
     #[must_use]
     pub fn within(&self, dir: &Path) -> Option<PathBuf> {
-        let dir = resolved(dir);
+        let mounts = Mounts::read();
         let stores: Vec<_> = self.all().map(|store| resolved(store)).collect();
-        let linked = || stores.iter().flat_map(|store| links::of(store)).find(|target| target.starts_with(&dir));
-        stores.iter().find(|store| store.starts_with(&dir)).cloned().or_else(linked)
+        let linked = || stores.iter().flat_map(|store| links::of(store)).find(|target| mounts.reach(target, dir));
+        stores.iter().find(|store| mounts.reach(store, dir)).cloned().or_else(linked)
     }
 
     /// Makes the object store `store`, which has all objects of these stores and none that git would find by their own
-    /// lists. `links` is a new directory for the links that it borrows from.
+    /// lists. `links` is a directory for the links that it borrows from. A second call adds links to new parts.
     ///
     /// # Errors
     /// It cannot be written, or git would wait for a pipe in a store.
@@ -72,8 +72,8 @@ impl Stores {
     }
 }
 
-/// Links the parts of a store that git reads. Objects that the user adds meanwhile count only if they are in packs or in a
-/// directory that exists already.
+/// Links the parts of a store that git reads, unless they are linked. Objects that the user adds later count only if they are
+/// in packs or in a directory that exists already.
 fn link(store: &Path, links: &Path) -> io::Result<()> {
     fs::create_dir_all(links.join("info"))?;
     for part in links::parts_of_stores() {
@@ -81,7 +81,10 @@ fn link(store: &Path, links: &Path) -> io::Result<()> {
         if part.as_os_str() != "pack" && store.join(&part).symlink_metadata().is_err() {
             continue;
         }
-        symlink(store.join(&part), links.join(&part))?;
+        match symlink(store.join(&part), links.join(&part)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -103,10 +103,10 @@ fn files_of_a_running_command_stay() {
         let entries = fs::read_dir(site.machine("app-main")).unwrap().flatten();
         entries.filter(|entry| entry.file_name().to_str().unwrap().starts_with(".tmp-")).count()
     };
-    assert_eq!((scratch(), site.state().join(".new-app-third").exists()), (1, true));
+    assert_eq!((scratch(), site.state().join(".new-app-third").exists()), (2, true));
     site.run(&["list"]).ok();
     site.create("other");
-    assert_eq!((scratch(), site.state().join(".new-app-third").exists()), (1, true));
+    assert_eq!((scratch(), site.state().join(".new-app-third").exists()), (2, true));
     // Control: once the commands are dead, their files are removed.
     for command in [create, status] {
         command.signal(Signal::KILL);

@@ -8,6 +8,9 @@ use crate::cli::target;
 use crate::machine::context::Context;
 use crate::term::output::print_json;
 
+/// Reads the range from standard input. The user may remove what it names meanwhile.
+const RANGE: [&str; 2] = ["--ignore-missing", "--stdin"];
+
 /// Flags of `log`.
 #[derive(Args, Clone, Debug)]
 pub struct LogArgs {
@@ -34,19 +37,19 @@ pub struct LogArgs {
 pub fn log(context: &Context, args: &LogArgs) -> Result<()> {
     let machine = target::find_used(&context.state, args.target.as_deref())?;
     let fetched = reviewed::fetched(context, &machine)?.refs;
-    let tips = fetched.tips().into_iter().map(|tip| tip.commit);
-    // `--exclude` applies to the next `--all`: every reference but those of machines.
-    let range = tips.chain(["--not".to_owned(), "--exclude=refs/agent-vm/*".to_owned(), "--all".to_owned()]);
-    let range: Vec<_> = range.collect();
+    let tips = fetched.tips().into_iter().map(|tip| format!("{}\n", tip.commit));
+    let range: String = tips.chain(fetched.own_objects().map(|id| format!("^{id}\n"))).collect();
     let mut git = fetched.git().args(["log", "--no-ext-diff", "--no-textconv", "--no-show-signature", "--decorate=no"]);
     git = git.args(args.max_count.map(|count| format!("--max-count={count}")));
     if fetched.tips().is_empty() {
         git = git.arg("--max-count=0");
     }
     if context.json {
-        let printed = git.arg("-z").arg("--format=%H%n%an%n%ae%n%aI%n%s").args(range).checked()?.stdout;
+        let printed = git.arg("-z").arg("--format=%H%n%an%n%ae%n%aI%n%s").args(RANGE).stdin(range).checked()?.stdout;
         return print_json(&reviewed::commits(&printed));
     }
     let flags = [(args.oneline, "--oneline"), (args.stat, "--stat"), (args.patch, "--patch")];
-    reviewed::show(&git.args(flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag)).args(range))
+    reviewed::show(
+        &git.args(flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag)).args(RANGE).stdin(range),
+    )
 }

@@ -38,10 +38,10 @@ pub struct Reviewed {
 pub fn fetched(context: &Context, machine: &Machine) -> Result<Reviewed> {
     let settings = machine.settings()?;
     let source = source_of(machine, &settings)?;
-    let refs = FetchedRefs::of(&source, &machine.name)?;
+    let refs = FetchedRefs::of(&source, &machine.name, &machine.dir)?;
     if refs.is_empty() {
         fetch_from(context, machine, true, MAX_SIZE)?;
-        let refs = FetchedRefs::of(&source, &machine.name)?;
+        let refs = FetchedRefs::of(&source, &machine.name, &machine.dir)?;
         return Ok(Reviewed { source, refs, settings });
     }
     let fetched = refs.find(&format!("heads/{}", settings.branch)).map(|tip| tip.commit);
@@ -88,7 +88,9 @@ pub fn show(git: &Invocation) -> Result<()> {
     })?;
     match code {
         0 => Ok(()),
-        code => Err(Failure::new(format!("git cannot show what was fetched (exit status: {code})")).into()),
+        code => Err(Failure::new(format!("git cannot show what was fetched (exit status: {code})"))
+            .with_hint("if an object is missing, fetch it from the machine: agent-vm fetch")
+            .into()),
     }
 }
 

@@ -1,19 +1,23 @@
 //! Changes the source's references to a machine's objects.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
 use super::Request;
 use super::plan::{FORMER, Named, Plan};
+use super::writing::Writing;
 use crate::git::refs::is_snapshot;
 use crate::git::standin::StandIn;
 use crate::git::workspace::UNCOMMITTED;
+use crate::host::files::quoted;
 use crate::host::process::Invocation;
-use crate::term::text::one_line;
+use crate::term::error::Failure;
+use crate::term::text::{last_lines, one_line, printable};
 
-/// Digits of a commit's id in the name of a reference to a former commit.
-const DIGITS: usize = 16;
+/// Number of lines of git's messages that an error shows.
+const LINES: usize = 4;
 
 /// A changed reference.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -30,6 +34,8 @@ pub struct Update {
 
 /// A change of the source's references.
 pub struct Change<'a> {
+    /// The source's git directory.
+    pub git_dir: &'a Path,
     /// What is fetched.
     pub request: &'a Request<'a>,
     /// A stand-in with all references of the source.
@@ -72,9 +78,9 @@ impl Change<'_> {
     /// # Errors
     /// Git cannot write a reference.
     pub fn apply(&self) -> Result<Vec<Update>> {
+        let _writing = Writing::begin(self.git_dir, self.prefix)?;
         let lost = self.lost()?;
-        let former =
-            |old: &String| lost.contains(old).then(|| self.full(&[FORMER, &old.as_bytes()[..DIGITS]].concat()));
+        let former = |old: &String| lost.contains(old).then(|| self.full(&[FORMER, old.as_bytes()].concat()));
         let mut lines = Vec::new();
         for old in &lost {
             lines.extend(former(old).map(|name| line("update", &name, &[old])));
@@ -107,9 +113,26 @@ impl Change<'_> {
         if lines.is_empty() {
             return Ok(());
         }
-        let update =
-            self.git().args(["-c", "core.fsync=all", "update-ref", "--no-deref", "--stdin"]).stdin(lines.concat());
-        update.checked().context("failed to write references of the source repository").map(drop)
+        let update = ["-c", "core.fsync=all", "update-ref", "--no-deref", "--stdin"];
+        let output = self.git().args(update).stdin(lines.concat()).output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        // Git names the files in the stand-in.
+        let (standin, git_dir) = (self.standin.path().display().to_string(), self.git_dir.display().to_string());
+        let words = printable(&String::from_utf8_lossy(&output.stderr)).replace(&standin, &git_dir);
+        let hint = match words.split('\'').find(|word| word.ends_with(".lock")) {
+            Some(lock) => {
+                format!("if no other git command runs there, remove its lock: rm {}", quoted(Path::new(lock)))
+            }
+            None => format!("to see what is wrong: git --git-dir {} fsck", quoted(self.git_dir)),
+        };
+        Err(Failure::new(format!(
+            "failed to write references of the source repository:\n{}",
+            last_lines(words.trim_end(), LINES)
+        ))
+        .with_hint(hint)
+        .into())
     }
 
     /// Returns the ids that no reference would reach any more. Snapshots of uncommitted changes may go, and so reach

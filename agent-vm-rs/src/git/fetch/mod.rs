@@ -8,6 +8,7 @@
 mod change;
 mod install;
 mod plan;
+mod writing;
 
 use std::path::Path;
 use std::rc::Rc;
@@ -90,7 +91,14 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
     let plan = Plan::new(&current, &offered);
     let mut fetched = Fetched { left_out, ..Fetched::default() };
     if !plan.is_empty() {
-        let change = Change { request, standin: &reader.standin, known: &known, plan: &plan, prefix: &prefix };
+        let change = Change {
+            git_dir: &source.place.common_dir,
+            request,
+            standin: &reader.standin,
+            known: &known,
+            plan: &plan,
+            prefix: &prefix,
+        };
         fetched.commits = change.commits()?;
         fetched.updates = change.apply()?;
     }

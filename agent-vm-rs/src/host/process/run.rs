@@ -134,7 +134,8 @@ impl Invocation {
     pub fn each_line(&self, mut each: impl FnMut(&str) -> Result<()>) -> Result<i32> {
         use std::io::{BufRead as _, Read as _};
         let failed = || format!("failed to read from {}", self.name());
-        let (expression, stderr) = end_of_stderr(&self.expression()?.stdin_null(), || {}).with_context(failed)?;
+        let expression = self.expression()?.stdin_bytes(self.stdin.clone());
+        let (expression, stderr) = end_of_stderr(&expression, || {}).with_context(failed)?;
         let reader = expression.reader().with_context(failed)?;
         drop(expression);
         let mut lines = std::io::BufReader::new(&reader);
