@@ -35,7 +35,7 @@ const ENVIRONMENT: [(&str, &str); 16] = [
 ];
 
 /// Largest address space of git and of the programs that it starts, in bytes. A hostile repository can make git allocate much.
-const MEMORY_LIMIT: u64 = 8 << 30;
+pub const MEMORY_LIMIT: u64 = 8 << 30;
 
 /// Configuration of every call. `-c` overrides every file and also reaches the programs that git starts.
 const CONFIGURATION: [&str; 15] = [
@@ -63,7 +63,7 @@ const CONFIGURATION: [&str; 15] = [
 /// when the process that started it ends. Git passes the configuration of the call to neither.
 pub const UPLOAD_PACK: [&str; 2] = [
     "--upload-pack",
-    "exec setpriv --pdeathsig KILL -- git -c core.packedGitLimit=1g -c pack.windowMemory=256m \
+    "exec setpriv --pdeathsig KILL -- git -c core.packedGitLimit=1g -c pack.windowMemory=256m -c uploadpack.allowFilter=true \
      -c uploadpack.packObjectsHook='exec setpriv --pdeathsig KILL --' upload-pack",
 ];
 

@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result};
 
 use super::call::{LONGEST_COPY, NO_SYNC, UPLOAD_PACK, git, git_in};
 use super::examine::Look;
-use super::refs::{START, Start, UPSTREAM};
+use super::partial::Partial;
+use super::refs::{Ref, START, Start, UPSTREAM};
 use super::standin::StandIn;
 use super::url::{file_url, without_password};
 use super::{lfs, origin_copy, submodules, user};
 use crate::host::process::Invocation;
 use crate::machine::branch::BranchName;
-use crate::term::error::Failure;
 use crate::term::progress;
 
 impl Look<'_> {
@@ -28,6 +28,7 @@ impl Look<'_> {
         let head = format!("ref: refs/heads/{branch}");
         let standin = StandIn::offering(&self.source.place, self.format, &offer, &head, self.scratch)?;
         let what = format!("cloning {branch} of {}", self.source.dir.display());
+        self.fill(&standin, &offer, all)?;
         progress::step(&what, || self.fetch(&standin, all, workspace))?;
         let inside = || self.inside(workspace);
         let checkout = inside().args(["checkout", "--quiet"]);
@@ -52,6 +53,14 @@ impl Look<'_> {
         submodules::fill(self, workspace)
     }
 
+    /// Fetches the objects of the offered branches that a partial clone lacks; with `all`, those of tags, too.
+    fn fill(&self, standin: &StandIn, offer: &[Ref], all: bool) -> Result<()> {
+        let tips = offer.iter().filter(|offered| all || !offered.name.starts_with(b"refs/tags/"));
+        let tips: String = tips.map(|offered| format!("{}\n", offered.id)).collect();
+        let source = self.source;
+        Partial { place: &source.place, config: self.config, standin, scratch: self.scratch }.fill(&tips)
+    }
+
     /// Fetches every offered branch, and of the tags only those that point into the fetched history.
     fn fetch(&self, standin: &StandIn, all: bool, workspace: &Path) -> Result<()> {
         let clone = git()
@@ -67,14 +76,7 @@ impl Look<'_> {
             .arg(workspace)
             .of_machine(self.scratch)
             .time_limit(LONGEST_COPY);
-        let failed = || {
-            let failure = Failure::new(format!("failed to clone {}", self.source.dir.display()));
-            if self.config.is_partial() {
-                return failure
-                    .with_hint("git fetch --refetch --no-filter, since it is a partial clone that lacks objects");
-            }
-            failure
-        };
+        let failed = || format!("failed to clone {}", self.source.dir.display());
         clone.checked().with_context(failed)?;
         let inside = || self.inside(workspace);
         if !all {

@@ -104,14 +104,14 @@ impl Config {
         self.0.iter().any(|(key, _)| key.starts_with("include.") || key.starts_with("includeif."))
     }
 
-    /// Returns whether the repository is a partial clone, which may lack objects.
+    /// Returns the remotes that have the objects which a partial clone lacks, with their URLs; none for other repositories.
     #[must_use]
-    pub fn is_partial(&self) -> bool {
-        self.get("extensions.partialclone").is_some()
-            || self
-                .subsections("remote", "promisor")
-                .iter()
-                .any(|remote| self.is_true(&format!("remote.{remote}.promisor")))
+    pub fn promisors(&self) -> Vec<(&str, &str)> {
+        let is_promisor = |remote: &&str| self.is_true(&format!("remote.{remote}.promisor"));
+        let named = self.get("extensions.partialclone").filter(|name| !is_promisor(name));
+        let others = self.subsections("remote", "promisor").into_iter().filter(is_promisor);
+        let url = |remote| (remote, self.get(&format!("remote.{remote}.url")).unwrap_or_default());
+        named.into_iter().chain(others).map(url).collect()
     }
 
     /// Returns the storage formats of the repository that has this configuration.
@@ -180,7 +180,7 @@ mod tests {
         assert!(found.is_true("core.bare") && !found.is_true("core.filemode") && found.includes());
         assert_eq!((found.get("remote.A b.url"), found.get("user.name")), (Some("y"), None));
         assert_eq!(found.subsections("remote", "url"), ["A b"]);
-        assert!(found.is_partial());
+        assert_eq!(found.promisors(), [("A b", "y")]);
         assert!(config("[broken").is_err());
         assert!(!Config::read(Path::new("/nowhere")).unwrap().is_true("core.bare"));
     }

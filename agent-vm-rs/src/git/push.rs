@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use super::partial::Partial;
 use super::refs::Ref;
 use super::standin::StandIn;
 use super::{Source, examine, links};
@@ -73,6 +74,8 @@ pub fn bundle(
     if sent.is_empty() {
         return Ok(None);
     }
+    let tips: String = sent.iter().map(|one| format!("{}\n", one.new)).collect();
+    Partial { place: &source.place, config: &source.config, standin: &standin, scratch }.fill(&(tips + &below))?;
     let create = git().args(["bundle", "create", "--quiet", "-", "--stdin"]).stdin(names + &below);
     let bytes = create.checked_within(MAX_BUNDLE).context("failed to bundle the new commits")?.stdout;
     Ok(Some(Bundle { sent, bytes }))

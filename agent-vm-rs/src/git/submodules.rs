@@ -15,6 +15,7 @@ use super::config::{Config, Format};
 use super::discover::{Place, by_dot_git};
 use super::examine::{self, Look};
 use super::gitmodules::{Entry, entries};
+use super::partial::Partial;
 use super::standin::StandIn;
 use super::stores::Stores;
 use super::url::file_url;
@@ -168,7 +169,8 @@ impl Level<'_> {
         for store in stores.borrowed {
             note(&format!("the submodule {}{} borrows objects from {}", self.shown, entry.path, store.display()));
         }
-        let format = examine::config(&place)?.format()?;
+        let config = examine::config(&place)?;
+        let format = config.format()?;
         let standin = StandIn::offering(&place, &format, &[], commit, self.scratch)?;
         let has = standin
             .git()
@@ -178,6 +180,8 @@ impl Level<'_> {
         if !has.status.success() {
             bail!("{} does not have its commit {commit} (git submodule update --init)", checkout.display());
         }
+        Partial { place: &place, config: &config, standin: &standin, scratch: self.scratch }
+            .fill(&format!("{commit}\n"))?;
         let what = format!("cloning the submodule {}{}", self.shown, entry.path);
         progress::step(&what, || self.clone(entry, commit, &standin, &checkout))?;
         let target = self.target.join(path);

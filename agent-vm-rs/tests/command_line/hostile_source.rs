@@ -126,7 +126,7 @@ fn its_hooks_are_not_run() {
 
 /// Git fetches missing objects with a program that the configuration names.
 #[test]
-fn a_partial_clone_fetches_nothing() {
+fn missing_objects_are_fetched_with_no_program_of_the_source() {
     let site = Site::new();
     let marker = marker(&site);
     for (key, value) in [
@@ -142,7 +142,11 @@ fn a_partial_clone_fetches_nothing() {
     fs::remove_file(site.path("app/.git/objects").join(&blob[..2]).join(&blob[2..])).unwrap();
     plain_git(&site, &["cat-file", "-p", &blob]);
     assert!(executed(&site), "control");
-    site.run(&["create"]).exits(1).gives_one_error().says("hint: git fetch").says("since it is a partial clone");
+    site.run(&["create"])
+        .exits(1)
+        .gives_one_error()
+        .says("is a partial clone that lacks 1 object")
+        .says(" fetch --refetch");
     site.run(&["status"]);
     assert!(!executed(&site));
     site.assert_nothing_left();

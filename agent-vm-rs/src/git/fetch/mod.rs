@@ -1,12 +1,11 @@
 //! Fetches everything that a machine has into its source repository, as `refs/agent-vm/MACHINE/…`.
 //!
 //! The workspace may be hostile. Git reads it in a confined view and packs the new objects there ([`super::workspace`]);
-//! the pack is checked beside the source's objects only. Then [`install`] moves it into the source's object store, and
+//! the pack is checked beside the source's objects only. Then [`install()`] copies it into the source's object store, and
 //! the references change. Nothing else of the workspace reaches the source repository. A commit that a reference of the
 //! source loses stays as `refs/agent-vm/MACHINE/former/ID`.
 
 mod change;
-mod install;
 mod plan;
 mod writing;
 
@@ -18,6 +17,7 @@ use anyhow::Result;
 use self::change::Change;
 pub use self::change::Update;
 use self::plan::{Named, Plan, named};
+use super::install::install;
 use super::workspace::{Offering, Pack, UNCOMMITTED, Wanted, offering, pack};
 use super::{Source, SourceReader, links};
 use crate::host::interrupt;
@@ -78,7 +78,7 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
         interrupt::check()?;
     }
     for pack in &packs {
-        install::install(pack, &stores.objects)?;
+        install(&pack.dir, &pack.name, &["pack", "idx"], &stores.objects)?;
     }
     let offers = repositories.iter().flat_map(|repository| &repository.offers);
     let offered = named(offers.map(|offer| (offer.name.as_slice(), offer.object.as_str())));

@@ -1,0 +1,216 @@
+//! Calls git for a remote repository, as the user's git would: with the user's own configuration, credential helpers and
+//! proxies, and the user's ssh agent. Nothing of a source repository's configuration applies, except the URL.
+
+use std::env;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use percent_encoding::percent_decode_str;
+
+use super::call::MEMORY_LIMIT;
+use crate::host::process::Invocation;
+
+/// Name of the remote in the configuration of a call. A user has no remote of this name.
+pub const REMOTE: &str = "agent-vm-remote";
+
+/// The user's variables that say how git and ssh reach a remote. Those that begin with `GIT_CONFIG` hold configuration.
+const VARIABLES: [&str; 8] = [
+    "GIT_ASKPASS",
+    "GIT_PROXY_SSL_CAINFO",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_SSH_VARIANT",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
+    "GIT_SSL_NO_VERIFY",
+];
+
+/// Settings of every call.
+const CONFIGURATION: [&str; 15] = [
+    "protocol.allow=never",
+    "protocol.https.allow=always",
+    "protocol.ssh.allow=always",
+    "protocol.version=2",
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.packedGitLimit=1g",
+    "pack.windowMemory=256m",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "submodule.recurse=false",
+    "fetch.prune=false",
+    "fetch.writeCommitGraph=false",
+    "transfer.bundleURI=false",
+    "color.ui=false",
+];
+
+/// How git reaches a repository that a URL names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Over TLS.
+    Https,
+    /// Over ssh; also `HOST:PATH`.
+    Ssh,
+    /// It is a directory of this host.
+    Local,
+    /// In a way that agent-vm does not use: without encryption, or by a program that the URL names.
+    Other,
+}
+
+/// Returns how git reaches a repository. (git-fetch(1), "Git URLs")
+#[must_use]
+pub fn transport(url: &str) -> Transport {
+    if let Some((scheme, _)) = url.split_once("://") {
+        return match scheme.to_ascii_lowercase().as_str() {
+            "https" => Transport::Https,
+            "ssh" | "git+ssh" | "ssh+git" => Transport::Ssh,
+            "file" => Transport::Local,
+            _ => Transport::Other,
+        };
+    }
+    // A path with a colon has a slash before it.
+    match url.split_once(':') {
+        Some((before, _)) if before.contains('/') => Transport::Local,
+        Some((_, after)) if after.starts_with(':') => Transport::Other,
+        Some((before, _)) if before.is_empty() || before.starts_with('-') => Transport::Other,
+        Some(_) => Transport::Ssh,
+        None if url.is_empty() || url.starts_with('-') => Transport::Other,
+        None => Transport::Local,
+    }
+}
+
+/// Returns a call of git for the remote [`REMOTE`] of `url`, with a file in `dir` that names it. A user name or password of
+/// an https URL is in this file only, since every user of the host can read arguments.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn git_for(url: &str, dir: &Path) -> Result<Invocation> {
+    let failed = || format!("failed to write into {}", dir.display());
+    let mut url = url.to_owned();
+    let mut config = String::new();
+    if let Some((plain, user, password)) = credentials(&url) {
+        let store = dir.join("credentials");
+        config += &format!("[credential]\n\tusername = {}\n", quoted(&decoded(&user)));
+        if let Some(password) = password {
+            let (scheme, rest) = plain.split_once("://").unwrap_or(("https", &plain));
+            let host = rest.split('/').next().unwrap_or(rest);
+            write_private(&store, &format!("{scheme}://{user}:{password}@{host}\n")).with_context(failed)?;
+            let helper = format!("store --file={}", crate::host::files::quoted(&store));
+            config += &format!("\thelper =\n\thelper = {}\n", quoted(&helper));
+        }
+        url = plain;
+    }
+    config += &format!("[remote \"{REMOTE}\"]\n\turl = {}\n\tpromisor = true\n", quoted(&url));
+    let file = dir.join("remote");
+    write_private(&file, &config).with_context(failed)?;
+    let ours = env::vars_os().filter(|(name, _)| {
+        name.to_str().is_some_and(|name| VARIABLES.contains(&name) || name.starts_with("GIT_CONFIG"))
+    });
+    // A variable that begins with GIT_ removes all others of the user.
+    let git = Invocation::new("git").with_our_environment().bounded(MEMORY_LIMIT).env("GIT_TERMINAL_PROMPT", "0");
+    let git = ours.fold(git, |git, (name, value)| git.env(name, value));
+    // git and ssh must not wait for an answer on the terminal, from which they cannot read.
+    let git = git.env("SSH_ASKPASS_REQUIRE", "force").env("LC_ALL", "C").env("GIT_NO_REPLACE_OBJECTS", "1");
+    let git = CONFIGURATION.iter().fold(git, |git, setting| git.args(["-c", setting]));
+    Ok(git.arg("-c").arg(format!("include.path={}", file.display())))
+}
+
+/// Splits an https URL with a user name: the URL without it, the name, and the password.
+fn credentials(url: &str) -> Option<(String, String, Option<String>)> {
+    let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| scheme.eq_ignore_ascii_case("https"))?;
+    let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+    let (user, host) = authority.rsplit_once('@')?;
+    let (user, password) = user.split_once(':').map_or((user, None), |(user, password)| (user, Some(password)));
+    Some((format!("{scheme}://{host}{path}"), user.to_owned(), password.map(str::to_owned)))
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// Returns a value for a configuration file.
+fn quoted(value: &str) -> String {
+    let escaped = value.chars().flat_map(|c| match c {
+        '"' | '\\' => vec!['\\', c],
+        '\n' => vec!['\\', 'n'],
+        c => vec![c],
+    });
+    format!("\"{}\"", escaped.collect::<String>())
+}
+
+fn write_private(file: &Path, text: &str) -> io::Result<()> {
+    let opened = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file);
+    opened?.write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_transports_are_used() {
+        use Transport::{Https, Local, Other, Ssh};
+        for (url, wanted) in [
+            ("https://host.example/r.git", Https),
+            ("HTTPS://host.example/r.git", Https),
+            ("ssh://git@host.example/r", Ssh),
+            ("git@host.example:o/r.git", Ssh),
+            ("host:r", Ssh),
+            ("file:///srv/r", Local),
+            ("/srv/r", Local),
+            ("../r", Local),
+            ("./a:b", Local),
+            ("r", Local),
+            ("http://host.example/r", Other),
+            ("git://host.example/r", Other),
+            ("ext::sh -c id", Other),
+            ("ext::sh -c id://x", Other),
+            ("fd::3", Other),
+            ("-oProxyCommand=id:x", Other),
+            ("-x", Other),
+            (":x", Other),
+            ("", Other),
+        ] {
+            assert_eq!(transport(url), wanted, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_in_a_private_file_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let git = git_for("https://me:s%40cret@host.example:8443/a\"b", dir.path()).unwrap();
+        assert!(!git.to_string().contains("cret"), "{git}");
+        let ask = |git: Invocation, args: &[&str]| git.args(args).cwd("/").read().unwrap();
+        let remote = format!("remote.{REMOTE}.url");
+        assert_eq!(ask(git.clone(), &["config", &remote]), "https://host.example:8443/a\"b");
+        let asked = "protocol=https\nhost=host.example:8443\n\n";
+        let filled = ask(git.stdin(asked), &["credential", "fill"]);
+        assert!(filled.contains("username=me\npassword=s@cret"), "{filled}");
+        for file in fs::read_dir(dir.path()).unwrap().flatten() {
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        let git = git_for("https://to%6ben@host.example/r", dir.path()).unwrap();
+        assert!(!git.to_string().contains("ken"), "{git}");
+        assert_eq!(ask(git.clone(), &["config", "credential.username"]), "token");
+        assert_eq!(ask(git, &["config", &remote]), "https://host.example/r");
+    }
+
+    #[test]
+    fn other_protocols_are_refused_by_git_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let ran = dir.path().join("ran");
+        let url = format!("ext::touch {}", ran.display());
+        // Control.
+        let allowed = Invocation::new("git").args(["-c", "protocol.ext.allow=always", "ls-remote", &url]);
+        drop(allowed.cwd(dir.path()).output());
+        assert!(ran.exists());
+        fs::remove_file(&ran).unwrap();
+        let git = git_for(&url, dir.path()).unwrap().args(["ls-remote", REMOTE]).cwd(dir.path());
+        assert!(!git.output().unwrap().status.success());
+        assert!(!ran.exists());
+    }
+}
