@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result};
 use super::call::{LONGEST_COPY, NO_SYNC, UPLOAD_PACK, git, git_in};
 use super::examine::Look;
 use super::partial::Partial;
-use super::refs::{Ref, START, Start, UPSTREAM};
+use super::refs::{self, Ref, START, Start, UPSTREAM};
 use super::standin::StandIn;
 use super::url::{file_url, without_password};
 use super::{lfs, origin_copy, submodules, user};
 use crate::host::process::Invocation;
 use crate::machine::branch::BranchName;
-use crate::term::progress;
+use crate::term::progress::{self, note};
 
 impl Look<'_> {
     /// Clones the branch into `workspace`, which shares no files with the source repository. A branch that does not
@@ -44,9 +44,14 @@ impl Look<'_> {
         if !matches!(start, Start::Local(_)) {
             inside().args(["update-ref", "-d", START]).checked()?;
         }
-        self.set_up_remotes(branch, workspace)?;
+        self.set_up_remotes(branch, &offer, workspace)?;
         for (key, value) in user::identity(self.config, &self.of_user) {
             inside().args(["config", "--", key]).arg(value).checked()?;
+        }
+        if user::signs(self.config, &self.of_user) {
+            note(
+                "notice: your commits are signed (commit.gpgSign), those in the machine are not: it has no key. agent-vm apply --sign signs them",
+            );
         }
         origin_copy::make(workspace, branch, self.scratch)?;
         lfs::copy_objects(&self.source.place, workspace, &workspace.join(".git"), self.scratch)?;
@@ -90,16 +95,24 @@ impl Look<'_> {
         inside().args(fetch).checked().map(drop)
     }
 
-    fn set_up_remotes(&self, branch: &BranchName, workspace: &Path) -> Result<()> {
+    fn set_up_remotes(&self, branch: &BranchName, offer: &[Ref], workspace: &Path) -> Result<()> {
         let inside = || self.inside(workspace);
         let known = self.known();
-        for name in known.to_compare_with(branch) {
-            let Some(commit) = known.commit(&name) else { continue };
-            // The commit exists only if it is part of what was cloned.
-            let has = inside().args(["cat-file", "-e", &format!("{commit}^{{commit}}")]).output()?;
-            if has.status.success() {
-                let tracking = name.replacen("refs/heads/", "refs/remotes/origin/", 1);
-                inside().args(["update-ref", &tracking, commit]).checked()?;
+        let is_taken = |name: &str| {
+            let name = format!("refs/heads/{name}");
+            offer.iter().any(|offered| refs::collide(&offered.name, name.as_bytes()))
+        };
+        for (name, commits) in known.to_compare_with(branch) {
+            if is_taken(&name) {
+                continue;
+            }
+            for commit in commits {
+                // The commit exists only if it is part of what was cloned.
+                let has = inside().args(["cat-file", "-e", &format!("{commit}^{{commit}}")]).output()?;
+                if has.status.success() {
+                    inside().args(["update-ref", &format!("refs/remotes/origin/{name}"), commit]).checked()?;
+                    break;
+                }
             }
         }
         let url = known.remote(branch).and_then(|remote| self.config.get(&format!("remote.{remote}.url")));

@@ -66,6 +66,12 @@ impl Config {
         self.0.iter().rev().find(|(name, _)| name == key).and_then(|(_, value)| value.as_deref())
     }
 
+    /// Returns whether a key is set, also without a value.
+    #[must_use]
+    pub fn sets(&self, key: &str) -> bool {
+        self.0.iter().any(|(name, _)| name == key)
+    }
+
     /// Returns whether a key is set to a true value.
     #[must_use]
     pub fn is_true(&self, key: &str) -> bool {

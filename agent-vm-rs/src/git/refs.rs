@@ -46,6 +46,13 @@ pub fn is_snapshot(name: &[u8]) -> bool {
     below.is_some_and(|machine| !machine.contains(&b'/'))
 }
 
+/// Returns whether git cannot have references of both names: one would be a directory of the other.
+#[must_use]
+pub fn collide(one: &[u8], other: &[u8]) -> bool {
+    let is_below = |name: &[u8], of: &[u8]| name.strip_prefix(of).is_some_and(|rest| rest.starts_with(b"/"));
+    is_below(one, other) || is_below(other, one)
+}
+
 /// The commit that a branch starts at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -91,22 +98,19 @@ impl<'a> Known<'a> {
     #[must_use]
     pub fn in_the_way_of(&self, branch: &BranchName) -> Option<String> {
         let new = format!("refs/heads/{branch}");
-        let is_below = |name: &[u8], of: &[u8]| name.strip_prefix(of).is_some_and(|rest| rest.starts_with(b"/"));
         let names = self.refs.iter().map(|reference| &reference.name);
-        let other = names
-            .filter(|name| name.starts_with(b"refs/heads/"))
-            .find(|name| is_below(name, new.as_bytes()) || is_below(new.as_bytes(), name));
+        let other = names.filter(|name| name.starts_with(b"refs/heads/")).find(|name| collide(name, new.as_bytes()));
         other.map(|name| String::from_utf8_lossy(name).into_owned())
     }
 
     /// Returns the remote that the source repository was cloned from: `origin`, else the branch's remote, else the
-    /// only one.
+    /// first one.
     #[must_use]
     pub fn remote(&self, branch: &BranchName) -> Option<&'a str> {
         let remotes = self.config.subsections("remote", "url");
         let named = |name: &str| remotes.iter().find(|remote| **remote == name).copied();
         let of_branch = || named(self.config.get(&format!("branch.{branch}.remote"))?);
-        named("origin").or_else(of_branch).or_else(|| if let [only] = remotes[..] { Some(only) } else { None })
+        named("origin").or_else(of_branch).or_else(|| remotes.first().copied())
     }
 
     /// Returns the name of a remote's default branch.
@@ -128,16 +132,23 @@ impl<'a> Known<'a> {
         self.find(&name).map(|_| name)
     }
 
-    /// Returns the local branches to compare work with. The machine gets one only if its commits are part of the
-    /// clone.
+    /// Returns the branches to compare work with: their names, and for each the commits that it may have in the machine. The
+    /// first commit that is part of the clone counts: the local branch's, else that of the remote's default branch.
     #[must_use]
-    pub fn to_compare_with(&self, branch: &BranchName) -> Vec<String> {
-        let default = self.remote(branch).and_then(|remote| self.default_branch(remote));
+    pub fn to_compare_with(&self, branch: &BranchName) -> Vec<(String, Vec<&'a str>)> {
+        let remote = self.remote(branch);
+        let default = remote.and_then(|remote| self.default_branch(remote));
         let local = self.config.get(&format!("branch.{branch}.remote")) == Some(".");
         let followed = self.config.get(&format!("branch.{branch}.merge")).filter(|_| local);
         let followed = followed.and_then(|name| name.strip_prefix("refs/heads/")).map(str::to_owned);
         let names: BTreeSet<_> = default.into_iter().chain(followed).filter(|name| name != branch.as_str()).collect();
-        names.into_iter().map(|name| format!("refs/heads/{name}")).filter(|name| self.find(name).is_some()).collect()
+        let with_commits = |name: String| {
+            let of_remote = remote.and_then(|remote| self.commit(&format!("refs/remotes/{remote}/{name}")));
+            let commits = self.commit(&format!("refs/heads/{name}")).into_iter().chain(of_remote);
+            let commits = commits.collect();
+            (name, commits)
+        };
+        names.into_iter().map(with_commits).collect()
     }
 
     /// Returns what a clone for the branch offers: the branch, its upstream and the remote's default branch; with
@@ -177,6 +188,7 @@ impl<'a> Known<'a> {
             let of_remote = prefix.as_ref().and_then(|prefix| name.strip_prefix(prefix.as_bytes()));
             let name = match of_remote {
                 Some(short) if all => [format!("refs/remotes/{UPSTREAM}/").as_bytes(), short].concat(),
+                None if all && name.starts_with(b"refs/remotes/") => ours(std::str::from_utf8(name).ok()?).into_bytes(),
                 _ if name.starts_with(b"refs/tags/") || (all && is_branch) => name.clone(),
                 _ => return None,
             };
@@ -229,14 +241,24 @@ mod tests {
     }
 
     #[test]
+    fn the_default_branch_of_the_remote_is_compared_with() {
+        let config = config(&[("remote.company.url", "x"), ("remote.fork.url", "y")]);
+        let refs = parse(b"1 refs/heads/feature \n2 refs/remotes/company/main \n3 refs/remotes/fork/main \n");
+        let known = Known { refs: &refs, config: &config };
+        assert_eq!(known.to_compare_with(&"feature".parse().unwrap()), [("main".to_owned(), vec!["2"])]);
+        let all = names(&known.offer(&"feature".parse().unwrap(), &Start::Local("1".into()), true));
+        assert_eq!(all, ["refs/heads/feature", "refs/remotes/fork/main", "refs/remotes/upstream/main"]);
+    }
+
+    #[test]
     fn without_a_remote_there_is_only_the_branch() {
         let config = config(&[("branch.feature.remote", "."), ("branch.feature.merge", "refs/heads/main")]);
         let refs = parse(b"1 refs/heads/feature \n2 refs/heads/main \n");
         let known = Known { refs: &refs, config: &config };
         let branch = "feature".parse().unwrap();
         assert_eq!(names(&known.offer(&branch, &Start::Local("1".into()), false)), ["refs/heads/feature"]);
-        assert_eq!(known.to_compare_with(&branch), ["refs/heads/main"]);
-        assert_eq!(known.to_compare_with(&"main".parse().unwrap()), Vec::<String>::new());
+        assert_eq!(known.to_compare_with(&branch), [("main".to_owned(), vec!["2"])]);
+        assert!(known.to_compare_with(&"main".parse().unwrap()).is_empty());
     }
 
     #[test]

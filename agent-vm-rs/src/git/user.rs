@@ -15,7 +15,7 @@ use crate::term::progress::note;
 /// Longest time for reading the user's configuration, which may include a file that blocks.
 const LONGEST: Duration = Duration::from_secs(20);
 
-const KEYS: &str = "^(user\\.(name|email)|core\\.(excludesfile|autocrlf|eol))$";
+const KEYS: &str = "^(user\\.(name|email)|core\\.(excludesfile|autocrlf|eol)|commit\\.gpgsign)$";
 const IDENTITY: [&str; 2] = ["user.name", "user.email"];
 const WORK_TREE: [&str; 3] = ["core.excludesfile", "core.autocrlf", "core.eol"];
 
@@ -23,6 +23,12 @@ const WORK_TREE: [&str; 3] = ["core.excludesfile", "core.autocrlf", "core.eol"];
 pub(super) fn identity(own: &Config, of_user: &Config) -> Vec<(&'static str, String)> {
     let value = |key| own.get(key).or_else(|| of_user.get(key)).filter(|value| !value.is_empty());
     IDENTITY.into_iter().filter_map(|key| Some((key, value(key)?.to_owned()))).collect()
+}
+
+/// Returns whether the user signs commits.
+pub(super) fn signs(own: &Config, of_user: &Config) -> bool {
+    let key = "commit.gpgsign";
+    if own.sets(key) { own.is_true(key) } else { of_user.is_true(key) }
 }
 
 /// Returns the settings that git uses when it compares files with the index.

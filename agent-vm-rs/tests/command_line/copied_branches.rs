@@ -109,8 +109,55 @@ fn an_unpushed_default_branch_is_not_copied() {
     let unpushed = site.commit("unpushed", "x");
     site.run(&["create", "--branch", "feature"]).ok();
     assert!(!has(&site, "app-feature", &unpushed));
-    let found = references(&site, "app-feature");
-    assert!(!found.iter().any(|name| name == "refs/remotes/origin/trunk"), "{found:?}");
+    // The machine has what was pushed of it.
+    let workspace = site.machine("app-feature").join("workspace");
+    assert_eq!(site.git_in(&workspace, &["rev-parse", "origin/trunk"]), site.git(&["rev-parse", "origin/trunk"]));
+}
+
+/// A clone has only the checked-out branch as a local one.
+#[test]
+fn the_default_branch_is_there_without_a_local_one() {
+    let site = Site::new();
+    site.git(&["checkout", "--quiet", "-b", "feature"]);
+    site.commit("of-feature", "x");
+    site.git(&["checkout", "--quiet", "main"]);
+    site.commit("of-main", "x");
+    // Another name of the remote, another name of the upstream, and a second remote.
+    site.git(&["clone", "--quiet", "--origin", "company", "--branch", "feature", ".", "../clone"]);
+    let clone = site.path("clone");
+    let git = |args: &[&str]| site.git_in(&clone, args);
+    git(&["branch", "--quiet", "--move", "mine"]);
+    git(&["remote", "add", "fork", "../app"]);
+    git(&["fetch", "--quiet", "fork"]);
+    git(&["checkout", "--quiet", "--no-track", "-b", "main/topic"]);
+    for (branch, base) in [("mine", "origin/main"), ("unborn", "origin/main"), ("main/topic", "upstream/main")] {
+        let made = site.run_in(&clone, &["create", "--json", "--branch", branch]).ok().json();
+        let workspace = site.machine(made["name"].as_str().unwrap()).join("workspace");
+        assert_eq!(site.git_in(&workspace, &["merge-base", base, "HEAD"]), site.git(&["rev-parse", "main~1"]));
+        let url = site.git_in(&workspace, &["config", "remote.upstream.url"]);
+        assert_eq!(url, git(&["config", "remote.company.url"]), "{branch}");
+        site.git_in(workspace.join(".git/origin.git"), &["fsck", "--strict"]);
+    }
+    assert!(references(&site, "clone-mine").contains(&"refs/remotes/upstream/feature".to_owned()));
+    // All branches are those of all remotes.
+    site.run_in(&clone, &["create", "--branch", "all", "--all-branches"]).ok();
+    let found = references(&site, "clone-all");
+    for name in ["upstream/feature", "upstream/main", "fork/feature", "fork/main", "origin/mine"] {
+        assert!(found.contains(&format!("refs/remotes/{name}")), "{name} in {found:?}");
+    }
+}
+
+#[test]
+fn signed_commits_are_a_notice() {
+    let site = Site::new();
+    let notice = "your commits are signed (commit.gpgSign), those in the machine are not";
+    site.run(&["create"]).ok().does_not_say(notice);
+    site.write("home/.gitconfig", "[commit]\n\tgpgSign\n");
+    site.run(&["create", "--branch", "signed"]).ok().says(notice).says("agent-vm apply --sign");
+    let workspace = site.machine("app-signed").join("workspace");
+    assert!(!fs::read_to_string(workspace.join(".git/config")).unwrap().to_lowercase().contains("gpgsign"));
+    site.git(&["config", "commit.gpgSign", "false"]);
+    site.run(&["create", "--branch", "unsigned"]).ok().does_not_say(notice);
 }
 
 #[test]

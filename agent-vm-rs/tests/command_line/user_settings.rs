@@ -110,7 +110,7 @@ fn outcome(site: &Site) -> Vec<String> {
     };
     let status = site.run(&["status", "--json"]).ok().json();
     let mut found = vec![
-        made.stderr,
+        made.stderr.lines().filter(|line| !line.contains("your commits are signed")).collect(),
         git(&["for-each-ref", "--format=%(objectname) %(refname)"]),
         git(&["status", "--porcelain", "--ignored"]),
         git(&["config", "--local", "--list"]),
