@@ -18,7 +18,7 @@ use super::gitmodules::{Entry, entries};
 use super::partial::Partial;
 use super::standin::StandIn;
 use super::stores::Stores;
-use super::url::file_url;
+use super::url::{file_url, without_password};
 use super::{lfs, links};
 use crate::host::files::beneath::is_directory;
 use crate::host::files::remove_tree;
@@ -183,7 +183,7 @@ impl Level<'_> {
         Partial { place: &place, config: &config, standin: &standin, scratch: self.scratch }
             .fill(&format!("{commit}\n"))?;
         let what = format!("cloning the submodule {}{}", self.shown, entry.path);
-        progress::step(&what, || self.clone(entry, commit, &standin, &checkout))?;
+        progress::step(&what, || self.clone(entry, commit, &standin, &origin_of(&config, &checkout)))?;
         let target = self.target.join(path);
         let git_dir = git_in(&target).args(["rev-parse", "--absolute-git-dir"]).of_machine(self.scratch).read()?;
         lfs::copy_objects(&place, &target, Path::new(&git_dir), self.scratch)?;
@@ -203,12 +203,12 @@ impl Level<'_> {
     /// Clones a submodule in git's own layout: its git directory is `modules/NAME` in that of the repository around it. Not with
     /// `git submodule`, which reads names and URLs from the file `.gitmodules` in the work tree, in another way than we do. Only
     /// the new workspace is written to; after an error the submodule is empty again.
-    fn clone(&self, entry: &Entry, commit: &str, standin: &StandIn, checkout: &Path) -> Result<()> {
+    fn clone(&self, entry: &Entry, commit: &str, standin: &StandIn, url: &str) -> Result<()> {
         let target = self.target.join(&entry.path);
         let around = self.inside().args(["rev-parse", "--absolute-git-dir"]).read()?;
         let git_dir = Path::new(&around).join("modules").join(&entry.name);
         ensure!(fs::symlink_metadata(&git_dir).is_err(), "another submodule has its git directory");
-        let cloned = self.clone_to(entry, commit, standin, checkout, &target, &git_dir);
+        let cloned = self.clone_to(entry, commit, standin, url, &target, &git_dir);
         if cloned.is_err() {
             let empty = || -> Result<()> {
                 remove_tree(&git_dir)?;
@@ -225,15 +225,15 @@ impl Level<'_> {
         entry: &Entry,
         commit: &str,
         standin: &StandIn,
-        checkout: &Path,
+        url: &str,
         target: &Path,
         git_dir: &Path,
     ) -> Result<()> {
         let setting = |key: &str, value: &str| {
             let name = format!("submodule.{}.{key}", entry.name);
-            self.inside().arg("config").arg(name).arg(value).checked().map(drop)
+            self.inside().args(["config", "--"]).arg(name).arg(value).checked().map(drop)
         };
-        setting("url", &file_url(checkout))?;
+        setting("url", url)?;
         setting("active", "true")?;
         fs::create_dir_all(git_dir.parent().unwrap_or(git_dir)).context("failed to make its git directory")?;
         let clone =
@@ -251,9 +251,17 @@ impl Level<'_> {
         fs::write(target.join(".git"), pointer).context("failed to write its .git")?;
         let inside = || git_in(target).args(NO_SYNC).of_machine(self.scratch);
         inside().args(["config", "core.worktree"]).arg(relative(git_dir, target)).checked()?;
-        inside().args(["config", "remote.origin.url"]).arg(file_url(checkout)).checked()?;
+        inside().args(["config", "--", "remote.origin.url"]).arg(url).checked()?;
         inside().args(["checkout", "--quiet", "--detach", commit]).checked().map(drop)
     }
+}
+
+/// Returns the URL of `origin` in the machine: that of the submodule's own remote, without a password. A submodule without a
+/// remote has the URL of its checkout.
+fn origin_of(config: &Config, checkout: &Path) -> String {
+    let first = || config.get(&format!("remote.{}.url", config.subsections("remote", "url").first()?));
+    let url = config.get("remote.origin.url").or_else(first);
+    url.map_or_else(|| file_url(checkout), without_password)
 }
 
 /// Returns the relative path that leads from one directory to another. Both are absolute and without links.

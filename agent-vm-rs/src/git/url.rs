@@ -32,7 +32,7 @@ pub fn local_path(url: &str) -> PathBuf {
 pub fn without_password(url: &str) -> String {
     let (plain, is_changed) = plain(url);
     if is_changed {
-        note("the user name or password in the URL of origin is not copied into the machine");
+        note("the user name or password in the URL of a remote is not copied into the machine");
     }
     plain
 }

@@ -71,9 +71,11 @@ impl VmName {
     }
 }
 
-/// Returns the repository's name: the last component of its path, without `.git`.
+/// Returns the repository's name: the last component of its path that does not begin with a dot (as `.bare` does), without
+/// `.git`.
 fn repo_name(source: &Path) -> String {
-    let name = source.file_name().unwrap_or_default().to_string_lossy();
+    let names = source.ancestors().filter_map(Path::file_name).map(|name| name.to_string_lossy());
+    let name = names.into_iter().find(|name| !name.starts_with('.')).unwrap_or_default();
     name.strip_suffix(".git").unwrap_or(&name).to_owned()
 }
 

@@ -48,6 +48,7 @@ mod relink;
 mod servers;
 mod set;
 mod source_shapes;
+mod source_states;
 mod stand_ins;
 mod start_cut_short;
 mod start_guest;

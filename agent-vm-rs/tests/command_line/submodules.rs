@@ -43,6 +43,34 @@ fn checked_out_submodules_are_copied() {
     assert_eq!(site.git_in(&workspace, &["status", "--porcelain"]), "");
 }
 
+/// `origin` of a submodule is its own remote, which can be reached if egress allows it. URLs in `.gitmodules` are relative.
+#[test]
+fn origin_of_a_submodule_is_its_remote() {
+    let site = Site::new();
+    with_submodules(&site);
+    check_out(&site);
+    let sub = site.path("app/libs/the sub");
+    site.git_in(&sub, &["config", "remote.origin.url", "https://me:se%20cret@host.example/sub.git"]);
+    site.git_in(sub.join("deep"), &["remote", "rename", "origin", "company"]);
+    let url = site.git_in(sub.join("deep"), &["config", "remote.company.url"]);
+    site.run(&["create"]).ok().says("the user name or password in the URL of a remote is not copied");
+    let workspace = site.machine("app-main").join("workspace");
+    let inside = workspace.join("libs/the sub");
+    assert_eq!(site.git_in(&inside, &["remote", "--verbose"]).lines().count(), 2);
+    assert_eq!(site.git_in(&inside, &["config", "remote.origin.url"]), "https://host.example/sub.git");
+    let of_super = site.git_in(&workspace, &["config", "submodule.libs/the sub.url"]);
+    assert_eq!(of_super, "https://host.example/sub.git");
+    assert_eq!(site.git_in(inside.join("deep"), &["config", "remote.origin.url"]), url);
+    assert!(
+        !site.git_in(&workspace, &["submodule", "status", "--recursive"]).lines().any(|line| !line.starts_with(' '))
+    );
+    // It has no remote.
+    site.git_in(&sub, &["remote", "remove", "origin"]);
+    site.run(&["create", "--branch", "new"]).ok();
+    let inside = site.machine("app-new").join("workspace/libs/the sub");
+    assert!(site.git_in(inside, &["config", "remote.origin.url"]).starts_with("file://"));
+}
+
 #[test]
 fn other_submodules_stay_empty_with_a_notice() {
     let site = Site::new();

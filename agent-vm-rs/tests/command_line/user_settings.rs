@@ -93,6 +93,10 @@ const FAMILIES: &[(&str, &str)] = &[
         "extensions",
         "[extensions]\n\tobjectFormat = sha256\n\tpartialClone = origin\n\trefStorage = reftable\n\tworktreeConfig = true\n",
     ),
+    (
+        "i18n",
+        "[i18n]\n\tcommitEncoding = latin1\n\tlogOutputEncoding = latin1\n[merge]\n\ttool = {here}/marker\n[mergetool \"x\"]\n\tcmd = {here}/marker\n",
+    ),
     ("include", "[includeIf \"gitdir:/**\"]\n\tpath = {here}/included\n"),
 ];
 
