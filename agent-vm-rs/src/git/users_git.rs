@@ -8,6 +8,7 @@ use std::process::Output;
 use anyhow::{Context as _, Result};
 
 use super::users_programs::{PROGRAMS, require_outside};
+use super::owner::Owner;
 use crate::host::files::quoted;
 use crate::host::process::Invocation;
 use crate::term::error::Failure;
@@ -20,11 +21,13 @@ const IN_PROGRESS: [(&str, &str); 3] =
 /// Lines of git's messages that an error shows.
 const LINES: usize = 8;
 
-/// Returns a call of the user's git.
+/// Returns a call of the user's git. Root calls it as the owner of the work tree: git would leave files of root there, and run
+/// programs that this user's configuration names.
 #[must_use]
 pub fn users_git(work_tree: &Path) -> Invocation {
-    let git = Invocation::new("git").with_our_environment().cwd(work_tree);
-    git.args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "color.ui=false"])
+    let git = Owner::of(work_tree).map_or_else(|| Invocation::new("git").with_our_environment(), Owner::git);
+    git.cwd(work_tree)
+        .args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "color.ui=false"])
         .args(["-c", "submodule.recurse=false"])
 }
 

@@ -41,6 +41,7 @@ mod mcp_config;
 mod mcp_server;
 mod mounts;
 mod origin_copy;
+mod owner;
 mod partial_source;
 mod power_cut;
 mod prune;

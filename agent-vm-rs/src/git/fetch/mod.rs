@@ -12,12 +12,14 @@ mod writing;
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use self::change::Change;
 pub use self::change::Update;
 use self::plan::{Named, Plan, named};
 use super::install::install;
+use super::owner::Owner;
+use super::standin::StandIn;
 use super::workspace::{Offering, Pack, UNCOMMITTED, Wanted, offering, pack};
 use super::{Source, SourceReader, links};
 use crate::host::interrupt;
@@ -100,7 +102,16 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
             prefix: &prefix,
         };
         fetched.commits = change.commits()?;
-        fetched.updates = change.apply()?;
+        fetched.updates = match Owner::of(&source.place.common_dir) {
+            Some(owner) => owner.act(|| {
+                // The owner of the source repository cannot read the machine's directory.
+                let scratch = tempfile::tempdir().or_else(|_| tempfile::tempdir_in("/tmp"));
+                let scratch = scratch.context("failed to make a temporary directory")?;
+                let standin = StandIn::for_reading(&source.place, &source.format, scratch.path())?;
+                Change { standin: &standin, ..change }.apply()
+            }),
+            None => change.apply(),
+        }?;
     }
     Ok(fetched)
 }
