@@ -36,23 +36,32 @@ pub fn keep(machine: &Path, specs: &[SecretSpec]) -> Result<()> {
     }
     let mut secrets = BTreeMap::new();
     for spec in specs {
-        let value = std::env::var(&spec.name).map_err(|_| {
-            Failure::usage(format!("cannot read the secret {0}: the environment variable {0} is not set", spec.name))
-                .with_hint(format!("read -rs {0} && export {0}, then repeat the command", spec.name))
-        })?;
-        let usable = value.len() >= 4 && value.chars().all(|c| c.is_ascii_graphic() || c == ' ');
-        if !usable {
-            return Err(Failure::usage(format!(
-                "the secret {} is not usable: it must be at least 4 ASCII characters on one line",
-                spec.name
-            ))
-            .into());
-        }
+        let value = value(spec)?;
         secrets.insert(spec.name.clone(), Secret { placeholder: placeholder(&spec.name)?, value });
     }
     make_private_dir(&MachinePath::Egress.of(machine))?;
     let text = serde_json::to_string(&secrets).context("failed to encode the secrets as JSON")?;
     write_file(&file(machine), text, 0o600)
+}
+
+/// Returns the value of a secret, which is in our environment.
+///
+/// # Errors
+/// The variable is not set, or its value cannot be part of a header.
+pub fn value(spec: &SecretSpec) -> Result<String> {
+    let value = std::env::var(&spec.name).map_err(|_| {
+        Failure::usage(format!("cannot read the secret {0}: the environment variable {0} is not set", spec.name))
+            .with_hint(format!("read -rs {0} && export {0}, then repeat the command", spec.name))
+    })?;
+    let usable = value.len() >= 4 && value.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    if !usable {
+        return Err(Failure::usage(format!(
+            "the secret {} is not usable: it must be at least 4 ASCII characters on one line",
+            spec.name
+        ))
+        .into());
+    }
+    Ok(value)
 }
 
 /// Returns a new placeholder, which looks like a token: programs may check the format before they send it.

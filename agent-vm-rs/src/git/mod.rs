@@ -32,6 +32,7 @@ mod stores;
 mod submodules;
 mod uncommitted;
 mod url;
+pub mod url_source;
 mod user;
 pub mod users_git;
 mod users_programs;

@@ -111,12 +111,11 @@ impl Partial<'_> {
         let dir = Scratch::new_in(self.scratch)?;
         let theirs;
         let git = match transport(url) {
-            Transport::Https | Transport::Ssh => git_for(url, dir.path())?,
+            Transport::Https | Transport::Ssh => git_for(url, None, dir.path())?,
             Transport::Local => {
                 theirs = self.offered(url)?;
                 let url = file_url(theirs.path());
-                let remote = |key: &str, value: &str| format!("remote.{REMOTE}.{key}={value}");
-                git().arg("-c").arg(remote("url", &url)).arg("-c").arg(remote("promisor", "true"))
+                git().arg("-c").arg(format!("remote.{REMOTE}.url={url}"))
             }
             Transport::Other => bail!("its remote has no https, ssh or file URL: {}", shown(url)),
         };
@@ -180,6 +179,7 @@ impl Partial<'_> {
 /// clone.
 fn fetch_call(git: &Invocation, local: bool) -> Invocation {
     let git = git.clone().args(["-c", "fetch.negotiationAlgorithm=noop", "-c", "fetch.unpackLimit=1"]);
+    let git = git.arg("-c").arg(format!("remote.{REMOTE}.promisor=true"));
     let git = git.args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"]);
     let upload_pack: &[&str] = if local { &UPLOAD_PACK } else { &[] };
     git.args(upload_pack).args(["--filter=blob:none", "--stdin", REMOTE]).time_limit(LONGEST_COPY)

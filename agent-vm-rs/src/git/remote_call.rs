@@ -8,13 +8,22 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
 use super::call::MEMORY_LIMIT;
 use crate::host::process::Invocation;
+use crate::term::text::one_line;
 
 /// Name of the remote in the configuration of a call. A user has no remote of this name.
 pub const REMOTE: &str = "agent-vm-remote";
+
+/// Variable with the password.
+const PASSWORD: &str = "AGENT_VM_PASSWORD";
+/// Credential helper that returns it: gitcredentials(7).
+const HELPER: &str = "!f() { test \"$1\" = get && printf 'password=%s\\n' \"$AGENT_VM_PASSWORD\"; }; f";
+
+/// User name for a token; forges that take tokens as passwords accept any.
+const ANY_USER: &str = "x-access-token";
 
 /// The user's variables that say how git and ssh reach a remote. Those that begin with `GIT_CONFIG` hold configuration.
 const VARIABLES: [&str; 8] = [
@@ -82,28 +91,37 @@ pub fn transport(url: &str) -> Transport {
     }
 }
 
-/// Returns a call of git for the remote [`REMOTE`] of `url`, with a file in `dir` that names it. A user name or password of
-/// an https URL is in this file only, since every user of the host can read arguments.
+/// Returns a call of git for the remote [`REMOTE`] of `url`, with a file in `dir` that names it. A password of an https URL,
+/// or the `secret` that takes its place, is in the call's environment only: every user of the host can read arguments, and a
+/// killed command would leave a file.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn git_for(url: &str, dir: &Path) -> Result<Invocation> {
+pub fn git_for(url: &str, secret: Option<&str>, dir: &Path) -> Result<Invocation> {
     let failed = || format!("failed to write into {}", dir.display());
     let mut url = url.to_owned();
     let mut config = String::new();
-    if let Some((plain, user, password)) = credentials(&url) {
-        let store = dir.join("credentials");
-        config += &format!("[credential]\n\tusername = {}\n", quoted(&decoded(&user)));
-        if let Some(password) = password {
-            let (scheme, rest) = plain.split_once("://").unwrap_or(("https", &plain));
-            let host = rest.split('/').next().unwrap_or(rest);
-            write_private(&store, &format!("{scheme}://{user}:{password}@{host}\n")).with_context(failed)?;
-            let helper = format!("store --file={}", crate::host::files::quoted(&store));
-            config += &format!("\thelper =\n\thelper = {}\n", quoted(&helper));
+    let secret = secret.filter(|_| transport(&url) == Transport::Https);
+    let secret = secret.map(|secret| percent_encode(secret.as_bytes(), NON_ALPHANUMERIC).to_string());
+    let known = match (credentials(&url), secret) {
+        (Some((plain, user, _)), Some(secret)) => Some((plain, user, Some(secret))),
+        (None, Some(secret)) => Some((url.clone(), ANY_USER.to_owned(), Some(secret))),
+        (known, None) => known,
+    };
+    let mut password = None;
+    if let Some((plain, user, its_password)) = known {
+        let (scheme, rest) = plain.split_once("://").unwrap_or(("https", &plain));
+        let host = rest.split('/').next().unwrap_or(rest);
+        // A redirect to another host must not get it.
+        config += &format!("[credential {}]\n", quoted(&format!("{scheme}://{host}")));
+        config += &format!("\tusername = {}\n", quoted(&decoded(&user)));
+        if its_password.is_some() {
+            config += &format!("\thelper =\n\thelper = {}\n", quoted(HELPER));
         }
+        password = its_password.map(|password| decoded(&password));
         url = plain;
     }
-    config += &format!("[remote \"{REMOTE}\"]\n\turl = {}\n\tpromisor = true\n", quoted(&url));
+    config += &format!("[remote \"{REMOTE}\"]\n\turl = {}\n", quoted(&url));
     let file = dir.join("remote");
     write_private(&file, &config).with_context(failed)?;
     let ours = env::vars_os().filter(|(name, _)| {
@@ -112,6 +130,7 @@ pub fn git_for(url: &str, dir: &Path) -> Result<Invocation> {
     // A variable that begins with GIT_ removes all others of the user.
     let git = Invocation::new("git").with_our_environment().bounded(MEMORY_LIMIT).env("GIT_TERMINAL_PROMPT", "0");
     let git = ours.fold(git, |git, (name, value)| git.env(name, value));
+    let git = password.iter().fold(git, |git, password| git.env(PASSWORD, password));
     // git and ssh must not wait for an answer on the terminal, from which they cannot read.
     let git = git.env("SSH_ASKPASS_REQUIRE", "force").env("LC_ALL", "C").env("GIT_NO_REPLACE_OBJECTS", "1");
     let git = CONFIGURATION.iter().fold(git, |git, setting| git.args(["-c", setting]));
@@ -127,8 +146,9 @@ fn credentials(url: &str) -> Option<(String, String, Option<String>)> {
     Some((format!("{scheme}://{host}{path}"), user.to_owned(), password.map(str::to_owned)))
 }
 
+/// Returns a part of a URL as text. A line feed would be another line of git's protocol with the helper.
 fn decoded(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
+    one_line(&percent_decode_str(text).decode_utf8_lossy())
 }
 
 /// Returns a value for a configuration file.
@@ -179,10 +199,9 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_in_a_private_file_only() {
-        use std::os::unix::fs::PermissionsExt as _;
+    fn a_password_is_in_the_environment_only() {
         let dir = tempfile::tempdir().unwrap();
-        let git = git_for("https://me:s%40cret@host.example:8443/a\"b", dir.path()).unwrap();
+        let git = git_for("https://me:s%40cret@host.example:8443/a\"b", None, dir.path()).unwrap();
         assert!(!git.to_string().contains("cret"), "{git}");
         let ask = |git: Invocation, args: &[&str]| git.args(args).cwd("/").read().unwrap();
         let remote = format!("remote.{REMOTE}.url");
@@ -191,11 +210,23 @@ mod tests {
         let filled = ask(git.stdin(asked), &["credential", "fill"]);
         assert!(filled.contains("username=me\npassword=s@cret"), "{filled}");
         for file in fs::read_dir(dir.path()).unwrap().flatten() {
-            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            assert!(!fs::read_to_string(file.path()).unwrap().contains("cret"));
         }
-        let git = git_for("https://to%6ben@host.example/r", dir.path()).unwrap();
+        let other = git_for("https://me:s%40cret@host.example/r", None, dir.path()).unwrap();
+        let other = other.args(["-c", "credential.helper=", "credential", "fill"]).cwd("/");
+        let other = other.stdin("protocol=https\nhost=other.example\n\n").output().unwrap();
+        assert!(!other.status.success(), "{other:?}");
+        for (url, user) in [("https://host.example/r", ANY_USER), ("https://bot:old@host.example/r", "bot")] {
+            let git = git_for(url, Some("a/secret@:"), dir.path()).unwrap();
+            assert!(!git.to_string().contains("secret"), "{git}");
+            assert_eq!(ask(git.clone(), &["config", &remote]), "https://host.example/r");
+            let filled = ask(git.stdin("protocol=https\nhost=host.example\n\n"), &["credential", "fill"]);
+            assert!(filled.contains(&format!("username={user}\npassword=a/secret@:")), "{filled}");
+        }
+        let git = git_for("https://to%6ben@host.example/r", None, dir.path()).unwrap();
         assert!(!git.to_string().contains("ken"), "{git}");
-        assert_eq!(ask(git.clone(), &["config", "credential.username"]), "token");
+        let asked = ["config", "--get-urlmatch", "credential.username", "https://host.example/r"];
+        assert_eq!(ask(git.clone(), &asked), "token");
         assert_eq!(ask(git, &["config", &remote]), "https://host.example/r");
     }
 
@@ -209,7 +240,7 @@ mod tests {
         drop(allowed.cwd(dir.path()).output());
         assert!(ran.exists());
         fs::remove_file(&ran).unwrap();
-        let git = git_for(&url, dir.path()).unwrap().args(["ls-remote", REMOTE]).cwd(dir.path());
+        let git = git_for(&url, None, dir.path()).unwrap().args(["ls-remote", REMOTE]).cwd(dir.path());
         assert!(!git.output().unwrap().status.success());
         assert!(!ran.exists());
     }

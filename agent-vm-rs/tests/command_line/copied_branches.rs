@@ -195,6 +195,7 @@ fn git_lfs_contents_are_copied_and_pointers_reported() {
         .says("the contents of 1 are copied")
         .says("git lfs checkout");
     let git_dir = site.machine("app-main").join("workspace/.git");
+    assert_eq!(site.git_in(git_dir.parent().unwrap(), &["status", "--porcelain"]), "");
     assert_eq!(fs::read_to_string(git_dir.join(store(oid))).unwrap(), "contents\n");
     // Contents that do not match the object's name are not copied.
     assert!(!git_dir.join(store(&"0".repeat(64))).exists());

@@ -11,6 +11,7 @@ mod copied_branches;
 mod create_borrows;
 mod create_branches;
 mod create_cut_short;
+mod create_from;
 mod create_layout;
 mod create_ports;
 mod create_settings;

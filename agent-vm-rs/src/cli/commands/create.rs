@@ -9,10 +9,13 @@ use clap::Args;
 use super::new_workspace::{Bring, NewWorkspace, fill};
 use super::relink;
 use crate::cli::{resolve_settings, target};
+use crate::egress::secrets;
 use crate::git::Source;
+use crate::git::url_source::Remote;
 use crate::guest::installation;
 use crate::host::files::{make_dir_durably, remove_any, rename_durably, sync_tree, write_unsynced};
 use crate::host::lock::Lock;
+use crate::host::user_dirs::data_home;
 use crate::machine::branch::BranchName;
 use crate::machine::context::Context;
 use crate::machine::defaults::Defaults;
@@ -35,6 +38,9 @@ pub struct CreateArgs {
     /// Branch of the machine; a new branch starts at HEAD and is created in the machine only [default: the current one]
     #[arg(long, value_name = "BRANCH", allow_hyphen_values = true)]
     branch: Option<String>,
+    /// Clone a remote repository (https or ssh) instead of using that of the current directory; a --secret for its host is used
+    #[arg(long, value_name = "URL", allow_hyphen_values = true)]
+    from: Option<String>,
     /// Copy every branch and tag, and not only the branch, its upstream and the remote's default branch
     #[arg(long)]
     all_branches: bool,
@@ -103,8 +109,22 @@ pub fn create(context: &Context, args: &CreateArgs) -> Result<()> {
 pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)> {
     let patch = patch(context, args)?;
     let branch = args.branch.as_deref().or(patch.branch.as_ref().map(BranchName::as_str));
-    let (source, branch) = target::current(&context.state, branch)?;
+    let (source, branch) = match &args.from {
+        Some(url) => from_url(url, branch, patch.secrets.as_deref().unwrap_or_default())?,
+        None => target::current(&context.state, branch)?,
+    };
     make_for(context, patch, NewWorkspace { source: &source, branch, bring: args.bring.clone() })
+}
+
+/// Fetches a remote repository, and returns it with the branch to use.
+fn from_url(url: &str, branch: Option<&str>, secrets: &[SecretSpec]) -> Result<(Source, BranchName)> {
+    let host = Remote::https_host(url);
+    let spec = secrets.iter().find(|spec| Some((spec.host.clone(), spec.port)) == host);
+    let secret = spec.map(secrets::value).transpose()?;
+    let remote = Remote::new(url, secret.as_deref())?;
+    let (source, branch) = remote.source(&data_home()?, branch)?;
+    note(&format!("the source repository is {}", source.dir.display()));
+    Ok((source, branch))
 }
 
 /// Creates the machine of a repository's branch.
