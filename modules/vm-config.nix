@@ -15,6 +15,8 @@
     ./vm-config/service.nix
     ./vm-config/user.nix
     ./vm-config/egress.nix
+    ./vm-config/time.nix
+    ./vm-config/terminals.nix
     ./vm-config/ssh.nix
     ./vm-config/network.nix
     ./vm-config/kernel.nix

@@ -118,6 +118,7 @@ let
     appendOverlays = _: pkgs;
     extend = _: pkgs;
     buildPackages = pkgs;
+    pkgsBuildBuild = pkgs;
     __splicedPackages = pkgs;
     callPackage =
       file: arguments:

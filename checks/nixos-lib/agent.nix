@@ -41,6 +41,7 @@ in
       (credential credentials.mcpEndpoint "${keys}/endpoint")
       (credential credentials.egressAuthority "${keys}/ca.pem")
       (credential credentials.egressEnvironment "${keys}/environment")
+      (credential credentials.timeZone "${pkgs.writeText "time-zone" "Europe/Berlin"}")
     ];
     # The test driver starts the machine itself.
     qemu.guestAgent.enable = false;

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-NAMES = ["start_all", "join_all", "subtest", "machines", "vlans"]
+NAMES = ["start_all", "join_all", "retry", "subtest", "machines", "vlans"]
 
 # Scripts of a test with one node `host`, and part of the expected finding; empty for a script without findings.
 CONTROLS = {

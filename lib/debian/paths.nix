@@ -13,7 +13,10 @@ rec {
   serversDirectory = "/usr/local/lib/agent-vm/servers";
   # List of the enabled predefined servers, in the format of .mcp.json.
   serversFile = "/etc/agent-mcp/servers.json";
+  clockScript = "/usr/lib/agent-vm/clock";
   egressScript = "/usr/lib/agent-vm/egress";
+  timeZoneScript = "/usr/lib/agent-vm/time-zone";
+  zones = "/usr/share/zoneinfo";
   machineId = "/var/lib/agent-vm/machine-id";
   servicePath = "/usr/local/bin:/usr/bin:/bin";
 }

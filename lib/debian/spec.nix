@@ -97,6 +97,8 @@ in
       mode = "0755";
       text = init;
     };
+    ${paths.clockScript}.text = policy.clock.script;
+    ${paths.timeZoneScript}.text = policy.timeZone.script { inherit (paths) zones; };
     ${paths.egressScript}.text = policy.egress.script {
       sessionEnvironment = [ "LANG=${policy.locale}" ];
     };

@@ -10,9 +10,11 @@ let
   paths = import ./paths.nix;
   inherit (policy)
     agentMcp
+    clock
     egress
     mcpReverseProxy
     network
+    timeZone
     workspace
     ;
   mount = workspace.shares.${share};
@@ -63,10 +65,12 @@ in
           "dbus.socket"
           "systemd-journald.service"
           "workspace.mount"
+          clock.unit
           egress.unit
           policy.sshd.unit
           agentMcp.unit
           mcpReverseProxy.unit
+          timeZone.unit
         ]
         ++ builtins.attrNames (if mount.claim then claim else { });
       };
@@ -115,6 +119,30 @@ in
           ];
         };
       Service = egress.service { exec = "/bin/sh ${paths.egressScript}"; };
+    };
+
+    ${timeZone.unit} = {
+      Unit =
+        early
+        // timeZone.unitSection
+        // {
+          Before = early.Before ++ [
+            policy.sshd.unit
+            agentMcp.unit
+          ];
+        };
+      Service = timeZone.service { exec = "/bin/sh ${paths.timeZoneScript}"; };
+    };
+
+    ${clock.unit} = {
+      Unit =
+        early
+        // clock.unitSection
+        // {
+          # As for the reverse proxy below.
+          After = [ policy.sshd.unit ];
+        };
+      Service = clock.service { exec = "/bin/bash ${paths.clockScript}"; };
     };
 
     # Started on demand: only `systemctl status` by the agent's user needs the bus.
@@ -199,8 +227,10 @@ in
   };
 
   links = {
+    "/etc/localtime" = timeZone.localtime;
     "/etc/machine-id" = paths.machineId;
     "/etc/systemd/system/default.target" = "agent-vm.target";
+    "/etc/timezone" = timeZone.timezone;
     "/etc/systemd/system/ctrl-alt-del.target" = "${debian}/poweroff.target";
   };
 

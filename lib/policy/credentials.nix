@@ -9,6 +9,8 @@
   egressAuthority = "agent-vm.egress-ca";
   egressEnvironment = "agent-vm.egress-environment";
   logLevel = "agent-vm.log-level";
+  # Name of the host's time zone.
+  timeZone = "agent-vm.time-zone";
   # For the reverse proxy: its certificate and key, the bearer token, and its settings as JSON: `tls`, `auth` and `hosts`.
   mcpCertificate = "agent-vm.mcp-cert";
   mcpKey = "agent-vm.mcp-key";

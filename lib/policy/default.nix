@@ -1,6 +1,7 @@
 # The definition of an agent machine as plain data. The NixOS modules and the Debian guest both read it.
 {
   agentMcp = import ./agent-mcp.nix;
+  clock = import ./clock.nix;
   credentials = import ./credentials.nix;
   disk = import ./disk.nix;
   egress = import ./egress.nix;
@@ -23,6 +24,7 @@
   qemu = import ./qemu.nix;
   sshd = import ./sshd.nix;
   sysctl = import ./sysctl.nix;
+  timeZone = import ./time-zone.nix;
   tools = import ./tools.nix;
   user = import ./user.nix;
   workspace = import ./workspace.nix;

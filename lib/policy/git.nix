@@ -10,6 +10,13 @@ in
   user.name = "agent-vm";
   user.email = "${user.name}@localhost";
   init.defaultBranch = "main";
+  # As `git lfs install --system` writes it. The hooks of LFS belong to a repository.
+  filter.lfs = {
+    clean = "git-lfs clean -- %f";
+    smudge = "git-lfs smudge -- %f";
+    process = "git-lfs filter-process";
+    required = true;
+  };
   # -F: do not page output that fits on one screen.
   core.pager = "less -FRX";
 }

@@ -55,6 +55,12 @@ rec {
     "chardev:console"
   ];
 
+  # The hardware clock continues with the host's clock when the virtual machine or the host was paused; see clock.nix.
+  clock = [
+    "-rtc"
+    "base=utc,clock=host"
+  ];
+
   /**
     Virtio port for QEMU's guest agent, which the guest starts if the port exists. `socket`: path on the host.
   */
@@ -114,5 +120,12 @@ rec {
       disk,
       forwards,
     }:
-    quiet ++ machine ++ sandbox ++ console ++ random ++ net forwards ++ disks { inherit base disk; };
+    quiet
+    ++ machine
+    ++ sandbox
+    ++ console
+    ++ clock
+    ++ random
+    ++ net forwards
+    ++ disks { inherit base disk; };
 }

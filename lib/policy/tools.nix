@@ -5,9 +5,13 @@
     "curl"
     "file"
     "git"
+    "git-lfs"
     "jq"
     "less"
     "make"
+    # Descriptions of common terminals. Debian has kitty's in a package of its own.
+    "kitty-terminfo"
+    "ncurses-term"
     "patch"
     "procps"
     "python3"
@@ -15,13 +19,16 @@
     "python3-venv"
     "ripgrep"
     "tzdata"
+    # Older names of time zones, such as US/Pacific.
+    "tzdata-legacy"
     "unzip"
     "xz-utils"
   ];
-  # Every NixOS system already has curl, less, patch, ps and xz.
+  # Every NixOS system already has curl, less, patch, ps, the time zones and xz. Its Python has venv, which installs pip.
   nixos = [
     "file"
     "git"
+    "git-lfs"
     "gnumake"
     "jq"
     "python3"

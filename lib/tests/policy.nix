@@ -99,6 +99,58 @@ in
       false
     ];
   };
+  hardwareClockFollowsTheHost = {
+    expr = contains "-rtc base=utc,clock=host" (
+      concatStringsSep " " (
+        policy.qemu.args {
+          base = "";
+          disk = "";
+          forwards = "";
+        }
+      )
+    );
+    expected = true;
+  };
+  # Later lines of SystemCallFilter take precedence.
+  onlyTheClockServiceMaySetTheClock = {
+    expr =
+      map
+        (hardening: {
+          capabilities = hardening.CapabilityBoundingSet;
+          clock = builtins.elem "@clock" hardening.SystemCallFilter;
+        })
+        [
+          policy.clock.hardening
+          policy.agentMcp.hardening
+          policy.mcpReverseProxy.hardening
+        ];
+    expected = [
+      {
+        capabilities = "CAP_SYS_TIME";
+        clock = true;
+      }
+      {
+        capabilities = "";
+        clock = false;
+      }
+      {
+        capabilities = "";
+        clock = false;
+      }
+    ];
+  };
+  largeFilesNeedNoConfiguration = {
+    expr =
+      all (line: builtins.elem line (filter isString (builtins.split "\n" (text "/etc/gitconfig"))))
+        [
+          "[filter \"lfs\"]"
+          "\tprocess = \"git-lfs filter-process\""
+          "\trequired = \"true\""
+          # Control: a section without a subsection.
+          "[safe]"
+        ];
+    expected = true;
+  };
   # The NixOS module passes store paths, so no path of the Debian guest may be fixed.
   serviceTakesPaths = {
     expr =

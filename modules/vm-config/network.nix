@@ -29,7 +29,6 @@ in
         linkConfig.RequiredForOnline = "no";
       };
     };
-    services.timesyncd.enable = lib.mkDefault false;
     # The machine has no resolver.
     networking.resolvconf.enable = lib.mkDefault false;
     environment.etc."resolv.conf".text =

@@ -232,6 +232,9 @@ pub struct CredentialNames {
     pub hostname: String,
     /// `warn`, `info` or `debug`.
     pub log_level: String,
+    /// Name of the host's time zone; missing in guests built before it existed, whose clocks show UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
     /// Certificate of the reverse proxy.
     pub mcp_certificate: String,
     /// Private key of that certificate.
@@ -249,8 +252,8 @@ pub struct CredentialNames {
 impl CredentialNames {
     /// Returns every credential's name.
     #[must_use]
-    pub fn all(&self) -> [&String; 10] {
-        [
+    pub fn all(&self) -> Vec<&String> {
+        let names = [
             &self.ssh_host_key,
             &self.authorized_keys,
             &self.hostname,
@@ -261,7 +264,8 @@ impl CredentialNames {
             &self.mcp_endpoint,
             &self.egress_authority,
             &self.egress_environment,
-        ]
+        ];
+        names.into_iter().chain(&self.time_zone).collect()
     }
 }
 

@@ -9,4 +9,5 @@ pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod system;
+pub mod time_zone;
 pub mod user_dirs;

@@ -46,6 +46,8 @@ pub fn make_keys(machine: &Path, marker: &Path) -> Result<()> {
 pub struct Run<'a> {
     /// The guest's host name.
     pub hostname: &'a str,
+    /// Name of the guest's time zone.
+    pub time_zone: String,
     /// Log level of the guest's service.
     pub log_level: &'a str,
     /// For the reverse proxy in front of MCP.
@@ -73,7 +75,8 @@ pub fn hand_over(machine: &Path, run: Run<'_>, manifest: &Manifest) -> Result<()
         (&names.egress_authority, egress::authority::certificate(machine)?),
         (&names.egress_environment, egress::secrets::environment(&egress::secrets::load(machine)?)),
     ];
-    for (name, value) in values {
+    let time_zone = names.time_zone.as_ref().map(|name| (name, run.time_zone));
+    for (name, value) in values.into_iter().chain(time_zone) {
         write_unsynced(&dir.join(name), value, 0o600)?;
     }
     Ok(())

@@ -14,6 +14,7 @@ use crate::host::files::make_private_dir;
 use crate::host::interrupt::Deadline;
 use crate::host::ports;
 use crate::host::process::Detached;
+use crate::host::time_zone;
 use crate::machine::accel::Accel;
 use crate::machine::context::Context;
 use crate::machine::name::VmName;
@@ -66,6 +67,7 @@ impl Run<'_> {
         egress::rules::write(&machine.dir, machine.name.as_str(), &settings.egress, &guest.manifest.egress.groups)?;
         let run = credentials::Run {
             hostname: &machine.name.hostname(),
+            time_zone: time_zone::name(),
             log_level: context.verbosity.log_level(),
             endpoint: endpoint::hand_over(machine, settings, host_address::forward_address(&settings.host)?)?,
         };
