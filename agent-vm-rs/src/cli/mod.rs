@@ -62,7 +62,7 @@ struct Global {
     /// Debug output
     #[arg(short, long, global = true)]
     debug: bool,
-    #[arg(help = time_limit(), short, long, global = true, value_name = "SECONDS", value_parser = whole_numbers::seconds)]
+    #[arg(help = time_limit(), long, global = true, value_name = "SECONDS", value_parser = whole_numbers::seconds)]
     timeout: Option<Duration>,
     /// Print JSON
     #[arg(long, global = true)]
@@ -294,7 +294,10 @@ mod tests {
 
     #[test]
     fn global_flags_are_parsed_before_and_after_the_command() {
-        for line in [["agent-vm", "--json", "-v", "-t", "5", "list"], ["agent-vm", "list", "--json", "-v", "-t", "5"]] {
+        for line in [
+            ["agent-vm", "--json", "-v", "--timeout", "5", "list"],
+            ["agent-vm", "list", "--json", "-v", "--timeout", "5"],
+        ] {
             let cli = Cli::try_parse_from(line).unwrap();
             assert!(cli.global.json && cli.global.verbose && cli.global.timeout == Some(Duration::from_secs(5)));
         }

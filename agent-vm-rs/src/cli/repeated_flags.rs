@@ -95,10 +95,10 @@ fn the_last_global_flag_wins_before_and_after_the_command() {
         cli.unwrap_or_else(|error| panic!("{line}: {error}")).global.timeout.unwrap().as_secs()
     };
     assert_eq!(timeout("agent-vm --timeout 300 --timeout 60 list"), 60);
-    assert_eq!(timeout("agent-vm --timeout 300 -t 60 list"), 60);
+    assert_eq!(timeout("agent-vm --timeout 300 --timeout=60 list"), 60);
     assert_eq!(timeout("agent-vm --timeout 300 list --timeout 60"), 60);
     assert_eq!(timeout("agent-vm list --timeout 300 --timeout=60"), 60);
-    assert_eq!(timeout("agent-vm --timeout 300 egress --timeout 200 list -t 60"), 60);
+    assert_eq!(timeout("agent-vm --timeout 300 egress --timeout 200 list --timeout 60"), 60);
     // Control: a positional argument cannot be repeated.
     assert!(Cli::try_parse_from(["agent-vm", "status", "a", "b"]).is_err());
 }

@@ -12,7 +12,7 @@ use crate::support::{Done, Running, Site, kill, namespaces, wait_until};
 
 /// Starts a machine. Its stand-in for ssh runs each command in a session of its own, as sshd does: when the client
 /// (here `cat`) ends, the command only loses its standard output.
-fn started() -> (Site, GuestServices) {
+pub fn started() -> (Site, GuestServices) {
     started_after(|_| {})
 }
 
@@ -43,13 +43,13 @@ fn started_after(prepare: impl FnOnce(&Site)) -> (Site, GuestServices) {
 }
 
 /// Returns whether a process still runs; a zombie does not.
-fn lives(pid: u32) -> bool {
+pub fn lives(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
 }
 
 /// Waits until a file holds a number and returns the number.
-fn number_in(site: &Site, file: &str) -> u32 {
+pub fn number_in(site: &Site, file: &str) -> u32 {
     let number = || site.read(file).trim().parse().ok();
     wait_until(file, || number().is_some());
     number().unwrap()

@@ -21,7 +21,6 @@ fn global_flags_work_before_and_after_the_command() {
         &["--debug"],
         &["-d"],
         &["--timeout", "5"],
-        &["-t", "5"],
         &["--timeout=5"],
         &["--json"],
         &["--color", "auto"],
@@ -59,7 +58,9 @@ fn every_flag_of_every_command_is_accepted() {
     for line in [
         "start",
         "start main",
-        "start -t 9 main",
+        "start --timeout 9 main",
+        "exec -t main -- true",
+        "exec --no-tty main -- true",
         "stop",
         "stop main",
         "restart",

@@ -44,6 +44,9 @@ mod mounts;
 mod origin_copy;
 mod owner;
 mod partial_source;
+#[expect(dead_code, reason = "only tests of real machines change the size")]
+#[path = "../shared/own_terminal.rs"]
+mod own_terminal;
 mod power_cut;
 mod prune;
 mod relink;
@@ -59,6 +62,7 @@ mod stopped;
 mod submodules;
 mod sweep;
 mod take_back;
+mod terminal;
 mod uncommitted;
 mod unreliable_source;
 mod unusable_artefacts;

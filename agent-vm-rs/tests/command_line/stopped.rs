@@ -82,7 +82,7 @@ fn a_wrong_command_line_has_a_hint() {
         (&["exec"], "agent-vm exec -- CMD"),
         (&["exec", "app-main", "ls", "-la"], "agent-vm exec app-main -- ls -la"),
         (&["exec", "main", "ls"], "agent-vm exec main -- ls"),
-        (&["exec", "-t", "9", "main", "ls"], "agent-vm exec -t 9 main -- ls"),
+        (&["exec", "--timeout", "9", "main", "ls"], "agent-vm exec --timeout 9 main -- ls"),
         (&["exec", "main"], "agent-vm exec main -- CMD"),
         (&["shell", "--", "ls"], "agent-vm exec -- ls"),
         (&["shell", "main", "--", "ls", "-la", "a b"], "agent-vm exec main -- ls -la 'a b'"),

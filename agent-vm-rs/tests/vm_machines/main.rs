@@ -5,6 +5,7 @@
 
 mod clients;
 mod confinement;
+mod daily_tools;
 mod egress;
 mod endpoint;
 mod hardening;
@@ -12,8 +13,11 @@ mod hostile_share;
 mod isolation;
 mod journey;
 mod network;
+#[path = "../shared/own_terminal.rs"]
+mod own_terminal;
 mod reach;
 mod root;
 mod site;
+mod terminal;
 mod trouble;
 mod world;

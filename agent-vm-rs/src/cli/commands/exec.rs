@@ -9,6 +9,7 @@ use crate::guest::running::running;
 use crate::machine::context::Context;
 use crate::machine::name::VmName;
 use crate::remote::ssh::Ssh;
+use crate::remote::ssh::terminal::Streams;
 use crate::term::progress::note;
 
 /// Exit code of a shell that does not find a program.
@@ -19,9 +20,25 @@ const NOT_FOUND: i32 = 127;
 pub struct ExecArgs {
     #[command(flatten)]
     target: Target,
+    /// Run the command on a terminal [default: if standard input and output are terminals]
+    #[arg(short = 't', long = "tty", overrides_with = "no_tty")]
+    tty: bool,
+    /// Run the command without a terminal
+    #[arg(short = 'T', long = "no-tty", overrides_with = "tty")]
+    no_tty: bool,
     /// The command and its arguments, run in the workspace; for pipes, variables and &&: sh -c '...'
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
+}
+
+impl ExecArgs {
+    fn streams(&self) -> Streams {
+        match (self.tty, self.no_tty) {
+            (true, _) => Streams::Terminal,
+            (_, true) => Streams::Pipes,
+            _ => Streams::ours(),
+        }
+    }
 }
 
 /// Runs a command in a machine and returns its exit code.
@@ -34,7 +51,7 @@ pub fn exec(context: &Context, args: &ExecArgs) -> Result<i32> {
     let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
     let limit = context.answer_limit();
     ssh.require_connection(limit)?;
-    let code = ssh.exec(&args.command, limit)?;
+    let code = ssh.exec(&args.command, args.streams(), limit)?;
     if let Some(line) = for_a_shell(args, &machine.name).filter(|_| code == NOT_FOUND) {
         note(&format!("exec takes a program and its arguments; for a shell's command line: {line}"));
     }

@@ -28,8 +28,14 @@ impl Invocation {
         let failed = || format!("failed to listen to {}", self.name());
         let (expression, stdout) =
             passed_on(self.expression()?, &io::stdout(), Expression::stdout_file).with_context(failed)?;
-        let (expression, stderr) =
-            passed_on(expression, &io::stderr(), Expression::stderr_file).with_context(failed)?;
+        let (expression, stderr) = if self.discards_stderr {
+            let quiet = expression.stderr_null();
+            // It holds the write end of a pipe, too.
+            drop(expression);
+            (quiet, None)
+        } else {
+            passed_on(expression, &io::stderr(), Expression::stderr_file).with_context(failed)?
+        };
         let handle = expression.start().with_context(|| format!("failed to start {}", self.name()))?;
         // The expression holds the write ends of the pipes.
         drop(expression);

@@ -40,6 +40,7 @@ pub struct Invocation {
     stdin: Vec<u8>,
     time_limit: Option<Duration>,
     whole_environment: bool,
+    discards_stderr: bool,
     memory_limit: Option<u64>,
 }
 
@@ -54,6 +55,7 @@ impl Invocation {
             stdin: Vec::new(),
             time_limit: None,
             whole_environment: false,
+            discards_stderr: false,
             memory_limit: None,
         }
     }
@@ -84,6 +86,13 @@ impl Invocation {
     #[must_use]
     pub fn with_our_environment(mut self) -> Self {
         self.whole_environment = true;
+        self
+    }
+
+    /// Discards its stderr in [`Self::run_attached`].
+    #[must_use]
+    pub fn discarding_stderr(mut self) -> Self {
+        self.discards_stderr = true;
         self
     }
 

@@ -1,6 +1,7 @@
 //! ssh to a machine: with the machine's login key, its pinned host key, and one persistent connection (a control master).
 
 mod session;
+pub mod terminal;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use super::terminal::{OwnTerminal, Streams};
 use super::{CHECK, Ssh};
 use crate::host::interrupt::{self, Deadline};
 use crate::host::process::Invocation;
@@ -31,11 +32,17 @@ const NOT_FOUND: &str = "command_not_found_handle() { printf '%s: command not fo
 const WORDS: usize = 8;
 
 const WATCHED: &str = include_str!("watched.sh");
+const TERMINAL_TYPE: &str = include_str!("terminal_type.sh");
 
 /// Wraps a script so that it is ended when the ssh session ends.
 fn watched(script: &str) -> String {
-    let watch = WATCHED.lines().filter(|line| !line.trim_start().starts_with('#'));
-    watch.chain([script]).collect::<Vec<_>>().join("\n")
+    after(WATCHED, script)
+}
+
+/// Returns a script that runs `first`, without its comments, and then `script`.
+fn after(first: &str, script: &str) -> String {
+    let first = first.lines().filter(|line| !line.trim_start().starts_with('#'));
+    first.chain([script]).collect::<Vec<_>>().join("\n")
 }
 
 impl Ssh<'_> {
@@ -74,15 +81,18 @@ impl Ssh<'_> {
         ))
     }
 
-    /// Runs a command in the workspace with our stdin, stdout and stderr, and returns its exit code. It ends with this process.
+    /// Runs a command in the workspace, connected with us by `streams`, and returns its exit code. It ends with this process.
     ///
     /// # Errors
     /// The guest does not start it within `limit`, the connection is lost, or a signal arrived.
-    pub fn exec(&self, command: &[String], limit: Duration) -> Result<i32> {
+    pub fn exec(&self, command: &[String], streams: Streams, limit: Duration) -> Result<i32> {
         let quoted = shlex::try_join(command.iter().map(String::as_str)).context("an argument contains a NUL byte")?;
         // Without exec, the shell turns death by a signal into 128 + its number; ssh would return 255.
-        let script = watched(&format!("{NOT_FOUND}; cd {} && {quoted}; exit $?", self.workspace));
-        self.attached("-T", &script, "KILL", limit)
+        let script = watched(&format!("{NOT_FOUND}; cd {} && {quoted}; agent_vm_end", self.workspace));
+        match streams {
+            Streams::Terminal => self.attached(streams, &after(TERMINAL_TYPE, &script), limit),
+            Streams::Pipes => self.attached(streams, &script, limit),
+        }
     }
 
     /// Runs a login shell in the workspace on our terminal and returns its exit code.
@@ -93,10 +103,10 @@ impl Ssh<'_> {
         let begin = format!("cd {} &&", self.workspace);
         // With a terminal, the guest's kernel hangs up when ssh ends; without one, only the wrapper ends the shell.
         if std::io::stdin().is_terminal() {
-            // At SIGTERM, ssh restores the terminal.
-            return self.attached("-tt", &format!("{begin} exec \"$SHELL\" -l"), "TERM", limit);
+            let script = after(TERMINAL_TYPE, &format!("{begin} exec \"$SHELL\" -l"));
+            return self.attached(Streams::Terminal, &script, limit);
         }
-        self.attached("-T", &watched(&format!("{begin} \"$SHELL\" -l; exit $?")), "KILL", limit)
+        self.attached(Streams::Pipes, &watched(&format!("{begin} \"$SHELL\" -l; agent_vm_end")), limit)
     }
 
     /// Runs a script and prints each line of its output, without control characters, as it arrives. Returns its exit code.
@@ -109,19 +119,24 @@ impl Ssh<'_> {
         if code == SSH_FAILED { self.lost(&[]) } else { Ok(code) }
     }
 
-    fn attached(&self, terminal: &str, script: &str, end: &str, limit: Duration) -> Result<i32> {
+    fn attached(&self, streams: Streams, script: &str, limit: Duration) -> Result<i32> {
         let facts = self.machine.run().facts();
         let workspace = || facts.as_ref().map_or(Ok(()), |facts| helpers::check_workspace(self.machine, facts));
         workspace()?;
+        let terminal = Some(streams).filter(|streams| *streams == Streams::Terminal).and_then(|_| OwnTerminal::new());
         let words = Words::new()?;
         // ssh logs to a separate pipe, so that stderr carries only the command's output.
         let ssh = self.base_that_says(if self.verbosity == Verbosity::Debug { "DEBUG3" } else { "DEBUG1" });
-        let ssh =
-            ssh.args(["-E", &words.path(), "-o", "ControlMaster=no", terminal, "--", &self.destination(), script]);
+        let options = ["-E", &words.path(), "-o", "ControlMaster=no", streams.ssh_flag(), "--", &self.destination()];
+        let ssh = ssh.args(options).arg(script);
         let began = Instant::now();
         let mut answered = false;
         let mut lost = None;
-        let code = ending_with_us(&ssh, end).run_attached(|| {
+        let ssh = ending_with_us(&ssh, streams.end());
+        // In a terminal, the command's output is all on stdout. ssh itself reports the end of each such session on stderr.
+        let ssh = if streams == Streams::Terminal { ssh.discarding_stderr() } else { ssh };
+        let code = ssh.run_attached(|| {
+            terminal.as_ref().map_or(Ok(()), OwnTerminal::check)?;
             if !answered && (words.opened() || began.elapsed() > limit) {
                 // Another version of ssh may log other words. A guest that sends a greeting is alive.
                 answered = words.opened() || self.greets(GREETING, &interrupt::check)?;
@@ -234,7 +249,7 @@ mod tests {
     #[test]
     fn the_wrapper_is_valid_shell_and_keeps_the_exit_code() {
         for (script, code) in
-            [("true; exit $?", 0), ("sh -c 'exit 7'; exit $?", 7), ("sh -c 'kill -9 $$'; exit $?", 137)]
+            [("true; agent_vm_end", 0), ("sh -c 'exit 7'; agent_vm_end", 7), ("sh -c 'kill -9 $$'; agent_vm_end", 137)]
         {
             let done = Invocation::new("sh").args(["-c", &watched(script)]).output().unwrap();
             assert_eq!(done.status.code(), Some(code), "{script}");

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Runs before a command. When the client disconnects, ends every process of the ssh session: without a terminal, sshd only
-# closes the pipes.
+# Runs before a command, which `agent_vm_end` follows. When the client disconnects, ends every process of the ssh session:
+# without a terminal, sshd only closes the pipes; with one, the kernel's hang-up ends only programs that do not ignore it.
 (
     # pass SIGNAL: sends a signal to every other process of the session; succeeds if there is one. It starts no program,
     # because the session may have reached its limit of processes.
@@ -27,16 +27,25 @@
     # SIGKILL, because the subshell may not have executed tail yet.
     trap '[ -z "$!" ] || kill -s KILL $!; exit' TERM
     exec 3>&1 </dev/null >/dev/null 2>&1
-    [ -p /proc/self/fd/3 ] || exit
+    terminal=
+    if [ -t 3 ]; then
+        terminal=1
+        exec 3>/dev/null
+        # The hang-up reaches this subshell, too.
+        trap : HUP
+    else
+        [ -p /proc/self/fd/3 ] || exit
+    fi
     # tail needs a file that does not change; it follows regular files most reliably.
     file=/usr/lib/os-release
     [ -f $file ] || file=/etc/os-release
-    # SIGPIPE ends tail once its output has no reader. --pid ends it with the session's shell.
+    # SIGPIPE ends tail once its output has no reader. --pid ends it with the session's shell, which the hang-up of a terminal
+    # ends. A shell that ends by itself ends this subshell first.
     tail -n 0 -s 0.5 --pid=$$ -f $file >&3 3>&- &
     exec 3>&-
     wait $!
-    [ $? = 141 ] || exit
-    trap '' TERM PIPE
+    [ $? = 141 ] || [ -n "$terminal" ] || exit
+    trap '' HUP TERM PIPE
     # shellcheck disable=SC2034
     read -r self rest </proc/self/stat
     pass TERM
@@ -46,4 +55,14 @@
     until_gone KILL
 ) &
 agent_vm_watch=$!
-trap 'kill $agent_vm_watch 2>/dev/null' EXIT
+if [ -t 1 ]; then
+    # Otherwise a shell whose command ^C has ended would end by the signal, too, for which ssh returns 255.
+    trap : INT QUIT
+else
+    trap 'kill $agent_vm_watch 2>/dev/null' EXIT
+fi
+agent_vm_end() {
+    set -- $?
+    kill $agent_vm_watch 2>/dev/null
+    exit "$1"
+}
