@@ -7,8 +7,8 @@ use std::process::Output;
 
 use anyhow::{Context as _, Result};
 
-use super::users_programs::{PROGRAMS, require_outside};
 use super::owner::Owner;
+use super::users_programs::{PROGRAMS, require_outside};
 use crate::host::files::quoted;
 use crate::host::process::Invocation;
 use crate::term::error::Failure;

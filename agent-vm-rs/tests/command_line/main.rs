@@ -42,11 +42,11 @@ mod mcp_config;
 mod mcp_server;
 mod mounts;
 mod origin_copy;
-mod owner;
-mod partial_source;
 #[expect(dead_code, reason = "only tests of real machines change the size")]
 #[path = "../shared/own_terminal.rs"]
 mod own_terminal;
+mod owner;
+mod partial_source;
 mod power_cut;
 mod prune;
 mod relink;
