@@ -18,8 +18,8 @@ use anyhow::Result;
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::commands::{
-    apply, checkout, create, destroy, diff, egress, exec, fetch, list, log, logs, mcp, mcp_config, merge, prune, push,
-    relink, restart, set, shell, start, status, stop, up, update,
+    apply, checkout, create, destroy, diff, egress, exec, fetch, kept, list, log, logs, mcp, mcp_config, merge, prune,
+    push, relink, restart, set, shell, start, status, stop, up, update,
 };
 use crate::confine::landlock::Landlocked;
 use crate::confine::seccomp::WithoutDevices;
@@ -130,6 +130,8 @@ enum Verb {
     Destroy(destroy::DestroyArgs),
     /// Remove machines whose repository or declaration is missing; commits are kept
     Prune(prune::PruneArgs),
+    /// List, restore and remove what destroyed machines left: bundles and workspaces
+    Kept(kept::KeptArgs),
     /// Fetch a machine's commits and changes into its source repository
     Fetch(fetch::FetchArgs),
     /// Show the fetched commits that the source repository's own branches lack
@@ -236,6 +238,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Restart(args)) => restart::restart(&context, args).map(done),
         Some(Verb::Update(args)) => update::update(&context, args).map(done),
         Some(Verb::Destroy(args)) => destroy::destroy(&context, args).map(done),
+        Some(Verb::Kept(args)) => kept::kept(&context, args).map(done),
         Some(Verb::Fetch(args)) => fetch::fetch(&context, args).map(done),
         Some(Verb::Log(args)) => log::log(&context, args).map(done),
         Some(Verb::Diff(args)) => diff::diff(&context, args).map(done),

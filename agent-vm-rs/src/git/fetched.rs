@@ -143,6 +143,20 @@ impl FetchedRefs {
         Ok(parents.split(' ').skip(1).any(|parent| parent == commit).then_some(tip))
     }
 
+    /// Returns the snapshot of uncommitted changes and the commit that they are changes of; None in its place if they are
+    /// changes of a branch without commits.
+    ///
+    /// # Errors
+    /// Git fails.
+    pub fn uncommitted(&self) -> Result<Option<(Option<String>, String)>> {
+        let Some(Tip { commit, .. }) = self.find("uncommitted") else { return Ok(None) };
+        let parents = self.git().args(["rev-list", "--parents", "--max-count=1"]).arg(&commit).read()?;
+        // The others hold what is staged, and have no other parent if there is no commit.
+        let parents: Vec<_> = parents.split(' ').skip(1).map(str::to_owned).collect();
+        let base = if parents.len() > 1 { parents.into_iter().next() } else { None };
+        Ok(Some((base, commit)))
+    }
+
     /// Returns the commit that a machine's branch is compared with: the common ancestor with the source's branch of the
     /// same name, else with its HEAD; None if there is none.
     ///

@@ -14,6 +14,7 @@ pub mod fetch;
 pub mod fetched;
 mod gitmodules;
 mod install;
+pub mod kept;
 mod lfs;
 mod links;
 pub mod names;

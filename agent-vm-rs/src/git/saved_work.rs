@@ -1,5 +1,6 @@
 //! Stores what only a destroyed machine had: in `.bundles` of the state directory, or in the directory of `--keep-in`.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,12 +10,14 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use crate::git::kept::{self, Facts, Kind, Named, Record};
 use crate::git::workspace::{finish_all, keep_whole, unfinished_in};
 use crate::host::files::places::Mounts;
-use crate::host::files::{TEMPORARY, make_dir_durably, remove_tree, resolved, sync_dir, sync_file};
+use crate::host::files::{TEMPORARY, make_dir_durably, remove_file, remove_tree, resolved, sync_dir, sync_file};
 use crate::machine::Machine;
 use crate::machine::name::VmName;
 use crate::machine::scratch_elsewhere;
+use crate::machine::state_dir::StateDir;
 use crate::term::error::Failure;
 use crate::term::progress::note;
 
@@ -24,7 +27,10 @@ pub struct SavedWork {
     /// The directory without `--keep-in`.
     default: PathBuf,
     name: VmName,
+    state: StateDir,
     was_asked: bool,
+    /// What is kept and not recorded yet.
+    unrecorded: RefCell<Vec<Record>>,
 }
 
 impl SavedWork {
@@ -33,9 +39,17 @@ impl SavedWork {
     /// # Errors
     /// `asked` is in the state directory, but not in its directory of saved work.
     pub fn of(machine: &Machine, asked: Option<&Path>) -> Result<Self> {
-        let name = machine.name.clone();
+        let (name, state) = (machine.name.clone(), machine.state.clone());
+        let default = state.bundles();
         let Some(asked) = asked else {
-            return Ok(Self { dir: machine.state.bundles(), default: machine.state.bundles(), name, was_asked: false });
+            return Ok(Self {
+                dir: default.clone(),
+                default,
+                name,
+                state,
+                was_asked: false,
+                unrecorded: RefCell::default(),
+            });
         };
         let dir = resolved(&std::path::absolute(asked).context("failed to make the directory's path absolute")?);
         // Commands remove what they do not know there.
@@ -47,7 +61,7 @@ impl SavedWork {
             .with_hint(format!("choose a directory outside {}: --keep-in DIR", machine.state.path().display()))
             .into());
         }
-        Ok(Self { dir, default: machine.state.bundles(), name, was_asked: true })
+        Ok(Self { dir, default, name, state, was_asked: true, unrecorded: RefCell::default() })
     }
 
     /// Returns the directory.
@@ -100,38 +114,86 @@ impl SavedWork {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn keep_file(&self, file: &Path, end: &str) -> Result<PathBuf> {
+    pub fn keep_file(&self, file: &Path, facts: &Facts) -> Result<PathBuf> {
         self.make()?;
-        let to = self.unused(end)?;
+        let to = self.unused(Kind::Bundle)?;
+        self.recorded(&to, facts, || self.move_file(file, &to))
+    }
+
+    fn move_file(&self, file: &Path, to: &Path) -> Result<()> {
         let failed = || format!("failed to write {}", to.display());
         // The directory may be one that other users can read.
         fs::set_permissions(file, fs::Permissions::from_mode(0o600)).with_context(failed)?;
         sync_file(file)?;
-        match renameat_with(CWD, file, CWD, &to, RenameFlags::NOREPLACE) {
+        match renameat_with(CWD, file, CWD, to, RenameFlags::NOREPLACE) {
             Ok(()) => {}
             Err(Errno::XDEV) => {
                 let beside = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.dir).with_context(failed)?;
                 fs::copy(file, beside.path()).with_context(failed)?;
                 sync_file(beside.path())?;
-                beside.persist_noclobber(&to).map_err(|error| error.error).with_context(failed)?;
+                beside.persist_noclobber(to).map_err(|error| error.error).with_context(failed)?;
             }
             // Some file systems do not support RENAME_NOREPLACE.
-            Err(Errno::INVAL | Errno::NOSYS) => fs::rename(file, &to).with_context(failed)?,
+            Err(Errno::INVAL | Errno::NOSYS) => fs::rename(file, to).with_context(failed)?,
             Err(error) => return Err(io::Error::from(error)).with_context(failed),
         }
-        sync_dir(&self.dir)?;
-        Ok(to)
+        sync_dir(&self.dir)
     }
 
     /// Saves a whole workspace.
     ///
     /// # Errors
     /// It cannot be moved.
-    pub fn keep_workspace(&self, workspace: &Path) -> Result<PathBuf> {
+    pub fn keep_workspace(&self, workspace: &Path, facts: &Facts) -> Result<PathBuf> {
         self.make()?;
-        let to = self.unused("workspace")?;
-        keep_whole(workspace, &to)?;
-        Ok(to)
+        let to = self.unused(Kind::Workspace)?;
+        self.recorded(&to, facts, || keep_whole(workspace, &to))
+    }
+
+    /// Writes the record of something that is kept, then keeps it. A command that is killed meanwhile leaves a record, not
+    /// something that no record names.
+    fn recorded(&self, to: &Path, facts: &Facts, keep: impl FnOnce() -> Result<()>) -> Result<PathBuf> {
+        let named = Named::of(to).context("the name has no time")?;
+        // A full disk must not prevent that the work is kept on another one.
+        if let Err(error) = self.record(to, facts) {
+            tracing::info!("{} is not recorded yet: {error:#}", to.display());
+            let record = Record { path: to.to_owned(), facts: facts.clone(), restored: None };
+            self.unrecorded.borrow_mut().push(record);
+        }
+        if let Err(error) = keep() {
+            if to.symlink_metadata().is_err() && self.unfinished().is_none() {
+                kept::forget(&self.state, &named.stem)?;
+            }
+            return Err(error);
+        }
+        Ok(to.to_owned())
+    }
+
+    /// Writes the records that could not be written before the machine was removed.
+    pub fn record_rest(&self) {
+        for record in self.unrecorded.take() {
+            if let Err(error) = kept::write(&self.state, &record) {
+                let path = record.path.display();
+                note(&format!(
+                    "notice: where the work is kept is not recorded ({error:#}); to restore it: agent-vm kept restore {path}"
+                ));
+            }
+        }
+    }
+
+    fn record(&self, path: &Path, facts: &Facts) -> Result<()> {
+        kept::write(&self.state, &Record { path: path.to_owned(), facts: facts.clone(), restored: None })
+    }
+
+    /// Writes the record of something that was kept, if it is missing.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn record_if_missing(&self, path: &Path, facts: &Facts) -> Result<()> {
+        match Named::of(path) {
+            Some(named) if !kept::is_recorded(&self.state, &named.stem) => self.record(path, facts),
+            _ => Ok(()),
+        }
     }
 
     /// Completes what a killed `destroy` of this machine left half done.
@@ -157,13 +219,13 @@ impl SavedWork {
         unfinished_in(&self.dir, |name| self.is_own(name)).into_iter().next().map(|(path, _)| path)
     }
 
-    /// Returns the newest bundle or workspace of a machine of this name.
-    #[must_use]
-    pub fn newest(&self) -> Option<PathBuf> {
-        let names = fs::read_dir(&self.dir).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        let is_complete =
-            |name: &String| self.is_own(name) && [".bundle", ".workspace"].iter().any(|end| name.ends_with(end));
-        names.filter(is_complete).max().map(|name| self.dir.join(name))
+    /// Removes something that was just kept, of a command that is interrupted.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn discard(&self, kept: &Path) -> Result<()> {
+        remove_file(kept)?;
+        Named::of(kept).map_or(Ok(()), |named| kept::forget(&self.state, &named.stem))
     }
 
     /// Returns whether a name is one of [`SavedWork::unused`].
@@ -173,17 +235,15 @@ impl SavedWork {
     }
 
     /// Returns an unused name: two machines of the same name may be destroyed in one second.
-    fn unused(&self, end: &str) -> Result<PathBuf> {
-        let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-        let stem = |number: u32| match number {
-            0 => format!("{}-{stamp}", self.name),
-            _ => format!("{}-{stamp}-{number}", self.name),
-        };
+    fn unused(&self, kind: Kind) -> Result<PathBuf> {
+        let path = |stem: &str, kind: Kind| self.dir.join(format!("{stem}.{}", kind.word()));
         let is_unused = |stem: &String| {
-            !["bundle", "workspace"].iter().any(|end| self.dir.join(format!("{stem}.{end}")).symlink_metadata().is_ok())
+            !kept::is_recorded(&self.state, stem)
+                && Kind::ALL.iter().all(|kind| path(stem, *kind).symlink_metadata().is_err())
         };
-        let stem = (0..).map(stem).find(is_unused).context("no unused name is left")?;
-        Ok(self.dir.join(format!("{stem}.{end}")))
+        let mut stems = (0..).map(|number| kept::stem(&self.name, number));
+        let stem = stems.find(is_unused).context("no unused name is left")?;
+        Ok(path(&stem, kind))
     }
 }
 

@@ -62,6 +62,18 @@ impl StateDir {
         self.0.join(".bundles")
     }
 
+    /// Returns the directory with the records of what was kept of destroyed machines.
+    #[must_use]
+    pub fn kept(&self) -> PathBuf {
+        self.0.join(".kept")
+    }
+
+    /// Returns the lock file of what was kept of destroyed machines.
+    #[must_use]
+    pub fn kept_lock(&self) -> PathBuf {
+        self.locks().join(".kept")
+    }
+
     /// Returns the directory of the locks.
     #[must_use]
     pub fn locks(&self) -> PathBuf {

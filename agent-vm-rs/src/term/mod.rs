@@ -5,6 +5,7 @@ pub mod error;
 pub mod logging;
 pub mod output;
 pub mod progress;
+pub mod table;
 pub mod terminal;
 pub mod text;
 pub mod verbosity;

@@ -73,15 +73,19 @@ fn new_commits_are_kept_in_a_bundle_that_git_can_fetch() {
     let on_idea = site.commit_in(&workspace, "idea", "x");
     site.git_in(&workspace, &["pack-refs", "--all"]);
     let done = site.run(&["destroy", "--yes"]).ok().says("the commits that only app-main had are in");
-    let command = done.stderr.lines().find_map(|line| line.trim().strip_prefix("take them back: ")).unwrap();
+    let command = done.stderr.lines().find_map(|line| line.trim().strip_prefix("or with git alone: ")).unwrap();
     let fetched = site.command("sh").args(["-c", command]).output().unwrap();
     assert!(fetched.status.success(), "{command}: {}", String::from_utf8_lossy(&fetched.stderr));
     assert_eq!(site.git(&["rev-parse", &(site.rescued() + "/main")]), on_main);
     assert_eq!(site.git(&["rev-parse", &(site.rescued() + "/agent/idea")]), on_idea);
     assert!(site.names().is_empty());
     // Again: the error is the same, with what was kept.
-    let kept =
-        format!("what only an earlier app-main had is in {}\n  take it back: {command}\n", site.kept()[0].display());
+    let [bundle] = &site.kept()[..] else { panic!("{:?}", site.kept()) };
+    let kept = format!(
+        "what only an earlier app-main had is in {}\n  take it back: agent-vm kept restore {}\n  or with git alone: {command}\n",
+        bundle.display(),
+        bundle.file_stem().unwrap().display()
+    );
     for args in [&["destroy"][..], &["destroy", "main"], &["destroy", "app-main", "--yes"]] {
         site.run(args).exits(1).gives_one_error().says(&kept).says("hint: to list all machines: agent-vm list\n");
     }
@@ -99,7 +103,7 @@ fn commits_of_several_machines_of_a_branch_are_fetched() {
         let commit = site.commit_in(&workspace, "work", &round.to_string());
         fs::write(workspace.join("new"), "not committed\n").unwrap();
         let done = site.run(&["destroy", "--yes"]).ok();
-        let command = done.stderr.lines().find_map(|line| line.trim().strip_prefix("take them back: ")).unwrap();
+        let command = done.stderr.lines().find_map(|line| line.trim().strip_prefix("or with git alone: ")).unwrap();
         let fetched = site.command("sh").args(["-c", command]).output().unwrap();
         assert!(fetched.status.success(), "{command}: {}", String::from_utf8_lossy(&fetched.stderr));
         let (_, name) = command.split_once("rescued/").unwrap();
@@ -120,7 +124,7 @@ fn a_branch_named_like_anothers_directory_is_fetched_too() {
         format!("# pack-refs with: peeled fully-peeled sorted \n{first} refs/heads/a\n{second} refs/heads/a/b\n");
     fs::write(workspace.join(".git/packed-refs"), packed).unwrap();
     let done = site.run(&["destroy", "--yes"]).ok();
-    let command = done.stderr.lines().find_map(|line| line.trim().strip_prefix("take them back: ")).unwrap();
+    let command = done.stderr.lines().find_map(|line| line.trim().strip_prefix("or with git alone: ")).unwrap();
     let fetched = site.command("sh").args(["-c", command]).output().unwrap();
     assert!(fetched.status.success(), "{command}: {}", String::from_utf8_lossy(&fetched.stderr));
     assert_eq!(
@@ -289,7 +293,7 @@ fn powerless(site: &Site) -> Option<std::process::Command> {
 }
 
 /// Runs the command on a terminal with this input; None, with the test reported as skipped, if there is no script(1).
-fn on_a_terminal(site: &Site, args: &str, typed: &str) -> Option<Done> {
+pub fn on_a_terminal(site: &Site, args: &str, typed: &str) -> Option<Done> {
     let Some(script) = which("script") else {
         skip("no script(1) to make a terminal");
         return None;

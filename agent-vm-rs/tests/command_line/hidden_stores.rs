@@ -87,7 +87,7 @@ fn a_machines_objects_do_not_count_as_the_sources() {
         reveal(&list);
         fs::remove_file(site.path("app/.git/refs/heads/other")).unwrap();
     }
-    site.run(&["destroy", "--yes"]).ok().says("take them back");
+    site.run(&["destroy", "--yes"]).ok().says("take it back: agent-vm kept restore");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_borrowed_stores_list_is_read_in_the_same_way() {
         is_refused(&site, how, &["destroy", "--yes"]);
         reveal(&list);
     }
-    site.run(&["destroy", "--yes"]).ok().says("take them back");
+    site.run(&["destroy", "--yes"]).ok().says("take it back: agent-vm kept restore");
 }
 
 #[test]

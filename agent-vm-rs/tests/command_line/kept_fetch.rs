@@ -18,7 +18,7 @@ fn give_away(workspace: &Path) {
 /// Returns the printed command for taking back what was kept.
 pub fn printed_fetch(stderr: &str) -> Option<&str> {
     let lines = stderr.lines().map(str::trim);
-    lines.filter_map(|line| line.strip_prefix("take its commits back: ")).next()
+    lines.filter_map(|line| line.strip_prefix("or with git alone: ")).next()
 }
 
 /// Pastes a command into a shell in the user's repository.
@@ -116,7 +116,7 @@ fn the_printed_command_fetches_a_shallow_history() {
     site.commit_in(&workspace, "one", "x");
     let commit = site.commit_in(&workspace, "two", "x");
     fs::write(workspace.join(".git/shallow"), format!("{commit}\n")).unwrap();
-    let done = destroyed(&site).says("the command makes your repository shallow at the same commits");
+    let done = destroyed(&site).says("the command of git makes your repository shallow at the same commits");
     let command = printed_fetch(&done.stderr).unwrap();
     // Control: git refuses it without the option.
     let without = command.replace(" --update-shallow", "");

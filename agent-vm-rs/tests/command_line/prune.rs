@@ -33,7 +33,7 @@ fn commits_of_a_pruned_machine_can_be_restored() {
     let done = prune(&site, &["--json"]).ok().says("the commits that only app-main had are in");
     assert_eq!((&done.json()[0]["name"], &done.json()[0]["outcome"]), (&json!("app-main"), &json!("removed")));
     assert!(site.names().is_empty());
-    let command = done.stderr.lines().find_map(|line| line.trim().strip_prefix("take them back: ")).unwrap();
+    let command = done.stderr.lines().find_map(|line| line.trim().strip_prefix("or with git alone: ")).unwrap();
     let mut sh = site.command("sh");
     let fetched = sh.args(["-c", command]).current_dir(site.path("elsewhere")).output().unwrap();
     assert!(fetched.status.success(), "{command}: {}", String::from_utf8_lossy(&fetched.stderr));

@@ -1,21 +1,21 @@
 //! `agent-vm destroy`
 
-use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use super::confirm::{can_ask, confirmed};
+use super::keeping::{self, Keep, keep, refused, way_back};
 use super::{Target, mcp_config};
 use crate::cli::target;
-use crate::git::Origin;
+use crate::git::kept;
 use crate::git::saved_work::SavedWork;
-use crate::git::workspace::{self, Findings, OnTheDisk, Unsaved, WholeReason, is_no_space};
-use crate::host::files::{remove_any, remove_file, rename_durably};
-use crate::host::interrupt;
+use crate::git::workspace::{self, Contents, Findings, WholeReason};
+use crate::host::files::{remove_any, rename_durably};
 use crate::machine::context::Context;
 use crate::machine::{Machine, sweep};
-use crate::term::error::{Failure, Interrupted, exit_code, hint_of};
+use crate::term::error::{Failure, Interrupted};
 use crate::term::output::print_json;
 use crate::term::progress::note;
 use crate::term::text::count;
@@ -37,18 +37,6 @@ pub struct DestroyArgs {
     keep_in: Option<PathBuf>,
 }
 
-/// What to keep of a workspace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Keep {
-    /// Commits and changed files that the source repository lacks, in a bundle; the whole workspace if a bundle cannot
-    /// hold them
-    Changes,
-    /// The whole workspace
-    Workspace,
-    /// Nothing; commits and files are lost
-    Nothing,
-}
-
 /// Removes a machine. Commits that only its workspace has are kept in a bundle. On a terminal, the command asks first,
 /// unless `--yes` is given.
 ///
@@ -60,12 +48,13 @@ pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
         target::find_used(&context.state, args.target.as_deref()).inspect_err(|_| note_earlier(context, args))?;
     let _lock = machine.lock(context.deadline())?;
     let saved_work = SavedWork::of(&machine, args.keep_in.as_deref())?;
-    if !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+    if !args.yes && can_ask() {
         ask(&machine, args.keep, &saved_work)?;
     }
     shutdown::stop(&machine, context.timeout)?;
     let kept = keep(&machine, args.keep, &saved_work).map_err(|error| refused(&machine, error))?;
     remove(context, &machine)?;
+    saved_work.record_rest();
     if context.json {
         let kept: Vec<_> = kept.iter().map(|path| path.to_string_lossy()).collect();
         print_json(&serde_json::json!({ "name": machine.name, "kept": kept }))?;
@@ -77,11 +66,12 @@ pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
 fn note_earlier(context: &Context, args: &DestroyArgs) {
     for name in target::possible_names(&context.state, args.target.as_deref()) {
         let machine = Machine::new(&context.state, name);
-        let kept = SavedWork::of(&machine, args.keep_in.as_deref()).map(|saved| saved.newest()).unwrap_or_default();
-        if let Some(kept) = kept.filter(|_| !machine.exists()) {
-            let command = workspace::fetch_from_bundle(&kept).or_else(|| workspace::fetch_from_kept(&kept));
-            let command = command.map(|command| format!("\n  take it back: {command}")).unwrap_or_default();
-            note(&format!("what only an earlier {} had is in {}{command}", machine.name, kept.display()));
+        let newest = kept::all(&context.state).unwrap_or_default().into_iter().rev();
+        let mut newest =
+            newest.filter(|kept| kept.named.machine == machine.name && kept.presence == kept::Presence::Here);
+        if let Some(kept) = newest.next().filter(|_| !machine.exists()) {
+            let (name, path) = (&machine.name, kept.path.display());
+            note(&format!("what only an earlier {name} had is in {path}\n{}", way_back(&kept.path)));
         }
     }
 }
@@ -94,7 +84,9 @@ pub fn destroy_keeping_changes(context: &Context, machine: &Machine) -> Result<(
     let saved_work = SavedWork::of(machine, None)?;
     shutdown::stop(machine, context.timeout)?;
     keep(machine, Keep::Changes, &saved_work).map_err(|error| refused(machine, error))?;
-    remove(context, machine)
+    remove(context, machine)?;
+    saved_work.record_rest();
+    Ok(())
 }
 
 /// Removes a machine after everything to keep was saved. Signals are ignored from here on.
@@ -113,133 +105,21 @@ fn remove(context: &Context, machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// Saves what only the machine has, and returns where it is. It is synced to disk when this returns; on failure nothing has
-/// changed.
-fn keep(machine: &Machine, keep: Keep, saved_work: &SavedWork) -> Result<Vec<PathBuf>> {
-    let mut kept = saved_work.finish(machine)?;
-    for finished in &kept {
-        let take_back = take_back(finished);
-        note(&format!("an earlier workspace of {} is kept in {}{take_back}", machine.name, finished.display()));
-    }
-    let workspace = machine.workspace();
-    kept.extend(match keep {
-        Keep::Nothing => None,
-        Keep::Workspace if workspace::is_there(&workspace) => {
-            Some(keep_workspace(saved_work, &workspace, "the workspace")?)
-        }
-        Keep::Workspace => None,
-        Keep::Changes => keep_changes(machine, saved_work, &workspace)?,
-    });
-    Ok(kept)
-}
-
-/// Saves what only the workspace has: in a bundle, or as the whole workspace. Returns its path, if there is something to save.
-fn keep_changes(machine: &Machine, saved_work: &SavedWork, workspace: &Path) -> Result<Option<PathBuf>> {
-    let source = match machine.settings().ok().map(|settings| Origin::of(machine, &settings)) {
-        Some(Origin::Here(source)) => Some(source),
-        // Nobody knows then what it lacks.
-        Some(Origin::Unusable(error)) => return Err(error.context("its source cannot be used")),
-        Some(Origin::Missing) | None => None,
-    };
-    let scratch = saved_work.scratch(machine)?;
-    let findings = workspace::look(workspace, source.as_ref(), &scratch.dir)?;
-    let why = match findings {
-        Findings::Nothing => return Ok(None),
-        Findings::Whole(why) => why,
-        Findings::Bundle(own) => match own.bundle() {
-            Ok(file) => return keep_bundle(machine, saved_work, &own, &file).map(Some),
-            Err(error) if workspace::is_unreadable(&error) => WholeReason::Unreadable(format!("{error:#}")),
-            Err(error) => return Err(error),
-        },
-    };
-    let what = match why {
-        WholeReason::Unreadable(why) => format!("the workspace's repository cannot be read ({why}); the workspace"),
-        WholeReason::Holds(what) => format!("a bundle cannot hold everything in the workspace ({what}); the workspace"),
-    };
-    keep_workspace(saved_work, workspace, &what).map(Some)
-}
-
-fn keep_bundle(machine: &Machine, saved_work: &SavedWork, own: &Unsaved, file: &Path) -> Result<PathBuf> {
-    let kept = saved_work.keep_file(file, "bundle")?;
-    if let Err(interrupted) = interrupt::check() {
-        remove_file(&kept)?;
-        return Err(interrupted);
-    }
-    let what = if own.commits.is_empty() && own.others == 0 { "changed files" } else { "commits" };
-    note(&format!(
-        "the {what} that only {} had are in {} ({})\n  take them back: {}",
-        machine.name,
-        kept.display(),
-        own.describe(),
-        workspace::fetch(&kept, own.has_other_references())
-    ));
-    Ok(kept)
-}
-
-fn keep_workspace(saved_work: &SavedWork, workspace: &Path, what: &str) -> Result<PathBuf> {
-    interrupt::check()?;
-    let kept = saved_work.keep_workspace(workspace)?;
-    note(&format!(
-        "{what} is kept whole in {} (the guest's git configuration and hooks are renamed to *.of-the-guest){}",
-        kept.display(),
-        take_back(&kept)
-    ));
-    Ok(kept)
-}
-
-/// Returns a line with the command that fetches the commits of a kept workspace; empty if its repository is elsewhere.
-fn take_back(kept: &Path) -> String {
-    let Some(command) = workspace::fetch_from_kept(kept) else { return String::new() };
-    let shallow = if command.contains(" --update-shallow ") {
-        "\n  (its history is shallow: the command makes your repository shallow at the same commits)"
-    } else {
-        ""
-    };
-    format!("\n  take its commits back: {command}{shallow}")
-}
-
-/// Returns an error that explains why the machine was not removed, and what to do.
-fn refused(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
-    if error.is::<Interrupted>() {
-        return error;
-    }
-    let name = &machine.name;
-    let hint = match hint_of(&error) {
-        _ if is_no_space(&error) => format!("keep it on another disk: agent-vm destroy {name} --keep-in DIR"),
-        _ if error.is::<OnTheDisk>() => format!(
-            "in the machine, move it into /workspace; or remove it with the disk: agent-vm destroy {name} --keep workspace"
-        ),
-        Some(hint) => hint,
-        None => format!("try again, or keep the whole workspace: agent-vm destroy {name} --keep workspace"),
-    };
-    let exit = exit_code(&error);
-    error.context(
-        Failure::new(format!("{name} was not removed: its work cannot be saved now")).with_hint(hint).exit(exit),
-    )
-}
-
 /// Asks whether to go on, with what is kept and where.
 fn ask(machine: &Machine, keep: Keep, saved_work: &SavedWork) -> Result<()> {
     let name = &machine.name;
-    let source = machine.settings().ok().and_then(|settings| Origin::of(machine, &settings).usable());
-    let place = saved_work.dir().display();
+    let place = saved_work.dir().display().to_string();
     let loss = match keep {
-        Keep::Nothing => " Its commits and changed files are lost.".to_owned(),
+        Keep::Nothing => {
+            let contents = found(machine)?.contents();
+            let what = contents.filter(|what| !what.is_empty());
+            what.map_or_else(
+                || " Its commits and changed files are lost.".to_owned(),
+                |what| format!(" The {} that only it has are lost.", what.describe()),
+            )
+        }
         Keep::Workspace => format!(" Its whole workspace is kept in {place}."),
-        Keep::Changes => match workspace::state(&machine.workspace(), source.as_ref(), &machine.dir) {
-            Ok(state) => {
-                let parts = [(state.new_commits.unwrap_or(0), "commit"), (state.changed_files, "changed file")];
-                let parts: Vec<_> =
-                    parts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| count(*number, what)).collect();
-                if parts.is_empty() {
-                    String::new()
-                } else {
-                    format!(" The {} that only it has are kept in {place}.", parts.join(" and "))
-                }
-            }
-            Err(error) if error.is::<Interrupted>() => return Err(error),
-            Err(_) => format!(" Its workspace, which cannot be read now, is kept in {place}."),
-        },
+        Keep::Changes => kept_of(machine, &place)?,
     };
     let disk = if keep == Keep::Workspace { "disk" } else { "disk and workspace" };
     if confirmed(&format!("Remove {name} with its {disk}?{loss} [y/N] "))? {
@@ -250,29 +130,45 @@ fn ask(machine: &Machine, keep: Keep, saved_work: &SavedWork) -> Result<()> {
         .into())
 }
 
-/// Asks a question on the terminal. Returns whether the answer is yes.
-///
-/// # Errors
-/// The terminal cannot be read or written, or the command was interrupted.
-pub fn confirmed(question: &str) -> Result<bool> {
-    let mut err = anstream::stderr();
-    write!(err, "{question}").and_then(|()| err.flush()).context("failed to ask")?;
-    let answer = read_line().context("failed to read the answer")?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+/// Returns sentences with what only a machine has, where it is kept, and what is not kept.
+pub fn kept_of(machine: &Machine, place: &str) -> Result<String> {
+    let findings = found(machine)?;
+    let contents = findings.contents().filter(|contents| !contents.is_empty()).map(|contents| contents.describe());
+    let kept = match (&findings, contents) {
+        (Findings::Nothing, _) => String::new(),
+        (Findings::Bundle(_), what) => {
+            format!(" The {} that only it has are kept in {place}.", what.unwrap_or_default())
+        }
+        (Findings::Whole(WholeReason::Unreadable(_), _), _) => {
+            format!(" Its workspace, which cannot be read now, is kept in {place}.")
+        }
+        (Findings::Whole(WholeReason::Holds(why), _), None) => {
+            format!(" Its whole workspace is kept in {place} ({why}).")
+        }
+        (Findings::Whole(WholeReason::Holds(why), _), Some(what)) if why.starts_with(&what) => {
+            format!(" Its whole workspace is kept in {place} ({why}).")
+        }
+        (Findings::Whole(WholeReason::Holds(why), _), Some(what)) => {
+            format!(" Its whole workspace, with the {what} that only it has, is kept in {place} ({why}).")
+        }
+    };
+    let ignored = match &findings {
+        Findings::Whole(..) => 0,
+        _ => workspace::ignored_files(&machine.workspace(), &machine.dir).unwrap_or(0),
+    };
+    let lost = if ignored > 0 { format!(" Its {} are lost.", count(ignored, "ignored file")) } else { String::new() };
+    Ok(kept + &lost)
 }
 
-/// Reads a line of standard input. (The standard library would continue after a signal.)
-fn read_line() -> Result<String> {
-    let mut line = Vec::new();
-    let mut byte = [0];
-    while !line.ends_with(b"\n") {
-        interrupt::check()?;
-        match rustix::io::read(std::io::stdin(), &mut byte) {
-            Ok(0) => break,
-            Ok(_) => line.extend(byte),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(std::io::Error::from(error).into()),
-        }
-    }
-    Ok(String::from_utf8_lossy(&line).into_owned())
+/// Looks at what only a machine has.
+fn found(machine: &Machine) -> Result<Findings> {
+    let unknown = |error: anyhow::Error| match error.is::<Interrupted>() {
+        true => Err(error),
+        false => Ok(Findings::Whole(WholeReason::Unreadable(format!("{error:#}")), Contents::default())),
+    };
+    let source = match keeping::source(machine) {
+        Ok(source) => source,
+        Err(error) => return unknown(error),
+    };
+    workspace::look(&machine.workspace(), source.as_ref(), &machine.dir).or_else(unknown)
 }

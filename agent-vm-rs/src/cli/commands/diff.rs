@@ -2,21 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 
 use super::{Target, reviewed};
 use crate::cli::target;
-use crate::host::files::write_file;
 use crate::machine::context::Context;
 use crate::term::output::print_json;
-use crate::term::progress::note;
-
-/// The object id of the empty tree, which every repository has: SHA-1 and SHA-256.
-const EMPTY_TREES: [&str; 2] =
-    ["4b825dc642cb6eb9a060e54bf8d69288fbee4904", "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321"];
-/// Largest patch, in bytes.
-const MAX_PATCH: usize = 1 << 30;
 
 /// Flags of `diff`.
 #[derive(Args, Clone, Debug)]
@@ -50,7 +42,7 @@ pub fn diff(context: &Context, args: &DiffArgs) -> Result<()> {
     let branch = args.reference.as_deref().unwrap_or(settings.branch.as_str());
     let tip = refs.require(branch)?;
     let base = refs.base(&settings.branch, &tip.commit)?;
-    let empty = EMPTY_TREES[usize::from(tip.commit.len() == 64)].to_owned();
+    let empty = reviewed::empty_tree(&tip.commit).to_owned();
     let uncommitted = if args.committed { None } else { refs.uncommitted_on(&tip.commit)? };
     let tip = uncommitted.unwrap_or(tip);
     let git = refs.git().args(["diff", "--no-ext-diff", "--no-textconv", "--no-color"]);
@@ -63,10 +55,7 @@ pub fn diff(context: &Context, args: &DiffArgs) -> Result<()> {
         }));
     }
     if let Some(file) = &args.output {
-        let patch = git.args(["--binary", "--full-index"]).args(range).checked_within(MAX_PATCH)?.stdout;
-        write_file(file, patch, 0o644).with_context(|| format!("failed to write the changes to {}", file.display()))?;
-        note(&format!("to apply the changes: git apply {}", crate::host::files::quoted(file)));
-        return Ok(());
+        return reviewed::write_patch(&git.args(["--binary", "--full-index"]).args(range), file);
     }
     reviewed::show(&git.args(args.stat.then_some("--stat")).args(range))
 }

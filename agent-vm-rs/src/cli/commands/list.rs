@@ -6,13 +6,13 @@ use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
-use textwrap::core::display_width;
 
 use crate::cli::target;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::term::output::{print, print_json};
-use crate::term::terminal::{self, pad, shorten_end, shorten_start};
+use crate::term::table::{Columns, below_home};
+use crate::term::terminal;
 use crate::term::text::{age, one_line};
 
 /// Flags of `list`.
@@ -126,12 +126,11 @@ fn row(machine: &Machine) -> Row {
 }
 
 /// Columns of the table, and the order in which they are shortened on a narrow terminal.
-const HEADER: [&str; 7] = ["MACHINE", "STATE", "BRANCH", "MCP", "SSH", "AGE", "REPOSITORY"];
-const GIVES_WAY: [(usize, usize); 3] = [(REPOSITORY, 16), (BRANCH, 10), (MACHINE, 16)];
-const MACHINE: usize = 0;
-const BRANCH: usize = 2;
-const REPOSITORY: usize = 6;
-const GAP: usize = 2;
+const COLUMNS: Columns<'_, 7> = Columns {
+    header: ["MACHINE", "STATE", "BRANCH", "MCP", "SSH", "AGE", "REPOSITORY"],
+    gives_way: &[(6, 16), (2, 10), (0, 16)],
+    shorten_start: &[6],
+};
 
 fn cells(row: &Row, home: Option<&Path>) -> [String; 7] {
     let unknown = || "-".to_owned();
@@ -146,43 +145,15 @@ fn cells(row: &Row, home: Option<&Path>) -> [String; 7] {
     ]
 }
 
-/// Returns a path as `~/…` if it is below the home directory.
-fn below_home(path: &Path, home: Option<&Path>) -> String {
-    let below = home.filter(|home| home.is_absolute()).and_then(|home| path.strip_prefix(home).ok());
-    let shown = match below {
-        Some(below) if below.as_os_str().is_empty() => "~".to_owned(),
-        Some(below) => format!("~/{}", below.display()),
-        None => path.display().to_string(),
-    };
-    one_line(&shown)
-}
-
 /// Formats the machines as a table. With `width`, columns are shortened to fit a terminal.
 fn table(rows: &[Row], home: Option<&Path>, width: Option<usize>) -> String {
-    let mut lines: Vec<_> = rows.iter().map(|row| cells(row, home)).collect();
-    lines.insert(0, HEADER.map(str::to_owned));
-    let widest = |column: usize| lines.iter().map(|line| display_width(&line[column])).max().unwrap_or(0);
-    let mut widths: [usize; 7] = std::array::from_fn(widest);
-    if let Some(width) = width {
-        let gaps = GAP * (widths.len() - 1);
-        for (column, least) in GIVES_WAY {
-            let too_wide = (widths.iter().sum::<usize>() + gaps).saturating_sub(width);
-            widths[column] = widths[column].saturating_sub(too_wide).max(least.min(widths[column]));
-        }
-    }
-    let fitted = |(column, cell): (usize, &String)| {
-        let short = if column == REPOSITORY { shorten_start } else { shorten_end };
-        pad(&short(cell, widths[column]), widths[column])
-    };
-    let text = |line: &[String; 7]| {
-        let cells: Vec<_> = line.iter().enumerate().map(fitted).collect();
-        cells.join(&" ".repeat(GAP)).trim_end().to_owned() + "\n"
-    };
-    lines.iter().map(text).collect()
+    COLUMNS.format(rows.iter().map(|row| cells(row, home)).collect(), width)
 }
 
 #[cfg(test)]
 mod tests {
+    use textwrap::core::display_width;
+
     use super::*;
 
     fn row(name: &str, branch: &str, source: &str) -> Row {

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod checkout;
+mod confirm;
 pub mod create;
 pub mod destroy;
 pub mod diff;
@@ -10,6 +11,8 @@ pub mod exec;
 pub mod fetch;
 mod fetching;
 pub mod foreground;
+mod keeping;
+pub mod kept;
 pub mod list;
 pub mod log;
 pub mod logs;

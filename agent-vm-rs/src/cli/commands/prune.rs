@@ -1,12 +1,12 @@
 //! `agent-vm prune`
 
-use std::io::IsTerminal as _;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
+use super::confirm::{can_ask, confirmed};
 use super::destroy;
 use crate::machine::Machine;
 use crate::machine::context::Context;
@@ -37,7 +37,7 @@ pub struct PruneArgs {
     undeclared: bool,
 }
 
-fn age(text: &str) -> Result<Duration, Failure> {
+pub(super) fn age(text: &str) -> Result<Duration, Failure> {
     let wrong = || {
         Failure::usage(format!("{:?} is not a duration", crate::term::text::one_line(text)))
             .with_hint("give a number with a unit: 30d, 2w or 12h")
@@ -64,18 +64,12 @@ struct Pruned {
 pub fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
     let all = context.state.names()?.into_iter().map(|name| Machine::new(&context.state, name));
     let found: Vec<_> = all.filter_map(|machine| Some((reason(&machine, args)?, machine))).collect();
-    if !args.dry_run
-        && !args.yes
-        && !found.is_empty()
-        && std::io::stdin().is_terminal()
-        && std::io::stderr().is_terminal()
-    {
+    if !args.dry_run && !args.yes && !found.is_empty() && can_ask() {
+        let place = context.state.bundles().display().to_string();
         for (reason, machine) in &found {
-            note(&format!("{}: {reason}", machine.name));
+            note(&format!("{}: {reason}.{}", machine.name, destroy::kept_of(machine, &place)?));
         }
-        let machines = count(found.len(), "machine");
-        if !destroy::confirmed(&format!("Remove {machines}? Commits that only they have are kept in a bundle. [y/N] "))?
-        {
+        if !confirmed(&format!("Remove {}? [y/N] ", count(found.len(), "machine")))? {
             return Err(Failure::new("no machine was removed")
                 .with_hint("to remove them without a question: agent-vm prune --yes")
                 .into());

@@ -4,13 +4,14 @@
 use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::fetching::{MAX_SIZE, fetch_from, source_of};
 use crate::git::fetched::FetchedRefs;
 use crate::git::users_git::users_git;
 use crate::git::{Source, workspace};
+use crate::host::files::{quoted, write_file};
 use crate::host::process::Invocation;
 use crate::machine::Machine;
 use crate::machine::context::Context;
@@ -19,6 +20,12 @@ use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text::printable;
+
+/// The object id of the empty tree, which every repository has: SHA-1 and SHA-256.
+const EMPTY_TREES: [&str; 2] =
+    ["4b825dc642cb6eb9a060e54bf8d69288fbee4904", "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321"];
+/// Largest patch, in bytes.
+const MAX_PATCH: usize = 1 << 30;
 
 /// A machine's source repository with what was fetched into it.
 pub struct Reviewed {
@@ -53,6 +60,23 @@ pub fn fetched(context: &Context, machine: &Machine) -> Result<Reviewed> {
         ));
     }
     Ok(Reviewed { source, refs, settings })
+}
+
+/// Returns the id of the empty tree in the object format of `id`.
+#[must_use]
+pub fn empty_tree(id: &str) -> &'static str {
+    EMPTY_TREES[usize::from(id.len() == 64)]
+}
+
+/// Writes the exact output of a call of `git diff` to a file.
+///
+/// # Errors
+/// Git fails, the changes are too large, or the file cannot be written.
+pub fn write_patch(git: &Invocation, file: &Path) -> Result<()> {
+    let patch = git.checked_within(MAX_PATCH)?.stdout;
+    write_file(file, patch, 0o644).with_context(|| format!("failed to write the changes to {}", file.display()))?;
+    note(&format!("to apply the changes: git apply {}", quoted(file)));
+    Ok(())
 }
 
 /// Returns the directory that the command was called in, or the root directory if that is gone.

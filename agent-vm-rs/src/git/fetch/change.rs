@@ -5,7 +5,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::Request;
 use super::plan::{FORMER, Named, Plan};
 use super::writing::Writing;
 use crate::git::refs::is_snapshot;
@@ -36,8 +35,6 @@ pub struct Update {
 pub struct Change<'a> {
     /// The source's git directory.
     pub git_dir: &'a Path,
-    /// What is fetched.
-    pub request: &'a Request<'a>,
     /// A stand-in with all references of the source.
     pub standin: &'a StandIn,
     /// The references before, with their full names.
@@ -46,11 +43,13 @@ pub struct Change<'a> {
     pub plan: &'a Plan,
     /// The start of the names of the machine's references.
     pub prefix: &'a str,
+    /// A directory for temporary files.
+    pub scratch: &'a Path,
 }
 
 impl Change<'_> {
     fn git(&self) -> Invocation {
-        self.standin.git().of_machine(self.request.scratch)
+        self.standin.git().of_machine(self.scratch)
     }
 
     fn full(&self, name: &[u8]) -> Vec<u8> {

@@ -7,6 +7,7 @@
 
 mod change;
 mod plan;
+mod restore;
 mod writing;
 
 use std::path::Path;
@@ -20,8 +21,9 @@ use self::plan::{Named, Plan, named};
 use super::install::install;
 use super::owner::Owner;
 use super::standin::StandIn;
-use super::workspace::{Offering, Pack, UNCOMMITTED, Wanted, offering, pack};
-use super::{Source, SourceReader, links};
+use super::workspace::{Limit, Offering, Pack, Repository, UNCOMMITTED, Wanted, offering, pack};
+use super::{Source, SourceReader, Stores, links};
+pub use self::restore::{Restoring, has_everything, restore};
 use crate::host::interrupt;
 use crate::machine::name::VmName;
 
@@ -50,11 +52,16 @@ pub struct Fetched {
     pub updates: Vec<Update>,
     /// What the machine has and was not fetched.
     pub left_out: Vec<String>,
+    /// Whether the uncommitted changes are those of now.
+    #[serde(skip)]
+    pub has_looked_at_files: bool,
 }
 
 /// Returns the start of the names of a machine's references in its source repository.
 #[must_use]
 pub fn namespace(name: &VmName) -> String {
+    // A machine's name may have two dots, a reference's may not.
+    let name = gix_validate::reference::name_partial_or_sanitize(name.as_str().into());
     format!("refs/agent-vm/{name}/")
 }
 
@@ -71,19 +78,7 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
     let wanted =
         Wanted { source, reader: &reader, known: &known, uncommitted: request.uncommitted, scratch: request.scratch };
     let Offering { repositories, left_out, has_looked_at_files } = offering(request.workspace, &wanted)?;
-    let mut packs: Vec<Pack> = Vec::new();
-    let stores = &reader.stores;
-    for repository in &repositories {
-        let tips: Vec<_> = repository.offers.iter().map(|offer| offer.object.as_str()).collect();
-        let packed: u64 = packs.iter().map(|pack| pack.bytes).sum();
-        packs.extend(pack(&repository.view, &tips, stores, request.most.saturating_sub(packed))?);
-        interrupt::check()?;
-    }
-    for pack in &packs {
-        install(&pack.dir, &pack.name, &["pack", "idx"], &stores.objects)?;
-    }
-    let offers = repositories.iter().flat_map(|repository| &repository.offers);
-    let offered = named(offers.map(|offer| (offer.name.as_slice(), offer.object.as_str())));
+    let offered = bring(&repositories, &reader.stores, Limit { bytes: request.most, raise: "agent-vm fetch" })?;
     let prefix = namespace(request.name);
     let below = |name: &[u8]| name.strip_prefix(prefix.as_bytes()).map(<[u8]>::to_vec);
     let mut current: Named = known.iter().filter_map(|(name, id)| Some((below(name)?, id.clone()))).collect();
@@ -91,27 +86,47 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
         current.remove(UNCOMMITTED);
     }
     let plan = Plan::new(&current, &offered);
-    let mut fetched = Fetched { left_out, ..Fetched::default() };
+    let mut fetched = Fetched { left_out, has_looked_at_files, ..Fetched::default() };
     if !plan.is_empty() {
         let change = Change {
             git_dir: &source.place.common_dir,
-            request,
             standin: &reader.standin,
             known: &known,
             plan: &plan,
             prefix: &prefix,
+            scratch: request.scratch,
         };
         fetched.commits = change.commits()?;
-        fetched.updates = match Owner::of(&source.place.common_dir) {
-            Some(owner) => owner.act(|| {
-                // The owner of the source repository cannot read the machine's directory.
-                let scratch = tempfile::tempdir().or_else(|_| tempfile::tempdir_in("/tmp"));
-                let scratch = scratch.context("failed to make a temporary directory")?;
-                let standin = StandIn::for_reading(&source.place, &source.format, scratch.path())?;
-                Change { standin: &standin, ..change }.apply()
-            }),
-            None => change.apply(),
-        }?;
+        fetched.updates = apply(source, change)?;
     }
     Ok(fetched)
+}
+
+/// Changes references of the source repository, as its owner.
+fn apply(source: &Source, change: Change<'_>) -> Result<Vec<Update>> {
+    let Some(owner) = Owner::of(&source.place.common_dir) else { return change.apply() };
+    owner.act(|| {
+        // The owner of the source repository cannot read the machine's directory.
+        let scratch = tempfile::tempdir().or_else(|_| tempfile::tempdir_in("/tmp"));
+        let scratch = scratch.context("failed to make a temporary directory")?;
+        let standin = StandIn::for_reading(&source.place, &source.format, scratch.path())?;
+        Change { standin: &standin, ..change }.apply()
+    })
+}
+
+/// Brings the objects that repositories offer into the source's object store, and returns the names for them.
+fn bring(repositories: &[Repository], stores: &Stores, limit: Limit<'_>) -> Result<Named> {
+    let mut packs: Vec<Pack> = Vec::new();
+    for repository in repositories {
+        let tips: Vec<_> = repository.offers.iter().map(|offer| offer.object.as_str()).collect();
+        let packed: u64 = packs.iter().map(|pack| pack.bytes).sum();
+        let left = Limit { bytes: limit.bytes.saturating_sub(packed), ..limit };
+        packs.extend(pack(&repository.view, &tips, stores, left)?);
+        interrupt::check()?;
+    }
+    for pack in &packs {
+        install(&pack.dir, &pack.name, &["pack", "idx"], &stores.objects)?;
+    }
+    let offers = repositories.iter().flat_map(|repository| &repository.offers);
+    Ok(named(offers.map(|offer| (offer.name.as_slice(), offer.object.as_str()))))
 }

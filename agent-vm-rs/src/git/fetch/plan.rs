@@ -15,6 +15,8 @@ const MAX_COMPONENT: usize = 200;
 const MAX_NAME: usize = 1000;
 /// Directory of commits that a machine had and no longer has.
 pub const FORMER: &[u8] = b"former/";
+/// Directory of what was restored of earlier machines of the same name.
+pub const KEPT: &[u8] = b"kept/";
 
 /// How references change.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -39,7 +41,8 @@ impl Plan {
                 Some(_) => {}
             }
         }
-        let gone = current.iter().filter(|(name, _)| !name.starts_with(FORMER) && !offered.contains_key(*name));
+        let stays = |name: &[u8]| name.starts_with(FORMER) || name.starts_with(KEPT);
+        let gone = current.iter().filter(|(name, _)| !stays(name) && !offered.contains_key(*name));
         plan.delete = gone.map(|(name, old)| (name.clone(), old.clone())).collect();
         plan
     }
@@ -127,7 +130,8 @@ mod tests {
 
     #[test]
     fn references_mirror_the_machine_and_former_commits_stay() {
-        let current = named(&[("heads/a", "1"), ("heads/b", "2"), ("heads/c", "3"), ("former/0", "0")]);
+        let kept = [("former/0", "0"), ("kept/x/heads/a", "9")];
+        let current = named(&[&[("heads/a", "1"), ("heads/b", "2"), ("heads/c", "3")][..], &kept].concat());
         let plan = Plan::new(&current, &named(&[("heads/a", "1"), ("heads/b", "4"), ("heads/d", "5")]));
         assert_eq!(plan.create, named(&[("heads/d", "5")]));
         assert_eq!(plan.change.keys().collect::<Vec<_>>(), [b"heads/b"]);

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::findings::Unsaved;
 use super::git_failure::{Unreadable, ask};
 use super::listed_refs::Reference;
 use super::refs::{OF_COPY, shown};
+use super::unsaved::Unsaved;
 use super::view::View;
 
 /// The reference of the newest stash entry.
@@ -25,7 +25,7 @@ impl Unsaved {
     /// [`Unreadable`] if git cannot read the whole repository; other errors are failures of the host.
     pub fn bundle(&self) -> Result<PathBuf> {
         let mut wanted = self.worth_keeping();
-        wanted.extend(self.name_the_rest(&mut names(&self.references))?);
+        wanted.extend(self.name_the_rest(None)?);
         let wanted = apart(wanted);
         self.name(&wanted)?;
         let file = self.view.git_dir().join("bundle");
@@ -49,7 +49,7 @@ impl Unsaved {
 
     /// Returns the references to save: all but remote-tracking ones, and those of the copy for origin, whose commits the
     /// source repository has.
-    fn worth_keeping(&self) -> Vec<Reference> {
+    pub(super) fn worth_keeping(&self) -> Vec<Reference> {
         let own: BTreeSet<_> = self.commits.iter().collect();
         let is_worth = |reference: &&Reference| {
             let is_copy = reference.name.starts_with(OF_COPY);
@@ -61,8 +61,10 @@ impl Unsaved {
     }
 
     /// Returns names for commits that no branch reaches: branches `agent-vm/detached`, `agent-vm/stash`,
-    /// `agent-vm/stash-N`, `agent-vm/unnamed-N` and `agent-vm/uncommitted`, and tags `agent-vm/unnamed-N`.
-    fn name_the_rest(&self, taken: &mut BTreeSet<Vec<u8>>) -> Result<Vec<Reference>> {
+    /// `agent-vm/stash-N`, `agent-vm/unnamed-N` and `agent-vm/uncommitted`, and tags `agent-vm/unnamed-N`. The commit of
+    /// uncommitted files has the time `date`, or the current one.
+    pub(super) fn name_the_rest(&self, date: Option<&str>) -> Result<Vec<Reference>> {
+        let taken = names(&self.references);
         let prefix =
             (0_u32..).map(|number| if number == 0 { "agent-vm".to_owned() } else { format!("agent-vm-{number}") });
         let is_free = |prefix: &String| {
@@ -98,7 +100,7 @@ impl Unsaved {
             name: format!("refs/tags/{prefix}/unnamed-{}", number + 1).into_bytes(),
         }));
         if !self.files.is_empty() {
-            rest.push(named("uncommitted", &self.view.commit_files(&self.files, None)?));
+            rest.push(named("uncommitted", &self.view.commit_files(&self.files, date)?));
         }
         Ok(rest)
     }

@@ -99,6 +99,17 @@ impl View {
         Ok(listed.split(|byte| *byte == 0).filter_map(link).collect())
     }
 
+    /// Returns the number of ignored files and directories; a directory counts as one.
+    ///
+    /// # Errors
+    /// See [`Self::open`].
+    pub fn ignored_files(&self) -> Result<usize> {
+        let Some(work_tree) = self.work_tree() else { return Ok(0) };
+        self.copy_index()?;
+        let listed = self.status(self.git(Some(work_tree)), &["--untracked-files=normal", "--ignored=traditional"])?;
+        Ok(entries(&listed).filter(|entry| entry.starts_with(b"!!")).count())
+    }
+
     /// Returns whether all files below these paths are in the checked-out commit, unchanged.
     ///
     /// # Errors

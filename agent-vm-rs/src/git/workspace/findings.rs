@@ -7,16 +7,18 @@ use std::rc::Rc;
 
 use anyhow::Result;
 
+use super::contents::Contents;
 use super::git_failure::{Unreadable, is_unreadable};
 use super::guest_files::{is_empty, open_root};
 use super::inventory::{self, Inventory, is_elsewhere, shown_path};
 use super::listed_refs::Reference;
 use super::objects::objects;
 use super::refs::shown;
+use super::unsaved::Unsaved;
 use super::view::{LONG, Place, View};
 use crate::git::{Source, SourceReader};
 use crate::host::files::resolved;
-use crate::term::text::count;
+use crate::host::interrupt;
 
 /// Size of packs, in bytes, above which a workspace is moved and not bundled.
 const MAX_PACKED: u64 = 512 << 20;
@@ -30,8 +32,22 @@ pub enum Findings {
     Nothing,
     /// A bundle can hold what the source repository lacks.
     Bundle(Box<Unsaved>),
-    /// The whole workspace must be kept, for this reason.
-    Whole(WholeReason),
+    /// The whole workspace must be kept, for this reason. The numbers are those of its own repository, as far as it can be
+    /// read.
+    Whole(WholeReason, Contents),
+}
+
+impl Findings {
+    /// Returns what only the workspace has, as numbers; None if its repository cannot be read.
+    #[must_use]
+    pub fn contents(&self) -> Option<Contents> {
+        match self {
+            Self::Nothing => Some(Contents::default()),
+            Self::Bundle(own) => Some(own.contents()),
+            Self::Whole(WholeReason::Unreadable(_), _) => None,
+            Self::Whole(WholeReason::Holds(_), contents) => Some(contents.clone()),
+        }
+    }
 }
 
 /// Why a bundle is not enough.
@@ -40,48 +56,6 @@ pub enum WholeReason {
     Unreadable(String),
     /// The workspace also has this, which a bundle cannot hold.
     Holds(String),
-}
-
-/// What only the workspace has.
-pub struct Unsaved {
-    /// The workspace's repository.
-    pub view: View,
-    /// Its references.
-    pub references: Vec<Reference>,
-    /// Commits that the source repository lacks, including those that no reference reaches.
-    pub commits: Vec<String>,
-    /// Number of references to tags, trees and blobs that the source repository has no reference to.
-    pub others: usize,
-    /// Tag objects that no reference reaches and that the source repository has no reference to.
-    pub tags: Vec<String>,
-    /// Files that differ from every commit.
-    pub files: Vec<Vec<u8>>,
-    /// Number of objects that the source repository's own history needs and only the workspace has: the source is damaged.
-    pub holes: usize,
-}
-
-impl Unsaved {
-    /// Returns whether the source repository has everything.
-    fn is_empty(&self) -> bool {
-        self.commits.is_empty() && self.others == 0 && self.files.is_empty() && self.holes == 0
-    }
-
-    /// Returns a summary such as `3 commits and 1 changed file`.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        let all = [
-            (self.commits.len(), "commit"),
-            (self.others, "tag"),
-            (self.files.len(), "changed file"),
-            (self.holes, "object missing in its damaged source"),
-        ];
-        let parts: Vec<_> =
-            all.iter().filter(|(number, _)| *number > 0).map(|(number, thing)| count(*number, thing)).collect();
-        match parts.as_slice() {
-            [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
-            parts => parts.concat(),
-        }
-    }
 }
 
 /// Finds what only the workspace has. `scratch` is a directory of the host for temporary git directories.
@@ -98,12 +72,27 @@ pub fn look(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result
     }
     let odd: Vec<_> = inventory.odd.iter().chain(&inventory.git_dir.odd).cloned().collect();
     if !odd.is_empty() {
-        return Ok(Findings::Whole(WholeReason::Holds(some(&odd))));
+        let contents = view_of(workspace, source, scratch).and_then(own).map(|own| own.contents());
+        interrupt::check()?;
+        return Ok(Findings::Whole(WholeReason::Holds(some(&odd)), contents.unwrap_or_default()));
     }
     match look_at_repository(workspace, source, scratch, &inventory) {
-        Err(error) if is_unreadable(&error) => Ok(Findings::Whole(WholeReason::Unreadable(format!("{error:#}")))),
+        Err(error) if is_unreadable(&error) => {
+            Ok(Findings::Whole(WholeReason::Unreadable(format!("{error:#}")), Contents::default()))
+        }
         other => other,
     }
+}
+
+/// Returns a view of the workspace's repository that reads all of it.
+pub(super) fn view_of(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result<View> {
+    let place = Place { workspace, git_dir: Path::new(".git"), work_tree: Some(Path::new("")) };
+    View::open(&place, reader_of(source, scratch)?.as_ref(), scratch, LONG)
+}
+
+/// Opens a source repository, if there is one.
+pub(super) fn reader_of(source: Option<&Source>, scratch: &Path) -> Result<Option<Rc<SourceReader>>> {
+    source.map(|source| SourceReader::open(source, scratch).map(Rc::new)).transpose()
 }
 
 fn look_at_repository(
@@ -112,9 +101,7 @@ fn look_at_repository(
     scratch: &Path,
     inventory: &Inventory,
 ) -> Result<Findings> {
-    let place = Place { workspace, git_dir: Path::new(".git"), work_tree: Some(Path::new("")) };
-    let reader = source.map(|source| SourceReader::open(source, scratch).map(Rc::new)).transpose()?;
-    let view = View::open(&place, reader.as_ref(), scratch, LONG)?;
+    let view = view_of(workspace, source, scratch)?;
     let alternates = view.store.alternates.clone();
     let own = match own(view) {
         Err(error) if is_unreadable(&error) => {
@@ -124,19 +111,23 @@ fn look_at_repository(
         }
         other => other?,
     };
+    let contents = own.contents();
     if let Some(store) = alternates.iter().find(|path| !is_elsewhere(workspace, path)) {
-        return Ok(Findings::Whole(WholeReason::Holds(format!("objects in another store, {}", shown(store)))));
+        let why = format!("objects in another store, {}", shown(store));
+        return Ok(Findings::Whole(WholeReason::Holds(why), contents));
     }
     if let Some(why) = holds_more(workspace, source, scratch, inventory, &own.view)? {
-        return Ok(Findings::Whole(WholeReason::Holds(why)));
+        return Ok(Findings::Whole(WholeReason::Holds(why), contents));
     }
     if own.is_empty() {
         return Ok(Findings::Nothing);
     }
     if own.holes > 0 {
-        return Ok(Findings::Whole(WholeReason::Holds(own.describe())));
+        return Ok(Findings::Whole(WholeReason::Holds(contents.describe()), contents));
     }
-    let holds = |what: &str| Ok(Findings::Whole(WholeReason::Holds(format!("{}, {what}", own.describe()))));
+    let holds = |what: &str| {
+        Ok(Findings::Whole(WholeReason::Holds(format!("{}, {what}", contents.describe())), contents.clone()))
+    };
     let bytes = || own.files.iter().map(|file| size(workspace, file)).sum::<u64>();
     if own.view.is_shallow {
         return holds("and a shallow history");
@@ -151,7 +142,7 @@ fn look_at_repository(
 }
 
 /// Finds what is in a repository and not in its source.
-fn own(view: View) -> Result<Unsaved> {
+pub(super) fn own(view: View) -> Result<Unsaved> {
     if let Some(odd) = view.copied.odd.first() {
         return Err(Unreadable(format!("git did not write {odd}")).into());
     }
@@ -205,19 +196,20 @@ fn holds_more(
         // Objects that a submodule's source borrows from the workspace are not safe there. (Callers check the source itself.)
         let source = source.filter(|source| source.store_in(workspace).is_ok_and(|store| store.is_none()));
         let place = Place { workspace, git_dir: &git_dir, work_tree };
-        let reader = source.as_ref().map(|source| SourceReader::open(source, scratch).map(Rc::new)).transpose();
-        let own = reader.and_then(|reader| View::open(&place, reader.as_ref(), scratch, LONG)).and_then(|mut view| {
-            // Only HEAD reaches the commit that a submodule has checked out.
-            view.safe.extend(source.as_ref().and_then(Source::detached));
-            own(view)
-        });
+        let own = reader_of(source.as_ref(), scratch)
+            .and_then(|reader| View::open(&place, reader.as_ref(), scratch, LONG))
+            .and_then(|mut view| {
+                // Only HEAD reaches the commit that a submodule has checked out.
+                view.safe.extend(source.as_ref().and_then(Source::detached));
+                own(view)
+            });
         if let (Ok(own), Some(work_tree)) = (&own, work_tree) {
             links.add(work_tree, &own.view)?;
         }
         let why = match own {
             Ok(own) if own.view.borrows() => "which borrows objects".to_owned(),
             Ok(own) if own.is_empty() => continue,
-            Ok(own) => own.describe(),
+            Ok(own) => own.contents().describe(),
             Err(error) if is_unreadable(&error) => format!("{error:#}"),
             Err(error) => return Err(error),
         };

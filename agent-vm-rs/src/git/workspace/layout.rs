@@ -28,7 +28,7 @@ pub struct Layout {
 }
 
 /// Largest number of listed unknown entries; more are not needed for a message.
-const MAX_ODD: usize = 8;
+pub(super) const MAX_ODD: usize = 8;
 const MAX_LARGE_FILES: usize = 100_000;
 
 /// Files of a git directory that name only objects of its own store.

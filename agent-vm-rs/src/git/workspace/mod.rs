@@ -4,12 +4,14 @@
 //! (`view`); anything else is kept as it is (`keep_workspace`).
 
 mod bundle;
+mod contents;
 mod fetch;
 mod files;
 mod findings;
 mod git_failure;
 mod guest_files;
 mod head;
+mod held;
 mod inventory;
 mod keep_names;
 mod keep_workspace;
@@ -22,7 +24,9 @@ mod refs;
 mod store;
 #[cfg(test)]
 mod tests;
+mod unbundle;
 mod uncommitted;
+mod unsaved;
 mod view;
 mod work_trees;
 
@@ -37,13 +41,17 @@ use crate::git::origin_copy::ORIGIN_COPY;
 use crate::git::{Source, SourceReader};
 use crate::machine::branch::BranchName;
 
+pub use self::contents::Contents;
 pub use self::fetch::{fetch, fetch_from_bundle, fetch_from_kept};
-pub use self::findings::{Findings, OnTheDisk, Unsaved, WholeReason, look};
+pub use self::findings::{Findings, OnTheDisk, WholeReason, look};
 pub use self::git_failure::{Unreadable, is_no_space, is_unreadable};
+pub use self::held::{Held, of_bundle, of_workspace};
 pub use self::inventory::is_there;
 pub use self::keep_workspace::{finish_all, keep_whole, unfinished_in};
-pub use self::offer::{Offering, UNCOMMITTED, Wanted, offering};
-pub use self::pack::{Pack, pack};
+pub use self::offer::{Offering, Repository, UNCOMMITTED, Wanted, offering};
+pub use self::pack::{Limit, Pack, pack};
+pub use self::unbundle::header;
+pub use self::unsaved::Unsaved;
 use self::view::{Place, SHORT, View};
 
 /// Largest file of a reference, and of packed references, that [`commit_of`] reads, in bytes.
@@ -79,6 +87,14 @@ pub fn state(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Resul
         changed_files: view.changed_files(true)?.len(),
         new_commits: Some(new_commits),
     })
+}
+
+/// Returns the number of ignored files and directories of a workspace.
+///
+/// # Errors
+/// See [`state`].
+pub fn ignored_files(workspace: &Path, scratch: &Path) -> Result<usize> {
+    open(workspace, None, scratch)?.ignored_files()
 }
 
 /// Returns the number of commits that the workspace's references reach and its source repository lacks.

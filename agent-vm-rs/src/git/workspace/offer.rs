@@ -147,7 +147,7 @@ fn require_same_format(view: &View, wanted: &Wanted<'_>) -> Result<()> {
 }
 
 /// Returns the name that a reference gets; None for a remote-tracking one.
-fn name_of(reference: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn name_of(reference: &[u8]) -> Option<Vec<u8>> {
     if let Some(rest) = reference.strip_prefix(OF_COPY) {
         return Some([b"origin/", rest].concat());
     }
@@ -167,7 +167,7 @@ fn stashes(view: &View, references: &[Reference]) -> Result<Vec<Offer>> {
 }
 
 /// Returns a name that is valid in a reference: other characters become dashes.
-fn valid(name: &[u8]) -> Vec<u8> {
+pub(super) fn valid(name: &[u8]) -> Vec<u8> {
     gix_validate::reference::name_partial_or_sanitize(name.into()).into()
 }
 
@@ -182,12 +182,7 @@ fn uncommitted(view: &View, workspace: &Path) -> Result<Option<Offer>> {
         let many = count(files.len(), "changed file");
         return Err(Unreadable(format!("{many} of {} are too large to copy", bytes(all))).into());
     }
-    let time = match &view.head.commit {
-        Some(commit) => view.ask(&view.git(None).args(["show", "--no-patch", "--format=%ct"]).arg(commit))?,
-        None => b"0".to_vec(),
-    };
-    let date = format!("@{} +0000", String::from_utf8_lossy(&time).trim());
-    let object = view.commit_files(&files, Some(&date))?;
+    let object = view.commit_files(&files, Some(&view.date_of_head()?))?;
     Ok(Some(Offer { name: UNCOMMITTED.to_vec(), object }))
 }
 
@@ -228,7 +223,7 @@ fn submodule(workspace: &Path, module: &Path, wanted: &Wanted<'_>) -> Result<Opt
 }
 
 /// Returns a submodule's name: `modules/NAME/modules/INNER` is `NAME/INNER`.
-fn plain(module: &Path) -> PathBuf {
+pub(super) fn plain(module: &Path) -> PathBuf {
     let mut parts = module.components();
     let mut name = PathBuf::new();
     while let Some(part) = parts.next() {

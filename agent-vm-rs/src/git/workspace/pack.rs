@@ -14,6 +14,15 @@ use crate::term::text::bytes;
 /// Largest number of new objects.
 const MOST_OBJECTS: usize = 2_000_000;
 
+/// A limit of what is packed.
+#[derive(Clone, Copy)]
+pub struct Limit<'a> {
+    /// Largest size of the objects' contents, in bytes.
+    pub bytes: u64,
+    /// The command that raises it with `--max-size`.
+    pub raise: &'a str,
+}
+
 /// A checked pack of new objects.
 pub struct Pack {
     /// The temporary directory that contains the pack and its index.
@@ -25,12 +34,12 @@ pub struct Pack {
 }
 
 /// Packs the objects that `tips` reach and the source repository lacks; None if it lacks none. Git checks each object
-/// (fsck) and that nothing but the pack and the source repository is needed. `most` limits the contents, in bytes.
+/// (fsck) and that nothing but the pack and the source repository is needed.
 ///
 /// # Errors
 /// [`Unreadable`] if an object is missing, damaged or refused by git's checks. There are too many objects, or they are
 /// too large.
-pub fn pack(view: &View, tips: &[&str], source: &Stores, most: u64) -> Result<Option<Pack>> {
+pub fn pack(view: &View, tips: &[&str], source: &Stores, limit: Limit<'_>) -> Result<Option<Pack>> {
     let lines = |start: &str, ids: &mut dyn Iterator<Item = &str>| -> String {
         ids.map(|id| format!("{start}{id}\n")).collect()
     };
@@ -41,7 +50,7 @@ pub fn pack(view: &View, tips: &[&str], source: &Stores, most: u64) -> Result<Op
     if objects == 0 {
         return Ok(None);
     }
-    let bytes = require_few(view, &new, objects, most)?;
+    let bytes = require_few(view, &new, objects, limit)?;
     let made = view.git_dir().join("made");
     fs::create_dir(&made).context("failed to make a directory for a pack")?;
     let make = view.git(None).args(["pack-objects", "--quiet", "--threads=2", "--delta-base-offset"]);
@@ -53,7 +62,7 @@ pub fn pack(view: &View, tips: &[&str], source: &Stores, most: u64) -> Result<Op
 }
 
 /// Returns the size of the objects' contents, in bytes. Fails if there are too many objects, or if they are too large.
-fn require_few(view: &View, ids: &[u8], objects: usize, most: u64) -> Result<u64> {
+fn require_few(view: &View, ids: &[u8], objects: usize, limit: Limit<'_>) -> Result<u64> {
     if objects > MOST_OBJECTS {
         return Err(Failure::new(format!("the machine has {objects} new objects; at most {MOST_OBJECTS} are fetched"))
             .with_hint("find out what it committed: agent-vm exec -- git log --stat")
@@ -62,10 +71,14 @@ fn require_few(view: &View, ids: &[u8], objects: usize, most: u64) -> Result<u64
     let sizes = view.ask(&view.git(None).args(["cat-file", "--batch-check=%(objectsize)"]).stdin(ids))?;
     let sizes = String::from_utf8_lossy(&sizes);
     let all: u64 = sizes.lines().filter_map(|size| size.parse::<u64>().ok()).fold(0, u64::saturating_add);
-    if all > most {
-        return Err(Failure::new(format!("the new commits have {}; at most {} are fetched", bytes(all), bytes(most)))
-            .with_hint(format!("to fetch them all the same: agent-vm fetch --max-size {}", (all >> 20) + 1))
-            .into());
+    if all > limit.bytes {
+        return Err(Failure::new(format!(
+            "the new commits have {}; at most {} are fetched",
+            bytes(all),
+            bytes(limit.bytes)
+        ))
+        .with_hint(format!("to fetch them all the same: {} --max-size {}", limit.raise, (all >> 20) + 1))
+        .into());
     }
     Ok(all)
 }

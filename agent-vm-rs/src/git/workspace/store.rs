@@ -12,12 +12,14 @@ use rustix::fs::{Access, AtFlags, FileType, OFlags, accessat, statat};
 use rustix::io::Errno;
 
 use super::git_failure::Unreadable;
-use super::guest_files::{open_inside, read_inside};
+use super::guest_files::{is_object_id, open_inside, read_inside};
 use crate::git::alternates;
 use crate::host::files::tree::entries;
 
 /// Largest accepted `info/alternates`, in bytes.
 const MAX_ALTERNATES: u64 = 64 << 10;
+/// Largest accepted list of shallow commits, in bytes.
+const MAX_SHALLOW: u64 = 16 << 20;
 
 /// Facts about an object store.
 pub struct Store {
@@ -98,6 +100,20 @@ fn format_in(objects: &OwnedFd) -> Result<Option<&'static str>> {
         }
     }
     Ok(None)
+}
+
+/// Returns a git directory's list of shallow commits.
+///
+/// # Errors
+/// [`Unreadable`] if git did not write it.
+pub fn shallow_commits(git_dir: &File) -> Result<Vec<u8>> {
+    match read_inside(git_dir, Path::new("shallow"), MAX_SHALLOW)? {
+        Some(lines) if lines.split(|byte| *byte == b'\n').all(|line| line.is_empty() || is_object_id(line)) => {
+            Ok(lines)
+        }
+        Some(_) => Err(Unreadable("its list of shallow commits is damaged".to_owned()).into()),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Returns the directories of a store that hold objects: name, directory and size of packs in bytes.

@@ -64,6 +64,18 @@ impl View {
         commit(&whole, &parents, CHANGED)
     }
 
+    /// Returns the time of the checked-out commit, so that a commit of the same changes always has the same id.
+    ///
+    /// # Errors
+    /// See [`Self::open`].
+    pub(super) fn date_of_head(&self) -> Result<String> {
+        let time = match &self.head.commit {
+            Some(commit) => self.ask(&self.git(None).args(["show", "--no-patch", "--format=%ct"]).arg(commit))?,
+            None => b"0".to_vec(),
+        };
+        Ok(format!("@{} +0000", String::from_utf8_lossy(&time).trim()))
+    }
+
     /// Returns the tree of what is staged, with side 2 (ours) or 3 (theirs) of each conflict.
     fn side(&self, side: u8) -> Result<String> {
         let view = self;

@@ -12,10 +12,10 @@ use anyhow::{Context as _, Result};
 use rustix::fs::OFlags;
 
 use super::git_failure::{Unreadable, ask};
-use super::guest_files::{is_object_id, open_inside, open_root, read_inside};
+use super::guest_files::{open_inside, open_root};
 use super::head::Head;
 use super::refs::{self, Copied};
-use super::store::{self, Store};
+use super::store::{self, Store, shallow_commits};
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
 use crate::git::origin_copy::ORIGIN_COPY;
@@ -29,8 +29,6 @@ pub const SHORT: Duration = Duration::from_secs(10);
 pub const LONG: Duration = Duration::from_secs(600);
 /// Largest address space of git, in bytes. A hostile object store can make git allocate much.
 const MEMORY_LIMIT: u64 = 4 << 30;
-/// Largest accepted list of shallow commits, in bytes.
-const MAX_SHALLOW: u64 = 16 << 20;
 /// Largest output of git about a workspace, in bytes: one line for each of about ten million objects.
 pub(super) const MAX_OUTPUT: usize = 1 << 30;
 
@@ -88,6 +86,33 @@ impl View {
         scratch: &Path,
         timeout: Duration,
     ) -> Result<Self> {
+        Self::open_as(confinement, git, place, source, scratch, timeout, None)
+    }
+
+    /// Opens a view of a repository that has no object yet, of this object format.
+    ///
+    /// # Errors
+    /// See [`Self::open`].
+    pub(super) fn open_empty(
+        workspace: &Path,
+        format: &'static str,
+        source: Option<&Rc<SourceReader>>,
+        scratch: &Path,
+    ) -> Result<Self> {
+        let git = program()?;
+        let place = Place { workspace, git_dir: Path::new(".git"), work_tree: None };
+        Self::open_as(confine::choose_for_reading(&git), git, &place, source, scratch, LONG, Some(format))
+    }
+
+    fn open_as(
+        confinement: Confinement,
+        git: PathBuf,
+        place: &Place,
+        source: Option<&Rc<SourceReader>>,
+        scratch: &Path,
+        timeout: Duration,
+        format: Option<&'static str>,
+    ) -> Result<Self> {
         let root = open_root(place.workspace)?;
         let guest = open_inside(&root, place.git_dir, OFlags::RDONLY | OFlags::DIRECTORY)?
             .ok_or_else(|| Unreadable(format!("the workspace has no {} directory", place.git_dir.display())))?;
@@ -95,6 +120,7 @@ impl View {
         let borrowed = git_dir.path().join("guest-objects");
         let real = place.workspace.join(place.git_dir);
         let mut store = store::link(&guest, &real.join("objects"), &borrowed)?;
+        store.object_format = format.unwrap_or(store.object_format);
         let copy = open_inside(&guest, Path::new(ORIGIN_COPY), OFlags::RDONLY | OFlags::DIRECTORY)?;
         if let Some(copy) = &copy {
             store.add(copy, &real.join(ORIGIN_COPY).join("objects"), &borrowed)?;
@@ -193,6 +219,11 @@ impl View {
         self.source.as_ref().map(|source| source.objects())
     }
 
+    /// Lets git also read this file.
+    pub(super) fn allow(&mut self, file: &Path) {
+        self.mounts.push(Mount::Read(file.to_owned()));
+    }
+
     /// Changes the time limit of each git call.
     pub(super) fn limit(&mut self, timeout: Duration) {
         self.timeout = timeout;
@@ -267,17 +298,6 @@ impl View {
     fn bounded(&self, git: &Invocation) -> Invocation {
         let limit = Invocation::new("prlimit").arg(format!("--as={MEMORY_LIMIT}")).arg("--");
         confine::bwrap::ending_with_us(&git.within(limit)).time_limit(self.timeout)
-    }
-}
-
-/// Returns a git directory's list of shallow commits.
-fn shallow_commits(git_dir: &File) -> Result<Vec<u8>> {
-    match read_inside(git_dir, Path::new("shallow"), MAX_SHALLOW)? {
-        Some(lines) if lines.split(|byte| *byte == b'\n').all(|line| line.is_empty() || is_object_id(line)) => {
-            Ok(lines)
-        }
-        Some(_) => Err(Unreadable("its list of shallow commits is damaged".to_owned()).into()),
-        None => Ok(Vec::new()),
     }
 }
 

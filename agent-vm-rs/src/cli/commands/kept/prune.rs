@@ -1,0 +1,219 @@
+//! `agent-vm kept prune`
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{lock, open, scratch};
+use crate::cli::commands::confirm::{can_ask, confirmed};
+use crate::cli::commands::prune::age;
+use crate::git::kept::{self, Kept, Presence};
+use crate::git::{Source, fetch};
+use crate::machine::context::Context;
+use crate::term::error::{Failure, Interrupted};
+use crate::term::output::{print, print_json};
+use crate::term::progress::note;
+use crate::term::text::{count, one_line};
+
+/// Flags of `kept prune`.
+#[derive(Args, Clone, Debug)]
+pub struct PruneArgs {
+    /// Only these, also if their repository lacks some of it: names, paths, or machines' names
+    #[arg(value_name = "KEPT")]
+    names: Vec<String>,
+    /// Print what would be removed and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Only what was kept this long ago, such as 30d, 2w or 12h
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    older_than: Option<Duration>,
+    /// Remove also what its repository lacks
+    #[arg(long)]
+    all: bool,
+    /// Do not ask for confirmation. Without a terminal, it is needed for what its repository lacks
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Whether a repository has everything of a kept bundle or workspace.
+enum Standing {
+    /// It has.
+    Restored(PathBuf),
+    /// It lacks something, or its repository is missing or unknown.
+    Lacks(String),
+    /// The kept one is gone, and only its record is left.
+    Gone,
+    /// It cannot be read.
+    Unreadable(String),
+    /// Its disk is away.
+    Away,
+}
+
+/// One of them and the outcome.
+#[derive(Serialize)]
+struct Pruned {
+    name: String,
+    reason: String,
+    /// `removed`, `would-be-removed`, `stays` or `failed`.
+    outcome: &'static str,
+}
+
+/// Removes what was kept of machines and restored: their repository has every commit of it. With names or `--all`, also
+/// what it lacks.
+///
+/// # Errors
+/// The user declines, or something cannot be removed.
+pub fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
+    let _lock = lock(context)?;
+    let state = &context.state;
+    let all = kept::all(state)?;
+    if !args.dry_run {
+        kept::remove_rests(state, &all)?;
+    }
+    let is_named = !args.names.is_empty();
+    let mut chosen = match is_named {
+        true => args.names.iter().map(|name| kept::find(state, name)).collect::<Result<Vec<_>>>()?,
+        false => all,
+    };
+    let least = args.older_than.map(|age| Timestamp::now().as_second().saturating_sub_unsigned(age.as_secs()));
+    chosen.retain(|kept| least.is_none_or(|least| kept.named.kept.as_second() <= least));
+    let scratch = scratch(state)?;
+    let mut done = Vec::new();
+    let (mut going, mut are_lost) = (Vec::new(), 0);
+    for kept in chosen {
+        let standing = standing(&kept, scratch.path())?;
+        let is_going = match &standing {
+            Standing::Restored(_) | Standing::Gone => true,
+            Standing::Lacks(_) => is_named || args.all,
+            Standing::Unreadable(_) | Standing::Away => is_named && args.yes,
+        };
+        are_lost += usize::from(is_going && !matches!(standing, Standing::Restored(_) | Standing::Gone));
+        let reason = reason(&standing);
+        match is_going {
+            true => going.push((kept, reason)),
+            false => done.push(Pruned { name: kept.named.stem, reason, outcome: "stays" }),
+        }
+    }
+    if !args.dry_run && !args.yes && !going.is_empty() {
+        ask(&going, are_lost)?;
+    }
+    for (kept, reason) in going {
+        let removed = || match kept.presence {
+            Presence::Here => kept::remove(state, &kept),
+            Presence::Missing | Presence::Away => kept::forget(state, &kept.named.stem),
+        };
+        let outcome = match args.dry_run {
+            true => "would-be-removed",
+            false => removed().map_or_else(
+                |error| {
+                    note(&format!("{} was not removed: {error:#}", kept.named.stem));
+                    "failed"
+                },
+                |()| "removed",
+            ),
+        };
+        done.push(Pruned { name: kept.named.stem, reason, outcome });
+    }
+    report(context, &done)
+}
+
+fn report(context: &Context, done: &[Pruned]) -> Result<()> {
+    if context.json {
+        print_json(&done)?;
+    } else {
+        let lines =
+            done.iter().map(|one| format!("{}: {} ({})\n", one.name, one.outcome.replace('-', " "), one.reason));
+        print(&lines.collect::<String>())?;
+        if done.is_empty() {
+            note("nothing is kept");
+        }
+    }
+    match done.iter().filter(|one| one.outcome == "failed").count() {
+        0 => Ok(()),
+        failed => Err(Failure::new(format!("failed to remove {failed} of what was kept"))
+            .with_hint("to see where they are: agent-vm kept list --json")
+            .into()),
+    }
+}
+
+fn ask(going: &[(Kept, String)], are_lost: usize) -> Result<()> {
+    if !can_ask() {
+        if are_lost == 0 {
+            return Ok(());
+        }
+        return Err(Failure::new(format!("the work in {are_lost} of {} would be lost", going.len()))
+            .with_hint("to restore one: agent-vm kept restore KEPT\nto remove them all the same: repeat the command with --yes")
+            .into());
+    }
+    for (kept, reason) in going {
+        note(&format!("{}: {reason}", kept.named.stem));
+    }
+    let lost = if are_lost > 0 { format!(" The work in {are_lost} of them is lost.") } else { String::new() };
+    let what = count(going.len(), "kept bundle or workspace").replace("bundle or workspaces", "bundles or workspaces");
+    if confirmed(&format!("Remove {what}?{lost} [y/N] "))? {
+        return Ok(());
+    }
+    Err(Failure::new("nothing was removed")
+        .with_hint("to remove them without a question: agent-vm kept prune --yes")
+        .into())
+}
+
+/// Looks whether the repository that it came from, or the one that it was restored into, has everything.
+fn standing(kept: &Kept, scratch: &Path) -> Result<Standing> {
+    match kept.presence {
+        Presence::Here => {}
+        Presence::Missing => return Ok(Standing::Gone),
+        Presence::Away => return Ok(Standing::Away),
+    }
+    let restored = kept.record.as_ref().and_then(|record| record.restored.as_deref());
+    let dirs: Vec<_> = restored.into_iter().chain(kept.source().filter(|source| Some(*source) != restored)).collect();
+    let mut lacking = None;
+    for dir in dirs {
+        let Some(source) = Source::discover(dir).ok().flatten().filter(|source| source.dir == dir) else { continue };
+        match lacks(kept, &source, scratch) {
+            Ok(None) => return Ok(Standing::Restored(source.dir)),
+            Ok(Some(what)) => drop(lacking.get_or_insert(format!("{} lacks {what}", source.dir.display()))),
+            Err(error) if error.is::<Interrupted>() => return Err(error),
+            Err(error) => return Ok(Standing::Unreadable(format!("{error:#}"))),
+        }
+    }
+    if let Some(lacking) = lacking {
+        return Ok(Standing::Lacks(lacking));
+    }
+    match open(kept, None, scratch) {
+        Ok(held) => {
+            let what = held.contents.describe();
+            let what = if what.is_empty() { "its work".to_owned() } else { what };
+            Ok(Standing::Lacks(format!("no repository is known that has {what}")))
+        }
+        Err(error) if error.is::<Interrupted>() => Err(error),
+        Err(error) => Ok(Standing::Unreadable(format!("{error:#}"))),
+    }
+}
+
+/// Returns what a repository lacks; None if it has everything.
+fn lacks(kept: &Kept, source: &Source, scratch: &Path) -> Result<Option<String>> {
+    let held = open(kept, Some(source), scratch)?;
+    if !held.left_out.is_empty() {
+        return Ok(Some(held.left_out.join(", ")));
+    }
+    if fetch::has_everything(source, &held, scratch)? {
+        return Ok(None);
+    }
+    let what = held.contents.describe();
+    Ok(Some(if what.is_empty() { "some of its objects".to_owned() } else { what }))
+}
+
+fn reason(standing: &Standing) -> String {
+    one_line(&match standing {
+        Standing::Restored(dir) => format!("{} has everything of it", dir.display()),
+        Standing::Lacks(what) => what.clone(),
+        Standing::Gone => "it was moved or removed".to_owned(),
+        Standing::Unreadable(why) => format!("it cannot be read completely: {why}"),
+        Standing::Away => "its directory does not exist, maybe because its disk is not mounted".to_owned(),
+    })
+}

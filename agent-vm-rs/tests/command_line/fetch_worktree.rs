@@ -1,0 +1,52 @@
+//! `fetch --worktree` writes the uncommitted changes of a machine to a file.
+
+use std::fs;
+
+use crate::support::Site;
+
+#[test]
+fn uncommitted_changes_become_a_patch() {
+    let site = Site::new();
+    let (workspace, _) = site.create_with_work();
+    site.run(&["fetch", "--worktree"]).ok().says("app-main has no uncommitted changes");
+    assert!(!site.path("app/app-main-uncommitted.patch").exists());
+    fs::write(workspace.join("README"), "changed\n").unwrap();
+    fs::write(workspace.join("work"), b"binary\0\n").unwrap();
+    fs::write(workspace.join("new"), "staged\n").unwrap();
+    site.git_in(&workspace, &["add", "new"]);
+    fs::write(workspace.join("new"), "new\n").unwrap();
+    fs::remove_file(workspace.join("second")).unwrap();
+    let done = site.run(&["fetch", "--worktree"]).ok().says("git apply app-main-uncommitted.patch");
+    done.prints("refs/agent-vm/app-main/uncommitted");
+    let elsewhere = site.path("x.patch");
+    let json = site.run(&["fetch", "--output", elsewhere.to_str().unwrap(), "--json"]).ok().json();
+    assert_eq!(json["patch"].as_str(), elsewhere.to_str());
+    assert_eq!(site.read("x.patch"), site.read("app/app-main-uncommitted.patch"));
+    // On top of the machine's commit, it gives the machine's files, and no commit.
+    site.run(&["merge"]).ok();
+    let head = site.git(&["rev-parse", "HEAD"]);
+    site.git(&["apply", "app-main-uncommitted.patch"]);
+    for file in ["README", "work", "new"] {
+        assert_eq!(fs::read(site.path("app").join(file)).unwrap(), fs::read(workspace.join(file)).unwrap(), "{file}");
+    }
+    assert!(!site.path("app/second").exists());
+    assert_eq!(site.git(&["rev-parse", "HEAD"]), head);
+    // Control: an ordinary fetch writes no file, and says nothing of one.
+    fs::remove_file(site.path("app/app-main-uncommitted.patch")).unwrap();
+    let json = site.run(&["fetch", "--json"]).ok().json();
+    assert!(json.get("patch").is_none() && !site.path("app/app-main-uncommitted.patch").exists());
+    site.run(&["fetch", "--worktree", "--committed"]).exits(2);
+}
+
+/// A former snapshot must not be taken for the changes of now.
+#[test]
+fn changes_that_cannot_be_fetched_write_no_file() {
+    let site = Site::new();
+    let (workspace, _) = site.create_with_work();
+    fs::write(workspace.join("README"), "changed\n").unwrap();
+    site.run(&["fetch"]).ok();
+    fs::File::create(workspace.join("large")).unwrap().set_len(1 << 30).unwrap();
+    let done = site.run(&["fetch", "--worktree"]).exits(1).says("are too large to copy");
+    done.gives_one_error().says("the uncommitted changes of app-main were not fetched");
+    assert!(!site.path("app/app-main-uncommitted.patch").exists());
+}

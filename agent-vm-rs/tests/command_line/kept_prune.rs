@@ -1,0 +1,109 @@
+//! `kept prune` removes what a repository has, and asks before it removes anything else.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::destroy::on_a_terminal;
+use crate::kept::{destroyed, restored};
+use crate::support::Site;
+
+/// A machine with a commit and a changed file, destroyed; returns its name.
+fn kept(site: &Site, args: &[&str]) -> String {
+    let (workspace, _) = site.create_with_work();
+    fs::write(workspace.join("README"), "changed\n").unwrap();
+    destroyed(site, args)
+}
+
+#[test]
+fn only_what_was_restored_is_removed() {
+    for keep in ["changes", "workspace"] {
+        let site = Site::new();
+        let name = kept(&site, &["--keep", keep]);
+        let path = site.kept()[0].clone();
+        site.run(&["kept", "prune"]).ok().prints("stays").prints("lacks 1 commit and 1 changed file");
+        assert!(path.exists());
+        // Without a terminal and --yes, nothing is lost.
+        for args in [&["kept", "prune", "--all"][..], &["kept", "prune", &name]] {
+            site.run(args).exits(1).gives_one_error().says("would be lost").says("agent-vm kept restore KEPT");
+        }
+        let prefix = restored(&site, &[&name]);
+        // A reference is missing again.
+        site.git(&["update-ref", "-d", &format!("{prefix}heads/agent-vm/uncommitted")]);
+        site.run(&["kept", "prune"]).ok().prints("stays");
+        restored(&site, &[&name]);
+        site.run(&["kept", "prune", "--older-than", "1d"]).ok().says("nothing is kept");
+        site.run(&["kept", "prune", "--dry-run"]).ok().prints("would be removed").prints("has everything of it");
+        assert!(path.exists());
+        let done = site.run(&["kept", "prune", "--json"]).ok();
+        assert_eq!(done.json()[0]["outcome"], "removed", "{keep}");
+        assert!(!path.exists() && site.kept().is_empty(), "{keep}");
+        site.run(&["kept"]).ok().says("nothing is kept");
+    }
+}
+
+#[test]
+fn the_rest_is_removed_only_when_asked_for() {
+    let site = Site::new();
+    kept(&site, &[]);
+    let damaged = kept(&site, &["--keep", "workspace"]);
+    let path = site.kept().into_iter().find(|path| path.ends_with(format!("{damaged}.workspace"))).unwrap();
+    fs::write(path.join(".git/packed-refs"), "damage\n").unwrap();
+    // What cannot be read stays, also with --all.
+    let done = site.run(&["kept", "prune", "--all", "--yes"]).ok();
+    done.prints("removed (").prints("stays (it cannot be read completely");
+    assert_eq!(site.kept(), std::slice::from_ref(&path));
+    site.run(&["kept", "prune", &damaged]).ok().prints("stays");
+    site.run(&["kept", "prune", &damaged, "--yes"]).ok().prints("removed");
+    assert!(site.kept().is_empty());
+}
+
+#[test]
+fn a_terminal_is_asked() {
+    let site = Site::new();
+    let name = kept(&site, &[]);
+    let Some(done) = on_a_terminal(&site, "kept prune --all", "n\n") else { return };
+    done.exits(1).prints("Remove 1 kept bundle or workspace? The work in 1 of them is lost. [y/N]");
+    assert_eq!(site.kept().len(), 1);
+    on_a_terminal(&site, &format!("kept prune {name}"), "y\n").unwrap().ok().prints("removed");
+    assert!(site.kept().is_empty());
+}
+
+/// Files that no commit holds would be lost.
+#[test]
+fn a_workspace_with_ignored_files_stays() {
+    let site = Site::new();
+    let (workspace, _) = site.create_with_work();
+    site.commit_in(&workspace, ".gitignore", "secret\n");
+    fs::write(workspace.join("secret"), "x").unwrap();
+    let name = destroyed(&site, &["--keep", "workspace"]);
+    restored(&site, &[&name]);
+    site.run(&["kept", "prune"]).ok().prints("stays").prints("1 ignored file");
+    assert_eq!(site.kept().len(), 1);
+}
+
+#[test]
+fn a_disk_that_is_away_keeps_its_record() {
+    let site = Site::new();
+    let disk = site.path("disk");
+    let name = kept(&site, &["--keep-in", disk.to_str().unwrap()]);
+    fs::rename(&disk, site.path("away")).unwrap();
+    site.run(&["kept", "prune", "--all", "--yes"]).ok().prints("stays (its directory does not exist");
+    fs::rename(site.path("away"), &disk).unwrap();
+    site.run(&["kept"]).ok().prints(&name);
+    // A record of something that the user removed goes.
+    let file: PathBuf = disk.join(format!("{name}.bundle"));
+    fs::remove_file(file).unwrap();
+    site.run(&["kept", "prune"]).ok().prints("removed (it was moved or removed)");
+    site.run(&["kept"]).ok().says("nothing is kept");
+}
+
+#[test]
+fn a_killed_removal_is_completed() {
+    let site = Site::new();
+    kept(&site, &["--keep", "workspace"]);
+    let path = site.kept()[0].clone();
+    let name = path.file_name().unwrap().to_str().unwrap();
+    fs::rename(&path, path.with_file_name(format!(".gone-{name}"))).unwrap();
+    site.run(&["kept", "prune"]).ok();
+    assert!(site.kept().is_empty(), "{:?}", site.kept());
+}
