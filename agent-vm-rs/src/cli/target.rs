@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use crate::git::Source;
+use crate::git::namespace::namespace;
 use crate::host::files::has_dir;
 use crate::machine::Machine;
 use crate::machine::branch::BranchName;
@@ -12,6 +13,7 @@ use crate::machine::name::VmName;
 use crate::machine::state_dir::StateDir;
 use crate::machine::unknown::{Place, no_machine, no_machine_in};
 use crate::term::error::Failure;
+use crate::term::progress::note;
 
 /// Returns the machine of a repository's branch; None if there is none yet.
 ///
@@ -145,11 +147,33 @@ pub fn find_used(state: &StateDir, target: Option<&str>) -> Result<Machine> {
     look_up(state, target, Offer::List)
 }
 
+/// As [`find_used`], for a command that removes something: without `target`, it is the machine of the current branch itself.
+///
+/// # Errors
+/// There is no such machine.
+pub fn find_exact(state: &StateDir, target: Option<&str>) -> Result<Machine> {
+    look_up(state, target, Offer::Exact)
+}
+
 /// What the error about a missing machine suggests.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Offer {
     Create,
     List,
+    Exact,
+}
+
+/// Returns the machine whose fetched branch a branch tracks, as `checkout` makes it; None if there is none.
+fn tracked(state: &StateDir, source: &Source, branch: &BranchName) -> Result<Option<Machine>> {
+    let Some(reference) = source.tracked_here(branch).filter(|name| name.starts_with("refs/agent-vm/")) else {
+        return Ok(None);
+    };
+    let machines = state.names()?.into_iter().map(|name| Machine::new(state, name));
+    let mut machines =
+        machines.filter(|machine| machine.settings().is_ok_and(|settings| settings.source == source.dir));
+    let is_of =
+        |machine: &Machine| namespace(source, state, &machine.name).is_ok_and(|start| reference.starts_with(&start));
+    Ok(machines.find(is_of))
 }
 
 fn look_up(state: &StateDir, target: Option<&str>, offer: Offer) -> Result<Machine> {
@@ -178,10 +202,21 @@ fn look_up(state: &StateDir, target: Option<&str>, offer: Offer) -> Result<Machi
             Failure::new(format!("HEAD of {} is detached: there is no current branch", source.dir.display()))
                 .with_hint("name a branch or a machine (agent-vm list shows them)")
         })?;
+        if let Some(machine) = machine_of(state, &source.dir, &branch)? {
+            return Ok(machine);
+        }
+        if let Some(machine) = tracked(state, &source, &branch)? {
+            let name = &machine.name;
+            if offer == Offer::Exact {
+                return Err(Failure::new(format!("{branch} has no machine; it tracks a branch of {name}"))
+                    .with_hint(format!("to use that machine, name it: {name}"))
+                    .into());
+            }
+            note(&format!("using {name}, whose branch {branch} tracks"));
+            return Ok(machine);
+        }
         let branches = if offer == Offer::Create { vec![branch.clone()] } else { Vec::new() };
-        let place = Place { source: &source.dir, branches };
-        return machine_of(state, &source.dir, &branch)?
-            .ok_or_else(|| no_machine_in(state, branch.as_str(), Some(&place)));
+        return Err(no_machine_in(state, branch.as_str(), Some(&Place { source: &source.dir, branches })));
     };
     let branch = target.parse::<BranchName>();
     if let Ok(branch) = &branch

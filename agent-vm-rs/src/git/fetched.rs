@@ -5,12 +5,12 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::fetch::namespace;
+use super::namespace::namespace;
 use super::standin::StandIn;
 use super::{Source, examine, links};
 use crate::host::process::Invocation;
+use crate::machine::Machine;
 use crate::machine::branch::BranchName;
-use crate::machine::name::VmName;
 use crate::term::error::Failure;
 
 /// The references of a machine in its source repository.
@@ -45,11 +45,11 @@ impl FetchedRefs {
     ///
     /// # Errors
     /// The source repository cannot be read.
-    pub fn of(source: &Source, name: &VmName, scratch: &Path) -> Result<Self> {
+    pub fn of(source: &Source, machine: &Machine) -> Result<Self> {
         links::check(&source.place)?;
-        let standin = StandIn::for_reading(&source.place, &source.format, scratch)?;
-        let prefix = namespace(name);
-        let (listed, _) = examine::list_in(&standin, scratch)?;
+        let standin = StandIn::for_reading(&source.place, &source.format, &machine.dir)?;
+        let prefix = namespace(source, &machine.state, &machine.name)?;
+        let (listed, _) = examine::list_in(&standin, &machine.dir)?;
         // The user may have committed since the links were made.
         standin.link_new_objects()?;
         let valid = listed.into_iter().map(|one| (String::from_utf8_lossy(&one.name).into_owned(), one.id));

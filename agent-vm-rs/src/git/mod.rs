@@ -18,6 +18,7 @@ pub mod kept;
 mod lfs;
 mod links;
 pub mod names;
+pub mod namespace;
 mod origin;
 pub mod origin_copy;
 mod owner;
@@ -97,6 +98,13 @@ impl Source {
             Head::Reference(name) => name.strip_prefix("refs/heads/").map(str::parse).transpose().map_err(Into::into),
             Head::Commit(_) => Ok(None),
         }
+    }
+
+    /// Returns the full name of the reference that a branch tracks in this repository itself, as the configuration says.
+    #[must_use]
+    pub fn tracked_here(&self, branch: &BranchName) -> Option<&str> {
+        let here = self.config.get(&format!("branch.{branch}.remote")) == Some(".");
+        self.config.get(&format!("branch.{branch}.merge")).filter(|_| here)
     }
 
     /// Returns its branches, without those whose names are refused.

@@ -36,6 +36,21 @@ pub fn check() -> Result<()> {
     }
 }
 
+/// Waits, unless a signal arrives.
+///
+/// # Errors
+/// [`Interrupted`] if one has.
+pub fn pause(length: Duration) -> Result<()> {
+    /// Longest time until a signal is noticed.
+    const STEP: Duration = Duration::from_millis(50);
+    let deadline = Deadline::after(length);
+    while !deadline.passed() {
+        check()?;
+        std::thread::sleep(STEP.min(deadline.left()));
+    }
+    check()
+}
+
 /// Forgets a received signal, so that only the next one interrupts what follows.
 pub fn acknowledge() {
     if let Some(flag) = SIGNAL.get() {

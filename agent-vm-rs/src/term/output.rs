@@ -23,3 +23,24 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let json = serde_json::to_string_pretty(value).context("failed to encode JSON")?;
     print(&(plain_json(&json) + "\n"))
 }
+
+/// Replaces what is on a terminal by lines, as many as fit.
+///
+/// # Errors
+/// See [`print`].
+pub fn redraw(text: &str) -> Result<()> {
+    const HOME: &str = "\x1b[H";
+    const CLEAR_TO_END_OF_LINE: &str = "\x1b[K\r\n";
+    const CLEAR_BELOW: &str = "\x1b[J";
+    let rows = terminal_size::terminal_size_of(std::io::stdout()).map_or(usize::MAX, |(_, rows)| usize::from(rows.0));
+    let fit = rows.saturating_sub(1).max(1);
+    let (all, mut lines) = (text.lines().count(), text.lines().take(fit).map(str::to_owned).collect::<Vec<_>>());
+    if all > fit {
+        lines[fit - 1] = format!("… and {} more", all - fit + 1);
+    }
+    let lines: String = lines.iter().map(|line| format!("{line}{CLEAR_TO_END_OF_LINE}")).collect();
+    // Not anstream, which leaves out these sequences if colour is switched off.
+    let mut out = std::io::stdout().lock();
+    let drawn = out.write_all(format!("{HOME}{lines}{CLEAR_BELOW}").as_bytes()).and_then(|()| out.flush());
+    drawn.context("failed to write to stdout")
+}

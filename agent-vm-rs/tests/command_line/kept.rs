@@ -278,12 +278,13 @@ fn the_question_names_everything() {
     let asked = |args: &str| -> Option<Done> { on_a_terminal(&site, args, "n\n").map(|done| done.exits(1)) };
     let Some(done) = asked("destroy") else { return };
     done.prints(" commits, 2 stashed changes, 1 notes reference and 1 changed file that only it has are kept in")
-        .prints("Its 1 ignored file are lost.");
+        .prints("Ignored files are not kept: 1.");
     asked("destroy --keep nothing").unwrap().prints("and 1 changed file that only it has are lost.");
     // In linked work trees.
     site.git_in(&workspace, &["worktree", "add", "--quiet", "--detach", "linked"]);
     site.commit_in(workspace.join("linked"), "aside", "x");
     asked("destroy").unwrap().prints("Its whole workspace, with the ");
+    asked("destroy --keep nothing").unwrap().prints("What only it has is lost: ").prints("worktrees");
     fs::rename(site.repo(), site.path("moved")).unwrap();
     let args = format!("prune --state-dir {}", site.state().display());
     fs::create_dir(site.repo()).unwrap();

@@ -93,6 +93,10 @@ fn a_disk_that_is_away_keeps_its_record() {
     // A record of something that the user removed goes.
     let file: PathBuf = disk.join(format!("{name}.bundle"));
     fs::remove_file(file).unwrap();
+    // Unless its machine exists: `destroy` writes the record first.
+    site.create("main");
+    site.run(&["kept", "prune"]).ok().prints("stays (it is not there, but its machine is)");
+    site.run(&["destroy", "main", "--yes"]).ok();
     site.run(&["kept", "prune"]).ok().prints("removed (it was moved or removed)");
     site.run(&["kept"]).ok().says("nothing is kept");
 }

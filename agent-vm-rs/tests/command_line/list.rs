@@ -1,8 +1,10 @@
 //! `list --source` lists the machines of one repository, from any directory in it.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::process::Stdio;
 
-use crate::support::Site;
+use crate::support::{Site, skip, which};
 
 fn names(site: &Site, dir: &str) -> Vec<String> {
     let list = site.run_in(site.root(), &["list", "--json", "--source", dir]).ok().json();
@@ -50,4 +52,35 @@ fn a_directory_without_a_repository_is_refused() {
     let found = site.git_in(site.path("hostile"), &["rev-parse", "--path-format=absolute", "--git-common-dir"]);
     assert!(found.trim().ends_with("/app/.git"), "control: git itself follows it: {found}");
     site.run_in(site.root(), &["list", "--source", "hostile"]).exits(1).gives_one_error();
+}
+
+#[test]
+fn watch_draws_the_list_again_until_it_is_interrupted() {
+    let site = Site::new();
+    site.create("main");
+    site.run(&["list", "--watch"]).exits(2).gives_one_error().says("--watch needs a terminal");
+    site.run(&["list", "--watch", "--json"]).exits(2).gives_one_error().says("agent-vm list --json");
+    let Some(script) = which("script") else {
+        skip("no script(1) to make a terminal");
+        return;
+    };
+    let mut command = site.command(script);
+    command.env("SHELL", site.path("bin/sh")).args(["--quiet", "--return", "--command"]);
+    command.arg(format!("'{}' list --watch", env!("CARGO_BIN_EXE_agent-vm"))).arg("/dev/null");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let (mut typed, mut shown) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut text = String::new();
+    let mut read_until = |name: &str| {
+        while !text.contains(name) {
+            let mut bytes = [0; 4096];
+            let read = shown.read(&mut bytes).unwrap();
+            assert!(read > 0, "{name} is not in {text}");
+            text += &String::from_utf8_lossy(&bytes[..read]);
+        }
+    };
+    read_until("app-main");
+    site.create("dev");
+    read_until("app-dev");
+    typed.write_all(b"\x03").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }

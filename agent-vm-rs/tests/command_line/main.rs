@@ -66,6 +66,7 @@ mod submodules;
 mod sweep;
 mod take_back;
 mod terminal;
+mod two_state_dirs;
 mod uncommitted;
 mod unreliable_source;
 mod unusable_artefacts;

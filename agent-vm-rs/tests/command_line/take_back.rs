@@ -177,3 +177,27 @@ fn a_commit_is_named_by_its_id_only() {
     site.run(&["apply", "--commit", &commit[..8]]).ok();
     assert!(site.repo().join("work").exists());
 }
+
+/// The branch has no machine of its own.
+#[test]
+fn commands_on_a_branch_that_tracks_a_machine_use_that_machine() {
+    let site = Site::new();
+    let (workspace, _) = site.create_with_work();
+    site.git_in(&workspace, &["checkout", "--quiet", "-b", "idea"]);
+    site.commit_in(&workspace, "of-idea", "x");
+    site.run(&["fetch"]).ok();
+    // Control: a branch that tracks nothing has no machine.
+    site.git(&["checkout", "--quiet", "-b", "plain"]);
+    site.run(&["log"]).exits(1).gives_one_error().says("there is no machine for plain");
+    site.run(&["checkout", "app-main", "--ref", "idea"]).ok();
+    assert_eq!(site.git(&["symbolic-ref", "--short", "HEAD"]), "idea");
+    for args in [&["log"][..], &["diff", "--stat"], &["fetch"], &["status"]] {
+        site.run(args).ok().says("using app-main, whose branch idea tracks");
+    }
+    let refused = site.run(&["destroy", "--yes"]).exits(1).gives_one_error();
+    refused.says("idea has no machine; it tracks a branch of app-main").says("app-main");
+    assert_eq!(site.names(), ["app-main"]);
+    // Its own machine comes first.
+    site.create("idea");
+    site.run(&["status"]).ok().prints("VM Status: app-idea").does_not_say("using app-main");
+}

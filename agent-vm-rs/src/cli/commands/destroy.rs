@@ -18,7 +18,6 @@ use crate::machine::{Machine, sweep};
 use crate::term::error::{Failure, Interrupted};
 use crate::term::output::print_json;
 use crate::term::progress::note;
-use crate::term::text::count;
 use crate::vm::shutdown;
 
 /// Flags of `destroy`.
@@ -45,7 +44,7 @@ pub struct DestroyArgs {
 /// unchanged.
 pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
     let machine =
-        target::find_used(&context.state, args.target.as_deref()).inspect_err(|_| note_earlier(context, args))?;
+        target::find_exact(&context.state, args.target.as_deref()).inspect_err(|_| note_earlier(context, args))?;
     let _lock = machine.lock(context.deadline())?;
     let saved_work = SavedWork::of(&machine, args.keep_in.as_deref())?;
     if !args.yes && can_ask() {
@@ -110,14 +109,15 @@ fn ask(machine: &Machine, keep: Keep, saved_work: &SavedWork) -> Result<()> {
     let name = &machine.name;
     let place = saved_work.dir().display().to_string();
     let loss = match keep {
-        Keep::Nothing => {
-            let contents = found(machine)?.contents();
-            let what = contents.filter(|what| !what.is_empty());
-            what.map_or_else(
-                || " Its commits and changed files are lost.".to_owned(),
-                |what| format!(" The {} that only it has are lost.", what.describe()),
-            )
-        }
+        Keep::Nothing => match found(machine)? {
+            Findings::Nothing => String::new(),
+            Findings::Bundle(own) => format!(" The {} that only it has are lost.", own.contents().describe()),
+            Findings::Whole(WholeReason::Unreadable(_), _) => " Its commits and changed files are lost.".to_owned(),
+            Findings::Whole(WholeReason::Holds(why), contents) => {
+                let what = [contents.describe(), why].join("; ");
+                format!(" What only it has is lost: {}.", what.trim_start_matches("; "))
+            }
+        },
         Keep::Workspace => format!(" Its whole workspace is kept in {place}."),
         Keep::Changes => kept_of(machine, &place)?,
     };
@@ -156,7 +156,7 @@ pub fn kept_of(machine: &Machine, place: &str) -> Result<String> {
         Findings::Whole(..) => 0,
         _ => workspace::ignored_files(&machine.workspace(), &machine.dir).unwrap_or(0),
     };
-    let lost = if ignored > 0 { format!(" Its {} are lost.", count(ignored, "ignored file")) } else { String::new() };
+    let lost = if ignored > 0 { format!(" Ignored files are not kept: {ignored}.") } else { String::new() };
     Ok(kept + &lost)
 }
 

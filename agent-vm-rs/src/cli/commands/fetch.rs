@@ -9,7 +9,7 @@ use super::Target;
 use super::fetching::{MAX_SIZE, fetch_from, source_of};
 use super::reviewed;
 use crate::cli::target;
-use crate::git::fetch::{Fetched, Update, namespace};
+use crate::git::fetch::{Fetched, Update};
 use crate::git::fetched::FetchedRefs;
 use crate::machine::Machine;
 use crate::machine::context::Context;
@@ -69,7 +69,7 @@ fn write_changes(machine: &Machine, fetched: &Fetched, output: Option<&Path>) ->
             .with_hint(format!("in the machine, see what they are: agent-vm exec {name} -- git status"))
             .into());
     }
-    let refs = FetchedRefs::of(&source_of(machine, &machine.settings()?)?, name)?;
+    let refs = FetchedRefs::of(&source_of(machine, &machine.settings()?)?, machine)?;
     let Some((base, changes)) = refs.uncommitted()? else {
         note(&format!("{name} has no uncommitted changes"));
         return Ok(None);
@@ -91,7 +91,7 @@ fn describe(machine: &Machine, fetched: &Fetched) -> String {
         std::iter::once(format!("{name}: {}\n", count(fetched.commits, "new commit"))).chain(lines).collect();
     if fetched.updates.len() > MOST_PRINTED {
         let more = fetched.updates.len() - MOST_PRINTED;
-        text += &format!("  and {more} more: git for-each-ref {}\n", namespace(name));
+        text += &format!("  and {more} more: git for-each-ref {}\n", fetched.prefix);
     }
     text
 }

@@ -36,6 +36,7 @@ pub fn fetch_from(context: &Context, machine: &Machine, uncommitted: bool, most:
     let settings = machine.settings()?;
     let source = source_of(machine, &settings)?;
     let request = Request {
+        state: &machine.state,
         name: &machine.name,
         workspace: &machine.workspace(),
         source: &source,

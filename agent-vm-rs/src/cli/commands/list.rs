@@ -1,6 +1,8 @@
 //! `agent-vm list`
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -8,12 +10,18 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::target;
+use crate::host::interrupt;
 use crate::machine::Machine;
 use crate::machine::context::Context;
-use crate::term::output::{print, print_json};
+use crate::term::error::Failure;
+use crate::term::output::{print, print_json, redraw};
+use crate::term::progress::note;
 use crate::term::table::{Columns, below_home};
 use crate::term::terminal;
 use crate::term::text::{age, one_line};
+
+/// Time between two redraws of `--watch`.
+const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Flags of `list`.
 #[derive(Args, Clone, Debug)]
@@ -21,6 +29,9 @@ pub struct ListArgs {
     /// Only machines of the repository that contains DIR
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
+    /// Show the list again every two seconds, on a terminal, until ^C
+    #[arg(short, long)]
+    watch: bool,
 }
 
 #[derive(Serialize)]
@@ -40,7 +51,7 @@ struct Row {
     error: Option<String>,
 }
 
-/// Prints all machines, or those of one repository.
+/// Prints all machines, or those of one repository; with `--watch`, again and again until a signal ends the command.
 ///
 /// # Errors
 /// The state directory cannot be read, or the repository does not exist.
@@ -49,29 +60,63 @@ pub fn list(context: &Context, args: &ListArgs) -> Result<()> {
         Some(dir) => Some(target::repository(&context.state, Some(dir))?.dir),
         None => None,
     };
-    let names = context.state.names()?;
-    let mut rows: Vec<_> = names.into_iter().map(|name| row(&Machine::new(&context.state, name))).collect();
-    rows.retain(|row| source.is_none() || row.source == source);
+    if args.watch {
+        return watch(context, source.as_deref());
+    }
+    let rows = rows(context, source.as_deref())?;
     if context.json {
         return print_json(&rows);
     }
-    if let Some(source) = source.filter(|_| rows.is_empty()) {
-        crate::term::progress::note(&format!("{} has no machines yet", source.display()));
-        return Ok(());
-    }
     if rows.is_empty() {
-        crate::term::progress::note("there are no machines yet; to create one for the current branch: agent-vm create");
+        note(&nothing(source.as_deref()));
         return Ok(());
     }
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    print(&table(&rows, home.as_deref(), terminal::width(std::io::stdout())))?;
+    print(&text(&rows))?;
     for row in rows.iter().filter(|row| row.source_missing) {
-        crate::term::progress::note(&format!(
+        note(&format!(
             "notice: the repository of {0} is missing; if it was moved, in its new place: agent-vm relink {0}",
             row.name
         ));
     }
     Ok(())
+}
+
+/// Redraws the table until a signal ends the command.
+fn watch(context: &Context, source: Option<&Path>) -> Result<()> {
+    if context.json {
+        return Err(Failure::usage("--watch prints no JSON")
+            .with_hint("to print it once: agent-vm list --json")
+            .into());
+    }
+    if !std::io::stdout().is_terminal() {
+        return Err(Failure::usage("--watch needs a terminal")
+            .with_hint("to print the list once: agent-vm list")
+            .into());
+    }
+    loop {
+        let rows = rows(context, source)?;
+        redraw(&if rows.is_empty() { nothing(source) + "\n" } else { text(&rows) })?;
+        interrupt::pause(INTERVAL)?;
+    }
+}
+
+fn rows(context: &Context, source: Option<&Path>) -> Result<Vec<Row>> {
+    let names = context.state.names()?;
+    let mut rows: Vec<_> = names.into_iter().map(|name| row(&Machine::new(&context.state, name))).collect();
+    rows.retain(|row| source.is_none() || row.source.as_deref() == source);
+    Ok(rows)
+}
+
+fn text(rows: &[Row]) -> String {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    table(rows, home.as_deref(), terminal::width(std::io::stdout()))
+}
+
+fn nothing(source: Option<&Path>) -> String {
+    match source {
+        Some(source) => format!("{} has no machines yet", source.display()),
+        None => "there are no machines yet; to create one for the current branch: agent-vm create".to_owned(),
+    }
 }
 
 fn row(machine: &Machine) -> Row {

@@ -45,10 +45,10 @@ pub struct Reviewed {
 pub fn fetched(context: &Context, machine: &Machine) -> Result<Reviewed> {
     let settings = machine.settings()?;
     let source = source_of(machine, &settings)?;
-    let refs = FetchedRefs::of(&source, &machine.name, &machine.dir)?;
+    let refs = FetchedRefs::of(&source, machine)?;
     if refs.is_empty() {
         fetch_from(context, machine, true, MAX_SIZE)?;
-        let refs = FetchedRefs::of(&source, &machine.name, &machine.dir)?;
+        let refs = FetchedRefs::of(&source, machine)?;
         return Ok(Reviewed { source, refs, settings });
     }
     let fetched = refs.find(&format!("heads/{}", settings.branch)).map(|tip| tip.commit);

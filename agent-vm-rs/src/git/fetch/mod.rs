@@ -21,14 +21,18 @@ use self::plan::{Named, Plan, named};
 use super::install::install;
 use super::owner::Owner;
 use super::standin::StandIn;
+use super::namespace::{claim, namespace};
 use super::workspace::{Limit, Offering, Pack, Repository, UNCOMMITTED, Wanted, offering, pack};
 use super::{Source, SourceReader, Stores, links};
 pub use self::restore::{Restoring, has_everything, restore};
 use crate::host::interrupt;
 use crate::machine::name::VmName;
+use crate::machine::state_dir::StateDir;
 
 /// A machine and what to fetch from it.
 pub struct Request<'a> {
+    /// Its state directory.
+    pub state: &'a StateDir,
     /// Its name.
     pub name: &'a VmName,
     /// Its workspace.
@@ -55,14 +59,9 @@ pub struct Fetched {
     /// Whether the uncommitted changes are those of now.
     #[serde(skip)]
     pub has_looked_at_files: bool,
-}
-
-/// Returns the start of the names of a machine's references in its source repository.
-#[must_use]
-pub fn namespace(name: &VmName) -> String {
-    // A machine's name may have two dots, a reference's may not.
-    let name = gix_validate::reference::name_partial_or_sanitize(name.as_str().into());
-    format!("refs/agent-vm/{name}/")
+    /// The start of the names of the machine's references.
+    #[serde(skip)]
+    pub prefix: String,
 }
 
 /// Fetches what a machine has. A second call without changes does nothing.
@@ -79,7 +78,7 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
         Wanted { source, reader: &reader, known: &known, uncommitted: request.uncommitted, scratch: request.scratch };
     let Offering { repositories, left_out, has_looked_at_files } = offering(request.workspace, &wanted)?;
     let offered = bring(&repositories, &reader.stores, Limit { bytes: request.most, raise: "agent-vm fetch" })?;
-    let prefix = namespace(request.name);
+    let prefix = namespace(source, request.state, request.name)?;
     let below = |name: &[u8]| name.strip_prefix(prefix.as_bytes()).map(<[u8]>::to_vec);
     let mut current: Named = known.iter().filter_map(|(name, id)| Some((below(name)?, id.clone()))).collect();
     if !has_looked_at_files {
@@ -88,6 +87,7 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
     let plan = Plan::new(&current, &offered);
     let mut fetched = Fetched { left_out, has_looked_at_files, ..Fetched::default() };
     if !plan.is_empty() {
+        claim(source, request.state, request.name, &prefix)?;
         let change = Change {
             git_dir: &source.place.common_dir,
             standin: &reader.standin,
@@ -99,6 +99,7 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
         fetched.commits = change.commits()?;
         fetched.updates = apply(source, change)?;
     }
+    fetched.prefix = prefix;
     Ok(fetched)
 }
 

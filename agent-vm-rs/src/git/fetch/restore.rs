@@ -7,14 +7,18 @@ use anyhow::{Context as _, Result};
 
 use super::change::{Change, Update};
 use super::plan::{KEPT, Named, Plan};
-use super::{apply, bring, namespace};
+use super::{apply, bring};
+use crate::git::namespace::{claim, namespace};
 use crate::git::workspace::{Held, Limit, Unreadable};
 use crate::git::{Source, SourceReader, links};
 use crate::machine::name::VmName;
+use crate::machine::state_dir::StateDir;
 
 /// What to restore, and where to.
 pub struct Restoring<'a> {
-    /// Name of the machine that had it.
+    /// State directory of the machine that had it.
+    pub state: &'a StateDir,
+    /// Name of that machine.
     pub machine: &'a VmName,
     /// The part of the name of what was kept that tells it from others of the machine.
     pub time: &'a str,
@@ -40,7 +44,9 @@ pub fn restore(restoring: &Restoring<'_>) -> Result<(String, Vec<Update>)> {
     let reader = SourceReader::open(source, scratch)?;
     let known: Named = reader.refs.iter().map(|one| (one.name.clone(), one.id.clone())).collect();
     let offered = bring(&held.repositories, &reader.stores, restoring.limit)?;
-    let prefix = format!("{}{}{}/", namespace(restoring.machine), String::from_utf8_lossy(KEPT), restoring.time);
+    let (state, machine) = (restoring.state, restoring.machine);
+    let namespace = namespace(source, state, machine)?;
+    let prefix = format!("{namespace}{}{}/", String::from_utf8_lossy(KEPT), restoring.time);
     let below = |name: &[u8]| name.strip_prefix(prefix.as_bytes()).map(<[u8]>::to_vec);
     let current = known.iter().filter_map(|(name, id)| Some((below(name)?, id.clone()))).collect();
     let mut plan = Plan::new(&current, &offered);
@@ -49,6 +55,7 @@ pub fn restore(restoring: &Restoring<'_>) -> Result<(String, Vec<Update>)> {
     let updates = match plan.is_empty() {
         true => Vec::new(),
         false => {
+            claim(source, state, machine, &namespace)?;
             let (git_dir, standin) = (&source.place.common_dir, &reader.standin);
             apply(source, Change { git_dir, standin, known: &known, plan: &plan, prefix: &prefix, scratch })?
         }

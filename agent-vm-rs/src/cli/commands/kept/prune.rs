@@ -13,7 +13,9 @@ use crate::cli::commands::confirm::{can_ask, confirmed};
 use crate::cli::commands::prune::age;
 use crate::git::kept::{self, Kept, Presence};
 use crate::git::{Source, fetch};
+use crate::machine::Machine;
 use crate::machine::context::Context;
+use crate::machine::state_dir::StateDir;
 use crate::term::error::{Failure, Interrupted};
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
@@ -49,8 +51,8 @@ enum Standing {
     Gone,
     /// It cannot be read.
     Unreadable(String),
-    /// Its disk is away.
-    Away,
+    /// It is not there, but may come back.
+    Away(&'static str),
 }
 
 /// One of them and the outcome.
@@ -85,11 +87,11 @@ pub fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
     let mut done = Vec::new();
     let (mut going, mut are_lost) = (Vec::new(), 0);
     for kept in chosen {
-        let standing = standing(&kept, scratch.path())?;
+        let standing = standing(state, &kept, scratch.path())?;
         let is_going = match &standing {
             Standing::Restored(_) | Standing::Gone => true,
             Standing::Lacks(_) => is_named || args.all,
-            Standing::Unreadable(_) | Standing::Away => is_named && args.yes,
+            Standing::Unreadable(_) | Standing::Away(_) => is_named && args.yes,
         };
         are_lost += usize::from(is_going && !matches!(standing, Standing::Restored(_) | Standing::Gone));
         let reason = reason(&standing);
@@ -163,11 +165,17 @@ fn ask(going: &[(Kept, String)], are_lost: usize) -> Result<()> {
 }
 
 /// Looks whether the repository that it came from, or the one that it was restored into, has everything.
-fn standing(kept: &Kept, scratch: &Path) -> Result<Standing> {
+fn standing(state: &StateDir, kept: &Kept, scratch: &Path) -> Result<Standing> {
     match kept.presence {
         Presence::Here => {}
+        // `destroy` writes the record first, and removes the machine last.
+        Presence::Missing if Machine::new(state, kept.named.machine.clone()).exists() => {
+            return Ok(Standing::Away("it is not there, but its machine is"));
+        }
         Presence::Missing => return Ok(Standing::Gone),
-        Presence::Away => return Ok(Standing::Away),
+        Presence::Away => {
+            return Ok(Standing::Away("its directory does not exist, maybe because its disk is not mounted"));
+        }
     }
     let restored = kept.record.as_ref().and_then(|record| record.restored.as_deref());
     let dirs: Vec<_> = restored.into_iter().chain(kept.source().filter(|source| Some(*source) != restored)).collect();
@@ -214,6 +222,6 @@ fn reason(standing: &Standing) -> String {
         Standing::Lacks(what) => what.clone(),
         Standing::Gone => "it was moved or removed".to_owned(),
         Standing::Unreadable(why) => format!("it cannot be read completely: {why}"),
-        Standing::Away => "its directory does not exist, maybe because its disk is not mounted".to_owned(),
+        Standing::Away(why) => (*why).to_owned(),
     })
 }

@@ -49,7 +49,9 @@ pub fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     let (prefix, updates, left_out, has_files) = progress::step(&format!("restoring {}", kept.named.stem), || {
         let held = open(&kept, Some(&source), scratch.path())?;
         let (machine, time) = (&kept.named.machine, kept.named.time.as_str());
-        let restoring = Restoring { machine, time, held: &held, source: &source, scratch: scratch.path(), limit };
+        let state = &context.state;
+        let restoring =
+            Restoring { state, machine, time, held: &held, source: &source, scratch: scratch.path(), limit };
         let (prefix, updates) = fetch::restore(&restoring).map_err(|error| unreadable(&kept, error))?;
         let names = held.repositories.iter().flat_map(|repository| &repository.offers).map(|offer| &offer.name);
         let names: Vec<_> = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
