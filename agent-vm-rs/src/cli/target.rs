@@ -209,7 +209,7 @@ fn look_up(state: &StateDir, target: Option<&str>, offer: Offer) -> Result<Machi
             let name = &machine.name;
             if offer == Offer::Exact {
                 return Err(Failure::new(format!("{branch} has no machine; it tracks a branch of {name}"))
-                    .with_hint(format!("to use that machine, name it: {name}"))
+                    .with_hint(format!("to remove that machine: agent-vm destroy {name}"))
                     .into());
             }
             note(&format!("using {name}, whose branch {branch} tracks"));

@@ -195,7 +195,7 @@ fn commands_on_a_branch_that_tracks_a_machine_use_that_machine() {
         site.run(args).ok().says("using app-main, whose branch idea tracks");
     }
     let refused = site.run(&["destroy", "--yes"]).exits(1).gives_one_error();
-    refused.says("idea has no machine; it tracks a branch of app-main").says("app-main");
+    refused.says("idea has no machine; it tracks a branch of app-main").says("agent-vm destroy app-main");
     assert_eq!(site.names(), ["app-main"]);
     // Its own machine comes first.
     site.create("idea");
