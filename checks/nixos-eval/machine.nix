@@ -63,15 +63,25 @@ in
   testMachineHasThePolicysSshd = {
     expr = lib.filterAttrs (key: value: plain.services.openssh.settings.${key} != value) (
       removeAttrs policy.sshd.settings [
-        "AddressFamily"
         "AllowUsers"
         "AuthorizedKeysFile"
         "HostKey"
+        "ListenAddress"
         "Port"
         "UseDNS"
       ]
     );
     expected = { };
+  };
+  testMachineServesSftp = {
+    expr = [
+      plain.services.openssh.allowSFTP
+      plain.services.openssh.sftpServerExecutable
+    ];
+    expected = [
+      true
+      policy.sshd.sftpServer
+    ];
   };
   testAgentCannotBecomeRoot = {
     expr = [

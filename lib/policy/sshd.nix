@@ -16,7 +16,7 @@ rec {
 
   settings = {
     Port = ports.ssh;
-    AddressFamily = "inet";
+    ListenAddress = "0.0.0.0";
     HostKey = hostKey;
     AuthorizedKeysFile = authorizedKeys;
     AllowUsers = user.name;
@@ -31,8 +31,10 @@ rec {
     PermitUserRC = false;
     AllowAgentForwarding = false;
     AllowStreamLocalForwarding = "no";
-    # For the host's reverse tunnel, which forwards the egress port to the host's proxy.
-    AllowTcpForwarding = "remote";
+    # Towards the guest: to ports of its own loopback only. localhost is ::1, too, where some servers listen. From the guest:
+    # only the host's reverse tunnel, which forwards the egress port to the host's proxy.
+    AllowTcpForwarding = "yes";
+    PermitOpen = "127.0.0.1:* localhost:*";
     PermitListen = "127.0.0.1:${toString egress.port}";
     Include = egress.sshdConfig;
     GatewayPorts = "no";
@@ -52,8 +54,12 @@ rec {
     LogLevel = "INFO";
   };
 
+  # Serves SFTP inside sshd's own process, so that it needs no program.
+  sftpServer = "internal-sftp";
+
   # For a guest without PAM, which needs no passwords and no session manager.
   settingsWithoutPam = settings // {
+    Subsystem = "sftp ${sftpServer}";
     UsePAM = false;
     SetEnv = "LANG=${import ./locale.nix}";
   };

@@ -54,6 +54,11 @@ in
       "AllowUsers dev\n"
       "AllowAgentForwarding no\n"
       "AuthorizedKeysFile /run/"
+      "AllowStreamLocalForwarding no\n"
+      "GatewayPorts no\n"
+      "PermitListen 127.0.0.1:3128\n"
+      "PermitOpen 127.0.0.1:* localhost:*\n"
+      "Subsystem sftp internal-sftp\n"
     ];
     expected = true;
   };

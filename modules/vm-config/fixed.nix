@@ -65,10 +65,10 @@ rec {
       (
         # Settings that NixOS has separate options for, or spells differently.
         removeAttrs sshd.settings [
-          "AddressFamily"
           "AllowUsers"
           "AuthorizedKeysFile"
           "HostKey"
+          "ListenAddress"
           "Port"
           "UseDNS"
         ]

@@ -19,7 +19,8 @@ in
 {
   config = {
     services.openssh = {
-      allowSFTP = lib.mkDefault false;
+      allowSFTP = lib.mkDefault true;
+      sftpServerExecutable = lib.mkDefault sshd.sftpServer;
       # The credential is the only host key.
       hostKeys = [ ];
       authorizedKeysFiles = lib.mkForce [ sshd.authorizedKeys ];
