@@ -49,6 +49,8 @@ rustPlatform.buildRustPackage (finalAttrs: {
       ../lib/policy/egress-modes.json
       ../lib/policy/grammar.json
       ../lib/policy/mcp.json
+      ../lib/policy/ports.json
+      ../lib/policy/user.json
       ../lib/policy/workspace.json
     ];
   };

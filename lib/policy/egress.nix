@@ -5,7 +5,7 @@ let
   # Certificate authorities that the guest trusts: the system's, and the one of the egress proxy.
   authorities = "/run/${directory}/ca-certificates.crt";
   url = "http://127.0.0.1:${toString port}";
-  port = 3128;
+  port = (import ./ports.nix).egress;
 in
 rec {
   inherit port;

@@ -18,8 +18,8 @@ use anyhow::Result;
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::commands::{
-    apply, checkout, create, destroy, diff, egress, exec, fetch, kept, list, log, logs, mcp, mcp_config, merge, prune,
-    push, relink, restart, set, shell, start, status, stop, up, update,
+    apply, checkout, cp, create, destroy, diff, edit, egress, exec, fetch, kept, list, log, logs, mcp, mcp_config, merge,
+    open, port, prune, push, relink, restart, set, shell, ssh_config, start, status, stop, up, update,
 };
 use crate::confine::landlock::Landlocked;
 use crate::confine::seccomp::WithoutDevices;
@@ -29,6 +29,7 @@ use crate::host::{interrupt, process};
 use crate::machine::context::{self, Context};
 use crate::machine::state_dir::StateDir;
 use crate::machine::sweep;
+use crate::remote::ssh::forwards;
 use crate::term::error::{exit_code, report};
 use crate::term::verbosity::Verbosity;
 use crate::term::{logging, terminal};
@@ -153,6 +154,22 @@ enum Verb {
     Shell(shell::ShellArgs),
     /// Run one command in a machine's workspace
     Exec(exec::ExecArgs),
+    /// Forward ports of this host to a machine, at once and at every start, or list them
+    Port(port::PortArgs),
+    /// Copy a file or directory between this host and a machine
+    Cp(cp::CpArgs),
+    /// Forward a port of a machine, print its URL, and open it in a browser
+    Open(open::OpenArgs),
+    /// Open a machine's workspace in an editor of this host, over ssh
+    Edit(edit::EditArgs),
+    /// Print or install the configuration with which ssh, scp, rsync and editors reach machines
+    SshConfig(ssh_config::SshConfigArgs),
+    /// Connect standard input and output to a machine's sshd; ssh uses this
+    #[command(hide = true)]
+    SshProxy(ssh_config::SshProxyArgs),
+    /// Keep a running machine's ports forwarded; used by `start` and `port`
+    #[command(hide = true)]
+    KeepForwards(commands::Target),
     /// Show and change a machine's egress: the hosts it may reach
     Egress(egress::EgressArgs),
     /// Show the log of a machine's agent service, or its console
@@ -219,13 +236,16 @@ fn run(cli: Cli) -> Result<ExitCode> {
     if debug {
         process::set_debug();
     }
-    // `logs` and `mcp` leave nothing to clean up, so signals may end them at once.
-    if !matches!(verb, Some(Verb::Logs(_) | Verb::Mcp(_))) {
+    // These leave nothing to clean up, so signals may end them at once.
+    if !matches!(verb, Some(Verb::Logs(_) | Verb::Mcp(_) | Verb::SshProxy(_))) {
         interrupt::install()?;
     }
     let done = |()| ExitCode::SUCCESS;
     // Commands that run for long or often do not clean up after other machines.
-    let sweeps = !matches!(verb, Some(Verb::Shell(_) | Verb::Exec(_) | Verb::Logs(_) | Verb::Mcp(_)));
+    let sweeps = !matches!(
+        verb,
+        Some(Verb::Shell(_) | Verb::Exec(_) | Verb::Logs(_) | Verb::Mcp(_) | Verb::KeepForwards(_) | Verb::SshProxy(_))
+    );
     let sweeper = sweeps.then(|| sweep::begin(&context.state));
     let ended = match &verb {
         None => up::up(&context).map(done),
@@ -249,12 +269,25 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Status(args)) => status::status(&context, args).map(done),
         Some(Verb::Shell(args)) => shell::shell(&context, args).map(commands::exit_with),
         Some(Verb::Exec(args)) => exec::exec(&context, args).map(commands::exit_with),
+        Some(Verb::Port(args)) => port::port(&context, args).map(done),
+        Some(Verb::KeepForwards(of)) => {
+            let machine = target::find_used(&context.state, of.as_deref());
+            machine.and_then(|machine| forwards::keep(&context, &machine)).map(done)
+        }
+        Some(Verb::Cp(args)) => cp::cp(&context, args).map(done),
+        Some(Verb::Open(args)) => open::open(&context, args).map(done),
+        Some(Verb::Edit(args)) => edit::edit(&context, args).map(commands::exit_with),
+        Some(Verb::SshConfig(args)) => ssh_config::ssh_config(&context, args).map(done),
+        Some(Verb::SshProxy(args)) => ssh_config::ssh_proxy(&context, args).map(done),
         Some(Verb::Egress(args)) => egress::egress(&context, args).map(done),
         Some(Verb::Logs(args)) => logs::logs(&context, args).map(commands::exit_with),
         Some(Verb::List(args)) => list::list(&context, args).map(done),
         Some(Verb::Mcp(args)) => mcp::mcp(&context, args).map(done),
         Some(Verb::McpConfig(args)) => mcp_config::mcp_config(&context, args).map(done),
     };
+    if matches!(verb, None | Some(Verb::Create(_) | Verb::Destroy(_) | Verb::Prune(_))) {
+        ssh_config::refresh(&context);
+    }
     if let Some(sweeper) = sweeper {
         sweeper.finish();
     }

@@ -11,6 +11,7 @@ use crate::host::user_dirs::cache_dir;
 use crate::host::{ports, system};
 use crate::machine::defaults::Defaults;
 use crate::machine::egress_settings::{Egress, Mode};
+use crate::machine::forward::Forward;
 use crate::machine::name::VmName;
 use crate::machine::settings::{GuestKind, Settings, SettingsPatch};
 use crate::machine::settings_key::Key;
@@ -49,6 +50,11 @@ pub fn check(patch: &SettingsPatch, guest: GuestKind) -> Result<()> {
 fn same_port() -> anyhow::Error {
     Failure::usage("MCP and ssh cannot use the same port").with_hint("choose two different ports").into()
 }
+
+/// First port that programs without privileges usually bind.
+const UNPRIVILEGED: u16 = 1024;
+/// What a privileged port of a machine is moved by on this host: 80 becomes 8080.
+const MOVED: u16 = 8000;
 
 /// Host ports of a new machine.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +137,9 @@ impl Ports {
                 continue;
             }
             let other = &format!("agent-vm set {} {key}=PORT", machine.name);
+            if after.forwards.iter().any(|forward| forward.host == port) {
+                return Err(promised(port, &machine.name, other).into());
+            }
             if let Some(owner) = reserved.get(&port) {
                 return Err(promised(port, owner, other).into());
             }
@@ -139,6 +148,39 @@ impl Ports {
             }
         }
         Ok(())
+    }
+}
+
+impl Ports {
+    /// Checks that a port of this host's loopback can be forwarded to a machine. The caller holds the lock of the ports.
+    ///
+    /// # Errors
+    /// The port is privileged, in use, or belongs to a machine.
+    pub fn check_forward(machine: &Machine, settings: &Settings, forward: Forward) -> Result<()> {
+        let Forward { guest, host } = forward;
+        let other = &format!("agent-vm port {} {guest}:PORT", machine.name);
+        let own_ports = own(machine).into_iter().chain([settings.port, settings.ssh_port]);
+        let forwarded = settings.forwards.iter().map(|forward| forward.host);
+        if own_ports.chain(forwarded).any(|port| port == host) {
+            return Err(promised(host, &machine.name, other).into());
+        }
+        if let Some(owner) = reserved(&machine.state, Some(&machine.name))?.get(&host) {
+            return Err(promised(host, owner, other).into());
+        }
+        ports::require_free(Ipv4Addr::LOCALHOST, host, other)
+    }
+
+    /// Returns a free port of this host's loopback for a port of a machine: the same if possible, else a higher one. The caller
+    /// holds the lock of the ports.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub fn free_for(machine: &Machine, settings: &Settings, guest: u16) -> Result<u16> {
+        let reserved = reserved(&machine.state, None)?;
+        let own = own(machine).into_iter().chain([settings.port, settings.ssh_port]);
+        // A port below those is often a well-known one, for which a user would look elsewhere.
+        let first = if guest < UNPRIVILEGED { guest + MOVED } else { guest };
+        ports::next_free(Ipv4Addr::LOCALHOST, first, &reserved.into_keys().chain(own).collect())
     }
 }
 
@@ -153,7 +195,11 @@ fn reserved(state: &StateDir, but: Option<&VmName>) -> Result<BTreeMap<u16, VmNa
     let names = state.names()?.into_iter().filter(|name| Some(name) != but);
     let machines = names.map(|name| Machine::new(state, name));
     let with_settings = machines.filter_map(|machine| Some((machine.settings().ok()?, machine.name)));
-    Ok(with_settings.flat_map(|(s, name)| [(s.port, name.clone()), (s.ssh_port, name)]).collect())
+    let of_one = |(s, name): (Settings, VmName)| {
+        let forwarded = s.forwards.into_iter().map(|forward| forward.host);
+        forwarded.chain([s.port, s.ssh_port]).map(move |port| (port, name.clone()))
+    };
+    Ok(with_settings.flat_map(of_one).collect())
 }
 
 fn promised(port: u16, owner: &VmName, other: &str) -> Failure {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,7 +14,7 @@ use crate::confine::{self, Account};
 use crate::guest::Guest;
 use crate::host::files::{make_private_dir, remove_file, write_unsynced};
 use crate::host::interrupt::{self, Deadline};
-use crate::host::process::{Detached, Invocation, ProcessId, find};
+use crate::host::process::{Child, Detached, Invocation, ProcessId, find};
 use crate::host::programs::mitmdump_places;
 use crate::machine::Machine;
 use crate::machine::context::Context;
@@ -212,7 +212,7 @@ fn keep_up(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts
         proxy.check(&log)?;
         tunnel.check(&log)?;
         // End the tunnel at once when the proxy ends: another user could then bind its port.
-        proxy.process.wait(INTERVAL)?;
+        proxy.wait(INTERVAL)?;
     }
 }
 
@@ -236,37 +236,6 @@ fn listeners_owner(port: u16) -> Result<Option<u32>> {
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("failed to find a free port")?;
     Ok(listener.local_addr().context("failed to find a free port")?.port())
-}
-
-/// A process that is ended when this is dropped.
-struct Child {
-    process: Detached,
-    id: Option<ProcessId>,
-}
-
-impl Child {
-    fn start(invocation: &Invocation, name: &str) -> Result<Self> {
-        let process = invocation.start_beside_us()?.called(name);
-        let id = ProcessId::of(process.pid()?);
-        Ok(Self { process, id })
-    }
-
-    /// Writes its pid file.
-    fn remember(&self, file: &Path) -> Result<()> {
-        self.id.as_ref().map_or(Ok(()), |id| id.write(file))
-    }
-
-    fn check(&self, log: &Path) -> Result<()> {
-        self.process.check_alive(log)
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        if let Some(id) = &self.id {
-            id.end(Duration::from_secs(2));
-        }
-    }
 }
 
 /// Checks whether a run's supervisor is alive and the guest can reach the proxy.

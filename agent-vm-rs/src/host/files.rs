@@ -4,6 +4,7 @@ pub mod beneath;
 mod durable;
 mod kind;
 pub mod places;
+pub mod merge;
 pub mod plain;
 pub(crate) mod tree;
 pub(crate) mod walk;

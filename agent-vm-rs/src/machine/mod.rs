@@ -6,6 +6,7 @@ pub mod context;
 pub mod declared;
 pub mod defaults;
 pub mod egress_settings;
+pub mod forward;
 pub mod guest_kind;
 pub mod helpers;
 pub mod host_address;

@@ -120,6 +120,14 @@ pub enum MachinePath {
     SshLog,
     /// Control socket of the ssh connection.
     SshSocket,
+    /// Process id of the program that forwards the user's ports.
+    ForwardsPid,
+    /// Its log.
+    ForwardsLog,
+    /// Control socket of its ssh.
+    ForwardsSocket,
+    /// The forwarded ports, and why others are not, as JSON.
+    Forwards,
     /// Exists while the guest can reach the proxy.
     EgressUp,
     /// Process id of the egress supervisor.
@@ -200,6 +208,10 @@ impl MachinePath {
             Self::SshLock => "run/ssh.lock",
             Self::SshLog => "run/ssh.log",
             Self::SshSocket => "run/ssh.sock",
+            Self::ForwardsPid => "run/forwards.pid",
+            Self::ForwardsLog => "run/forwards.log",
+            Self::ForwardsSocket => "run/forwards.sock",
+            Self::Forwards => "run/forwards.json",
             Self::EgressUp => "run/egress.up",
             Self::EgressPid => "run/egress.pid",
             Self::EgressRunLog => "run/egress.log",

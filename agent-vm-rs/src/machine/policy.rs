@@ -25,6 +25,23 @@ pub struct Workspace {
     pub path: PathBuf,
 }
 
+/// The agent's account in the guest.
+#[derive(Debug, Default, Deserialize)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+}
+
+/// Ports in the guest.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GuestPorts {
+    /// Port on the loopback on which MCP answers without a token, to the reverse proxy.
+    pub mcp_inner: u16,
+    /// Port on the loopback that leads to the egress proxy.
+    pub egress: u16,
+}
+
 /// An egress mode.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -42,6 +59,10 @@ static MCP: LazyLock<Mcp> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../../lib/policy/mcp.json")).unwrap_or_default());
 static WORKSPACE: LazyLock<Workspace> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../../lib/policy/workspace.json")).unwrap_or_default());
+static USER: LazyLock<User> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../../../lib/policy/user.json")).unwrap_or_default());
+static PORTS: LazyLock<GuestPorts> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../../../lib/policy/ports.json")).unwrap_or_default());
 static EGRESS_MODES: LazyLock<Vec<EgressMode>> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../../lib/policy/egress-modes.json")).unwrap_or_default());
 static PATTERNS: LazyLock<BTreeMap<String, String>> =
@@ -51,6 +72,18 @@ static PATTERNS: LazyLock<BTreeMap<String, String>> =
 #[must_use]
 pub fn mcp() -> &'static Mcp {
     &MCP
+}
+
+/// Returns the agent's account in the guest.
+#[must_use]
+pub fn user() -> &'static User {
+    &USER
+}
+
+/// Returns ports in the guest.
+#[must_use]
+pub fn ports() -> &'static GuestPorts {
+    &PORTS
 }
 
 /// Returns the workspace in the guest.

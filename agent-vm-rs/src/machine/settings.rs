@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::files::read_text;
 use crate::machine::branch::BranchName;
 use crate::machine::egress_settings::Egress;
+use crate::machine::forward::Forward;
 pub use crate::machine::guest_kind::GuestKind;
 pub use crate::machine::settings_patch::SettingsPatch;
 use crate::term::error::Failure;
@@ -63,6 +64,9 @@ pub struct Settings {
     /// What it may reach.
     #[serde(default)]
     pub egress: Egress,
+    /// Ports of this host that each start forwards to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forwards: Vec<Forward>,
 }
 
 fn on() -> bool {

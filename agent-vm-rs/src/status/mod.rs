@@ -23,6 +23,7 @@ use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::remote::servers::Servers;
 use crate::remote::service::ServiceState;
+use crate::remote::ssh::forwards::{self, ForwardState};
 use crate::term::error::on_one_line;
 use crate::vm::failure;
 
@@ -50,6 +51,7 @@ pub struct Report {
     servers: Option<Servers>,
     mcp: Option<Mcp>,
     egress: Option<EgressFacts>,
+    forwards: Vec<ForwardState>,
     disk: Option<Disk>,
     workspace: Workspace,
 }
@@ -185,6 +187,7 @@ impl Report {
                 cpu_seconds: None,
                 last_denied: None,
             }),
+            forwards: settings.as_ref().map(|s| forwards::states(machine, s)).unwrap_or_default(),
             disk: disk(machine, settings.as_ref().map(|s| s.disk)),
             workspace: Workspace { path: machine.workspace(), bytes: None, git: None },
             problems,
@@ -208,6 +211,8 @@ impl Report {
         self.service = inside.service;
         self.servers = inside.servers;
         self.mcp = inside.mcp;
+        let failed = self.forwards.iter().filter(|forward| forward.error.is_some());
+        self.problems.extend(failed.map(|forward| format!("a port is not forwarded: {}", forward.line())));
         if !qemu.is_suspended() {
             self.problems.extend(inside.problems);
         }

@@ -30,7 +30,9 @@ impl Report {
         // Files and terminals without colours get no emoji either.
         let mark = if has_colours(&std::io::stdout()) { mark } else { "" };
         let mut text = format!("VM Status: {}\n{mark}Agent Service: {headline}\n", self.name);
-        for (label, value) in [self.run_lines(), self.egress_lines(), self.size_lines(), self.source_lines()].concat() {
+        for (label, value) in
+            [self.run_lines(), self.egress_lines(), self.port_lines(), self.size_lines(), self.source_lines()].concat()
+        {
             let _ = writeln!(text, "  {label:<10} {value}");
         }
         if let Some(lines) = self.service.as_ref().and_then(|service| service.last_lines.as_ref()) {
@@ -68,6 +70,11 @@ impl Report {
             lines.push(("", remedy.unwrap_or_else(|| format!("agent-vm egress log --denied {}", self.name))));
         }
         lines
+    }
+
+    fn port_lines(&self) -> Vec<Line> {
+        let labels = std::iter::once("Ports").chain(std::iter::repeat(""));
+        labels.zip(&self.forwards).map(|(label, forward)| (label, one_line(&forward.line()))).collect()
     }
 
     /// Returns the lines about what the machine has and uses of this host.

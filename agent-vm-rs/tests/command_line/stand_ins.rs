@@ -177,7 +177,8 @@ pub fn install_ssh(site: &Site) {
              for last; do :; done\n\
              case \" $* \" in\n\
              *' -O check '*) test -e run/ssh.sock && kill -0 \"$(cut -d ' ' -f 1 run/ssh.pid)\"; exit;;\n\
-             *' -M '*) touch run/ssh.sock; exec sleep 1000;;\n\
+             *' -O '*) exit;;\n\
+             *' -M '*) for word; do case $word in ControlPath=*) touch \"${{word#*=}}\";; esac; done; exec sleep 1000;;\n\
              esac\n\
              exec sh -c \"$last\"",
             record.display()

@@ -6,6 +6,7 @@
 mod clients;
 mod confinement;
 mod daily_tools;
+mod doors;
 mod egress;
 mod endpoint;
 mod hardening;

@@ -319,5 +319,6 @@ fn settings(patch: SettingsPatch, chosen: Chosen, source: &Source, branch: Branc
             deny: patch.deny.unwrap_or_default(),
             secrets: patch.secrets.unwrap_or_default(),
         },
+        forwards: Vec::new(),
     }
 }

@@ -4,10 +4,12 @@
 
 mod attached;
 mod captured_output;
+mod child;
 mod detached;
 mod find;
 mod id;
 mod inherited;
+mod piped;
 mod run;
 mod terminate;
 
@@ -16,6 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use child::Child;
 pub use detached::Detached;
 pub use find::find;
 pub use id::ProcessId;

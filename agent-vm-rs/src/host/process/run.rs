@@ -197,7 +197,7 @@ impl Invocation {
         Ok(ended.map(|output| output.status))
     }
 
-    fn failed(&self, status: ExitStatus, stderr: &[u8]) -> Failure {
+    pub(super) fn failed(&self, status: ExitStatus, stderr: &[u8]) -> Failure {
         let stderr = last_lines(&String::from_utf8_lossy(stderr), STDERR_LINES);
         let tail = if stderr.is_empty() { String::new() } else { format!(":\n{stderr}") };
         let what = match status.signal() {

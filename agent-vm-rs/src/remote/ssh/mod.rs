@@ -1,7 +1,12 @@
 //! ssh to a machine: with the machine's login key, its pinned host key, and one persistent connection (a control master).
 
+pub mod config;
+pub mod config_file;
+mod copy;
+pub mod forwards;
 mod session;
 pub mod terminal;
+mod unpack;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};

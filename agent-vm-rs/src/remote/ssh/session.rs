@@ -173,7 +173,7 @@ impl Ssh<'_> {
 }
 
 /// Returns ssh wrapped so that the kernel signals it when this process ends. The control master then closes the session.
-fn ending_with_us(ssh: &Invocation, signal: &str) -> Invocation {
+pub(super) fn ending_with_us(ssh: &Invocation, signal: &str) -> Invocation {
     ssh.within(Invocation::new("setpriv").args(["--pdeathsig", signal, "--"]))
 }
 

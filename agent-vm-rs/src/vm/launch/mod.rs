@@ -27,6 +27,7 @@ use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
 use crate::machine::{Machine, helpers, sweep};
+use crate::remote::ssh::forwards;
 use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
 use crate::vm::phases::Phases;
@@ -181,9 +182,14 @@ fn come_up(run: &Run<'_>, qemu: &Detached, facts: &RunFacts, mut phases: Phases)
     match readiness::wait(context, machine, guest, facts, &alive, &mut phases) {
         Ok(()) => {
             phases.save();
-            machine.run().note_started()
+            machine.run().note_started()?;
+            forwards::restore(context, machine)
         }
-        Err(error) if error.is::<readiness::ServiceDown>() => machine.run().note_started().and(Err(error)),
+        Err(error) if error.is::<readiness::ServiceDown>() => {
+            machine.run().note_started()?;
+            forwards::restore(context, machine)?;
+            Err(error)
+        }
         Err(error) => {
             shutdown::clean_up(machine)?;
             Err(with_console(context, machine, error))
@@ -211,7 +217,8 @@ pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunF
         helpers::check(machine, facts)
     };
     readiness::wait(context, machine, &guest, facts, &alive, &mut phases)?;
-    machine.run().note_started()
+    machine.run().note_started()?;
+    forwards::restore(context, machine)
 }
 
 fn built_beforehand(machine: &Machine, settings: &Settings, package: &Path, share: Share) -> Result<Guest> {

@@ -146,7 +146,8 @@ fn forwards(settings: &Settings, name: &VmName) -> Result<Forwards> {
         if asked {
             return ports::require_free(address, port, &format!("agent-vm set {name} {key}=PORT")).map(|()| port);
         }
-        let free = ports::next_free(address, port, &[other].into())?;
+        let forwarded = settings.forwards.iter().map(|forward| forward.host);
+        let free = ports::next_free(address, port, &forwarded.chain([other]).collect())?;
         if free != port {
             note(&format!("notice: port {port} is in use; this run uses {free}"));
         }

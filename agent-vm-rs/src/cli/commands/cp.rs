@@ -1,0 +1,154 @@
+//! `agent-vm cp`
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::target;
+use crate::guest::running::running;
+use crate::host::files::TEMPORARY;
+use crate::host::files::merge::merge;
+use crate::machine::context::Context;
+use crate::remote::ssh::Ssh;
+use crate::term::error::Failure;
+use crate::term::output::print_json;
+use crate::term::progress::note;
+use crate::term::text::count;
+
+/// Flags of `cp`.
+#[derive(Args, Clone, Debug)]
+pub struct CpArgs {
+    /// File or directory to copy; one of the two is MACHINE:PATH, BRANCH:PATH or :PATH in a machine, relative to /workspace
+    #[arg(value_name = "SRC")]
+    source: String,
+    /// Where to copy it: into this directory if it exists, else under this name
+    #[arg(value_name = "DST")]
+    destination: String,
+}
+
+/// One side of a copy.
+#[derive(Debug, PartialEq, Eq)]
+enum Side<'a> {
+    Host(&'a Path),
+    /// A branch or machine, or else the current branch's, and a path in it.
+    Guest(Option<&'a str>, &'a str),
+}
+
+impl<'a> Side<'a> {
+    /// Returns the side that a word names. A path of this host that has a colon begins with `/` or `.`.
+    fn of(word: &'a str) -> Self {
+        match word.split_once(':') {
+            Some((named, path)) if !word.starts_with(['/', '.']) => {
+                Self::Guest(Some(named).filter(|named| !named.is_empty()), if path.is_empty() { "." } else { path })
+            }
+            _ => Self::Host(Path::new(word)),
+        }
+    }
+}
+
+/// Copies a file or directory between this host and a running machine.
+///
+/// # Errors
+/// Neither or both sides are in a machine, the machine does not answer, or a file cannot be read or written.
+pub fn cp(context: &Context, args: &CpArgs) -> Result<()> {
+    let (named, left_out) = match (Side::of(&args.source), Side::of(&args.destination)) {
+        (Side::Host(source), Side::Guest(named, path)) => {
+            let name =
+                own_name(source).map(|name| name.to_str().map(str::to_owned).context("a name is not valid UTF-8"));
+            let name = name.transpose()?;
+            source.metadata().with_context(|| format!("failed to read {}", source.display()))?;
+            with_ssh(context, named, |ssh| ssh.copy_in(source, name.as_deref(), path))?;
+            (named, None)
+        }
+        (Side::Guest(named, path), Side::Host(destination)) => {
+            let target = target_of(path, destination)?;
+            // Beside the target, so that a finished copy is moved at once. No other user can write there.
+            let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let owners = std::fs::Permissions::from_mode(0o700);
+            let staging = tempfile::Builder::new().prefix(TEMPORARY).permissions(owners).tempdir_in(parent);
+            let staging = staging.with_context(|| format!("failed to create a directory in {}", parent.display()))?;
+            let item = staging.path().join("item");
+            let left_out = with_ssh(context, named, |ssh| ssh.copy_out(path, &item))?;
+            merge(&item, &target)?;
+            (named, Some(left_out))
+        }
+        (Side::Host(_), Side::Host(_)) => {
+            return Err(Failure::usage("neither side of the copy is in a machine")
+                .with_hint("write MACHINE:PATH or, for the machine of the current branch, :PATH")
+                .into());
+        }
+        (Side::Guest(..), Side::Guest(..)) => {
+            return Err(Failure::usage("both sides of the copy are in machines")
+                .with_hint("copy to this host first; a file of this host with a colon begins with ./")
+                .into());
+        }
+    };
+    let left_out = left_out.unwrap_or_default();
+    if left_out.special > 0 {
+        note(&format!(
+            "notice: {} not copied: only files and directories are",
+            count(left_out.special, "link or special file")
+        ));
+    }
+    if left_out.git > 0 {
+        let fetch = named.map_or_else(|| "agent-vm fetch".to_owned(), |named| format!("agent-vm fetch {named}"));
+        note(&format!("notice: .git was not copied, because git runs programs that it names; for commits: {fetch}"));
+    }
+    if context.json {
+        print_json(&json!({ "left_out": left_out.special, "left_out_git": left_out.git }))?;
+    }
+    Ok(())
+}
+
+fn with_ssh<T>(context: &Context, named: Option<&str>, copy: impl FnOnce(&Ssh<'_>) -> Result<T>) -> Result<T> {
+    let machine = target::find_used(&context.state, named)?;
+    let (guest, facts) = running(&machine)?;
+    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
+    ssh.require_connection(context.answer_limit())?;
+    copy(&ssh)
+}
+
+/// Returns the name under which a path is copied into a directory; None if its contents are, as for `.` and `/`.
+fn own_name(path: &Path) -> Option<&std::ffi::OsStr> {
+    match path.components().next_back() {
+        Some(Component::Normal(name)) if !path.as_os_str().as_encoded_bytes().ends_with(b"/.") => Some(name),
+        _ => None,
+    }
+}
+
+/// Returns where a path of a machine is copied to. A link that the user named is followed, and none below it.
+fn target_of(path: &str, destination: &Path) -> Result<PathBuf> {
+    let is_dir = destination.is_dir();
+    if !is_dir && destination.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Err(Failure::new(format!("{} is not a directory", destination.display()))
+            .with_hint("create it first, or leave out the / at the end")
+            .into());
+    }
+    if !is_dir {
+        return Ok(destination.to_owned());
+    }
+    let real =
+        std::fs::canonicalize(destination).with_context(|| format!("failed to find {}", destination.display()))?;
+    let own = Path::new(path);
+    Ok(own_name(own).filter(|name| *name != "~").map_or(real.clone(), |name| real.join(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_colon_names_a_machine_unless_the_path_begins_with_a_dot_or_slash() {
+        assert_eq!(Side::of("main:a/b"), Side::Guest(Some("main"), "a/b"));
+        assert_eq!(Side::of("fix/one:"), Side::Guest(Some("fix/one"), "."));
+        assert_eq!(Side::of(":/etc/hosts"), Side::Guest(None, "/etc/hosts"));
+        for host in ["a/b", "./a:b", "/a:b", "../a:b", "."] {
+            assert_eq!(Side::of(host), Side::Host(Path::new(host)), "{host}");
+        }
+        assert_eq!((own_name(Path::new("a/b/")), own_name(Path::new("a/."))), (Some("b".as_ref()), None));
+        assert_eq!((own_name(Path::new("..")), own_name(Path::new("/"))), (None, None));
+    }
+}

@@ -1,0 +1,86 @@
+//! Copies files between this host and a machine.
+//!
+//! Both directions are streams over the existing connection. Towards the guest, that is tar(1) there. From the guest, the stream is
+//! unpacked here by [`super::unpack`] and not by scp, rsync or tar: those trust the other side's names, or need options for each of
+//! the ways not to.
+
+use std::fs::File;
+use std::io::{self, PipeWriter, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::Ssh;
+use super::unpack::{LeftOut, unpack};
+use crate::host::files::is_absent;
+use crate::term::error::Failure;
+
+/// Sets `p` to a path that is relative to the workspace or, after `~/`, to the home directory, and never looks like an option.
+const PLACE: &str = r#"case $p in /*) ;; "~"|"~/"*) p=$HOME${p#"~"};; *) p=./$p;; esac"#;
+
+impl Ssh<'_> {
+    fn at(&self, path: &str, script: &str) -> Result<String> {
+        let path = shlex::try_quote(path).context("a path contains a NUL byte")?;
+        Ok(format!("set -e; cd {}; p={path}\n{PLACE}\n{script}", self.workspace))
+    }
+
+    /// Copies a file or directory of the guest to `item`, which does not exist, in a directory that no other program writes.
+    ///
+    /// # Errors
+    /// The guest cannot read it, or sends something that is not a file below it.
+    pub fn copy_out(&self, path: &str, item: &Path) -> Result<LeftOut> {
+        // tar's status 1 is a file that changed meanwhile.
+        let script = r#"if [ -d "$p" ]; then tar --format=gnu --hard-dereference -C "$p" -cf - . || [ $? -eq 1 ]
+else
+  [ -f "$p" ] || { printf '%s: no such file or directory\n' "$p" >&2; exit 1; }
+  tar --format=gnu --hard-dereference -C "$(dirname -- "$p")" -hcf - -- "$(basename -- "$p")" || [ $? -eq 1 ]
+fi"#;
+        let left_out = self.remote(&self.at(path, script)?).with_output(|stream| unpack(stream, item))?;
+        if is_absent(item) {
+            return Err(Failure::new("the machine sent no file")
+                .with_hint("git repositories, links and special files are not copied; for commits: agent-vm fetch")
+                .into());
+        }
+        Ok(left_out)
+    }
+
+    /// Copies a file or directory of this host to the guest; into the directory `path` if there is one, under its own name `name`.
+    ///
+    /// # Errors
+    /// It cannot be read, or the guest cannot write it.
+    pub fn copy_in(&self, source: &Path, name: Option<&str>, path: &str) -> Result<()> {
+        let failed = || format!("failed to read {}", source.display());
+        let found = source.metadata().with_context(failed)?;
+        if !found.is_dir() && !found.is_file() {
+            return Err(Failure::new(format!("{} is neither a file nor a directory", source.display()))
+                .with_hint("links in a directory are copied; devices, pipes and sockets are not")
+                .into());
+        }
+        // Without a name, such as for `.`, the contents go into the directory itself.
+        let inside = match name {
+            Some(name) => format!("/{}", shlex::try_quote(name).context("a path contains a NUL byte")?),
+            None => String::new(),
+        };
+        let place = format!("if [ -d \"$p\" ]; then p=$p{inside}; fi");
+        if found.is_dir() {
+            let script = format!("{place}\n[ -d \"$p\" ] || mkdir -- \"$p\"\ntar --no-same-owner -C \"$p\" -xf -");
+            return self.remote(&self.at(path, &script)?).with_input(|stream| pack(source, stream));
+        }
+        let mode = if found.permissions().mode() & 0o100 == 0 { "" } else { "\nchmod -- +x \"$p\"" };
+        self.remote(&self.at(path, &format!("{place}\ncat >\"$p\"{mode}"))?).with_input(|mut stream| {
+            let mut file = File::open(source).with_context(failed)?;
+            io::copy(&mut file, &mut stream).with_context(|| format!("failed to copy {}", source.display())).map(drop)
+        })
+    }
+}
+
+/// Writes an archive of a directory's contents. Links are packed as links.
+fn pack(directory: &Path, stream: PipeWriter) -> Result<()> {
+    let failed = || format!("failed to copy {}", directory.display());
+    let mut archive = tar::Builder::new(io::BufWriter::with_capacity(64 << 10, stream));
+    archive.follow_symlinks(false);
+    archive.append_dir_all(".", directory).with_context(failed)?;
+    let mut stream = archive.into_inner().with_context(failed)?;
+    stream.flush().with_context(failed)
+}

@@ -1,0 +1,197 @@
+//! Unpacks an archive that a guest sent. The guest chooses every byte of it: names, kinds, modes, sizes.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use tar::{Archive, EntryType};
+
+use crate::term::error::Failure;
+use crate::term::text::one_line;
+
+/// Name of the directory of a git repository: git would run programs that its files name.
+const REPOSITORY: &[u8] = b".git";
+
+/// Longest path, in bytes: no file system has a longer one (`PATH_MAX`).
+const LONGEST_NAME: u64 = 4096;
+
+/// What was not unpacked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Symbolic links, devices, pipes and sockets.
+    pub special: usize,
+    /// Files of git repositories.
+    pub git: usize,
+}
+
+/// Unpacks an archive to `item`, which does not exist: as a directory if its paths begin with `./`, else as one file. Only files and
+/// directories are created, each once, in directories that this created: in a directory that no other program writes, no link can
+/// lead out of it. Modes are the user's usual ones; only the permission to execute is kept.
+///
+/// # Errors
+/// A path leads elsewhere, occurs twice or lacks its directory, or a file cannot be written.
+pub fn unpack(stream: impl Read, item: &Path) -> Result<LeftOut> {
+    let mut left_out = LeftOut::default();
+    let mut archive = Archive::new(stream);
+    let mut long = None;
+    // Raw: the crate itself would read a long name of any length into memory.
+    for entry in archive.entries().context("failed to read the machine's answer")?.raw(true) {
+        let mut entry = entry.context("failed to read the machine's answer")?;
+        match entry.header().entry_type() {
+            EntryType::GNULongName => {
+                long = Some(long_name(&mut entry)?);
+                continue;
+            }
+            EntryType::GNULongLink | EntryType::XHeader | EntryType::XGlobalHeader => continue,
+            _ => {}
+        }
+        let name = long.take().unwrap_or_else(|| entry.path_bytes().into_owned());
+        let Some(parts) = parts(&name) else {
+            let shown = one_line(&String::from_utf8_lossy(&name)).escape_debug().to_string();
+            return Err(Failure::new(format!("the machine sent a file outside the copied directory: {shown}")).into());
+        };
+        if parts.iter().any(|part| part.eq_ignore_ascii_case(REPOSITORY)) {
+            left_out.git += 1;
+            continue;
+        }
+        let path =
+            parts.iter().fold(item.to_owned(), |path: PathBuf, part| path.join(std::ffi::OsStr::from_bytes(part)));
+        let failed = || format!("failed to write {}", path.display());
+        match entry.header().entry_type() {
+            EntryType::Directory => DirBuilder::new().create(&path).with_context(failed)?,
+            EntryType::Regular => {
+                let runs = entry.header().mode().unwrap_or(0) & 0o100 != 0;
+                let mode = if runs { 0o777 } else { 0o666 };
+                let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
+                let mut file = file.with_context(failed)?;
+                io::copy(&mut entry, &mut file).with_context(failed)?;
+            }
+            _ => left_out.special += 1,
+        }
+    }
+    Ok(left_out)
+}
+
+/// Returns the content of an entry that is the name of the next one.
+fn long_name(entry: &mut impl Read) -> Result<Vec<u8>> {
+    let mut name = Vec::new();
+    entry.take(LONGEST_NAME).read_to_end(&mut name).context("failed to read the machine's answer")?;
+    name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+    Ok(name)
+}
+
+/// Returns the parts of an entry's path below the item; none for the item itself. None for a path that leads elsewhere.
+fn parts(name: &[u8]) -> Option<Vec<&[u8]>> {
+    let Some(below) = name.strip_prefix(b"./") else {
+        // A single file.
+        return (!name.is_empty() && !name.contains(&b'/') && name != b".." && !name.contains(&0)).then(Vec::new);
+    };
+    let below = below.strip_suffix(b"/").unwrap_or(below);
+    if below.is_empty() {
+        return Some(Vec::new());
+    }
+    let parts: Vec<_> = below.split(|byte| *byte == b'/').collect();
+    let is_plain = |part: &&[u8]| !part.is_empty() && *part != b"." && *part != b".." && !part.contains(&0);
+    parts.iter().all(is_plain).then_some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// Returns an archive of entries with these names, kinds and modes, whatever they are.
+    fn archive(entries: &[(&str, EntryType, u32)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (name, kind, mode) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_mode(*mode);
+            if *kind == EntryType::Symlink {
+                header.as_gnu_mut().unwrap().linkname[..9].copy_from_slice(b"../escape");
+            }
+            header.set_size(if *kind == EntryType::Regular { 3 } else { 0 });
+            header.set_cksum();
+            bytes.extend_from_slice(header.as_bytes());
+            if *kind == EntryType::Regular {
+                bytes.extend_from_slice(b"abc");
+                bytes.resize(bytes.len().next_multiple_of(512), 0);
+            }
+        }
+        bytes.extend_from_slice(&[0; 1024]);
+        bytes
+    }
+
+    const DIR: (&str, EntryType, u32) = ("./", EntryType::Directory, 0o755);
+
+    #[test]
+    fn files_and_directories_are_unpacked_without_their_special_modes() {
+        let dir = tempfile::tempdir().unwrap();
+        let item = dir.path().join("item");
+        let entries = [
+            DIR,
+            ("./sub/", EntryType::Directory, 0o7777),
+            ("./sub/run", EntryType::Regular, 0o6755),
+            ("./plain\u{1b}[2J", EntryType::Regular, 0o600),
+            ("./link", EntryType::Symlink, 0o777),
+            ("./pipe", EntryType::Fifo, 0o644),
+            ("./disk", EntryType::Block, 0o644),
+            ("./.GIT/", EntryType::Directory, 0o755),
+            ("./.GIT/config", EntryType::Regular, 0o644),
+        ];
+        let left_out = unpack(archive(&entries).as_slice(), &item).unwrap();
+        assert_eq!(left_out, LeftOut { special: 3, git: 2 });
+        let mode = |path: &str| fs::symlink_metadata(item.join(path)).unwrap().permissions().mode();
+        assert_eq!(mode("sub/run") & 0o7100, 0o100);
+        assert_eq!((mode("sub") & 0o7000, mode("plain\u{1b}[2J") & 0o111), (0, 0));
+        let mut names: Vec<_> = fs::read_dir(&item).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["plain\u{1b}[2J", "sub"]);
+
+        let long = dir.path().join("long");
+        let mut packed = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(3);
+        header.set_mode(0o644);
+        packed.append_data(&mut header, "x".repeat(200), &b"abc"[..]).unwrap();
+        unpack(packed.into_inner().unwrap().as_slice(), &long).unwrap();
+        assert_eq!(fs::read(long).unwrap(), b"abc");
+
+        let file = dir.path().join("file");
+        unpack(archive(&[("name", EntryType::Regular, 0o644)]).as_slice(), &file).unwrap();
+        assert_eq!(fs::read(file).unwrap(), b"abc");
+    }
+
+    #[test]
+    fn hostile_archives_write_nothing_elsewhere() {
+        for entries in [
+            vec![DIR, ("./../escape", EntryType::Regular, 0o644)],
+            vec![DIR, ("../escape", EntryType::Regular, 0o644)],
+            vec![DIR, ("/tmp/escape", EntryType::Regular, 0o644)],
+            vec![DIR, ("./a/../../escape", EntryType::Regular, 0o644)],
+            vec![DIR, (".//escape", EntryType::Regular, 0o644)],
+            vec![("..", EntryType::Regular, 0o644)],
+            // A link, and then a file through it.
+            vec![DIR, ("./a", EntryType::Symlink, 0o777), ("./a/escape", EntryType::Regular, 0o644)],
+            // The same path twice.
+            vec![DIR, ("./a", EntryType::Regular, 0o644), ("./a", EntryType::Regular, 0o644)],
+            vec![("a", EntryType::Regular, 0o644), ("b", EntryType::Regular, 0o644)],
+            vec![("a", EntryType::Symlink, 0o777)],
+            vec![],
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let item = dir.path().join("staging/item");
+            fs::create_dir(dir.path().join("staging")).unwrap();
+            let unpacked = unpack(archive(&entries).as_slice(), &item);
+            assert!(unpacked.is_err() || !item.exists(), "{entries:?}");
+            let found: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(found, ["staging"], "{entries:?}");
+        }
+    }
+}
