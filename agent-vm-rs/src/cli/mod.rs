@@ -18,8 +18,8 @@ use anyhow::Result;
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::commands::{
-    apply, checkout, cp, create, destroy, diff, edit, egress, exec, fetch, kept, list, log, logs, mcp, mcp_config, merge,
-    open, port, prune, push, relink, restart, set, shell, ssh_config, start, status, stop, up, update,
+    apply, checkout, cp, create, destroy, diff, edit, egress, exec, fetch, kept, list, log, logs, mcp, mcp_config,
+    merge, open, port, prune, push, relink, restart, set, shell, ssh_config, start, status, stop, up, update,
 };
 use crate::confine::landlock::Landlocked;
 use crate::confine::seccomp::WithoutDevices;

@@ -3,8 +3,8 @@
 pub mod beneath;
 mod durable;
 mod kind;
-pub mod places;
 pub mod merge;
+pub mod places;
 pub mod plain;
 pub(crate) mod tree;
 pub(crate) mod walk;
