@@ -20,7 +20,8 @@ in
   config = {
     services.openssh = {
       allowSFTP = lib.mkDefault true;
-      sftpServerExecutable = lib.mkDefault sshd.sftpServer;
+      # Over nixpkgs' own default, and under a configuration's value.
+      sftpServerExecutable = lib.mkOverride 900 sshd.sftpServer;
       # The credential is the only host key.
       hostKeys = [ ];
       authorizedKeysFiles = lib.mkForce [ sshd.authorizedKeys ];
