@@ -37,7 +37,7 @@ fn files_and_directories_are_copied_both_ways() {
     assert_ne!(mode("inside/copy/again"), 0);
 
     // And back: a single link is followed, and others are left out.
-    site.run(&["cp", ":copy", "back"]).ok().says("notice: 1 link or special file not copied");
+    site.run(&["cp", ":copy", "back"]).ok().says("notice: 1 item not copied");
     assert_eq!(
         (site.read("app/back/sub dir/-x 'y'").as_str(), mode("app/back/run")),
         ("text", 0o111 & mode("app/tree/run"))
@@ -88,7 +88,7 @@ fn a_hostile_machine_writes_only_below_the_destination() {
     site.write("inside/hostile/.git/config", "[core]\n\tfsmonitor = touch /tmp/x\n");
     site.write("inside/hostile/\u{1b}]0;title\u{7}", "");
     symlink("/etc/passwd", site.path("inside/hostile/link")).unwrap();
-    site.run(&["cp", ":hostile", "other"]).ok().says("notice: .git was not copied").says("1 link or special file");
+    site.run(&["cp", ":hostile", "other"]).ok().says("notice: .git was not copied").says("1 item");
     assert!(!site.path("app/other/.git").exists() && site.path("app/other/link").symlink_metadata().is_err());
     let said = site.run(&["cp", ":\u{1b}]0;title\u{7}", "x"]).exits(1).stderr;
     assert!(said.contains("no such file") && !said.contains(['\u{1b}', '\u{7}']), "{said:?}");

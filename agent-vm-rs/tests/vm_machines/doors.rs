@@ -83,7 +83,7 @@ fn a_copy_stays_below_its_destination(site: &Site) {
     site.run(&["cp", "tree", "main:copied"]).ok();
     site.exec("main", &["ln", "-s", "/etc/passwd", "copied/link"]).ok();
     site.exec("main", &["mkfifo", "copied/pipe"]).ok();
-    site.run(&["cp", "main:copied", "back"]).ok().says("2 links or special files not copied");
+    site.run(&["cp", "main:copied", "back"]).ok().says("2 items not copied");
     assert_eq!(fs::read_to_string(repo.join("back/sub/file")).unwrap(), "text");
     assert!(repo.join("back/link").symlink_metadata().is_err());
 

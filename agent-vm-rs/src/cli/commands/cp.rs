@@ -90,7 +90,7 @@ pub fn cp(context: &Context, args: &CpArgs) -> Result<()> {
     if left_out.special > 0 {
         note(&format!(
             "notice: {} not copied: only files and directories are",
-            count(left_out.special, "link or special file")
+            count(left_out.special, "item")
         ));
     }
     if left_out.git > 0 {
