@@ -96,7 +96,7 @@ fn a_reference_with_another_object_keeps_that() {
     site.git(&["update-ref", "-d", &format!("{prefix}heads/own")]);
     restored(&site, &[&name]);
     assert_eq!(site.git(&["rev-parse", &format!("{prefix}heads/main")]), commit);
-    assert_eq!(site.git(&["rev-parse", &format!("{prefix}former/{}", &mine[..16])]), mine);
+    assert_eq!(site.git(&["rev-parse", &format!("{prefix}former/{mine}")]), mine);
 }
 
 #[test]

@@ -88,10 +88,7 @@ pub fn cp(context: &Context, args: &CpArgs) -> Result<()> {
     };
     let left_out = left_out.unwrap_or_default();
     if left_out.special > 0 {
-        note(&format!(
-            "notice: {} not copied: only files and directories are",
-            count(left_out.special, "item")
-        ));
+        note(&format!("notice: {} not copied: only files and directories are", count(left_out.special, "item")));
     }
     if left_out.git > 0 {
         let fetch = named.map_or_else(|| "agent-vm fetch".to_owned(), |named| format!("agent-vm fetch {named}"));
