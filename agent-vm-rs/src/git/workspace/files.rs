@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use super::git_failure::{Unreadable, ask};
 use super::guest_files::read_inside;
 use super::view::{MAX_OUTPUT, View};
+use crate::git::links;
+use crate::host::interrupt::Deadline;
 use crate::host::process::Invocation;
 
+/// Longest search for pipes in a work tree.
+const LONGEST_SEARCH: Duration = Duration::from_secs(5);
 /// Largest accepted index, in bytes.
 const MAX_INDEX: u64 = 512 << 20;
 /// Mode of a submodule (gitlink) in trees and indexes.
@@ -25,6 +30,9 @@ impl View {
     /// See [`Self::open`].
     pub fn changed_files(&self, directories: bool) -> Result<Vec<Vec<u8>>> {
         let Some(work_tree) = self.work_tree() else { return self.staged_files() };
+        // Git would wait for a pipe.
+        links::require_files_in_work_tree(work_tree, Deadline::after(LONGEST_SEARCH))
+            .map_err(|error| Unreadable(format!("{error:#}")))?;
         self.copy_index()?;
         let untracked = if directories { "--untracked-files=normal" } else { "--untracked-files=all" };
         let listed = self.status(self.git(Some(work_tree)), &[untracked])?;
