@@ -26,6 +26,12 @@ let
     Before = [ "shutdown.target" ];
   };
 
+  # For what a session or a server uses.
+  beforeSessions.Before = early.Before ++ [
+    policy.sshd.unit
+    agentMcp.unit
+  ];
+
   kept = mount: {
     Unit = {
       Description = mount.Where;
@@ -109,28 +115,12 @@ in
     };
 
     ${egress.unit} = {
-      Unit =
-        early
-        // egress.unitSection
-        // {
-          Before = early.Before ++ [
-            policy.sshd.unit
-            agentMcp.unit
-          ];
-        };
+      Unit = early // egress.unitSection // beforeSessions;
       Service = egress.service { exec = "/bin/sh ${paths.egressScript}"; };
     };
 
     ${timeZone.unit} = {
-      Unit =
-        early
-        // timeZone.unitSection
-        // {
-          Before = early.Before ++ [
-            policy.sshd.unit
-            agentMcp.unit
-          ];
-        };
+      Unit = early // timeZone.unitSection // beforeSessions;
       Service = timeZone.service { exec = "/bin/sh ${paths.timeZoneScript}"; };
     };
 

@@ -45,7 +45,7 @@ fn is_installed(program: &str) -> bool {
     std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(program).is_file())
 }
 
-/// sshd forwards to the guest's own loopback and to nothing else, whoever has the key.
+/// sshd forwards only to the guest's loopback, also for a client with the login key.
 fn only_the_loopback_is_forwarded(site: &Site) {
     let through = |destination: &str| by_ssh(site, "ssh", &["-W", destination, ALIAS], "GET /README HTTP/1.0\r\n\r\n");
     // Control: the same request to the loopback.
