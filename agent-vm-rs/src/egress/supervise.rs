@@ -14,7 +14,7 @@ use crate::confine::{self, Account};
 use crate::guest::Guest;
 use crate::host::files::{make_private_dir, remove_file, write_unsynced};
 use crate::host::interrupt::{self, Deadline};
-use crate::host::process::{Child, Detached, Invocation, ProcessId, find};
+use crate::host::process::{Child, Detached, Invocation, Pauses, ProcessId, find};
 use crate::host::programs::mitmdump_places;
 use crate::machine::Machine;
 use crate::machine::context::Context;
@@ -35,8 +35,6 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(3600);
 /// Shortest and longest pause before a restart. The pause doubles with each failure.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// A run of this length resets the pause.
-const STEADY: Duration = Duration::from_secs(60);
 
 /// Returns the path of mitmdump.
 ///
@@ -111,7 +109,7 @@ pub fn supervise(context: &Context, machine: &Machine) -> Result<()> {
     let receiver =
         Receiver { path: guest.manifest.service.renewal_path.clone(), key: guest.manifest.credentials.mcp_key.clone() };
     keep_certified(machine, receiver, &facts);
-    let mut pause = PAUSES.0;
+    let mut pauses = Pauses::between(PAUSES.0, PAUSES.1);
     while qemu.alive() {
         let began = Instant::now();
         let ended = keep_up(context, machine, &guest, &facts, &qemu);
@@ -120,12 +118,7 @@ pub fn supervise(context: &Context, machine: &Machine) -> Result<()> {
         if let Err(error) = ended {
             tracing::warn!("{error:#}");
         }
-        pause = if began.elapsed() > STEADY { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
-        let until = Instant::now() + pause;
-        while Instant::now() < until && qemu.alive() {
-            interrupt::check()?;
-            std::thread::sleep(INTERVAL);
-        }
+        pauses.sleep(began, &qemu, INTERVAL)?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod detached;
 mod find;
 mod id;
 mod inherited;
+mod pauses;
 mod piped;
 mod run;
 mod terminate;
@@ -23,6 +24,7 @@ pub use detached::Detached;
 pub use find::find;
 pub use id::ProcessId;
 pub use inherited::restrict_inheritance;
+pub use pauses::Pauses;
 pub use run::set_debug;
 
 /// Environment variable that marks every process of a machine with the machine's directory, so that processes left over

@@ -13,7 +13,7 @@ use super::session::ending_with_us;
 use crate::host::files::{read_text, remove_file, write_unsynced};
 use crate::host::interrupt::{self, Deadline};
 use crate::host::ports;
-use crate::host::process::{Child, Invocation, ProcessId};
+use crate::host::process::{Child, Invocation, Pauses, ProcessId};
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::forward::Forward;
@@ -35,8 +35,6 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(5);
 /// Shortest and longest pause before a restart of ssh. The pause doubles with each failure.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// A connection of this length resets the pause.
-const STEADY: Duration = Duration::from_secs(60);
 
 /// A forward, and whether it works.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -172,7 +170,7 @@ pub fn keep(context: &Context, machine: &Machine) -> Result<()> {
     let (guest, facts) = crate::guest::running::running(machine)?;
     let qemu = machine.run().qemu().context("the machine has ended")?;
     let ssh = Ssh::to(machine, &guest.manifest, &facts, context.verbosity).with_socket(MachinePath::ForwardsSocket);
-    let mut pause = PAUSES.0;
+    let mut pauses = Pauses::between(PAUSES.0, PAUSES.1);
     while qemu.alive() {
         let began = Instant::now();
         let ended = Keeper::connect(&ssh).and_then(|mut keeper| keeper.follow(&qemu));
@@ -184,12 +182,7 @@ pub fn keep(context: &Context, machine: &Machine) -> Result<()> {
         let forwards = machine.settings().map(|settings| settings.forwards).unwrap_or_default();
         let lost = forwards.into_iter().map(|forward| Attempt { forward, error: Some(why.clone()) });
         write(&machine.run(), lost.collect())?;
-        pause = if began.elapsed() > STEADY { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
-        let until = Instant::now() + pause;
-        while Instant::now() < until && qemu.alive() {
-            interrupt::check()?;
-            std::thread::sleep(INTERVAL);
-        }
+        pauses.sleep(began, &qemu, INTERVAL)?;
     }
     Ok(())
 }
