@@ -30,9 +30,6 @@ impl View {
     /// See [`Self::open`].
     pub fn changed_files(&self, directories: bool) -> Result<Vec<Vec<u8>>> {
         let Some(work_tree) = self.work_tree() else { return self.staged_files() };
-        // Git would wait for a pipe.
-        links::require_files_in_work_tree(work_tree, Deadline::after(LONGEST_SEARCH))
-            .map_err(|error| Unreadable(format!("{error:#}")))?;
         self.copy_index()?;
         let untracked = if directories { "--untracked-files=normal" } else { "--untracked-files=all" };
         let listed = self.status(self.git(Some(work_tree)), &[untracked])?;
@@ -66,6 +63,11 @@ impl View {
 
     /// Returns the output of `git status`. Git does not look into submodules: it would run there with their configuration.
     fn status<A: AsRef<OsStr>>(&self, git: Invocation, args: &[A]) -> Result<Vec<u8>> {
+        if let Some(work_tree) = self.work_tree() {
+            // Git would wait for a pipe.
+            links::require_files_in_work_tree(work_tree, Deadline::after(LONGEST_SEARCH))
+                .map_err(|error| Unreadable(format!("{error:#}")))?;
+        }
         let git = git.args(["status", "--porcelain=v1", "-z", "--no-renames", "--ignore-submodules=all"]);
         self.listed(&git.args(args))
     }
