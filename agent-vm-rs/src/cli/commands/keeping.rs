@@ -115,7 +115,7 @@ fn keep_workspace(saved_work: &SavedWork, workspace: &Path, what: &str, facts: &
 pub fn way_back(kept: &Path) -> String {
     let name = kept.file_stem().unwrap_or_default().display();
     let restore = format!("  take it back: agent-vm kept restore {name}");
-    let Some(command) = workspace::fetch_from_bundle(kept).or_else(|| workspace::fetch_from_kept(kept)) else {
+    let Some(command) = workspace::fetch_from(kept) else {
         return restore;
     };
     let shallow = if command.contains(" --update-shallow ") {

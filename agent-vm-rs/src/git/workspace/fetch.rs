@@ -1,13 +1,12 @@
 //! The command that fetches what was kept of a workspace into the user's repository.
 
-use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use rustix::fs::OFlags;
 
 use super::guest_files::{is_object_id, open_inside, open_root, read_inside};
-use crate::host::files::quoted;
+use crate::host::files::{open_file, quoted};
 
 /// Largest HEAD that is read, in bytes.
 const MAX_HEAD: u64 = 4096;
@@ -40,11 +39,17 @@ fn name_of(kept: &Path) -> String {
     gix_validate::reference::name_partial_or_sanitize(name.as_bytes().into()).to_string()
 }
 
-/// Returns the command that fetches from a bundle; None if it is none.
+/// Returns the command that fetches from a kept bundle or workspace; None if it is neither, or git finds no repository at the
+/// workspace's top.
 #[must_use]
-pub fn fetch_from_bundle(kept: &Path) -> Option<String> {
+pub fn fetch_from(kept: &Path) -> Option<String> {
+    fetch_from_bundle(kept).or_else(|| fetch_from_kept(kept))
+}
+
+/// Returns the command that fetches from a bundle; None if it is none.
+fn fetch_from_bundle(kept: &Path) -> Option<String> {
     // gitformat-bundle(5): a line with the version, lines with references, and an empty line.
-    let mut lines = BufReader::new(File::open(kept).ok()?.take(MAX_HEADER)).split(b'\n').map_while(Result::ok);
+    let mut lines = BufReader::new(open_file(kept).ok()?.take(MAX_HEADER)).split(b'\n').map_while(Result::ok);
     lines.next().filter(|line| line.starts_with(b"# v") && line.ends_with(b" git bundle"))?;
     let names =
         lines.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with(b"-") && !line.starts_with(b"@"));
@@ -56,8 +61,7 @@ pub fn fetch_from_bundle(kept: &Path) -> Option<String> {
 
 /// Returns the command that fetches from a kept workspace; None if git finds no repository at its top. Git then reads
 /// the configuration that agent-vm wrote: see [`super::keep_whole`].
-#[must_use]
-pub fn fetch_from_kept(kept: &Path) -> Option<String> {
+fn fetch_from_kept(kept: &Path) -> Option<String> {
     let root = open_root(kept).ok()?;
     let git_dir = open_inside(&root, Path::new(".git"), OFlags::RDONLY | OFlags::DIRECTORY).ok()??;
     let head = read_inside(&git_dir, Path::new("HEAD"), MAX_HEAD).ok()??;

@@ -42,7 +42,7 @@ use crate::git::{Source, SourceReader};
 use crate::machine::branch::BranchName;
 
 pub use self::contents::Contents;
-pub use self::fetch::{fetch, fetch_from_bundle, fetch_from_kept};
+pub use self::fetch::{fetch, fetch_from};
 pub use self::findings::{Findings, OnTheDisk, WholeReason, look};
 pub use self::git_failure::{Unreadable, is_no_space, is_unreadable};
 pub use self::held::{Held, of_bundle, of_workspace};

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 
 use crate::git::Source;
 use crate::git::kept::{Kept, Kind, Presence};
-use crate::git::workspace::{self, Held, fetch_from_bundle, fetch_from_kept, is_unreadable};
+use crate::git::workspace::{self, Held, fetch_from, is_unreadable};
 use crate::host::files::make_private_dir;
 use crate::host::lock::Lock;
 use crate::machine::context::Context;
@@ -97,7 +97,7 @@ fn open(kept: &Kept, source: Option<&Source>, scratch: &Path) -> Result<Held> {
 /// Returns an error with a way to take what git can read of a damaged repository.
 fn unreadable(kept: &Kept, error: anyhow::Error) -> anyhow::Error {
     let path = kept.path.display();
-    let command = fetch_from_bundle(&kept.path).or_else(|| fetch_from_kept(&kept.path));
+    let command = fetch_from(&kept.path);
     match command.filter(|_| is_unreadable(&error)) {
         // The guest chose some of git's words.
         Some(command) => {
