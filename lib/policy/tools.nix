@@ -18,6 +18,7 @@
     "python3-pip"
     "python3-venv"
     "ripgrep"
+    "rsync"
     "tzdata"
     # Older names of time zones, such as US/Pacific.
     "tzdata-legacy"
@@ -33,6 +34,7 @@
     "jq"
     "python3"
     "ripgrep"
+    "rsync"
     "unzip"
   ];
 }

@@ -34,6 +34,7 @@ packages_for_check=(
     'npm npm'
     '/usr/lib/python3*/ensurepip/__init__.py python3-venv'
     'jq jq'
+    'rsync rsync'
     'kill procps'
     'ip iproute2'
     'script bsdutils'
