@@ -1,4 +1,4 @@
-//! The command line: global flags, verbs, and running them.
+//! The command line: global flags, and running a command with them.
 
 pub mod commands;
 mod completion;
@@ -8,6 +8,7 @@ mod man;
 mod refusal;
 pub mod resolve_settings;
 pub mod target;
+mod verb;
 pub mod whole_numbers;
 
 use std::path::PathBuf;
@@ -17,10 +18,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use self::commands::{
-    apply, checkout, cp, create, destroy, diff, edit, egress, exec, fetch, kept, list, log, logs, mcp, mcp_config,
-    merge, open, port, prune, push, relink, restart, set, shell, ssh_config, start, status, stop, up, update,
-};
+use self::commands::{ssh_config, up};
+use self::verb::Verb;
 use crate::confine::landlock::Landlocked;
 use crate::confine::seccomp::WithoutDevices;
 use crate::confine::stage::Staged;
@@ -29,7 +28,6 @@ use crate::host::{interrupt, process};
 use crate::machine::context::{self, Context};
 use crate::machine::state_dir::StateDir;
 use crate::machine::sweep;
-use crate::remote::ssh::forwards;
 use crate::term::error::{exit_code, report};
 use crate::term::verbosity::Verbosity;
 use crate::term::{logging, terminal};
@@ -111,77 +109,6 @@ enum Command {
     Staged(Staged),
 }
 
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// Create a machine for a branch without starting it
-    Create(create::CreateArgs),
-    /// Change a machine's settings
-    Set(set::SetArgs),
-    /// Apply a machine's fetched commits to the source repository, or the settings of a file to the machine
-    Apply(apply::ApplyArgs),
-    /// Start a machine and wait until MCP answers
-    Start(start::StartArgs),
-    /// Power a machine off
-    Stop(stop::StopArgs),
-    /// Stop a machine if it is running, then start it
-    Restart(restart::RestartArgs),
-    /// Update a machine's guest to the newest nixpkgs; the next start builds it
-    Update(update::UpdateArgs),
-    /// Remove a machine; commits that only it has are kept in a bundle
-    Destroy(destroy::DestroyArgs),
-    /// Remove machines whose repository or declaration is missing; commits are kept
-    Prune(prune::PruneArgs),
-    /// List, restore and remove what destroyed machines left: bundles and workspaces
-    Kept(kept::KeptArgs),
-    /// Fetch a machine's commits and changes into its source repository
-    Fetch(fetch::FetchArgs),
-    /// Show the fetched commits that the source repository's own branches lack
-    Log(log::LogArgs),
-    /// Show the fetched changes of a machine, committed or not
-    Diff(diff::DiffArgs),
-    /// Merge a machine's fetched commits into the checked-out branch
-    Merge(merge::MergeArgs),
-    /// Check out a branch that tracks a machine's fetched branch
-    Checkout(checkout::CheckoutArgs),
-    /// Bring the source repository's newer commits into a machine's origin
-    #[command(visible_alias = "sync")]
-    Push(push::PushArgs),
-    /// Set a machine's source repository after a move
-    Relink(relink::RelinkArgs),
-    /// Show a machine's status
-    Status(status::StatusArgs),
-    /// Open a shell in a machine
-    Shell(shell::ShellArgs),
-    /// Run one command in a machine's workspace
-    Exec(exec::ExecArgs),
-    /// Forward ports of this host to a machine, at once and at every start, or list them
-    Port(port::PortArgs),
-    /// Copy a file or directory between this host and a machine
-    Cp(cp::CpArgs),
-    /// Forward a port of a machine, print its URL, and open it in a browser
-    Open(open::OpenArgs),
-    /// Open a machine's workspace in an editor of this host, over ssh
-    Edit(edit::EditArgs),
-    /// Print or install the configuration with which ssh, scp, rsync and editors reach machines
-    SshConfig(ssh_config::SshConfigArgs),
-    /// Connect standard input and output to a machine's sshd; ssh uses this
-    #[command(hide = true)]
-    SshProxy(ssh_config::SshProxyArgs),
-    /// Keep a running machine's ports forwarded; used by `start` and `port`
-    #[command(hide = true)]
-    KeepForwards(commands::Target),
-    /// Show and change a machine's egress: the hosts it may reach
-    Egress(egress::EgressArgs),
-    /// Show the log of a machine's agent service, or its console
-    Logs(logs::LogsArgs),
-    /// List the machines
-    List(list::ListArgs),
-    /// Bridge a machine's MCP server to stdio (for MCP clients)
-    Mcp(mcp::McpArgs),
-    /// Print or install MCP client configuration
-    McpConfig(mcp_config::McpConfigArgs),
-}
-
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -236,56 +163,16 @@ fn run(cli: Cli) -> Result<ExitCode> {
     if debug {
         process::set_debug();
     }
-    // These leave nothing to clean up, so signals may end them at once.
-    if !matches!(verb, Some(Verb::Logs(_) | Verb::Mcp(_) | Verb::SshProxy(_))) {
+    // The others leave nothing to clean up, so signals may end them at once.
+    if verb.as_ref().is_none_or(Verb::cleans_up) {
         interrupt::install()?;
     }
-    let done = |()| ExitCode::SUCCESS;
-    // Commands that run for long or often do not clean up after other machines.
-    let sweeps = !matches!(
-        verb,
-        Some(Verb::Shell(_) | Verb::Exec(_) | Verb::Logs(_) | Verb::Mcp(_) | Verb::KeepForwards(_) | Verb::SshProxy(_))
-    );
-    let sweeper = sweeps.then(|| sweep::begin(&context.state));
+    let sweeper = verb.as_ref().is_none_or(Verb::sweeps).then(|| sweep::begin(&context.state));
     let ended = match &verb {
-        None => up::up(&context).map(done),
-        Some(Verb::Create(args)) => create::create(&context, args).map(done),
-        Some(Verb::Set(args)) => set::set(&context, args).map(done),
-        Some(Verb::Apply(args)) => apply::apply(&context, args).map(done),
-        Some(Verb::Prune(args)) => prune::prune(&context, args).map(done),
-        Some(Verb::Start(args)) => start::start(&context, args).map(done),
-        Some(Verb::Stop(args)) => stop::stop(&context, args).map(done),
-        Some(Verb::Restart(args)) => restart::restart(&context, args).map(done),
-        Some(Verb::Update(args)) => update::update(&context, args).map(done),
-        Some(Verb::Destroy(args)) => destroy::destroy(&context, args).map(done),
-        Some(Verb::Kept(args)) => kept::kept(&context, args).map(done),
-        Some(Verb::Fetch(args)) => fetch::fetch(&context, args).map(done),
-        Some(Verb::Log(args)) => log::log(&context, args).map(done),
-        Some(Verb::Diff(args)) => diff::diff(&context, args).map(done),
-        Some(Verb::Merge(args)) => merge::merge(&context, args).map(done),
-        Some(Verb::Checkout(args)) => checkout::checkout(&context, args).map(done),
-        Some(Verb::Push(args)) => push::push(&context, args).map(done),
-        Some(Verb::Relink(args)) => relink::relink(&context, args).map(done),
-        Some(Verb::Status(args)) => status::status(&context, args).map(done),
-        Some(Verb::Shell(args)) => shell::shell(&context, args).map(commands::exit_with),
-        Some(Verb::Exec(args)) => exec::exec(&context, args).map(commands::exit_with),
-        Some(Verb::Port(args)) => port::port(&context, args).map(done),
-        Some(Verb::KeepForwards(of)) => {
-            let machine = target::find_used(&context.state, of.as_deref());
-            machine.and_then(|machine| forwards::keep(&context, &machine)).map(done)
-        }
-        Some(Verb::Cp(args)) => cp::cp(&context, args).map(done),
-        Some(Verb::Open(args)) => open::open(&context, args).map(done),
-        Some(Verb::Edit(args)) => edit::edit(&context, args).map(commands::exit_with),
-        Some(Verb::SshConfig(args)) => ssh_config::ssh_config(&context, args).map(done),
-        Some(Verb::SshProxy(args)) => ssh_config::ssh_proxy(&context, args).map(done),
-        Some(Verb::Egress(args)) => egress::egress(&context, args).map(done),
-        Some(Verb::Logs(args)) => logs::logs(&context, args).map(commands::exit_with),
-        Some(Verb::List(args)) => list::list(&context, args).map(done),
-        Some(Verb::Mcp(args)) => mcp::mcp(&context, args).map(done),
-        Some(Verb::McpConfig(args)) => mcp_config::mcp_config(&context, args).map(done),
+        None => up::up(&context).map(|()| ExitCode::SUCCESS),
+        Some(verb) => verb.run(&context),
     };
-    if matches!(verb, None | Some(Verb::Create(_) | Verb::Destroy(_) | Verb::Prune(_))) {
+    if verb.as_ref().is_none_or(Verb::changes_the_list) {
         ssh_config::refresh(&context);
     }
     if let Some(sweeper) = sweeper {

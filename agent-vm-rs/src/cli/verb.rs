@@ -1,0 +1,150 @@
+//! The verbs: the commands that work with a state directory.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use super::commands::{
+    self, apply, checkout, cp, create, destroy, diff, edit, egress, exec, fetch, kept, list, log, logs, mcp,
+    mcp_config, merge, open, port, prune, push, relink, restart, set, shell, ssh_config, start, status, stop, update,
+};
+use super::target;
+use crate::machine::context::Context;
+use crate::remote::ssh::forwards;
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Create a machine for a branch without starting it
+    Create(create::CreateArgs),
+    /// Change a machine's settings
+    Set(set::SetArgs),
+    /// Apply a machine's fetched commits to the source repository, or the settings of a file to the machine
+    Apply(apply::ApplyArgs),
+    /// Start a machine and wait until MCP answers
+    Start(start::StartArgs),
+    /// Power a machine off
+    Stop(stop::StopArgs),
+    /// Stop a machine if it is running, then start it
+    Restart(restart::RestartArgs),
+    /// Update a machine's guest to the newest nixpkgs; the next start builds it
+    Update(update::UpdateArgs),
+    /// Remove a machine; commits that only it has are kept in a bundle
+    Destroy(destroy::DestroyArgs),
+    /// Remove machines whose repository or declaration is missing; commits are kept
+    Prune(prune::PruneArgs),
+    /// List, restore and remove what destroyed machines left: bundles and workspaces
+    Kept(kept::KeptArgs),
+    /// Fetch a machine's commits and changes into its source repository
+    Fetch(fetch::FetchArgs),
+    /// Show the fetched commits that the source repository's own branches lack
+    Log(log::LogArgs),
+    /// Show the fetched changes of a machine, committed or not
+    Diff(diff::DiffArgs),
+    /// Merge a machine's fetched commits into the checked-out branch
+    Merge(merge::MergeArgs),
+    /// Check out a branch that tracks a machine's fetched branch
+    Checkout(checkout::CheckoutArgs),
+    /// Bring the source repository's newer commits into a machine's origin
+    #[command(visible_alias = "sync")]
+    Push(push::PushArgs),
+    /// Set a machine's source repository after a move
+    Relink(relink::RelinkArgs),
+    /// Show a machine's status
+    Status(status::StatusArgs),
+    /// Open a shell in a machine
+    Shell(shell::ShellArgs),
+    /// Run one command in a machine's workspace
+    Exec(exec::ExecArgs),
+    /// Forward ports of this host to a machine, at once and at every start, or list them
+    Port(port::PortArgs),
+    /// Copy a file or directory between this host and a machine
+    Cp(cp::CpArgs),
+    /// Forward a port of a machine, print its URL, and open it in a browser
+    Open(open::OpenArgs),
+    /// Open a machine's workspace in an editor of this host, over ssh
+    Edit(edit::EditArgs),
+    /// Print or install the configuration with which ssh, scp, rsync and editors reach machines
+    SshConfig(ssh_config::SshConfigArgs),
+    /// Connect standard input and output to a machine's sshd; ssh uses this
+    #[command(hide = true)]
+    SshProxy(ssh_config::SshProxyArgs),
+    /// Keep a running machine's ports forwarded; used by `start` and `port`
+    #[command(hide = true)]
+    KeepForwards(commands::Target),
+    /// Show and change a machine's egress: the hosts it may reach
+    Egress(egress::EgressArgs),
+    /// Show the log of a machine's agent service, or its console
+    Logs(logs::LogsArgs),
+    /// List the machines
+    List(list::ListArgs),
+    /// Bridge a machine's MCP server to stdio (for MCP clients)
+    Mcp(mcp::McpArgs),
+    /// Print or install MCP client configuration
+    McpConfig(mcp_config::McpConfigArgs),
+}
+
+impl Verb {
+    /// Whether an interrupted run leaves something that it has to clean up.
+    pub fn cleans_up(&self) -> bool {
+        !matches!(self, Self::Logs(_) | Self::Mcp(_) | Self::SshProxy(_))
+    }
+
+    /// Whether a run also finishes what killed commands of other machines left. Commands that run for long or often do not.
+    pub fn sweeps(&self) -> bool {
+        let is_frequent = matches!(
+            self,
+            Self::Shell(_) | Self::Exec(_) | Self::Logs(_) | Self::Mcp(_) | Self::KeepForwards(_) | Self::SshProxy(_)
+        );
+        !is_frequent
+    }
+
+    /// Whether it can add or remove machines.
+    pub fn changes_the_list(&self) -> bool {
+        matches!(self, Self::Create(_) | Self::Destroy(_) | Self::Prune(_))
+    }
+
+    /// Runs the command and returns its exit status.
+    ///
+    /// # Errors
+    /// The command failed.
+    pub fn run(&self, context: &Context) -> Result<ExitCode> {
+        match self {
+            Self::Shell(args) => return shell::shell(context, args).map(commands::exit_with),
+            Self::Exec(args) => return exec::exec(context, args).map(commands::exit_with),
+            Self::Edit(args) => return edit::edit(context, args).map(commands::exit_with),
+            Self::Logs(args) => return logs::logs(context, args).map(commands::exit_with),
+            Self::Create(args) => create::create(context, args),
+            Self::Set(args) => set::set(context, args),
+            Self::Apply(args) => apply::apply(context, args),
+            Self::Prune(args) => prune::prune(context, args),
+            Self::Start(args) => start::start(context, args),
+            Self::Stop(args) => stop::stop(context, args),
+            Self::Restart(args) => restart::restart(context, args),
+            Self::Update(args) => update::update(context, args),
+            Self::Destroy(args) => destroy::destroy(context, args),
+            Self::Kept(args) => kept::kept(context, args),
+            Self::Fetch(args) => fetch::fetch(context, args),
+            Self::Log(args) => log::log(context, args),
+            Self::Diff(args) => diff::diff(context, args),
+            Self::Merge(args) => merge::merge(context, args),
+            Self::Checkout(args) => checkout::checkout(context, args),
+            Self::Push(args) => push::push(context, args),
+            Self::Relink(args) => relink::relink(context, args),
+            Self::Status(args) => status::status(context, args),
+            Self::Port(args) => port::port(context, args),
+            Self::KeepForwards(of) => {
+                target::find_used(&context.state, of.as_deref()).and_then(|machine| forwards::keep(context, &machine))
+            }
+            Self::Cp(args) => cp::cp(context, args),
+            Self::Open(args) => open::open(context, args),
+            Self::SshConfig(args) => ssh_config::ssh_config(context, args),
+            Self::SshProxy(args) => ssh_config::ssh_proxy(context, args),
+            Self::Egress(args) => egress::egress(context, args),
+            Self::List(args) => list::list(context, args),
+            Self::Mcp(args) => mcp::mcp(context, args),
+            Self::McpConfig(args) => mcp_config::mcp_config(context, args),
+        }
+        .map(|()| ExitCode::SUCCESS)
+    }
+}
