@@ -34,6 +34,7 @@ let
 
   python = pkgs.python3.withPackages (python: [
     python.mcp
+    python.paramiko
     python.pyflakes
     (python.toPythonModule pkgs.mcp-proxy)
   ]);

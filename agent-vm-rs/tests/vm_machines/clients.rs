@@ -1,4 +1,4 @@
-//! MCP clients of other projects that use the service in a machine.
+//! MCP clients of other projects that use the service in a machine, and their directory.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use crate::site::{Done, Running, Site, site, wait_until};
 
 /// Returns the directory with the prepared clients; None, with the test reported as skipped, if the runner names none.
-fn clients() -> Option<PathBuf> {
+pub fn clients() -> Option<PathBuf> {
     let found = std::env::var_os("AGENT_VM_CLIENTS").map(PathBuf::from);
     if found.is_none() {
         crate::site::skip("AGENT_VM_CLIENTS names no directory (checks/clients/prepare makes it)");

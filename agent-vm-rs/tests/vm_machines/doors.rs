@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::clients::clients;
 use crate::site::{Done, Running, Site, site, wait_until};
 
 const ALIAS: &str = "agent-vm-app-main";
@@ -41,10 +42,6 @@ fn by_ssh(site: &Site, program: &str, args: &[&str], input: &str) -> Done {
     Done::from(child.wait_with_output().unwrap(), args)
 }
 
-fn is_installed(program: &str) -> bool {
-    std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(program).is_file())
-}
-
 /// sshd forwards only to the guest's loopback, also for a client with the login key.
 fn only_the_loopback_is_forwarded(site: &Site) {
     let through = |destination: &str| by_ssh(site, "ssh", &["-W", destination, ALIAS], "GET /README HTTP/1.0\r\n\r\n");
@@ -60,19 +57,24 @@ fn only_the_loopback_is_forwarded(site: &Site) {
     }
 }
 
-fn other_programs_copy_files(site: &Site) {
+fn other_programs_copy_files(clients: &Path, site: &Site) {
     assert_eq!(by_ssh(site, "ssh", &[ALIAS, "id", "-un"], "").ok().stdout, "dev\n");
     let batch = "put README /workspace/by-sftp\nget /workspace/by-sftp back-by-sftp\n";
     by_ssh(site, "sftp", &["-b", "-", ALIAS], batch).ok();
     by_ssh(site, "scp", &["README", &format!("{ALIAS}:/workspace/by-scp")], "").ok();
     site.exec("main", &["cmp", "by-sftp", "by-scp"]).ok();
     assert_eq!(fs::read_to_string(site.repo().join("back-by-sftp")).unwrap(), "hello\n");
-    if is_installed("rsync") && site.exec("main", &["sh", "-c", "command -v rsync"]).code == Some(0) {
-        let ssh = format!("ssh -F {}", site.repo().join("../home/.ssh/agent-vm.config").display());
-        let mut rsync = Command::new("rsync");
-        rsync.args(["-e", &ssh, "README", &format!("{ALIAS}:/workspace/by-rsync")]).current_dir(site.repo());
-        assert!(rsync.status().unwrap().success());
-    }
+    let config = site.repo().join("../home/.ssh/agent-vm.config");
+    let mut rsync = Command::new("rsync");
+    rsync
+        .args(["-e", &format!("ssh -F {}", config.display())])
+        .args(["README", &format!("{ALIAS}:/workspace/by-rsync")]);
+    assert!(rsync.current_dir(site.repo()).status().unwrap().success());
+    site.exec("main", &["cmp", "by-sftp", "by-rsync"]).ok();
+    let mut library = Command::new(clients.join("ssh-library"));
+    let library = library.arg(config).args([ALIAS, "README"]).current_dir(site.repo()).output().unwrap();
+    assert_eq!(Done::from(library, &["ssh-library"]).ok().stdout, "dev\n");
+    site.exec("main", &["cmp", "by-sftp", "by-library"]).ok();
 }
 
 /// Copies both ways; then a guest whose tar is the agent's own tries to write elsewhere on this host.
@@ -101,7 +103,7 @@ fn a_copy_stays_below_its_destination(site: &Site) {
 
 #[test]
 fn ports_and_files_reach_the_machine_and_nothing_else() {
-    let Some(site) = site() else { return };
+    let (Some(clients), Some(site)) = (clients(), site()) else { return };
     let name = site.create("main");
     site.start("main");
     let (four, six) = (free(), free());
@@ -118,7 +120,7 @@ fn ports_and_files_reach_the_machine_and_nothing_else() {
 
     site.run(&["ssh-config", "--write"]).ok().says(ALIAS);
     only_the_loopback_is_forwarded(&site);
-    other_programs_copy_files(&site);
+    other_programs_copy_files(&clients, &site);
     a_copy_stays_below_its_destination(&site);
     drop(servers);
 
