@@ -15,10 +15,9 @@ const OTHER_ARGUMENTS: [&str; 1] = ["what.join(\" \").trim_start_matches(\"error
 /// What makes a reason.
 const MACROS: [&str; 3] = ["anyhow!(", "bail!(", "ensure!("];
 /// Files whose reasons always follow another message or stand in a log or in `status`.
-const REASONS_ONLY: [&str; 14] = [
+const REASONS_ONLY: [&str; 13] = [
     "egress/supervise.rs",
     "git/alternates.rs",
-    "git/lfs.rs",
     "git/partial.rs",
     "git/submodules.rs",
     "git/url_source.rs",

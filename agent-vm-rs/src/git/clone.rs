@@ -54,7 +54,7 @@ impl Look<'_> {
             );
         }
         origin_copy::make(workspace, branch, self.scratch)?;
-        lfs::copy_objects(&self.source.place, workspace, &workspace.join(".git"), self.scratch)?;
+        lfs::check_out(&self.source.place, workspace, &workspace.join(".git"), self.scratch)?;
         submodules::fill(self, workspace)
     }
 

@@ -1,18 +1,23 @@
 //! Bundles the source repository's newer commits for the copy that `origin` of a workspace leads to.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
 use super::partial::Partial;
 use super::refs::Ref;
 use super::standin::StandIn;
-use super::{Source, examine, links};
+use super::{Source, examine, lfs, links};
+use crate::host::files::beneath;
+use crate::host::process::Invocation;
 use crate::machine::branch::BranchName;
 
 /// Largest bundle, in bytes.
 const MAX_BUNDLE: usize = 1 << 30;
+/// Largest list of new objects, and of those as small as pointers, in bytes.
+const MAX_LIST: usize = 1 << 30;
 
 /// A branch that the source repository has newer commits of.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -31,6 +36,27 @@ pub struct Bundle {
     pub sent: Vec<Sent>,
     /// The bundle.
     pub bytes: Vec<u8>,
+    /// The contents of the LFS files in the new commits.
+    pub large_files: LargeFiles,
+}
+
+/// Contents of LFS files that the source has.
+pub struct LargeFiles {
+    git_dir: File,
+    paths: Vec<PathBuf>,
+}
+
+impl LargeFiles {
+    /// Returns whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// Opens one after the other and returns it with its path in a git directory.
+    pub fn open(&self) -> impl Iterator<Item = (&Path, File)> {
+        self.paths.iter().filter_map(|path| Some((path.as_path(), beneath::open_file(&self.git_dir, path)?)))
+    }
 }
 
 /// Bundles the source's commits of the machine's branch, and of the branches that the copy `has` (names and ids), which
@@ -75,8 +101,24 @@ pub fn bundle(
         return Ok(None);
     }
     let tips: String = sent.iter().map(|one| format!("{}\n", one.new)).collect();
-    Partial { place: &source.place, config: &source.config, standin: &standin, scratch }.fill(&(tips + &below))?;
+    Partial { place: &source.place, config: &source.config, standin: &standin, scratch }
+        .fill(&(tips.clone() + &below))?;
+    let large_files = large_files(&source.place.common_dir, &git, &tips, &below)?;
     let create = git().args(["bundle", "create", "--quiet", "-", "--stdin"]).stdin(names + &below);
     let bytes = create.checked_within(MAX_BUNDLE).context("failed to bundle the new commits")?.stdout;
-    Ok(Some(Bundle { sent, bytes }))
+    Ok(Some(Bundle { sent, bytes, large_files }))
+}
+
+/// Lists the contents of the LFS files in new commits. What is missing in the source is missing in the machine, too.
+fn large_files(common_dir: &Path, git: &impl Fn() -> Invocation, tips: &str, below: &str) -> Result<LargeFiles> {
+    let git_dir = File::open(common_dir).with_context(|| format!("failed to open {}", common_dir.display()))?;
+    if !beneath::is_directory(&git_dir, lfs::DIRECTORY.as_ref()) {
+        return Ok(LargeFiles { git_dir, paths: Vec::new() });
+    }
+    let ask = |git: &Invocation| Ok(git.checked_within(MAX_LIST)?.stdout);
+    let list = git().args(["rev-list", "--objects", "--no-object-names", "--stdin"]).stdin(format!("{tips}{below}"));
+    let pointers = lfs::pointers(&ask(&list)?, git, ask).context("failed to list Git LFS files")?;
+    let there = pointers.values().filter(|pointer| lfs::has(&git_dir, pointer));
+    let paths = there.map(lfs::Pointer::path).collect();
+    Ok(LargeFiles { git_dir, paths })
 }

@@ -186,7 +186,7 @@ impl Level<'_> {
         progress::step(&what, || self.clone(entry, commit, &standin, &origin_of(&config, &checkout)))?;
         let target = self.target.join(path);
         let git_dir = git_in(&target).args(["rev-parse", "--absolute-git-dir"]).of_machine(self.scratch).read()?;
-        lfs::copy_objects(&place, &target, Path::new(&git_dir), self.scratch)?;
+        lfs::check_out(&place, &target, Path::new(&git_dir), self.scratch)?;
         let shown = format!("{}{}/", self.shown, entry.path);
         Level {
             place: &place,

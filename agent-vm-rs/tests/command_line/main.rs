@@ -41,6 +41,7 @@ mod kept_prune;
 mod kept_shapes;
 mod kept_work;
 mod landlock;
+mod large_files;
 mod list;
 mod mcp_config;
 mod mcp_server;

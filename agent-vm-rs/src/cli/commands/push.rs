@@ -39,7 +39,7 @@ pub fn push(context: &Context, args: &PushArgs) -> Result<()> {
     let source = source_of(&machine, &settings)?;
     let (guest, facts) = running(&machine)?;
     let has = branches_of_copy(&machine.workspace())?;
-    let Some(Bundle { sent, bytes }) = bundle(&source, &settings.branch, &has, &machine.dir)? else {
+    let Some(Bundle { sent, bytes, large_files }) = bundle(&source, &settings.branch, &has, &machine.dir)? else {
         return report(context, &machine, &[]);
     };
     let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
@@ -49,7 +49,13 @@ pub fn push(context: &Context, args: &PushArgs) -> Result<()> {
          LC_ALL=C git fetch --no-write-fetch-head -- \"$file\" 'refs/heads/*:refs/heads/*'",
         guest.manifest.workspace.path
     );
-    let output = progress::step(&format!("sending commits to {}", machine.name), || ssh.send(&script, bytes))?;
+    let output = progress::step(&format!("sending commits to {}", machine.name), || {
+        // First: with the commits the machine checks out what it has.
+        if !large_files.is_empty() {
+            ssh.copy_files_in(large_files.open(), &format!("{}/.git", guest.manifest.workspace.path))?;
+        }
+        ssh.send(&script, bytes)
+    })?;
     if output.status.success() {
         return report(context, &machine, &sent);
     }

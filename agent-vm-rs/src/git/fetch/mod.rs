@@ -23,11 +23,14 @@ use super::install::install;
 use super::namespace::{claim, namespace};
 use super::owner::Owner;
 use super::standin::StandIn;
-use super::workspace::{Limit, Offering, Pack, Repository, UNCOMMITTED, Wanted, offering, pack};
+use super::workspace::{
+    Limit, Offering, Pack, Repository, UNCOMMITTED, Wanted, bring_large_files, offering, pack, size_of_lacking,
+};
 use super::{Source, SourceReader, Stores, links};
 use crate::host::interrupt;
 use crate::machine::name::VmName;
 use crate::machine::state_dir::StateDir;
+use crate::term::text::count;
 
 /// A machine and what to fetch from it.
 pub struct Request<'a> {
@@ -77,7 +80,8 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
     let wanted =
         Wanted { source, reader: &reader, known: &known, uncommitted: request.uncommitted, scratch: request.scratch };
     let Offering { repositories, left_out, has_looked_at_files } = offering(request.workspace, &wanted)?;
-    let offered = bring(&repositories, &reader.stores, Limit { bytes: request.most, raise: "agent-vm fetch" })?;
+    let limit = Limit { bytes: request.most, raise: "agent-vm fetch" };
+    let (offered, missing) = bring(&repositories, source, &reader.stores, limit)?;
     let prefix = namespace(source, request.state, request.name)?;
     let below = |name: &[u8]| name.strip_prefix(prefix.as_bytes()).map(<[u8]>::to_vec);
     let mut current: Named = known.iter().filter_map(|(name, id)| Some((below(name)?, id.clone()))).collect();
@@ -86,6 +90,9 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
     }
     let plan = Plan::new(&current, &offered);
     let mut fetched = Fetched { left_out, has_looked_at_files, ..Fetched::default() };
+    if missing > 0 {
+        fetched.left_out.push(format!("the contents of {}, which it does not have", count(missing, "Git LFS file")));
+    }
     if !plan.is_empty() {
         claim(source, request.state, request.name, &prefix)?;
         let change = Change {
@@ -115,19 +122,25 @@ fn apply(source: &Source, change: Change<'_>) -> Result<Vec<Update>> {
     })
 }
 
-/// Brings the objects that repositories offer into the source's object store, and returns the names for them.
-fn bring(repositories: &[Repository], stores: &Stores, limit: Limit<'_>) -> Result<Named> {
+/// Brings the objects that repositories offer, and the contents of their LFS files, into the source repository. Returns the
+/// names for the objects, and the number of LFS files whose contents are missing.
+fn bring(repositories: &[Repository], source: &Source, stores: &Stores, limit: Limit<'_>) -> Result<(Named, usize)> {
+    let common_dir = &source.place.common_dir;
     let mut packs: Vec<Pack> = Vec::new();
+    let mut missing = 0;
     for repository in repositories {
         let tips: Vec<_> = repository.offers.iter().map(|offer| offer.object.as_str()).collect();
         let packed: u64 = packs.iter().map(|pack| pack.bytes).sum();
         let left = Limit { bytes: limit.bytes.saturating_sub(packed), ..limit };
-        packs.extend(pack(&repository.view, &tips, stores, left)?);
+        let Some(pack) = pack(&repository.view, &tips, stores, left)? else { continue };
+        left.require(pack.bytes.saturating_add(size_of_lacking(&pack.pointers, common_dir)?))?;
+        missing += bring_large_files(&repository.view, &pack.pointers, common_dir)?;
+        packs.push(pack);
         interrupt::check()?;
     }
     for pack in &packs {
         install(&pack.dir, &pack.name, &["pack", "idx"], &stores.objects)?;
     }
     let offers = repositories.iter().flat_map(|repository| &repository.offers);
-    Ok(named(offers.map(|offer| (offer.name.as_slice(), offer.object.as_str()))))
+    Ok((named(offers.map(|offer| (offer.name.as_slice(), offer.object.as_str()))), missing))
 }

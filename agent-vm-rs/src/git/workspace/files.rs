@@ -32,9 +32,9 @@ impl View {
         let Some(work_tree) = self.work_tree() else { return self.staged_files() };
         self.copy_index()?;
         let untracked = if directories { "--untracked-files=normal" } else { "--untracked-files=all" };
-        let listed = self.status(self.git(Some(work_tree)), &[untracked])?;
+        let changes = self.status(self.git(Some(work_tree)), &[untracked])?;
         let links = self.staged_gitlinks()?;
-        Ok(entries(&listed).map(|entry| entry[3..].to_vec()).chain(links).collect())
+        Ok(changes.into_iter().map(|change| change.path).chain(links).collect())
     }
 
     /// Returns the paths whose entry in the index differs from the checked-out commit; none without an index.
@@ -56,20 +56,30 @@ impl View {
     /// # Errors
     /// See [`Self::open`].
     pub(super) fn first_unstaged(&self, git: Invocation) -> Result<Option<Vec<u8>>> {
-        let listed = self.status(git, &["--untracked-files=all"])?;
-        let first = entries(&listed).find(|entry| entry[1] != b' ');
-        Ok(first.map(|entry| entry[3..].to_vec()))
+        let changes = self.status(git, &["--untracked-files=all"])?;
+        Ok(changes.into_iter().find(|change| change.tree != b' ').map(|change| change.path))
     }
 
-    /// Returns the output of `git status`. Git does not look into submodules: it would run there with their configuration.
-    fn status<A: AsRef<OsStr>>(&self, git: Invocation, args: &[A]) -> Result<Vec<u8>> {
+    /// Returns what `git status` lists. Git does not look into submodules: it would run there with their configuration. An LFS
+    /// file with its contents is unchanged, as it is for git with Git LFS.
+    fn status<A: AsRef<OsStr>>(&self, git: Invocation, args: &[A]) -> Result<Vec<Change>> {
         if let Some(work_tree) = self.work_tree() {
             // Git would wait for a pipe.
             links::require_files_in_work_tree(work_tree, Deadline::after(LONGEST_SEARCH))
                 .map_err(|error| Unreadable(format!("{error:#}")))?;
         }
         let git = git.args(["status", "--porcelain=v1", "-z", "--no-renames", "--ignore-submodules=all"]);
-        self.listed(&git.args(args))
+        let listed = self.listed(&git.args(args))?;
+        // Each entry has two characters for index and work tree, a space, and the path.
+        let entries = listed.split(|byte| *byte == 0).filter(|entry| entry.len() > 3);
+        let mut changes: Vec<_> = entries.map(Change::of).collect();
+        let modified = changes.iter().filter(|change| change.tree == b'M').map(|change| change.path.as_slice());
+        let unchanged = self.with_their_contents(&modified.collect())?;
+        for change in changes.iter_mut().filter(|change| unchanged.contains(&change.path)) {
+            change.tree = b' ';
+        }
+        changes.retain(|change| [change.index, change.tree] != *b"  ");
+        Ok(changes)
     }
 
     /// Returns the paths whose gitlink in the index differs from that in the checked-out commit. Git compares them
@@ -116,8 +126,8 @@ impl View {
     pub fn ignored_files(&self) -> Result<usize> {
         let Some(work_tree) = self.work_tree() else { return Ok(0) };
         self.copy_index()?;
-        let listed = self.status(self.git(Some(work_tree)), &["--untracked-files=normal", "--ignored=traditional"])?;
-        Ok(entries(&listed).filter(|entry| entry.starts_with(b"!!")).count())
+        let changes = self.status(self.git(Some(work_tree)), &["--untracked-files=normal", "--ignored=traditional"])?;
+        Ok(changes.iter().filter(|change| change.index == b'!').count())
     }
 
     /// Returns whether all files below these paths are in the checked-out commit, unchanged.
@@ -189,9 +199,19 @@ impl View {
     }
 }
 
-/// Returns the entries of `git status`: two characters for index and work tree, a space, and the path.
-fn entries(listed: &[u8]) -> impl Iterator<Item = &[u8]> {
-    listed.split(|byte| *byte == 0).filter(|entry| entry.len() > 3)
+/// A path that `git status` lists.
+struct Change {
+    /// How the index differs from the checked-out commit: a letter of git-status(1).
+    index: u8,
+    /// How the work tree differs from the index.
+    tree: u8,
+    path: Vec<u8>,
+}
+
+impl Change {
+    fn of(entry: &[u8]) -> Self {
+        Self { index: entry[0], tree: entry[1], path: entry[3..].to_vec() }
+    }
 }
 
 fn or_dot(path: &Path) -> &Path {

@@ -11,13 +11,13 @@ use super::contents::Contents;
 use super::git_failure::{Unreadable, is_unreadable};
 use super::guest_files::{is_empty, open_root};
 use super::inventory::{self, Inventory, is_elsewhere, shown_path};
+use super::large_files::lacking_in;
 use super::listed_refs::Reference;
 use super::objects::objects;
 use super::refs::shown;
 use super::unsaved::Unsaved;
 use super::view::{LONG, Place, View};
 use crate::git::{Source, SourceReader};
-use crate::host::files::resolved;
 use crate::host::interrupt;
 
 /// Size of packs, in bytes, above which a workspace is moved and not bundled.
@@ -166,17 +166,7 @@ fn holds_more(
     inventory: &Inventory,
     view: &View,
 ) -> Result<Option<String>> {
-    let is_lacking = |file: &&PathBuf| {
-        let is_object = file.components().any(|part| part.as_os_str() == "objects");
-        let size =
-            |path: &Path| path.symlink_metadata().ok().filter(std::fs::Metadata::is_file).map(|found| found.len());
-        let there = source
-            .map(|source| source.git_path(file))
-            .filter(|path| !is_in(path, workspace))
-            .and_then(|path| size(&path));
-        is_object && (there.is_none() || there != size(&workspace.join(".git").join(file)))
-    };
-    if let Some(file) = inventory.git_dir.large_files.iter().find(is_lacking) {
+    if let Some(file) = lacking_in(source, workspace, &inventory.git_dir.large_files).next() {
         return Ok(Some(format!("large files that its source lacks, such as {}", shown_path(file))));
     }
     let like = &inventory.like_repositories;
@@ -251,11 +241,6 @@ impl Gitlinks {
             None => Some(format!("files in the place of the submodule {}", shown_path(path))),
         })
     }
-}
-
-/// Returns whether the real path of a file is in a directory.
-fn is_in(file: &Path, dir: &Path) -> bool {
-    resolved(file).starts_with(resolved(dir))
 }
 
 /// Returns the size of a file, in bytes; 0 if it cannot be read.

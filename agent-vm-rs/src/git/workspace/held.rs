@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use rustix::fs::OFlags;
@@ -12,6 +12,7 @@ use super::findings::{MAX_CHANGED, MAX_CHANGED_BYTES, own, reader_of, size, view
 use super::git_failure::is_unreadable;
 use super::guest_files::{open_inside, open_root};
 use super::inventory;
+use super::large_files::left_out;
 use super::layout::MAX_ODD;
 use super::listed_refs::Reference;
 use super::offer::{Offer, Repository, name_of, plain, valid};
@@ -37,7 +38,9 @@ pub struct Held {
     /// Its repository and those of its submodules, with everything that they offer.
     pub repositories: Vec<Repository>,
     /// What no repository offers, with the reason.
-    pub left_out: Vec<String>,
+    left_out: Vec<String>,
+    /// A workspace, and the files of its LFS stores.
+    large_files: Option<(PathBuf, Vec<PathBuf>)>,
     /// What the source repository lacks.
     pub contents: Contents,
     /// The first changed files.
@@ -46,6 +49,13 @@ pub struct Held {
 }
 
 impl Held {
+    /// Returns what no repository offers and `source` does not have, with the reasons.
+    #[must_use]
+    pub fn left_out(&self, source: Option<&Source>) -> Vec<String> {
+        let large = self.large_files.as_ref().and_then(|(workspace, files)| left_out(source, workspace, files));
+        self.left_out.iter().cloned().chain(large).collect()
+    }
+
     /// Returns the ids of everything offered.
     #[must_use]
     pub fn tips(&self) -> BTreeSet<String> {
@@ -121,9 +131,7 @@ pub fn of_workspace(workspace: &Path, source: Option<&Source>, scratch: &Path) -
     if odd.len() >= MAX_ODD {
         held.left_out.push("other files in .git".to_owned());
     }
-    if !inventory.git_dir.large_files.is_empty() {
-        held.left_out.push(count(inventory.git_dir.large_files.len(), "large file"));
-    }
+    held.large_files = Some((workspace.to_owned(), inventory.git_dir.large_files));
     let mut top = own(view_of(workspace, source, scratch)?)?;
     if !inventory.like_repositories.is_empty() && !top.view.has_all_of(&inventory.like_repositories)? {
         let places = inventory.like_repositories.iter().map(|path| format!("a repository in {}", path.display()));

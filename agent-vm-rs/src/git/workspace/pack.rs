@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::git_failure::{Unreadable, ask, is_unreadable};
 use super::view::{MAX_OUTPUT, View};
+use crate::git::lfs::Pointer;
 use crate::git::{Stores, alternates};
 use crate::term::error::Failure;
 use crate::term::text::bytes;
@@ -31,6 +32,23 @@ pub struct Pack {
     pub name: String,
     /// Size of the objects' contents, in bytes.
     pub bytes: u64,
+    /// The pointers to LFS contents among the objects.
+    pub pointers: Vec<Pointer>,
+}
+
+impl Limit<'_> {
+    /// Checks the size of new commits' files.
+    ///
+    /// # Errors
+    /// They are too large.
+    pub fn require(&self, size: u64) -> Result<()> {
+        if size <= self.bytes {
+            return Ok(());
+        }
+        Err(Failure::new(format!("the new commits have {}; at most {} are fetched", bytes(size), bytes(self.bytes)))
+            .with_hint(format!("to fetch them all the same: {} --max-size {}", self.raise, (size >> 20) + 1))
+            .into())
+    }
 }
 
 /// Packs the objects that `tips` reach and the source repository lacks; None if it lacks none. Git checks each object
@@ -51,6 +69,7 @@ pub fn pack(view: &View, tips: &[&str], source: &Stores, limit: Limit<'_>) -> Re
         return Ok(None);
     }
     let bytes = require_few(view, &new, objects, limit)?;
+    let pointers = view.pointers(&new)?.into_values().collect();
     let made = view.git_dir().join("made");
     fs::create_dir(&made).context("failed to make a directory for a pack")?;
     let make = view.git(None).args(["pack-objects", "--quiet", "--threads=2", "--delta-base-offset"]);
@@ -58,7 +77,7 @@ pub fn pack(view: &View, tips: &[&str], source: &Stores, limit: Limit<'_>) -> Re
     let hash = String::from_utf8_lossy(&hash).trim().to_owned();
     let (quarantine, name) = (view.git_dir().join("quarantine"), format!("pack-{hash}"));
     check(view, &made.join(format!("{name}.pack")), &quarantine, source, &range)?;
-    Ok(Some(Pack { dir: quarantine.join("objects/pack"), name, bytes }))
+    Ok(Some(Pack { dir: quarantine.join("objects/pack"), name, bytes, pointers }))
 }
 
 /// Returns the size of the objects' contents, in bytes. Fails if there are too many objects, or if they are too large.
@@ -71,15 +90,7 @@ fn require_few(view: &View, ids: &[u8], objects: usize, limit: Limit<'_>) -> Res
     let sizes = view.ask(&view.git(None).args(["cat-file", "--batch-check=%(objectsize)"]).stdin(ids))?;
     let sizes = String::from_utf8_lossy(&sizes);
     let all: u64 = sizes.lines().filter_map(|size| size.parse::<u64>().ok()).fold(0, u64::saturating_add);
-    if all > limit.bytes {
-        return Err(Failure::new(format!(
-            "the new commits have {}; at most {} are fetched",
-            bytes(all),
-            bytes(limit.bytes)
-        ))
-        .with_hint(format!("to fetch them all the same: {} --max-size {}", limit.raise, (all >> 20) + 1))
-        .into());
-    }
+    limit.require(all)?;
     Ok(all)
 }
 

@@ -50,7 +50,9 @@ impl View {
         };
         // A submodule is a directory, which has no contents of its own.
         let links = view.gitlinks()?;
-        let files = files.iter().filter(|file| !links.contains_key(*file));
+        // The index has the pointer of an LFS file.
+        let large = view.with_their_contents(&files.iter().map(Vec::as_slice).collect())?;
+        let files = files.iter().filter(|file| !links.contains_key(*file) && !large.contains(*file));
         let paths: Vec<u8> = files.flat_map(|path| [path.as_slice(), b"\0"].concat()).collect();
         let add = unchanged().args(["update-index", "--add", "--remove", "--replace", "-z", "--stdin"]);
         view.ask(&add.stdin(paths))?;

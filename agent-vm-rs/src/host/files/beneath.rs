@@ -84,10 +84,42 @@ pub fn copy(from: &File, to: &File, path: &Path, most: u64) -> io::Result<()> {
         _ => return Err(io::Error::from(io::ErrorKind::Unsupported)),
     }
     let source = open_file(from, path).ok_or(io::ErrorKind::NotFound)?;
-    let mode = if fstat(&source)?.st_mode & 0o100 == 0 { 0o644 } else { 0o755 };
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let target = openat(&dir, &name, flags, Mode::from_raw_mode(mode))?;
+    let target = create(&dir, &name, fstat(&source)?.st_mode & 0o100 != 0)?;
     io::copy(&mut source.take(most), &mut File::from(target)).map(drop)
+}
+
+/// Replaces a regular file by one with other contents. The right to execute stays.
+///
+/// # Errors
+/// There is no such file, or it cannot be written.
+pub fn replace(root: &File, path: &Path, mut contents: File) -> io::Result<()> {
+    let is_program = fstat(open_file(root, path).ok_or(io::ErrorKind::NotFound)?)?.st_mode & 0o100 != 0;
+    let (dir, name) = parent(root, path)?;
+    unlinkat(&dir, &name, AtFlags::empty())?;
+    io::copy(&mut contents, &mut File::from(create(&dir, &name, is_program)?)).map(drop)
+}
+
+/// Creates a file that does not exist.
+fn create(dir: &OwnedFd, name: &OsStr, is_program: bool) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(dir, name, flags, Mode::from_raw_mode(if is_program { 0o755 } else { 0o644 }))
+}
+
+/// Opens a directory, and makes it and those above it if they are missing.
+///
+/// # Errors
+/// A link or file is in the way, or a directory cannot be made.
+pub fn make_dirs(root: &File, path: &Path) -> io::Result<OwnedFd> {
+    let mut dir: OwnedFd = root.try_clone()?.into();
+    for part in path.components() {
+        let Component::Normal(name) = part else { return Err(io::ErrorKind::InvalidInput.into()) };
+        match mkdirat(&dir, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        dir = openat2(&dir, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), BENEATH)?;
+    }
+    Ok(dir)
 }
 
 /// Removes a file or link, and the directories that are empty then.

@@ -75,6 +75,29 @@ fi"#;
     }
 }
 
+impl Ssh<'_> {
+    /// Copies open files to their paths below a directory of the guest.
+    ///
+    /// # Errors
+    /// One cannot be read, or the guest cannot write it.
+    pub fn copy_files_in<'a>(
+        &self,
+        files: impl Iterator<Item = (&'a Path, File)> + Send,
+        directory: &str,
+    ) -> Result<()> {
+        let script = self.at(directory, "tar --no-same-owner -C \"$p\" -xf -")?;
+        self.remote(&script).with_input(|stream| {
+            let mut archive = tar::Builder::new(io::BufWriter::with_capacity(64 << 10, stream));
+            for (path, mut file) in files {
+                let failed = || format!("failed to copy {}", path.display());
+                archive.append_file(path, &mut file).with_context(failed)?;
+            }
+            let failed = "failed to send files to the machine";
+            archive.into_inner().context(failed)?.flush().context(failed)
+        })
+    }
+}
+
 /// Writes an archive of a directory's contents. Links are packed as links.
 fn pack(directory: &Path, stream: PipeWriter) -> Result<()> {
     let failed = || format!("failed to copy {}", directory.display());

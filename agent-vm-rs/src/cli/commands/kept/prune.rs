@@ -206,8 +206,9 @@ fn standing(state: &StateDir, kept: &Kept, scratch: &Path) -> Result<Standing> {
 /// Returns what a repository lacks; None if it has everything.
 fn lacks(kept: &Kept, source: &Source, scratch: &Path) -> Result<Option<String>> {
     let held = open(kept, Some(source), scratch)?;
-    if !held.left_out.is_empty() {
-        return Ok(Some(held.left_out.join(", ")));
+    let left_out = held.left_out(Some(source));
+    if !left_out.is_empty() {
+        return Ok(Some(left_out.join(", ")));
     }
     if fetch::has_everything(source, &held, scratch)? {
         return Ok(None);

@@ -55,7 +55,7 @@ pub fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
         let (prefix, updates) = fetch::restore(&restoring).map_err(|error| unreadable(&kept, error))?;
         let names = held.repositories.iter().flat_map(|repository| &repository.offers).map(|offer| &offer.name);
         let names: Vec<_> = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-        Ok((prefix, updates, held.left_out, names))
+        Ok((prefix, updates, held.left_out(Some(&source)), names))
     })?;
     for what in &left_out {
         note(&format!("not restored, only in {}: {}", kept.path.display(), one_line(what)));

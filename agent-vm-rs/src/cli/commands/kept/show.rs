@@ -38,6 +38,7 @@ pub fn show(context: &Context, args: &ShowArgs) -> Result<()> {
     let offers = held.repositories.iter().flat_map(|repository| &repository.offers);
     let references: Vec<_> = offers.map(|offer| (name(&offer.name), offer.object.clone())).collect();
     let commits = held.commits()?;
+    let only_there = held.left_out(source.as_ref());
     if context.json {
         let mut value = serde_json::to_value(&row)?;
         value["contents"] = json!(held.contents);
@@ -45,7 +46,7 @@ pub fn show(context: &Context, args: &ShowArgs) -> Result<()> {
             "references": references.iter().map(|(name, id)| json!({ "name": name, "object": id })).collect::<Vec<_>>(),
             "commits": commits.iter().map(|(id, subject)| json!({ "commit": id, "subject": subject })).collect::<Vec<_>>(),
             "changed_files": held.files,
-            "only_there": held.left_out,
+            "only_there": only_there,
         });
         return print_json(&value);
     }
@@ -66,6 +67,6 @@ pub fn show(context: &Context, args: &ShowArgs) -> Result<()> {
     section("References", references.len(), ids.map(|one| line(&one)).collect());
     section(&format!("Commits{lacking}"), held.contents.commits.max(commits.len()), commits.iter().map(line).collect());
     section("Changed files", held.contents.changed_files, held.files.clone());
-    section("Only there, not in a commit", held.left_out.len(), held.left_out.clone());
+    section("Only there, not in a commit", only_there.len(), only_there);
     print(&text)
 }

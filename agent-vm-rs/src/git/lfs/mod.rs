@@ -1,0 +1,12 @@
+//! Git LFS files. A repository holds only pointers; the contents are in `lfs/objects` of its git directory, under their
+//! hash. Git LFS itself does not run on the host, since the repository's attributes configure it.
+
+mod checkout;
+mod find;
+mod pointer;
+mod store;
+
+pub use self::checkout::check_out;
+pub use self::find::pointers;
+pub use self::pointer::{DIRECTORY, Pointer};
+pub use self::store::{has, keep};

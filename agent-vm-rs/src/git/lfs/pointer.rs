@@ -1,0 +1,100 @@
+//! Pointer files: <https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::host::hex::hex;
+
+/// Path of the store of contents in a git directory.
+pub const DIRECTORY: &str = "lfs/objects";
+/// Largest pointer file, in bytes; the limit of the specification.
+pub const MAX_POINTER: u64 = 1024;
+/// The first line of a pointer file.
+const VERSION: &str = "version https://git-lfs.github.com/spec/v1";
+
+/// A parsed pointer file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pointer {
+    /// SHA-256 of the contents, as 64 hexadecimal digits.
+    oid: String,
+    /// Size of the contents, in bytes.
+    pub size: u64,
+}
+
+impl Pointer {
+    /// Parses a pointer file: a version line, then lines of a key and a value.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let mut lines = text.lines();
+        if lines.next() != Some(VERSION) {
+            return None;
+        }
+        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+        let oid = value("oid")?.strip_prefix("sha256:")?;
+        let is_hash = oid.len() == 64 && oid.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        is_hash.then(|| Some(Self { oid: oid.to_owned(), size: value("size")?.parse().ok()? }))?
+    }
+
+    /// Returns the path of the contents in a git directory.
+    pub fn path(&self) -> PathBuf {
+        Path::new(DIRECTORY).join(&self.oid[..2]).join(&self.oid[2..4]).join(&self.oid)
+    }
+
+    /// Copies a file to `to` while it is what the pointer names, and returns whether it is.
+    ///
+    /// # Errors
+    /// The file cannot be read, or `to` cannot be written.
+    pub fn copy(&self, from: &File, to: &mut impl Write) -> io::Result<bool> {
+        let (mut hash, mut buffer, mut size) = (Sha256::new(), vec![0; 1 << 20], 0);
+        // One byte more than expected shows that the file is larger.
+        let mut from = from.take(self.size.saturating_add(1));
+        loop {
+            let read = from.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(size == self.size && hex(&hash.finalize()) == self.oid);
+            }
+            hash.update(&buffer[..read]);
+            to.write_all(&buffer[..read])?;
+            size += read as u64;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_are_distinguished_from_other_files() {
+        let oid = "0123456789abcdef".repeat(4);
+        let text = format!("{VERSION}\noid sha256:{oid}\nsize 12\n");
+        let pointer = Pointer::parse(text.as_bytes()).unwrap();
+        assert_eq!(pointer, Pointer { oid: oid.clone(), size: 12 });
+        assert_eq!(pointer.path(), Path::new("lfs/objects/01/23").join(&oid));
+        for other in [
+            "",
+            "contents",
+            VERSION,
+            &format!("{VERSION}\noid sha256:../../x\nsize 1\n"),
+            &format!("{VERSION}\noid sha256:{oid}\nsize x\n"),
+            &format!("oid sha256:{oid}\nsize 1\n"),
+        ] {
+            assert_eq!(Pointer::parse(other.as_bytes()), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_named_contents_are_copied() {
+        let dir = tempfile::tempdir().unwrap();
+        let oid = hex(&Sha256::digest(b"contents"));
+        let pointer = Pointer { oid, size: 8 };
+        for (written, is_it) in [("contents", true), ("content", false), ("contents ", false), ("CONTENTS", false)] {
+            let path = dir.path().join("file");
+            std::fs::write(&path, written).unwrap();
+            assert_eq!(pointer.copy(&File::open(&path).unwrap(), &mut io::sink()).unwrap(), is_it, "{written}");
+        }
+    }
+}
