@@ -56,6 +56,7 @@ mod port;
 mod power_cut;
 mod prune;
 mod relink;
+mod remote_https;
 mod servers;
 mod set;
 mod source_shapes;
