@@ -1,6 +1,6 @@
 //! Copies between this host and a machine, whose place a directory of this host takes; its tar is the real one.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use crate::guest_services::running;
@@ -92,6 +92,18 @@ fn a_hostile_machine_writes_only_below_the_destination() {
     assert!(!site.path("app/other/.git").exists() && site.path("app/other/link").symlink_metadata().is_err());
     let said = site.run(&["cp", ":\u{1b}]0;title\u{7}", "x"]).exits(1).stderr;
     assert!(said.contains("no such file") && !said.contains(['\u{1b}', '\u{7}']), "{said:?}");
+    // It sends without end, and too many files.
+    File::create(site.path("inside/hostile/large")).unwrap().set_len(2 << 20).unwrap();
+    let large = || site.run(&["cp", "--max-size", "1", ":hostile/large", "large"]);
+    large().exits(1).gives_one_error().says("the machine sent more than 1.00 MiB").says("--max-size 2");
+    fs::create_dir(site.path("inside/many")).unwrap();
+    for number in 0..2100 {
+        File::create(site.path(format!("inside/many/{number}"))).unwrap();
+    }
+    site.run(&["cp", "--max-size", "1", ":many", "many"]).exits(1).says("the machine sent more than");
+    assert!(!site.path("app/large").exists() && !site.path("app/many").exists());
+    site.run(&["cp", "--max-size", "3", ":hostile/large", "large"]).ok();
+    fs::remove_file(site.path("inside/hostile/large")).unwrap();
     // A link of this host at the destination is replaced, and not followed.
     fs::create_dir(site.path("app/third")).unwrap();
     symlink(site.path("outside"), site.path("app/third/x")).unwrap();

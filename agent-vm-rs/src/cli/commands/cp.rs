@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::json;
 
+use super::fetching::MAX_SIZE;
 use crate::cli::target;
 use crate::guest::running::running;
 use crate::host::files::TEMPORARY;
@@ -27,6 +28,9 @@ pub struct CpArgs {
     /// Where to copy it: into this directory if it exists, else under this name
     #[arg(value_name = "DST")]
     destination: String,
+    /// Largest size of what a machine sends, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = MAX_SIZE >> 20, value_parser = clap::value_parser!(u64).range(1..1 << 20))]
+    max_size: u64,
 }
 
 /// One side of a copy.
@@ -71,7 +75,7 @@ pub fn cp(context: &Context, args: &CpArgs) -> Result<()> {
             let staging = tempfile::Builder::new().prefix(TEMPORARY).permissions(owners).tempdir_in(parent);
             let staging = staging.with_context(|| format!("failed to create a directory in {}", parent.display()))?;
             let item = staging.path().join("item");
-            let left_out = with_ssh(context, named, |ssh| ssh.copy_out(path, &item))?;
+            let left_out = with_ssh(context, named, |ssh| ssh.copy_out(path, &item, args.max_size << 20))?;
             merge(&item, &target)?;
             (named, Some(left_out))
         }

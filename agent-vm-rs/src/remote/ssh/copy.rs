@@ -25,18 +25,19 @@ impl Ssh<'_> {
         Ok(format!("set -e; cd {}; p={path}\n{PLACE}\n{script}", self.workspace))
     }
 
-    /// Copies a file or directory of the guest to `item`, which does not exist, in a directory that no other program writes.
+    /// Copies a file or directory of the guest, of at most `most` bytes, to `item`, which does not exist, in a directory that
+    /// no other program writes.
     ///
     /// # Errors
-    /// The guest cannot read it, or sends something that is not a file below it.
-    pub fn copy_out(&self, path: &str, item: &Path) -> Result<LeftOut> {
+    /// The guest cannot read it, or sends too much or something that is not a file below it.
+    pub fn copy_out(&self, path: &str, item: &Path, most: u64) -> Result<LeftOut> {
         // tar's status 1 is a file that changed meanwhile.
         let script = r#"if [ -d "$p" ]; then tar --format=gnu --hard-dereference -C "$p" -cf - . || [ $? -eq 1 ]
 else
   [ -f "$p" ] || { printf '%s: no such file or directory\n' "$p" >&2; exit 1; }
   tar --format=gnu --hard-dereference -C "$(dirname -- "$p")" -hcf - -- "$(basename -- "$p")" || [ $? -eq 1 ]
 fi"#;
-        let left_out = self.remote(&self.at(path, script)?).with_output(|stream| unpack(stream, item))?;
+        let left_out = self.remote(&self.at(path, script)?).with_output(|stream| unpack(stream, item, most))?;
         if is_absent(item) {
             return Err(Failure::new("the machine sent no file")
                 .with_hint("git repositories, links and special files are not copied; for commits: agent-vm fetch")

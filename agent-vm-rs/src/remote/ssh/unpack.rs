@@ -10,13 +10,16 @@ use anyhow::{Context as _, Result};
 use tar::{Archive, EntryType};
 
 use crate::term::error::Failure;
-use crate::term::text::one_line;
+use crate::term::text::{bytes, one_line};
 
 /// Name of the directory of a git repository: git would run programs that its files name.
 const REPOSITORY: &[u8] = b".git";
 
 /// Longest path, in bytes: no file system has a longer one (`PATH_MAX`).
 const LONGEST_NAME: u64 = 4096;
+
+/// Size of a header, in bytes. It counts for the limit, so that the number of files has one, too.
+const HEADER: u64 = 512;
 
 /// What was not unpacked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,17 +32,20 @@ pub struct LeftOut {
 
 /// Unpacks an archive to `item`, which does not exist: as a directory if its paths begin with `./`, else as one file. Only files and
 /// directories are created, each once, in directories that this created: in a directory that no other program writes, no link can
-/// lead out of it. Modes are the user's usual ones; only the permission to execute is kept.
+/// lead out of it. Modes are the user's usual ones; only the permission to execute is kept. At most `most` bytes are unpacked.
 ///
 /// # Errors
-/// A path leads elsewhere, occurs twice or lacks its directory, or a file cannot be written.
-pub fn unpack(stream: impl Read, item: &Path) -> Result<LeftOut> {
+/// A path leads elsewhere, occurs twice or lacks its directory, there is too much, or a file cannot be written.
+pub fn unpack(stream: impl Read, item: &Path, most: u64) -> Result<LeftOut> {
     let mut left_out = LeftOut::default();
+    let mut left = most;
     let mut archive = Archive::new(stream);
     let mut long = None;
     // Raw: the crate itself would read a long name of any length into memory.
     for entry in archive.entries().context("failed to read the machine's answer")?.raw(true) {
         let mut entry = entry.context("failed to read the machine's answer")?;
+        let size = entry.size().saturating_add(HEADER);
+        left = left.checked_sub(size).ok_or_else(|| too_much(most))?;
         match entry.header().entry_type() {
             EntryType::GNULongName => {
                 long = Some(long_name(&mut entry)?);
@@ -73,6 +79,11 @@ pub fn unpack(stream: impl Read, item: &Path) -> Result<LeftOut> {
         }
     }
     Ok(left_out)
+}
+
+fn too_much(most: u64) -> Failure {
+    Failure::new(format!("the machine sent more than {}", bytes(most)))
+        .with_hint(format!("to copy more: agent-vm cp --max-size {} SRC DST", (most >> 20) * 2))
 }
 
 /// Returns the content of an entry that is the name of the next one.
@@ -128,6 +139,8 @@ mod tests {
         bytes
     }
 
+    const MOST: u64 = 1 << 20;
+
     const DIR: (&str, EntryType, u32) = ("./", EntryType::Directory, 0o755);
 
     #[test]
@@ -145,7 +158,7 @@ mod tests {
             ("./.GIT/", EntryType::Directory, 0o755),
             ("./.GIT/config", EntryType::Regular, 0o644),
         ];
-        let left_out = unpack(archive(&entries).as_slice(), &item).unwrap();
+        let left_out = unpack(archive(&entries).as_slice(), &item, MOST).unwrap();
         assert_eq!(left_out, LeftOut { special: 3, git: 2 });
         let mode = |path: &str| fs::symlink_metadata(item.join(path)).unwrap().permissions().mode();
         assert_eq!(mode("sub/run") & 0o7100, 0o100);
@@ -160,11 +173,11 @@ mod tests {
         header.set_size(3);
         header.set_mode(0o644);
         packed.append_data(&mut header, "x".repeat(200), &b"abc"[..]).unwrap();
-        unpack(packed.into_inner().unwrap().as_slice(), &long).unwrap();
+        unpack(packed.into_inner().unwrap().as_slice(), &long, MOST).unwrap();
         assert_eq!(fs::read(long).unwrap(), b"abc");
 
         let file = dir.path().join("file");
-        unpack(archive(&[("name", EntryType::Regular, 0o644)]).as_slice(), &file).unwrap();
+        unpack(archive(&[("name", EntryType::Regular, 0o644)]).as_slice(), &file, MOST).unwrap();
         assert_eq!(fs::read(file).unwrap(), b"abc");
     }
 
@@ -188,7 +201,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let item = dir.path().join("staging/item");
             fs::create_dir(dir.path().join("staging")).unwrap();
-            let unpacked = unpack(archive(&entries).as_slice(), &item);
+            let unpacked = unpack(archive(&entries).as_slice(), &item, MOST);
             assert!(unpacked.is_err() || !item.exists(), "{entries:?}");
             let found: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             assert_eq!(found, ["staging"], "{entries:?}");
