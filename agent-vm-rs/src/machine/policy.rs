@@ -13,6 +13,8 @@ use serde::Deserialize;
 pub struct Mcp {
     /// Protocol version that agent-vm offers.
     pub protocol_version: String,
+    /// Start of the paths of named servers in URLs.
+    pub servers_path: String,
     /// Size limit of one message in bytes, in every program on its way. A tool's answer may contain a file.
     pub longest_message: usize,
 }

@@ -5,17 +5,13 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use super::guest_files::{is_object_id, open_inside, open_root, read_inside};
+use super::guest_files::{MAX_PACKED_REFS, MAX_SHALLOW, is_object_id, open_inside, open_root, read_inside};
 use crate::host::files::{open_file, quoted};
 
 /// Largest HEAD that is read, in bytes.
 const MAX_HEAD: u64 = 4096;
 /// Largest header of a bundle that is read, in bytes.
 const MAX_HEADER: u64 = 4 << 20;
-/// Largest list of shallow commits that is read, in bytes.
-const MAX_SHALLOW: u64 = 64 << 20;
-/// Largest `packed-refs` that is read, in bytes.
-const MAX_PACKED: u64 = 256 << 20;
 
 /// Returns the command that fetches the branches and tags of a bundle, with `others` also its other references.
 #[must_use]
@@ -69,7 +65,8 @@ fn fetch_from_kept(kept: &Path) -> Option<String> {
     let is_shallow = read_inside(&git_dir, Path::new("shallow"), MAX_SHALLOW).is_ok_and(|list| list.is_some());
     let options = if is_shallow { " --update-shallow" } else { "" };
     let head = if is_object_id(head.trim_ascii_end()) {
-        let packed = read_inside(&git_dir, Path::new("packed-refs"), MAX_PACKED).ok().flatten().unwrap_or_default();
+        let packed =
+            read_inside(&git_dir, Path::new("packed-refs"), MAX_PACKED_REFS).ok().flatten().unwrap_or_default();
         let is_taken = |name: &str| {
             let file = format!("refs/heads/{name}");
             let loose = open_inside(&git_dir, Path::new(&file), OFlags::PATH);

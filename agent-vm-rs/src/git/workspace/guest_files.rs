@@ -13,6 +13,13 @@ use rustix::io::Errno;
 use super::git_failure::Unreadable;
 use crate::host::files::tree::entries;
 
+/// Largest accepted `packed-refs`, and size of all reference tables, in bytes: about a million references.
+pub const MAX_PACKED_REFS: u64 = 64 << 20;
+/// Largest accepted list of shallow commits, in bytes.
+pub const MAX_SHALLOW: u64 = 64 << 20;
+/// Largest accepted log of the stash, in bytes.
+pub const MAX_STASH_LOG: u64 = 16 << 20;
+
 /// Opens a directory by a path that the guest cannot change.
 ///
 /// # Errors

@@ -8,13 +8,11 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use rustix::io::Errno;
 
-use super::guest_files::{is_object_id, open_inside, open_root, read_inside};
+use super::guest_files::{MAX_STASH_LOG, is_object_id, open_inside, open_root, read_inside};
 use super::work_trees::detached_heads;
 
 /// Largest number of stash entries that are named.
 const MOST: usize = 1000;
-/// Largest accepted log of the stash, in bytes.
-const MAX_LOG: u64 = 16 << 20;
 
 /// Creates `refs/kept/worktrees/NAME` for the detached HEAD of each linked work tree, and `refs/kept/stashes/N` for each
 /// stash entry but the newest, in the repository at the top of a workspace. A repository with reference tables is
@@ -53,7 +51,7 @@ fn work_trees(git_dir: &File) -> Result<Vec<(String, Vec<u8>)>> {
 
 /// The log has an entry on each line, the newest last: two ids and a message.
 fn stashes(git_dir: &File) -> Result<Vec<(String, Vec<u8>)>> {
-    let log = read_inside(git_dir, Path::new("logs/refs/stash"), MAX_LOG)?.unwrap_or_default();
+    let log = read_inside(git_dir, Path::new("logs/refs/stash"), MAX_STASH_LOG)?.unwrap_or_default();
     let lines = log.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).rev().enumerate().skip(1).take(MOST);
     let ids = lines.filter_map(|(number, line)| Some((number.to_string(), line.split(|byte| *byte == b' ').nth(1)?)));
     Ok(ids.filter(|(_, id)| is_object_id(id)).map(|(number, id)| (number, id.to_vec())).collect())

@@ -8,15 +8,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::git_failure::{Unreadable, ask};
-use super::guest_files::{is_object_id, read_inside};
+use super::guest_files::{MAX_STASH_LOG, is_object_id, read_inside};
 use super::head::Head;
 use super::refs;
 use super::view::{MAX_OUTPUT, View};
 
 /// Largest accepted HEAD, in bytes.
 const MAX_HEAD: u64 = 4096;
-/// Largest accepted log of the stash, in bytes.
-const MAX_LOG: u64 = 16 << 20;
 
 /// A reference that git lists.
 #[derive(Clone, Debug)]
@@ -95,7 +93,7 @@ impl View {
     /// Copies the log of the stash, which alone names all but the newest entry.
     pub(super) fn copy_stash_log(&self) -> Result<()> {
         let log = Path::new("logs/refs/stash");
-        let Ok(Some(bytes)) = read_inside(&self.guest, log, MAX_LOG) else { return Ok(()) };
+        let Ok(Some(bytes)) = read_inside(&self.guest, log, MAX_STASH_LOG) else { return Ok(()) };
         let to = self.git_dir.path().join(log);
         to.parent()
             .map_or(Ok(()), fs::create_dir_all)

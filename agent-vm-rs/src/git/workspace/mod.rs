@@ -56,9 +56,8 @@ pub use self::unbundle::header;
 pub use self::unsaved::Unsaved;
 use self::view::{Place, SHORT, View};
 
-/// Largest file of a reference, and of packed references, that [`commit_of`] reads, in bytes.
+/// Largest file of a reference that [`commit_of`] reads, in bytes.
 const MAX_LOOSE: u64 = 4096;
-const MAX_PACKED: u64 = 16 << 20;
 
 /// Largest number of branches of the copy for origin that [`branches_of_copy`] returns.
 const MOST_BRANCHES: usize = 10_000;
@@ -115,7 +114,7 @@ pub fn commit_of(workspace: &Path, branch: &BranchName) -> Option<String> {
     let name = format!("refs/heads/{branch}");
     let loose = read(&format!(".git/{name}"), MAX_LOOSE).map(|text| text.trim_ascii_end().to_vec());
     let packed = || {
-        let lines = read(".git/packed-refs", MAX_PACKED)?;
+        let lines = read(".git/packed-refs", guest_files::MAX_PACKED_REFS)?;
         let line = lines.split(|byte| *byte == b'\n').find(|line| line.ends_with(format!(" {name}").as_bytes()))?;
         Some(line.split(|byte| *byte == b' ').next()?.to_vec())
     };

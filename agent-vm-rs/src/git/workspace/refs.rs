@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::git_failure::Unreadable;
-use super::guest_files::{is_object_id, open_inside, read_all, read_inside};
+use super::guest_files::{MAX_PACKED_REFS, is_object_id, open_inside, read_all, read_inside};
 use crate::host::files::tree::{Visit, descend, entries};
 use crate::host::interrupt;
 
@@ -19,8 +19,6 @@ use crate::host::interrupt;
 pub const OF_COPY: &[u8] = b"refs/agent-vm-origin/";
 /// Largest accepted file of one reference, in bytes.
 const MAX_LOOSE: u64 = 4096;
-/// Largest accepted `packed-refs`, and size of all reference tables, in bytes: about a million references.
-const MAX_PACKED: u64 = 64 << 20;
 /// Largest accepted number of references in separate files.
 const MAX_FILES: usize = 500_000;
 /// Largest accepted number of directories of such files.
@@ -85,7 +83,7 @@ pub fn of_files(git_dir: &File) -> Result<Copied> {
 /// Returns the references in files, and the contents of symbolic ones.
 fn read(git_dir: &File) -> Result<(Copied, Symbolic)> {
     let mut copied = Copied::default();
-    if let Some(packed) = read_inside(git_dir, Path::new("packed-refs"), MAX_PACKED)? {
+    if let Some(packed) = read_inside(git_dir, Path::new("packed-refs"), MAX_PACKED_REFS)? {
         copied.take_packed(&packed);
     }
     let refs = open_inside(git_dir, Path::new("refs"), OFlags::RDONLY | OFlags::DIRECTORY)?
@@ -186,7 +184,7 @@ fn copy_tables(guest: &File, into: &Path) -> Result<Copied> {
     let dir = open_inside(guest, Path::new("reftable"), OFlags::RDONLY | OFlags::DIRECTORY)?
         .ok_or_else(|| Unreadable("it has no table of references".to_owned()))?;
     let dir = OwnedFd::from(dir);
-    let mut left = MAX_PACKED;
+    let mut left = MAX_PACKED_REFS;
     for entry in entries(&dir).context("failed to list the references")? {
         let (name, _) = entry.context("failed to list the references")?;
         let name = OsStr::from_bytes(name.to_bytes());

@@ -12,14 +12,12 @@ use rustix::fs::{Access, AtFlags, FileType, OFlags, accessat, statat};
 use rustix::io::Errno;
 
 use super::git_failure::Unreadable;
-use super::guest_files::{is_object_id, open_inside, read_inside};
+use super::guest_files::{MAX_SHALLOW, is_object_id, open_inside, read_inside};
 use crate::git::alternates;
 use crate::host::files::tree::entries;
 
 /// Largest accepted `info/alternates`, in bytes.
 const MAX_ALTERNATES: u64 = 64 << 10;
-/// Largest accepted list of shallow commits, in bytes.
-const MAX_SHALLOW: u64 = 16 << 20;
 
 /// Facts about an object store.
 pub struct Store {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use toml_edit::DocumentMut;
 
 use super::{Client, entry_name};
+use crate::machine::policy;
 
 /// Returns the names of a machine's servers in a client's file: entries as `mcp-config --write` adds them, with any path of
 /// agent-vm. `args` are the arguments that start the bridge to the machine's default server.
@@ -22,8 +23,8 @@ pub fn entries_of(client: Client, machine: &str, args: &[String], text: &str) ->
 /// Returns the named server that an entry is for, which is None for the default one; None if the entry is not for the machine.
 fn server(args: &[String], entry: &Value) -> Option<Option<String>> {
     if let Some(url) = entry.get("url").and_then(Value::as_str) {
-        let named = url.split_once("/servers/").and_then(|(_, rest)| rest.split('/').next());
-        return Some(named.map(str::to_owned));
+        let rest = url.split_once(&policy::mcp().servers_path).and_then(|(_, rest)| rest.strip_prefix('/'));
+        return Some(rest.and_then(|rest| rest.split('/').next()).map(str::to_owned));
     }
     let words = entry.get("args")?.as_array()?.iter().map(Value::as_str).collect::<Option<Vec<_>>>()?;
     let start = words.get(..args.len()).filter(|start| start.iter().eq(args.iter()))?;
