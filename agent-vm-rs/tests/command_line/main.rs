@@ -57,6 +57,7 @@ mod power_cut;
 mod prune;
 mod relink;
 mod remote_https;
+mod search_path;
 mod servers;
 mod set;
 mod source_shapes;

@@ -1,6 +1,7 @@
 //! Finding programs, and hints for installing missing ones.
 
-use std::ffi::OsStr;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -11,12 +12,26 @@ use crate::term::error::Failure;
 /// Directories where Debian installs mke2fs and others, which an ordinary user's PATH lacks.
 const SYSTEM_PATH: &str = "/usr/sbin:/sbin";
 
+/// Returns our PATH without its relative directories, also empty ones; None if it is not set. A program would look for them
+/// in its working directory, which may be a guest's.
+#[must_use]
+pub fn search_path() -> Option<OsString> {
+    env::var_os("PATH").map(|path| absolute_only(&path))
+}
+
+fn absolute_only(path: &OsStr) -> OsString {
+    let absolute: Vec<_> = env::split_paths(path).filter(|dir| dir.is_absolute()).collect();
+    // An empty PATH would be the working directory.
+    env::join_paths(absolute).ok().filter(|path| !path.is_empty()).unwrap_or_else(|| SYSTEM_PATH.into())
+}
+
 /// Returns the path of a program.
 ///
 /// # Errors
 /// It is not installed; the hint says how to install it.
 pub fn find(program: &OsStr) -> Result<PathBuf> {
-    which::which(program).or_else(|_| which::which_in(program, Some(SYSTEM_PATH), "/")).map_err(|_| {
+    let on_path = which::which_in(program, search_path(), "/");
+    on_path.or_else(|_| which::which_in(program, Some(SYSTEM_PATH), "/")).map_err(|_| {
         let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
         let (debian, nixpkgs) = package_of(&name);
         Failure::new(format!("{name} is not on PATH"))
@@ -54,6 +69,18 @@ mod tests {
         // Some systems have no such directory, or no programs in it.
         if let Some(program) = program {
             assert!(find(&program.file_name()).is_ok());
+        }
+    }
+
+    #[test]
+    fn relative_directories_are_not_searched() {
+        for (path, kept) in [
+            ("./tools:/usr/bin:bin::/bin:", "/usr/bin:/bin"),
+            ("/usr/bin:/opt/a b/bin", "/usr/bin:/opt/a b/bin"),
+            (".", SYSTEM_PATH),
+            ("", SYSTEM_PATH),
+        ] {
+            assert_eq!(absolute_only(path.as_ref()), kept, "{path}");
         }
     }
 

@@ -6,6 +6,8 @@ use std::ffi::{OsStr, OsString};
 use anyhow::{Context as _, Result};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
+use super::find::search_path;
+
 /// Variables that every program inherits: paths, user, locale, terminal and time zone. None of them holds a secret.
 const VARIABLES: [&str; 14] = [
     "PATH",
@@ -46,9 +48,13 @@ const OF_GIT_HOOKS: [&str; 8] = [
 /// Environment variables, by name.
 pub(super) type Environment = BTreeMap<OsString, OsString>;
 
-/// Returns our variables whose names `keep` accepts.
+/// Returns our variables whose names `keep` accepts, with [`search_path`] as PATH.
 fn ours(keep: impl Fn(&OsStr) -> bool) -> Environment {
-    std::env::vars_os().filter(|(name, _)| keep(name)).collect()
+    let mut kept: Environment = std::env::vars_os().filter(|(name, _)| keep(name)).collect();
+    if let (Some(path), Some(absolute)) = (kept.get_mut(OsStr::new("PATH")), search_path()) {
+        *path = absolute;
+    }
+    kept
 }
 
 /// Returns this process's environment for a program that also gets the variables `own`. Without all `GIT_*` variables if
