@@ -2,13 +2,13 @@
 //! identity, signing key and filters. Hooks do not run, since a merged commit may contain them, and filters only from
 //! outside the work tree.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use anyhow::{Context as _, Result};
 
 use super::owner::Owner;
-use super::users_programs::{PROGRAMS, require_outside};
+use super::users_programs::require_outside;
 use crate::host::files::quoted;
 use crate::host::process::Invocation;
 use crate::term::error::Failure;
@@ -32,7 +32,7 @@ pub fn users_git(work_tree: &Path) -> Invocation {
 }
 
 /// Checks that git can change a work tree: nothing is in progress there that `--abort` would undo, and no program of the
-/// configuration is one of the work tree, whose files the machine may have changed.
+/// configuration is, or can be changed by, a file of a work tree, which the machine may have changed.
 ///
 /// # Errors
 /// Otherwise.
@@ -45,8 +45,18 @@ pub fn require_ready(work_tree: &Path) -> Result<()> {
                 .into());
         }
     }
-    let list = users_git(work_tree).args(["config", "--null", "--get-regexp", PROGRAMS]).output()?.stdout;
-    require_outside(work_tree, &list)
+    let list = users_git(work_tree).args(["config", "--null", "--show-scope", "--show-origin", "--list"]);
+    require_outside(&work_trees(work_tree)?, &list.checked()?.stdout)
+}
+
+/// Returns the work trees of a repository, this one first: the machine's commits may have been merged into any of them.
+fn work_trees(work_tree: &Path) -> Result<Vec<PathBuf>> {
+    let listed = users_git(work_tree).args(["worktree", "list", "--porcelain"]).checked()?.stdout;
+    let listed = String::from_utf8_lossy(&listed);
+    // A bare repository is listed, too.
+    let trees = listed.split("\n\n").filter(|lines| !lines.lines().any(|line| line == "bare"));
+    let others = trees.filter_map(|lines| Some(PathBuf::from(lines.lines().next()?.strip_prefix("worktree ")?)));
+    Ok(std::iter::once(work_tree.to_owned()).chain(others).collect())
 }
 
 /// Returns whether git knows a reference such as `MERGE_HEAD` in a work tree.

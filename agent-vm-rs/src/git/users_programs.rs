@@ -1,114 +1,78 @@
 //! Checks the programs that the user's git would run while it changes a work tree. The machine may have changed each file of
-//! the work tree, so no such program may be one, or read one.
+//! the work tree, so no such program may be one, or read one. A repository that was downloaded may name any program of the
+//! host in its own configuration, so there only well-known ones may be named.
 
+use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
 use crate::host::files::places::Mounts;
-use crate::host::files::quoted;
+use crate::host::files::{quoted, resolved};
+use crate::host::process::search_path;
 use crate::term::error::Failure;
 use crate::term::text::one_line;
 
-/// Settings that name programs for files, commits and signatures: gitattributes(5), git-config(1).
-pub const PROGRAMS: &str =
-    "^(filter\\..*\\.(clean|smudge|process)|merge\\..*\\.driver|gpg\\.(.*\\.)?program|gpg\\.ssh\\.defaultkeycommand)$";
-/// Settings whose value is one program, and not a command of a shell.
+/// The end of settings whose value is one program, and not a command of a shell.
 const WHOLE: &str = ".program";
-/// Programs that run what their arguments or the files of the current directory say. Versions such as `python3.13` are
-/// left out.
-const INTERPRETERS: [&str; 57] = [
-    "ash",
-    "awk",
-    "bash",
-    "bmake",
-    "bun",
-    "busybox",
-    "cargo",
-    "csh",
-    "dash",
-    "deno",
-    "direnv",
-    "doas",
-    "docker",
-    "ed",
-    "elixir",
-    "emacs",
-    "env",
-    "erl",
-    "find",
-    "fish",
-    "gawk",
-    "gmake",
-    "go",
-    "guile",
-    "java",
-    "julia",
-    "just",
-    "ksh",
-    "lua",
-    "luajit",
-    "make",
-    "mawk",
-    "nice",
-    "ninja",
-    "nix",
-    "nix-shell",
-    "node",
-    "nohup",
-    "npm",
-    "npx",
-    "perl",
-    "php",
-    "pnpm",
-    "podman",
-    "poetry",
-    "pypy",
-    "python",
-    "rake",
-    "ruby",
-    "sh",
-    "sudo",
-    "tclsh",
-    "uv",
-    "uvx",
-    "vim",
-    "xargs",
-    "zsh",
-];
+/// Programs for contents of files and signatures that run nothing of their input, arguments or current directory.
+const KNOWN: &str = "age cat clang-format col cut dos2unix expand false fold git-agecrypt git-annex git-crypt git-lfs \
+    git-merge-changelog gofmt gpg gpg2 gpgsm gzip head iconv jq mergiraf nbstripout nl openssl shfmt sort ssh-keygen tac tr \
+    true unexpand uniq unix2dos xz zcat zstd";
+/// Commands of git that are the same.
+const KNOWN_OF_GIT: [&str; 5] = ["annex", "crypt", "lfs", "merge-file", "stripspace"];
+/// Programs that run what their input, their arguments or the files of the current directory say. Versions such as
+/// `python3.13` are left out.
+const INTERPRETERS: &str = "R Rscript ansible-vault ash asdf awk bash bmake bun bundle busybox bwrap cargo chroot chrt csh dash \
+    dc deno direnv doas docker dotnet ed elixir emacs env erl eslint ex expect find fish flock gawk gdb git gmake gnuplot go \
+    gradle guile hatch ionice java julia just ksh lua luajit m4 make mawk mise mix mvn mysql nice ninja nix nix-shell node \
+    nohup npm npx nsenter nvim octave parallel pdm perl php pipenv pipx pixi pnpm podman poetry prettier psql pwsh pypy python \
+    rake rsync ruby runuser rustfmt rustup sbt script setpriv setsid sh sqlite ssh ssh-agent stdbuf strace su sudo \
+    systemd-run tar taskset tclsh time timeout ts-node tsx unshare uv uvx vi view vim watch xargs yarn zsh";
 
-/// Checks that the user's git runs no file of a work tree, and nothing that a file of it can change. `settings` is what
-/// `git config --null --get-regexp` prints for [`PROGRAMS`].
+/// A setting of the user's git.
+struct Setting<'a> {
+    /// `local` and `worktree` are the repository's own.
+    scope: &'a str,
+    /// Such as `file:PATH`.
+    origin: &'a str,
+    key: &'a str,
+    value: &'a str,
+}
+
+/// Checks that the user's git runs nothing that the files of work trees can change. `trees` are the work trees of the
+/// repository; git runs in the first. `settings` is what `git config --null --show-scope --show-origin --list` prints.
 ///
 /// # Errors
-/// A setting names such a program, or one that cannot be judged.
-pub fn require_outside(work_tree: &Path, settings: &[u8]) -> Result<()> {
-    let mounts = Mounts::read();
-    for entry in String::from_utf8_lossy(settings).split('\0') {
-        let Some((key, command)) = entry.split_once('\n') else { continue };
-        let words = if key.ends_with(WHOLE) { Some(vec![command.to_owned()]) } else { words(command) };
-        if words.is_some_and(|words| is_outside(work_tree, &words, &mounts)) {
-            continue;
-        }
-        let (dir, key) = (quoted(work_tree), one_line(key));
-        return Err(Failure::new(format!(
-            "git would run a program that files of the work tree can change, and the machine may have changed them: {key} = {}",
-            one_line(command)
-        ))
-        .with_hint(format!(
-            "name a program outside the work tree, without an interpreter: git -C {dir} config {key} COMMAND\n\
-             or, after a review of the files, use git itself: git -C {dir} for-each-ref refs/agent-vm"
-        ))
-        .into());
+/// A setting is in such a file, or names such a program or one that cannot be judged.
+pub fn require_outside(trees: &[PathBuf], settings: &[u8]) -> Result<()> {
+    let [tree, ..] = trees else { return Ok(()) };
+    let trees = Trees { all: trees, mounts: Mounts::read() };
+    let text = String::from_utf8_lossy(settings);
+    let mut parts = text.split('\0');
+    while let (Some(scope), Some(origin), Some(entry)) = (parts.next(), parts.next(), parts.next()) {
+        let (key, value) = entry.split_once('\n').unwrap_or((entry, ""));
+        trees.judge(tree, &Setting { scope, origin, key, value })?;
     }
     Ok(())
+}
+
+/// Returns whether a setting names a program for files, commits and signatures: gitattributes(5), git-config(1).
+fn names_program(key: &str) -> bool {
+    let ends = |ends: &[&str]| ends.iter().any(|end| key.ends_with(end));
+    match key.split('.').next() {
+        Some("filter") => ends(&[".clean", ".smudge", ".process"]),
+        Some("merge") => ends(&[".driver"]),
+        Some("gpg") => ends(&[WHOLE, ".defaultkeycommand"]),
+        _ => false,
+    }
 }
 
 /// Returns the words of a command that a shell only splits; None if the shell would do more.
 fn words(command: &str) -> Option<Vec<String>> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./=%+:@, '\"".contains(c);
     let (home, rest) = match command.strip_prefix("~/") {
-        Some(rest) => (Some(std::env::var("HOME").ok()?), rest),
+        Some(rest) => (Some(env::var("HOME").ok()?), rest),
         None => (None, command),
     };
     let mut words = shlex::split(rest).filter(|_| rest.chars().all(is_plain))?;
@@ -118,89 +82,213 @@ fn words(command: &str) -> Option<Vec<String>> {
     Some(words)
 }
 
-/// Returns whether a command starts a program outside a work tree, and names no file of it.
-fn is_outside(work_tree: &Path, words: &[String], mounts: &Mounts) -> bool {
-    let [program, ..] = words else { return true };
-    // A shell would set a variable.
-    if program.contains('=') {
-        return false;
+/// The work trees of a repository.
+struct Trees<'a> {
+    all: &'a [PathBuf],
+    mounts: Mounts,
+}
+
+impl Trees<'_> {
+    fn judge(&self, tree: &Path, setting: &Setting<'_>) -> Result<()> {
+        let Setting { scope, origin, key, value } = setting;
+        let dir = quoted(tree);
+        let itself =
+            format!("or, after a review of the files, use git itself: git -C {dir} for-each-ref refs/agent-vm");
+        if let Some(file) = origin.strip_prefix("file:").map(|file| resolved(&tree.join(file)))
+            && self.have(&file)
+        {
+            return Err(Failure::new(format!(
+                "git would use settings in a file of the work tree, which the machine may have changed: {}",
+                one_line(&file.display().to_string())
+            ))
+            .with_hint(format!("include a file elsewhere: git -C {dir} config include.path FILE\n{itself}"))
+            .into());
+        }
+        if !names_program(key) {
+            return Ok(());
+        }
+        let words = if key.ends_with(WHOLE) { Some(vec![(*value).to_owned()]) } else { words(value) };
+        let words = words.filter(|words| self.are_outside(words));
+        let is_own = matches!(*scope, "local" | "worktree");
+        let (command, key) = (one_line(value), one_line(key));
+        let itself =
+            format!("or, after a review of the files, use git itself: git -C {dir} for-each-ref refs/agent-vm");
+        let refused = match &words {
+            None => Failure::new(format!(
+                "git would run a program that files of the work tree can change, and the machine may have changed them: {key} = {command}"
+            ))
+            .with_hint(format!(
+                "name a program outside the work tree, without an interpreter: git config --global {key} COMMAND\n{itself}"
+            )),
+            Some(words) if !is_known(words) && (is_own || !starts_with_path(words)) => Failure::new(format!(
+                "git would run an unknown program: {key} = {command}"
+            ))
+            .with_hint(format!("if you trust it, name it by its path: git config --global {key} /PATH/PROGRAM\n{itself}")),
+            Some(_) => return Ok(()),
+        };
+        Err(refused.into())
     }
-    let is_own = |path: &Path| !path.is_absolute() || mounts.is_in(path, work_tree);
-    let path = if program.contains('/') {
-        Some(PathBuf::from(program))
-    } else if std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|dir| is_own(&dir)) {
-        return false;
-    } else {
-        which::which_global(program).ok()
-    };
-    let names_own = |word: &String| match Path::new(word) {
-        path if path.is_absolute() => is_own(path),
-        path => word.contains('/') || work_tree.join(path).symlink_metadata().is_ok_and(|file| !file.is_dir()),
-    };
-    if words.iter().any(names_own) {
-        return false;
+
+    /// Returns whether a path is a file of a work tree, or in one. Those of git itself are none.
+    fn have(&self, path: &Path) -> bool {
+        let is_in = |tree: &PathBuf| self.mounts.is_in(path, tree) && !self.mounts.is_in(path, &tree.join(".git"));
+        !path.is_absolute() || self.all.iter().any(is_in)
     }
+
+    /// Returns whether a command starts a program outside the work trees, and names no file of them.
+    fn are_outside(&self, words: &[String]) -> bool {
+        let [program, arguments @ ..] = words else { return true };
+        // A shell would set a variable.
+        if program.contains('=') {
+            return false;
+        }
+        let name = name_of(program);
+        let of_git = name == "git" && arguments.first().is_some_and(|word| KNOWN_OF_GIT.contains(&word.as_str()));
+        let is_interpreter = INTERPRETERS.split_whitespace().any(|one| one == name) && !of_git;
+        let leads_to_own = found(program).is_some_and(|path| self.have(&path));
+        !is_interpreter && !leads_to_own && !words.iter().any(|word| self.name_own(word))
+    }
+
+    /// Returns whether a word of a command names a file of a work tree, also after an option: `-fFILE`, `--file=FILE`.
+    fn name_own(&self, word: &str) -> bool {
+        let after_letter = word.strip_prefix('-').and_then(|rest| rest.get(1..));
+        let after = word.match_indices(['=', '@', ':', ',']).filter_map(|(at, _)| word.get(at + 1..));
+        let is_file = |path: PathBuf| path.symlink_metadata().is_ok_and(|file| !file.is_dir());
+        let names = |name: &str| match Path::new(name) {
+            path if path.is_absolute() => self.have(path),
+            path => name.contains('/') || self.all.iter().any(|tree| is_file(tree.join(path))),
+        };
+        std::iter::once(word).chain(after_letter).chain(after).any(names)
+    }
+}
+
+/// Returns the file of a program; None if it is not installed, and so does not run.
+fn found(program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(program.into());
+    }
+    which::which_in_global(program, search_path()).ok()?.next()
+}
+
+fn name_of(program: &str) -> String {
     let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-    // What is not installed does not run.
-    !INTERPRETERS.contains(&name) && path.is_none_or(|path| !is_own(&path))
+    name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').to_owned()
+}
+
+fn starts_with_path(words: &[String]) -> bool {
+    words.first().is_some_and(|program| program.starts_with('/'))
+}
+
+/// Returns whether a command runs a well-known program as PATH finds it, or one that is not installed.
+fn is_known(words: &[String]) -> bool {
+    let [program, arguments @ ..] = words else { return true };
+    let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let is_first = || found(&name).is_some_and(|path| resolved(&path) == resolved(Path::new(program)));
+    let is_plain = !program.contains('/');
+    match name.as_str() {
+        "" => true,
+        _ if is_plain && found(program).is_none() => true,
+        _ if !is_plain && !is_first() => false,
+        "git" => arguments.first().is_some_and(|word| KNOWN_OF_GIT.contains(&word.as_str())),
+        name => KNOWN.split_whitespace().any(|known| known == name),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn entry(scope: &str, origin: &str, key: &str, value: &str) -> Vec<u8> {
+        format!("{scope}\0{origin}\0{key}\n{value}\0").into_bytes()
+    }
+
     #[test]
     fn programs_of_the_work_tree_are_recognized() {
         let dir = tempfile::tempdir().unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
-        let tree = dir.path().join("tree");
-        std::fs::create_dir(&tree).unwrap();
-        std::fs::write(tree.join("filter.py"), "").unwrap();
-        std::os::unix::fs::symlink(&tree, dir.path().join("link")).unwrap();
+        let trees = [dir.path().join("tree"), dir.path().join("linked")];
+        for tree in &trees {
+            std::fs::create_dir(tree).unwrap();
+        }
+        std::fs::write(trees[0].join("filter.py"), "").unwrap();
+        std::fs::write(trees[1].join("of-linked"), "").unwrap();
+        std::os::unix::fs::symlink(&trees[0], dir.path().join("link")).unwrap();
         std::fs::write(elsewhere.path().join("program"), "").unwrap();
         let outside = elsewhere.path().join("program").display().to_string();
         let place = dir.path().display();
-        let mounts = Mounts::read();
-        let judged = |command: &str| words(command).is_some_and(|words| is_outside(&tree, &words, &mounts));
-        for command in [
-            "",
-            "cat",
-            "no-such-program-anywhere --x",
-            "git -c x=y stripspace",
-            &format!("{outside} clean -- %f"),
-            &format!("\"{outside}\" smudge"),
-        ] {
-            assert!(judged(command), "{command}");
+        let judged = |scope: &str, key: &str, value: &str| {
+            require_outside(&trees, &entry(scope, "file:/home/me/.gitconfig", key, value))
+        };
+        let ok = |scope: &str, value: &str| judged(scope, "filter.x.y.smudge", value).is_ok();
+        for command in
+            ["", "cat", "no-such-program-anywhere --x", "git stripspace", "\"cat\" %f", "git lfs smudge -- %f"]
+        {
+            assert!(ok("global", command) && ok("local", command), "{command}");
+        }
+        // The user's own program, but not one that a downloaded repository names.
+        for command in
+            [format!("{outside} clean -- %f"), format!("\"{outside}\" smudge"), format!("{outside}/git-lfs x")]
+        {
+            assert!(ok("global", &command) && !ok("local", &command) && !ok("worktree", &command), "{command}");
         }
         for command in [
             "./tools/f.sh",
             "tools/f.sh",
             "filter.py",
             "cat filter.py",
+            "cat -ffilter.py",
+            "cat --from=filter.py",
+            "cat @filter.py",
+            "cat of-linked",
             "cat --from=tools/f",
             "python3 -m nbstripout",
             "\"python3\" -m nbstripout",
             "/usr/bin/python3.13 -m nbstripout",
             "make -s filter",
             "sh -c cat",
+            "timeout 5 sh",
+            "/usr/bin/timeout 5 cat",
+            "sqlite3 %f",
+            "git -C tools stripspace",
+            "git run",
+            "touch x",
             "cd tools && cat",
             "A=b cat",
             "cat $PWD/x",
             "cat `x`",
             r"cat .\/x",
             &format!("{place}/tree/f.sh"),
+            &format!("{place}/linked/f.sh"),
             &format!("{place}/link/f.sh"),
             &format!("{place}/tree/../tree/f.sh"),
             &format!("cat {place}/link/f"),
         ] {
-            assert!(!judged(command), "{command}");
+            assert!(!ok("global", command), "{command}");
+        }
+        assert!(judged("global", "gpg.program", "/usr/bin/my gpg").is_ok());
+        assert!(judged("local", "gpg.x509.program", "./gpg").is_err());
+        assert!(judged("local", "core.editor", "./editor").is_ok(), "git runs none");
+    }
+
+    /// `include.path = ../.gitconfig` is a way to share settings in a repository.
+    #[test]
+    fn settings_in_the_work_tree_are_recognized() {
+        let dir = tempfile::tempdir().unwrap();
+        let trees = [dir.path().join("tree")];
+        std::fs::create_dir_all(trees[0].join(".git")).unwrap();
+        let judged = |origin: &str| require_outside(&trees, &entry("local", origin, "core.abbrev", "12"));
+        for origin in ["file:.git/config", "file:/etc/gitconfig", "command line:", "file:.git/../../other"] {
+            assert!(judged(origin).is_ok(), "{origin}");
+        }
+        let own = format!("file:{}/x", trees[0].display());
+        for origin in ["file:.git/../.gitconfig", "file:a/b", &own] {
+            assert!(judged(origin).is_err(), "{origin}");
         }
     }
 
     #[test]
     fn the_home_directory_is_expanded() {
-        let home = std::env::var("HOME").unwrap();
+        let home = env::var("HOME").unwrap();
         assert_eq!(words("~/bin/f --x").unwrap(), [format!("{home}/bin/f"), "--x".to_owned()]);
         assert_eq!(words("cat ~/x"), None);
     }

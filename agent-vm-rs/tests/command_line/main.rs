@@ -80,6 +80,7 @@ mod unusable_settings;
 mod up;
 mod update;
 mod user_settings;
+mod users_programs;
 mod wedged;
 mod workspace_daemon;
 mod wrong_kinds;

@@ -102,7 +102,7 @@ fn commits_are_signed_with_the_users_key() {
     let (site, _, _) = machine();
     // A stand-in for GnuPG: git takes what it prints for a signature.
     site.stand_in("sign", "echo SIGNED >&2; echo '[GNUPG:] SIG_CREATED ' >&2; echo -----BEGIN; cat >/dev/null");
-    site.git(&["config", "gpg.program", site.path("bin/sign").to_str().unwrap()]);
+    site.git(&["config", "--global", "gpg.program", site.path("bin/sign").to_str().unwrap()]);
     site.run(&["apply", "--sign"]).ok();
     assert!(site.git(&["cat-file", "commit", "HEAD"]).contains("gpgsig -----BEGIN"));
 }

@@ -1,0 +1,97 @@
+//! `merge`, `apply` and `checkout` run the user's git. It runs no program that the machine chose, or that a downloaded
+//! repository names.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::support::Site;
+
+const VERBS: [&str; 3] = ["merge", "apply", "checkout"];
+
+/// A machine whose commit has a file with the filter `x`. Returns the mark of a program that the filter may run.
+fn machine() -> (Site, PathBuf) {
+    let site = Site::new();
+    site.commit(".gitattributes", "*.dat filter=x\n");
+    site.commit(".gitconfig", "[core]\n\tabbrev = 12\n");
+    let (workspace, _) = site.create_with_work();
+    site.commit_in(&workspace, "a.dat", "x\n");
+    site.run(&["fetch"]).ok();
+    let mark = site.path("executed");
+    site.script("program", &format!("touch '{}'; exec cat", mark.display()));
+    (site, mark)
+}
+
+/// Git itself runs the program of the filter.
+#[track_caller]
+fn control(site: &Site, mark: &PathBuf) {
+    site.git(&["merge", "--quiet", "refs/agent-vm/app-main/heads/main"]);
+    assert!(mark.exists(), "control");
+    fs::remove_file(mark).unwrap();
+    site.git(&["reset", "--quiet", "--hard", "HEAD~2"]);
+}
+
+/// Many repositories have a file with settings that their users include.
+#[test]
+fn settings_in_a_file_of_the_work_tree_are_refused() {
+    let (site, mark) = machine();
+    site.git(&["config", "include.path", "../.gitconfig"]);
+    // As an earlier commit of the machine leaves it.
+    let program = site.path("program").display().to_string();
+    site.write("app/.gitconfig", format!("[filter \"x\"]\n\tsmudge = {program}\n"));
+    control(&site, &mark);
+    site.write("app/.gitconfig", format!("[filter \"x\"]\n\tsmudge = {program}\n"));
+    for verb in VERBS {
+        let done = site.run(&[verb]).exits(1).gives_one_error();
+        done.says("git would use settings in a file of the work tree, which the machine may have changed")
+            .says("app/.gitconfig");
+    }
+    assert!(!mark.exists());
+    // Control: a file elsewhere.
+    site.git(&["checkout", "--quiet", "--", ".gitconfig"]);
+    site.write("shared", "[core]\n\tabbrev = 12\n");
+    site.git(&["config", "include.path", site.path("shared").to_str().unwrap()]);
+    site.run(&["merge"]).ok();
+}
+
+/// The configuration of a downloaded repository names a program of the host.
+#[test]
+fn programs_of_the_repositorys_own_configuration_are_refused() {
+    let (site, mark) = machine();
+    let program = site.path("program").display().to_string();
+    site.git(&["config", "filter.x.smudge", &program]);
+    control(&site, &mark);
+    for verb in VERBS {
+        let done = site.run(&[verb]).exits(1).gives_one_error();
+        done.says("git would run an unknown program").says("git config --global filter.x.smudge");
+    }
+    // Programs that run what a file of the machine says.
+    site.git(&["config", "--unset", "filter.x.smudge"]);
+    for command in ["sqlite3 %f", "timeout 5 sh", "/usr/bin/timeout 5 sh"] {
+        site.git(&["config", "--global", "filter.x.smudge", command]);
+        site.run(&["merge"]).exits(1).gives_one_error().says("filter.x.smudge = ");
+    }
+    assert!(!mark.exists());
+    // Control: the user's own program, and a well-known one of the repository.
+    site.git(&["config", "--global", "filter.x.smudge", &program]);
+    site.run(&["merge"]).ok();
+    assert!(mark.exists());
+    site.git(&["config", "filter.x.smudge", "cat"]);
+    site.run(&["checkout", "--name", "other"]).ok();
+}
+
+/// The configuration names a program of the main work tree, and the merge is in a linked one.
+#[test]
+fn programs_of_another_work_tree_are_refused() {
+    let (site, mark) = machine();
+    site.script("app/own", &format!("touch '{}'; exec cat", mark.display()));
+    site.git(&["config", "--global", "filter.x.smudge", site.path("app/own").to_str().unwrap()]);
+    site.git(&["worktree", "add", "--quiet", "../linked"]);
+    for verb in VERBS {
+        let done = site.run_in(site.path("linked"), &[verb, "app-main"]).exits(1).gives_one_error();
+        done.says("git would run a program that files of the work tree can change");
+    }
+    assert!(!mark.exists());
+    // Control: git itself.
+    site.git_in(site.path("linked"), &["merge", "--quiet", "refs/agent-vm/app-main/heads/main"]);
+    assert!(mark.exists(), "control");
+}
