@@ -111,3 +111,71 @@ fn a_killed_removal_is_completed() {
     site.run(&["kept", "prune"]).ok();
     assert!(site.kept().is_empty(), "{:?}", site.kept());
 }
+
+/// Without its own copy of the objects, a repository would lose them.
+#[test]
+fn a_repository_that_borrows_from_what_is_kept_does_not_have_it() {
+    for elsewhere in [false, true] {
+        let site = Site::new();
+        let (workspace, commit) = site.create_with_work();
+        assert!(workspace.exists());
+        let disk = site.path("disk").display().to_string();
+        let place = ["--keep-in", &disk];
+        let name = destroyed(&site, &[&["--keep", "workspace"][..], if elsewhere { &place[..] } else { &[] }].concat());
+        let dir = if elsewhere { site.path("disk") } else { site.state().join(".bundles") };
+        let path = dir.join(format!("{name}.workspace"));
+        site.git_in(site.root(), &["clone", "--quiet", "--shared", path.to_str().unwrap(), "mine"]);
+        let mine = site.path("mine");
+        if elsewhere {
+            site.run(&["kept", "restore", &name, "--into", mine.to_str().unwrap()]).ok();
+        } else {
+            // The one that it came from.
+            fs::write(
+                site.path("app/.git/objects/info/alternates"),
+                format!("{}\n", path.join(".git/objects").display()),
+            )
+            .unwrap();
+            site.git(&["branch", "taken", &commit]);
+        }
+        site.run(&["kept", "prune", "--yes"]).ok().prints("stays").prints("lacks objects of its own");
+        assert!(path.exists());
+        // Control: it has its own objects.
+        let repository = if elsewhere { mine } else { site.repo() };
+        site.git_in(&repository, &["repack", "-a", "-d", "--quiet"]);
+        fs::remove_file(repository.join(".git/objects/info/alternates")).unwrap();
+        site.run(&["kept", "prune", "--yes"]).ok().prints("removed").prints("has everything of it");
+        assert!(!path.exists());
+        site.git_in(&repository, &["fsck", "--connectivity-only"]);
+    }
+}
+
+/// Git shows no commit behind a shallow one, and removes it in time.
+#[test]
+fn a_shallow_repository_does_not_have_the_history() {
+    let site = Site::new();
+    let (workspace, first) = site.create_with_work();
+    site.commit_in(&workspace, "more", "x");
+    let url = format!("file://{}", workspace.display());
+    site.git_in(site.root(), &["clone", "--quiet", "--depth=1", &url, "mine"]);
+    let mine = site.path("mine");
+    let name = destroyed(&site, &[]);
+    site.run(&["kept", "restore", &name, "--into", mine.to_str().unwrap()])
+        .ok()
+        .says("is shallow and shows only a part");
+    site.run(&["kept", "prune", "--yes"]).ok().prints("stays").prints("because it is shallow");
+    assert_eq!(site.kept().len(), 1);
+    // Control.
+    let bundle = site.kept()[0].display().to_string();
+    fs::remove_file(mine.join(".git/shallow")).unwrap();
+    site.git_in(&mine, &["fetch", "--quiet", "--refetch", &bundle, "main"]);
+    site.git_in(&mine, &["cat-file", "-e", &first]);
+    site.run(&["kept", "prune", "--yes"]).ok().prints("has everything of it");
+}
+
+#[test]
+fn what_is_named_twice_is_removed_once() {
+    let site = Site::new();
+    let name = kept(&site, &[]);
+    let done = site.run(&["kept", "prune", &name, "app-main", "--yes", "--json"]).ok();
+    assert_eq!(done.json().as_array().unwrap().len(), 1);
+}

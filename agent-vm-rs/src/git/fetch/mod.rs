@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result};
 use self::change::Change;
 pub use self::change::Update;
 use self::plan::{Named, Plan, named};
-pub use self::restore::{Restoring, has_everything, restore};
+pub use self::restore::{Restoring, has_everything, is_shallower, restore};
 use super::install::install;
 use super::namespace::{claim, namespace};
 use super::owner::Owner;

@@ -71,6 +71,16 @@ fn require_same_format(source: &Source, held: &Held) -> Result<()> {
     }
 }
 
+/// Returns whether a repository is shallow where what was kept is not: git does not show the history behind such a commit, and
+/// may remove it.
+///
+/// # Errors
+/// A list of shallow commits cannot be read.
+pub fn is_shallower(source: &Source, held: &Held) -> Result<bool> {
+    let (own, kept) = (source.shallow_commits()?, held.shallow_commits()?);
+    Ok(own.iter().any(|commit| !kept.contains(commit)))
+}
+
 /// Returns whether a repository has everything that was offered: its references that last reach it, and no object is
 /// missing.
 ///

@@ -17,6 +17,7 @@ use super::layout::MAX_ODD;
 use super::listed_refs::Reference;
 use super::offer::{Offer, Repository, name_of, plain, valid};
 use super::refs::shown;
+use super::store::shallow_commits;
 use super::unbundle::{self, Unbundled};
 use super::unsaved::Unsaved;
 use super::view::{LONG, Place, View};
@@ -60,6 +61,18 @@ impl Held {
     #[must_use]
     pub fn tips(&self) -> BTreeSet<String> {
         self.repositories.iter().flat_map(|one| &one.offers).map(|offer| offer.object.clone()).collect()
+    }
+
+    /// Returns the ids of its shallow commits, which lack their parents.
+    ///
+    /// # Errors
+    /// [`super::Unreadable`] if git did not write a list of them.
+    pub fn shallow_commits(&self) -> Result<BTreeSet<String>> {
+        let mut all = BTreeSet::new();
+        for Repository { view, .. } in &self.repositories {
+            all.extend(String::from_utf8_lossy(&shallow_commits(&view.guest)?).lines().map(str::to_owned));
+        }
+        Ok(all)
     }
 
     /// Returns the first commits that the source repository lacks, newest first: id and subject.

@@ -1,5 +1,6 @@
 //! `agent-vm kept prune`
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -79,15 +80,18 @@ pub fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
     let is_named = !args.names.is_empty();
     let mut chosen = match is_named {
         true => args.names.iter().map(|name| kept::find(state, name)).collect::<Result<Vec<_>>>()?,
-        false => all,
+        false => all.clone(),
     };
     let least = args.older_than.map(|age| Timestamp::now().as_second().saturating_sub_unsigned(age.as_secs()));
     chosen.retain(|kept| least.is_none_or(|least| kept.named.kept.as_second() <= least));
+    let mut seen = BTreeSet::new();
+    chosen.retain(|kept| seen.insert(kept.path.clone()));
+    let removed = all.iter().map(|kept| kept.path.clone()).chain([state.path().to_owned()]).collect::<Vec<_>>();
     let scratch = scratch(state)?;
     let mut done = Vec::new();
     let (mut going, mut are_lost) = (Vec::new(), 0);
     for kept in chosen {
-        let standing = standing(state, &kept, scratch.path())?;
+        let standing = standing(state, &kept, &removed, scratch.path())?;
         let is_going = match &standing {
             Standing::Restored(_) | Standing::Gone => true,
             Standing::Lacks(_) => is_named || args.all,
@@ -164,8 +168,9 @@ fn ask(going: &[(Kept, String)], are_lost: usize) -> Result<()> {
         .into())
 }
 
-/// Looks whether the repository that it came from, or the one that it was restored into, has everything.
-fn standing(state: &StateDir, kept: &Kept, scratch: &Path) -> Result<Standing> {
+/// Looks whether the repository that it came from, or the one that it was restored into, has everything of its own, and not in
+/// one of the paths `removed`.
+fn standing(state: &StateDir, kept: &Kept, removed: &[PathBuf], scratch: &Path) -> Result<Standing> {
     match kept.presence {
         Presence::Here => {}
         // `destroy` writes the record first, and removes the machine last.
@@ -182,7 +187,7 @@ fn standing(state: &StateDir, kept: &Kept, scratch: &Path) -> Result<Standing> {
     let mut lacking = None;
     for dir in dirs {
         let Some(source) = Source::discover(dir).ok().flatten().filter(|source| source.dir == dir) else { continue };
-        match lacks(kept, &source, scratch) {
+        match lacks(kept, &source, removed, scratch) {
             Ok(None) => return Ok(Standing::Restored(source.dir)),
             Ok(Some(what)) => drop(lacking.get_or_insert(format!("{} lacks {what}", source.dir.display()))),
             Err(error) if error.is::<Interrupted>() => return Err(error),
@@ -204,8 +209,16 @@ fn standing(state: &StateDir, kept: &Kept, scratch: &Path) -> Result<Standing> {
 }
 
 /// Returns what a repository lacks; None if it has everything.
-fn lacks(kept: &Kept, source: &Source, scratch: &Path) -> Result<Option<String>> {
+fn lacks(kept: &Kept, source: &Source, removed: &[PathBuf], scratch: &Path) -> Result<Option<String>> {
+    for dir in removed {
+        if let Some(store) = source.store_in(dir)? {
+            return Ok(Some(format!("objects of its own: it uses those in {}", store.display())));
+        }
+    }
     let held = open(kept, Some(source), scratch)?;
+    if fetch::is_shallower(source, &held)? {
+        return Ok(Some("a part of the history, because it is shallow".to_owned()));
+    }
     let left_out = held.left_out(Some(source));
     if !left_out.is_empty() {
         return Ok(Some(left_out.join(", ")));

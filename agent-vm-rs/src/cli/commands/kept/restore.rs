@@ -46,19 +46,27 @@ pub fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     let scratch = scratch(&context.state)?;
     let raise = format!("agent-vm kept restore {}", kept.named.stem);
     let limit = Limit { bytes: args.max_size << 20, raise: &raise };
-    let (prefix, updates, left_out, has_files) = progress::step(&format!("restoring {}", kept.named.stem), || {
-        let held = open(&kept, Some(&source), scratch.path())?;
-        let (machine, time) = (&kept.named.machine, kept.named.time.as_str());
-        let state = &context.state;
-        let restoring =
-            Restoring { state, machine, time, held: &held, source: &source, scratch: scratch.path(), limit };
-        let (prefix, updates) = fetch::restore(&restoring).map_err(|error| unreadable(&kept, error))?;
-        let names = held.repositories.iter().flat_map(|repository| &repository.offers).map(|offer| &offer.name);
-        let names: Vec<_> = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-        Ok((prefix, updates, held.left_out(Some(&source)), names))
-    })?;
+    let (prefix, updates, left_out, has_files, is_shallower) =
+        progress::step(&format!("restoring {}", kept.named.stem), || {
+            let held = open(&kept, Some(&source), scratch.path())?;
+            let (machine, time) = (&kept.named.machine, kept.named.time.as_str());
+            let state = &context.state;
+            let restoring =
+                Restoring { state, machine, time, held: &held, source: &source, scratch: scratch.path(), limit };
+            let (prefix, updates) = fetch::restore(&restoring).map_err(|error| unreadable(&kept, error))?;
+            let names = held.repositories.iter().flat_map(|repository| &repository.offers).map(|offer| &offer.name);
+            let names: Vec<_> = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+            let is_shallower = fetch::is_shallower(&source, &held)?;
+            Ok((prefix, updates, held.left_out(Some(&source)), names, is_shallower))
+        })?;
     for what in &left_out {
         note(&format!("not restored, only in {}: {}", kept.path.display(), one_line(what)));
+    }
+    if is_shallower {
+        let (dir, quoted) = (source.dir.display(), quoted(&source.dir));
+        note(&format!(
+            "notice: {dir} is shallow and shows only a part of the history; if its remote has the rest: git -C {quoted} fetch --unshallow"
+        ));
     }
     remember(context, &kept, &source);
     if context.json {
