@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use crate::git::kept::{self, Facts, Kind, Named, Record};
+use crate::git::kept::{self, Facts, Kind, Named, Presence, Record};
 use crate::git::workspace::{finish_all, keep_whole, unfinished_in};
 use crate::host::files::places::Mounts;
 use crate::host::files::{TEMPORARY, make_dir_durably, remove_file, remove_tree, resolved, sync_dir, sync_file};
@@ -147,7 +147,11 @@ impl SavedWork {
     pub fn keep_workspace(&self, workspace: &Path, facts: &Facts) -> Result<PathBuf> {
         self.make()?;
         let to = self.unused(Kind::Workspace)?;
-        self.recorded(&to, facts, || keep_whole(workspace, &to))
+        let machine = Machine::new(&self.state, self.name.clone());
+        let kept =
+            self.recorded(&to, facts, || keep_whole(workspace, &to, || scratch_elsewhere::make(&machine, &self.dir)));
+        scratch_elsewhere::remove(&machine)?;
+        kept
     }
 
     /// Writes the record of something that is kept, then keeps it. A command that is killed meanwhile leaves a record, not
@@ -205,18 +209,28 @@ impl SavedWork {
         if let Err(error) = scratch_elsewhere::remove(machine) {
             note(&format!("notice: {error:#}"));
         }
-        let is_own = |name: &str| self.is_own(name);
-        let mut finished = finish_all(&self.dir, is_own)?;
-        if self.dir != self.default {
-            finished.extend(finish_all(&self.default, is_own)?);
-        }
-        Ok(finished)
+        let places = self.places();
+        let finished = places.iter().map(|dir| finish_all(dir, |name| self.is_own(name)));
+        Ok(finished.collect::<Result<Vec<_>>>()?.concat())
+    }
+
+    /// Returns where a `destroy` of this machine may have kept something: this directory, the default one, and those of
+    /// workspaces that were recorded and are missing.
+    fn places(&self) -> Vec<PathBuf> {
+        let all = kept::all(&self.state).unwrap_or_default().into_iter();
+        let own = all.filter(|kept| kept.named.machine == self.name && kept.presence == Presence::Missing);
+        let recorded = own.filter_map(|kept| kept.path.parent().map(Path::to_owned));
+        let mut places: Vec<_> = [self.dir.clone(), self.default.clone()].into_iter().chain(recorded).collect();
+        places.sort();
+        places.dedup();
+        places
     }
 
     /// Returns where a killed `destroy` of this machine moved the workspace.
     #[must_use]
     pub fn unfinished(&self) -> Option<PathBuf> {
-        unfinished_in(&self.dir, |name| self.is_own(name)).into_iter().next().map(|(path, _)| path)
+        let found = self.places().into_iter().flat_map(|dir| unfinished_in(&dir, |name| self.is_own(name)));
+        found.map(|(path, _)| path).next()
     }
 
     /// Removes something that was just kept, of a command that is interrupted.

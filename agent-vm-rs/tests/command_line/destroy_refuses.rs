@@ -1,13 +1,13 @@
 //! `destroy` that fails to keep what only the machine has: the machine is unchanged, and the error has a hint.
 
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::support::{Running, Site, tree, wait_until};
+use crate::support::{Running, Site, skip, tree, wait_until};
 
 #[test]
 fn a_temporary_failure_leaves_the_machine_unchanged() {
@@ -174,6 +174,60 @@ fn destroy_completes_a_killed_one() {
         let kept = bundles.join("app-main-20260101T000000Z.workspace");
         assert!(kept.join("work").is_file() && kept.join(".git/hooks.of-the-guest").is_dir());
     }
+}
+
+/// The killed command had the directory in its record.
+#[test]
+fn a_workspace_that_was_moved_to_another_directory_is_found() {
+    for next in [&["destroy", "--yes"][..], &["kept", "prune", "--yes"]] {
+        let site = Site::new();
+        site.create_with_work();
+        let elsewhere = site.path("elsewhere");
+        site.run(&["destroy", "--yes", "--keep", "workspace", "--keep-in", elsewhere.to_str().unwrap()]).ok();
+        let kept = fs::read_dir(&elsewhere).unwrap().next().unwrap().unwrap().path();
+        let name = kept.file_name().unwrap().to_str().unwrap().to_owned();
+        // As it is left after the move: git's configuration and hooks are the guest's.
+        fs::rename(&kept, elsewhere.join(format!(".unfinished-{name}"))).unwrap();
+        if next[0] == "destroy" {
+            let workspace = site.machine(&site.create("main")).join("workspace");
+            fs::remove_dir_all(workspace).unwrap();
+            site.run(&["start"]).exits(1).gives_one_error().says("an interrupted destroy has moved the workspace");
+        }
+        let done = site.run(next).ok();
+        match next[0] {
+            "destroy" => done.says(&name).says("take it back: agent-vm kept restore"),
+            _ => done.prints("stays").prints("lacks 1 commit"),
+        };
+        assert!(kept.join("work").is_file(), "{next:?}");
+    }
+}
+
+/// Killed while it copies the workspace to another disk.
+#[test]
+fn a_half_copied_workspace_is_removed() {
+    let site = Site::new();
+    site.create_with_work();
+    let Ok(disk) = tempfile::tempdir_in("/dev/shm") else { return skip("there is no /dev/shm") };
+    let device = |path: &Path| fs::metadata(path).unwrap().dev();
+    if device(disk.path()) == device(&site.root()) {
+        return skip("there is no other file system");
+    }
+    let reached = site.path("reached");
+    let half = format!("for last; do :; done\ntouch \"$last\" '{}'; exec sleep 1000", reached.display());
+    site.intercept("cp", "--archive", &half);
+    let place = disk.path().to_str().unwrap();
+    let destroy = site.spawn(&["destroy", "--keep", "workspace", "--keep-in", place]);
+    site.wait_for("reached");
+    destroy.signal(Signal::KILL);
+    drop(destroy.output());
+    site.restore("cp");
+    let left = || fs::read_dir(disk.path()).unwrap().count();
+    assert_eq!(left(), 1, "control");
+    site.run(&["list"]).ok();
+    assert_eq!(left(), 0);
+    site.run(&["destroy", "--yes", "--keep", "workspace", "--keep-in", place]).ok();
+    let kept = fs::read_dir(disk.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    assert!(kept.len() == 1 && kept[0].join("work").is_file(), "{kept:?}");
 }
 
 /// Killed while it writes the bundle, `destroy` leaves a temporary directory outside the state directory.

@@ -9,4 +9,4 @@ mod remove;
 pub use self::find::{Kept, Presence, all, find};
 pub use self::name::{Kind, Named, stem};
 pub use self::record::{Facts, Record, forget, is_recorded, write};
-pub use self::remove::{remove, remove_rests};
+pub use self::remove::{finish_rests, remove, remove_rests};

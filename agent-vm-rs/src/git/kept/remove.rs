@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::find::Kept;
+use super::find::{Kept, Presence};
 use super::name::Named;
 use super::record;
+use crate::git::workspace::finish_all;
 use crate::host::files::{remove_any, rename_durably};
+use crate::machine::Machine;
 use crate::machine::state_dir::StateDir;
 
 /// Prefix of what is being removed.
@@ -27,6 +29,21 @@ pub fn remove(state: &StateDir, kept: &Kept) -> Result<()> {
     rename_durably(&kept.path, &gone)?;
     remove_any(&gone)?;
     record::forget(state, &kept.named.stem)
+}
+
+/// Completes what a killed `destroy` left half done and no other one can complete, since its machine is gone.
+///
+/// # Errors
+/// It cannot be completed.
+pub fn finish_rests(state: &StateDir, all: &[Kept]) -> Result<()> {
+    let is_left =
+        |kept: &&Kept| kept.presence == Presence::Missing && !Machine::new(state, kept.named.machine.clone()).exists();
+    for kept in all.iter().filter(is_left) {
+        if let (Some(dir), Some(name)) = (kept.path.parent(), kept.path.file_name().and_then(OsStr::to_str)) {
+            finish_all(dir, |found| found == name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes what a killed command left in the directories of what is kept.

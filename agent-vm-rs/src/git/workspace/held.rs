@@ -97,7 +97,11 @@ impl Held {
 /// Returns whether an unknown file of a git directory has a name that `destroy` gives.
 fn is_disabled(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    DISABLED.iter().any(|disabled| name.strip_prefix(disabled).is_some_and(|rest| rest == ".of-the-guest"))
+    // A killed `destroy` is completed by another one, which adds a number.
+    let is_number =
+        |rest: &str| rest.is_empty() || rest.strip_prefix('-').is_some_and(|rest| rest.parse::<u32>().is_ok());
+    let rest = |disabled| name.strip_prefix(disabled)?.strip_prefix(".of-the-guest");
+    DISABLED.iter().any(|disabled| rest(*disabled).is_some_and(is_number))
 }
 
 /// Returns a range of what is new in the source repository, without the commits of uncommitted files.

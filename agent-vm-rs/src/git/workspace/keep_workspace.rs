@@ -26,17 +26,18 @@ const FOLLOWED_FROM_STORES: [&CStr; 2] = [c"alternates", c"http-alternates"];
 
 /// Moves a workspace to the new path `to`, in a directory that only its owner can enter, and disables git
 /// configuration and hooks in it: each git directory gets agent-vm's configuration, and the guest's files are renamed to
-/// `*.of-the-guest`. The user becomes the owner of everything, since git refuses a repository of another owner.
+/// `*.of-the-guest`. The user becomes the owner of everything, since git refuses a repository of another owner. On another
+/// file system it is copied first, to a directory that `scratch` makes.
 ///
 /// # Errors
 /// It cannot be moved, and stays where it was. Or a file cannot be renamed or change its owner, and the workspace is beside `to` under
 /// [`UNFINISHED`].
-pub fn keep_whole(workspace: &Path, to: &Path) -> Result<()> {
+pub fn keep_whole(workspace: &Path, to: &Path, scratch: impl FnOnce() -> Result<PathBuf>) -> Result<()> {
     let unfinished = beside(to, UNFINISHED)?;
     // Sync what the guest wrote before the workspace moves.
     sync_file_system(workspace.parent().context("the workspace has no parent directory")?)?;
     match fs::rename(workspace, &unfinished) {
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy(workspace, &unfinished)?,
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy(workspace, &scratch()?, &unfinished)?,
         other => other.with_context(|| format!("failed to move {} to {}", workspace.display(), to.display()))?,
     }
     finish(&unfinished, to)
@@ -83,20 +84,14 @@ fn finish(unfinished: &Path, to: &Path) -> Result<()> {
     rename_durably(unfinished, to)
 }
 
-/// Copies a workspace to another file system.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let half = beside(to, ".half-")?;
+/// Copies a workspace to another file system, first into the directory `scratch` there.
+fn copy(from: &Path, scratch: &Path, to: &Path) -> Result<()> {
+    let half = scratch.join("workspace");
     let copied =
         Invocation::new("cp").args(["--archive", "--one-file-system", "--sparse=auto", "--no-target-directory", "--"]);
-    let copied = copied.arg(from).arg(&half).checked().context("failed to copy the workspace");
-    let made = copied.and_then(|_| {
-        sync_file_system(&half)?;
-        rename_durably(&half, to)
-    });
-    if made.is_err() {
-        crate::host::files::remove_tree(&half)?;
-    }
-    made
+    copied.arg(from).arg(&half).checked().context("failed to copy the workspace")?;
+    sync_file_system(&half)?;
+    rename_durably(&half, to)
 }
 
 fn beside(path: &Path, prefix: &str) -> Result<PathBuf> {

@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::git::Source;
-use crate::git::kept::{Kept, Kind, Presence};
+use crate::git::kept::{self, Kept, Kind, Presence};
 use crate::git::workspace::{self, Held, fetch_from, is_unreadable};
 use crate::host::files::make_private_dir;
 use crate::host::lock::Lock;
@@ -57,11 +57,12 @@ pub fn kept(context: &Context, args: &KeptArgs) -> Result<()> {
     }
 }
 
-/// Takes the lock of what was kept, and removes what killed commands left.
+/// Takes the lock of what was kept, and completes or removes what killed commands left.
 fn lock(context: &Context) -> Result<Lock> {
     let lock = Lock::take(&context.state.kept_lock(), context.deadline())?;
     make_private_dir(&context.state.kept())?;
     sweep::scratch(&context.state.kept())?;
+    kept::finish_rests(&context.state, &kept::all(&context.state)?)?;
     Ok(lock)
 }
 
