@@ -19,7 +19,9 @@ pub use self::durable::{
     TEMPORARY, make_dir_durably, rename_durably, sync_dir, sync_file, sync_file_system, sync_tree, write_file,
     write_unsynced,
 };
-pub use self::kind::{has_dir, has_file, is_absent, open_file, quoted, read_if_there, read_text, remove_any, wrong};
+pub use self::kind::{
+    has_dir, has_file, is_absent, open_file, quoted, read_if_there, read_text, remove_any, require_replaceable, wrong,
+};
 pub use self::tree::remove_tree;
 
 /// Creates a directory with mode 0700, and its parents.

@@ -50,3 +50,24 @@ fn changes_that_cannot_be_fetched_write_no_file() {
     done.gives_one_error().says("the uncommitted changes of app-main were not fetched");
     assert!(!site.path("app/app-main-uncommitted.patch").exists());
 }
+
+/// As root, a rename would replace the device itself.
+#[test]
+fn no_device_or_pipe_is_replaced_by_a_patch() {
+    let site = Site::new();
+    let (workspace, _) = site.create_with_work();
+    fs::write(workspace.join("README"), "changed\n").unwrap();
+    let pipe = site.path("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let link = site.path("link");
+    std::os::unix::fs::symlink(&pipe, &link).unwrap();
+    for file in [&pipe, &link] {
+        for verb in ["fetch", "diff"] {
+            let refused = site.run(&[verb, "--output", file.to_str().unwrap()]).exits(1).gives_one_error();
+            refused.says("is a named pipe, and a new file would replace it").says("choose the name of a file");
+        }
+    }
+    assert!(link.is_symlink() && !fs::metadata(&pipe).unwrap().is_file());
+    // Control.
+    site.run(&["diff", "--output", site.path("file").to_str().unwrap()]).ok();
+}

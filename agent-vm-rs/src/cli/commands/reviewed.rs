@@ -11,7 +11,7 @@ use super::fetching::{MAX_SIZE, fetch_from, source_of};
 use crate::git::fetched::FetchedRefs;
 use crate::git::users_git::users_git;
 use crate::git::{Source, workspace};
-use crate::host::files::{quoted, write_file};
+use crate::host::files::{quoted, require_replaceable, write_file};
 use crate::host::process::Invocation;
 use crate::machine::Machine;
 use crate::machine::context::Context;
@@ -71,8 +71,9 @@ pub fn empty_tree(id: &str) -> &'static str {
 /// Writes the exact output of a call of `git diff` to a file.
 ///
 /// # Errors
-/// Git fails, the changes are too large, or the file cannot be written.
+/// Git fails, the changes are too large, or the file cannot be written or is a device or a pipe.
 pub fn write_patch(git: &Invocation, file: &Path) -> Result<()> {
+    require_replaceable(file)?;
     let patch = git.checked_within(MAX_PATCH)?.stdout;
     write_file(file, patch, 0o644).with_context(|| format!("failed to write the changes to {}", file.display()))?;
     note(&format!("to apply the changes: git apply {}", quoted(file)));

@@ -111,6 +111,23 @@ pub fn remove_any(path: &Path) -> Result<()> {
     }
 }
 
+/// Checks that a new file may take a path that a user named: a device, a pipe or a socket there would be lost, also one that a
+/// link such as `/dev/stdout` leads to.
+///
+/// # Errors
+/// One of them is there.
+pub fn require_replaceable(path: &Path) -> Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() && !found.is_dir() => {
+            let what = named(found.file_type());
+            Err(Failure::new(format!("{} is {what}, and a new file would replace it", path.display()))
+                .with_hint("choose the name of a file")
+                .into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Returns the error of a path whose kind is not the `wanted` one.
 #[must_use]
 pub fn wrong(path: &Path, wanted: &str, found: FileType) -> Failure {
@@ -147,6 +164,31 @@ mod tests {
     use rustix::fs::{CWD, Mode, mkfifoat};
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn no_device_pipe_or_socket_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        mkfifoat(CWD, at("pipe"), Mode::RUSR | Mode::WUSR).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        symlink("pipe", at("link-to-pipe")).unwrap();
+        for (path, kind) in [
+            (at("pipe"), "a named pipe"),
+            (at("socket"), "a socket"),
+            (at("link-to-pipe"), "a named pipe"),
+            ("/dev/null".into(), "a device"),
+        ] {
+            let error = require_replaceable(&path).unwrap_err().to_string();
+            assert!(error.contains(&format!("{} is {kind}, and", path.display())), "{error}");
+        }
+        // Control: a file, a directory, a link, and nothing.
+        fs::write(at("file"), "").unwrap();
+        symlink("file", at("link")).unwrap();
+        symlink("nowhere", at("dangling")).unwrap();
+        for name in ["file", "link", "dangling", "none", "."] {
+            require_replaceable(&at(name)).unwrap();
+        }
+    }
 
     #[test]
     fn only_regular_files_are_read_and_opening_never_blocks() {

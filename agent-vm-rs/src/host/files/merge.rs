@@ -11,7 +11,7 @@ use crate::term::error::Failure;
 /// `to` is replaced as a file, and never followed.
 ///
 /// # Errors
-/// A file would replace a directory or the other way round, or something cannot be moved.
+/// A file would replace a directory or the other way round, or a device, a pipe or a socket; or something cannot be moved.
 pub fn merge(from: &Path, to: &Path) -> Result<()> {
     let is_dir = from.symlink_metadata().is_ok_and(|found| found.is_dir());
     match to.symlink_metadata() {
@@ -31,6 +31,7 @@ pub fn merge(from: &Path, to: &Path) -> Result<()> {
         }
         _ => {}
     }
+    super::require_replaceable(to)?;
     fs::rename(from, to).with_context(|| format!("failed to move {} to {}", from.display(), to.display()))
 }
 
@@ -63,5 +64,10 @@ mod tests {
         fs::write(path("more/link/x"), "x").unwrap();
         assert!(merge(&path("more"), &path("to")).is_err());
         assert!(!path("outside/x").exists());
+        // What is no file stays.
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("pipe"), rustix::fs::Mode::RUSR).unwrap();
+        fs::write(path("new"), "new").unwrap();
+        assert!(merge(&path("new"), &path("pipe")).unwrap_err().to_string().contains("is a named pipe"));
+        merge(&path("new"), &path("none")).unwrap();
     }
 }
