@@ -2,6 +2,8 @@
 //! identity, signing key and filters. Hooks do not run, since a merged commit may contain them, and filters only from
 //! outside the work tree.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -15,9 +17,16 @@ use crate::term::error::Failure;
 use crate::term::progress::note;
 use crate::term::text::{last_lines, printable};
 
-/// What git notes while it is in progress.
+/// The references that git has while it is in progress.
 const IN_PROGRESS: [(&str, &str); 3] =
     [("MERGE_HEAD", "merge"), ("CHERRY_PICK_HEAD", "cherry-pick"), ("REVERT_HEAD", "revert")];
+/// The files and directories that git has then in its directory.
+const NOTES: [(&str, &str); 4] = [
+    ("sequencer", "cherry-pick or revert"),
+    ("rebase-merge", "rebase"),
+    ("rebase-apply", "rebase or git am"),
+    ("BISECT_LOG", "bisect"),
+];
 /// Lines of git's messages that an error shows.
 const LINES: usize = 8;
 
@@ -28,7 +37,8 @@ pub fn users_git(work_tree: &Path) -> Invocation {
     let git = Owner::of(work_tree).map_or_else(|| Invocation::new("git").with_our_environment(), Owner::git);
     git.cwd(work_tree)
         .args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "color.ui=false"])
-        .args(["-c", "submodule.recurse=false"])
+        // Git would start a program of its own, with the configuration that a merge may have changed.
+        .args(["-c", "submodule.recurse=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false"])
 }
 
 /// Checks that git can change a work tree: nothing is in progress there that `--abort` would undo, and no program of the
@@ -37,13 +47,13 @@ pub fn users_git(work_tree: &Path) -> Invocation {
 /// # Errors
 /// Otherwise.
 pub fn require_ready(work_tree: &Path) -> Result<()> {
-    let dir = quoted(work_tree);
-    for (reference, what) in IN_PROGRESS {
-        if exists(work_tree, reference) {
-            return Err(Failure::new(format!("a {what} is in progress in {}", work_tree.display()))
-                .with_hint(format!("finish it first: git -C {dir} status"))
-                .into());
-        }
+    let paths = paths_of_git(work_tree, NOTES.iter().flat_map(|(path, _)| ["--git-path", path]))?;
+    let noted = paths.iter().zip(NOTES).find(|(path, _)| path.symlink_metadata().is_ok()).map(|(_, (_, what))| what);
+    let found = IN_PROGRESS.iter().find(|(reference, _)| exists(work_tree, reference)).map(|(_, what)| *what);
+    if let Some(what) = found.or(noted) {
+        return Err(Failure::new(format!("a {what} is in progress in {}", work_tree.display()))
+            .with_hint(format!("finish it first: git -C {} status", quoted(work_tree)))
+            .into());
     }
     let list = users_git(work_tree).args(["config", "--null", "--show-scope", "--show-origin", "--list"]);
     require_outside(&work_trees(work_tree)?, &list.checked()?.stdout)
@@ -59,6 +69,13 @@ fn work_trees(work_tree: &Path) -> Result<Vec<PathBuf>> {
     Ok(std::iter::once(work_tree.to_owned()).chain(others).collect())
 }
 
+/// Returns the paths that `git rev-parse` prints in a work tree.
+fn paths_of_git<'a>(work_tree: &Path, asked: impl IntoIterator<Item = &'a str>) -> Result<Vec<PathBuf>> {
+    let printed = users_git(work_tree).arg("rev-parse").args(asked).checked().context("failed to find git's files")?;
+    let lines = printed.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    Ok(lines.map(|line| work_tree.join(OsStr::from_bytes(line))).collect())
+}
+
 /// Returns whether git knows a reference such as `MERGE_HEAD` in a work tree.
 #[must_use]
 pub fn exists(work_tree: &Path, reference: &str) -> bool {
@@ -71,7 +88,8 @@ pub fn exists(work_tree: &Path, reference: &str) -> bool {
 /// # Errors
 /// It fails: `what` says what it does, such as `merging`, `hint` how to go on then.
 pub fn run(git: &Invocation, what: &str, hint: impl FnOnce() -> String) -> Result<String> {
-    let Output { status, stdout, stderr } = git.output().context("failed to run git")?;
+    // A signing key may have a passphrase.
+    let Output { status, stdout, stderr } = git.output_with_terminal().context("failed to run git")?;
     let (stdout, stderr) = (printable(&String::from_utf8_lossy(&stdout)), printable(&String::from_utf8_lossy(&stderr)));
     if status.success() {
         if !stderr.trim().is_empty() {

@@ -71,6 +71,7 @@ mod stopped;
 mod submodules;
 mod sweep;
 mod take_back;
+mod take_back_states;
 mod terminal;
 mod two_state_dirs;
 mod uncommitted;

@@ -12,7 +12,7 @@ use duct::{Expression, Handle};
 
 use super::captured_output::{CapturedOutput, LimitExceeded, Surplus, end_of_stderr, join, streams_ended};
 use super::inherited::{small_environment, whole_environment};
-use super::terminate::terminate_group;
+use super::terminate::{terminate, terminate_group};
 use super::{Invocation, find};
 use crate::host::interrupt::{self, Deadline};
 use crate::term::error::Failure;
@@ -37,6 +37,15 @@ const STDOUT: usize = 64 << 20;
 const LINE: u64 = 64 << 10;
 /// Interval at which a wait checks for signals and deadlines.
 const MOMENT: Duration = Duration::from_millis(100);
+
+/// The process group of a program.
+#[derive(Clone, Copy)]
+enum Group {
+    /// Its own: Ctrl-C in a terminal signals only this process, which ends the whole group.
+    Own,
+    /// That of this process, which may read from the terminal.
+    Ours,
+}
 
 impl Invocation {
     pub(super) fn expression(&self) -> Result<Expression> {
@@ -75,10 +84,23 @@ impl Invocation {
     /// # Errors
     /// See [`Self::output`].
     pub fn output_within(&self, most: usize) -> Result<Output> {
+        self.captured(most, Group::Own)
+    }
+
+    /// Runs it as [`Self::output`] does, but so that it and its children can ask on this process's terminal, for example for
+    /// the passphrase of a key. In a group of its own, the kernel would stop it when it reads from the terminal.
+    ///
+    /// # Errors
+    /// See [`Self::output`]. Of its children, only those that the terminal signals are ended.
+    pub fn output_with_terminal(&self) -> Result<Output> {
+        self.captured(STDOUT, Group::Ours)
+    }
+
+    fn captured(&self, most: usize, group: Group) -> Result<Output> {
         let expression = self.expression()?.stdin_bytes(self.stdin.clone());
         let (expression, captured) = CapturedOutput::by(&expression, most)
             .with_context(|| format!("failed to open pipes for {}", self.name()))?;
-        let status = self.wait_in_own_group(expression, &captured.surplus)?;
+        let status = self.wait(expression, &captured.surplus, group)?;
         let output = captured.output(status).with_context(|| format!("failed to read from {}", self.name()))?;
         log_stderr(&self.name(), &output.stderr);
         Ok(output)
@@ -122,7 +144,7 @@ impl Invocation {
     pub fn run_with_progress(&self) -> Result<()> {
         let expression = self.expression()?.stdin_null().stdout_to_stderr();
         let (_, nothing) = channel();
-        let status = without_spinners(|| self.wait_in_own_group(expression, &nothing))?;
+        let status = without_spinners(|| self.wait(expression, &nothing, Group::Own))?;
         if status.success() { Ok(()) } else { Err(self.failed(status, &[]).into()) }
     }
 
@@ -157,11 +179,16 @@ impl Invocation {
         Ok(output.and_then(|output| output.status.code()).unwrap_or(1))
     }
 
-    fn wait_in_own_group(&self, expression: Expression, surplus: &Surplus) -> Result<ExitStatus> {
+    fn wait(&self, expression: Expression, surplus: &Surplus, group: Group) -> Result<ExitStatus> {
         interrupt::check()?;
-        // Ctrl-C in a terminal then signals only this process, which ends the child's whole process group.
-        let grouped = expression.before_spawn(|command| {
-            command.process_group(0);
+        let (end, own): (fn(&Handle), _) = match group {
+            Group::Own => (terminate_group, true),
+            Group::Ours => (terminate, false),
+        };
+        let grouped = expression.before_spawn(move |command| {
+            if own {
+                command.process_group(0);
+            }
             Ok(())
         });
         let handle = grouped.start().with_context(|| format!("failed to start {}", self.name()))?;
@@ -173,12 +200,12 @@ impl Invocation {
                 Ok(Some(status)) => return Ok(status),
                 Ok(None) => {}
                 Err(error) => {
-                    terminate_group(&handle);
+                    end(&handle);
                     return Err(error);
                 }
             }
             if deadline.is_some_and(Deadline::passed) {
-                terminate_group(&handle);
+                end(&handle);
                 return Err(Failure::timeout(format!("{} timed out", self.name())).into());
             }
         }

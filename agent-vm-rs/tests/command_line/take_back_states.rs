@@ -1,0 +1,130 @@
+//! `merge`, `apply` and `checkout` in a source repository in which something is in progress, or whose git asks, runs programs
+//! or stops.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::own_terminal::{LED_BY_A_SHELL, OwnTerminal};
+use crate::support::{Site, which};
+
+/// The verbs that change a work tree.
+const VERBS: [&str; 3] = ["merge", "apply", "checkout"];
+
+fn machine() -> (Site, PathBuf) {
+    let site = Site::new();
+    let (workspace, _) = site.create_with_work();
+    site.run(&["fetch"]).ok();
+    (site, workspace)
+}
+
+/// Runs a git command that stops with a conflict.
+fn stops(site: &Site, args: &[&str]) {
+    let done = site.command(which("git").unwrap()).args(args).output().unwrap();
+    assert!(!done.status.success(), "control: {args:?} stops");
+}
+
+/// `--abort` and `git bisect reset` would leave out what was merged meanwhile.
+#[test]
+fn nothing_is_merged_while_git_is_in_progress() {
+    let (site, _) = machine();
+    site.git(&["checkout", "--quiet", "-b", "other", "HEAD~1"]);
+    site.commit("second", "other\n");
+    let patch = site.git(&["format-patch", "--stdout", "-1"]) + "\n";
+    site.write("patch", patch);
+    let patch = site.path("patch").display().to_string();
+    let starts: [(&str, &[&str], &[&str]); 4] = [
+        ("rebase", &["rebase", "--quiet", "main"], &["rebase", "--abort"]),
+        ("rebase or git am", &["rebase", "--quiet", "--apply", "main"], &["rebase", "--abort"]),
+        ("cherry-pick", &["cherry-pick", "main"], &["cherry-pick", "--abort"]),
+        ("bisect", &[], &["bisect", "reset"]),
+    ];
+    for (what, start, abort) in starts {
+        match start {
+            [] => drop(site.git(&["bisect", "start", "HEAD", "HEAD~1"])),
+            start => stops(&site, start),
+        }
+        for verb in VERBS {
+            let refused = site.run(&[verb, "app-main"]).exits(1).gives_one_error();
+            refused.says(&format!("a {what} is in progress in")).says("finish it first: git -C");
+        }
+        site.git(abort);
+    }
+    site.git(&["checkout", "--quiet", "main"]);
+    site.commit("second", "main\n");
+    stops(&site, &["am", "--quiet", &patch]);
+    site.run(&["merge"]).exits(1).says("a rebase or git am is in progress in");
+    site.git(&["am", "--abort"]);
+    // Control.
+    site.run(&["merge"]).ok();
+}
+
+/// The machine may have changed the file, or would change it with the merge.
+#[test]
+fn a_program_that_a_file_of_the_work_tree_names_is_not_run() {
+    let (site, workspace) = machine();
+    let mark = site.path("executed");
+    site.script("mark", &format!("touch '{}'; exec cat", mark.display()));
+    let filter = format!("[filter \"x\"]\n\tsmudge = {}\n", site.path("mark").display());
+    site.git(&["config", "include.path", "../project.gitconfig"]);
+    fs::write(workspace.join("project.gitconfig"), &filter).unwrap();
+    fs::write(workspace.join(".gitattributes"), "*.dat filter=x\n").unwrap();
+    site.git_in(&workspace, &["add", "--all"]);
+    site.commit_in(&workspace, "first.dat", "x");
+    site.run(&["fetch"]).ok();
+    // Git has read its configuration before.
+    site.run(&["merge"]).ok();
+    assert!(!mark.exists());
+    site.commit_in(&workspace, "second.dat", "x");
+    site.run(&["fetch"]).ok();
+    for verb in VERBS {
+        let refused = site.run(&[verb, "app-main"]).exits(1).gives_one_error();
+        refused.says("git would use settings in a file of the work tree").says("project.gitconfig");
+    }
+    assert!(!mark.exists());
+    // Control: git itself runs it; the same in the user's own file is allowed.
+    site.git(&["config", "--unset", "include.path"]);
+    site.write("home/.gitconfig", &filter);
+    site.run(&["merge"]).ok();
+    assert!(mark.exists());
+}
+
+/// Git's own program would read the configuration that a merge has brought.
+#[test]
+fn a_merge_starts_no_maintenance() {
+    let (site, _) = machine();
+    site.git(&["repack", "-d"]);
+    site.commit("own", "x");
+    site.git(&["repack", "-d"]);
+    for (key, value) in [("gc.autoPackLimit", "1"), ("gc.autoDetach", "false"), ("maintenance.autoDetach", "false")] {
+        site.git(&["config", key, value]);
+    }
+    let packs = || {
+        let files = fs::read_dir(site.repo().join(".git/objects/pack")).unwrap().flatten();
+        files.filter(|file| file.path().extension().is_some_and(|end| end == "pack")).count()
+    };
+    let before = packs();
+    assert!(before > 1, "control");
+    site.run(&["merge"]).ok();
+    assert_eq!(packs(), before);
+    // Control: git itself starts it.
+    site.git(&["merge", "--quiet", "--no-ff", "-m", "again", "main~1"]);
+    site.git(&["checkout", "--quiet", "-b", "older", "main~1"]);
+    site.git(&["merge", "--quiet", "main"]);
+    assert!(packs() < before, "control");
+}
+
+/// In a process group of its own, the kernel would stop it.
+#[test]
+fn a_signing_program_can_ask_on_the_terminal() {
+    let (site, _) = machine();
+    let ask = "printf 'the passphrase? ' >/dev/tty; read -r answer </dev/tty; test \"$answer\" = secret || exit 1";
+    site.stand_in("sign", &format!("{ask}\necho '[GNUPG:] SIG_CREATED ' >&2; echo -----BEGIN; cat >/dev/null"));
+    site.write("home/.gitconfig", format!("[gpg]\n\tprogram = {}\n", site.path("bin/sign").display()));
+    let mut command = site.command("setsid");
+    command.args(LED_BY_A_SHELL).arg(env!("CARGO_BIN_EXE_agent-vm")).args(["apply", "--sign"]);
+    let mut terminal = OwnTerminal::run(&mut command);
+    terminal.shows("the passphrase?");
+    terminal.types("secret\n");
+    assert_eq!(terminal.ends(), Some(0), "{}", terminal.output());
+    assert!(site.git(&["cat-file", "commit", "HEAD"]).contains("gpgsig -----BEGIN"));
+}
