@@ -128,3 +128,59 @@ fn a_signing_program_can_ask_on_the_terminal() {
     assert_eq!(terminal.ends(), Some(0), "{}", terminal.output());
     assert!(site.git(&["cat-file", "commit", "HEAD"]).contains("gpgsig -----BEGIN"));
 }
+
+#[test]
+fn commits_that_change_nothing_do_not_stop_an_apply() {
+    let (site, workspace) = machine();
+    site.git_in(&workspace, &["commit", "--quiet", "--allow-empty", "--message", "nothing"]);
+    site.commit_in(&workspace, "later", "x");
+    site.run(&["fetch"]).ok();
+    site.commit("own", "x");
+    site.run(&["apply"]).ok();
+    assert_eq!(site.git(&["log", "--format=%s", "-4"]), "later\nnothing\nwork\nown");
+    // What is there already in another form stops it, with a way on.
+    site.commit_in(&workspace, "again", "1\n");
+    site.commit_in(&workspace, "last", "x");
+    site.run(&["fetch"]).ok();
+    site.write("app/again", "1\n");
+    site.commit("more", "x");
+    site.git(&["add", "--all"]);
+    site.git(&["commit", "--quiet", "--amend", "--no-edit"]);
+    let stopped = site.run(&["apply"]).exits(1).gives_one_error();
+    stopped.says("has the changes of this commit").says("cherry-pick --skip").says("cherry-pick --abort");
+    site.git(&["cherry-pick", "--skip"]);
+    assert!(site.repo().join("last").exists());
+}
+
+#[test]
+fn nothing_is_applied_to_a_branch_without_commits() {
+    let (site, _) = machine();
+    site.git(&["checkout", "--quiet", "--orphan", "unborn"]);
+    site.git(&["rm", "--quiet", "-r", "--force", "."]);
+    let refused = site.run(&["apply", "app-main"]).exits(1).gives_one_error();
+    refused.says("has no checked-out commit").says("agent-vm merge app-main");
+    site.run(&["merge", "app-main"]).ok();
+    assert!(site.repo().join("work").exists());
+}
+
+/// Otherwise, commands on it would not find the machine.
+#[test]
+fn a_branch_that_is_checked_out_tracks_the_machine_at_every_moment() {
+    let (site, _) = machine();
+    let switches = "case \" $* \" in *' -b '*) kill -KILL $PPID; sleep 1000;; esac";
+    site.intercept("git", "checkout", switches);
+    let killed = site.agent_vm(&["checkout", "--name", "mine"]).status().unwrap();
+    assert!(!killed.success(), "control");
+    site.restore("git");
+    site.run(&["checkout", "--name", "mine"]).ok();
+    assert_eq!(site.git(&["symbolic-ref", "--short", "HEAD"]), "mine");
+    site.run(&["log"]).ok().says("using app-main, whose branch mine tracks");
+    // A checkout that fails leaves the configuration as it was.
+    site.git(&["checkout", "--quiet", "main"]);
+    site.write("app/work", "mine");
+    site.git(&["config", "branch.other.remote", "before"]);
+    site.run(&["checkout", "--name", "other"]).exits(1).gives_one_error();
+    assert_eq!(site.git(&["config", "--get-regexp", "^branch.other"]), "branch.other.remote before");
+    site.run(&["checkout", "--name", "third"]).exits(1);
+    assert!(!site.git(&["config", "--list"]).contains("branch.third"));
+}

@@ -1,5 +1,7 @@
 //! `agent-vm checkout`
 
+use std::path::Path;
+
 use anyhow::Result;
 use clap::Args;
 
@@ -46,8 +48,9 @@ pub fn checkout(context: &Context, args: &CheckoutArgs) -> Result<()> {
     };
     let dir = quoted(&tree);
     let hint = || format!("to see your branches and work trees: git -C {dir} worktree list");
-    run(&git, &format!("checking {name} out in {}", tree.display()), hint)?;
+    let switch = || run(&git, &format!("checking {name} out in {}", tree.display()), hint);
     if exists {
+        switch()?;
         // It keeps its upstream.
         note(&format!(
             "{} is on {name}, which existed; to merge the machine's commits: agent-vm merge {}",
@@ -55,14 +58,37 @@ pub fn checkout(context: &Context, args: &CheckoutArgs) -> Result<()> {
             machine.name
         ));
     } else {
-        for (key, value) in [("remote", "."), ("merge", tip.reference.as_str())] {
-            let set = users_git(&tree).args(["config", &format!("branch.{name}.{key}"), value]);
-            run(&set, "changing the branch's configuration", || format!("git -C {dir} config --list"))?;
+        // First, so that a killed command leaves no branch that tracks nothing: commands on it would not find the machine.
+        let upstream = [(".", "remote"), (tip.reference.as_str(), "merge")].map(|(value, key)| (Some(value), key));
+        let before = upstream.map(|(_, key)| (setting(&tree, &name, key), key));
+        set(&tree, &name, upstream)?;
+        if let Err(error) = switch() {
+            set(&tree, &name, before.each_ref().map(|(value, key)| (value.as_deref(), *key)))?;
+            return Err(error);
         }
         note(&format!("{} is on {name}, which tracks {}", tree.display(), tip.reference));
     }
     if context.json {
         return reviewed::report(context, &machine, &tree, "");
+    }
+    Ok(())
+}
+
+/// Returns a setting of a branch in the repository's own configuration.
+fn setting(tree: &Path, name: &BranchName, key: &str) -> Option<String> {
+    users_git(tree).args(["config", "--local", "--get", &format!("branch.{name}.{key}")]).read().ok()
+}
+
+/// Changes settings of a branch; those without a value are removed.
+fn set<const N: usize>(tree: &Path, name: &BranchName, settings: [(Option<&str>, &str); N]) -> Result<()> {
+    for (value, key) in settings {
+        let key = format!("branch.{name}.{key}");
+        let config = users_git(tree).args(["config", "--local"]);
+        let config = match value {
+            Some(value) => config.args(["--replace-all", &key, value]),
+            None => config.args(["--unset-all", &key]),
+        };
+        run(&config, "changing the branch's configuration", || format!("git -C {} config --list", quoted(tree)))?;
     }
     Ok(())
 }

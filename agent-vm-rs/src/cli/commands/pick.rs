@@ -1,6 +1,8 @@
 //! `agent-vm apply` without `--config`: applies fetched commits.
 
-use anyhow::{Context as _, Result};
+use std::path::Path;
+
+use anyhow::Result;
 use clap::Args;
 
 use super::{Target, reviewed};
@@ -53,9 +55,13 @@ pub fn pick(context: &Context, target: &Target, args: &PickArgs) -> Result<()> {
     } else {
         let commits = if args.commits.is_empty() {
             let tip = refs.require(args.reference.as_deref().unwrap_or(settings.branch.as_str()))?;
-            let head = users_git(&tree).args(["rev-parse", "--verify", "HEAD^{commit}"]).read();
-            let head = head.with_context(|| format!("failed to find the checked-out commit of {}", tree.display()))?;
-            refs.new_commits(&head, &tip.commit)?
+            let head = users_git(&tree).args(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).output()?;
+            if !head.status.success() {
+                return Err(Failure::new(format!("{} has no checked-out commit to apply commits to", tree.display()))
+                    .with_hint(format!("to take the machine's history: agent-vm merge {name}"))
+                    .into());
+            }
+            refs.new_commits(String::from_utf8_lossy(&head.stdout).trim(), &tip.commit)?
         } else {
             args.commits.iter().map(|word| refs.commit(word)).collect::<Result<_>>()?
         };
@@ -64,12 +70,24 @@ pub fn pick(context: &Context, target: &Target, args: &PickArgs) -> Result<()> {
             return reviewed::report(context, &machine, &tree, &nothing);
         }
         let what = count(commits.len(), "commit");
-        (git().args(args.sign.then_some("--gpg-sign")).args(commits), what)
+        // A commit that changes no file stays one.
+        (git().arg("--allow-empty").args(args.sign.then_some("--gpg-sign")).args(commits), what)
     };
-    let hint = || match exists(&tree, "CHERRY_PICK_HEAD") {
-        true => format!("to see the conflicts: git -C {dir} status\nto undo it: git -C {dir} cherry-pick --abort"),
-        false => format!("to see what is there: git -C {dir} status"),
+    let undo = format!("to undo it: git -C {dir} cherry-pick --abort");
+    let hint = || match (exists(&tree, "CHERRY_PICK_HEAD"), is_unchanged(&tree)) {
+        (true, true) => format!(
+            "{} has the changes of this commit; to go on with the next: git -C {dir} cherry-pick --skip\n{undo}",
+            tree.display()
+        ),
+        (true, false) => format!("to see the conflicts: git -C {dir} status\n{undo}"),
+        (false, _) => format!("to see what is there: git -C {dir} status"),
     };
     let said = run(&git, &format!("applying {what} of {name} in {}", tree.display()), hint)?;
     reviewed::report(context, &machine, &tree, &said)
+}
+
+/// Returns whether the index has what HEAD has.
+fn is_unchanged(tree: &Path) -> bool {
+    let diff = users_git(tree).args(["diff-index", "--cached", "--quiet", "--no-ext-diff", "HEAD", "--"]);
+    diff.output().is_ok_and(|output| output.status.success())
 }
