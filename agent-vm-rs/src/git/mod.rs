@@ -29,6 +29,7 @@ mod refs;
 mod remote_call;
 pub mod saved_work;
 mod source_parts;
+mod stale_locks;
 mod standin;
 mod stores;
 mod submodules;

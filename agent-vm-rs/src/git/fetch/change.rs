@@ -77,7 +77,7 @@ impl Change<'_> {
     /// # Errors
     /// Git cannot write a reference.
     pub fn apply(&self) -> Result<Vec<Update>> {
-        let _writing = Writing::begin(self.git_dir, self.prefix)?;
+        let _writing = Writing::begin(self.git_dir)?;
         let lost = self.lost()?;
         let former = |old: &String| lost.contains(old).then(|| self.full(&[FORMER, old.as_bytes()].concat()));
         let mut lines = Vec::new();

@@ -1,34 +1,36 @@
 //! Makes one process at a time write a machine's references into a source repository, and removes the locks of one that was
 //! killed: git would refuse to write for ever.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, OFlags, flock};
 
+use crate::git::stale_locks::Killed;
 use crate::host::interrupt::Deadline;
 
 /// File in the git directory that a writer locks. It has a content while references are written.
 const FILE: &str = "agent-vm-fetch";
+/// Directory of the references that are written, of any machine.
+const WRITTEN: [&str; 1] = ["refs/agent-vm"];
 /// Locks that git takes for all references.
 const OF_ALL: [&str; 2] = ["packed-refs.lock", "reftable/tables.list.lock"];
-/// Longest wait for another writer.
+/// Longest wait for another writer, and longest time that one writes.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// The right to write. Dropping it gives it back.
 pub struct Writing(File);
 
 impl Writing {
-    /// Waits for other writers. If the one before was killed, its locks below `prefix` (such as `refs/agent-vm/MACHINE/`) and
-    /// its locks of all references are removed.
+    /// Waits for other writers. If the one before was killed, its locks are removed.
     ///
     /// # Errors
     /// The git directory cannot be written, or another writer takes too long.
-    pub fn begin(git_dir: &Path, prefix: &str) -> Result<Self> {
+    pub fn begin(git_dir: &Path) -> Result<Self> {
         let path = git_dir.join(FILE);
         let failed = || format!("failed to write {}", path.display());
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
@@ -41,7 +43,8 @@ impl Writing {
         let found = file.metadata().with_context(failed)?;
         if found.len() > 0 {
             let since = found.modified().with_context(failed)?;
-            remove_locks(git_dir, prefix, since).context("failed to remove the locks of a killed fetch")?;
+            let killed = Killed { git_dir, dirs: &WRITTEN, locks: &OF_ALL, since, longest: LONGEST };
+            killed.remove_locks().context("failed to remove the locks of a killed fetch")?;
         }
         file.set_len(0)
             .and_then(|()| (&file).write_all(b"writing\n"))
@@ -57,26 +60,11 @@ impl Drop for Writing {
     }
 }
 
-/// Removes the locks below `prefix`, and those of all references that are not older than `since`.
-fn remove_locks(git_dir: &Path, prefix: &str, since: SystemTime) -> Result<()> {
-    let below = walkdir::WalkDir::new(git_dir.join(prefix)).into_iter().flatten().map(walkdir::DirEntry::into_path);
-    let below = below.filter(|path| path.extension().is_some_and(|end| end == "lock"));
-    let is_later =
-        |path: &PathBuf| path.symlink_metadata().and_then(|found| found.modified()).is_ok_and(|at| at >= since);
-    let of_all = OF_ALL.map(|name| git_dir.join(name)).into_iter().filter(is_later);
-    for path in below.chain(of_all) {
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("failed to remove {}", path.display()));
-            }
-            _ => tracing::debug!("removed {}", path.display()),
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
@@ -85,22 +73,30 @@ mod tests {
         let refs = dir.path().join("refs/agent-vm/app/heads");
         fs::create_dir_all(&refs).unwrap();
         let locks = [refs.join("main.lock"), dir.path().join("packed-refs.lock")];
-        let make = || locks.iter().for_each(|lock| fs::write(lock, "").unwrap());
+        let ago = |seconds| SystemTime::now() - Duration::from_secs(seconds);
+        let make = |at: SystemTime| {
+            for lock in &locks {
+                File::create(lock).unwrap().set_modified(at).unwrap();
+            }
+        };
         let there = || locks.iter().filter(|lock| lock.exists()).count();
-        make();
-        drop(Writing::begin(dir.path(), "refs/agent-vm/app/").unwrap());
+        make(ago(5));
+        drop(Writing::begin(dir.path()).unwrap());
         assert_eq!(there(), 2, "somebody else's");
         // As a process that is killed: the kernel gives the lock back, and the content stays.
-        let killed = Writing::begin(dir.path(), "refs/agent-vm/app/").unwrap();
-        make();
+        let killed = |at: SystemTime| {
+            let marker = dir.path().join(FILE);
+            fs::write(&marker, "writing\n").unwrap();
+            File::open(marker).unwrap().set_modified(at).unwrap();
+        };
         fs::write(refs.join("main"), "1").unwrap();
-        let (copy, since) = (killed.0.try_clone().unwrap(), killed.0.metadata().unwrap().modified().unwrap());
-        drop(killed);
-        (&copy).write_all(b"writing\n").unwrap();
-        copy.set_modified(since).unwrap();
-        drop(copy);
-        drop(Writing::begin(dir.path(), "refs/agent-vm/app/").unwrap());
-        assert_eq!(there(), 0);
+        // A lock from before, and one from long after, may be those of a git that runs.
+        for (at, began, left) in [(ago(50), ago(40), 2), (ago(50), ago(7000), 2), (ago(30), ago(40), 0)] {
+            make(at);
+            killed(began);
+            drop(Writing::begin(dir.path()).unwrap());
+            assert_eq!(there(), left);
+        }
         assert!(refs.join("main").exists());
     }
 }
