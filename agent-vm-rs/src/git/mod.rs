@@ -35,6 +35,7 @@ mod stores;
 mod submodules;
 mod uncommitted;
 mod url;
+mod url_refs;
 pub mod url_source;
 mod user;
 pub mod users_git;

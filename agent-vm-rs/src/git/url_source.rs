@@ -1,6 +1,7 @@
 //! The source repository of machines that are created from a URL: a bare repository in the user's data directory, which
 //! `agent-vm` fetches. Machines of one URL share it. Every command uses it like a repository of the user.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -9,9 +10,13 @@ use sha2::{Digest as _, Sha256};
 use super::Source;
 use super::call::{LONGEST_COPY, git};
 use super::remote_call::{REMOTE, Transport, git_for, transport};
+use super::stale_locks::Killed;
 use super::url::{local_path, shown, without_password};
-use crate::host::files::{make_private_dir, quoted, rename_durably, sync_tree};
+use super::url_refs::{FETCHED, Heads, follow_tags};
+use crate::host::files::{make_private_dir, quoted, remove_any, rename_durably, sync_tree, write_file};
 use crate::host::hex::hex;
+use crate::host::interrupt::Deadline;
+use crate::host::lock::Lock;
 use crate::host::process::Invocation;
 use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
@@ -22,6 +27,10 @@ use crate::term::text::one_line;
 pub const DIRECTORY: &str = "agent-vm-sources";
 /// Hexadecimal digits of a URL's hash.
 const DIGITS: usize = 12;
+/// Prefix of a repository that is being made, in the directory around it.
+const NEW: &str = ".new-";
+/// Locks that git takes in the git directory.
+const LOCKS: [&str; 4] = ["HEAD.lock", "config.lock", "packed-refs.lock", "shallow.lock"];
 
 /// A remote repository, and how to reach it.
 pub struct Remote<'a> {
@@ -91,42 +100,87 @@ impl<'a> Remote<'a> {
                 quoted(Path::new(&plain(self.url)))
             ))
         };
-        let list = remote.clone().args(["ls-remote", "--quiet", "--symref", REMOTE, "HEAD"]);
-        let head = progress::step(&format!("asking {}", shown(self.url)), || list.read()).with_context(failed)?;
-        let (default, is_sha256) = parse_head(&head).ok_or_else(|| {
-            Failure::new(format!("{} has no commit yet", shown(self.url)))
-                .with_hint("push a first commit, then repeat the command")
+        let list = remote.clone().args(["ls-remote", "--quiet", "--symref", REMOTE, "HEAD", "refs/heads/*"]);
+        let list = progress::step(&format!("asking {}", shown(self.url)), || list.read()).with_context(failed)?;
+        let no_commit = |hint: &str| Failure::new(format!("{} has no commit yet", shown(self.url))).with_hint(hint);
+        let heads = Heads::parse(&list).ok_or_else(|| no_commit("push a first commit, then repeat the command"))?;
+        let default = heads.default.as_deref().or(branch).ok_or_else(|| {
+            no_commit("HEAD of the remote repository leads to no commit; name a branch: --branch BRANCH")
         })?;
         let fetch = |dir: &Path| {
             let fetch = remote.clone().arg("--git-dir").arg(dir).args(["fetch", "--quiet", "--no-write-fetch-head"]);
-            let fetch =
-                fetch.args(["--no-recurse-submodules", "--prune", REMOTE, "+refs/heads/*:refs/remotes/origin/*"]);
+            let fetch = fetch.args(["--no-recurse-submodules", "--no-tags", "--prune", REMOTE]);
+            let fetch = fetch.arg("+refs/heads/*:refs/remotes/origin/*").arg(format!("+refs/tags/*:{FETCHED}*"));
             let what = format!("fetching {}", shown(self.url));
-            progress::step(&what, || fetch.arg("refs/tags/*:refs/tags/*").checked()).with_context(failed).map(drop)
+            progress::step(&what, || fetch.checked()).with_context(failed)?;
+            follow_tags(dir)
         };
-        if dir.exists() {
+        let _fetching = Fetching::begin(around, &dir)?;
+        if dir.symlink_metadata().is_ok() {
+            require_repository(&dir)?;
             fetch(&dir)?;
         } else {
             // A killed command leaves no half repository.
-            let new = tempfile::tempdir_in(around).context("failed to make a directory for the repository")?;
+            let new = tempfile::Builder::new().prefix(NEW).tempdir_in(around);
+            let new = new.context("failed to make a directory for the repository")?;
             let path = new.path().join("new");
-            make(&path, &plain(self.url), is_sha256)?;
+            make(&path, &plain(self.url), heads.is_sha256)?;
             fetch(&path)?;
             sync_tree(&path)?;
-            // Another command may have made it meanwhile, which has the same.
-            match rename_durably(&path, &dir) {
-                Err(_) if dir.exists() => fetch(&dir)?,
-                renamed => renamed?,
-            }
+            rename_durably(&path, &dir)?;
         }
-        let branch: BranchName = branch.unwrap_or(&default).parse()?;
+        let branch: BranchName = branch.unwrap_or(default).parse()?;
         let source = Source::discover(&dir.canonicalize().context("failed to find the repository")?)?;
         let source = source.ok_or_else(|| anyhow!("{} is no repository", dir.display()))?;
-        set_head(&dir, &default)?;
+        set_head(&dir, default)?;
         set_branch(&dir, &branch)?;
         // Its configuration has changed.
         Ok((Source::discover(&source.dir)?.unwrap_or(source), branch))
     }
+}
+
+/// The right to write into the repository of a URL: one command at a time. The marker in the directory around it stays if the
+/// command is killed.
+struct Fetching {
+    marker: PathBuf,
+    _lock: Lock,
+}
+
+impl Fetching {
+    /// Waits for other commands, and removes what a killed one left.
+    fn begin(around: &Path, dir: &Path) -> Result<Self> {
+        let lock = Lock::take(&around.join("lock"), Deadline::after(LONGEST_COPY))?;
+        let marker = around.join("fetching");
+        if let Ok(since) = marker.symlink_metadata().and_then(|found| found.modified()) {
+            let killed = Killed { git_dir: dir, dirs: &["refs"], locks: &LOCKS, since, longest: LONGEST_COPY };
+            killed.remove_locks().context("failed to remove the locks of a killed command")?;
+        }
+        for entry in fs::read_dir(around).with_context(|| format!("failed to list {}", around.display()))?.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(NEW.as_bytes()) {
+                remove_any(&entry.path())?;
+            }
+        }
+        write_file(&marker, "", 0o600)?;
+        Ok(Self { marker, _lock: lock })
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.marker));
+    }
+}
+
+/// Fails if a path is no bare repository.
+fn require_repository(dir: &Path) -> Result<()> {
+    let is_one = within(dir).args(["rev-parse", "--git-dir"]).output()?.status.success();
+    if is_one {
+        return Ok(());
+    }
+    let (shown, quoted, aside) = (dir.display(), quoted(dir), quoted(&dir.with_extension("damaged")));
+    Err(Failure::new(format!("{shown} is damaged: git does not take it for a repository"))
+        .with_hint(format!("move it away, and repeat the command: mv {quoted} {aside}"))
+        .into())
 }
 
 /// Makes an empty bare repository whose `origin` is a URL.
@@ -172,13 +226,6 @@ fn set_branch(dir: &Path, branch: &BranchName) -> Result<()> {
         within(dir).args(["config", "--", &format!("branch.{branch}.{key}"), value]).checked()?;
     }
     Ok(())
-}
-
-/// Returns the branch that HEAD leads to, and whether ids are SHA-256: from `ref: refs/heads/NAME<TAB>HEAD` and `ID<TAB>HEAD`.
-fn parse_head(printed: &str) -> Option<(String, bool)> {
-    let name = printed.lines().find_map(|line| line.strip_prefix("ref: refs/heads/")?.strip_suffix("\tHEAD"));
-    let id = printed.lines().find_map(|line| line.strip_suffix("\tHEAD").filter(|id| !id.contains(':')))?;
-    Some((name?.to_owned(), id.len() == 64))
 }
 
 fn plain(url: &str) -> String {
@@ -235,14 +282,5 @@ mod tests {
         assert_eq!(Remote::https_host("https://me@Host.example:8443/x"), Some(("host.example".to_owned(), 8443)));
         assert_eq!(Remote::https_host("https://host.example"), Some(("host.example".to_owned(), 443)));
         assert_eq!(Remote::https_host("ssh://host.example/x"), None);
-    }
-
-    #[test]
-    fn the_default_branch_is_read() {
-        let id = "1".repeat(40);
-        let printed = format!("ref: refs/heads/a/b\tHEAD\n{id}\tHEAD\n");
-        assert_eq!(parse_head(&printed), Some(("a/b".to_owned(), false)));
-        assert_eq!(parse_head(&format!("{id}\tHEAD\n")), None);
-        assert_eq!(parse_head(""), None);
     }
 }

@@ -1,7 +1,9 @@
 //! `create --from URL`: machines of a remote repository, without a repository of the user.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use crate::support::{Site, tree};
 
@@ -139,4 +141,112 @@ fn a_secret_of_the_remote_is_passed_to_git_alone() {
     {
         assert!(!fs::read_to_string(file.path()).unwrap_or_default().contains(token), "{}", file.path().display());
     }
+}
+
+/// Some remotes move tags such as `nightly`.
+#[test]
+fn tags_follow_the_remote_and_those_of_the_user_stay() {
+    let site = Site::new();
+    let url = remote(&site);
+    for tag in ["nightly", "gone", "dir"] {
+        site.git(&["tag", tag]);
+    }
+    site.run(&["create", "--from", &url]).ok();
+    let source = source(&site, "app-main");
+    let own = site.git(&["rev-parse", "HEAD~1"]);
+    site.git_in(&source, &["tag", "mine", &own]);
+    site.git_in(&source, &["tag", "both", &own]);
+    site.git_in(&source, &["tag", "deep/mine", &own]);
+    let newer = site.commit("newer", "x");
+    site.git(&["tag", "--force", "nightly"]);
+    site.git(&["tag", "--delete", "gone", "dir"]);
+    for tag in ["dir/below", "both", "deep"] {
+        site.git(&["tag", tag]);
+    }
+    for branch in ["other", "third"] {
+        site.run(&["create", "--from", &url, "--branch", branch]).ok();
+        let tags = site.git_in(&source, &["tag"]);
+        assert_eq!(tags.lines().collect::<Vec<_>>(), ["both", "deep/mine", "dir/below", "mine", "nightly"], "{branch}");
+        assert_eq!(site.git_in(&source, &["rev-parse", "nightly"]), newer);
+        for tag in ["mine", "both", "deep/mine"] {
+            assert_eq!(site.git_in(&source, &["rev-parse", &format!("refs/tags/{tag}")]), own, "{tag}");
+        }
+    }
+    let workspace = site.machine("app-third").join("workspace");
+    assert_eq!(site.git_in(&workspace, &["tag"]), "both\ndeep/mine\ndir/below\nmine\nnightly");
+}
+
+#[test]
+fn commands_of_one_url_wait_for_each_other() {
+    let site = Site::new();
+    let url = remote(&site);
+    site.run(&["create", "--from", &url]).ok();
+    for number in 0..40 {
+        site.git(&["branch", &format!("b{number}")]);
+    }
+    for round in 0..2 {
+        site.commit("newer", &round.to_string());
+        for number in 0..40 {
+            site.git(&["branch", "--force", &format!("b{number}"), "main"]);
+        }
+        let spawn = |number: usize| site.spawn(&["create", "--from", &url, "--branch", &format!("c{round}-{number}")]);
+        for one in (0..3).map(spawn).collect::<Vec<_>>() {
+            let output = one.output();
+            assert!(output.status.success(), "{output:?}");
+        }
+    }
+}
+
+/// Git leaves locks if it is killed, and refuses to write then.
+#[test]
+fn what_a_killed_command_left_is_removed() {
+    let site = Site::new();
+    let url = remote(&site);
+    site.run(&["create", "--from", &url]).ok();
+    let source = source(&site, "app-main");
+    let around = source.parent().unwrap();
+    let ago = |seconds| SystemTime::now() - Duration::from_secs(seconds);
+    let leave = |path: PathBuf, at: SystemTime| fs::File::create(path).unwrap().set_modified(at).unwrap();
+    let names = ["refs/remotes/origin/main.lock", "refs/remotes/origin/HEAD.lock", "HEAD.lock", "packed-refs.lock"];
+    for name in names {
+        site.commit("newer", name);
+        leave(source.join(name), ago(20));
+    }
+    // Control: no command of agent-vm was killed.
+    site.run(&["create", "--from", &url, "--branch", "other"]).exits(1).gives_one_error().says(".lock");
+    leave(around.join("fetching"), ago(30));
+    fs::create_dir(around.join(".new-left")).unwrap();
+    site.run(&["create", "--from", &url, "--branch", "other"]).ok();
+    let left = fs::read_dir(around).unwrap().map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>();
+    assert_eq!(left, BTreeSet::from(["app.git".into(), "lock".into()]));
+    assert!(names.iter().all(|name| !source.join(name).exists()));
+}
+
+#[test]
+fn a_remote_without_a_usual_head_has_branches() {
+    let site = Site::new();
+    let url = remote(&site);
+    site.git(&["checkout", "--quiet", "--detach"]);
+    site.run(&["create", "--from", &url]).ok();
+    assert_eq!(site.names(), ["app-main"]);
+    site.git(&["symbolic-ref", "HEAD", "refs/heads/none"]);
+    let done = site.run(&["create", "--from", &url]).exits(1).gives_one_error();
+    done.says("has no commit yet").says("--branch BRANCH");
+    site.run(&["create", "--from", &url, "--branch", "other"]).exits(1).gives_one_error();
+    site.git(&["branch", "other", "main"]);
+    site.run(&["create", "--from", &url, "--branch", "other"]).ok();
+}
+
+#[test]
+fn a_damaged_repository_of_a_url_has_a_way_out() {
+    let site = Site::new();
+    let url = remote(&site);
+    site.run(&["create", "--from", &url]).ok();
+    let source = source(&site, "app-main");
+    site.run(&["destroy", "app-main", "--yes"]).ok();
+    fs::remove_file(source.join("HEAD")).unwrap();
+    let done = site.run(&["create", "--from", &url]).exits(1).gives_one_error().says("is damaged");
+    done.says(&format!("mv {} ", source.display()));
+    fs::rename(&source, source.with_extension("damaged")).unwrap();
+    site.run(&["create", "--from", &url]).ok();
 }
