@@ -185,11 +185,15 @@ fn a_store_behind_a_link_is_not_written() {
     commit_large(&site, &workspace(&site), "new.bin", OTHERS, "others\n");
     fs::rename(site.path("app/.git/lfs"), site.path("moved")).unwrap();
     symlink(site.path("moved"), site.path("app/.git/lfs")).unwrap();
-    site.run(&["fetch"]).exits(1).gives_one_error();
+    site.run(&["fetch"]).ok().says("not fetched from app-main: the contents of 1 Git LFS file").says("lfs is a link");
     assert!(!site.path(format!("moved/objects/{}", &OTHERS[..2])).exists());
+    site.git(&["rev-parse", "--verify", "refs/agent-vm/app-main/heads/main"]);
     // Control.
     fs::remove_file(site.path("app/.git/lfs")).unwrap();
     fs::rename(site.path("moved"), site.path("app/.git/lfs")).unwrap();
+    commit_large(&site, &workspace(&site), "more.bin", OTHERS, "others\n");
+    site.git_in(workspace(&site), &["update-ref", "refs/heads/main", "HEAD"]);
+    site.git(&["update-ref", "-d", "refs/agent-vm/app-main/heads/main"]);
     site.run(&["fetch"]).ok();
 }
 

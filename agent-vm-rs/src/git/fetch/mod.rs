@@ -30,7 +30,6 @@ use super::{Source, SourceReader, Stores, links};
 use crate::host::interrupt;
 use crate::machine::name::VmName;
 use crate::machine::state_dir::StateDir;
-use crate::term::text::count;
 
 /// A machine and what to fetch from it.
 pub struct Request<'a> {
@@ -90,9 +89,7 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
     }
     let plan = Plan::new(&current, &offered);
     let mut fetched = Fetched { left_out, has_looked_at_files, ..Fetched::default() };
-    if missing > 0 {
-        fetched.left_out.push(format!("the contents of {}, which it does not have", count(missing, "Git LFS file")));
-    }
+    fetched.left_out.extend(missing);
     if !plan.is_empty() {
         claim(source, request.state, request.name, &prefix)?;
         let change = Change {
@@ -123,18 +120,23 @@ fn apply(source: &Source, change: Change<'_>) -> Result<Vec<Update>> {
 }
 
 /// Brings the objects that repositories offer, and the contents of their LFS files, into the source repository. Returns the
-/// names for the objects, and the number of LFS files whose contents are missing.
-fn bring(repositories: &[Repository], source: &Source, stores: &Stores, limit: Limit<'_>) -> Result<(Named, usize)> {
+/// names for the objects, and what is not brought, with the reasons.
+fn bring(
+    repositories: &[Repository],
+    source: &Source,
+    stores: &Stores,
+    limit: Limit<'_>,
+) -> Result<(Named, Vec<String>)> {
     let common_dir = &source.place.common_dir;
     let mut packs: Vec<Pack> = Vec::new();
-    let mut missing = 0;
+    let mut missing = Vec::new();
     for repository in repositories {
         let tips: Vec<_> = repository.offers.iter().map(|offer| offer.object.as_str()).collect();
         let packed: u64 = packs.iter().map(|pack| pack.bytes).sum();
         let left = Limit { bytes: limit.bytes.saturating_sub(packed), ..limit };
         let Some(pack) = pack(&repository.view, &tips, stores, left)? else { continue };
         left.require(pack.bytes.saturating_add(size_of_lacking(&pack.pointers, common_dir)?))?;
-        missing += bring_large_files(&repository.view, &pack.pointers, common_dir)?;
+        missing.extend(bring_large_files(&repository.view, &pack.pointers, common_dir)?);
         packs.push(pack);
         interrupt::check()?;
     }

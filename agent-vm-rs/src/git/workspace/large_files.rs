@@ -15,7 +15,7 @@ use super::view::View;
 use crate::git::Source;
 use crate::git::lfs::{DIRECTORY, Pointer, has, keep, pointers};
 use crate::git::owner::Owner;
-use crate::host::files::beneath;
+use crate::host::files::beneath::{self, Entry};
 use crate::host::files::resolved;
 use crate::host::interrupt;
 use crate::term::text::count;
@@ -71,26 +71,39 @@ impl View {
     }
 }
 
-/// Copies the contents of pointers that the source repository lacks into its store. Returns the number of pointers whose
-/// contents the guest does not have.
+/// Copies the contents of pointers that the source repository lacks into its store. Returns what is not copied, with the
+/// reason.
 ///
 /// # Errors
 /// The store cannot be written.
-pub fn bring(view: &View, pointers: &[Pointer], common_dir: &Path) -> Result<usize> {
+pub fn bring(view: &View, pointers: &[Pointer], common_dir: &Path) -> Result<Option<String>> {
     let guest = &view.guest;
     let bring = || {
         let to = super::guest_files::open_root(common_dir)?;
-        let mut missing = 0;
+        // The user's own link, for example to another disk. What the machine chose is not written there.
+        let is_link = |path: &str| beneath::entry(&to, path.as_ref()).is_ok_and(|found| found == Some(Entry::Link));
+        let link = ["lfs", DIRECTORY].into_iter().find(|path| is_link(path));
+        let (mut lacking_here, mut missing) = (0, 0);
         for pointer in lacking(pointers, &to) {
             interrupt::check()?;
-            let contents = beneath::open_file(guest, &pointer.path()).filter(|_| has(guest, pointer));
-            let is_kept = contents.map(|contents| keep(pointer, &contents, &to)).transpose()?.unwrap_or(false);
-            missing += usize::from(!is_kept);
+            lacking_here += 1;
+            if link.is_none() {
+                let contents = beneath::open_file(guest, &pointer.path()).filter(|_| has(guest, pointer));
+                let is_kept = contents.map(|contents| keep(pointer, &contents, &to)).transpose()?.unwrap_or(false);
+                missing += usize::from(!is_kept);
+            }
         }
-        Ok(missing)
+        let contents = |number| format!("the contents of {}", count(number, "Git LFS file"));
+        Ok(match link {
+            Some(link) if lacking_here > 0 => {
+                let link = common_dir.join(link);
+                Some(format!("{}, because {} is a link", contents(lacking_here), link.display()))
+            }
+            _ => (missing > 0).then(|| format!("{}, which it does not have", contents(missing))),
+        })
     };
     if pointers.is_empty() {
-        return Ok(0);
+        return Ok(None);
     }
     match Owner::of(common_dir) {
         Some(owner) => owner.act(bring),
