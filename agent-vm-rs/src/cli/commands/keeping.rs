@@ -9,6 +9,8 @@ use crate::git::kept::Facts;
 use crate::git::saved_work::SavedWork;
 use crate::git::workspace::{self, Findings, OnTheDisk, Unsaved, WholeReason, is_no_space};
 use crate::git::{Origin, Source};
+use crate::host::files::places::Mounts;
+use crate::host::files::quoted;
 use crate::host::interrupt;
 use crate::machine::Machine;
 use crate::term::error::{Failure, Interrupted, exit_code, hint_of};
@@ -29,6 +31,11 @@ pub enum Keep {
 /// Saves what only the machine has, and returns where it is. It is synced to disk when this returns; on failure nothing has
 /// changed.
 pub fn keep(machine: &Machine, keep: Keep, saved_work: &SavedWork) -> Result<Vec<PathBuf>> {
+    if let Some(point) = Mounts::read().point_in(&machine.dir) {
+        return Err(Failure::new(format!("a file system is mounted in the machine: {}", point.display()))
+            .with_hint(format!("umount {}", quoted(point)))
+            .into());
+    }
     let mut kept = saved_work.finish(machine)?;
     let facts = facts(machine);
     for finished in &kept {

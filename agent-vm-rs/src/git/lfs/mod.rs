@@ -9,4 +9,4 @@ mod store;
 pub use self::checkout::check_out;
 pub use self::find::pointers;
 pub use self::pointer::{DIRECTORY, Pointer};
-pub use self::store::{has, keep};
+pub use self::store::{has, is_damaged, keep};

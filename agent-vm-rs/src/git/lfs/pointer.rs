@@ -33,9 +33,13 @@ impl Pointer {
             return None;
         }
         let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
-        let oid = value("oid")?.strip_prefix("sha256:")?;
+        Self::new(value("oid")?.strip_prefix("sha256:")?, value("size")?.parse().ok()?)
+    }
+
+    /// Returns the pointer to contents of this hash and size; None if it is no hash.
+    pub fn new(oid: &str, size: u64) -> Option<Self> {
         let is_hash = oid.len() == 64 && oid.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        is_hash.then(|| Some(Self { oid: oid.to_owned(), size: value("size")?.parse().ok()? }))?
+        is_hash.then(|| Self { oid: oid.to_owned(), size })
     }
 
     /// Returns the path of the contents in a git directory.

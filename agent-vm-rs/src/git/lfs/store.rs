@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -40,4 +41,16 @@ pub fn keep(pointer: &Pointer, from: &File, git_dir: &File) -> Result<bool> {
     renameat(&dir, &temporary, &dir, name).with_context(failed)?;
     rustix::fs::fsync(&dir).with_context(failed)?;
     Ok(true)
+}
+
+/// Returns whether a file in a store has other contents than its name says, or cannot be read.
+pub fn is_damaged(file: &Path) -> bool {
+    let is_whole = |name: &str| -> io::Result<Option<bool>> {
+        let opened = File::open(file)?;
+        let pointer = Pointer::new(name, opened.metadata()?.len());
+        pointer.map(|pointer| pointer.copy(&opened, &mut io::sink())).transpose()
+    };
+    // Files with other names are temporary.
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    !matches!(is_whole(&name), Ok(Some(true) | None))
 }

@@ -13,12 +13,15 @@ use super::guest_files::open_inside;
 use super::inventory::shown_path;
 use super::view::View;
 use crate::git::Source;
-use crate::git::lfs::{DIRECTORY, Pointer, has, keep, pointers};
+use crate::git::lfs::{DIRECTORY, Pointer, has, is_damaged, keep, pointers};
 use crate::git::owner::Owner;
 use crate::host::files::beneath::{self, Entry};
-use crate::host::files::resolved;
+use crate::host::files::places::Mounts;
 use crate::host::interrupt;
 use crate::term::text::count;
+
+/// Size in bytes of the source\'s large files that are read to find damage.
+const MOST_BYTES_READ: u64 = 128 << 20;
 
 impl View {
     /// Returns whether the repository has a store of LFS contents.
@@ -121,27 +124,34 @@ fn lacking<'a>(pointers: &'a [Pointer], git_dir: &'a File) -> impl Iterator<Item
     pointers.iter().filter(|pointer| !has(git_dir, pointer))
 }
 
-/// Returns those of the files in LFS stores (paths in `.git`) that the source repository lacks.
+/// Returns those of the files in LFS stores (paths in `.git`) that the source repository lacks, or has damaged.
 pub(super) fn lacking_in<'a>(
     source: Option<&'a Source>,
     workspace: &'a Path,
     files: &'a [PathBuf],
 ) -> impl Iterator<Item = &'a Path> {
+    let mounts = Mounts::read();
+    let mut to_read = MOST_BYTES_READ;
     let size = |path: &Path| path.symlink_metadata().ok().filter(std::fs::Metadata::is_file).map(|found| found.len());
-    let is_in_workspace = move |path: &Path| resolved(path).starts_with(resolved(workspace));
-    let is_lacking = move |file: &&Path| {
+    let mut is_lacking = move |file: &Path| {
         let is_object = file.components().any(|part| part.as_os_str() == "objects");
         let own = size(&workspace.join(".git").join(file));
         // `fetch` brings the contents of submodules into the source's own store.
         let parts: Vec<_> = file.components().collect();
         let start = parts.iter().rposition(|part| part.as_os_str() == "lfs").unwrap_or(0);
         let names = [file.to_path_buf(), parts[start..].iter().collect()];
-        let there = |source: &Source| {
-            names.iter().map(|name| source.git_path(name)).any(|path| !is_in_workspace(&path) && size(&path) == own)
+        let mut is_there = |path: PathBuf| {
+            let Some(length) = size(&path).filter(|length| Some(*length) == own && !mounts.is_in(&path, workspace))
+            else {
+                return false;
+            };
+            let is_read = to_read.checked_sub(length).map(|left| to_read = left).is_some();
+            !(is_read && is_damaged(&path))
         };
-        is_object && (own.is_none() || !source.is_some_and(there))
+        let is_kept = source.is_some_and(|source| names.iter().any(|name| is_there(source.git_path(name))));
+        is_object && !is_kept
     };
-    files.iter().map(PathBuf::as_path).filter(is_lacking)
+    files.iter().map(PathBuf::as_path).filter(move |file| is_lacking(file))
 }
 
 /// Returns what is kept only in a workspace of the files in LFS stores.

@@ -1,10 +1,10 @@
 //! Where paths lie in their file systems. A bind mount or an overlay shows the same files under another path.
 
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use procfs::process::{MountInfo, Process};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::resolved;
@@ -12,18 +12,32 @@ use super::resolved;
 /// Largest depth of overlays on overlays that is followed.
 const DEEPEST: usize = 8;
 
+/// Options of an overlay that name directories.
+const LAYERS: [&str; 4] = ["lowerdir", "upperdir", "lowerdir+", "datadir+"];
+
 /// A path in a file system: its device as `MAJOR:MINOR`, and the path from its root.
 type Place = (String, PathBuf);
 
+/// A mount.
+struct MountPoint {
+    id: u64,
+    device: String,
+    /// The directory of the file system that is mounted.
+    root: PathBuf,
+    point: PathBuf,
+    /// The directories of an overlay.
+    layers: Vec<PathBuf>,
+}
+
 /// The mounts that this process sees.
-pub struct Mounts(Vec<MountInfo>);
+pub struct Mounts(Vec<MountPoint>);
 
 impl Mounts {
     /// Reads the mounts. Without /proc there are none, and paths are compared as they are.
     #[must_use]
     pub fn read() -> Self {
-        let mounts = Process::myself().and_then(|process| process.mountinfo());
-        Self(mounts.map(|mounts| mounts.0).unwrap_or_default())
+        let listed = fs::read("/proc/self/mountinfo").unwrap_or_default();
+        Self(listed.split(|byte| *byte == b'\n').filter_map(MountPoint::parse).collect())
     }
 
     /// Returns whether a path is `dir` or in it, also through a bind mount or an overlay.
@@ -41,6 +55,13 @@ impl Mounts {
         self.has(&path, &inner, dir)
     }
 
+    /// Returns a mount point in a directory.
+    #[must_use]
+    pub fn point_in(&self, dir: &Path) -> Option<&Path> {
+        let dir = resolved(dir);
+        self.0.iter().map(|mount| mount.point.as_path()).find(|point| point.starts_with(&dir) && *point != dir)
+    }
+
     fn has(&self, path: &Path, inner: &[Place], dir: &Path) -> bool {
         let dir = resolved(dir);
         let mut outer = self.of(&dir, 0);
@@ -51,37 +72,71 @@ impl Mounts {
 
     /// Returns the places of a resolved path: one, and one in each layer of an overlay.
     fn of(&self, path: &Path, depth: usize) -> Vec<Place> {
-        let Some((mount, below)) = self.mount_of(path).filter(|_| depth <= DEEPEST) else { return Vec::new() };
-        let in_root = Path::new(&unescaped(mount.root.as_bytes())).join(below);
-        let mut places = vec![(mount.majmin.clone(), in_root.clone())];
-        if mount.fs_type == "overlay" {
-            let in_layer = in_root.strip_prefix("/").unwrap_or(&in_root);
-            let layers = ["lowerdir", "upperdir", "lowerdir+", "datadir+"];
-            let layers = layers.into_iter().filter_map(|name| mount.super_options.get(name)?.as_deref());
-            for layer in layers.flat_map(|dirs| dirs.split(':')) {
-                let layer = resolved(Path::new(&unescaped(layer.as_bytes())));
-                places.extend(self.of(&layer.join(in_layer), depth + 1));
-            }
+        self.mount_of(path).map_or_else(Vec::new, |(mount, below)| self.places(mount, below, depth))
+    }
+
+    /// Returns the places of a path below a mount point.
+    fn places(&self, mount: &MountPoint, below: &Path, depth: usize) -> Vec<Place> {
+        if depth > DEEPEST {
+            return Vec::new();
         }
-        places
+        let in_root = mount.root.join(below);
+        let in_layer = in_root.strip_prefix("/").unwrap_or(&in_root).to_owned();
+        let layers = mount.layers.iter().map(|layer| resolved(layer).join(&in_layer));
+        let layers: Vec<_> = layers.flat_map(|path| self.of(&path, depth + 1)).collect();
+        [vec![(mount.device.clone(), in_root)], layers].concat()
     }
 
     /// Returns the mount that a path is on, and the path below it.
-    fn mount_of<'a>(&self, path: &'a Path) -> Option<(&MountInfo, &'a Path)> {
+    fn mount_of<'a>(&self, path: &'a Path) -> Option<(&MountPoint, &'a Path)> {
         let there = path.ancestors().find(|above| above.exists())?;
         let found = statx(CWD, there, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID).ok()?;
-        let mount = self.0.iter().find(|mount| u64::try_from(mount.mnt_id) == Ok(found.stx_mnt_id))?;
-        Some((mount, path.strip_prefix(point_of(mount)).ok()?))
+        let mount = self.0.iter().find(|mount| mount.id == found.stx_mnt_id)?;
+        Some((mount, path.strip_prefix(&mount.point).ok()?))
     }
 
     fn mounted_in(&self, dir: &Path) -> Vec<Place> {
-        let inner = self.0.iter().filter(|mount| point_of(mount).starts_with(dir) && point_of(mount) != dir);
-        inner.map(|mount| (mount.majmin.clone(), unescaped(mount.root.as_bytes()).into())).collect()
+        let inner = self.0.iter().filter(|mount| mount.point.starts_with(dir) && mount.point != dir);
+        inner.flat_map(|mount| self.places(mount, Path::new(""), 0)).collect()
     }
 }
 
-fn point_of(mount: &MountInfo) -> PathBuf {
-    unescaped(mount.mount_point.as_os_str().as_bytes()).into()
+impl MountPoint {
+    /// Parses a line of `/proc/self/mountinfo`: proc_pid_mountinfo(5).
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        let device = String::from_utf8(fields.nth(1)?.to_vec()).ok()?;
+        let (root, point) = (unescaped(fields.next()?).into(), unescaped(fields.next()?).into());
+        let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
+        let (kind, options) = (rest.next()?, rest.nth(1)?);
+        let layers = if kind == b"overlay" { layers(options) } else { Vec::new() };
+        Some(Self { id, device, root, point, layers })
+    }
+}
+
+/// Returns the directories in the options of an overlay.
+fn layers(options: &[u8]) -> Vec<PathBuf> {
+    let named = |option: &[u8]| {
+        let (name, value) = option.split_at_checked(option.iter().position(|byte| *byte == b'=')?)?;
+        LAYERS.iter().any(|known| known.as_bytes() == name).then(|| unescaped(&value[1..]))
+    };
+    let values = options.split(|byte| *byte == b',').filter_map(named);
+    values.flat_map(|value| split_at_colons(value.as_bytes())).collect()
+}
+
+/// Splits a list of directories, in which a backslash is before a colon of a name.
+fn split_at_colons(list: &[u8]) -> Vec<PathBuf> {
+    let (mut dirs, mut dir, mut bytes) = (Vec::new(), Vec::new(), list.iter());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => dir.extend(bytes.next()),
+            b':' => dirs.push(std::mem::take(&mut dir)),
+            byte => dir.push(*byte),
+        }
+    }
+    dirs.push(dir);
+    dirs.into_iter().filter(|dir| !dir.is_empty()).map(|dir| OsString::from_vec(dir).into()).collect()
 }
 
 /// Returns a field of `/proc/self/mountinfo` without its octal escapes such as `\040`: proc_pid_mountinfo(5).
@@ -108,8 +163,29 @@ fn unescaped(field: &[u8]) -> OsString {
 mod tests {
     use super::*;
 
-    fn mount(id: i32, line: &str) -> MountInfo {
-        MountInfo::from_line(&format!("{id} 1 {line}")).unwrap()
+    fn mount(id: u64, line: &str) -> MountPoint {
+        MountPoint::parse(format!("{id} 1 {line}").as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn every_layer_of_an_overlay_is_read() {
+        let layers = |options: &str| {
+            let dirs = layers(options.as_bytes());
+            dirs.into_iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(layers("rw,lowerdir=/a:/b c\\040d,upperdir=/u,workdir=/w"), ["/a", "/b c d", "/u"]);
+        assert_eq!(layers("rw,lowerdir+=/a,lowerdir+=/b,datadir+=/c"), ["/a", "/b", "/c"]);
+        assert_eq!(layers("lowerdir=/a\\134:b:/c\\054d"), ["/a:b", "/c,d"]);
+        assert_eq!(layers("rw"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_mount_point_that_is_not_valid_utf_8_is_read() {
+        let line = b"31 1 0:27 /x /mnt/\xff rw,relatime shared:5 master:1 - tmpfs tmpfs rw";
+        let found = MountPoint::parse(line).unwrap();
+        assert_eq!((found.id, found.device.as_str(), found.root), (31, "0:27", "/x".into()));
+        assert_eq!(found.point.as_os_str().as_bytes(), b"/mnt/\xff");
+        assert!(MountPoint::parse(b"").is_none());
     }
 
     #[test]
@@ -136,8 +212,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(dir.path()).unwrap();
         let found = statx(CWD, &root, AtFlags::empty(), StatxFlags::MNT_ID).unwrap();
-        let id = i32::try_from(found.stx_mnt_id).unwrap();
-        let places = |line: &str| Mounts(vec![mount(id, line)]).of(&root.join("x"), 0);
+        let places = |line: &str| Mounts(vec![mount(found.stx_mnt_id, line)]).of(&root.join("x"), 0);
         let bound = places(&format!("8:1 /state/m\\040x {} rw - ext4 /dev/sda rw", root.display()));
         assert_eq!(bound, [("8:1".to_owned(), PathBuf::from("/state/m x/x"))]);
         // A layer on the same mount; one more level ends the search.
