@@ -161,7 +161,7 @@ impl SavedWork {
         // A full disk must not prevent that the work is kept on another one.
         if let Err(error) = self.record(to, facts) {
             tracing::info!("{} is not recorded yet: {error:#}", to.display());
-            let record = Record { path: to.to_owned(), facts: facts.clone(), restored: None };
+            let record = Record { path: to.to_owned(), facts: facts.clone(), mount: None, restored: None };
             self.unrecorded.borrow_mut().push(record);
         }
         if let Err(error) = keep() {
@@ -186,7 +186,7 @@ impl SavedWork {
     }
 
     fn record(&self, path: &Path, facts: &Facts) -> Result<()> {
-        kept::write(&self.state, &Record { path: path.to_owned(), facts: facts.clone(), restored: None })
+        kept::write(&self.state, &Record { path: path.to_owned(), facts: facts.clone(), mount: None, restored: None })
     }
 
     /// Writes the record of something that was kept, if it is missing.

@@ -220,3 +220,29 @@ fn a_mount_in_a_machine_is_to_be_unmounted_first() {
     }
     site.run(&["destroy", "--yes"]).ok();
 }
+
+/// The directory of `--keep-in` is the mount point of a disk, and is there without it.
+#[test]
+fn a_disk_that_is_not_mounted_keeps_its_record() {
+    let site = Site::new();
+    site.create_with_work();
+    let disk = site.path("disk");
+    for dir in [&disk, &site.path("real")] {
+        fs::create_dir(dir).unwrap();
+    }
+    let mount = ["--bind", &site.path("real").display().to_string(), text(&disk)].map(str::to_owned);
+    let mount: Vec<_> = mount.iter().map(String::as_str).collect();
+    let Some(output) = mounted(&site, &mount, &["destroy", "--yes", "app-main", "--keep-in", text(&disk)]) else {
+        return;
+    };
+    assert!(output.status.success());
+    assert_eq!(fs::read_dir(site.path("real")).unwrap().count(), 1);
+    site.run(&["kept", "prune", "--all", "--yes"]).ok().prints("stays (its directory does not exist, or its disk");
+    let listed = mounted(&site, &mount, &["kept"]).unwrap();
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("1 commit"), "{listed:?}");
+    // Control: on the disk, the user removed it.
+    let bundle = fs::read_dir(site.path("real")).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(bundle).unwrap();
+    let pruned = mounted(&site, &mount, &["kept", "prune"]).unwrap();
+    assert!(String::from_utf8_lossy(&pruned.stdout).contains("it was moved or removed"), "{pruned:?}");
+}

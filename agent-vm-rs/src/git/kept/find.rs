@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::name::{Kind, Named};
 use super::record::{self, Record};
+use crate::host::files::places::Mounts;
 use crate::host::files::resolved;
 use crate::machine::state_dir::StateDir;
 use crate::term::error::Failure;
@@ -25,7 +26,7 @@ pub enum Presence {
     Here,
     /// It was moved or removed.
     Missing,
-    /// Its directory does not exist now, for example because its disk is not mounted.
+    /// Its directory does not exist now, or its disk is not mounted.
     Away,
 }
 
@@ -47,7 +48,9 @@ impl Kept {
         let presence = match path.symlink_metadata() {
             Ok(found) if found.is_dir() == (named.kind == Kind::Workspace) && !found.is_symlink() => Presence::Here,
             Ok(_) => Presence::Missing,
-            Err(_) if path.parent().is_some_and(Path::is_dir) => Presence::Missing,
+            Err(_) if path.parent().is_some_and(Path::is_dir) && is_mounted(&path, record.as_ref()) => {
+                Presence::Missing
+            }
             Err(_) => Presence::Away,
         };
         Self { named, path, presence, record }
@@ -64,6 +67,12 @@ impl Kept {
     pub fn branch(&self) -> Option<&str> {
         self.record.as_ref()?.facts.branch.as_deref()
     }
+}
+
+/// Returns whether the file system that something was kept on is mounted, as far as that is known.
+fn is_mounted(path: &Path, record: Option<&Record>) -> bool {
+    let Some(mount) = record.and_then(|record| record.mount.as_deref()) else { return true };
+    Mounts::read().point_of(path).is_none_or(|point| point == mount)
 }
 
 /// Returns everything that was kept, the oldest first.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::name::Named;
 use crate::git::workspace::Contents;
+use crate::host::files::places::Mounts;
 use crate::host::files::{make_dir_durably, plain, remove_file, sync_dir, write_file};
 use crate::machine::state_dir::StateDir;
 
@@ -37,6 +38,9 @@ pub struct Record {
     /// What is known of it.
     #[serde(flatten)]
     pub facts: Facts,
+    /// Where the file system of its directory was mounted.
+    #[serde(default)]
+    pub mount: Option<PathBuf>,
     /// The repository that `kept restore` last brought it into.
     #[serde(default)]
     pub restored: Option<PathBuf>,
@@ -46,14 +50,16 @@ fn file(state: &StateDir, stem: &str) -> PathBuf {
     state.kept().join(format!("{stem}.json"))
 }
 
-/// Writes a record durably.
+/// Writes a record durably, with the mount point of its directory.
 ///
 /// # Errors
 /// It cannot be written.
 pub fn write(state: &StateDir, record: &Record) -> Result<()> {
     let named = Named::of(&record.path).context("the name is not that of a kept bundle or workspace")?;
     make_dir_durably(&state.kept(), 0o700)?;
-    let text = serde_json::to_string_pretty(record).context("failed to encode a record")?;
+    let mount = record.mount.clone().or_else(|| Mounts::read().point_of(&record.path));
+    let text =
+        serde_json::to_string_pretty(&Record { mount, ..record.clone() }).context("failed to encode a record")?;
     write_file(&file(state, &named.stem), text + "\n", 0o600)
 }
 

@@ -55,6 +55,12 @@ impl Mounts {
         self.has(&path, &inner, dir)
     }
 
+    /// Returns the mount point of the file system that a path is on, or would be.
+    #[must_use]
+    pub fn point_of(&self, path: &Path) -> Option<PathBuf> {
+        self.mount_of(&resolved(path)).map(|(mount, _)| mount.point.clone())
+    }
+
     /// Returns a mount point in a directory.
     #[must_use]
     pub fn point_in(&self, dir: &Path) -> Option<&Path> {

@@ -179,7 +179,7 @@ fn standing(state: &StateDir, kept: &Kept, removed: &[PathBuf], scratch: &Path) 
         }
         Presence::Missing => return Ok(Standing::Gone),
         Presence::Away => {
-            return Ok(Standing::Away("its directory does not exist, maybe because its disk is not mounted"));
+            return Ok(Standing::Away("its directory does not exist, or its disk is not mounted"));
         }
     }
     let restored = kept.record.as_ref().and_then(|record| record.restored.as_deref());

@@ -111,7 +111,7 @@ fn source(context: &Context, kept: &Kept, into: Option<&PathBuf>) -> Result<Sour
 
 /// Records where it was restored, so that `prune` finds it there.
 fn remember(context: &Context, kept: &Kept, source: &Source) {
-    let unknown = || Record { path: kept.path.clone(), facts: Facts::default(), restored: None };
+    let unknown = || Record { path: kept.path.clone(), facts: Facts::default(), mount: None, restored: None };
     let record = kept.record.clone().unwrap_or_else(unknown);
     let record = Record { restored: Some(source.dir.clone()), ..record };
     if let Err(error) = kept::write(&context.state, &record) {
