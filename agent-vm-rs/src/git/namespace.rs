@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Source;
 use crate::host::files::beneath::open_file;
+use crate::host::files::has_dir;
 use crate::host::hex::hex;
 use crate::machine::name::VmName;
 use crate::machine::state_dir::StateDir;
@@ -42,7 +43,13 @@ pub fn namespace(source: &Source, state: &StateDir, machine: &VmName) -> Result<
 pub fn claim(source: &Source, state: &StateDir, machine: &VmName, namespace: &str) -> Result<()> {
     let git_dir = open(source)?;
     if owner(&git_dir, machine)?.is_none() {
-        note(&git_dir, machine, state.path()).context("failed to note which state directory has the machine")?;
+        if let Err(error) = note(&git_dir, machine, state.path()) {
+            // What is there instead has a hint of its own.
+            let dir = source.place.common_dir.join(DIRECTORY[0]);
+            has_dir(&dir)?;
+            has_dir(&dir.join(DIRECTORY[1]))?;
+            return Err(error).context("failed to note which state directory has the machine");
+        }
     }
     if self::namespace(source, state, machine)? != namespace {
         bail!("another command fetches from a machine of this name in another state directory; repeat the command");

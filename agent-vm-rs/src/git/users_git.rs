@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -27,6 +28,8 @@ const NOTES: [(&str, &str); 4] = [
     ("rebase-apply", "rebase or git am"),
     ("BISECT_LOG", "bisect"),
 ];
+/// Longest time for reading the configuration.
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
 /// Lines of git's messages that an error shows.
 const LINES: usize = 8;
 
@@ -47,6 +50,11 @@ pub fn users_git(work_tree: &Path) -> Invocation {
 /// # Errors
 /// Otherwise.
 pub fn require_ready(work_tree: &Path) -> Result<()> {
+    let list = users_git(work_tree).args(["config", "--null", "--show-scope", "--show-origin", "--list"]);
+    // A repository that was downloaded may include a pipe.
+    let list = list.time_limit(LONGEST_LOOK);
+    let settings = list.checked().context("failed to read git's configuration")?.stdout;
+    require_outside(&work_trees(work_tree)?, &settings)?;
     let paths = paths_of_git(work_tree, NOTES.iter().flat_map(|(path, _)| ["--git-path", path]))?;
     let noted = paths.iter().zip(NOTES).find(|(path, _)| path.symlink_metadata().is_ok()).map(|(_, (_, what))| what);
     let found = IN_PROGRESS.iter().find(|(reference, _)| exists(work_tree, reference)).map(|(_, what)| *what);
@@ -55,8 +63,7 @@ pub fn require_ready(work_tree: &Path) -> Result<()> {
             .with_hint(format!("finish it first: git -C {} status", quoted(work_tree)))
             .into());
     }
-    let list = users_git(work_tree).args(["config", "--null", "--show-scope", "--show-origin", "--list"]);
-    require_outside(&work_trees(work_tree)?, &list.checked()?.stdout)
+    Ok(())
 }
 
 /// Returns the work trees of a repository, this one first: the machine's commits may have been merged into any of them.

@@ -179,3 +179,17 @@ fn what_is_named_twice_is_removed_once() {
     let done = site.run(&["kept", "prune", &name, "app-main", "--yes", "--json"]).ok();
     assert_eq!(done.json().as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn a_file_in_place_of_the_directory_has_a_hint() {
+    let site = Site::new();
+    site.create("main");
+    fs::write(site.state().join(".bundles"), "x").unwrap();
+    for args in [&["kept"][..], &["kept", "prune"]] {
+        site.run(args)
+            .exits(1)
+            .gives_one_error()
+            .says(".bundles is a file, not a directory")
+            .says("hint: move it away");
+    }
+}

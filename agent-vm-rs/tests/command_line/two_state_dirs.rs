@@ -40,10 +40,27 @@ fn no_link_is_followed() {
     site.create_with_work();
     fs::create_dir(site.path("elsewhere")).unwrap();
     std::os::unix::fs::symlink(site.path("elsewhere"), site.path("app/.git/agent-vm")).unwrap();
-    site.run(&["fetch"]).exits(1).says("failed to note which state directory has the machine");
+    site.run(&["fetch"]).exits(1).gives_one_error().says(".git/agent-vm is a symbolic link").says("hint: move it away");
     assert_eq!(fs::read_dir(site.path("elsewhere")).unwrap().count(), 0);
     // Control: without the link, the note is written.
     fs::remove_file(site.path("app/.git/agent-vm")).unwrap();
     site.run(&["fetch"]).ok();
     assert_eq!(site.read("app/.git/agent-vm/owners/app-main"), format!("{}\n", site.state().display()));
+}
+
+#[test]
+fn something_else_in_place_of_our_files_has_a_hint() {
+    for path in ["agent-vm", "agent-vm/owners", "agent-vm-fetch"] {
+        let site = Site::new();
+        site.create_with_work();
+        let path = site.path("app/.git").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match path.ends_with("agent-vm-fetch") {
+            true => fs::create_dir(&path).unwrap(),
+            false => fs::write(&path, "x").unwrap(),
+        }
+        site.run(&["fetch"]).exits(1).gives_one_error().says(&format!("rm -r -- {}", path.display()));
+        fs::rename(&path, site.path("moved")).unwrap();
+        site.run(&["fetch"]).ok();
+    }
 }

@@ -3,6 +3,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::support::Site;
 
@@ -94,4 +97,15 @@ fn programs_of_another_work_tree_are_refused() {
     // Control: git itself.
     site.git_in(site.path("linked"), &["merge", "--quiet", "refs/agent-vm/app-main/heads/main"]);
     assert!(mark.exists(), "control");
+}
+
+/// Git would wait for a writer.
+#[test]
+fn a_pipe_that_the_configuration_includes_is_not_waited_for() {
+    let (site, _) = machine();
+    mkfifoat(CWD, site.path("app/.git/pipe"), Mode::RUSR | Mode::WUSR).unwrap();
+    let began = Instant::now();
+    site.write("app/.git/config", format!("{}[include]\n\tpath = pipe\n", site.read("app/.git/config")));
+    site.run(&["merge"]).exits(124).gives_one_error().says("failed to read git's configuration");
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
 }

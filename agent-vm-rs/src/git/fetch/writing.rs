@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::git::stale_locks::Killed;
+use crate::host::files::has_file;
 use crate::host::interrupt::Deadline;
 
 /// File in the git directory that a writer locks. It has a content while references are written.
@@ -33,6 +34,7 @@ impl Writing {
     pub fn begin(git_dir: &Path) -> Result<Self> {
         let path = git_dir.join(FILE);
         let failed = || format!("failed to write {}", path.display());
+        has_file(&path)?;
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let file =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).custom_flags(flags).open(&path);

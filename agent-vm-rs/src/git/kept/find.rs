@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::name::{Kind, Named};
 use super::record::{self, Record};
 use crate::host::files::places::Mounts;
-use crate::host::files::resolved;
+use crate::host::files::{has_dir, resolved};
 use crate::machine::state_dir::StateDir;
 use crate::term::error::Failure;
 use crate::term::text::one_line;
@@ -88,6 +88,7 @@ pub fn all(state: &StateDir) -> Result<Vec<Kept>> {
     let dir = state.bundles();
     let entries = match fs::read_dir(&dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => has_dir(&dir).map(|_| None)?,
         entries => Some(entries.with_context(|| format!("failed to list {}", dir.display()))?),
     };
     for entry in entries.into_iter().flatten() {

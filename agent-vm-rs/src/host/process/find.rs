@@ -30,7 +30,8 @@ fn absolute_only(path: &OsStr) -> OsString {
 /// # Errors
 /// It is not installed; the hint says how to install it.
 pub fn find(program: &OsStr) -> Result<PathBuf> {
-    let on_path = which::which_in(program, search_path(), "/");
+    // A program with a slash is a path, which may start at the current directory.
+    let on_path = which::which_in(program, search_path(), env::current_dir().unwrap_or_else(|_| "/".into()));
     on_path.or_else(|_| which::which_in(program, Some(SYSTEM_PATH), "/")).map_err(|_| {
         let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
         let (debian, nixpkgs) = package_of(&name);
