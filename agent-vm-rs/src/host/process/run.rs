@@ -12,7 +12,7 @@ use duct::{Expression, Handle};
 
 use super::captured_output::{CapturedOutput, LimitExceeded, Surplus, end_of_stderr, join, streams_ended};
 use super::inherited::{small_environment, whole_environment};
-use super::terminate::{terminate, terminate_group};
+use super::terminate::Group;
 use super::{Invocation, find};
 use crate::host::interrupt::{self, Deadline};
 use crate::term::error::Failure;
@@ -37,15 +37,6 @@ const STDOUT: usize = 64 << 20;
 const LINE: u64 = 64 << 10;
 /// Interval at which a wait checks for signals and deadlines.
 const MOMENT: Duration = Duration::from_millis(100);
-
-/// The process group of a program.
-#[derive(Clone, Copy)]
-enum Group {
-    /// Its own: Ctrl-C in a terminal signals only this process, which ends the whole group.
-    Own,
-    /// That of this process, which may read from the terminal.
-    Ours,
-}
 
 impl Invocation {
     pub(super) fn expression(&self) -> Result<Expression> {
@@ -101,6 +92,10 @@ impl Invocation {
         let (expression, captured) = CapturedOutput::by(&expression, most)
             .with_context(|| format!("failed to open pipes for {}", self.name()))?;
         let status = self.wait(expression, &captured.surplus, group)?;
+        if group == Group::Ours {
+            // Ctrl-C in a terminal signals this process, too.
+            interrupt::check()?;
+        }
         let output = captured.output(status).with_context(|| format!("failed to read from {}", self.name()))?;
         log_stderr(&self.name(), &output.stderr);
         Ok(output)
@@ -181,12 +176,8 @@ impl Invocation {
 
     fn wait(&self, expression: Expression, surplus: &Surplus, group: Group) -> Result<ExitStatus> {
         interrupt::check()?;
-        let (end, own): (fn(&Handle), _) = match group {
-            Group::Own => (terminate_group, true),
-            Group::Ours => (terminate, false),
-        };
         let grouped = expression.before_spawn(move |command| {
-            if own {
+            if group == Group::Own {
                 command.process_group(0);
             }
             Ok(())
@@ -200,12 +191,12 @@ impl Invocation {
                 Ok(Some(status)) => return Ok(status),
                 Ok(None) => {}
                 Err(error) => {
-                    end(&handle);
+                    group.terminate(&handle);
                     return Err(error);
                 }
             }
             if deadline.is_some_and(Deadline::passed) {
-                end(&handle);
+                group.terminate(&handle);
                 return Err(Failure::timeout(format!("{} timed out", self.name())).into());
             }
         }

@@ -5,6 +5,25 @@ use std::time::Duration;
 use duct::Handle;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+/// The process group of a program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    /// Its own: Ctrl-C in a terminal signals only this process, which ends the whole group.
+    Own,
+    /// That of this process, which may read from the terminal.
+    Ours,
+}
+
+impl Group {
+    /// Terminates the program, and in a group of its own also its children.
+    pub(super) fn terminate(self, handle: &Handle) {
+        match self {
+            Self::Own => terminate_group(handle),
+            Self::Ours => terminate(handle),
+        }
+    }
+}
+
 /// Terminates a process: SIGTERM, then SIGKILL after two seconds.
 pub(super) fn terminate(handle: &Handle) {
     let process = handle.pids().first().and_then(|pid| Pid::from_raw(i32::try_from(*pid).ok()?));
