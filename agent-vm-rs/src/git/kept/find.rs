@@ -46,7 +46,8 @@ pub struct Kept {
 impl Kept {
     fn new(named: Named, path: PathBuf, record: Option<Record>) -> Self {
         let presence = match path.symlink_metadata() {
-            Ok(found) if found.is_dir() == (named.kind == Kind::Workspace) && !found.is_symlink() => Presence::Here,
+            Ok(found) if found.is_dir() && named.kind == Kind::Workspace => Presence::Here,
+            Ok(found) if found.is_file() && named.kind == Kind::Bundle => Presence::Here,
             Ok(_) => Presence::Missing,
             Err(_) if path.parent().is_some_and(Path::is_dir) && is_mounted(&path, record.as_ref()) => {
                 Presence::Missing

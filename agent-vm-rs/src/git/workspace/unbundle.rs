@@ -1,10 +1,10 @@
 //! Opens a kept bundle: git unpacks it into a temporary git directory. The guest chose its objects and names.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufReader, Read as _};
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use super::findings::reader_of;
 use super::git_failure::{Unreadable, is_unreadable};
@@ -12,6 +12,7 @@ use super::guest_files::is_object_id;
 use super::listed_refs::Reference;
 use super::view::View;
 use crate::git::Source;
+use crate::host::files::open_file;
 use crate::machine::sweep::Scratch;
 
 /// Largest header that is read, in bytes: about a million references.
@@ -33,8 +34,8 @@ pub struct Header {
 /// It cannot be read. [`Unreadable`] if it is no bundle.
 pub fn header(bundle: &Path) -> Result<Header> {
     let failed = || format!("failed to read {}", bundle.display());
-    let file = File::open(bundle).with_context(failed)?;
-    ensure!(file.metadata().with_context(failed)?.is_file(), "{} is not a regular file", bundle.display());
+    // Opening a pipe would block.
+    let file = open_file(bundle).with_context(failed)?;
     parse(BufReader::new(file.take(MAX_HEADER))).with_context(failed)
 }
 
