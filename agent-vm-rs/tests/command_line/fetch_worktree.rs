@@ -71,3 +71,26 @@ fn no_device_or_pipe_is_replaced_by_a_patch() {
     // Control.
     site.run(&["diff", "--output", site.path("file").to_str().unwrap()]).ok();
 }
+
+/// An agent may clone another repository in its work tree.
+#[test]
+fn what_git_cannot_save_leaves_the_other_changes() {
+    let site = Site::new();
+    let (workspace, _) = site.create_with_work();
+    fs::write(workspace.join("README"), "changed\n").unwrap();
+    site.git_in(&workspace, &["init", "--quiet", "nested"]);
+    fs::create_dir(workspace.join(".GIT")).unwrap();
+    fs::write(workspace.join(".GIT/x"), "x").unwrap();
+    let done = site.run(&["fetch", "--worktree"]).ok();
+    done.says("not fetched from app-main: nested/, a repository").says("1 file that git does not save, such as .GIT/x");
+    assert!(site.read("app/app-main-uncommitted.patch").contains("+changed"));
+    // Without other changes there is no snapshot.
+    site.git_in(&workspace, &["checkout", "--quiet", "README"]);
+    site.run(&["fetch"]).ok().says("nested/, a repository");
+    assert_eq!(site.git(&["for-each-ref", "refs/agent-vm/app-main/uncommitted"]), "");
+    // An index that says that it has four thousand million entries.
+    let index = [b"DIRC\0\0\0\x02\xff\xff\xff\xff".as_slice(), &[0; 100]].concat();
+    fs::write(workspace.join(".git/index"), index).unwrap();
+    site.git_in(&workspace, &["branch", "later"]);
+    site.run(&["fetch"]).ok().says("not fetched from app-main: uncommitted changes").prints("heads/later");
+}

@@ -51,13 +51,13 @@ impl View {
         Ok(listed.split(|byte| *byte == 0).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect())
     }
 
-    /// Returns the first path whose contents in the work tree the index lacks. `git` is a call on the work tree.
+    /// Returns the paths whose contents in the work tree the index lacks. `git` is a call on the work tree.
     ///
     /// # Errors
     /// See [`Self::open`].
-    pub(super) fn first_unstaged(&self, git: Invocation) -> Result<Option<Vec<u8>>> {
+    pub(super) fn unstaged(&self, git: Invocation) -> Result<Vec<Vec<u8>>> {
         let changes = self.status(git, &["--untracked-files=all"])?;
-        Ok(changes.into_iter().find(|change| change.tree != b' ').map(|change| change.path))
+        Ok(changes.into_iter().filter(|change| change.tree != b' ').map(|change| change.path).collect())
     }
 
     /// Returns what `git status` lists. Git does not look into submodules: it would run there with their configuration. An LFS

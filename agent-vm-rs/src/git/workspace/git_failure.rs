@@ -38,12 +38,18 @@ pub fn is_no_space(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| by_kind(cause) || has_any(&cause.to_string(), &NO_SPACE))
 }
 
+/// Returns whether an error means that git had too little memory. A hostile repository can make it need any amount.
+#[must_use]
+pub fn is_no_memory(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| has_any(&cause.to_string(), &NO_MEMORY))
+}
+
+/// Messages of git and the C library about too little memory.
+const NO_MEMORY: [&str; 2] = ["Cannot allocate memory", "ut of memory"];
 /// Messages of git and the C library about a full disk.
 const NO_SPACE: [&str; 3] = ["No space left on device", "Out of diskspace", "Disk quota exceeded"];
 /// Messages about other shortages of the host, or about killed processes.
-const HOST: [&str; 16] = [
-    "Cannot allocate memory",
-    "ut of memory",
+const HOST: [&str; 14] = [
     "Resource temporarily unavailable",
     "Too many open files",
     "Too many open files in system",
@@ -78,7 +84,7 @@ fn failure(output: &Output) -> anyhow::Error {
     if let Some(signal) = signal {
         return Failure::new(format!("git was killed by signal {signal} while reading the workspace")).into();
     }
-    if has_any(&stderr, &NO_SPACE) || has_any(&stderr, &HOST) {
+    if [&NO_SPACE[..], &NO_MEMORY, &HOST].iter().any(|phrases| has_any(&stderr, phrases)) {
         return Failure::new(format!("git failed to read the workspace: {words}")).into();
     }
     let words = if words.is_empty() { format!("git failed ({})", output.status) } else { words };

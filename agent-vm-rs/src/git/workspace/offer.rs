@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::findings::{MAX_CHANGED, MAX_CHANGED_BYTES, size};
-use super::git_failure::{Unreadable, is_unreadable};
+use super::git_failure::{Unreadable, is_no_memory, is_unreadable};
 use super::layout;
 use super::listed_refs::Reference;
 use super::refs::{OF_COPY, shown};
@@ -21,6 +21,8 @@ use crate::term::text::{bytes, count};
 
 /// Largest number of references that a machine may offer.
 const MOST: usize = 10_000;
+/// Largest number of repositories in the work tree that notices name.
+const MOST_NAMED: usize = 10;
 /// Time limit of each git call.
 const LIMIT: Duration = Duration::from_secs(300);
 /// Time limit of each git call that compares the work tree, in which files can be pipes.
@@ -106,14 +108,14 @@ pub fn offering(workspace: &Path, wanted: &Wanted<'_>) -> Result<Offering> {
     );
     if wanted.uncommitted {
         view.limit(WORK_TREE_LIMIT);
-        let found = uncommitted(&view, workspace);
+        let found = uncommitted(&view, workspace, &mut offering.left_out);
         view.limit(LIMIT);
         match found {
             Ok(found) => {
                 offering.has_looked_at_files = true;
                 offers.extend(found);
             }
-            Err(error) if is_unreadable(&error) || exit_code(&error) == EXIT_TIMEOUT => {
+            Err(error) if is_unreadable(&error) || is_no_memory(&error) || exit_code(&error) == EXIT_TIMEOUT => {
                 offering.left_out.push(format!("uncommitted changes: {error:#}"));
             }
             Err(error) => return Err(error),
@@ -171,8 +173,9 @@ pub(super) fn valid(name: &[u8]) -> Vec<u8> {
     gix_validate::reference::name_partial_or_sanitize(name.into()).into()
 }
 
-/// Commits the uncommitted changes in the view. The commit has HEAD's time, so that the same changes have the same id.
-fn uncommitted(view: &View, workspace: &Path) -> Result<Option<Offer>> {
+/// Commits the uncommitted changes in the view, without what git cannot save. The commit has HEAD's time, so that the same
+/// changes have the same id.
+fn uncommitted(view: &View, workspace: &Path, left_out: &mut Vec<String>) -> Result<Option<Offer>> {
     let files = view.changed_files(false)?;
     if files.is_empty() {
         return Ok(None);
@@ -182,8 +185,16 @@ fn uncommitted(view: &View, workspace: &Path) -> Result<Option<Offer>> {
         let many = count(files.len(), "changed file");
         return Err(Unreadable(format!("{many} of {} are too large to copy", bytes(all))).into());
     }
-    let object = view.commit_files(&files, Some(&view.date_of_head()?))?;
-    Ok(Some(Offer { name: UNCOMMITTED.to_vec(), object }))
+    let (repositories, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.ends_with(b"/"));
+    let listed = repositories.iter().take(MOST_NAMED).map(|path| format!("{}, a repository", shown(path)));
+    left_out.extend(listed);
+    let (object, left) = view.commit_what_git_saves(&files, Some(&view.date_of_head()?))?;
+    let left: Vec<_> = left.iter().filter(|path| !repositories.contains(path)).collect();
+    if let [first, ..] = left.as_slice() {
+        left_out.push(format!("{} that git does not save, such as {}", count(left.len(), "file"), shown(first)));
+    }
+    let is_all = files.iter().all(|file| left.contains(&file));
+    Ok((!is_all).then(|| Offer { name: UNCOMMITTED.to_vec(), object }))
 }
 
 /// Returns a submodule with the references to commits that its own source lacks; None without such commits.

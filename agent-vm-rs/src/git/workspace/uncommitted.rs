@@ -18,8 +18,24 @@ impl View {
     /// contents. The commits have the time `date` in git's format, or the current one.
     ///
     /// # Errors
-    /// A file cannot be read, or git fails.
+    /// A file cannot be read, or git fails or does not save one.
     pub(super) fn commit_files(&self, files: &[Vec<u8>], date: Option<&str>) -> Result<String> {
+        match self.commit_what_git_saves(files, date)? {
+            (_, left) if !left.is_empty() => Err(Unreadable(format!("git did not save {}", shown(&left[0]))).into()),
+            (commit, _) => Ok(commit),
+        }
+    }
+
+    /// Makes the same commits and also returns the paths that git did not save: it skips a path that it never tracks, such as
+    /// .GIT/x, without an error, and a repository inside the work tree.
+    ///
+    /// # Errors
+    /// A file cannot be read, or git fails.
+    pub(super) fn commit_what_git_saves(
+        &self,
+        files: &[Vec<u8>],
+        date: Option<&str>,
+    ) -> Result<(String, Vec<Vec<u8>>)> {
         let view = self;
         let tree = view.work_tree().context("there is no work tree")?;
         let text =
@@ -56,14 +72,11 @@ impl View {
         let paths: Vec<u8> = files.flat_map(|path| [path.as_slice(), b"\0"].concat()).collect();
         let add = unchanged().args(["update-index", "--add", "--remove", "--replace", "-z", "--stdin"]);
         view.ask(&add.stdin(paths))?;
-        // Git skips a path that it never tracks, such as .GIT/x, without an error.
-        if let Some(path) = view.first_unstaged(unchanged())? {
-            return Err(Unreadable(format!("git did not save {}", shown(&path))).into());
-        }
+        let left = view.unstaged(unchanged())?;
         let whole = text(view.git(None).arg("write-tree"))?;
         let parents: Vec<_> =
             head.into_iter().chain(staged.into_iter().flat_map(|commit| ["-p".to_owned(), commit])).collect();
-        commit(&whole, &parents, CHANGED)
+        Ok((commit(&whole, &parents, CHANGED)?, left))
     }
 
     /// Returns the time of the checked-out commit, so that a commit of the same changes always has the same id.
