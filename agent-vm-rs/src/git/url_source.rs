@@ -133,6 +133,10 @@ impl<'a> Remote<'a> {
         let source = Source::discover(&dir.canonicalize().context("failed to find the repository")?)?;
         let source = source.ok_or_else(|| anyhow!("{} is no repository", dir.display()))?;
         set_head(&dir, default)?;
+        // A branch that the remote lacks starts there.
+        if let Ok(default) = default.parse() {
+            set_branch(&dir, &default)?;
+        }
         set_branch(&dir, &branch)?;
         // Its configuration has changed.
         Ok((Source::discover(&source.dir)?.unwrap_or(source), branch))

@@ -250,3 +250,17 @@ fn a_damaged_repository_of_a_url_has_a_way_out() {
     fs::rename(&source, source.with_extension("damaged")).unwrap();
     site.run(&["create", "--from", &url]).ok();
 }
+
+/// It starts at the remote's default branch, which no machine has yet.
+#[test]
+fn the_first_machine_of_a_url_may_have_a_new_branch() {
+    let site = Site::new();
+    let url = remote(&site);
+    site.run(&["create", "--from", &url, "--branch", "new"]).ok();
+    let workspace = site.machine("app-new").join("workspace");
+    assert_eq!(site.git_in(&workspace, &["rev-parse", "HEAD"]), site.git(&["rev-parse", "main"]));
+    let newer = site.commit("newer", "x");
+    site.run(&["create", "--from", &url, "--branch", "newer"]).ok();
+    let workspace = site.machine("app-newer").join("workspace");
+    assert_eq!(site.git_in(&workspace, &["rev-parse", "HEAD"]), newer);
+}
