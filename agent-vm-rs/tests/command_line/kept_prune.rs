@@ -193,3 +193,33 @@ fn a_file_in_place_of_the_directory_has_a_hint() {
             .says("hint: move it away");
     }
 }
+
+/// The repository has every object, but cannot read one.
+#[test]
+fn a_damaged_object_does_not_count() {
+    let site = Site::new();
+    let name = kept(&site, &["--keep", "workspace"]);
+    let prefix = restored(&site, &[&name]);
+    let id = site.git(&["rev-parse", &format!("{prefix}heads/main:work")]);
+    let store = site.path("app/.git/objects/pack");
+    for file in fs::read_dir(&store).unwrap().flatten().map(|file| file.path()) {
+        let moved = site.path(file.file_name().unwrap());
+        fs::rename(&file, &moved).unwrap();
+        if moved.extension().is_some_and(|end| end == "pack") {
+            let mut unpack = site.command("git");
+            unpack.args(["unpack-objects", "-q"]).stdin(fs::File::open(&moved).unwrap());
+            assert!(unpack.status().unwrap().success());
+        }
+    }
+    let object = site.path("app/.git/objects").join(&id[..2]).join(&id[2..]);
+    let whole = fs::read(&object).unwrap();
+    let replace = |bytes: &[u8]| {
+        fs::remove_file(&object).unwrap();
+        fs::write(&object, bytes).unwrap();
+    };
+    replace(&[&whole[..whole.len() / 2], &[0; 16]].concat());
+    site.run(&["kept", "prune", "--yes"]).ok().prints("stays").prints("lacks an object that is not damaged");
+    // Control.
+    replace(&whole);
+    site.run(&["kept", "prune", "--yes"]).ok().prints("has everything of it");
+}

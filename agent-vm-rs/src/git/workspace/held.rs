@@ -15,6 +15,7 @@ use super::inventory;
 use super::large_files::left_out;
 use super::layout::MAX_ODD;
 use super::listed_refs::Reference;
+use super::objects::is_damaged_in_source;
 use super::offer::{Offer, Repository, name_of, plain, valid};
 use super::refs::shown;
 use super::store::shallow_commits;
@@ -61,6 +62,20 @@ impl Held {
     #[must_use]
     pub fn tips(&self) -> BTreeSet<String> {
         self.repositories.iter().flat_map(|one| &one.offers).map(|offer| offer.object.clone()).collect()
+    }
+
+    /// Returns whether the source repository has a damaged object of this. Git reads as many as a short time allows.
+    ///
+    /// # Errors
+    /// Git fails.
+    pub fn is_damaged_in_source(&self) -> Result<bool> {
+        for Repository { view, offers } in &self.repositories {
+            let tips: Vec<_> = offers.iter().map(|offer| offer.object.as_str()).collect();
+            if is_damaged_in_source(view, &tips)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Returns the ids of its shallow commits, which lack their parents.

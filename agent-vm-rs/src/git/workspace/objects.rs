@@ -76,6 +76,25 @@ fn holes(view: &View, ids: String, own: &[String]) -> Result<usize> {
     Ok(reached(safe().collect())?.lines().filter(|id| lacking.contains(id)).count())
 }
 
+/// Returns whether the source repository has a damaged object among those that `tips` reach. Git reads the newest.
+pub(super) fn is_damaged_in_source(view: &View, tips: &[&str]) -> Result<bool> {
+    let Some(source) = &view.source_objects() else { return Ok(false) };
+    let tips: String = tips.iter().map(|tip| format!("{tip}\n")).collect();
+    let list = ["rev-list", "--objects", "--no-object-names", "--in-commit-order", "--stdin"];
+    let ids = view.ask(&view.git(None).args(list).stdin(tips))?;
+    let check = ["cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)"];
+    let check = view.git(None).args(check).stdin(ids).env("GIT_OBJECT_DIRECTORY", source);
+    match view.ask(&check) {
+        Ok(checked) => {
+            let checked = String::from_utf8_lossy(&checked);
+            // Git prints this also for an object whose beginning it cannot read.
+            Ok(checked.lines().any(|line| line.ends_with(" missing")) || is_damaged(view, source, &checked)?)
+        }
+        Err(error) if is_unreadable(&error) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// Returns whether the source repository has a damaged object among those of `checked`, the lines `ID TYPE SIZE` of git. Git
 /// reads as many as a short time allows.
 fn is_damaged(view: &View, source: &Path, checked: &str) -> Result<bool> {

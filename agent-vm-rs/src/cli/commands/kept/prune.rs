@@ -224,7 +224,8 @@ fn lacks(kept: &Kept, source: &Source, removed: &[PathBuf], scratch: &Path) -> R
         return Ok(Some(left_out.join(", ")));
     }
     if fetch::has_everything(source, &held, scratch)? {
-        return Ok(None);
+        let damaged = held.is_damaged_in_source()?.then(|| "an object that is not damaged".to_owned());
+        return Ok(damaged);
     }
     let what = held.contents.describe();
     Ok(Some(if what.is_empty() { "some of its objects".to_owned() } else { what }))
