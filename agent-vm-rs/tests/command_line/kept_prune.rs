@@ -197,8 +197,14 @@ fn a_file_in_place_of_the_directory_has_a_hint() {
 /// The repository has every object, but cannot read one.
 #[test]
 fn a_damaged_object_does_not_count() {
+    for keep in ["workspace", "changes"] {
+        damaged_object(keep);
+    }
+}
+
+fn damaged_object(keep: &str) {
     let site = Site::new();
-    let name = kept(&site, &["--keep", "workspace"]);
+    let name = kept(&site, &["--keep", keep]);
     let prefix = restored(&site, &[&name]);
     let id = site.git(&["rev-parse", &format!("{prefix}heads/main:work")]);
     let store = site.path("app/.git/objects/pack");
@@ -218,7 +224,17 @@ fn a_damaged_object_does_not_count() {
         fs::write(&object, bytes).unwrap();
     };
     replace(&[&whole[..whole.len() / 2], &[0; 16]].concat());
-    site.run(&["kept", "prune", "--yes"]).ok().prints("stays").prints("lacks an object that is not damaged");
+    let done = site.run(&["kept", "prune", "--yes"]).ok().prints("stays");
+    if keep == "workspace" {
+        done.prints("lacks an object that is not damaged");
+    } else {
+        done.prints("app has a damaged object");
+        let done = site.run(&["kept", "restore", &name]).exits(1).gives_one_error().says("app has a damaged object");
+        done.says("fsck").says("--into DIR");
+        site.git_in(site.root(), &["init", "--quiet", "new"]);
+        site.run(&["kept", "restore", &name, "--into", site.path("new").to_str().unwrap()]).ok();
+        fs::remove_dir_all(site.path("new")).unwrap();
+    }
     // Control.
     replace(&whole);
     site.run(&["kept", "prune", "--yes"]).ok().prints("has everything of it");

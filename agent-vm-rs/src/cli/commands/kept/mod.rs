@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use crate::git::Source;
 use crate::git::kept::{self, Kept, Kind, Presence};
 use crate::git::workspace::{self, Held, fetch_from, is_unreadable};
-use crate::host::files::make_private_dir;
+use crate::host::files::{make_private_dir, quoted};
 use crate::host::lock::Lock;
 use crate::machine::context::Context;
 use crate::machine::state_dir::StateDir;
@@ -88,11 +88,23 @@ fn open(kept: &Kept, source: Option<&Source>, scratch: &Path) -> Result<Held> {
                 .into());
         }
     }
-    let held = match kept.named.kind {
+    let read = |source| match kept.named.kind {
         Kind::Bundle => workspace::of_bundle(&kept.path, source, scratch),
         Kind::Workspace => workspace::of_workspace(&kept.path, source, scratch),
     };
-    held.map_err(|error| unreadable(kept, error))
+    read(source).map_err(|error| match source {
+        // Git compares the objects with those of the repository.
+        Some(source) if is_unreadable(&error) && read(None).is_ok() => damaged(source, kept, error),
+        _ => unreadable(kept, error),
+    })
+}
+
+/// Returns the error about a repository that cannot be compared with what was kept.
+fn damaged(source: &Source, kept: &Kept, error: anyhow::Error) -> anyhow::Error {
+    let (dir, name) = (quoted(&source.dir), &kept.named.stem);
+    error.context(Failure::new(format!("{} has a damaged object", source.dir.display())).with_hint(format!(
+        "to see which: git -C {dir} fsck\nto restore into another repository: agent-vm kept restore {name} --into DIR"
+    )))
 }
 
 /// Returns an error with a way to take what git can read of a damaged repository.
