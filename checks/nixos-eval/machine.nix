@@ -73,6 +73,25 @@ in
     );
     expected = { };
   };
+  testSshForwardsToBothLoopbackAddresses = {
+    expr =
+      let
+        inherit (plain.services.openssh) listenAddresses settings;
+      in
+      [
+        settings.AddressFamily
+        (map (listen: listen.addr) listenAddresses)
+        plain.networking.hosts."::1"
+        # NixOS itself adds the name.
+        (lib.elem "localhost" ((machine { networking.enableIPv6 = true; }).networking.hosts."::1"))
+      ];
+    expected = [
+      "any"
+      [ policy.sshd.settings.ListenAddress ]
+      [ "localhost" ]
+      false
+    ];
+  };
   testMachineServesSftp = {
     expr = [
       plain.services.openssh.allowSFTP

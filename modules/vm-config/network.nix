@@ -12,6 +12,8 @@ in
       hostName = lib.mkOverride 1250 "";
       usePredictableInterfaceNames = false;
       enableIPv6 = lib.mkDefault false;
+      # The loopback has both addresses, and NixOS gives its name only to the first.
+      hosts."::1" = lib.mkIf (!config.networking.enableIPv6) [ "localhost" ];
     };
     # The name of scripts and images. A test's machine name takes precedence.
     system.name = lib.mkIf (config.networking.hostName == "") (lib.mkOverride 1250 "agent-vm");

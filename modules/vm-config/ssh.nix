@@ -24,6 +24,7 @@ in
       sftpServerExecutable = lib.mkOverride 900 sshd.sftpServer;
       # The credential is the only host key.
       hostKeys = [ ];
+      listenAddresses = lib.mkDefault [ { addr = sshd.settings.ListenAddress; } ];
       authorizedKeysFiles = lib.mkForce [ sshd.authorizedKeys ];
     }
     # This unit would have no keys to generate.
@@ -31,6 +32,8 @@ in
     // {
       settings = {
         HostKey = sshd.hostKeyOf unit;
+        # Forwards also lead to ::1. Without IPv6 on the network, NixOS would restrict them to IPv4.
+        AddressFamily = lib.mkOverride 900 "any";
         # PAM sets the session's environment. It checks no password, because the account has none.
         UsePAM = true;
       };
