@@ -42,14 +42,14 @@ pub fn namespace(source: &Source, state: &StateDir, machine: &VmName) -> Result<
 /// The note cannot be written, or another command has just written one for another state directory.
 pub fn claim(source: &Source, state: &StateDir, machine: &VmName, namespace: &str) -> Result<()> {
     let git_dir = open(source)?;
-    if owner(&git_dir, machine)?.is_none() {
-        if let Err(error) = note(&git_dir, machine, state.path()) {
-            // What is there instead has a hint of its own.
-            let dir = source.place.common_dir.join(DIRECTORY[0]);
-            has_dir(&dir)?;
-            has_dir(&dir.join(DIRECTORY[1]))?;
-            return Err(error).context("failed to note which state directory has the machine");
-        }
+    if owner(&git_dir, machine)?.is_none()
+        && let Err(error) = note(&git_dir, machine, state.path())
+    {
+        // What is there instead has a hint of its own.
+        let dir = source.place.common_dir.join(DIRECTORY[0]);
+        has_dir(&dir)?;
+        has_dir(&dir.join(DIRECTORY[1]))?;
+        return Err(error).context("failed to note which state directory has the machine");
     }
     if self::namespace(source, state, machine)? != namespace {
         bail!("another command fetches from a machine of this name in another state directory; repeat the command");
