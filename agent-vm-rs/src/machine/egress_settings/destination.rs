@@ -27,10 +27,32 @@ impl FromStr for Destination {
     type Err = Failure;
 
     fn from_str(text: &str) -> Result<Self, Failure> {
-        let wrong = || {
-            Failure::usage(format!("{:?} is not a destination", one_line(text)))
-                .with_hint("give a host such as api.example.org, a port with it (example.org:8443), *.example.org, or a group such as @npm")
-        };
+        match Self::read(text)? {
+            // Programs take `127.1` and `0x7f.1` for addresses, and no domain ends in a number: WHATWG URL, "ends in a number".
+            Self::Host(host, _) if host.parse::<IpAddr>().is_err() && ends_in_a_number(&host) => Err(wrong(text)),
+            destination => Ok(destination),
+        }
+    }
+}
+
+fn wrong(text: &str) -> Failure {
+    Failure::usage(format!("{:?} is not a destination", one_line(text)))
+        .with_hint("give a host such as api.example.org, a port with it (example.org:8443), *.example.org, or a group such as @npm")
+}
+
+fn ends_in_a_number(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or(host);
+    let (digits, is_digit): (_, fn(&u8) -> bool) = match last.strip_prefix("0x") {
+        Some(digits) => (digits, u8::is_ascii_hexdigit),
+        None => (last, u8::is_ascii_digit),
+    };
+    !last.is_empty() && digits.bytes().all(|byte| is_digit(&byte))
+}
+
+impl Destination {
+    /// Reads a destination, also one that ends in a number and is no address: older settings may have it.
+    fn read(text: &str) -> Result<Self, Failure> {
+        let wrong = || wrong(text);
         if !Grammar::Destination.matches(text) {
             return Err(wrong());
         }
@@ -45,9 +67,7 @@ impl FromStr for Destination {
         }
         if host.len() <= LONGEST_NAME { Ok(Self::Host(host, port)) } else { Err(wrong()) }
     }
-}
 
-impl Destination {
     /// Returns the name of a host without a domain and without a port, which may be meant as another kind of name.
     #[must_use]
     pub fn single_label(&self) -> Option<&str> {
@@ -88,7 +108,7 @@ impl TryFrom<String> for Destination {
     type Error = Failure;
 
     fn try_from(text: String) -> Result<Self, Failure> {
-        text.parse()
+        Self::read(&text)
     }
 }
 
@@ -112,6 +132,9 @@ mod tests {
             ("example.org:8443", host("example.org", Some(8443))),
             ("*.example.org", host("*.example.org", None)),
             ("*", host("*", None)),
+            ("1e100.net", host("1e100.net", None)),
+            ("4.example", host("4.example", None)),
+            ("0xff.example", host("0xff.example", None)),
             ("127.0.0.1:80", host("127.0.0.1", Some(80))),
             ("[::1]:80", host("::1", Some(80))),
             ("2001:DB8::1", host("2001:db8::1", None)),
@@ -144,9 +167,22 @@ mod tests {
             "a\n",
             "ä.org",
             "user@host",
+            "1.2.3.256",
+            "127.1",
+            "2130706433",
+            "0x7f.1",
+            "127.0.0.0x1",
+            "a.0x:80",
         ] {
             assert!(text.parse::<Destination>().is_err(), "{text:?} was accepted");
         }
+    }
+
+    /// A machine that has one starts, and `egress remove` removes it.
+    #[test]
+    fn older_settings_are_read() {
+        let older: Destination = serde_json::from_str("\"127.1\"").unwrap();
+        assert_eq!(older, Destination::Host("127.1".to_owned(), None));
     }
 
     proptest! {
