@@ -72,6 +72,24 @@ fn bash_completes_verbs_flags_values_machines_and_branches() {
 }
 
 #[test]
+fn bash_completes_the_names_of_what_was_kept() {
+    let site = site();
+    site.create_with_work();
+    site.run(&["destroy", "--yes"]).ok();
+    site.create_with_work();
+    let elsewhere = site.path("elsewhere").display().to_string();
+    site.run(&["destroy", "--yes", "--keep-in", &elsewhere]).ok();
+    let kept = site.run(&["kept", "--json"]).ok().json();
+    let mut names: Vec<_> = kept.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names.len(), 2);
+    for verb in ["show", "restore", "prune"] {
+        assert_eq!(complete(&site, &["agent-vm", "kept", verb, "app-"]), names, "{verb}");
+    }
+    assert!(complete(&site, &["agent-vm", "kept", "show", "other"]).is_empty());
+}
+
+#[test]
 fn zsh_and_fish_can_read_their_scripts() {
     let site = site();
     let mut missing = Vec::new();

@@ -9,7 +9,7 @@ use clap::builder::StyledStr;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use serde::Deserialize;
 
-use crate::git::names;
+use crate::git::{kept, names};
 use crate::host::files::read_text;
 use crate::machine::branch::BranchName;
 use crate::machine::name::VmName;
@@ -51,6 +51,7 @@ impl Values {
             match name.as_str() {
                 "BRANCH" if creates => arg.add(completer(move |typed| own.branches(typed))),
                 "BRANCH" | "BRANCH|MACHINE" => arg.add(completer(move |typed| own.targets(typed))),
+                "KEPT" => arg.add(completer(move |typed| own.kept(typed))),
                 _ if is_path(&arg) => arg.add(completer(files)),
                 _ => arg,
             }
@@ -78,6 +79,12 @@ impl Values {
         let branches = source.map(|source| branches_of(&source, typed, &machines, purpose)).unwrap_or_default();
         let named = machines.iter().map(VmName::as_str).filter(|name| name.starts_with(typed));
         branches.into_iter().chain(named.map(str::to_owned)).collect()
+    }
+
+    /// Returns the names of what was kept that begin with `typed`.
+    fn kept(&self, typed: &str) -> Vec<String> {
+        let kept = self.state.as_ref().map(kept::names).unwrap_or_default();
+        kept.into_iter().filter(|name| name.starts_with(typed)).collect()
     }
 
     /// Returns whether the current directory is below the state directory, where the guest owns the repositories.

@@ -1,6 +1,6 @@
 //! Finds what was kept: by its records, and in the state directory also without.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,8 @@ use crate::machine::state_dir::StateDir;
 use crate::term::error::Failure;
 use crate::term::text::one_line;
 
+/// Largest number of files that [`names`] looks at.
+const MOST_LISTED: usize = 2_000;
 /// Largest number of names that an error lists.
 const MOST_NAMED: usize = 10;
 
@@ -99,6 +101,18 @@ pub fn all(state: &StateDir) -> Result<Vec<Kept>> {
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// Returns the names of what was kept, sorted. At most [`MOST_LISTED`] files are looked at, and none is opened.
+#[must_use]
+pub fn names(state: &StateDir) -> BTreeSet<String> {
+    let files = [state.kept(), state.bundles()].into_iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten());
+    let name = |path: PathBuf| match Named::of(&path) {
+        Some(named) => Some(named.stem),
+        // A record has the name of what it describes.
+        None => Named::of(&path.with_extension(Kind::Bundle.word())).map(|named| named.stem),
+    };
+    files.take(MOST_LISTED).flatten().filter_map(|entry| name(entry.path())).collect()
 }
 
 /// Returns the one that a user names: by its name, its path, or its machine if only one is kept of that.

@@ -6,7 +6,7 @@ mod name;
 mod record;
 mod remove;
 
-pub use self::find::{Kept, Presence, all, find};
+pub use self::find::{Kept, Presence, all, find, names};
 pub use self::name::{Kind, Named, stem};
 pub use self::record::{Facts, Record, forget, is_recorded, write};
 pub use self::remove::{finish_rests, remove, remove_rests};
