@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::host::files::plain;
+use crate::host::files::{is_absent, plain};
 use crate::term::error::Failure;
 use crate::term::text::one_line;
 
@@ -43,6 +43,15 @@ pub fn of(objects: &Path) -> Result<Vec<PathBuf>> {
         now = next;
     }
     Ok(all)
+}
+
+/// Returns the first store that a store's list names and that does not exist.
+#[must_use]
+pub fn lost(objects: &Path) -> Option<PathBuf> {
+    let text = plain::read(&objects.join("info/alternates"), MAX_LIST).ok()??;
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+    let mut stores = lines.filter_map(|line| Some(objects.join(OsStr::from_bytes(&unquoted(line).ok()?))));
+    stores.find(|store| is_absent(store))
 }
 
 /// Returns the line for a store in `info/alternates`, quoted as in C so that git takes no path for a comment.

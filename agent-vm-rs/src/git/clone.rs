@@ -10,9 +10,10 @@ use super::partial::Partial;
 use super::refs::{self, Ref, START, Start, UPSTREAM};
 use super::standin::StandIn;
 use super::url::{file_url, without_password};
-use super::{lfs, origin_copy, submodules, user};
+use super::{alternates, lfs, origin_copy, submodules, user};
 use crate::host::process::Invocation;
 use crate::machine::branch::BranchName;
+use crate::term::error::Failure;
 use crate::term::progress::{self, note};
 
 impl Look<'_> {
@@ -81,14 +82,27 @@ impl Look<'_> {
             .arg(workspace)
             .of_machine(self.scratch)
             .time_limit(LONGEST_COPY);
-        let failed = || format!("failed to clone {}", self.source.dir.display());
-        clone.checked().with_context(failed)?;
+        let failed = |error: anyhow::Error| {
+            let source = &self.source.dir;
+            match alternates::lost(&self.source.place.common_dir.join("objects")) {
+                None => error.context(format!("failed to clone {}", source.display())),
+                Some(lost) => error.context(
+                    Failure::new(format!(
+                        "{} borrows objects from {}, which does not exist",
+                        source.display(),
+                        lost.display()
+                    ))
+                    .with_hint("bring that directory back, or use a complete clone of the repository"),
+                ),
+            }
+        };
+        clone.checked().map_err(failed)?;
         let inside = || self.inside(workspace);
         if !all {
             inside().args(["config", "--unset", "remote.origin.tagOpt"]).checked()?;
             let tags = ["fetch", "--quiet", "--no-write-fetch-head", "--no-recurse-submodules"];
             let tags = &[&tags[..], &UPLOAD_PACK, &["origin"]].concat();
-            inside().args(tags).time_limit(LONGEST_COPY).checked().with_context(failed)?;
+            inside().args(tags).time_limit(LONGEST_COPY).checked().map_err(failed)?;
         }
         // The refspec of an ordinary clone; the ones above served only this fetch.
         let fetch = ["config", "--replace-all", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"];

@@ -22,6 +22,7 @@ use super::stores::Stores;
 use crate::host::files::plain;
 use crate::host::process::Invocation;
 use crate::machine::sweep::Scratch;
+use crate::term::error::Failure;
 
 /// Largest accepted list of shallow commits, in bytes.
 const MAX_SHALLOW: u64 = 64 << 20;
@@ -110,7 +111,15 @@ impl StandIn {
         let objects = fs::canonicalize(own).with_context(|| format!("failed to find {}", own.display()))?;
         let standin = Self { dir, stores: Stores { objects, ..stores } };
         standin.link_new_objects()?;
-        let shallow = plain::read(&place.common_dir.join("shallow"), MAX_SHALLOW)?;
+        let file = place.common_dir.join("shallow");
+        let shallow = plain::read(&file, MAX_SHALLOW)?;
+        let is_id = |line: &[u8]| matches!(line.len(), 40 | 64) && line.iter().all(u8::is_ascii_hexdigit);
+        let mut lines = shallow.iter().flat_map(|list| list.split(|byte| *byte == b'\n'));
+        if !lines.all(|line| line.is_empty() || is_id(line)) {
+            return Err(Failure::new(format!("{} is damaged: it is not a list of commits", file.display()))
+                .with_hint("take the file of another clone, or use a new clone of the repository")
+                .into());
+        }
         let make = || -> std::io::Result<()> {
             fs::write(standin.path().join("config"), config)?;
             shallow.map_or(Ok(()), |list| fs::write(standin.path().join("shallow"), list))

@@ -84,3 +84,19 @@ fn a_submodule_that_borrows_from_a_machine_stays_empty() {
     site.run(&["create", "--branch", "third"]).ok();
     assert!(sub("app-third").exists());
 }
+
+/// A clone that was made with `--shared` or `--reference`, and whose other repository was moved.
+#[test]
+fn a_lost_store_is_named() {
+    let site = Site::new();
+    site.git(&["clone", "--quiet", "--shared", ".", "../shared"]);
+    fs::rename(site.repo().join(".git"), site.path("moved")).unwrap();
+    let refused = site.run_in(site.path("shared"), &["create"]).exits(1).gives_one_error();
+    refused
+        .says("shared borrows objects from")
+        .says(".git/objects, which does not exist")
+        .says("bring that directory back");
+    // Control.
+    fs::rename(site.path("moved"), site.repo().join(".git")).unwrap();
+    site.run_in(site.path("shared"), &["create"]).ok();
+}

@@ -197,3 +197,21 @@ fn no_reference_outside_the_machines_own_is_written() {
     assert_eq!(site.git(&["rev-parse", &format!("{machine}/heads/main")]), head, "control: it is fetched");
     site.run(&["fetch"]).ok().prints("nothing new");
 }
+
+/// The machine is not to blame.
+#[test]
+fn a_damaged_source_is_named() {
+    let (site, _) = machine();
+    site.write("app/.git/shallow", "damaged\n");
+    let refused = site.run(&["fetch"]).exits(1).gives_one_error();
+    refused.says("app/.git/shallow is damaged").says("new clone").does_not_say("git fsck");
+    site.run(&["destroy", "--yes"]).exits(1).says("app/.git/shallow is damaged");
+    fs::remove_file(site.path("app/.git/shallow")).unwrap();
+    let config = site.path("app/.git/config");
+    fs::rename(&config, site.path("config-of-app")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &config, rustix::fs::Mode::RUSR).unwrap();
+    site.run(&["fetch"]).exits(1).gives_one_error().says("app/.git/config is not a regular file").says("ls -l --");
+    // Control.
+    fs::rename(site.path("config-of-app"), &config).unwrap();
+    site.run(&["fetch"]).ok().prints("1 new commit");
+}

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use rustix::fs::OFlags;
 
+use crate::term::error::Failure;
+
 /// Returns the contents of a file; None if it does not exist.
 ///
 /// # Errors
@@ -24,7 +26,11 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         Err(error) => return Err(error).with_context(failed),
     };
     let metadata = file.metadata().with_context(failed)?;
-    ensure!(metadata.is_file(), "{} is not a regular file", path.display());
+    if !metadata.is_file() {
+        return Err(Failure::new(format!("{} is not a regular file", path.display()))
+            .with_hint(format!("see what it is, and put a file in its place: ls -l -- {}", super::quoted(path)))
+            .into());
+    }
     ensure!(metadata.len() <= limit, "{} is larger than {limit} bytes", path.display());
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes).with_context(failed)?;
