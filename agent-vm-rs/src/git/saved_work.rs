@@ -13,7 +13,9 @@ use rustix::io::Errno;
 use crate::git::kept::{self, Facts, Kind, Named, Presence, Record};
 use crate::git::workspace::{finish_all, keep_whole, unfinished_in};
 use crate::host::files::places::Mounts;
-use crate::host::files::{TEMPORARY, make_dir_durably, remove_file, remove_tree, resolved, sync_dir, sync_file};
+use crate::host::files::{
+    TEMPORARY, is_absent, make_dir_durably, remove_file, remove_tree, resolved, sync_dir, sync_file,
+};
 use crate::machine::Machine;
 use crate::machine::name::VmName;
 use crate::machine::scratch_elsewhere;
@@ -31,6 +33,17 @@ pub struct SavedWork {
     was_asked: bool,
     /// What is kept and not recorded yet.
     unrecorded: RefCell<Vec<Record>>,
+    /// Directories that were made for it, the deepest first. Those that stay empty are removed.
+    made: RefCell<Vec<PathBuf>>,
+}
+
+impl Drop for SavedWork {
+    fn drop(&mut self) {
+        for dir in self.made.take() {
+            // It fails if something was kept there.
+            drop(fs::remove_dir(dir));
+        }
+    }
 }
 
 impl SavedWork {
@@ -49,6 +62,7 @@ impl SavedWork {
                 state,
                 was_asked: false,
                 unrecorded: RefCell::default(),
+                made: RefCell::default(),
             });
         };
         let dir = resolved(&std::path::absolute(asked).context("failed to make the directory's path absolute")?);
@@ -61,7 +75,8 @@ impl SavedWork {
             .with_hint(format!("choose a directory outside {}: --keep-in DIR", machine.state.path().display()))
             .into());
         }
-        Ok(Self { dir, default, name, state, was_asked: true, unrecorded: RefCell::default() })
+        let (unrecorded, made) = (RefCell::default(), RefCell::default());
+        Ok(Self { dir, default, name, state, was_asked: true, unrecorded, made })
     }
 
     /// Returns the directory.
@@ -84,6 +99,8 @@ impl SavedWork {
                     .into());
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let missing = self.dir.ancestors().take_while(|dir| is_absent(dir)).map(Path::to_owned);
+                self.made.borrow_mut().extend(missing.filter(|_| self.was_asked));
                 make_dir_durably(&self.dir, 0o700).map_err(|error| {
                     error.context(Failure::new(format!("failed to make {}", self.dir.display())).with_hint(elsewhere()))
                 })?;

@@ -312,3 +312,21 @@ fn a_damaged_source_does_not_count_as_missing() {
     site.write("app/.git/refs/remotes/origin/HEAD", "ref: refs/remotes/origin/gone\n");
     site.run(&["destroy", "--yes"]).ok().says("removed app-main");
 }
+
+#[test]
+fn a_failed_destroy_leaves_no_new_directory() {
+    let site = Site::new();
+    site.create_with_work();
+    let deep = site.path("new/deep").display().to_string();
+    // A source that cannot be read.
+    site.write("app/.git/shallow", "damaged\n");
+    site.run(&["destroy", "--yes", "--keep-in", &deep]).exits(1).gives_one_error();
+    assert!(!site.path("new").exists());
+    // Control: what was there stays, and what is kept there.
+    fs::create_dir(site.path("new")).unwrap();
+    site.run(&["destroy", "--yes", "--keep-in", &deep]).exits(1);
+    assert_eq!(fs::read_dir(site.path("new")).unwrap().count(), 0);
+    fs::remove_file(site.path("app/.git/shallow")).unwrap();
+    site.run(&["destroy", "--yes", "--keep-in", &deep]).ok();
+    assert_eq!(fs::read_dir(&deep).unwrap().count(), 1);
+}
