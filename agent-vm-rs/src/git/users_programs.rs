@@ -120,7 +120,7 @@ impl Trees<'_> {
             .with_hint(format!(
                 "name a program outside the work tree, without an interpreter: git config --global {key} COMMAND\n{itself}"
             )),
-            Some(words) if !is_known(words) && (is_own || !starts_with_path(words)) => Failure::new(format!(
+            Some(words) if !is_trusted(words, is_own) => Failure::new(format!(
                 "git would run an unknown program: {key} = {command}"
             ))
             .with_hint(format!("if you trust it, name it by its path: git config --global {key} /PATH/PROGRAM\n{itself}")),
@@ -175,8 +175,14 @@ fn name_of(program: &str) -> String {
     name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').to_owned()
 }
 
-fn starts_with_path(words: &[String]) -> bool {
-    words.first().is_some_and(|program| program.starts_with('/'))
+/// Returns whether a command of the user's or of the repository's own configuration may run. The repository's names no file: a
+/// program could write to it.
+fn is_trusted(words: &[String], is_own: bool) -> bool {
+    let names_file = || words.iter().skip(1).any(|word| word.contains('/'));
+    match is_own {
+        true => is_known(words) && !names_file(),
+        false => is_known(words) || words.first().is_some_and(|program| program.starts_with('/')),
+    }
 }
 
 /// Returns whether a command runs a well-known program as PATH finds it, or one that is not installed.
@@ -264,6 +270,9 @@ mod tests {
             &format!("cat {place}/link/f"),
         ] {
             assert!(!ok("global", command), "{command}");
+        }
+        for command in ["sort -o /home/me/.bashrc", "openssl base64 -d -out /home/me/.bashrc"] {
+            assert!(ok("global", command) && !ok("local", command), "{command}");
         }
         assert!(judged("global", "gpg.program", "/usr/bin/my gpg").is_ok());
         assert!(judged("local", "gpg.x509.program", "./gpg").is_err());
