@@ -8,6 +8,7 @@ contains the texts listed for it. The corrected form must cause no error.
 
 import json
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -29,10 +30,11 @@ def wrong(nixpkgs: str, words: str, name: str, says: list[str]) -> str:
     """Returns why a case fails, or an empty string."""
     mistake = evaluate(nixpkgs, words, "mistake.nix", name=name, which="mistake")
     fine = evaluate(nixpkgs, words, "mistake.nix", name=name, which="fine")
-    lines = mistake.stderr.splitlines()
-    errors = [line for line in lines if line.startswith("error:")]
-    # Nix wraps and indents its messages.
-    output = " ".join(mistake.stderr.split())
+    # Newer releases of Nix quote the source above the message, and indent the message below a line of its own.
+    lines = [line for line in mistake.stderr.splitlines() if not re.match(r"\s*\d*\|", line)]
+    errors = [line for line in lines if re.match(r"\s*error:.", line)]
+    # Nix wraps its messages.
+    output = " ".join(" ".join(lines).split())
     missing = [text for text in says if " ".join(text.split()) not in output]
     if mistake.returncode == 0:
         return f"{name}: no error"
