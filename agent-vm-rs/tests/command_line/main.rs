@@ -39,6 +39,7 @@ mod kept_fetch;
 mod kept_hidden;
 mod kept_prune;
 mod kept_shapes;
+mod kept_submodules;
 mod kept_work;
 mod landlock;
 mod large_files;

@@ -1,6 +1,6 @@
 //! Compares a work tree's files with the checked-out commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,13 +51,15 @@ impl View {
         Ok(listed.split(|byte| *byte == 0).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect())
     }
 
-    /// Returns the paths whose contents in the work tree the index lacks. `git` is a call on the work tree.
+    /// Returns those of the `paths` whose contents in the work tree the index lacks. `git` is a call on the work tree.
     ///
     /// # Errors
     /// See [`Self::open`].
-    pub(super) fn unstaged(&self, git: Invocation) -> Result<Vec<Vec<u8>>> {
+    pub(super) fn unstaged(&self, git: Invocation, paths: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
+        let paths: BTreeSet<_> = paths.iter().collect();
         let changes = self.status(git, &["--untracked-files=all"])?;
-        Ok(changes.into_iter().filter(|change| change.tree != b' ').map(|change| change.path).collect())
+        let unstaged = changes.into_iter().filter(|change| change.tree != b' ' && paths.contains(&change.path));
+        Ok(unstaged.map(|change| change.path).collect())
     }
 
     /// Returns what `git status` lists. Git does not look into submodules: it would run there with their configuration. An LFS

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::Result;
 use rustix::fs::OFlags;
@@ -22,7 +23,7 @@ use super::store::shallow_commits;
 use super::unbundle::{self, Unbundled};
 use super::unsaved::Unsaved;
 use super::view::{LONG, Place, View};
-use crate::git::Source;
+use crate::git::{Source, SourceReader};
 use crate::machine::sweep::Scratch;
 use crate::term::text::{bytes, count};
 
@@ -164,6 +165,7 @@ pub fn of_workspace(workspace: &Path, source: Option<&Source>, scratch: &Path) -
         held.left_out.push("other files in .git".to_owned());
     }
     held.large_files = Some((workspace.to_owned(), inventory.git_dir.large_files));
+    let reader = reader_of(source, scratch)?;
     let mut top = own(view_of(workspace, source, scratch)?)?;
     if !inventory.like_repositories.is_empty() && !top.view.has_all_of(&inventory.like_repositories)? {
         let places = inventory.like_repositories.iter().map(|path| format!("a repository in {}", path.display()));
@@ -178,7 +180,8 @@ pub fn of_workspace(workspace: &Path, source: Option<&Source>, scratch: &Path) -
     let references = everything(&mut top, workspace, "", &mut held.left_out)?;
     held.repositories.push(Repository { offers: offers_of(&references, b""), view: top.view });
     for module in &inventory.git_dir.modules {
-        match of_submodule(workspace, module, source, scratch, &mut held.left_out) {
+        let sources = source.zip(reader.as_ref());
+        match of_submodule(workspace, module, sources, scratch, &mut held.left_out) {
             Ok(repository) => held.repositories.push(repository),
             Err(error) if is_unreadable(&error) => {
                 let name = shown(module.as_os_str().as_bytes());
@@ -190,10 +193,12 @@ pub fn of_workspace(workspace: &Path, source: Option<&Source>, scratch: &Path) -
     Ok(held)
 }
 
+/// Lists what a submodule of a kept workspace holds. Commits go to the source repository, which lacks those of the user's own
+/// submodule: all that a new commit needs are offered.
 fn of_submodule(
     workspace: &Path,
     module: &Path,
-    source: Option<&Source>,
+    source: Option<(&Source, &Rc<SourceReader>)>,
     scratch: &Path,
     left_out: &mut Vec<String>,
 ) -> Result<Repository> {
@@ -202,10 +207,8 @@ fn of_submodule(
     let is_directory = open_inside(open_root(workspace)?, &name, OFlags::PATH | OFlags::DIRECTORY);
     let work_tree = is_directory.is_ok_and(|found| found.is_some()).then_some(name.as_path());
     let git_dir = Path::new(".git").join(module);
-    let of_source = source.and_then(|source| source.submodule(module, Some(&name)));
     let place = Place { workspace, git_dir: &git_dir, work_tree };
-    let reader = reader_of(of_source.as_ref(), scratch)?;
-    let mut own = own(View::open(&place, reader.as_ref(), scratch, LONG)?)?;
+    let mut own = own(View::open(&place, source.map(|(_, reader)| reader), scratch, LONG)?)?;
     own.files.retain(|file| file != POINTER);
     if work_tree.is_none() {
         own.files.clear();
@@ -218,7 +221,28 @@ fn of_submodule(
     if let (None, Some(commit)) = (&own.view.head.branch, &own.view.head.commit) {
         offers.push(Offer { name: valid(&[prefix.as_slice(), b"detached"].concat()), object: commit.clone() });
     }
+    if let Some(users) = source.and_then(|(source, _)| source.submodule(module, Some(&name))) {
+        let known = known_to_submodule(&own.view, &offers, &users, scratch)?;
+        offers.retain(|offer| !known.contains(&offer.object));
+    }
     Ok(Repository { offers, view: own.view })
+}
+
+/// Returns those of the offered objects that the user's own submodule has.
+fn known_to_submodule(view: &View, offers: &[Offer], users: &Source, scratch: &Path) -> Result<BTreeSet<String>> {
+    let mut safe = SourceReader::open(users, scratch)?.tips;
+    safe.extend(users.detached());
+    let range = offers.iter().map(|offer| format!("{}\n", offer.object));
+    let range: String = range.chain(safe.iter().map(|tip| format!("^{tip}\n"))).collect();
+    let new = view.ask(
+        &view
+            .git(None)
+            .args(["rev-list", "--objects", "--no-object-names", "--ignore-missing", "--stdin"])
+            .stdin(range),
+    )?;
+    let new = String::from_utf8_lossy(&new);
+    let new: BTreeSet<_> = new.lines().collect();
+    Ok(offers.iter().map(|offer| &offer.object).filter(|object| !new.contains(object.as_str())).cloned().collect())
 }
 
 /// Returns references to everything in a repository. Changed files that cannot be copied are left out.

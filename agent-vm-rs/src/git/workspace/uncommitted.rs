@@ -68,11 +68,11 @@ impl View {
         let links = view.gitlinks()?;
         // The index has the pointer of an LFS file.
         let large = view.with_their_contents(&files.iter().map(Vec::as_slice).collect())?;
-        let files = files.iter().filter(|file| !links.contains_key(*file) && !large.contains(*file));
-        let paths: Vec<u8> = files.flat_map(|path| [path.as_slice(), b"\0"].concat()).collect();
+        let wanted = files.iter().filter(|file| !links.contains_key(*file) && !large.contains(*file));
+        let paths: Vec<u8> = wanted.flat_map(|path| [path.as_slice(), b"\0"].concat()).collect();
         let add = unchanged().args(["update-index", "--add", "--remove", "--replace", "-z", "--stdin"]);
         view.ask(&add.stdin(paths))?;
-        let left = view.unstaged(unchanged())?;
+        let left = view.unstaged(unchanged(), files)?;
         let whole = text(view.git(None).arg("write-tree"))?;
         let parents: Vec<_> =
             head.into_iter().chain(staged.into_iter().flat_map(|commit| ["-p".to_owned(), commit])).collect();
