@@ -212,3 +212,20 @@ fn staged_files_are_fetched_as_pointers() {
     site.run(&["fetch"]).ok();
     assert_eq!(site.git(&["show", "refs/agent-vm/app-main/uncommitted:new.bin"]), "OTHERS");
 }
+
+/// Git LFS stores contents in the copy that `origin` leads to, too, and makes the directory before it looks for any.
+#[test]
+fn the_store_of_the_copy_for_origin_is_known() {
+    let site = source();
+    site.create("main");
+    let tree = workspace(&site);
+    fs::create_dir_all(tree.join(".git/origin.git/lfs/objects")).unwrap();
+    store(&tree.join(".git/origin.git"), CONTENTS, "contents\n");
+    site.commit_in(&tree, "work", "x");
+    site.run(&["destroy", "--yes"]).ok().says(".bundle").does_not_say("kept whole");
+
+    // Control: contents that nothing else has.
+    site.create("main");
+    store(&tree.join(".git/origin.git"), OTHERS, "others\n");
+    site.run(&["destroy", "--yes"]).ok().says("the workspace is kept whole in").says("origin.git/lfs");
+}

@@ -213,7 +213,8 @@ impl Look {
             Place::GitDir | Place::OriginCopy if name == b"objects" => Place::Objects,
             Place::GitDir if name == ORIGIN_COPY.as_bytes() && path.len() == 1 => Place::OriginCopy,
             Place::GitDir if name == b"modules" => Place::Modules,
-            Place::GitDir if name == b"lfs" => Place::LargeFiles,
+            // Git LFS also stores contents in the copy: it is a remote on the same file system.
+            Place::GitDir | Place::OriginCopy if name == b"lfs" => Place::LargeFiles,
             Place::Modules if found.iter().any(|(name, _)| name.to_bytes() == b"HEAD") => Place::GitDir,
             Place::Objects if name == b"pack" => Place::Pack,
             Place::Objects if name == b"info" => Place::ObjectInfo,
@@ -232,7 +233,7 @@ impl Look {
                     // Only an empty one is sure to hold no commit.
                     || (is(&["worktrees"]) && is_empty())
             }
-            Place::OriginCopy => is(&COPYS_DIRECTORIES) || is(&["objects"]),
+            Place::OriginCopy => is(&COPYS_DIRECTORIES) || is(&["objects", "lfs"]),
             Place::Objects => is(&["pack", "info"]) || is_fan_out(name),
             Place::ObjectInfo => is(&["commit-graphs"]),
             Place::Pack => is(&["multi-pack-index.d"]),
