@@ -88,7 +88,7 @@ fn a_hostile_machine_writes_only_below_the_destination() {
     site.write("inside/hostile/.git/config", "[core]\n\tfsmonitor = touch /tmp/x\n");
     site.write("inside/hostile/\u{1b}]0;title\u{7}", "");
     symlink("/etc/passwd", site.path("inside/hostile/link")).unwrap();
-    site.run(&["cp", ":hostile", "other"]).ok().says("notice: .git was not copied").says("1 item");
+    site.run(&["cp", ":hostile", "other"]).ok().says("notice: git repositories were not copied").says("1 item");
     assert!(!site.path("app/other/.git").exists() && site.path("app/other/link").symlink_metadata().is_err());
     let said = site.run(&["cp", ":\u{1b}]0;title\u{7}", "x"]).exits(1).stderr;
     assert!(said.contains("no such file") && !said.contains(['\u{1b}', '\u{7}']), "{said:?}");

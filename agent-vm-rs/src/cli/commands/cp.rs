@@ -96,7 +96,9 @@ pub fn cp(context: &Context, args: &CpArgs) -> Result<()> {
     }
     if left_out.git > 0 {
         let fetch = named.map_or_else(|| "agent-vm fetch".to_owned(), |named| format!("agent-vm fetch {named}"));
-        note(&format!("notice: .git was not copied, because git runs programs that it names; for commits: {fetch}"));
+        note(&format!(
+            "notice: git repositories were not copied, because git runs programs that they name; for commits: {fetch}"
+        ));
     }
     if context.json {
         print_json(&json!({ "left_out": left_out.special, "left_out_git": left_out.git }))?;

@@ -15,6 +15,12 @@ use crate::term::text::{bytes, one_line};
 /// Name of the directory of a git repository: git would run programs that its files name.
 const REPOSITORY: &[u8] = b".git";
 
+/// Name of the file without which git takes a directory for no repository, also for a bare one of another name than `.git`.
+const HEAD: &[u8] = b"HEAD";
+
+/// Number of bytes that git reads of a `HEAD`.
+const HEAD_BYTES: u64 = 256;
+
 /// Longest path, in bytes: no file system has a longer one (`PATH_MAX`).
 const LONGEST_NAME: u64 = 4096;
 
@@ -70,10 +76,21 @@ pub fn unpack(stream: impl Read, item: &Path, most: u64) -> Result<LeftOut> {
             EntryType::Directory => DirBuilder::new().create(&path).with_context(failed)?,
             EntryType::Regular => {
                 let runs = entry.header().mode().unwrap_or(0) & 0o100 != 0;
+                let mut start = Vec::new();
+                if parts.last().is_some_and(|name| name.eq_ignore_ascii_case(HEAD)) {
+                    (&mut entry)
+                        .take(HEAD_BYTES)
+                        .read_to_end(&mut start)
+                        .context("failed to read the machine's answer")?;
+                    if is_head(&start) {
+                        left_out.git += 1;
+                        continue;
+                    }
+                }
                 let mode = if runs { 0o777 } else { 0o666 };
                 let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
                 let mut file = file.with_context(failed)?;
-                io::copy(&mut entry, &mut file).with_context(failed)?;
+                io::copy(&mut start.chain(&mut entry), &mut file).with_context(failed)?;
             }
             _ => left_out.special += 1,
         }
@@ -84,6 +101,15 @@ pub fn unpack(stream: impl Read, item: &Path, most: u64) -> Result<LeftOut> {
 fn too_much(most: u64) -> Failure {
     Failure::new(format!("the machine sent more than {}", bytes(most)))
         .with_hint(format!("to copy more: agent-vm cp --max-size {} SRC DST", (most >> 20) * 2))
+}
+
+/// Returns whether git takes a file named `HEAD` that starts like this for that of a repository: it leads to a reference, or has
+/// the id of a commit.
+fn is_head(start: &[u8]) -> bool {
+    match start.strip_prefix(b"ref:") {
+        Some(name) => name.trim_ascii_start().starts_with(b"refs/"),
+        None => start.get(..40).is_some_and(|id| id.iter().all(u8::is_ascii_hexdigit)),
+    }
 }
 
 /// Returns the content of an entry that is the name of the next one.
@@ -115,6 +141,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::host::process::Invocation;
 
     /// Returns an archive of entries with these names, kinds and modes, whatever they are.
     fn archive(entries: &[(&str, EntryType, u32)]) -> Vec<u8> {
@@ -179,6 +206,35 @@ mod tests {
         let file = dir.path().join("file");
         unpack(archive(&[("name", EntryType::Regular, 0o644)]).as_slice(), &file, MOST).unwrap();
         assert_eq!(fs::read(file).unwrap(), b"abc");
+    }
+
+    /// Git itself says what is a repository.
+    #[test]
+    fn no_copied_directory_is_a_repository_whatever_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = |at: &Path, args: &[&str]| {
+            let git = Invocation::new("git").args(["-C"]).arg(at).args(args);
+            git.env("GIT_CEILING_DIRECTORIES", dir.path()).env("HOME", dir.path()).output().unwrap()
+        };
+        let is_repository = |at: &Path| run(at, &["rev-parse", "--git-dir"]).status.success();
+        let bare = dir.path().join("bare");
+        fs::create_dir(&bare).unwrap();
+        assert!(run(&bare, &["init", "--bare", "--quiet", "."]).status.success());
+        let id = "0123456789abcdef0123456789abcdef01234567";
+        for (number, head) in ["ref: refs/heads/main\n", "ref:\t refs/x", id, &id.repeat(2)].iter().enumerate() {
+            fs::write(bare.join("HEAD"), head).unwrap();
+            assert!(is_repository(&bare), "control: {head}");
+            let item = dir.path().join(format!("item-{number}"));
+            let tar = Invocation::new("tar").args(["--format=gnu", "-cf", "-", "-C"]).arg(&bare).arg(".");
+            let packed = tar.output().unwrap().stdout;
+            assert_eq!(unpack(packed.as_slice(), &item).unwrap().git, 1, "{head}");
+            assert!(item.join("objects").is_dir() && !is_repository(&item), "{head}");
+        }
+        // Control: another file of that name.
+        let item = dir.path().join("other");
+        let entries = [DIR, ("./HEAD", EntryType::Regular, 0o644), ("./head", EntryType::Regular, 0o644)];
+        assert_eq!(unpack(archive(&entries).as_slice(), &item).unwrap(), LeftOut::default());
+        assert_eq!(fs::read(item.join("HEAD")).unwrap(), b"abc");
     }
 
     #[test]
