@@ -54,7 +54,10 @@ fn files_and_directories_are_copied_both_ways() {
     for (source, destination, code, says) in [
         ("a", "b", 2, "neither side of the copy is in a machine"),
         (":a", "main:b", 2, "both sides of the copy are in machines"),
-        (":none", "x", 1, "no such file or directory"),
+        (":none", "x", 1, "none: no such file or directory"),
+        (":none", "x", 1, "cannot copy none of app-main"),
+        (":none", "x", 1, "agent-vm exec app-main -- ls -l"),
+        ("tree/run", ":none/run", 1, "cannot copy to none/run of app-main"),
         ("none", ":x", 1, "failed to read none"),
         (":copy/run", "back/none/", 1, "is not a directory"),
         (":copy/run", "back/sub dir/../../back", 0, ""),

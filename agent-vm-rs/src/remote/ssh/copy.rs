@@ -14,7 +14,8 @@ use anyhow::{Context as _, Result};
 use super::Ssh;
 use super::unpack::{LeftOut, unpack};
 use crate::host::files::is_absent;
-use crate::term::error::Failure;
+use crate::term::error::{Failure, Interrupted};
+use crate::term::text::one_line;
 
 /// Sets `p` to a path that is relative to the workspace or, after `~/`, to the home directory, and never looks like an option.
 const PLACE: &str = r#"case $p in /*) ;; "~"|"~/"*) p=$HOME${p#"~"};; *) p=./$p;; esac"#;
@@ -37,7 +38,11 @@ else
   [ -f "$p" ] || { printf '%s: no such file or directory\n' "$p" >&2; exit 1; }
   tar --format=gnu --hard-dereference -C "$(dirname -- "$p")" -hcf - -- "$(basename -- "$p")" || [ $? -eq 1 ]
 fi"#;
-        let left_out = self.remote(&self.at(path, script)?).with_output(|stream| unpack(stream, item, most))?;
+        let copied = self.remote(&self.at(path, script)?).with_output(|stream| unpack(stream, item, most));
+        let left_out = copied.map_err(|error| {
+            let failure = Failure::new(format!("cannot copy {} of {}", one_line(path), self.machine.name));
+            self.not_copied(error, failure)
+        })?;
         if is_absent(item) {
             return Err(Failure::new("the machine sent no file")
                 .with_hint("git repositories, links and special files are not copied; for commits: agent-vm fetch")
@@ -66,13 +71,30 @@ fi"#;
         let place = format!("if [ -d \"$p\" ]; then p=$p{inside}; fi");
         if found.is_dir() {
             let script = format!("{place}\n[ -d \"$p\" ] || mkdir -- \"$p\"\ntar --no-same-owner -C \"$p\" -xf -");
-            return self.remote(&self.at(path, &script)?).with_input(|stream| pack(source, stream));
+            let copied = self.remote(&self.at(path, &script)?).with_input(|stream| pack(source, stream));
+            return copied.map_err(|error| self.not_copied_in(error, path));
         }
         let mode = if found.permissions().mode() & 0o100 == 0 { "" } else { "\nchmod -- +x \"$p\"" };
-        self.remote(&self.at(path, &format!("{place}\ncat >\"$p\"{mode}"))?).with_input(|mut stream| {
+        let copied = self.remote(&self.at(path, &format!("{place}\ncat >\"$p\"{mode}"))?).with_input(|mut stream| {
             let mut file = File::open(source).with_context(failed)?;
             io::copy(&mut file, &mut stream).with_context(|| format!("failed to copy {}", source.display())).map(drop)
-        })
+        });
+        copied.map_err(|error| self.not_copied_in(error, path))
+    }
+
+    /// Says in an error what was not copied; the cause is often that the path or its directory does not exist.
+    fn not_copied(&self, error: anyhow::Error, failure: Failure) -> anyhow::Error {
+        if error.is::<Interrupted>() {
+            return error;
+        }
+        error.context(
+            failure.general_hint(format!("to see what is there: agent-vm exec {} -- ls -l", self.machine.name)),
+        )
+    }
+
+    fn not_copied_in(&self, error: anyhow::Error, path: &str) -> anyhow::Error {
+        let failure = Failure::new(format!("cannot copy to {} of {}", one_line(path), self.machine.name));
+        self.not_copied(error, failure)
     }
 }
 
