@@ -20,9 +20,12 @@ use crate::term::progress::note;
 /// Flags of `open`.
 #[derive(Args, Clone, Debug)]
 pub struct OpenArgs {
-    /// A branch of the current repository, or a machine's name [default: the current branch]; then the port in the machine
-    #[arg(value_name = "BRANCH|MACHINE", required = true, num_args = 1..=2)]
-    words: Vec<String>,
+    /// A branch of the current repository, or a machine's name [default: the current branch]
+    #[arg(value_name = "BRANCH|MACHINE")]
+    machine: Option<String>,
+    /// Port in the machine; required, also without a machine
+    #[arg(value_name = "PORT")]
+    port: Option<String>,
     /// The branch, as a flag
     #[arg(long, value_name = "BRANCH", hide = true)]
     branch: Option<String>,
@@ -33,10 +36,11 @@ pub struct OpenArgs {
 /// # Errors
 /// The machine is not running, or the port cannot be forwarded.
 pub fn open(context: &Context, args: &OpenArgs) -> Result<()> {
-    let (named, port) = match args.words.as_slice() {
-        [port] => (args.branch.as_deref(), port),
-        [named, port] => (Some(named.as_str()), port),
-        _ => return Err(Failure::usage("no port given").with_hint("for example: agent-vm open 3000").into()),
+    let (named, port) = match (&args.machine, &args.port) {
+        (Some(named), Some(port)) => (Some(named.as_str()), port),
+        // The only word.
+        (Some(port), None) => (args.branch.as_deref(), port),
+        (None, _) => return Err(Failure::usage("no port given").with_hint("for example: agent-vm open 3000").into()),
     };
     let spec: PortSpec = port.parse()?;
     let machine = target::find(&context.state, named)?;
