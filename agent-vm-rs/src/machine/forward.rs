@@ -34,10 +34,10 @@ pub struct PortSpec {
 }
 
 impl PortSpec {
-    /// Returns whether a word is meant as ports: it has digits and colons only.
+    /// Returns whether a word is meant as ports: it is a number, or has a colon, which no branch and no machine has.
     #[must_use]
     pub fn is_meant(word: &str) -> bool {
-        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit() || byte == b':')
+        word.contains(':') || (!word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()))
     }
 
     /// Returns the forward; the host's port is the guest's unless another one was given.
@@ -83,6 +83,8 @@ mod tests {
         for wrong in ["", "0", "70000", "-1", "+1", "80:", ":80", "80:0", "80:1:2", "a", "1.5"] {
             assert!(wrong.parse::<PortSpec>().is_err(), "{wrong:?} was accepted");
         }
-        assert!(PortSpec::is_meant("80:0") && !PortSpec::is_meant("main") && !PortSpec::is_meant(""));
+        for (word, is_meant) in [("80:0", true), ("80:http", true), ("80", true), ("main", false), ("", false)] {
+            assert_eq!(PortSpec::is_meant(word), is_meant, "{word:?}");
+        }
     }
 }
