@@ -30,9 +30,14 @@ impl<'a> Line<'a> {
         self.verb.map(|at| self.words[at].as_str())
     }
 
-    /// Returns the command that shows the usage.
+    /// Returns the command that shows the usage, also that of a command below another one, such as `egress allow`.
     pub(super) fn help(&self) -> String {
-        ["agent-vm"].into_iter().chain(self.verb()).chain(["--help"]).collect::<Vec<_>>().join(" ")
+        let below = self.verb.and_then(|at| {
+            let command = self.commands.find_subcommand(&self.words[at])?;
+            let word = self.words[at + 1..].iter().find(|word| !word.starts_with('-'))?;
+            command.find_subcommand(word).map(|_| word.as_str())
+        });
+        ["agent-vm"].into_iter().chain(self.verb()).chain(below).chain(["--help"]).collect::<Vec<_>>().join(" ")
     }
 
     /// Returns the command `exec` with these words: `--` before the guest's command, and after a machine.

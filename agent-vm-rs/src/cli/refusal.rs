@@ -205,6 +205,8 @@ mod tests {
         }
         assert_eq!(hint("xyzzy"), "for usage: agent-vm --help");
         assert_eq!(hint("egress xyzzy"), "for usage: agent-vm egress --help");
+        assert_eq!(hint("egress allow"), "for usage: agent-vm egress allow --help");
+        assert_eq!(hint("kept show"), "for usage: agent-vm kept show --help");
         for (typed, meant) in [
             ("create --egress all", "open"),
             ("create --egress=off", "none"),
