@@ -55,6 +55,28 @@ fn later_commits_of_the_machine_are_not_used() {
 }
 
 #[test]
+fn a_fast_forward_is_reported_as_the_user_asked_for_it() {
+    let (site, workspace, commit) = machine();
+    // Git would report the message that agent-vm gives it.
+    let done = site.run(&["merge", "--ff-only"]).ok().prints("Fast-forward\n");
+    assert!(!done.stdout.contains("-m"), "{}", done.stdout);
+    assert_eq!(site.git(&["rev-parse", "HEAD"]), commit);
+    // Both have new commits.
+    site.commit_in(&workspace, "later", "x");
+    site.commit("own", "x");
+    site.run(&["fetch"]).ok();
+    site.run(&["merge", "--ff-only", "--ref", "main"])
+        .exits(1)
+        .gives_one_error()
+        .says("to merge with a merge commit: agent-vm merge app-main --ref main");
+    // Control: another reason.
+    site.write("app/later", "mine");
+    site.run(&["merge"]).exits(1).says("nothing was merged; to see your own changes");
+    fs::remove_file(site.path("app/later")).unwrap();
+    site.run(&["merge", "app-main", "--ref", "main"]).ok();
+}
+
+#[test]
 fn conflicts_are_left_as_git_leaves_them() {
     for verb in ["merge", "apply"] {
         let (site, _, _) = machine();

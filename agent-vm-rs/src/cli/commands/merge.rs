@@ -47,8 +47,14 @@ pub fn merge(context: &Context, args: &MergeArgs) -> Result<()> {
     let dir = quoted(&tree);
     let hint = || match exists(&tree, "MERGE_HEAD") {
         true => format!("to see the conflicts: git -C {dir} status\nto undo the merge: git -C {dir} merge --abort"),
+        false if args.ff_only && !reviewed::is_ahead(&tree, &tip.reference) => {
+            let name = args.reference.iter().map(|name| format!(" --ref {}", quoted(name.as_ref())));
+            let words = name.fold(machine.name.to_string(), |words, word| words + &word);
+            format!("to merge with a merge commit: agent-vm merge {words}")
+        }
         false => format!("nothing was merged; to see your own changes: git -C {dir} status"),
     };
     let said = run(&git, &format!("merging {branch} of {} in {}", machine.name, tree.display()), hint)?;
-    reviewed::report(context, &machine, &tree, &said)
+    // Git adds this after a fast-forward; the user gave no -m.
+    reviewed::report(context, &machine, &tree, &said.replace(" (no commit created; -m option ignored)", ""))
 }

@@ -86,6 +86,13 @@ pub fn cwd() -> std::path::PathBuf {
     std::env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned())
 }
 
+/// Returns whether a commit contains everything of a work tree's HEAD.
+#[must_use]
+pub fn is_ahead(tree: &Path, commit: &str) -> bool {
+    let git = users_git(tree).args(["merge-base", "--is-ancestor", "HEAD", commit]);
+    git.output().is_ok_and(|output| output.status.success())
+}
+
 /// Prints what git said about a work tree of the source repository; with `--json`, its branch and commit.
 ///
 /// # Errors
