@@ -161,7 +161,8 @@ fn git_works_both_ways(site: &Site) {
     inside(&["commit", "--quiet", "--allow-empty", "--message", "pushed"]);
     inside(&["push", "--quiet"]);
     site.commit("on-the-host-too", "x\n");
-    site.run(&["push", "main"]).exits(1).says("did not take the commits").says("agent-vm fetch app-main");
+    let done = site.run(&["push", "main"]).exits(1).says("did not take the commits").says("agent-vm fetch app-main");
+    assert!(!done.stderr.contains("From "), "{}", done.stderr);
     site.run(&["fetch", "main"]).ok();
     site.run(&["merge", "main", "--ref", "origin/heads/main"]).ok();
     site.run(&["push", "main"]).ok().says("origin of app-main");

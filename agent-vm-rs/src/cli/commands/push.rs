@@ -68,9 +68,10 @@ pub fn push(context: &Context, args: &PushArgs) -> Result<()> {
         ),
         false => format!("to see what is there: agent-vm exec {name} -- git ls-remote origin"),
     };
-    Err(Failure::new(format!("the machine's origin did not take the commits:\n{}", last_lines(&words, 4)))
-        .with_hint(hint)
-        .into())
+    // Git begins with the name of the temporary file.
+    let words: Vec<_> = words.lines().filter(|line| !line.starts_with("From ")).collect();
+    let words = last_lines(&words.join("\n"), 4);
+    Err(Failure::new(format!("the machine's origin did not take the commits:\n{words}")).with_hint(hint).into())
 }
 
 fn report(context: &Context, machine: &Machine, sent: &[Sent]) -> Result<()> {
