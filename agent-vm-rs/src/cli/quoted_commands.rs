@@ -14,7 +14,7 @@ const NOT_COMMANDS: &[&str] = &["login", "host"];
 const VALUES: &[&str] = &["example.org", "1", "claude-code", "NAME=example.org", "allowlist"];
 
 /// Starts of lines that are no hints and may have two commands.
-const TWO_COMMANDS: &[&str] = &["client agent-vm mcp-config"];
+const TWO_COMMANDS: &[&str] = &["client  agent-vm mcp-config"];
 
 /// Returns whether the command line accepts these words, possibly followed by others.
 fn is_taken(words: &[String]) -> bool {

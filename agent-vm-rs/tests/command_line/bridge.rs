@@ -304,7 +304,7 @@ fn disabled_tls_or_auth_is_reported() {
         site.run(&["create", flag]).ok().says(warning);
         crate::stand_ins::own_ports(&site, "app-main");
         let inside = GuestServices::of(&site, "app-main");
-        site.run(&["start"]).ok().says(warning).prints(&format!("MCP    {scheme}127.0.0.1:"));
+        site.run(&["start"]).ok().says(warning).prints(&format!("MCP     {scheme}127.0.0.1:"));
         let status = site.run(&["status", "--json"]).ok().json();
         assert_eq!((&status["mcp"]["tls"], &status["mcp"]["auth"]), (&json!(tls), &json!(auth)));
         assert_eq!((&status["mcp"]["responds"], status["mcp"]["ca_file"].is_null()), (&json!(true), !tls));
@@ -336,7 +336,7 @@ fn an_older_machine_gets_an_authority_and_a_token() {
     }
     std::fs::write(machine.join("config.json"), settings.to_string()).unwrap();
     let inside = GuestServices::of(&site, "app-main");
-    site.run(&["start"]).ok().prints("MCP    https://127.0.0.1:");
+    site.run(&["start"]).ok().prints("MCP     https://127.0.0.1:");
     assert!(machine.join("tls/ca.pem").exists() && machine.join("tls/token").exists());
     assert!(inside.requests().iter().all(|asked| asked.header("authorization").is_some()));
     // The run's private key is deleted when the machine stops.

@@ -185,7 +185,7 @@ fn tls_and_auth_are_disabled_separately() {
     let create = |flag: &str| site.create_with(&["--branch", "main", flag]);
     let warning = "warning: MCP is not encrypted (--no-tls)";
     create("--no-tls").says(warning);
-    site.start("main").says(warning).says("MCP    http://127.0.0.1:");
+    site.start("main").says(warning).says("MCP     http://127.0.0.1:");
     let endpoint = Endpoint::of(&site);
     assert_eq!((endpoint.status_with_token(&[]), endpoint.status(&[])), ("200".to_owned(), "401".to_owned()));
     assert_eq!(endpoint.status_with_token(&["--header", "Host: example.org"]), "421");
@@ -196,7 +196,7 @@ fn tls_and_auth_are_disabled_separately() {
 
     let warning = "warning: MCP requires no token (--no-auth)";
     create("--no-auth").says(warning);
-    site.start("main").says(warning).says("MCP    https://127.0.0.1:");
+    site.start("main").says(warning).says("MCP     https://127.0.0.1:");
     let endpoint = Endpoint::of(&site);
     // MCP itself answers without a token, and also with a wrong one.
     endpoint.initialize(&[]).ok().says("serverInfo");

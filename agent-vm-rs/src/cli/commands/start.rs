@@ -125,12 +125,12 @@ pub fn announce(context: &Context, machine: &Machine) -> Result<()> {
     let target = machine.name.as_str();
     print(&format!(
         "{target} is running.\n\
-         \x20 MCP    {mcp}   (SSE: {sse})\n\
+         \x20 MCP     {mcp}   (SSE: {sse})\n\
          {servers}\
-         \x20 client agent-vm mcp-config {target} --client CLIENT   (MCP over stdio: agent-vm mcp {target})\n\
-         \x20 shell  agent-vm shell {target}\n\
-         \x20 logs   agent-vm logs {target}\n\
-         \x20 stop   agent-vm stop {target}\n",
+         \x20 client  agent-vm mcp-config {target} --client CLIENT   (MCP over stdio: agent-vm mcp {target})\n\
+         \x20 shell   agent-vm shell {target}\n\
+         \x20 logs    agent-vm logs {target}\n\
+         \x20 stop    agent-vm stop {target}\n",
         mcp = facts.url(&service.mcp_path),
         sse = facts.url(&service.sse_path),
         servers = servers.map_or_else(String::new, |servers| format!("  servers {}\n", servers.line())),
