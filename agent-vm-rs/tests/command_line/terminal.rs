@@ -117,3 +117,17 @@ fn exec_notices_that_its_terminal_was_closed() {
     assert_eq!(terminal.ends(), Some(0));
     assert_eq!(std::fs::read_to_string(site.repo().join("code")).unwrap(), "129\n");
 }
+
+/// The kernel continues a read of the terminal after a signal that has a handler.
+#[test]
+fn a_signal_ends_a_question() {
+    let site = Site::new();
+    site.create("main");
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut terminal = on_terminal(&site, &["destroy", "main"]);
+        terminal.shows("[y/N]");
+        kill(terminal.pid(), signal);
+        assert_eq!(terminal.ends(), Some(code));
+        assert_eq!(site.names(), ["app-main"]);
+    }
+}

@@ -3,8 +3,12 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::host::interrupt;
+
+/// Longest time until a signal is noticed.
+const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Returns whether a question can be asked.
 #[must_use]
@@ -23,12 +27,19 @@ pub fn confirmed(question: &str) -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// Reads a line of standard input. (The standard library would continue after a signal.)
+/// Reads a line of standard input, until a signal arrives. (The kernel would continue a read after it.)
 fn read_line() -> Result<String> {
     let mut line = Vec::new();
     let mut byte = [0];
     while !line.ends_with(b"\n") {
         interrupt::check()?;
+        let stdin = std::io::stdin();
+        let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
+        match poll(&mut ready, Some(&MOMENT)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+            Ok(_) => {}
+            Err(error) => return Err(std::io::Error::from(error).into()),
+        }
         match rustix::io::read(std::io::stdin(), &mut byte) {
             Ok(0) => break,
             Ok(_) => line.extend(byte),
