@@ -100,7 +100,11 @@ pub fn hint_of(error: &anyhow::Error) -> Option<String> {
     if own.is_some() && failure.is_some_and(|failure| !failure.hint_is_general) {
         return own;
     }
-    error.chain().find_map(hint_for_refusal).map(str::to_owned).or(own)
+    let of_cause = || {
+        let cause = error.chain().skip(1).find_map(|cause| cause.downcast_ref::<Failure>())?;
+        cause.hint().filter(|_| !cause.hint_is_general).map(str::to_owned)
+    };
+    of_cause().or_else(|| error.chain().find_map(hint_for_refusal).map(str::to_owned)).or(own)
 }
 
 /// Returns a hint on one line, for a text of other sentences.
@@ -194,6 +198,8 @@ mod tests {
         assert_eq!(hint(refused(Errno::IO)), "");
         assert_eq!(hint(refused(Errno::NOSPC).context(Failure::new("failed").with_hint("own"))), "own");
         assert!(hint(refused(Errno::NOSPC).context(Failure::new("failed").general_hint("own"))).contains("df -h"));
+        let of_cause = anyhow::Error::new(Failure::new("failed").with_hint("cause"));
+        assert_eq!(hint(of_cause.context("x").context(Failure::new("failed").general_hint("own"))), "cause");
         let of_git = Failure::new("git failed:\nfatal: write error: No space left on device").general_hint("--debug");
         assert!(hint(of_git.into()).contains("df -h"));
         assert_eq!(hint(Failure::new("git failed").general_hint("--debug").into()), "--debug");

@@ -66,7 +66,7 @@ fn a_machine_gets_the_contents_and_a_clean_work_tree() {
     fs::set_permissions(site.path("app/dir/d.bin"), fs::Permissions::from_mode(0o755)).unwrap();
     site.git(&["commit", "--quiet", "--all", "-m", "executable"]);
     store(&site.path("app/.git"), &"0".repeat(64), "contents\n");
-    site.run(&["create"]).ok().says("1 of 3 Git LFS files without contents").says("git lfs fetch");
+    site.run(&["create"]).ok().says("1 of 3 Git LFS files stay pointers").says("git lfs fetch");
     let tree = workspace(&site);
     assert_eq!(fs::read_to_string(tree.join("a.bin")).unwrap(), "contents\n");
     assert_eq!(fs::read_to_string(tree.join("dir/d.bin")).unwrap(), "contents\n");
@@ -98,7 +98,7 @@ fn contents_behind_a_link_are_not_copied() {
     site.write("key", "contents\n");
     fs::remove_file(&file).unwrap();
     symlink(site.path("key"), &file).unwrap();
-    site.run(&["create"]).ok().says("1 of 1 Git LFS file without contents");
+    site.run(&["create"]).ok().says("1 of 1 Git LFS files stay pointers");
     assert_eq!(fs::read_to_string(workspace(&site).join("a.bin")).unwrap(), pointer(CONTENTS, 9));
 }
 

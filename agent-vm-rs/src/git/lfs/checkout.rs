@@ -43,14 +43,13 @@ pub fn check_out(source: &Place, work_tree: &Path, git_dir: &Path, scratch: &Pat
         refresh(work_tree, placed, scratch)?;
         Ok(files.len() - placed_files)
     })?;
-    let all = count(files.len(), "Git LFS file");
     if missing == 0 {
-        note(&format!("{all} copied with the contents"));
+        note(&format!("{} copied with the contents", count(files.len(), "Git LFS file")));
     } else {
-        let lfs = source.common_dir.join("lfs");
         note(&format!(
-            "{missing} of {all} without contents, which {} lacks; to get them: git lfs fetch before agent-vm create",
-            lfs.display()
+            "{missing} of {} Git LFS files stay pointers: {} lacks their contents (run git lfs fetch before agent-vm create)",
+            files.len(),
+            source.common_dir.join("lfs").display()
         ));
     }
     Ok(())

@@ -227,13 +227,13 @@ mod tests {
             let item = dir.path().join(format!("item-{number}"));
             let tar = Invocation::new("tar").args(["--format=gnu", "-cf", "-", "-C"]).arg(&bare).arg(".");
             let packed = tar.output().unwrap().stdout;
-            assert_eq!(unpack(packed.as_slice(), &item).unwrap().git, 1, "{head}");
+            assert_eq!(unpack(packed.as_slice(), &item, MOST).unwrap().git, 1, "{head}");
             assert!(item.join("objects").is_dir() && !is_repository(&item), "{head}");
         }
         // Control: another file of that name.
         let item = dir.path().join("other");
         let entries = [DIR, ("./HEAD", EntryType::Regular, 0o644), ("./head", EntryType::Regular, 0o644)];
-        assert_eq!(unpack(archive(&entries).as_slice(), &item).unwrap(), LeftOut::default());
+        assert_eq!(unpack(archive(&entries).as_slice(), &item, MOST).unwrap(), LeftOut::default());
         assert_eq!(fs::read(item.join("HEAD")).unwrap(), b"abc");
     }
 
