@@ -72,6 +72,25 @@ fn a_command_on_a_terminal_ends_with_exec() {
     assert_eq!(end(stubborn, Some(Signal::KILL)), Some(137));
 }
 
+/// The part of the script that ends a session starts slowly here, as on a busy host.
+#[test]
+fn a_terminal_that_is_closed_at_once_ends_the_command() {
+    let (site, _services) = started();
+    let delay = "[ $BASHPID = $$ ] || [ ${slowed:-0} -gt 8 ] || { slowed=$((slowed + 1)); sleep 0.2; }";
+    site.write("slow", format!("set -T; trap '{delay}' DEBUG\n"));
+    let session = format!(
+        "for last; do :; done\ncase $last in exit) exit;; esac\nBASH_ENV='{}' SHELL=/bin/bash exec script -qec \"$last\" /dev/null",
+        site.path("slow").display()
+    );
+    site.stand_in("ssh", &format!("{CHECK}{session}"));
+    let script = "trap '' TERM HUP INT; echo $$ >first; sleep 1000";
+    let mut terminal = on_terminal(&site, &["exec", "--", "sh", "-c", script]);
+    let pid = number_in(&site, "inside/first");
+    terminal.close();
+    terminal.ends();
+    wait_until("the command to end", || !lives(pid));
+}
+
 #[test]
 fn keys_and_exit_codes_pass_through_the_terminal() {
     let (site, _services) = started();

@@ -1,6 +1,12 @@
 # shellcheck shell=sh
 # Runs before a command, which `agent_vm_end` follows. When the client disconnects, ends every process of the ssh session:
 # without a terminal, sshd only closes the pipes; with one, the kernel's hang-up ends only programs that do not ignore it.
+agent_vm_terminal=
+if [ -t 1 ]; then
+    agent_vm_terminal=1
+    # A hang-up must not end the subshell before its own trap, nor be lost: see below.
+    trap '' HUP
+fi
 (
     # pass SIGNAL: sends a signal to every other process of the session; succeeds if there is one. It starts no program,
     # because the session may have reached its limit of processes.
@@ -27,9 +33,8 @@
     # SIGKILL, because the subshell may not have executed tail yet.
     trap '[ -z "$!" ] || kill -s KILL $!; exit' TERM
     exec 3>&1 </dev/null >/dev/null 2>&1
-    terminal=
-    if [ -t 3 ]; then
-        terminal=1
+    terminal=$agent_vm_terminal
+    if [ -n "$terminal" ]; then
         exec 3>/dev/null
         # The hang-up reaches this subshell, too.
         trap : HUP
@@ -55,7 +60,10 @@
     until_gone KILL
 ) &
 agent_vm_watch=$!
-if [ -t 1 ]; then
+if [ -n "$agent_vm_terminal" ]; then
+    trap - HUP
+    # The hang-up came before.
+    [ -t 1 ] || exit 129
     # Otherwise a shell whose command ^C has ended would end by the signal, too, for which ssh returns 255.
     trap : INT QUIT
 else
