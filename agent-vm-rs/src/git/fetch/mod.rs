@@ -23,9 +23,7 @@ use super::install::install;
 use super::namespace::{claim, namespace};
 use super::owner::Owner;
 use super::standin::StandIn;
-use super::workspace::{
-    Limit, Offering, Pack, Repository, UNCOMMITTED, Wanted, bring_large_files, offering, pack, size_of_lacking,
-};
+use super::workspace::{Limit, Offering, Pack, Repository, UNCOMMITTED, Wanted, bring_large_files, offering, pack};
 use super::{Source, SourceReader, Stores, links};
 use crate::host::interrupt;
 use crate::machine::name::VmName;
@@ -134,10 +132,12 @@ fn bring(
         let tips: Vec<_> = repository.offers.iter().map(|offer| offer.object.as_str()).collect();
         let packed: u64 = packs.iter().map(|pack| pack.bytes).sum();
         let left = Limit { bytes: limit.bytes.saturating_sub(packed), ..limit };
-        let Some(pack) = pack(&repository.view, &tips, stores, left)? else { continue };
-        left.require(pack.bytes.saturating_add(size_of_lacking(&pack.pointers, common_dir)?))?;
-        missing.extend(bring_large_files(&repository.view, &pack.pointers, common_dir)?);
-        packs.push(pack);
+        let pack = pack(&repository.view, &tips, stores, left)?;
+        let new = pack.as_ref().map_or(&[][..], |pack| &pack.pointers);
+        let packed = pack.as_ref().map_or(0, |pack| pack.bytes);
+        let left = Limit { bytes: left.bytes.saturating_sub(packed), ..left };
+        missing.extend(bring_large_files(&repository.view, new, common_dir, left)?);
+        packs.extend(pack);
         interrupt::check()?;
     }
     for pack in &packs {

@@ -1,12 +1,14 @@
 //! Pointer files: <https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write};
+use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use sha2::{Digest as _, Sha256};
 
 use crate::host::hex::hex;
+use crate::host::interrupt;
 
 /// Path of the store of contents in a git directory.
 pub const DIRECTORY: &str = "lfs/objects";
@@ -50,12 +52,13 @@ impl Pointer {
     /// Copies a file to `to` while it is what the pointer names, and returns whether it is.
     ///
     /// # Errors
-    /// The file cannot be read, or `to` cannot be written.
-    pub fn copy(&self, from: &File, to: &mut impl Write) -> io::Result<bool> {
+    /// The file cannot be read, `to` cannot be written, or a signal arrived.
+    pub fn copy(&self, from: &File, to: &mut impl Write) -> Result<bool> {
         let (mut hash, mut buffer, mut size) = (Sha256::new(), vec![0; 1 << 20], 0);
         // One byte more than expected shows that the file is larger.
         let mut from = from.take(self.size.saturating_add(1));
         loop {
+            interrupt::check()?;
             let read = from.read(&mut buffer)?;
             if read == 0 {
                 return Ok(size == self.size && hex(&hash.finalize()) == self.oid);
@@ -98,7 +101,7 @@ mod tests {
         for (written, is_it) in [("contents", true), ("content", false), ("contents ", false), ("CONTENTS", false)] {
             let path = dir.path().join("file");
             std::fs::write(&path, written).unwrap();
-            assert_eq!(pointer.copy(&File::open(&path).unwrap(), &mut io::sink()).unwrap(), is_it, "{written}");
+            assert_eq!(pointer.copy(&File::open(&path).unwrap(), &mut std::io::sink()).unwrap(), is_it, "{written}");
         }
     }
 }

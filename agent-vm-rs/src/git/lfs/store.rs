@@ -33,7 +33,7 @@ pub fn keep(pointer: &Pointer, from: &File, git_dir: &File) -> Result<bool> {
     // One that a killed command left is overwritten.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut to = File::from(openat(&dir, &temporary, flags, MODE).with_context(failed)?);
-    let copied = pointer.copy(from, &mut to).and_then(|is_it| to.sync_all().map(|()| is_it));
+    let copied = pointer.copy(from, &mut to).and_then(|is_it| Ok(to.sync_all().map(|()| is_it)?));
     if !matches!(copied, Ok(true)) {
         let _removed = unlinkat(&dir, &temporary, AtFlags::empty());
         return copied.with_context(failed);
@@ -45,7 +45,7 @@ pub fn keep(pointer: &Pointer, from: &File, git_dir: &File) -> Result<bool> {
 
 /// Returns whether a file in a store has other contents than its name says, or cannot be read.
 pub fn is_damaged(file: &Path) -> bool {
-    let is_whole = |name: &str| -> io::Result<Option<bool>> {
+    let is_whole = |name: &str| -> Result<Option<bool>> {
         let opened = File::open(file)?;
         let pointer = Pointer::new(name, opened.metadata()?.len());
         pointer.map(|pointer| pointer.copy(&opened, &mut io::sink())).transpose()

@@ -49,7 +49,7 @@ pub use self::git_failure::{Unreadable, is_no_space, is_unreadable};
 pub use self::held::{Held, of_bundle, of_workspace};
 pub use self::inventory::is_there;
 pub use self::keep_workspace::{finish_all, keep_whole, unfinished_in};
-pub use self::large_files::{bring as bring_large_files, size_of_lacking};
+pub use self::large_files::bring as bring_large_files;
 pub use self::offer::{Offering, Repository, UNCOMMITTED, Wanted, offering};
 pub use self::pack::{Limit, Pack, pack};
 pub use self::unbundle::header;

@@ -229,6 +229,11 @@ impl View {
         self.timeout = timeout;
     }
 
+    /// Returns the time limit of each git call.
+    pub(super) fn time_limit(&self) -> Duration {
+        self.timeout
+    }
+
     /// Returns whether the view reads everything, which may take long.
     pub(super) fn is_thorough(&self) -> bool {
         self.timeout >= LONG
