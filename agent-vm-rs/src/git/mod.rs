@@ -15,6 +15,7 @@ pub mod fetched;
 mod gitmodules;
 mod install;
 pub mod kept;
+mod known_commands;
 mod lfs;
 mod links;
 pub mod names;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use super::owner::Owner;
 use super::users_programs::require_outside;
-use crate::host::files::quoted;
+use crate::host::files::{quoted, resolved};
 use crate::host::process::Invocation;
 use crate::term::error::Failure;
 use crate::term::progress::note;
@@ -40,6 +40,14 @@ pub fn users_git(work_tree: &Path) -> Invocation {
     let git = Owner::of(work_tree).map_or_else(|| Invocation::new("git").with_our_environment(), Owner::git);
     git.cwd(work_tree)
         .args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "color.ui=false"])
+        // The machine chooses the server in .lfsconfig. `fetch` has brought the contents.
+        .args(["-c", "lfs.fetchexclude=*"])
+        // Missing objects of a partial clone are not fetched: the configuration of a repository that was downloaded says how.
+        .args(
+            ["file", "ssh", "https", "http", "git", "ext"]
+                .iter()
+                .flat_map(|protocol| ["-c".to_owned(), format!("protocol.{protocol}.allow=never")]),
+        )
         // Git would start a program of its own, with the configuration that a merge may have changed.
         .args(["-c", "submodule.recurse=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false"])
 }
@@ -70,9 +78,12 @@ pub fn require_ready(work_tree: &Path) -> Result<()> {
 fn work_trees(work_tree: &Path) -> Result<Vec<PathBuf>> {
     let listed = users_git(work_tree).args(["worktree", "list", "--porcelain"]).checked()?.stdout;
     let listed = String::from_utf8_lossy(&listed);
-    // A bare repository is listed, too.
+    // A bare repository is listed, too, and the git directory of a submodule.
+    let git_dirs = paths_of_git(work_tree, ["--git-common-dir"])?;
+    let is_git_dir = |path: &PathBuf| git_dirs.iter().any(|dir| resolved(dir) == resolved(path));
     let trees = listed.split("\n\n").filter(|lines| !lines.lines().any(|line| line == "bare"));
     let others = trees.filter_map(|lines| Some(PathBuf::from(lines.lines().next()?.strip_prefix("worktree ")?)));
+    let others = others.filter(|path| !is_git_dir(path));
     Ok(std::iter::once(work_tree.to_owned()).chain(others).collect())
 }
 

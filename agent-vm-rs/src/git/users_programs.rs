@@ -1,15 +1,15 @@
 //! Checks the programs that the user's git would run while it changes a work tree. The machine may have changed each file of
 //! the work tree, so no such program may be one, or read one. A repository that was downloaded may name any program of the
-//! host in its own configuration, so there only well-known ones may be named.
+//! host in its own configuration, so there only the commands of [`super::known_commands`] may be named.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::known_commands::{found, is_documented};
 use crate::host::files::places::Mounts;
 use crate::host::files::{quoted, resolved};
-use crate::host::process::search_path;
 use crate::term::error::Failure;
 use crate::term::text::one_line;
 
@@ -23,12 +23,12 @@ const KNOWN: &str = "age cat clang-format col cut dos2unix expand false fold git
 const KNOWN_OF_GIT: [&str; 5] = ["annex", "crypt", "lfs", "merge-file", "stripspace"];
 /// Programs that run what their input, their arguments or the files of the current directory say. Versions such as
 /// `python3.13` are left out.
-const INTERPRETERS: &str = "R Rscript ansible-vault ash asdf awk bash bmake bun bundle busybox bwrap cargo chroot chrt csh dash \
-    dc deno direnv doas docker dotnet ed elixir emacs env erl eslint ex expect find fish flock gawk gdb git gmake gnuplot go \
+const INTERPRETERS: &str = ". R Rscript ansible-vault ash asdf awk bash bmake builtin bun bundle busybox bwrap cargo chroot chrt command csh dash \
+    dc deno direnv doas docker dotnet ed elixir emacs env erl eslint eval ex exec expect find fish flock gawk gdb git gmake gnuplot go \
     gradle guile hatch ionice java julia just ksh lua luajit m4 make mawk mise mix mvn mysql nice ninja nix nix-shell node \
     nohup npm npx nsenter nvim octave parallel pdm perl php pipenv pipx pixi pnpm podman poetry prettier psql pwsh pypy python \
-    rake rsync ruby runuser rustfmt rustup sbt script setpriv setsid sh sqlite ssh ssh-agent stdbuf strace su sudo \
-    systemd-run tar taskset tclsh time timeout ts-node tsx unshare uv uvx vi view vim watch xargs yarn zsh";
+    rake rsync ruby runuser rustfmt rustup sbt script setpriv setsid sh source sqlite ssh ssh-agent stdbuf strace su sudo \
+    systemd-run tar taskset tclsh time timeout trap ts-node tsx unshare uv uvx vi view vim watch xargs yarn zsh";
 
 /// A setting of the user's git.
 struct Setting<'a> {
@@ -64,6 +64,8 @@ fn names_program(key: &str) -> bool {
         Some("filter") => ends(&[".clean", ".smudge", ".process"]),
         Some("merge") => ends(&[".driver"]),
         Some("gpg") => ends(&[WHOLE, ".defaultkeycommand"]),
+        // git-lfs-config(5)
+        Some("lfs") => ends(&[".clean", ".smudge", ".path", ".standalonetransferagent"]),
         _ => false,
     }
 }
@@ -97,36 +99,58 @@ impl Trees<'_> {
         if let Some(file) = origin.strip_prefix("file:").map(|file| resolved(&tree.join(file)))
             && self.have(&file)
         {
-            return Err(Failure::new(format!(
-                "git would use settings in a file of the work tree, which the machine may have changed: {}",
-                one_line(&file.display().to_string())
-            ))
-            .with_hint(format!("include a file elsewhere: git -C {dir} config include.path FILE\n{itself}"))
-            .into());
+            return Err(in_work_tree(tree, &file));
         }
-        if !names_program(key) {
+        self.judge_included(tree, setting)?;
+        let is_hook = key.starts_with("hook.") && key.ends_with(".command");
+        if !names_program(key) && !is_hook {
             return Ok(());
         }
         let words = if key.ends_with(WHOLE) { Some(vec![(*value).to_owned()]) } else { words(value) };
-        let words = words.filter(|words| self.are_outside(words));
-        let is_own = matches!(*scope, "local" | "worktree");
+        if words.as_ref().is_some_and(|words| is_documented(key, words)) {
+            return Ok(());
+        }
         let (command, key) = (one_line(value), one_line(key));
-        let itself =
-            format!("or, after a review of the files, use git itself: git -C {dir} for-each-ref refs/agent-vm");
-        let refused = match &words {
+        if matches!(*scope, "local" | "worktree") || is_hook {
+            let scope = if matches!(*scope, "local" | "worktree") { scope } else { "global" };
+            return Err(Failure::new(format!("git would run an unknown program: {key} = {command}"))
+                .with_hint(format!(
+                    "remove the setting: git -C {dir} config --{scope} --unset-all {key}\n\
+                     if you trust the program, name it by its path in your own configuration: git config --global {key} /PATH/PROGRAM\n\
+                     {itself}"
+                ))
+                .into());
+        }
+        let refused = match words.filter(|words| self.are_outside(words)) {
             None => Failure::new(format!(
                 "git would run a program that files of the work tree can change, and the machine may have changed them: {key} = {command}"
             ))
             .with_hint(format!(
                 "name a program outside the work tree, without an interpreter: git config --global {key} COMMAND\n{itself}"
             )),
-            Some(words) if !is_trusted(words, is_own) => Failure::new(format!(
+            Some(words) if !is_trusted(&words) => Failure::new(format!(
                 "git would run an unknown program: {key} = {command}"
             ))
             .with_hint(format!("if you trust it, name it by its path: git config --global {key} /PATH/PROGRAM\n{itself}")),
             Some(_) => return Ok(()),
         };
         Err(refused.into())
+    }
+
+    /// Refuses an included file of a work tree, also one that does not exist yet: the machine's commits can bring it, and git
+    /// may read its configuration again.
+    fn judge_included(&self, tree: &Path, setting: &Setting<'_>) -> Result<()> {
+        let Setting { origin, key, value, .. } = setting;
+        if !(key.starts_with("include") && key.ends_with(".path")) {
+            return Ok(());
+        }
+        let of_home = || Some(PathBuf::from(env::var_os("HOME")?).join(value.strip_prefix("~/")?));
+        // A relative path is relative to the file that has the setting.
+        let beside = || Some(tree.join(origin.strip_prefix("file:")?).parent()?.join(value));
+        match of_home().or_else(beside).map(|file| resolved(&file)) {
+            Some(file) if self.have(&file) => Err(in_work_tree(tree, &file)),
+            _ => Ok(()),
+        }
     }
 
     /// Returns whether a path is a file of a work tree, or in one. Those of git itself are none.
@@ -162,12 +186,18 @@ impl Trees<'_> {
     }
 }
 
-/// Returns the file of a program; None if it is not installed, and so does not run.
-fn found(program: &str) -> Option<PathBuf> {
-    if program.contains('/') {
-        return Some(program.into());
-    }
-    which::which_in_global(program, search_path()).ok()?.next()
+/// Returns the error about settings in a file of a work tree.
+fn in_work_tree(tree: &Path, file: &Path) -> anyhow::Error {
+    let dir = quoted(tree);
+    Failure::new(format!(
+        "git would use settings in a file of the work tree, which the machine may have changed: {}",
+        one_line(&file.display().to_string())
+    ))
+    .with_hint(format!(
+        "to find the setting that names it: git -C {dir} config --show-origin --get-regexp ^include\n\
+         or, after a review of the files, use git itself: git -C {dir} for-each-ref refs/agent-vm"
+    ))
+    .into()
 }
 
 fn name_of(program: &str) -> String {
@@ -175,14 +205,9 @@ fn name_of(program: &str) -> String {
     name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').to_owned()
 }
 
-/// Returns whether a command of the user's or of the repository's own configuration may run. The repository's names no file: a
-/// program could write to it.
-fn is_trusted(words: &[String], is_own: bool) -> bool {
-    let names_file = || words.iter().skip(1).any(|word| word.contains('/'));
-    match is_own {
-        true => is_known(words) && !names_file(),
-        false => is_known(words) || words.first().is_some_and(|program| program.starts_with('/')),
-    }
+/// Returns whether a command of the user's own configuration may run: it is well-known, or the user names it by its path.
+fn is_trusted(words: &[String]) -> bool {
+    is_known(words) || words.first().is_some_and(|program| program.starts_with('/'))
 }
 
 /// Returns whether a command runs a well-known program as PATH finds it, or one that is not installed.
@@ -226,10 +251,11 @@ mod tests {
             require_outside(&trees, &entry(scope, "file:/home/me/.gitconfig", key, value))
         };
         let ok = |scope: &str, value: &str| judged(scope, "filter.x.y.smudge", value).is_ok();
-        for command in
-            ["", "cat", "no-such-program-anywhere --x", "git stripspace", "\"cat\" %f", "git lfs smudge -- %f"]
-        {
+        for command in ["", "cat", "\"cat\" %f", "git-lfs smudge -- %f"] {
             assert!(ok("global", command) && ok("local", command), "{command}");
+        }
+        for command in ["no-such-program-anywhere --x", "git stripspace", "sort -S 1"] {
+            assert!(ok("global", command) && !ok("local", command), "{command}");
         }
         // The user's own program, but not one that a downloaded repository names.
         for command in
@@ -255,6 +281,8 @@ mod tests {
             "timeout 5 sh",
             "/usr/bin/timeout 5 cat",
             "sqlite3 %f",
+            "exec cat",
+            "eval cat",
             "git -C tools stripspace",
             "git run",
             "touch x",
@@ -277,6 +305,9 @@ mod tests {
         assert!(judged("global", "gpg.program", "/usr/bin/my gpg").is_ok());
         assert!(judged("local", "gpg.x509.program", "./gpg").is_err());
         assert!(judged("local", "core.editor", "./editor").is_ok(), "git runs none");
+        assert!(judged("local", "lfs.customtransfer.x.path", "/bin/sh").is_err());
+        assert!(judged("global", "hook.x.command", "/usr/bin/prek").is_err());
+        assert!(judged("local", "hook.x.event", "post-merge").is_ok());
     }
 
     /// `include.path = ../.gitconfig` is a way to share settings in a repository.
@@ -288,6 +319,15 @@ mod tests {
         let judged = |origin: &str| require_outside(&trees, &entry("local", origin, "core.abbrev", "12"));
         for origin in ["file:.git/config", "file:/etc/gitconfig", "command line:", "file:.git/../../other"] {
             assert!(judged(origin).is_ok(), "{origin}");
+        }
+        let included =
+            |key: &str, value: &str| require_outside(&trees, &entry("local", "file:.git/config", key, value));
+        for value in ["../.gitconfig", "../none/x", &format!("{}/x", trees[0].display())] {
+            assert!(included("include.path", value).is_err(), "{value}");
+            assert!(included("includeif.onbranch:main.path", value).is_err(), "{value}");
+        }
+        for value in ["more", "~/more", "/etc/more", "../../more"] {
+            assert!(included("include.path", value).is_ok(), "{value}");
         }
         let own = format!("file:{}/x", trees[0].display());
         for origin in ["file:.git/../.gitconfig", "file:a/b", &own] {

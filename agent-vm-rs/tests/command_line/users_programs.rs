@@ -109,3 +109,71 @@ fn a_pipe_that_the_configuration_includes_is_not_waited_for() {
     site.run(&["merge"]).exits(124).gives_one_error().says("failed to read git's configuration");
     assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
 }
+
+/// Git lists the git directory of such a repository, and of a submodule, as a work tree.
+#[test]
+fn a_repository_with_its_git_directory_elsewhere_is_no_exception() {
+    let site = Site::new();
+    site.git(&["init", "--quiet", "--initial-branch=main", "--separate-git-dir=../elsewhere", "../apart"]);
+    let apart = site.path("apart");
+    for (key, value) in [("user.name", "Test"), ("user.email", "test@example.invalid")] {
+        site.git_in(&apart, &["config", key, value]);
+    }
+    site.commit_in(&apart, "file", "x");
+    site.run_in(&apart, &["create"]).ok();
+    let workspace = site.machine(&site.names()[0]).join("workspace");
+    let commit = site.commit_in(workspace, "work", "x");
+    site.run_in(&apart, &["fetch"]).ok();
+    site.run_in(&apart, &["merge"]).ok();
+    assert_eq!(site.git_in(&apart, &["rev-parse", "HEAD"]), commit);
+}
+
+/// The words of a documented command are no files.
+#[test]
+fn a_file_with_the_name_of_a_subcommand_is_in_nobodys_way() {
+    let (site, _) = machine();
+    site.git(&["config", "--global", "filter.lfs.clean", "git-lfs clean -- %f"]);
+    site.git(&["config", "filter.lfs.smudge", "git-lfs smudge -- %f"]);
+    site.commit("clean", "#!/bin/sh\n");
+    site.commit("smudge", "#!/bin/sh\n");
+    site.run(&["merge"]).ok();
+}
+
+/// A partial clone's configuration says how git gets missing objects.
+#[test]
+fn no_missing_object_is_fetched_by_a_program_of_the_configuration() {
+    let (site, mark) = machine();
+    site.script("program", &format!("touch '{}'; exit 1", mark.display()));
+    let program = site.path("program").display().to_string();
+    for (key, value) in [
+        ("core.repositoryFormatVersion", "1"),
+        ("extensions.partialClone", "o"),
+        ("remote.o.promisor", "true"),
+        ("remote.o.url", "ssh://host.invalid/r"),
+        ("core.sshCommand", &program),
+        ("protocol.ssh.allow", "always"),
+    ] {
+        site.git(&["config", key, value]);
+    }
+    let blob = site.git(&["rev-parse", "refs/agent-vm/app-main/heads/main:a.dat"]);
+    // Unpack, then lose the file.
+    let packs = fs::read_dir(site.path("app/.git/objects/pack")).unwrap().flatten().map(|entry| entry.path());
+    for pack in packs.filter(|path| path.extension().is_some_and(|end| end == "pack")).collect::<Vec<_>>() {
+        let moved = site.path("moved.pack");
+        fs::rename(&pack, &moved).unwrap();
+        fs::remove_file(pack.with_extension("idx")).unwrap();
+        let mut unpack = site.command(crate::support::which("git").unwrap());
+        let unpack = unpack.args(["unpack-objects", "-q"]).stdin(fs::File::open(&moved).unwrap());
+        assert!(unpack.status().unwrap().success());
+    }
+    let (dir, name) = blob.split_at(2);
+    fs::remove_file(site.path("app/.git/objects").join(dir).join(name)).unwrap();
+    site.run(&["merge"]).exits(1).gives_one_error();
+    assert!(!mark.exists());
+    // Control: git itself runs it. (It has left a part of the files.)
+    site.git(&["clean", "--quiet", "--force"]);
+    let git = |args: &[&str]| site.command(crate::support::which("git").unwrap()).args(args).output().unwrap();
+    let merged = git(&["merge", "--quiet", "refs/agent-vm/app-main/heads/main"]);
+    assert!(!merged.status.success(), "{merged:?}");
+    assert!(mark.exists(), "control: {merged:?}");
+}
