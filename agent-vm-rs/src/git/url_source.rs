@@ -30,7 +30,7 @@ const DIGITS: usize = 12;
 /// Prefix of a repository that is being made, in the directory around it.
 const NEW: &str = ".new-";
 /// Locks that git takes in the git directory.
-const LOCKS: [&str; 4] = ["HEAD.lock", "config.lock", "packed-refs.lock", "shallow.lock"];
+const LOCKS: [&str; 5] = ["HEAD.lock", "config.lock", "packed-refs.lock", "packed-refs.new", "shallow.lock"];
 
 /// A remote repository, and how to reach it.
 pub struct Remote<'a> {

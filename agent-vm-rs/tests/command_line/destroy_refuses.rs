@@ -193,6 +193,17 @@ fn a_workspace_that_was_moved_to_another_directory_is_found() {
             fs::remove_dir_all(workspace).unwrap();
             site.run(&["start"]).exits(1).gives_one_error().says("an interrupted destroy has moved the workspace");
         }
+        if next[0] == "kept" {
+            let stem = name.strip_suffix(".workspace").unwrap();
+            site.run(&["kept", "show", stem])
+                .exits(1)
+                .gives_one_error()
+                .says("half done")
+                .says("agent-vm destroy app-main");
+            // The name is no excuse: nobody has seen what is in it.
+            let named = [next, &[stem][..]].concat();
+            site.run(&named).ok().prints("stays").prints("a killed destroy left it half done");
+        }
         let done = site.run(next).ok();
         match next[0] {
             "destroy" => done.says(&name).says("take it back: agent-vm kept restore"),

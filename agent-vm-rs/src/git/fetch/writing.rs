@@ -18,8 +18,8 @@ use crate::host::interrupt::Deadline;
 const FILE: &str = "agent-vm-fetch";
 /// Directory of the references that are written, of any machine.
 const WRITTEN: [&str; 1] = ["refs/agent-vm"];
-/// Locks that git takes for all references.
-const OF_ALL: [&str; 2] = ["packed-refs.lock", "reftable/tables.list.lock"];
+/// Locks that git takes for all references, and a file that it makes under them.
+const OF_ALL: [&str; 3] = ["packed-refs.lock", "packed-refs.new", "reftable/tables.list.lock"];
 /// Longest wait for another writer, and longest time that one writes.
 const LONGEST: Duration = Duration::from_secs(600);
 
@@ -74,7 +74,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let refs = dir.path().join("refs/agent-vm/app/heads");
         fs::create_dir_all(&refs).unwrap();
-        let locks = [refs.join("main.lock"), dir.path().join("packed-refs.lock")];
+        let locks = [refs.join("main.lock"), dir.path().join("packed-refs.lock"), dir.path().join("packed-refs.new")];
         let ago = |seconds| SystemTime::now() - Duration::from_secs(seconds);
         let make = |at: SystemTime| {
             for lock in &locks {
@@ -84,7 +84,7 @@ mod tests {
         let there = || locks.iter().filter(|lock| lock.exists()).count();
         make(ago(5));
         drop(Writing::begin(dir.path()).unwrap());
-        assert_eq!(there(), 2, "somebody else's");
+        assert_eq!(there(), 3, "somebody else's");
         // As a process that is killed: the kernel gives the lock back, and the content stays.
         let killed = |at: SystemTime| {
             let marker = dir.path().join(FILE);
@@ -93,7 +93,7 @@ mod tests {
         };
         fs::write(refs.join("main"), "1").unwrap();
         // A lock from before, and one from long after, may be those of a git that runs.
-        for (at, began, left) in [(ago(50), ago(40), 2), (ago(50), ago(7000), 2), (ago(30), ago(40), 0)] {
+        for (at, began, left) in [(ago(50), ago(40), 3), (ago(50), ago(7000), 3), (ago(30), ago(40), 0)] {
             make(at);
             killed(began);
             drop(Writing::begin(dir.path()).unwrap());

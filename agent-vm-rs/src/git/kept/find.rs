@@ -1,6 +1,7 @@
 //! Finds what was kept: by its records, and in the state directory also without.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use serde::Serialize;
 
 use super::name::{Kind, Named};
 use super::record::{self, Record};
+use crate::git::workspace::unfinished_in;
 use crate::host::files::places::Mounts;
 use crate::host::files::{has_dir, resolved};
 use crate::machine::state_dir::StateDir;
@@ -69,6 +71,15 @@ impl Kept {
     #[must_use]
     pub fn branch(&self) -> Option<&str> {
         self.record.as_ref()?.facts.branch.as_deref()
+    }
+}
+
+impl Kept {
+    /// Returns whether a killed `destroy` left it half done: it is there, under another name.
+    #[must_use]
+    pub fn is_half_done(&self) -> bool {
+        let place = self.path.parent().zip(self.path.file_name().and_then(OsStr::to_str));
+        place.is_some_and(|(dir, name)| !unfinished_in(dir, |found| found == name).is_empty())
     }
 }
 

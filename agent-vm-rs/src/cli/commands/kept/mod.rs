@@ -79,6 +79,14 @@ fn open(kept: &Kept, source: Option<&Source>, scratch: &Path) -> Result<Held> {
     let forget = format!("if it is gone for good: agent-vm kept prune --yes {name}");
     match kept.presence {
         Presence::Here => {}
+        Presence::Missing if kept.is_half_done() => {
+            let machine = &kept.named.machine;
+            return Err(Failure::new(format!("a killed destroy left {path} half done"))
+                .with_hint(format!(
+                    "if {machine} still exists: agent-vm destroy {machine}\notherwise: agent-vm kept restore {name}"
+                ))
+                .into());
+        }
         Presence::Missing => {
             return Err(Failure::new(format!("{path} was moved or removed")).with_hint(forget).into());
         }

@@ -71,8 +71,10 @@ struct Pruned {
 /// # Errors
 /// The user declines, or something cannot be removed.
 pub fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
-    let _lock = lock(context)?;
     let state = &context.state;
+    // Nobody has seen yet what is in them.
+    let half_done: Vec<_> = kept::all(state)?.into_iter().filter(Kept::is_half_done).map(|kept| kept.path).collect();
+    let _lock = lock(context)?;
     let all = kept::all(state)?;
     if !args.dry_run {
         kept::remove_rests(state, &all)?;
@@ -91,6 +93,11 @@ pub fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
     let mut done = Vec::new();
     let (mut going, mut are_lost) = (Vec::new(), 0);
     for kept in chosen {
+        if half_done.contains(&kept.path) {
+            let reason = "a killed destroy left it half done".to_owned();
+            done.push(Pruned { name: kept.named.stem, reason, outcome: "stays" });
+            continue;
+        }
         let standing = standing(state, &kept, &removed, scratch.path())?;
         let is_going = match &standing {
             Standing::Restored(_) | Standing::Gone => true,
