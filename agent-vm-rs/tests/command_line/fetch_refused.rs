@@ -156,12 +156,15 @@ fn a_merge_runs_no_program_of_the_work_tree() {
     std::os::unix::fs::symlink(site.repo(), &link).unwrap();
     let through_link = link.join("filter.sh").display().to_string();
     for command in ["./filter.sh", "sh filter.sh %f", "filter.sh", &through_link, "python3 -m filter"] {
-        site.git(&["config", "filter.x.smudge", command]);
-        for verb in ["merge", "apply", "checkout"] {
-            site.run(&[verb]).exits(1).gives_one_error().says("git would run a program that files of the work tree");
+        for (scope, says) in [("--global", "a program that files of the work tree"), ("--local", "an unknown program")]
+        {
+            site.git(&["config", scope, "filter.x.smudge", command]);
+            for verb in ["merge", "apply", "checkout"] {
+                site.run(&[verb]).exits(1).gives_one_error().says("git would run ").says(says);
+            }
+            site.git(&["config", scope, "--unset", "filter.x.smudge"]);
         }
     }
-    site.git(&["config", "--unset", "filter.x.smudge"]);
     site.git(&["config", "gpg.program", "./filter.sh"]);
     site.run(&["merge"]).exits(1).gives_one_error().says("gpg.program = ./filter.sh");
     site.git(&["config", "--unset", "gpg.program"]);
