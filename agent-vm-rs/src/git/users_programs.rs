@@ -121,6 +121,10 @@ impl Trees<'_> {
                 ))
                 .into());
         }
+        // Nothing is downloaded, and the user's own extensions are the user's.
+        if key.starts_with("lfs.") {
+            return Ok(());
+        }
         let refused = match words.filter(|words| self.are_outside(words)) {
             None => Failure::new(format!(
                 "git would run a program that files of the work tree can change, and the machine may have changed them: {key} = {command}"
@@ -306,6 +310,7 @@ mod tests {
         assert!(judged("local", "gpg.x509.program", "./gpg").is_err());
         assert!(judged("local", "core.editor", "./editor").is_ok(), "git runs none");
         assert!(judged("local", "lfs.customtransfer.x.path", "/bin/sh").is_err());
+        assert!(judged("global", "lfs.customtransfer.x.path", "agent").is_ok());
         assert!(judged("global", "hook.x.command", "/usr/bin/prek").is_err());
         assert!(judged("local", "hook.x.event", "post-merge").is_ok());
     }
