@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::known_commands::{found, is_documented};
+use super::known_commands::{found, is_documented, is_interpreter, is_trusted};
 use crate::host::files::places::Mounts;
 use crate::host::files::{quoted, resolved};
 use crate::term::error::Failure;
@@ -15,21 +15,6 @@ use crate::term::text::one_line;
 
 /// The end of settings whose value is one program, and not a command of a shell.
 const WHOLE: &str = ".program";
-/// Programs for contents of files and signatures that run nothing of their input, arguments or current directory.
-const KNOWN: &str = "age cat clang-format col cut dos2unix expand false fold git-agecrypt git-annex git-crypt git-lfs \
-    git-merge-changelog gofmt gpg gpg2 gpgsm gzip head iconv jq mergiraf nbstripout nl openssl shfmt sort ssh-keygen tac tr \
-    true unexpand uniq unix2dos xz zcat zstd";
-/// Commands of git that are the same.
-const KNOWN_OF_GIT: [&str; 5] = ["annex", "crypt", "lfs", "merge-file", "stripspace"];
-/// Programs that run what their input, their arguments or the files of the current directory say. Versions such as
-/// `python3.13` are left out.
-const INTERPRETERS: &str = ". R Rscript ansible-vault ash asdf awk bash bmake builtin bun bundle busybox bwrap cargo chroot chrt command csh dash \
-    dc deno direnv doas docker dotnet ed elixir emacs env erl eslint eval ex exec expect find fish flock gawk gdb git gmake gnuplot go \
-    gradle guile hatch ionice java julia just ksh lua luajit m4 make mawk mise mix mvn mysql nice ninja nix nix-shell node \
-    nohup npm npx nsenter nvim octave parallel pdm perl php pipenv pipx pixi pnpm podman poetry prettier psql pwsh pypy python \
-    rake rsync ruby runuser rustfmt rustup sbt script setpriv setsid sh source sqlite ssh ssh-agent stdbuf strace su sudo \
-    systemd-run tar taskset tclsh time timeout trap ts-node tsx unshare uv uvx vi view vim watch xargs yarn zsh";
-
 /// A setting of the user's git.
 struct Setting<'a> {
     /// `local` and `worktree` are the repository's own.
@@ -94,8 +79,7 @@ impl Trees<'_> {
     fn judge(&self, tree: &Path, setting: &Setting<'_>) -> Result<()> {
         let Setting { scope, origin, key, value } = setting;
         let dir = quoted(tree);
-        let itself =
-            format!("or, after a review of the files, use git itself: git -C {dir} for-each-ref refs/agent-vm");
+        let itself = use_git_itself(tree);
         if let Some(file) = origin.strip_prefix("file:").map(|file| resolved(&tree.join(file)))
             && self.have(&file)
         {
@@ -165,16 +149,13 @@ impl Trees<'_> {
 
     /// Returns whether a command starts a program outside the work trees, and names no file of them.
     fn are_outside(&self, words: &[String]) -> bool {
-        let [program, arguments @ ..] = words else { return true };
+        let [program, ..] = words else { return true };
         // A shell would set a variable.
         if program.contains('=') {
             return false;
         }
-        let name = name_of(program);
-        let of_git = name == "git" && arguments.first().is_some_and(|word| KNOWN_OF_GIT.contains(&word.as_str()));
-        let is_interpreter = INTERPRETERS.split_whitespace().any(|one| one == name) && !of_git;
         let leads_to_own = found(program).is_some_and(|path| self.have(&path));
-        !is_interpreter && !leads_to_own && !words.iter().any(|word| self.name_own(word))
+        !is_interpreter(words) && !leads_to_own && !words.iter().any(|word| self.name_own(word))
     }
 
     /// Returns whether a word of a command names a file of a work tree, also after an option: `-fFILE`, `--file=FILE`.
@@ -190,6 +171,11 @@ impl Trees<'_> {
     }
 }
 
+/// Returns the hint for somebody who accepts the risk.
+fn use_git_itself(tree: &Path) -> String {
+    format!("or, after a review of the files, use git itself: git -C {} for-each-ref refs/agent-vm", quoted(tree))
+}
+
 /// Returns the error about settings in a file of a work tree.
 fn in_work_tree(tree: &Path, file: &Path) -> anyhow::Error {
     let dir = quoted(tree);
@@ -198,35 +184,10 @@ fn in_work_tree(tree: &Path, file: &Path) -> anyhow::Error {
         one_line(&file.display().to_string())
     ))
     .with_hint(format!(
-        "to find the setting that names it: git -C {dir} config --show-origin --get-regexp ^include\n\
-         or, after a review of the files, use git itself: git -C {dir} for-each-ref refs/agent-vm"
+        "to find the setting that names it: git -C {dir} config --show-origin --get-regexp ^include\n{}",
+        use_git_itself(tree)
     ))
     .into()
-}
-
-fn name_of(program: &str) -> String {
-    let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').to_owned()
-}
-
-/// Returns whether a command of the user's own configuration may run: it is well-known, or the user names it by its path.
-fn is_trusted(words: &[String]) -> bool {
-    is_known(words) || words.first().is_some_and(|program| program.starts_with('/'))
-}
-
-/// Returns whether a command runs a well-known program as PATH finds it, or one that is not installed.
-fn is_known(words: &[String]) -> bool {
-    let [program, arguments @ ..] = words else { return true };
-    let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let is_first = || found(&name).is_some_and(|path| resolved(&path) == resolved(Path::new(program)));
-    let is_plain = !program.contains('/');
-    match name.as_str() {
-        "" => true,
-        _ if is_plain && found(program).is_none() => true,
-        _ if !is_plain && !is_first() => false,
-        "git" => arguments.first().is_some_and(|word| KNOWN_OF_GIT.contains(&word.as_str())),
-        name => KNOWN.split_whitespace().any(|known| known == name),
-    }
 }
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ fn what_has_no_record_is_found_too() {
     fs::write(other, "no bundle").unwrap();
     site.run(&["kept", "show", "app-main-20200101T000000Z"]).exits(1).gives_one_error().says("it is not a git bundle");
     site.run(&["kept", "show", "app-main"]).exits(2).gives_one_error().says("is kept more than once");
-    // A pipe, which would block whoever opens it.
+    // A program that opens a pipe waits for a writer.
     let pipe = site.state().join(".bundles/app-pipe-20200101T000000Z.bundle");
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
     site.run(&["kept"]).ok().prints("bundle, missing");
