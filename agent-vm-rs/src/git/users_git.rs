@@ -16,7 +16,7 @@ use crate::host::files::{quoted, resolved};
 use crate::host::process::Invocation;
 use crate::term::error::Failure;
 use crate::term::progress::note;
-use crate::term::text::{last_lines, printable};
+use crate::term::text::{last_lines, one_line, printable};
 
 /// The references that git has while it is in progress.
 const IN_PROGRESS: [(&str, &str); 3] =
@@ -63,6 +63,7 @@ pub fn require_ready(work_tree: &Path) -> Result<()> {
     let list = list.time_limit(LONGEST_LOOK);
     let settings = list.checked().context("failed to read git's configuration")?.stdout;
     require_outside(&work_trees(work_tree)?, &settings)?;
+    require_own_tree(work_tree)?;
     let paths = paths_of_git(work_tree, NOTES.iter().flat_map(|(path, _)| ["--git-path", path]))?;
     let noted = paths.iter().zip(NOTES).find(|(path, _)| path.symlink_metadata().is_ok()).map(|(_, (_, what))| what);
     let found = IN_PROGRESS.iter().find(|(reference, _)| exists(work_tree, reference)).map(|(_, what)| *what);
@@ -72,6 +73,24 @@ pub fn require_ready(work_tree: &Path) -> Result<()> {
             .into());
     }
     Ok(())
+}
+
+/// Refuses a repository whose configuration sends git to the files of another directory. Git also reads `core.worktree` of
+/// a linked work tree.
+fn require_own_tree(work_tree: &Path) -> Result<()> {
+    let top = users_git(work_tree).args(["rev-parse", "--show-toplevel"]).checked();
+    let top = top.context("failed to find git's work tree")?.stdout;
+    let top = PathBuf::from(OsStr::from_bytes(top.strip_suffix(b"\n").unwrap_or(&top)));
+    if resolved(&top) == resolved(work_tree) {
+        return Ok(());
+    }
+    let (tree, top) = (work_tree.display(), one_line(&top.display().to_string()));
+    Err(Failure::new(format!("git would change files outside {tree}: its configuration names the work tree {top}"))
+        .with_hint(format!(
+            "to find the setting: git -C {} config --show-origin --get-all core.worktree",
+            quoted(work_tree)
+        ))
+        .into())
 }
 
 /// Returns the work trees of a repository, this one first: the machine's commits may have been merged into any of them.

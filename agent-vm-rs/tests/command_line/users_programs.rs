@@ -128,6 +128,28 @@ fn a_repository_with_its_git_directory_elsewhere_is_no_exception() {
     assert_eq!(site.git_in(&apart, &["rev-parse", "HEAD"]), commit);
 }
 
+/// Git would write the machine's files there, for example into the home directory.
+#[test]
+fn the_work_tree_that_a_configuration_names_is_not_changed() {
+    let (site, _) = machine();
+    site.git(&["worktree", "add", "--quiet", "../linked"]);
+    site.git(&["config", "core.repositoryFormatVersion", "1"]);
+    site.git(&["config", "extensions.worktreeConfig", "true"]);
+    let home = site.path("home");
+    site.write("app/.git/worktrees/linked/config.worktree", format!("[core]\n\tworktree = {}\n", home.display()));
+    for verb in VERBS {
+        let refused = site.run_in(site.path("linked"), &[verb, "app-main"]).exits(1).gives_one_error();
+        refused.says("git would change files outside").says("core.worktree");
+    }
+    assert!(!home.join("a.dat").exists());
+    // Control: git itself.
+    site.git_in(site.path("linked"), &["merge", "--quiet", "refs/agent-vm/app-main/heads/main"]);
+    assert!(home.join("a.dat").exists(), "control");
+    fs::remove_file(site.path("app/.git/worktrees/linked/config.worktree")).unwrap();
+    site.git_in(site.path("linked"), &["reset", "--quiet", "--hard", "HEAD~2"]);
+    site.run_in(site.path("linked"), &["merge", "app-main"]).ok();
+}
+
 /// The words of a documented command are no files.
 #[test]
 fn a_file_with_the_name_of_a_subcommand_is_in_nobodys_way() {
