@@ -18,6 +18,10 @@ const READ: [&str; 8] = ["HEAD", "config", "index", "objects", "packed-refs", "r
 /// Those that hold references.
 const REFERENCES: [&str; 3] = ["packed-refs", "refs", "reftable"];
 
+/// The entries of a git directory that git writes, beside files with names in capitals such as `MERGE_MSG`. The index is
+/// also read.
+const WRITTEN: [&str; 4] = ["index", "logs", "rr-cache", "sequencer"];
+
 /// Names of the files of a work tree that git reads; the first two can be in each directory.
 const READ_IN_WORK_TREES: [&str; 3] = [".gitignore", ".gitattributes", ".gitmodules"];
 
@@ -74,6 +78,32 @@ pub fn require_files_in_refs(git_dir: &Path) -> Result<()> {
             if is_inner_link(&entry) {
                 return Err(refused(entry.path()));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Checks that what git writes into a git directory, apart from references and objects, are files of its own. Git writes
+/// through a link, for example the message of a commit into any file of the user.
+///
+/// # Errors
+/// Something is a link, or neither a file nor a directory, or the git directory cannot be read.
+pub fn require_own_files(git_dir: &Path) -> Result<()> {
+    let is_plain = |kind: fs::FileType| kind.is_file() || kind.is_dir();
+    let entries = fs::read_dir(git_dir).with_context(|| format!("failed to list {}", git_dir.display()))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_in_capitals = name != "HEAD" && name.as_encoded_bytes().first().is_some_and(u8::is_ascii_uppercase);
+        if !is_in_capitals && !WRITTEN.iter().any(|written| name == *written) {
+            continue;
+        }
+        // A search follows a link that it begins at.
+        if !entry.file_type().is_ok_and(is_plain) {
+            return Err(refused(&entry.path()));
+        }
+        let mut below = walkdir::WalkDir::new(entry.path()).into_iter().flatten();
+        if let Some(other) = below.find(|below| !is_plain(below.file_type())) {
+            return Err(refused(other.path()));
         }
     }
     Ok(())
@@ -217,6 +247,15 @@ mod tests {
             fs::remove_file(&link).unwrap();
             rustix::fs::mknodat(rustix::fs::CWD, &link, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
             assert!(check(&place).unwrap_err().to_string().contains("neither a file"), "{name}");
+            fs::remove_file(&link).unwrap();
+        }
+        // What git only writes may be no link at all.
+        require_own_files(&git_dir).unwrap();
+        fs::create_dir_all(git_dir.join("logs/refs")).unwrap();
+        for name in ["MERGE_MSG", "ORIG_HEAD", "logs/HEAD", "logs/refs/x", "rr-cache", "index"] {
+            let link = git_dir.join(name);
+            symlink(root.join("private/none"), &link).unwrap();
+            assert!(require_own_files(&git_dir).unwrap_err().to_string().contains("it is a link to"), "{name}");
             fs::remove_file(&link).unwrap();
         }
         fs::rename(git_dir.join("objects"), root.join("objects")).unwrap();

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::links;
 use super::owner::Owner;
 use super::users_programs::require_outside;
 use crate::host::files::{quoted, resolved};
@@ -64,6 +65,8 @@ pub fn require_ready(work_tree: &Path) -> Result<()> {
     let settings = list.checked().context("failed to read git's configuration")?.stdout;
     require_outside(&work_trees(work_tree)?, &settings)?;
     require_own_tree(work_tree)?;
+    let git_dirs = paths_of_git(work_tree, ["--absolute-git-dir", "--git-common-dir"])?;
+    git_dirs.iter().try_for_each(|dir| links::require_own_files(dir))?;
     let paths = paths_of_git(work_tree, NOTES.iter().flat_map(|(path, _)| ["--git-path", path]))?;
     let noted = paths.iter().zip(NOTES).find(|(path, _)| path.symlink_metadata().is_ok()).map(|(_, (_, what))| what);
     let found = IN_PROGRESS.iter().find(|(reference, _)| exists(work_tree, reference)).map(|(_, what)| *what);

@@ -2,6 +2,7 @@
 //! repository names.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -148,6 +149,33 @@ fn the_work_tree_that_a_configuration_names_is_not_changed() {
     fs::remove_file(site.path("app/.git/worktrees/linked/config.worktree")).unwrap();
     site.git_in(site.path("linked"), &["reset", "--quiet", "--hard", "HEAD~2"]);
     site.run_in(site.path("linked"), &["merge", "app-main"]).ok();
+}
+
+/// Git writes the message of the machine's commit there.
+#[test]
+fn git_writes_through_no_link_of_its_directory() {
+    let (site, _) = machine();
+    // So that nothing is fast-forwarded.
+    site.commit("own", "x");
+    site.write("home/profile", "own\n");
+    let profile = site.path("home/profile");
+    for name in ["MERGE_MSG", "logs/HEAD"] {
+        let path = site.path("app/.git").join(name);
+        drop(fs::remove_file(&path));
+        symlink(&profile, &path).unwrap();
+        for verb in VERBS {
+            site.run(&[verb, "app-main"]).exits(1).gives_one_error().says(&format!(".git/{name} is not a part"));
+        }
+        assert_eq!(site.read("home/profile"), "own\n");
+        // Control: git itself.
+        site.git(&["cherry-pick", "refs/agent-vm/app-main/heads/main"]);
+        assert!(site.read("home/profile").contains("a.dat"), "control");
+        site.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+        drop(fs::remove_file(&path));
+        site.write("home/profile", "own\n");
+    }
+    symlink(site.path("home"), site.path("app/.git/own-link")).unwrap();
+    site.run(&["merge"]).ok();
 }
 
 /// The words of a documented command are no files.
