@@ -91,11 +91,12 @@ impl Trees<'_> {
             return Ok(());
         }
         let words = if key.ends_with(WHOLE) { Some(vec![(*value).to_owned()]) } else { words(value) };
-        if words.as_ref().is_some_and(|words| is_documented(key, words)) {
+        let starts_own = words.as_ref().is_some_and(|words| self.start_own(words));
+        if !starts_own && words.as_ref().is_some_and(|words| is_documented(key, words)) {
             return Ok(());
         }
         let (command, key) = (one_line(value), one_line(key));
-        if matches!(*scope, "local" | "worktree") || is_hook {
+        if !starts_own && (matches!(*scope, "local" | "worktree") || is_hook) {
             let scope = if matches!(*scope, "local" | "worktree") { scope } else { "global" };
             return Err(Failure::new(format!("git would run an unknown program: {key} = {command}"))
                 .with_hint(format!(
@@ -106,10 +107,10 @@ impl Trees<'_> {
                 .into());
         }
         // Nothing is downloaded, and the user's own extensions are the user's.
-        if key.starts_with("lfs.") {
+        if !starts_own && key.starts_with("lfs.") {
             return Ok(());
         }
-        let refused = match words.filter(|words| self.are_outside(words)) {
+        let refused = match words.filter(|words| !starts_own && self.are_outside(words)) {
             None => Failure::new(format!(
                 "git would run a program that files of the work tree can change, and the machine may have changed them: {key} = {command}"
             ))
@@ -147,15 +148,21 @@ impl Trees<'_> {
         !path.is_absolute() || self.all.iter().any(is_in)
     }
 
-    /// Returns whether a command starts a program outside the work trees, and names no file of them.
+    /// Returns whether PATH leads from the first word of a command, or from a command of git, to a file of a work tree.
+    fn start_own(&self, words: &[String]) -> bool {
+        let of_git = words.get(1).filter(|_| words[0] == "git").map(|name| format!("git-{name}"));
+        let programs = words.first().into_iter().chain(&of_git);
+        programs.filter_map(|program| found(program)).any(|path| self.have(&path))
+    }
+
+    /// Returns whether a command names no file of the work trees, and runs no program that may.
     fn are_outside(&self, words: &[String]) -> bool {
         let [program, ..] = words else { return true };
         // A shell would set a variable.
         if program.contains('=') {
             return false;
         }
-        let leads_to_own = found(program).is_some_and(|path| self.have(&path));
-        !is_interpreter(words) && !leads_to_own && !words.iter().any(|word| self.name_own(word))
+        !is_interpreter(words) && !words.iter().any(|word| self.name_own(word))
     }
 
     /// Returns whether a word of a command names a file of a work tree, also after an option: `-fFILE`, `--file=FILE`.

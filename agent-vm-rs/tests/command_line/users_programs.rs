@@ -178,6 +178,40 @@ fn git_writes_through_no_link_of_its_directory() {
     site.run(&["merge"]).ok();
 }
 
+/// An activated environment of Python is in PATH, and often in the work tree.
+#[test]
+fn a_program_that_the_machine_puts_on_path_is_not_run() {
+    let (site, mark) = machine();
+    let workspace = site.machine("app-main").join("workspace");
+    fs::create_dir(workspace.join(".venv")).unwrap();
+    let cat = site.path("bin/cat");
+    site.script("program", &format!("touch '{}'; exec '{}'", mark.display(), cat.display()));
+    fs::copy(site.path("program"), workspace.join(".venv/cat")).unwrap();
+    site.commit_in(&workspace, "b.dat", "x");
+    site.run(&["fetch"]).ok();
+    let path = format!("{}:{}", site.path("app/.venv").display(), site.path("bin").display());
+    let variables = [("PATH", path.as_str())];
+    site.git(&["config", "--global", "filter.x.smudge", "cat"]);
+    site.run_with(&variables, &["merge"]).ok();
+    assert!(site.path("app/.venv/cat").exists() && !mark.exists());
+    // Now it is there.
+    for scope in ["--global", "--local"] {
+        site.git(&["config", scope, "filter.x.smudge", "cat"]);
+        for verb in VERBS {
+            let refused = site.run_with(&variables, &[verb]).exits(1).gives_one_error();
+            refused.says("git would run a program that files of the work tree can change");
+        }
+    }
+    // Control: git itself.
+    let mut git = site.command(crate::support::which("git").unwrap());
+    git.env("PATH", &path).args(["reset", "--quiet", "--hard", "HEAD~1"]);
+    assert!(git.status().unwrap().success());
+    site.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    let mut git = site.command(crate::support::which("git").unwrap());
+    git.env("PATH", &path).args(["merge", "--quiet", "refs/agent-vm/app-main/heads/main"]);
+    assert!(git.status().unwrap().success() && mark.exists(), "control");
+}
+
 /// The words of a documented command are no files.
 #[test]
 fn a_file_with_the_name_of_a_subcommand_is_in_nobodys_way() {

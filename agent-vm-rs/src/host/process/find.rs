@@ -19,8 +19,18 @@ pub fn search_path() -> Option<OsString> {
     env::var_os("PATH").map(|path| absolute_only(&path))
 }
 
+/// Returns [`search_path`] without the directories that `is_left_out` accepts; None if PATH is not set.
+#[must_use]
+pub fn search_path_without(is_left_out: impl Fn(&Path) -> bool) -> Option<OsString> {
+    env::var_os("PATH").map(|path| those_of(&path, |dir| !is_left_out(dir)))
+}
+
 fn absolute_only(path: &OsStr) -> OsString {
-    let absolute: Vec<_> = env::split_paths(path).filter(|dir| dir.is_absolute()).collect();
+    those_of(path, |_| true)
+}
+
+fn those_of(path: &OsStr, is_wanted: impl Fn(&Path) -> bool) -> OsString {
+    let absolute: Vec<_> = env::split_paths(path).filter(|dir| dir.is_absolute() && is_wanted(dir)).collect();
     // An empty PATH would be the working directory.
     env::join_paths(absolute).ok().filter(|path| !path.is_empty()).unwrap_or_else(|| SYSTEM_PATH.into())
 }
@@ -83,6 +93,9 @@ mod tests {
         ] {
             assert_eq!(absolute_only(path.as_ref()), kept, "{path}");
         }
+        let outside = |path: &str| those_of(path.as_ref(), |dir| !dir.starts_with("/tree"));
+        assert_eq!(outside("/tree/.venv/bin:/usr/bin"), "/usr/bin");
+        assert_eq!(outside("/tree/.venv/bin"), SYSTEM_PATH);
     }
 
     #[test]
