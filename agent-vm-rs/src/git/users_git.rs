@@ -18,7 +18,7 @@ use crate::host::files::{quoted, resolved};
 use crate::host::process::{Invocation, search_path_without};
 use crate::term::error::Failure;
 use crate::term::progress::note;
-use crate::term::text::{last_lines, one_line, printable};
+use crate::term::text::{count, last_lines, one_line, printable};
 
 /// The references that git has while it is in progress.
 const IN_PROGRESS: [(&str, &str); 3] =
@@ -32,6 +32,9 @@ const NOTES: [(&str, &str); 4] = [
 ];
 /// Longest time for reading the configuration.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
+/// How the messages of Git LFS about a file begin that it cannot download; the first is printed for each.
+const NO_DOWNLOAD: [&str; 4] =
+    ["Error downloading object: ", "Downloading ", "Errors logged to ", "Use `git lfs logs last` "];
 /// Lines of git's messages that an error shows.
 const LINES: usize = 8;
 
@@ -46,8 +49,9 @@ pub fn users_git(work_tree: &Path) -> Invocation {
     let git = path.into_iter().fold(git, |git, path| git.env("PATH", path));
     git.cwd(work_tree)
         .args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "color.ui=false"])
-        // The machine chooses the server in .lfsconfig. `fetch` has brought the contents.
-        .args(["-c", "lfs.fetchexclude=*"])
+        // The machine chooses the server in .lfsconfig. `fetch` has brought the contents; without a server, what is missing
+        // stays a pointer. `lfs.fetchexclude` would make pointers of all files.
+        .args(["-c", "lfs.url=", "-c", "lfs.standalonetransferagent=", "-c", "lfs.skipdownloaderrors=true"])
         // Missing objects of a partial clone are not fetched: the configuration of a repository that was downloaded says how.
         .args(
             ["file", "ssh", "https", "http", "git", "ext"]
@@ -136,6 +140,11 @@ pub fn run(git: &Invocation, what: &str, hint: impl FnOnce() -> String) -> Resul
     // A signing key may have a passphrase.
     let Output { status, stdout, stderr } = git.output_with_terminal().context("failed to run git")?;
     let (stdout, stderr) = (printable(&String::from_utf8_lossy(&stdout)), printable(&String::from_utf8_lossy(&stderr)));
+    let (missing, stderr) = without_downloads(&stderr);
+    if missing > 0 {
+        let files = count(missing, "Git LFS file");
+        note(&format!("notice: {files} stayed as pointers without contents; to download them: git lfs pull"));
+    }
     if status.success() {
         if !stderr.trim().is_empty() {
             note(stderr.trim_end());
@@ -145,4 +154,14 @@ pub fn run(git: &Invocation, what: &str, hint: impl FnOnce() -> String) -> Resul
     let words: Vec<_> = stdout.lines().chain(stderr.lines()).filter(|line| !line.starts_with("hint:")).collect();
     let words = last_lines(&words.join("\n"), LINES);
     Err(Failure::new(format!("git stopped while {what}:\n{words}")).with_hint(hint()).into())
+}
+
+/// Returns the number of files that Git LFS did not download, and git's messages without those about them.
+fn without_downloads(messages: &str) -> (usize, String) {
+    let missing = messages.lines().filter(|line| line.starts_with(NO_DOWNLOAD[0])).count();
+    if missing == 0 {
+        return (0, messages.to_owned());
+    }
+    let others = messages.lines().filter(|line| !NO_DOWNLOAD.iter().any(|start| line.starts_with(start)));
+    (missing, others.map(|line| format!("{line}\n")).collect())
 }
