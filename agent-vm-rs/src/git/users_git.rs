@@ -143,7 +143,7 @@ pub fn run(git: &Invocation, what: &str, hint: impl FnOnce() -> String) -> Resul
     let (missing, stderr) = without_downloads(&stderr);
     if missing > 0 {
         let files = count(missing, "Git LFS file");
-        note(&format!("notice: {files} stayed as pointers without contents; to download them: git lfs pull"));
+        note(&format!("notice: the contents of {files} are missing; to download them: git lfs pull"));
     }
     if status.success() {
         if !stderr.trim().is_empty() {

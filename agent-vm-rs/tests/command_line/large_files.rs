@@ -158,7 +158,7 @@ fn merged_files_have_their_contents_and_no_server_is_asked() {
     site.commit_in(&tree, ".lfsconfig", "[lfs]\n\turl = https://server.invalid\n");
     site.run(&["fetch"]).ok();
     let merged = site.run(&["merge"]).ok();
-    merged.says("1 Git LFS file stayed as pointers without contents").says("git lfs pull").does_not_say("Error");
+    merged.says("the contents of 1 Git LFS file are missing").says("git lfs pull").does_not_say("Error");
     assert_eq!(site.read("app/missing.bin"), pointer(&missing, 8));
     assert!(!site.path("bin/git-lfs-server").exists());
     // Control: git itself.
