@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use super::links;
 use super::owner::Owner;
-use super::users_programs::require_outside;
+use super::users_programs::{PROTOCOLS, require_outside};
 use crate::host::files::places::Mounts;
 use crate::host::files::{quoted, resolved};
 use crate::host::process::{Invocation, search_path_without};
@@ -53,11 +53,8 @@ pub fn users_git(work_tree: &Path) -> Invocation {
         // stays a pointer. `lfs.fetchexclude` would make pointers of all files.
         .args(["-c", "lfs.url=", "-c", "lfs.standalonetransferagent=", "-c", "lfs.skipdownloaderrors=true"])
         // Missing objects of a partial clone are not fetched: the configuration of a repository that was downloaded says how.
-        .args(
-            ["file", "ssh", "https", "http", "git", "ext"]
-                .iter()
-                .flat_map(|protocol| ["-c".to_owned(), format!("protocol.{protocol}.allow=never")]),
-        )
+        .args(["-c", "protocol.allow=never"])
+        .args(PROTOCOLS.iter().flat_map(|protocol| ["-c".to_owned(), format!("protocol.{protocol}.allow=never")]))
         // Git would start a program of its own, with the configuration that a merge may have changed.
         .args(["-c", "submodule.recurse=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false"])
 }

@@ -15,6 +15,8 @@ use crate::term::text::one_line;
 
 /// The end of settings whose value is one program, and not a command of a shell.
 const WHOLE: &str = ".program";
+/// The protocols that [`super::users_git`] forbids by name. Git runs a program `git-remote-NAME` for any other.
+pub const PROTOCOLS: [&str; 6] = ["file", "ssh", "https", "http", "git", "ext"];
 /// A setting of the user's git.
 struct Setting<'a> {
     /// `local` and `worktree` are the repository's own.
@@ -49,6 +51,7 @@ fn names_program(key: &str) -> bool {
         Some("filter") => ends(&[".clean", ".smudge", ".process"]),
         Some("merge") => ends(&[".driver"]),
         Some("gpg") => ends(&[WHOLE, ".defaultkeycommand"]),
+        Some("protocol") => ends(&[".allow"]) && !PROTOCOLS.iter().any(|name| *key == format!("protocol.{name}.allow")),
         // git-lfs-config(5)
         Some("lfs") => ends(&[".clean", ".smudge", ".path", ".standalonetransferagent"]),
         _ => false,
@@ -281,6 +284,9 @@ mod tests {
         assert!(judged("global", "lfs.customtransfer.x.path", "agent").is_ok());
         assert!(judged("global", "hook.x.command", "/usr/bin/prek").is_err());
         assert!(judged("local", "hook.x.event", "post-merge").is_ok());
+        assert!(judged("local", "protocol.hg.allow", "always").is_err());
+        assert!(judged("local", "protocol.file.allow", "always").is_ok());
+        assert!(judged("global", "protocol.hg.allow", "always").is_ok());
     }
 
     /// `include.path = ../.gitconfig` is a way to share settings in a repository.

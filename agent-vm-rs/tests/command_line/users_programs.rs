@@ -254,6 +254,14 @@ fn no_missing_object_is_fetched_by_a_program_of_the_configuration() {
     fs::remove_file(site.path("app/.git/objects").join(dir).join(name)).unwrap();
     site.run(&["merge"]).exits(1).gives_one_error();
     assert!(!mark.exists());
+    // A program for a protocol of another project.
+    fs::copy(site.path("program"), site.path("bin/git-remote-other")).unwrap();
+    site.git(&["config", "remote.o.url", "other::r"]);
+    site.git(&["clean", "--quiet", "--force"]);
+    site.run(&["merge"]).exits(1).gives_one_error();
+    site.git(&["config", "protocol.other.allow", "always"]);
+    site.run(&["merge"]).exits(1).gives_one_error().says("protocol.other.allow = always");
+    assert!(!mark.exists());
     // Control: git itself runs it. (It has left a part of the files.)
     site.git(&["clean", "--quiet", "--force"]);
     let git = |args: &[&str]| site.command(crate::support::which("git").unwrap()).args(args).output().unwrap();
