@@ -181,3 +181,29 @@ fn a_branch_that_is_checked_out_tracks_the_machine_at_every_moment() {
     site.run(&["checkout", "--name", "third"]).exits(1);
     assert!(!site.git(&["config", "--list"]).contains("branch.third"));
 }
+
+/// The machine's work tree has the contents, such as those of Git LFS files, and its snapshot, too.
+#[test]
+fn uncommitted_files_are_staged_through_the_users_filters() {
+    let site = Site::new();
+    for (what, command) in [("clean", "tr a-z A-Z"), ("smudge", "tr A-Z a-z")] {
+        site.git(&["config", "--global", &format!("filter.x.{what}"), command]);
+    }
+    site.commit(".gitattributes", "*.dat filter=x\n");
+    site.commit("old.dat", "old\n");
+    site.commit("gone.dat", "gone\n");
+    let workspace = site.machine(&site.create("main")).join("workspace");
+    fs::write(workspace.join("old.dat"), "changed\n").unwrap();
+    fs::write(workspace.join("new.dat"), "new\n").unwrap();
+    fs::write(workspace.join("plain"), "plain\n").unwrap();
+    fs::remove_file(workspace.join("gone.dat")).unwrap();
+    site.run(&["fetch"]).ok();
+    site.run(&["apply", "--uncommitted"]).ok();
+    for (name, staged, file) in
+        [("old.dat", "CHANGED", "changed\n"), ("new.dat", "NEW", "new\n"), ("plain", "plain", "plain\n")]
+    {
+        assert_eq!(site.git(&["cat-file", "blob", &format!(":0:{name}")]), staged);
+        assert_eq!(site.read(format!("app/{name}")), file);
+    }
+    assert_eq!(site.git(&["status", "--porcelain"]), "D  gone.dat\nA  new.dat\nM  old.dat\nA  plain");
+}

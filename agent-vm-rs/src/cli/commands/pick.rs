@@ -1,5 +1,7 @@
 //! `agent-vm apply` without `--config`: applies fetched commits.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use anyhow::Result;
@@ -45,13 +47,16 @@ pub fn pick(context: &Context, target: &Target, args: &PickArgs) -> Result<()> {
     require_ready(&tree)?;
     let git = || users_git(&tree).arg("cherry-pick");
     let dir = quoted(&tree);
+    let mut snapshot = None;
     let (git, what) = if args.uncommitted {
         let tip = refs.require(settings.branch.as_str())?;
         let changes = refs.uncommitted_on(&tip.commit)?.ok_or_else(|| {
             Failure::new(format!("{name} had no uncommitted changes on {} at the last fetch", settings.branch))
                 .with_hint(format!("agent-vm fetch {name}"))
         })?;
-        (git().args(["--no-commit", "--mainline=1"]).arg(&changes.commit), "uncommitted changes".to_owned())
+        let git = git().args(["--no-commit", "--mainline=1"]).arg(&changes.commit);
+        snapshot = Some(changes.commit);
+        (git, "uncommitted changes".to_owned())
     } else {
         let commits = if args.commits.is_empty() {
             let tip = refs.require(args.reference.as_deref().unwrap_or(settings.branch.as_str()))?;
@@ -83,6 +88,9 @@ pub fn pick(context: &Context, target: &Target, args: &PickArgs) -> Result<()> {
         (false, _) => format!("to see what is there: git -C {dir} status"),
     };
     let said = run(&git, &format!("applying {what} of {name} in {}", tree.display()), hint)?;
+    if let Some(commit) = snapshot {
+        stage_with_filters(&tree, &commit)?;
+    }
     reviewed::report(context, &machine, &tree, &said)
 }
 
@@ -90,4 +98,26 @@ pub fn pick(context: &Context, target: &Target, args: &PickArgs) -> Result<()> {
 fn is_unchanged(tree: &Path) -> bool {
     let diff = users_git(tree).args(["diff-index", "--cached", "--quiet", "--no-ext-diff", "HEAD", "--"]);
     diff.output().is_ok_and(|output| output.status.success())
+}
+
+/// Stages the changed files of a snapshot again, those that have a filter. The snapshot has their contents as they are in the
+/// machine's work tree, such as those of Git LFS files.
+fn stage_with_filters(tree: &Path, commit: &str) -> Result<()> {
+    let changed = ["diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff"];
+    let changed = users_git(tree).args(changed).args([&format!("{commit}^1"), commit]).checked()?.stdout;
+    let asked = users_git(tree).args(["check-attr", "-z", "--stdin", "filter"]).stdin(changed).checked()?.stdout;
+    let mut parts = asked.split(|byte| *byte == 0);
+    let mut files = Vec::new();
+    while let (Some(path), Some(_), Some(value)) = (parts.next(), parts.next(), parts.next()) {
+        let is_file = || tree.join(OsStr::from_bytes(path)).symlink_metadata().is_ok_and(|found| found.is_file());
+        if !matches!(value, b"unspecified" | b"unset") && is_file() {
+            files.extend([path, b"\0"].concat());
+        }
+    }
+    if files.is_empty() {
+        return Ok(());
+    }
+    let add = ["--literal-pathspecs", "add", "--renormalize", "--pathspec-from-file=-", "--pathspec-file-nul"];
+    let hint = || format!("the changes are in the files; to stage them: git -C {} add --update", quoted(tree));
+    run(&users_git(tree).args(add).stdin(files), "staging the changes", hint).map(drop)
 }
