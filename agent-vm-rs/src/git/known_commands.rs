@@ -1,6 +1,7 @@
 //! Commands for the contents of files and for signatures: those that run nothing that their input or the current directory
 //! says, and those that do.
 
+use std::env;
 use std::path::{Path, PathBuf};
 
 use crate::host::files::resolved;
@@ -36,6 +37,20 @@ const REST: [&str; 4] = ["--", "%f", "--skip", "-f"];
 const SIGNERS: [&str; 4] = ["gpg", "gpg2", "gpgsm", "ssh-keygen"];
 /// A merge driver: <https://mergiraf.org/usage.html>.
 const MERGIRAF: &str = "mergiraf merge --git %O %A %B -s %S -x %X -y %Y -p %P -l %L";
+
+/// Returns the words of a command that a shell only splits; None if the shell would do more.
+pub fn words(command: &str) -> Option<Vec<String>> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./=%+:@, '\"".contains(c);
+    let (home, rest) = match command.strip_prefix("~/") {
+        Some(rest) => (Some(env::var("HOME").ok()?), rest),
+        None => (None, command),
+    };
+    let mut words = shlex::split(rest).filter(|_| rest.chars().all(is_plain))?;
+    if let (Some(home), Some(first)) = (home, words.first_mut()) {
+        *first = format!("{home}/{first}");
+    }
+    Some(words)
+}
 
 /// Returns whether the value of a setting is a command as the documentation of its project writes it. The configuration of a
 /// repository that was downloaded may have any others.
@@ -149,5 +164,12 @@ mod tests {
             is("gpg.program", "gpg") && is("gpg.ssh.defaultkeycommand", "ssh-add -L") && is("merge.x.driver", MERGIRAF)
         );
         assert!(!is("gpg.program", "sh") && !is("merge.x.driver", "mergiraf solve x"));
+    }
+
+    #[test]
+    fn the_home_directory_is_expanded() {
+        let home = env::var("HOME").unwrap();
+        assert_eq!(words("~/bin/f --x").unwrap(), [format!("{home}/bin/f"), "--x".to_owned()]);
+        assert_eq!(words("cat ~/x"), None);
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::known_commands::{found, is_documented, is_interpreter, is_trusted};
+use super::known_commands::{found, is_documented, is_interpreter, is_trusted, words};
 use crate::host::files::places::Mounts;
 use crate::host::files::{quoted, resolved};
 use crate::term::error::Failure;
@@ -56,20 +56,6 @@ fn names_program(key: &str) -> bool {
         Some("lfs") => ends(&[".clean", ".smudge", ".path", ".standalonetransferagent"]),
         _ => false,
     }
-}
-
-/// Returns the words of a command that a shell only splits; None if the shell would do more.
-fn words(command: &str) -> Option<Vec<String>> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./=%+:@, '\"".contains(c);
-    let (home, rest) = match command.strip_prefix("~/") {
-        Some(rest) => (Some(env::var("HOME").ok()?), rest),
-        None => (None, command),
-    };
-    let mut words = shlex::split(rest).filter(|_| rest.chars().all(is_plain))?;
-    if let (Some(home), Some(first)) = (home, words.first_mut()) {
-        *first = format!("{home}/{first}");
-    }
-    Some(words)
 }
 
 /// The work trees of a repository.
@@ -312,12 +298,5 @@ mod tests {
         for origin in ["file:.git/../.gitconfig", "file:a/b", &own] {
             assert!(judged(origin).is_err(), "{origin}");
         }
-    }
-
-    #[test]
-    fn the_home_directory_is_expanded() {
-        let home = env::var("HOME").unwrap();
-        assert_eq!(words("~/bin/f --x").unwrap(), [format!("{home}/bin/f"), "--x".to_owned()]);
-        assert_eq!(words("cat ~/x"), None);
     }
 }

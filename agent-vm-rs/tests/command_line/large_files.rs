@@ -9,14 +9,14 @@ use crate::support::{Site, which};
 
 /// SHA-256 of "contents\n", and that of "others\n".
 const CONTENTS: &str = "bfe5ed57e6e323555b379c660aa8d35b70c2f8f07cf03ad6747266495ac13be0";
-const OTHERS: &str = "afd4164db03d56e32e9ed6fa759036322ca130bb4996ab23eec455ec62e6e751";
+pub const OTHERS: &str = "afd4164db03d56e32e9ed6fa759036322ca130bb4996ab23eec455ec62e6e751";
 
-fn pointer(oid: &str, size: u64) -> String {
+pub fn pointer(oid: &str, size: u64) -> String {
     format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n")
 }
 
 /// Writes a file of the LFS store in a git directory.
-fn store(git_dir: &Path, oid: &str, contents: &str) -> PathBuf {
+pub fn store(git_dir: &Path, oid: &str, contents: &str) -> PathBuf {
     let file = git_dir.join(format!("lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]));
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(&file, contents).unwrap();
@@ -24,7 +24,7 @@ fn store(git_dir: &Path, oid: &str, contents: &str) -> PathBuf {
 }
 
 /// Returns a source with an LFS file whose contents it has.
-fn source() -> Site {
+pub fn source() -> Site {
     let site = Site::new();
     site.commit(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n");
     site.commit("a.bin", &pointer(CONTENTS, 9));
@@ -32,12 +32,12 @@ fn source() -> Site {
     site
 }
 
-fn workspace(site: &Site) -> PathBuf {
+pub fn workspace(site: &Site) -> PathBuf {
     site.machine("app-main").join("workspace")
 }
 
 /// Commits a file as git does with Git LFS: a pointer in the commit, the contents in the work tree and in the store.
-fn commit_large(site: &Site, workspace: &Path, name: &str, oid: &str, contents: &str) -> String {
+pub fn commit_large(site: &Site, workspace: &Path, name: &str, oid: &str, contents: &str) -> String {
     stage_large(site, workspace, name, oid, contents);
     site.git_in(workspace, &["commit", "--quiet", "-m", name]);
     site.git_in(workspace, &["rev-parse", "HEAD"])
@@ -123,50 +123,6 @@ fn contents_come_back_with_the_commits() {
 }
 
 /// What the machine says about its contents counts only if it is true.
-/// What Git LFS does when git may take a file later: it asks `lfs.fetchexclude` first, then its store, then the server.
-const FILTER: &str = r#"
-test "$1" = clean && cat >/dev/null && exec git cat-file blob ":0:$3"
-pointer=$(cat; echo .)
-oid=$(echo "$pointer" | sed -n 's/^oid sha256://p')
-show() { printf %s "${pointer%.}"; }
-test "$(git config lfs.fetchexclude)" = '*' && show && exit
-test -e .git/lfs/objects/*/*/$oid && exec cat .git/lfs/objects/*/*/$oid
-if url=$(git config lfs.url || git config --file .lfsconfig lfs.url); test -n "$url"; then echo "$url" >"$0-server"; fi
-echo "Downloading $3 (9 B)
-Error downloading object: $3 ($oid): Smudge error
-Use \`git lfs logs last\` to view the log." >&2
-show
-"#;
-
-#[test]
-fn merged_files_have_their_contents_and_no_server_is_asked() {
-    let site = source();
-    site.stand_in("git-lfs", FILTER);
-    for what in ["clean", "smudge"] {
-        site.git(&["config", "--global", &format!("filter.lfs.{what}"), &format!("git-lfs {what} -- %f")]);
-    }
-    site.create("main");
-    let tree = workspace(&site);
-    commit_large(&site, &tree, "new.bin", OTHERS, "others\n");
-    site.run(&["fetch"]).ok();
-    site.run(&["merge"]).ok().does_not_say("pointer");
-    assert_eq!(site.read("app/new.bin"), "others\n");
-    // What the machine does not have is not downloaded from the server that it names.
-    let missing = "0".repeat(64);
-    commit_large(&site, &tree, "missing.bin", &missing, "another\n");
-    fs::remove_file(store(&tree.join(".git"), &missing, "")).unwrap();
-    site.commit_in(&tree, ".lfsconfig", "[lfs]\n\turl = https://server.invalid\n");
-    site.run(&["fetch"]).ok();
-    let merged = site.run(&["merge"]).ok();
-    merged.says("the contents of 1 Git LFS file are missing").says("git lfs pull").does_not_say("Error");
-    assert_eq!(site.read("app/missing.bin"), pointer(&missing, 8));
-    assert!(!site.path("bin/git-lfs-server").exists());
-    // Control: git itself.
-    fs::remove_file(site.path("app/missing.bin")).unwrap();
-    site.git(&["checkout", "--quiet", "--", "missing.bin"]);
-    assert_eq!(site.read("bin/git-lfs-server"), "https://server.invalid\n");
-}
-
 #[test]
 fn wrong_contents_are_not_fetched() {
     let site = source();

@@ -46,6 +46,7 @@ mod large_files;
 mod list;
 mod mcp_config;
 mod mcp_server;
+mod merged_large_files;
 mod mounts;
 mod origin_copy;
 #[expect(dead_code, reason = "only tests of real machines change the size")]
