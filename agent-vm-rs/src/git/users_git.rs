@@ -15,7 +15,7 @@ use super::owner::Owner;
 use super::users_programs::{PROTOCOLS, require_outside};
 use crate::host::files::places::Mounts;
 use crate::host::files::{quoted, resolved};
-use crate::host::process::{Invocation, search_path_without};
+use crate::host::process::{Invocation, search_paths_without};
 use crate::term::error::Failure;
 use crate::term::progress::note;
 use crate::term::text::{count, last_lines, one_line, printable};
@@ -43,10 +43,10 @@ const LINES: usize = 8;
 #[must_use]
 pub fn users_git(work_tree: &Path) -> Invocation {
     let git = Owner::of(work_tree).map_or_else(|| Invocation::new("git").with_our_environment(), Owner::git);
-    // A commit of the machine can bring a program, such as `.venv/bin/git-lfs`.
+    // A commit of the machine can bring a program or a library, such as `.venv/bin/git-lfs`.
     let mounts = Mounts::read();
-    let path = search_path_without(|dir| mounts.is_in(dir, work_tree));
-    let git = path.into_iter().fold(git, |git, path| git.env("PATH", path));
+    let paths = search_paths_without(|dir| mounts.is_in(dir, work_tree));
+    let git = paths.fold(git, |git, (name, path)| git.env(name, path));
     git.cwd(work_tree)
         .args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "color.ui=false"])
         // The machine chooses the server in .lfsconfig. `fetch` has brought the contents; without a server, what is missing

@@ -207,3 +207,25 @@ fn uncommitted_files_are_staged_through_the_users_filters() {
     }
     assert_eq!(site.git(&["status", "--porcelain"]), "D  gone.dat\nA  new.dat\nM  old.dat\nA  plain");
 }
+
+/// `LD_LIBRARY_PATH=$LD_LIBRARY_PATH:/opt/lib` often has an empty part, and the linker takes that for the work tree.
+#[test]
+fn a_filter_searches_the_work_tree_for_no_library() {
+    let (site, workspace) = machine();
+    site.script("filter", "echo \"$LD_LIBRARY_PATH $PYTHONPATH\" >>\"$0-searched\"; exec cat");
+    site.git(&["config", "--global", "filter.x.smudge", site.path("filter").to_str().unwrap()]);
+    fs::write(workspace.join(".gitattributes"), "*.dat filter=x\n").unwrap();
+    site.commit_in(&workspace, "a.dat", "x");
+    site.run(&["fetch"]).ok();
+    let own = format!("{}:/opt/python", site.path("app/src").display());
+    let variables = [("LD_LIBRARY_PATH", ":/opt/lib"), ("PYTHONPATH", own.as_str())];
+    site.run_with(&variables, &["merge"]).ok();
+    assert_eq!(site.read("filter-searched"), "/opt/lib /opt/python\n");
+    // Control: git itself.
+    let mut git = site.command(which("git").unwrap());
+    assert!(git.envs(variables).args(["reset", "--quiet", "--hard", "HEAD~1"]).status().unwrap().success());
+    let mut git = site.command(which("git").unwrap());
+    let git = git.envs(variables).args(["merge", "--quiet", "refs/agent-vm/app-main/heads/main"]);
+    assert!(git.status().unwrap().success());
+    assert_eq!(site.read("filter-searched"), format!("/opt/lib /opt/python\n:/opt/lib {own}\n"), "control");
+}

@@ -11,6 +11,9 @@ use crate::term::error::Failure;
 
 /// Directories where Debian installs mke2fs and others, which an ordinary user's PATH lacks.
 const SYSTEM_PATH: &str = "/usr/sbin:/sbin";
+/// Variables with directories of programs and libraries. An empty part, such as that of `:/usr/local/lib`, is the working
+/// directory: ld.so(8).
+const LISTS: [&str; 6] = ["PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PERL5LIB", "RUBYLIB", "NODE_PATH"];
 
 /// Returns our PATH without its relative directories, also empty ones; None if it is not set. A program would look for them
 /// in its working directory, which may be a guest's.
@@ -19,20 +22,27 @@ pub fn search_path() -> Option<OsString> {
     env::var_os("PATH").map(|path| absolute_only(&path))
 }
 
-/// Returns [`search_path`] without the directories that `is_left_out` accepts; None if PATH is not set.
-#[must_use]
-pub fn search_path_without(is_left_out: impl Fn(&Path) -> bool) -> Option<OsString> {
-    env::var_os("PATH").map(|path| those_of(&path, |dir| !is_left_out(dir)))
+/// Returns those variables with lists of directories that programs search for programs and libraries, without relative
+/// directories and those that `is_left_out` accepts.
+pub fn search_paths_without(is_left_out: impl Fn(&Path) -> bool) -> impl Iterator<Item = (&'static str, OsString)> {
+    LISTS.into_iter().filter_map(move |name| {
+        let kept = those_of(&env::var_os(name)?, |dir| !is_left_out(dir));
+        Some((name, if name == "PATH" { or_system(kept) } else { kept }))
+    })
 }
 
 fn absolute_only(path: &OsStr) -> OsString {
-    those_of(path, |_| true)
+    or_system(those_of(path, |_| true))
 }
 
 fn those_of(path: &OsStr, is_wanted: impl Fn(&Path) -> bool) -> OsString {
     let absolute: Vec<_> = env::split_paths(path).filter(|dir| dir.is_absolute() && is_wanted(dir)).collect();
-    // An empty PATH would be the working directory.
-    env::join_paths(absolute).ok().filter(|path| !path.is_empty()).unwrap_or_else(|| SYSTEM_PATH.into())
+    env::join_paths(absolute).unwrap_or_default()
+}
+
+/// Returns a PATH that is not empty: an empty one would be the working directory.
+fn or_system(path: OsString) -> OsString {
+    if path.is_empty() { SYSTEM_PATH.into() } else { path }
 }
 
 /// Returns the path of a program.
@@ -95,7 +105,8 @@ mod tests {
         }
         let outside = |path: &str| those_of(path.as_ref(), |dir| !dir.starts_with("/tree"));
         assert_eq!(outside("/tree/.venv/bin:/usr/bin"), "/usr/bin");
-        assert_eq!(outside("/tree/.venv/bin"), SYSTEM_PATH);
+        assert_eq!(outside("/tree/.venv/bin:"), "");
+        assert_eq!(or_system(outside("/tree/.venv/bin")), SYSTEM_PATH);
     }
 
     #[test]
