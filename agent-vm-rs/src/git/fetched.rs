@@ -70,6 +70,13 @@ impl FetchedRefs {
         self.standin.git()
     }
 
+    /// Returns input for `git rev-list --stdin`: commits, without what the source's other references reach.
+    #[must_use]
+    pub fn new_since_others(&self, commits: &[&str]) -> String {
+        let others = self.others.values().map(|id| format!("^{id}\n"));
+        commits.iter().map(|commit| format!("{commit}\n")).chain(others).collect()
+    }
+
     /// Returns a reference by its name below the machine's, such as `heads/main`.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<Tip> {

@@ -17,6 +17,7 @@ mod install;
 pub mod kept;
 mod known_commands;
 mod lfs;
+pub mod lfs_sizes;
 mod links;
 pub mod names;
 pub mod namespace;

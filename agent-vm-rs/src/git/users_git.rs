@@ -122,6 +122,17 @@ fn paths_of_git<'a>(work_tree: &Path, asked: impl IntoIterator<Item = &'a str>) 
     Ok(lines.map(|line| work_tree.join(OsStr::from_bytes(line))).collect())
 }
 
+/// Returns the directory in which the user's Git LFS keeps files: git-lfs-config(5), `lfs.storage`.
+///
+/// # Errors
+/// Git fails.
+pub fn lfs_store(work_tree: &Path) -> Result<PathBuf> {
+    let dirs = paths_of_git(work_tree, ["--git-common-dir"])?;
+    let named = users_git(work_tree).args(["config", "--type=path", "--get", "lfs.storage"]).output()?.stdout;
+    let named = named.strip_suffix(b"\n").filter(|named| !named.is_empty()).unwrap_or(b"lfs");
+    Ok(dirs.first().map_or(work_tree, PathBuf::as_path).join(OsStr::from_bytes(named)))
+}
+
 /// Returns whether git knows a reference such as `MERGE_HEAD` in a work tree.
 #[must_use]
 pub fn exists(work_tree: &Path, reference: &str) -> bool {

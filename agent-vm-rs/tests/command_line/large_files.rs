@@ -8,7 +8,7 @@ use std::process::Stdio;
 use crate::support::{Site, which};
 
 /// SHA-256 of "contents\n", and that of "others\n".
-const CONTENTS: &str = "bfe5ed57e6e323555b379c660aa8d35b70c2f8f07cf03ad6747266495ac13be0";
+pub const CONTENTS: &str = "bfe5ed57e6e323555b379c660aa8d35b70c2f8f07cf03ad6747266495ac13be0";
 pub const OTHERS: &str = "afd4164db03d56e32e9ed6fa759036322ca130bb4996ab23eec455ec62e6e751";
 
 pub fn pointer(oid: &str, size: u64) -> String {

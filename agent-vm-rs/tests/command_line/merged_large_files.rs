@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::large_files::{OTHERS, commit_large, pointer, source, store, workspace};
+use crate::large_files::{CONTENTS, OTHERS, commit_large, pointer, source, store, workspace};
 
 /// What Git LFS does when git may take a file later: it asks `lfs.fetchexclude` first, then its store, then the server.
 const FILTER: &str = r#"
@@ -46,4 +46,26 @@ fn merged_files_have_their_contents_and_no_server_is_asked() {
     fs::remove_file(site.path("app/missing.bin")).unwrap();
     site.git(&["checkout", "--quiet", "--", "missing.bin"]);
     assert_eq!(site.read("bin/git-lfs-server"), "https://server.invalid\n");
+}
+
+/// Git LFS takes the user's contents for damaged then, and removes them.
+#[test]
+fn a_pointer_with_a_wrong_size_is_not_merged() {
+    let site = source();
+    site.create("main");
+    let tree = workspace(&site);
+    // The older forms of pointers, too.
+    let wrong = pointer(CONTENTS, 8).replace("https://git-lfs.github.com/spec/v1", "http://git-media.io/v/2");
+    let commit = site.commit_in(&tree, "wrong.bin", &format!("\n{wrong}"));
+    site.run(&["fetch"]).ok();
+    for verb in [&["merge"][..], &["apply"], &["checkout", "--name", "other"]] {
+        site.run(verb).exits(1).gives_one_error().says("names another size than the contents");
+    }
+    assert_ne!(site.git(&["rev-parse", "HEAD"]), commit);
+    // Control: the true size.
+    site.git_in(&tree, &["reset", "--quiet", "--hard", "HEAD~1"]);
+    site.commit_in(&tree, "copy.bin", &pointer(CONTENTS, 9));
+    site.run(&["fetch"]).ok();
+    site.run(&["merge"]).ok();
+    assert!(site.path("app/copy.bin").exists());
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use super::{Target, reviewed};
 use crate::cli::target;
 use crate::git::fetched::work_tree;
+use crate::git::lfs_sizes::require_true_sizes;
 use crate::git::users_git::{require_ready, run, users_git};
 use crate::host::files::quoted;
 use crate::machine::branch::BranchName;
@@ -41,6 +42,9 @@ pub fn checkout(context: &Context, args: &CheckoutArgs) -> Result<()> {
     let tree = work_tree(&source, &reviewed::cwd())?;
     require_ready(&tree)?;
     let exists = source.branches()?.contains(&name);
+    if !exists {
+        require_true_sizes(&refs, &tree, &[&tip.commit])?;
+    }
     let git = users_git(&tree).args(["checkout", "--quiet"]);
     let git = match exists {
         true => git.arg(name.as_str()).arg("--"),

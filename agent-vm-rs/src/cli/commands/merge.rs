@@ -6,6 +6,7 @@ use clap::Args;
 use super::{Target, reviewed};
 use crate::cli::target;
 use crate::git::fetched::work_tree;
+use crate::git::lfs_sizes::require_true_sizes;
 use crate::git::users_git::{exists, require_ready, run, users_git};
 use crate::host::files::quoted;
 use crate::machine::context::Context;
@@ -44,6 +45,7 @@ pub fn merge(context: &Context, args: &MergeArgs) -> Result<()> {
     ]);
     let git = git.args(args.ff_only.then_some("--ff-only")).arg(&tip.reference);
     require_ready(&tree)?;
+    require_true_sizes(&refs, &tree, &[&tip.commit])?;
     let dir = quoted(&tree);
     let hint = || match exists(&tree, "MERGE_HEAD") {
         true => format!("to see the conflicts: git -C {dir} status\nto undo the merge: git -C {dir} merge --abort"),

@@ -10,6 +10,7 @@ use clap::Args;
 use super::{Target, reviewed};
 use crate::cli::target;
 use crate::git::fetched::work_tree;
+use crate::git::lfs_sizes::require_true_sizes;
 use crate::git::users_git::{exists, require_ready, run, users_git};
 use crate::host::files::quoted;
 use crate::machine::context::Context;
@@ -54,6 +55,7 @@ pub fn pick(context: &Context, target: &Target, args: &PickArgs) -> Result<()> {
             Failure::new(format!("{name} had no uncommitted changes on {} at the last fetch", settings.branch))
                 .with_hint(format!("agent-vm fetch {name}"))
         })?;
+        require_true_sizes(&refs, &tree, &[&changes.commit])?;
         let git = git().args(["--no-commit", "--mainline=1"]).arg(&changes.commit);
         snapshot = Some(changes.commit);
         (git, "uncommitted changes".to_owned())
@@ -74,6 +76,7 @@ pub fn pick(context: &Context, target: &Target, args: &PickArgs) -> Result<()> {
             let nothing = format!("{name} has no commits that {} lacks\n", tree.display());
             return reviewed::report(context, &machine, &tree, &nothing);
         }
+        require_true_sizes(&refs, &tree, &commits.iter().map(String::as_str).collect::<Vec<_>>())?;
         let what = count(commits.len(), "commit");
         // A commit that changes no file stays one.
         (git().arg("--allow-empty").args(args.sign.then_some("--gpg-sign")).args(commits), what)

@@ -20,6 +20,19 @@ pub fn pointers(
     git: impl Fn() -> Invocation,
     ask: impl Fn(&Invocation) -> Result<Vec<u8>>,
 ) -> Result<BTreeMap<String, Pointer>> {
+    parsed(ids, git, ask, Pointer::parse)
+}
+
+/// Returns what `parse` makes of the objects `ids` that are as small as pointers, as [`pointers`] does.
+///
+/// # Errors
+/// Git fails.
+pub fn parsed(
+    ids: &[u8],
+    git: impl Fn() -> Invocation,
+    ask: impl Fn(&Invocation) -> Result<Vec<u8>>,
+    parse: impl Fn(&[u8]) -> Option<Pointer>,
+) -> Result<BTreeMap<String, Pointer>> {
     let check = ["cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)"];
     let facts = ask(&git().args(check).stdin(ids.to_vec()))?;
     let facts = String::from_utf8_lossy(&facts);
@@ -30,7 +43,7 @@ pub fn pointers(
         return Ok(BTreeMap::new());
     }
     let contents = ask(&git().args(["cat-file", "--batch"]).stdin(small))?;
-    Ok(objects(&contents).filter_map(|(id, bytes)| Some((id.to_owned(), Pointer::parse(bytes)?))).collect())
+    Ok(objects(&contents).filter_map(|(id, bytes)| Some((id.to_owned(), parse(bytes)?))).collect())
 }
 
 /// Returns the ids and contents of the output of `git cat-file --batch`: a line `ID TYPE SIZE`, the contents and a line break.

@@ -7,6 +7,6 @@ mod pointer;
 mod store;
 
 pub use self::checkout::check_out;
-pub use self::find::pointers;
+pub use self::find::{parsed, pointers};
 pub use self::pointer::{DIRECTORY, Pointer};
 pub use self::store::{has, is_damaged, keep};

@@ -17,6 +17,9 @@ pub const MAX_POINTER: u64 = 1024;
 /// The first line of a pointer file.
 const VERSION: &str = "version https://git-lfs.github.com/spec/v1";
 
+/// Names of Git LFS, one of which a pointer file contains.
+const NAMES: [&str; 3] = ["git-lfs", "hawser", "git-media"];
+
 /// A parsed pointer file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pointer {
@@ -36,6 +39,15 @@ impl Pointer {
         }
         let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
         Self::new(value("oid")?.strip_prefix("sha256:")?, value("size")?.parse().ok()?)
+    }
+
+    /// Parses everything that some version of Git LFS takes for a pointer file, and more: any text with its name, a hash and a
+    /// size.
+    pub fn parse_any(bytes: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(bytes);
+        let value = |key: &str| text.lines().find_map(|line| line.trim().strip_prefix(key));
+        NAMES.iter().find(|name| text.contains(**name))?;
+        Self::new(value("oid sha256:")?, value("size ")?.trim().parse().ok()?)
     }
 
     /// Returns the pointer to contents of this hash and size; None if it is no hash.
@@ -91,6 +103,15 @@ mod tests {
         ] {
             assert_eq!(Pointer::parse(other.as_bytes()), None, "{other:?}");
         }
+        for any in [
+            text.clone(),
+            format!("\n \n{text}"),
+            text.replace('\n', "\r\n"),
+            format!("version http://git-media.io/v/2\next-0-x sha256:{oid}\n\noid sha256:{oid}\nsize +12\n"),
+        ] {
+            assert_eq!(Pointer::parse_any(any.as_bytes()).unwrap().size, 12, "{any:?}");
+        }
+        assert_eq!(Pointer::parse_any(format!("oid sha256:{oid}\nsize 12\n").as_bytes()), None);
     }
 
     #[test]
