@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
 
 use crate::guest_services::running;
 use crate::support::{Site, tree, which};
@@ -35,6 +36,12 @@ fn files_and_directories_are_copied_both_ways() {
     assert_eq!(fs::read_link(site.path("inside/tree/link")).unwrap().to_str(), Some("run"));
     let mode = |path: &str| fs::metadata(site.path(path)).unwrap().permissions().mode() & 0o111;
     assert_ne!(mode("inside/copy/again"), 0);
+
+    // A socket, such as that of git's file system monitor, is left out.
+    let _socket = UnixListener::bind(site.path("app/tree/socket")).unwrap();
+    let done = site.run(&["cp", "tree", ":more", "--json"]).ok();
+    assert_eq!(done.says("notice: 1 item not copied").json()["left_out"], 1);
+    assert!(site.path("inside/more/run").exists());
 
     // And back: a single link is followed, and others are left out.
     site.run(&["cp", ":copy", "back"]).ok().says("notice: 1 item not copied");

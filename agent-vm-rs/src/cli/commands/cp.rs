@@ -13,7 +13,7 @@ use crate::guest::running::running;
 use crate::host::files::TEMPORARY;
 use crate::host::files::merge::merge;
 use crate::machine::context::Context;
-use crate::remote::ssh::Ssh;
+use crate::remote::ssh::{LeftOut, Ssh};
 use crate::term::error::Failure;
 use crate::term::output::print_json;
 use crate::term::progress::note;
@@ -64,8 +64,12 @@ pub fn cp(context: &Context, args: &CpArgs) -> Result<()> {
                 own_name(source).map(|name| name.to_str().map(str::to_owned).context("a name is not valid UTF-8"));
             let name = name.transpose()?;
             source.metadata().with_context(|| format!("failed to read {}", source.display()))?;
-            with_ssh(context, named, |ssh| ssh.copy_in(source, name.as_deref(), path))?;
-            (named, None)
+            let special = with_ssh(context, named, |ssh| ssh.copy_in(source, name.as_deref(), path))?;
+            if special > 0 {
+                let items = count(special, "item");
+                note(&format!("notice: {items} not copied: only files, directories and links are"));
+            }
+            (named, LeftOut { special, git: 0 })
         }
         (Side::Guest(named, path), Side::Host(destination)) => {
             let target = target_of(path, destination)?;
@@ -77,7 +81,11 @@ pub fn cp(context: &Context, args: &CpArgs) -> Result<()> {
             let item = staging.path().join("item");
             let left_out = with_ssh(context, named, |ssh| ssh.copy_out(path, &item, args.max_size << 20))?;
             merge(&item, &target)?;
-            (named, Some(left_out))
+            if left_out.special > 0 {
+                let items = count(left_out.special, "item");
+                note(&format!("notice: {items} not copied: only files and directories are"));
+            }
+            (named, left_out)
         }
         (Side::Host(_), Side::Host(_)) => {
             return Err(Failure::usage("neither side of the copy is in a machine")
@@ -90,10 +98,6 @@ pub fn cp(context: &Context, args: &CpArgs) -> Result<()> {
                 .into());
         }
     };
-    let left_out = left_out.unwrap_or_default();
-    if left_out.special > 0 {
-        note(&format!("notice: {} not copied: only files and directories are", count(left_out.special, "item")));
-    }
     if left_out.git > 0 {
         let fetch = named.map_or_else(|| "agent-vm fetch".to_owned(), |named| format!("agent-vm fetch {named}"));
         note(&format!(

@@ -5,13 +5,14 @@
 //! the ways not to.
 
 use std::fs::File;
-use std::io::{self, PipeWriter, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
 use super::Ssh;
+use super::pack::pack;
 use super::unpack::{LeftOut, unpack};
 use crate::host::files::is_absent;
 use crate::term::error::{Failure, Interrupted};
@@ -52,10 +53,11 @@ fi"#;
     }
 
     /// Copies a file or directory of this host to the guest; into the directory `path` if there is one, under its own name `name`.
+    /// Returns the number of devices, pipes and sockets in it, which are not copied.
     ///
     /// # Errors
     /// It cannot be read, or the guest cannot write it.
-    pub fn copy_in(&self, source: &Path, name: Option<&str>, path: &str) -> Result<()> {
+    pub fn copy_in(&self, source: &Path, name: Option<&str>, path: &str) -> Result<usize> {
         let failed = || format!("failed to read {}", source.display());
         let found = source.metadata().with_context(failed)?;
         if !found.is_dir() && !found.is_file() {
@@ -71,15 +73,21 @@ fi"#;
         let place = format!("if [ -d \"$p\" ]; then p=$p{inside}; fi");
         if found.is_dir() {
             let script = format!("{place}\n[ -d \"$p\" ] || mkdir -- \"$p\"\ntar --no-same-owner -C \"$p\" -xf -");
-            let copied = self.remote(&self.at(path, &script)?).with_input(|stream| pack(source, stream));
-            return copied.map_err(|error| self.not_copied_in(error, path));
+            let mut left_out = 0;
+            let copied = self.remote(&self.at(path, &script)?).with_input(|stream| {
+                left_out = pack(source, stream)?;
+                Ok(())
+            });
+            copied.map_err(|error| self.not_copied_in(error, path))?;
+            return Ok(left_out);
         }
         let mode = if found.permissions().mode() & 0o100 == 0 { "" } else { "\nchmod -- +x \"$p\"" };
         let copied = self.remote(&self.at(path, &format!("{place}\ncat >\"$p\"{mode}"))?).with_input(|mut stream| {
             let mut file = File::open(source).with_context(failed)?;
             io::copy(&mut file, &mut stream).with_context(|| format!("failed to copy {}", source.display())).map(drop)
         });
-        copied.map_err(|error| self.not_copied_in(error, path))
+        copied.map_err(|error| self.not_copied_in(error, path))?;
+        Ok(0)
     }
 
     /// Says in an error what was not copied; the cause is often that the path or its directory does not exist.
@@ -119,14 +127,4 @@ impl Ssh<'_> {
             archive.into_inner().context(failed)?.flush().context(failed)
         })
     }
-}
-
-/// Writes an archive of a directory's contents. Links are packed as links.
-fn pack(directory: &Path, stream: PipeWriter) -> Result<()> {
-    let failed = || format!("failed to copy {}", directory.display());
-    let mut archive = tar::Builder::new(io::BufWriter::with_capacity(64 << 10, stream));
-    archive.follow_symlinks(false);
-    archive.append_dir_all(".", directory).with_context(failed)?;
-    let mut stream = archive.into_inner().with_context(failed)?;
-    stream.flush().with_context(failed)
 }

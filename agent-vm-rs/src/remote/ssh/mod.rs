@@ -4,6 +4,7 @@ pub mod config;
 pub mod config_file;
 mod copy;
 pub mod forwards;
+mod pack;
 mod session;
 pub mod terminal;
 mod unpack;
@@ -24,6 +25,8 @@ use crate::machine::Machine;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::term::verbosity::Verbosity;
+
+pub use self::unpack::LeftOut;
 
 /// Time for the control master, which runs on this host, to answer.
 const CHECK: Duration = Duration::from_secs(2);
