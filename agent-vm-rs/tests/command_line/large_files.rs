@@ -241,6 +241,22 @@ fn contents_that_come_later_are_fetched() {
     site.run(&["destroy", "--yes"]).ok().does_not_say("kept");
 }
 
+/// The workspace's own store may be missing: the source has no contents, or `git lfs prune` has removed all of them.
+#[test]
+fn contents_that_only_the_copy_for_origin_has_are_fetched() {
+    let site = Site::new();
+    site.commit(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n");
+    site.create("main");
+    let tree = workspace(&site);
+    commit_large(&site, &tree, "new.bin", OTHERS, "others\n");
+    fs::rename(tree.join(".git/lfs"), tree.join(".git/origin.git/lfs")).unwrap();
+    assert_eq!(site.run(&["status", "--json"]).json()["workspace"]["git"]["changed_files"], 0);
+    site.run(&["fetch"]).ok().does_not_say("not fetched");
+    let there = site.path(format!("app/.git/lfs/objects/{}/{}/{OTHERS}", &OTHERS[..2], &OTHERS[2..4]));
+    assert_eq!(fs::read_to_string(there).unwrap(), "others\n");
+    site.run(&["destroy", "--yes"]).ok().does_not_say("kept");
+}
+
 /// Only the right to execute differs.
 #[test]
 fn a_changed_mode_is_a_change() {

@@ -49,9 +49,18 @@ impl io::Write for Until {
 }
 
 impl View {
-    /// Returns whether the repository has a store of LFS contents.
+    /// Returns whether the repository, or the copy that `origin` leads to, has a store of LFS contents.
     fn has_store(&self) -> bool {
-        open_inside(&self.guest, Path::new(DIRECTORY), OFlags::PATH | OFlags::DIRECTORY).is_ok_and(|dir| dir.is_some())
+        let is_there = |store: &PathBuf| {
+            open_inside(&self.guest, store, OFlags::PATH | OFlags::DIRECTORY).is_ok_and(|dir| dir.is_some())
+        };
+        stores().iter().any(is_there)
+    }
+
+    /// Returns whether one of these stores has the contents of a pointer, or something of the same size.
+    fn stores_contents(&self, pointer: &Pointer) -> bool {
+        let in_copy = || beneath::entry(&self.guest, &Path::new(ORIGIN_COPY).join(pointer.path()));
+        has(&self.guest, pointer) || in_copy().is_ok_and(|found| found == Some(Entry::File(pointer.size)))
     }
 
     /// Returns those of the `paths` whose file in the work tree has the contents that the index's pointer names. The contents
@@ -80,7 +89,7 @@ impl View {
         let mut until = Until(Deadline::after(self.time_limit() / 5));
         let mut found = BTreeSet::new();
         for (path, is_program, id) in staged {
-            let Some(pointer) = pointers.get(&id).filter(|pointer| has(&self.guest, pointer)) else { continue };
+            let Some(pointer) = pointers.get(&id).filter(|pointer| self.stores_contents(pointer)) else { continue };
             let Some(file) = beneath::open_file(&tree, OsStr::from_bytes(&path).as_ref()) else { continue };
             let metadata = file.metadata().context("failed to look at a file of the workspace")?;
             if metadata.len() == pointer.size
@@ -162,10 +171,15 @@ pub fn bring(view: &View, new: &[Pointer], common_dir: &Path, limit: Limit<'_>) 
     }
 }
 
+/// Returns the paths of the stores of LFS contents in a guest's git directory.
+fn stores() -> [PathBuf; 2] {
+    [PathBuf::from(DIRECTORY), Path::new(ORIGIN_COPY).join(DIRECTORY)]
+}
+
 /// Returns the contents in the stores of a guest's git directory: their paths in it, and what the names say.
 fn stored(guest: &File) -> Result<Vec<(PathBuf, Pointer)>> {
     let mut found = Vec::new();
-    for store in [PathBuf::from(DIRECTORY), Path::new(ORIGIN_COPY).join(DIRECTORY)] {
+    for store in stores() {
         let mut dirs = vec![(store, 0)];
         while let Some((path, depth)) = dirs.pop() {
             let Ok(Some(dir)) = open_inside(guest, &path, OFlags::RDONLY | OFlags::DIRECTORY) else { continue };
