@@ -136,7 +136,7 @@ fn bring(
         let new = pack.as_ref().map_or(&[][..], |pack| &pack.pointers);
         let packed = pack.as_ref().map_or(0, |pack| pack.bytes);
         let left = Limit { bytes: left.bytes.saturating_sub(packed), ..left };
-        missing.extend(bring_large_files(&repository.view, new, common_dir, left)?);
+        missing.extend(bring_large_files(repository, new, common_dir, left)?);
         packs.extend(pack);
         interrupt::check()?;
     }

@@ -8,5 +8,5 @@ mod store;
 
 pub use self::checkout::check_out;
 pub use self::find::{parsed, pointers};
-pub use self::pointer::{DIRECTORY, Pointer};
+pub use self::pointer::{DIRECTORY, MAX_POINTER, Pointer};
 pub use self::store::{has, is_damaged, keep};

@@ -56,6 +56,31 @@ impl Pointer {
         is_hash.then(|| Self { oid: oid.to_owned(), size })
     }
 
+    /// Returns the pointer to the contents of a file. `read` is called for each part that was read.
+    ///
+    /// # Errors
+    /// The file cannot be read, `read` fails, or a signal arrived.
+    pub fn to(file: &File, mut read: impl FnMut() -> Result<()>) -> Result<Self> {
+        let (mut hash, mut buffer, mut size, mut file) = (Sha256::new(), vec![0; 1 << 20], 0, file);
+        loop {
+            interrupt::check()?;
+            read()?;
+            match file.read(&mut buffer)? {
+                0 => return Ok(Self { oid: hex(&hash.finalize()), size }),
+                length => {
+                    hash.update(&buffer[..length]);
+                    size += length as u64;
+                }
+            }
+        }
+    }
+
+    /// Returns the pointer file, as Git LFS writes it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{VERSION}\noid sha256:{}\nsize {}\n", self.oid, self.size)
+    }
+
     /// Returns the path of the contents in a git directory.
     pub fn path(&self) -> PathBuf {
         Path::new(DIRECTORY).join(&self.oid[..2]).join(&self.oid[2..4]).join(&self.oid)
@@ -84,6 +109,8 @@ impl Pointer {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Seek as _;
+
     use super::*;
 
     #[test]
@@ -112,6 +139,18 @@ mod tests {
             assert_eq!(Pointer::parse_any(any.as_bytes()).unwrap().size, 12, "{any:?}");
         }
         assert_eq!(Pointer::parse_any(format!("oid sha256:{oid}\nsize 12\n").as_bytes()), None);
+    }
+
+    #[test]
+    fn a_pointer_is_made_of_contents() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"contents\n").unwrap();
+        file.rewind().unwrap();
+        let pointer = Pointer::to(&file, || Ok(())).unwrap();
+        assert_eq!((pointer.size, &pointer.oid[..8]), (9, "bfe5ed57"));
+        assert_eq!(Pointer::parse(pointer.text().as_bytes()), Some(pointer));
+        file.rewind().unwrap();
+        assert!(Pointer::to(&file, || anyhow::bail!("late")).is_err());
     }
 
     #[test]

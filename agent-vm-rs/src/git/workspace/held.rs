@@ -70,7 +70,7 @@ impl Held {
     /// # Errors
     /// Git fails.
     pub fn is_damaged_in_source(&self) -> Result<bool> {
-        for Repository { view, offers } in &self.repositories {
+        for Repository { view, offers, .. } in &self.repositories {
             let tips: Vec<_> = offers.iter().map(|offer| offer.object.as_str()).collect();
             if is_damaged_in_source(view, &tips)? {
                 return Ok(true);
@@ -97,7 +97,7 @@ impl Held {
     /// [`super::Unreadable`] if git cannot read one.
     pub fn commits(&self) -> Result<Vec<(String, String)>> {
         let mut commits = Vec::new();
-        for Repository { view, offers } in &self.repositories {
+        for Repository { view, offers, .. } in &self.repositories {
             let range = new_since(view, offers);
             let log = view.git(None).args(["log", "--no-decorate", "--format=%H %s", "--ignore-missing", "--stdin"]);
             let listed = view.ask(&log.arg(format!("--max-count={MOST_LISTED}")).stdin(range))?;
@@ -148,7 +148,7 @@ pub fn of_bundle(bundle: &Path, source: Option<&Source>, scratch: &Path) -> Resu
     let new = view.git(None).args(["rev-list", "--count", "--ignore-missing", "--stdin"]);
     let new = view.ask(&new.stdin(new_since(&view, &offers)))?;
     held.contents.commits = String::from_utf8_lossy(&new).trim().parse().unwrap_or(0);
-    held.repositories.push(Repository { view, offers });
+    held.repositories.push(Repository { view, offers, edited: Vec::new() });
     Ok(held)
 }
 
@@ -178,7 +178,7 @@ pub fn of_workspace(workspace: &Path, source: Option<&Source>, scratch: &Path) -
         held.left_out.push(count(ignored, "ignored file"));
     }
     let references = everything(&mut top, workspace, "", &mut held.left_out)?;
-    held.repositories.push(Repository { offers: offers_of(&references, b""), view: top.view });
+    held.repositories.push(Repository { offers: offers_of(&references, b""), view: top.view, edited: Vec::new() });
     for module in &inventory.git_dir.modules {
         let sources = source.zip(reader.as_ref());
         match of_submodule(workspace, module, sources, scratch, &mut held.left_out) {
@@ -225,7 +225,7 @@ fn of_submodule(
         let known = known_to_submodule(&own.view, &offers, &users, scratch)?;
         offers.retain(|offer| !known.contains(&offer.object));
     }
-    Ok(Repository { offers, view: own.view })
+    Ok(Repository { offers, view: own.view, edited: Vec::new() })
 }
 
 /// Returns those of the offered objects that the user's own submodule has.

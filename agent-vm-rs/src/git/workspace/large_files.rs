@@ -2,28 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::OFlags;
 
 use super::guest_files::{open_inside, open_root};
 use super::inventory::shown_path;
-use super::pack::Limit;
 use super::view::View;
 use crate::git::Source;
-use crate::git::lfs::{DIRECTORY, Pointer, has, is_damaged, keep, pointers};
+use crate::git::lfs::{DIRECTORY, Pointer, has, is_damaged, pointers};
 use crate::git::origin_copy::ORIGIN_COPY;
-use crate::git::owner::Owner;
 use crate::host::files::beneath::{self, Entry};
 use crate::host::files::places::Mounts;
-use crate::host::files::tree::entries;
 use crate::host::interrupt::{self, Deadline};
-use crate::term::text::{bytes, count};
+use crate::term::text::count;
 
 /// Size in bytes of the source's large files that are read to find damage.
 const MOST_BYTES_READ: u64 = 128 << 20;
@@ -31,9 +27,6 @@ const MOST_BYTES_READ: u64 = 128 << 20;
 /// Modes in the index, with the space after them.
 const PLAIN: &[u8] = b"100644 ";
 const PROGRAM: &[u8] = b"100755 ";
-/// Largest number of files in a store that are looked at, and of those that are brought at a time.
-const MOST_STORED: usize = 100_000;
-const MOST_BROUGHT: usize = 10_000;
 
 /// Takes bytes until a deadline.
 struct Until(Deadline);
@@ -50,7 +43,7 @@ impl io::Write for Until {
 
 impl View {
     /// Returns whether the repository, or the copy that `origin` leads to, has a store of LFS contents.
-    fn has_store(&self) -> bool {
+    pub(super) fn has_store(&self) -> bool {
         let is_there = |store: &PathBuf| {
             open_inside(&self.guest, store, OFlags::PATH | OFlags::DIRECTORY).is_ok_and(|dir| dir.is_some())
         };
@@ -115,90 +108,9 @@ impl View {
     }
 }
 
-/// Copies the contents in a guest's stores that the source repository lacks into its store, those of the pointers `new` first.
-/// Returns what is not copied, with the reasons.
-///
-/// # Errors
-/// The store cannot be written.
-pub fn bring(view: &View, new: &[Pointer], common_dir: &Path, limit: Limit<'_>) -> Result<Vec<String>> {
-    let guest = &view.guest;
-    let bring = || {
-        let to = open_root(common_dir)?;
-        let lacking = |pointer: &Pointer| !has(&to, pointer);
-        let mut stored = stored(guest)?;
-        stored.retain(|(_, pointer)| lacking(pointer));
-        let wanted: BTreeSet<_> = new.iter().collect();
-        stored.sort_by_key(|(_, pointer)| !wanted.contains(pointer));
-        let contents = |number| format!("the contents of {}", count(number, "Git LFS file"));
-        // The user's own link, for example to another disk. What the machine chose is not written there.
-        let is_link = |path: &&str| beneath::entry(&to, path.as_ref()).is_ok_and(|found| found == Some(Entry::Link));
-        if let Some(link) = ["lfs", DIRECTORY].into_iter().find(is_link).filter(|_| !stored.is_empty()) {
-            let link = common_dir.join(link);
-            return Ok(vec![format!("{}, because {} is a link", contents(stored.len()), link.display())]);
-        }
-        let (mut left, mut larger, mut brought) = (limit.bytes, Vec::new(), 0);
-        for (path, pointer) in &stored {
-            interrupt::check()?;
-            match left.checked_sub(pointer.size).filter(|_| brought < MOST_BROUGHT) {
-                None => larger.push(pointer),
-                Some(rest) => {
-                    let file = beneath::open_file(guest, path);
-                    if file.map(|file| keep(pointer, &file, &to)).transpose()?.unwrap_or(false) {
-                        (left, brought) = (rest, brought + 1);
-                    }
-                }
-            }
-        }
-        let missing = wanted.iter().filter(|pointer| lacking(pointer) && !larger.contains(*pointer)).count();
-        let mut left_out = Vec::new();
-        if missing > 0 {
-            left_out.push(format!("{}, which it does not have", contents(missing)));
-        }
-        if !larger.is_empty() {
-            let size = larger.iter().map(|pointer| pointer.size).fold(0, u64::saturating_add);
-            let most = (limit.bytes.saturating_add(size) >> 20) + 1;
-            let (raise, size) = (limit.raise, bytes(size));
-            left_out.push(format!("{} ({size}); to get more: {raise} --max-size {most}", contents(larger.len())));
-        }
-        Ok(left_out)
-    };
-    if !view.has_store() {
-        return Ok(Vec::new());
-    }
-    match Owner::of(common_dir) {
-        Some(owner) => owner.act(bring),
-        None => bring(),
-    }
-}
-
 /// Returns the paths of the stores of LFS contents in a guest's git directory.
-fn stores() -> [PathBuf; 2] {
+pub(super) fn stores() -> [PathBuf; 2] {
     [PathBuf::from(DIRECTORY), Path::new(ORIGIN_COPY).join(DIRECTORY)]
-}
-
-/// Returns the contents in the stores of a guest's git directory: their paths in it, and what the names say.
-fn stored(guest: &File) -> Result<Vec<(PathBuf, Pointer)>> {
-    let mut found = Vec::new();
-    for store in stores() {
-        let mut dirs = vec![(store, 0)];
-        while let Some((path, depth)) = dirs.pop() {
-            let Ok(Some(dir)) = open_inside(guest, &path, OFlags::RDONLY | OFlags::DIRECTORY) else { continue };
-            for entry in entries(&dir.into()).context("failed to list Git LFS files")? {
-                let (name, kind) = entry.context("failed to list Git LFS files")?;
-                let inside = path.join(OsStr::from_bytes(name.to_bytes()));
-                if kind == FileType::Directory && depth < 2 {
-                    dirs.push((inside, depth + 1));
-                } else if let Ok(Some(Entry::File(size))) = beneath::entry(guest, &inside) {
-                    let pointer = name.to_str().ok().and_then(|name| Pointer::new(name, size));
-                    found.extend(pointer.map(|pointer| (inside, pointer)));
-                }
-                if found.len() + dirs.len() > MOST_STORED {
-                    return Ok(found);
-                }
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// Returns those of the files in LFS stores (paths in `.git`) that the source repository lacks, or has damaged.

@@ -3,8 +3,10 @@
 //! `inventory` and `layout` first list everything in the workspace. Git then reads what is an ordinary repository
 //! (`view`); anything else is kept as it is (`keep_workspace`).
 
+mod bring_large_files;
 mod bundle;
 mod contents;
+mod edited_large_files;
 mod fetch;
 mod files;
 mod findings;
@@ -42,6 +44,7 @@ use crate::git::origin_copy::ORIGIN_COPY;
 use crate::git::{Source, SourceReader};
 use crate::machine::branch::BranchName;
 
+pub use self::bring_large_files::bring as bring_large_files;
 pub use self::contents::Contents;
 pub use self::fetch::{fetch, fetch_from};
 pub use self::findings::{Findings, OnTheDisk, WholeReason, look};
@@ -49,7 +52,6 @@ pub use self::git_failure::{Unreadable, is_no_space, is_unreadable};
 pub use self::held::{Held, of_bundle, of_workspace};
 pub use self::inventory::is_there;
 pub use self::keep_workspace::{finish_all, keep_whole, unfinished_in};
-pub use self::large_files::bring as bring_large_files;
 pub use self::offer::{Offering, Repository, UNCOMMITTED, Wanted, offering};
 pub use self::pack::{Limit, Pack, pack};
 pub use self::unbundle::header;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::edited_large_files::{Edited, Large};
 use super::findings::{MAX_CHANGED, MAX_CHANGED_BYTES, size};
 use super::git_failure::{Unreadable, is_no_memory, is_unreadable};
 use super::layout;
@@ -45,6 +46,8 @@ pub struct Repository {
     pub view: View,
     /// What it offers.
     pub offers: Vec<Offer>,
+    /// Git LFS files of the work tree whose pointers it offers.
+    pub edited: Vec<Edited>,
 }
 
 /// Everything that a workspace offers.
@@ -106,9 +109,10 @@ pub fn offering(workspace: &Path, wanted: &Wanted<'_>) -> Result<Offering> {
     offers.extend(
         detached.map(|(name, object)| Offer { name: valid(&[b"worktrees/", name.as_slice()].concat()), object }),
     );
+    let mut edited = Vec::new();
     if wanted.uncommitted {
         view.limit(WORK_TREE_LIMIT);
-        let found = uncommitted(&view, workspace, &mut offering.left_out);
+        let found = uncommitted(&view, workspace, &mut offering.left_out, &mut edited);
         view.limit(LIMIT);
         match found {
             Ok(found) => {
@@ -121,7 +125,7 @@ pub fn offering(workspace: &Path, wanted: &Wanted<'_>) -> Result<Offering> {
             Err(error) => return Err(error),
         }
     }
-    offering.repositories.push(Repository { view, offers });
+    offering.repositories.push(Repository { view, offers, edited });
     for module in layout::look(&workspace.join(".git"))?.modules {
         match submodule(workspace, &module, wanted) {
             Ok(found) => offering.repositories.extend(found),
@@ -175,7 +179,12 @@ pub(super) fn valid(name: &[u8]) -> Vec<u8> {
 
 /// Commits the uncommitted changes in the view, without what git cannot save. The commit has HEAD's time, so that the same
 /// changes have the same id.
-fn uncommitted(view: &View, workspace: &Path, left_out: &mut Vec<String>) -> Result<Option<Offer>> {
+fn uncommitted(
+    view: &View,
+    workspace: &Path,
+    left_out: &mut Vec<String>,
+    edited: &mut Vec<Edited>,
+) -> Result<Option<Offer>> {
     let files = view.changed_files(false)?;
     if files.is_empty() {
         return Ok(None);
@@ -188,13 +197,14 @@ fn uncommitted(view: &View, workspace: &Path, left_out: &mut Vec<String>) -> Res
     let (repositories, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.ends_with(b"/"));
     let listed = repositories.iter().take(MOST_NAMED).map(|path| format!("{}, a repository", shown(path)));
     left_out.extend(listed);
-    let (object, left) = view.commit_what_git_saves(&files, Some(&view.date_of_head()?))?;
-    let left: Vec<_> = left.iter().filter(|path| !repositories.contains(path)).collect();
+    let saved = view.commit_what_git_saves(&files, Some(&view.date_of_head()?), Large::Pointers)?;
+    edited.extend(saved.edited);
+    let left: Vec<_> = saved.left.iter().filter(|path| !repositories.contains(path)).collect();
     if let [first, ..] = left.as_slice() {
         left_out.push(format!("{} that git does not save, such as {}", count(left.len(), "file"), shown(first)));
     }
     let is_all = files.iter().all(|file| left.contains(&file));
-    Ok((!is_all).then(|| Offer { name: UNCOMMITTED.to_vec(), object }))
+    Ok((!is_all).then(|| Offer { name: UNCOMMITTED.to_vec(), object: saved.commit }))
 }
 
 /// Returns a submodule with the references to commits that its own source lacks; None without such commits.
@@ -230,7 +240,7 @@ fn submodule(workspace: &Path, module: &Path, wanted: &Wanted<'_>) -> Result<Opt
         new.contains(reference.object.as_str()).then(|| Offer { name, object: reference.object.clone() })
     };
     let offers: Vec<_> = references.iter().filter_map(offer).collect();
-    Ok((!offers.is_empty()).then_some(Repository { view, offers }))
+    Ok((!offers.is_empty()).then_some(Repository { view, offers, edited: Vec::new() }))
 }
 
 /// Returns a submodule's name: `modules/NAME/modules/INNER` is `NAME/INNER`.

@@ -1,7 +1,10 @@
 //! Turns uncommitted files into commits: one of what is staged, and on top of it one of the work tree.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result};
 
+use super::edited_large_files::{Edited, Large};
 use super::git_failure::{Unreadable, is_unreadable};
 use super::refs::shown;
 use super::view::View;
@@ -13,6 +16,16 @@ const OURS: &str = "Unfinished merge in the machine: ours\n";
 const THEIRS: &str = "Unfinished merge in the machine: theirs\n";
 const CHANGED: &str = "Changed in the machine, not committed\n";
 
+/// Commits of changed files.
+pub(super) struct Saved {
+    /// The id of the last.
+    pub commit: String,
+    /// Paths that git did not save.
+    pub left: Vec<Vec<u8>>,
+    /// Git LFS files that it has as pointers. No store has their contents yet.
+    pub edited: Vec<Edited>,
+}
+
 impl View {
     /// Makes commits of the changed `files` and returns the id of the last. No filter and no conversion changes the
     /// contents. The commits have the time `date` in git's format, or the current one.
@@ -20,22 +33,19 @@ impl View {
     /// # Errors
     /// A file cannot be read, or git fails or does not save one.
     pub(super) fn commit_files(&self, files: &[Vec<u8>], date: Option<&str>) -> Result<String> {
-        match self.commit_what_git_saves(files, date)? {
-            (_, left) if !left.is_empty() => Err(Unreadable(format!("git did not save {}", shown(&left[0]))).into()),
-            (commit, _) => Ok(commit),
+        let Saved { commit, left, .. } = self.commit_what_git_saves(files, date, Large::Whole)?;
+        match left.first() {
+            Some(first) => Err(Unreadable(format!("git did not save {}", shown(first))).into()),
+            None => Ok(commit),
         }
     }
 
-    /// Makes the same commits and also returns the paths that git did not save: it skips a path that it never tracks, such as
-    /// .GIT/x, without an error, and a repository inside the work tree.
+    /// Makes the same commits, with edited Git LFS files as `large` says, and also returns what git did not save: it skips a
+    /// path that it never tracks, such as .GIT/x, without an error, and a repository inside the work tree.
     ///
     /// # Errors
     /// A file cannot be read, or git fails.
-    pub(super) fn commit_what_git_saves(
-        &self,
-        files: &[Vec<u8>],
-        date: Option<&str>,
-    ) -> Result<(String, Vec<Vec<u8>>)> {
+    pub(super) fn commit_what_git_saves(&self, files: &[Vec<u8>], date: Option<&str>, large: Large) -> Result<Saved> {
         let view = self;
         let tree = view.work_tree().context("there is no work tree")?;
         let text =
@@ -67,16 +77,25 @@ impl View {
         // A submodule is a directory, which has no contents of its own.
         let links = view.gitlinks()?;
         // The index has the pointer of an LFS file.
-        let large = view.with_their_contents(&files.iter().map(Vec::as_slice).collect())?;
-        let wanted = files.iter().filter(|file| !links.contains_key(*file) && !large.contains(*file));
-        let paths: Vec<u8> = wanted.flat_map(|path| [path.as_slice(), b"\0"].concat()).collect();
+        let unchanged_files = view.with_their_contents(&files.iter().map(Vec::as_slice).collect())?;
+        let wanted = files.iter().filter(|file| !links.contains_key(*file) && !unchanged_files.contains(*file));
+        let wanted: Vec<_> = wanted.map(Vec::as_slice).collect();
+        let edited = match large {
+            Large::Whole => Vec::new(),
+            Large::Pointers => view.edited_large_files(&wanted)?,
+        };
+        let edited_paths: BTreeSet<_> = edited.iter().map(|edited| edited.path.as_slice()).collect();
+        let plain = wanted.into_iter().filter(|path| !edited_paths.contains(path));
+        let paths: Vec<u8> = plain.flat_map(|path| [path, b"\0"].concat()).collect();
         let add = unchanged().args(["update-index", "--add", "--remove", "--replace", "-z", "--stdin"]);
         view.ask(&add.stdin(paths))?;
-        let left = view.unstaged(unchanged(), files)?;
+        view.stage_pointers(&edited)?;
+        let mut left = view.unstaged(unchanged(), files)?;
+        left.retain(|path| !edited_paths.contains(path.as_slice()));
         let whole = text(view.git(None).arg("write-tree"))?;
         let parents: Vec<_> =
             head.into_iter().chain(staged.into_iter().flat_map(|commit| ["-p".to_owned(), commit])).collect();
-        Ok((commit(&whole, &parents, CHANGED)?, left))
+        Ok(Saved { commit: commit(&whole, &parents, CHANGED)?, left, edited })
     }
 
     /// Returns the time of the checked-out commit, so that a commit of the same changes always has the same id.
