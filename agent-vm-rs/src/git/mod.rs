@@ -12,6 +12,7 @@ mod discover;
 mod examine;
 pub mod fetch;
 pub mod fetched;
+mod filtered;
 mod gitmodules;
 mod install;
 pub mod kept;

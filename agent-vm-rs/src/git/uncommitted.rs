@@ -1,5 +1,5 @@
 //! The source's uncommitted changes and ignored files, which a clone does not have: counts them, and copies them into a new
-//! workspace. Filters (`filter.*`) do not run, so a file that needs one counts as changed.
+//! workspace. Filters (`filter.*`) do not run; see [`super::filtered`].
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 
 use super::examine::Look;
+use super::filtered::unchanged;
 use super::standin::StandIn;
 use super::work_tree;
 use crate::host::files::beneath::{Entry, copy, entry, remove};
@@ -46,12 +47,13 @@ impl Look<'_> {
     /// Git fails or takes too long.
     pub fn left(&self) -> Result<Left> {
         let Some((_standin, git)) = self.git_in_work_tree()? else { return Ok(Left::default()) };
-        let status = git.args(["status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal"]);
-        let status = status.args(["--ignored=traditional", "--ignore-submodules=dirty"]).time_limit(LONGEST_COUNT);
+        let git = git.time_limit(LONGEST_COUNT);
+        let status = git.clone().args(["status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal"]);
+        let status = status.args(["--ignored=traditional", "--ignore-submodules=dirty"]);
         let printed = status.checked().context("failed to count uncommitted changes")?.stdout;
-        let entries = || printed.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
-        let ignored = entries().filter(|entry| entry.starts_with(b"!!")).count();
-        Ok(Left { changes: entries().count() - ignored, ignored })
+        let entries = self.changes(&git, &printed)?;
+        let ignored = entries.iter().filter(|entry| entry.starts_with(b"!!")).count();
+        Ok(Left { changes: entries.len() - ignored, ignored })
     }
 
     /// Copies the uncommitted changes into a new workspace of `branch`, as changes of its work tree; returns their number.
@@ -65,10 +67,21 @@ impl Look<'_> {
                 .with_hint(format!("git switch {branch}, or create the machine without --dirty"))
                 .into());
         }
-        let status = git.args(["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]);
+        let status = git.clone().args(["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]);
         let printed = status.arg("--ignore-submodules=all").checked().context("failed to list uncommitted changes")?;
-        let entries = printed.stdout.split(|byte| *byte == 0).filter(|entry| entry.len() > 3);
-        self.bring(entries.map(|entry| path(&entry[3..])).collect(), workspace)
+        let entries = self.changes(&git, &printed.stdout)?;
+        self.bring(entries.iter().map(|entry| path(&entry[3..])).collect(), workspace)
+    }
+
+    /// Returns the entries of `git status --porcelain -z`, without the files that only a filter changed. Each has two characters
+    /// for index and work tree, a space, and the path.
+    fn changes<'a>(&self, git: &Invocation, printed: &'a [u8]) -> Result<Vec<&'a [u8]>> {
+        let entries = || printed.split(|byte| *byte == 0).filter(|entry| entry.len() > 3);
+        let modified = entries().filter_map(|entry| entry.strip_prefix(b" M ")).collect();
+        let Some(tree) = self.work_tree() else { return Ok(Vec::new()) };
+        let unchanged = unchanged(git, tree, &self.source.place.git_dir.join("index"), &modified)?;
+        let is_unchanged = |entry: &[u8]| entry.strip_prefix(b" M ").is_some_and(|path| unchanged.contains(path));
+        Ok(entries().filter(|entry| !is_unchanged(entry)).collect())
     }
 
     /// Copies the ignored files that match `patterns`, or those of the source's `.worktreeinclude`, into a new workspace;

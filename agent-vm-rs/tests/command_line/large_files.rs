@@ -90,6 +90,18 @@ fn a_machine_gets_the_contents_and_a_clean_work_tree() {
     site.assert_nothing_left();
 }
 
+/// Git without Git LFS takes them for changed.
+#[test]
+fn files_with_their_contents_are_no_changes_of_the_source() {
+    let site = source();
+    site.write("app/a.bin", "contents\n");
+    site.run(&["create"]).ok().does_not_say("uncommitted");
+    site.run(&["destroy", "--yes"]).ok();
+    // Control: other contents of the same size.
+    site.write("app/a.bin", "CONTENTS\n");
+    site.run(&["create"]).ok().says("1 uncommitted change in");
+}
+
 /// The target of a symbolic link is not copied.
 #[test]
 fn contents_behind_a_link_are_not_copied() {

@@ -112,3 +112,37 @@ fn no_link_of_the_repository_is_followed() {
     symlink(site.path("private/key"), site.path("app/.worktreeinclude")).unwrap();
     site.run(&["create"]).ok().does_not_say("copied into the machine: 1 ignored");
 }
+
+/// As after a clone of a repository with git-crypt. Its filter does not run; what it decrypted must not reach the machine.
+#[test]
+fn what_a_filter_wrote_is_no_change() {
+    let site = Site::new();
+    for (key, value) in [("clean", "sed s/plain/cipher/"), ("smudge", "sed s/cipher/plain/"), ("required", "true")] {
+        site.git(&["config", "--global", &format!("filter.crypt.{key}"), value]);
+    }
+    site.write("app/.gitattributes", "*.key filter=crypt\n");
+    for name in ["a.key", "b.key"] {
+        site.commit(name, "plain\n");
+    }
+    let check_out = || {
+        for name in ["a.key", "b.key"] {
+            fs::remove_file(site.repo().join(name)).unwrap();
+        }
+        site.git(&["checkout", "--quiet", "--", "."]);
+    };
+    check_out();
+    assert_eq!(fs::read_to_string(site.path("app/a.key")).unwrap(), "plain\n");
+    site.run(&["create"]).ok().does_not_say("uncommitted");
+    site.run(&["destroy", "--yes"]).ok();
+    site.run(&["create", "--dirty"]).ok().does_not_say("uncommitted");
+    for name in ["a.key", "b.key"] {
+        assert_eq!(fs::read_to_string(workspace(&site).join(name)).unwrap(), "cipher\n");
+    }
+    site.run(&["destroy", "--yes"]).ok();
+    // Control: a change by the user, in a file that was replaced.
+    fs::remove_file(site.path("app/a.key")).unwrap();
+    site.write("app/a.key", "mine!\n");
+    site.run(&["create", "--dirty"]).ok().says("copied into the machine: 1 uncommitted change in");
+    assert_eq!(fs::read_to_string(workspace(&site).join("a.key")).unwrap(), "mine!\n");
+    assert_eq!(fs::read_to_string(workspace(&site).join("b.key")).unwrap(), "cipher\n");
+}
