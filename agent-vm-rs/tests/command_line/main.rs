@@ -23,6 +23,7 @@ mod edited_large_files;
 mod egress;
 mod egress_supervisor;
 mod fetch;
+mod fetch_beside_gc;
 mod fetch_refused;
 mod fetch_worktree;
 mod flags;

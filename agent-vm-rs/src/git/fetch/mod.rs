@@ -1,7 +1,7 @@
 //! Fetches everything that a machine has into its source repository, as `refs/agent-vm/MACHINE/…`.
 //!
 //! The workspace may be hostile. Git reads it in a confined view and packs the new objects there ([`super::workspace`]);
-//! the pack is checked beside the source's objects only. Then [`install()`] copies it into the source's object store, and
+//! the pack is checked beside the source's objects only. Then [`install_kept()`] copies it into the source's object store, and
 //! the references change. Nothing else of the workspace reaches the source repository. A commit that a reference of the
 //! source loses stays as `refs/agent-vm/MACHINE/former/ID`.
 
@@ -19,7 +19,7 @@ use self::change::Change;
 pub use self::change::Update;
 use self::plan::{Named, Plan, named};
 pub use self::restore::{Restoring, has_everything, is_shallower, restore};
-use super::install::install;
+use super::install::{Kept, install_kept};
 use super::namespace::{claim, namespace};
 use super::owner::Owner;
 use super::standin::StandIn;
@@ -78,7 +78,7 @@ pub fn fetch(request: &Request<'_>) -> Result<Fetched> {
         Wanted { source, reader: &reader, known: &known, uncommitted: request.uncommitted, scratch: request.scratch };
     let Offering { repositories, left_out, has_looked_at_files } = offering(request.workspace, &wanted)?;
     let limit = Limit { bytes: request.most, raise: "agent-vm fetch" };
-    let (offered, missing) = bring(&repositories, source, &reader.stores, limit)?;
+    let (offered, missing, _kept) = bring(&repositories, source, &reader.stores, limit)?;
     let prefix = namespace(source, request.state, request.name)?;
     let below = |name: &[u8]| name.strip_prefix(prefix.as_bytes()).map(<[u8]>::to_vec);
     let mut current: Named = known.iter().filter_map(|(name, id)| Some((below(name)?, id.clone()))).collect();
@@ -118,13 +118,13 @@ fn apply(source: &Source, change: Change<'_>) -> Result<Vec<Update>> {
 }
 
 /// Brings the objects that repositories offer, and the contents of their LFS files, into the source repository. Returns the
-/// names for the objects, and what is not brought, with the reasons.
+/// names for the objects, what is not brought, with the reasons, and the packs, which git keeps until references are written.
 fn bring(
     repositories: &[Repository],
     source: &Source,
     stores: &Stores,
     limit: Limit<'_>,
-) -> Result<(Named, Vec<String>)> {
+) -> Result<(Named, Vec<String>, Vec<Kept>)> {
     let common_dir = &source.place.common_dir;
     let mut packs: Vec<Pack> = Vec::new();
     let mut missing = Vec::new();
@@ -140,9 +140,7 @@ fn bring(
         packs.extend(pack);
         interrupt::check()?;
     }
-    for pack in &packs {
-        install(&pack.dir, &pack.name, &["pack", "idx"], &stores.objects)?;
-    }
+    let kept = packs.iter().map(|pack| install_kept(&pack.dir, &pack.name, &stores.objects)).collect::<Result<_>>()?;
     let offers = repositories.iter().flat_map(|repository| &repository.offers);
-    Ok((named(offers.map(|offer| (offer.name.as_slice(), offer.object.as_str()))), missing))
+    Ok((named(offers.map(|offer| (offer.name.as_slice(), offer.object.as_str()))), missing, kept))
 }

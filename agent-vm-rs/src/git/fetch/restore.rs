@@ -43,7 +43,7 @@ pub fn restore(restoring: &Restoring<'_>) -> Result<(String, Vec<Update>)> {
     require_same_format(source, held)?;
     let reader = SourceReader::open(source, scratch)?;
     let known: Named = reader.refs.iter().map(|one| (one.name.clone(), one.id.clone())).collect();
-    let (offered, _) = bring(&held.repositories, source, &reader.stores, restoring.limit)?;
+    let (offered, _, _kept) = bring(&held.repositories, source, &reader.stores, restoring.limit)?;
     let (state, machine) = (restoring.state, restoring.machine);
     let namespace = namespace(source, state, machine)?;
     let prefix = format!("{namespace}{}{}/", String::from_utf8_lossy(KEPT), restoring.time);
