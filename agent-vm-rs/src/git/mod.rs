@@ -13,6 +13,7 @@ mod examine;
 pub mod fetch;
 pub mod fetched;
 mod filtered;
+mod git_processes;
 mod gitmodules;
 mod install;
 pub mod kept;

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 
+use super::git_processes::in_use;
 use crate::host::interrupt::{Deadline, check};
 
 /// Age at which a lock counts as left over: git holds one for a moment.
@@ -27,7 +28,8 @@ pub struct Killed<'a> {
 }
 
 impl Killed<'_> {
-    /// Removes its locks. Those that another git may have made, before or later, stay.
+    /// Removes its locks. Those that another git may have made, before or later, stay, and so do all while a process may hold
+    /// one.
     ///
     /// # Errors
     /// One cannot be removed.
@@ -41,7 +43,13 @@ impl Killed<'_> {
             check()?;
             found = self.found();
         }
-        for path in found.iter().filter(|path| is_old(path)) {
+        let old: Vec<_> = found.into_iter().filter(is_old).collect();
+        let newest = old.iter().filter_map(|path| changed(path)).max();
+        // A git that was stopped, or that runs a hook, can hold one for any time.
+        if newest.is_none_or(|newest| in_use(self.git_dir, &old, newest)) {
+            return Ok(());
+        }
+        for path in &old {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(error).with_context(|| format!("failed to remove {}", path.display()));
@@ -68,4 +76,30 @@ fn changed(path: &Path) -> Option<SystemTime> {
 
 fn age(path: &Path) -> Option<Duration> {
     SystemTime::now().duration_since(changed(path)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_that_a_process_holds_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("packed-refs.lock");
+        File::create(&lock).unwrap();
+        // The process starts before the lock, as far as clocks tell.
+        let mut holder = Command::new("sleep").arg("1000").stdin(File::open(&lock).unwrap()).spawn().unwrap();
+        let since = SystemTime::now() - Duration::from_secs(60);
+        File::options().write(true).open(&lock).unwrap().set_modified(SystemTime::now()).unwrap();
+        let killed = Killed { git_dir: dir.path(), dirs: &[], locks: &["packed-refs.lock"], since, longest: 60 * OLD };
+        killed.remove_locks().unwrap();
+        assert!(lock.exists());
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        killed.remove_locks().unwrap();
+        assert!(!lock.exists());
+    }
 }
