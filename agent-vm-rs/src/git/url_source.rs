@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Source;
 use super::call::{LONGEST_COPY, git};
+use super::refs::{self, collide};
 use super::remote_call::{REMOTE, Transport, git_for, transport};
 use super::stale_locks::Killed;
 use super::url::{local_path, shown, without_password};
@@ -225,9 +226,32 @@ fn set_branch(dir: &Path, branch: &BranchName) -> Result<()> {
             return Ok(());
         }
     }
+    if old.is_none() {
+        clear_way(dir, &own)?;
+    }
     within(dir).args(["update-ref", &own, &new, old.as_deref().unwrap_or("")]).checked()?;
     for (key, value) in [("remote", "origin"), ("merge", own.as_str())] {
         within(dir).args(["config", "--", &format!("branch.{branch}.{key}"), value]).checked()?;
+    }
+    Ok(())
+}
+
+/// Removes local branches whose name is a directory of `own`, or below it: the remote has replaced them.
+fn clear_way(dir: &Path, own: &str) -> Result<()> {
+    let listed = within(dir).args(["for-each-ref", refs::FORMAT, "refs/heads"]).checked()?.stdout;
+    let in_the_way = refs::parse(&listed).into_iter().filter(|one| collide(&one.name, own.as_bytes()));
+    for (name, id) in in_the_way.filter_map(|one| Some((String::from_utf8(one.name).ok()?, one.id))) {
+        let only_there = within(dir).args(["rev-list", "--max-count=1", &id, "--not", "--remotes=origin"]).read()?;
+        if !only_there.is_empty() || dir.join("worktrees").exists() {
+            let branch = |name: &str| name.strip_prefix("refs/heads/").unwrap_or(name).to_owned();
+            let (old, new, git_dir) = (branch(&name), branch(own), quoted(dir));
+            let renamed = quoted(Path::new(&format!("old-{}", old.replace('/', "-"))));
+            let old = one_line(&old);
+            return Err(Failure::new(format!("the branch {old} of {} is in the way of {new}", dir.display()))
+                .with_hint(format!("git -C {git_dir} branch --move {} {renamed}", quoted(Path::new(&old))))
+                .into());
+        }
+        within(dir).args(["update-ref", "--no-deref", "-d", &name, &id]).checked()?;
     }
     Ok(())
 }

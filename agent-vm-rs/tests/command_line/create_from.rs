@@ -264,3 +264,32 @@ fn the_first_machine_of_a_url_may_have_a_new_branch() {
     let workspace = site.machine("app-newer").join("workspace");
     assert_eq!(site.git_in(&workspace, &["rev-parse", "HEAD"]), newer);
 }
+
+/// Git cannot have the branches `main` and `main/x` at the same time.
+#[test]
+fn a_remote_may_replace_a_branch_by_a_directory() {
+    let site = Site::new();
+    let url = remote(&site);
+    site.run(&["create", "--from", &url]).ok();
+    let source = source(&site, "app-main");
+    site.git(&["branch", "--move", "main", "main/x"]);
+    let newer = site.commit("newer", "x");
+    site.run(&["create", "--from", &url]).ok();
+    let names = site.names();
+    let nested = names.iter().find(|name| *name != "app-main").unwrap();
+    assert_eq!(site.git_in(site.machine(nested).join("workspace"), &["rev-parse", "HEAD"]), newer);
+    // And back. A branch with commits of the user stays.
+    site.git(&["branch", "--move", "main/x", "main"]);
+    let tree = site.git_in(&source, &["rev-parse", "main/x^{tree}"]);
+    site.git_in(&source, &["config", "user.name", "Test"]);
+    site.git_in(&source, &["config", "user.email", "test@example.invalid"]);
+    let own = site.git_in(&source, &["commit-tree", "-p", "main/x", "-m", "own", &tree]);
+    site.git_in(&source, &["update-ref", "refs/heads/main/x", &own]);
+    site.run(&["destroy", "app-main", "--yes"]).ok();
+    let done = site.run(&["create", "--from", &url]).exits(1).gives_one_error().says("is in the way of main");
+    done.says(&format!("git -C {} branch --move main/x old-main-x", source.display()));
+    site.git_in(&source, &["branch", "--move", "main/x", "old-main-x"]);
+    site.run(&["create", "--from", &url]).ok();
+    assert_eq!(site.git_in(&source, &["rev-parse", "old-main-x"]), own);
+    assert_eq!(site.git_in(site.machine("app-main").join("workspace"), &["rev-parse", "HEAD"]), newer);
+}
