@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use crate::host::files::places::Mounts;
 use crate::host::files::{has_dir, has_file, is_absent, write_file};
 use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
@@ -161,6 +162,16 @@ impl Machine {
     pub fn has_lost_source(&self, settings: &Settings) -> bool {
         // A bare repository, or one with a separate git directory, has a HEAD file or a .git file.
         [".git", "HEAD"].iter().all(|name| is_absent(&settings.source.join(name)))
+    }
+
+    /// Returns whether a lost repository may be on a disk that is not mounted now.
+    #[must_use]
+    pub fn may_be_unmounted(settings: &Settings) -> bool {
+        match &settings.source_mount {
+            Some(mount) => !Mounts::read().have_point(mount),
+            // The directory of a removable disk is removed with it.
+            None => settings.source.parent().is_some_and(is_absent),
+        }
     }
 
     /// Returns the error of a machine whose repository was moved or deleted.

@@ -25,6 +25,9 @@ pub struct Settings {
     pub version: u32,
     /// Directory of the repository that the machine belongs to.
     pub source: PathBuf,
+    /// Where the file system of that directory was mounted. Older machines do not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_mount: Option<PathBuf>,
     /// Branch the machine is for.
     pub branch: BranchName,
     /// When it was created.

@@ -74,6 +74,48 @@ fn a_machine_whose_repository_cannot_be_examined_stays() {
 }
 
 #[test]
+fn a_machine_whose_repository_may_be_on_a_disk_that_is_not_mounted_stays() {
+    let site = Site::new();
+    orphan(&site);
+    let config = site.machine("app-main").join("config.json");
+    let recorded = fs::read_to_string(&config).unwrap();
+    let with = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut settings: serde_json::Value = serde_json::from_str(&recorded).unwrap();
+        assert!(settings["source_mount"].is_string(), "{settings}");
+        change(&mut settings);
+        fs::write(&config, settings.to_string()).unwrap();
+    };
+    // Its declaration is there, too.
+    let declaration = json!({ "file": site.path("disk/app/vm.json"), "settings": {} });
+    fs::write(site.machine("app-main").join("declared.json"), declaration.to_string()).unwrap();
+    let stays = || {
+        let done = prune(&site, &["--yes"]).ok().says("app-main stays: its repository ");
+        done.says("may be on a disk that is not mounted")
+            .says("agent-vm destroy app-main")
+            .says("no machine to remove");
+    };
+    with(&|settings| settings["source_mount"] = json!(site.path("disk")));
+    stays();
+    // An older machine: the directory of a removable disk is gone.
+    with(&|settings| {
+        settings.as_object_mut().unwrap().remove("source_mount");
+        settings["source"] = json!(site.path("disk/app"));
+    });
+    stays();
+    with(&|settings| settings["source"] = json!(site.path("elsewhere")));
+    prune(&site, &["--yes"]).ok().says("no machine to remove");
+    with(&|settings| {
+        settings.as_object_mut().unwrap().remove("source_mount");
+        settings["source"] = json!(site.path("disk/app"));
+    });
+    fs::create_dir(site.path("disk")).unwrap();
+    prune(&site, &["--dry-run"]).ok().prints("app-main: would be removed").does_not_say("not mounted");
+    // Control.
+    fs::write(&config, &recorded).unwrap();
+    prune(&site, &["--yes"]).ok().prints("app-main: removed").does_not_say("not mounted");
+}
+
+#[test]
 fn a_machine_that_changed_lately_stays() {
     let site = Site::new();
     orphan(&site);

@@ -13,6 +13,7 @@ use crate::egress::secrets;
 use crate::git::Source;
 use crate::git::url_source::Remote;
 use crate::guest::installation;
+use crate::host::files::places::Mounts;
 use crate::host::files::{make_dir_durably, remove_any, rename_durably, sync_tree, write_unsynced};
 use crate::host::lock::Lock;
 use crate::host::user_dirs::data_home;
@@ -297,6 +298,7 @@ fn settings(patch: SettingsPatch, chosen: Chosen, source: &Source, branch: Branc
     Settings {
         version: VERSION,
         source: source.dir.clone(),
+        source_mount: Mounts::read().point_of(&source.dir),
         branch,
         created: jiff::Timestamp::now(),
         guest,

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::confirm::{can_ask, confirmed};
 use super::destroy;
+use crate::host::files::is_absent;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::declared::Declared;
@@ -139,11 +140,22 @@ fn reason(machine: &Machine, args: &PruneArgs) -> Option<String> {
     }
     // Without readable settings, the repository is unknown.
     let settings = machine.settings().ok()?;
-    if machine.has_lost_source(&settings) {
+    let is_lost = machine.has_lost_source(&settings);
+    if is_lost && Machine::may_be_unmounted(&settings) {
+        note(&format!(
+            "{name} stays: its repository {} may be on a disk that is not mounted\nto remove it all the same: agent-vm destroy {name}",
+            settings.source.display(),
+            name = machine.name
+        ));
+        return None;
+    }
+    if is_lost {
         return Some(format!("its repository {} does not exist", settings.source.display()));
     }
     let declared = Declared::read(machine).ok()??;
-    declared.is_gone().then(|| format!("its declaration {} does not exist", declared.file.display()))
+    // Its directory may be on a disk that is not mounted.
+    let may_be_there = declared.file.parent().is_some_and(is_absent);
+    (declared.is_gone() && !may_be_there).then(|| format!("its declaration {} does not exist", declared.file.display()))
 }
 
 /// Returns the time since the last change of a file in the machine's directory: settings, disk, run, or the upper part of

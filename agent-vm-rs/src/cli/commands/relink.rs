@@ -8,6 +8,7 @@ use clap::Args;
 use super::Target;
 use crate::cli::target;
 use crate::git::{Source, workspace};
+use crate::host::files::places::Mounts;
 use crate::host::interrupt;
 use crate::machine::Machine;
 use crate::machine::branch::BranchName;
@@ -60,6 +61,7 @@ pub fn relink(context: &Context, args: &RelinkArgs) -> Result<()> {
     }
     let old = std::mem::replace(&mut settings.source, source.dir);
     if old != settings.source {
+        settings.source_mount = Mounts::read().point_of(&settings.source);
         machine.write_settings(&settings)?;
     }
     if context.json {

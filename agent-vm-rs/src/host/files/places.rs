@@ -61,6 +61,12 @@ impl Mounts {
         self.mount_of(&resolved(path)).map(|(mount, _)| mount.point.clone())
     }
 
+    /// Returns whether something is mounted at a path, as far as that is known.
+    #[must_use]
+    pub fn have_point(&self, path: &Path) -> bool {
+        self.0.is_empty() || self.0.iter().any(|mount| mount.point == path)
+    }
+
     /// Returns a mount point in a directory.
     #[must_use]
     pub fn point_in(&self, dir: &Path) -> Option<&Path> {
