@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::destroy::on_a_terminal;
 use crate::kept::{destroyed, restored};
 use crate::support::Site;
+use crate::terminal::on_terminal;
 
 /// A machine with a commit and a changed file, destroyed; returns its name.
 fn kept(site: &Site, args: &[&str]) -> String {
@@ -66,6 +67,24 @@ fn a_terminal_is_asked() {
     assert_eq!(site.kept().len(), 1);
     on_a_terminal(&site, &format!("kept prune {name}"), "y\n").unwrap().ok().prints("removed");
     assert!(site.kept().is_empty());
+}
+
+/// Another command can keep something, or remove it, before the answer.
+#[test]
+fn other_commands_go_on_during_the_question() {
+    let site = Site::new();
+    let first = kept(&site, &[]);
+    let second = kept(&site, &[]);
+    let mut terminal = on_terminal(&site, &["kept", "prune", "--all"]);
+    terminal.shows("[y/N]");
+    site.run(&["kept", "prune", &first, "--yes"]).ok().prints("removed");
+    let third = kept(&site, &[]);
+    terminal.types("y\n");
+    assert_eq!(terminal.ends(), Some(0));
+    let output = terminal.output();
+    assert!(output.contains(&format!("{second}: removed")), "{output}");
+    assert!(output.contains(&format!("{third}: stays (it changed since the question")), "{output}");
+    assert_eq!(site.kept().len(), 1);
 }
 
 /// Files that no commit holds would be lost.

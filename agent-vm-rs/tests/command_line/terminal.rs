@@ -10,7 +10,7 @@ use crate::support::{Site, kill, wait_until};
 const CHECK: &str = "case \" $* \" in *' -O check '*) exit;; esac\n";
 
 /// Runs agent-vm on a terminal.
-fn on_terminal(site: &Site, args: &[&str]) -> OwnTerminal {
+pub fn on_terminal(site: &Site, args: &[&str]) -> OwnTerminal {
     OwnTerminal::run(site.command("setsid").args(LED_BY_A_SHELL).arg(env!("CARGO_BIN_EXE_agent-vm")).args(args))
 }
 

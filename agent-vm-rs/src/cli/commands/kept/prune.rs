@@ -74,7 +74,59 @@ pub fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
     let state = &context.state;
     // Nobody has seen yet what is in them.
     let half_done: Vec<_> = kept::all(state)?.into_iter().filter(Kept::is_half_done).map(|kept| kept.path).collect();
-    let _lock = lock(context)?;
+    let mut locked = lock(context)?;
+    let Chosen { mut going, mut done, are_lost } = choose(context, args, &half_done)?;
+    if !args.dry_run && !args.yes && !going.is_empty() && require_can_ask(going.len(), are_lost)? {
+        // Other commands need not wait for the answer.
+        drop(locked);
+        ask(&going, are_lost)?;
+        locked = lock(context)?;
+        let again = choose(context, args, &half_done)?;
+        let was_asked = |(kept, reason): &(Kept, String)| {
+            going.iter().any(|(asked, because)| asked.path == kept.path && because == reason)
+        };
+        let (still, changed): (Vec<_>, Vec<_>) = again.going.into_iter().partition(was_asked);
+        let stays = |(kept, reason): (Kept, String)| Pruned {
+            name: kept.named.stem,
+            reason: format!("it changed since the question: {reason}"),
+            outcome: "stays",
+        };
+        done = again.done.into_iter().chain(changed.into_iter().map(stays)).collect();
+        going = still;
+    }
+    for (kept, reason) in going {
+        let removed = || match kept.presence {
+            Presence::Here => kept::remove(state, &kept),
+            Presence::Missing | Presence::Away => kept::forget(state, &kept.named.stem),
+        };
+        let outcome = match args.dry_run {
+            true => "would-be-removed",
+            false => removed().map_or_else(
+                |error| {
+                    note(&format!("{} was not removed: {error:#}", kept.named.stem));
+                    "failed"
+                },
+                |()| "removed",
+            ),
+        };
+        done.push(Pruned { name: kept.named.stem, reason, outcome });
+    }
+    drop(locked);
+    report(context, &done)
+}
+
+/// What to remove, and what stays.
+struct Chosen {
+    /// With the reasons.
+    going: Vec<(Kept, String)>,
+    done: Vec<Pruned>,
+    /// How many have work that nothing else has.
+    are_lost: usize,
+}
+
+/// Looks what can be removed. The caller holds the lock.
+fn choose(context: &Context, args: &PruneArgs, half_done: &[PathBuf]) -> Result<Chosen> {
+    let state = &context.state;
     let all = kept::all(state)?;
     if !args.dry_run {
         kept::remove_rests(state, &all)?;
@@ -111,27 +163,7 @@ pub fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
             false => done.push(Pruned { name: kept.named.stem, reason, outcome: "stays" }),
         }
     }
-    if !args.dry_run && !args.yes && !going.is_empty() {
-        ask(&going, are_lost)?;
-    }
-    for (kept, reason) in going {
-        let removed = || match kept.presence {
-            Presence::Here => kept::remove(state, &kept),
-            Presence::Missing | Presence::Away => kept::forget(state, &kept.named.stem),
-        };
-        let outcome = match args.dry_run {
-            true => "would-be-removed",
-            false => removed().map_or_else(
-                |error| {
-                    note(&format!("{} was not removed: {error:#}", kept.named.stem));
-                    "failed"
-                },
-                |()| "removed",
-            ),
-        };
-        done.push(Pruned { name: kept.named.stem, reason, outcome });
-    }
-    report(context, &done)
+    Ok(Chosen { going, done, are_lost })
 }
 
 fn report(context: &Context, done: &[Pruned]) -> Result<()> {
@@ -153,15 +185,19 @@ fn report(context: &Context, done: &[Pruned]) -> Result<()> {
     }
 }
 
-fn ask(going: &[(Kept, String)], are_lost: usize) -> Result<()> {
-    if !can_ask() {
-        if are_lost == 0 {
-            return Ok(());
-        }
-        return Err(Failure::new(format!("the work in {are_lost} of {} would be lost", going.len()))
-            .with_hint("to restore one: agent-vm kept restore KEPT\nto remove them all the same: repeat the command with --yes")
-            .into());
+/// Returns whether to ask. Without a terminal, only what a repository has is removed.
+fn require_can_ask(going: usize, are_lost: usize) -> Result<bool> {
+    if are_lost == 0 || can_ask() {
+        return Ok(can_ask());
     }
+    Err(Failure::new(format!("the work in {are_lost} of {going} would be lost"))
+        .with_hint(
+            "to restore one: agent-vm kept restore KEPT\nto remove them all the same: repeat the command with --yes",
+        )
+        .into())
+}
+
+fn ask(going: &[(Kept, String)], are_lost: usize) -> Result<()> {
     for (kept, reason) in going {
         note(&format!("{}: {reason}", kept.named.stem));
     }
