@@ -114,6 +114,7 @@ impl Verb {
             Self::Exec(args) => return exec::exec(context, args).map(commands::exit_with),
             Self::Edit(args) => return edit::edit(context, args).map(commands::exit_with),
             Self::Logs(args) => return logs::logs(context, args).map(commands::exit_with),
+            Self::List(args) => return list::list(context, args).map(commands::exit_with),
             Self::Create(args) => create::create(context, args),
             Self::Set(args) => set::set(context, args),
             Self::Apply(args) => apply::apply(context, args),
@@ -141,7 +142,6 @@ impl Verb {
             Self::SshConfig(args) => ssh_config::ssh_config(context, args),
             Self::SshProxy(args) => ssh_config::ssh_proxy(context, args),
             Self::Egress(args) => egress::egress(context, args),
-            Self::List(args) => list::list(context, args),
             Self::Mcp(args) => mcp::mcp(context, args),
             Self::McpConfig(args) => mcp_config::mcp_config(context, args),
         }

@@ -82,5 +82,8 @@ fn watch_draws_the_list_again_until_it_is_interrupted() {
     site.create("dev");
     read_until("app-dev");
     typed.write_all(b"\x03").unwrap();
+    let mut rest = String::new();
+    shown.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!rest.contains("error") && !rest.contains("interrupted"), "{rest}");
 }

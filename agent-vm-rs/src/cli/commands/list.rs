@@ -13,7 +13,7 @@ use crate::cli::target;
 use crate::host::interrupt;
 use crate::machine::Machine;
 use crate::machine::context::Context;
-use crate::term::error::Failure;
+use crate::term::error::{Failure, Interrupted, exit_code};
 use crate::term::output::{print, print_json, redraw};
 use crate::term::progress::note;
 use crate::term::table::{Columns, below_home};
@@ -51,25 +51,30 @@ struct Row {
     error: Option<String>,
 }
 
-/// Prints all machines, or those of one repository; with `--watch`, again and again until a signal ends the command.
+/// Prints all machines, or those of one repository; with `--watch`, again and again until a signal ends the command. Returns
+/// the exit code.
 ///
 /// # Errors
 /// The state directory cannot be read, or the repository does not exist.
-pub fn list(context: &Context, args: &ListArgs) -> Result<()> {
+pub fn list(context: &Context, args: &ListArgs) -> Result<i32> {
     let source = match &args.source {
         Some(dir) => Some(target::repository(&context.state, Some(dir))?.dir),
         None => None,
     };
     if args.watch {
-        return watch(context, source.as_deref());
+        // A signal is the only way to end it.
+        return watch(context, source.as_deref()).or_else(|error| match error.downcast_ref::<Interrupted>() {
+            Some(_) => Ok(exit_code(&error).into()),
+            None => Err(error),
+        });
     }
     let rows = rows(context, source.as_deref())?;
     if context.json {
-        return print_json(&rows);
+        return print_json(&rows).map(|()| 0);
     }
     if rows.is_empty() {
         note(&nothing(source.as_deref()));
-        return Ok(());
+        return Ok(0);
     }
     print(&text(&rows))?;
     for row in rows.iter().filter(|row| row.source_missing) {
@@ -78,11 +83,11 @@ pub fn list(context: &Context, args: &ListArgs) -> Result<()> {
             row.name
         ));
     }
-    Ok(())
+    Ok(0)
 }
 
 /// Redraws the table until a signal ends the command.
-fn watch(context: &Context, source: Option<&Path>) -> Result<()> {
+fn watch(context: &Context, source: Option<&Path>) -> Result<i32> {
     if context.json {
         return Err(Failure::usage("--watch prints no JSON")
             .with_hint("to print it once: agent-vm list --json")
