@@ -21,6 +21,12 @@ use crate::term::text::{age, bytes, count, one_line};
 /// Most files of a workspace whose sizes are added up.
 const MOST_FILES: usize = 200_000;
 
+const COLUMNS: Columns<'static, 7> = Columns {
+    header: ["NAME", "KIND", "BRANCH", "AGE", "SIZE", "CONTENTS", "REPOSITORY"],
+    gives_way: &[(6, 9), (5, 10), (2, 6), (0, 20)],
+    shorten_start: &[6],
+};
+
 /// Flags of `kept list`.
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
@@ -70,11 +76,6 @@ pub fn list(context: &Context, args: &ListArgs) -> Result<()> {
         return Ok(());
     }
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let columns = Columns {
-        header: ["NAME", "KIND", "BRANCH", "AGE", "SIZE", "CONTENTS", "REPOSITORY"],
-        gives_way: &[(6, 16), (5, 20), (2, 10), (0, 24)],
-        shorten_start: &[6],
-    };
     let unknown = || "-".to_owned();
     let line = |row: &Row| {
         let word = row.kind.word();
@@ -92,7 +93,7 @@ pub fn list(context: &Context, args: &ListArgs) -> Result<()> {
             row.source.as_deref().map_or_else(unknown, |path| below_home(path, home.as_deref())),
         ]
     };
-    print(&columns.format(rows.iter().map(line).collect(), terminal::width(std::io::stdout())))
+    print(&COLUMNS.format(rows.iter().map(line).collect(), terminal::width(std::io::stdout())))
 }
 
 impl Row {
@@ -164,4 +165,26 @@ fn size(kept: &Kept) -> Option<u64> {
         sum += if found.is_dir() { 0 } else { found.len() };
     }
     Some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_fit_a_terminal_of_80_columns() {
+        let line = [
+            "project-fix-the-bug-20260701T120000Z",
+            "workspace",
+            "fix-the-bug",
+            "12d",
+            "126.00 MiB",
+            "12 commits, 1 stashed change and 3 changed files",
+            "~/src/clients/project",
+        ];
+        let text = COLUMNS.format(vec![line.map(str::to_owned)], Some(80));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        // Control: the name is whole if there is room.
+        assert!(COLUMNS.format(vec![line.map(str::to_owned)], Some(110)).contains(line[0]));
+    }
 }
