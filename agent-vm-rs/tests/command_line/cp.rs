@@ -66,6 +66,8 @@ fn files_and_directories_are_copied_both_ways() {
         (":none", "x", 1, "agent-vm exec app-main -- ls -l"),
         ("tree/run", ":none/run", 1, "cannot copy to none/run of app-main"),
         ("none", ":x", 1, "failed to read none"),
+        ("none", ":x", 1, "agent-vm cp :none ."),
+        ("tree/none", ":x", 1, "to see what is there: ls -l tree"),
         (":copy/run", "back/none/", 1, "is not a directory"),
         (":copy/run", "back/sub dir/../../back", 0, ""),
         (":copy/sub dir", "back/run", 1, "would be replaced by a directory"),

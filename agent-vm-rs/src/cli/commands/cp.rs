@@ -10,8 +10,8 @@ use serde_json::json;
 use super::fetching::MAX_SIZE;
 use crate::cli::target;
 use crate::guest::running::running;
-use crate::host::files::TEMPORARY;
 use crate::host::files::merge::merge;
+use crate::host::files::{TEMPORARY, quoted};
 use crate::machine::context::Context;
 use crate::remote::ssh::{LeftOut, Ssh};
 use crate::term::error::Failure;
@@ -63,7 +63,7 @@ pub fn cp(context: &Context, args: &CpArgs) -> Result<()> {
             let name =
                 own_name(source).map(|name| name.to_str().map(str::to_owned).context("a name is not valid UTF-8"));
             let name = name.transpose()?;
-            source.metadata().with_context(|| format!("failed to read {}", source.display()))?;
+            source.metadata().map_err(|error| unreadable(source, &args.source, error))?;
             let special = with_ssh(context, named, |ssh| ssh.copy_in(source, name.as_deref(), path))?;
             if special > 0 {
                 let items = count(special, "item");
@@ -108,6 +108,22 @@ pub fn cp(context: &Context, args: &CpArgs) -> Result<()> {
         print_json(&json!({ "left_out": left_out.special, "left_out_git": left_out.git }))?;
     }
     Ok(())
+}
+
+/// Returns the error about a file of this host. If there is none, the word may name a file of a machine.
+fn unreadable(path: &Path, word: &str, error: std::io::Error) -> anyhow::Error {
+    let failure = Failure::new(format!("failed to read {}", path.display()));
+    let failure = match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            let guest = quoted(Path::new(&format!(":{word}")));
+            failure.with_hint(format!(
+                "to see what is there: ls -l {}\nto copy it out of a machine: agent-vm cp {guest} .",
+                quoted(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+            ))
+        }
+        _ => failure,
+    };
+    anyhow::Error::new(error).context(failure)
 }
 
 fn with_ssh<T>(context: &Context, named: Option<&str>, copy: impl FnOnce(&Ssh<'_>) -> Result<T>) -> Result<T> {
