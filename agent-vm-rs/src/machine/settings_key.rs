@@ -126,7 +126,7 @@ impl Key {
             Self::Packages | Self::Servers => "names, separated by commas",
             Self::NixArgs => "arguments, separated by commas or as a JSON list",
             Self::Egress => return one_of(policy::egress_modes().iter().map(|mode| mode.name.as_str())),
-            Self::Allow | Self::Deny => "destinations (HOST, HOST:PORT, *.DOMAIN, @GROUP), separated by commas",
+            Self::Allow | Self::Deny => "destinations (HOST, HOST:PORT, *.DOMAIN, @GROUP, *), separated by commas",
         };
         text.to_owned()
     }

@@ -222,6 +222,7 @@ fn the_log_is_printed_as_lines_and_as_json() {
     let site = Site::new();
     site.create("main");
     site.run(&["egress", "log"]).ok().says("app-main has no logged connection attempts");
+    site.run(&["egress", "log", "-n", "0"]).ok().does_not_say("no logged");
     assert_eq!(site.run(&["egress", "log", "--json"]).ok().json(), json!([]));
 
     let attempt = |verdict: &str, host: &str| {

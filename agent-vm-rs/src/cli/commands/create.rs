@@ -76,7 +76,7 @@ pub struct CreateArgs {
     disk: Option<u32>,
     #[arg(help = with_default(|d| format!("Egress mode: which hosts the machine may reach [default: {}]", d.egress.as_str())), long, value_name = "MODE")]
     egress: Option<Mode>,
-    /// Destination to allow: HOST, HOST:PORT, *.DOMAIN, or @GROUP; can be repeated, or a list with commas
+    /// Destination to allow: HOST, HOST:PORT, *.DOMAIN, @GROUP, or * for every host; can be repeated, or a list with commas
     #[arg(long, value_name = "DESTINATION", value_delimiter = ',')]
     allow: Vec<Destination>,
     /// Secret variable: the proxy sends its value to HOST over TLS (default port: 443), and the guest never has it; can be repeated

@@ -17,8 +17,11 @@ use crate::machine::settings::Settings;
 use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
+use crate::term::terminal;
 use crate::term::text::one_line;
 
+/// Column at which the destinations of `egress list` begin.
+const LIST: usize = 10;
 /// Largest number of suggested commands below a log of refused attempts.
 const MOST_REMEDIES: usize = 5;
 
@@ -49,7 +52,7 @@ struct ChangeArgs {
     /// A branch of the current repository, or a machine's name [default: the current branch]
     #[arg(short, long, alias = "machine", value_name = "BRANCH|MACHINE")]
     branch: Option<String>,
-    /// HOST, HOST:PORT, *.DOMAIN, or @GROUP; without a port, 80 and 443
+    /// HOST, HOST:PORT, *.DOMAIN, @GROUP, or * for every host; without a port, 80 and 443
     #[arg(required = true, value_name = "DESTINATION")]
     destinations: Vec<Destination>,
 }
@@ -199,12 +202,27 @@ fn list(context: &Context, machine: &Machine, with_groups: bool) -> Result<()> {
     for secret in &stored.secrets {
         text += &format!("  secret  {secret}\n");
     }
+    let width = terminal::width(std::io::stdout());
     let is_listed =
         |name: &str| stored.allow.iter().chain(&stored.deny).any(|one| one.to_string() == format!("@{name}"));
     for group in groups.iter().filter(|group| with_groups || is_listed(&group.name)) {
-        text += &format!("  group   @{}: {}\n", group.name, group.hosts.join(" "));
+        text += &group_lines(&format!("  group   @{}: ", group.name), &group.hosts, width);
     }
     print(&text)
+}
+
+/// Returns the hosts of a group after `start`, on as many lines as the terminal's width needs.
+fn group_lines(start: &str, hosts: &[String], width: Option<usize>) -> String {
+    let (mut text, mut column) = (start.trim_end().to_owned(), start.trim_end().len());
+    for host in hosts {
+        if column > LIST && width.is_some_and(|width| column + 1 + host.len() > width) {
+            text += &format!("\n{}", " ".repeat(LIST - 1));
+            column = LIST - 1;
+        }
+        text += &format!(" {host}");
+        column += 1 + host.len();
+    }
+    text + "\n"
 }
 
 fn show_log(context: &Context, args: &LogArgs) -> Result<()> {
@@ -213,7 +231,7 @@ fn show_log(context: &Context, args: &LogArgs) -> Result<()> {
     if context.json {
         return print_json(&attempts);
     }
-    if attempts.is_empty() {
+    if attempts.is_empty() && args.lines > 0 {
         note(&format!(
             "{} has no logged {}connection attempts",
             machine.name,
@@ -248,6 +266,16 @@ fn show_log(context: &Context, args: &LogArgs) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_of_a_group_fit_the_terminal() {
+        let hosts = ["a.example", "b.example", "c.example"].map(str::to_owned);
+        let start = "  group   @g: ";
+        assert_eq!(group_lines(start, &hosts, None), "  group   @g: a.example b.example c.example\n");
+        assert_eq!(group_lines(start, &hosts, Some(33)), "  group   @g: a.example b.example\n          c.example\n");
+        let narrow = group_lines(start, &hosts, Some(1));
+        assert_eq!(narrow, "  group   @g:\n          a.example\n          b.example\n          c.example\n");
+    }
 
     #[test]
     fn the_last_word_counts() {
