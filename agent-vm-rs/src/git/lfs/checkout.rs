@@ -1,16 +1,18 @@
 //! Gives a new workspace the contents of its LFS files.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use super::index::record;
 use super::pointer::{MAX_POINTER, Pointer};
-use super::store::{has, keep};
-use crate::git::call::{LONGEST_COPY, NO_SYNC, git_in};
+use super::store::{Copied, has};
+use crate::git::call::git_in;
 use crate::git::discover::Place;
 use crate::host::files::beneath;
 use crate::host::interrupt;
@@ -18,7 +20,7 @@ use crate::term::progress::{self, note};
 use crate::term::text::count;
 
 /// Puts the contents that the source repository has in the place of a new work tree's pointers, and into the store of its git
-/// directory, and prints how many are missing.
+/// directory, and prints how many are missing. The caller syncs the workspace.
 ///
 /// # Errors
 /// The work tree cannot be listed, or the workspace cannot be written.
@@ -36,12 +38,11 @@ pub fn check_out(source: &Place, work_tree: &Path, git_dir: &Path, scratch: &Pat
         for (path, pointer) in &files {
             interrupt::check()?;
             if place(path, pointer, &tree, &from, &to)? {
-                placed.extend([path.as_os_str().as_bytes(), b"\0"].concat());
+                placed.push(path);
             }
         }
-        let placed_files = placed.iter().filter(|byte| **byte == 0).count();
-        refresh(work_tree, placed, scratch)?;
-        Ok(files.len() - placed_files)
+        refresh(&placed, &tree, git_dir)?;
+        Ok(files.len() - placed.len())
     })?;
     if missing == 0 {
         note(&format!("{} copied with the contents", count(files.len(), "Git LFS file")));
@@ -55,16 +56,15 @@ pub fn check_out(source: &Place, work_tree: &Path, git_dir: &Path, scratch: &Pat
     Ok(())
 }
 
-/// Copies the contents of a pointer into the store, and from there to the pointer's place in the work tree. Returns false if the
+/// Copies the contents of a pointer into the store, which is not synced yet, and from there to the pointer's place in the work tree. Returns false if the
 /// source lacks them.
 fn place(path: &Path, pointer: &Pointer, tree: &File, source: &File, git_dir: &File) -> Result<bool> {
     if !has(git_dir, pointer) {
         let Some(contents) = beneath::open_file(source, &pointer.path()).filter(|_| has(source, pointer)) else {
             return Ok(false);
         };
-        if !keep(pointer, &contents, git_dir)? {
-            return Ok(false);
-        }
+        let Some(copied) = Copied::new(pointer, &contents, git_dir)? else { return Ok(false) };
+        copied.place(git_dir)?;
     }
     let failed = || format!("failed to write {}", path.display());
     let contents = beneath::open_file(git_dir, &pointer.path()).with_context(failed)?;
@@ -72,13 +72,17 @@ fn place(path: &Path, pointer: &Pointer, tree: &File, source: &File, git_dir: &F
     Ok(true)
 }
 
-/// Writes the sizes and times of the files into the index, so that they count as unchanged. Git gets the files' pointers from a
-/// filter that answers with what the index has.
-fn refresh(work_tree: &Path, paths: Vec<u8>, scratch: &Path) -> Result<()> {
-    let filter = ["-c", "filter.lfs.clean=git cat-file blob :0:%f", "-c", "filter.lfs.required=true"];
-    let refresh = git_in(work_tree).args(NO_SYNC).args(filter).args(["update-index", "-z", "--stdin"]).stdin(paths);
-    let refresh = refresh.of_machine(scratch).time_limit(LONGEST_COPY);
-    refresh.checked().context("failed to record Git LFS files").map(drop)
+/// Writes the sizes and times of the files into the index, so that they count as unchanged. Git itself would run a filter for
+/// each file.
+fn refresh(paths: &[&PathBuf], tree: &File, git_dir: &Path) -> Result<()> {
+    let failed = "failed to record Git LFS files";
+    let metadata = |path: &&PathBuf| Some(beneath::open_file(tree, path)?.metadata());
+    let found = paths.iter().filter_map(|path| Some((path.as_os_str().as_bytes().to_vec(), metadata(path)?)));
+    let found = found.map(|(path, metadata)| Ok((path, metadata?))).collect::<std::io::Result<BTreeMap<_, _>>>();
+    let path = git_dir.join("index");
+    let mut index = fs::read(&path).context(failed)?;
+    record(&mut index, &found.context(failed)?).context("git wrote an index of an unknown format").context(failed)?;
+    fs::write(&path, index).context(failed)
 }
 
 /// Returns the files that have the attribute `filter=lfs` and are pointers.

@@ -3,10 +3,11 @@
 
 mod checkout;
 mod find;
+mod index;
 mod pointer;
 mod store;
 
 pub use self::checkout::check_out;
 pub use self::find::{parsed, pointers};
 pub use self::pointer::{DIRECTORY, MAX_POINTER, Pointer};
-pub use self::store::{has, is_damaged, keep};
+pub use self::store::{Copied, has, is_damaged, place_all};

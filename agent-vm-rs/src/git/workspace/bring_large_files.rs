@@ -13,7 +13,7 @@ use super::guest_files::{open_inside, open_root};
 use super::large_files::stores;
 use super::offer::Repository;
 use super::pack::Limit;
-use crate::git::lfs::{DIRECTORY, Pointer, has, keep};
+use crate::git::lfs::{Copied, DIRECTORY, Pointer, has, place_all};
 use crate::git::owner::Owner;
 use crate::host::files::beneath::{self, Entry};
 use crate::host::files::tree::entries;
@@ -53,19 +53,21 @@ pub fn bring(of: &Repository, new: &[Pointer], common_dir: &Path, limit: Limit<'
             let link = common_dir.join(link);
             return Ok(vec![format!("{}, because {} is a link", contents(stored.len()), link.display())]);
         }
-        let (mut left, mut larger, mut brought) = (limit.bytes, Vec::new(), 0);
+        let (mut left, mut larger, mut brought) = (limit.bytes, Vec::new(), Vec::new());
         for (root, path, pointer) in &stored {
             interrupt::check()?;
-            match left.checked_sub(pointer.size).filter(|_| brought < MOST_BROUGHT) {
+            match left.checked_sub(pointer.size).filter(|_| brought.len() < MOST_BROUGHT) {
                 None => larger.push(pointer),
                 Some(rest) => {
                     let file = beneath::open_file(root, path);
-                    if file.map(|file| keep(pointer, &file, &to)).transpose()?.unwrap_or(false) {
-                        (left, brought) = (rest, brought + 1);
+                    if let Some(copied) = file.map(|file| Copied::new(pointer, &file, &to)).transpose()?.flatten() {
+                        brought.push(copied);
+                        left = rest;
                     }
                 }
             }
         }
+        place_all(&brought, &to)?;
         let missing = wanted.iter().filter(|pointer| lacking(pointer) && !larger.contains(*pointer)).count();
         let mut left_out = Vec::new();
         if missing > 0 {

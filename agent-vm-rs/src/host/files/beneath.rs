@@ -110,6 +110,11 @@ fn create(dir: &OwnedFd, name: &OsStr, is_program: bool) -> rustix::io::Result<O
 /// # Errors
 /// A link or file is in the way, or a directory cannot be made.
 pub fn make_dirs(root: &File, path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // Most exist.
+    if let Ok(dir) = openat2(root, path, flags, Mode::empty(), BENEATH) {
+        return Ok(dir);
+    }
     let mut dir: OwnedFd = root.try_clone()?.into();
     for part in path.components() {
         let Component::Normal(name) = part else { return Err(io::ErrorKind::InvalidInput.into()) };
@@ -117,7 +122,7 @@ pub fn make_dirs(root: &File, path: &Path) -> io::Result<OwnedFd> {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        dir = openat2(&dir, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), BENEATH)?;
+        dir = openat2(&dir, name, flags, Mode::empty(), BENEATH)?;
     }
     Ok(dir)
 }
