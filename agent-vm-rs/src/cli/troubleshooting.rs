@@ -24,7 +24,7 @@ const REASONS_ONLY: [&str; 13] = [
     "guest/mod.rs",
     "host/files/tree.rs",
     "host/hex.rs",
-    "mcp/client_config/toml.rs",
+    "mcp/bridge/carrier.rs",
     "mcp/endpoint/renewal.rs",
     "remote/servers.rs",
     "status/inside.rs",

@@ -87,7 +87,7 @@ pub enum Verb {
 impl Verb {
     /// Whether an interrupted run leaves something that it has to clean up.
     pub fn cleans_up(&self) -> bool {
-        !matches!(self, Self::Logs(_) | Self::Mcp(_) | Self::SshProxy(_))
+        !matches!(self, Self::Logs(_) | Self::SshProxy(_))
     }
 
     /// Whether a run also finishes what killed commands of other machines left. Commands that run for long or often do not.

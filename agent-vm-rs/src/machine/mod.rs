@@ -156,6 +156,14 @@ impl Machine {
         Lock::take(&self.state.lock_file(&self.name), deadline)
     }
 
+    /// Returns whether another command is changing the machine.
+    ///
+    /// # Errors
+    /// The lock cannot be examined.
+    pub fn is_locked(&self) -> Result<bool> {
+        Ok(Lock::try_take(&self.state.lock_file(&self.name))?.is_none())
+    }
+
     /// Returns whether the directory of the machine's repository is missing or has no repository; false if it cannot be
     /// examined. It does not run git.
     #[must_use]

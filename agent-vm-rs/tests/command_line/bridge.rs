@@ -2,12 +2,15 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{ChildStdin, ChildStdout, Stdio};
+use std::sync::atomic::Ordering;
 
+use rustix::process::Signal;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use crate::guest_services::GuestServices;
+use crate::mcp_server::CLOSED;
 use crate::stand_ins::{STAYS, create, install, install_ssh, server, servers};
 use crate::support::{Running, Site, wait_until};
 
@@ -89,7 +92,7 @@ fn messages_go_both_ways_in_one_session() {
     assert!(of_bridge.iter().any(|asked| asked.body["id"] == 77 && asked.body.get("result").is_some()));
     assert!(asked.iter().any(|asked| asked.verb == "GET" && asked.header("accept") == Some("text/event-stream")));
     let last = of_bridge.iter().rfind(|asked| asked.verb == "DELETE").unwrap();
-    assert_eq!(last.header("mcp-session-id"), Some("session-1"));
+    assert!(last.header("mcp-session-id").unwrap().starts_with("session-"));
     let list = asked.iter().find(|asked| asked.method() == "tools/list").unwrap();
     assert_eq!(list.header("accept"), Some("application/json, text/event-stream"));
     assert_eq!(list.header("mcp-protocol-version"), Some("2025-06-18"));
@@ -173,7 +176,6 @@ fn output_of_a_hostile_machine_is_one_line_or_nothing() {
         ("two lines", "did not answer"),
         ("break off", "did not answer"),
         ("hang up", "does not answer"),
-        ("gone", "the session ended"),
         ("page", "did not answer"),
     ] {
         client.request(&json!(method), method);
@@ -201,9 +203,14 @@ fn invalid_messages_of_the_client_get_an_error() {
         assert_eq!((&error["id"], &error["error"]["code"]), (&Value::Null, &json!(code)), "{line}");
     }
     // Before `initialize`, the server's refusal is passed on without its escape sequences.
-    client.request(&json!(1), "tools/list");
+    client.request(&json!(1), "ping");
     let said = client.receive()["error"]["message"].as_str().unwrap().to_owned();
     assert!(said.contains("session (HTTP 400)") && !said.contains('\u{1b}'), "{said}");
+    for method in ["tools/list", "server/discover", "no/such"] {
+        client.request(&json!(2), method);
+        let error = client.receive();
+        assert_eq!((&error["id"], &error["error"]["code"]), (&json!(2), &json!(-32601)), "{method}");
+    }
     assert!(!inside.requests().iter().any(|asked| asked.body.is_array()));
     assert_eq!(client.end(), Some(0));
 }
@@ -229,6 +236,137 @@ fn named_servers_have_their_own_path() {
     client.end();
     for name in ["../x", "a/b", "", "-x", "a b"] {
         site.run(&["mcp", &format!("--server={name}")]).exits(2);
+    }
+}
+
+/// A client of MCP 2026-07-28 has no session: each request says what it needs, also in headers.
+#[test]
+fn requests_without_a_session_carry_headers() {
+    let (site, inside) = started(&[]);
+    let mut client = Client::new(&site, &["mcp"]);
+    let ask = |client: &mut Client, id: u32, method: &str, name: &str| {
+        let meta = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28" });
+        let params = json!({ "name": name, "_meta": meta });
+        client.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string());
+    };
+    ask(&mut client, 1, "server/discover", "x");
+    assert_eq!(client.receive()["result"], json!(["server/discover", null, null]));
+    ask(&mut client, 2, "tools/call", "höhe");
+    assert_eq!(client.receive()["result"], json!(["tools/call", "=?base64?aMO2aGU=?=", null]));
+    ask(&mut client, 3, "refused", "x");
+    assert_eq!(client.receive()["error"]["code"], -32000);
+    // Cancelled by closing the connection, and not answered.
+    ask(&mut client, 4, "endless", "x");
+    wait_until("the request", || inside.requests().iter().any(|asked| asked.method() == "endless"));
+    client.send(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":4}}"#);
+    wait_until("the end of the request", || CLOSED.load(Ordering::Relaxed) == 1);
+    ask(&mut client, 5, "tools/list", "x");
+    assert_eq!(client.receive()["id"], 5);
+    assert!(!inside.requests().iter().any(|asked| asked.method() == "notifications/cancelled"));
+    // Those that are open when the client goes, too.
+    ask(&mut client, 6, "endless", "x");
+    wait_until("the request", || inside.requests().iter().any(|asked| asked.body["id"] == 6));
+    assert_eq!(client.end(), Some(0));
+    wait_until("the end of the request", || CLOSED.load(Ordering::Relaxed) == 2);
+}
+
+#[test]
+fn a_session_that_the_machine_has_forgotten_begins_again() {
+    let (site, inside) = started(&[]);
+    let mut client = Client::new(&site, &["mcp"]);
+    client.begin();
+    client.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    assert_eq!(client.receive()["params"]["of"], "its own accord");
+    for (id, method, uri) in [
+        (1, "logging/setLevel", ""),
+        (2, "resources/subscribe", "file:///a"),
+        (3, "resources/subscribe", "file:///b"),
+        (4, "resources/unsubscribe", "file:///a"),
+    ] {
+        let params = json!({ "uri": uri });
+        client.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string());
+        assert_eq!(client.receive()["id"], id);
+    }
+    let before = inside.requests().len();
+    client.request(&json!(5), "gone");
+    // The session's lists may differ, and the call is repeated.
+    assert_eq!(client.receive()["method"], "notifications/tools/list_changed");
+    assert_eq!(client.receive(), json!({ "jsonrpc": "2.0", "id": 5, "result": { "echo": "gone" } }));
+    let asked = inside.requests();
+    let again: Vec<_> = asked[before..].iter().filter(|asked| asked.verb == "POST").collect();
+    let methods: Vec<_> = again.iter().map(|asked| asked.method()).collect();
+    let expected =
+        ["gone", "initialize", "notifications/initialized", "logging/setLevel", "resources/subscribe", "gone"];
+    assert_eq!(methods, expected);
+    assert_eq!(again[4].body["params"]["uri"], "file:///b");
+    assert_ne!(again[0].header("mcp-session-id"), again[5].header("mcp-session-id"));
+    assert_eq!(client.end(), Some(0));
+}
+
+/// A restarted machine may have other ports. A client notices nothing but new lists.
+#[test]
+fn the_bridge_survives_a_restart_of_the_machine() {
+    for flags in [&["mcp"][..], &["mcp", "--start"]] {
+        let (site, inside) = started(&[]);
+        let mut client = Client::new(&site, flags);
+        client.begin();
+        drop(inside);
+        site.run(&["stop"]).ok();
+        std::fs::remove_file(site.path("record/runner.cwd")).unwrap();
+        let again = GuestServices::of(&site, "app-main");
+        if flags.len() == 1 {
+            // Without --start, the client learns how to start it.
+            client.request(&json!(0), "tools/list");
+            let said = client.receive()["error"]["message"].as_str().unwrap().to_owned();
+            assert!(said.contains("app-main is not running"), "{said}");
+            site.run(&["start"]).ok();
+        }
+        client.request(&json!(1), "tools/list");
+        let changed = client.receive();
+        assert_eq!(changed["method"], "notifications/tools/list_changed", "{changed}");
+        assert_eq!(client.receive()["result"]["echo"], "tools/list");
+        assert!(again.requests().iter().any(|asked| asked.method() == "tools/list"));
+        assert_eq!(client.end(), Some(0));
+    }
+}
+
+#[test]
+fn the_bridge_ends_with_its_client_and_cancels_what_is_open() {
+    let (site, inside) = started(&[]);
+    let sent = |method: &str| inside.requests().iter().filter(|asked| asked.method() == method).count();
+    for end in ["input", "output", "both", "signal"] {
+        let (calls, deletes) = (sent("never"), inside.requests().iter().filter(|asked| asked.verb == "DELETE").count());
+        let mut client = Client::new(&site, &["mcp"]);
+        client.begin();
+        client.request(&json!("a"), "never");
+        wait_until("the request", || sent("never") > calls);
+        let began = std::time::Instant::now();
+        let Client { bridge, input, output } = client;
+        let kept = match end {
+            "input" => {
+                drop(input);
+                (None, Some(output))
+            }
+            "output" => {
+                drop(output);
+                (input, None)
+            }
+            "both" => {
+                drop((input, output));
+                (None, None)
+            }
+            _ => {
+                bridge.signal(Signal::TERM);
+                (input, Some(output))
+            }
+        };
+        bridge.output();
+        drop(kept);
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "{end}");
+        let asked = inside.requests();
+        let cancelled = asked.iter().rfind(|asked| asked.method() == "notifications/cancelled").unwrap();
+        assert_eq!(cancelled.body["params"]["requestId"], "a", "{end}");
+        assert_eq!(asked.iter().filter(|asked| asked.verb == "DELETE").count(), deletes + 1, "{end}");
     }
 }
 

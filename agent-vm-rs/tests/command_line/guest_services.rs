@@ -2,7 +2,7 @@
 //! do.
 
 use std::io::{BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -88,21 +88,28 @@ fn serve(run: &Path, up: &Path, stopped: &Arc<AtomicBool>, asked: &Arc<Mutex<Vec
         listener
     };
     let (ssh, mcp) = (listen("ssh_port"), listen("port"));
+    let mut connections = Vec::new();
     while !stopped.load(Ordering::Relaxed) {
         if let Ok((mut stream, _)) = ssh.accept() {
             drop(stream.write_all(b"SSH-2.0-stand-in\r\n"));
         }
         if let Ok((stream, _)) = mcp.accept() {
+            connections.extend(stream.try_clone());
             let (proxy, asked, stopped) = (Arc::clone(&proxy), Arc::clone(asked), Arc::clone(stopped));
             std::thread::spawn(move || admit(stream, &proxy, &asked, &stopped));
         }
         std::thread::sleep(Duration::from_millis(2));
+    }
+    // As those of a machine that stops.
+    for connection in connections {
+        drop(connection.shutdown(Shutdown::Both));
     }
 }
 
 fn admit(stream: TcpStream, proxy: &ReverseProxy, asked: &Mutex<Vec<Request>>, stopped: &AtomicBool) {
     stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let closing = stream.try_clone().unwrap();
     match &proxy.tls {
         Some(config) => {
             let connection = ServerConnection::new(Arc::clone(config)).unwrap();
@@ -110,6 +117,8 @@ fn admit(stream: TcpStream, proxy: &ReverseProxy, asked: &Mutex<Vec<Request>>, s
         }
         None => converse(stream, proxy, asked, stopped),
     }
+    // `serve` has the connection, too.
+    drop(closing.shutdown(Shutdown::Both));
 }
 
 /// Answers requests on one connection until the client closes it or an answer ends it.

@@ -42,7 +42,7 @@ fn every_client_gets_the_command_of_the_bridge() {
     site.run(&config("codex", &[]))
         .ok()
         .prints("[mcp_servers.app-main]\ncommand = \"")
-        .prints("args = [\"mcp\", \"app-main\"]");
+        .prints("args = [\"mcp\", \"app-main\"]\nstartup_timeout_sec = 120\n");
     // A program on PATH keeps its path from version to version.
     site.stand_in("agent-vm", "exit 0");
     let printed = site.run(&config("cursor", &["--server", "named"])).ok().json();

@@ -1,7 +1,7 @@
 //! A stand-in for an MCP server over streamable HTTP; some of its methods act like a hostile machine.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -73,27 +73,49 @@ pub fn answer(
         _ => {}
     }
     let id = &asked.body["id"];
+    let initialized = || everything().iter().filter(|asked| asked.method() == "initialize").count();
     let result = |value: Value| json!({ "jsonrpc": "2.0", "id": id, "result": value });
     if asked.method() == "initialize" {
         let hello = result(
-            json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": { "name": "stand-in" } }),
+            json!({ "protocolVersion": "2025-06-18", "capabilities": { "tools": {} }, "serverInfo": { "name": "stand-in" } }),
         );
-        return json(stream, "Mcp-Session-Id: session-1\r\n", &hello.to_string());
+        return json(stream, &format!("Mcp-Session-Id: session-{}\r\n", initialized()), &hello.to_string());
     }
     if id.is_null() || asked.body.get("result").is_some() {
         return whole(stream, "202 Accepted", "", "");
     }
-    let in_session = asked.header("mcp-session-id") == Some("session-1")
+    if asked.header("mcp-protocol-version") == Some("2026-07-28") {
+        return without_session(asked, stream);
+    }
+    let session = asked.header("mcp-session-id");
+    let in_session = session.is_some_and(|session| session.starts_with("session-"))
         && asked.header("mcp-protocol-version") == Some("2025-06-18");
     if !in_session {
         let error = json!({ "jsonrpc": "2.0", "id": "server-error", "error": { "code": -1, "message": "no \u{1b}[2Jsession" } });
         return whole(stream, "400 Bad Request", "", &error.to_string());
+    }
+    // Sessions of another run of the machine are unknown, and that of the first request `gone` is forgotten.
+    let all = everything();
+    let number = session.and_then(|session| session.strip_prefix("session-")?.parse::<usize>().ok());
+    if number.is_none_or(|number| number > initialized())
+        || all
+            .iter()
+            .find(|asked| asked.method() == "gone")
+            .is_some_and(|gone| gone.header("mcp-session-id") == session)
+    {
+        let error = json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32001, "message": "no such session" } });
+        return whole(stream, "404 Not Found", "", &error.to_string());
     }
     match asked.method() {
         // Answered once the request `late` has arrived.
         "slow" => {
             wait(|| everything().iter().any(|asked| asked.method() == "late"));
             json(stream, "", &result(json!("slow")).to_string())
+        }
+        // Not answered.
+        "never" => {
+            wait(|| stopped.load(Ordering::Relaxed));
+            false
         }
         "stream" => {
             let pretty = serde_json::to_string_pretty(&result(json!({ "text": "two\nlines \u{1b}[31m" }))).unwrap();
@@ -117,11 +139,34 @@ pub fn answer(
             let other = json!({ "jsonrpc": "2.0", "id": "another", "result": {} });
             json(stream, "", &other.to_string())
         }
-        "gone" => whole(stream, "404 Not Found", "", ""),
         "page" => whole(stream, "200 OK", "Content-Type: text/html\r\n", "<html>"),
         method => json(stream, "", &result(json!({ "echo": method })).to_string()),
     }
 }
+
+/// Answers a request of the protocol's version without sessions.
+fn without_session(asked: &Request, stream: &mut impl Write) -> bool {
+    let answer = |value: Value| json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": value }).to_string();
+    match asked.method() {
+        // Ends when the client closes the connection.
+        "endless" => {
+            says(stream, EVENTS);
+            while says(stream, ": still at it\n\n") {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            CLOSED.fetch_add(1, Ordering::Relaxed);
+            false
+        }
+        "refused" => whole(stream, "400 Bad Request", "", ""),
+        _ => {
+            let seen = ["mcp-method", "mcp-name", "mcp-session-id"].map(|name| asked.header(name));
+            json(stream, "", &answer(json!(seen)))
+        }
+    }
+}
+
+/// How many clients have closed the connection of an `endless` request.
+pub static CLOSED: AtomicUsize = AtomicUsize::new(0);
 
 fn wait(so: impl Fn() -> bool) {
     let end = std::time::Instant::now() + Duration::from_secs(20);

@@ -16,7 +16,7 @@ use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::policy::Grammar;
 use crate::machine::run_state::RunFacts;
-use crate::mcp::bridge::{self, Output, Session};
+use crate::mcp::bridge::{self, Link, Output};
 use crate::mcp::endpoint::{Endpoint, Timeouts, renewal};
 use crate::remote::servers::Servers;
 use crate::remote::ssh::Ssh;
@@ -79,8 +79,26 @@ pub fn mcp(context: &Context, args: &McpArgs) -> Result<()> {
     let limit = context.timeout.unwrap_or(TIMEOUT);
     let timeouts = Timeouts { connect: Some(limit), whole: None };
     let endpoint = Endpoint::of(&machine, &facts, timeouts)?;
-    let session = Session::new(endpoint, path, Output::new(io::stdout()));
-    bridge::run(session, io::stdin().lock(), limit)
+    let (context, may_start) = (context.clone(), args.start);
+    let find = move |wanted: bool| find_again(&context, &machine, may_start && wanted, timeouts);
+    bridge::run(Link::new(endpoint, path, limit, Box::new(find)), Output::new(io::stdout())?, io::stdin())
+}
+
+/// Returns the endpoint of a machine that was lost; None while another command, such as `restart`, works on the machine.
+///
+/// # Errors
+/// The machine does not run.
+fn find_again(context: &Context, machine: &Machine, may_start: bool, timeouts: Timeouts) -> Result<Option<Endpoint>> {
+    match running(machine) {
+        Ok((_, facts)) => Endpoint::of(machine, &facts, timeouts).map(Some),
+        Err(_) if machine.exists() && machine.is_locked()? => Ok(None),
+        Err(_) if may_start => {
+            start(context, machine)?;
+            let (_, facts) = running(machine)?;
+            Endpoint::of(machine, &facts, timeouts).map(Some)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Checks that the guest reports a server with this name. A guest that does not answer is left to the client's own requests.

@@ -19,6 +19,8 @@ pub fn too_long() -> String {
 pub const PARSE_ERROR: i32 = -32_700;
 /// JSON-RPC's error code for JSON that is not a valid message.
 pub const INVALID_REQUEST: i32 = -32_600;
+/// JSON-RPC's error code for a method that does not exist.
+pub const METHOD_NOT_FOUND: i32 = -32_601;
 /// Error code, of the range for implementations, for a request that did not reach the server.
 pub const NO_WAY: i32 = -32_000;
 
@@ -87,6 +89,12 @@ impl Message {
         Self { line, kind: Kind::Response, method: None, id: id.to_owned() }
     }
 
+    /// Returns a notification. `params` is JSON.
+    pub fn notification(method: &str, params: &str) -> Self {
+        let line = format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#);
+        Self { line, kind: Kind::Notification, method: Some(method.to_owned()), id: NO_ID.to_owned() }
+    }
+
     /// Returns its kind.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -105,6 +113,41 @@ impl Message {
     /// Returns whether this is the response to a request.
     pub fn answers(&self, request: &Self) -> bool {
         self.kind == Kind::Response && is_same(&self.id, &request.id)
+    }
+
+    /// Returns whether this has an id that is the same as `id`.
+    pub fn has_id(&self, id: &str) -> bool {
+        self.kind != Kind::Notification && is_same(&self.id, id)
+    }
+
+    /// Returns the version of the protocol that a message without a session carries; None for a message of a session.
+    pub fn version(&self) -> Option<String> {
+        let meta = Fields::of(Fields::of(Fields::of(&self.line)?.get("params")?)?.get("_meta")?)?;
+        meta.string("io.modelcontextprotocol/protocolVersion")
+    }
+
+    /// Returns a parameter that is a string.
+    pub fn param(&self, name: &str) -> Option<String> {
+        Fields::of(Fields::of(&self.line)?.get("params")?)?.string(name)
+    }
+
+    /// Returns the text of a parameter's value.
+    pub fn param_text(&self, name: &str) -> Option<String> {
+        Fields::of(Fields::of(&self.line)?.get("params")?)?.get(name).map(str::to_owned)
+    }
+
+    /// Returns whether its result has the field `section` of `capabilities`.
+    pub fn has_capability(&self, section: &str) -> bool {
+        let capabilities = || {
+            let result = Fields::of(Fields::of(&self.line)?.get("result")?)?;
+            Some(Fields::of(result.get("capabilities")?)?.get(section)?.starts_with('{'))
+        };
+        capabilities().unwrap_or(false)
+    }
+
+    /// Returns whether it is an answer with a result.
+    pub fn succeeded(&self) -> bool {
+        self.kind == Kind::Response && Fields::of(&self.line).is_some_and(|fields| fields.get("result").is_some())
     }
 
     /// Returns a field of its result, if that is a string.

@@ -19,6 +19,10 @@ use crate::term::error::Failure;
 /// Environment variable with the token, for clients that connect over HTTP.
 pub const TOKEN_VARIABLE: &str = "AGENT_VM_TOKEN";
 
+/// Seconds that a client waits for the server, if it has such a setting. A machine that `restart` has stopped comes back within
+/// them; Codex waits ten seconds by default, and tells its users to write `startup_timeout_sec`.
+const STARTUP_SECONDS: u32 = 120;
+
 /// The supported MCP clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Client {
@@ -126,6 +130,9 @@ impl Client {
         let value = match (way, self) {
             (Way::Command { program, args }, Self::Vscode) => {
                 json!({ "type": "stdio", "command": program, "args": args })
+            }
+            (Way::Command { program, args }, Self::Codex) => {
+                json!({ "command": program, "args": args, "startup_timeout_sec": STARTUP_SECONDS })
             }
             (Way::Command { program, args }, _) => json!({ "command": program, "args": args }),
             (Way::Http { url, auth: true }, Self::Codex) => {

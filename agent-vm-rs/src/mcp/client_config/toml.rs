@@ -37,7 +37,7 @@ pub fn merged(section: &str, name: &str, settings: &Map<String, Value>, existing
     Ok(Some(document.to_string()))
 }
 
-/// Converts a setting, which is a string or a list of strings.
+/// Converts a setting, which is a string, a whole number or a list of strings.
 fn item(setting: &Value) -> Result<Item> {
     match setting {
         Value::String(text) => Ok(value(text.as_str())),
@@ -45,6 +45,6 @@ fn item(setting: &Value) -> Result<Item> {
             let strings: Option<Array> = list.iter().map(Value::as_str).collect();
             strings.map(value).context("a list has a value that is not a string")
         }
-        _ => Err(anyhow::anyhow!("a setting is neither a string nor a list")),
+        _ => setting.as_i64().map(value).context("a setting is neither a string nor a whole number nor a list"),
     }
 }

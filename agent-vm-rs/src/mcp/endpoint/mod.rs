@@ -1,6 +1,7 @@
 //! The MCP endpoint of a machine: its certificates, its token, and requests to it.
 
 pub mod authority;
+mod connector;
 pub mod names;
 pub mod renewal;
 
@@ -13,6 +14,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
+use self::connector::Marking;
+pub use self::connector::was_not_connected;
 use self::names::Names;
 use crate::host::files::{has_file, make_dir_durably, quoted, read_if_there, read_text, write_file};
 use crate::host::hex;
@@ -155,7 +158,18 @@ impl Endpoint {
                 .tls_config(TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[ca])).build());
         }
         let authorization = facts.auth.then(|| token(&machine.dir)).transpose()?.map(|token| format!("Bearer {token}"));
-        Ok(Self { agent: config.build().into(), origin: facts.url(""), authorization })
+        Ok(Self { agent: Marking::agent(config.build()), origin: facts.url(""), authorization })
+    }
+
+    /// Returns the same endpoint with connections of its own.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { agent: Marking::agent(self.agent.config().clone()), ..self.clone() }
+    }
+
+    /// Closes its connections. Requests on them fail at once.
+    pub fn close(&self) {
+        self.agent.clone().shutdown();
     }
 
     /// Returns the URL of a path.
