@@ -1,0 +1,117 @@
+//! Starts the servers, listens, and reports to systemd.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_local;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::log_level::is_debug;
+use super::options::ServeOptions;
+use crate::config::{self, Launch};
+use crate::http::{Gateway, Origins, serve as serve_http};
+use crate::report::{Priority, States, log, notify, set_debug};
+use crate::session::Table;
+use crate::supervise::{Server, Settings};
+
+/// Time for the servers to end when the service stops, so that a power-off never waits.
+const STOP_GRACE: Duration = Duration::from_millis(1500);
+/// Time between notifications of the watchdog, if systemd has none.
+const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// Serves until a signal.
+pub async fn serve(options: ServeOptions) -> ExitCode {
+    let began = Instant::now();
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return failed("cannot wait for signals");
+    };
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    set_debug(is_debug(credentials.as_deref(), &options.log_level_credential));
+    if let Err(error) = std::env::set_current_dir(&options.workspace) {
+        return failed(&format!("cannot enter {}: {error}", options.workspace.display()));
+    }
+    let listener = match TcpListener::bind((options.host, options.port)).await {
+        Ok(listener) => listener,
+        Err(error) => return failed(&format!("cannot listen on {} port {}: {error}", options.host, options.port)),
+    };
+    let gateway = gateway(&options);
+    for server in &gateway.servers {
+        server.start();
+    }
+    let sweeping = Rc::clone(&gateway);
+    spawn_local(async move { sweeping.table.sweep().await });
+    if options.port == 0
+        && let Ok(address) = listener.local_addr()
+    {
+        announce(address.port());
+    }
+    spawn_local(serve_http(Rc::clone(&gateway), listener));
+    notify(&[NotifyState::Ready]);
+    log(Priority::Info, &format!("serving {} after {:.1} s", gateway.states.summary(), began.elapsed().as_secs_f64()));
+    // In the loop that serves: if that hangs, systemd restarts the service.
+    let mut watchdog = interval(sd_notify::watchdog_enabled().map_or(WATCHDOG, |time| time / 4));
+    watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = watchdog.tick() => notify(&[NotifyState::Watchdog]),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    notify(&[NotifyState::Stopping]);
+    let stopping: Vec<_> = gateway
+        .servers
+        .iter()
+        .map(|server| {
+            let server = Rc::clone(server);
+            spawn_local(async move { server.stop().await })
+        })
+        .collect();
+    let all = async {
+        for stopping in stopping {
+            let _ = stopping.await;
+        }
+    };
+    let _ = timeout(STOP_GRACE, all).await;
+    ExitCode::SUCCESS
+}
+
+fn gateway(options: &ServeOptions) -> Rc<Gateway> {
+    let files: Vec<PathBuf> = options.servers_file.iter().map(|file| options.workspace.join(file)).collect();
+    let (named, problems) = config::read_all(files.iter().map(PathBuf::as_path));
+    for problem in &problems {
+        log(Priority::Warning, problem);
+    }
+    let runtime = std::env::var_os("RUNTIME_DIRECTORY").map(|runtime| Path::new(&runtime).join("servers.json"));
+    let states = Rc::new(States::new(runtime, &problems));
+    let settings = Rc::new(options.times.applied_to(Settings::new(options.workspace.clone())));
+    let (name, program) = options.default_server.clone();
+    let default = config::Server { name, launch: Launch::Program { argv: vec![program], env: Vec::new() } };
+    let mut servers = vec![Server::new(default, true, &settings, &states)];
+    servers.extend(named.into_iter().map(|server| Server::new(server, false, &settings, &states)));
+    Rc::new(Gateway {
+        servers,
+        table: Table::default(),
+        origins: Origins::new(options.allow_origin.clone(), options.host.is_loopback()),
+        health_path: options.health_path.clone(),
+        states,
+    })
+}
+
+/// Names the port on standard output.
+fn announce(port: u16) {
+    use std::io::Write;
+    // The reader may be gone.
+    let _ = writeln!(std::io::stdout(), "{port}");
+}
+
+fn failed(text: &str) -> ExitCode {
+    log(Priority::Warning, text);
+    ExitCode::FAILURE
+}

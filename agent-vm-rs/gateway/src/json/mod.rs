@@ -1,0 +1,11 @@
+//! JSON-RPC messages as the bytes that were received. Nothing here knows what a method means.
+
+mod build;
+mod id;
+mod message;
+mod object;
+
+pub use build::{error, error_with_data, notification, number_id, quote, raw_error, request, result};
+pub use id::Id;
+pub use message::{Kind, Message, parse_batch};
+pub use object::Object;

@@ -1,0 +1,13 @@
+//! `agent-mcp`: serves the MCP servers of a machine over HTTP.
+
+pub mod cli;
+pub mod config;
+pub mod era;
+pub mod http;
+pub mod json;
+pub mod link;
+pub mod policy;
+pub mod queue;
+pub mod report;
+pub mod session;
+pub mod supervise;

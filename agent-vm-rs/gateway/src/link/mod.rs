@@ -1,0 +1,132 @@
+//! One running server and its messages, whether it is a process or a server on the network.
+
+mod lines;
+mod stdio;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+pub use stdio::spawn;
+
+use crate::json::Message;
+use crate::policy::MCP;
+use crate::queue::Queue;
+
+/// Maximal number of messages that wait for a server that does not read its input.
+const MOST_UNREAD: usize = 1000;
+/// Maximal number of a server's messages that wait for the client, and their size.
+const MOST_WAITING: (usize, usize) = (64, 1 << 20);
+
+/// How a server ended.
+#[derive(Clone, Debug, Default)]
+pub struct Ended {
+    /// Its exit status.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Why it was ended.
+    pub verdict: Option<String>,
+    /// Its last line on standard error.
+    pub last_line: String,
+}
+
+/// How to end a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Not at all.
+    Not,
+    /// Close its input, and signal it if it does not end.
+    Close,
+    /// Signal it, and kill it if it does not end.
+    Terminate,
+    /// Kill it.
+    Kill,
+}
+
+/// The ends of the queues and signals between a server and its user.
+struct Shared {
+    to: Queue<Bytes>,
+    from: Queue<Message>,
+    stop: Cell<Stop>,
+    stopped: Notify,
+    verdict: RefCell<Option<String>>,
+    ended: RefCell<Option<Ended>>,
+    ending: Notify,
+}
+
+/// A running server. It is ended when this is dropped.
+pub struct Link(Rc<Shared>);
+
+impl Link {
+    fn new() -> (Link, Rc<Shared>) {
+        let shared = Rc::new(Shared {
+            to: Queue::new(MOST_UNREAD, MCP.longest_message),
+            from: Queue::new(MOST_WAITING.0, MOST_WAITING.1),
+            stop: Cell::new(Stop::Not),
+            stopped: Notify::new(),
+            verdict: RefCell::default(),
+            ended: RefCell::default(),
+            ending: Notify::new(),
+        });
+        (Link(Rc::clone(&shared)), shared)
+    }
+
+    /// Queues a message for the server; returns false if it reads nothing and the queue is full, or if it has ended.
+    pub fn send(&self, message: &Message) -> bool {
+        let raw = message.raw();
+        self.0.to.try_push(raw.clone(), raw.len()).is_ok()
+    }
+
+    /// Returns the server's next message; None once it has ended.
+    pub async fn next(&self) -> Option<Message> {
+        self.0.from.pop().await
+    }
+
+    /// Ends the server; `verdict` is reported as the reason.
+    pub fn kill(&self, verdict: &str) {
+        self.0.verdict.replace(Some(verdict.to_owned()));
+        self.stop(Stop::Kill);
+    }
+
+    /// Ends the server.
+    pub fn stop(&self, how: Stop) {
+        self.0.ask(how);
+    }
+
+    /// Waits until the server has ended.
+    pub async fn ended(&self) -> Ended {
+        loop {
+            let ending = self.0.ending.notified();
+            if let Some(ended) = &*self.0.ended.borrow() {
+                return ended.clone();
+            }
+            ending.await;
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.0.from.abandon();
+        self.0.ask(Stop::Close);
+    }
+}
+
+impl Shared {
+    fn ask(&self, how: Stop) {
+        if how > self.stop.get() {
+            self.stop.set(how);
+            self.stopped.notify_one();
+        }
+    }
+
+    fn end(&self, ended: Ended) {
+        self.to.abandon();
+        self.from.close();
+        self.ended.replace(Some(ended));
+        self.ending.notify_waiters();
+    }
+}

@@ -1,0 +1,199 @@
+//! A server that is a process: its input, its messages and its standard error.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
+
+use super::lines::{Line, Lines};
+use super::{Ended, Link, Shared, Stop};
+use crate::json::{Message, parse_batch};
+use crate::policy::MCP;
+use crate::report::{Priority, log_long};
+
+/// Number of successive output lines that are not MCP messages after which a program is no MCP server.
+const MOST_NOISE: usize = 1000;
+/// Maximal length of a logged line of a server's standard error.
+const LONGEST_WORDS: usize = 4096;
+/// Maximal number of characters of that line in the server's state.
+const LAST_WORDS: usize = 200;
+/// Time for a program to end after its input is closed.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+/// Time for a program to end after a signal, and for its output to end after it has.
+const GRACE: Duration = Duration::from_secs(1);
+
+const NO_SERVER: &str = "writes lines that are not MCP messages";
+
+/// Starts a program in a directory.
+pub fn spawn(name: &str, argv: &[String], env: &[(String, String)], directory: &Path) -> io::Result<Link> {
+    let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        // For the gateway alone.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_USEC")
+        .env_remove("WATCHDOG_PID")
+        .current_dir(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // A process group of its own, so that its children can be ended with it.
+        .process_group(0)
+        .spawn()?;
+    let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    };
+    let (link, shared) = Link::new();
+    spawn_local(run(child, stdin, stdout, stderr, name.to_owned(), shared));
+    Ok(link)
+}
+
+async fn run(
+    mut child: Child,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    stderr: ChildStderr,
+    name: String,
+    shared: Rc<Shared>,
+) {
+    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let signal = |signal| {
+        if let Some(group) = group {
+            // Nobody may be left.
+            let _ = kill_process_group(group, signal);
+        }
+    };
+    let writer = spawn_local(write(stdin, Rc::clone(&shared)));
+    let mut reader = spawn_local(read(stdout, Rc::clone(&shared)));
+    let last_line = Rc::new(RefCell::new(String::new()));
+    let errors = spawn_local(read_errors(stderr, name, Rc::clone(&last_line)));
+    let mut verdict = None;
+    let mut status = None;
+    // Without output there are no answers, even if the program still runs.
+    tokio::select! {
+        wrong = &mut reader => verdict = wrong.unwrap_or_default(),
+        ended = child.wait() => {
+            status = ended.ok();
+            // A child of it may keep its output open.
+            if let Ok(wrong) = timeout(GRACE, &mut reader).await {
+                verdict = wrong.unwrap_or_default();
+            }
+        }
+        () = stopping(&shared) => {
+            status = wind_down(&mut child, &shared, signal).await;
+        }
+    }
+    signal(Signal::KILL);
+    let status = match status {
+        Some(status) => Some(status),
+        None => child.wait().await.ok(),
+    };
+    // Wait for the last lines of standard error. A child that left the process group may keep it open.
+    let errors_abort = errors.abort_handle();
+    let _ = timeout(GRACE, errors).await;
+    errors_abort.abort();
+    writer.abort();
+    reader.abort();
+    let verdict = shared.verdict.borrow_mut().take().or(verdict.map(str::to_owned));
+    let last_line = last_line.borrow().clone();
+    shared.end(Ended {
+        code: status.and_then(|status: ExitStatus| status.code()),
+        signal: status.and_then(|status| status.signal()),
+        verdict,
+        last_line,
+    });
+}
+
+/// Ends a program as gently as it was asked for; returns its status if it ended by itself.
+async fn wind_down(child: &mut Child, shared: &Shared, signal: impl Fn(Signal)) -> Option<ExitStatus> {
+    if shared.stop.get() == Stop::Close {
+        shared.to.close();
+        tokio::select! {
+            status = child.wait() => return status.ok(),
+            () = sleep(CLOSE_GRACE) => {}
+            () = shared.stopped.notified() => {}
+        }
+    }
+    if shared.stop.get() < Stop::Kill {
+        signal(Signal::TERM);
+        tokio::select! {
+            status = child.wait() => return status.ok(),
+            () = sleep(GRACE) => {}
+            () = shared.stopped.notified() => {}
+        }
+    }
+    None
+}
+
+async fn stopping(shared: &Shared) {
+    while shared.stop.get() == Stop::Not {
+        shared.stopped.notified().await;
+    }
+}
+
+/// Writes the queued messages; closes the input when the queue is closed.
+async fn write(mut stdin: ChildStdin, shared: Rc<Shared>) {
+    while let Some(line) = shared.to.pop().await {
+        let mut line = line.to_vec();
+        line.push(b'\n');
+        if stdin.write_all(&line).await.is_err() {
+            // The reader of the output sees its end and reports it.
+            return;
+        }
+    }
+}
+
+/// Reads messages until the output ends; returns what is wrong with the output, if that ended it.
+async fn read(stdout: ChildStdout, shared: Rc<Shared>) -> Option<&'static str> {
+    let mut lines = Lines::new(stdout, MCP.longest_message);
+    let mut noise = 0;
+    while let Some(line) = lines.next().await {
+        let Line::Whole(line) = line else { return Some(NO_SERVER) };
+        let messages = match Message::parse(line.clone()) {
+            Some(message) => vec![message],
+            None => parse_batch(&line).unwrap_or_default(),
+        };
+        if messages.is_empty() {
+            noise += 1;
+            if noise > MOST_NOISE {
+                return Some(NO_SERVER);
+            }
+            // A program that writes only noise must not keep the others from running.
+            tokio::task::yield_now().await;
+            continue;
+        }
+        noise = 0;
+        for message in messages {
+            let size = message.raw().len();
+            // Once nobody listens, the output is read and dropped, so that the program can end.
+            shared.from.push(message, size).await;
+        }
+        tokio::task::consume_budget().await;
+    }
+    None
+}
+
+async fn read_errors(stderr: ChildStderr, name: String, last_line: Rc<RefCell<String>>) {
+    let mut lines = Lines::new(stderr, LONGEST_WORDS);
+    while let Some(line) = lines.next().await {
+        let (Line::Whole(line) | Line::Long(line)) = line;
+        let words = String::from_utf8_lossy(&line);
+        let words = words.trim();
+        if !words.is_empty() {
+            log_long(Priority::Info, &format!("{name}: {words}"), LONGEST_WORDS);
+            last_line.replace(words.chars().take(LAST_WORDS).collect());
+        }
+        tokio::task::consume_budget().await;
+    }
+}

@@ -1,0 +1,208 @@
+//! A session: what the client sends, and what the gateway answers in the server's place.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::task::{AbortHandle, spawn_local};
+
+use super::handshake::{Hello, Phase};
+use super::stand_in::empty_answer;
+use super::waiting::Waiting;
+use super::{Outbox, pump};
+use crate::era::Translator;
+use crate::json::{Id, Kind, Message, Object, error_with_data, result};
+use crate::supervise::{Running, Server};
+
+/// Maximal number of open requests of a client.
+const MOST_OPEN: usize = 1000;
+/// An error code in the range that JSON-RPC reserves for implementations.
+pub const NOT_RUNNING: i64 = -32000;
+
+/// A client's session with a process of a server.
+pub struct Session {
+    /// Name that nobody can guess.
+    pub id: String,
+    /// The server.
+    pub server: Rc<Server>,
+    /// The streams to the client.
+    pub outbox: Outbox,
+    pub(super) state: RefCell<State>,
+    waiting: Waiting,
+    pump: RefCell<Option<AbortHandle>>,
+    used: Cell<Instant>,
+}
+
+pub(super) struct State {
+    pub(super) running: Option<Rc<Running>>,
+    pub(super) phase: Phase,
+    pub(super) hello: Option<Hello>,
+    /// Whether the client has sent `notifications/initialized`.
+    pub(super) initialized: bool,
+    /// Whether the client was promised capabilities that the server may lack.
+    pub(super) promised: bool,
+    /// Capabilities of the server, as JSON.
+    pub(super) capabilities: String,
+    /// Requests that the server has not answered.
+    pub(super) open: HashSet<Id>,
+    pub(super) translator: Option<Translator>,
+    pub(super) starts: u64,
+}
+
+impl Session {
+    /// Opens a session. A single session has only one stream.
+    pub fn open(id: String, server: &Rc<Server>, single: bool) -> Rc<Session> {
+        let state = State {
+            running: None,
+            phase: Phase::Down,
+            hello: None,
+            initialized: false,
+            promised: false,
+            capabilities: "{}".to_owned(),
+            open: HashSet::new(),
+            translator: None,
+            starts: 0,
+        };
+        let session = Rc::new(Session {
+            id,
+            server: Rc::clone(server),
+            outbox: Outbox::new(single),
+            state: RefCell::new(state),
+            waiting: Waiting::default(),
+            pump: RefCell::default(),
+            used: Cell::new(Instant::now()),
+        });
+        let pump = spawn_local(pump::run(Rc::clone(&session)));
+        session.pump.replace(Some(pump.abort_handle()));
+        session
+    }
+
+    /// Ends the session and its process.
+    pub fn end(&self) {
+        if let Some(pump) = self.pump.borrow_mut().take() {
+            pump.abort();
+        }
+        self.state.borrow_mut().running = None;
+        self.waiting.take();
+        self.outbox.finish();
+    }
+
+    /// Records that the client uses the session.
+    pub fn touch(&self) {
+        self.used.set(Instant::now());
+    }
+
+    /// Returns when the client last used the session; None if it uses it now.
+    pub fn idle_since(&self) -> Option<Instant> {
+        if self.outbox.is_busy() {
+            self.touch();
+            return None;
+        }
+        Some(self.used.get())
+    }
+
+    /// Handles a message of the client.
+    pub fn receive(self: &Rc<Self>, message: Message) {
+        self.touch();
+        match message.kind() {
+            Kind::Request { method, .. } if method == "initialize" && self.state.borrow().hello.is_none() => {
+                self.greet(message);
+            }
+            Kind::Request { id, method } => self.request(id.clone(), method, &message),
+            Kind::Notification { method } if method == "notifications/initialized" => self.client_initialized(&message),
+            Kind::Notification { method } if method == "notifications/cancelled" => self.cancel(&message),
+            _ => self.pass_on(&message),
+        }
+    }
+
+    /// Sends the client a message of the gateway.
+    pub(super) fn tell(self: &Rc<Self>, message: Message) {
+        let session = Rc::clone(self);
+        spawn_local(async move { session.outbox.deliver(&message).await });
+    }
+
+    /// Answers a request with an error that says why the server does not.
+    pub(super) fn refuse(self: &Rc<Self>, id: &str) {
+        let data = serde_json::to_string(&self.server.describe()).unwrap_or_else(|_| "null".to_owned());
+        self.tell(error_with_data(id, NOT_RUNNING, &self.server.explain(), &data));
+    }
+
+    /// Sends the requests that wait for the server, or refuses them.
+    pub(super) fn release_waiting(self: &Rc<Self>) {
+        for request in self.waiting.take() {
+            if self.is_ready() {
+                self.send_request(&request);
+            } else {
+                self.refuse(request.raw_id());
+            }
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.state.borrow().phase.is_ready()
+    }
+
+    fn request(self: &Rc<Self>, id: Id, method: &str, request: &Message) {
+        if self.is_ready() {
+            let empty = {
+                let state = self.state.borrow();
+                let promised = state.promised;
+                empty_answer(method, &Object::or_empty(Some(&state.capabilities))).filter(|_| promised)
+            };
+            match empty {
+                Some(empty) => self.tell(result(request.raw_id(), empty)),
+                None => self.send_request(request),
+            }
+            return;
+        }
+        if method == "ping" {
+            self.tell(result(request.raw_id(), "{}"));
+            return;
+        }
+        self.server.wake();
+        if self.server.failed() || self.outbox.count_open() > MOST_OPEN {
+            self.refuse(request.raw_id());
+            return;
+        }
+        let session = Rc::downgrade(self);
+        self.waiting.add(id, request.clone(), self.server.settings.patience, move |request| {
+            if let Some(session) = session.upgrade() {
+                session.refuse(request.raw_id());
+            }
+        });
+    }
+
+    fn send_request(self: &Rc<Self>, request: &Message) {
+        let Some(id) = request.id() else { return };
+        let full = self.state.borrow().open.len() >= MOST_OPEN;
+        if full || !self.to_server(request) {
+            self.refuse(request.raw_id());
+            return;
+        }
+        self.state.borrow_mut().open.insert(id.clone());
+    }
+
+    fn pass_on(self: &Rc<Self>, message: &Message) {
+        if self.is_ready() {
+            self.to_server(message);
+        }
+    }
+
+    fn cancel(self: &Rc<Self>, message: &Message) {
+        let params = Object::or_empty(message.params());
+        let Some(id) = params.get("requestId").map(Id::of) else { return };
+        self.state.borrow_mut().open.remove(&id);
+        if !self.waiting.remove(&id) {
+            self.pass_on(message);
+        }
+        // A late answer still reaches the client, but its stream does not wait for one for ever.
+        let session = Rc::downgrade(self);
+        spawn_local(async move {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            if let Some(session) = session.upgrade() {
+                session.outbox.forget(&id);
+            }
+        });
+    }
+}

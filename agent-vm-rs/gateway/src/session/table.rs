@@ -1,0 +1,91 @@
+//! The sessions of all clients.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::Session;
+use crate::supervise::Server;
+
+/// Time after which an unused session gives way to a new one.
+const GIVES_WAY: Duration = Duration::from_secs(10);
+/// How often unused sessions are looked for.
+const SWEEP: Duration = Duration::from_secs(15);
+
+/// The sessions, by their names.
+#[derive(Default)]
+pub struct Table(RefCell<HashMap<String, Rc<Session>>>);
+
+impl Table {
+    /// Opens a session; returns None if the server has too many processes, all of which are in use.
+    pub fn open(&self, server: &Rc<Server>, single: bool) -> Option<Rc<Session>> {
+        if !server.has_room() && !self.end_oldest(server) {
+            return None;
+        }
+        let session = Session::open(unguessable(), server, single);
+        self.0.borrow_mut().insert(session.id.clone(), Rc::clone(&session));
+        Some(session)
+    }
+
+    /// Returns a session of a server.
+    pub fn find(&self, id: &str, server: &Rc<Server>) -> Option<Rc<Session>> {
+        self.0.borrow().get(id).filter(|session| Rc::ptr_eq(&session.server, server)).cloned()
+    }
+
+    /// Ends a session.
+    pub fn end(&self, id: &str) {
+        let session = self.0.borrow_mut().remove(id);
+        if let Some(session) = session {
+            session.end();
+        }
+    }
+
+    /// Ends sessions that nobody uses, again and again.
+    pub async fn sweep(&self) {
+        loop {
+            sleep(SWEEP).await;
+            let over: Vec<String> = self
+                .0
+                .borrow()
+                .values()
+                .filter(|session| {
+                    session.idle_since().is_some_and(|since| since.elapsed() > session.server.settings.idle)
+                })
+                .map(|session| session.id.clone())
+                .collect();
+            for id in over {
+                self.end(&id);
+            }
+        }
+    }
+
+    /// Ends the session of a server that was not used for the longest time; returns whether there was one.
+    fn end_oldest(&self, server: &Rc<Server>) -> bool {
+        let oldest = {
+            let sessions = self.0.borrow();
+            let of_server = sessions.values().filter(|session| Rc::ptr_eq(&session.server, server));
+            let unused = of_server.filter_map(|session| {
+                let since = session.idle_since()?;
+                (since.elapsed() >= GIVES_WAY).then(|| (since, session.id.clone()))
+            });
+            unused.min()
+        };
+        if let Some((_, id)) = &oldest {
+            self.end(id);
+        }
+        oldest.is_some()
+    }
+}
+
+/// Returns a name that nobody can guess.
+pub fn unguessable() -> String {
+    let mut bytes = [0_u8; 16];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

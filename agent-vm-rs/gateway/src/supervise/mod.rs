@@ -1,0 +1,12 @@
+//! The servers: which of their processes run, whether they answer, and when they are started again.
+
+mod probe;
+mod running;
+mod server;
+mod settings;
+mod spare;
+
+pub use probe::{Era, OWN_NAME, discover, discovered, initialize_params};
+pub use running::Running;
+pub use server::Server;
+pub use settings::Settings;

@@ -1,0 +1,57 @@
+//! Times and limits.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Times and limits of all servers.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Directory the servers run in.
+    pub workspace: PathBuf,
+    /// Times before a restart, growing with each successive failure.
+    pub pauses: Vec<Duration>,
+    /// Time of running after which the pauses start over.
+    pub steady: Duration,
+    /// Minimal time between starts. A request for a server that has ended starts it at once, but not sooner.
+    pub spacing: Duration,
+    /// Time after which a server that has not answered is ended. On a busy host with an emulated processor it takes minutes;
+    /// requests get an error meanwhile.
+    pub deadline: Duration,
+    /// Time for a server's own answer to `initialize`.
+    pub grace: Duration,
+    /// Time that a request waits for a server to start: some clients give up after half a minute.
+    pub patience: Duration,
+    /// Time until the default server gets another spare process.
+    pub refill: Duration,
+    /// Time without a request or stream after which a session ends.
+    pub idle: Duration,
+    /// Time in which a client must answer what a call asks it.
+    pub answer_within: Duration,
+    /// Maximal number of processes of a server.
+    pub most_processes: usize,
+}
+
+impl Settings {
+    /// Returns the usual times and limits.
+    pub fn new(workspace: PathBuf) -> Settings {
+        Settings {
+            workspace,
+            pauses: [1, 2, 4, 8, 16, 32, 60].map(Duration::from_secs).to_vec(),
+            steady: Duration::from_secs(60),
+            spacing: Duration::from_secs(5),
+            deadline: Duration::from_secs(600),
+            grace: Duration::from_secs(1),
+            patience: Duration::from_secs(20),
+            refill: Duration::from_secs(10),
+            idle: Duration::from_secs(3600),
+            answer_within: Duration::from_secs(600),
+            most_processes: 16,
+        }
+    }
+
+    /// Returns the time before a restart after a number of successive failures.
+    pub fn pause(&self, failures: usize) -> Duration {
+        let last = self.pauses.len().saturating_sub(1);
+        self.pauses.get(failures.saturating_sub(1).min(last)).copied().unwrap_or_default()
+    }
+}
