@@ -7,6 +7,7 @@ pub mod http;
 pub mod json;
 pub mod link;
 pub mod policy;
+pub mod pool;
 pub mod queue;
 pub mod report;
 pub mod session;

@@ -15,6 +15,7 @@ use super::log_level::is_debug;
 use super::options::ServeOptions;
 use crate::config::{self, Launch};
 use crate::http::{Gateway, Origins, serve as serve_http};
+use crate::pool::Pool;
 use crate::report::{Priority, States, log, notify, set_debug};
 use crate::session::Table;
 use crate::supervise::{Server, Settings};
@@ -95,13 +96,19 @@ fn gateway(options: &ServeOptions) -> Rc<Gateway> {
     let default = config::Server { name, launch: Launch::Program { argv: vec![program], env: Vec::new() } };
     let mut servers = vec![Server::new(default, true, &settings, &states)];
     servers.extend(named.into_iter().map(|server| Server::new(server, false, &settings, &states)));
-    Rc::new(Gateway {
+    let gateway = Rc::new(Gateway {
+        pools: servers.iter().map(Pool::new).collect(),
         servers,
         table: Table::default(),
         origins: Origins::new(options.allow_origin.clone(), options.host.is_loopback()),
         health_path: options.health_path.clone(),
         states,
-    })
+    });
+    for pool in &gateway.pools {
+        let (sessions, server) = (Rc::downgrade(&gateway), Rc::clone(&pool.server));
+        pool.when_full(move || sessions.upgrade().is_some_and(|gateway| gateway.table.end_oldest(&server)));
+    }
+    gateway
 }
 
 /// Names the port on standard output.

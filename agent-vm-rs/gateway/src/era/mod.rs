@@ -2,7 +2,12 @@
 
 mod inputs;
 mod meta;
+mod results;
+mod tool_headers;
 mod translator;
 
-pub use meta::{Meta, strip_keys};
+pub use inputs::{Wanted, capability};
+pub use meta::{Meta, SERVER, SUBSCRIPTION, strip_keys};
+pub use results::{REMOVED, discovery, modernized, required_elicitations};
+pub use tool_headers::{ToolHeader, tool_headers};
 pub use translator::{Step, Translator};

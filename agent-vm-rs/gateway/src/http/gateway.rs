@@ -19,8 +19,9 @@ use super::origin::Origins;
 use super::reply::{INVALID_REQUEST, Reply, not_allowed, refusal, status};
 use super::{get, post, sse};
 use crate::policy::MCP;
+use crate::pool::Pool;
 use crate::report::{Priority, States, log};
-use crate::session::Table;
+use crate::session::{Session, Table};
 use crate::supervise::Server;
 
 /// Maximal number of connections.
@@ -32,6 +33,8 @@ const HEADERS: Duration = Duration::from_secs(20);
 pub struct Gateway {
     /// The servers: the default one first.
     pub servers: Vec<Rc<Server>>,
+    /// The processes of each server for clients without a session.
+    pub pools: Vec<Rc<Pool>>,
     /// The sessions of all clients.
     pub table: Table,
     /// The web pages that may call.
@@ -40,6 +43,21 @@ pub struct Gateway {
     pub health_path: String,
     /// The states of the servers.
     pub states: Rc<States>,
+}
+
+impl Gateway {
+    /// Opens a session; returns None if the server has too many processes, all of which are in use.
+    pub fn open_session(&self, server: &Rc<Server>, single: bool) -> Option<Rc<Session>> {
+        let room = server.has_room()
+            || self.pool(server).is_some_and(|pool| pool.end_unused())
+            || self.table.end_oldest(server);
+        room.then(|| self.table.open(server, single))
+    }
+
+    /// Returns the processes of a server for clients without a session.
+    pub fn pool(&self, server: &Rc<Server>) -> Option<&Rc<Pool>> {
+        self.pools.iter().find(|pool| Rc::ptr_eq(&pool.server, server))
+    }
 }
 
 /// A server's endpoint.

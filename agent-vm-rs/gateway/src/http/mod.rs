@@ -4,10 +4,12 @@ mod body;
 mod gateway;
 mod get;
 mod headers;
+mod named;
 mod origin;
 mod post;
 mod reply;
 mod sse;
+mod stateless;
 
 pub use gateway::{Gateway, serve};
 pub use origin::Origins;

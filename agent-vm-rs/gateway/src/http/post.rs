@@ -13,6 +13,7 @@ use super::body::{Body, Unread, read};
 use super::gateway::Gateway;
 use super::headers::{Accepts, SESSION, VERSION, is_json, text};
 use super::reply::{INVALID_REQUEST, PARSE_ERROR, Reply, events, json, refusal, status};
+use super::stateless;
 use crate::json::{Kind, Message, Object, error, parse_batch};
 use crate::policy::{MCP, SESSION_VERSIONS, STATELESS};
 use crate::session::{NOT_RUNNING, Reader, Session};
@@ -33,6 +34,11 @@ pub async fn handle(gateway: &Rc<Gateway>, server: &Rc<Server>, request: Request
         Ok(messages) => messages,
         Err(reply) => return *reply,
     };
+    if let ([message], false) = (&messages.0[..], messages.1)
+        && stateless::is_meant(&parts.headers, message)
+    {
+        return stateless::handle(gateway, server, &parts.headers, message, accepts).await;
+    }
     let session = match session(gateway, server, &parts.headers, &messages) {
         Ok(session) => session,
         Err(reply) => return *reply,
@@ -110,7 +116,7 @@ fn session(
         if *batch {
             return refuse(StatusCode::BAD_REQUEST, INVALID_REQUEST, "initialize must not be part of a batch");
         }
-        return gateway.table.open(server, false).ok_or_else(|| {
+        return gateway.open_session(server, false).ok_or_else(|| {
             let text = format!(
                 "The MCP server {} has {} sessions in use, which is the maximum. Close a client and try again",
                 server.name, server.settings.most_processes
@@ -152,7 +158,7 @@ fn is_primed(request: &Message, headers: &HeaderMap) -> bool {
 
 /// Returns the answer, if it is all that there is on a stream and comes soon. It needs no stream of events then, which some
 /// clients limit to events of 1 MiB.
-async fn at_once(reader: &Reader, accepted: bool) -> Option<Message> {
+pub async fn at_once(reader: &Reader, accepted: bool) -> Option<Message> {
     if !accepted {
         return None;
     }
@@ -163,7 +169,7 @@ async fn at_once(reader: &Reader, accepted: bool) -> Option<Message> {
 }
 
 /// Returns only the answers, for a client that accepts no stream.
-async fn answers(reader: Reader, batch: bool) -> Reply {
+pub async fn answers(reader: Reader, batch: bool) -> Reply {
     let mut answers = Vec::new();
     while let Some(event) = reader.next().await {
         if let Some(message) = Message::parse(event.data)

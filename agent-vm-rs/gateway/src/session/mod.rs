@@ -10,7 +10,7 @@ mod table;
 mod waiting;
 
 pub use conversation::{NOT_RUNNING, Session};
-pub use outbox::Outbox;
-pub use stand_in::{EMPTY, PROMISED, empty_answer};
+pub use outbox::{Outbox, progress_token};
+pub use stand_in::greeting;
 pub use stream::{Event, Reader, Stream};
 pub use table::{Table, unguessable};

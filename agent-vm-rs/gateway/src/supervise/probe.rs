@@ -1,8 +1,8 @@
 //! Finds out, without initializing a server, whether it answers and which versions of the protocol it knows.
 //!
-//! 2026-07-28 asks to send `server/discover` first. A ping, which every version with sessions allows before `initialize`, comes
-//! with it: a server that ignores unknown methods answers at least that. A server that ends instead is started again with only
-//! the ping, and then with `initialize`.
+//! 2026-07-28 asks to send `server/discover` first. A server that ignores it gets a ping after a while, which every version with
+//! sessions allows before `initialize`. It does not come at once: for a server that knows all versions, a ping chooses those with
+//! sessions. A server that ends instead is started again with only the ping, and then with `initialize`.
 
 use crate::json::{Id, Message, Object, quote, request};
 use crate::policy::{SESSION_VERSIONS, STATELESS};
@@ -25,7 +25,7 @@ pub enum Era {
 /// What a server is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
-    /// `server/discover` and a ping.
+    /// `server/discover`, and later a ping.
     Discover,
     /// A ping.
     Ping,
@@ -56,13 +56,12 @@ impl Probe {
         }
     }
 
-    /// Returns the requests.
-    pub fn requests(self) -> Vec<Message> {
-        let ping = request(&quote(PING), "ping", "{}");
+    /// Returns the first request.
+    pub fn request(self) -> Message {
         match self {
-            Probe::Discover => vec![discover(DISCOVER), ping],
-            Probe::Ping => vec![ping],
-            Probe::Initialize => vec![request(&quote(INITIALIZE), "initialize", &initialize_params(None, None))],
+            Probe::Discover => discover(DISCOVER),
+            Probe::Ping => ping(),
+            Probe::Initialize => request(&quote(INITIALIZE), "initialize", &initialize_params(None, None)),
         }
     }
 
@@ -83,6 +82,11 @@ impl Probe {
             _ => None,
         }
     }
+}
+
+/// Returns the ping for a server that does not answer `server/discover`.
+pub fn ping() -> Message {
+    request(&quote(PING), "ping", "{}")
 }
 
 /// Returns a `server/discover` request of the gateway.

@@ -17,6 +17,8 @@ pub struct Running {
     link: Link,
     pub(super) probe: Cell<Option<Probe>>,
     pub(super) answered: Cell<bool>,
+    /// Whether it was sent a ping, which chooses the versions with sessions.
+    pub(super) pinged: Cell<bool>,
     pub(super) started: Instant,
     /// Notified when a client takes the spare process.
     pub(super) taken: Notify,
@@ -30,6 +32,7 @@ impl Running {
             link,
             probe: Cell::new(None),
             answered: Cell::new(false),
+            pinged: Cell::new(false),
             started: Instant::now(),
             taken: Notify::new(),
             ended: Cell::new(false),
@@ -50,6 +53,9 @@ impl Running {
             };
             if message.method().is_none() && !self.answered.replace(true) {
                 self.server.answered();
+                if self.probe.get().is_some() {
+                    self.server.conclude_soon();
+                }
             }
             match self.probe.get().and_then(|probe| probe.finding(&message)) {
                 Some(finding) => self.server.learn(self, finding),

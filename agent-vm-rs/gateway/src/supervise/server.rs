@@ -102,6 +102,11 @@ impl Server {
         self.changed.notified()
     }
 
+    /// Wakes those that wait for a change.
+    pub fn touch(&self) {
+        self.changed.notify_waiters();
+    }
+
     /// Returns whether another process may be started.
     pub fn has_room(&self) -> bool {
         self.processes.get() < self.settings.most_processes || self.inner.borrow().spare.is_some()
@@ -187,12 +192,16 @@ impl Server {
         }
     }
 
-    pub(super) fn learn(&self, running: &Running, finding: Finding) {
+    pub(super) fn learn(self: &Rc<Self>, running: &Running, finding: Finding) {
         match finding {
             Finding::Stateless(result) => {
                 let mut inner = self.inner.borrow_mut();
                 inner.era = Era::Stateless;
                 inner.discovered = Some(result.into());
+                drop(inner);
+                if running.pinged.get() {
+                    self.replace_spare(running);
+                }
             }
             Finding::Sessions => self.inner.borrow_mut().era = Era::Sessions,
             Finding::Runs => {}

@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
-use super::probe::{Era, Probe};
+use super::probe::{Era, Probe, ping};
 use super::{Running, Server};
 use crate::config::Launch;
 use crate::link::{self, Ended};
 use crate::report::State;
 
-/// Time for the answer to `server/discover` after that to the ping which followed it.
+/// Time for the answer to `server/discover` after that to another request.
 const LATE: Duration = Duration::from_millis(500);
+/// Time for an answer to `server/discover` alone.
+const PING_AFTER: Duration = Duration::from_secs(3);
 
 impl Server {
     /// Starts the server.
@@ -100,6 +102,24 @@ impl Server {
         });
     }
 
+    /// Concludes that a server which has answered something else knows no `server/discover`.
+    pub(super) fn conclude_soon(self: &Rc<Self>) {
+        let server = Rc::clone(self);
+        spawn_local(async move {
+            sleep(LATE).await;
+            server.assume_sessions();
+        });
+    }
+
+    /// Replaces a spare process that can no longer be used for all versions.
+    pub(super) fn replace_spare(self: &Rc<Self>, running: &Running) {
+        let spoilt = self.inner.borrow_mut().spare.take_if(|spare| std::ptr::eq(&raw const **spare, running));
+        if let Some(spoilt) = spoilt {
+            spoilt.taken.notify_one();
+            self.launch_spare();
+        }
+    }
+
     fn launch_spare(self: &Rc<Self>) {
         let Some(running) = self.launch() else { return };
         let (probe, era) = {
@@ -108,9 +128,7 @@ impl Server {
         };
         let probe = if era == Era::Sessions && probe == Probe::Discover { Probe::Ping } else { probe };
         running.probe.set(Some(probe));
-        for request in probe.requests() {
-            running.send(&request);
-        }
+        running.send(&probe.request());
         self.inner.borrow_mut().spare = Some(Rc::clone(&running));
         self.changed.notify_waiters();
         spawn_local(watch(Rc::clone(self), running));
@@ -148,7 +166,9 @@ async fn limit(running: Weak<Running>, deadline: Duration) {
 
 /// Reads the answers of a spare process until a client takes it. What else it says is for nobody.
 async fn watch(server: Rc<Server>, running: Rc<Running>) {
-    spawn_local(conclude(Rc::clone(&server), Rc::downgrade(&running)));
+    if running.probe.get() == Some(Probe::Discover) {
+        spawn_local(ping_later(Rc::clone(&server), Rc::downgrade(&running)));
+    }
     loop {
         let changed = server.changes();
         if running.probe.get() == Some(Probe::Initialize) && running.has_answered() {
@@ -164,16 +184,13 @@ async fn watch(server: Rc<Server>, running: Rc<Running>) {
     }
 }
 
-/// Concludes that a server knows no `server/discover`, if only its ping is answered.
-async fn conclude(server: Rc<Server>, running: Weak<Running>) {
-    loop {
-        let changed = server.changes();
-        match running.upgrade() {
-            None => return,
-            Some(running) if running.has_answered() => break,
-            Some(_) => changed.await,
-        }
+/// Sends a spare process a ping if it does not answer anything else.
+async fn ping_later(server: Rc<Server>, running: Weak<Running>) {
+    sleep(PING_AFTER).await;
+    let Some(running) = running.upgrade() else { return };
+    let is_spare = server.inner.borrow().spare.as_ref().is_some_and(|spare| Rc::ptr_eq(spare, &running));
+    if is_spare && !running.has_answered() && server.era() == Era::Unknown {
+        running.pinged.set(true);
+        running.send(&ping());
     }
-    sleep(LATE).await;
-    server.assume_sessions();
 }
