@@ -38,8 +38,9 @@ install: ## build agent-vm and install it with its toolkit below PREFIX
 	@scripts/setup build
 	@$(MAKE) program
 
-# Compiles agent-vm if set-up has not, and installs it.
+# Compiles agent-vm and the gateway if set-up has not, and installs them.
 program:
+	@scripts/setup part compile_gateway
 	@$(CARGO) build $(CRATE) --release
 	@scripts/install agent-vm-rs/target/release/agent-vm "$$PREFIX"
 	@case :$$PATH: in *:"$$PREFIX/bin":*) ;; \
@@ -58,7 +59,7 @@ check: setup-check ## run every test
 	@checks/run
 
 fmt: setup-check ## format Rust and Nix
-	@$(CARGO) fmt --manifest-path agent-vm-rs/Cargo.toml
+	@$(CARGO) fmt --all --manifest-path agent-vm-rs/Cargo.toml
 	@git ls-files -co --exclude-standard -- '*.nix' ':!agent-vm-rs/render' | \
 	    xargs -d '\n' "$${XDG_CACHE_HOME:-$$HOME/.cache}/agent-vm/check-tools/nixfmt"
 

@@ -9,6 +9,7 @@
   mitmproxy,
   nix,
   openssh,
+  pkgsStatic,
   qemu_kvm,
   stdenv,
   systemd,
@@ -26,8 +27,14 @@ let
       ../flake.lock
       ../lib
       ../modules
+      # The NixOS guest compiles the gateway.
+      ./Cargo.toml
+      ./Cargo.lock
+      ./gateway
     ];
   };
+  # For the Debian guest, whose image `lib/debian` builds.
+  agent-mcp = pkgsStatic.callPackage ../modules/packages/agent-mcp.nix { };
 in
 rustPlatform.buildRustPackage (finalAttrs: {
   pname = "agent-vm";
@@ -42,6 +49,8 @@ rustPlatform.buildRustPackage (finalAttrs: {
       # Cargo.toml names it.
       ./benches
       ./egress
+      # A member of the workspace.
+      ./gateway
       ./render
       ./src
       # Compiled in.
@@ -67,6 +76,8 @@ rustPlatform.buildRustPackage (finalAttrs: {
   postInstall = ''
     mkdir -p "$out/share"
     cp -R ${toolkit} "$out/share/agent-vm"
+    chmod -R u+w "$out/share/agent-vm/lib/debian"
+    install -D -t "$out/share/agent-vm/lib/debian/programs" ${lib.getExe agent-mcp}
     wrapProgram "$out/bin/agent-vm" \
       --set-default AGENT_VM_GUEST nixos \
       --set-default AGENT_VM_SOCKET_PROXYD ${systemd}/lib/systemd/systemd-socket-proxyd \

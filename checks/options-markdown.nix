@@ -33,9 +33,11 @@ let
       }''
     + lib.optionalString (option ? example) "\n*Example:*\n\n${block option.example}";
 
-  visible = lib.filter (option: !(option.internal or false) && lib.head option.loc != "_module") (
-    lib.collect lib.isOption options
-  );
+  # A removed option is not visible.
+  visible = lib.filter (
+    option:
+    !(option.internal or false) && option.visible or true != false && lib.head option.loc != "_module"
+  ) (lib.collect lib.isOption options);
   # An option and the options of its submodules, with a placeholder for the submodule's name.
   nested =
     option:

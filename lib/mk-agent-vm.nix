@@ -5,8 +5,8 @@
 
   `system`: Nix system double. `share`: how /workspace is mounted, `virtiofs` or `9p`. `packages`: packages, or their names in
   nixpkgs (`"nodejs"`, `"python3Packages.numpy"`). `allowedOrigins`: web origins that may call the MCP endpoint, or null for
-  the default. `servers`: names of predefined MCP servers to enable (docs/how-to/packages-and-servers.md). `modules`:
-  additional NixOS modules.
+  the default. `servers`: names of predefined MCP servers to enable (docs/how-to/packages-and-servers.md). `proxy`: what
+  serves MCP over HTTP, `gateway` or `mcp-proxy`, or null for the default. `modules`: additional NixOS modules.
 
   Type: attrset → derivation
 
@@ -18,6 +18,7 @@
   packages ? [ ],
   allowedOrigins ? null,
   servers ? [ ],
+  proxy ? null,
   modules ? [ ],
 }:
 let
@@ -57,6 +58,7 @@ let
       services.agent-mcp = {
         allowedOrigin = lib.mkIf (allowedOrigins != null) null;
         allowedOrigins = lib.mkIf (allowedOrigins != null) (listOf "allowedOrigins" allowedOrigins);
+        proxy = lib.mkIf (proxy != null) proxy;
         servers = lib.genAttrs (map known (listOf "servers" servers)) (_: {
           enable = true;
         });

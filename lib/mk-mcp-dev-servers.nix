@@ -115,8 +115,7 @@ let
         [ (lib.getExe service.package) ]
         ++ agentMcp.arguments {
           exe = {
-            mcpProxy = lib.getExe service.proxyPackage;
-            mcpProxyPython = if service.proxyPython == null then null else service.proxyPython.interpreter;
+            mcpProxy = if service.proxy == "mcp-proxy" then lib.getExe service.proxyPackage else null;
             codemcp = service.serverPrograms.${service.defaultServer};
           };
           default = service.defaultServer;
@@ -124,7 +123,7 @@ let
             "${service.serversFile}"
           ]
           ++ lib.optional (service.mcpConfigFile != null) service.mcpConfigFile;
-          # The launcher uses the last of two values.
+          # The program uses the last of two values.
           host = "127.0.0.1";
           origins = lib.unique (
             lib.optional (service.allowedOrigin != null) service.allowedOrigin ++ service.allowedOrigins

@@ -12,6 +12,7 @@
         share = "{{ share }}";
         packages = [{% for package in packages %} "{{ package }}"{% endfor %} ];
         servers = [{% for server in servers %} "{{ server }}"{% endfor %} ];
+        proxy = "{{ proxy }}";
       };
     };
 }

@@ -1,5 +1,8 @@
-"""Tests with the official SDK's client which notifications the guest's launcher sends when a server starts, fails and
-restarts. It needs a Python with the SDK and mcp-proxy."""
+"""Tests with the official SDK's client which notifications the gateway sends when a server starts, fails and restarts. It needs
+a Python with the SDK.
+
+    AGENT_MCP=PROGRAM python3 checks/clients/servers_states.py
+"""
 
 import asyncio
 import json
@@ -15,7 +18,7 @@ from mcp import ClientSession, McpError
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamablehttp_client
 
-LAUNCHER = Path(__file__).resolve().parent.parent.parent / "lib/guest/agent_mcp"
+AGENT_MCP = os.environ["AGENT_MCP"]
 DEADLINE = 60
 
 SERVER = """
@@ -89,12 +92,12 @@ async def scenario(transport, url, trigger, state) -> None:
             assert answer.content[0].text == str(length), answer
         # A capability that was announced before the server started is still served.
         assert (await session.list_prompts()).prompts == [] and (await session.list_resources()).resources == []
-        # A new client gets the server's own capabilities.
+        # A new client gets the capabilities that the server itself announces.
         again = streamablehttp_client(f"{url}/mcp") if transport == "http" else sse_client(f"{url}/sse")
         async with again as (other_read, other_write, *_), ClientSession(other_read, other_write) as other:
             own = await other.initialize()
             assert (own.serverInfo.name, own.serverInfo.version, own.instructions) == ("own", "7", "ask it"), own
-            assert own.capabilities.tools.listChanged and own.capabilities.prompts is None, own
+            assert own.capabilities.tools is not None and own.capabilities.prompts is None, own
 
         trigger.unlink()
         answer = await session.call_tool("die", {})
@@ -133,11 +136,10 @@ def main() -> int:
             (home / "own").write_text(f"#!/bin/sh\nexec '{sys.executable}' '{home}/server.py' '{trigger}'\n")
             (home / "own").chmod(0o755)
             (home / ".mcp.json").write_text(json.dumps({"mcpServers": {"dead": {"command": "false"}}}))
-            argv = [sys.executable, LAUNCHER, "serve", "--mcp-proxy=false", f"--mcp-proxy-python={sys.executable}"]
-            argv += [f"--default-server=own={home}/own", f"--workspace={home}", "--servers-file=.mcp.json"]
+            argv = [AGENT_MCP, "serve", f"--default-server=own={home}/own", f"--workspace={home}", "--servers-file=.mcp.json"]
             argv += ["--host=127.0.0.1", f"--port={port}", "--health-path=/status", "--log-level-credential=none"]
             with open(home / "log", "wb") as log:
-                launcher = subprocess.Popen(argv, env={**os.environ, "RUNTIME_DIRECTORY": f"{home}/run"}, stderr=log)
+                gateway = subprocess.Popen(argv, env={**os.environ, "RUNTIME_DIRECTORY": f"{home}/run"}, stderr=log)
 
             def state(name, home=home):
                 states = json.loads((home / "run/servers.json").read_text())["servers"]
@@ -152,7 +154,7 @@ def main() -> int:
                     except httpx.TransportError:
                         return False
 
-                await until("mcp-proxy", answers)
+                await until("the gateway", answers)
                 async with asyncio.timeout(2 * DEADLINE):
                     await scenario(transport, url, trigger, state)
 
@@ -162,8 +164,8 @@ def main() -> int:
                 sys.stderr.write((home / "log").read_text())
                 raise
             finally:
-                launcher.terminate()
-                launcher.wait()
+                gateway.terminate()
+                gateway.wait()
     return 0
 
 

@@ -36,7 +36,7 @@ in
     other = client.succeed("mcp-other-authority").strip()
     assert status(f"{bearer} --cacert {other}") == "000"
 
-    # mcp-proxy listens on the machine's loopback only.
+    # The gateway listens on the machine's loopback only.
     machine.succeed("timeout 20 bash -c ': </dev/tcp/127.0.0.1/8001'")
     client.fail("nc -z -w 10 machine 8001")
 

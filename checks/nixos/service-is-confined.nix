@@ -55,7 +55,7 @@ in
     {
       imports = [ ../nixos-lib/agent.nix ];
       environment.systemPackages = [ program ];
-      # The service's confinement, with the probes instead of the launcher. They run as root, so that the directives deny an
+      # The service's confinement, with the probes instead of the gateway. They run as root, so that the directives deny an
       # operation and not the account's rights.
       systemd.services.probe = {
         path = [

@@ -38,6 +38,7 @@ let
       share,
       allowedOrigins,
       servers,
+      proxy,
     }:
     if !(isString system && architectures ? ${system}) then
       throw "debianGuest: system is ${toJSON system}; supported systems: ${oneOf (attrNames architectures)}"
@@ -57,6 +58,8 @@ let
       throw "debianGuest: ${
         toJSON (head (filter (name: !elem name knownServers) servers))
       } in servers is unknown; this guest has ${oneOf knownServers}"
+    else if !elem proxy policy.agentMcp.proxies then
+      throw "debianGuest: proxy is ${toJSON proxy}; it must be one of ${oneOf policy.agentMcp.proxies}"
     else
       true;
 in
@@ -65,7 +68,7 @@ in
 
   `system`: Nix system double. `packages`: names of more Debian packages. `share`: how /workspace is mounted,
   `virtiofs` or `9p`. `allowedOrigins`: web origins that may call the MCP endpoint. `servers`: MCP servers beside
-  codemcp, by name (`servers.nix`).
+  codemcp, by name (`servers.nix`). `proxy`: what serves MCP over HTTP, `gateway` or `mcp-proxy`.
 
   Type: attrset → attrset
 
@@ -77,6 +80,7 @@ in
   share ? "virtiofs",
   allowedOrigins ? policy.agentMcp.allowedOrigins,
   servers ? [ ],
+  proxy ? builtins.head policy.agentMcp.proxies,
 }:
 assert check {
   inherit
@@ -85,6 +89,7 @@ assert check {
     share
     allowedOrigins
     servers
+    proxy
     ;
 };
 let
@@ -94,6 +99,7 @@ let
       share
       allowedOrigins
       servers
+      proxy
       ;
     architecture = architectures.${system};
   };

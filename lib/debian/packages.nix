@@ -10,7 +10,7 @@
   "kmod"
   "libnss-myhostname"
   "nftables"
-  # The reverse proxy in front of mcp-proxy.
+  # The reverse proxy in front of the MCP gateway.
   "nginx"
   "openssh-server"
   "python3"

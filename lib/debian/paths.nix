@@ -3,10 +3,8 @@ rec {
   # The version in Debian 13.
   pythonVersion = "3.13";
   init = "/usr/lib/agent-vm/init";
-  # The programs of lib/guest/.
-  library = "/usr/lib/agent-vm/guest";
-  # The files of lib/policy/ that these programs read, in the same relative place.
-  policy = "/usr/lib/agent-vm/policy";
+  # The programs of this project that run in the guest: those in programs/.
+  programs = "/usr/lib/agent-vm/programs";
   # On Python's module path, before Debian's packages.
   pythonPackages = "/usr/local/lib/python${pythonVersion}/dist-packages";
   # Python packages of the predefined servers, one directory for each.

@@ -24,8 +24,5 @@ let
 in
 {
   builder = "${lib}/debian/build-image";
-  hashes = {
-    debian = hashesOf ./.;
-    guest = hashesOf ../guest;
-  };
+  hashes = hashesOf ./.;
 }

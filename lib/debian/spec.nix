@@ -5,13 +5,19 @@
   share,
   allowedOrigins,
   servers,
+  proxy,
 }:
 let
   policy = import ../policy;
   paths = import ./paths.nix;
   text = import ./text.nix;
   units = import ./units.nix {
-    inherit share allowedOrigins servers;
+    inherit
+      share
+      allowedOrigins
+      servers
+      proxy
+      ;
     serversFiles = if servers == [ ] then [ ] else [ paths.serversFile ];
   };
   named = builtins.intersectAttrs (builtins.listToAttrs (
@@ -23,6 +29,13 @@ let
   unit = import ../systemd-unit.nix;
   init = import ./init.nix { inherit share; };
   kernel = import ./kernel.nix { inherit architecture share; };
+
+  # In its own directory, like a predefined server: its versions do not conflict with those of codemcp.
+  mcpProxy = {
+    directory = "${paths.serversDirectory}/mcp-proxy";
+    requirements = "servers/mcp-proxy.txt";
+    programs.mcp-proxy = "mcp_proxy.__main__:main";
+  };
 
   unique =
     list:
@@ -47,7 +60,7 @@ in
     ++ builtins.concatMap (server: server.packages) (builtins.attrValues named)
   );
   inherit kernel;
-  inherit (paths) library;
+  inherit (paths) programs;
   python = {
     version = paths.pythonVersion;
     # Newest first: pip uses the first tag that a wheel matches.
@@ -70,11 +83,11 @@ in
         directory = paths.pythonPackages;
         requirements = "requirements.txt";
         programs = {
-          mcp-proxy = "mcp_proxy.__main__:main";
           codemcp = "codemcp:cli";
         };
       }
     ]
+    ++ (if proxy == "mcp-proxy" then [ mcpProxy ] else [ ])
     ++ map (server: server.python) (builtins.attrValues named);
   };
   user = {
@@ -121,12 +134,6 @@ in
           mcpServers = builtins.mapAttrs (_: server: server.settings) named;
         };
       }
-  )
-  // builtins.listToAttrs (
-    map (name: {
-      name = "${paths.policy}/${name}";
-      value.text = builtins.readFile policy.guestFiles.${name};
-    }) (builtins.attrNames policy.guestFiles)
   )
   // builtins.listToAttrs (
     map (name: {

@@ -4,6 +4,7 @@
   allowedOrigins,
   servers,
   serversFiles,
+  proxy,
 }:
 let
   policy = import ../policy;
@@ -185,9 +186,8 @@ in
       Unit = early // agentMcp.unitSection;
       Service = agentMcp.service {
         exe = {
-          agentMcp = "/usr/bin/python3 -I ${paths.library}/agent_mcp";
-          mcpProxy = "/usr/local/bin/mcp-proxy";
-          mcpProxyPython = "/usr/bin/python3";
+          agentMcp = "${paths.programs}/agent-mcp";
+          mcpProxy = if proxy == "mcp-proxy" then "/usr/local/bin/mcp-proxy" else null;
           codemcp = "/usr/local/bin/codemcp";
         };
         path = paths.servicePath;
@@ -202,13 +202,12 @@ in
         early
         // mcpReverseProxy.unitSection
         // {
-          # Starts after sshd, so that ssh answers sooner; mcp-proxy takes longer to start than both.
+          # Starts after sshd, so that ssh answers sooner.
           After = [ policy.sshd.unit ];
         };
       Service = mcpReverseProxy.service {
         exe = {
-          # -S skips site packages, so that nginx starts sooner.
-          agentMcp = "/usr/bin/python3 -I -S ${paths.library}/agent_mcp";
+          agentMcp = "${paths.programs}/agent-mcp";
           nginx = "/usr/sbin/nginx";
         };
         origins = allowedOrigins;

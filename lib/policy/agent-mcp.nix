@@ -1,4 +1,4 @@
-# agent-mcp.service: mcp-proxy and the MCP servers behind it. It runs as the agent's user and is confined by systemd.
+# agent-mcp.service: the MCP gateway and the servers behind it. It runs as the agent's user and is confined by systemd.
 let
   user = import ./user.nix;
   ports = import ./ports.nix;
@@ -10,20 +10,26 @@ rec {
   name = "agent-mcp";
   unit = "${name}.service";
 
-  # URL paths of mcp-proxy. In JSON, because agent-vm and the guest's programs read them too.
+  # URL paths of the gateway. In JSON, because agent-vm and the guest's programs read them too.
   inherit (builtins.fromJSON (builtins.readFile ./mcp.json))
     mcpPath
     ssePath
     healthPath
     serversPath
     ;
-  # File to which the launcher writes the states of its servers.
+  # File to which the gateway writes the states of its servers.
   serversState = "/run/${name}/servers.json";
 
   allowedOrigins = [ "https://claude.ai" ];
 
   # Server at mcpPath. The servers of .mcp.json are below serversPath.
   defaultServer = "codemcp";
+
+  # What serves MCP over HTTP: the gateway itself, or mcp-proxy, to which the gateway then connects the servers.
+  proxies = [
+    "gateway"
+    "mcp-proxy"
+  ];
   serversFile = ".mcp.json";
 
   # Names of each guest's predefined servers, off by default (modules/agent-service/known-servers.nix and
@@ -80,10 +86,9 @@ rec {
   };
 
   /**
-    Command-line arguments of the launcher, one list element each.
+    Command-line arguments of the gateway, one list element each.
 
-    `exe`: paths of the programs `mcpProxy`, `codemcp` and `mcpProxyPython`, a Python that can import mcp-proxy. Without the
-    last one, clients are not notified when a server starts.
+    `exe`: paths of the program `codemcp`, and of `mcpProxy` if that serves MCP instead of the gateway.
   */
   arguments =
     {
@@ -92,17 +97,12 @@ rec {
       default ? defaultServer,
       workspaceDir ? workspace.path,
       serversFiles ? [ serversFile ],
-      # mcp-proxy listens on loopback only: other machines reach it through the reverse proxy.
+      # On loopback only: other machines reach it through the reverse proxy.
       host ? "127.0.0.1",
       port ? ports.mcpInner,
     }:
-    [
-      "serve"
-      "--mcp-proxy=${exe.mcpProxy}"
-    ]
-    ++ (
-      if exe.mcpProxyPython or null == null then [ ] else [ "--mcp-proxy-python=${exe.mcpProxyPython}" ]
-    )
+    [ "serve" ]
+    ++ (if exe.mcpProxy or null == null then [ ] else [ "--mcp-proxy=${exe.mcpProxy}" ])
     ++ [
       "--default-server=${default}=${exe.codemcp}"
       "--workspace=${workspaceDir}"
@@ -185,7 +185,7 @@ rec {
   /**
     The complete [Service] section of the unit in a guest.
 
-    `exe`: paths of the programs `agentMcp` (the launcher), `mcpProxy`, `mcpProxyPython` and `codemcp`. `path`: PATH of the
+    `exe`: paths of the programs `agentMcp` (the gateway), `codemcp`, and `mcpProxy` if that serves MCP. `path`: PATH of the
     servers. `named`: names of the predefined servers that are on.
   */
   service =

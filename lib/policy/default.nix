@@ -8,11 +8,6 @@
   firewall = import ./firewall.nix;
   git = import ./git.nix;
   grammar = import ./grammar.nix;
-  # Files that the programs in the guest read from policy/, beside their own directory.
-  guestFiles = {
-    "grammar.json" = ./grammar.json;
-    "mcp.json" = ./mcp.json;
-  };
   journald = import ./journald.nix;
   kernelModules = import ./kernel-modules.nix;
   kernelParams = import ./kernel-params.nix;

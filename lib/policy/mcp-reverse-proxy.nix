@@ -1,4 +1,4 @@
-# agent-mcp-gate.service: nginx as a reverse proxy for mcp-proxy. It terminates TLS and checks the token, Host, Origin,
+# agent-mcp-gate.service: nginx as a reverse proxy for the MCP gateway. It terminates TLS and checks the token, Host, Origin,
 # method and path. It has its own account, so that the agent cannot read the key and the token.
 let
   ports = import ./ports.nix;
@@ -36,9 +36,9 @@ rec {
   };
 
   /**
-    Command-line arguments of the launcher, one list element each.
+    Command-line arguments of agent-mcp, which configures nginx, one list element each.
 
-    `exe`: path of the program `nginx`. `listen`: address and port to listen on. `innerPort`: mcp-proxy's port.
+    `exe`: path of the program `nginx`. `listen`: address and port to listen on. `innerPort`: the gateway's port.
   */
   arguments =
     {
@@ -95,7 +95,7 @@ rec {
   /**
     The complete [Service] section of the unit in a guest.
 
-    `exe`: paths of the programs `agentMcp` (the launcher) and `nginx`.
+    `exe`: paths of the programs `agentMcp` and `nginx`.
   */
   service =
     {

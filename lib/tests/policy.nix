@@ -18,7 +18,6 @@ let
   programs = {
     agentMcp = "/nix/store/x/bin/agent-mcp";
     mcpProxy = "/nix/store/y/bin/mcp-proxy";
-    mcpProxyPython = "/nix/store/w/bin/python3";
     codemcp = "/nix/store/z/bin/codemcp";
   };
 in

@@ -25,29 +25,36 @@ let
     + "|/(boot|dev|etc|nix|proc|sys|usr)/.*";
 in
 {
+  imports = [
+    (lib.mkRemovedOptionModule [
+      "services"
+      "agent-mcp"
+      "proxyPython"
+    ] "Clients are always notified when a server starts.")
+  ];
+
   options.services.agent-mcp = {
     enable = lib.mkEnableOption "MCP servers for coding agents, behind one HTTP endpoint";
 
     package = mkOption {
       type = types.package;
       default = pkgs.agent-mcp or (pkgs.callPackage ../packages/agent-mcp.nix { });
-      defaultText = lib.literalMD "the launcher of this toolkit";
-      description = "Launcher that starts the servers and the proxy, and reports their health to systemd.";
+      defaultText = lib.literalMD "the gateway of this toolkit";
+      description = "MCP gateway, which starts the servers and reports its health to systemd.";
     };
 
-    proxyPackage = lib.mkPackageOption pkgs "mcp-proxy" { };
-
-    proxyPython = mkOption {
-      type = types.nullOr types.package;
-      default = pkgs.python3.withPackages (python: [ (python.toPythonModule cfg.proxyPackage) ]);
-      defaultText = lib.literalExpression ''
-        pkgs.python3.withPackages (python: [ (python.toPythonModule config.services.agent-mcp.proxyPackage) ])
-      '';
+    proxy = mkOption {
+      type = types.enum policy.agentMcp.proxies;
+      default = builtins.head policy.agentMcp.proxies;
       description = ''
-        Python that can import {option}`services.agent-mcp.proxyPackage`. With it, clients are notified when a server starts,
-        and get the notifications of their servers. null runs mcp-proxy without this extension, for a package that was not
-        built for `pkgs.python3`.
+        What serves MCP over HTTP. `gateway` passes every message of a server and its clients. `mcp-proxy` is a program of
+        others, for clients that depend on how it behaves: it drops progress, cancellation, and requests of servers to their
+        clients.
       '';
+    };
+
+    proxyPackage = lib.mkPackageOption pkgs "mcp-proxy" {
+      extraDescription = "Used if {option}`services.agent-mcp.proxy` is `mcp-proxy`.";
     };
 
     user = mkOption {

@@ -61,7 +61,7 @@ in
     innerPort = mkOption {
       type = checked.port;
       default = policy.ports.mcpInner;
-      description = "Port on 127.0.0.1 of mcp-proxy, behind the reverse proxy.";
+      description = "Port on 127.0.0.1 of the gateway, behind the reverse proxy.";
     };
 
     fromHost = mkOption {

@@ -1,4 +1,4 @@
-# services.agent-mcp.gate: nginx as a reverse proxy for mcp-proxy, which checks TLS, token, Host and Origin.
+# services.agent-mcp.gate: nginx as a reverse proxy for the MCP gateway, which checks TLS, token, Host and Origin.
 {
   config,
   lib,

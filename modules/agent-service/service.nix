@@ -23,8 +23,7 @@ let
   ]
   ++ agentMcp.arguments {
     exe = {
-      mcpProxy = lib.getExe cfg.proxyPackage;
-      mcpProxyPython = if cfg.proxyPython == null then null else cfg.proxyPython.interpreter;
+      mcpProxy = if cfg.proxy == "mcp-proxy" then lib.getExe cfg.proxyPackage else null;
       codemcp = cfg.serverPrograms.${cfg.defaultServer};
     };
     default = cfg.defaultServer;

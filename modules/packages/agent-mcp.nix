@@ -1,37 +1,44 @@
-# The launcher of the agent service: lib/guest/agent_mcp, Python's standard library only.
+# The MCP gateway, agent-vm-rs/gateway. A static build (pkgsStatic) also runs in the Debian guest.
 {
   lib,
-  python3,
-  runCommand,
-  runtimeShell,
+  rustPlatform,
 }:
 let
-  policy = import ../../lib/policy;
-  source = lib.fileset.toSource {
-    root = ../../lib;
-    fileset = lib.fileset.unions (
-      [ (lib.fileset.fileFilter (file: file.hasExt "py") ../../lib/guest/agent_mcp) ]
-      ++ builtins.attrValues policy.guestFiles
-    );
-  };
+  crates = ../../agent-vm-rs;
 in
-runCommand "agent-mcp"
-  {
-    meta = {
-      description = "Serves the MCP servers of a workspace through mcp-proxy";
-      license = lib.licenses.mit;
-      mainProgram = "agent-mcp";
-      platforms = lib.platforms.linux;
-    };
-  }
-  ''
-    mkdir -p "$out/bin"
-    cp -R ${source} "$out/lib"
-    chmod -R u+w "$out/lib"
-    # Byte code is compiled here, because nothing writes to the store later. unchecked-hash, because store paths have no useful times.
-    ${lib.getExe python3} -m compileall -q --invalidation-mode unchecked-hash "$out/lib/guest"
-    # Python runs a directory with a __main__.py as a program. -I ignores the caller's Python settings.
-    printf '#!%s\nexec %s -I %s "$@"\n' ${runtimeShell} ${lib.getExe python3} "$out/lib/guest/agent_mcp" >"$out/bin/agent-mcp"
-    chmod +x "$out/bin/agent-mcp"
-    "$out/bin/agent-mcp" serve --help >/dev/null
-  ''
+rustPlatform.buildRustPackage (finalAttrs: {
+  pname = "agent-mcp";
+  inherit ((lib.importTOML (crates + "/gateway/Cargo.toml")).package) version;
+
+  src = lib.fileset.toSource {
+    root = ../..;
+    fileset = lib.fileset.unions [
+      (crates + "/Cargo.toml")
+      (crates + "/Cargo.lock")
+      (crates + "/gateway")
+      # Compiled in.
+      ../../lib/policy/grammar.json
+      ../../lib/policy/mcp.json
+    ];
+  };
+  sourceRoot = "${finalAttrs.src.name}/agent-vm-rs";
+  # Cargo reads the manifest of agent-vm, the workspace's other package, and requires the files that it names.
+  postPatch = ''
+    mkdir src benches
+    touch src/main.rs benches/render.rs
+  '';
+  cargoLock.lockFile = crates + "/Cargo.lock";
+  cargoBuildFlags = [
+    "--package"
+    "agent-mcp"
+  ];
+  # Its tests need Python, and servers to test with. The check `rust-tests` (checks/named-steps.nix) runs them.
+  doCheck = false;
+
+  meta = {
+    description = (lib.importTOML (crates + "/gateway/Cargo.toml")).package.description;
+    license = lib.licenses.mit;
+    mainProgram = "agent-mcp";
+    platforms = lib.platforms.linux;
+  };
+})

@@ -20,7 +20,8 @@ build_in_parallel() {
     # Without any guest, the first machine most likely needs the default one. A failure is not fatal: agent-vm builds the image
     # again and reports the error.
     if [[ $1 == image ]] && ! compgen -G "${XDG_CACHE_HOME:-$HOME/.cache}/agent-vm/guests/debian-*" >/dev/null; then
-        parts+=("image?=exec $prepare")
+        # The image contains the gateway.
+        parts+=("image?=$setup compile_gateway && exec $prepare")
     fi
     # An incremental build is quick, and `make program` does it.
     if [[ $1 == build || $1 == image ]] && [[ ! -x $crate/target/release/agent-vm ]]; then
@@ -28,6 +29,20 @@ build_in_parallel() {
     fi
     ((${#parts[@]} == 0)) || until_signal "$here/run-parallel" '2 to 5 minutes on two processors' "${parts[@]}"
     virtiofsd_is_installed || compile_virtiofsd
+}
+
+# Compiles the gateway for the Debian guest, as a static program that does not depend on the guest's libraries.
+compile_gateway() {
+    local triple=x86_64-unknown-linux-gnu programs=$here/../lib/debian/programs built
+    # A directory of its own, so that it does not wait for the build of agent-vm.
+    built=$crate/target/guest
+    # With --target, the flags do not apply to build scripts and macros, which cannot be static.
+    CARGO_ENCODED_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --manifest-path "$crate/Cargo.toml" \
+        --package agent-mcp --target "$triple" --target-dir "$built" --locked --release
+    built=$built/$triple/release/agent-mcp
+    cmp --silent -- "$built" "$programs/agent-mcp" && return
+    install -m 755 -- "$built" "$programs/.agent-mcp-$$"
+    mv -fT -- "$programs/.agent-mcp-$$" "$programs/agent-mcp"
 }
 
 compile_agent_vm() {

@@ -10,5 +10,6 @@ pub mod policy;
 pub mod pool;
 pub mod queue;
 pub mod report;
+pub mod reverse_proxy;
 pub mod session;
 pub mod supervise;

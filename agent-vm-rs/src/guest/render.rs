@@ -14,6 +14,7 @@ struct DebianFlake<'a> {
     toolkit: &'a str,
     packages: &'a [String],
     servers: &'a [String],
+    proxy: &'a str,
     share: &'a str,
 }
 
@@ -25,6 +26,7 @@ struct NixosFlake<'a> {
     system: &'a str,
     packages: &'a [String],
     servers: &'a [String],
+    proxy: &'a str,
     share: &'a str,
 }
 
@@ -35,15 +37,15 @@ struct NixosFlake<'a> {
 /// The text is not valid Nix, which is a bug in a template.
 pub fn flake(settings: &Settings, toolkit: &str, share: Share) -> Result<String> {
     let (branch, share) = (settings.branch.as_str(), share.as_str());
-    let (packages, servers) = (&settings.packages[..], &settings.servers[..]);
+    let (packages, servers, proxy) = (&settings.packages[..], &settings.servers[..], settings.proxy.name());
     let text = match settings.guest {
-        GuestKind::Debian => DebianFlake { branch, toolkit, packages, servers, share }.render(),
+        GuestKind::Debian => DebianFlake { branch, toolkit, packages, servers, proxy, share }.render(),
         GuestKind::Nixos => {
             let system = match std::env::consts::ARCH {
                 "aarch64" => "aarch64-linux",
                 _ => "x86_64-linux",
             };
-            NixosFlake { branch, toolkit, system, packages, servers, share }.render()
+            NixosFlake { branch, toolkit, system, packages, servers, proxy, share }.render()
         }
     }
     .context("failed to render flake.nix")?;

@@ -10,6 +10,7 @@ pub mod forward;
 pub mod guest_kind;
 pub mod helpers;
 pub mod host_address;
+pub mod mcp_proxy;
 pub mod name;
 pub mod number;
 pub mod paths;

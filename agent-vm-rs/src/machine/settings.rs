@@ -11,6 +11,7 @@ use crate::machine::branch::BranchName;
 use crate::machine::egress_settings::Egress;
 use crate::machine::forward::Forward;
 pub use crate::machine::guest_kind::GuestKind;
+use crate::machine::mcp_proxy::McpProxy;
 pub use crate::machine::settings_patch::SettingsPatch;
 use crate::term::error::Failure;
 
@@ -61,6 +62,9 @@ pub struct Settings {
     /// MCP servers it has beside its own, by name.
     #[serde(default)]
     pub servers: Vec<String>,
+    /// What serves MCP.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub proxy: McpProxy,
     /// Arguments for every call of Nix.
     #[serde(default)]
     pub nix_args: Vec<String>,
@@ -70,6 +74,10 @@ pub struct Settings {
     /// Ports of this host that each start forwards to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forwards: Vec<Forward>,
+}
+
+fn is_default(proxy: &McpProxy) -> bool {
+    *proxy == McpProxy::default()
 }
 
 fn on() -> bool {

@@ -7,6 +7,7 @@ use clap::ValueEnum as _;
 use serde_json::Value;
 
 use crate::machine::defaults::Defaults;
+use crate::machine::mcp_proxy::McpProxy;
 use crate::machine::settings::{Settings, SettingsPatch};
 use crate::machine::settings_key::{Key, parse_key};
 use crate::term::error::Failure;
@@ -79,6 +80,7 @@ impl Change {
                 Key::Disk => after.disk = defaults.disk,
                 Key::Packages => after.packages.clear(),
                 Key::Servers => after.servers.clear(),
+                Key::Proxy => after.proxy = McpProxy::default(),
                 Key::NixArgs => after.nix_args.clear(),
                 Key::Egress => after.egress.mode = defaults.egress,
                 Key::Allow => after.egress.allow.clear(),
@@ -100,6 +102,7 @@ impl Change {
         after.disk = set.disk.unwrap_or(after.disk);
         after.packages = set.packages.unwrap_or(after.packages);
         after.servers = set.servers.unwrap_or(after.servers);
+        after.proxy = set.proxy.unwrap_or(after.proxy);
         after.nix_args = set.nix_args.unwrap_or(after.nix_args);
         after.egress.mode = set.egress.unwrap_or(after.egress.mode);
         after.egress.allow = set.allow.unwrap_or(after.egress.allow);

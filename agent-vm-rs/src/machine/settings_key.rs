@@ -27,6 +27,7 @@ pub enum Key {
     Disk,
     Packages,
     Servers,
+    Proxy,
     NixArgs,
     Egress,
     Allow,
@@ -51,6 +52,7 @@ impl Key {
             Self::Disk => "disk",
             Self::Packages => "packages",
             Self::Servers => "servers",
+            Self::Proxy => "proxy",
             Self::NixArgs => "nix_args",
             Self::Egress => "egress",
             Self::Allow => "allow",
@@ -73,6 +75,7 @@ impl Key {
             Self::Disk => json!(settings.disk),
             Self::Packages => json!(settings.packages),
             Self::Servers => json!(settings.servers),
+            Self::Proxy => json!(settings.proxy),
             Self::NixArgs => json!(settings.nix_args),
             Self::Egress => json!(settings.egress.mode),
             Self::Allow => json!(settings.egress.allow),
@@ -93,7 +96,7 @@ impl Key {
             return Ok(self.patch(json!(value)).unwrap_or_default());
         }
         let value = match self {
-            Self::Host | Self::Egress => Some(json!(text)),
+            Self::Host | Self::Egress | Self::Proxy => Some(json!(text)),
             Self::Packages | Self::Servers | Self::NixArgs | Self::Allow | Self::Deny => {
                 let separated = || json!(text.split(',').filter(|word| !word.is_empty()).collect::<Vec<_>>());
                 if text.starts_with('[') { serde_json::from_str(text).ok() } else { Some(separated()) }
@@ -124,6 +127,7 @@ impl Key {
             }
             Self::Tls | Self::Auth => "true or false",
             Self::Packages | Self::Servers => "names, separated by commas",
+            Self::Proxy => "gateway or mcp-proxy",
             Self::NixArgs => "arguments, separated by commas or as a JSON list",
             Self::Egress => return one_of(policy::egress_modes().iter().map(|mode| mode.name.as_str())),
             Self::Allow | Self::Deny => "destinations (HOST, HOST:PORT, *.DOMAIN, @GROUP, *), separated by commas",

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::machine::branch::BranchName;
 use crate::machine::egress_settings::{Destination, Mode, SecretSpec};
 use crate::machine::guest_kind::GuestKind;
+use crate::machine::mcp_proxy::McpProxy;
 use crate::machine::number::Number;
 use crate::machine::policy::Grammar;
 use crate::term::did_you_mean::{self, Kind};
@@ -44,6 +45,8 @@ pub struct SettingsPatch {
     pub packages: Option<Vec<String>>,
     /// See [`crate::machine::settings::Settings::servers`].
     pub servers: Option<Vec<String>>,
+    /// See [`crate::machine::settings::Settings::proxy`].
+    pub proxy: Option<McpProxy>,
     /// See [`crate::machine::settings::Settings::nix_args`].
     pub nix_args: Option<Vec<String>>,
     /// See [`crate::machine::egress_settings::Egress::mode`].
@@ -60,7 +63,7 @@ pub struct SettingsPatch {
 const MAX_FILE: u64 = 4 << 20;
 
 /// Names of the settings in it.
-const FIELDS: [&str; 18] = [
+const FIELDS: [&str; 19] = [
     "branch",
     "all_branches",
     "guest",
@@ -74,6 +77,7 @@ const FIELDS: [&str; 18] = [
     "disk",
     "packages",
     "servers",
+    "proxy",
     "nix_args",
     "egress",
     "allow",
@@ -140,6 +144,7 @@ impl SettingsPatch {
             disk: self.disk.or(other.disk),
             packages: self.packages.or(other.packages),
             servers: self.servers.or(other.servers),
+            proxy: self.proxy.or(other.proxy),
             nix_args: self.nix_args.or(other.nix_args),
             egress: self.egress.or(other.egress),
             allow: self.allow.or(other.allow),

@@ -1,4 +1,4 @@
-//! The MCP servers in a machine, as the guest's launcher reports them (`docs/reference/contract.md`). The guest is not trusted:
+//! The MCP servers in a machine, as the guest's gateway reports them (`docs/reference/contract.md`). The guest is not trusted:
 //! the report is bounded, parsed strictly and shown without control characters, and only used for display.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::term::text::{count, one_line};
 
 /// Maximal length of a report, in bytes.
 const LONGEST: usize = 64 << 10;
-/// Maximal number of servers and of problems. The launcher serves 33 servers at most.
+/// Maximal number of servers and of problems. The gateway serves 33 servers at most.
 const MOST: usize = 64;
 /// Number of characters of a text that are shown.
 const LONGEST_TEXT: usize = 300;

@@ -92,7 +92,7 @@ fn ask_mcp(machine: &Machine, manifest: &Manifest, facts: &RunFacts) -> Result<D
     probe_mcp(&endpoint, &manifest.service.mcp_path)
 }
 
-/// The states that systemd and the guest's MCP launcher report.
+/// The states that systemd and the guest's MCP gateway report.
 struct Units {
     service: Service,
     servers: Option<Servers>,

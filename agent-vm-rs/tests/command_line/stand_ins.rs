@@ -140,7 +140,7 @@ pub fn change_runner(site: &Site, runner: &str) {
     }
 }
 
-/// Returns what the guest's launcher reports for one server.
+/// Returns what the guest's gateway reports for one server.
 pub fn server(name: &str, state: &str) -> Value {
     let failed = state == "failed";
     json!({
@@ -154,7 +154,7 @@ pub fn server(name: &str, state: &str) -> Value {
     })
 }
 
-/// Writes the report of the guest's launcher for all servers.
+/// Writes the report of the guest's gateway for all servers.
 pub fn servers(site: &Site, servers: &[Value], problems: &[&str]) {
     site.write("servers.json", json!({ "servers": servers, "problems": problems }).to_string());
 }

@@ -125,7 +125,7 @@ fn workspace_servers_are_served_and_broken_ones_are_named() {
     for name in ["codemcp", "own", "node"] {
         wait_until(&format!("{name} to run"), || state_of(name)["state"] == "running");
     }
-    // The launcher starts it again and again.
+    // The gateway starts it again and again.
     wait_until("its failure", || state_of("dies")["state"] == "failed" && state_of("dies")["exit_code"] == 1);
     wait_until("status to name what is broken", || {
         let shown = site.run(&["status", "main"]).ok().stdout;

@@ -119,15 +119,15 @@ fn a_failing_service_is_reported_with_its_journal() {
     let Some(site) = site() else { return };
     site.create("main");
     site.start("main");
-    site.exec("main", &["pkill", "-KILL", "-f", "[m]cp-proxy"]).ok();
+    site.exec("main", &["pkill", "-KILL", "-f", "[a]gent-mcp serve"]).ok();
     wait_until("the service to come back", || {
         let status = site.status("main");
         status["service"]["state"]["restarts"].as_u64().is_some_and(|count| count >= 1)
             && status["mcp"]["responds"] == true
     });
 
-    // mcp-proxy's port is taken in the five seconds before systemd starts the service again.
-    let squatter = "pkill -KILL -f [m]cp-proxy; exec python3 -c 'import socket, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\nwhile True:\n    try: s.bind((\"127.0.0.1\", 8001)); break\n    except OSError: time.sleep(0.1)\ns.listen(); time.sleep(3600)'";
+    // The gateway's port is taken in the five seconds before systemd starts the service again.
+    let squatter = "pkill -KILL -f '[a]gent-mcp serve'; exec python3 -c 'import socket, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\nwhile True:\n    try: s.bind((\"127.0.0.1\", 8001)); break\n    except OSError: time.sleep(0.1)\ns.listen(); time.sleep(3600)'";
     let squatter = site
         .agent_vm(&["exec", "main", "--", "sh", "-c", squatter])
         .stdout(Stdio::null())
@@ -137,7 +137,7 @@ fn a_failing_service_is_reported_with_its_journal() {
     let _squatter = Running(squatter);
     wait_until("status to report the failure", || {
         let text = site.run(&["status", "main"]).ok().stdout;
-        !text.contains("Agent Service: Running\n") && text.contains("mcp-proxy ended with status")
+        !text.contains("Agent Service: Running\n") && text.contains("cannot listen on 127.0.0.1 port 8001")
     });
     fs::metadata(site.machine("app-main")).unwrap();
 }

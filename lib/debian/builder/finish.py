@@ -44,7 +44,7 @@ def main() -> None:
         for name, entry in installation["programs"].items():
             write(Path("/usr/local/bin") / name, program(entry, installation["directory"]), 0o755)
     drop_setuid()
-    compile_python([*(installation["directory"] for installation in installations), spec["library"]])
+    compile_python([installation["directory"] for installation in installations])
 
 
 def run(*argv: str, **options) -> str:

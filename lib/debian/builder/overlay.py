@@ -19,7 +19,9 @@ STAGE = ".agent-vm"
 HERE = Path(__file__).resolve().parent
 # The modules that run in the root file system.
 INSIDE = ["finish.py", "initrd.py"]
-GUEST = HERE.parent.parent / "guest"
+# The compiled programs that run in the guest.
+NAMES = ["agent-mcp"]
+PROGRAMS = HERE.parent / "programs"
 
 
 @contextlib.contextmanager
@@ -75,12 +77,19 @@ def make(spec: dict, tree: Path, pip: list[str]) -> None:
     (stage / "spec.json").write_text(json.dumps(spec))
     for name in INSIDE:
         shutil.copy(HERE / name, stage)
-    library = tree / spec["library"].lstrip("/")
-    library.parent.mkdir(parents=True)
-    shutil.copytree(GUEST, library, ignore=shutil.ignore_patterns("__pycache__", "tests"))
+    copy_programs(tree / spec["programs"].lstrip("/"))
     report.say("installing the MCP servers from PyPI")
     for installation in spec["python"]["installations"]:
         install_python(spec["python"], installation, tree, pip)
+
+
+def copy_programs(target: Path) -> None:
+    missing = [name for name in NAMES if not os.access(PROGRAMS / name, os.X_OK)]
+    if missing:
+        raise report.BuildError(f"{PROGRAMS / missing[0]} has not been compiled", hint="make install")
+    target.mkdir(parents=True)
+    for name in NAMES:
+        shutil.copy(PROGRAMS / name, target)
 
 
 def install_python(python: dict, installation: dict, tree: Path, pip: list[str]) -> None:

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::reverse_proxy::ReverseProxyArgs;
 use crate::supervise::Settings;
 
 /// Serves the MCP servers of a machine.
@@ -22,6 +23,8 @@ pub struct Options {
 pub enum Command {
     /// Start the MCP servers, and serve them over HTTP
     Serve(Box<ServeOptions>),
+    /// Run nginx as the reverse proxy in front of the gateway
+    ReverseProxy(ReverseProxyArgs),
 }
 
 /// Arguments of `serve`.

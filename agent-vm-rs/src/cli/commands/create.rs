@@ -314,6 +314,7 @@ fn settings(patch: SettingsPatch, chosen: Chosen, source: &Source, branch: Branc
         disk: patch.disk.unwrap_or(defaults.disk),
         packages: patch.packages.unwrap_or_default(),
         servers: patch.servers.unwrap_or_default(),
+        proxy: patch.proxy.unwrap_or_default(),
         nix_args: patch.nix_args.unwrap_or_default(),
         egress: Egress {
             mode: patch.egress.unwrap_or(defaults.egress),

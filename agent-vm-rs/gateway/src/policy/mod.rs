@@ -1,4 +1,6 @@
-//! The values of lib/policy that the gateway needs.
+//! The values of lib/policy that the programs in the guest need.
+
+pub mod grammar;
 
 use std::sync::LazyLock;
 
@@ -14,6 +16,8 @@ pub struct Mcp {
     pub sse_path: String,
     /// URL path to which clients of the HTTP+SSE endpoint send.
     pub messages_path: String,
+    /// URL path that answers whether the gateway runs.
+    pub health_path: String,
     /// URL path below which the named servers are.
     pub servers_path: String,
     /// Maximal size of a message in bytes.
@@ -22,10 +26,11 @@ pub struct Mcp {
 
 /// The values of mcp.json.
 pub static MCP: LazyLock<Mcp> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../../../lib/policy/mcp.json")).unwrap_or_else(|_| Mcp {
+    serde_json::from_str(include_str!("../../../../lib/policy/mcp.json")).unwrap_or_else(|_| Mcp {
         mcp_path: "/mcp".to_owned(),
         sse_path: "/sse".to_owned(),
         messages_path: "/messages".to_owned(),
+        health_path: "/status".to_owned(),
         servers_path: "/servers".to_owned(),
         longest_message: 1 << 26,
     })
@@ -40,7 +45,7 @@ pub const STATELESS: &str = "2026-07-28";
 mod tests {
     #[test]
     fn the_file_is_valid() {
-        let read: super::Mcp = serde_json::from_str(include_str!("../../../lib/policy/mcp.json")).unwrap();
+        let read: super::Mcp = serde_json::from_str(include_str!("../../../../lib/policy/mcp.json")).unwrap();
         assert_eq!(read.mcp_path, super::MCP.mcp_path);
         assert!(read.longest_message > 1 << 20);
     }

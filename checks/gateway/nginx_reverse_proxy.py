@@ -1,6 +1,6 @@
-"""Tests of the reverse proxy with a real nginx and a fake mcp-proxy: python3 lib/guest/tests/nginx_reverse_proxy.py
+"""Tests of the reverse proxy with a real nginx and a fake gateway. nginx and openssl must be on PATH.
 
-`unittest discover` does not run them, because they need nginx and openssl on PATH.
+    AGENT_MCP=PROGRAM python3 checks/gateway/nginx_reverse_proxy.py
 """
 
 import http.client
@@ -20,9 +20,7 @@ import unittest
 import warnings
 from pathlib import Path
 
-sys.dont_write_bytecode = True
-HERE = Path(__file__).resolve().parent
-LAUNCHER = HERE.parent / "agent_mcp"
+AGENT_MCP = os.environ["AGENT_MCP"]
 
 TOKEN = "0123456789abcdef" * 4
 BEARER = f"Bearer {TOKEN}"
@@ -31,7 +29,7 @@ RENEWAL = "/agent-vm/certificate"
 
 
 class Inner(http.server.BaseHTTPRequestHandler):
-    """A fake mcp-proxy: responds with the request that it got. /sse is a stream that sends one event and stays open."""
+    """A fake gateway: responds with the request that it got. /sse is a stream that sends one event and stays open."""
 
     protocol_version = "HTTP/1.1"
 
@@ -99,7 +97,7 @@ class ReverseProxy:
         self.log = tempfile.TemporaryFile()
         test.addCleanup(self.log.close)
         self.launch = lambda: subprocess.run(
-            [sys.executable, "-I", "-S", "-B", LAUNCHER, "reverse-proxy", f"--nginx={nginx}", f"--listen={listen}:{self.port}",
+            [AGENT_MCP, "reverse-proxy", f"--nginx={nginx}", f"--listen={listen}:{self.port}",
              f"--inner-port={self.inner.server_address[1]}", "--endpoint-credential=endpoint",
              "--certificate-credential=cert", "--key-credential=key", "--token-credential=token",
              f"--renewal-path={RENEWAL}",
@@ -193,7 +191,7 @@ class Everything(unittest.TestCase):
             self.assertEqual(self.status(Authorization=BEARER, Origin=origin), 403, origin)
             self.assertEqual(self.status("OPTIONS", Origin=origin), 403, origin)
 
-    def test_cors_preflights_need_no_token_and_do_not_reach_mcp_proxy(self):
+    def test_cors_preflights_need_no_token_and_do_not_reach_the_gateway(self):
         ask = {"Origin": "https://claude.ai", "Access_Control_Request_Method": "POST",
                "Access_Control_Request_Headers": "authorization,content-type"}
         for path in ("/mcp", "/sse", "/servers/x/mcp", "/messages/?session_id=1", "/status", "/nothing"):
@@ -203,19 +201,28 @@ class Everything(unittest.TestCase):
                 self.assertEqual(answered["Access-Control-Allow-Origin"], "https://claude.ai")
                 self.assertEqual(answered["Vary"], "Origin")
                 self.assertIn("POST", answered["Access-Control-Allow-Methods"])
-                self.assertLessEqual({"authorization", "content-type", "mcp-session-id", "mcp-protocol-version"},
-                                     set(answered["Access-Control-Allow-Headers"].split(", ")))
+                self.assertEqual(answered["Access-Control-Allow-Headers"], "authorization,content-type")
                 self.assertIsNone(answered["Access-Control-Allow-Credentials"])
+        def allowed(asked):
+            headers = {**ask, "Access_Control_Request_Headers": asked}
+            return self.proxy.ask("OPTIONS", **headers)[2]["Access-Control-Allow-Headers"]
+
+        for asked in ("Authorization, Mcp-Param-Region,mcp-method", "last-event-id"):
+            self.assertEqual(allowed(asked), asked)
+        for asked in (None, "x-forwarded-for", "mcp-name, cookie", "mcp-name,,accept", "mcp-\xe9"):
+            self.assertLessEqual({"authorization", "content-type", "mcp-session-id", "mcp-protocol-version", "mcp-method"},
+                                 set(allowed(asked).split(", ")), asked)
+            self.assertNotIn("cookie", allowed(asked))
         self.assertEqual(self.status("OPTIONS"), 401)
         self.assertEqual(self.status("OPTIONS", Authorization=BEARER), 405)
         self.assertEqual(self.status("POST", Origin="https://claude.ai"), 401)
         self.assertEqual(self.proxy.inner.seen, [])
-        # Control: an allowed request reaches mcp-proxy, and its response has none of the preflight's headers.
+        # Control: an allowed request reaches the gateway, and its response has none of the preflight's headers.
         answered = self.proxy.ask(Authorization=BEARER, Origin="https://claude.ai")[2]
         self.assertEqual(self.proxy.inner.seen, [("POST", "/mcp")])
         self.assertIsNone(answered["Access-Control-Allow-Methods"])
 
-    def test_other_methods_do_not_reach_mcp_proxy(self):
+    def test_other_methods_do_not_reach_the_gateway(self):
         for method in ("HEAD", "PUT", "PATCH", "TRACE", "OPTIONS", "PROPFIND", "CONNECT", "get", "POSTS"):
             for path in ("/mcp", "/status", "/servers/x/sse"):
                 status = self.status(method, path, Authorization=BEARER)
@@ -280,7 +287,7 @@ class Everything(unittest.TestCase):
         self.assertIn(self.raw("GET https://evil.test/mcp HTTP/1.1\r\nHost: localhost\r\n\r\n"), (400, 421))
         self.assertEqual(self.proxy.inner.seen, [])
 
-    def test_mcp_proxy_does_not_get_the_token(self):
+    def test_the_gateway_does_not_get_the_token(self):
         _, body, _ = self.proxy.ask(Authorization=BEARER, Mcp_Session_Id="s", Origin="https://claude.ai")
         seen = json.loads(body)
         self.assertNotIn(TOKEN, body.decode())
@@ -300,6 +307,15 @@ class Everything(unittest.TestCase):
                      "/servers/a/b/mcp", "/mcp/../docs", "/x/%2e%2e/etc/passwd"):
             self.assertEqual(self.status("GET", path, Authorization=BEARER), 404, path)
         self.assertEqual(self.status("GET", "/nothing"), 401)
+
+    def test_there_is_no_authorization_server(self):
+        for path in ("/.well-known/oauth-protected-resource", "/.well-known/oauth-authorization-server/mcp", "/x/../.well-known/x"):
+            for headers in ({}, {"Authorization": BEARER}, {"Authorization": "Bearer wrong"}):
+                self.assertEqual(self.status("GET", path, **headers), 404, (path, headers))
+            self.assertEqual(self.status("GET", path, host="example.org"), 421, path)
+            self.assertEqual(self.status("GET", path, Origin="https://example.org"), 403, path)
+        self.assertEqual(self.status("GET", "/x/.well-known/y"), 401)
+        self.assertEqual(self.proxy.inner.seen, [])
 
     def test_streams_are_not_buffered(self):
         connection = self.proxy.connection()
