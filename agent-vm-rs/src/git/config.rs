@@ -1,5 +1,7 @@
 //! Reads a repository's configuration as data. It never becomes the configuration of a git call.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -10,6 +12,13 @@ use crate::term::error::Failure;
 
 /// Largest accepted configuration file, in bytes.
 const MAX_FILE: u64 = 4 << 20;
+/// Largest number of files that are remembered.
+const MOST_KNOWN: usize = 16;
+
+thread_local! {
+    /// The entries of files by their text. Most commands look at the same repository twice.
+    static KNOWN: RefCell<HashMap<Vec<u8>, Config>> = RefCell::default();
+}
 
 /// The entries of a configuration file, in its order.
 #[derive(Clone, Debug, Default)]
@@ -31,12 +40,21 @@ impl Config {
     /// It is not a plain file, is too large, or is not in git's format.
     pub fn read(file: &Path) -> Result<Self> {
         // Git would block on a fifo.
-        if plain::read(file, MAX_FILE)?.is_none() {
-            return Ok(Self::default());
+        let Some(text) = plain::read(file, MAX_FILE)? else { return Ok(Self::default()) };
+        let known = KNOWN.with_borrow(|known| known.get(&text).cloned());
+        if let Some(config) = known {
+            return Ok(config);
         }
-        let list = git().args(["config", "--no-includes", "--null", "--list", "--file"]).arg(file).cwd("/");
+        let list = git().args(["config", "--no-includes", "--null", "--list", "--file", "-"]).cwd("/");
+        let list = list.stdin(text.clone());
         let output = list.checked().with_context(|| format!("failed to read {}", file.display()))?;
-        Ok(Self::parse(&output.stdout))
+        let config = Self::parse(&output.stdout);
+        KNOWN.with_borrow_mut(|known| {
+            if known.len() < MOST_KNOWN {
+                known.insert(text, config.clone());
+            }
+        });
+        Ok(config)
     }
 
     /// Returns these entries followed by another file's, which take precedence.
