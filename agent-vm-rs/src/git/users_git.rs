@@ -35,6 +35,8 @@ const LONGEST_LOOK: Duration = Duration::from_secs(10);
 /// How the messages of Git LFS about a file begin that it cannot download; the first is printed for each.
 const NO_DOWNLOAD: [&str; 4] =
     ["Error downloading object: ", "Downloading ", "Errors logged to ", "Use `git lfs logs last` "];
+/// How the line begins that git writes again and again while it changes files.
+const PROGRESS: &str = "Updating files: ";
 /// Lines of git's messages that an error shows.
 const LINES: usize = 8;
 
@@ -147,7 +149,8 @@ pub fn exists(work_tree: &Path, reference: &str) -> bool {
 pub fn run(git: &Invocation, what: &str, hint: impl FnOnce() -> String) -> Result<String> {
     // A signing key may have a passphrase.
     let Output { status, stdout, stderr } = git.output_with_terminal().context("failed to run git")?;
-    let (stdout, stderr) = (printable(&String::from_utf8_lossy(&stdout)), printable(&String::from_utf8_lossy(&stderr)));
+    let stderr = without_progress(&String::from_utf8_lossy(&stderr));
+    let (stdout, stderr) = (printable(&String::from_utf8_lossy(&stdout)), printable(&stderr));
     let (missing, stderr) = without_downloads(&stderr);
     if missing > 0 {
         let files = count(missing, "Git LFS file");
@@ -172,4 +175,10 @@ fn without_downloads(messages: &str) -> (usize, String) {
     }
     let others = messages.lines().filter(|line| !NO_DOWNLOAD.iter().any(|start| line.starts_with(start)));
     (missing, others.map(|line| format!("{line}\n")).collect())
+}
+
+/// Returns git's messages without progress, which git also writes where there is no terminal.
+fn without_progress(messages: &str) -> String {
+    let lines = messages.lines().filter_map(|line| line.rsplit('\r').next());
+    lines.filter(|line| !line.starts_with(PROGRESS)).map(|line| format!("{line}\n")).collect()
 }

@@ -229,3 +229,16 @@ fn a_filter_searches_the_work_tree_for_no_library() {
     assert!(git.status().unwrap().success());
     assert_eq!(site.read("filter-searched"), format!("/opt/lib /opt/python\n:/opt/lib {own}\n"), "control");
 }
+
+/// Git shows it after two seconds, also without a terminal.
+#[test]
+fn progress_of_git_is_not_printed() {
+    let (site, _) = machine();
+    let variables = [("GIT_PROGRESS_DELAY", "0")];
+    site.run_with(&variables, &["merge"]).ok().does_not_say("Updating files").prints("Fast-forward");
+    // Control: git itself.
+    site.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    let mut git = site.command(which("git").unwrap());
+    let merged = git.envs(variables).args(["merge", "refs/agent-vm/app-main/heads/main"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&merged.stderr).contains("Updating files"), "control: {merged:?}");
+}
