@@ -54,7 +54,12 @@ rustPlatform.buildRustPackage (finalAttrs: {
       ./render
       ./src
       # Compiled in.
+      ../lib/policy/agents/claude.json
+      ../lib/policy/agents/codex.json
+      ../lib/policy/agents/gemini.json
+      ../lib/policy/agents/opencode.json
       ../lib/policy/defaults.json
+      ../lib/policy/egress-groups.json
       ../lib/policy/egress-modes.json
       ../lib/policy/grammar.json
       ../lib/policy/mcp.json

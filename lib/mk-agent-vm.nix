@@ -6,7 +6,8 @@
   `system`: Nix system double. `share`: how /workspace is mounted, `virtiofs` or `9p`. `packages`: packages, or their names in
   nixpkgs (`"nodejs"`, `"python3Packages.numpy"`). `allowedOrigins`: web origins that may call the MCP endpoint, or null for
   the default. `servers`: names of predefined MCP servers to enable (docs/how-to/packages-and-servers.md). `proxy`: what
-  serves MCP over HTTP, `gateway` or `mcp-proxy`, or null for the default. `modules`: additional NixOS modules.
+  serves MCP over HTTP, `gateway` or `mcp-proxy`, or null for the default. `agents`: names of coding agents to install
+  (docs/how-to/agents.md). `modules`: additional NixOS modules.
 
   Type: attrset → derivation
 
@@ -19,6 +20,7 @@
   allowedOrigins ? null,
   servers ? [ ],
   proxy ? null,
+  agents ? [ ],
   modules ? [ ],
 }:
 let
@@ -54,6 +56,7 @@ let
         # `modules` may set another one.
         share = lib.mkDefault share;
         packages = map find (listOf "packages" packages);
+        agents = listOf "agents" agents;
       };
       services.agent-mcp = {
         allowedOrigin = lib.mkIf (allowedOrigins != null) null;

@@ -13,6 +13,7 @@
       }
     )
     ./vm-config/service.nix
+    ./vm-config/agents.nix
     ./vm-config/user.nix
     ./vm-config/egress.nix
     ./vm-config/time.nix

@@ -13,6 +13,7 @@
         packages = [{% for package in packages %} "{{ package }}"{% endfor %} ];
         servers = [{% for server in servers %} "{{ server }}"{% endfor %} ];
         proxy = "{{ proxy }}";
+        agents = [{% for agent in agents %} "{{ agent }}"{% endfor %} ];
       };
     };
 }

@@ -39,6 +39,7 @@ let
       allowedOrigins,
       servers,
       proxy,
+      agents,
     }:
     if !(isString system && architectures ? ${system}) then
       throw "debianGuest: system is ${toJSON system}; supported systems: ${oneOf (attrNames architectures)}"
@@ -60,6 +61,12 @@ let
       } in servers is unknown; this guest has ${oneOf knownServers}"
     else if !elem proxy policy.agentMcp.proxies then
       throw "debianGuest: proxy is ${toJSON proxy}; it must be one of ${oneOf policy.agentMcp.proxies}"
+    else if !isList agents then
+      throw "debianGuest: agents is ${toJSON agents}; a list of names is needed"
+    else if !all (name: elem name (attrNames policy.agents)) agents then
+      throw "debianGuest: ${
+        toJSON (head (filter (name: !elem name (attrNames policy.agents)) agents))
+      } in agents is unknown; this guest has ${oneOf (attrNames policy.agents)}"
     else
       true;
 in
@@ -68,7 +75,8 @@ in
 
   `system`: Nix system double. `packages`: names of more Debian packages. `share`: how /workspace is mounted,
   `virtiofs` or `9p`. `allowedOrigins`: web origins that may call the MCP endpoint. `servers`: MCP servers beside
-  codemcp, by name (`servers.nix`). `proxy`: what serves MCP over HTTP, `gateway` or `mcp-proxy`.
+  codemcp, by name (`servers.nix`). `proxy`: what serves MCP over HTTP, `gateway` or `mcp-proxy`. `agents`: coding agents, by
+  name (`lib/policy/agents/`).
 
   Type: attrset → attrset
 
@@ -81,6 +89,7 @@ in
   allowedOrigins ? policy.agentMcp.allowedOrigins,
   servers ? [ ],
   proxy ? builtins.head policy.agentMcp.proxies,
+  agents ? [ ],
 }:
 assert check {
   inherit
@@ -90,6 +99,7 @@ assert check {
     allowedOrigins
     servers
     proxy
+    agents
     ;
 };
 let
@@ -100,6 +110,7 @@ let
       allowedOrigins
       servers
       proxy
+      agents
       ;
     architecture = architectures.${system};
   };

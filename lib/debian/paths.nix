@@ -9,6 +9,9 @@ rec {
   pythonPackages = "/usr/local/lib/python${pythonVersion}/dist-packages";
   # Python packages of the predefined servers, one directory for each.
   serversDirectory = "/usr/local/lib/agent-vm/servers";
+  # Coding agents, one directory for each, and their Node.
+  agentsDirectory = "/usr/local/lib/agent-vm/agents";
+  nodeDirectory = "/usr/local/lib/agent-vm/node";
   # List of the enabled predefined servers, in the format of .mcp.json.
   serversFile = "/etc/agent-mcp/servers.json";
   clockScript = "/usr/lib/agent-vm/clock";

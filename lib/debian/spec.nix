@@ -6,6 +6,7 @@
   allowedOrigins,
   servers,
   proxy,
+  agents,
 }:
 let
   policy = import ../policy;
@@ -26,6 +27,10 @@ let
       value = null;
     }) servers
   )) (import ./servers.nix);
+  withAgents = import ./agents.nix {
+    inherit packages;
+    names = unique agents;
+  };
   unit = import ../systemd-unit.nix;
   init = import ./init.nix { inherit share; };
   kernel = import ./kernel.nix { inherit architecture share; };
@@ -88,8 +93,10 @@ in
       }
     ]
     ++ (if proxy == "mcp-proxy" then [ mcpProxy ] else [ ])
-    ++ map (server: server.python) (builtins.attrValues named);
+    ++ map (server: server.python) (builtins.attrValues named)
+    ++ withAgents.python;
   };
+  inherit (withAgents) npm;
   user = {
     inherit (policy.user)
       name
@@ -141,7 +148,8 @@ in
       value.text = unit units.units.${name};
     }) (builtins.attrNames units.units)
   );
-  inherit (units) links remove;
+  inherit (units) remove;
+  links = units.links // withAgents.links;
   runner = import ./runner.nix {
     inherit (paths) init;
     initrd = kernel.initrd != null;

@@ -1,6 +1,7 @@
 # The definition of an agent machine as plain data. The NixOS modules and the Debian guest both read it.
 {
   agentMcp = import ./agent-mcp.nix;
+  agents = import ./agents.nix;
   clock = import ./clock.nix;
   credentials = import ./credentials.nix;
   disk = import ./disk.nix;

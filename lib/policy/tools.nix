@@ -19,6 +19,8 @@
     "python3-venv"
     "ripgrep"
     "rsync"
+    # Sessions of agents that run without a terminal of the host.
+    "tmux"
     "tzdata"
     # Older names of time zones, such as US/Pacific.
     "tzdata-legacy"
@@ -35,6 +37,7 @@
     "python3"
     "ripgrep"
     "rsync"
+    "tmux"
     "unzip"
   ];
 }

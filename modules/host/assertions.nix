@@ -105,6 +105,7 @@ let
               [
                 "packages"
                 "servers"
+                "agents"
                 "nixArgs"
               ]
             else if instance.config != null then

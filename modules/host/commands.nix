@@ -40,7 +40,7 @@ let
     else if instance.config != null then
       mkAgentVm {
         inherit (pkgs.stdenv.hostPlatform) system;
-        inherit (instance) packages servers;
+        inherit (instance) packages servers agents;
         modules = [
           { nixpkgs.pkgs = lib.mkDefault pkgs; }
           instance.config
@@ -65,6 +65,7 @@ in
       auth
       packages
       servers
+      agents
       ;
     inherit (instance.resources) memory cores disk;
     inherit (instance.egress) allow;

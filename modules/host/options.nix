@@ -170,6 +170,17 @@ let
           example = [ "nixos" ];
           description = "MCP servers in addition to codemcp, by name; see `docs/how-to/packages-and-servers.md`.";
         };
+        agents = mkOption {
+          type = types.listOf (
+            checked.oneOf {
+              what = "the coding agents";
+              known = builtins.attrNames policy.agents;
+            }
+          );
+          default = [ ];
+          example = [ "claude" ];
+          description = "Coding agents to install, by name; see `docs/how-to/agents.md`.";
+        };
         nixArgs = mkOption {
           type = types.listOf checked.nixArgument;
           default = [ ];

@@ -31,6 +31,22 @@ in
       description = "Packages for the agent's shell and its MCP servers.";
     };
 
+    agents = mkOption {
+      type = types.listOf (types.enum (builtins.attrNames policy.agents));
+      default = [ ];
+      example = [ "claude" ];
+      description = ''
+        Coding agents to install, from nixpkgs; see `docs/how-to/agents.md`. For an agent whose package is unfree
+        (${
+          lib.concatStringsSep ", " (
+            builtins.filter (name: policy.agents.${name}.nixos.unfree) (builtins.attrNames policy.agents)
+          )
+        }),
+        the machine's `nixpkgs.config.allowUnfreePredicate` permits that package and no other, unless
+        {option}`nixpkgs.pkgs` is set: then allow it there.
+      '';
+    };
+
     memorySize = checked.sizeOptions.memory (help: ''
       ${help}, for {option}`system.build.vm`. For {command}`agent-vm`, memory, processors, disk size, address and ports are
       settings of each machine instead.

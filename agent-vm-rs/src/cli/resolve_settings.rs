@@ -9,6 +9,7 @@ use crate::egress;
 use crate::guest::{Guest, installation, package_names, server_names};
 use crate::host::user_dirs::cache_dir;
 use crate::host::{ports, system};
+use crate::machine::agents;
 use crate::machine::defaults::Defaults;
 use crate::machine::egress_settings::{Egress, Mode};
 use crate::machine::forward::Forward;
@@ -39,6 +40,7 @@ pub fn check(patch: &SettingsPatch, guest: GuestKind) -> Result<()> {
     if let (Some(servers), Some(known)) = (&patch.servers, installation::known_servers(guest)) {
         server_names::check(servers, guest, &known)?;
     }
+    agents::check(patch.agents.iter().flatten())?;
     if let Some(groups) = installation::egress_groups() {
         let lists = || patch.allow.iter().chain(&patch.deny).flatten();
         egress::rules::check_groups(lists(), &groups)?;

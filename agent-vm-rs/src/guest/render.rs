@@ -15,6 +15,7 @@ struct DebianFlake<'a> {
     packages: &'a [String],
     servers: &'a [String],
     proxy: &'a str,
+    agents: &'a [String],
     share: &'a str,
 }
 
@@ -27,6 +28,7 @@ struct NixosFlake<'a> {
     packages: &'a [String],
     servers: &'a [String],
     proxy: &'a str,
+    agents: &'a [String],
     share: &'a str,
 }
 
@@ -37,15 +39,16 @@ struct NixosFlake<'a> {
 /// The text is not valid Nix, which is a bug in a template.
 pub fn flake(settings: &Settings, toolkit: &str, share: Share) -> Result<String> {
     let (branch, share) = (settings.branch.as_str(), share.as_str());
-    let (packages, servers, proxy) = (&settings.packages[..], &settings.servers[..], settings.proxy.name());
+    let Settings { packages, servers, agents, .. } = settings;
+    let proxy = settings.proxy.name();
     let text = match settings.guest {
-        GuestKind::Debian => DebianFlake { branch, toolkit, packages, servers, proxy, share }.render(),
+        GuestKind::Debian => DebianFlake { branch, toolkit, packages, servers, proxy, agents, share }.render(),
         GuestKind::Nixos => {
             let system = match std::env::consts::ARCH {
                 "aarch64" => "aarch64-linux",
                 _ => "x86_64-linux",
             };
-            NixosFlake { branch, toolkit, system, packages, servers, proxy, share }.render()
+            NixosFlake { branch, toolkit, system, packages, servers, proxy, agents, share }.render()
         }
     }
     .context("failed to render flake.nix")?;

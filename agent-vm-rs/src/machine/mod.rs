@@ -1,6 +1,7 @@
 //! One machine: its directory and its contents.
 
 pub mod accel;
+pub mod agents;
 pub mod branch;
 pub mod context;
 pub mod declared;

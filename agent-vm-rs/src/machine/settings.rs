@@ -65,6 +65,9 @@ pub struct Settings {
     /// What serves MCP.
     #[serde(default, skip_serializing_if = "is_default")]
     pub proxy: McpProxy,
+    /// Coding agents that are installed in it, by name.
+    #[serde(default)]
+    pub agents: Vec<String>,
     /// Arguments for every call of Nix.
     #[serde(default)]
     pub nix_args: Vec<String>,

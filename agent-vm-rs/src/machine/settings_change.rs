@@ -81,6 +81,7 @@ impl Change {
                 Key::Packages => after.packages.clear(),
                 Key::Servers => after.servers.clear(),
                 Key::Proxy => after.proxy = McpProxy::default(),
+                Key::Agents => after.agents.clear(),
                 Key::NixArgs => after.nix_args.clear(),
                 Key::Egress => after.egress.mode = defaults.egress,
                 Key::Allow => after.egress.allow.clear(),
@@ -103,6 +104,7 @@ impl Change {
         after.packages = set.packages.unwrap_or(after.packages);
         after.servers = set.servers.unwrap_or(after.servers);
         after.proxy = set.proxy.unwrap_or(after.proxy);
+        after.agents = set.agents.unwrap_or(after.agents);
         after.nix_args = set.nix_args.unwrap_or(after.nix_args);
         after.egress.mode = set.egress.unwrap_or(after.egress.mode);
         after.egress.allow = set.allow.unwrap_or(after.egress.allow);

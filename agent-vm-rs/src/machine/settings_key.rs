@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use crate::machine::agents;
 use crate::machine::branch::BranchName;
 use crate::machine::name::VmName;
 use crate::machine::number::Number;
@@ -28,6 +29,7 @@ pub enum Key {
     Packages,
     Servers,
     Proxy,
+    Agents,
     NixArgs,
     Egress,
     Allow,
@@ -53,6 +55,7 @@ impl Key {
             Self::Packages => "packages",
             Self::Servers => "servers",
             Self::Proxy => "proxy",
+            Self::Agents => "agents",
             Self::NixArgs => "nix_args",
             Self::Egress => "egress",
             Self::Allow => "allow",
@@ -76,6 +79,7 @@ impl Key {
             Self::Packages => json!(settings.packages),
             Self::Servers => json!(settings.servers),
             Self::Proxy => json!(settings.proxy),
+            Self::Agents => json!(settings.agents),
             Self::NixArgs => json!(settings.nix_args),
             Self::Egress => json!(settings.egress.mode),
             Self::Allow => json!(settings.egress.allow),
@@ -97,7 +101,7 @@ impl Key {
         }
         let value = match self {
             Self::Host | Self::Egress | Self::Proxy => Some(json!(text)),
-            Self::Packages | Self::Servers | Self::NixArgs | Self::Allow | Self::Deny => {
+            Self::Packages | Self::Servers | Self::Agents | Self::NixArgs | Self::Allow | Self::Deny => {
                 let separated = || json!(text.split(',').filter(|word| !word.is_empty()).collect::<Vec<_>>());
                 if text.starts_with('[') { serde_json::from_str(text).ok() } else { Some(separated()) }
             }
@@ -128,6 +132,10 @@ impl Key {
             Self::Tls | Self::Auth => "true or false",
             Self::Packages | Self::Servers => "names, separated by commas",
             Self::Proxy => "gateway or mcp-proxy",
+            Self::Agents => {
+                return agents::all().map(|(name, _)| name).collect::<Vec<_>>().join(", ")
+                    + ", or several, separated by commas";
+            }
             Self::NixArgs => "arguments, separated by commas or as a JSON list",
             Self::Egress => return one_of(policy::egress_modes().iter().map(|mode| mode.name.as_str())),
             Self::Allow | Self::Deny => "destinations (HOST, HOST:PORT, *.DOMAIN, @GROUP, *), separated by commas",

@@ -47,6 +47,8 @@ pub struct SettingsPatch {
     pub servers: Option<Vec<String>>,
     /// See [`crate::machine::settings::Settings::proxy`].
     pub proxy: Option<McpProxy>,
+    /// See [`crate::machine::settings::Settings::agents`].
+    pub agents: Option<Vec<String>>,
     /// See [`crate::machine::settings::Settings::nix_args`].
     pub nix_args: Option<Vec<String>>,
     /// See [`crate::machine::egress_settings::Egress::mode`].
@@ -63,7 +65,7 @@ pub struct SettingsPatch {
 const MAX_FILE: u64 = 4 << 20;
 
 /// Names of the settings in it.
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 20] = [
     "branch",
     "all_branches",
     "guest",
@@ -78,6 +80,7 @@ const FIELDS: [&str; 19] = [
     "packages",
     "servers",
     "proxy",
+    "agents",
     "nix_args",
     "egress",
     "allow",
@@ -145,6 +148,7 @@ impl SettingsPatch {
             packages: self.packages.or(other.packages),
             servers: self.servers.or(other.servers),
             proxy: self.proxy.or(other.proxy),
+            agents: self.agents.or(other.agents),
             nix_args: self.nix_args.or(other.nix_args),
             egress: self.egress.or(other.egress),
             allow: self.allow.or(other.allow),

@@ -17,6 +17,7 @@ use crate::host::files::places::Mounts;
 use crate::host::files::{make_dir_durably, remove_any, rename_durably, sync_tree, write_unsynced};
 use crate::host::lock::Lock;
 use crate::host::user_dirs::data_home;
+use crate::machine::agents;
 use crate::machine::branch::BranchName;
 use crate::machine::context::Context;
 use crate::machine::defaults::Defaults;
@@ -56,6 +57,9 @@ pub struct CreateArgs {
     /// Package to install in the guest, such as nodejs; can be repeated, or a list with commas
     #[arg(long = "package", value_name = "NAME", value_delimiter = ',')]
     packages: Vec<String>,
+    /// Coding agent to install in the guest; can be repeated, or a list with commas
+    #[arg(long = "agent", value_name = "NAME", value_delimiter = ',', value_parser = agents::names())]
+    agents: Vec<String>,
     /// JSON file with any of these settings, `servers` and `nix_args`; flags take precedence
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -242,6 +246,7 @@ fn patch(context: &Context, args: &CreateArgs) -> Result<SettingsPatch> {
         egress,
         allow,
         packages,
+        agents,
         secrets,
         ..
     } = args.clone();
@@ -262,6 +267,7 @@ fn patch(context: &Context, args: &CreateArgs) -> Result<SettingsPatch> {
         egress,
         allow: given(allow),
         packages: (!packages.is_empty()).then_some(packages),
+        agents: (!agents.is_empty()).then_some(agents),
         secrets: (!secrets.is_empty()).then_some(secrets),
         ..SettingsPatch::default()
     };
@@ -315,6 +321,7 @@ fn settings(patch: SettingsPatch, chosen: Chosen, source: &Source, branch: Branc
         packages: patch.packages.unwrap_or_default(),
         servers: patch.servers.unwrap_or_default(),
         proxy: patch.proxy.unwrap_or_default(),
+        agents: patch.agents.unwrap_or_default(),
         nix_args: patch.nix_args.unwrap_or_default(),
         egress: Egress {
             mode: patch.egress.unwrap_or(defaults.egress),

@@ -1,0 +1,68 @@
+"""Coding agents: how npm is called, and what their lock files name."""
+
+import json
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+LIB = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(LIB))
+
+from builder import agents, report, run  # noqa: E402
+
+NODE = "/usr/local/lib/agent-vm/node"
+NPM = {
+    "node": f"{NODE}/bin/node",
+    "npm": f"{NODE}/npm-cli.js",
+    "remove": [f"{NODE}/include"],
+    "installations": [
+        {"directory": "/usr/local/lib/agent-vm/agents/claude", "lock": "agents/claude", "program": "/usr/local/lib/claude"}
+    ],
+}
+
+
+class Install(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.work = Path(scratch.name)
+        self.tree = self.work / "tree"
+        (self.tree / NODE[1:] / "include").mkdir(parents=True)
+
+    def test_npm_runs_no_scripts_and_takes_only_the_lock(self):
+        (self.tree / "usr/local/lib/claude").write_text("")
+        with mock.patch.object(run, "run") as called:
+            agents.install(NPM, self.tree, self.work)
+        words = called.call_args.args[0]
+        self.assertEqual(words[0], f"{self.tree}{NODE}/bin/node")
+        self.assertIn("ci", words)
+        self.assertIn("--ignore-scripts", words)
+        self.assertTrue(called.call_args.kwargs["env"]["PATH"].startswith(f"{self.tree}{NODE}/bin:"))
+        self.assertTrue((self.tree / "usr/local/lib/agent-vm/agents/claude/package-lock.json").is_file())
+        self.assertFalse((self.tree / NODE[1:] / "include").exists())
+
+    def test_a_package_without_the_program_is_an_error(self):
+        with mock.patch.object(run, "run"), self.assertRaisesRegex(report.BuildError, "has no /usr/local/lib/claude"):
+            agents.install(NPM, self.tree, self.work)
+
+
+class Locks(unittest.TestCase):
+    def test_each_agent_is_pinned_with_hashes_and_without_a_registry(self):
+        presets = {path.stem for path in (LIB.parent / "policy/agents").glob("*.json")}
+        self.assertEqual(presets, {path.name for path in (LIB / "agents").iterdir() if path.is_dir()})
+        for name in presets:
+            text = (LIB / "agents" / name / "package-lock.json").read_text()
+            self.assertNotIn("resolved", text)
+            self.assertNotIn("://", text)
+            packages = json.loads(text)["packages"]
+            wanted = json.loads((LIB / "agents" / name / "package.json").read_text())["dependencies"]
+            self.assertEqual(packages[""]["dependencies"], wanted)
+            for path, package in packages.items():
+                if path:
+                    self.assertTrue(package["integrity"].startswith("sha512-"), f"{name}: {path}")
+
+
+if __name__ == "__main__":
+    unittest.main()
