@@ -20,7 +20,7 @@ pub struct ManArgs {
 }
 
 /// Commands that end with another program's exit code.
-const PASS_ON: [&str; 3] = ["shell", "exec", "logs"];
+const PASS_ON: [&str; 5] = ["shell", "exec", "run", "attach", "logs"];
 /// The files that users may look for, as in file-hierarchy(7).
 const FILES: [(&str, &str); 4] = [
     (

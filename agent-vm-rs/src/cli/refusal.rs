@@ -94,16 +94,7 @@ impl Line<'_> {
     fn started(&self, word: &str, after: &[String]) -> Option<String> {
         let is_command = after.iter().any(|word| !word.starts_with('-'));
         let start = |names: &[String]| format!("did you mean: agent-vm start {}", join(names));
-        match (word, after) {
-            ("run", []) => {
-                Some("to start a machine: agent-vm start\nto run a command in it: agent-vm exec -- CMD".to_owned())
-            }
-            ("run", [name]) if self.names_machine(name) => Some(start(after)),
-            ("run", _) if is_command => {
-                let has_dashes = after.iter().any(|word| word == "--");
-                let exec = if has_dashes { format!("agent-vm exec {}", join(after)) } else { self.exec(after) };
-                Some(format!("to run a command in a machine: {exec}"))
-            }
+        match word {
             _ if own_word(Kind::Verb, word).is_some() && !(word == "make" && is_command) => None,
             _ if self.names_machine(word) => Some(start(&[word.to_owned()])),
             _ if is_command => {
@@ -121,7 +112,7 @@ impl Line<'_> {
         let kind = if is_below { Kind::EgressVerb } else { Kind::Verb };
         let similar = || context(error, ContextKind::SuggestedSubcommand);
         if !is_below
-            && (similar().is_none() || ["make", "run"].contains(&word) || self.names_machine(word))
+            && (similar().is_none() || word == "make" || self.names_machine(word))
             && let Some(hint) = self.started(word, &self.words[at + 1..])
         {
             return hint;
@@ -191,7 +182,6 @@ mod tests {
             ("delete", "agent-vm destroy"),
             ("remove", "agent-vm destroy"),
             ("ssh main", "agent-vm shell main"),
-            ("ps", "agent-vm list"),
             ("ls -la", "agent-vm list"),
             ("--json ls", "agent-vm --json list"),
             ("down", "agent-vm stop"),
@@ -222,16 +212,13 @@ mod tests {
     #[test]
     fn a_word_that_runs_something_gets_a_line_that_does() {
         for (typed, meant) in [
-            ("run", "to start a machine: agent-vm start\nto run a command in it: agent-vm exec -- CMD"),
-            ("run make test", "to run a command in a machine: agent-vm exec -- make test"),
-            ("run -- make test", "to run a command in a machine: agent-vm exec -- make test"),
             ("make test", "to run a command in a machine: agent-vm exec -- make test"),
             ("npm install", "to run a command in a machine: agent-vm exec -- npm install"),
             // Control: these are mistyped commands.
             ("make", "did you mean: agent-vm create"),
             ("strat main", "did you mean: agent-vm start main"),
             ("help stats", "did you mean: agent-vm help status"),
-            ("help ps", "did you mean: agent-vm help list"),
+            ("help ls", "did you mean: agent-vm help list"),
             ("help --help", "for a list: agent-vm --help"),
             ("help xyzzy", "for a list: agent-vm --help"),
             ("destroy --force", "did you mean --yes? For usage: agent-vm destroy --help"),

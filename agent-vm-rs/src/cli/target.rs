@@ -176,6 +176,19 @@ fn tracked(state: &StateDir, source: &Source, branch: &BranchName) -> Result<Opt
     Ok(machines.find(is_of))
 }
 
+/// As [`find`], or None if there is no such machine yet.
+///
+/// # Errors
+/// There is no repository, or `target` is no name of a branch.
+pub fn find_or_none(state: &StateDir, target: Option<&str>) -> Result<Option<Machine>> {
+    let Some(word) = target else { return current_machine(state) };
+    let by_name = || word.parse().ok().map(|name| Machine::new(state, name)).filter(Machine::exists);
+    match current(state, Some(word)) {
+        Ok((source, branch)) => Ok(machine_of(state, &source.dir, &branch)?.or_else(by_name)),
+        Err(error) => by_name().map(Some).ok_or(error),
+    }
+}
+
 fn look_up(state: &StateDir, target: Option<&str>, offer: Offer) -> Result<Machine> {
     let cwd = std::env::current_dir().context("failed to find the current directory")?;
     // Git must not run in a workspace, since the guest owns that repository.

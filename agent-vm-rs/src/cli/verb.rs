@@ -6,8 +6,9 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::commands::{
-    self, apply, checkout, cp, create, destroy, diff, edit, egress, exec, fetch, kept, list, log, logs, mcp,
-    mcp_config, merge, open, port, prune, push, relink, restart, set, shell, ssh_config, start, status, stop, update,
+    self, apply, attach, checkout, cp, create, destroy, diff, edit, egress, exec, fetch, kept, list, log, logs, mcp,
+    mcp_config, merge, open, port, prune, ps, push, relink, restart, run, set, shell, ssh_config, start, status, stop,
+    update,
 };
 use super::target;
 use crate::machine::context::Context;
@@ -56,6 +57,12 @@ pub enum Verb {
     Shell(shell::ShellArgs),
     /// Run one command in a machine's workspace
     Exec(exec::ExecArgs),
+    /// Run a coding agent in a machine, which is created and started if necessary
+    Run(run::RunArgs),
+    /// Show a session of `run --detach` on this terminal
+    Attach(attach::AttachArgs),
+    /// List a machine's sessions of `run --detach`
+    Ps(ps::PsArgs),
     /// Forward ports of this host to a machine, at once and at every start, or list them
     Port(port::PortArgs),
     /// Copy a file or directory between this host and a machine
@@ -94,14 +101,21 @@ impl Verb {
     pub fn sweeps(&self) -> bool {
         let is_frequent = matches!(
             self,
-            Self::Shell(_) | Self::Exec(_) | Self::Logs(_) | Self::Mcp(_) | Self::KeepForwards(_) | Self::SshProxy(_)
+            Self::Shell(_)
+                | Self::Exec(_)
+                | Self::Run(_)
+                | Self::Attach(_)
+                | Self::Logs(_)
+                | Self::Mcp(_)
+                | Self::KeepForwards(_)
+                | Self::SshProxy(_)
         );
         !is_frequent
     }
 
     /// Whether it can add or remove machines.
     pub fn changes_the_list(&self) -> bool {
-        matches!(self, Self::Create(_) | Self::Destroy(_) | Self::Prune(_))
+        matches!(self, Self::Create(_) | Self::Run(_) | Self::Destroy(_) | Self::Prune(_))
     }
 
     /// Runs the command and returns its exit status.
@@ -112,6 +126,8 @@ impl Verb {
         match self {
             Self::Shell(args) => return shell::shell(context, args).map(commands::exit_with),
             Self::Exec(args) => return exec::exec(context, args).map(commands::exit_with),
+            Self::Run(args) => return run::run(context, args).map(commands::exit_with),
+            Self::Attach(args) => return attach::attach(context, args).map(commands::exit_with),
             Self::Edit(args) => return edit::edit(context, args).map(commands::exit_with),
             Self::Logs(args) => return logs::logs(context, args).map(commands::exit_with),
             Self::List(args) => return list::list(context, args).map(commands::exit_with),
@@ -133,6 +149,7 @@ impl Verb {
             Self::Push(args) => push::push(context, args),
             Self::Relink(args) => relink::relink(context, args),
             Self::Status(args) => status::status(context, args),
+            Self::Ps(args) => ps::ps(context, args),
             Self::Port(args) => port::port(context, args),
             Self::KeepForwards(of) => {
                 target::find_used(&context.state, of.as_deref()).and_then(|machine| forwards::keep(context, &machine))

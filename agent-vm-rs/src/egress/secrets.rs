@@ -26,7 +26,8 @@ fn file(machine: &Path) -> PathBuf {
     MachinePath::EgressSecrets.of(machine)
 }
 
-/// Reads the values of a new machine's secrets from our environment and stores them in a file of mode 0600.
+/// Reads the values of a machine's new secrets from our environment and stores them in a file of mode 0600. Those that it already
+/// has keep their values and placeholders.
 ///
 /// # Errors
 /// A variable is not set, or its value cannot be part of a header.
@@ -34,8 +35,8 @@ pub fn keep(machine: &Path, specs: &[SecretSpec]) -> Result<()> {
     if specs.is_empty() {
         return Ok(());
     }
-    let mut secrets = BTreeMap::new();
-    for spec in specs {
+    let mut secrets = load(machine)?;
+    for spec in specs.iter().filter(|spec| !secrets.contains_key(&spec.name)).collect::<Vec<_>>() {
         let value = value(spec)?;
         secrets.insert(spec.name.clone(), Secret { placeholder: placeholder(&spec.name)?, value });
     }

@@ -325,6 +325,10 @@ pub(crate) mod tests {
     /// The manifest of a `debian` guest.
     pub(crate) const SAMPLE: &str = include_str!("../../tests/data/manifest.json");
 
+    pub(crate) fn sample() -> Manifest {
+        Manifest::parse(SAMPLE).unwrap()
+    }
+
     #[test]
     fn the_sample_parses_and_serializes_back() {
         let manifest = Manifest::parse(SAMPLE).unwrap();

@@ -120,13 +120,18 @@ pub fn names() -> PossibleValuesParser {
 /// Checks that all of these agents exist.
 ///
 /// # Errors
-/// The first unknown name, with the most similar one and all known ones as a hint.
+/// The first unknown name, as [`unknown`].
 pub fn check<'a>(mut asked: impl Iterator<Item = &'a String>) -> Result<(), Failure> {
-    let Some(unknown) = asked.find(|name| find(name).is_none()) else { return Ok(()) };
+    asked.find(|name| find(name).is_none()).map_or(Ok(()), |name| Err(unknown(name)))
+}
+
+/// Returns the error for an unknown name, with the most similar one and all known ones as a hint.
+#[must_use]
+pub fn unknown(unknown: &str) -> Failure {
     let known = TEXTS.map(|(name, _)| name);
     let meant = nearest(unknown, &known).map_or_else(String::new, |name| format!("did you mean {name}? "));
-    Err(Failure::usage(format!("there is no agent {}", one_line(unknown)))
-        .with_hint(format!("{meant}known agents: {}", known.join(", "))))
+    Failure::usage(format!("there is no agent {}", one_line(unknown)))
+        .with_hint(format!("{meant}known agents: {}", known.join(", ")))
 }
 
 impl Preset {

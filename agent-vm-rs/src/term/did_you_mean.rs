@@ -23,9 +23,9 @@ pub const OTHER_WORDS: &[(Kind, &str, &[&str])] = &[
     (Kind::Verb, "destroy", &["del", "delete", "remove", "rm"]),
     (Kind::Verb, "prune", &["clean", "gc"]),
     (Kind::Verb, "status", &["info", "inspect", "show"]),
-    (Kind::Verb, "shell", &["attach", "connect", "console", "enter", "login", "ssh"]),
+    (Kind::Verb, "shell", &["connect", "console", "enter", "login", "ssh"]),
     (Kind::Verb, "logs", &["journal"]),
-    (Kind::Verb, "list", &["ls", "ps"]),
+    (Kind::Verb, "list", &["ls"]),
     (Kind::Verb, "set", &["config", "configure"]),
     (Kind::Verb, "egress", &["firewall", "net", "network"]),
     (Kind::EgressVerb, "allow", &["add", "permit"]),
@@ -80,9 +80,9 @@ mod tests {
 
     #[test]
     fn a_word_of_other_programs_comes_before_a_similar_word() {
-        assert_eq!(suggestion(Kind::Verb, "ps", &["apply", "list", "pss"]), Some("list"));
+        assert_eq!(suggestion(Kind::Verb, "ls", &["apply", "list", "lss"]), Some("list"));
         // Control: without the other word, the similar one is suggested.
-        assert_eq!(suggestion(Kind::Verb, "ps", &["apply", "pss"]), Some("pss"));
+        assert_eq!(suggestion(Kind::Verb, "ls", &["apply", "lss"]), Some("lss"));
         assert_eq!(suggestion(Kind::Setting, "memroy", &["cores", "memory"]), Some("memory"));
         assert_eq!(suggestion(Kind::Setting, "xyzzy", &["cores", "memory"]), None);
     }

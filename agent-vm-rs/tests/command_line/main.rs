@@ -61,6 +61,7 @@ mod power_cut;
 mod prune;
 mod relink;
 mod remote_https;
+mod run;
 mod search_path;
 mod servers;
 mod set;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::new_workspace::{Bring, NewWorkspace, fill};
-use super::relink;
+use super::{new_agents, relink};
 use crate::cli::{resolve_settings, target};
 use crate::egress::secrets;
 use crate::git::Source;
@@ -86,6 +86,15 @@ pub struct CreateArgs {
     /// Secret variable: the proxy sends its value to HOST over TLS (default port: 443), and the guest never has it; can be repeated
     #[arg(long = "secret", value_name = "NAME=HOST[:PORT]")]
     secrets: Vec<SecretSpec>,
+}
+
+impl CreateArgs {
+    /// Returns the flags for a machine of a branch, or else of the current one, with an agent.
+    #[must_use]
+    pub fn with_agent(branch: Option<&str>, agent: Option<&str>) -> Self {
+        let agents = agent.map(str::to_owned).into_iter().collect();
+        Self { branch: branch.map(str::to_owned), agents, ..Self::default() }
+    }
 }
 
 /// Returns a flag's help with its default value, which the policy defines.
@@ -215,6 +224,9 @@ fn announce(machine: &Machine, settings: &Settings, guest_asked: bool) {
         settings.memory,
         text::count(settings.cores as usize, "core")
     ));
+    for preset in settings.agents.iter().filter_map(|name| agents::find(name)) {
+        note(&new_agents::notice(preset, settings));
+    }
     // No guest has written to the workspace yet.
     if machine.workspace().join(CODEMCP_SETTINGS).symlink_metadata().is_err() {
         note(&format!(
@@ -273,7 +285,7 @@ fn patch(context: &Context, args: &CreateArgs) -> Result<SettingsPatch> {
     };
     let patch = flags.or(file);
     patch.validate()?;
-    Ok(patch)
+    Ok(new_agents::complete(patch, new_agents::is_set))
 }
 
 /// Values of a new machine that depend on this host.

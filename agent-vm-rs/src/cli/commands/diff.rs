@@ -7,11 +7,12 @@ use clap::Args;
 
 use super::{Target, reviewed};
 use crate::cli::target;
+use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::term::output::print_json;
 
 /// Flags of `diff`.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct DiffArgs {
     #[command(flatten)]
     target: Target,
@@ -38,7 +39,19 @@ pub struct DiffArgs {
 /// There is no such machine, its source repository is missing, or it cannot be read.
 pub fn diff(context: &Context, args: &DiffArgs) -> Result<()> {
     let machine = target::find_used(&context.state, args.target.as_deref())?;
-    let reviewed::Reviewed { refs, settings, .. } = reviewed::fetched(context, &machine)?;
+    show(context, args, &machine)
+}
+
+/// Prints the changed files of a machine, and the number of changed lines.
+///
+/// # Errors
+/// As [`diff`].
+pub fn stat(context: &Context, machine: &Machine) -> Result<()> {
+    show(context, &DiffArgs { stat: true, ..DiffArgs::default() }, machine)
+}
+
+fn show(context: &Context, args: &DiffArgs, machine: &Machine) -> Result<()> {
+    let reviewed::Reviewed { refs, settings, .. } = reviewed::fetched(context, machine)?;
     let branch = args.reference.as_deref().unwrap_or(settings.branch.as_str());
     let tip = refs.require(branch)?;
     let base = refs.base(&settings.branch, &tip.commit)?;

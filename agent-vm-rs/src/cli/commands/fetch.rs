@@ -58,7 +58,15 @@ pub fn fetch(context: &Context, args: &FetchArgs) -> Result<()> {
         }
         return print_json(&value);
     }
-    print(&describe(&machine, &fetched))
+    report(&machine, &fetched)
+}
+
+/// Prints the changed references.
+///
+/// # Errors
+/// Stdout is closed or full.
+pub fn report(machine: &Machine, fetched: &Fetched) -> Result<()> {
+    print(&describe(machine, fetched))
 }
 
 /// Writes the uncommitted changes to a file and returns its path; None if there are none.

@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub mod apply;
+pub mod attach;
 pub mod checkout;
 mod confirm;
 pub mod cp;
@@ -21,15 +22,18 @@ pub mod logs;
 pub mod mcp;
 pub mod mcp_config;
 pub mod merge;
+mod new_agents;
 mod new_workspace;
 pub mod open;
 mod pick;
 pub mod port;
 pub mod prune;
+pub mod ps;
 pub mod push;
 pub mod relink;
 pub mod restart;
 mod reviewed;
+pub mod run;
 pub mod set;
 pub mod shell;
 pub mod ssh_config;
@@ -44,7 +48,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 /// The machine that a verb is about.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct Target {
     /// A branch of the current repository, or a machine's name [default: the current branch]
     #[arg(value_name = "BRANCH|MACHINE")]

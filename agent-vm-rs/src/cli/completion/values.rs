@@ -51,6 +51,7 @@ impl Values {
             match name.as_str() {
                 "BRANCH" if creates => arg.add(completer(move |typed| own.branches(typed))),
                 "BRANCH" | "BRANCH|MACHINE" => arg.add(completer(move |typed| own.targets(typed))),
+                "AGENT" => arg.add(completer(agents)),
                 "KEPT" => arg.add(completer(move |typed| own.kept(typed))),
                 _ if is_path(&arg) => arg.add(completer(files)),
                 _ => arg,
@@ -120,6 +121,11 @@ fn completer(values: impl Fn(&str) -> Vec<String> + Send + Sync + 'static) -> Ar
 
 fn is_path(arg: &clap::Arg) -> bool {
     matches!(arg.get_value_hint(), ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath)
+}
+
+fn agents(typed: &str) -> Vec<String> {
+    let names = crate::machine::agents::all().map(|(name, _)| name.to_owned());
+    names.filter(|name| name.starts_with(typed)).collect()
 }
 
 fn files(typed: &str) -> Vec<String> {
