@@ -74,9 +74,7 @@ impl<'a> Line<'a> {
 
     /// Returns whether a word is a machine, or a branch of the current repository.
     pub(super) fn names_machine(&self, word: &str) -> bool {
-        let source = || Source::discover(&std::env::current_dir().ok()?).ok()?;
-        let is_branch = || source()?.branches().ok().map(|all| all.iter().any(|branch| branch.as_str() == word));
-        self.is_machine(word) || is_branch().unwrap_or(false)
+        self.is_machine(word) || is_branch(word)
     }
 
     /// Returns the value of `--state-dir` or its variable.
@@ -85,6 +83,12 @@ impl<'a> Line<'a> {
         let matches = Cli::command().ignore_errors(true).try_get_matches_from(line).ok()?;
         matches.try_get_one::<PathBuf>("state_dir").ok()?.cloned()
     }
+}
+
+/// Returns whether a word is a branch of the current repository.
+pub(super) fn is_branch(word: &str) -> bool {
+    let source = || Source::discover(&std::env::current_dir().ok()?).ok()?;
+    source().and_then(|source| source.branches().ok()).is_some_and(|all| all.iter().any(|one| one.as_str() == word))
 }
 
 /// Returns words as the arguments of a command for a shell. (shlex would also quote `=`.)

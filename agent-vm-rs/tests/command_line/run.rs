@@ -80,7 +80,7 @@ fn the_machine_is_created_started_and_given_the_agent() {
     site.run(&["run", "--command", "missing", "main"]).exits(127).says("app-main has no program missing");
     site.run(&["run", "cladue"]).exits(2).says("there is no agent cladue").says("did you mean claude?");
     site.run(&["run", "make", "test"]).exits(2).says("to run a command in a machine: agent-vm exec -- make test\n");
-    site.run(&["run", "main"]).exits(2).says("to start the machine: agent-vm start main\n");
+    site.run(&["run", "main"]).exits(2).says("did you mean: agent-vm start main\n");
     site.run(&["run", "--command", "ls", "claude", "main"]).exits(2).says("runs a program, and no agent claude");
     site.run(&["run"]).exits(2);
 }

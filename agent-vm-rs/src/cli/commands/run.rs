@@ -90,9 +90,8 @@ impl RunArgs {
     /// Returns the error for an unknown agent, which may be a machine or a command instead.
     fn no_agent(&self, state: &StateDir, name: &str) -> Failure {
         let unknown = agents::unknown(name);
-        if target::is_known(state, name) {
-            return unknown
-                .with_hint(format!("to start the machine: agent-vm start {}", line::join(&[name.to_owned()])));
+        if target::is_known(state, name) || line::is_branch(name) {
+            return unknown.with_hint(format!("did you mean: agent-vm start {}", line::join(&[name.to_owned()])));
         }
         let words = [Some(name), self.machine.as_deref()].into_iter().flatten().map(str::to_owned);
         let words: Vec<_> = words.chain(self.arguments.iter().cloned()).collect();
