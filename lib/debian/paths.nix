@@ -15,6 +15,7 @@ rec {
   # List of the enabled predefined servers, in the format of .mcp.json.
   serversFile = "/etc/agent-mcp/servers.json";
   clockScript = "/usr/lib/agent-vm/clock";
+  sshScript = "/usr/lib/agent-vm/ssh-connect";
   egressScript = "/usr/lib/agent-vm/egress";
   timeZoneScript = "/usr/lib/agent-vm/time-zone";
   zones = "/usr/share/zoneinfo";

@@ -127,6 +127,8 @@ in
     "/etc/hosts".text = "127.0.0.1 localhost\n::1 localhost\n";
     "/etc/nftables.conf".text = policy.firewall.ruleset;
     "/etc/profile.d/agent-vm.sh".text = "cd ${policy.workspace.path} 2>/dev/null || :\n";
+    ${paths.sshScript}.text = policy.sshClient.script;
+    "/etc/ssh/ssh_config.d/agent-vm.conf".text = policy.sshClient.config "/bin/bash ${paths.sshScript}";
     "/etc/ssh/sshd_config".text = text.sshdConfig policy.sshd.settingsWithoutPam;
     "/etc/systemd/journald.conf.d/agent-vm.conf".text = unit { Journal = policy.journald; };
     "/etc/systemd/system.conf.d/agent-vm.conf".text = unit { Manager = policy.manager; };

@@ -18,6 +18,7 @@
   network = import ./network.nix;
   ports = import ./ports.nix;
   qemu = import ./qemu.nix;
+  sshClient = import ./ssh-client.nix;
   sshd = import ./sshd.nix;
   sysctl = import ./sysctl.nix;
   timeZone = import ./time-zone.nix;

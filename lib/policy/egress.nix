@@ -32,10 +32,21 @@ rec {
     ]
     # Without it, Node ignores the proxy variables.
     ++ [ "NODE_USE_ENV_PROXY=1" ]
+    # Yarn 2 and later read no other variables.
+    ++ map (name: "${name}=${url}") [
+      "YARN_HTTP_PROXY"
+      "YARN_HTTPS_PROXY"
+    ]
     ++ map (name: "${name}=${authorities}") [
+      "AWS_CA_BUNDLE"
+      "BUNDLE_SSL_CA_CERT"
       "CARGO_HTTP_CAINFO"
+      "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE"
       "CURL_CA_BUNDLE"
+      "DENO_CERT"
       "GIT_SSL_CAINFO"
+      "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
+      "HTTPLIB2_CA_CERTS"
       "NIX_SSL_CERT_FILE"
       "NODE_EXTRA_CA_CERTS"
       "PIP_CERT"

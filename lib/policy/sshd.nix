@@ -86,6 +86,8 @@ rec {
       ExecStart = "${exe.sshd} -D -e";
       Restart = "always";
       RestartSec = 1;
+      # A process of a session that runs out of memory does not end the other sessions.
+      OOMPolicy = "continue";
       # The service stops only at power-off, which must not wait for open sessions.
       KillMode = "mixed";
       TimeoutStopSec = 2;

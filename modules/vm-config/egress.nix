@@ -9,6 +9,10 @@ let
   inherit (policy) egress;
 
   script = pkgs.writeShellScript "agent-vm-egress" (egress.script { });
+  connect = pkgs.writeShellScript "agent-vm-ssh-connect" ''
+    PATH=${lib.makeBinPath [ pkgs.coreutils ]}
+    ${policy.sshClient.script}
+  '';
 in
 {
   config = {
@@ -25,6 +29,8 @@ in
       ];
       serviceConfig = egress.service { exec = "${script}"; };
     };
+
+    programs.ssh.extraConfig = policy.sshClient.config "${connect}";
 
     services.agent-mcp.extraEnvironment = lib.mapAttrs (_: lib.mkDefault) (
       import ../../lib/environment.nix egress.environment
