@@ -45,18 +45,26 @@ impl Attempt {
     /// Returns the command that would allow it; None if it was allowed, or denied for another reason.
     #[must_use]
     pub fn remedy(&self, machine: &str) -> Option<String> {
-        if self.verdict != "deny" {
-            return None;
+        let allowed = self.unlisted().or_else(|| {
+            let reason = self.reason.as_deref().filter(|_| self.verdict == "deny")?;
+            self.destination(reason.strip_prefix(RESOLVES_TO)?.split_once(", ")?.0)
+        });
+        Some(format!("agent-vm egress allow --branch {machine} {}", allowed?))
+    }
+
+    /// Returns the destination if it was denied because it is on no list.
+    #[must_use]
+    pub fn unlisted(&self) -> Option<Destination> {
+        if self.verdict == "deny" && self.reason.as_deref() == Some(NOT_LISTED) {
+            return self.destination(&self.host);
         }
-        let host = match self.reason.as_deref()? {
-            NOT_LISTED => &self.host,
-            reason => reason.strip_prefix(RESOLVES_TO)?.split_once(", ")?.0,
-        };
-        // The guest chose the host: the command contains it only if it is a valid host.
+        None
+    }
+
+    /// Returns a host with this attempt's port. The guest chose the host: None if it is not a valid one.
+    fn destination(&self, host: &str) -> Option<Destination> {
         match host.parse().ok()? {
-            Destination::Host(host, None) if !host.starts_with('*') => {
-                Some(format!("agent-vm egress allow --branch {machine} {}", Destination::Host(host, Some(self.port))))
-            }
+            Destination::Host(host, None) if !host.starts_with('*') => Some(Destination::Host(host, Some(self.port))),
             _ => None,
         }
     }

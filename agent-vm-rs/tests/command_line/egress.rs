@@ -253,3 +253,31 @@ fn the_log_is_printed_as_lines_and_as_json() {
     site.run(&["egress", "log"]).ok().does_not_say("hint:");
     site.run(&["egress", "log", "-n", "x"]).exits(2).gives_one_error();
 }
+
+#[test]
+fn refused_destinations_are_proposed_and_allowed_when_asked_to() {
+    let site = Site::new();
+    site.create("main");
+    site.run(&["egress", "suggest"]).ok().says("app-main was refused no destination");
+    let denied = |host: &str| {
+        json!({
+            "time": "2026-01-01T00:00:00Z", "verdict": "deny", "method": "CONNECT", "host": host, "port": 443,
+            "path": null, "status": null, "bytes": null, "reason": "not on the allow list"
+        })
+    };
+    log(&site, &[denied("a.test"), denied("b.test"), denied("a.test")]);
+    let command = "agent-vm egress allow --branch app-main a.test:443 b.test:443";
+    site.run(&["egress", "suggest"]).ok().prints("a.test:443   2").prints("b.test:443   1").says(command);
+    let listed = site.run(&["egress", "suggest", "--json"]).ok().json();
+    assert_eq!((&listed[0]["destination"], &listed[0]["attempts"]), (&json!("a.test:443"), &json!(2)));
+    site.run(&["egress", "suggest", "--apply"])
+        .exits(2)
+        .gives_one_error()
+        .says("cannot ask without a terminal")
+        .says(command);
+    // Control: nothing has changed until now.
+    assert_eq!(site.settings("app-main")["egress"]["allow"], json!([]));
+    site.run(&["egress", "suggest", "--apply", "--yes"]).ok().prints("  allow   a.test:443\n  allow   b.test:443\n");
+    assert_eq!(site.settings("app-main")["egress"]["allow"], json!(["a.test:443", "b.test:443"]));
+    site.run(&["egress", "suggest"]).ok().says("app-main was refused no destination");
+}

@@ -6,22 +6,18 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use super::Target;
+use super::egress_lists::{allow, command, known_groups, list};
+use super::egress_suggest::{self, SuggestArgs};
 use crate::cli::{resolve_settings, target, whole_numbers};
 use crate::egress::{self, log, supervise};
-use crate::guest::manifest::Group;
-use crate::guest::{Guest, installation};
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::egress_settings::{Destination, Egress};
-use crate::machine::settings::Settings;
 use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
-use crate::term::terminal;
 use crate::term::text::one_line;
 
-/// Column at which the destinations of `egress list` begin.
-const LIST: usize = 10;
 /// Largest number of suggested commands below a log of refused attempts.
 const MOST_REMEDIES: usize = 5;
 
@@ -42,6 +38,8 @@ enum Verb {
     List(Target),
     /// Show connection attempts and whether they were allowed
     Log(LogArgs),
+    /// Propose the destinations that the machine was refused and lacks
+    Suggest(SuggestArgs),
     /// Keep a running machine's proxy running; `start` uses this
     #[command(hide = true)]
     Supervise(Target),
@@ -79,14 +77,8 @@ pub fn egress(context: &Context, args: &EgressArgs) -> Result<()> {
         Verb::Deny(change) => self::change(context, change, deny, ["deny", "denied"]),
         Verb::List(of) => list(context, &target::find(&context.state, of.as_deref())?, true),
         Verb::Log(args) => show_log(context, args),
+        Verb::Suggest(args) => egress_suggest::suggest(context, args),
         Verb::Supervise(of) => supervise::supervise(context, &target::find(&context.state, of.as_deref())?),
-    }
-}
-
-fn allow(egress: &mut Egress, destination: &Destination) {
-    egress.deny.retain(|denied| denied != destination);
-    if !egress.allow.contains(destination) {
-        egress.allow.push(destination.clone());
     }
 }
 
@@ -166,63 +158,6 @@ fn refuse_machines(context: &Context, args: &ChangeArgs, verb: &str, destination
     Err(Failure::usage(format!("{name} is a machine or its branch, not a destination"))
         .with_hint(command(verb, Some(name), words))
         .into())
-}
-
-fn command(verb: &str, branch: Option<&str>, destinations: impl IntoIterator<Item = String>) -> String {
-    let words = ["agent-vm", "egress", verb].map(str::to_owned).into_iter();
-    let branch = branch.into_iter().flat_map(|branch| ["--branch".to_owned(), branch.to_owned()]);
-    let words: Vec<_> = words.chain(branch).chain(destinations).collect();
-    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
-}
-
-/// Returns the groups of the built guest, or of the toolkit if there is none yet.
-fn known_groups(machine: &Machine) -> Vec<Group> {
-    let groups = Guest::of(machine).map(|guest| guest.manifest.egress.groups).ok();
-    groups.or_else(installation::egress_groups).unwrap_or_default()
-}
-
-/// Prints the lists, and the groups: all of them, or those that are on a list.
-fn list(context: &Context, machine: &Machine, with_groups: bool) -> Result<()> {
-    let Settings { egress: stored, .. } = machine.settings()?;
-    let groups = known_groups(machine);
-    if context.json {
-        return print_json(&serde_json::json!({ "egress": stored, "groups": groups }));
-    }
-    let in_force = machine.run().qemu().and_then(|_| egress::rules::mode_in_force(&machine.dir));
-    let until_then = match in_force.filter(|mode| *mode != stored.mode) {
-        Some(mode) => format!(" from its next start, {} until then", mode.as_str()),
-        None => String::new(),
-    };
-    let mut text = format!("{}: egress {}{until_then}\n", machine.name, stored.mode.as_str());
-    for (label, list) in [("allow", &stored.allow), ("deny", &stored.deny)] {
-        for destination in list {
-            text += &format!("  {label:<7} {destination}\n");
-        }
-    }
-    for secret in &stored.secrets {
-        text += &format!("  secret  {secret}\n");
-    }
-    let width = terminal::width(std::io::stdout());
-    let is_listed =
-        |name: &str| stored.allow.iter().chain(&stored.deny).any(|one| one.to_string() == format!("@{name}"));
-    for group in groups.iter().filter(|group| with_groups || is_listed(&group.name)) {
-        text += &group_lines(&format!("  group   @{}: ", group.name), &group.hosts, width);
-    }
-    print(&text)
-}
-
-/// Returns the hosts of a group after `start`, on as many lines as the terminal's width needs.
-fn group_lines(start: &str, hosts: &[String], width: Option<usize>) -> String {
-    let (mut text, mut column) = (start.trim_end().to_owned(), start.trim_end().len());
-    for host in hosts {
-        if column > LIST && width.is_some_and(|width| column + 1 + host.len() > width) {
-            text += &format!("\n{}", " ".repeat(LIST - 1));
-            column = LIST - 1;
-        }
-        text += &format!(" {host}");
-        column += 1 + host.len();
-    }
-    text + "\n"
 }
 
 fn show_log(context: &Context, args: &LogArgs) -> Result<()> {

@@ -10,6 +10,8 @@ pub mod destroy;
 pub mod diff;
 pub mod edit;
 pub mod egress;
+mod egress_lists;
+mod egress_suggest;
 pub mod exec;
 pub mod fetch;
 mod fetching;
