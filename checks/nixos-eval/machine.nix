@@ -5,6 +5,7 @@
   eval,
   wrong,
   mentions,
+  pkgs,
   ...
 }:
 let
@@ -54,6 +55,35 @@ in
       [ ]
       [ ]
       [ ]
+    ];
+  };
+  testAgentsArePackages = {
+    expr =
+      let
+        withAgents = machine {
+          agentVm.agents = [
+            "claude"
+            "codex"
+          ];
+        };
+      in
+      [
+        (wrong withAgents)
+        (map (name: lib.elem pkgs.${name} withAgents.environment.systemPackages) [
+          "claude-code"
+          "codex"
+          "opencode"
+        ])
+        (lib.elem pkgs.claude-code plain.environment.systemPackages)
+      ];
+    expected = [
+      [ ]
+      [
+        true
+        true
+        false
+      ]
+      false
     ];
   };
   testMachineHasThePolicysSysctls = {

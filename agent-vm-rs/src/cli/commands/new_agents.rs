@@ -1,7 +1,7 @@
 //! What a machine's coding agents need beside their programs: hosts to reach, and secrets that stay on this host.
 
 use crate::machine::agents::{self, Preset, Secret};
-use crate::machine::egress_settings::Destination;
+use crate::machine::egress_settings::{Destination, Mode};
 use crate::machine::settings::{Settings, SettingsPatch};
 
 /// What agents add to egress settings.
@@ -78,6 +78,19 @@ pub fn added(settings: &Settings, name: &str, has: impl Fn(&str) -> bool) -> Set
     after
 }
 
+/// Returns the agents that a change adds and that the allow list does not let reach their hosts, with the groups to allow.
+#[must_use]
+pub fn unreachable(before: &Settings, after: &Settings) -> Vec<(String, Vec<String>)> {
+    let listed = |group: &&String| !after.egress.allow.contains(&Destination::Group((*group).clone()));
+    let new = after.agents.iter().filter(|name| !before.agents.contains(name));
+    let missing = new.filter_map(|name| {
+        let groups = agents::find(name)?.groups.iter().filter(listed);
+        Some((name.clone(), groups.map(|group| format!("@{group}")).collect::<Vec<_>>()))
+    });
+    let by_list = [Mode::Allowlist, Mode::Monitor].contains(&after.egress.mode);
+    missing.filter(|(_, groups)| by_list && !groups.is_empty()).collect()
+}
+
 /// Describes what an agent of a machine may reach, and which secrets it can use.
 #[must_use]
 pub fn notice(preset: &Preset, settings: &Settings) -> String {
@@ -133,6 +146,21 @@ mod tests {
         // Control: without agents, nothing is added.
         assert_eq!(complete(SettingsPatch::default(), |_| true), SettingsPatch::default());
         assert!(complete(patch(&["claude"]), |_| false).secrets.is_none());
+    }
+
+    #[test]
+    fn an_added_agent_may_need_hosts() {
+        let before = Settings { agents: vec!["codex".to_owned()], ..sample() };
+        let mut after = before.clone();
+        after.agents.push("claude".to_owned());
+        after.egress.mode = Mode::Allowlist;
+        assert_eq!(unreachable(&before, &after), [("claude".to_owned(), vec!["@anthropic".to_owned()])]);
+        // Control: with the group, in the mode `open`, and for an agent that it had, there is nothing to allow.
+        let mut listed = after.clone();
+        listed.egress.allow.push("@anthropic".parse().unwrap());
+        let mut open = after.clone();
+        open.egress.mode = Mode::Open;
+        assert!([&listed, &open, &before].iter().all(|after| unreachable(&before, after).is_empty()));
     }
 
     #[test]

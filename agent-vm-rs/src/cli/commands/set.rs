@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::{egress_lists, new_agents};
 use crate::cli::{line, resolve_settings, target};
 use crate::egress;
 use crate::host::lock::Lock;
@@ -168,6 +169,10 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
             "notice: {name} is running; {} will change at its next start: agent-vm restart {name}",
             keys.join(", ")
         ));
+    }
+    for (agent, missing) in new_agents::unreachable(before, after) {
+        let command = egress_lists::command("allow", Some(name.as_str()), missing);
+        note(&format!("notice: {agent} needs hosts that are not on the allow list: {command}"));
     }
     if before.disk != after.disk {
         note_disk_size(machine, after);
