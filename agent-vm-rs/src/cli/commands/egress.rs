@@ -203,16 +203,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_of_a_group_fit_the_terminal() {
-        let hosts = ["a.example", "b.example", "c.example"].map(str::to_owned);
-        let start = "  group   @g: ";
-        assert_eq!(group_lines(start, &hosts, None), "  group   @g: a.example b.example c.example\n");
-        assert_eq!(group_lines(start, &hosts, Some(33)), "  group   @g: a.example b.example\n          c.example\n");
-        let narrow = group_lines(start, &hosts, Some(1));
-        assert_eq!(narrow, "  group   @g:\n          a.example\n          b.example\n          c.example\n");
-    }
-
-    #[test]
     fn the_last_word_counts() {
         let mut egress = Egress::default();
         let host: Destination = "a.test".parse().unwrap();

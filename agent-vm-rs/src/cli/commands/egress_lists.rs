@@ -83,3 +83,18 @@ fn group_lines(start: &str, hosts: &[String], width: Option<usize>) -> String {
     }
     text + "\n"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_of_a_group_fit_the_terminal() {
+        let hosts = ["a.example", "b.example", "c.example"].map(str::to_owned);
+        let start = "  group   @g: ";
+        assert_eq!(group_lines(start, &hosts, None), "  group   @g: a.example b.example c.example\n");
+        assert_eq!(group_lines(start, &hosts, Some(33)), "  group   @g: a.example b.example\n          c.example\n");
+        let narrow = group_lines(start, &hosts, Some(1));
+        assert_eq!(narrow, "  group   @g:\n          a.example\n          b.example\n          c.example\n");
+    }
+}
