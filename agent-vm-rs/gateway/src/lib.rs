@@ -12,4 +12,5 @@ pub mod queue;
 pub mod report;
 pub mod reverse_proxy;
 pub mod session;
+pub mod socket;
 pub mod supervise;

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-/// Returns whether debug lines are wanted.
-pub fn is_debug(directory: Option<&Path>, credential: &str) -> bool {
+/// Returns the level; an empty text without one.
+pub fn log_level(directory: Option<&Path>, credential: &str) -> String {
     let level = directory.and_then(|directory| fs::read_to_string(directory.join(credential)).ok());
-    level.is_some_and(|level| level.trim() == "debug")
+    level.unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -17,7 +17,7 @@ mod tests {
     fn the_level_is_read() {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("level"), "debug\n").unwrap();
-        assert!(is_debug(Some(home.path()), "level"));
-        assert!(!is_debug(Some(home.path()), "other") && !is_debug(None, "level"));
+        assert_eq!(log_level(Some(home.path()), "level"), "debug");
+        assert_eq!(log_level(Some(home.path()), "other") + &log_level(None, "level"), "");
     }
 }

@@ -1,6 +1,8 @@
 //! The command line.
 
+mod connect;
 mod log_level;
+mod mcp_proxy;
 mod options;
 mod serve;
 
@@ -22,6 +24,7 @@ pub fn main() -> ExitCode {
             log(Priority::Warning, &format!("no endpoint: {refused}"));
             return ExitCode::FAILURE;
         }
+        Command::Connect { socket } => return connect::connect(&socket),
     };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return ExitCode::FAILURE;

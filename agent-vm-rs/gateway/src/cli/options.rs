@@ -25,6 +25,11 @@ pub enum Command {
     Serve(Box<ServeOptions>),
     /// Run nginx as the reverse proxy in front of the gateway
     ReverseProxy(ReverseProxyArgs),
+    /// Connect standard input and output to a server's socket
+    Connect {
+        /// Path of the socket
+        socket: PathBuf,
+    },
 }
 
 /// Arguments of `serve`.
@@ -54,6 +59,9 @@ pub struct ServeOptions {
     /// Web origin that may call; * allows any
     #[arg(long, value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
+    /// Program to serve HTTP in place of this one: mcp-proxy, which gets each server as `agent-mcp connect SOCKET`
+    #[arg(long, value_name = "PROGRAM")]
+    pub mcp_proxy: Option<PathBuf>,
     /// Times of the tests.
     #[command(flatten)]
     pub times: Times,

@@ -9,9 +9,10 @@ use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::log_level::is_debug;
+use super::log_level::log_level;
+use super::mcp_proxy;
 use super::options::ServeOptions;
 use crate::config::{self, Launch};
 use crate::http::{Gateway, Origins, serve as serve_http};
@@ -24,6 +25,8 @@ use crate::supervise::{Server, Settings};
 const STOP_GRACE: Duration = Duration::from_millis(1500);
 /// Time between notifications of the watchdog, if systemd has none.
 const WATCHDOG: Duration = Duration::from_secs(60);
+/// Time between probes of mcp-proxy before its first answer.
+const STARTING: Duration = Duration::from_millis(100);
 
 /// Serves until a signal.
 pub async fn serve(options: ServeOptions) -> ExitCode {
@@ -33,39 +36,109 @@ pub async fn serve(options: ServeOptions) -> ExitCode {
         return failed("cannot wait for signals");
     };
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    set_debug(is_debug(credentials.as_deref(), &options.log_level_credential));
+    let level = log_level(credentials.as_deref(), &options.log_level_credential);
+    set_debug(level == "debug");
     if let Err(error) = std::env::set_current_dir(&options.workspace) {
         return failed(&format!("cannot enter {}: {error}", options.workspace.display()));
     }
-    let listener = match TcpListener::bind((options.host, options.port)).await {
-        Ok(listener) => listener,
-        Err(error) => return failed(&format!("cannot listen on {} port {}: {error}", options.host, options.port)),
-    };
     let gateway = gateway(&options);
+    let front = match start(&gateway, &options, &level).await {
+        Ok(front) => front,
+        Err(text) => return failed(&text),
+    };
     for server in &gateway.servers {
         server.start();
     }
     let sweeping = Rc::clone(&gateway);
     spawn_local(async move { sweeping.table.sweep().await });
+    let stopped = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let code = match front {
+        Front::Own => {
+            tokio::select! {
+                () = stopped => {}
+                () = report_own(&gateway, began) => {}
+            }
+            ExitCode::SUCCESS
+        }
+        Front::McpProxy(mut child) => {
+            let code = tokio::select! {
+                () = stopped => ExitCode::SUCCESS,
+                status = child.wait() => failed(&format!("mcp-proxy ended: {status:?}")),
+                () = report_mcp_proxy(&options, &gateway, began) => ExitCode::FAILURE,
+            };
+            let _ = timeout(STOP_GRACE, mcp_proxy::stop(&mut child)).await;
+            code
+        }
+    };
+    notify(&[NotifyState::Stopping]);
+    let _ = timeout(STOP_GRACE, stop(&gateway)).await;
+    code
+}
+
+/// What serves HTTP.
+enum Front {
+    Own,
+    McpProxy(Box<tokio::process::Child>),
+}
+
+async fn start(gateway: &Rc<Gateway>, options: &ServeOptions, level: &str) -> Result<Front, String> {
+    if let Some(program) = &options.mcp_proxy {
+        return mcp_proxy::start(gateway, options, program, level).map(|child| Front::McpProxy(Box::new(child)));
+    }
+    let listener = TcpListener::bind((options.host, options.port))
+        .await
+        .map_err(|error| format!("cannot listen on {} port {}: {error}", options.host, options.port))?;
     if options.port == 0
         && let Ok(address) = listener.local_addr()
     {
         announce(address.port());
     }
-    spawn_local(serve_http(Rc::clone(&gateway), listener));
-    notify(&[NotifyState::Ready]);
-    log(Priority::Info, &format!("serving {} after {:.1} s", gateway.states.summary(), began.elapsed().as_secs_f64()));
-    // In the loop that serves: if that hangs, systemd restarts the service.
-    let mut watchdog = interval(sd_notify::watchdog_enabled().map_or(WATCHDOG, |time| time / 4));
+    spawn_local(serve_http(Rc::clone(gateway), listener));
+    Ok(Front::Own)
+}
+
+/// Notifies systemd for ever. In the loop that serves: if that hangs, systemd restarts the service.
+async fn report_own(gateway: &Gateway, began: Instant) {
+    tell_ready(gateway, began);
+    let mut watchdog = interval(watchdog_time());
     watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            _ = watchdog.tick() => notify(&[NotifyState::Watchdog]),
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+        watchdog.tick().await;
+        notify(&[NotifyState::Watchdog]);
+    }
+}
+
+/// Notifies systemd for ever whether mcp-proxy answers.
+async fn report_mcp_proxy(options: &ServeOptions, gateway: &Gateway, began: Instant) {
+    while !mcp_proxy::answers(options).await {
+        sleep(STARTING).await;
+    }
+    tell_ready(gateway, began);
+    loop {
+        sleep(watchdog_time()).await;
+        if mcp_proxy::answers(options).await {
+            notify(&[NotifyState::Watchdog]);
+        } else {
+            log(Priority::Warning, &format!("mcp-proxy does not answer at {}", options.health_path));
         }
     }
-    notify(&[NotifyState::Stopping]);
+}
+
+fn tell_ready(gateway: &Gateway, began: Instant) {
+    notify(&[NotifyState::Ready]);
+    log(Priority::Info, &format!("serving {} after {:.1} s", gateway.states.summary(), began.elapsed().as_secs_f64()));
+}
+
+fn watchdog_time() -> Duration {
+    sd_notify::watchdog_enabled().map_or(WATCHDOG, |time| time / 4)
+}
+
+async fn stop(gateway: &Gateway) {
     let stopping: Vec<_> = gateway
         .servers
         .iter()
@@ -74,13 +147,9 @@ pub async fn serve(options: ServeOptions) -> ExitCode {
             spawn_local(async move { server.stop().await })
         })
         .collect();
-    let all = async {
-        for stopping in stopping {
-            let _ = stopping.await;
-        }
-    };
-    let _ = timeout(STOP_GRACE, all).await;
-    ExitCode::SUCCESS
+    for stopping in stopping {
+        let _ = stopping.await;
+    }
 }
 
 fn gateway(options: &ServeOptions) -> Rc<Gateway> {

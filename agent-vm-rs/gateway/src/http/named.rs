@@ -4,7 +4,7 @@ use hyper::HeaderMap;
 
 use super::headers::{VERSION, text};
 use crate::era::Meta;
-use crate::json::{Message, Object, error, error_with_data, quote};
+use crate::json::{Message, Object, error, error_with_data, from_base64, quote};
 use crate::policy::{SESSION_VERSIONS, STATELESS};
 use crate::pool::Pool;
 
@@ -91,35 +91,8 @@ pub fn unsupported(id: &str, version: &str, discovered: Option<&str>) -> Message
 pub fn decoded(value: &str) -> Option<String> {
     match value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) {
         None => Some(value.to_owned()),
-        Some(encoded) => String::from_utf8(base64(encoded)?).ok(),
+        Some(encoded) => String::from_utf8(from_base64(encoded)?).ok(),
     }
-}
-
-/// Decodes Base64 (RFC 4648, section 4).
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let data = text.trim_end_matches('=');
-    if !text.len().is_multiple_of(4) || text.len() - data.len() > 2 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(data.len() * 3 / 4);
-    let (mut bits, mut count) = (0_u32, 0);
-    for character in data.bytes() {
-        let value = match character {
-            b'A'..=b'Z' => character - b'A',
-            b'a'..=b'z' => character - b'a' + 26,
-            b'0'..=b'9' => character - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count & 0xff) as u8);
-        }
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

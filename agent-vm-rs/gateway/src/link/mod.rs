@@ -1,6 +1,7 @@
 //! One running server and its messages, whether it is a process or a server on the network.
 
 mod lines;
+mod remote;
 mod stdio;
 
 use std::cell::{Cell, RefCell};
@@ -9,6 +10,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+pub use lines::{Line, Lines};
+pub use remote::connect;
 pub use stdio::spawn;
 
 use crate::json::Message;

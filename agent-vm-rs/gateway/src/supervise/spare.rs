@@ -137,7 +137,7 @@ impl Server {
     fn launch(self: &Rc<Self>) -> Option<Rc<Running>> {
         let link = match &self.launch {
             Launch::Program { argv, env } => link::spawn(&self.name, argv, env, &self.settings.workspace),
-            Launch::Remote(_) => Err(std::io::ErrorKind::Unsupported.into()),
+            Launch::Remote(remote) => Ok(link::connect(remote)),
         };
         match link {
             Ok(link) => {
