@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 use super::Pool;
 use super::call::{Call, INTERNAL_ERROR};
 use crate::json::{Id, Message, Object, notification, quote, request};
-use crate::supervise::{Running, initialize_params};
+use crate::supervise::{Checked, Running, initialize_params};
 
 const HELLO: &str = "agent-mcp-initialize";
 
@@ -113,25 +113,38 @@ impl Member {
 }
 
 async fn run(pool: Rc<Pool>, member: Rc<Member>, params: String) {
-    let running = pool.server.acquire().await;
+    let checked = if member.class.is_empty() { pool.server.take_checked(member.stateless) } else { None };
+    let (running, hello) = match checked {
+        Some(Checked { running, hello }) => (running, Some(hello.unwrap_or_else(|| "{}".into()))),
+        None => (pool.server.acquire().await, member.stateless.then(|| "{}".into())),
+    };
     if member.dead.get() {
         return;
     }
     member.running.replace(Some(Rc::clone(&running)));
-    if member.stateless {
-        member.hello.replace(Some("{}".into()));
-        member.changed.notify_waiters();
-    } else {
-        running.send(&request(&quote(HELLO), "initialize", &params));
+    match hello {
+        Some(hello) => {
+            member.hello.replace(Some(hello));
+            pool.subscribe_new(&member);
+            member.changed.notify_waiters();
+        }
+        None => {
+            running.send(&request(&quote(HELLO), "initialize", &params));
+            pool.server.expect_answer(&running);
+        }
     }
     // The member alone keeps the process: it may be ended while this waits.
     let running = Rc::downgrade(&running);
+    let mut explanation = None;
     loop {
         let Some(process) = running.upgrade() else { break };
         let next = tokio::select! {
             next = process.next() => next,
             () = ended(&member) => break,
         };
+        if next.is_none() {
+            explanation = Some(process.explain());
+        }
         drop(process);
         match next {
             None => break,
@@ -142,7 +155,7 @@ async fn run(pool: Rc<Pool>, member: Rc<Member>, params: String) {
     member.end();
     pool.forget(&member);
     pool.end_listeners(&member);
-    let text = pool.server.explain();
+    let text = explanation.unwrap_or_else(|| pool.server.explain());
     for call in std::mem::take(&mut *member.calls.borrow_mut()).into_values() {
         call.fail(INTERNAL_ERROR, &text);
     }

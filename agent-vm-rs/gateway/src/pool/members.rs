@@ -71,10 +71,14 @@ impl Pool {
             if self.server.failed() {
                 return Err(self.server.explain());
             }
+            let found = self.server.find_era();
             if self.server.era() != Era::Unknown {
                 break;
             }
-            changed.await;
+            tokio::select! {
+                () = found => {}
+                () = changed => {}
+            }
         }
         let reserved = loop {
             let changed = self.server.changes();

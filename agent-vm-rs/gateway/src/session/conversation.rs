@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Instant;
 
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 
 use super::handshake::{Hello, Phase};
@@ -31,6 +32,9 @@ pub struct Session {
     pub(super) state: RefCell<State>,
     waiting: Waiting,
     pump: RefCell<Option<AbortHandle>>,
+    /// Whether the session needs a process. A client that only asks whether the server answers needs none.
+    pub(super) wanted: Cell<bool>,
+    pub(super) wants: Notify,
     used: Cell<Instant>,
 }
 
@@ -42,6 +46,8 @@ pub(super) struct State {
     pub(super) initialized: bool,
     /// Whether the client was promised capabilities that the server may lack.
     pub(super) promised: bool,
+    /// The server's earlier result of `initialize`, if the client was given that.
+    pub(super) remembered: Option<Rc<str>>,
     /// Capabilities of the server, as JSON.
     pub(super) capabilities: String,
     /// Requests that the server has not answered.
@@ -59,6 +65,7 @@ impl Session {
             hello: None,
             initialized: false,
             promised: false,
+            remembered: None,
             capabilities: "{}".to_owned(),
             open: HashSet::new(),
             translator: None,
@@ -71,6 +78,8 @@ impl Session {
             state: RefCell::new(state),
             waiting: Waiting::default(),
             pump: RefCell::default(),
+            wanted: Cell::new(false),
+            wants: Notify::new(),
             used: Cell::new(Instant::now()),
         });
         let pump = spawn_local(pump::run(Rc::clone(&session)));
@@ -105,6 +114,9 @@ impl Session {
     /// Handles a message of the client.
     pub fn receive(self: &Rc<Self>, message: Message) {
         self.touch();
+        if !is_probe(&message) && !self.wanted.replace(true) {
+            self.wants.notify_one();
+        }
         match message.kind() {
             Kind::Request { method, .. } if method == "initialize" && self.state.borrow().hello.is_none() => {
                 self.greet(message);
@@ -124,8 +136,13 @@ impl Session {
 
     /// Answers a request with an error that says why the server does not.
     pub(super) fn refuse(self: &Rc<Self>, id: &str) {
+        self.refuse_because(id, &self.server.explain());
+    }
+
+    /// Answers a request with an error.
+    pub(super) fn refuse_because(self: &Rc<Self>, id: &str, why: &str) {
         let data = serde_json::to_string(&self.server.describe()).unwrap_or_else(|_| "null".to_owned());
-        self.tell(error_with_data(id, NOT_RUNNING, &self.server.explain(), &data));
+        self.tell(error_with_data(id, NOT_RUNNING, why, &data));
     }
 
     /// Sends the requests that wait for the server, or refuses them.
@@ -205,4 +222,11 @@ impl Session {
             }
         });
     }
+}
+
+/// Returns whether a message is only a question of `agent-vm` whether the server answers.
+fn is_probe(message: &Message) -> bool {
+    let params = Object::or_empty(message.params());
+    let name = params.object("clientInfo").and_then(|name| name.text("name"));
+    message.method() == Some("initialize") && name.as_deref() == Some("agent-vm")
 }

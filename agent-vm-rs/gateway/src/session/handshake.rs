@@ -6,7 +6,7 @@ use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use super::conversation::Session;
-use super::stand_in::{LISTS, greeting};
+use super::stand_in::{LISTS, greeting, recalled, same};
 use crate::era::Translator;
 use crate::json::{Id, Message, Object, notification, quote, request, result};
 use crate::supervise::{Era, Running, discover, discovered};
@@ -57,8 +57,12 @@ impl Session {
             self.stand_in();
             return;
         }
+        let grace = self.server.grace();
+        if !self.wanted.get() || grace.is_zero() {
+            self.stand_in();
+            return;
+        }
         let session = Rc::downgrade(self);
-        let grace = self.server.settings.grace;
         spawn_local(async move {
             sleep(grace).await;
             if let Some(session) = session.upgrade() {
@@ -73,9 +77,15 @@ impl Session {
             let mut state = self.state.borrow_mut();
             let Some(hello) = state.hello.as_mut().filter(|hello| !hello.answered) else { return };
             hello.answered = true;
-            let answer = result(hello.request.raw_id(), &greeting(&self.server.name, hello.request.params()));
+            let (id, params) = (hello.request.raw_id().to_owned(), hello.request.params());
+            let remembered = self.server.hello();
+            let answer = match &remembered {
+                Some(remembered) => recalled(remembered, params),
+                None => greeting(&self.server.name, params),
+            };
             state.promised = true;
-            answer
+            state.remembered = remembered;
+            result(&id, &answer)
         };
         self.tell(answer);
     }
@@ -92,6 +102,7 @@ impl Session {
             hello.request.clone()
         };
         running.send(&message);
+        self.server.expect_answer(running);
         if let Some(id) = message.id() {
             state.phase = Phase::Greeting(id.clone());
         }
@@ -148,13 +159,15 @@ impl Session {
             state.capabilities = object.get("capabilities").unwrap_or("{}").to_owned();
             state.phase = Phase::Ready;
             state.translator = None;
+            let same = state.remembered.take().is_some_and(|remembered| same(&remembered, message.result()));
             let late = state.hello.as_mut().is_some_and(|hello| std::mem::replace(&mut hello.answered, true));
             if late && state.initialized {
                 running.send(&notification("notifications/initialized", ""));
             }
-            late
+            (late, same)
         };
-        self.ready(late);
+        let (late, same) = late;
+        self.ready(late && !same);
         (!late).then_some(message)
     }
 

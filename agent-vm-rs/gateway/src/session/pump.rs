@@ -14,6 +14,9 @@ use crate::supervise::Running;
 /// Runs until the session ends.
 pub(super) async fn run(session: Rc<Session>) {
     let mut failures = 0;
+    while !session.wanted.get() {
+        session.wants.notified().await;
+    }
     loop {
         let running = tokio::select! {
             running = session.server.acquire() => running,
@@ -29,12 +32,15 @@ pub(super) async fn run(session: Rc<Session>) {
             session.from_server(message).await;
         }
         let answered = running.has_answered();
+        let why = running.explain();
         drop(running);
-        session.detach();
+        session.detach(&why);
         if answered && !session.server.failed() {
             // Other processes of the server run, so that it does not pause itself.
+            if failures > 0 {
+                sleep(session.server.settings.pause(failures)).await;
+            }
             failures += 1;
-            sleep(session.server.settings.pause(failures)).await;
         }
     }
 }
@@ -106,7 +112,7 @@ impl Session {
     }
 
     /// Answers what the server has not, and tells the client.
-    fn detach(self: &Rc<Self>) {
+    fn detach(self: &Rc<Self>, why: &str) {
         let (open, was_ready, logs) = {
             let mut state = self.state.borrow_mut();
             state.running = None;
@@ -116,14 +122,14 @@ impl Session {
             (std::mem::take(&mut state.open), was_ready, logs)
         };
         for id in open {
-            self.refuse(&id.to_json());
+            self.refuse_because(&id.to_json(), why);
         }
         if self.server.failed() {
             self.stand_in();
             self.release_waiting();
         }
         if was_ready && logs {
-            let text = quote(&self.server.explain());
+            let text = quote(why);
             let params = format!(r#"{{"level":"error","logger":"agent-mcp","data":{text}}}"#);
             self.tell(notification("notifications/message", &params));
         }

@@ -35,6 +35,23 @@ pub fn greeting(name: &str, request: Option<&str>) -> String {
     )
 }
 
+/// Returns the result of `initialize` for a server that has given a result before.
+pub fn recalled(hello: &str, request: Option<&str>) -> String {
+    let mut hello = Object::or_empty(Some(hello));
+    let (own, asked) = (hello.text("protocolVersion").unwrap_or_default(), version(request));
+    // A server knows the versions before its newest one.
+    if asked < own.as_str() {
+        hello.set("protocolVersion", quote(asked));
+    }
+    hello.to_string()
+}
+
+/// Returns whether a server's results of `initialize` say the same of what it offers.
+pub fn same(before: &str, now: Option<&str>) -> bool {
+    let (before, now) = (Object::or_empty(Some(before)), Object::or_empty(now));
+    before.get("capabilities") == now.get("capabilities") && before.get("serverInfo") == now.get("serverInfo")
+}
+
 /// Returns the version that the gateway speaks with a client that asks for one.
 pub fn version(request: Option<&str>) -> &'static str {
     let asked = Object::or_empty(request).text("protocolVersion");

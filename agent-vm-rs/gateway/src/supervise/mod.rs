@@ -1,12 +1,14 @@
 //! The servers: which of their processes run, whether they answer, and when they are started again.
 
-mod probe;
+mod check;
+mod messages;
 mod running;
 mod server;
 mod settings;
 mod spare;
 
-pub use probe::{Era, OWN_NAME, discover, discovered, initialize_params};
+pub use check::{Checked, Era};
+pub use messages::{discover, discovered, initialize_params};
 pub use running::Running;
 pub use server::Server;
 pub use settings::Settings;

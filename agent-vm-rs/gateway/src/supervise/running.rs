@@ -1,13 +1,12 @@
 //! One process of a server, in use or spare.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
 use tokio::sync::Notify;
 
 use super::Server;
-use super::probe::Probe;
 use crate::json::Message;
 use crate::link::{Link, Stop};
 
@@ -15,14 +14,13 @@ use crate::link::{Link, Stop};
 pub struct Running {
     server: Rc<Server>,
     link: Link,
-    pub(super) probe: Cell<Option<Probe>>,
     pub(super) answered: Cell<bool>,
-    /// Whether it was sent a ping, which chooses the versions with sessions.
-    pub(super) pinged: Cell<bool>,
     pub(super) started: Instant,
-    /// Notified when a client takes the spare process.
+    /// Notified when a client takes the process.
     pub(super) taken: Notify,
     ended: Cell<bool>,
+    /// Why requests to it are not answered.
+    explanation: RefCell<Option<String>>,
 }
 
 impl Running {
@@ -30,12 +28,11 @@ impl Running {
         Running {
             server: Rc::clone(server),
             link,
-            probe: Cell::new(None),
             answered: Cell::new(false),
-            pinged: Cell::new(false),
             started: Instant::now(),
             taken: Notify::new(),
             ended: Cell::new(false),
+            explanation: RefCell::default(),
         }
     }
 
@@ -44,24 +41,32 @@ impl Running {
         self.link.send(message)
     }
 
-    /// Returns the next message for a client; None once the server has ended, which is then recorded.
+    /// Returns the next message; None once the server has ended, which is then recorded.
     pub async fn next(self: &Rc<Self>) -> Option<Message> {
-        loop {
-            let Some(message) = self.link.next().await else {
-                self.record_end().await;
-                return None;
-            };
-            if message.method().is_none() && !self.answered.replace(true) {
-                self.server.answered();
-                if self.probe.get().is_some() {
-                    self.server.conclude_soon();
-                }
-            }
-            match self.probe.get().and_then(|probe| probe.finding(&message)) {
-                Some(finding) => self.server.learn(self, finding),
-                None => return Some(message),
-            }
+        let message = self.next_quietly().await;
+        if message.is_none() && !self.ended.replace(true) {
+            let end = self.link.ended().await;
+            let explanation = self.server.ended(self, end);
+            self.explanation.replace(Some(explanation));
         }
+        message
+    }
+
+    /// Returns the next message; None once the server has ended, which is not recorded.
+    pub(super) async fn next_quietly(self: &Rc<Self>) -> Option<Message> {
+        let Some(message) = self.link.next().await else {
+            self.link.ended().await;
+            return None;
+        };
+        if message.method().is_none() && !self.answered.replace(true) {
+            self.server.answered();
+        }
+        Some(message)
+    }
+
+    /// Returns why requests to the process are not answered.
+    pub fn explain(&self) -> String {
+        self.explanation.borrow().clone().unwrap_or_else(|| self.server.explain())
     }
 
     /// Ends the process because of an error of its own.
@@ -82,13 +87,6 @@ impl Running {
     /// Returns whether the process has answered anything.
     pub fn has_answered(&self) -> bool {
         self.answered.get()
-    }
-
-    async fn record_end(self: &Rc<Self>) {
-        let ended = self.link.ended().await;
-        if !self.ended.replace(true) {
-            self.server.ended(self, ended);
-        }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
+use tokio::time::sleep;
 
-use super::probe::{Era, Finding, Probe};
+use super::check::{Checked, Era};
 use super::{Running, Settings};
 use crate::config;
 use crate::link::{Ended, Stop};
@@ -34,8 +35,14 @@ pub struct Server {
 pub(super) struct Inner {
     pub(super) state: State,
     pub(super) spare: Option<Rc<Running>>,
-    pub(super) probe: Probe,
+    /// Process that was checked, and has not been used.
+    pub(super) checked: Option<Checked>,
     pub(super) era: Era,
+    pub(super) discovering: bool,
+    /// The server's last result of `initialize`.
+    pub(super) hello: Option<Rc<str>>,
+    /// Time that the server needed to answer.
+    pub(super) startup: Option<Duration>,
     pub(super) discovered: Option<Rc<str>>,
     pub(super) all: Vec<Weak<Running>>,
     pub(super) failures: usize,
@@ -57,8 +64,11 @@ impl Server {
             inner: RefCell::new(Inner {
                 state: State::Starting,
                 spare: None,
-                probe: Probe::Discover,
+                checked: None,
                 era: Era::Unknown,
+                discovering: false,
+                hello: None,
+                startup: None,
                 discovered: None,
                 all: Vec::new(),
                 failures: 0,
@@ -97,6 +107,11 @@ impl Server {
         self.inner.borrow().discovered.clone()
     }
 
+    /// Returns the server's last result of `initialize`.
+    pub fn hello(&self) -> Option<Rc<str>> {
+        self.inner.borrow().hello.clone()
+    }
+
     /// Waits for the next change.
     pub fn changes(&self) -> tokio::sync::futures::Notified<'_> {
         self.changed.notified()
@@ -109,7 +124,8 @@ impl Server {
 
     /// Returns whether another process may be started.
     pub fn has_room(&self) -> bool {
-        self.processes.get() < self.settings.most_processes || self.inner.borrow().spare.is_some()
+        let inner = self.inner.borrow();
+        self.processes.get() < self.settings.most_processes || inner.spare.is_some() || inner.checked.is_some()
     }
 
     /// Returns the state as in `servers.json` (docs/reference/contract.md).
@@ -131,14 +147,7 @@ impl Server {
     pub fn explain(&self) -> String {
         let (name, inner) = (&self.name, self.inner.borrow());
         match inner.state {
-            State::Failed => {
-                let why = inner.why.as_deref().unwrap_or_default();
-                let last = match inner.end.last_line.as_str() {
-                    "" => String::new(),
-                    last => format!("; its last line was: {last}"),
-                };
-                format!("The MCP server {name} has failed: it {why}{last}. For details: agent-vm logs")
-            }
+            State::Failed => self.has_failed(inner.why.as_deref().unwrap_or_default(), &inner.end.last_line),
             State::Starting => {
                 let seconds = inner.started.elapsed().as_secs();
                 format!(
@@ -157,6 +166,7 @@ impl Server {
             let mut inner = self.inner.borrow_mut();
             inner.stopping = true;
             inner.spare.take();
+            inner.checked.take();
             std::mem::take(&mut inner.all)
         };
         let all: Vec<Rc<Running>> = all.iter().filter_map(Weak::upgrade).collect();
@@ -192,37 +202,6 @@ impl Server {
         }
     }
 
-    pub(super) fn learn(self: &Rc<Self>, running: &Running, finding: Finding) {
-        match finding {
-            Finding::Stateless(result) => {
-                let mut inner = self.inner.borrow_mut();
-                inner.era = Era::Stateless;
-                inner.discovered = Some(result.into());
-                drop(inner);
-                if running.pinged.get() {
-                    self.replace_spare(running);
-                }
-            }
-            Finding::Sessions => self.inner.borrow_mut().era = Era::Sessions,
-            Finding::Runs => {}
-            Finding::Refuses(error) => {
-                let error: String = error.chars().take(200).collect();
-                running.kill(&format!("refused to initialize: {error}"));
-            }
-        }
-        self.changed.notify_waiters();
-    }
-
-    /// Concludes that a server has no `server/discover`, unless it has said otherwise.
-    pub(super) fn assume_sessions(&self) {
-        let mut inner = self.inner.borrow_mut();
-        if inner.era == Era::Unknown {
-            inner.era = Era::Sessions;
-            drop(inner);
-            self.changed.notify_waiters();
-        }
-    }
-
     /// Records that a process is no longer used.
     pub(super) fn released(&self, answered: bool) {
         self.processes.set(self.processes.get().saturating_sub(1));
@@ -232,40 +211,56 @@ impl Server {
         self.changed.notify_waiters();
     }
 
-    /// Records that a process has ended by itself.
-    pub(super) fn ended(self: &Rc<Self>, running: &Rc<Running>, end: Ended) {
+    /// Records that a process has ended by itself; returns why requests to it are not answered.
+    pub(super) fn ended(self: &Rc<Self>, running: &Rc<Running>, end: Ended) -> String {
         self.released(running.has_answered());
-        if self.inner.borrow().stopping {
-            return;
-        }
-        self.inner.borrow_mut().spare.take_if(|spare| Rc::ptr_eq(spare, running));
-        if !running.has_answered() && end.verdict.is_none() && self.ask_less(running) {
-            return;
-        }
         let why = match (&end.verdict, end.signal, end.code) {
             (Some(verdict), _, _) => verdict.clone(),
             (None, Some(signal), _) => format!("was ended by signal {signal}"),
             (None, None, code) => format!("exited with status {}", code.unwrap_or(-1)),
         };
-        if running.has_answered() && running.started.elapsed() >= self.settings.steady {
-            self.inner.borrow_mut().failures = 0;
+        let explanation = self.has_failed(&why, &end.last_line);
+        {
+            let mut inner = self.inner.borrow_mut();
+            if inner.stopping {
+                return explanation;
+            }
+            inner.spare.take_if(|spare| Rc::ptr_eq(spare, running));
+            inner.checked.take_if(|checked| Rc::ptr_eq(&checked.running, running));
+            if running.has_answered() && running.started.elapsed() >= self.settings.steady {
+                inner.failures = 0;
+            }
         }
-        self.fail(why, end);
+        if running.has_answered() && (self.answering.get() > 0 || self.inner.borrow().failures == 0) {
+            self.goes_on(&why);
+        } else {
+            self.fail(why, end);
+        }
+        explanation
+    }
+
+    /// Records that a process has ended which does not show that others will.
+    fn goes_on(self: &Rc<Self>, why: &str) {
+        log(Priority::Warning, &format!("server {}: one of its processes {why}", self.name));
+        if self.answering.get() > 0 {
+            self.inner.borrow_mut().restarts += 1;
+            self.report();
+        } else {
+            self.inner.borrow_mut().failures = 1;
+            self.restart();
+        }
     }
 
     /// Records a failure, and restarts the server after a pause.
     pub(super) fn fail(self: &Rc<Self>, why: String, end: Ended) {
         let name = &self.name;
         if self.answering.get() > 0 {
-            log(Priority::Warning, &format!("server {name}: one of its processes {why}"));
-            self.inner.borrow_mut().restarts += 1;
-            self.report();
+            self.goes_on(&why);
             return;
         }
         let pause = {
             let mut inner = self.inner.borrow_mut();
             inner.state = State::Failed;
-            inner.probe = Probe::Discover;
             inner.why = Some(why.clone());
             inner.end = end;
             inner.failures += 1;
@@ -276,11 +271,16 @@ impl Server {
         let server = Rc::clone(self);
         let launched = self.inner.borrow().started;
         spawn_local(async move {
-            tokio::time::sleep(pause).await;
+            sleep(pause).await;
             // A request may have restarted it meanwhile.
             if server.failed() && server.inner.borrow().started == launched {
                 server.restart();
             }
         });
+    }
+
+    fn has_failed(&self, why: &str, last_line: &str) -> String {
+        let last = if last_line.is_empty() { String::new() } else { format!("; its last line was: {last_line}") };
+        format!("The MCP server {} has failed: it {why}{last}. For details: agent-vm logs", self.name)
     }
 }

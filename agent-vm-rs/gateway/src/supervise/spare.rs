@@ -1,4 +1,4 @@
-//! Starting processes. A spare one makes the first session quick, and shows whether the server runs.
+//! Starting processes. A spare one, of which no client has heard, makes the next session quick.
 
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
@@ -6,22 +6,20 @@ use std::time::{Duration, Instant};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
-use super::probe::{Era, Probe, ping};
+use super::check::keep;
 use super::{Running, Server};
 use crate::config::Launch;
 use crate::link::{self, Ended};
 use crate::report::State;
 
-/// Time for the answer to `server/discover` after that to another request.
-const LATE: Duration = Duration::from_millis(500);
-/// Time for an answer to `server/discover` alone.
-const PING_AFTER: Duration = Duration::from_secs(3);
+/// Time that a process may need to answer so that clients wait for it.
+const SOON: Duration = Duration::from_millis(500);
 
 impl Server {
     /// Starts the server.
     pub fn start(self: &Rc<Self>) {
         self.inner.borrow_mut().started = Instant::now();
-        self.launch_spare();
+        self.check();
     }
 
     /// Starts a server that has failed, unless its last start was too recent.
@@ -42,30 +40,21 @@ impl Server {
         }
     }
 
-    /// Takes the spare process or starts another one. Returns None if the server has failed, if it has too many processes, or
-    /// if another client waits for its restart.
-    pub fn take(self: &Rc<Self>) -> Option<Rc<Running>> {
-        let spare = {
-            let mut inner = self.inner.borrow_mut();
-            if inner.stopping {
-                return None;
-            }
-            inner.spare.take_if(|spare| spare.probe.get() != Some(Probe::Initialize))
+    /// Returns how long a client should wait for the server's own answer to `initialize`.
+    pub fn grace(&self) -> Duration {
+        let inner = self.inner.borrow();
+        let age = match &inner.spare {
+            Some(spare) => spare.started.elapsed(),
+            None if inner.state == State::Starting => inner.started.elapsed(),
+            None => Duration::ZERO,
         };
-        let (state, failures) = (self.state(), self.inner.borrow().failures);
-        let running = match spare {
-            Some(spare) => {
-                spare.taken.notify_one();
-                Some(spare)
-            }
-            None if self.is_full() => None,
-            None if state == State::Running || (state == State::Starting && failures == 0) => self.launch(),
-            None => None,
-        };
-        if running.is_some() && self.default {
-            self.refill();
+        // Not known before the first answer: half of the servers need less.
+        let expected = inner.startup.map_or(self.settings.grace, |startup| startup + startup / 2);
+        if expected.saturating_sub(age) <= SOON || (inner.startup.is_none() && age < expected) {
+            self.settings.grace.saturating_sub(if inner.startup.is_none() { age } else { Duration::ZERO })
+        } else {
+            Duration::ZERO
         }
-        running
     }
 
     pub(super) fn restart(self: &Rc<Self>) {
@@ -79,62 +68,69 @@ impl Server {
             inner.started = Instant::now();
         }
         self.report();
-        self.launch_spare();
+        self.check();
     }
 
-    /// Starts a server again that may have ended because of what it was asked; returns whether it did.
-    pub(super) fn ask_less(self: &Rc<Self>, running: &Rc<Running>) -> bool {
-        let Some(less) = running.probe.get().and_then(Probe::next) else { return false };
-        self.inner.borrow_mut().probe = less;
-        self.launch_spare();
-        true
-    }
-
-    /// Starts another spare process once the server is not busy with its new client.
-    fn refill(self: &Rc<Self>) {
-        let server = Rc::clone(self);
-        spawn_local(async move {
-            sleep(server.settings.refill).await;
-            let wanted = server.state() == State::Running && server.inner.borrow().spare.is_none();
-            if wanted && !server.is_full() {
-                server.launch_spare();
+    /// Takes the spare process or starts another one. Returns None if the server has failed or has too many processes.
+    fn take(self: &Rc<Self>) -> Option<Rc<Running>> {
+        let (spare, state, failures) = {
+            let mut inner = self.inner.borrow_mut();
+            if inner.stopping {
+                return None;
             }
-        });
+            (inner.spare.take(), inner.state, inner.failures)
+        };
+        let running = match spare {
+            Some(spare) => {
+                spare.taken.notify_one();
+                Some(spare)
+            }
+            None if state == State::Failed || (state == State::Starting && failures > 0) => None,
+            None if self.is_full() && !self.drop_checked() => None,
+            None => self.launch(),
+        };
+        if let Some(running) = running.as_ref().filter(|_| self.default) {
+            spawn_local(refill(Rc::clone(self), Rc::downgrade(running)));
+        }
+        running
     }
 
-    /// Concludes that a server which has answered something else knows no `server/discover`.
-    pub(super) fn conclude_soon(self: &Rc<Self>) {
-        let server = Rc::clone(self);
-        spawn_local(async move {
-            sleep(LATE).await;
-            server.assume_sessions();
-        });
+    /// Ends the checked process to make room for another one; returns whether there was one.
+    fn drop_checked(&self) -> bool {
+        let checked = self.inner.borrow_mut().checked.take();
+        if let Some(checked) = &checked {
+            checked.running.taken.notify_one();
+        }
+        checked.is_some()
     }
 
-    /// Replaces a spare process that can no longer be used for all versions.
-    pub(super) fn replace_spare(self: &Rc<Self>, running: &Running) {
-        let spoilt = self.inner.borrow_mut().spare.take_if(|spare| std::ptr::eq(&raw const **spare, running));
-        if let Some(spoilt) = spoilt {
-            spoilt.taken.notify_one();
-            self.launch_spare();
+    /// Starts a spare process, if there is none.
+    pub(super) fn start_spare(self: &Rc<Self>) {
+        let wanted = {
+            let inner = self.inner.borrow();
+            inner.spare.is_none() && !inner.stopping && inner.state == State::Running
+        };
+        if wanted
+            && !self.is_full()
+            && let Some(running) = self.launch()
+        {
+            self.keep_spare(running);
         }
     }
 
-    fn launch_spare(self: &Rc<Self>) {
-        let Some(running) = self.launch() else { return };
-        let (probe, era) = {
-            let inner = self.inner.borrow();
-            (inner.probe, inner.era)
-        };
-        let probe = if era == Era::Sessions && probe == Probe::Discover { Probe::Ping } else { probe };
-        running.probe.set(Some(probe));
-        running.send(&probe.request());
-        self.inner.borrow_mut().spare = Some(Rc::clone(&running));
-        self.changed.notify_waiters();
-        spawn_local(watch(Rc::clone(self), running));
+    /// Keeps a process that no client has used as the spare one, if there is none.
+    pub(super) fn keep_spare(self: &Rc<Self>, running: Rc<Running>) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.spare.is_some() {
+            return;
+        }
+        inner.spare = Some(Rc::clone(&running));
+        drop(inner);
+        self.touch();
+        spawn_local(async move { keep(&running).await });
     }
 
-    fn launch(self: &Rc<Self>) -> Option<Rc<Running>> {
+    pub(super) fn launch(self: &Rc<Self>) -> Option<Rc<Running>> {
         let link = match &self.launch {
             Launch::Program { argv, env } => link::spawn(&self.name, argv, env, &self.settings.workspace),
             Launch::Remote(remote) => Ok(link::connect(remote)),
@@ -143,7 +139,6 @@ impl Server {
             Ok(link) => {
                 let running = Rc::new(Running::new(self, link));
                 self.started_one(&running);
-                spawn_local(limit(Rc::downgrade(&running), self.settings.deadline));
                 Some(running)
             }
             Err(error) => {
@@ -152,45 +147,36 @@ impl Server {
             }
         }
     }
-}
 
-/// Ends a process that does not answer.
-async fn limit(running: Weak<Running>, deadline: Duration) {
-    sleep(deadline).await;
-    if let Some(running) = running.upgrade()
-        && !running.has_answered()
-    {
-        running.kill(&format!("did not answer initialize in {} s", deadline.as_secs()));
+    /// Ends a process that was sent `initialize` and does not answer.
+    pub fn expect_answer(&self, running: &Rc<Running>) {
+        let (running, deadline) = (Rc::downgrade(running), self.settings.deadline);
+        spawn_local(async move {
+            sleep(deadline).await;
+            if let Some(running) = running.upgrade()
+                && !running.has_answered()
+            {
+                running.kill(&format!("did not answer initialize in {} s", deadline.as_secs()));
+            }
+        });
     }
 }
 
-/// Reads the answers of a spare process until a client takes it. What else it says is for nobody.
-async fn watch(server: Rc<Server>, running: Rc<Running>) {
-    if running.probe.get() == Some(Probe::Discover) {
-        spawn_local(ping_later(Rc::clone(&server), Rc::downgrade(&running)));
-    }
+/// Starts another spare process once the one that a client has taken has started.
+async fn refill(server: Rc<Server>, taken: Weak<Running>) {
     loop {
         let changed = server.changes();
-        if running.probe.get() == Some(Probe::Initialize) && running.has_answered() {
-            // It has shown that the server runs.
-            server.inner.borrow_mut().spare.take_if(|spare| Rc::ptr_eq(spare, &running));
-            return;
-        }
-        tokio::select! {
-            message = running.next() => if message.is_none() { return },
-            () = running.taken.notified() => return,
-            () = changed => {}
+        match taken.upgrade() {
+            Some(running) if !running.has_answered() => {
+                drop(running);
+                tokio::select! {
+                    () = changed => {}
+                    () = sleep(Duration::from_secs(1)) => {}
+                }
+            }
+            _ => break,
         }
     }
-}
-
-/// Sends a spare process a ping if it does not answer anything else.
-async fn ping_later(server: Rc<Server>, running: Weak<Running>) {
-    sleep(PING_AFTER).await;
-    let Some(running) = running.upgrade() else { return };
-    let is_spare = server.inner.borrow().spare.as_ref().is_some_and(|spare| Rc::ptr_eq(spare, &running));
-    if is_spare && !running.has_answered() && server.era() == Era::Unknown {
-        running.pinged.set(true);
-        running.send(&ping());
-    }
+    sleep(server.settings.refill).await;
+    server.start_spare();
 }
