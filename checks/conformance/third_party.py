@@ -34,8 +34,8 @@ def run(programs: Path, client: str, url: str, era: str, journal: Path, without:
         check=False,
     )
     results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"{")]
-    if not results:
-        raise RuntimeError(f"{client} made no check:\n{done.stderr.decode(errors='replace')[-2000:]}")
+    if not results or not results.pop().get("end"):
+        raise RuntimeError(f"{client} ended early:\n{done.stderr.decode(errors='replace')[-2000:]}")
     return results
 
 
