@@ -1,10 +1,13 @@
 //! Finds processes of this host that may hold a lock of a repository.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use procfs::ProcError;
 use procfs::process::{FDTarget, ProcState, Process, Stat, all_processes};
+use rustix::io::Errno;
 
 /// Difference between the clocks of files and processes.
 const SLACK: Duration = Duration::from_secs(2);
@@ -23,6 +26,7 @@ pub(super) fn in_use(git_dir: &Path, paths: &[PathBuf], newest: SystemTime) -> b
         }
         let is_git = stat.comm == "git" || stat.comm.starts_with("git-");
         match process.fd() {
+            Err(error) if has_ended(&error) => false,
             // That of another user.
             Err(_) => is_git,
             Ok(files) => {
@@ -48,9 +52,25 @@ fn uses(process: &Process, git_dir: &Path) -> bool {
     let name = git_dir.as_os_str().as_encoded_bytes();
     let names = |file: &str| match fs::read(format!("/proc/{}/{file}", process.pid)) {
         Ok(text) => text.windows(name.len()).any(|part| part == name),
-        Err(_) => true,
+        Err(error) => !has_ended(&ProcError::from(error)),
     };
-    process.cwd().map_or(true, |cwd| cwd.starts_with(top)) || ["cmdline", "environ", "maps"].into_iter().any(names)
+    let works_here = match process.cwd() {
+        Ok(cwd) => cwd.starts_with(top),
+        Err(error) => !has_ended(&error),
+    };
+    works_here || ["cmdline", "environ", "maps"].into_iter().any(names)
+}
+
+/// Returns whether a process could not be read because it has ended.
+fn has_ended(error: &ProcError) -> bool {
+    let no_process = |error: &io::Error| {
+        error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
+    };
+    match error {
+        ProcError::NotFound(_) => true,
+        ProcError::Io(error, _) => no_process(error),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
