@@ -41,6 +41,7 @@ mod uncommitted;
 mod url;
 mod url_refs;
 pub mod url_source;
+pub mod url_source_use;
 mod user;
 pub mod users_git;
 mod users_programs;

@@ -14,22 +14,20 @@ use super::remote_call::{REMOTE, Transport, git_for, transport};
 use super::stale_locks::Killed;
 use super::url::{local_path, shown, without_password};
 use super::url_refs::{FETCHED, Heads, follow_tags};
+use super::url_source_use::{DIRECTORY, InUse, LOCK, NEW};
 use crate::host::files::{make_private_dir, quoted, remove_any, rename_durably, sync_tree, write_file};
 use crate::host::hex::hex;
 use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::Invocation;
 use crate::machine::branch::BranchName;
+use crate::machine::state_dir::StateDir;
 use crate::term::error::Failure;
 use crate::term::progress;
 use crate::term::text::one_line;
 
-/// Directory of the repositories, in the user's data directory.
-pub const DIRECTORY: &str = "agent-vm-sources";
 /// Hexadecimal digits of a URL's hash.
 const DIGITS: usize = 12;
-/// Prefix of a repository that is being made, in the directory around it.
-const NEW: &str = ".new-";
 /// Locks that git takes in the git directory.
 const LOCKS: [&str; 5] = ["HEAD.lock", "config.lock", "packed-refs.lock", "packed-refs.new", "shallow.lock"];
 
@@ -82,11 +80,11 @@ impl<'a> Remote<'a> {
     }
 
     /// Fetches the remote repository into its bare repository below `data`, and returns that with the branch to use: `branch`,
-    /// or else the remote's default branch.
+    /// or else the remote's default branch. While the third value lives, nobody removes the repository.
     ///
     /// # Errors
     /// The remote cannot be reached, has no commit, or the bare repository cannot be written.
-    pub fn source(&self, data: &Path, branch: Option<&str>) -> Result<(Source, BranchName)> {
+    pub fn source(&self, data: &Path, state: &StateDir, branch: Option<&str>) -> Result<(Source, BranchName, InUse)> {
         let dir = data.join(DIRECTORY).join(hash(&plain(self.url))).join(format!("{}.git", name_of(self.url)));
         let around = dir.parent().unwrap_or(data);
         make_private_dir(&data.join(DIRECTORY))?;
@@ -117,6 +115,7 @@ impl<'a> Remote<'a> {
             follow_tags(dir)
         };
         let _fetching = Fetching::begin(around, &dir)?;
+        let in_use = InUse::begin(around, state)?;
         if dir.symlink_metadata().is_ok() {
             require_repository(&dir)?;
             fetch(&dir)?;
@@ -140,7 +139,7 @@ impl<'a> Remote<'a> {
         }
         set_branch(&dir, &branch)?;
         // Its configuration has changed.
-        Ok((Source::discover(&source.dir)?.unwrap_or(source), branch))
+        Ok((Source::discover(&source.dir)?.unwrap_or(source), branch, in_use))
     }
 }
 
@@ -154,7 +153,7 @@ struct Fetching {
 impl Fetching {
     /// Waits for other commands, and removes what a killed one left.
     fn begin(around: &Path, dir: &Path) -> Result<Self> {
-        let lock = Lock::take(&around.join("lock"), Deadline::after(LONGEST_COPY))?;
+        let lock = Lock::take(&around.join(LOCK), Deadline::after(LONGEST_COPY))?;
         let marker = around.join("fetching");
         if let Ok(since) = marker.symlink_metadata().and_then(|found| found.modified()) {
             let killed = Killed { git_dir: dir, dirs: &["refs"], locks: &LOCKS, since, longest: LONGEST_COPY };

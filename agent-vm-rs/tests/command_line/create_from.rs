@@ -218,7 +218,7 @@ fn what_a_killed_command_left_is_removed() {
     fs::create_dir(around.join(".new-left")).unwrap();
     site.run(&["create", "--from", &url, "--branch", "other"]).ok();
     let left = fs::read_dir(around).unwrap().map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>();
-    assert_eq!(left, BTreeSet::from(["app.git".into(), "lock".into()]));
+    assert_eq!(left, BTreeSet::from(["app.git", "in-use", "lock", "state-dirs"].map(Into::into)));
     assert!(names.iter().all(|name| !source.join(name).exists()));
 }
 
@@ -243,6 +243,7 @@ fn a_damaged_repository_of_a_url_has_a_way_out() {
     let url = remote(&site);
     site.run(&["create", "--from", &url]).ok();
     let source = source(&site, "app-main");
+    site.run(&["create", "--from", &url, "--branch", "other"]).ok();
     site.run(&["destroy", "app-main", "--yes"]).ok();
     fs::remove_file(source.join("HEAD")).unwrap();
     let done = site.run(&["create", "--from", &url]).exits(1).gives_one_error().says("is damaged");
@@ -292,4 +293,51 @@ fn a_remote_may_replace_a_branch_by_a_directory() {
     site.run(&["create", "--from", &url]).ok();
     assert_eq!(site.git_in(&source, &["rev-parse", "old-main-x"]), own);
     assert_eq!(site.git_in(site.machine("app-main").join("workspace"), &["rev-parse", "HEAD"]), newer);
+}
+
+#[test]
+fn the_repository_of_a_url_goes_with_its_last_machine() {
+    let site = Site::new();
+    let url = remote(&site);
+    site.git(&["tag", "-a", "-m", "v1", "v1"]);
+    let create = |branch: &str| drop(site.run(&["create", "--from", &url, "--branch", branch]).ok());
+    let destroy = |name: &str| site.run(&["destroy", name, "--yes"]).ok();
+    create("main");
+    create("other");
+    let source = source(&site, "app-main");
+    destroy("app-main").does_not_say("which had only what the remote has");
+    assert!(source.exists(), "another machine uses it");
+    destroy("app-other").says("which had only what the remote has");
+    assert!(!source.exists());
+    // What was fetched, and what the user made there, is only there.
+    create("main");
+    let workspace = site.machine("app-main").join("workspace");
+    site.git_in(&workspace, &["config", "user.name", "Test"]);
+    site.git_in(&workspace, &["config", "user.email", "test@example.invalid"]);
+    site.commit_in(&workspace, "work", "x");
+    site.run_in(site.root(), &["fetch", "app-main"]).ok();
+    destroy("app-main");
+    assert!(source.exists(), "it has the only copy of a commit");
+    site.git_in(&source, &["update-ref", "-d", "refs/agent-vm/app-main/heads/main"]);
+    // A bundle was kept, which came from it.
+    create("main");
+    let workspace = site.machine("app-main").join("workspace");
+    fs::write(workspace.join("untracked"), "x").unwrap();
+    destroy("app-main").says("kept restore");
+    create("main");
+    destroy("app-main");
+    assert!(source.exists(), "something is kept");
+    site.run(&["kept", "prune", "--all", "--yes"]).ok();
+    // Another state directory.
+    let elsewhere = site.path("elsewhere");
+    let elsewhere = elsewhere.to_str().unwrap();
+    site.run(&["--state-dir", elsewhere, "create", "--from", &url]).ok();
+    create("main");
+    destroy("app-main");
+    assert!(source.exists(), "another state directory has a machine");
+    fs::remove_dir_all(elsewhere).unwrap();
+    create("main");
+    fs::remove_dir_all(site.repo()).unwrap();
+    site.run_in(site.root(), &["prune", "--undeclared", "--yes"]).ok().says("which had only what the remote has");
+    assert!(!source.exists());
 }

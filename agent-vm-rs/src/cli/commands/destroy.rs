@@ -11,6 +11,7 @@ use super::{Target, mcp_config};
 use crate::cli::target;
 use crate::git::kept;
 use crate::git::saved_work::SavedWork;
+use crate::git::url_source_use::remove_unused;
 use crate::git::workspace::{self, Contents, Findings, WholeReason};
 use crate::host::files::{remove_any, rename_durably};
 use crate::machine::context::Context;
@@ -52,8 +53,10 @@ pub fn destroy(context: &Context, args: &DestroyArgs) -> Result<()> {
     }
     shutdown::stop(&machine, context.timeout)?;
     let kept = keep(&machine, args.keep, &saved_work).map_err(|error| refused(&machine, error))?;
+    let source = machine.settings().ok().map(|settings| settings.source);
     remove(context, &machine)?;
     saved_work.record_rest();
+    remove_source(context, source.filter(|_| kept.is_empty()));
     if context.json {
         let kept: Vec<_> = kept.iter().map(|path| path.to_string_lossy()).collect();
         print_json(&serde_json::json!({ "name": machine.name, "kept": kept }))?;
@@ -82,10 +85,22 @@ fn note_earlier(context: &Context, args: &DestroyArgs) {
 pub fn destroy_keeping_changes(context: &Context, machine: &Machine) -> Result<()> {
     let saved_work = SavedWork::of(machine, None)?;
     shutdown::stop(machine, context.timeout)?;
-    keep(machine, Keep::Changes, &saved_work).map_err(|error| refused(machine, error))?;
+    let kept = keep(machine, Keep::Changes, &saved_work).map_err(|error| refused(machine, error))?;
+    let source = machine.settings().ok().map(|settings| settings.source);
     remove(context, machine)?;
     saved_work.record_rest();
+    remove_source(context, source.filter(|_| kept.is_empty()));
     Ok(())
+}
+
+/// Removes the repository of a URL after its last machine.
+fn remove_source(context: &Context, source: Option<PathBuf>) {
+    let Some(source) = source else { return };
+    match remove_unused(&source, &context.state) {
+        Ok(true) => note(&format!("removed {}, which had only what the remote has", source.display())),
+        Ok(false) => {}
+        Err(error) => note(&format!("notice: {} was not removed: {error:#}", source.display())),
+    }
 }
 
 /// Removes a machine after everything to keep was saved. Signals are ignored from here on.
