@@ -21,6 +21,8 @@ const REFERENCES: [&str; 3] = ["packed-refs", "refs", "reftable"];
 /// The entries of a git directory that git writes, beside files with names in capitals such as `MERGE_MSG`. The index is
 /// also read.
 const WRITTEN: [&str; 4] = ["index", "logs", "rr-cache", "sequencer"];
+/// The same for Git LFS. Its store may be the user's own link, for example to another disk.
+const WRITTEN_BY_LFS: [&str; 2] = ["lfs/tmp", "lfs/logs"];
 
 /// Names of the files of a work tree that git reads; the first two can be in each directory.
 const READ_IN_WORK_TREES: [&str; 3] = [".gitignore", ".gitattributes", ".gitmodules"];
@@ -90,6 +92,9 @@ pub fn require_files_in_refs(git_dir: &Path) -> Result<()> {
 /// Something is a link, or neither a file nor a directory, or the git directory cannot be read.
 pub fn require_own_files(git_dir: &Path) -> Result<()> {
     let is_plain = |kind: fs::FileType| kind.is_file() || kind.is_dir();
+    if let Some(link) = WRITTEN_BY_LFS.map(|name| git_dir.join(name)).iter().find(|path| path.is_symlink()) {
+        return Err(refused(link));
+    }
     let entries = fs::read_dir(git_dir).with_context(|| format!("failed to list {}", git_dir.display()))?;
     for entry in entries.flatten() {
         let name = entry.file_name();
@@ -251,8 +256,10 @@ mod tests {
         }
         // What git only writes may be no link at all.
         require_own_files(&git_dir).unwrap();
-        fs::create_dir_all(git_dir.join("logs/refs")).unwrap();
-        for name in ["MERGE_MSG", "ORIG_HEAD", "logs/HEAD", "logs/refs/x", "rr-cache", "index"] {
+        for dir in ["logs/refs", "lfs"] {
+            fs::create_dir_all(git_dir.join(dir)).unwrap();
+        }
+        for name in ["MERGE_MSG", "ORIG_HEAD", "logs/HEAD", "logs/refs/x", "rr-cache", "index", "lfs/tmp"] {
             let link = git_dir.join(name);
             symlink(root.join("private/none"), &link).unwrap();
             assert!(require_own_files(&git_dir).unwrap_err().to_string().contains("it is a link to"), "{name}");
