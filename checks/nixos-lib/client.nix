@@ -13,6 +13,10 @@ in
       export SSL_CERT_FILE=${keys}/ca.pem API_ACCESS_TOKEN=$(<${keys}/token)
       exec ${pkgs.python3}/bin/python3 ${./mcp_call.py} ${pkgs.mcp-proxy}/bin/mcp-proxy "$@"
     '')
+    # gateway-client URL
+    (pkgs.writeShellScriptBin "gateway-client" ''
+      exec ${pkgs.python3}/bin/python3 ${./gateway_client.py} "$1" ${keys}/ca.pem ${keys}/token
+    '')
     # mcp-status CURL-ARGUMENT… URL prints the HTTP status of the response, or 000 if there is none. It trusts the machines'
     # certificate authority.
     (pkgs.writeShellScriptBin "mcp-status" ''
