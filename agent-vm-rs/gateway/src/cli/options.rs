@@ -83,6 +83,10 @@ pub struct Times {
     #[arg(long, hide = true)]
     idle: Option<u64>,
     #[arg(long, hide = true)]
+    gives_way: Option<u64>,
+    #[arg(long, hide = true)]
+    sweep: Option<u64>,
+    #[arg(long, hide = true)]
     answer_within: Option<u64>,
     #[arg(long, hide = true)]
     most_processes: Option<usize>,
@@ -104,6 +108,8 @@ impl Times {
         set(&mut settings.patience, self.patience);
         set(&mut settings.refill, self.refill);
         set(&mut settings.idle, self.idle);
+        set(&mut settings.gives_way, self.gives_way);
+        set(&mut settings.sweep, self.sweep);
         set(&mut settings.answer_within, self.answer_within);
         settings.most_processes = self.most_processes.unwrap_or(settings.most_processes);
         settings

@@ -50,7 +50,8 @@ pub async fn serve(options: ServeOptions) -> ExitCode {
         server.start();
     }
     let sweeping = Rc::clone(&gateway);
-    spawn_local(async move { sweeping.table.sweep().await });
+    let often = options.times.applied_to(Settings::new(PathBuf::new())).sweep;
+    spawn_local(async move { sweeping.table.sweep(often).await });
     let stopped = async {
         tokio::select! {
             _ = terminate.recv() => {}

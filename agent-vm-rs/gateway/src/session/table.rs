@@ -10,11 +10,6 @@ use tokio::time::sleep;
 use super::Session;
 use crate::supervise::Server;
 
-/// Time after which an unused session gives way to a new one.
-const GIVES_WAY: Duration = Duration::from_secs(10);
-/// How often unused sessions are looked for.
-const SWEEP: Duration = Duration::from_secs(15);
-
 /// The sessions, by their names.
 #[derive(Default)]
 pub struct Table(RefCell<HashMap<String, Rc<Session>>>);
@@ -41,9 +36,9 @@ impl Table {
     }
 
     /// Ends sessions that nobody uses, again and again.
-    pub async fn sweep(&self) {
+    pub async fn sweep(&self, often: Duration) {
         loop {
-            sleep(SWEEP).await;
+            sleep(often).await;
             let over: Vec<String> = self
                 .0
                 .borrow()
@@ -66,7 +61,7 @@ impl Table {
             let of_server = sessions.values().filter(|session| Rc::ptr_eq(&session.server, server));
             let unused = of_server.filter_map(|session| {
                 let since = session.idle_since()?;
-                (since.elapsed() >= GIVES_WAY).then(|| (since, session.id.clone()))
+                (since.elapsed() >= server.settings.gives_way).then(|| (since, session.id.clone()))
             });
             unused.min()
         };

@@ -25,6 +25,10 @@ pub struct Settings {
     pub refill: Duration,
     /// Time without a request or stream after which a session ends.
     pub idle: Duration,
+    /// Time after which an unused session gives way to a new one.
+    pub gives_way: Duration,
+    /// How often unused sessions are looked for.
+    pub sweep: Duration,
     /// Time in which a client must answer what a call asks it.
     pub answer_within: Duration,
     /// Maximal number of processes of a server.
@@ -42,8 +46,10 @@ impl Settings {
             deadline: Duration::from_secs(600),
             grace: Duration::from_secs(1),
             patience: Duration::from_secs(20),
-            refill: Duration::from_secs(10),
+            refill: Duration::from_secs(1),
             idle: Duration::from_secs(3600),
+            gives_way: Duration::from_secs(10),
+            sweep: Duration::from_secs(15),
             answer_within: Duration::from_secs(600),
             most_processes: 16,
         }

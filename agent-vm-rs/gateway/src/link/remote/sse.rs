@@ -92,12 +92,15 @@ fn request(remote: &Remote, method: Method, url: &Uri) -> Request<()> {
 fn resolved(url: &Uri, path: &str) -> Result<Uri, String> {
     let wrong = || "names a path for messages that is not valid".to_owned();
     let path = path.trim();
-    let named: Uri = path.parse().map_err(|_| wrong())?;
-    if named.authority().is_some() {
+    if path.contains("://") {
+        let named: Uri = path.parse().map_err(|_| wrong())?;
         let same = named.authority() == url.authority() && named.scheme() == url.scheme();
         return if same { Ok(named) } else { Err("names another host for messages".to_owned()) };
     }
     let mut parts = url.clone().into_parts();
+    if path.is_empty() {
+        return Err(wrong());
+    }
     let absolute = if path.starts_with('/') {
         path.to_owned()
     } else {
