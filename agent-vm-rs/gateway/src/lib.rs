@@ -5,6 +5,8 @@ pub mod config;
 pub mod era;
 pub mod http;
 pub mod json;
+#[cfg(test)]
+mod layers;
 pub mod link;
 pub mod policy;
 pub mod pool;

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
@@ -17,7 +16,7 @@ use super::options::ServeOptions;
 use crate::config::{self, Launch};
 use crate::http::{Gateway, Origins, serve as serve_http};
 use crate::pool::Pool;
-use crate::report::{Priority, States, log, notify, set_debug};
+use crate::report::{Priority, States, log, notify, set_debug, watchdog};
 use crate::session::Table;
 use crate::supervise::{Server, Settings};
 
@@ -76,7 +75,7 @@ pub async fn serve(options: ServeOptions) -> ExitCode {
             code
         }
     };
-    notify(&[NotifyState::Stopping]);
+    notify("STOPPING=1");
     let _ = timeout(STOP_GRACE, stop(&gateway)).await;
     code
 }
@@ -110,7 +109,7 @@ async fn report_own(gateway: &Gateway, began: Instant) {
     watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         watchdog.tick().await;
-        notify(&[NotifyState::Watchdog]);
+        notify("WATCHDOG=1");
     }
 }
 
@@ -123,7 +122,7 @@ async fn report_mcp_proxy(options: &ServeOptions, gateway: &Gateway, began: Inst
     loop {
         sleep(watchdog_time()).await;
         if mcp_proxy::answers(options).await {
-            notify(&[NotifyState::Watchdog]);
+            notify("WATCHDOG=1");
         } else {
             log(Priority::Warning, &format!("mcp-proxy does not answer at {}", options.health_path));
         }
@@ -131,12 +130,12 @@ async fn report_mcp_proxy(options: &ServeOptions, gateway: &Gateway, began: Inst
 }
 
 fn tell_ready(gateway: &Gateway, began: Instant) {
-    notify(&[NotifyState::Ready]);
+    notify("READY=1");
     log(Priority::Info, &format!("serving {} after {:.1} s", gateway.states.summary(), began.elapsed().as_secs_f64()));
 }
 
 fn watchdog_time() -> Duration {
-    sd_notify::watchdog_enabled().map_or(WATCHDOG, |time| time / 4)
+    watchdog().map_or(WATCHDOG, |time| time / 4)
 }
 
 async fn stop(gateway: &Gateway) {
@@ -175,8 +174,15 @@ fn gateway(options: &ServeOptions) -> Rc<Gateway> {
         states,
     });
     for pool in &gateway.pools {
-        let (sessions, server) = (Rc::downgrade(&gateway), Rc::clone(&pool.server));
-        pool.when_full(move || sessions.upgrade().is_some_and(|gateway| gateway.table.end_oldest(&server)));
+        let (sessions, pool) = (Rc::downgrade(&gateway), Rc::downgrade(pool));
+        let Some(server) = pool.upgrade().map(|pool| Rc::clone(&pool.server)) else { continue };
+        let own = Rc::downgrade(&server);
+        server.when_full(move || {
+            let (Some(gateway), Some(pool), Some(server)) = (sessions.upgrade(), pool.upgrade(), own.upgrade()) else {
+                return false;
+            };
+            pool.end_unused() || gateway.table.end_oldest(&server)
+        });
     }
     gateway
 }

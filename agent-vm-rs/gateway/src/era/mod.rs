@@ -2,6 +2,7 @@
 
 mod inputs;
 mod meta;
+mod older;
 mod results;
 mod tool_headers;
 mod translator;

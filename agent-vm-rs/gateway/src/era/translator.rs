@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::inputs::{ASKING, Wanted, capability};
-use super::meta::{Meta, SERVER, SUBSCRIPTION, strip_keys};
+use super::meta::{Meta, SERVER};
+use super::older::{unsubscribed, with_identity};
 use crate::json::{Id, Kind, Message, Object, error, notification, quote, request, result};
 use crate::policy::{SESSION_VERSIONS, STATELESS};
 
@@ -287,26 +288,4 @@ impl Translator {
         }
         if steps.is_empty() { self.retry(id) } else { steps }
     }
-}
-
-/// Returns the parameters of an elicitation with the identity that the versions with sessions require for a URL.
-fn with_identity(params: &str, number: u64) -> String {
-    let mut params = Object::or_empty(Some(params));
-    if params.text("mode").as_deref() == Some("url") {
-        params.set_default("elicitationId", &quote(&format!("agent-mcp-{number}")));
-    }
-    params.to_string()
-}
-
-/// Returns a notification without the identity of the gateway's own subscription.
-fn unsubscribed(message: Message) -> Message {
-    let mut params = Object::or_empty(message.params());
-    let Some(meta) = params.get("_meta").filter(|meta| meta.contains(SUBSCRIPTION)) else { return message };
-    let meta = strip_keys(meta, &[SUBSCRIPTION]);
-    if meta == "{}" {
-        params.remove("_meta");
-    } else {
-        params.set("_meta", meta);
-    }
-    message.with_params(&params.to_string())
 }

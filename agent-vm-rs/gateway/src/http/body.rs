@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as HyperBody, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::policy::MCP;
 use crate::session::{Event, Reader};
@@ -136,6 +137,13 @@ impl HyperBody for Body {
     }
 }
 
+/// Time for the next piece of a body.
+const NEXT_PIECE: Duration = Duration::from_secs(120);
+/// Size up to which any number of bodies is read at once.
+const SMALL: usize = 1 << 20;
+/// How many larger ones are read at once.
+static LARGE_BODIES: Semaphore = Semaphore::const_new(8);
+
 /// Why a body was not read.
 pub enum Unread {
     /// It is longer than a message may be.
@@ -151,13 +159,23 @@ pub async fn read(mut body: Incoming) -> Result<Bytes, Unread> {
         return Err(Unread::TooLong);
     }
     let mut whole = BytesMut::new();
-    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+    let mut permit = None;
+    loop {
+        let frame = timeout(NEXT_PIECE, poll_fn(|context| Pin::new(&mut body).poll_frame(context)));
+        let frame = match frame.await {
+            Err(_) => return Err(Unread::Broken),
+            Ok(None) => break,
+            Ok(Some(frame)) => frame,
+        };
         let Ok(frame) = frame else { return Err(Unread::Broken) };
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > longest {
             return Err(Unread::TooLong);
         }
         whole.extend_from_slice(&data);
+        if whole.len() > SMALL && permit.is_none() {
+            permit = LARGE_BODIES.acquire().await.ok();
+        }
     }
     Ok(whole.freeze())
 }

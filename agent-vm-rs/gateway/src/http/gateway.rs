@@ -48,9 +48,7 @@ pub struct Gateway {
 impl Gateway {
     /// Opens a session; returns None if the server has too many processes, all of which are in use.
     pub fn open_session(&self, server: &Rc<Server>, single: bool) -> Option<Rc<Session>> {
-        let room = server.has_room()
-            || self.pool(server).is_some_and(|pool| pool.end_unused())
-            || self.table.end_oldest(server);
+        let room = server.has_room() || server.make_room();
         room.then(|| self.table.open(server, single))
     }
 

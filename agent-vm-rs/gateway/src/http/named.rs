@@ -16,22 +16,22 @@ const INVALID_PARAMS: i64 = -32602;
 const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 /// Returns the answer to a request whose headers and body do not agree, or which lacks what every request has.
-pub fn check(pool: &Pool, headers: &HeaderMap, request: &Message, meta: &Meta) -> Result<(), Message> {
+pub fn check(pool: &Pool, headers: &HeaderMap, request: &Message, meta: &Meta) -> Result<(), Box<Message>> {
     let id = request.raw_id();
-    let mismatch = |text: &str| Err(error(id, HEADER_MISMATCH, &format!("Header mismatch: {text}")));
+    let mismatch = |text: &str| Err(Box::new(error(id, HEADER_MISMATCH, &format!("Header mismatch: {text}"))));
     let Some(header) = text(headers, VERSION) else { return mismatch("the header MCP-Protocol-Version is missing") };
     let version: Option<String> = meta.version.as_deref().and_then(|version| serde_json::from_str(version).ok());
     let (Some(version), true) = (version, meta.capabilities.as_deref().is_some_and(|raw| Object::parse(raw).is_some()))
     else {
         let missing =
             "_meta must have io.modelcontextprotocol/protocolVersion and io.modelcontextprotocol/clientCapabilities";
-        return Err(error(id, INVALID_PARAMS, missing));
+        return Err(Box::new(error(id, INVALID_PARAMS, missing)));
     };
     if header != version {
         return mismatch(&format!("MCP-Protocol-Version is {header}, but the body says {version}"));
     }
     if version != STATELESS {
-        return Err(unsupported(id, &version, pool.server.discovered().as_deref()));
+        return Err(Box::new(unsupported(id, &version, pool.server.discovered().as_deref())));
     }
     let method = request.method().unwrap_or_default();
     match text(headers, "mcp-method") {
@@ -70,7 +70,7 @@ pub fn check(pool: &Pool, headers: &HeaderMap, request: &Message, meta: &Meta) -
     }
     let level = meta.level.as_deref().map(|level| serde_json::from_str::<String>(level).unwrap_or_default());
     if level.is_some_and(|level| !LEVELS.contains(&level.as_str())) {
-        return Err(error(id, INVALID_PARAMS, "io.modelcontextprotocol/logLevel is not a level"));
+        return Err(Box::new(error(id, INVALID_PARAMS, "io.modelcontextprotocol/logLevel is not a level")));
     }
     Ok(())
 }

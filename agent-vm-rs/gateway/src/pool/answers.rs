@@ -55,6 +55,10 @@ impl Member {
         if let Some(result) = message.result().filter(|_| call.method() == "tools/list") {
             pool.learn_headers(result);
         }
+        if call.is_copy {
+            self.remove(pool, call.number);
+            return;
+        }
         if call.parked.get() {
             call.late.replace(Some(answer));
             return;
@@ -117,6 +121,7 @@ impl Member {
         }
         if self.stateless
             && let Some(call) = id.number().and_then(|number| self.remove(pool, number))
+            && !call.is_copy
         {
             call.stream().finish();
         }
@@ -151,6 +156,9 @@ impl Member {
         let meta = params.object("_meta").unwrap_or_default();
         let Some(number) = meta.get(SUBSCRIPTION).and_then(|id| Id::of(id).number()) else { return };
         let Some(call) = self.find(number) else { return };
+        if call.is_copy && message.method() == Some("notifications/subscriptions/acknowledged") {
+            return;
+        }
         let id = call.face.borrow().id.clone();
         let mut meta = meta;
         meta.set(SUBSCRIPTION, id);

@@ -24,6 +24,10 @@ pub struct Call {
     pub(super) asked: RefCell<Vec<(String, Message)>>,
     /// Whether the client has been asked for inputs, and has not sent them.
     pub(super) parked: Cell<bool>,
+    /// For a subscription, the same at the other processes.
+    pub(super) copies: RefCell<Vec<(Rc<Member>, Rc<Call>)>>,
+    /// Whether this is such a copy.
+    pub(super) is_copy: bool,
     /// Answer that came while the client was asked for inputs.
     pub(super) late: RefCell<Option<Message>>,
 }
@@ -51,8 +55,30 @@ impl Call {
             face: RefCell::new(Face::new(request)),
             asked: RefCell::default(),
             parked: Cell::new(false),
+            copies: RefCell::default(),
+            is_copy: false,
             late: RefCell::default(),
         })
+    }
+
+    /// Returns a subscription's copy for another process.
+    pub(super) fn copy(&self, pool: &Pool) -> Rc<Call> {
+        Rc::new(Call {
+            number: pool.number(),
+            request: self.request.clone(),
+            meta: self.meta.clone(),
+            face: RefCell::new(self.face.borrow().clone()),
+            asked: RefCell::default(),
+            parked: Cell::new(false),
+            copies: RefCell::default(),
+            is_copy: true,
+            late: RefCell::default(),
+        })
+    }
+
+    /// Returns whether this is a subscription.
+    pub(super) fn is_subscription(&self) -> bool {
+        self.method() == "subscriptions/listen"
     }
 
     /// Returns the stream to the client.
@@ -121,6 +147,9 @@ impl OpenCall {
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
+        for (member, copy) in self.call.copies.borrow_mut().drain(..) {
+            member.cancel(&self.pool, &copy, "the subscription has ended");
+        }
         // The call may have been answered by a request for inputs, and go on with another stream.
         if self.stream.is_finished() {
             return;

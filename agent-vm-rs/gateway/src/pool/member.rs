@@ -65,8 +65,16 @@ impl Member {
         hello.object("capabilities").is_some_and(|capabilities| capabilities.has(capability))
     }
 
+    /// Returns whether no call is open. A subscription is none.
     pub(super) fn is_idle(&self) -> bool {
-        self.calls.borrow().is_empty() && self.reserved.get() == 0
+        self.calls.borrow().values().all(|call| call.is_subscription()) && self.reserved.get() == 0
+    }
+
+    /// Returns whether another call may ask for log messages, which do not name their call.
+    pub(super) fn may_log(&self) -> bool {
+        let calls = self.calls.borrow();
+        let logs = calls.values().any(|call| call.meta.level.is_some() && !call.is_subscription());
+        !logs && self.reserved.get() == 0
     }
 
     /// Sends the server a message; returns false if it does not read.
@@ -125,7 +133,11 @@ async fn run(pool: Rc<Pool>, member: Rc<Member>, params: String) {
     match hello {
         Some(hello) => {
             member.hello.replace(Some(hello));
-            pool.subscribe_new(&member);
+            if member.stateless {
+                pool.listen_with(&member);
+            } else {
+                pool.subscribe_new(&member);
+            }
             member.changed.notify_waiters();
         }
         None => {
@@ -157,7 +169,9 @@ async fn run(pool: Rc<Pool>, member: Rc<Member>, params: String) {
     pool.end_listeners(&member);
     let text = explanation.unwrap_or_else(|| pool.server.explain());
     for call in std::mem::take(&mut *member.calls.borrow_mut()).into_values() {
-        call.fail(INTERNAL_ERROR, &text);
+        if !call.is_copy {
+            call.fail(INTERNAL_ERROR, &text);
+        }
     }
 }
 

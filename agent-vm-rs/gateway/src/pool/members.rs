@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use super::Pool;
 use super::call::{Call, INTERNAL_ERROR, OpenCall};
@@ -12,6 +12,9 @@ use crate::era::{Meta, discovery};
 use crate::json::{Message, Object, error, result};
 use crate::session::greeting;
 use crate::supervise::Era;
+
+/// Time after which a process is looked for again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Capabilities of clients that matter to a server: what it may ask them.
 const MATTER: [&str; 3] = ["elicitation", "sampling", "roots"];
@@ -56,6 +59,9 @@ impl Pool {
         let call = Call::new(self, request, meta);
         let stream = call.stream();
         let sent = member.send_call(&call);
+        if sent && call.is_subscription() {
+            self.listen_everywhere(&member, &call);
+        }
         drop(reserved);
         if !sent {
             return Err(refusal(&self.server.explain()));
@@ -85,7 +91,8 @@ impl Pool {
             if let Some(reserved) = self.find(meta) {
                 break reserved;
             }
-            changed.await;
+            // Another client's process may become unused meanwhile.
+            let _ = timeout(AGAIN, changed).await;
         };
         let member = Rc::clone(&reserved.0);
         loop {
@@ -107,18 +114,23 @@ impl Pool {
     fn find(self: &Rc<Self>, meta: &Meta) -> Option<Reserved> {
         let stateless = self.server.era() == Era::Stateless;
         let class = if stateless { String::new() } else { class(meta) };
-        let alone = !class.is_empty() || meta.level.is_some();
+        let logs = meta.level.is_some();
+        let alone = !stateless && (!class.is_empty() || logs);
         let found = {
             let members = self.members.borrow();
             let mut fitting = members.iter().rev().filter(|member| {
-                let free = if alone { member.is_idle() } else { !member.exclusive.get() };
+                let free = match (alone, logs && stateless) {
+                    (true, _) => member.is_idle(),
+                    (_, true) => member.may_log(),
+                    _ => !member.exclusive.get(),
+                };
                 member.class == class && member.stateless == stateless && !member.dead.get() && free
             });
             fitting.next().cloned()
         };
         let member = match found {
             Some(member) => member,
-            None if self.server.has_room() || self.end_unused() || self.make_room() => {
+            None if self.server.has_room() || self.server.make_room() => {
                 Member::start(self, &class, meta.name.as_deref().filter(|_| !class.is_empty()), stateless)
             }
             None => return None,
@@ -131,15 +143,6 @@ impl Pool {
         Some(Reserved(member, Rc::clone(self)))
     }
 
-    /// Sets what ends another process of the server when there are too many; it returns whether it did.
-    pub fn when_full(&self, make_room: impl Fn() -> bool + 'static) {
-        self.make_room.replace(Some(Box::new(make_room)));
-    }
-
-    fn make_room(&self) -> bool {
-        self.make_room.borrow().as_ref().is_some_and(|make_room| make_room())
-    }
-
     /// Removes a process from the pool.
     pub(super) fn forget(&self, member: &Rc<Member>) {
         self.members.borrow_mut().retain(|known| !Rc::ptr_eq(known, member));
@@ -149,7 +152,10 @@ impl Pool {
     pub fn end_unused(&self) -> bool {
         let unused = {
             let members = self.members.borrow();
-            members.iter().find(|member| member.is_idle() && !self.is_heard(member)).cloned()
+            members
+                .iter()
+                .find(|member| member.is_idle() && !self.is_heard(member) && !member.is_subscribed_to())
+                .cloned()
         };
         let Some(unused) = unused else { return false };
         unused.end();

@@ -2,6 +2,7 @@
 
 mod answers;
 mod call;
+mod copies;
 mod inputs;
 mod listen;
 mod member;
@@ -35,10 +36,7 @@ pub struct Pool {
     /// Arguments that are headers, by tool.
     headers: RefCell<HashMap<String, Vec<ToolHeader>>>,
     last: Cell<u64>,
-    make_room: RefCell<Option<MakeRoom>>,
 }
-
-type MakeRoom = Box<dyn Fn() -> bool>;
 
 impl Pool {
     /// Returns a pool without processes.
@@ -50,7 +48,6 @@ impl Pool {
             parked: RefCell::default(),
             headers: RefCell::default(),
             last: Cell::new(0),
-            make_room: RefCell::default(),
         })
     }
 

@@ -1,9 +1,7 @@
-//! Log lines with the journal's priority prefixes, and notifications to systemd.
+//! Log lines with the journal's priority prefixes.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use sd_notify::NotifyState;
 
 /// Maximal number of characters of a line.
 const LONGEST: usize = 500;
@@ -58,12 +56,6 @@ fn printable(text: &str, longest: usize) -> String {
         }
     }
     shown
-}
-
-/// Notifies systemd, if it started this program.
-pub fn notify(states: &[NotifyState]) {
-    // Without systemd there is nobody to notify.
-    let _ = sd_notify::notify(states);
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! What the gateway tells systemd, the journal and `agent-vm status`.
 
 mod journal;
+mod notify;
 mod states;
 
-pub use journal::{Priority, log, log_long, notify, set_debug};
+pub use journal::{Priority, log, log_long, set_debug};
+pub use notify::{notify, watchdog};
 pub use states::{State, States, Status};

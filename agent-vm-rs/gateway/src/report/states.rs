@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::PathBuf;
 
-use sd_notify::NotifyState;
 use serde::Serialize;
 
 use super::notify;
@@ -77,7 +76,7 @@ impl States {
             }
         }
         self.write();
-        notify(&[NotifyState::Status(&self.summary())]);
+        notify(&format!("STATUS={}", self.summary()));
     }
 
     /// Returns the states on one line.

@@ -36,6 +36,8 @@ pub struct Session {
     pub(super) wanted: Cell<bool>,
     pub(super) wants: Notify,
     used: Cell<Instant>,
+    /// Number of the gateway's own messages that the client has not read.
+    told: Cell<usize>,
 }
 
 pub(super) struct State {
@@ -81,6 +83,7 @@ impl Session {
             wanted: Cell::new(false),
             wants: Notify::new(),
             used: Cell::new(Instant::now()),
+            told: Cell::new(0),
         });
         let pump = spawn_local(pump::run(Rc::clone(&session)));
         session.pump.replace(Some(pump.abort_handle()));
@@ -130,8 +133,16 @@ impl Session {
 
     /// Sends the client a message of the gateway.
     pub(super) fn tell(self: &Rc<Self>, message: Message) {
+        // A client that sends and never reads loses answers.
+        if self.told.get() >= MOST_OPEN {
+            return;
+        }
+        self.told.set(self.told.get() + 1);
         let session = Rc::clone(self);
-        spawn_local(async move { session.outbox.deliver(&message).await });
+        spawn_local(async move {
+            session.outbox.deliver(&message).await;
+            session.told.set(session.told.get() - 1);
+        });
     }
 
     /// Answers a request with an error that says why the server does not.

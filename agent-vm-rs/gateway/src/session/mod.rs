@@ -4,6 +4,7 @@ mod conversation;
 mod handshake;
 mod outbox;
 mod pump;
+mod reader;
 mod stand_in;
 mod stream;
 mod table;
@@ -11,6 +12,7 @@ mod waiting;
 
 pub use conversation::{NOT_RUNNING, Session};
 pub use outbox::{Outbox, progress_token};
+pub use reader::Reader;
 pub use stand_in::greeting;
-pub use stream::{Event, Reader, Stream};
+pub use stream::{Event, Stream};
 pub use table::{Table, unguessable};

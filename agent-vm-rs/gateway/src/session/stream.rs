@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+
+use super::reader::Reader;
 
 /// Maximal number and size of the events that a connected client has not read. Then its server waits.
 const MOST_UNREAD: (usize, usize) = (64, 1 << 20);
@@ -34,22 +35,22 @@ pub struct Event {
 pub struct Stream {
     /// Number of the stream in its session.
     pub id: u64,
-    inner: RefCell<Inner>,
-    room: Notify,
+    pub(super) inner: RefCell<Inner>,
+    pub(super) room: Notify,
 }
 
 #[derive(Default)]
-struct Inner {
-    events: VecDeque<Event>,
+pub(super) struct Inner {
+    pub(super) events: VecDeque<Event>,
     bytes: usize,
-    next: u64,
+    pub(super) next: u64,
     /// Number of the first event that the client has not been sent.
-    unsent: u64,
-    finished: Option<Instant>,
+    pub(super) unsent: u64,
+    pub(super) finished: Option<Instant>,
     /// Number of readers so far; only the last one reads.
-    readers: u64,
-    connected: bool,
-    waker: Option<Waker>,
+    pub(super) readers: u64,
+    pub(super) connected: bool,
+    pub(super) waker: Option<Waker>,
 }
 
 impl Stream {
@@ -116,7 +117,7 @@ impl Stream {
         }
         inner.wake();
         self.room.notify_waiters();
-        Reader { stream: Rc::clone(self), number: inner.readers }
+        Reader::new(self, inner.readers)
     }
 }
 
@@ -151,82 +152,11 @@ impl Inner {
     }
 
     /// Drops the oldest events that were sent, but not the last one.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         while (self.events.len() > MOST_SENT.0 || self.bytes > MOST_SENT.1)
             && self.events.get(1).is_some_and(|second| second.number < self.unsent)
         {
             self.drop_first();
-        }
-    }
-}
-
-/// The connected client of a stream. It is disconnected when this is dropped.
-pub struct Reader {
-    stream: Rc<Stream>,
-    number: u64,
-}
-
-impl Reader {
-    /// Returns the stream.
-    pub fn stream(&self) -> &Rc<Stream> {
-        &self.stream
-    }
-
-    /// Returns the next event; None at the end of the stream, or when another client has connected.
-    pub fn poll_next(&self, context: &mut Context) -> Poll<Option<Event>> {
-        let mut inner = self.stream.inner.borrow_mut();
-        if inner.readers != self.number {
-            return Poll::Ready(None);
-        }
-        let unsent = inner.unsent;
-        let from = inner.events.partition_point(|event| event.number < unsent);
-        if let Some(event) = inner.events.get(from).cloned() {
-            inner.unsent = event.number + 1;
-            inner.forget();
-            drop(inner);
-            self.stream.room.notify_waiters();
-            return Poll::Ready(Some(event));
-        }
-        if inner.finished.is_some() {
-            return Poll::Ready(None);
-        }
-        inner.waker = Some(context.waker().clone());
-        Poll::Pending
-    }
-
-    /// Waits for the next event; returns it without reading it, and whether it is the last one.
-    pub async fn peek(&self) -> Option<(Event, bool)> {
-        poll_fn(|context| {
-            let mut inner = self.stream.inner.borrow_mut();
-            let event = inner.events.iter().find(|event| event.number >= inner.unsent).cloned();
-            match event {
-                Some(event) => {
-                    let last = inner.finished.is_some() && event.number + 1 == inner.next;
-                    Poll::Ready(Some((event, last)))
-                }
-                None if inner.finished.is_some() || inner.readers != self.number => Poll::Ready(None),
-                None => {
-                    inner.waker = Some(context.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
-    }
-
-    /// Returns the next event; None at the end of the stream, or when another client has connected.
-    pub async fn next(&self) -> Option<Event> {
-        poll_fn(|context| self.poll_next(context)).await
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        let mut inner = self.stream.inner.borrow_mut();
-        if inner.readers == self.number {
-            inner.connected = false;
-            drop(inner);
-            self.stream.room.notify_waiters();
         }
     }
 }

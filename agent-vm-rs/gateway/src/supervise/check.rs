@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::messages::{CHECK, DISCOVER, OWN_NAME, discover, discovered, initialize_params};
 use super::{Running, Server};
 use crate::json::{Id, Message, notification, quote, request};
+use crate::report::{Priority, log};
 
 /// Time for the answer to `server/discover`.
 const DISCOVERY: Duration = Duration::from_secs(15);
@@ -139,6 +140,8 @@ impl Server {
     }
 
     fn set_discovered(&self, found: Option<String>) {
+        let versions = if found.is_some() { "2026-07-28" } else { "only versions of the protocol with sessions" };
+        log(Priority::Info, &format!("server {} knows {versions}", self.name));
         let mut inner = self.inner.borrow_mut();
         inner.era = if found.is_some() { Era::Stateless } else { Era::Sessions };
         inner.discovered = found.map(Into::into);

@@ -1,6 +1,7 @@
 //! The servers: which of their processes run, whether they answer, and when they are started again.
 
 mod check;
+mod failure;
 mod messages;
 mod running;
 mod server;

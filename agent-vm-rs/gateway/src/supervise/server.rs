@@ -5,14 +5,12 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::task::spawn_local;
-use tokio::time::sleep;
 
 use super::check::{Checked, Era};
 use super::{Running, Settings};
 use crate::config;
 use crate::link::{Ended, Stop};
-use crate::report::{Priority, State, States, Status, log};
+use crate::report::{State, States, Status};
 
 /// A server.
 pub struct Server {
@@ -26,10 +24,14 @@ pub struct Server {
     pub(super) inner: RefCell<Inner>,
     /// Notified after each change.
     pub(super) changed: Notify,
+    make_room: RefCell<Option<MakeRoom>>,
     states: Rc<States>,
     processes: Cell<usize>,
-    answering: Cell<usize>,
+    pub(super) answering: Cell<usize>,
 }
+
+/// Ends another process; returns whether it did.
+type MakeRoom = Box<dyn Fn() -> bool>;
 
 /// What is known of a server.
 pub(super) struct Inner {
@@ -49,8 +51,8 @@ pub(super) struct Inner {
     pub(super) restarts: u32,
     pub(super) started: Instant,
     pub(super) stopping: bool,
-    why: Option<String>,
-    end: Ended,
+    pub(super) why: Option<String>,
+    pub(super) end: Ended,
 }
 
 impl Server {
@@ -79,6 +81,7 @@ impl Server {
                 end: Ended::default(),
             }),
             changed: Notify::new(),
+            make_room: RefCell::default(),
             states: Rc::clone(states),
             processes: Cell::new(0),
             answering: Cell::new(0),
@@ -126,6 +129,16 @@ impl Server {
     pub fn has_room(&self) -> bool {
         let inner = self.inner.borrow();
         self.processes.get() < self.settings.most_processes || inner.spare.is_some() || inner.checked.is_some()
+    }
+
+    /// Sets what ends an unused process when there are too many; it returns whether it did.
+    pub fn when_full(&self, make_room: impl Fn() -> bool + 'static) {
+        self.make_room.replace(Some(Box::new(make_room)));
+    }
+
+    /// Ends an unused process; returns whether there was one.
+    pub fn make_room(&self) -> bool {
+        self.make_room.borrow().as_ref().is_some_and(|make_room| make_room())
     }
 
     /// Returns the state as in `servers.json` (docs/reference/contract.md).
@@ -209,78 +222,5 @@ impl Server {
             self.answering.set(self.answering.get().saturating_sub(1));
         }
         self.changed.notify_waiters();
-    }
-
-    /// Records that a process has ended by itself; returns why requests to it are not answered.
-    pub(super) fn ended(self: &Rc<Self>, running: &Rc<Running>, end: Ended) -> String {
-        self.released(running.has_answered());
-        let why = match (&end.verdict, end.signal, end.code) {
-            (Some(verdict), _, _) => verdict.clone(),
-            (None, Some(signal), _) => format!("was ended by signal {signal}"),
-            (None, None, code) => format!("exited with status {}", code.unwrap_or(-1)),
-        };
-        let explanation = self.has_failed(&why, &end.last_line);
-        {
-            let mut inner = self.inner.borrow_mut();
-            if inner.stopping {
-                return explanation;
-            }
-            inner.spare.take_if(|spare| Rc::ptr_eq(spare, running));
-            inner.checked.take_if(|checked| Rc::ptr_eq(&checked.running, running));
-            if running.has_answered() && running.started.elapsed() >= self.settings.steady {
-                inner.failures = 0;
-            }
-        }
-        if running.has_answered() && (self.answering.get() > 0 || self.inner.borrow().failures == 0) {
-            self.goes_on(&why);
-        } else {
-            self.fail(why, end);
-        }
-        explanation
-    }
-
-    /// Records that a process has ended which does not show that others will.
-    fn goes_on(self: &Rc<Self>, why: &str) {
-        log(Priority::Warning, &format!("server {}: one of its processes {why}", self.name));
-        if self.answering.get() > 0 {
-            self.inner.borrow_mut().restarts += 1;
-            self.report();
-        } else {
-            self.inner.borrow_mut().failures = 1;
-            self.restart();
-        }
-    }
-
-    /// Records a failure, and restarts the server after a pause.
-    pub(super) fn fail(self: &Rc<Self>, why: String, end: Ended) {
-        let name = &self.name;
-        if self.answering.get() > 0 {
-            self.goes_on(&why);
-            return;
-        }
-        let pause = {
-            let mut inner = self.inner.borrow_mut();
-            inner.state = State::Failed;
-            inner.why = Some(why.clone());
-            inner.end = end;
-            inner.failures += 1;
-            self.settings.pause(inner.failures)
-        };
-        log(Priority::Warning, &format!("server {name} {why}; restarting in {} s", pause.as_secs()));
-        self.report();
-        let server = Rc::clone(self);
-        let launched = self.inner.borrow().started;
-        spawn_local(async move {
-            sleep(pause).await;
-            // A request may have restarted it meanwhile.
-            if server.failed() && server.inner.borrow().started == launched {
-                server.restart();
-            }
-        });
-    }
-
-    fn has_failed(&self, why: &str, last_line: &str) -> String {
-        let last = if last_line.is_empty() { String::new() } else { format!("; its last line was: {last_line}") };
-        format!("The MCP server {} has failed: it {why}{last}. For details: agent-vm logs", self.name)
     }
 }

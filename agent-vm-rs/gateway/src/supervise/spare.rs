@@ -4,7 +4,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::check::keep;
 use super::{Running, Server};
@@ -14,6 +14,9 @@ use crate::report::State;
 
 /// Time that a process may need to answer so that clients wait for it.
 const SOON: Duration = Duration::from_millis(500);
+
+/// Time after which a process is looked for again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Server {
     /// Starts the server.
@@ -36,7 +39,8 @@ impl Server {
             if let Some(running) = self.take() {
                 return running;
             }
-            changed.await;
+            // Another client's process may become unused meanwhile.
+            let _ = timeout(AGAIN, changed).await;
         }
     }
 
@@ -86,7 +90,7 @@ impl Server {
                 Some(spare)
             }
             None if state == State::Failed || (state == State::Starting && failures > 0) => None,
-            None if self.is_full() && !self.drop_checked() => None,
+            None if self.is_full() && !self.drop_checked() && !self.make_room() => None,
             None => self.launch(),
         };
         if let Some(running) = running.as_ref().filter(|_| self.default) {
@@ -177,6 +181,8 @@ async fn refill(server: Rc<Server>, taken: Weak<Running>) {
             _ => break,
         }
     }
-    sleep(server.settings.refill).await;
+    // A server that starts quickly does not disturb its new client for long.
+    let startup = server.inner.borrow().startup.unwrap_or_default();
+    sleep(server.settings.refill.min(startup)).await;
     server.start_spare();
 }

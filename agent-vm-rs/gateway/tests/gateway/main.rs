@@ -1,5 +1,7 @@
 //! Tests of the program with stand-ins for servers, over loopback.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot continue has failed")]
+
 mod broken;
 mod clients;
 mod gateway;

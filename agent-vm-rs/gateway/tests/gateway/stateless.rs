@@ -254,3 +254,38 @@ fn a_server_that_ends_fails_its_calls_only_once() {
         }
     }
 }
+
+#[test]
+fn a_subscription_hears_of_every_process() {
+    for era in ["old", "both", "new"] {
+        let gateway = Gateway::start(era);
+        let capabilities = json!({ "roots": {} });
+        let call = |id: u64, name: &str, arguments: Value| {
+            let meta = json!({ "progressToken": id, "io.modelcontextprotocol/logLevel": "debug" });
+            let params = json!({ "name": name, "arguments": arguments, "_meta": meta });
+            gateway.stateless_as(&capabilities, id, "tools/call", params)
+        };
+        let process = text(&call(1, "process", json!({})).answer());
+        let filter = json!({ "resourceSubscriptions": ["x:/1", "x:/2"] });
+        let mut stream = gateway.stateless("subscriptions/listen", json!({ "notifications": filter }));
+        assert_eq!(stream.message().unwrap()["method"], "notifications/subscriptions/acknowledged");
+        // Log messages do not name their call, so that the second call gets another process.
+        let mut waiting = call(2, "wait", json!({ "file": "/dev/null" }));
+        assert_eq!(waiting.message().unwrap()["method"], "notifications/progress");
+        assert_ne!(text(&call(3, "process", json!({})).answer()), process, "{era}");
+        let mut updates = Vec::new();
+        for uri in ["x:/1", "x:/2"] {
+            call(4, "changes", json!({ "uri": uri })).answer();
+            updates.push(uri);
+        }
+        let mut heard = Vec::new();
+        while heard.len() < updates.len() {
+            let message = stream.message().unwrap();
+            if message["method"] == "notifications/resources/updated" {
+                heard.push(message["params"]["uri"].as_str().unwrap().to_owned());
+            }
+        }
+        // Each once.
+        assert_eq!(heard, updates, "{era}");
+    }
+}
