@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,7 +90,17 @@ def gateway(binary: Path, programs: Path, work: Path, more: list[str]) -> Iterat
                 if b"READY=1" in told.recv(4096):
                     break
             os.close(ended)
+            wait_for_servers(runtime / "servers.json")
             yield Target("gateway", urls, journals, process)
+
+
+def wait_for_servers(states: Path) -> None:
+    """Waits until no server is starting: until then the gateway answers for them."""
+    deadline = time.monotonic() + START
+    while any(server["state"] == "starting" for server in json.loads(states.read_text())["servers"]):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"a server did not start: {states.read_text()}")
+        time.sleep(0.05)
 
 
 @contextmanager

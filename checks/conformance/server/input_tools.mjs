@@ -69,7 +69,7 @@ export function addInputTools(server, { states }) {
     });
     tool('capabilities', 'Asks what the client is able to answer', async ({ inputResponses, envelope }) => {
         if (inputResponses) return text('Received.');
-        const able = envelope?.[CLIENT_CAPABILITIES_META_KEY] ?? {};
+        const able = envelope?.[CLIENT_CAPABILITIES_META_KEY] ?? server.server.getClientCapabilities() ?? {};
         const wanted = {
             ...(able.elicitation && { user_name: NAME }),
             ...(able.sampling && { greeting: sample('Greet') }),

@@ -121,26 +121,28 @@ export function addSuiteTools(server, { changed }) {
         text('No request was sent.')
     );
 
-    // Requests to the client during a call.
+    // Requests to the client during a call: as messages in the old era, within a result in the new one.
     const asks = (name, description, request, inputSchema) =>
         tool(
             name,
             description,
-            async (given, { mcpReq }) => text(JSON.stringify(await mcpReq.send(request(given)))),
+            async (given, { mcpReq }) => {
+                if (mcpReq.envelope === undefined) return text(JSON.stringify(await mcpReq.send(request(given))));
+                const answer = mcpReq.inputResponses?.it;
+                return answer ? text(JSON.stringify(answer)) : inputRequired({ inputRequests: { it: request(given) } });
+            },
             inputSchema
         );
-    const elicit = (message, requestedSchema) => ({
-        method: 'elicitation/create',
-        params: { message, requestedSchema }
-    });
-    const sample = (prompt, maxTokens) => ({
-        messages: [{ role: 'user', content: { type: 'text', text: prompt } }],
-        maxTokens
-    });
+    const elicit = (message, requestedSchema) => inputRequired.elicit({ message, requestedSchema });
+    const sample = (prompt, maxTokens) =>
+        inputRequired.createMessage({
+            messages: [{ role: 'user', content: { type: 'text', text: prompt } }],
+            maxTokens
+        });
     asks(
         'test_sampling',
         'Asks the client for a completion',
-        ({ prompt }) => ({ method: 'sampling/createMessage', params: sample(prompt, 100) }),
+        ({ prompt }) => sample(prompt, 100),
         input({ prompt: 'string' })
     );
     asks(
@@ -155,7 +157,7 @@ export function addSuiteTools(server, { changed }) {
     asks('test_elicitation_sep1330_enums', 'Asks the user to choose', () => elicit('Choose', ENUMERATIONS));
     tool('test_missing_capability', 'Needs a client that samples', async (_, { mcpReq }) =>
         mcpReq.inputResponses?.answer === undefined
-            ? inputRequired({ inputRequests: { answer: inputRequired.createMessage(sample('Say pong', 16)) } })
+            ? inputRequired({ inputRequests: { answer: sample('Say pong', 16) } })
             : text('The client answered.')
     );
 
