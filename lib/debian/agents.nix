@@ -1,4 +1,6 @@
-# Coding agents of the Debian guest, with the Node that installs them and runs those that need it.
+# Coding agents of the Debian guest, with the Node that installs them and runs those that need it. Each names only the package
+# for x86_64 with glibc. For another version, change agents/NAME/package.json, and run there
+#   npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved
 let
   policy = import ../policy;
   inherit (import ./paths.nix) agentsDirectory nodeDirectory;

@@ -4,7 +4,6 @@ use anyhow::Result;
 use clap::Args;
 
 use super::fetching::{MAX_SIZE, fetch_from};
-use super::start;
 use super::{create, destroy, diff, fetch, new_agents};
 use crate::cli::{line, resolve_settings, target};
 use crate::egress::secrets;
@@ -20,6 +19,7 @@ use crate::remote::ssh::Ssh;
 use crate::remote::ssh::terminal::Streams;
 use crate::term::error::Failure;
 use crate::term::progress::note;
+use crate::vm::launch;
 
 /// Exit code of a shell that does not find a program.
 const NOT_FOUND: i32 = 127;
@@ -107,7 +107,7 @@ impl RunArgs {
 pub fn run(context: &Context, args: &RunArgs) -> Result<i32> {
     let wanted = args.wanted(&context.state)?;
     let machine = machine(context, &wanted)?;
-    start::bring_up(context, &machine, None)?;
+    bring_up(context, &machine)?;
     let (guest, facts) = running(&machine)?;
     let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
     let limit = context.answer_limit();
@@ -140,6 +140,13 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<i32> {
     }
     after(context, args, &machine)?;
     Ok(code)
+}
+
+/// Starts a machine if it is not running. If another command is starting it, waits for that.
+fn bring_up(context: &Context, machine: &Machine) -> Result<()> {
+    let _lock = machine.lock(context.deadline())?;
+    let run = machine.run();
+    if run.qemu().is_some() && run.facts().is_some() { Ok(()) } else { launch::launch(context, machine, None) }
 }
 
 /// Explains why a program was not found.

@@ -87,31 +87,11 @@ fn put_disk_aside(context: &Context, machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// Starts a machine if it is not running, and says so if it is. If another command is starting it, waits for that.
-///
-/// # Errors
-/// As [`start`].
-fn ensure_running(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<()> {
-    if bring_up(context, machine, package)? == Was::Running {
-        note(&format!("{} is already running", machine.name));
-    }
-    Ok(())
-}
-
-/// How a machine was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Was {
-    /// It was running.
-    Running,
-    /// It was not.
-    Stopped,
-}
-
 /// Starts a machine if it is not running. If another command is starting it, waits for that.
 ///
 /// # Errors
 /// As [`start`].
-pub fn bring_up(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<Was> {
+pub fn ensure_running(context: &Context, machine: &Machine, package: Option<&Path>) -> Result<()> {
     let _lock = machine.lock(context.deadline())?;
     let run = machine.run();
     match (run.qemu(), run.facts()) {
@@ -124,9 +104,10 @@ pub fn bring_up(context: &Context, machine: &Machine, package: Option<&Path>) ->
                     .with_hint(format!("stop it first: agent-vm stop {name}"))
                     .into());
             }
-            launch::join(context, machine, &qemu, &facts).map(|()| Was::Running)
+            note(&format!("{} is already running", machine.name));
+            launch::join(context, machine, &qemu, &facts)
         }
-        _ => launch::launch(context, machine, package).map(|()| Was::Stopped),
+        _ => launch::launch(context, machine, package),
     }
 }
 
