@@ -16,6 +16,7 @@ rec {
   serversFile = "/etc/agent-mcp/servers.json";
   clockScript = "/usr/lib/agent-vm/clock";
   sshScript = "/usr/lib/agent-vm/ssh-connect";
+  trustStoreScript = "/usr/lib/agent-vm/java-trust-store";
   egressScript = "/usr/lib/agent-vm/egress";
   timeZoneScript = "/usr/lib/agent-vm/time-zone";
   zones = "/usr/share/zoneinfo";

@@ -121,12 +121,15 @@ in
     ${paths.timeZoneScript}.text = policy.timeZone.script { inherit (paths) zones; };
     ${paths.egressScript}.text = policy.egress.script {
       sessionEnvironment = [ "LANG=${policy.locale}" ];
+      java = "/usr/bin/java";
+      makeTrustStore = "/usr/bin/python3 -I -S ${paths.trustStoreScript}";
     };
     "/etc/fstab".text = "# Empty: ${paths.init} and systemd units mount the file systems.\n";
     "/etc/gitconfig".text = text.gitconfig policy.git;
     "/etc/hosts".text = "127.0.0.1 localhost\n::1 localhost\n";
     "/etc/nftables.conf".text = policy.firewall.ruleset;
     "/etc/profile.d/agent-vm.sh".text = "cd ${policy.workspace.path} 2>/dev/null || :\n";
+    ${paths.trustStoreScript}.text = policy.egress.trustStoreScript;
     ${paths.sshScript}.text = policy.sshClient.script;
     "/etc/ssh/ssh_config.d/agent-vm.conf".text = policy.sshClient.config "/bin/bash ${paths.sshScript}";
     "/etc/ssh/sshd_config".text = text.sshdConfig policy.sshd.settingsWithoutPam;

@@ -32,6 +32,8 @@ rec {
     ]
     # Without it, Node ignores the proxy variables.
     ++ [ "NODE_USE_ENV_PROXY=1" ]
+    # Maven 3.9 and later.
+    ++ [ "MAVEN_ARGS=--global-settings=${mavenSettings}" ]
     # Yarn 2 and later read no other variables.
     ++ map (name: "${name}=${url}") [
       "YARN_HTTP_PROXY"
@@ -54,7 +56,21 @@ rec {
       "SSL_CERT_FILE"
     ];
 
-  # Variables with placeholders for secrets; the host sets them at boot.
+  # Java's own trust store, and Maven's settings: neither reads variables.
+  trustStore = "/run/${directory}/java.jks";
+  mavenSettings = "/run/${directory}/maven-settings.xml";
+  # Java's settings have spaces, so they are in the file below and not in the list above.
+  settings = builtins.concatStringsSep " " [
+    "-Dhttp.proxyHost=127.0.0.1"
+    "-Dhttp.proxyPort=${toString port}"
+    "-Dhttps.proxyHost=127.0.0.1"
+    "-Dhttps.proxyPort=${toString port}"
+    "-Dhttp.nonProxyHosts=localhost|127.0.0.1|[::1]"
+  ];
+  # For Python: BUNDLE OUT.
+  trustStoreScript = builtins.readFile ./java-trust-store.py;
+
+  # Variables with placeholders for secrets, and Java's; written at boot.
   environmentFile = "/run/${directory}/environment";
   # All variables as one SetEnv line for sshd, which ignores further SetEnv lines.
   sshdConfig = "/run/${directory}/sshd.conf";
@@ -69,11 +85,14 @@ rec {
   /**
     Script of the unit, without its #! line. It needs `cat` and `mount` on PATH.
 
-    `sessionEnvironment`: more variables for ssh sessions.
+    `sessionEnvironment`: more variables for ssh sessions. `java`: path of a Java, which may be missing; `makeTrustStore`: the
+    command that runs the script above.
   */
   script =
     {
       sessionEnvironment ? [ ],
+      java,
+      makeTrustStore,
     }:
     ''
       set -eu
@@ -89,9 +108,6 @@ rec {
           esac
         done <"$CREDENTIALS_DIRECTORY/${credentials.egressEnvironment}"
       fi
-      printf 'SetEnv ${
-        builtins.concatStringsSep " " (sessionEnvironment ++ environment)
-      }%s\n' "$session" >${sshdConfig}
       set -- ${bundle}
       if [ -e "$CREDENTIALS_DIRECTORY/${credentials.egressAuthority}" ]; then
         set -- "$@" "$CREDENTIALS_DIRECTORY/${credentials.egressAuthority}"
@@ -99,6 +115,22 @@ rec {
       cat "$@" >${authorities}
       # For programs that read none of these variables.
       mount --bind ${authorities} ${bundle}
+
+      java='${settings}'
+      # Only with the host's authority: otherwise Java's own trust store has all.
+      if [ $# -gt 1 ] && [ -e ${java} ]; then
+        ${makeTrustStore} ${authorities} ${trustStore} && java="$java -Djavax.net.ssl.trustStore=${trustStore}"
+      fi
+      printf 'JAVA_TOOL_OPTIONS=%s\n' "$java" >>${environmentFile}
+      cat >${mavenSettings} <<END
+      <settings><proxies>
+        <proxy><id>http</id><protocol>http</protocol><host>127.0.0.1</host><port>${toString port}</port><nonProxyHosts>localhost|127.0.0.1</nonProxyHosts></proxy>
+        <proxy><id>https</id><protocol>https</protocol><host>127.0.0.1</host><port>${toString port}</port><nonProxyHosts>localhost|127.0.0.1</nonProxyHosts></proxy>
+      </proxies></settings>
+      END
+      printf 'SetEnv ${
+        builtins.concatStringsSep " " (sessionEnvironment ++ environment)
+      }%s "JAVA_TOOL_OPTIONS=%s"\n' "$session" "$java" >${sshdConfig}
     '';
 
   /**

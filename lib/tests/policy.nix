@@ -117,6 +117,28 @@ in
     );
     expected = true;
   };
+  # Values with spaces are one word of sshd's configuration, and a line of the units' environment file.
+  javaGetsTheProxyInEverySession = {
+    expr = [
+      (contains "\"JAVA_TOOL_OPTIONS=%s\"" (text "/usr/lib/agent-vm/egress"))
+      (contains "printf 'JAVA_TOOL_OPTIONS=%s\\n' \"$java\" >>/run/agent-vm-egress/environment" (
+        text "/usr/lib/agent-vm/egress"
+      ))
+      (any (contains " ") policy.egress.environment)
+    ];
+    expected = [
+      true
+      true
+      false
+    ];
+  };
+  sshGoesThroughTheProxy = {
+    expr = text "/etc/ssh/ssh_config.d/agent-vm.conf";
+    expected = ''
+      Host * !localhost !127.0.0.1 !::1
+        ProxyCommand /bin/bash /usr/lib/agent-vm/ssh-connect 3128 %h %p
+    '';
+  };
   # Later lines of SystemCallFilter take precedence.
   onlyTheClockServiceMaySetTheClock = {
     expr =

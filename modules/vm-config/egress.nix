@@ -8,7 +8,12 @@ let
   policy = import ../../lib/policy;
   inherit (policy) egress;
 
-  script = pkgs.writeShellScript "agent-vm-egress" (egress.script { });
+  script = pkgs.writeShellScript "agent-vm-egress" (
+    egress.script {
+      java = "/run/current-system/sw/bin/java";
+      makeTrustStore = "${pkgs.python3}/bin/python3 -I -S ${pkgs.writeText "java-trust-store.py" egress.trustStoreScript}";
+    }
+  );
   connect = pkgs.writeShellScript "agent-vm-ssh-connect" ''
     PATH=${lib.makeBinPath [ pkgs.coreutils ]}
     ${policy.sshClient.script}
