@@ -2,14 +2,14 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::site::{Done, Running, Site, site, skip};
 use crate::world::{OWN, PUBLIC, World};
 
 /// Not 127.0.0.1: programs in the guest do not use a proxy for that address.
-const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+pub const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// Starts a service of the host that answers every request with "hello"; returns its port.
 fn serve() -> u16 {
@@ -30,7 +30,7 @@ fn serve() -> u16 {
 }
 
 /// Returns a site; None, with the test reported as skipped, if mitmproxy is missing.
-fn site_with_proxy() -> Option<Site> {
+pub fn site_with_proxy() -> Option<Site> {
     let found = Command::new("mitmdump").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_err() {
         skip("mitmproxy is not installed");
@@ -132,11 +132,20 @@ fn echo(dir: &Path) -> Echo {
 }
 
 /// Returns for each text whether a file contains it.
-fn holds(file: &Path, texts: [&str; 2]) -> Vec<bool> {
+pub fn holds(file: &Path, texts: [&str; 2]) -> Vec<bool> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm_machines/find_in_memory.py");
     let output = Command::new("python3").arg(script).arg(file).args(texts).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(|line| line == "yes").collect()
+}
+
+/// Returns the file of a running guest's memory.
+pub fn memory(site: &Site) -> PathBuf {
+    let files = std::fs::read_dir(format!("/proc/{}/fd", site.qemu("app-main"))).unwrap();
+    let is_memory = |path: &PathBuf| {
+        std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("memfd:memory-backend-memfd"))
+    };
+    files.flatten().map(|entry| entry.path()).find(is_memory).unwrap()
 }
 
 const NODE: &str = "
@@ -199,11 +208,7 @@ fn monitor_decrypts_tls_and_secrets_stay_on_the_host() {
     assert!(journal.contains("agent-mcp") && !journal.contains(value), "{journal}");
 
     // The value is not in the guest's memory. Control: the placeholder is.
-    let memory = format!("/proc/{}/fd", site.qemu("app-main"));
-    let memory = std::fs::read_dir(&memory).unwrap().flatten().map(|entry| entry.path()).find(|path| {
-        std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("memfd:memory-backend-memfd"))
-    });
-    assert_eq!(holds(&memory.unwrap(), [value, placeholder]), [false, true]);
+    assert_eq!(holds(&memory(&site), [value, placeholder]), [false, true]);
     // Nor is it on the guest's disk. Control: a file with the placeholder is.
     site.exec("main", &["sh", "-c", "cp /tmp/answer ~/answer && sync"]).ok();
     site.run(&["stop", "main"]).ok();

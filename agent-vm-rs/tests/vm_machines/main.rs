@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot continue has failed")]
 #![expect(clippy::print_stdout, reason = "the test runner reads skipped tests from stdout")]
 
+mod agents;
 mod clients;
 mod confinement;
 mod daily_tools;

@@ -6,7 +6,7 @@ use crate::own_terminal::{LED_BY_A_SHELL, OwnTerminal};
 use crate::site::{Site, kill, site, wait_until};
 
 /// Runs agent-vm on a terminal of this type.
-fn on_terminal(site: &Site, kind: &str, args: &[&str]) -> OwnTerminal {
+pub fn on_terminal(site: &Site, kind: &str, args: &[&str]) -> OwnTerminal {
     let command = site.agent_vm(args);
     let mut session = Command::new("setsid");
     session.args(LED_BY_A_SHELL).arg(command.get_program()).args(command.get_args());

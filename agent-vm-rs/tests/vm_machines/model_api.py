@@ -1,0 +1,109 @@
+"""A stand-in for the APIs of Anthropic (Messages) and OpenAI (Responses), over TLS.
+
+model_api.py DIR ADDRESS: prints the port. DIR/seen gets the path and headers of each request, one JSON object a line.
+
+The model asks for one command, which commits a file, and then ends.
+"""
+
+import json
+import ssl
+import subprocess
+import sys
+import zlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+directory, address = Path(sys.argv[1]), sys.argv[2]
+COMMAND = "echo made by the agent >>made && git add made && git commit --quiet --message made"
+ANSWER = "The task is done."
+
+
+class Model(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = zlib.decompress(body, 31)
+        path = self.path.split("?")[0]
+        models = {"/v1/messages": messages, "/v1/responses": responses}
+        self.note()
+        if path not in models:
+            return self.answer(404, "application/json", "{}")
+        events = list(models[path](json.loads(body)))
+        text = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+        return self.answer(200, "text/event-stream", text)
+
+    def do_GET(self):
+        self.note()
+        # Codex tries a WebSocket first.
+        self.answer(426 if self.path == "/v1/responses" else 404, "application/json", "{}")
+
+    do_HEAD = do_GET
+
+    def note(self):
+        with open(directory / "seen", "a") as seen:
+            seen.write(json.dumps({"path": self.path, "headers": dict(self.headers)}) + "\n")
+
+    def answer(self, status, kind, text):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(text.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+def messages(asked):
+    """Returns the events of an answer of Anthropic's API."""
+    contents = [message["content"] for message in asked["messages"] if isinstance(message["content"], list)]
+    is_done = any(part["type"] == "tool_result" for content in contents for part in content)
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": asked["model"], "content": []}
+    usage = {"input_tokens": 1, "output_tokens": 1}
+    yield {"type": "message_start", "message": {**message, "stop_reason": None, "stop_sequence": None, "usage": usage}}
+    if is_done or all(tool.get("name") != "Bash" for tool in asked.get("tools", [])):
+        block, delta, reason = {"type": "text", "text": ""}, {"type": "text_delta", "text": ANSWER}, "end_turn"
+    else:
+        block = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {}}
+        call = json.dumps({"command": COMMAND, "description": "Make a file"})
+        delta, reason = {"type": "input_json_delta", "partial_json": call}, "tool_use"
+    yield {"type": "content_block_start", "index": 0, "content_block": block}
+    yield {"type": "content_block_delta", "index": 0, "delta": delta}
+    yield {"type": "content_block_stop", "index": 0}
+    yield {"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}, "usage": usage}
+    yield {"type": "message_stop"}
+
+
+def responses(asked):
+    """Returns the events of an answer of OpenAI's API."""
+    is_done = any(item.get("type") == "function_call_output" for item in asked["input"])
+    if is_done:
+        content = [{"type": "output_text", "text": ANSWER, "annotations": []}]
+        item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content}
+    else:
+        call = {"name": "exec_command", "arguments": json.dumps({"cmd": COMMAND})}
+        item = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "status": "completed", **call}
+    response = {"id": "resp_1", "object": "response"}
+    usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    yield {"type": "response.created", "response": {**response, "status": "in_progress", "output": []}}
+    yield {"type": "response.output_item.done", "output_index": 0, "item": item}
+    yield {"type": "response.completed", "response": {**response, "status": "completed", "output": [item], "usage": usage}}
+
+
+def openssl(*arguments):
+    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
+
+
+openssl(*"req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=test".split())
+openssl(*"req -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.csr -subj /CN=model".split())
+(directory / "extensions").write_text(f"subjectAltName=IP:{address}\n")
+openssl(*"x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out leaf.pem -extfile extensions".split())
+server = ThreadingHTTPServer((address, 0), Model)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(directory / "leaf.pem", directory / "leaf.key")
+server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+print(server.server_address[1], flush=True)
+server.serve_forever()
