@@ -20,7 +20,7 @@ use crate::session::{NOT_RUNNING, Reader, Session};
 use crate::supervise::Server;
 
 /// Time in which an answer may come before the response begins.
-const SOON: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_secs(10);
 
 /// Handles the body of a request.
 pub async fn handle(gateway: &Rc<Gateway>, server: &Rc<Server>, request: Request<Incoming>) -> Reply {

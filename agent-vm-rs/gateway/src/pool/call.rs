@@ -91,25 +91,18 @@ impl Call {
     }
 
     /// Returns the request as the server gets it: with identities that no other client uses.
-    pub(super) fn sent(&self, stateless: bool) -> Message {
+    pub(super) fn sent(&self) -> Message {
         let number = self.number.to_string();
-        let mut request = self.request.with_id(&number);
-        let token = self.face.borrow().token.is_some();
-        if token || !stateless {
-            let params = match request.params() {
-                Some(params) if !stateless => Meta::removed_from(params),
-                params => params.unwrap_or("{}").to_owned(),
-            };
-            let mut params = Object::or_empty(Some(&params));
-            if token {
-                let meta = params.get("_meta").unwrap_or("{}").to_owned();
-                let mut meta = Object::or_empty(Some(&meta));
-                meta.set("progressToken", number);
-                params.set("_meta", meta.to_string());
-            }
-            request = request.with_params(&params.to_string());
+        let request = self.request.with_id(&number);
+        if self.face.borrow().token.is_none() {
+            return request;
         }
-        request
+        let mut params = Object::or_empty(request.params());
+        let meta = params.get("_meta").unwrap_or("{}").to_owned();
+        let mut meta = Object::or_empty(Some(&meta));
+        meta.set("progressToken", number);
+        params.set("_meta", meta.to_string());
+        request.with_params(&params.to_string())
     }
 
     /// Sends the client the answer.

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::Pool;
 use super::call::{Call, Face, OpenCall};
 use super::member::Member;
-use crate::era::{Meta, Wanted};
+use crate::era::Wanted;
 use crate::json::{Message, Object, error, quote, result};
 use crate::session::unguessable;
 
@@ -151,8 +151,7 @@ impl Pool {
 /// Returns whether a request is the one that was asked for inputs, sent again.
 fn same(before: &Message, now: &Message) -> bool {
     let salient = |request: &Message| {
-        let params = Meta::removed_from(request.params().unwrap_or("{}"));
-        let mut params = Object::or_empty(Some(&params));
+        let mut params = Object::or_empty(request.params());
         for member in ["_meta", "requestState", "inputResponses"] {
             params.remove(member);
         }

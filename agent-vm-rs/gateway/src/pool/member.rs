@@ -94,7 +94,7 @@ impl Member {
             self.level.replace(level.clone());
         }
         self.calls.borrow_mut().insert(call.number, Rc::clone(call));
-        let sent = self.send(&call.sent(self.stateless));
+        let sent = self.send(&call.sent());
         if !sent {
             self.calls.borrow_mut().remove(&call.number);
         }

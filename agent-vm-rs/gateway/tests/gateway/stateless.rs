@@ -23,12 +23,12 @@ fn results_have_what_the_version_requires() {
     assert_eq!(listed["tools"][0]["name"], "echo");
     let missing = gateway.stateless("resources/read", json!({ "uri": "x:/" })).answer();
     assert_eq!(missing["error"]["code"], -32602);
-    // The server does not see what stands for a session; everything else passes.
+    // What the server does not know passes, too.
     let meta = json!({ "x/y": 1, "progressToken": "t" });
     let seen = gateway.stateless("tools/call", json!({ "name": "meta", "arguments": {}, "_meta": meta })).answer();
     let seen: Value = serde_json::from_str(&text(&seen)).unwrap();
-    assert_eq!(seen["x/y"], 1);
-    assert_eq!(seen.as_object().unwrap().len(), 2);
+    assert_eq!((&seen["x/y"], &seen["io.modelcontextprotocol/protocolVersion"]), (&1.into(), &NEW.into()));
+    assert_eq!(seen.as_object().unwrap().len(), 5);
     let completion = json!({ "argument": { "name": "a", "value": "x" }, "ref": {} });
     assert_eq!(
         gateway.stateless("completion/complete", completion).answer()["result"]["completion"]["values"],
