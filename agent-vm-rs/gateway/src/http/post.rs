@@ -164,7 +164,7 @@ pub async fn at_once(reader: &Reader, accepted: bool) -> Option<Message> {
     }
     let Ok(Some((event, true))) = timeout(SOON, reader.peek()).await else { return None };
     let answer = Message::parse(event.data).filter(|message| message.method().is_none())?;
-    reader.next().await;
+    reader.stream().discard();
     Some(answer)
 }
 

@@ -14,6 +14,7 @@ use super::waiting::Waiting;
 use super::{Outbox, pump};
 use crate::era::Translator;
 use crate::json::{Id, Kind, Message, Object, error_with_data, result};
+use crate::report;
 use crate::supervise::{Running, Server};
 
 /// Maximal number of open requests of a client.
@@ -193,9 +194,13 @@ impl Session {
             self.refuse(request.raw_id());
             return;
         }
-        let session = Rc::downgrade(self);
+        let (session, asked) = (Rc::downgrade(self), Instant::now());
         self.waiting.add(id, request.clone(), self.server.settings.patience, move |request| {
-            if let Some(session) = session.upgrade() {
+            let Some(session) = session.upgrade() else { return };
+            if session.server.state() == report::State::Running {
+                // Another process of the server runs, but that of this session does not yet.
+                session.refuse_because(request.raw_id(), &session.server.explain_start(asked));
+            } else {
                 session.refuse(request.raw_id());
             }
         });

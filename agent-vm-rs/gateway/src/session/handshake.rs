@@ -159,6 +159,7 @@ impl Session {
             state.capabilities = object.get("capabilities").unwrap_or("{}").to_owned();
             state.phase = Phase::Ready;
             state.translator = None;
+            self.server.remember(message.result().unwrap_or("{}"));
             let same = state.remembered.take().is_some_and(|remembered| same(&remembered, message.result()));
             let late = state.hello.as_mut().is_some_and(|hello| std::mem::replace(&mut hello.answered, true));
             if late && state.initialized {

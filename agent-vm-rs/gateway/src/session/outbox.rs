@@ -33,6 +33,8 @@ pub struct Outbox {
 
 /// Number of the stream that belongs to no request.
 const GENERAL_ID: u64 = 0;
+/// Maximal number and size of the streams that have ended and can be resumed.
+const MOST_KEPT: (usize, usize) = (32, 8 << 20);
 /// Maximal number of the server's requests whose streams are remembered.
 const MOST_ASKED: usize = 1000;
 
@@ -57,7 +59,7 @@ impl Outbox {
 
     /// Opens a stream for the answers to requests.
     pub fn open<'a>(&self, requests: impl Iterator<Item = &'a Message>) -> Rc<Stream> {
-        self.streams.borrow_mut().retain(|_, stream| !stream.is_over());
+        self.drop_old();
         let id = self.last.get() + 1;
         self.last.set(id);
         let stream = Stream::new(id);
@@ -70,6 +72,25 @@ impl Outbox {
             }
         }
         stream
+    }
+
+    /// Forgets streams that cannot be resumed, and the oldest of those that can if there are many.
+    fn drop_old(&self) {
+        let mut streams = self.streams.borrow_mut();
+        let (mut count, mut size) = (0, 0);
+        let mut over = Vec::new();
+        for (id, stream) in streams.iter().rev() {
+            if stream.is_over() {
+                over.push(*id);
+            } else if stream.is_finished() && !stream.is_connected() {
+                count += 1;
+                size += stream.size();
+                if count > MOST_KEPT.0 || (count > 1 && size > MOST_KEPT.1) {
+                    over.push(*id);
+                }
+            }
+        }
+        streams.retain(|id, _| !over.contains(id));
     }
 
     /// Returns the stream with a number, if it can still be read.
@@ -189,4 +210,54 @@ pub fn progress_token(request: &Message) -> Option<Id> {
     let params = Object::parse(request.params()?)?;
     let meta = params.object("_meta")?;
     meta.get("progressToken").map(Id::of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{request, result};
+
+    #[tokio::test]
+    async fn streams_that_have_ended_are_bounded() {
+        let outbox = Outbox::new(false);
+        let mut first = None;
+        for number in 0..200 {
+            let id = number.to_string();
+            let asked = request(&id, "x", "{}");
+            let stream = outbox.open([&asked].into_iter());
+            outbox.deliver(&result(&id, "1")).await;
+            assert!(stream.is_finished());
+            first.get_or_insert(stream);
+        }
+        outbox.drop_old();
+        assert_eq!(outbox.streams.borrow().len(), MOST_KEPT.0);
+        // The newest ones can still be resumed, the oldest cannot.
+        assert!(outbox.find(200).is_some() && outbox.find(first.map_or(0, |stream| stream.id)).is_none());
+        outbox.find(200).into_iter().for_each(|stream| stream.discard());
+        assert!(outbox.find(200).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_message_goes_to_one_stream() {
+        let outbox = Outbox::new(false);
+        let one = request("1", "x", r#"{"_meta":{"progressToken":"a"}}"#);
+        let (first, second) = (outbox.open([&one].into_iter()), outbox.open([&request("2", "x", "{}")].into_iter()));
+        let readers = [first.connect(None), second.connect(None)];
+        let progress = crate::json::notification("notifications/progress", r#"{"progressToken":"a"}"#);
+        outbox.deliver(&progress).await;
+        // Without a stream for what belongs to no request, a request of the server comes on the newest one.
+        outbox.deliver(&request("9", "roots/list", "{}")).await;
+        outbox.deliver(&crate::json::notification("notifications/cancelled", r#"{"requestId":9}"#)).await;
+        outbox.deliver(&result("1", "1")).await;
+        outbox.deliver(&result("2", "1")).await;
+        let mut counts = Vec::new();
+        for reader in readers {
+            let mut count = 0;
+            while reader.next().await.is_some() {
+                count += 1;
+            }
+            counts.push(count);
+        }
+        assert_eq!(counts, [2, 3]);
+    }
 }

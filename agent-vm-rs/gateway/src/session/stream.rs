@@ -50,6 +50,7 @@ pub(super) struct Inner {
     /// Number of readers so far; only the last one reads.
     pub(super) readers: u64,
     pub(super) connected: bool,
+    discarded: bool,
     pub(super) waker: Option<Waker>,
 }
 
@@ -101,10 +102,25 @@ impl Stream {
         self.inner.borrow().connected
     }
 
+    /// Ends a stream that nobody can resume, because its client was sent no event.
+    pub fn discard(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.finished.get_or_insert_with(Instant::now);
+        inner.discarded = true;
+        inner.events.clear();
+        inner.bytes = 0;
+        inner.wake();
+    }
+
+    /// Returns the size of the events that are kept.
+    pub fn size(&self) -> usize {
+        self.inner.borrow().bytes
+    }
+
     /// Returns whether nobody can resume the stream any more.
     pub fn is_over(&self) -> bool {
         let inner = self.inner.borrow();
-        !inner.connected && inner.finished.is_some_and(|finished| finished.elapsed() > RESUMABLE)
+        inner.discarded || (!inner.connected && inner.finished.is_some_and(|finished| finished.elapsed() > RESUMABLE))
     }
 
     /// Connects a client, and disconnects the one before. It is sent the events from a number on, or those that nobody was sent.

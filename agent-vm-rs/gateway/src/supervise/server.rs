@@ -115,6 +115,11 @@ impl Server {
         self.inner.borrow().hello.clone()
     }
 
+    /// Remembers a result of `initialize`, unless there is one.
+    pub fn remember(&self, hello: &str) {
+        self.inner.borrow_mut().hello.get_or_insert_with(|| hello.into());
+    }
+
     /// Waits for the next change.
     pub fn changes(&self) -> tokio::sync::futures::Notified<'_> {
         self.changed.notified()
@@ -161,16 +166,17 @@ impl Server {
         let (name, inner) = (&self.name, self.inner.borrow());
         match inner.state {
             State::Failed => self.has_failed(inner.why.as_deref().unwrap_or_default(), &inner.end.last_line),
-            State::Starting => {
-                let seconds = inner.started.elapsed().as_secs();
-                format!(
-                    "The MCP server {name} is still starting after {seconds} s. Try again; for details: agent-vm logs"
-                )
-            }
+            State::Starting => self.explain_start(inner.started),
             State::Running => {
                 format!("The MCP server {name} runs, but does not read its input. For details: agent-vm logs")
             }
         }
+    }
+
+    /// Returns that a process which was started at some time has not answered, as a sentence.
+    pub fn explain_start(&self, started: Instant) -> String {
+        let (name, seconds) = (&self.name, started.elapsed().as_secs());
+        format!("The MCP server {name} is still starting after {seconds} s. Try again; for details: agent-vm logs")
     }
 
     /// Ends all processes: gently first, and those that are left after a second for good.

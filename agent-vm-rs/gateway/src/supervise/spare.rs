@@ -35,10 +35,11 @@ impl Server {
     /// Waits for a process that no client has used, and takes it.
     pub async fn acquire(self: &Rc<Self>) -> Rc<Running> {
         loop {
-            let changed = self.changed.notified();
             if let Some(running) = self.take() {
                 return running;
             }
+            // Not the change that an attempt to start one has made.
+            let changed = self.changed.notified();
             // Another client's process may become unused meanwhile.
             let _ = timeout(AGAIN, changed).await;
         }
