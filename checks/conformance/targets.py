@@ -90,6 +90,7 @@ def gateway(binary: Path, programs: Path, work: Path, more: list[str]) -> Iterat
                 if b"READY=1" in told.recv(4096):
                     break
             os.close(ended)
+            # Nobody reads its messages from here on, which must not stop the gateway.
             wait_for_servers(runtime / "servers.json")
             yield Target("gateway", urls, journals, process)
 
