@@ -38,8 +38,8 @@ compile_gateway() {
     built=$crate/target/guest
     # With --target, the flags do not apply to build scripts and macros, which cannot be static.
     CARGO_ENCODED_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --manifest-path "$crate/Cargo.toml" \
-        --package agent-mcp --target "$triple" --target-dir "$built" --locked --release
-    built=$built/$triple/release/agent-mcp
+        --package agent-mcp --target "$triple" --target-dir "$built" --locked --profile gateway
+    built=$built/$triple/gateway/agent-mcp
     cmp --silent -- "$built" "$programs/agent-mcp" && return
     install -m 755 -- "$built" "$programs/.agent-mcp-$$"
     mv -fT -- "$programs/.agent-mcp-$$" "$programs/agent-mcp"

@@ -188,6 +188,8 @@ mod tests {
         assert!(rendered(|endpoint| endpoint.origins = vec!["*".into()]).unwrap().contains("default allowed;"));
     }
 
+    type Change<'a> = Box<dyn Fn(&mut Endpoint) + 'a>;
+
     #[test]
     fn values_with_special_characters_are_refused() {
         let long = "a".repeat(300);
@@ -195,7 +197,7 @@ mod tests {
             ["", "a b", "a;b", "a}b", "a{b", "a\"b", "a$b", "a\nb", "~a", "*", "a\\b", "a#b", "a'b", &long, "é"];
         for value in hostile {
             let value = value.to_owned();
-            let changes: [Box<dyn Fn(&mut Endpoint)>; 11] = [
+            let changes: [Change<'_>; 11] = [
                 Box::new(|e| e.hosts = vec![value.clone()]),
                 Box::new(|e| e.hosts.push(value.clone())),
                 Box::new(|e| e.origins = vec![format!("https://{value}")]),
