@@ -39,8 +39,8 @@ def run(programs: Path, client: str, url: str, era: str, journal: Path, without:
     return results
 
 
-def inspect(inspector: Path, url: str) -> list[dict]:
-    """Returns the checks of the inspector, whose command line does one thing at a time."""
+def inspect(inspector: Path, transport: str, url: str) -> list[dict]:
+    """Returns the checks of the inspector, which does one thing at a time. The transport is http or sse."""
     results = []
     for check, arguments, wanted in (
         ("list", ["--list"], '"name": "echo"'),
@@ -48,7 +48,7 @@ def inspect(inspector: Path, url: str) -> list[dict]:
         ("failed call", ["--call", "no-such-tool"], "no-such-tool"),
     ):
         done = subprocess.run(
-            [inspector, "--transport", "http", "--url", url, *arguments],
+            [inspector, "--transport", transport, "--url", url, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -56,7 +56,13 @@ def inspect(inspector: Path, url: str) -> list[dict]:
             check=False,
         )
         found = wanted in done.stdout + done.stderr
-        results.append({"check": check, "ok": found, "why": "" if found else (done.stdout + done.stderr)[-500:]})
+        results.append(
+            {
+                "check": f"{check} by {transport}",
+                "ok": found,
+                "why": "" if found else (done.stdout + done.stderr)[-500:],
+            }
+        )
     return results
 
 
