@@ -49,6 +49,9 @@ pub async fn serve(options: ServeOptions) -> ExitCode {
         server.start();
     }
     let sweeping = Rc::clone(&gateway);
+    for pool in &gateway.pools {
+        spawn_local(Rc::clone(pool).sweep());
+    }
     let often = options.times.applied_to(Settings::new(PathBuf::new())).sweep;
     spawn_local(async move { sweeping.table.sweep(often).await });
     let stopped = async {

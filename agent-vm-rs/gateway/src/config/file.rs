@@ -8,6 +8,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::{Server, entry, shown};
 use crate::json::Object;
+use crate::report::reason;
 
 const LARGEST_FILE: usize = 1 << 20;
 const MOST_SERVERS: usize = 32;
@@ -83,10 +84,4 @@ fn contents(path: &Path) -> Result<Option<String>, String> {
     let text =
         String::from_utf8(data).map_err(|error| format!("not UTF-8, so none of its servers is served: {error}"))?;
     Ok(Some(text))
-}
-
-/// Returns an error of the system without its number.
-fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Instant;
 
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -29,6 +30,8 @@ pub struct Member {
     pub(super) reserved: Cell<usize>,
     /// Whether one call has the process for itself.
     pub(super) exclusive: Cell<bool>,
+    /// When a call last used it.
+    pub(super) used: Cell<Instant>,
     level: RefCell<String>,
     pub(super) changed: Notify,
 }
@@ -45,6 +48,7 @@ impl Member {
             calls: RefCell::default(),
             reserved: Cell::new(0),
             exclusive: Cell::new(false),
+            used: Cell::new(Instant::now()),
             level: RefCell::default(),
             changed: Notify::new(),
         });
@@ -104,6 +108,7 @@ impl Member {
     /// Removes a call; frees the process if the call had it for itself.
     pub(super) fn remove(&self, pool: &Pool, number: u64) -> Option<Rc<Call>> {
         let call = self.calls.borrow_mut().remove(&number);
+        self.used.set(Instant::now());
         if call.is_some() && self.is_idle() {
             self.exclusive.set(false);
             self.changed.notify_waiters();

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use tokio::time::{Duration, Instant, timeout, timeout_at};
+use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
 
 use super::Pool;
 use super::call::{Call, INTERNAL_ERROR, OpenCall};
@@ -146,6 +146,22 @@ impl Pool {
     /// Removes a process from the pool.
     pub(super) fn forget(&self, member: &Rc<Member>) {
         self.members.borrow_mut().retain(|known| !Rc::ptr_eq(known, member));
+    }
+
+    /// Ends processes that nobody uses, again and again; one for clients of any kind stays.
+    pub async fn sweep(self: Rc<Self>) {
+        loop {
+            sleep(self.server.settings.sweep).await;
+            let members = self.members.borrow().clone();
+            for (place, member) in members.iter().enumerate() {
+                let last = member.class.is_empty() && !members[place + 1..].iter().any(|other| other.class.is_empty());
+                let used = !member.is_idle() || self.is_heard(member) || member.is_subscribed_to();
+                if !last && !used && member.used.get().elapsed() > self.server.settings.idle {
+                    member.end();
+                    self.forget(member);
+                }
+            }
+        }
     }
 
     /// Ends the process that was not used for the longest time; returns whether there was one.

@@ -58,6 +58,12 @@ fn printable(text: &str, longest: usize) -> String {
     shown
 }
 
+/// Returns an error of the system without its number.
+pub fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::printable;

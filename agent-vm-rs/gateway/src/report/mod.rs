@@ -4,6 +4,6 @@ mod journal;
 mod notify;
 mod states;
 
-pub use journal::{Priority, log, log_long, set_debug};
+pub use journal::{Priority, log, log_long, reason, set_debug};
 pub use notify::{notify, watchdog};
 pub use states::{State, States, Status};

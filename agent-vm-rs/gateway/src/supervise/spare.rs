@@ -10,7 +10,7 @@ use super::check::keep;
 use super::{Running, Server};
 use crate::config::Launch;
 use crate::link::{self, Ended};
-use crate::report::State;
+use crate::report::{State, reason};
 
 /// Time that a process may need to answer so that clients wait for it.
 const SOON: Duration = Duration::from_millis(500);
@@ -147,7 +147,7 @@ impl Server {
                 Some(running)
             }
             Err(error) => {
-                self.fail(format!("cannot be started: {error}"), Ended::default());
+                self.fail(format!("cannot be started: {}", reason(&error)), Ended::default());
                 None
             }
         }

@@ -120,3 +120,19 @@ fn the_gateway_stops_at_once() {
     assert!(took < Duration::from_secs(2), "{took:?}");
     until("the end of the server", || !lives(&process));
 }
+
+#[test]
+fn a_process_without_use_ends_and_the_shared_one_stays() {
+    let gateway = Gateway::start_with("old", &json!({}), &["--idle=500", "--sweep=10"]);
+    let process = |capabilities: &serde_json::Value| {
+        text(
+            &gateway
+                .stateless_as(capabilities, 1, "tools/call", json!({ "name": "process", "arguments": {} }))
+                .answer(),
+        )
+    };
+    let (shared, own) = (process(&json!({})), process(&json!({ "roots": {} })));
+    assert_ne!(shared, own);
+    until("the end of the other one", || !lives(&own));
+    assert_eq!(process(&json!({})), shared);
+}

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::{proxy, tls};
 use crate::policy::MCP;
+use crate::report::reason;
 
 /// Time to connect.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -94,7 +95,7 @@ impl Client {
             }
         }
         let mut connection = match timeout(CONNECT, self.connect(through)).await {
-            Ok(connected) => connected.map_err(|error| error.to_string())?,
+            Ok(connected) => connected.map_err(|error| reason(&error))?,
             Err(_) => return Err(format!("no connection within {} s", CONNECT.as_secs())),
         };
         let response = connection.send_request(request).await.map_err(|error| error.to_string())?;
