@@ -34,11 +34,19 @@ impl Pool {
         };
         let deadline = Instant::now() + self.server.settings.patience;
         let discovers = request.method() == Some("server/discover");
+        if let Some(hello) = self.server.hello().filter(|_| discovers && self.server.era() == Era::Sessions) {
+            return Err(result(request.raw_id(), &discovery(&hello)));
+        }
         let limit = if discovers { Instant::now() + self.server.settings.grace } else { deadline };
         let reserved = match timeout_at(limit, self.ready(meta)).await {
             Ok(Ok(reserved)) => reserved,
             Ok(Err(_)) | Err(_) if discovers => {
-                return Err(result(request.raw_id(), &discovery(&greeting(&self.server.name, None))));
+                if let Some(found) = self.server.discovered() {
+                    return Err(result(request.raw_id(), &found));
+                }
+                let known = self.server.hello().map(|hello| hello.to_string());
+                let known = known.unwrap_or_else(|| greeting(&self.server.name, None));
+                return Err(result(request.raw_id(), &discovery(&known)));
             }
             Ok(Err(text)) => return Err(refusal(&text)),
             Err(_) => return Err(refusal(&self.server.explain())),

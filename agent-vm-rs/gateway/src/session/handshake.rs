@@ -78,7 +78,8 @@ impl Session {
             let Some(hello) = state.hello.as_mut().filter(|hello| !hello.answered) else { return };
             hello.answered = true;
             let (id, params) = (hello.request.raw_id().to_owned(), hello.request.params());
-            let remembered = self.server.hello();
+            let translated = |found: Rc<str>| Translator::new(&self.server.name, &found, params).greeting();
+            let remembered = self.server.hello().or_else(|| self.server.discovered().map(translated).map(Rc::from));
             let answer = match &remembered {
                 Some(remembered) => recalled(remembered, params),
                 None => greeting(&self.server.name, params),

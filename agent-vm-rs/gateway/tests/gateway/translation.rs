@@ -91,3 +91,19 @@ fn progress_and_cancellation_pass() {
     session.post(&json!({ "method": "notifications/cancelled", "params": { "requestId": 7 } }));
     until("the cancellation", || file.exists());
 }
+
+#[test]
+fn what_is_known_of_a_server_is_told_at_once_in_either_era() {
+    for era in ["old", "new"] {
+        let gateway = Gateway::start_with(era, &json!({}), &["--grace=0"]);
+        // Before the server has answered, only its name in the gateway is known.
+        until("its own name", || {
+            let session = gateway.session();
+            assert_eq!(session.delete(), 204);
+            session.hello["serverInfo"]["name"] == "stand-in"
+        });
+        let found = gateway.stateless("server/discover", json!({})).answer()["result"].clone();
+        assert_eq!(found["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "stand-in", "{era}");
+        assert_eq!(found["instructions"], "ask");
+    }
+}
