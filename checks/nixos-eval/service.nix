@@ -77,7 +77,7 @@
       true
     ];
   };
-  testOnlyTheBrowserServerRelaxesTheSandbox = {
+  testOnlyServersWithChromiumRelaxTheSandbox = {
     expr =
       map
         (
@@ -92,7 +92,9 @@
         )
         [
           { }
+          { servers.filesystem.enable = true; }
           { servers.browser.enable = true; }
+          { servers.playwright.enable = true; }
           {
             servers.browser.enable = true;
             hardening.settings.ProcSubset = "pid";
@@ -102,6 +104,14 @@
       [
         "pid"
         false
+      ]
+      [
+        "pid"
+        false
+      ]
+      [
+        null
+        true
       ]
       [
         null
@@ -273,6 +283,34 @@
       [ policy.ports.mcp ]
     ];
   };
+  testPredefinedServersGetTheWorkspaceAndTheHomeOfTheService = {
+    expr =
+      let
+        inherit
+          ((service {
+            workspaceDir = "/elsewhere";
+            user = "other";
+            servers = lib.genAttrs [ "filesystem" "git" "memory" "playwright" ] (_: {
+              enable = true;
+            });
+          }).services.agent-mcp
+          )
+          servers
+          ;
+      in
+      [
+        servers.filesystem.args
+        servers.git.args
+        servers.memory.environment.MEMORY_FILE_PATH
+        (lib.elem "--output-dir=/var/lib/other/.cache/playwright-mcp" servers.playwright.args)
+      ];
+    expected = [
+      [ "/elsewhere" ]
+      [ "--repository=/elsewhere" ]
+      "/var/lib/other/.mcp-memory.jsonl"
+      true
+    ];
+  };
   testPredefinedServersAreOffByDefault = {
     expr =
       let
@@ -281,11 +319,18 @@
       in
       [
         (served { })
+        (served (
+          lib.genAttrs policy.agentMcp.knownServers.nixos (_: {
+            enable = true;
+          })
+        ))
+        # With a command of the configuration's own.
+        (served { git.command = "/own/git"; })
         (served {
-          nix-language.enable = true;
-          rescript-language.enable = true;
-          nixos.enable = true;
-          browser.enable = true;
+          git = {
+            command = "/own/git";
+            enable = false;
+          };
         })
       ];
     expected = [
@@ -293,10 +338,21 @@
       [
         "browser"
         "codemcp"
+        "fetch"
+        "filesystem"
+        "git"
+        "memory"
         "nix-language"
         "nixos"
+        "playwright"
         "rescript-language"
+        "time"
       ]
+      [
+        "codemcp"
+        "git"
+      ]
+      [ "codemcp" ]
     ];
   };
 }

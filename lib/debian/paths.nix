@@ -7,10 +7,11 @@ rec {
   programs = "/usr/lib/agent-vm/programs";
   # On Python's module path, before Debian's packages.
   pythonPackages = "/usr/local/lib/python${pythonVersion}/dist-packages";
-  # Python packages of the predefined servers, one directory for each.
+  # Packages of the predefined servers, from PyPI or npm, one directory for each.
   serversDirectory = "/usr/local/lib/agent-vm/servers";
-  # Coding agents, one directory for each, and their Node.
+  # Coding agents, one directory for each.
   agentsDirectory = "/usr/local/lib/agent-vm/agents";
+  # Node of agents and servers.
   nodeDirectory = "/usr/local/lib/agent-vm/node";
   # List of the enabled predefined servers, in the format of .mcp.json.
   serversFile = "/etc/agent-mcp/servers.json";

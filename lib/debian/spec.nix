@@ -31,6 +31,9 @@ let
     inherit packages;
     names = unique agents;
   };
+  withNode = (import ./node.nix).needs (
+    withAgents.npm ++ builtins.concatMap (server: server.npm) (builtins.attrValues named)
+  );
   unit = import ../systemd-unit.nix;
   init = import ./init.nix { inherit share; };
   kernel = import ./kernel.nix { inherit architecture share; };
@@ -93,10 +96,10 @@ in
       }
     ]
     ++ (if proxy == "mcp-proxy" then [ mcpProxy ] else [ ])
-    ++ map (server: server.python) (builtins.attrValues named)
-    ++ withAgents.python;
+    ++ builtins.concatMap (server: server.python) (builtins.attrValues named)
+    ++ withNode.python;
   };
-  inherit (withAgents) npm;
+  inherit (withNode) npm;
   user = {
     inherit (policy.user)
       name

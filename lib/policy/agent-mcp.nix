@@ -37,12 +37,19 @@ rec {
   knownServers = builtins.fromJSON (builtins.readFile ./known-servers.json);
 
   # Settings that replace those of `hardening` while a predefined server is on; null removes a setting.
-  hardeningFor.browser = {
-    # Chromium reads /proc/cpuinfo.
-    ProcSubset = null;
-    # Chromium's processes call capset to drop capabilities, even though they have none.
-    SystemCallFilter = hardening.SystemCallFilter ++ [ "capset" ];
-  };
+  hardeningFor =
+    let
+      chromium = {
+        # Chromium reads /proc/cpuinfo.
+        ProcSubset = null;
+        # Chromium's processes call capset to drop capabilities, even though they have none.
+        SystemCallFilter = hardening.SystemCallFilter ++ [ "capset" ];
+      };
+    in
+    {
+      browser = chromium;
+      playwright = chromium;
+    };
 
   unitSection = {
     Description = "MCP servers of the agent";

@@ -15,6 +15,7 @@
   locale = import ./locale.nix;
   manager = import ./manager.nix;
   mcpReverseProxy = import ./mcp-reverse-proxy.nix;
+  namedServers = import ./named-servers.nix;
   network = import ./network.nix;
   ports = import ./ports.nix;
   qemu = import ./qemu.nix;

@@ -70,7 +70,7 @@ in
       ];
       node = [
         "requirements.txt"
-        "agents/node.txt"
+        "node.txt"
       ];
       links = [
         "/usr/local/bin/claude"

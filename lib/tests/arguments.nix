@@ -116,7 +116,70 @@ in
       false
     ];
   };
-  browserServerRelaxesTheSandbox = {
+  # Servers from npm run with the Node of the image, which is not on the agent's PATH.
+  serversFromNpmAreInstalledWithTheirNode = {
+    expr =
+      let
+        inherit
+          ((debianGuest {
+            servers = [
+              "memory"
+              "time"
+              "filesystem"
+            ];
+            agents = [ "codex" ];
+          }).image
+          )
+          spec
+          ;
+        without = (debianGuest { servers = [ "memory" ]; }).image.spec;
+        servers = (fromJSON spec.files."/etc/agent-mcp/servers.json".text).mcpServers;
+        inherit (builtins) head;
+      in
+      {
+        npm = map (installation: installation.lock) spec.npm.installations;
+        python = map (installation: installation.requirements) spec.python.installations;
+        inherit (servers.memory) env;
+        node = servers.filesystem.command == spec.npm.node;
+        args =
+          servers.filesystem.args == [
+            (head (builtins.filter (i: i.lock == "servers/filesystem") spec.npm.installations)).program
+            "/workspace"
+          ];
+        onPath = map (it: it.links ? "/usr/local/bin/node") [
+          without
+          spec
+        ];
+      };
+    expected = {
+      npm = [
+        "agents/codex"
+        "servers/filesystem"
+        "servers/memory"
+      ];
+      python = [
+        "requirements.txt"
+        "servers/time.txt"
+        "node.txt"
+      ];
+      env.MEMORY_FILE_PATH = "/home/dev/.mcp-memory.jsonl";
+      node = true;
+      args = true;
+      onPath = [
+        false
+        true
+      ];
+    };
+  };
+  # If it found Node, each page would start `npm install`.
+  theFetchServerFindsNoProgram = {
+    expr =
+      (fromJSON
+        (debianGuest { servers = [ "fetch" ]; }).image.spec.files."/etc/agent-mcp/servers.json".text
+      ).mcpServers.fetch.env;
+    expected.PATH = "/nonexistent";
+  };
+  serversWithChromiumRelaxTheSandbox = {
     expr =
       let
         parts =
@@ -135,7 +198,9 @@ in
       in
       map parts [
         [ ]
+        [ "desktop-commander" ]
         [ "browser" ]
+        [ "playwright" ]
       ];
     expected = [
       [
@@ -143,6 +208,18 @@ in
         true
         true
         false
+      ]
+      [
+        false
+        true
+        true
+        false
+      ]
+      [
+        true
+        false
+        true
+        true
       ]
       [
         true

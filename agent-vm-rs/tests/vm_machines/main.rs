@@ -14,6 +14,7 @@ mod hardening;
 mod hostile_share;
 mod isolation;
 mod journey;
+mod named_servers;
 mod network;
 #[path = "../shared/own_terminal.rs"]
 mod own_terminal;

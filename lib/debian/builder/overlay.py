@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import agents, report, run
+from . import npm, report, run
 
 # Paths in the root file system: the last build step, its input, and its output for the host.
 STAGE = ".agent-vm"
@@ -82,7 +82,7 @@ def make(spec: dict, tree: Path, pip: list[str]) -> None:
     for installation in spec["python"]["installations"]:
         install_python(spec["python"], installation, tree, pip)
     if spec["npm"] is not None:
-        agents.install(spec["npm"], tree, tree.parent)
+        npm.install(spec["npm"], tree, tree.parent)
 
 
 def copy_programs(target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Install coding agents from npm: exactly the versions and hashes of their lock files, without running any of their scripts."""
+"""Install programs from npm: exactly the versions and hashes of their lock files, without running any of their scripts."""
 
 import os
 import shutil
@@ -12,8 +12,8 @@ TARGET = ["--os=linux", "--cpu=x64", "--libc=glibc"]
 
 
 def install(npm: dict, tree: Path, work: Path) -> None:
-    """Install the agents in `tree`, with the Node that is already there. The user's npm configuration names the registry."""
-    report.say("installing the coding agents from npm")
+    """Install the programs in `tree`, with the Node that is already there. The user's npm configuration names the registry."""
+    report.say("installing programs from npm")
     for installation in npm["installations"]:
         target = inside(tree, installation["directory"])
         target.mkdir(parents=True)
