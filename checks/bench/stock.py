@@ -59,7 +59,7 @@ class StockGuest:
         subprocess.run(["/usr/bin/python3", "-m", "pip", "install", "--quiet", "--target", python, "--no-compile",
                         "--require-hashes", "--ignore-requires-python", "--only-binary=:all:", "--python-version", spec["python"]["version"], "--implementation", "cp",
                         *(f"--platform={name}" for name in spec["python"]["platforms"]),
-                        "-r", ROOT / "lib/debian/requirements.txt", "-r", ROOT / "lib/debian/servers/mcp-proxy.txt", "--no-deps"], check=True)
+                        "-r", ROOT / "lib/debian/requirements.txt", "-r", ROOT / "lib/debian/mcp-proxy.txt", "--no-deps"], check=True)
         (self.directory / "unit").write_text(UNIT)
         (self.directory / "network").write_text(NETWORK)
         inside = "; ".join([

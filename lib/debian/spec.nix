@@ -41,7 +41,7 @@ let
   # In its own directory, like a predefined server: its versions do not conflict with those of codemcp.
   mcpProxy = {
     directory = "${paths.serversDirectory}/mcp-proxy";
-    requirements = "servers/mcp-proxy.txt";
+    requirements = "mcp-proxy.txt";
     programs.mcp-proxy = "mcp_proxy.__main__:main";
   };
 
