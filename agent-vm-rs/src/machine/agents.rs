@@ -61,9 +61,9 @@ pub struct Mcp {
     pub filter: String,
     /// An argument for each line; `{}` stands for the line.
     pub argument: Option<String>,
-    /// A variable that has the output, or the path of [`Self::file`].
+    /// A variable that has the output.
     pub environment: Option<String>,
-    /// A file below the home directory that has the output.
+    /// A JSON file below the home directory, into which the output is merged.
     pub file: Option<String>,
 }
 
@@ -167,7 +167,7 @@ mod tests {
             assert!(!preset.unattended.is_empty() && !preset.secrets.is_empty() && !preset.state.is_empty(), "{name}");
             assert_eq!(preset.task.text.iter().filter(|word| word.contains("{task}")).count(), 1, "{name}");
             let Mcp { argument, environment, file, .. } = &preset.mcp;
-            assert!(argument.is_some() != environment.is_some() && (file.is_none() || environment.is_some()), "{name}");
+            assert_eq!([argument, environment, file].into_iter().flatten().count(), 1, "{name}");
             assert!(argument.as_ref().is_none_or(|argument| argument.contains("{}")), "{name}");
             assert!(
                 preset.state.iter().chain(file).all(|path| path.starts_with('.') && !path.contains("..")),

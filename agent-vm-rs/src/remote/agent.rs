@@ -81,17 +81,15 @@ fn servers(mcp: &Mcp, manifest: &Manifest, state: &str) -> Result<Vec<String>, s
         ));
     }
     if let Some(variable) = &mcp.environment {
-        let value = match &mcp.file {
-            Some(file) => {
-                let path = format!("\"$HOME\"/{}", shlex::try_quote(file)?);
-                lines.push(format!(
-                    "[ -z \"$servers\" ] || {{ mkdir -p \"$(dirname {path})\" && printf '%s\\n' \"$servers\" >{path}; }}"
-                ));
-                path
-            }
-            None => "\"$servers\"".to_owned(),
-        };
-        lines.push(format!("[ -z \"$servers\" ] || export {variable}={value}"));
+        lines.push(format!("[ -z \"$servers\" ] || export {variable}=\"$servers\""));
+    }
+    if let Some(file) = &mcp.file {
+        let file = shlex::try_quote(file)?;
+        // What the agent or its user wrote stays. A file that is not JSON is left as it is.
+        lines.push(format!(
+            "file=\"$HOME\"/{file}\n\
+             [ -z \"$servers\" ] || {{ mkdir -p \"${{file%/*}}\" && {{ cat \"$file\" 2>/dev/null || echo '{{}}'; printf '%s\\n' \"$servers\"; }} | jq -es '.[0] * .[1]' >\"$file.new\" 2>/dev/null && mv \"$file.new\" \"$file\"; }}"
+        ));
     }
     Ok(lines)
 }
@@ -117,7 +115,7 @@ mod tests {
     fn run(name: &str, program: &Program<'_>, state: Option<&str>, home: &Path) -> Vec<String> {
         let (bin, file) = (home.join("bin"), home.join("servers.json"));
         fs::create_dir_all(&bin).unwrap();
-        let text = "#!/bin/sh\n[ \"$1\" != login ] || exec cat >\"$HOME/login\"\nprintf '%s\\n' \"$@\"\nfor name in OPENCODE_CONFIG_CONTENT GEMINI_CLI_SYSTEM_DEFAULTS_PATH GEMINI_DEFAULT_AUTH_TYPE DISABLE_AUTOUPDATER; do printenv $name && echo \"in $name\"; done\ncat\n";
+        let text = "#!/bin/sh\n[ \"$1\" != login ] || exec cat >\"$HOME/login\"\nprintf '%s\\n' \"$@\"\nfor name in OPENCODE_CONFIG_CONTENT GEMINI_DEFAULT_AUTH_TYPE DISABLE_AUTOUPDATER; do printenv $name && echo \"in $name\"; done\ncat\n";
         fs::write(bin.join(name), text).unwrap();
         fs::set_permissions(bin.join(name), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         match state {
@@ -173,11 +171,22 @@ mod tests {
         assert_eq!(config["mcp"]["db"]["url"], "http://127.0.0.1:8001/servers/db/mcp");
         assert_eq!(opencode[2], "in OPENCODE_CONFIG_CONTENT");
 
+        let settings = home.path().join(".gemini/settings.json");
+        fs::create_dir(home.path().join(".gemini")).unwrap();
+        for own in ["{\"ui\":{\"theme\":\"own\"},\"general\":{\"vimMode\":true}}", "// no JSON"] {
+            fs::write(&settings, own).unwrap();
+            lines("gemini", Some(STATE));
+            let text = fs::read_to_string(&settings).unwrap();
+            let Ok(config) = serde_json::from_str::<serde_json::Value>(&text) else {
+                assert_eq!(text, "// no JSON");
+                continue;
+            };
+            assert_eq!(config["mcpServers"]["db"]["httpUrl"], "http://127.0.0.1:8001/servers/db/mcp");
+            assert_eq!((&config["ui"]["theme"], &config["general"]["vimMode"]), (&"own".into(), &true.into()));
+        }
+        fs::remove_file(&settings).unwrap();
         let gemini = lines("gemini", Some(STATE));
-        let config = fs::read_to_string(home.path().join(".gemini/agent-vm.json")).unwrap();
-        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
-        assert_eq!(config["mcpServers"]["db"]["httpUrl"], "http://127.0.0.1:8001/servers/db/mcp");
-        assert_eq!(gemini[1], home.path().join(".gemini/agent-vm.json").to_str().unwrap());
+        assert!(fs::read_to_string(&settings).unwrap().contains("servers/db/mcp"));
         assert!(gemini.contains(&"gemini-api-key".to_owned()), "{gemini:?}");
 
         // A service that has not reported, or reports nonsense, is no obstacle.
