@@ -166,6 +166,8 @@ rec {
         TimeoutStopSec = timeouts.stop;
         NotifyAccess = "main";
         KillMode = "mixed";
+        # A process that runs out of memory takes only itself: other servers and sessions go on.
+        OOMPolicy = "continue";
         StandardOutput = "journal";
         StandardError = "journal";
         SyslogIdentifier = name;

@@ -4,8 +4,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders and files, from the top down.
-const LAYERS: [&str; 12] =
-    ["cli", "socket", "http", "pool", "session", "supervise", "era", "link", "config", "queue", "report", "json"];
+const LAYERS: [&str; 13] = [
+    "cli",
+    "reverse_proxy",
+    "socket",
+    "http",
+    "pool",
+    "session",
+    "supervise",
+    "era",
+    "link",
+    "config",
+    "queue",
+    "report",
+    "json",
+];
 /// Below all of them.
 const LOWEST: &str = "policy";
 const LONGEST: usize = 300;
