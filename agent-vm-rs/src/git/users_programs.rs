@@ -81,11 +81,12 @@ impl Trees<'_> {
         }
         let words = if key.ends_with(WHOLE) { Some(vec![(*value).to_owned()]) } else { words(value) };
         let starts_own = words.as_ref().is_some_and(|words| self.start_own(words));
-        if !starts_own && words.as_ref().is_some_and(|words| is_documented(key, words)) {
+        let is_documented = words.as_ref().is_some_and(|words| is_documented(key, words));
+        if is_documented && !starts_own {
             return Ok(());
         }
         let (command, key) = (one_line(value), one_line(key));
-        if !starts_own && (matches!(*scope, "local" | "worktree") || is_hook) {
+        if !is_documented && (matches!(*scope, "local" | "worktree") || is_hook) {
             let scope = if matches!(*scope, "local" | "worktree") { scope } else { "global" };
             return Err(Failure::new(format!("git would run an unknown program: {key} = {command}"))
                 .with_hint(format!(
