@@ -69,4 +69,5 @@ bench: install ## run the benchmarks; docs/reference/performance.md has the resu
 	@checks/bench/completion --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/destroy --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/git --program "$$PREFIX/bin/agent-vm"
+	@checks/bench/gateway
 	@$(CARGO) bench $(CRATE) --bench render
