@@ -28,8 +28,6 @@ rustPlatform.buildRustPackage (finalAttrs: {
     touch src/main.rs benches/render.rs
   '';
   cargoLock.lockFile = crates + "/Cargo.lock";
-  # Its profile in Cargo.toml.
-  buildType = "gateway";
   cargoBuildFlags = [
     "--package"
     "agent-mcp"

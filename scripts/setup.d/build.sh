@@ -31,15 +31,11 @@ build_in_parallel() {
     virtiofsd_is_installed || compile_virtiofsd
 }
 
-# Compiles the gateway for the Debian guest, as a static program that does not depend on the guest's libraries.
+# Compiles the gateway for the Debian guest, which has the C library of Debian 13 or a newer one than this host. It shares most
+# of its dependencies with agent-vm.
 compile_gateway() {
-    local triple=x86_64-unknown-linux-gnu programs=$here/../lib/debian/programs built
-    # A directory of its own, so that it does not wait for the build of agent-vm.
-    built=$crate/target/guest
-    # With --target, the flags do not apply to build scripts and macros, which cannot be static.
-    CARGO_ENCODED_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --manifest-path "$crate/Cargo.toml" \
-        --package agent-mcp --target "$triple" --target-dir "$built" --locked --profile gateway
-    built=$built/$triple/gateway/agent-mcp
+    local programs=$here/../lib/debian/programs built=$crate/target/release/agent-mcp
+    cargo build --manifest-path "$crate/Cargo.toml" --target-dir "$crate/target" --package agent-mcp --locked --release
     cmp --silent -- "$built" "$programs/agent-mcp" && return
     install -m 755 -- "$built" "$programs/.agent-mcp-$$"
     mv -fT -- "$programs/.agent-mcp-$$" "$programs/agent-mcp"

@@ -43,8 +43,17 @@ def main() -> None:
     for installation in installations:
         for name, entry in installation["programs"].items():
             write(Path("/usr/local/bin") / name, program(entry, installation["directory"]), 0o755)
+    for path in sorted(Path(spec["programs"]).iterdir()):
+        require_runs(path)
     drop_setuid()
     compile_python([installation["directory"] for installation in installations])
+
+
+def require_runs(program: Path) -> None:
+    """Refuse a program that the host compiled for a newer C library than the guest's."""
+    tried = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    if tried.returncode != 0:
+        raise SystemExit(f"{program} does not run in the guest: {tried.stderr.strip()}")
 
 
 def run(*argv: str, **options) -> str:

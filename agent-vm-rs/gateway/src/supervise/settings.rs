@@ -19,7 +19,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// Time for a server's own answer to `initialize`.
     pub grace: Duration,
-    /// Time that a request waits for a server to start: some clients give up after half a minute.
+    /// Time that a request waits for a server to start: a client's process needs half a minute in an emulated machine on a busy
+    /// host, and many clients give up after a minute.
     pub patience: Duration,
     /// Time until the default server gets another spare process.
     pub refill: Duration,
@@ -45,7 +46,7 @@ impl Settings {
             spacing: Duration::from_secs(5),
             deadline: Duration::from_secs(600),
             grace: Duration::from_secs(1),
-            patience: Duration::from_secs(20),
+            patience: Duration::from_secs(45),
             refill: Duration::from_secs(1),
             idle: Duration::from_secs(3600),
             gives_way: Duration::from_secs(10),
