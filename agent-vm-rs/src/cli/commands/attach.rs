@@ -4,12 +4,10 @@ use anyhow::Result;
 use clap::Args;
 
 use super::Target;
-use crate::cli::target;
-use crate::guest::running::running;
+use super::connected::with_ssh;
 use crate::machine::context::Context;
 use crate::machine::name::VmName;
 use crate::remote::sessions::{self, Session};
-use crate::remote::ssh::Ssh;
 use crate::remote::ssh::terminal::Streams;
 use crate::term::error::Failure;
 
@@ -31,14 +29,11 @@ pub fn attach(context: &Context, args: &AttachArgs) -> Result<i32> {
     if Streams::ours() != Streams::Terminal {
         return Err(Failure::usage("attach needs a terminal").with_hint("to list sessions: agent-vm ps").into());
     }
-    let machine = target::find_used(&context.state, args.target.as_deref())?;
-    let (guest, facts) = running(&machine)?;
-    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
-    let limit = context.answer_limit();
-    ssh.require_connection(limit)?;
-    let all = sessions::all(&ssh, limit)?;
-    let session = chosen(&machine.name, all, args.session.as_deref())?;
-    ssh.exec(&sessions::attach(&session.session), Streams::Terminal, limit)
+    with_ssh(context, args.target.as_deref(), |machine, ssh| {
+        let limit = context.answer_limit();
+        let session = chosen(&machine.name, sessions::all(ssh, limit)?, args.session.as_deref())?;
+        ssh.exec(&sessions::attach(&session.session), Streams::Terminal, limit)
+    })
 }
 
 /// Returns the session to show: the named one, or else the only one.

@@ -7,13 +7,12 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::json;
 
+use super::connected::with_ssh;
 use super::fetching::MAX_SIZE;
-use crate::cli::target;
-use crate::guest::running::running;
 use crate::host::files::merge::merge;
 use crate::host::files::{TEMPORARY, quoted};
 use crate::machine::context::Context;
-use crate::remote::ssh::{LeftOut, Ssh};
+use crate::remote::ssh::LeftOut;
 use crate::term::error::Failure;
 use crate::term::output::print_json;
 use crate::term::progress::note;
@@ -64,7 +63,7 @@ pub fn cp(context: &Context, args: &CpArgs) -> Result<()> {
                 own_name(source).map(|name| name.to_str().map(str::to_owned).context("a name is not valid UTF-8"));
             let name = name.transpose()?;
             source.metadata().map_err(|error| unreadable(source, &args.source, error))?;
-            let special = with_ssh(context, named, |ssh| ssh.copy_in(source, name.as_deref(), path))?;
+            let special = with_ssh(context, named, |_, ssh| ssh.copy_in(source, name.as_deref(), path))?;
             if special > 0 {
                 let items = count(special, "item");
                 note(&format!("notice: {items} not copied: only files, directories and links are"));
@@ -79,7 +78,7 @@ pub fn cp(context: &Context, args: &CpArgs) -> Result<()> {
             let staging = tempfile::Builder::new().prefix(TEMPORARY).permissions(owners).tempdir_in(parent);
             let staging = staging.with_context(|| format!("failed to create a directory in {}", parent.display()))?;
             let item = staging.path().join("item");
-            let left_out = with_ssh(context, named, |ssh| ssh.copy_out(path, &item, args.max_size << 20))?;
+            let left_out = with_ssh(context, named, |_, ssh| ssh.copy_out(path, &item, args.max_size << 20))?;
             merge(&item, &target)?;
             if left_out.special > 0 {
                 let items = count(left_out.special, "item");
@@ -124,14 +123,6 @@ fn unreadable(path: &Path, word: &str, error: std::io::Error) -> anyhow::Error {
         _ => failure,
     };
     anyhow::Error::new(error).context(failure)
-}
-
-fn with_ssh<T>(context: &Context, named: Option<&str>, copy: impl FnOnce(&Ssh<'_>) -> Result<T>) -> Result<T> {
-    let machine = target::find_used(&context.state, named)?;
-    let (guest, facts) = running(&machine)?;
-    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
-    ssh.require_connection(context.answer_limit())?;
-    copy(&ssh)
 }
 
 /// Returns the name under which a path is copied into a directory; None if its contents are, as for `.` and `/`.

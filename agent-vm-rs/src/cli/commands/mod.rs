@@ -4,6 +4,7 @@ pub mod apply;
 pub mod attach;
 pub mod checkout;
 mod confirm;
+mod connected;
 pub mod cp;
 pub mod create;
 pub mod destroy;

@@ -5,11 +5,9 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::Target;
-use crate::cli::target;
-use crate::guest::running::running;
+use super::connected::with_ssh;
 use crate::machine::context::Context;
 use crate::remote::sessions::{self, Session};
-use crate::remote::ssh::Ssh;
 use crate::term::output::{print, print_json};
 use crate::term::table::Columns;
 use crate::term::text::{age, count};
@@ -26,19 +24,16 @@ pub struct PsArgs {
 /// # Errors
 /// The machine is not running, or does not answer.
 pub fn ps(context: &Context, args: &PsArgs) -> Result<()> {
-    let machine = target::find_used(&context.state, args.target.as_deref())?;
-    let (guest, facts) = running(&machine)?;
-    let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
-    let limit = context.answer_limit();
-    ssh.require_connection(limit)?;
-    let all = sessions::all(&ssh, limit)?;
-    if context.json {
-        return print_json(&all);
-    }
-    if all.is_empty() {
-        return print(&format!("{} has no session\n", machine.name));
-    }
-    print(&table(&all, Timestamp::now()))
+    with_ssh(context, args.target.as_deref(), |machine, ssh| {
+        let all = sessions::all(ssh, context.answer_limit())?;
+        if context.json {
+            return print_json(&all);
+        }
+        if all.is_empty() {
+            return print(&format!("{} has no session\n", machine.name));
+        }
+        print(&table(&all, Timestamp::now()))
+    })
 }
 
 fn table(all: &[Session], now: Timestamp) -> String {
