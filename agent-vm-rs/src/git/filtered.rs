@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -14,7 +13,7 @@ use anyhow::{Context as _, Result};
 
 use super::lfs::pointers;
 use crate::host::files::beneath;
-use crate::host::interrupt::{self, Deadline};
+use crate::host::interrupt::{self, Deadline, Until};
 use crate::host::process::Invocation;
 
 /// Longest time for reading large files.
@@ -38,19 +37,6 @@ impl Entry {
             && self.ctime == (low(file.ctime().cast_unsigned()), file.ctime_nsec().cast_unsigned())
             && self.inode == low(file.ino())
             && self.size == low(file.size())
-    }
-}
-
-/// Takes bytes until a deadline.
-struct Until(Deadline);
-
-impl io::Write for Until {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.passed() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(bytes.len()) }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

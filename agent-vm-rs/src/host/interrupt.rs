@@ -1,5 +1,6 @@
 //! SIGINT, SIGTERM and SIGHUP set a flag that every wait checks, so that an interrupted command still cleans up.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,6 +64,20 @@ pub fn acknowledge() {
 pub struct Deadline {
     end: Instant,
     length: Duration,
+}
+
+/// Takes bytes, and forgets them, until a deadline.
+#[derive(Debug)]
+pub struct Until(pub Deadline);
+
+impl io::Write for Until {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.passed() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(bytes.len()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Deadline {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,7 @@ use crate::git::lfs::{DIRECTORY, Pointer, has, is_damaged, pointers};
 use crate::git::origin_copy::ORIGIN_COPY;
 use crate::host::files::beneath::{self, Entry};
 use crate::host::files::places::Mounts;
-use crate::host::interrupt::{self, Deadline};
+use crate::host::interrupt::{self, Deadline, Until};
 use crate::term::text::count;
 
 /// Size in bytes of the source's large files that are read to find damage.
@@ -27,19 +26,6 @@ const MOST_BYTES_READ: u64 = 128 << 20;
 /// Modes in the index, with the space after them.
 const PLAIN: &[u8] = b"100644 ";
 const PROGRAM: &[u8] = b"100755 ";
-
-/// Takes bytes until a deadline.
-struct Until(Deadline);
-
-impl io::Write for Until {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.passed() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(bytes.len()) }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 impl View {
     /// Returns whether the repository, or the copy that `origin` leads to, has a store of LFS contents.
