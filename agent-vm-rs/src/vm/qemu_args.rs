@@ -272,7 +272,7 @@ mod tests {
             confinement: Confinement { sandbox, landlock: Some(ours) },
             ..Given::new(SAMPLE)
         };
-        let inputs = Inputs { machine: Path::new("/root/app-main"), ..given.inputs() };
+        let inputs = Inputs { machine: Path::new("/machines/app-main"), ..given.inputs() };
         let words = virtiofsd(&inputs).unwrap().args;
         let staged: Vec<_> = words.windows(2).filter(|pair| pair[0] == "--path").map(|pair| pair[1].clone()).collect();
         for word in words.iter().filter_map(|word| word.to_str()?.strip_prefix("/tmp/")) {

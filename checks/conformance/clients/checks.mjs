@@ -49,7 +49,7 @@ export async function main(connect, { eras }) {
             pause(3000, undefined, { ref: false })
         ]);
     }
-    // Whoever reads this knows that no check is missing.
+    // The last line shows that no check is missing.
     console.log(JSON.stringify({ end: true }));
     process.exit(failed ? 1 : 0);
 }

@@ -276,6 +276,6 @@ def main(library: type[Session]) -> int:
             why = f"{first(error)!r:.500}"
             failed += 1
         print(json.dumps({"check": name, "ok": not why, "why": why}), flush=True)
-    # Whoever reads this knows that no check is missing.
+    # The last line shows that no check is missing.
     print(json.dumps({"end": True}), flush=True)
     return 1 if failed else 0

@@ -227,7 +227,7 @@ impl Translator {
         match message.kind() {
             Kind::Answer { id } => self.answer(&id.clone(), message),
             Kind::Notification { method } if method == "notifications/subscriptions/acknowledged" => Vec::new(),
-            // Only the end of a subscription is told this way.
+            // Sent only for the end of a subscription.
             Kind::Notification { method } if method == "notifications/cancelled" => Vec::new(),
             Kind::Notification { .. } => vec![Step::ToClient(unsubscribed(message))],
             Kind::Request { .. } => vec![Step::ToClient(message)],

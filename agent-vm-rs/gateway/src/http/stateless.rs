@@ -23,7 +23,7 @@ pub fn is_meant(headers: &HeaderMap, message: &Message) -> bool {
     if version == Some(STATELESS) || Meta::of(message.params()).version.is_some() {
         return true;
     }
-    // A client of an unknown version is told which ones are known.
+    // The error lists the supported versions.
     let known = version.is_none_or(|version| SESSION_VERSIONS.contains(&version));
     !known && !headers.contains_key(SESSION) && message.method() != Some("initialize")
 }

@@ -15,7 +15,7 @@ pub enum Priority {
     Warning = 4,
     /// Something happened.
     Info = 6,
-    /// Something for whoever looks for an error in the gateway.
+    /// Details for debugging the gateway.
     Debug = 7,
 }
 

@@ -34,7 +34,7 @@ def notify(method, **params):
 
 
 def changed(method, **params):
-    """Tells of a change: to all, or in the new era to those that listen."""
+    """Sends a notification of a change; in the new era, one to each subscription."""
     if not listening:
         return notify(method, **params)
     for identity in listening:

@@ -226,7 +226,7 @@ mod tests {
 
     fn rows() -> Vec<Row> {
         vec![
-            row("same-main", "main", "/home/me/work/same"),
+            row("same-main", "main", "/home/me/code/same"),
             row("same-main-a3558a4a", "main", "/home/me/elsewhere/that/is/a/long/way/down/the/tree/same"),
             row(
                 "app-feature-a-rather-long-name-of-a-branch-5b1c2d3e",
