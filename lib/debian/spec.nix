@@ -97,6 +97,7 @@ in
     ]
     ++ (if proxy == "mcp-proxy" then [ mcpProxy ] else [ ])
     ++ builtins.concatMap (server: server.python) (builtins.attrValues named)
+    ++ withAgents.python
     ++ withNode.python;
   };
   inherit (withNode) npm;

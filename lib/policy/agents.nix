@@ -3,10 +3,11 @@
 #   unattended               arguments with which it asks nothing (`--yolo`, and every `--task`)
 #   task                     words after the command that begin a task, and those that hold its text
 #   environment, prepare     variables, and shell commands that run before the agent
-#   mcp                      how it learns the machine's MCP servers: a jq filter of [{name, url}], and where its output goes
+#   mcp                      how it learns the machine's MCP servers: a jq filter of [{name, url}], and where its output goes;
+#                            null if it knows no MCP
 #   groups, secrets          egress groups, and variables whose values the proxy inserts, each for one host
 #   state                    paths below the home directory, which is on the machine's own disk
-#   debian, nixos            the program in lib/debian/agents/NAME, and the package of nixpkgs
+#   debian, nixos            the program (npm) or entry point (PyPI) in lib/debian/agents/NAME, and the package of nixpkgs
 let
   inherit (builtins)
     attrNames

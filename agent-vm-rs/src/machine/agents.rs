@@ -29,8 +29,8 @@ pub struct Preset {
     pub environment: BTreeMap<String, String>,
     /// Shell commands that run before it.
     pub prepare: Vec<String>,
-    /// How it learns the machine's MCP servers.
-    pub mcp: Mcp,
+    /// How it learns the machine's MCP servers; None if it knows no MCP.
+    pub mcp: Option<Mcp>,
     /// Groups of hosts that it needs.
     pub groups: Vec<String>,
     /// Variables whose values the egress proxy inserts.
@@ -89,7 +89,8 @@ impl Secret {
     }
 }
 
-const TEXTS: [(&str, &str); 4] = [
+const TEXTS: [(&str, &str); 5] = [
+    ("aider", include_str!("../../../lib/policy/agents/aider.json")),
     ("claude", include_str!("../../../lib/policy/agents/claude.json")),
     ("codex", include_str!("../../../lib/policy/agents/codex.json")),
     ("gemini", include_str!("../../../lib/policy/agents/gemini.json")),
@@ -153,6 +154,10 @@ mod tests {
     use super::*;
     use std::path::Path;
 
+    fn is_below_home(path: &str) -> bool {
+        path.starts_with('.') && !path.contains("..")
+    }
+
     #[test]
     fn every_preset_of_the_policy_is_complete() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lib/policy/agents");
@@ -166,13 +171,12 @@ mod tests {
             let preset: Preset = serde_json::from_str(text).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert!(!preset.unattended.is_empty() && !preset.secrets.is_empty() && !preset.state.is_empty(), "{name}");
             assert_eq!(preset.task.text.iter().filter(|word| word.contains("{task}")).count(), 1, "{name}");
-            let Mcp { argument, environment, file, .. } = &preset.mcp;
-            assert_eq!([argument, environment, file].into_iter().flatten().count(), 1, "{name}");
-            assert!(argument.as_ref().is_none_or(|argument| argument.contains("{}")), "{name}");
-            assert!(
-                preset.state.iter().chain(file).all(|path| path.starts_with('.') && !path.contains("..")),
-                "{name}"
-            );
+            assert!(preset.state.iter().all(|path| is_below_home(path)), "{name}");
+            if let Some(Mcp { argument, environment, file, .. }) = &preset.mcp {
+                assert_eq!([argument, environment, file].into_iter().flatten().count(), 1, "{name}");
+                assert!(argument.as_ref().is_none_or(|argument| argument.contains("{}")), "{name}");
+                assert!(file.as_deref().is_none_or(is_below_home), "{name}");
+            }
             let all: Vec<_> = preset.secrets.iter().collect();
             // The host of each secret is allowed with it.
             for secret in &all {
@@ -191,7 +195,7 @@ mod tests {
         assert!(check(&[]).is_ok() && check(&["claude", "codex"]).is_ok());
         let error = check(&["claude", "cladue"]).unwrap_err();
         assert_eq!(error.to_string(), "there is no agent cladue");
-        assert_eq!(error.hint(), Some("did you mean claude? known agents: claude, codex, gemini, opencode"));
+        assert_eq!(error.hint(), Some("did you mean claude? known agents: aider, claude, codex, gemini, opencode"));
     }
 
     #[test]

@@ -41,8 +41,8 @@ impl Program<'_> {
             lines.push(format!("export {name}={}", shlex::try_quote(value)?));
         }
         lines.extend(preset.prepare.iter().cloned());
-        if let Some(state) = &manifest.service.servers_state {
-            lines.extend(servers(&preset.mcp, manifest, state)?);
+        if let (Some(mcp), Some(state)) = (&preset.mcp, &manifest.service.servers_state) {
+            lines.extend(servers(mcp, manifest, state)?);
         }
         let task = self.task.map_or(&[][..], |_| &preset.task.command);
         let unattended = if self.unattended { &preset.unattended[..] } else { &[] };
@@ -129,6 +129,7 @@ mod tests {
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
+            .current_dir(home)
             .env_clear()
             .env("PATH", path)
             .env("HOME", home)
@@ -216,9 +217,34 @@ mod tests {
     }
 
     #[test]
+    fn aider_leaves_the_work_tree_clean() {
+        let home = tempfile::tempdir().unwrap();
+        let git = |args: &[&str]| {
+            let output = Command::new("git").args(args).current_dir(home.path()).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        git(&["init", "--quiet"]);
+        let exclude = home.path().join(".git/info/exclude");
+        for own in [Some("own\n"), None] {
+            match own {
+                Some(text) => fs::write(&exclude, text).unwrap(),
+                None => fs::remove_dir_all(exclude.parent().unwrap()).unwrap(),
+            }
+            for _ in 0..2 {
+                run("aider", &agent("aider", None, &[]), None, home.path());
+            }
+            let text = fs::read_to_string(&exclude).unwrap();
+            assert_eq!(text, format!("{}.aider*\n", own.unwrap_or_default()));
+        }
+        fs::write(home.path().join(".aider.chat.history.md"), "").unwrap();
+        assert!(!git(&["status", "--short", "--untracked-files=all"]).contains("aider.chat"));
+    }
+
+    #[test]
     fn another_program_gets_its_arguments_alone() {
         let arguments = ["-c".to_owned(), "a b".to_owned()];
-        let program = Program { command: "aider", preset: None, unattended: false, task: None, arguments: &arguments };
-        assert_eq!(program.words(&crate::guest::manifest::tests::sample()).unwrap(), ["aider", "-c", "a b"]);
+        let program = Program { command: "goose", preset: None, unattended: false, task: None, arguments: &arguments };
+        assert_eq!(program.words(&crate::guest::manifest::tests::sample()).unwrap(), ["goose", "-c", "a b"]);
     }
 }

@@ -36,7 +36,7 @@ fn agents_work_on_tasks_and_their_keys_stay_on_the_host() {
     let destination = &model.destination;
     let secrets = KEYS.map(|(name, _)| format!("{name}={destination}"));
     let args = [
-        &["--agent", "claude,codex", "--memory", "3072", "--disk", "2048", "--allow", destination][..],
+        &["--agent", "aider,claude,codex", "--memory", "3072", "--disk", "2048", "--allow", destination][..],
         &["--secret", &secrets[0], "--secret", &secrets[1]],
     ];
     Done::from(site.creates(&args.concat()).envs(KEYS).output().unwrap(), &["create"]).ok();
@@ -54,6 +54,11 @@ fn agents_work_on_tasks_and_their_keys_stay_on_the_host() {
     let url = format!("openai_base_url=\"https://{destination}/v1\"");
     let codex = run(&["codex", "--task", "make a file", "--fetch", "--", "--model", "gpt-5", "--config", &url]).ok();
     codex.says("The task is done.").says("app-main: 1 new commit").says(" made | 2 ++");
+
+    // aider, too.
+    let args = ["aider", "--task", "make a file", "--fetch", "--", "--set-env"];
+    let aider = run(&[&args[..], &[&format!("ANTHROPIC_API_BASE=https://{destination}")]].concat()).ok();
+    aider.says("The task is done.").says("app-main: 1 new commit").says(" edited | 1 +");
 
     // The models got the keys, and no placeholder.
     let seen = std::fs::read_to_string(dir.path().join("seen")).unwrap();

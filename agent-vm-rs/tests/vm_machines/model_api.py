@@ -2,7 +2,8 @@
 
 model_api.py DIR ADDRESS: prints the port. DIR/seen gets the path and headers of each request, one JSON object a line.
 
-The model asks for one command, which commits a file, and then ends.
+The model asks for one command, which commits a file, and then ends. To an agent without tools it answers with an edit of a
+file, in aider's format, which aider commits.
 """
 
 import json
@@ -15,7 +16,9 @@ from pathlib import Path
 
 directory, address = Path(sys.argv[1]), sys.argv[2]
 COMMAND = "echo made by the agent >>made && git add made && git commit --quiet --message made"
+USAGE = {"input_tokens": 1, "output_tokens": 1}
 ANSWER = "The task is done."
+EDIT = f"{ANSWER}\n\nedited\n```\n<<<<<<< SEARCH\n=======\nmade by the agent\n>>>>>>> REPLACE\n```\n"
 
 
 class Model(BaseHTTPRequestHandler):
@@ -30,7 +33,11 @@ class Model(BaseHTTPRequestHandler):
         self.note()
         if path not in models:
             return self.answer(404, "application/json", "{}")
-        events = list(models[path](json.loads(body)))
+        asked = json.loads(body)
+        if not asked.get("stream"):
+            # aider asks so for the message of its commit.
+            return self.answer(200, "application/json", json.dumps(message(asked, content=[{"type": "text", "text": "made"}])))
+        events = list(models[path](asked))
         text = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
         return self.answer(200, "text/event-stream", text)
 
@@ -57,15 +64,21 @@ class Model(BaseHTTPRequestHandler):
         pass
 
 
+def message(asked, content=()):
+    """Returns a message of Anthropic's API; without content it is the beginning of one."""
+    reason = "end_turn" if content else None
+    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": asked["model"]}
+    return {**head, "content": list(content), "stop_reason": reason, "stop_sequence": None, "usage": USAGE}
+
+
 def messages(asked):
     """Returns the events of an answer of Anthropic's API."""
     contents = [message["content"] for message in asked["messages"] if isinstance(message["content"], list)]
     is_done = any(part["type"] == "tool_result" for content in contents for part in content)
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": asked["model"], "content": []}
-    usage = {"input_tokens": 1, "output_tokens": 1}
-    yield {"type": "message_start", "message": {**message, "stop_reason": None, "stop_sequence": None, "usage": usage}}
+    yield {"type": "message_start", "message": message(asked)}
     if is_done or all(tool.get("name") != "Bash" for tool in asked.get("tools", [])):
-        block, delta, reason = {"type": "text", "text": ""}, {"type": "text_delta", "text": ANSWER}, "end_turn"
+        text = ANSWER if asked.get("tools") or "SEARCH/REPLACE" not in json.dumps(asked) else EDIT
+        block, delta, reason = {"type": "text", "text": ""}, {"type": "text_delta", "text": text}, "end_turn"
     else:
         block = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {}}
         call = json.dumps({"command": COMMAND, "description": "Make a file"})
@@ -73,7 +86,7 @@ def messages(asked):
     yield {"type": "content_block_start", "index": 0, "content_block": block}
     yield {"type": "content_block_delta", "index": 0, "delta": delta}
     yield {"type": "content_block_stop", "index": 0}
-    yield {"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}, "usage": usage}
+    yield {"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}, "usage": USAGE}
     yield {"type": "message_stop"}
 
 
@@ -97,7 +110,7 @@ def openssl(*arguments):
     subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
 
 
-openssl(*"req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=test".split())
+openssl(*"req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=test".split(), "-addext", "keyUsage=critical,keyCertSign")
 openssl(*"req -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.csr -subj /CN=model".split())
 (directory / "extensions").write_text(f"subjectAltName=IP:{address}\n")
 openssl(*"x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out leaf.pem -extfile extensions".split())

@@ -107,7 +107,9 @@ pub fn notice(preset: &Preset, settings: &Settings) -> String {
     let login = if brokered.is_empty() {
         let names: Vec<_> = preset.secrets.iter().map(|secret| secret.name.as_str()).collect();
         let or = if names.len() == 1 { names[0].to_owned() } else { format!("one of {}", names.join(", ")) };
-        format!("log in within the machine, or set {or} before the machine is created")
+        // Without a service of its own there is nothing to log in to.
+        let log_in = if preset.groups.is_empty() { "" } else { "log in within the machine, or " };
+        format!("{log_in}set {or} before the machine is created")
     } else {
         format!("uses {} through the egress proxy; the value stays on this host", brokered.join(", "))
     };
