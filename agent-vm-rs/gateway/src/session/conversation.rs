@@ -11,6 +11,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use super::handshake::{Hello, Phase};
 use super::stand_in::empty_answer;
 use super::waiting::Waiting;
+use super::wishes::Wishes;
 use super::{Outbox, pump};
 use crate::era::Translator;
 use crate::json::{Id, Kind, Message, Object, error_with_data, result};
@@ -56,6 +57,8 @@ pub(super) struct State {
     /// Requests that the server has not answered.
     pub(super) open: HashSet<Id>,
     pub(super) translator: Option<Translator>,
+    /// What every process of the session is asked for.
+    pub(super) wishes: Wishes,
     pub(super) starts: u64,
 }
 
@@ -72,6 +75,7 @@ impl Session {
             capabilities: "{}".to_owned(),
             open: HashSet::new(),
             translator: None,
+            wishes: Wishes::default(),
             starts: 0,
         };
         let session = Rc::new(Session {
@@ -213,7 +217,9 @@ impl Session {
             self.refuse(request.raw_id());
             return;
         }
-        self.state.borrow_mut().open.insert(id.clone());
+        let mut state = self.state.borrow_mut();
+        state.open.insert(id.clone());
+        state.wishes.record(request);
     }
 
     fn pass_on(self: &Rc<Self>, message: &Message) {

@@ -169,7 +169,7 @@ impl Session {
             (late, same)
         };
         let (late, same) = late;
-        self.ready(late && !same);
+        self.ready(running, late && !same);
         (!late).then_some(message)
     }
 
@@ -203,7 +203,7 @@ impl Session {
         for message in steps {
             running.send(&message);
         }
-        self.ready(late);
+        self.ready(running, late);
         (!late).then_some(answer)
     }
 
@@ -224,7 +224,8 @@ impl Session {
     }
 
     /// Sends what waits for the server, and tells the client that lists may differ from what it knows.
-    fn ready(self: &Rc<Self>, late: bool) {
+    fn ready(self: &Rc<Self>, running: &Rc<Running>, late: bool) {
+        self.ask_again(running);
         if late {
             for list in LISTS {
                 self.tell(notification(&format!("notifications/{list}/list_changed"), ""));

@@ -9,6 +9,7 @@ mod stand_in;
 mod stream;
 mod table;
 mod waiting;
+mod wishes;
 
 pub use conversation::{NOT_RUNNING, Session};
 pub use outbox::{Outbox, progress_token};

@@ -65,6 +65,9 @@ impl Session {
 
     async fn from_server(self: &Rc<Self>, message: Message) {
         let Some(message) = self.shake_hands(message) else { return };
+        if self.state.borrow_mut().wishes.is_answer(&message) {
+            return;
+        }
         log(Priority::Debug, &format!("{}: to client: {}", self.server.name, message.method().unwrap_or("answer")));
         let steps = {
             let mut state = self.state.borrow_mut();

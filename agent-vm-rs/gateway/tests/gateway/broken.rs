@@ -40,6 +40,26 @@ fn a_session_hears_of_its_servers_end_and_restart() {
 }
 
 #[test]
+fn the_next_process_gets_the_log_level_and_the_subscriptions() {
+    for era in ["old", "new"] {
+        let gateway = Gateway::start(era);
+        let session = gateway.session();
+        session.ask(1, "logging/setLevel", &json!({ "level": "warning" })).answer();
+        for uri in ["x:/kept", "x:/left"] {
+            session.ask(2, "resources/subscribe", &json!({ "uri": uri })).answer();
+        }
+        session.ask(3, "resources/unsubscribe", &json!({ "uri": "x:/left" })).answer();
+        let before = session.text("process", &json!({}));
+        session.call("die", &json!({})).answer();
+        assert_ne!(session.text("process", &json!({})), before);
+        assert_eq!(session.text("level", &json!({})), "\"warning\"", "{era}");
+        assert_eq!(session.text("subscribed", &json!({})), "[\"x:/kept\"]", "{era}");
+        // Control: another session's process has neither.
+        assert_eq!(gateway.session().text("subscribed", &json!({})), "[]", "{era}");
+    }
+}
+
+#[test]
 fn initialize_is_answered_before_the_server_runs() {
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("starts.wait"), "").unwrap();

@@ -17,6 +17,7 @@ lock = threading.Lock()
 asked = {}
 cancelled = {}
 listening = {}
+subscribed = set()
 last = 0
 calls = 0
 client = {}
@@ -109,6 +110,8 @@ def call(message, modern):
         text = json.dumps(meta.get(META + "clientCapabilities") if modern else client.get("capabilities"), sort_keys=True)
     elif name == "meta":
         text = json.dumps(meta, sort_keys=True)
+    elif name == "subscribed":
+        text = json.dumps(sorted(subscribed))
     elif name == "level":
         text = json.dumps(meta.get(META + "logLevel") if modern else level)
     else:
@@ -143,7 +146,10 @@ def answer(message):
     elif method == "logging/setLevel":
         level = params["level"]
         result = {}
-    elif method == "ping" and not modern or method in ("resources/subscribe", "resources/unsubscribe"):
+    elif method in ("resources/subscribe", "resources/unsubscribe"):
+        (subscribed.add if method == "resources/subscribe" else subscribed.discard)(params["uri"])
+        result = {}
+    elif method == "ping" and not modern:
         result = {}
     elif method == "resources/read":
         return send(id=identity, error={"code": -32002, "message": "not found"})
@@ -151,6 +157,7 @@ def answer(message):
         result = params
     elif method == "subscriptions/listen" and modern:
         listening[identity] = True
+        subscribed.update(params["notifications"].get("resourceSubscriptions", []))
         return notify("notifications/subscriptions/acknowledged", _meta={META + "subscriptionId": identity}, notifications=params["notifications"])
     else:
         return send(id=identity, error={"code": -32601, "message": f"unknown method {method}"})
