@@ -1,6 +1,7 @@
 """A stand-in for the APIs of Anthropic (Messages) and OpenAI (Responses), over TLS.
 
-model_api.py DIR ADDRESS: prints the port. DIR/seen gets the path and headers of each request, one JSON object a line.
+model_api.py DIR ADDRESS [PORT CERTIFICATE KEY]: prints the port. Without a certificate it makes DIR/ca.pem and one of that
+authority. DIR/seen gets the path, headers and names of tools of each request, one JSON object a line.
 
 The model asks for one command, which commits a file, and then ends. To an agent without tools it answers with an edit of a
 file, in aider's format, which aider commits.
@@ -15,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 directory, address = Path(sys.argv[1]), sys.argv[2]
+port, certificate, key = sys.argv[3:6] or ("0", directory / "leaf.pem", directory / "leaf.key")
 COMMAND = "echo made by the agent >>made && git add made && git commit --quiet --message made"
 USAGE = {"input_tokens": 1, "output_tokens": 1}
 ANSWER = "The task is done."
@@ -25,15 +27,15 @@ class Model(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}"
         if self.headers.get("Content-Encoding") == "gzip":
             body = zlib.decompress(body, 31)
         path = self.path.split("?")[0]
         models = {"/v1/messages": messages, "/v1/responses": responses}
-        self.note()
+        asked = json.loads(body)
+        self.note([tool.get("name") for tool in asked.get("tools", [])])
         if path not in models:
             return self.answer(404, "application/json", "{}")
-        asked = json.loads(body)
         if not asked.get("stream"):
             # aider asks so for the message of its commit.
             return self.answer(200, "application/json", json.dumps(message(asked, content=[{"type": "text", "text": "made"}])))
@@ -48,9 +50,9 @@ class Model(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def note(self):
+    def note(self, tools=()):
         with open(directory / "seen", "a") as seen:
-            seen.write(json.dumps({"path": self.path, "headers": dict(self.headers)}) + "\n")
+            seen.write(json.dumps({"path": self.path, "headers": dict(self.headers), "tools": tools}) + "\n")
 
     def answer(self, status, kind, text):
         self.send_response(status)
@@ -110,13 +112,14 @@ def openssl(*arguments):
     subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
 
 
-openssl(*"req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=test".split(), "-addext", "keyUsage=critical,keyCertSign")
-openssl(*"req -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.csr -subj /CN=model".split())
-(directory / "extensions").write_text(f"subjectAltName=IP:{address}\n")
-openssl(*"x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out leaf.pem -extfile extensions".split())
-server = ThreadingHTTPServer((address, 0), Model)
+if not sys.argv[3:]:
+    openssl(*"req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=test".split(), "-addext", "keyUsage=critical,keyCertSign")
+    openssl(*"req -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.csr -subj /CN=model".split())
+    (directory / "extensions").write_text(f"subjectAltName=IP:{address}\n")
+    openssl(*"x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out leaf.pem -extfile extensions".split())
+server = ThreadingHTTPServer((address, int(port)), Model)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(directory / "leaf.pem", directory / "leaf.key")
+context.load_cert_chain(certificate, key)
 server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 print(server.server_address[1], flush=True)
 server.serve_forever()
