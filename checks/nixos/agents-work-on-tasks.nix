@@ -2,7 +2,12 @@
 # the machine's MCP servers, and commits in the workspace.
 { pkgs, ... }:
 let
-  inherit (import ../../lib/policy) agentMcp agents egress ports;
+  inherit (import ../../lib/policy)
+    agentMcp
+    agents
+    egress
+    ports
+    ;
   keys = import ../nixos-lib/keys.nix { inherit pkgs; };
   proxyPort = 8888;
   python = "${pkgs.python3}/bin/python3";
