@@ -13,7 +13,10 @@ let
   python = "${pkgs.python3}/bin/python3";
   service = command: {
     wantedBy = [ "multi-user.target" ];
-    serviceConfig.ExecStart = command;
+    serviceConfig = {
+      ExecStart = command;
+      Restart = "on-failure";
+    };
   };
 in
 {
@@ -31,8 +34,12 @@ in
         model = service "${python} ${../../agent-vm-rs/tests/vm_machines/model_api.py} /tmp 0.0.0.0 9443 ${keys}/site.pem ${keys}/site.key";
         proxy = service "${python} ${../nixos-lib/connect_proxy.py} ${toString proxyPort}";
         # The reverse tunnel, as agent-vm starts it.
-        tunnel = service "/run/current-system/sw/bin/agent-ssh user dev@machine -N -o ExitOnForwardFailure=yes -R 127.0.0.1:${toString egress.port}:127.0.0.1:${toString proxyPort}";
-        tunnel.serviceConfig.Restart = "on-failure";
+        tunnel =
+          service "/run/current-system/sw/bin/agent-ssh user dev@machine -N -o ExitOnForwardFailure=yes -R 127.0.0.1:${toString egress.port}:127.0.0.1:${toString proxyPort}"
+          // {
+            # Until the machine runs.
+            unitConfig.StartLimitIntervalSec = 0;
+          };
       };
     };
   };
