@@ -69,8 +69,8 @@ in
     script = f"cd /workspace && export OPENAI_API_KEY=placeholder && {preset['prepare'][0]}\nexec {shlex.join(words)} </dev/null"
     said = session("sh", "-c", script)
     assert "The task is done." in said, said
-    log = session("git", "-C", "/workspace", "log", "--format=%s", "--", "made")
-    assert log.split() == ["made"], log
+    made = session("git", "-C", "/workspace", "log", "--format=%s", "--", "made")
+    assert made.split() == ["made"], made
 
     asked = [json.loads(line) for line in client.succeed("cat /tmp/seen").splitlines()]
     answered = [request for request in asked if request["path"] == "/v1/responses" and request["tools"]]

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn aider_leaves_the_work_tree_clean() {
+    fn the_cache_of_aider_is_no_change_of_the_work_tree() {
         let home = tempfile::tempdir().unwrap();
         let git = |args: &[&str]| {
             let output = Command::new("git").args(args).current_dir(home.path()).output().unwrap();
@@ -225,20 +225,12 @@ mod tests {
             String::from_utf8(output.stdout).unwrap()
         };
         git(&["init", "--quiet"]);
-        let exclude = home.path().join(".git/info/exclude");
-        for own in [Some("own\n"), None] {
-            match own {
-                Some(text) => fs::write(&exclude, text).unwrap(),
-                None => fs::remove_dir_all(exclude.parent().unwrap()).unwrap(),
-            }
-            for _ in 0..2 {
-                run("aider", &agent("aider", None, &[]), None, home.path());
-            }
-            let text = fs::read_to_string(&exclude).unwrap();
-            assert_eq!(text, format!("{}.aider*\n", own.unwrap_or_default()));
-        }
-        fs::write(home.path().join(".aider.chat.history.md"), "").unwrap();
-        assert!(!git(&["status", "--short", "--untracked-files=all"]).contains("aider.chat"));
+        run("aider", &agent("aider", None, &[]), None, home.path());
+        fs::write(home.path().join(".aider.tags.cache.v4/cache.db"), "").unwrap();
+        assert!(!git(&["status", "--short", "--untracked-files=all"]).contains("tags.cache"));
+        // Control: another file is new.
+        fs::write(home.path().join("cache.db"), "").unwrap();
+        assert!(git(&["status", "--short", "--untracked-files=all"]).contains("cache.db"));
     }
 
     #[test]
