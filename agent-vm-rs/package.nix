@@ -54,6 +54,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
       ./render
       ./src
       # Compiled in.
+      ../lib/policy/agents/aider.json
       ../lib/policy/agents/claude.json
       ../lib/policy/agents/codex.json
       ../lib/policy/agents/gemini.json
