@@ -58,7 +58,7 @@ in
 
     identity = "git config user.name dev && git config user.email dev@localhost"
     session("sh", "-c", f"cd /workspace && git init -q -b main && {identity} && git commit -q --allow-empty -m first")
-    preset = json.loads('${builtins.toJSON agents.codex}')
+    preset = json.loads(${builtins.toJSON (builtins.toJSON agents.codex)})
     options = [
         "--model=gpt-5",
         '--config=openai_base_url="https://client:9443/v1"',
@@ -74,7 +74,7 @@ in
 
     asked = [json.loads(line) for line in client.succeed("cat /tmp/seen").splitlines()]
     answered = [request for request in asked if request["path"] == "/v1/responses" and request["tools"]]
-    assert any(request["headers"].get("Authorization") == "Bearer placeholder" for request in asked), asked
+    assert any("Bearer placeholder" in request["headers"].values() for request in asked), asked
     # The model is offered the tools of the machine's server.
     names = {name for request in answered for name in request["tools"] if name}
     assert any("default" in name for name in names), names

@@ -15,14 +15,14 @@ use crate::stand_ins::{STAYS, create, install, install_ssh, server, servers};
 use crate::support::{Running, Site, wait_until};
 
 /// An MCP client that runs `agent-vm mcp` as its server.
-struct Client {
+pub struct Client {
     bridge: Running,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
 impl Client {
-    fn new(site: &Site, args: &[&str]) -> Self {
+    pub fn new(site: &Site, args: &[&str]) -> Self {
         let mut command = site.agent_vm(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(std::fs::File::create(site.path("talk")).unwrap());
         let mut child = command.spawn().unwrap();
@@ -30,7 +30,7 @@ impl Client {
         Self { bridge: Running::new(child), input, output }
     }
 
-    fn send(&mut self, line: &str) {
+    pub fn send(&mut self, line: &str) {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }
 
@@ -38,17 +38,25 @@ impl Client {
         self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method }).to_string());
     }
 
-    /// Receives the next line, which must be exactly one JSON message without control characters.
+    /// Receives the next line, which has no control characters.
     #[track_caller]
-    fn receive(&mut self) -> Value {
+    pub fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
-        assert!(!line.trim_end_matches('\n').chars().any(char::is_control), "{line:?}");
+        assert_eq!(line.pop(), Some('\n'), "{line:?}");
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        line
+    }
+
+    /// Receives the next line, which must be exactly one JSON message.
+    #[track_caller]
+    fn receive(&mut self) -> Value {
+        let line = self.line();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
     #[track_caller]
-    fn begin(&mut self) {
+    pub fn begin(&mut self) {
         self.send(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}"#);
         assert_eq!(self.receive()["result"]["serverInfo"]["name"], "stand-in");
     }
@@ -59,7 +67,7 @@ impl Client {
     }
 }
 
-fn started(flags: &[&str]) -> (Site, GuestServices) {
+pub fn started(flags: &[&str]) -> (Site, GuestServices) {
     let site = Site::new();
     install(&site, STAYS);
     install_ssh(&site);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::mcp_server::{Request, answer};
 use crate::stand_ins::{STAYS, create, install, install_ssh};
@@ -140,6 +140,13 @@ fn converse(stream: impl Read + Write, proxy: &ReverseProxy, asked: &Mutex<Vec<R
     }
 }
 
+/// What the stand-in needs of a message.
+#[derive(serde::Deserialize)]
+struct Head {
+    id: Option<Value>,
+    method: Option<String>,
+}
+
 fn next_request(stream: &mut impl std::io::BufRead) -> Option<Request> {
     let mut lines = Vec::new();
     loop {
@@ -156,11 +163,15 @@ fn next_request(stream: &mut impl std::io::BufRead) -> Option<Request> {
     let (verb, path) = (words.next()?, words.next()?);
     let headers = lines[1..].iter().filter_map(|line| line.split_once(": "));
     let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-    let mut request = Request { verb, path, headers, body: Value::Null };
+    let mut request = Request { verb, path, headers, body: Value::Null, text: String::new() };
     let length = request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;
-    request.body = serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
+    request.text = String::from_utf8_lossy(&body).into_owned();
+    // A number that `Value` cannot hold.
+    let head = || serde_json::from_slice::<Head>(&body).map(|head| json!({ "id": head.id, "method": head.method }));
+    let read = serde_json::from_slice(&body).or_else(|_| head());
+    request.body = read.unwrap_or_else(|_| request.text.as_str().into());
     Some(request)
 }
 

@@ -6,6 +6,7 @@
 mod apply;
 mod attached;
 mod bridge;
+mod bridge_passing;
 mod completion;
 mod copied_branches;
 mod cp;
@@ -36,6 +37,8 @@ mod hostile_source;
 mod hostile_submodules;
 mod hostile_workspace;
 mod inherited;
+#[path = "../shared/json_values.rs"]
+mod json_values;
 mod kept;
 mod kept_fetch;
 mod kept_hidden;

@@ -17,6 +17,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The JSON message; a string if the body is not JSON.
     pub body: Value,
+    /// The body as it was received.
+    pub text: String,
 }
 
 impl Request {
@@ -81,7 +83,7 @@ pub fn answer(
         );
         return json(stream, &format!("Mcp-Session-Id: session-{}\r\n", initialized()), &hello.to_string());
     }
-    if id.is_null() || asked.body.get("result").is_some() {
+    if id.is_null() || asked.method().is_empty() {
         return whole(stream, "202 Accepted", "", "");
     }
     if asked.header("mcp-protocol-version") == Some("2026-07-28") {
@@ -107,6 +109,15 @@ pub fn answer(
         return whole(stream, "404 Not Found", "", &error.to_string());
     }
     match asked.method() {
+        // Its parameters are the messages to send, of which the last one is the answer.
+        "say" => {
+            let messages = asked.body["params"]["messages"].as_array().unwrap();
+            says(stream, EVENTS);
+            for message in messages {
+                says(stream, &format!("data: {}\n\n", message.as_str().unwrap().replace('\n', "\ndata: ")));
+            }
+            false
+        }
         // Answered once the request `late` has arrived.
         "slow" => {
             wait(|| everything().iter().any(|asked| asked.method() == "late"));

@@ -6,6 +6,8 @@ mod broken;
 mod clients;
 mod gateway;
 mod http;
+#[path = "../../../tests/shared/json_values.rs"]
+mod json_values;
 mod old_transports;
 mod passing;
 mod remote;

@@ -1,74 +1,57 @@
-//! Arbitrary messages pass unchanged, byte for byte, through a session.
+//! Arbitrary messages pass unchanged, byte for byte, with a session and without.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::thread;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
-use crate::gateway::Gateway;
-
-/// Returns JSON as text, with numbers, spaces and escapes that a parser would change.
-fn value() -> impl Strategy<Value = String> {
-    let leaf = prop_oneof![
-        Just("null".to_owned()),
-        Just("true".to_owned()),
-        "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?",
-        any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap()),
-        Just(r#""\u00e9\/\ud83d\ude00\u0000""#.to_owned()),
-    ];
-    leaf.prop_recursive(4, 32, 6, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..6).prop_map(|all| format!("[ {}]", all.join(" , "))),
-            prop::collection::vec((any::<String>(), inner), 0..6).prop_map(|all| {
-                let members: Vec<String> = all
-                    .iter()
-                    .map(|(name, value)| format!("{} :{value}", serde_json::to_string(name).unwrap()))
-                    .collect();
-                format!("{{{}}}", members.join(","))
-            }),
-        ]
-    })
-}
-
-/// Returns an object's text: one with unknown members beside the known ones, in any order.
-fn message(known: Vec<(&'static str, String)>) -> impl Strategy<Value = String> {
-    let unknown = prop::collection::vec(("x[a-z]{1,8}", value()), 0..3);
-    unknown.prop_flat_map(move |unknown| {
-        let mut members: Vec<String> = known.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-        let mut names = Vec::new();
-        for (name, value) in unknown {
-            if !names.contains(&name) {
-                members.push(format!("\"{name}\": {value}"));
-                names.push(name);
-            }
-        }
-        Just(members).prop_shuffle().prop_map(|members| format!("{{{}}}", members.join(",")))
-    })
-}
+use crate::gateway::{Gateway, NEW};
+use crate::http::send;
+use crate::json_values::{message, value};
 
 fn id() -> impl Strategy<Value = String> {
     prop_oneof!["[1-9][0-9]{0,25}", any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap()),]
 }
 
-#[test]
-fn messages_pass_unchanged() {
-    let home = tempfile::tempdir().unwrap();
-    let socket = home.path().join("server");
+/// An identity that occurs nowhere else. Without a session, the gateway replaces it for the server.
+const ID: &str = "\"own-identity\"";
+
+/// What a server reads of a request. Other members may have numbers that `Value` cannot hold.
+#[derive(Deserialize)]
+struct Head {
+    id: Value,
+    method: String,
+}
+
+impl Head {
+    fn of(line: &str) -> Head {
+        serde_json::from_str(line).unwrap()
+    }
+}
+
+/// Returns a listener for a server that is the test itself, and the server's command: a program that connects it.
+fn own_server(home: &Path) -> (UnixListener, Value) {
+    let socket = home.join("server");
     let listener = UnixListener::bind(&socket).unwrap();
-    // The server is the test itself, behind a program that connects it.
-    let command = json!({ "command": env!("CARGO_BIN_EXE_agent-mcp"), "args": ["connect", socket] });
-    fs::write(home.path().join("unused"), "").unwrap();
+    (listener, json!({ "command": env!("CARGO_BIN_EXE_agent-mcp"), "args": ["connect", socket] }))
+}
+
+#[test]
+fn messages_pass_unchanged_with_a_session() {
+    let home = tempfile::tempdir().unwrap();
+    let (listener, command) = own_server(home.path());
     let accepted = thread::spawn(move || {
         // The process that is checked, and that of the session.
         let mut connections = Vec::new();
         loop {
             let (connection, _) = listener.accept().unwrap();
             let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
-            let hello: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+            let hello: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
             let result = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": { "name": "s", "version": "1" } });
             writeln!(&connection, "{}", json!({ "jsonrpc": "2.0", "id": hello["id"], "result": result })).unwrap();
             lines.next().unwrap().unwrap();
@@ -116,6 +99,79 @@ fn messages_pass_unchanged() {
             });
             prop_assert_eq!(lines.next().unwrap().unwrap(), request);
             writeln!(&server, "{answer}").unwrap();
+            prop_assert_eq!(client.join().unwrap(), answer);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn messages_pass_unchanged_without_a_session() {
+    let home = tempfile::tempdir().unwrap();
+    let (listener, command) = own_server(home.path());
+    let (lines, received) = std::sync::mpsc::channel();
+    // Each process answers what the gateway itself asks, and passes on the rest.
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let (connection, lines) = (connection.unwrap(), lines.clone());
+            thread::spawn(move || {
+                for line in BufReader::new(connection.try_clone().unwrap()).lines() {
+                    let line = line.unwrap();
+                    let asked = Head::of(&line);
+                    if asked.method == "initialize" {
+                        let error = json!({ "code": -32602, "message": "only the newest version" });
+                        writeln!(&connection, "{}", json!({ "jsonrpc": "2.0", "id": asked.id, "error": error }))
+                            .unwrap();
+                    } else if asked.method == "server/discover" {
+                        let result = json!({ "resultType": "complete", "supportedVersions": [NEW], "capabilities": {}, "ttlMs": 0, "cacheScope": "public" });
+                        writeln!(&connection, "{}", json!({ "jsonrpc": "2.0", "id": asked.id, "result": result }))
+                            .unwrap();
+                    } else if lines.send((line, connection.try_clone().unwrap())).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let gateway = Gateway::start_in(home, "new", &json!({ "raw": command }), &[]);
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": NEW,
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+    });
+    let cases = ("[a-z/]{1,20}", value(), value(), any::<bool>());
+    let strategy = cases.prop_flat_map(move |(method, more, result, fails)| {
+        let method = format!("x/{method}");
+        let version = || ("jsonrpc", "\"2.0\"".to_owned());
+        let params = format!("{{ \"more\": {more},\"_meta\": {meta}}}");
+        let known = vec![version(), ("id", ID.to_owned()), ("method", format!("\"{method}\"")), ("params", params)];
+        let result = format!("{{\"resultType\":\"complete\", \"x\":{result}}}");
+        let outcome = if fails {
+            ("error", format!("{{\"code\":1,\"message\":\"m\",\"data\": {result}}}"))
+        } else {
+            ("result", result)
+        };
+        (Just(method), message(known), message(vec![version(), ("id", ID.to_owned()), outcome]))
+    });
+    TestRunner::new(Config { cases: 200, failure_persistence: None, ..Config::default() })
+        .run(&strategy, |(method, request, answer)| {
+            let client = thread::spawn({
+                let (port, request) = (gateway.port, request.clone());
+                move || {
+                    let accept = ("accept", "application/json, text/event-stream");
+                    let headers = [
+                        accept,
+                        ("content-type", "application/json"),
+                        ("mcp-protocol-version", NEW),
+                        ("mcp-method", &method),
+                    ];
+                    send(port, "POST", "/servers/raw/mcp", &headers, request.as_bytes()).body()
+                }
+            });
+            let (line, server) = received.recv().unwrap();
+            let number = Head::of(&line).id.to_string();
+            prop_assert_eq!(&line, &request.replace(ID, &number));
+            writeln!(&server, "{}", answer.replace(ID, &number)).unwrap();
             prop_assert_eq!(client.join().unwrap(), answer);
             Ok(())
         })
