@@ -21,7 +21,7 @@ const REFERENCES: [&str; 3] = ["packed-refs", "refs", "reftable"];
 /// The entries of a git directory that git writes, beside files with names in capitals such as `MERGE_MSG`. The index is
 /// also read.
 const WRITTEN: [&str; 4] = ["index", "logs", "rr-cache", "sequencer"];
-/// The same for Git LFS. Its store may be the user's own link, for example to another disk.
+/// The same for Git LFS. Its store may be the user's own link, for example to another disk; see [`super::users_git`].
 const WRITTEN_BY_LFS: [&str; 2] = ["lfs/tmp", "lfs/logs"];
 
 /// Names of the files of a work tree that git reads; the first two can be in each directory.

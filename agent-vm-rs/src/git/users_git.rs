@@ -3,6 +3,7 @@
 //! outside the work tree.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -75,6 +76,7 @@ pub fn require_ready(work_tree: &Path) -> Result<()> {
     require_own_tree(work_tree)?;
     let git_dirs = paths_of_git(work_tree, ["--absolute-git-dir", "--git-common-dir"])?;
     git_dirs.iter().try_for_each(|dir| links::require_own_files(dir))?;
+    require_empty_temporary(work_tree)?;
     let paths = paths_of_git(work_tree, NOTES.iter().flat_map(|(path, _)| ["--git-path", path]))?;
     let noted = paths.iter().zip(NOTES).find(|(path, _)| path.symlink_metadata().is_ok()).map(|(_, (_, what))| what);
     let found = IN_PROGRESS.iter().find(|(reference, _)| exists(work_tree, reference)).map(|(_, what)| *what);
@@ -133,6 +135,34 @@ pub fn lfs_store(work_tree: &Path) -> Result<PathBuf> {
     let named = users_git(work_tree).args(["config", "--type=path", "--get", "lfs.storage"]).output()?.stdout;
     let named = named.strip_suffix(b"\n").filter(|named| !named.is_empty()).unwrap_or(b"lfs");
     Ok(dirs.first().map_or(work_tree, PathBuf::as_path).join(OsStr::from_bytes(named)))
+}
+
+/// Refuses a store of Git LFS elsewhere that the repository chose, with its configuration or a link, and in which `tmp` has
+/// files. Git LFS removes all that are older than an hour.
+fn require_empty_temporary(work_tree: &Path) -> Result<()> {
+    let store = resolved(&lfs_store(work_tree)?);
+    let dirs = paths_of_git(work_tree, ["--git-common-dir"])?;
+    let is_own = dirs.iter().any(|dir| store == resolved(dir).join("lfs"));
+    let temporary = store.join("tmp");
+    let is_empty = || fs::read_dir(&temporary).map_or(true, |mut entries| entries.next().is_none());
+    if is_own || is_empty() {
+        return Ok(());
+    }
+    let scope = users_git(work_tree).args(["config", "--show-scope", "--get", "lfs.storage"]).output()?.stdout;
+    if ["global\t", "system\t"].iter().any(|users| scope.starts_with(users.as_bytes())) {
+        return Ok(());
+    }
+    let why = if scope.is_empty() { "a link leads there" } else { "the repository's configuration names it" };
+    let (dir, tmp) = (quoted(work_tree), quoted(&temporary));
+    Err(Failure::new(format!(
+        "Git LFS would remove the files in {}, its directory of temporary files: {why}",
+        one_line(&temporary.display().to_string())
+    ))
+    .with_hint(format!(
+        "to see them: ls -lR {tmp}\nto see the setting: git -C {dir} config --show-origin --get-all lfs.storage\n\
+         if you chose it, remove the files; otherwise remove the setting or the link"
+    ))
+    .into())
 }
 
 /// Returns whether git knows a reference such as `MERGE_HEAD` in a work tree.

@@ -1,6 +1,7 @@
 //! `merge` puts the contents of Git LFS files into the work tree, as the user's Git LFS does, and lets it ask no server.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use crate::large_files::{CONTENTS, OTHERS, commit_large, pointer, source, store, workspace};
 
@@ -68,4 +69,36 @@ fn a_pointer_with_a_wrong_size_is_not_merged() {
     site.run(&["fetch"]).ok();
     site.run(&["merge"]).ok();
     assert!(site.path("app/copy.bin").exists());
+}
+
+/// Git LFS removes old files from the directory `tmp` of its store.
+#[test]
+fn a_store_elsewhere_that_the_repository_chose_loses_no_files() {
+    let site = source();
+    site.create("main");
+    let tree = workspace(&site);
+    commit_large(&site, &tree, "new.bin", OTHERS, "others\n");
+    site.run(&["fetch"]).ok();
+    let elsewhere = site.path("home");
+    fs::create_dir(elsewhere.join("tmp")).unwrap();
+    site.write("home/tmp/notes", "own\n");
+    let refused = |why: &str| {
+        for verb in ["merge", "apply", "checkout"] {
+            let done = site.run(&[verb]).exits(1).gives_one_error();
+            done.says("Git LFS would remove the files in").says("home/tmp").says(why);
+        }
+    };
+    site.git(&["config", "lfs.storage", elsewhere.to_str().unwrap()]);
+    refused("the repository's configuration names it");
+    site.git(&["config", "--unset", "lfs.storage"]);
+    let (own, moved) = (site.path("app/.git/lfs"), site.path("app/.git/moved"));
+    fs::rename(&own, &moved).unwrap();
+    symlink(&elsewhere, &own).unwrap();
+    refused("a link leads there");
+    // Control: the user's own choice, and an empty directory.
+    site.git(&["config", "--global", "lfs.storage", elsewhere.to_str().unwrap()]);
+    site.run(&["checkout", "--name", "other"]).ok();
+    site.git(&["config", "--global", "--unset", "lfs.storage"]);
+    fs::remove_file(elsewhere.join("tmp/notes")).unwrap();
+    site.run(&["merge"]).ok();
 }
