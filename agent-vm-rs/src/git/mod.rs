@@ -21,6 +21,7 @@ mod known_commands;
 mod lfs;
 pub mod lfs_sizes;
 mod links;
+pub mod merge_options;
 pub mod names;
 pub mod namespace;
 mod origin;

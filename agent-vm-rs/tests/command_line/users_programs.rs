@@ -151,6 +151,31 @@ fn the_work_tree_that_a_configuration_names_is_not_changed() {
     site.run_in(site.path("linked"), &["merge", "app-main"]).ok();
 }
 
+/// Git takes any file of the user as the message of the merge, which a later `push` brings into the machine.
+#[test]
+fn a_repository_gives_git_no_options_that_read_files() {
+    let (site, _) = machine();
+    site.commit("own", "x");
+    site.write("home/key", "secret\n");
+    let file = format!("-F {}", site.path("home/key").display());
+    for (key, value) in [("branch.main.mergeOptions", file.as_str()), ("pull.twohead", "ours")] {
+        site.git(&["config", key, value]);
+        let refused = site.run(&["merge"]).exits(1).gives_one_error();
+        refused.says("the repository gives git an option that it must not choose").says(value);
+        // Control: git itself.
+        site.git(&["merge", "--quiet", "-m", "x", "refs/agent-vm/app-main/heads/main"]);
+        let (message, files) = (site.git(&["log", "-1", "--format=%B"]), site.git(&["ls-tree", "HEAD"]));
+        assert!(message.contains("secret") || !files.contains("a.dat"), "control");
+        site.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+        site.git(&["config", "--unset", key]);
+    }
+    // Control: the user's own options, those of another branch, and harmless ones.
+    site.git(&["config", "branch.other.mergeOptions", &file]);
+    site.git(&["config", "--global", "branch.main.mergeOptions", &file]);
+    site.git(&["config", "branch.main.mergeOptions", "--no-ff -X theirs"]);
+    site.run(&["merge"]).ok();
+}
+
 /// Git writes the message of the machine's commit there.
 #[test]
 fn git_writes_through_no_link_of_its_directory() {

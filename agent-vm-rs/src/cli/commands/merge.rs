@@ -7,6 +7,7 @@ use super::{Target, reviewed};
 use crate::cli::target;
 use crate::git::fetched::work_tree;
 use crate::git::lfs_sizes::require_true_sizes;
+use crate::git::merge_options::require_harmless;
 use crate::git::users_git::{exists, require_ready, run, users_git};
 use crate::host::files::quoted;
 use crate::machine::context::Context;
@@ -45,6 +46,7 @@ pub fn merge(context: &Context, args: &MergeArgs) -> Result<()> {
     ]);
     let git = git.args(args.ff_only.then_some("--ff-only")).arg(&tip.reference);
     require_ready(&tree)?;
+    require_harmless(&tree)?;
     require_true_sizes(&refs, &tree, &[&tip.commit])?;
     let dir = quoted(&tree);
     let hint = || match exists(&tree, "MERGE_HEAD") {
