@@ -280,6 +280,24 @@ fn a_git_that_reads_a_fifo_is_killed() {
     hostile.survives_status_and_destroy();
 }
 
+/// They are removed, and a configuration of agent-vm's takes the place of the guest's.
+#[test]
+fn fifos_in_place_of_what_git_follows_do_not_stop_destroy() {
+    let hostile = Hostile::new();
+    let git_dir = hostile.workspace.join("inner/.git");
+    fs::create_dir_all(git_dir.join("objects")).unwrap();
+    fs::write(git_dir.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+    for name in ["config", "commondir", "gitdir", "hooks"] {
+        assert!(hostile.site.command("mkfifo").arg(git_dir.join(name)).status().unwrap().success());
+    }
+    hostile.site.run(&["destroy", "--keep", "workspace"]).ok().says("is kept whole in");
+    let kept = hostile.site.kept().pop().unwrap().join("inner/.git");
+    assert!(fs::read_to_string(kept.join("config")).unwrap().contains("hooksPath = /dev/null"));
+    let mut names: Vec<_> = fs::read_dir(kept).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["HEAD", "config", "objects"]);
+}
+
 #[test]
 fn a_fifo_in_the_object_store_does_not_hang() {
     let hostile = Hostile::new();

@@ -111,12 +111,7 @@ impl Visit for Defusing {
         // Everything that git could take for a git directory. (`refs/remotes/origin` has a HEAD, too, and a file there would be
         // a damaged reference.)
         let is_git_dir = is_named(b".git") || has(b"HEAD") && (has(b"commondir") || has(b"objects") && has(b"refs"));
-        if is_git_dir {
-            let format = format(dir);
-            FOLLOWED.iter().try_for_each(|name| quarantine(dir, name))?;
-            configure(dir, path, format)?;
-        }
-        // Git would wait for a pipe. Such a file has no contents.
+        // Git would wait for a pipe. Such a file has no contents. (First, since others get its name below.)
         if is_git_dir || path.iter().any(|part| part.to_bytes() == b".git") {
             let is_data = |kind| matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Symlink);
             for (name, _) in found.iter().filter(|(_, kind)| !is_data(*kind)) {
@@ -124,6 +119,11 @@ impl Visit for Defusing {
                     .map_err(io::Error::from)
                     .with_context(|| format!("failed to remove {}", name.to_string_lossy()))?;
             }
+        }
+        if is_git_dir {
+            let format = format(dir);
+            FOLLOWED.iter().try_for_each(|name| quarantine(dir, name))?;
+            configure(dir, path, format)?;
         }
         if is_named(b"info") {
             FOLLOWED_FROM_STORES.iter().try_for_each(|name| quarantine(dir, name))?;
