@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::discover::Place;
-use crate::host::files::quoted;
+use crate::host::files::{plain, quoted};
 use crate::host::interrupt::Deadline;
 use crate::term::error::Failure;
 
@@ -32,6 +32,9 @@ const READ_IN_WORK_TREES: [&str; 3] = [".gitignore", ".gitattributes", ".gitmodu
 const MAX_READ_WHOLE: u64 = 256 << 20;
 /// Largest accepted index, in bytes; it has a few hundred bytes for each file.
 const MAX_INDEX: u64 = 1 << 30;
+
+/// Largest accepted file `.git` with the path of a git directory, in bytes.
+const MAX_POINTER: u64 = 16 << 10;
 
 /// Levels of a part of an object store in which git reads files, such as `pack/multi-pack-index.d/FILE`.
 const DEEPEST_IN_PART: usize = 2;
@@ -140,28 +143,47 @@ pub fn require_files_in_stores(objects: &Path, borrowed: &[PathBuf]) -> Result<(
 /// # Errors
 /// Such a file is something else.
 pub fn require_files_in_work_tree(tree: &Path, deadline: Deadline) -> Result<()> {
-    let entries = walkdir::WalkDir::new(tree).into_iter().filter_entry(|entry| entry.file_name() != ".git");
-    let entries = entries.take_while(|_| !deadline.passed()).flatten();
-    let is_read = |entry: &walkdir::DirEntry| READ_IN_WORK_TREES.iter().any(|name| entry.file_name() == *name);
-    entries.filter(is_read).try_for_each(|entry| require_file(&entry, tree))
+    let is_below_git_dir = |path: &Path| path.parent().is_some_and(|dir| dir.ends_with(".git"));
+    let entries = walkdir::WalkDir::new(tree).into_iter().filter_entry(|entry| !is_below_git_dir(entry.path()));
+    for entry in entries.take_while(|_| !deadline.passed()).flatten() {
+        if READ_IN_WORK_TREES.iter().any(|name| entry.file_name() == *name) {
+            require_file(&entry, tree)?;
+        }
+        // Git looks whether a directory is a repository of its own.
+        if entry.file_name() == ".git" && entry.depth() > 1 {
+            read_to_recognize(&entry.into_path()).iter().try_for_each(|file| require_file_at(file, tree))?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the files that git reads when it looks whether `dot_git`, a directory or a file with the path of one, is a
+/// repository.
+fn read_to_recognize(dot_git: &Path) -> [PathBuf; 2] {
+    let line = plain::read(dot_git, MAX_POINTER).ok().flatten().unwrap_or_default();
+    let target = line.strip_prefix(b"gitdir: ").zip(dot_git.parent());
+    let git_dir = target.map_or_else(|| dot_git.to_owned(), |(target, base)| plain::path_in(target, base));
+    ["HEAD", "commondir"].map(|name| git_dir.join(name))
 }
 
 /// Fails if an entry, or what a link leads to, is a pipe, a socket or a device. `home` is the directory of the
 /// repository in which it is.
 fn require_file(entry: &walkdir::DirEntry, home: &Path) -> Result<()> {
     let kind = entry.file_type();
-    let kind =
-        if kind.is_symlink() { fs::metadata(entry.path()).map_or(kind, |found| found.file_type()) } else { kind };
-    // Git skips a dangling link.
-    if kind.is_file() || kind.is_dir() || kind.is_symlink() {
+    if kind.is_file() || kind.is_dir() { Ok(()) } else { require_file_at(entry.path(), home) }
+}
+
+/// As [`require_file`]. Nothing at the path, or a dangling link, is fine: git skips it.
+fn require_file_at(path: &Path, home: &Path) -> Result<()> {
+    if fs::metadata(path).map_or(true, |found| found.is_file() || found.is_dir()) {
         return Ok(());
     }
     // A hostile repository could otherwise choose a device of the host.
-    let hint = match entry.path().parent().is_some_and(|dir| leads_into(dir, home)) {
-        true => format!("move it away: mv -- {} DIRECTORY", quoted(entry.path())),
+    let hint = match path.parent().is_some_and(|dir| leads_into(dir, home)) {
+        true => format!("move it away: mv -- {} DIRECTORY", quoted(path)),
         false => format!("list the links of the repository and what it borrows: ls -lR -- {}", quoted(home)),
     };
-    Err(Failure::new(format!("{} is not a regular file", entry.path().display())).with_hint(hint).into())
+    Err(Failure::new(format!("{} is not a regular file", path.display())).with_hint(hint).into())
 }
 
 /// Returns whether an entry is a link to a directory, below the top.

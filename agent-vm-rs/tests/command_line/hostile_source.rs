@@ -290,10 +290,11 @@ fn settings_that_look_like_options_are_values() {
 /// Git would wait for it until the time limit of the count, which is 30 s.
 #[test]
 fn a_fifo_that_git_reads_in_a_work_tree_does_not_delay_commands() {
-    for name in [".gitignore", ".gitattributes", ".gitmodules", "deep/er/.gitignore"] {
+    for name in [".gitignore", ".gitattributes", ".gitmodules", "deep/er/.gitignore", "deep/.git/HEAD"] {
         let site = Site::new();
         let fifo = site.path("app").join(name);
-        fs::create_dir_all(fifo.parent().unwrap()).unwrap();
+        fs::create_dir_all(fifo.parent().unwrap().join("refs")).unwrap();
+        fs::create_dir_all(fifo.parent().unwrap().join("objects")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
         let said = format!("failed to count uncommitted changes: {} is not a regular file", fifo.display());
         let quick = |args: &[&str]| {

@@ -298,6 +298,29 @@ fn fifos_in_place_of_what_git_follows_do_not_stop_destroy() {
     assert_eq!(names, ["HEAD", "config", "objects"]);
 }
 
+/// Git looks whether a directory of the work tree is a repository, and would wait for its files.
+#[test]
+fn a_fifo_of_a_repository_in_the_work_tree_does_not_hang() {
+    for (dot_git, name) in [("inner/.git", "HEAD"), ("inner/.git", "commondir"), ("aside", "HEAD")] {
+        let hostile = Hostile::new();
+        let git_dir = hostile.workspace.join(dot_git);
+        for dir in ["objects", "refs"] {
+            fs::create_dir_all(git_dir.join(dir)).unwrap();
+        }
+        fs::write(git_dir.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+        if dot_git == "aside" {
+            fs::create_dir(hostile.workspace.join("inner")).unwrap();
+            fs::write(hostile.workspace.join("inner/.git"), "gitdir: ../aside\n").unwrap();
+        }
+        let began = Instant::now();
+        drop(fs::remove_file(git_dir.join(name)));
+        assert!(hostile.site.command("mkfifo").arg(git_dir.join(name)).status().unwrap().success());
+        hostile.site.run(&["status"]).ok().prints("VM Status: app-main");
+        hostile.site.run(&["destroy"]).ok().says("is kept whole in");
+        assert!(began.elapsed() < LONG, "{dot_git}/{name}: {:?}", began.elapsed());
+    }
+}
+
 #[test]
 fn a_fifo_in_the_object_store_does_not_hang() {
     let hostile = Hostile::new();

@@ -72,7 +72,8 @@ pub fn look(workspace: &Path, source: Option<&Source>, scratch: &Path) -> Result
     }
     let odd: Vec<_> = inventory.odd.iter().chain(&inventory.git_dir.odd).cloned().collect();
     if !odd.is_empty() {
-        let contents = view_of(workspace, source, scratch).and_then(own).map(|own| own.contents());
+        let count = || view_of(workspace, source, scratch).and_then(own).map(|own| own.contents());
+        let contents = if inventory.has_pipe { Ok(Contents::default()) } else { count() };
         interrupt::check()?;
         return Ok(Findings::Whole(WholeReason::Holds(some(&odd)), contents.unwrap_or_default()));
     }

@@ -3,14 +3,14 @@
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{FileType, Mode, OFlags, readlinkat};
 
-use super::guest_files::{open_inside, read_all};
+use super::guest_files::{open_inside, open_root, read_all};
 use super::layout::{self, Layout, joined};
 use super::refs::shown;
 use crate::host::files::tree::{Visit, descend, entries, open_top};
@@ -37,6 +37,8 @@ pub struct Inventory {
     pub git_dir: Layout,
     /// What a bundle of the workspace's repository would lack.
     pub odd: Vec<String>,
+    /// Whether git would wait for a pipe in the work tree.
+    pub has_pipe: bool,
     /// Repositories on the machine's disk, which the host does not read.
     pub elsewhere: Vec<String>,
     /// Work trees of submodules, each with the path of its git directory.
@@ -96,12 +98,16 @@ impl Visit for Look<'_> {
             let is_git_file = matches!(bytes, b".gitignore" | b".gitattributes" | b".gitmodules");
             match (bytes, kind) {
                 (b".git", FileType::Directory) if path.is_empty() => self.inventory.has_git_dir = true,
-                (b".git", FileType::Directory) => self.odd(path, "a repository in"),
+                (b".git", FileType::Directory) => {
+                    self.inventory.has_pipe |= has_pipe(dir, Path::new(".git"));
+                    self.odd(path, "a repository in");
+                }
                 (b".git", _) => self.pointer(dir, kind, path)?,
                 // Git would block on a fifo, and read a device without end.
                 _ if is_git_file
                     && !matches!(kind, FileType::RegularFile | FileType::Symlink | FileType::Directory) =>
                 {
+                    self.inventory.has_pipe = true;
                     self.odd(path, "a git file of the wrong file type in");
                 }
                 (_, FileType::Directory) if OTHERS.iter().any(|other| other.as_bytes() == bytes) => {
@@ -131,6 +137,16 @@ impl Visit for Look<'_> {
         }
         Ok(directories)
     }
+}
+
+/// Returns whether git would wait when it looks whether a path below `dir` is a git directory. (A link counts, too.)
+fn has_pipe(dir: impl AsFd, git_dir: &Path) -> bool {
+    let is_data = |found: io::Result<fs::Metadata>| found.is_ok_and(|found| found.is_file() || found.is_dir());
+    let is_pipe = |name: &&str| match open_inside(&dir, &git_dir.join(name), OFlags::PATH) {
+        Ok(found) => found.is_some_and(|file| !is_data(file.metadata())),
+        Err(_) => true,
+    };
+    ["HEAD", "commondir"].iter().any(is_pipe)
 }
 
 /// Returns whether a name is that of a pack of objects.
@@ -163,7 +179,12 @@ impl Look<'_> {
             return Ok(());
         }
         let place = joined(path);
-        match self.inside(&place, Path::new(OsStr::from_bytes(&target))) {
+        let inside = self.inside(&place, Path::new(OsStr::from_bytes(&target)));
+        if inside.as_ref().is_some_and(|git_dir| open_root(self.workspace).is_ok_and(|root| has_pipe(root, git_dir))) {
+            self.inventory.has_pipe = true;
+            self.odd(path, "a git directory with a file of the wrong file type for");
+        }
+        match inside {
             None if self.inventory.elsewhere.len() < MAX_FOUND => self.inventory.elsewhere.push(shown(&target)),
             None => {}
             Some(git_dir)
