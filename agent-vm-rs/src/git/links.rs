@@ -18,9 +18,9 @@ const READ: [&str; 8] = ["HEAD", "config", "index", "objects", "packed-refs", "r
 /// Those that hold references.
 const REFERENCES: [&str; 3] = ["packed-refs", "refs", "reftable"];
 
-/// The entries of a git directory that git writes, beside files with names in capitals such as `MERGE_MSG`. The index is
-/// also read.
-const WRITTEN: [&str; 4] = ["index", "logs", "rr-cache", "sequencer"];
+/// The entries of a git directory that git writes, beside files with names in capitals such as `MERGE_MSG`. Git makes the file
+/// that a link leads to if there is none.
+const WRITTEN: [&str; 7] = ["config", "config.worktree", "index", "logs", "packed-refs", "rr-cache", "sequencer"];
 /// The same for Git LFS. Its store may be the user's own link, for example to another disk; see [`super::users_git`].
 const WRITTEN_BY_LFS: [&str; 2] = ["lfs/tmp", "lfs/logs"];
 
@@ -281,7 +281,17 @@ mod tests {
         for dir in ["logs/refs", "lfs"] {
             fs::create_dir_all(git_dir.join(dir)).unwrap();
         }
-        for name in ["MERGE_MSG", "ORIG_HEAD", "logs/HEAD", "logs/refs/x", "rr-cache", "index", "lfs/tmp"] {
+        for name in [
+            "MERGE_MSG",
+            "ORIG_HEAD",
+            "logs/HEAD",
+            "logs/refs/x",
+            "rr-cache",
+            "index",
+            "lfs/tmp",
+            "config",
+            "packed-refs",
+        ] {
             let link = git_dir.join(name);
             symlink(root.join("private/none"), &link).unwrap();
             assert!(require_own_files(&git_dir).unwrap_err().to_string().contains("it is a link to"), "{name}");

@@ -203,6 +203,22 @@ fn git_writes_through_no_link_of_its_directory() {
     site.run(&["merge"]).ok();
 }
 
+/// Git makes the file that a dangling link leads to, and writes the name of a branch into it.
+#[test]
+fn git_makes_no_file_that_a_link_in_place_of_the_configuration_leads_to() {
+    let (site, _) = machine();
+    let (config, profile) = (site.path("app/.git/config"), site.path("home/profile"));
+    fs::rename(&config, site.path("saved")).unwrap();
+    symlink(&profile, &config).unwrap();
+    site.run(&["checkout", "--name", "other"]).exits(1).gives_one_error().says(".git/config is not a part");
+    assert!(!profile.exists());
+    // Control: git itself.
+    site.git(&["config", "branch.other.remote", "."]);
+    assert!(profile.exists(), "control");
+    fs::rename(site.path("saved"), &config).unwrap();
+    site.run(&["checkout", "--name", "other"]).ok();
+}
+
 /// An activated environment of Python is in PATH, and often in the work tree.
 #[test]
 fn a_program_that_the_machine_puts_on_path_is_not_run() {
