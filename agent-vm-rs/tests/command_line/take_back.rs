@@ -82,6 +82,9 @@ fn a_fast_forward_is_reported_as_the_user_asked_for_it() {
         .exits(1)
         .gives_one_error()
         .says("to merge with a merge commit: agent-vm merge app-main --ref main");
+    site.git(&["config", "--global", "merge.ff", "only"]);
+    site.run(&["merge"]).exits(1).gives_one_error().says("merge.ff of git's configuration allows no merge commit");
+    site.git(&["config", "--global", "--unset", "merge.ff"]);
     // Control: another reason.
     site.write("app/later", "mine");
     site.run(&["merge"]).exits(1).says("nothing was merged; to see your own changes");

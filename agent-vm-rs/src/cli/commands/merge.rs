@@ -1,5 +1,7 @@
 //! `agent-vm merge`
 
+use std::path::Path;
+
 use anyhow::Result;
 use clap::Args;
 
@@ -56,9 +58,19 @@ pub fn merge(context: &Context, args: &MergeArgs) -> Result<()> {
             let words = name.fold(machine.name.to_string(), |words, word| words + &word);
             format!("to merge with a merge commit: agent-vm merge {words}")
         }
+        false if allows_no_merge_commit(&tree) && !reviewed::is_ahead(&tree, &tip.reference) => format!(
+            "merge.ff of git's configuration allows no merge commit: git -C {dir} config --show-origin --get merge.ff\n\
+             to add the commits one by one: agent-vm apply {}",
+            machine.name
+        ),
         false => format!("nothing was merged; to see your own changes: git -C {dir} status"),
     };
     let said = run(&git, &format!("merging {branch} of {} in {}", machine.name, tree.display()), hint)?;
     // Git adds this after a fast-forward; the user gave no -m.
     reviewed::report(context, &machine, &tree, &said.replace(" (no commit created; -m option ignored)", ""))
+}
+
+fn allows_no_merge_commit(tree: &Path) -> bool {
+    let ask = users_git(tree).args(["config", "--get", "merge.ff"]).read();
+    ask.is_ok_and(|value| value == "only")
 }
