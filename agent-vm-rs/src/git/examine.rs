@@ -77,12 +77,8 @@ impl<'a> Look<'a> {
     /// The repository has no commit yet, or another branch blocks the name.
     pub fn start_of(&self, branch: &BranchName) -> Result<Start> {
         let known = self.known();
-        if let Some(commit) = known.commit(&format!("refs/heads/{branch}")) {
-            return Ok(Start::Local(commit.to_owned()));
-        }
-        let remote = known.remote(branch).unwrap_or("origin");
-        if let Some(commit) = known.commit(&format!("refs/remotes/{remote}/{branch}")) {
-            return Ok(Start::Remote(commit.to_owned()));
+        if let Some(start) = known.start(branch) {
+            return Ok(start);
         }
         if let Some(other) = known.in_the_way_of(branch) {
             return Err(Failure::new(format!("cannot create the branch {branch}: the branch '{other}' exists"))

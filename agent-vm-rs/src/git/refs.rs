@@ -93,6 +93,16 @@ impl<'a> Known<'a> {
         self.find(name).map(|reference| reference.id.as_str())
     }
 
+    /// Returns the commit of a branch, or that of its remote-tracking branch.
+    #[must_use]
+    pub fn start(&self, branch: &BranchName) -> Option<Start> {
+        if let Some(commit) = self.commit(&format!("refs/heads/{branch}")) {
+            return Some(Start::Local(commit.to_owned()));
+        }
+        let remote = self.remote(branch).unwrap_or("origin");
+        self.commit(&format!("refs/remotes/{remote}/{branch}")).map(|commit| Start::Remote(commit.to_owned()))
+    }
+
     /// Returns a local branch that rules out a new branch of this name, since one name would be a directory of the
     /// other.
     #[must_use]

@@ -31,6 +31,9 @@ pub struct Settings {
     pub source_mount: Option<PathBuf>,
     /// Branch the machine is for.
     pub branch: BranchName,
+    /// Whether it got all branches of the repository. Older machines do not know it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub all_branches: bool,
     /// When it was created.
     pub created: Timestamp,
     /// Which guest it boots.
@@ -79,8 +82,8 @@ pub struct Settings {
     pub forwards: Vec<Forward>,
 }
 
-fn is_default(proxy: &McpProxy) -> bool {
-    *proxy == McpProxy::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn on() -> bool {

@@ -86,6 +86,8 @@ fn all_branches_copies_all_branches_and_tags() {
     let site = Site::new();
     let commits = branches(&site);
     site.run(&["create", "--all-branches"]).ok();
+    // `push` sends them later.
+    assert_eq!(site.settings("app-feature")["all_branches"], true);
     for commit in [&commits.feature, &commits.secret, &commits.other, &commits.trunk] {
         assert!(has(&site, "app-feature", commit));
     }

@@ -331,6 +331,7 @@ fn settings(patch: SettingsPatch, chosen: Chosen, source: &Source, branch: Branc
         source: source.dir.clone(),
         source_mount: Mounts::read().point_of(&source.dir),
         branch,
+        all_branches: patch.all_branches.unwrap_or(false),
         created: jiff::Timestamp::now(),
         guest,
         host,

@@ -1,31 +1,42 @@
 //! `agent-vm push`
 
+use std::path::Path;
+
 use anyhow::Result;
 use clap::Args;
 
 use super::Target;
 use super::fetching::source_of;
 use crate::cli::target;
+use crate::git::namespace::namespace;
 use crate::git::origin_copy::ORIGIN_COPY;
-use crate::git::push::{Bundle, Sent, bundle};
+use crate::git::push::{Bundle, Offer, Scope, Sent, bundle};
 use crate::git::workspace::branches_of_copy;
 use crate::guest::running::running;
+use crate::host::files::quoted;
 use crate::machine::Machine;
+use crate::machine::branch::BranchName;
 use crate::machine::context::Context;
 use crate::remote::ssh::Ssh;
 use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
-use crate::term::progress;
+use crate::term::progress::{self, note};
 use crate::term::text::{last_lines, printable, short_id};
 
 /// What git prints if a branch of the copy has other commits.
 const REJECTED: &str = "(non-fast-forward)";
+
+/// Largest number of branches that a notice names.
+const MOST_NAMED: usize = 10;
 
 /// Flags of `push`.
 #[derive(Args, Clone, Debug)]
 pub struct PushArgs {
     #[command(flatten)]
     target: Target,
+    /// Also send this branch; can be repeated
+    #[arg(long, value_name = "NAME")]
+    also: Vec<BranchName>,
 }
 
 /// Brings the source repository's newer commits into the machine's `origin`. The machine's branches and files do not
@@ -39,7 +50,18 @@ pub fn push(context: &Context, args: &PushArgs) -> Result<()> {
     let source = source_of(&machine, &settings)?;
     let (guest, facts) = running(&machine)?;
     let has = branches_of_copy(&machine.workspace())?;
-    let Some(Bundle { sent, bytes, large_files }) = bundle(&source, &settings.branch, &has, &machine.dir)? else {
+    let prefix = namespace(&source, &machine.state, &machine.name)?;
+    let scope = Scope { branch: &settings.branch, all: settings.all_branches, prefix: &prefix, also: &args.also };
+    let Offer { bundle, withheld } = bundle(&source, &scope, &has, &machine.dir)?;
+    if let [first, ..] = withheld.as_slice() {
+        let names = withheld.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        note(&format!(
+            "notice: not sent, because the machine did not get them from you: newer commits of {names}\nto send a branch: agent-vm push {} --also {}",
+            machine.name,
+            quoted(Path::new(first))
+        ));
+    }
+    let Some(Bundle { sent, bytes, large_files }) = bundle else {
         return report(context, &machine, &[]);
     };
     let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
