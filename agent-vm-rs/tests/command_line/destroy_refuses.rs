@@ -21,7 +21,7 @@ fn a_temporary_failure_leaves_the_machine_unchanged() {
         (
             "echo 'fatal: write error: No space left on device' >&2; exit 128",
             1,
-            "agent-vm destroy app-main --keep-in DIR",
+            "--keep-in DIR\n  if the disk is not full, keep the whole workspace: agent-vm destroy app-main --keep workspace",
         ),
         ("echo 'bwrap: Creating new namespace failed' >&2; exit 1", 1, "agent-vm destroy app-main --keep workspace"),
     ];

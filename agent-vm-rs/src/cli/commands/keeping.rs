@@ -159,7 +159,10 @@ pub fn refused(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     }
     let name = &machine.name;
     let hint = match hint_of(&error) {
-        _ if is_no_space(&error) => format!("keep it on another disk: agent-vm destroy {name} --keep-in DIR"),
+        // The message may have names that the guest chose.
+        _ if is_no_space(&error) => format!(
+            "keep it on another disk: agent-vm destroy {name} --keep-in DIR\nif the disk is not full, keep the whole workspace: agent-vm destroy {name} --keep workspace"
+        ),
         _ if error.is::<OnTheDisk>() => format!(
             "in the machine, move it into /workspace; or remove it with the disk: agent-vm destroy {name} --keep workspace"
         ),
