@@ -15,12 +15,16 @@ const OTHER_ARGUMENTS: [&str; 1] = ["what.join(\" \").trim_start_matches(\"error
 /// What makes a reason.
 const MACROS: [&str; 3] = ["anyhow!(", "bail!(", "ensure!("];
 /// Files whose reasons always follow another message or stand in a log or in `status`.
-const REASONS_ONLY: [&str; 13] = [
+const REASONS_ONLY: [&str; 17] = [
     "egress/supervise.rs",
     "git/alternates.rs",
     "git/partial.rs",
+    "git/public_address.rs",
+    "git/submodule_urls.rs",
     "git/submodules.rs",
+    "git/url_branches.rs",
     "git/url_source.rs",
+    "git/url_submodules.rs",
     "guest/mod.rs",
     "host/files/tree.rs",
     "host/hex.rs",

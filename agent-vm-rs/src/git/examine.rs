@@ -10,6 +10,7 @@ use super::discover::Place;
 use super::links;
 use super::refs::{self, Known, Ref, Start};
 use super::standin::StandIn;
+use super::url_submodules::Unfetched;
 use super::user;
 use crate::host::files::quoted;
 use crate::machine::branch::BranchName;
@@ -37,14 +38,16 @@ pub struct Look<'a> {
     pub(super) of_user: Config,
     /// A directory of the machine for temporary files.
     pub(super) scratch: &'a Path,
+    /// Which submodules of a remote repository could not be fetched.
+    pub(super) unfetched: Option<&'a Unfetched>,
 }
 
 impl<'a> Look<'a> {
-    /// Checks and reads a source repository.
+    /// Checks and reads a source repository. `unfetched` are the submodules of a URL that were not fetched.
     ///
     /// # Errors
     /// Its git directory leads out of itself, it has an unknown format, or a list of borrowed stores cannot be read.
-    pub fn at(source: &'a Source, scratch: &'a Path) -> Result<Self> {
+    pub fn at(source: &'a Source, scratch: &'a Path, unfetched: Option<&'a Unfetched>) -> Result<Self> {
         let place = &source.place;
         links::check(place)?;
         let (config, format) = (&source.config, &source.format);
@@ -64,7 +67,7 @@ impl<'a> Look<'a> {
         let refs = list(place, format, scratch)?;
         let head = source.head()?;
         let of_user = user::settings(place, config, format, scratch)?;
-        Ok(Self { source, config, format, refs, head, of_user, scratch })
+        Ok(Self { source, config, format, refs, head, of_user, scratch, unfetched })
     }
 
     pub(super) fn known(&self) -> Known<'_> {

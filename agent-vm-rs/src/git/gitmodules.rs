@@ -1,9 +1,20 @@
 //! Reads `.gitmodules`. The file is part of the repository, so every path and name in it may be hostile.
 
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+
 use super::config::Config;
+use crate::host::process::Invocation;
 
 /// Largest number of submodules that are cloned; further ones stay empty.
 pub const MOST: usize = 1000;
+
+/// Deepest nesting of submodules that is followed.
+pub const DEEPEST: usize = 10;
+
+/// Mode of a submodule (gitlink) in trees and indexes.
+const GITLINK: &str = "160000";
 
 /// A submodule's entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +23,8 @@ pub struct Entry {
     pub name: String,
     /// Its path in the work tree.
     pub path: String,
+    /// Its URL, which may be relative.
+    pub url: Option<String>,
     /// Why it is not cloned; None if it may be.
     pub refused: Option<&'static str>,
 }
@@ -39,9 +52,43 @@ pub fn entries(gitmodules: &Config) -> Vec<Entry> {
         } else {
             None
         };
-        Entry { name: (*name).to_owned(), path: (*path).to_owned(), refused }
+        let url = gitmodules.get(&format!("submodule.{name}.url")).map(str::to_owned);
+        Entry { name: (*name).to_owned(), path: (*path).to_owned(), url, refused }
     };
     all.iter().enumerate().map(entry).collect()
+}
+
+/// Returns the entries of the `.gitmodules` of a commit; none if it has no such file.
+///
+/// # Errors
+/// Git cannot read the file.
+pub fn of_commit(git: impl Fn() -> Invocation, commit: &str) -> Result<Vec<Entry>> {
+    let file = format!("{commit}:.gitmodules");
+    if !git().args(["cat-file", "-e", &file]).output()?.status.success() {
+        return Ok(Vec::new());
+    }
+    let list = git().args(["config", "--no-includes", "--null", "--list", "--blob", &file]).checked()?;
+    Ok(entries(&Config::parse(&list.stdout)))
+}
+
+/// Returns the gitlinks at the paths of `entries`, with their commits, from the output of `ls-tree` or `ls-files --stage`.
+///
+/// # Errors
+/// Git fails.
+pub fn gitlinks(git: Invocation, list: &[&str], entries: &[Entry]) -> Result<BTreeMap<String, String>> {
+    let paths: Vec<_> = entries.iter().filter(|entry| entry.refused.is_none()).map(|entry| &entry.path).collect();
+    if paths.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let output = git.args(list).arg("--").args(paths).checked().context("failed to list the submodules")?;
+    let link = |entry: &str| {
+        let (facts, path) = entry.split_once('\t')?;
+        let words: Vec<_> = facts.split(' ').collect();
+        // ls-tree prints mode, type, id; ls-files prints mode, id, stage.
+        let id = words.iter().skip(1).find(|word| matches!(word.len(), 40 | 64))?;
+        (words.first() == Some(&GITLINK)).then(|| (path.to_owned(), (*id).to_owned()))
+    };
+    Ok(String::from_utf8_lossy(&output.stdout).split('\0').filter_map(link).collect())
 }
 
 /// Returns whether a path stays below its directory and cannot be taken for an option.

@@ -6,11 +6,13 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
 use super::call::MEMORY_LIMIT;
+use super::config::Config;
 use crate::host::process::Invocation;
 use crate::term::text::one_line;
 
@@ -36,6 +38,12 @@ const VARIABLES: [&str; 8] = [
     "GIT_SSL_CAPATH",
     "GIT_SSL_NO_VERIFY",
 ];
+
+/// The user's settings for the certificates of https remotes.
+const CERTIFICATES: [&str; 3] = ["sslcainfo", "sslcapath", "sslverify"];
+
+/// Longest time for reading the user's configuration, which may include a file that blocks.
+const LONGEST_READ: Duration = Duration::from_secs(20);
 
 /// Settings of every call.
 const CONFIGURATION: [&str; 15] = [
@@ -69,6 +77,18 @@ pub enum Transport {
     Other,
 }
 
+impl Transport {
+    /// Returns the port of a URL that names none; 0 for other transports.
+    #[must_use]
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Https => 443,
+            Self::Ssh => 22,
+            Self::Local | Self::Other => 0,
+        }
+    }
+}
+
 /// Returns how git reaches a repository. (git-fetch(1), "Git URLs")
 #[must_use]
 pub fn transport(url: &str) -> Transport {
@@ -98,6 +118,96 @@ pub fn transport(url: &str) -> Transport {
 /// # Errors
 /// The file cannot be written.
 pub fn git_for(url: &str, secret: Option<&str>, dir: &Path) -> Result<Invocation> {
+    call(url, secret, "", dir, |name| VARIABLES.contains(&name) || name.starts_with("GIT_CONFIG"))
+}
+
+/// Returns a call as [`git_for`] does, which follows no redirect.
+///
+/// # Errors
+/// See [`git_for`].
+pub fn git_here_for(url: &str, secret: Option<&str>, dir: &Path) -> Result<Invocation> {
+    // The user's own setting could be for a part of the URL.
+    let plain = credentials(url).map_or_else(|| url.to_owned(), |(plain, ..)| plain);
+    let more = format!("[http {}]\n\tfollowRedirects = false\n", quoted(&plain));
+    call(url, secret, &more, dir, |name| VARIABLES.contains(&name) || name.starts_with("GIT_CONFIG"))
+}
+
+/// Returns a call for an https URL that follows no redirect and has none of the user's rights: no configuration but that of
+/// proxies and certificates, no credentials, no keys. If `addresses` are given, git connects to them.
+///
+/// # Errors
+/// See [`git_for`].
+pub fn git_without_rights(
+    url: &str,
+    secret: Option<&str>,
+    proxy: &Proxy,
+    addresses: &str,
+    dir: &Path,
+) -> Result<Invocation> {
+    let mut more = "[http]\n\tfollowRedirects = false\n".to_owned();
+    if !addresses.is_empty() {
+        more += &format!("\tcurloptResolve = {}\n", quoted(addresses));
+    }
+    for (key, value) in &proxy.certificates {
+        more += &format!("\t{key} = {}\n", quoted(value));
+    }
+    let git = call(url, secret, &more, dir, |name| name.starts_with("GIT_SSL") || name.starts_with("GIT_PROXY_SSL"))?;
+    let git = proxy.url.iter().fold(git, |git, url| git.env("https_proxy", url));
+    // curl reads .netrc there.
+    let git = ["HOME", "XDG_CONFIG_HOME"].iter().fold(git, |git, name| git.env(name, dir));
+    let git = git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+    Ok(git.env("GIT_ASKPASS", "").env("SSH_ASKPASS", ""))
+}
+
+/// The user's settings for reaching an https URL, which are no rights.
+#[derive(Clone, Debug, Default)]
+pub struct Proxy {
+    /// The proxy. It is passed in the environment, since it may contain a password.
+    pub url: Option<String>,
+    certificates: Vec<(String, String)>,
+}
+
+impl Proxy {
+    /// Reads them from the user's git configuration.
+    ///
+    /// # Errors
+    /// Git fails.
+    pub fn of(url: &str, dir: &Path) -> Result<Self> {
+        let git = git_for(url, None, dir)?.cwd(dir).args(["config", "--null", "--get-urlmatch", "http"]).arg(url);
+        // It fails if nothing is set.
+        let config = Config::parse(&git.time_limit(LONGEST_READ).output()?.stdout);
+        let get = |key: &str| config.get(&format!("http.{key}")).map(str::to_owned);
+        // Its home directory is another one.
+        let absolute = |value: String| match value.strip_prefix("~/") {
+            Some(rest) => env::home_dir().map_or_else(|| value.clone(), |home| home.join(rest).display().to_string()),
+            None => value,
+        };
+        let known = CERTIFICATES.into_iter().filter_map(|key| Some((key.to_owned(), absolute(get(key)?))));
+        Ok(Self { url: get("proxy").filter(|url| !url.is_empty()), certificates: known.collect() })
+    }
+}
+
+/// Returns the URL of another repository that the answer to a call redirects to.
+#[must_use]
+pub fn redirected(git: &Invocation) -> Option<String> {
+    let trace = [("GIT_TRACE_CURL", "1"), ("GIT_TRACE_CURL_NO_DATA", "1"), ("GIT_TRACE_REDACT", "1")];
+    let git = trace.into_iter().fold(git.clone(), |git, (name, value)| git.env(name, value));
+    let said = git.args(["ls-remote", "--quiet", REMOTE, "HEAD"]).output().ok()?.stderr;
+    let said = String::from_utf8_lossy(&said);
+    let fields = said.lines().filter_map(|line| line.split_once("Recv header")?.1.split_once(':'));
+    let fields = fields.filter_map(|(_, field)| field.trim().split_once(':'));
+    let mut places = fields.filter(|(name, _)| name.trim().eq_ignore_ascii_case("location"));
+    let place = places.next()?.1.trim();
+    place.split_once("/info/refs?").map(|(repository, _)| repository.to_owned())
+}
+
+fn call(
+    url: &str,
+    secret: Option<&str>,
+    more: &str,
+    dir: &Path,
+    is_passed: impl Fn(&str) -> bool,
+) -> Result<Invocation> {
     let failed = || format!("failed to write into {}", dir.display());
     let mut url = url.to_owned();
     let mut config = String::new();
@@ -121,12 +231,10 @@ pub fn git_for(url: &str, secret: Option<&str>, dir: &Path) -> Result<Invocation
         password = its_password.map(|password| decoded(&password));
         url = plain;
     }
-    config += &format!("[remote \"{REMOTE}\"]\n\turl = {}\n", quoted(&url));
+    config += &format!("[remote \"{REMOTE}\"]\n\turl = {}\n{more}", quoted(&url));
     let file = dir.join("remote");
     write_private(&file, &config).with_context(failed)?;
-    let ours = env::vars_os().filter(|(name, _)| {
-        name.to_str().is_some_and(|name| VARIABLES.contains(&name) || name.starts_with("GIT_CONFIG"))
-    });
+    let ours = env::vars_os().filter(|(name, _)| name.to_str().is_some_and(&is_passed));
     // A variable that begins with GIT_ removes all others of the user.
     let git = Invocation::new("git").with_our_environment().bounded(MEMORY_LIMIT).env("GIT_TERMINAL_PROMPT", "0");
     let git = ours.fold(git, |git, (name, value)| git.env(name, value));

@@ -1,37 +1,35 @@
-//! Copies submodules from the checkouts in the user's work tree; nothing is downloaded.
+//! Copies submodules from the checkouts in the user's work tree, or from the git directories in a bare repository; nothing is
+//! downloaded.
 //!
 //! The gitlinks of the cloned commit say which submodules exist. `.gitmodules` cannot point elsewhere: a checkout must
 //! be in the user's work tree, its git directory in the source repository's, and both are copied into the workspace.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::call::{LONGEST_COPY, NO_SYNC, UPLOAD_PACK, git, git_in};
 use super::config::{Config, Format};
-use super::discover::{Place, by_dot_git};
+use super::discover::{Place, by_dot_git, discover};
 use super::examine::{self, Look};
-use super::gitmodules::{Entry, entries};
+use super::gitmodules::{DEEPEST, Entry, gitlinks, of_commit};
 use super::partial::Partial;
 use super::standin::StandIn;
 use super::stores::Stores;
 use super::url::{file_url, without_password};
+use super::url_submodules::Unfetched;
 use super::{lfs, links};
 use crate::host::files::beneath::is_directory;
-use crate::host::files::remove_tree;
+use crate::host::files::{quoted, remove_tree};
 use crate::host::process::Invocation;
 use crate::term::progress::{self, note};
 use crate::term::text::count;
 
-/// Deepest nesting of submodules that is followed.
-const DEEPEST: usize = 10;
-/// Largest number of notes about submodules that stay empty, for each repository.
+/// Largest number of submodules that stay empty and are named, for each repository.
 const MOST_NOTES: usize = 10;
-/// Mode of a submodule (gitlink) in trees and indexes.
-const GITLINK: &str = "160000";
 
 /// A repository with submodules, and the work tree that receives them.
 struct Level<'a> {
@@ -39,13 +37,17 @@ struct Level<'a> {
     place: &'a Place,
     format: &'a Format,
     /// The source's work tree.
-    checkout: &'a Path,
+    checkout: Option<&'a Path>,
     /// The work tree that receives the submodules.
     target: &'a Path,
     /// Path of `target` in the workspace, for messages.
     shown: String,
     depth: usize,
     scratch: &'a Path,
+    /// Why those of the source's URL were not fetched.
+    unfetched: &'a Unfetched,
+    /// Submodules of a bare repository that stay empty.
+    empty: &'a RefCell<Vec<String>>,
 }
 
 /// Copies the submodules into a new workspace. One that cannot be copied stays empty, with a note that says why.
@@ -53,24 +55,35 @@ struct Level<'a> {
 /// # Errors
 /// The workspace cannot be read or written.
 pub fn fill(look: &Look<'_>, workspace: &Path) -> Result<()> {
-    let Some(checkout) = look.work_tree() else { return note_if_bare(look, workspace) };
+    let (empty, nothing) = (RefCell::default(), Unfetched::default());
     Level {
         place: &look.source.place,
         format: look.format,
-        checkout,
+        checkout: look.work_tree(),
         target: workspace,
         shown: String::new(),
         depth: 0,
         scratch: look.scratch,
+        unfetched: look.unfetched.unwrap_or(&nothing),
+        empty: &empty,
     }
-    .fill()
-}
-
-fn note_if_bare(look: &Look<'_>, workspace: &Path) -> Result<()> {
-    let has = git_in(workspace).args(["cat-file", "-e", "HEAD:.gitmodules"]).of_machine(look.scratch).output()?;
-    if has.status.success() {
-        note(&format!("submodules stay empty: {} has no work tree with checkouts of them", look.source.dir.display()));
+    .fill()?;
+    let empty = empty.into_inner();
+    if empty.is_empty() {
+        return Ok(());
     }
+    let more = count(empty.len().saturating_sub(MOST_NOTES), "other");
+    let more = if empty.len() > MOST_NOTES { format!("; and {more}") } else { String::new() };
+    let listed = empty.iter().take(MOST_NOTES).cloned().collect::<Vec<_>>().join("; ");
+    let way_out = match (look.unfetched, look.config.get("remote.origin.url")) {
+        (Some(_), Some(url)) => format!(
+            "your own git may have the rights for them: git clone --recurse-submodules -- {} DIRECTORY && cd DIRECTORY && agent-vm create",
+            quoted(Path::new(url))
+        ),
+        _ => "they are copied from the checkouts in a work tree (git submodule update --init)".to_owned(),
+    };
+    let stay = if empty.len() == 1 { "stays" } else { "stay" };
+    note(&format!("{} {stay} empty: {listed}{more}. {way_out}", count(empty.len(), "submodule")));
     Ok(())
 }
 
@@ -80,33 +93,38 @@ impl Level<'_> {
     }
 
     fn fill(&self) -> Result<()> {
-        if !self.inside().args(["cat-file", "-e", "HEAD:.gitmodules"]).output()?.status.success() {
-            return Ok(());
-        }
-        let list = self.inside().args(["config", "--no-includes", "--null", "--list", "--blob", "HEAD:.gitmodules"]);
-        let printed = match list.checked() {
-            Ok(output) => output.stdout,
+        let entries = match of_commit(|| self.inside(), "HEAD") {
+            Ok(entries) => entries,
             Err(error) => {
                 note(&format!("submodules of {}stay empty: {error:#}", self.shown));
                 return Ok(());
             }
         };
-        let entries = entries(&Config::parse(&printed));
-        let wanted = self.gitlinks(&["ls-tree", "-z", "--full-tree", "HEAD"], &entries, self.inside())?;
-        let standin = StandIn::offering(self.place, self.format, &[], "ref: refs/heads/none", self.scratch)?;
-        let index = standin.git().of_machine(self.scratch).env("GIT_INDEX_FILE", self.place.git_dir.join("index"));
-        let index = index.arg("--work-tree").arg(self.checkout).arg("-C").arg(self.checkout);
-        let here = self.gitlinks(&["ls-files", "--stage", "-z"], &entries, index)?;
+        let wanted = gitlinks(self.inside(), &["ls-tree", "-z", "--full-tree", "HEAD"], &entries)?;
+        let here = match self.checkout {
+            Some(checkout) => {
+                let standin = StandIn::offering(self.place, self.format, &[], "ref: refs/heads/none", self.scratch)?;
+                let index = standin.git().of_machine(self.scratch);
+                let index = index.env("GIT_INDEX_FILE", self.place.git_dir.join("index"));
+                let index = index.arg("--work-tree").arg(checkout).arg("-C").arg(checkout);
+                gitlinks(index, &["ls-files", "--stage", "-z"], &entries)?
+            }
+            None => wanted.clone(),
+        };
         let mut empty = 0;
         for entry in entries.iter().filter(|entry| wanted.contains_key(&entry.path) || entry.refused.is_some()) {
             let shown = format!("{}{}", self.shown, entry.path);
             let filled = match (entry.refused, wanted.get(&entry.path)) {
-                (Some(why), _) => Err(anyhow::anyhow!("{why}")),
+                (Some(why), _) => Err(anyhow!("{why}")),
                 (None, Some(commit)) if here.contains_key(&entry.path) => self.one(entry, commit),
-                _ => Err(self.not_checked_out()),
+                _ => Err(self.not_there(entry)),
             };
             if let Err(error) = filled {
                 crate::host::interrupt::check()?;
+                if self.checkout.is_none() {
+                    self.empty.borrow_mut().push(format!("{shown} ({error:#})"));
+                    continue;
+                }
                 empty += 1;
                 if empty <= MOST_NOTES {
                     note(&format!("the submodule {shown} stays empty: {error:#}"));
@@ -119,39 +137,34 @@ impl Level<'_> {
         Ok(())
     }
 
-    fn not_checked_out(&self) -> anyhow::Error {
-        anyhow::anyhow!("it is not checked out in {} (git submodule update --init)", self.checkout.display())
-    }
-
-    /// Returns the gitlinks at the paths of `entries`, with their commits, from the output of `ls-tree` or `ls-files
-    /// --stage`.
-    fn gitlinks(&self, list: &[&str], entries: &[Entry], git: Invocation) -> Result<BTreeMap<String, String>> {
-        let paths: Vec<_> = entries.iter().filter(|entry| entry.refused.is_none()).map(|entry| &entry.path).collect();
-        if paths.is_empty() {
-            return Ok(BTreeMap::new());
+    fn not_there(&self, entry: &Entry) -> anyhow::Error {
+        match self.checkout {
+            Some(checkout) => anyhow!("it is not checked out in {} (git submodule update --init)", checkout.display()),
+            None => match self.unfetched.0.get(&format!("{}{}", self.shown, entry.path)) {
+                Some(why) => anyhow!("{why}"),
+                None => anyhow!("{} has no copy of it", self.place.common_dir.display()),
+            },
         }
-        let output = git.args(list).arg("--").args(paths).checked().context("failed to list the submodules")?;
-        let link = |entry: &str| {
-            let (facts, path) = entry.split_once('\t')?;
-            let words: Vec<_> = facts.split(' ').collect();
-            // ls-tree prints mode, type, id; ls-files prints mode, id, stage.
-            let id = words.iter().skip(1).find(|word| matches!(word.len(), 40 | 64))?;
-            (words.first() == Some(&GITLINK)).then(|| (path.to_owned(), (*id).to_owned()))
-        };
-        Ok(String::from_utf8_lossy(&output.stdout).split('\0').filter_map(link).collect())
     }
 
-    fn one(&self, entry: &Entry, commit: &str) -> Result<()> {
-        ensure!(self.depth < DEEPEST, "it is nested more than {DEEPEST} submodules deep");
+    /// Finds a submodule's repository.
+    fn find(&self, entry: &Entry) -> Result<Place> {
         let path = Path::new(&entry.path);
-        ensure!(is_directory_beneath(self.target, path), "its path in the workspace is not a directory");
-        ensure!(
-            is_directory_beneath(self.checkout, path),
-            "its path in {} is not a directory",
-            self.checkout.display()
-        );
-        let checkout = self.checkout.join(path);
-        let place = by_dot_git(&checkout)?.ok_or_else(|| self.not_checked_out())?;
+        let Some(checkout) = self.checkout else {
+            if self.unfetched.0.contains_key(&format!("{}{}", self.shown, entry.path)) {
+                return Err(self.not_there(entry));
+            }
+            let modules = Path::new("modules").join(&entry.name);
+            let git_dir = self.place.common_dir.join(&modules);
+            let place = match is_directory_beneath(&self.place.common_dir, &modules) {
+                true => discover(&git_dir)?.filter(|place| place.git_dir == git_dir && !place.is_linked()),
+                false => None,
+            };
+            return place.ok_or_else(|| self.not_there(entry));
+        };
+        ensure!(is_directory_beneath(checkout, path), "its path in {} is not a directory", checkout.display());
+        let checkout = checkout.join(path);
+        let place = by_dot_git(&checkout)?.ok_or_else(|| self.not_there(entry))?;
         let own = [&self.place.common_dir, &self.place.git_dir].map(|dir| dir.join("modules"));
         let is_own =
             own.iter().any(|modules| place.git_dir.starts_with(modules)) || place.git_dir == checkout.join(".git");
@@ -160,6 +173,16 @@ impl Level<'_> {
             "its git directory is outside the repository: {}",
             place.git_dir.display()
         );
+        Ok(place)
+    }
+
+    fn one(&self, entry: &Entry, commit: &str) -> Result<()> {
+        ensure!(self.depth < DEEPEST, "it is nested more than {DEEPEST} submodules deep");
+        let path = Path::new(&entry.path);
+        ensure!(is_directory_beneath(self.target, path), "its path in the workspace is not a directory");
+        let place = self.find(entry)?;
+        let checkout = self.checkout.map(|checkout| checkout.join(path));
+        let home = checkout.as_deref().unwrap_or(&place.git_dir);
         links::check(&place)?;
         let stores = Stores::of(&place)?;
         // The machine's directory is in the state directory.
@@ -178,12 +201,12 @@ impl Level<'_> {
             .of_machine(self.scratch)
             .output()?;
         if !has.status.success() {
-            bail!("{} does not have its commit {commit} (git submodule update --init)", checkout.display());
+            bail!("{} does not have its commit {commit} (git submodule update --init)", home.display());
         }
         Partial { place: &place, config: &config, standin: &standin, scratch: self.scratch }
             .fill(&format!("{commit}\n"))?;
         let what = format!("cloning the submodule {}{}", self.shown, entry.path);
-        progress::step(&what, || self.clone(entry, commit, &standin, &origin_of(&config, &checkout)))?;
+        progress::step(&what, || self.clone(entry, commit, &standin, &origin_of(&config, home)))?;
         let target = self.target.join(path);
         let git_dir = git_in(&target).args(["rev-parse", "--absolute-git-dir"]).of_machine(self.scratch).read()?;
         lfs::check_out(&place, &target, Path::new(&git_dir), self.scratch)?;
@@ -191,7 +214,7 @@ impl Level<'_> {
         Level {
             place: &place,
             format: &format,
-            checkout: &checkout,
+            checkout: checkout.as_deref(),
             target: &target,
             shown,
             depth: self.depth + 1,

@@ -2,6 +2,7 @@
 //! `agent-vm` fetches. Machines of one URL share it. Every command uses it like a repository of the user.
 
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -9,12 +10,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::Source;
 use super::call::{LONGEST_COPY, git};
-use super::refs::{self, collide};
 use super::remote_call::{REMOTE, Transport, git_for, transport};
 use super::stale_locks::Killed;
 use super::url::{local_path, shown, without_password};
+use super::url_branches::{set_branch, set_head, start};
 use super::url_refs::{FETCHED, Heads, follow_tags};
 use super::url_source_use::{DIRECTORY, InUse, LOCK, NEW};
+use super::url_submodule_dirs::git_dirs;
+use super::url_submodules::{Submodules, Unfetched};
 use crate::host::files::{make_private_dir, quoted, remove_any, rename_durably, sync_tree, write_file};
 use crate::host::hex::hex;
 use crate::host::interrupt::Deadline;
@@ -35,6 +38,18 @@ const LOCKS: [&str; 5] = ["HEAD.lock", "config.lock", "packed-refs.lock", "packe
 pub struct Remote<'a> {
     url: &'a str,
     secret: Option<&'a str>,
+}
+
+/// What was fetched.
+pub struct Fetched {
+    /// The bare repository.
+    pub source: Source,
+    /// The branch to use.
+    pub branch: BranchName,
+    /// Submodules that stay empty.
+    pub unfetched: Unfetched,
+    /// While it lives, nobody removes the repository.
+    pub _in_use: InUse,
 }
 
 impl<'a> Remote<'a> {
@@ -79,12 +94,12 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// Fetches the remote repository into its bare repository below `data`, and returns that with the branch to use: `branch`,
-    /// or else the remote's default branch. While the third value lives, nobody removes the repository.
+    /// Fetches the remote repository into its bare repository below `data`, with the submodules of the branch to use: `branch`,
+    /// or else the remote's default branch.
     ///
     /// # Errors
     /// The remote cannot be reached, has no commit, or the bare repository cannot be written.
-    pub fn source(&self, data: &Path, state: &StateDir, branch: Option<&str>) -> Result<(Source, BranchName, InUse)> {
+    pub fn source(&self, data: &Path, state: &StateDir, branch: Option<&str>) -> Result<Fetched> {
         let dir = data.join(DIRECTORY).join(hash(&plain(self.url))).join(format!("{}.git", name_of(self.url)));
         let around = dir.parent().unwrap_or(data);
         make_private_dir(&data.join(DIRECTORY))?;
@@ -138,8 +153,11 @@ impl<'a> Remote<'a> {
             set_branch(&dir, &default)?;
         }
         set_branch(&dir, &branch)?;
+        let commit = start(&dir, &branch)?;
+        let unfetched = Submodules::fetch(&dir, self.url, self.secret, &commit, around, scratch.path())?;
         // Its configuration has changed.
-        Ok((Source::discover(&source.dir)?.unwrap_or(source), branch, in_use))
+        let source = Source::discover(&source.dir)?.unwrap_or(source);
+        Ok(Fetched { source, branch, unfetched, _in_use: in_use })
     }
 }
 
@@ -156,8 +174,11 @@ impl Fetching {
         let lock = Lock::take(&around.join(LOCK), Deadline::after(LONGEST_COPY))?;
         let marker = around.join("fetching");
         if let Ok(since) = marker.symlink_metadata().and_then(|found| found.modified()) {
-            let killed = Killed { git_dir: dir, dirs: &["refs"], locks: &LOCKS, since, longest: LONGEST_COPY };
-            killed.remove_locks().context("failed to remove the locks of a killed command")?;
+            for git_dir in iter::once(dir.to_owned()).chain(git_dirs(dir)) {
+                let git_dir = git_dir.as_path();
+                let killed = Killed { git_dir, dirs: &["refs"], locks: &LOCKS, since, longest: LONGEST_COPY };
+                killed.remove_locks().context("failed to remove the locks of a killed command")?;
+            }
         }
         for entry in fs::read_dir(around).with_context(|| format!("failed to list {}", around.display()))?.flatten() {
             if entry.file_name().as_encoded_bytes().starts_with(NEW.as_bytes()) {
@@ -199,60 +220,6 @@ fn make(dir: &Path, url: &str, is_sha256: bool) -> Result<()> {
 
 fn within(dir: &Path) -> Invocation {
     git().arg("--git-dir").arg(dir)
-}
-
-fn set_head(dir: &Path, default: &str) -> Result<()> {
-    let remote = format!("refs/remotes/origin/{default}");
-    within(dir).args(["symbolic-ref", "refs/remotes/origin/HEAD", &remote]).checked()?;
-    within(dir).args(["symbolic-ref", "HEAD", &format!("refs/heads/{default}")]).checked()?;
-    Ok(())
-}
-
-/// Creates the local branch that follows the remote's, or moves it to the remote's newer commit.
-fn set_branch(dir: &Path, branch: &BranchName) -> Result<()> {
-    let (own, remote) = (format!("refs/heads/{branch}"), format!("refs/remotes/origin/{branch}"));
-    let commit = |name: &str| -> Result<Option<String>> {
-        let output = within(dir).args(["rev-parse", "--verify", "--quiet", name]).output()?;
-        let id = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        Ok(output.status.success().then_some(id))
-    };
-    let Some(new) = commit(&remote)? else { return Ok(()) };
-    let old = commit(&own)?;
-    if let Some(old) = &old {
-        // A work tree of the user may have it checked out.
-        let is_behind = within(dir).args(["merge-base", "--is-ancestor", old, &new]).output()?.status.success();
-        if !is_behind || dir.join("worktrees").exists() {
-            return Ok(());
-        }
-    }
-    if old.is_none() {
-        clear_way(dir, &own)?;
-    }
-    within(dir).args(["update-ref", &own, &new, old.as_deref().unwrap_or("")]).checked()?;
-    for (key, value) in [("remote", "origin"), ("merge", own.as_str())] {
-        within(dir).args(["config", "--", &format!("branch.{branch}.{key}"), value]).checked()?;
-    }
-    Ok(())
-}
-
-/// Removes local branches whose name is a directory of `own`, or below it: the remote has replaced them.
-fn clear_way(dir: &Path, own: &str) -> Result<()> {
-    let listed = within(dir).args(["for-each-ref", refs::FORMAT, "refs/heads"]).checked()?.stdout;
-    let in_the_way = refs::parse(&listed).into_iter().filter(|one| collide(&one.name, own.as_bytes()));
-    for (name, id) in in_the_way.filter_map(|one| Some((String::from_utf8(one.name).ok()?, one.id))) {
-        let only_there = within(dir).args(["rev-list", "--max-count=1", &id, "--not", "--remotes=origin"]).read()?;
-        if !only_there.is_empty() || dir.join("worktrees").exists() {
-            let branch = |name: &str| name.strip_prefix("refs/heads/").unwrap_or(name).to_owned();
-            let (old, new, git_dir) = (branch(&name), branch(own), quoted(dir));
-            let renamed = quoted(Path::new(&format!("old-{}", old.replace('/', "-"))));
-            let old = one_line(&old);
-            return Err(Failure::new(format!("the branch {old} of {} is in the way of {new}", dir.display()))
-                .with_hint(format!("git -C {git_dir} branch --move {} {renamed}", quoted(Path::new(&old))))
-                .into());
-        }
-        within(dir).args(["update-ref", "--no-deref", "-d", &name, &id]).checked()?;
-    }
-    Ok(())
 }
 
 fn plain(url: &str) -> String {

@@ -8,6 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::call::git;
 use super::kept::{self, Presence};
+use super::url_submodule_dirs::{COMMITS, git_dirs};
 use crate::host::files::{plain, remove_any, remove_file, rename_durably, write_file};
 use crate::host::lock::Lock;
 use crate::machine::Machine;
@@ -85,14 +86,27 @@ pub fn remove_unused(source: &Path, state: &StateDir) -> Result<bool> {
     Ok(true)
 }
 
-/// Returns whether a repository has something that its remote lacks, as far as git can tell.
+/// Returns whether a repository or a submodule of it has something that its remote lacks, as far as git can tell.
 fn has_own(source: &Path) -> Result<bool> {
+    if has_more(source, "refs/agent-vm-url/tags/*")? {
+        return Ok(true);
+    }
+    for git_dir in git_dirs(source) {
+        if has_more(&git_dir, &format!("{COMMITS}*"))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Returns whether a repository has something that neither the remote's branches nor the references `of_remote` lead to.
+fn has_more(git_dir: &Path, of_remote: &str) -> Result<bool> {
     // The user's work trees, and contents of Git LFS files that came out of machines.
-    if ["worktrees", "lfs"].iter().any(|name| source.join(name).symlink_metadata().is_ok()) {
+    if ["worktrees", "lfs"].iter().any(|name| git_dir.join(name).symlink_metadata().is_ok()) {
         return Ok(true);
     }
     let list = ["rev-list", "--objects", "--max-count=1", "--all", "--not", "--remotes=origin"];
-    let list = git().arg("--git-dir").arg(source).args(list).arg("--glob=refs/agent-vm-url/tags/*").output()?;
+    let list = git().arg("--git-dir").arg(git_dir).args(list).arg(format!("--glob={of_remote}")).output()?;
     Ok(!list.status.success() || !list.stdout.is_empty())
 }
 

@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime};
 use crate::support::{Site, tree};
 
 /// Makes `ssh` run the other end here, and returns the URL of `app`.
-fn remote(site: &Site) -> String {
+pub fn remote(site: &Site) -> String {
     site.stand_in("ssh", "for last; do :; done\nexec sh -c \"git ${last#git-}\"");
     format!("ssh://me@host.invalid{}", site.repo().display())
 }
 
 /// Returns the bare repository of a machine.
-fn source(site: &Site, machine: &str) -> PathBuf {
+pub fn source(site: &Site, machine: &str) -> PathBuf {
     site.settings(machine)["source"].as_str().unwrap().into()
 }
 

@@ -88,6 +88,8 @@ mod unusable_artefacts;
 mod unusable_settings;
 mod up;
 mod update;
+mod url_submodules;
+mod url_submodules_https;
 mod user_settings;
 mod users_programs;
 mod wedged;

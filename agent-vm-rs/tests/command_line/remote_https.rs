@@ -7,47 +7,63 @@ use std::process::Stdio;
 
 use crate::support::{Running, Site, which};
 
-const PASSWORD: &str = "password-5a1e";
+pub const PASSWORD: &str = "password-5a1e";
 
 /// An https server of the test's repositories. Git trusts it by the variable that [`Server::variables`] has.
-struct Server {
-    url: String,
+pub struct Server {
+    pub url: String,
     certificate: PathBuf,
     log: PathBuf,
     _process: Running,
 }
 
 impl Server {
-    fn new(site: &Site) -> Self {
+    pub fn new(site: &Site) -> Self {
         let [certificate, key, log] = ["certificate", "key", "log"].map(|name| site.path(name));
         let mut make = site.command(which("openssl").unwrap());
         let make = make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
-        let make = make.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]);
+        let make = make.args([
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost,DNS:public.example",
+            "-days",
+            "2",
+        ]);
         let made = make.arg("-keyout").arg(&key).arg("-out").arg(&certificate).stderr(Stdio::null()).status();
         assert!(made.unwrap().success());
-        let mut serve = site.command("/usr/bin/python3");
-        serve.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/command_line/serve_git.py"));
-        serve.arg(site.root()).args([&certificate, &key]).env("AGENT_VM_TEST_PASSWORD", PASSWORD);
-        let mut process = serve.stdout(Stdio::piped()).stderr(File::create(&log).unwrap()).spawn().unwrap();
-        let mut port = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        let url = format!("https://localhost:{}", port.trim());
-        Self { url, certificate, log, _process: Running::new(process) }
+        let files = [site.root(), certificate.clone(), key];
+        let (port, process) = serve(site, "serve_git.py", &files.map(|file| file.display().to_string()), &log);
+        Self { url: format!("https://localhost:{port}"), certificate, log, _process: process }
     }
 
-    fn variables<'a>(&'a self, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    pub fn variables<'a>(&'a self, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         let mut all = vec![("GIT_SSL_CAINFO", self.certificate.to_str().unwrap())];
         all.extend(more);
         all
     }
 
     /// Returns the users of the requests with the right password since the last call.
-    fn users(&self) -> Vec<String> {
+    pub fn users(&self) -> Vec<String> {
         let mut users: Vec<_> = std::fs::read_to_string(&self.log).unwrap().lines().map(str::to_owned).collect();
         File::create(&self.log).unwrap();
         users.dedup();
         users
     }
+}
+
+/// Starts a program of the tests that prints its port. Its stderr goes to `log`.
+pub fn serve(site: &Site, program: &str, args: &[String], log: &Path) -> (String, Running) {
+    let mut serve = site.command("/usr/bin/python3");
+    serve.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/command_line").join(program)).args(args);
+    serve
+        .env("AGENT_VM_TEST_PASSWORD", PASSWORD)
+        .stdout(Stdio::piped())
+        .stderr(File::options().create(true).append(true).open(log).unwrap());
+    let mut process = serve.spawn().unwrap();
+    let mut port = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    (port.trim().to_owned(), Running::new(process))
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
     serve_git.py DIRECTORY CERTIFICATE KEY
 
-It prints its port, and logs the user name of each request with a password.
+It prints its port, and logs the user name of each request with a password. Everyone may read the repositories in `public`.
+`moved/PATH` is a redirect to `public/PATH`, and `lost/HOST/PATH` one to another host.
 """
 
 import base64
@@ -39,11 +40,20 @@ class Git(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self.body()
+        first, _, rest = self.path[1:].partition("/")
+        if first in ("moved", "lost"):
+            place = f"/public/{rest}" if first == "moved" else f"https://{rest}"
+            self.answer(302, [("Location", place)], b"")
+            return
         user = self.user()
-        if user is None:
+        if first == "public":
+            rights = "with" if "Authorization" in self.headers else "without"
+            print(f"{self.headers['Host']} {rights} a password", file=sys.stderr, flush=True)
+        elif user is None:
             self.answer(401, [("WWW-Authenticate", 'Basic realm="git"')], b"")
             return
-        print(f"user {user}", file=sys.stderr, flush=True)
+        else:
+            print(f"user {user}", file=sys.stderr, flush=True)
         path, _, query = self.path.partition("?")
         environment = os.environ | {
             "GIT_PROJECT_ROOT": ROOT,

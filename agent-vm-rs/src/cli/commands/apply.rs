@@ -66,7 +66,7 @@ fn apply_settings(context: &Context, args: &ApplyArgs, file: &Path) -> Result<()
     let machine = match existing(context, args, named)? {
         Ok(machine) => machine,
         Err((source, branch)) if args.create => {
-            let new = NewWorkspace { source: &source, branch, bring: Bring::default() };
+            let new = NewWorkspace { source: &source, branch, bring: Bring::default(), unfetched: None };
             let (machine, settings) = create::make_for(context, now.settings.clone(), new)?;
             let _lock = machine.lock(context.deadline())?;
             now.write(&machine)?;

@@ -11,8 +11,7 @@ use super::{new_agents, relink};
 use crate::cli::{resolve_settings, target};
 use crate::egress::secrets;
 use crate::git::Source;
-use crate::git::url_source::Remote;
-use crate::git::url_source_use::InUse;
+use crate::git::url_source::{Fetched, Remote};
 use crate::guest::installation;
 use crate::host::files::places::Mounts;
 use crate::host::files::{make_dir_durably, remove_any, rename_durably, sync_tree, write_unsynced};
@@ -124,34 +123,25 @@ pub fn create(context: &Context, args: &CreateArgs) -> Result<()> {
 pub fn make(context: &Context, args: &CreateArgs) -> Result<(Machine, Settings)> {
     let patch = patch(context, args)?;
     let branch = args.branch.as_deref().or(patch.branch.as_ref().map(BranchName::as_str));
-    let (source, branch, _in_use) = match &args.from {
-        Some(url) => {
-            let secrets = patch.secrets.as_deref().unwrap_or_default();
-            let (source, branch, in_use) = from_url(&context.state, url, branch, secrets)?;
-            (source, branch, Some(in_use))
-        }
-        None => {
-            let (source, branch) = target::current(&context.state, branch)?;
-            (source, branch, None)
-        }
+    let bring = args.bring.clone();
+    let Some(url) = &args.from else {
+        let (source, branch) = target::current(&context.state, branch)?;
+        return make_for(context, patch, NewWorkspace { source: &source, branch, bring, unfetched: None });
     };
-    make_for(context, patch, NewWorkspace { source: &source, branch, bring: args.bring.clone() })
+    let fetched = from_url(&context.state, url, branch, patch.secrets.as_deref().unwrap_or_default())?;
+    let Fetched { source, branch, unfetched, _in_use } = fetched;
+    make_for(context, patch, NewWorkspace { source: &source, branch, bring, unfetched: Some(unfetched) })
 }
 
-/// Fetches a remote repository, and returns it with the branch to use.
-fn from_url(
-    state: &StateDir,
-    url: &str,
-    branch: Option<&str>,
-    secrets: &[SecretSpec],
-) -> Result<(Source, BranchName, InUse)> {
+/// Fetches a remote repository.
+fn from_url(state: &StateDir, url: &str, branch: Option<&str>, secrets: &[SecretSpec]) -> Result<Fetched> {
     let host = Remote::https_host(url);
     let spec = secrets.iter().find(|spec| Some((spec.host.clone(), spec.port)) == host);
     let secret = spec.map(secrets::value).transpose()?;
     let remote = Remote::new(url, secret.as_deref())?;
-    let (source, branch, in_use) = remote.source(&data_home()?, state, branch)?;
-    note(&format!("the source repository is {}", source.dir.display()));
-    Ok((source, branch, in_use))
+    let fetched = remote.source(&data_home()?, state, branch)?;
+    note(&format!("the source repository is {}", fetched.source.dir.display()));
+    Ok(fetched)
 }
 
 /// Creates the machine of a repository's branch.

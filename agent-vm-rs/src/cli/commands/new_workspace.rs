@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::egress;
+use crate::git::url_submodules::Unfetched;
 use crate::git::{Look, Source};
 use crate::host::files::make_private_dir;
 use crate::host::interrupt;
@@ -36,6 +37,8 @@ pub struct NewWorkspace<'a> {
     pub branch: BranchName,
     /// Files that a clone does not have.
     pub bring: Bring,
+    /// Which submodules of a remote repository could not be fetched.
+    pub unfetched: Option<Unfetched>,
 }
 
 /// Writes all files of a machine except its settings, which need the ports.
@@ -45,8 +48,8 @@ pub struct NewWorkspace<'a> {
 pub fn fill(staging: &Path, new: &NewWorkspace<'_>, all: bool, secrets: &[SecretSpec]) -> Result<()> {
     make_private_dir(staging)?;
     egress::secrets::keep(staging, secrets)?;
-    let NewWorkspace { source, branch, bring } = new;
-    let look = Look::at(source, staging)?;
+    let NewWorkspace { source, branch, bring, unfetched } = new;
+    let look = Look::at(source, staging, unfetched.as_ref())?;
     let left = look.left();
     let workspace = MachinePath::Workspace.of(staging);
     look.clone_branch(branch, all, &workspace)?;

@@ -47,6 +47,7 @@ pub struct Invocation {
     whole_environment: bool,
     discards_stderr: bool,
     memory_limit: Option<u64>,
+    file_limit: Option<u64>,
 }
 
 impl Invocation {
@@ -62,6 +63,7 @@ impl Invocation {
             whole_environment: false,
             discards_stderr: false,
             memory_limit: None,
+            file_limit: None,
         }
     }
 
@@ -126,6 +128,13 @@ impl Invocation {
     #[must_use]
     pub fn bounded(mut self, memory: u64) -> Self {
         self.memory_limit = Some(memory);
+        self
+    }
+
+    /// Limits the files that it writes to `size` bytes each, if it is [`bounded`](Self::bounded).
+    #[must_use]
+    pub fn writing_at_most(mut self, size: u64) -> Self {
+        self.file_limit = Some(size);
         self
     }
 

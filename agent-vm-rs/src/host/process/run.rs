@@ -49,7 +49,9 @@ impl Invocation {
         environment.extend(self.env.iter().cloned());
         let mut words: Vec<OsString> = vec![program.into()];
         if let Some(memory) = self.memory_limit {
-            let before = ["--pdeathsig", "KILL", "--", "prlimit", &format!("--as={memory}"), "--"].map(OsString::from);
+            let before = ["--pdeathsig", "KILL", "--", "prlimit", &format!("--as={memory}")].map(OsString::from);
+            let files = self.file_limit.map(|size| format!("--fsize={size}").into());
+            let before = before.into_iter().chain(files).chain(["--".into()]);
             words.splice(0..0, std::iter::once(find("setpriv".as_ref())?.into()).chain(before));
             find("prlimit".as_ref())?;
         }
