@@ -218,14 +218,14 @@ fn a_source_of_any_layout_is_fetched_into() {
 fn a_killed_fetch_is_completed_by_the_next() {
     for word in ["pack-objects", "index-pack", "update-ref"] {
         let (site, commits) = with(|shape| vec![shape.commit("one")]);
-        site.intercept("prlimit", word, "touch \"$TMPDIR/../reached\"; kill -9 $PPID; sleep 5");
+        site.intercept("setpriv", word, "touch \"$TMPDIR/../reached\"; kill -9 $PPID; sleep 5");
         let before = site.git(&["for-each-ref"]);
         let done = site.run(&["fetch"]);
         assert!(done.code != Some(0), "{word}: {done:?}");
         assert!(site.path("reached").exists(), "{word}");
         assert_eq!(site.git(&["for-each-ref"]), before, "{word}");
         site.git(&["fsck", "--strict", "--no-dangling"]);
-        site.restore("prlimit");
+        site.restore("setpriv");
         site.run(&["fetch"]).ok();
         assert!(has(&site, &commits[0]), "{word}");
         assert_eq!(leftovers(&site.repo()), Vec::<String>::new(), "{word}");

@@ -36,7 +36,8 @@ impl Invocation {
         } else {
             passed_on(expression, &io::stderr(), Expression::stderr_file).with_context(failed)?
         };
-        let handle = expression.start().with_context(|| format!("failed to start {}", self.name()))?;
+        let handle =
+            self.limits.starting(|| expression.start()).with_context(|| format!("failed to start {}", self.name()))?;
         // The expression holds the write ends of the pipes.
         drop(expression);
         let copies: Vec<_> = [stdout, stderr].into_iter().flatten().collect();

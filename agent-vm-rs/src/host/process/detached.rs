@@ -12,6 +12,7 @@ use command_fds::{CommandFdExt as _, FdMapping};
 use duct::{Expression, Handle};
 
 use super::inherited::{FIRST, daemons_environment};
+use super::limits::Limits;
 use super::run::STDERR_LINES;
 use super::{Invocation, ProcessId, find};
 use crate::host::log_file::{self, last_lines};
@@ -40,8 +41,8 @@ impl Invocation {
         let keeper = Self::new(own).arg("keep-log").arg(log);
         let cannot = || format!("failed to start writing the log {}", log.display());
         let file = log_file::open_to_append(log).with_context(cannot)?;
-        let keeper = keeper.daemon()?.stdin_file(reader).stdout_file(file).stderr_null().start();
-        let keeper = keeper.with_context(cannot)?;
+        let keeper = keeper.daemon()?.stdin_file(reader).stdout_file(file).stderr_null();
+        let keeper = Limits::default().starting(|| keeper.start()).with_context(cannot)?;
         let expression = self.daemon()?.stdin_null().stderr_to_stdout().stdout_file(writer);
         let held = sockets.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<Vec<_>>>();
         let held = held.context("failed to pass a socket to a child process")?;
@@ -64,7 +65,8 @@ impl Invocation {
 
     fn start(&self, expression: &Expression, keeper: Option<Handle>) -> Result<Detached> {
         tracing::info!("starting {self}");
-        let handle = expression.start().with_context(|| format!("failed to start {}", self.name()))?;
+        let handle =
+            self.limits.starting(|| expression.start()).with_context(|| format!("failed to start {}", self.name()))?;
         Ok(Detached { handle, keeper, name: self.name() })
     }
 

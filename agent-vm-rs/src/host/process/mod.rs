@@ -9,6 +9,7 @@ mod detached;
 mod find;
 mod id;
 mod inherited;
+mod limits;
 mod pauses;
 mod piped;
 mod run;
@@ -26,6 +27,8 @@ pub use id::ProcessId;
 pub use inherited::restrict_inheritance;
 pub use pauses::Pauses;
 pub use run::set_debug;
+
+use limits::Limits;
 
 /// Environment variable that marks every process of a machine with the machine's directory, so that processes left over
 /// from a killed command can be found.
@@ -46,8 +49,7 @@ pub struct Invocation {
     time_limit: Option<Duration>,
     whole_environment: bool,
     discards_stderr: bool,
-    memory_limit: Option<u64>,
-    file_limit: Option<u64>,
+    limits: Limits,
 }
 
 impl Invocation {
@@ -62,8 +64,7 @@ impl Invocation {
             time_limit: None,
             whole_environment: false,
             discards_stderr: false,
-            memory_limit: None,
-            file_limit: None,
+            limits: Limits::default(),
         }
     }
 
@@ -127,14 +128,14 @@ impl Invocation {
     /// Kills it when this process ends, however it ends, and limits its address space to `memory` bytes.
     #[must_use]
     pub fn bounded(mut self, memory: u64) -> Self {
-        self.memory_limit = Some(memory);
+        self.limits.memory = Some(memory);
         self
     }
 
     /// Limits the files that it writes to `size` bytes each, if it is [`bounded`](Self::bounded).
     #[must_use]
     pub fn writing_at_most(mut self, size: u64) -> Self {
-        self.file_limit = Some(size);
+        self.limits.file = Some(size);
         self
     }
 

@@ -49,7 +49,7 @@ impl Invocation {
             Ok(())
         });
         let (whole, stderr) = end_of_stderr(&grouped, || {}).with_context(failed)?;
-        let handle = whole.start().with_context(failed)?;
+        let handle = self.limits.starting(|| whole.start()).with_context(failed)?;
         // They hold ends of the pipes: the streams could not end.
         drop((expression, grouped, whole));
         let (worked, interrupted) = thread::scope(|scope| {

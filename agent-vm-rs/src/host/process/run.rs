@@ -48,12 +48,9 @@ impl Invocation {
         }
         environment.extend(self.env.iter().cloned());
         let mut words: Vec<OsString> = vec![program.into()];
-        if let Some(memory) = self.memory_limit {
-            let before = ["--pdeathsig", "KILL", "--", "prlimit", &format!("--as={memory}")].map(OsString::from);
-            let files = self.file_limit.map(|size| format!("--fsize={size}").into());
-            let before = before.into_iter().chain(files).chain(["--".into()]);
+        if self.limits.memory.is_some() {
+            let before = ["--pdeathsig", "KILL", "--"].map(OsString::from);
             words.splice(0..0, std::iter::once(find("setpriv".as_ref())?.into()).chain(before));
-            find("prlimit".as_ref())?;
         }
         words.extend(self.args.iter().cloned());
         let program = words.remove(0);
@@ -155,7 +152,7 @@ impl Invocation {
         let failed = || format!("failed to read from {}", self.name());
         let expression = self.expression()?.stdin_bytes(self.stdin.clone());
         let (expression, stderr) = end_of_stderr(&expression, || {}).with_context(failed)?;
-        let reader = expression.reader().with_context(failed)?;
+        let reader = self.limits.starting(|| expression.reader()).with_context(failed)?;
         drop(expression);
         let mut lines = std::io::BufReader::new(&reader);
         let mut line = Vec::new();
@@ -184,7 +181,8 @@ impl Invocation {
             }
             Ok(())
         });
-        let handle = grouped.start().with_context(|| format!("failed to start {}", self.name()))?;
+        let handle =
+            self.limits.starting(|| grouped.start()).with_context(|| format!("failed to start {}", self.name()))?;
         // They hold the write ends of the pipes: the streams could not end.
         drop((expression, grouped));
         let deadline = self.time_limit.map(Deadline::after);
