@@ -11,6 +11,8 @@ in
   kernel,
   powerOff,
   networkMark ? null,
+  # Program that root's sessions run first.
+  rootSetup ? null,
   binary ? policy.qemu.binary,
 }:
 {
@@ -23,6 +25,7 @@ in
     kernel
     powerOff
     networkMark
+    rootSetup
     ;
   qemu = {
     inherit binary;

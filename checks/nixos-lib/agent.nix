@@ -35,6 +35,7 @@ in
     qemu.options = [
       (credential credentials.sshHostKey "${keys}/host")
       (credential credentials.authorizedKeys "${keys}/user.pub")
+      (credential credentials.rootKeys "${keys}/root.pub")
       (credential credentials.mcpCertificate "${keys}/mcp.pem")
       (credential credentials.mcpKey "${keys}/mcp.key")
       (credential credentials.mcpToken "${keys}/token")

@@ -22,7 +22,7 @@ pkgs.runCommand "agent-vm-test-keys"
   }
   ''
     mkdir "$out"
-    for name in host user stranger; do
+    for name in host user root stranger; do
       ssh-keygen -q -t ed25519 -N "" -C "$name" -f "$out/$name"
     done
     p256() { openssl ecparam -name prime256v1 -genkey -noout; }

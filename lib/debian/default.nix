@@ -3,6 +3,7 @@ let
   policy = import ../policy;
   manifest = import ../manifest.nix;
   sources = import ./sources.nix;
+  paths = import ./paths.nix;
 
   inherit (builtins)
     all
@@ -122,6 +123,7 @@ manifest {
   kernel = "vmlinux";
   powerOff = "ctrl-alt-delete";
   networkMark = policy.network.consoleMark;
+  rootSetup = paths.writableScript;
   image = {
     inherit spec;
     inherit (sources) builder;

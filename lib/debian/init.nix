@@ -58,7 +58,9 @@ in
 
   busybox modprobe -a ${words policy.kernelModules.early} || fail "cannot load the kernel's modules"
   # Not needed yet, so loaded in the background.
-  busybox modprobe -a ${words (policy.kernelModules.systemd ++ policy.kernelModules.firewall)} &
+  busybox modprobe -a ${words (
+    policy.kernelModules.systemd ++ policy.kernelModules.firewall ++ policy.kernelModules.writable
+  )} &
 
   # Mounted here and not by a unit: the journal starts on the disk at once, and no unit has to wait.
   busybox mount -n -t ${policy.disk.fsType} -o ${concatStringsSep "," policy.disk.options} ${policy.qemu.diskDevice} /var ||
@@ -78,6 +80,8 @@ in
       fail "cannot prepare the machine's disk"
   fi
   busybox mount -n --bind /var/home /home || fail "cannot mount /home"
+
+  [ ! -d ${paths.changes} ] || ${paths.writableScript} boot || echo "agent-vm: cannot mount root's changes" >/dev/console
 
   # If this fails, workspace.mount tries again and says why.
   busybox mount -n -t ${mount.fsType} -o ${concatStringsSep "," mount.options} ${workspace.tag} ${workspace.path} || :

@@ -12,6 +12,7 @@ in
     kernelModules.early
     ++ kernelModules.systemd
     ++ kernelModules.firewall
+    ++ kernelModules.writable
     ++ workspace.shares.${share}.modules;
   initrd = if full then import ./initrd.nix else null;
 }

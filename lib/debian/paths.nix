@@ -20,6 +20,13 @@ rec {
   trustStoreScript = "/usr/lib/agent-vm/java-trust-store";
   egressScript = "/usr/lib/agent-vm/egress";
   timeZoneScript = "/usr/lib/agent-vm/time-zone";
+  # Makes the system's directories writable for root.
+  writableScript = "/usr/lib/agent-vm/writable";
+  # The image's own name, and what dpkg knows of it.
+  imageId = "/usr/lib/agent-vm/image-id";
+  packageState = "/usr/lib/agent-vm/package-state.tar.gz";
+  # Root's changes, on the machine's disk, in one directory for the image.
+  changes = "/var/lib/agent-vm/changes";
   zones = "/usr/share/zoneinfo";
   machineId = "/var/lib/agent-vm/machine-id";
   servicePath = "/usr/local/bin:/usr/bin:/bin";

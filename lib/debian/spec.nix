@@ -45,6 +45,8 @@ let
     programs.mcp-proxy = "mcp_proxy.__main__:main";
   };
 
+  suite = "trixie";
+
   unique =
     list:
     builtins.attrNames (
@@ -58,7 +60,7 @@ let
 in
 {
   format = 1;
-  suite = "trixie";
+  inherit suite;
   inherit architecture;
   inherit (policy) locale;
   packages = unique (
@@ -112,6 +114,11 @@ in
   };
   # Service accounts, which own no files and cannot log in.
   serviceAccounts = [ policy.mcpReverseProxy.account ];
+  # What root's apt needs. The machine's disk hides the image's /var.
+  packageState = {
+    archive = paths.packageState;
+    id = paths.imageId;
+  };
   # Mount points.
   directories = [
     policy.workspace.path
@@ -122,6 +129,12 @@ in
       text = init;
     };
     ${paths.clockScript}.text = policy.clock.script;
+    ${paths.writableScript} = {
+      mode = "0755";
+      text = "#!/bin/sh\n" + import ./writable.nix;
+    };
+    # Not the mirror that the image was built from.
+    "/etc/apt/sources.list.d/debian.sources".text = import ./apt-sources.nix { inherit suite; };
     ${paths.timeZoneScript}.text = policy.timeZone.script { inherit (paths) zones; };
     ${paths.egressScript}.text = policy.egress.script {
       sessionEnvironment = [ "LANG=${policy.locale}" ];

@@ -5,16 +5,18 @@ let
 
   script = ''
     #!/bin/sh
-    # Root runs Debian's program: the build of the image needs it.
+    # Root runs Debian's program.
     program=''${0##*/}
     if [ "$(id -u)" = 0 ] && [ -x "/usr/bin/$program" ]; then
       exec "/usr/bin/$program" "$@"
     fi
     cat >&2 <<END
-    error: $program is not available: this machine has no root access
+    error: $program is not available: you are not root in this machine
     To install a Debian package, run on the host, for a new machine:
       agent-vm create --package NAME
-    For this machine (the list replaces the former one, so name all packages):
+    For this machine, at once, until its image changes:
+      agent-vm exec --root -- apt-get install NAME
+    For this machine for good (the list replaces the former one, so name all packages):
       agent-vm set packages=NAME,OTHER && agent-vm restart
     Install packages of Python, Node and other languages in the project: python3 -m venv .venv, npm install.
     END
@@ -40,7 +42,7 @@ listToAttrs (
   # pip's message outside a virtual environment.
   "/usr/lib/python${python}/EXTERNALLY-MANAGED".text = ''
     [externally-managed]
-    Error=This machine has no root access. Install packages in a virtual environment of the project:
+    Error=You are not root in this machine. Install packages in a virtual environment of the project:
 
         python3 -m venv .venv
         .venv/bin/pip install NAME

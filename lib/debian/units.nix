@@ -235,6 +235,9 @@ in
     # The host provides these.
     "/etc/hostname"
     "/etc/resolv.conf"
+    # Of the host that built the image.
+    "/etc/apt/sources.list"
+    "/etc/apt/sources.list.d/*"
     "/etc/ssh/ssh_host_*"
     "/etc/ssh/sshd_config.d"
     # agent-mcp generates the whole configuration of nginx.

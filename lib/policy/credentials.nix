@@ -3,6 +3,8 @@
 {
   sshHostKey = "agent-vm.ssh-host-key";
   authorizedKeys = "agent-vm.authorized-keys";
+  # Key of the host's owner for root. sshd reads the credential itself, and finds it by the account's name.
+  rootKeys = "agent-vm.keys.root";
   # Read by systemd itself.
   hostname = "system.hostname";
   # Certificate authority of the egress proxy, and environment variables with placeholders for secrets.

@@ -8,7 +8,7 @@ let
   port = (import ./ports.nix).egress;
 in
 rec {
-  inherit port;
+  inherit authorities port;
   unit = "${directory}.service";
 
   # Groups of hosts. Settings name a group as @GROUP. In JSON, because agent-vm reads them too, before a guest is built.

@@ -15,4 +15,6 @@
     "nft_ct"
     "nft_reject_inet"
   ];
+  # For root's changes over the Debian guest's read-only image.
+  writable = [ "overlay" ];
 }

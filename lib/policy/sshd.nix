@@ -1,4 +1,4 @@
-# sshd accepts one user, by public key only, from a file that the user cannot write.
+# sshd accepts the agent's account and root, each by a key of its own, from files that the agent cannot write.
 let
   user = import ./user.nix;
   ports = import ./ports.nix;
@@ -9,24 +9,35 @@ rec {
   unit = "ssh.service";
 
   # systemd places a unit's credentials here, readable only by root.
-  hostKeyOf = unit: "/run/credentials/${unit}/${credentials.sshHostKey}";
+  credentialsOf = unit: "/run/credentials/${unit}";
+  hostKeyOf = unit: "${credentialsOf unit}/${credentials.sshHostKey}";
   hostKey = hostKeyOf unit;
-  # sshd reads this file as the user who logs in, so the unit copies the credential to a world-readable file.
-  authorizedKeys = "/run/agent-vm/authorized_keys";
+  # Each account has files of its own: the agent's key does not log in as root. sshd reads them as the user who logs in. So the
+  # unit copies the agent's credential to a world-readable file, and root's stays where only root can read it.
+  authorizedKeysDirectory = "/run/agent-vm/authorized_keys";
+  authorizedKeysOf = unit: [
+    "${authorizedKeysDirectory}/%u"
+    "${credentialsOf unit}/${builtins.replaceStrings [ ".root" ] [ ".%u" ] credentials.rootKeys}"
+  ];
+  accounts = [
+    user.name
+    "root"
+  ];
 
   settings = {
     Port = ports.ssh;
     ListenAddress = "0.0.0.0";
     HostKey = hostKey;
-    AuthorizedKeysFile = authorizedKeys;
-    AllowUsers = user.name;
+    AuthorizedKeysFile = builtins.concatStringsSep " " (authorizedKeysOf unit);
+    AllowUsers = builtins.concatStringsSep " " accounts;
     AuthenticationMethods = "publickey";
     PubkeyAuthentication = true;
     PasswordAuthentication = false;
     KbdInteractiveAuthentication = false;
     HostbasedAuthentication = false;
     PermitEmptyPasswords = false;
-    PermitRootLogin = "no";
+    # For the machine's owner on the host, whose key is not in the guest.
+    PermitRootLogin = "prohibit-password";
     PermitUserEnvironment = false;
     PermitUserRC = false;
     AllowAgentForwarding = false;
@@ -77,12 +88,14 @@ rec {
         credentials.sshHostKey
         credentials.authorizedKeys
       ];
+      # A host that lets nobody log in as root has none.
+      ImportCredential = [ credentials.rootKeys ];
       RuntimeDirectory = [
         "agent-vm"
         "sshd"
       ];
       RuntimeDirectoryMode = "0755";
-      ExecStartPre = "${exe.install} -m 0644 \${CREDENTIALS_DIRECTORY}/${credentials.authorizedKeys} ${authorizedKeys}";
+      ExecStartPre = "${exe.install} -D -m 0644 \${CREDENTIALS_DIRECTORY}/${credentials.authorizedKeys} ${authorizedKeysDirectory}/${user.name}";
       ExecStart = "${exe.sshd} -D -e";
       Restart = "always";
       RestartSec = 1;

@@ -32,6 +32,7 @@ in
       "ports"
       "powerOff"
       "qemu"
+      "rootSetup"
       "runner"
       "service"
       "system"

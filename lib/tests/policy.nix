@@ -51,10 +51,11 @@ in
     expr = all (line: contains line (text "/etc/ssh/sshd_config")) [
       "PasswordAuthentication no\n"
       "KbdInteractiveAuthentication no\n"
-      "PermitRootLogin no\n"
-      "AllowUsers dev\n"
+      "PermitRootLogin prohibit-password\n"
+      "AllowUsers dev root\n"
       "AllowAgentForwarding no\n"
-      "AuthorizedKeysFile /run/"
+      # A file for each account, so that the agent's key is not root's.
+      "AuthorizedKeysFile /run/agent-vm/authorized_keys/%u /run/credentials/ssh.service/agent-vm.keys.%u\n"
       "AllowStreamLocalForwarding no\n"
       "GatewayPorts no\n"
       "PermitListen 127.0.0.1:3128\n"

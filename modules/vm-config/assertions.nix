@@ -101,10 +101,10 @@ in
           '';
         }
         {
-          assertion = config.services.openssh.authorizedKeysFiles == [ policy.sshd.authorizedKeys ];
+          assertion = config.services.openssh.authorizedKeysFiles == policy.sshd.authorizedKeysOf "sshd.service";
           message = ''
             services.openssh.authorizedKeysFiles is ${builtins.toJSON config.services.openssh.authorizedKeysFiles}, but the host
-            provides the keys at boot, in a file that the agent cannot write. Remove that definition.
+            provides the keys at boot, in files that the agent cannot write. Remove that definition.
           '';
         }
         {

@@ -9,7 +9,7 @@ let
   mkFixed = lib.mkOverride 900;
   setting = why: path: value: { inherit why path value; };
   network = setting "its network is restricted to ssh and MCP by the policy's firewall";
-  ssh = setting "agent-vm connects by ssh, with the machine's key only";
+  ssh = setting "agent-vm connects by ssh, with the machine's keys only";
   account =
     name:
     setting "this account owns the workspace's files" [
@@ -38,7 +38,7 @@ rec {
     (account "home" user.home)
     (account "group" user.name)
     (account "isNormalUser" true)
-    (setting "only the host's key may log in" [ "users" "mutableUsers" ] false)
+    (setting "only the host's keys may log in" [ "users" "mutableUsers" ] false)
     (kernel [ "security" "lockKernelModules" ] true)
     (kernel [ "security" "protectKernelImage" ] true)
     (kernel [ "security" "allowUserNamespaces" ] false)
@@ -73,7 +73,7 @@ rec {
           "UseDNS"
         ]
         // {
-          AllowUsers = [ sshd.settings.AllowUsers ];
+          AllowUsers = sshd.accounts;
           UseDns = sshd.settings.UseDNS;
         }
       );

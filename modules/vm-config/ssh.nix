@@ -25,7 +25,7 @@ in
       # The credential is the only host key.
       hostKeys = [ ];
       listenAddresses = lib.mkDefault [ { addr = sshd.settings.ListenAddress; } ];
-      authorizedKeysFiles = lib.mkForce [ sshd.authorizedKeys ];
+      authorizedKeysFiles = lib.mkForce (sshd.authorizedKeysOf unit);
     }
     # This unit would have no keys to generate.
     // lib.optionalAttrs (options.services.openssh ? generateHostKeys) { generateHostKeys = false; }

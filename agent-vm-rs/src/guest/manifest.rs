@@ -51,6 +51,9 @@ pub struct Manifest {
     pub power_off: PowerOff,
     /// Text that the guest writes to the console once its network is up.
     pub network_mark: Option<String>,
+    /// Program that root's sessions run first; missing in older guests.
+    #[serde(default)]
+    pub root_setup: Option<String>,
 }
 
 /// An image that a builder makes.
@@ -228,6 +231,9 @@ pub struct CredentialNames {
     pub ssh_host_key: String,
     /// Public keys that may log in.
     pub authorized_keys: String,
+    /// Public keys that may log in as root; missing in guests built before root could log in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_keys: Option<String>,
     /// The machine's host name.
     pub hostname: String,
     /// `warn`, `info` or `debug`.
@@ -265,7 +271,7 @@ impl CredentialNames {
             &self.egress_authority,
             &self.egress_environment,
         ];
-        names.into_iter().chain(&self.time_zone).collect()
+        names.into_iter().chain(&self.root_keys).chain(&self.time_zone).collect()
     }
 }
 

@@ -112,6 +112,10 @@ pub enum MachinePath {
     QemuRuns,
     /// Directory that QEMU reads credentials from.
     Credentials,
+    /// The key that the host logs in with as root. Each run has another one.
+    RootKey,
+    /// The public half of root's key.
+    RootKeyPublic,
     /// Process id of the ssh connection that commands share.
     SshPid,
     /// Lock for starting the ssh connection.
@@ -204,6 +208,8 @@ impl MachinePath {
             Self::QmpSocket => "run/qemu/qmp.sock",
             Self::QemuRuns => "run/qemu/qemu.pid",
             Self::Credentials => "run/qemu/credentials",
+            Self::RootKey => "run/root_ed25519",
+            Self::RootKeyPublic => "run/root_ed25519.pub",
             Self::SshPid => "run/ssh.pid",
             Self::SshLock => "run/ssh.lock",
             Self::SshLog => "run/ssh.log",

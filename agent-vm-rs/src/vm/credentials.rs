@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::egress;
 use crate::guest::manifest::Manifest;
-use crate::host::files::{make_private_dir, read_text, write_unsynced};
+use crate::host::files::{make_private_dir, read_text, remove_file, write_unsynced};
 use crate::host::process::Invocation;
 use crate::machine::paths::MachinePath;
 use crate::mcp::endpoint::Handover;
@@ -23,23 +23,36 @@ pub fn make_keys(machine: &Path, marker: &Path) -> Result<()> {
     let ssh = MachinePath::Ssh.of(machine);
     make_private_dir(&ssh)?;
     for (key, comment) in [(MachinePath::LoginKey, "agent-vm login"), (MachinePath::HostKey, "agent-vm host")] {
-        let name = key.file_name();
-        Invocation::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", name])
-            .cwd(&ssh)
-            .of_machine(marker)
-            .checked()
-            .context("failed to create an ssh key")?;
-        // The umask affects the files of ssh-keygen.
-        for (file, mode) in [(name.to_owned(), 0o600), (format!("{name}.pub"), 0o644)] {
-            let path = ssh.join(file);
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode))
-                .with_context(|| format!("failed to set the mode of {}", path.display()))?;
-        }
+        make_key(&ssh, key.file_name(), comment, marker)?;
     }
     let host_key = read_text(&MachinePath::HostKeyPublic.of(machine)).context("failed to read the guest's host key")?;
     let key = host_key.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
     write_unsynced(&MachinePath::KnownHosts.of(machine), format!("{HOST_KEY_ALIAS} {key}\n"), 0o600)
+}
+
+fn make_key(dir: &Path, name: &str, comment: &str, marker: &Path) -> Result<()> {
+    Invocation::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", name])
+        .cwd(dir)
+        .of_machine(marker)
+        .checked()
+        .context("failed to create an ssh key")?;
+    // The umask affects the files of ssh-keygen.
+    for (file, mode) in [(name.to_owned(), 0o600), (format!("{name}.pub"), 0o644)] {
+        let path = dir.join(file);
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+            .with_context(|| format!("failed to set the mode of {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes this run's key of root, which replaces that of the last run. Returns its line for sshd: without forwarding.
+fn root_keys(machine: &Path) -> Result<String> {
+    for file in [MachinePath::RootKey, MachinePath::RootKeyPublic] {
+        remove_file(&file.of(machine))?;
+    }
+    make_key(&MachinePath::Run.of(machine), MachinePath::RootKey.file_name(), "root", machine)?;
+    Ok(format!("restrict,pty {}", read_text(&MachinePath::RootKeyPublic.of(machine))?))
 }
 
 /// Values that differ between runs.
@@ -76,7 +89,8 @@ pub fn hand_over(machine: &Path, run: Run<'_>, manifest: &Manifest) -> Result<()
         (&names.egress_environment, egress::secrets::environment(&egress::secrets::load(machine)?)),
     ];
     let time_zone = names.time_zone.as_ref().map(|name| (name, run.time_zone));
-    for (name, value) in values.into_iter().chain(time_zone) {
+    let root = names.root_keys.as_ref().map(|name| Ok::<_, anyhow::Error>((name, root_keys(machine)?))).transpose()?;
+    for (name, value) in values.into_iter().chain(time_zone).chain(root) {
         write_unsynced(&dir.join(name), value, 0o600)?;
     }
     Ok(())

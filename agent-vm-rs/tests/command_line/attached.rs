@@ -234,6 +234,41 @@ fn a_failure_of_ssh_is_an_error_with_its_message() {
     site.run(&["exec", "--", "true"]).exits(255).does_not_say("error");
 }
 
+/// Root's login has the key of this run and no shared connection. The rest of the host's commands keep the agent's.
+#[test]
+fn root_logs_in_by_a_key_of_its_own() {
+    let (site, _services) = started();
+    let key = site.machine("app-main").join("run/root_ed25519");
+    assert!(fs::read_to_string(&key).unwrap().contains("PRIVATE KEY"));
+    let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+    let given = site.machine("app-main").join("run/qemu/credentials/agent-vm.keys.root");
+    assert_eq!(fs::read_to_string(given).unwrap(), format!("restrict,pty {public}"));
+
+    let recorded = site.path("recorded");
+    let records = format!("printf '%s\\n' \"$@\" >>'{}'; exit 255", recorded.display());
+    site.stand_in("ssh", &format!("case \" $* \" in *' -O check '*) exit;; esac; {records}"));
+    site.run(&["exec", "--root", "--", "id", "-u"]).exits(255).does_not_say("error");
+    let words = fs::read_to_string(&recorded).unwrap();
+    for word in ["IdentityFile=run/root_ed25519", "ControlPath=none", "root@127.0.0.1"] {
+        assert!(words.lines().any(|line| line == word), "{word}: {words}");
+    }
+    assert!(words.contains("; /usr/lib/agent-vm/writable </dev/null && cd "), "{words}");
+    // Control: the agent's own login.
+    fs::remove_file(&recorded).unwrap();
+    site.run(&["exec", "--", "true"]).exits(255);
+    let words = fs::read_to_string(&recorded).unwrap();
+    for word in ["IdentityFile=ssh/id_ed25519", "ControlPath=run/ssh.sock", "dev@127.0.0.1"] {
+        assert!(words.lines().any(|line| line == word), "{word}: {words}");
+    }
+    assert!(!words.contains("writable"), "{words}");
+
+    // A guest that an earlier release started has no such key.
+    fs::remove_file(&key).unwrap();
+    for verb in [&["exec", "--root", "--", "true"][..], &["shell", "--root"]] {
+        site.run(verb).exits(1).gives_one_error().says("app-main was started without a login for root");
+    }
+}
+
 /// Commands that find no ssh connection open one together, and none of them closes it for the others.
 #[test]
 fn concurrent_commands_share_one_ssh_connection() {

@@ -248,8 +248,8 @@ fn the_users_ssh_agent_is_not_forwarded(site: &Site) {
     }
 }
 
-/// Only the machine's own key logs in: no password, no root, and no other key, not even one that the guest's agent puts
-/// into its home. A machine with another host key is refused.
+/// Only the machine's own key logs in: no password, no root with it, and no other key, not even one that the guest's agent
+/// puts into its home. A machine with another host key is refused.
 fn ssh_checks_the_login_key_and_the_host_key(site: &Site) {
     let (key, known) = ("IdentityFile=ssh/id_ed25519", "UserKnownHostsFile=ssh/known_hosts");
     // Control: the same command with the right key logs in.
@@ -284,10 +284,13 @@ fn ssh_checks_the_login_key_and_the_host_key(site: &Site) {
         .exec("main", &["sh", "-c", "cat /etc/ssh/sshd_config /etc/ssh/sshd_config.d/* 2>/dev/null; true"])
         .ok()
         .stdout;
-    let file =
-        config.lines().find_map(|line| line.strip_prefix("AuthorizedKeysFile ")).unwrap().trim().replace("%u", "dev");
-    site.exec("main", &["test", "-s", &file]).ok();
-    site.exec("main", &["sh", "-c", "echo \"$1\" >> \"$0\"", &file, &public]).exits(2);
+    let files = config.lines().find_map(|line| line.strip_prefix("AuthorizedKeysFile ")).unwrap().trim();
+    for (account, is_there) in [("dev", true), ("root", false)] {
+        for (number, file) in files.replace("%u", account).split(' ').enumerate() {
+            assert_eq!(site.exec("main", &["test", "-s", file]).code == Some(0), is_there && number == 0, "{file}");
+            site.exec("main", &["sh", "-c", "echo \"$1\" >> \"$0\"", file, &public]).exits(2);
+        }
+    }
 
     fs::write(dir.join("wrong"), format!("agent-vm {public}")).unwrap();
     ssh(site, "dev", &[key, "UserKnownHostsFile=wrong"]).exits(255).says("Host key verification failed");

@@ -18,6 +18,7 @@ mod named_servers;
 mod network;
 #[path = "../shared/own_terminal.rs"]
 mod own_terminal;
+mod owner;
 mod reach;
 mod root;
 mod site;

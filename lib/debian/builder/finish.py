@@ -4,6 +4,7 @@ It downloads the kernel, removes unneeded files, and creates the spec's files, l
 """
 
 import glob
+import hashlib
 import json
 import lzma
 import os
@@ -28,6 +29,7 @@ def main() -> None:
     add_user(spec["user"])
     for name in spec["serviceAccounts"]:
         add_service_account(name)
+    keep_package_state(spec["packageState"], (STAGE / "spec.json").read_bytes())
     for pattern in spec["remove"]:
         for path in glob.glob(pattern):
             remove(Path(path))
@@ -47,6 +49,15 @@ def main() -> None:
         require_runs(path)
     drop_setuid()
     compile_python([installation["directory"] for installation in installations])
+
+
+def keep_package_state(paths: dict, spec: bytes) -> None:
+    """Keep what dpkg knows of the image, and give the image a name by which root's changes are known to belong to it."""
+    known = [path for path in ("lib/dpkg", "lib/pam", "lib/ucf", "cache/debconf") if Path("/var", path).exists()]
+    Path(paths["archive"]).parent.mkdir(parents=True, exist_ok=True)
+    run("tar", "-C", "/", "-czf", paths["archive"], *(f"var/{path}" for path in known))
+    name = hashlib.sha256(spec + Path("/var/lib/dpkg/status").read_bytes()).hexdigest()[:32]
+    write(Path(paths["id"]), name + "\n", 0o644)
 
 
 def require_runs(program: Path) -> None:

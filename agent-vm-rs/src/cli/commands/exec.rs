@@ -26,6 +26,9 @@ pub struct ExecArgs {
     /// Run the command without a terminal
     #[arg(short = 'T', long = "no-tty", overrides_with = "tty")]
     no_tty: bool,
+    /// Run the command as root of the machine
+    #[arg(long)]
+    root: bool,
     /// The command and its arguments, run in the workspace; for pipes, variables and &&: sh -c '...'
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -51,6 +54,7 @@ pub fn exec(context: &Context, args: &ExecArgs) -> Result<i32> {
     let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
     let limit = context.answer_limit();
     ssh.require_connection(limit)?;
+    let ssh = if args.root { ssh.as_root(&guest.manifest)? } else { ssh };
     let code = ssh.exec(&args.command, args.streams(), limit)?;
     if let Some(line) = for_a_shell(args, &machine.name).filter(|_| code == NOT_FOUND) {
         note(&format!("exec takes a program and its arguments; for a shell's command line: {line}"));

@@ -15,6 +15,9 @@ use crate::term::error::Failure;
 pub struct ShellArgs {
     #[command(flatten)]
     target: Target,
+    /// Open the shell as root of the machine
+    #[arg(long)]
+    root: bool,
     /// A command, which only `exec` takes
     #[arg(last = true, hide = true, value_name = "CMD")]
     command: Vec<String>,
@@ -35,5 +38,6 @@ pub fn shell(context: &Context, args: &ShellArgs) -> Result<i32> {
     let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
     let limit = context.answer_limit();
     ssh.require_connection(limit)?;
+    let ssh = if args.root { ssh.as_root(&guest.manifest)? } else { ssh };
     ssh.shell(limit)
 }

@@ -19,8 +19,8 @@ pub(super) fn check(manifest: &Manifest) -> Result<()> {
         &manifest.disk.label,
     ];
     let prefix = manifest.qemu.start.as_ref().map(|start| &start.credential_prefix);
-    for word in words.into_iter().chain(prefix).chain(&manifest.service.servers_state).chain(manifest.credentials.all())
-    {
+    let others = prefix.into_iter().chain(&manifest.service.servers_state).chain(&manifest.root_setup);
+    for word in words.into_iter().chain(others).chain(manifest.credentials.all()) {
         let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "._-,=+/@".contains(c));
         ensure!(plain && !word.is_empty() && !word.starts_with('-'), "invalid manifest: {word:?} is not a plain word");
     }

@@ -19,11 +19,13 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::guest::manifest::Manifest;
+use crate::host::files::has_file;
 use crate::host::interrupt::Deadline;
 use crate::host::process::{Invocation, ProcessId};
 use crate::machine::Machine;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
+use crate::term::error::Failure;
 use crate::term::verbosity::Verbosity;
 
 pub use self::unpack::LeftOut;
@@ -55,6 +57,14 @@ pub struct Ssh<'a> {
     address: Ipv4Addr,
     verbosity: Verbosity,
     socket: MachinePath,
+    root: Option<Root<'a>>,
+}
+
+/// A login as root, with a connection of its own for each command.
+#[derive(Clone, Copy)]
+struct Root<'a> {
+    /// Program in the guest that runs first.
+    setup: Option<&'a str>,
 }
 
 impl<'a> Ssh<'a> {
@@ -69,7 +79,23 @@ impl<'a> Ssh<'a> {
             address: facts.reachable(),
             verbosity,
             socket: MachinePath::SshSocket,
+            root: None,
         }
+    }
+
+    /// Returns a client that logs in as root of the guest, with the key of this run.
+    ///
+    /// # Errors
+    /// The guest was started without such a key.
+    pub fn as_root(self, manifest: &'a Manifest) -> Result<Self> {
+        let has_key = has_file(&MachinePath::RootKey.of(&self.machine.dir))?;
+        if manifest.credentials.root_keys.is_none() || !has_key {
+            let name = &self.machine.name;
+            return Err(Failure::new(format!("{name} was started without a login for root"))
+                .with_hint(format!("agent-vm restart {name}"))
+                .into());
+        }
+        Ok(Self { user: "root", root: Some(Root { setup: manifest.root_setup.as_deref() }), ..self })
     }
 
     /// Returns a client with a control master of its own, whose socket is `socket`.
@@ -94,7 +120,7 @@ impl<'a> Ssh<'a> {
             "BatchMode=yes",
             "IdentitiesOnly=yes",
             "IdentityAgent=none",
-            &format!("IdentityFile={}", MachinePath::LoginKey.name()),
+            &format!("IdentityFile={}", self.root.map_or(MachinePath::LoginKey, |_| MachinePath::RootKey).name()),
             "PreferredAuthentications=publickey",
             &format!("UserKnownHostsFile={}", MachinePath::KnownHosts.name()),
             "GlobalKnownHostsFile=/dev/null",
@@ -112,7 +138,7 @@ impl<'a> Ssh<'a> {
         }
         ssh.args([
             "-o",
-            &format!("ControlPath={}", self.socket.name()),
+            &format!("ControlPath={}", self.root.map_or(self.socket.name(), |_| "none")),
             "-o",
             &format!("HostKeyAlias={HOST_KEY_ALIAS}"),
             "-o",

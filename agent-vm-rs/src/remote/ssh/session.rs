@@ -88,11 +88,17 @@ impl Ssh<'_> {
     pub fn exec(&self, command: &[String], streams: Streams, limit: Duration) -> Result<i32> {
         let quoted = shlex::try_join(command.iter().map(String::as_str)).context("an argument contains a NUL byte")?;
         // Without exec, the shell turns death by a signal into 128 + its number; ssh would return 255.
-        let script = watched(&format!("{NOT_FOUND}; cd {} && {quoted}; agent_vm_end", self.workspace));
+        let script = watched(&format!("{NOT_FOUND}; {} {quoted}; agent_vm_end", self.begin()));
         match streams {
             Streams::Terminal => self.attached(streams, &after(TERMINAL_TYPE, &script), limit),
             Streams::Pipes => self.attached(streams, &script, limit),
         }
+    }
+
+    /// Returns the beginning of a script: what the command after it needs.
+    fn begin(&self) -> String {
+        let setup = self.root.and_then(|root| root.setup).map(|setup| format!("{setup} </dev/null && "));
+        format!("{}cd {} &&", setup.unwrap_or_default(), self.workspace)
     }
 
     /// Runs a login shell in the workspace on our terminal and returns its exit code.
@@ -100,7 +106,7 @@ impl Ssh<'_> {
     /// # Errors
     /// See [`Self::exec`].
     pub fn shell(&self, limit: Duration) -> Result<i32> {
-        let begin = format!("cd {} &&", self.workspace);
+        let begin = self.begin();
         // With a terminal, the guest's kernel hangs up when ssh ends; without one, only the wrapper ends the shell.
         if std::io::stdin().is_terminal() {
             let script = after(TERMINAL_TYPE, &format!("{begin} exec \"$SHELL\" -l"));
@@ -152,14 +158,15 @@ impl Ssh<'_> {
             }
             Ok(())
         })?;
-        if code == SSH_FAILED { self.lost(&words.all()) } else { Ok(code) }
+        if code == SSH_FAILED { self.lost(&reasons(words.all(), script)) } else { Ok(code) }
     }
 
     /// Interprets ssh's own exit code: ssh failed, or the command ended with the same code.
     fn lost(&self, words: &[String]) -> Result<i32> {
         let name = &self.machine.name;
         let failure = if words.is_empty() {
-            if self.connected(CHECK) {
+            // Root's connection is not shared: ssh would have given a reason.
+            if self.root.is_some() || self.connected(CHECK) {
                 return Ok(SSH_FAILED);
             }
             Failure::new(format!("the connection to {name} was lost"))
@@ -170,6 +177,16 @@ impl Ssh<'_> {
             .with_hint(format!("to see why: agent-vm status {name}\nto start it again: agent-vm restart {name}"))
             .into())
     }
+}
+
+/// Returns the lines of ssh's log that are not about a session that ended as it should: without a control master, ssh also
+/// logs the beginning of the script and the number of bytes.
+fn reasons(mut log: Vec<String>, script: &str) -> Vec<String> {
+    log.retain(|line| {
+        let is_count = line.starts_with("Transferred: ") || line.starts_with("Bytes per second: ");
+        !is_count && !script.lines().any(|one| one.trim_end().starts_with(line.as_str()))
+    });
+    log
 }
 
 /// Returns ssh wrapped so that the kernel signals it when this process ends. The control master then closes the session.
@@ -231,6 +248,23 @@ fn listen(reader: PipeReader, opened: &AtomicBool) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The log of OpenSSH for a session without a control master.
+    #[test]
+    fn reasons_are_neither_the_script_nor_counts() {
+        let log = [
+            "    trap : HUP",
+            "file=/usr/lib/os-",
+            "Transferred: sent 1, received 2 bytes, in 1.2 seconds",
+            "Bytes per second: sent 4034.3, received 2671.1",
+        ];
+        let script = "(\n    trap : HUP\nfile=/usr/lib/os-release\n)";
+        let reasons =
+            |reason: &[&str]| super::reasons(log.iter().chain(reason).map(|line| (*line).to_owned()).collect(), script);
+        assert!(reasons(&[]).is_empty());
+        let lost = "Connection to 127.0.0.1 closed by remote host.";
+        assert_eq!(reasons(&[lost]), [lost]);
+    }
 
     #[test]
     fn the_error_about_a_missing_program_leaves_out_our_script() {
