@@ -58,9 +58,11 @@ in
 
   busybox modprobe -a ${words policy.kernelModules.early} || fail "cannot load the kernel's modules"
   # Not needed yet, so loaded in the background.
-  busybox modprobe -a ${words (
-    policy.kernelModules.systemd ++ policy.kernelModules.firewall ++ policy.kernelModules.writable
-  )} &
+  busybox modprobe -a ${
+    words (
+      policy.kernelModules.systemd ++ policy.kernelModules.firewall ++ policy.kernelModules.writable
+    )
+  } &
 
   # Mounted here and not by a unit: the journal starts on the disk at once, and no unit has to wait.
   busybox mount -n -t ${policy.disk.fsType} -o ${concatStringsSep "," policy.disk.options} ${policy.qemu.diskDevice} /var ||

@@ -101,7 +101,8 @@ in
           '';
         }
         {
-          assertion = config.services.openssh.authorizedKeysFiles == policy.sshd.authorizedKeysOf "sshd.service";
+          assertion =
+            config.services.openssh.authorizedKeysFiles == policy.sshd.authorizedKeysOf "sshd.service";
           message = ''
             services.openssh.authorizedKeysFiles is ${builtins.toJSON config.services.openssh.authorizedKeysFiles}, but the host
             provides the keys at boot, in files that the agent cannot write. Remove that definition.
