@@ -28,6 +28,7 @@ from audit import Audit
 from peer import uid_of_peer
 from requests_read import malformed, named_hosts
 from rules import RulesFile, is_address, normal
+from upstream import Upstream
 
 # Largest body of a refused request, in bytes: it is read to its end so that the client sees the response.
 LARGEST_REFUSED = 1 << 20
@@ -51,6 +52,7 @@ class Egress:
         # Flows that may still carry data: flow id → client id, host and port.
         self.open = {}
         self.connections = None
+        self.upstream = None
         # Addresses, not public, that a name led to: address and port.
         self.listed = set()
         # Time of the last log entry about too many connections.
@@ -67,11 +69,13 @@ class Egress:
         if updated & PLACES.keys() and all(getattr(options, place) for place in PLACES):
             self.rules = RulesFile(options.agent_vm_rules)
             self.audit = Audit(options.agent_vm_log, options.agent_vm_denied, options.agent_vm_log_bytes)
+            self.upstream = Upstream(self.rules)
             # Unreadable rules fail the start, not the first connection.
             self.rules.now()
 
     def running(self):
         loop = asyncio.get_running_loop()
+        self.upstream.patch(loop)
         self.listed = resolver.guard(loop, self.rules, self.audit)
         for module in (bodies, bounds, failure, issuer, websocket_frames):
             module.patch()
@@ -120,10 +124,11 @@ class Egress:
             self._full = now
             self.audit.write(verdict="deny", reason="too many connections are open", method=method, host=host, port=port)
 
-    def http_connect(self, flow):
+    async def http_connect(self, flow):
         # The client must now send a request or start a handshake through the tunnel.
         self.connections.wait_for(flow.client_conn)
         if self._admit(flow, "CONNECT", None):
+            await self.upstream.choose(flow)
             self.audit.write(
                 verdict="allow", reason="", method="CONNECT", host=flow.request.host, port=flow.request.port
             )
@@ -135,7 +140,7 @@ class Egress:
         rules = self.rules.now()
         kind = tunnel.kind(nextlayer)
         context = nextlayer.context
-        if kind == tunnel.RAW and not rules.allows_raw_at(address[0], peer_of(context.server), address[1]):
+        if kind == tunnel.RAW and not self._allows_raw(context.client, context.server, address):
             kind = tunnel.REFUSED
         if kind == tunnel.REFUSED:
             self._refuse_tunnel(context, "TCP", address[0], "neither TLS nor HTTP")
@@ -168,10 +173,11 @@ class Egress:
 
     def client_disconnected(self, client):
         self.connections.is_gone(client)
+        self.upstream.is_gone(client)
         websocket_frames.guarded.pop(client.id, None)
         self.open = {flow: one for flow, one in self.open.items() if one[0] != client.id}
 
-    def requestheaders(self, flow):
+    async def requestheaders(self, flow):
         request = flow.request
         self.connections.is_served(flow.client_conn)
         if not self._admit(flow, request.method, request.path):
@@ -181,16 +187,19 @@ class Egress:
             # An uncompressed response can be searched for the value.
             request.headers["accept-encoding"] = "identity"
             flow.metadata["agent-vm-secrets"] = put
+        await self.upstream.choose(flow)
+        if hidden := self.upstream.prepare(flow):
+            flow.metadata["agent-vm-secrets"] = hidden
         request.stream = True
 
     def responseheaders(self, flow):
-        if "agent-vm-refused" in flow.metadata or flow.response.status_code == 101:
+        if "agent-vm-refused" in flow.metadata or self.upstream.replaces(flow) or flow.response.status_code == 101:
             return
         secrets = flow.metadata.get("agent-vm-secrets", ())
         redact = secrets_broker.Redactor(secrets) if secrets else bytes
         if secrets:
             secrets_broker.take_out_of(flow.response, secrets)
-            secrets_broker.without_length(flow.request, flow.response)
+            secrets_broker.without_length(flow.request, flow.response, secrets)
 
         def stream(piece):
             flow.metadata["agent-vm-bytes"] = flow.metadata.get("agent-vm-bytes", 0) + len(piece)
@@ -211,7 +220,7 @@ class Egress:
             self._connect_failed(flow)
             return
         raw = flow.response.status_code == 101 and not flow.websocket
-        if raw and not self.rules.now().allows_raw_at(host, peer_of(flow.server_conn), port):
+        if raw and not self._allows_raw(flow.client_conn, flow.server_conn, (host, port)):
             self.audit.write(
                 verdict="deny", reason="upgrade to a protocol other than WebSocket", method=flow.request.method, host=host, port=port
             )
@@ -233,6 +242,13 @@ class Egress:
         # The resolver logs the names it refuses as denied.
         if not resolver.was_refused(message):
             self._log(flow, flow.response.status_code, reason)
+
+    def _allows_raw(self, client, server, address):
+        rules = self.rules.now()
+        if self.upstream.carries(client, address):
+            # The host's proxy connects, and does not say where to.
+            return rules.allows_raw(*address[:2])
+        return rules.allows_raw_at(address[0], server.peername[0] if server.peername else None, address[1])
 
     def websocket_message(self, flow):
         message = flow.websocket.messages[-1]
@@ -292,11 +308,6 @@ class Egress:
             return False
         flow.response = refusal.response(rules, request.host, request.port, reason)
         return False
-
-
-def peer_of(server):
-    """Returns the address that a server's connection leads to; None without a connection."""
-    return server.peername[0] if server.peername else None
 
 
 def peers(handler):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import network
 import special_addresses
+from host_proxy import HostProxy
 
 # Ports of an entry without a port.
 WEB_PORTS = (80, 443)
@@ -76,6 +77,8 @@ class Rules:
     allow: tuple[Entry, ...]
     deny: tuple[Entry, ...]
     secrets: tuple[Secret, ...]
+    # The host's own proxy, through which connections go; None if there is none.
+    upstream: HostProxy | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Rules":
@@ -93,6 +96,7 @@ class Rules:
             entries("allow"),
             entries("deny"),
             tuple(Secret(**secret) for secret in data["secrets"]),
+            HostProxy.parse(data.get("upstream")),
         )
 
     def decide(self, host: str, port: int) -> Verdict:
@@ -102,11 +106,19 @@ class Rules:
             return Verdict(False, OFF)
         if any(entry.forbids(host, port) for entry in self.deny):
             return Verdict(False, DENIED)
+        # It would do for the guest what it does for the host.
+        if self.upstream and (host, port) == (normal(self.upstream.host), self.upstream.port):
+            return Verdict(False, OF_THE_HOST)
         if not self.is_named(host, port) and (why := why_closed_name(host)):
             return Verdict(False, why)
-        if self.everything or any(entry.covers(host, port) for entry in self.allow):
+        if self.everything or self.is_listed(host, port):
             return Verdict(True, "")
         return Verdict(False, self.not_listed)
+
+    def is_listed(self, host: str, port: int) -> bool:
+        """Returns whether the allow list has this host and port."""
+        host = normal(host)
+        return any(entry.covers(host, port) for entry in self.allow)
 
     def shown(self, host: str, port: int, reason: str) -> str:
         """Returns what the guest reads for the reason of a refusal: the same for all addresses that are closed or not public."""
@@ -114,7 +126,7 @@ class Rules:
             return reason
         host = normal(host)
         is_global = is_address(host) and special_addresses.is_global(ipaddress.ip_address(host))
-        listed = self.everything or any(entry.covers(host, port) for entry in self.allow)
+        listed = self.everything or self.is_listed(host, port)
         # A public address of the host's network reads like any other one that is not listed.
         return self.not_listed if is_global and not listed else CLOSED
 

@@ -72,6 +72,7 @@ in
     ssh_port = instance.sshPort;
     nix_args = instance.nixArgs;
     egress = instance.egress.mode;
+    host_proxy = instance.egress.hostProxy;
   };
 
   apply = agentVm [

@@ -211,6 +211,15 @@ let
             ];
             description = "Hosts that the machine can reach, and groups of hosts. A host without a port means ports 80 and 443.";
           };
+          hostProxy = mkOption {
+            type = types.strMatching "auto|none|https?://([^:@/]+@)?[^:@/]+(:[0-9]+)?/?";
+            default = "auto";
+            example = "http://proxy.example.org:3128";
+            description = ''
+              Proxy of this host that the machine's egress goes through: a URL without a password, `none`, or `auto` for that of
+              {env}`HTTPS_PROXY` in the environment of the machine's unit. A password is read from {env}`HTTPS_PROXY` only.
+            '';
+          };
         };
         startTimeout = mkOption {
           type = checked.seconds policy.agentMcp.timeouts.start;

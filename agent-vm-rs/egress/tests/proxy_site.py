@@ -136,7 +136,7 @@ class Site(unittest.TestCase):
         raise AssertionError((cls.place / "mitmdump.log").read_text())
 
     @classmethod
-    def set_rules(cls, mode="allowlist", allow=None, secrets=(), peer_uid=None, deny=()):
+    def set_rules(cls, mode="allowlist", allow=None, secrets=(), peer_uid=None, deny=(), upstream=None):
         if allow is None:
             allow = [("127.0.0.1", cls.plain_port), ("localhost", cls.tls_port), ("localhost", cls.plain_port)]
         entries = lambda listed: [{"host": host, "port": port} for host, port in listed]
@@ -150,6 +150,7 @@ class Site(unittest.TestCase):
             "peer_uid": os.getuid() if peer_uid is None else peer_uid,
             "allow": entries(allow),
             "deny": entries(deny),
+            "upstream": upstream,
             "secrets": [{**secret, "port": secret["port"] or cls.tls_port} for secret in secrets],
         }
         new = cls.place / "rules" / "new"

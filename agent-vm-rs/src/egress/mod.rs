@@ -9,3 +9,4 @@ pub mod proxy_args;
 pub mod rules;
 pub mod secrets;
 pub mod supervise;
+pub mod upstream;

@@ -10,13 +10,14 @@ use crate::host::process::Invocation;
 use crate::machine::paths::MachinePath;
 
 /// The files of the proxy's addon, compiled in: they must match the rules that this program writes.
-pub const ADDON: [(&str, &str); 17] = [
+pub const ADDON: [(&str, &str); 19] = [
     ("addon.py", include_str!("../../egress/addon.py")),
     ("audit.py", include_str!("../../egress/audit.py")),
     ("bodies.py", include_str!("../../egress/bodies.py")),
     ("bounds.py", include_str!("../../egress/bounds.py")),
     ("closing.py", include_str!("../../egress/closing.py")),
     ("failure.py", include_str!("../../egress/failure.py")),
+    ("host_proxy.py", include_str!("../../egress/host_proxy.py")),
     ("issuer.py", include_str!("../../egress/issuer.py")),
     ("network.py", include_str!("../../egress/network.py")),
     ("peer.py", include_str!("../../egress/peer.py")),
@@ -27,6 +28,7 @@ pub const ADDON: [(&str, &str); 17] = [
     ("secrets_broker.py", include_str!("../../egress/secrets_broker.py")),
     ("special_addresses.py", include_str!("../../egress/special_addresses.py")),
     ("tunnel.py", include_str!("../../egress/tunnel.py")),
+    ("upstream.py", include_str!("../../egress/upstream.py")),
     ("websocket_frames.py", include_str!("../../egress/websocket_frames.py")),
 ];
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::log::NOT_LISTED;
 use super::secrets::{self, Secret};
+use super::upstream::{self, Upstream};
 use crate::confine::Account;
 use crate::guest::manifest::Group;
 use crate::host::files::{make_dir_durably, read_if_there, write_file};
@@ -30,6 +31,7 @@ struct Rules<'a> {
     allow: Vec<Entry>,
     deny: Vec<Entry>,
     secrets: Vec<Value<'a>>,
+    upstream: Option<Upstream>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -82,6 +84,7 @@ fn rules<'a>(
         allow,
         deny: entries(&egress.deny, groups)?,
         secrets: egress.secrets.iter().map(with_value).collect::<Result<_>>()?,
+        upstream: None,
     })
 }
 
@@ -154,7 +157,7 @@ pub fn write(machine: &Path, name: &str, egress: &Egress, groups: &[Group]) -> R
     // The tunnel's ssh runs as this user or as the machine's account, and the proxy accepts connections of that user only.
     let peer = account.as_ref().filter(|account| account.stage.is_some()).map(|account| account.uid);
     let peer_uid = peer.unwrap_or_else(|| rustix::process::geteuid().as_raw());
-    let rules = Rules { peer_uid, ..rules(name, egress, groups, &secrets)? };
+    let rules = Rules { peer_uid, upstream: upstream::of_run(machine), ..rules(name, egress, groups, &secrets)? };
     let dir = MachinePath::EgressRulesDir.of(machine);
     make_dir_durably(&dir, 0o700)?;
     let mode = match &account {
@@ -178,6 +181,7 @@ mod tests {
             allow: allow.iter().map(|text| text.parse().unwrap()).collect(),
             deny: vec!["*.evil.test".parse().unwrap()],
             secrets: vec!["TOKEN=api.test:8443".parse().unwrap()],
+            ..Egress::default()
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a machine's settings say about its egress.
 
 mod destination;
+mod host_proxy;
 mod secret_spec;
 
 use clap::ValueEnum;
@@ -8,6 +9,7 @@ use clap::builder::PossibleValue;
 use serde::{Deserialize, Serialize};
 
 pub use self::destination::Destination;
+pub use self::host_proxy::{HostProxy, NoProxy, ProxyUrl};
 pub use self::secret_spec::SecretSpec;
 use crate::machine::policy;
 
@@ -64,12 +66,21 @@ pub struct Egress {
     /// Secrets that the proxy puts into requests.
     #[serde(default)]
     pub secrets: Vec<SecretSpec>,
+    /// Which proxy of the host the egress proxy goes through. Machines that were made before there was a choice have `auto`.
+    #[serde(default, skip_serializing_if = "HostProxy::is_auto")]
+    pub host_proxy: HostProxy,
 }
 
 impl Default for Egress {
     /// Returns the settings of a machine that was created before egress settings existed: an empty allow list.
     fn default() -> Self {
-        Self { mode: Mode::Allowlist, allow: Vec::new(), deny: Vec::new(), secrets: Vec::new() }
+        Self {
+            mode: Mode::Allowlist,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            secrets: Vec::new(),
+            host_proxy: HostProxy::Auto,
+        }
     }
 }
 

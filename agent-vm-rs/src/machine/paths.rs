@@ -132,6 +132,8 @@ pub enum MachinePath {
     ForwardsSocket,
     /// The forwarded ports, and why others are not, as JSON.
     Forwards,
+    /// The host's own proxy in this run, with its password, as JSON.
+    Upstream,
     /// Exists while the guest can reach the proxy.
     EgressUp,
     /// Process id of the egress supervisor.
@@ -218,6 +220,7 @@ impl MachinePath {
             Self::ForwardsLog => "run/forwards.log",
             Self::ForwardsSocket => "run/forwards.sock",
             Self::Forwards => "run/forwards.json",
+            Self::Upstream => "run/upstream.json",
             Self::EgressUp => "run/egress.up",
             Self::EgressPid => "run/egress.pid",
             Self::EgressRunLog => "run/egress.log",

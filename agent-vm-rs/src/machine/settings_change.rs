@@ -7,6 +7,7 @@ use clap::ValueEnum as _;
 use serde_json::Value;
 
 use crate::machine::defaults::Defaults;
+use crate::machine::egress_settings::HostProxy;
 use crate::machine::mcp_proxy::McpProxy;
 use crate::machine::settings::{Settings, SettingsPatch};
 use crate::machine::settings_key::{Key, parse_key};
@@ -86,6 +87,7 @@ impl Change {
                 Key::Egress => after.egress.mode = defaults.egress,
                 Key::Allow => after.egress.allow.clear(),
                 Key::Deny => after.egress.deny.clear(),
+                Key::HostProxy => after.egress.host_proxy = HostProxy::default(),
             }
         }
         let set = self.set.clone();
@@ -109,6 +111,7 @@ impl Change {
         after.egress.mode = set.egress.unwrap_or(after.egress.mode);
         after.egress.allow = set.allow.unwrap_or(after.egress.allow);
         after.egress.deny = set.deny.unwrap_or(after.egress.deny);
+        after.egress.host_proxy = set.host_proxy.unwrap_or(after.egress.host_proxy);
         after
     }
 }

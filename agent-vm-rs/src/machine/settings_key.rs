@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::machine::agents;
 use crate::machine::branch::BranchName;
+use crate::machine::egress_settings::HostProxy;
 use crate::machine::name::VmName;
 use crate::machine::number::Number;
 use crate::machine::policy;
@@ -34,6 +35,7 @@ pub enum Key {
     Egress,
     Allow,
     Deny,
+    HostProxy,
 }
 
 /// Keys of a `--config` file whose values cannot change after the machine's creation.
@@ -60,6 +62,7 @@ impl Key {
             Self::Egress => "egress",
             Self::Allow => "allow",
             Self::Deny => "deny",
+            Self::HostProxy => "host_proxy",
         }
     }
 
@@ -84,6 +87,7 @@ impl Key {
             Self::Egress => json!(settings.egress.mode),
             Self::Allow => json!(settings.egress.allow),
             Self::Deny => json!(settings.egress.deny),
+            Self::HostProxy => json!(settings.egress.host_proxy),
         }
     }
 
@@ -100,6 +104,8 @@ impl Key {
             return Ok(self.patch(json!(value)).unwrap_or_default());
         }
         let value = match self {
+            // Its error must not repeat the text, which may have a password.
+            Self::HostProxy => Some(json!(text.parse::<HostProxy>()?)),
             Self::Host | Self::Egress | Self::Proxy => Some(json!(text)),
             Self::Packages | Self::Servers | Self::Agents | Self::NixArgs | Self::Allow | Self::Deny => {
                 let separated = || json!(text.split(',').filter(|word| !word.is_empty()).collect::<Vec<_>>());
@@ -130,6 +136,7 @@ impl Key {
                 return Number::of(self.name()).map_or_else(String::new, Number::takes);
             }
             Self::Tls | Self::Auth => "true or false",
+            Self::HostProxy => "auto, none or the URL of an HTTP proxy",
             Self::Packages | Self::Servers => "names, separated by commas",
             Self::Proxy => "gateway or mcp-proxy",
             Self::Agents => {

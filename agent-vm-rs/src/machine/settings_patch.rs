@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::branch::BranchName;
-use crate::machine::egress_settings::{Destination, Mode, SecretSpec};
+use crate::machine::egress_settings::{Destination, HostProxy, Mode, SecretSpec};
 use crate::machine::guest_kind::GuestKind;
 use crate::machine::mcp_proxy::McpProxy;
 use crate::machine::number::Number;
@@ -59,13 +59,15 @@ pub struct SettingsPatch {
     pub deny: Option<Vec<Destination>>,
     /// See [`crate::machine::egress_settings::Egress::secrets`].
     pub secrets: Option<Vec<SecretSpec>>,
+    /// See [`crate::machine::egress_settings::Egress::host_proxy`].
+    pub host_proxy: Option<HostProxy>,
 }
 
 /// Largest `--config` file, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 
 /// Names of the settings in it.
-const FIELDS: [&str; 20] = [
+const FIELDS: [&str; 21] = [
     "branch",
     "all_branches",
     "guest",
@@ -86,6 +88,7 @@ const FIELDS: [&str; 20] = [
     "allow",
     "deny",
     "secrets",
+    "host_proxy",
 ];
 
 impl SettingsPatch {
@@ -154,6 +157,7 @@ impl SettingsPatch {
             allow: self.allow.or(other.allow),
             deny: self.deny.or(other.deny),
             secrets: self.secrets.or(other.secrets),
+            host_proxy: self.host_proxy.or(other.host_proxy),
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::egress::{log, rules, supervise};
+use crate::egress::{log, rules, supervise, upstream};
 use crate::git::workspace::{self, WorkspaceState, is_unreadable};
 use crate::git::{Origin, Source};
 use crate::host::process::ProcessId;
@@ -102,6 +102,8 @@ struct EgressFacts {
     denied: Option<u64>,
     /// Processor time, in seconds, of the egress proxy and its port forwarding.
     cpu_seconds: Option<u64>,
+    /// The proxy of the host that it goes through, without its password; null if there is none.
+    host_proxy: Option<String>,
     /// The last refused attempt; null if there was none.
     last_denied: Option<log::Attempt>,
 }
@@ -185,6 +187,7 @@ impl Report {
                 up: None,
                 denied: None,
                 cpu_seconds: None,
+                host_proxy: None,
                 last_denied: None,
             }),
             forwards: settings.as_ref().map(|s| forwards::states(machine, s)).unwrap_or_default(),
@@ -223,6 +226,7 @@ impl Report {
         egress.mode = rules::mode_in_force(&machine.dir).map_or(egress.mode, Mode::as_str);
         let up = supervise::is_up(&machine.run());
         egress.up = Some(up);
+        egress.host_proxy = upstream::of_run(&machine.dir).map(|upstream| upstream.shown());
         let supervisor = ProcessId::read(&machine.run().file(MachinePath::EgressPid));
         egress.cpu_seconds = supervisor.and_then(|id| id.cpu_of_all()).map(|time| time.as_secs());
         let denied = log::denied(&machine.dir);

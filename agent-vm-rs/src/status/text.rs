@@ -63,6 +63,9 @@ impl Report {
         let up = if egress.up == Some(false) { ", not running" } else { "" };
         let denied = egress.denied.map_or_else(String::new, |denied| format!(", {denied} denied since the start"));
         let mut lines = vec![("Egress", format!("{}{up}{denied}", egress.mode))];
+        if let Some(proxy) = &egress.host_proxy {
+            lines.push(("", one_line(&format!("through {proxy}"))));
+        }
         if let Some(last) = &egress.last_denied {
             let reason = last.reason.as_deref().unwrap_or("refused");
             lines.push(("", one_line(&format!("last denied: {}:{} ({reason})", last.host, last.port))));

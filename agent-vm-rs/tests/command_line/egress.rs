@@ -44,7 +44,7 @@ fn allow_and_deny_lists_are_printed_and_stored() {
     });
     assert_eq!(site.settings("app-main")["egress"], egress);
     let json = site.run(&["egress", "list", "--json"]).ok().json();
-    assert_eq!(json, json!({ "egress": egress, "groups": [] }));
+    assert_eq!(json, json!({ "egress": egress, "host_proxy": null, "groups": [] }));
     // `allow` moves the entry back to the allow list.
     let back = site.run(&["egress", "allow", "a.test:8443", "--json"]).ok().json();
     assert_eq!((&back["egress"]["allow"][2], &back["egress"]["deny"]), (&json!("a.test:8443"), &json!([])));
@@ -280,4 +280,24 @@ fn refused_destinations_are_proposed_and_allowed_when_asked_to() {
     site.run(&["egress", "suggest", "--apply", "--yes"]).ok().prints("  allow   a.test:443\n  allow   b.test:443\n");
     assert_eq!(site.settings("app-main")["egress"]["allow"], json!(["a.test:443", "b.test:443"]));
     site.run(&["egress", "suggest"]).ok().says("app-main was refused no destination");
+}
+
+#[test]
+fn the_hosts_proxy_is_a_setting_without_a_password() {
+    let site = Site::new();
+    site.create("main");
+    let stored = || site.settings("app-main")["egress"].get("host_proxy").cloned();
+    assert_eq!(stored(), None);
+    site.run(&["set", "host_proxy=http://me@proxy.example:3128"]).ok();
+    assert_eq!(stored(), Some(json!("http://me@proxy.example:3128")));
+    let listed = site.run(&["egress", "list"]).ok().stdout;
+    assert!(listed.contains("  proxy   http://me@proxy.example:3128\n"), "{listed}");
+    for wrong in ["http://me:hidden@proxy.example:3128", "socks5://me:hidden@proxy.example"] {
+        site.run(&["set", &format!("host_proxy={wrong}")]).exits(2).gives_one_error().does_not_say("hidden");
+    }
+    site.write("app/settings.json", r#"{ "host_proxy": "http://me:hidden@proxy.example" }"#);
+    site.run(&["apply", "--config", "settings.json"]).exits(2).gives_one_error().does_not_say("hidden");
+    assert_eq!(stored(), Some(json!("http://me@proxy.example:3128")));
+    site.run(&["set", "--unset", "host_proxy"]).ok();
+    assert_eq!(stored(), None);
 }

@@ -12,7 +12,7 @@ use crate::world::{OWN, PUBLIC, World};
 pub const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// Starts a service of the host that answers every request with "hello"; returns its port.
-fn serve() -> u16 {
+pub fn serve() -> u16 {
     let listener = TcpListener::bind((HOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

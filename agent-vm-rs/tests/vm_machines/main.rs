@@ -11,6 +11,7 @@ mod doors;
 mod egress;
 mod endpoint;
 mod hardening;
+mod host_proxy;
 mod hostile_share;
 mod isolation;
 mod journey;

@@ -21,7 +21,7 @@ use crate::machine::agents;
 use crate::machine::branch::BranchName;
 use crate::machine::context::Context;
 use crate::machine::defaults::Defaults;
-use crate::machine::egress_settings::{Destination, Egress, Mode, SecretSpec};
+use crate::machine::egress_settings::{Destination, Egress, HostProxy, Mode, SecretSpec};
 use crate::machine::number::Number;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::end_processes_of;
@@ -86,6 +86,9 @@ pub struct CreateArgs {
     /// Secret variable: the proxy sends its value to HOST over TLS (default port: 443), and the guest never has it; can be repeated
     #[arg(long = "secret", value_name = "NAME=HOST[:PORT]")]
     secrets: Vec<SecretSpec>,
+    /// Proxy of this host that egress goes through: `auto` for that of `HTTPS_PROXY`, `none`, or a URL [default: auto]
+    #[arg(long, value_name = "PROXY")]
+    host_proxy: Option<HostProxy>,
 }
 
 impl CreateArgs {
@@ -263,6 +266,7 @@ fn patch(context: &Context, args: &CreateArgs) -> Result<SettingsPatch> {
         packages,
         agents,
         secrets,
+        host_proxy,
         ..
     } = args.clone();
     let given = |list: Vec<_>| (!list.is_empty()).then_some(list);
@@ -284,6 +288,7 @@ fn patch(context: &Context, args: &CreateArgs) -> Result<SettingsPatch> {
         packages: (!packages.is_empty()).then_some(packages),
         agents: (!agents.is_empty()).then_some(agents),
         secrets: (!secrets.is_empty()).then_some(secrets),
+        host_proxy,
         ..SettingsPatch::default()
     };
     let patch = flags.or(file);
@@ -344,6 +349,7 @@ fn settings(patch: SettingsPatch, chosen: Chosen, source: &Source, branch: Branc
             allow: patch.allow.unwrap_or_default(),
             deny: patch.deny.unwrap_or_default(),
             secrets: patch.secrets.unwrap_or_default(),
+            host_proxy: patch.host_proxy.unwrap_or_default(),
         },
         forwards: Vec::new(),
     }

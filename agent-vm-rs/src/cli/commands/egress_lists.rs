@@ -7,10 +7,11 @@ use crate::guest::manifest::Group;
 use crate::guest::{Guest, installation};
 use crate::machine::Machine;
 use crate::machine::context::Context;
-use crate::machine::egress_settings::{Destination, Egress};
+use crate::machine::egress_settings::{Destination, Egress, HostProxy};
 use crate::machine::settings::Settings;
 use crate::term::output::{print, print_json};
 use crate::term::terminal;
+use crate::term::text::one_line;
 
 /// Column at which the destinations of `egress list` begin.
 const LIST: usize = 10;
@@ -44,8 +45,10 @@ pub fn known_groups(machine: &Machine) -> Vec<Group> {
 pub fn list(context: &Context, machine: &Machine, with_groups: bool) -> Result<()> {
     let Settings { egress: stored, .. } = machine.settings()?;
     let groups = known_groups(machine);
+    let upstream = egress::upstream::of_run(&machine.dir);
     if context.json {
-        return print_json(&serde_json::json!({ "egress": stored, "groups": groups }));
+        let through = upstream.map(|upstream| upstream.shown());
+        return print_json(&serde_json::json!({ "egress": stored, "host_proxy": through, "groups": groups }));
     }
     let in_force = machine.run().qemu().and_then(|_| egress::rules::mode_in_force(&machine.dir));
     let until_then = match in_force.filter(|mode| *mode != stored.mode) {
@@ -60,6 +63,11 @@ pub fn list(context: &Context, machine: &Machine, with_groups: bool) -> Result<(
     }
     for secret in &stored.secrets {
         text += &format!("  secret  {secret}\n");
+    }
+    match (upstream, &stored.host_proxy) {
+        (Some(upstream), _) => text += &format!("  proxy   {}\n", one_line(&upstream.shown())),
+        (None, HostProxy::Auto) => {}
+        (None, setting) => text += &format!("  proxy   {setting}\n"),
     }
     let width = terminal::width(std::io::stdout());
     let is_listed =

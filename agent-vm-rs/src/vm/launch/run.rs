@@ -64,6 +64,7 @@ impl Run<'_> {
         make_private_dir(machine.run().path())?;
         guest.keep_for(&machine.run())?;
         make_private_dir(&machine.run().file(MachinePath::Qemu))?;
+        egress::upstream::choose(&machine.dir, &settings.egress.host_proxy)?;
         egress::rules::write(&machine.dir, machine.name.as_str(), &settings.egress, &guest.manifest.egress.groups)?;
         let run = credentials::Run {
             hostname: &machine.name.hostname(),
