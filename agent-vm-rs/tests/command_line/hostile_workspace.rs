@@ -273,6 +273,26 @@ fn many_directories_of_references_are_not_read() {
     hostile.site.run(&["destroy"]).ok().says("more than 50000 directories of references").says("is kept whole in");
 }
 
+/// Git is started several times for each submodule.
+#[test]
+fn many_submodules_are_not_looked_at() {
+    let hostile = Hostile::new();
+    for number in 0..=1000 {
+        let git_dir = hostile.workspace.join(format!(".git/modules/{number}"));
+        fs::create_dir_all(git_dir.join("objects")).unwrap();
+        fs::create_dir(git_dir.join("refs")).unwrap();
+        fs::write(git_dir.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+    }
+    let commit = hostile.site.commit_in(&hostile.workspace, "work", "x");
+    let began = Instant::now();
+    let fetched = hostile.site.run(&["fetch"]).ok().says("1001 submodules; at most 1000 are looked at");
+    assert!(fetched.stdout.contains(&commit[..10]), "{}", fetched.stdout);
+    hostile.site.run(&["destroy"]).ok().says("1001 submodules").says("is kept whole in");
+    let name = hostile.site.kept()[0].file_stem().unwrap().to_str().unwrap().to_owned();
+    hostile.site.run(&["kept", "show", &name]).ok().prints("1001 submodules");
+    assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
+}
+
 #[test]
 fn a_git_that_reads_a_fifo_is_killed() {
     let hostile = Hostile::new();

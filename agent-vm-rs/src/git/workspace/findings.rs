@@ -174,6 +174,9 @@ fn holds_more(
     if !like.is_empty() && !view.has_all_of(like)? {
         return Ok(Some(format!("a repository in {}", shown_path(&like[0]))));
     }
+    if let Some(many) = inventory.git_dir.too_many_modules() {
+        return Ok(Some(many));
+    }
     let mut links = Gitlinks::default();
     links.add(Path::new(""), view)?;
     for module in &inventory.git_dir.modules {

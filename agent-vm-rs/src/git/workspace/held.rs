@@ -164,6 +164,9 @@ pub fn of_workspace(workspace: &Path, source: Option<&Source>, scratch: &Path) -
     if odd.len() >= MAX_ODD {
         held.left_out.push("other files in .git".to_owned());
     }
+    let too_many = inventory.git_dir.too_many_modules();
+    let modules = if too_many.is_some() { &[][..] } else { &inventory.git_dir.modules };
+    held.left_out.extend(too_many);
     held.large_files = Some((workspace.to_owned(), inventory.git_dir.large_files));
     let reader = reader_of(source, scratch)?;
     let mut top = own(view_of(workspace, source, scratch)?)?;
@@ -179,7 +182,7 @@ pub fn of_workspace(workspace: &Path, source: Option<&Source>, scratch: &Path) -
     }
     let references = everything(&mut top, workspace, "", &mut held.left_out)?;
     held.repositories.push(Repository { offers: offers_of(&references, b""), view: top.view, edited: Vec::new() });
-    for module in &inventory.git_dir.modules {
+    for module in modules {
         let sources = source.zip(reader.as_ref());
         match of_submodule(workspace, module, sources, scratch, &mut held.left_out) {
             Ok(repository) => held.repositories.push(repository),

@@ -27,9 +27,20 @@ pub struct Layout {
     pub large_files: Vec<PathBuf>,
 }
 
+impl Layout {
+    /// Returns what to say if there are more submodules than are looked at.
+    #[must_use]
+    pub fn too_many_modules(&self) -> Option<String> {
+        let all = self.modules.len();
+        (all > MOST_MODULES).then(|| format!("{all} submodules; at most {MOST_MODULES} are looked at"))
+    }
+}
+
 /// Largest number of listed unknown entries; more are not needed for a message.
 pub(super) const MAX_ODD: usize = 8;
 const MAX_LARGE_FILES: usize = 100_000;
+/// Largest number of submodules that are looked at. Git is started several times for each.
+const MOST_MODULES: usize = 1000;
 
 /// Files of a git directory that name only objects of its own store.
 const FILES: [&str; 16] = [

@@ -126,7 +126,11 @@ pub fn offering(workspace: &Path, wanted: &Wanted<'_>) -> Result<Offering> {
         }
     }
     offering.repositories.push(Repository { view, offers, edited });
-    for module in layout::look(&workspace.join(".git"))?.modules {
+    let layout = layout::look(&workspace.join(".git"))?;
+    let too_many = layout.too_many_modules();
+    let modules = if too_many.is_some() { Vec::new() } else { layout.modules };
+    offering.left_out.extend(too_many);
+    for module in modules {
         match submodule(workspace, &module, wanted) {
             Ok(found) => offering.repositories.extend(found),
             Err(error) if is_unreadable(&error) => {
