@@ -3,7 +3,6 @@
 //! outside the work tree.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -144,7 +143,8 @@ fn require_empty_temporary(work_tree: &Path) -> Result<()> {
     let dirs = paths_of_git(work_tree, ["--git-common-dir"])?;
     let is_own = dirs.iter().any(|dir| store == resolved(dir).join("lfs"));
     let temporary = store.join("tmp");
-    let is_empty = || fs::read_dir(&temporary).map_or(true, |mut entries| entries.next().is_none());
+    // Git LFS leaves directories.
+    let is_empty = || walkdir::WalkDir::new(&temporary).into_iter().flatten().all(|entry| entry.file_type().is_dir());
     if is_own || is_empty() {
         return Ok(());
     }

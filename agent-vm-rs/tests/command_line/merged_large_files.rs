@@ -80,8 +80,8 @@ fn a_store_elsewhere_that_the_repository_chose_loses_no_files() {
     commit_large(&site, &tree, "new.bin", OTHERS, "others\n");
     site.run(&["fetch"]).ok();
     let elsewhere = site.path("home");
-    fs::create_dir(elsewhere.join("tmp")).unwrap();
-    site.write("home/tmp/notes", "own\n");
+    fs::create_dir_all(elsewhere.join("tmp/more")).unwrap();
+    site.write("home/tmp/more/notes", "own\n");
     let refused = |why: &str| {
         for verb in ["merge", "apply", "checkout"] {
             let done = site.run(&[verb]).exits(1).gives_one_error();
@@ -99,6 +99,6 @@ fn a_store_elsewhere_that_the_repository_chose_loses_no_files() {
     site.git(&["config", "--global", "lfs.storage", elsewhere.to_str().unwrap()]);
     site.run(&["checkout", "--name", "other"]).ok();
     site.git(&["config", "--global", "--unset", "lfs.storage"]);
-    fs::remove_file(elsewhere.join("tmp/notes")).unwrap();
+    fs::remove_file(elsewhere.join("tmp/more/notes")).unwrap();
     site.run(&["merge"]).ok();
 }
