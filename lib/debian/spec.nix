@@ -46,6 +46,16 @@ let
   };
 
   suite = "trixie";
+  emptyDirectories = map (section: "/usr/share/man/man${toString section}") [
+    1
+    2
+    3
+    4
+    5
+    6
+    7
+    8
+  ];
 
   unique =
     list:
@@ -119,10 +129,14 @@ in
     archive = paths.packageState;
     id = paths.imageId;
   };
-  # Mount points.
+  # Of manuals, which are left out: some packages make links there and fail without the directories, also if root installs
+  # them later.
+  inherit emptyDirectories;
+  # Mount points, too.
   directories = [
     policy.workspace.path
-  ];
+  ]
+  ++ emptyDirectories;
   files = {
     ${paths.init} = {
       mode = "0755";

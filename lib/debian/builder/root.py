@@ -43,6 +43,8 @@ def bootstrap(spec: dict, overlay: Path, work: Path, scratch: Path) -> Path:
         *limits(10, retries=2),
         "--aptopt=APT::Install-Recommends false",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDES),
+        # Packages such as Java's make links there and fail without the directories.
+        f'--essential-hook=cd "$1" && mkdir -p {" ".join(path.lstrip("/") for path in spec["emptyDirectories"])}',
         # The spec removes these files itself, and an ordinary user cannot unpack device nodes.
         "--skip=cleanup,output/dev",
         f"--customize-hook=tar-in {shlex.quote(str(overlay))} /",
