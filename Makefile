@@ -64,6 +64,7 @@ fmt: setup-check ## format Rust and Nix
 	    xargs -d '\n' "$${XDG_CACHE_HOME:-$$HOME/.cache}/agent-vm/check-tools/nixfmt"
 
 bench: install ## run the benchmarks; docs/reference/performance.md has the results
+	@checks/bench/agents --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/boot --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/commands --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/completion --program "$$PREFIX/bin/agent-vm"
