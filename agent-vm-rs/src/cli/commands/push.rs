@@ -21,7 +21,7 @@ use crate::remote::ssh::Ssh;
 use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::{self, note};
-use crate::term::text::{last_lines, printable, short_id};
+use crate::term::text::{last_lines, one_line, printable, short_id};
 
 /// What git prints if a branch of the copy has other commits.
 const REJECTED: &str = "(non-fast-forward)";
@@ -106,7 +106,7 @@ fn report(context: &Context, machine: &Machine, sent: &[Sent]) -> Result<()> {
     }
     let line = |one: &Sent| {
         let old = one.old.as_deref().map_or("new", short_id);
-        format!("  {}  {old} -> {}\n", one.branch, short_id(&one.new))
+        format!("  {}  {old} -> {}\n", one_line(&one.branch), short_id(&one.new))
     };
     let lines: String = sent.iter().map(line).collect();
     print(&format!("origin of {name}:\n{lines}in the machine: git pull\n"))
