@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::call::git;
+use super::plain_config;
 use crate::host::files::plain;
 use crate::term::error::Failure;
 
@@ -21,7 +22,7 @@ thread_local! {
 }
 
 /// The entries of a configuration file, in its order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config(Vec<(String, Option<String>)>);
 
 /// The storage formats of a repository.
@@ -45,6 +46,9 @@ impl Config {
         if let Some(config) = known {
             return Ok(config);
         }
+        if let Some(entries) = plain_config::parse(&text) {
+            return Ok(Self(entries));
+        }
         let list = git().args(["config", "--no-includes", "--null", "--list", "--file", "-"]).cwd("/");
         let list = list.stdin(text.clone());
         let output = list.checked().with_context(|| format!("failed to read {}", file.display()))?;
@@ -55,6 +59,12 @@ impl Config {
             }
         });
         Ok(config)
+    }
+
+    /// Returns the configuration with these entries.
+    #[cfg(test)]
+    pub(super) fn of_entries(entries: Vec<(String, Option<String>)>) -> Self {
+        Self(entries)
     }
 
     /// Returns these entries followed by another file's, which take precedence.

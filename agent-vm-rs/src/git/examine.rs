@@ -126,7 +126,7 @@ pub(super) fn config(place: &Place) -> Result<Config> {
 
 /// Returns every reference.
 pub(super) fn list(place: &Place, format: &Format, scratch: &Path) -> Result<Vec<Ref>> {
-    list_in(&StandIn::for_reading(place, format, scratch)?, scratch).map(|(refs, _)| refs)
+    list_in(&StandIn::for_showing(place, format, scratch)?, scratch).map(|(refs, _)| refs)
 }
 
 /// Returns every reference of a stand-in, and the names of those that git skips because they are damaged. A remote's HEAD

@@ -32,6 +32,17 @@ pub struct Tip {
     pub commit: String,
 }
 
+/// A branch of the machine beside the source's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// The machine's branch.
+    pub tip: Tip,
+    /// What it is compared with; None if they have nothing in common.
+    pub base: Option<String>,
+    /// The snapshot of uncommitted changes on top of it.
+    pub uncommitted: Option<Tip>,
+}
+
 impl Tip {
     /// Returns the name of the machine's branch, if it is one.
     #[must_use]
@@ -47,7 +58,7 @@ impl FetchedRefs {
     /// The source repository cannot be read.
     pub fn of(source: &Source, machine: &Machine) -> Result<Self> {
         links::check(&source.place)?;
-        let standin = StandIn::for_reading(&source.place, &source.format, &machine.dir)?;
+        let standin = StandIn::for_showing(&source.place, &source.format, &machine.dir)?;
         let prefix = namespace(source, &machine.state, &machine.name)?;
         let (listed, _) = examine::list_in(&standin, &machine.dir)?;
         // The user may have committed since the links were made.
@@ -122,6 +133,38 @@ impl FetchedRefs {
                 .with_hint("choose one of its branches: --ref NAME")
                 .into()
         })
+    }
+
+    /// Compares a reference of the machine ([`Self::require`]) with the source's branch ([`Self::base`]).
+    ///
+    /// # Errors
+    /// The machine has no such reference, or git fails.
+    pub fn compared(&self, name: &str, branch: &BranchName) -> Result<Compared> {
+        if let Some(compared) = self.compared_at_once(name, branch)? {
+            return Ok(compared);
+        }
+        let tip = self.require(name)?;
+        let base = self.base(branch, &tip.commit)?;
+        let uncommitted = self.uncommitted_on(&tip.commit)?;
+        Ok(Compared { tip, base, uncommitted })
+    }
+
+    /// Compares them by one call; None if that does not answer everything.
+    fn compared_at_once(&self, name: &str, branch: &BranchName) -> Result<Option<Compared>> {
+        let Some(tip) = self.find(&format!("heads/{name}")).or_else(|| self.find(name)) else { return Ok(None) };
+        let with = self.others.get(&format!("refs/heads/{branch}")).map_or("HEAD", String::as_str);
+        let commit = format!("{}^{{commit}}", tip.commit);
+        let uncommitted = self.find("uncommitted");
+        let parents = uncommitted.iter().map(|one| format!("{}^@", one.commit));
+        // gitrevisions(7): the two commits, and their merge bases with "^".
+        let words = [commit.clone()].into_iter().chain(parents).chain([format!("{with}...{commit}")]);
+        let output = self.git().arg("rev-parse").args(words).output()?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let (bases, ids): (Vec<_>, Vec<_>) = printed.lines().partition(|line| line.starts_with('^'));
+        let (true, [commit, parents @ .., _, _]) = (output.status.success(), ids.as_slice()) else { return Ok(None) };
+        let base = bases.first().and_then(|line| line.strip_prefix('^')).map(str::to_owned);
+        let uncommitted = uncommitted.filter(|_| parents.contains(commit));
+        Ok(Some(Compared { tip: Tip { commit: (*commit).to_owned(), ..tip }, base, uncommitted }))
     }
 
     /// Returns the machine's branches, and the detached commits of its work trees.

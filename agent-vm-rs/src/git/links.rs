@@ -45,7 +45,8 @@ const DEEPEST_IN_PART: usize = 2;
 /// # Errors
 /// It does, or it cannot be read.
 pub fn check(place: &Place) -> Result<()> {
-    for dir in [&place.common_dir, &place.git_dir] {
+    let linked = place.is_linked().then_some(&place.git_dir);
+    for dir in [&place.common_dir].into_iter().chain(linked) {
         for part in READ.map(|name| dir.join(name)) {
             for entry in walkdir::WalkDir::new(&part).follow_links(false) {
                 let entry = match entry {
@@ -117,24 +118,25 @@ pub fn require_own_files(git_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns the parts of an object store that git reads, without the lists of other stores.
-pub fn parts_of_stores() -> impl Iterator<Item = PathBuf> {
-    let loose = (0..=u8::MAX).map(|byte| format!("{byte:02x}"));
-    ["pack", "info/commit-graph", "info/commit-graphs"].map(str::to_owned).into_iter().chain(loose).map(PathBuf::from)
+/// Returns the parts of an object store that git reads, without the lists of other stores: those that are there, and `pack`.
+pub fn parts_of_store(store: &Path) -> Vec<PathBuf> {
+    let is_loose = |name: &str| name.len() == 2 && name.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
+    let entries = fs::read_dir(store).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let loose = names.filter(|name| is_loose(name)).map(PathBuf::from);
+    let graphs = ["info/commit-graph", "info/commit-graphs"].map(PathBuf::from).into_iter();
+    let graphs = graphs.filter(|part| store.join(part).symlink_metadata().is_ok());
+    [PathBuf::from("pack")].into_iter().chain(graphs).chain(loose).collect()
 }
 
-/// Checks that an object store and those that it borrows from consist of files and directories where git reads them.
+/// Checks that a part of an object store consists of files and directories where git reads them. `home` is the store that
+/// borrows it.
 ///
 /// # Errors
-/// Something else is in them.
-pub fn require_files_in_stores(objects: &Path, borrowed: &[PathBuf]) -> Result<()> {
-    for store in std::iter::once(objects).chain(borrowed.iter().map(PathBuf::as_path)) {
-        for part in parts_of_stores() {
-            let entries = walkdir::WalkDir::new(store.join(part)).max_depth(DEEPEST_IN_PART).follow_links(true);
-            entries.into_iter().flatten().try_for_each(|entry| require_file(&entry, objects))?;
-        }
-    }
-    Ok(())
+/// Something else is in it.
+pub fn require_files_in_part(part: &Path, home: &Path) -> Result<()> {
+    let entries = walkdir::WalkDir::new(part).max_depth(DEEPEST_IN_PART).follow_links(true);
+    entries.into_iter().flatten().try_for_each(|entry| require_file(&entry, home))
 }
 
 /// Checks that the files of a work tree that git reads are files, so that git does not wait for a pipe. The search ends at

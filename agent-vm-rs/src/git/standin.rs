@@ -36,6 +36,16 @@ const LONGEST: Duration = Duration::from_secs(600);
 pub struct StandIn {
     dir: Scratch,
     stores: Stores,
+    is_whole: bool,
+}
+
+/// How a stand-in gets the objects.
+#[derive(Clone, Copy)]
+enum Objects {
+    /// By [`Stores::expose`].
+    Linked,
+    /// By [`Stores::expose_whole`] if that is possible.
+    Whole,
 }
 
 impl StandIn {
@@ -44,7 +54,15 @@ impl StandIn {
     /// # Errors
     /// `scratch` cannot be written, or git would wait for a pipe of the repository.
     pub fn for_reading(place: &Place, format: &Format, scratch: &Path) -> Result<Self> {
-        Self::of_refs(place, format, &place.common_dir, scratch)
+        Self::of_refs(place, format, &place.common_dir, Objects::Linked, scratch)
+    }
+
+    /// Makes a stand-in as [`Self::for_reading`] does, but in less time. It is not for fetching: see [`Stores::expose_whole`].
+    ///
+    /// # Errors
+    /// See [`Self::for_reading`].
+    pub fn for_showing(place: &Place, format: &Format, scratch: &Path) -> Result<Self> {
+        Self::of_refs(place, format, &place.common_dir, Objects::Whole, scratch)
     }
 
     /// Makes a stand-in with HEAD of a work tree whose references are in tables (reftable).
@@ -52,12 +70,12 @@ impl StandIn {
     /// # Errors
     /// `scratch` cannot be written, or git would wait for a pipe of the repository.
     pub fn for_head(place: &Place, format: &Format, scratch: &Path) -> Result<Self> {
-        Self::of_refs(place, format, &place.git_dir, scratch)
+        Self::of_refs(place, format, &place.git_dir, Objects::Whole, scratch)
     }
 
-    fn of_refs(place: &Place, format: &Format, refs_in: &Path, scratch: &Path) -> Result<Self> {
+    fn of_refs(place: &Place, format: &Format, refs_in: &Path, objects: Objects, scratch: &Path) -> Result<Self> {
         links::require_files_in_refs(refs_in)?;
-        let standin = Self::empty(place, format, scratch)?;
+        let standin = Self::empty(place, format, objects, scratch)?;
         let make = || -> Result<()> {
             if format.reftable {
                 fs::create_dir(standin.path().join("refs"))?;
@@ -80,7 +98,7 @@ impl StandIn {
     pub fn offering(place: &Place, format: &Format, offer: &[Ref], head: &str, scratch: &Path) -> Result<Self> {
         // The stand-in stores references in files, whatever format the repository has.
         let format = Format { reftable: false, ..format.clone() };
-        let standin = Self::empty(place, &format, scratch)?;
+        let standin = Self::empty(place, &format, Objects::Linked, scratch)?;
         let mut packed = Vec::new();
         for Ref { id, name, .. } in offer {
             packed.extend([id.as_bytes(), b" ", name, b"\n"].concat());
@@ -95,7 +113,7 @@ impl StandIn {
     }
 
     /// Makes a stand-in with the objects and the list of shallow commits, and no reference.
-    fn empty(place: &Place, format: &Format, scratch: &Path) -> Result<Self> {
+    fn empty(place: &Place, format: &Format, how: Objects, scratch: &Path) -> Result<Self> {
         let failed = || format!("failed to make a git directory in {}", scratch.display());
         let dir = Scratch::new_in(scratch)?;
         let mut config = "[core]\n\trepositoryFormatVersion = 1\n\tbare = true\n[extensions]\n".to_owned();
@@ -109,7 +127,9 @@ impl StandIn {
         let stores = Stores::of(place)?;
         let own = &stores.objects;
         let objects = fs::canonicalize(own).with_context(|| format!("failed to find {}", own.display()))?;
-        let standin = Self { dir, stores: Stores { objects, ..stores } };
+        let stores = Stores { objects, ..stores };
+        let is_whole = matches!(how, Objects::Whole) && stores.expose_whole(&dir.path().join("objects"))?;
+        let standin = Self { dir, stores, is_whole };
         standin.link_new_objects()?;
         let file = place.common_dir.join("shallow");
         let shallow = plain::read(&file, MAX_SHALLOW)?;
@@ -133,6 +153,9 @@ impl StandIn {
     /// # Errors
     /// It cannot be written, or git would wait for a pipe of the repository.
     pub fn link_new_objects(&self) -> Result<()> {
+        if self.is_whole {
+            return Ok(());
+        }
         self.stores.expose(&self.path().join("objects"), &self.path().join("stores"))
     }
 

@@ -2,10 +2,10 @@
 //!
 //! Git follows `info/alternates` of every store that it reads. A downloaded repository's list could name any store of
 //! the user, in a form that only git understands. So git never reads a repository's store itself: it reads links to its
-//! packs and loose objects, and the stores that agent-vm found in the list.
+//! packs and loose objects, and the stores that agent-vm found in the list. A store without a list is also read itself
+//! ([`Stores::expose_whole`]).
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -53,38 +53,52 @@ impl Stores {
     }
 
     /// Makes the object store `store`, which has all objects of these stores and none that git would find by their own
-    /// lists. `links` is a directory for the links that it borrows from. A second call adds links to new parts.
+    /// lists. `links` is a directory for the links that it borrows from. A second call adds links to new parts. Objects that the
+    /// user adds later count only if they are in packs or in a directory that exists already.
     ///
     /// # Errors
     /// It cannot be written, or git would wait for a pipe in a store.
     pub fn expose(&self, store: &Path, links: &Path) -> Result<()> {
-        links::require_files_in_stores(&self.objects, &self.borrowed)?;
         let mut list = Vec::new();
         for (number, of) in self.all().enumerate() {
             let links = links.join(number.to_string());
-            link(of, &links).context("failed to create links to the objects")?;
+            let failed = "failed to create links to the objects";
+            fs::create_dir_all(links.join("info")).context(failed)?;
+            for part in links::parts_of_store(of) {
+                let link = links.join(&part);
+                if link.symlink_metadata().is_err() {
+                    links::require_files_in_part(&of.join(&part), &self.objects)?;
+                    symlink(of.join(&part), link).context(failed)?;
+                }
+            }
             list.extend(alternates::line(&links)?);
         }
-        let info = store.join("info");
-        fs::create_dir_all(&info)
-            .and_then(|()| fs::write(info.join("alternates"), list))
-            .context("failed to borrow objects")
+        borrow(store, list)
+    }
+
+    /// Makes the object store `store` as [`Self::expose`] does, but without links, which take most of the time of a short
+    /// command. Git reads the repository's store itself. Only for calls that ask no borrowed store's repository for its
+    /// references: a fetch does. Returns false, and does nothing, if there is a list of other stores.
+    ///
+    /// # Errors
+    /// See [`Self::expose`].
+    pub fn expose_whole(&self, store: &Path) -> Result<bool> {
+        let has_list = self.objects.join("info/alternates").symlink_metadata().is_ok();
+        if has_list || !self.borrowed.is_empty() {
+            return Ok(false);
+        }
+        for part in links::parts_of_store(&self.objects) {
+            links::require_files_in_part(&self.objects.join(part), &self.objects)?;
+        }
+        borrow(store, alternates::line(&self.objects)?)?;
+        Ok(true)
     }
 }
 
-/// Links the parts of a store that git reads, unless they are linked. Objects that the user adds later count only if they are
-/// in packs or in a directory that exists already.
-fn link(store: &Path, links: &Path) -> io::Result<()> {
-    fs::create_dir_all(links.join("info"))?;
-    for part in links::parts_of_stores() {
-        // Links are slow to make, and most repositories have few of the directories.
-        if part.as_os_str() != "pack" && store.join(&part).symlink_metadata().is_err() {
-            continue;
-        }
-        match symlink(store.join(&part), links.join(&part)) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
+/// Writes a store's list of stores that it borrows from.
+fn borrow(store: &Path, list: Vec<u8>) -> Result<()> {
+    let info = store.join("info");
+    fs::create_dir_all(&info)
+        .and_then(|()| fs::write(info.join("alternates"), list))
+        .context("failed to borrow objects")
 }

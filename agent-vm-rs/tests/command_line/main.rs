@@ -27,6 +27,7 @@ mod fetch;
 mod fetch_beside_gc;
 mod fetch_refused;
 mod fetch_worktree;
+mod few_processes;
 mod flags;
 mod foreground;
 mod full_disk;

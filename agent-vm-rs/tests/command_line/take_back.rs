@@ -35,19 +35,6 @@ fn log_and_diff_show_what_the_machine_has() {
     assert_eq!(fs::read(site.repo().join("binary")).unwrap(), [0, 27, 255]);
 }
 
-/// `log` and `diff` may take 50 ms more than git's own; each call of git takes several of them.
-#[test]
-fn the_configuration_is_read_once() {
-    let (site, _, _) = machine();
-    site.run(&["fetch"]).ok();
-    site.intercept("git", "config", &format!("echo x >> '{}'", site.path("calls").display()));
-    for verb in ["log", "diff"] {
-        site.run(&[verb]).ok().prints("work");
-        assert_eq!(site.read("calls"), "x\n", "{verb}");
-        fs::remove_file(site.path("calls")).unwrap();
-    }
-}
-
 /// What was reviewed is what is merged.
 #[test]
 fn later_commits_of_the_machine_are_not_used() {

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::{Target, reviewed};
 use crate::cli::target;
+use crate::git::fetched::Compared;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::term::output::print_json;
@@ -53,11 +54,9 @@ pub fn stat(context: &Context, machine: &Machine) -> Result<()> {
 fn show(context: &Context, args: &DiffArgs, machine: &Machine) -> Result<()> {
     let reviewed::Reviewed { refs, settings, .. } = reviewed::fetched(context, machine)?;
     let branch = args.reference.as_deref().unwrap_or(settings.branch.as_str());
-    let tip = refs.require(branch)?;
-    let base = refs.base(&settings.branch, &tip.commit)?;
+    let Compared { tip, base, uncommitted } = refs.compared(branch, &settings.branch)?;
     let empty = reviewed::empty_tree(&tip.commit).to_owned();
-    let uncommitted = if args.committed { None } else { refs.uncommitted_on(&tip.commit)? };
-    let tip = uncommitted.unwrap_or(tip);
+    let tip = uncommitted.filter(|_| !args.committed).unwrap_or(tip);
     let git = refs.git().args(["diff", "--no-ext-diff", "--no-textconv", "--no-color"]);
     let range = [base.clone().unwrap_or(empty), tip.commit.clone()];
     let range = range.into_iter().chain(["--".to_owned()]).chain(args.paths.iter().cloned());
