@@ -20,6 +20,7 @@ mod network;
 #[path = "../shared/own_terminal.rs"]
 mod own_terminal;
 mod owner;
+mod package_managers;
 mod reach;
 mod root;
 mod site;

@@ -27,13 +27,19 @@ impl World {
     /// Makes a world in which only these names have addresses; the site answers HTTP with "hello". Only root can.
     pub fn new(names: &[(&str, Ipv4Addr)]) -> Self {
         let files = tempfile::tempdir().unwrap();
+        fs::write(files.path().join("index.html"), "hello").unwrap();
+        let dir = files.path().to_str().unwrap().to_owned();
+        Self::serving(names, &["python3", "-m", "http.server", "80", "--directory", &dir], files)
+    }
+
+    /// Makes a world whose site runs a program. `files` is kept as long as the world.
+    pub fn serving(names: &[(&str, Ipv4Addr)], program: &[&str], files: tempfile::TempDir) -> Self {
         let hosts: String = names.iter().map(|(name, address)| format!("{address} {name}\n")).collect();
         fs::write(files.path().join("hosts"), hosts).unwrap();
-        fs::write(files.path().join("index.html"), "hello").unwrap();
         let dir = files.path().to_str().unwrap();
 
         let host = apart(&["--net", "--mount"], &["sleep", "infinity"]);
-        let site = apart(&["--net"], &["python3", "-m", "http.server", "80", "--directory", dir]);
+        let site = apart(&["--net"], program);
         configure(
             &host,
             &format!(
