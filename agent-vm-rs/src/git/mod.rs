@@ -28,6 +28,7 @@ mod origin;
 pub mod origin_copy;
 mod owner;
 mod partial;
+mod passed;
 mod plain_config;
 mod public_address;
 pub mod push;

@@ -2,12 +2,13 @@
 //! the work tree, so no such program may be one, or read one. A repository that was downloaded may name any program of the
 //! host in its own configuration, so there only the commands of [`super::known_commands`] may be named.
 
-use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::call::git;
 use super::known_commands::{found, is_documented, is_interpreter, is_trusted, words};
+use super::passed::passed;
 use crate::host::files::places::Mounts;
 use crate::host::files::{quoted, resolved};
 use crate::term::error::Failure;
@@ -69,8 +70,8 @@ impl Trees<'_> {
         let Setting { scope, origin, key, value } = setting;
         let dir = quoted(tree);
         let itself = use_git_itself(tree);
-        if let Some(file) = origin.strip_prefix("file:").map(|file| resolved(&tree.join(file)))
-            && self.have(&file)
+        if let Some(file) = origin.strip_prefix("file:").map(|file| tree.join(file))
+            && let Some(file) = self.passed_by(&file)
         {
             return Err(in_work_tree(tree, &file));
         }
@@ -123,13 +124,32 @@ impl Trees<'_> {
         if !(key.starts_with("include") && key.ends_with(".path")) {
             return Ok(());
         }
-        let of_home = || Some(PathBuf::from(env::var_os("HOME")?).join(value.strip_prefix("~/")?));
-        // A relative path is relative to the file that has the setting.
-        let beside = || Some(tree.join(origin.strip_prefix("file:")?).parent()?.join(value));
-        match of_home().or_else(beside).map(|file| resolved(&file)) {
-            Some(file) if self.have(&file) => Err(in_work_tree(tree, &file)),
-            _ => Ok(()),
+        // Git expands ~, ~USER and %(prefix); a relative path is relative to the file that has the setting.
+        let ask = || git().args(["config", "--null", "--type=path", "agent-vm.path"]).cwd("/");
+        let expanded = || ask().env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", "agent-vm.path");
+        let path = if value.starts_with(['~', '%']) {
+            let printed = expanded().env("GIT_CONFIG_VALUE_0", value).output()?;
+            // Git stops where it cannot expand it.
+            String::from_utf8_lossy(&printed.stdout).trim_end_matches('\0').into()
+        } else {
+            PathBuf::from(*value)
+        };
+        let beside = origin.strip_prefix("file:").and_then(|file| Some(tree.join(file).parent()?.join(&path)));
+        let file = beside.or_else(|| path.is_absolute().then(|| path.clone()));
+        match file.and_then(|file| self.passed_by(&file)) {
+            Some(file) => Err(in_work_tree(tree, &file)),
+            None => Ok(()),
         }
+    }
+
+    /// Returns the last file or directory of a work tree, other than its top, that a path passes.
+    fn passed_by(&self, path: &Path) -> Option<PathBuf> {
+        let tops: Vec<_> = self.all.iter().map(|tree| resolved(tree)).collect();
+        // A link is in the work tree wherever it leads.
+        let is_in =
+            |place: &Path| tops.iter().any(|top| place.starts_with(top) && !place.starts_with(top.join(".git")));
+        let mut places = passed(path).into_iter().filter(|place| !tops.contains(place));
+        places.rfind(|place| is_in(place) || self.have(place))
     }
 
     /// Returns whether a path is a file of a work tree, or in one. Those of git itself are none.
@@ -189,7 +209,10 @@ fn in_work_tree(tree: &Path, file: &Path) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
+    use crate::host::process::Invocation;
 
     fn entry(scope: &str, origin: &str, key: &str, value: &str) -> Vec<u8> {
         format!("{scope}\0{origin}\0{key}\n{value}\0").into_bytes()
@@ -295,9 +318,32 @@ mod tests {
         for value in ["more", "~/more", "/etc/more", "../../more"] {
             assert!(included("include.path", value).is_ok(), "{value}");
         }
+        // The machine can change where a link leads, and those that an included path passes.
+        std::fs::write(dir.path().join("other"), "").unwrap();
+        symlink("../other", trees[0].join("link")).unwrap();
+        symlink("tree/link", dir.path().join("to-link")).unwrap();
+        symlink("..", trees[0].join("up")).unwrap();
+        for value in ["../link", "../../to-link", "../up/other"] {
+            assert!(included("include.path", value).is_err(), "{value}");
+            assert!(judged(&format!("file:.git/{value}")).is_err(), "{value}");
+        }
+        assert!(included("include.path", "../../other").is_ok());
         let own = format!("file:{}/x", trees[0].display());
         for origin in ["file:.git/../.gitconfig", "file:a/b", &own] {
             assert!(judged(origin).is_err(), "{origin}");
         }
+    }
+
+    #[test]
+    fn the_home_of_a_named_user_is_found() {
+        let read = |words: &str| Invocation::new("sh").args(["-c", words]).read().unwrap();
+        let user = read("id -un");
+        let Ok(dir) = tempfile::tempdir_in(read(&format!("echo ~{user}"))) else { return };
+        let name = dir.path().file_name().unwrap().to_str().unwrap();
+        let included = |value: &str| {
+            require_outside(&[dir.path().to_owned()], &entry("global", "command line:", "include.path", value))
+        };
+        assert!(included(&format!("~{user}/{name}/x")).is_err());
+        assert!(included(&format!("~{user}/{name}.other")).is_ok());
     }
 }
