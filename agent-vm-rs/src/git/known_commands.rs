@@ -66,11 +66,18 @@ pub fn is_documented(key: &str, words: &[String]) -> bool {
         ["git", name, subcommand, rest @ ..] => {
             is_of_git(name, subcommand) && is_rest(rest) && found(&format!("git-{name}")).is_some()
         }
+        ["git-crypt", "clean" | "smudge", key, rest @ ..] if is_key_name(key) => is_rest(rest),
         [program, subcommand, rest @ ..] if program.starts_with("git-") => {
             is_of_git(&program["git-".len()..], subcommand) && is_rest(rest)
         }
         [program, rest @ ..] => ALONE.contains(program) && is_rest(rest),
     }
+}
+
+/// Returns whether a word names a key, as `git-crypt init --key-name` writes it.
+fn is_key_name(word: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    word.strip_prefix("--key-name=").is_some_and(|name| !name.is_empty() && name.chars().all(is_plain))
 }
 
 fn is_of_git(name: &str, subcommand: &str) -> bool {
@@ -135,6 +142,7 @@ mod tests {
             "git-lfs clean -- %f",
             "git-lfs filter-process --skip",
             "\"git-crypt\" smudge",
+            "\"git-crypt\" clean --key-name=team-1",
             "cat",
             "cat %f",
             "true",
