@@ -65,6 +65,14 @@ impl<'a> Remote<'a> {
                     .into())
             }
             Transport::Https | Transport::Ssh => Ok(Self { url, secret }),
+            Transport::Local if local_path(url).is_file() => {
+                let file = quoted(&local_path(url));
+                Err(Failure::usage(format!("--from needs the URL of a remote repository, and {} is a file", shown(url)))
+                    .with_hint(format!(
+                        "if it is a bundle, clone it, and create the machine in the clone: git clone {file} DIRECTORY && cd DIRECTORY && agent-vm create"
+                    ))
+                    .into())
+            }
             Transport::Local if local_path(url).exists() => {
                 let dir = quoted(&local_path(url));
                 Err(Failure::usage(format!(

@@ -91,6 +91,9 @@ fn other_urls_are_one_error() {
         .says("is a directory")
         .says(&format!("hint: create the machine in it: cd {path} && agent-vm create"));
     refused(".").says("is a directory");
+    site.git(&["bundle", "create", "--quiet", "../app.bundle", "main"]);
+    let bundle = site.path("app.bundle").display().to_string();
+    refused(&bundle).says("is a file").says(&format!("git clone {bundle} DIRECTORY && cd DIRECTORY"));
     for url in
         ["file:///nowhere", "http://host.invalid/x", "git://host.invalid/x", "ext::sh -c id", "-oProxyCommand=x:y", ""]
     {
