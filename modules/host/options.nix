@@ -217,7 +217,7 @@ let
             example = "http://proxy.example.org:3128";
             description = ''
               Proxy of this host that the machine's egress goes through: a URL without a password, `none`, or `auto` for that of
-              {env}`HTTPS_PROXY` in the environment of the machine's unit. A password is read from {env}`HTTPS_PROXY` only.
+              `HTTPS_PROXY` in the environment of the machine's unit. A password is read from `HTTPS_PROXY` only.
             '';
           };
         };
