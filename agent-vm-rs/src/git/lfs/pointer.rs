@@ -30,11 +30,12 @@ pub struct Pointer {
 }
 
 impl Pointer {
-    /// Parses a pointer file: a version line, then lines of a key and a value.
+    /// Parses a pointer file: a version line, then lines of a key and a value. None for contents that an extension of Git LFS
+    /// has changed: they are not those of the file.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         let mut lines = text.lines();
-        if lines.next() != Some(VERSION) {
+        if lines.next() != Some(VERSION) || lines.any(|line| line.starts_with("ext-")) {
             return None;
         }
         let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
@@ -127,6 +128,7 @@ mod tests {
             &format!("{VERSION}\noid sha256:../../x\nsize 1\n"),
             &format!("{VERSION}\noid sha256:{oid}\nsize x\n"),
             &format!("oid sha256:{oid}\nsize 1\n"),
+            &format!("{VERSION}\next-0-x sha256:{oid}\noid sha256:{oid}\nsize 12\n"),
         ] {
             assert_eq!(Pointer::parse(other.as_bytes()), None, "{other:?}");
         }

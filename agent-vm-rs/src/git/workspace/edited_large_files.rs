@@ -63,7 +63,7 @@ impl View {
                 (&file).take(MAX_POINTER).read_to_end(&mut start).with_context(failed)?;
                 file.rewind().with_context(failed)?;
             }
-            if metadata.len() == 0 || Pointer::parse(&start).is_some() {
+            if metadata.len() == 0 || Pointer::parse_any(&start).is_some() {
                 continue;
             }
             let Ok(pointer) = Pointer::to(&file, in_time) else { continue };
