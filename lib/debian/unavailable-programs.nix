@@ -15,7 +15,8 @@ let
     To install a Debian package, run on the host, for a new machine:
       agent-vm create --package NAME
     For this machine, at once, until its image changes:
-      agent-vm exec --root -- apt-get install NAME
+      agent-vm egress allow @debian
+      agent-vm exec --root -- sh -c 'apt-get update && apt-get install -y NAME'
     For this machine for good (the list replaces the former one, so name all packages):
       agent-vm set packages=NAME,OTHER && agent-vm restart
     Install packages of Python, Node and other languages in the project: python3 -m venv .venv, npm install.

@@ -45,11 +45,20 @@ impl Attempt {
     /// Returns the command that would allow it; None if it was allowed, or denied for another reason.
     #[must_use]
     pub fn remedy(&self, machine: &str) -> Option<String> {
-        let allowed = self.unlisted().or_else(|| {
-            let reason = self.reason.as_deref().filter(|_| self.verdict == "deny")?;
-            self.destination(reason.strip_prefix(RESOLVES_TO)?.split_once(", ")?.0)
-        });
-        Some(format!("agent-vm egress allow --branch {machine} {}", allowed?))
+        Some(format!("agent-vm egress allow --branch {machine} {}", self.to_allow()?))
+    }
+
+    /// Returns the destination that a list would have to have; None as for [`Self::remedy`].
+    #[must_use]
+    pub fn to_allow(&self) -> Option<Destination> {
+        self.unlisted().or_else(|| self.closed_address())
+    }
+
+    /// Returns the address if it was denied because only the address itself on a list opens it.
+    #[must_use]
+    pub fn closed_address(&self) -> Option<Destination> {
+        let reason = self.reason.as_deref().filter(|_| self.verdict == "deny")?;
+        self.destination(reason.strip_prefix(RESOLVES_TO)?.split_once(", ")?.0)
     }
 
     /// Returns the destination if it was denied because it is on no list.

@@ -141,6 +141,12 @@ impl Preset {
         self.secrets.iter().filter(move |secret| has(&secret.name))
     }
 
+    /// Returns whether its user can log in within the machine: it has a service of its own.
+    #[must_use]
+    pub fn has_login(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
     /// Returns the groups to allow with these secrets, each once.
     #[must_use]
     pub fn destinations(&self, secrets: &[&Secret]) -> Vec<Destination> {

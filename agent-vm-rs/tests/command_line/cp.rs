@@ -63,7 +63,7 @@ fn files_and_directories_are_copied_both_ways() {
         (":a", "main:b", 2, "both sides of the copy are in machines"),
         (":none", "x", 1, "none: no such file or directory"),
         (":none", "x", 1, "cannot copy none of app-main"),
-        (":none", "x", 1, "agent-vm exec app-main -- ls -l"),
+        (":none", "x", 1, "agent-vm exec app-main -- ls -l DIRECTORY"),
         ("tree/run", ":none/run", 1, "cannot copy to none/run of app-main"),
         ("none", ":x", 1, "failed to read none"),
         ("none", ":x", 1, "agent-vm cp :none ."),

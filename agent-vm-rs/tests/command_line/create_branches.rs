@@ -15,7 +15,7 @@ fn head(site: &Site, name: &str) -> (String, String) {
 #[test]
 fn a_branch_without_settings_of_codemcp_gets_a_notice() {
     let site = Site::new();
-    site.run(&["create"]).ok().says("notice: main has no codemcp.toml; ").says("docs/tutorial/first-machine.md");
+    site.run(&["create"]).ok().says("notice: main has no codemcp.toml; ").says("the tutorial of agent-vm shows one");
     site.git(&["checkout", "--quiet", "-b", "with"]);
     site.commit("codemcp.toml", "[commands]\n");
     site.run(&["create"]).ok().does_not_say("codemcp");

@@ -251,6 +251,14 @@ fn the_log_is_printed_as_lines_and_as_json() {
     let hints: Vec<_> = told.stderr.lines().filter(|line| line.starts_with("hint: ")).collect();
     assert_eq!(hints, ["hint: agent-vm egress allow --branch app-main a.test:80"]);
     site.run(&["egress", "log"]).ok().does_not_say("hint:");
+    // None for what is allowed since then.
+    site.run(&["egress", "allow", "a.test:80"]).ok();
+    site.run(&["egress", "log", "--denied"]).ok().does_not_say("hint:");
+    let mut closed = attempt("deny", "db.test");
+    closed["reason"] = "resolves to 10.0.0.5, a private or reserved address".into();
+    log(&site, &[closed]);
+    site.run(&["egress", "suggest"]).ok().says("1 refusal of addresses that are closed").does_not_say("no destination");
+    site.run(&["egress", "log", "--denied"]).ok().says("hint: agent-vm egress allow --branch app-main 10.0.0.5:80");
     site.run(&["egress", "log", "-n", "x"]).exits(2).gives_one_error();
 }
 

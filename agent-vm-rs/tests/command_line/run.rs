@@ -121,8 +121,13 @@ fn a_task_runs_unattended_and_its_result_is_fetched() {
         ),
     );
     let task = "make \"it\"; $(id)";
+    // Nobody could log in.
+    let refused = site.run(&["run", "claude", "--task", task]).exits(2).gives_one_error();
+    refused.says("Claude Code has no key to work with in a new machine").says("agent-vm run claude");
+    site.run(&["run", "aider", "--task", task]).exits(2).says("ANTHROPIC_API_KEY").does_not_say("log in");
+    assert_eq!(site.names(), [] as [&str; 0]);
     // With a terminal, too, it reads nothing.
-    site.run(&["run", "claude", "--task", task, "--fetch", "--rm"])
+    site.run_with(&[KEY], &["run", "claude", "--task", task, "--fetch", "--rm"])
         .exits(3)
         .prints("the answer\n")
         .prints("app-main: 1 new commit\n")

@@ -162,7 +162,7 @@ fn announce(machine: &Machine, settings: &Settings, guest_asked: bool) {
     // No guest has written to the workspace yet.
     if machine.workspace().join(CODEMCP_SETTINGS).symlink_metadata().is_err() {
         note(&format!(
-            "notice: {} has no {CODEMCP_SETTINGS}; through codemcp, agents can edit only after it exists in the machine: docs/tutorial/first-machine.md shows one",
+            "notice: {} has no {CODEMCP_SETTINGS}; through codemcp, agents can edit only after it exists in the machine; the tutorial of agent-vm shows one",
             settings.branch
         ));
     }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::Target;
 use super::egress_lists::{allow, command, known_groups, list};
-use super::egress_suggest::{self, SuggestArgs};
+use super::egress_suggest::{self, SuggestArgs, is_listed};
 use crate::cli::{resolve_settings, target, whole_numbers};
 use crate::egress::{self, log, supervise};
 use crate::machine::Machine;
@@ -189,7 +189,10 @@ fn show_log(context: &Context, args: &LogArgs) -> Result<()> {
     });
     print(&lines.collect::<String>())?;
     if args.denied {
-        let mut remedies: Vec<_> = attempts.iter().rev().filter_map(|one| one.remedy(machine.name.as_str())).collect();
+        let (egress, groups) = (machine.settings()?.egress, known_groups(&machine));
+        let is_open = |one: &log::Attempt| one.to_allow().is_none_or(|it| is_listed(&it, &egress, &groups));
+        let closed = attempts.iter().rev().filter(|one| !is_open(one));
+        let mut remedies: Vec<_> = closed.filter_map(|one| one.remedy(machine.name.as_str())).collect();
         let mut seen = BTreeSet::new();
         remedies.retain(|remedy| seen.insert(remedy.clone()));
         remedies.truncate(MOST_REMEDIES);

@@ -58,15 +58,25 @@ pub fn suggest(context: &Context, args: &SuggestArgs) -> Result<()> {
     let machine = target::find(&context.state, args.target.as_deref())?;
     let groups = known_groups(&machine);
     let attempts = log::last(&machine.dir, ATTEMPTS, true)?;
-    let mut proposals = proposals(&attempts, &machine.settings()?.egress, &groups);
+    let egress = machine.settings()?.egress;
+    let mut proposals = proposals(&attempts, &egress, &groups);
     let all = proposals.len();
     proposals.truncate(MOST);
     if context.json && !args.apply {
         return print_json(&proposals);
     }
     let name = machine.name.as_str();
-    if proposals.is_empty() {
+    let is_closed = |one: &&Attempt| one.closed_address().is_some_and(|it| !is_listed(&it, &egress, &groups));
+    let closed = attempts.iter().filter(is_closed).count();
+    if closed > 0 {
+        note(&format!(
+            "{} of addresses that are closed unless a list names them: agent-vm egress log {name} --denied",
+            count(closed, "refusal")
+        ));
+    } else if proposals.is_empty() {
         note(&format!("{name} was refused no destination that its lists lack"));
+    }
+    if proposals.is_empty() {
         return if args.apply { list(context, &machine, false) } else { Ok(()) };
     }
     let destinations = || proposals.iter().map(|one| one.destination.to_string());
@@ -116,7 +126,7 @@ fn proposals(attempts: &[Attempt], egress: &Egress, groups: &[Group]) -> Vec<Pro
 }
 
 /// Returns whether a list has a destination, which it may since the refusal.
-fn is_listed(destination: &Destination, egress: &Egress, groups: &[Group]) -> bool {
+pub(super) fn is_listed(destination: &Destination, egress: &Egress, groups: &[Group]) -> bool {
     egress.allow.iter().chain(&egress.deny).any(|listed| match listed {
         Destination::Group(name) => groups
             .iter()

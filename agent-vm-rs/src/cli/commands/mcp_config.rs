@@ -179,6 +179,9 @@ fn http(machine: &Machine, args: &McpConfigArgs) -> Result<Way> {
     if facts.tls {
         let ca = quoted(&endpoint::ca_file(&machine.dir));
         exports += &format!("\n  export {}={ca}", args.client.authority_variable());
+        if args.client.trusts_nothing_else() {
+            exports += "\n  it replaces the system's authorities: set it to a file with both, or leave out --http";
+        }
     }
     if !exports.is_empty() {
         note(&format!("the client needs these variables; run in the shell that starts it:{exports}"));

@@ -106,14 +106,17 @@ pub fn notice(preset: &Preset, settings: &Settings) -> String {
     let reach = if groups.is_empty() { String::new() } else { format!("may reach {}; ", groups.join(", ")) };
     let login = if brokered.is_empty() {
         let names: Vec<_> = preset.secrets.iter().map(|secret| secret.name.as_str()).collect();
-        let or = if names.len() == 1 { names[0].to_owned() } else { format!("one of {}", names.join(", ")) };
-        // Without a service of its own there is nothing to log in to.
-        let log_in = if preset.groups.is_empty() { "" } else { "log in within the machine, or " };
-        format!("{log_in}set {or} before the machine is created")
+        let log_in = if preset.has_login() { "log in within the machine, or " } else { "" };
+        format!("{log_in}set {} before the machine is created", one_of(&names))
     } else {
         format!("uses {} through the egress proxy; the value stays on this host", brokered.join(", "))
     };
     format!("{}: {reach}{login}", preset.title)
+}
+
+/// Names one variable, or several of which one is enough.
+pub fn one_of(names: &[&str]) -> String {
+    if let [name] = names { (*name).to_owned() } else { format!("one of {}", names.join(", ")) }
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ impl RunArgs {
 /// The machine cannot be created or started, runs without the agent, or does not answer.
 pub fn run(context: &Context, args: &RunArgs) -> Result<i32> {
     let wanted = args.wanted(&context.state)?;
-    let machine = machine(context, &wanted)?;
+    let machine = machine(context, args, &wanted)?;
     bring_up(context, &machine)?;
     let (guest, facts) = running(&machine)?;
     let ssh = Ssh::to(&machine, &guest.manifest, &facts, context.verbosity);
@@ -159,8 +159,11 @@ fn absent(name: &VmName, wanted: &Wanted<'_>) -> String {
 }
 
 /// Returns the machine, which is created if it does not exist. A stopped one gets the agent if it lacks it.
-fn machine(context: &Context, wanted: &Wanted<'_>) -> Result<Machine> {
+fn machine(context: &Context, args: &RunArgs, wanted: &Wanted<'_>) -> Result<Machine> {
     let Some(machine) = target::find_or_none(&context.state, wanted.machine)? else {
+        if let (Some((name, preset)), Some(_)) = (wanted.agent, &args.task) {
+            require_secret(name, preset)?;
+        }
         let flags = create::CreateArgs::with_agent(wanted.machine, wanted.agent.map(|(name, _)| name));
         return Ok(create::make(context, &flags)?.0);
     };
@@ -184,6 +187,20 @@ fn machine(context: &Context, wanted: &Wanted<'_>) -> Result<Machine> {
     resolve_settings::write(&machine, &before, &after)?;
     note(&new_agents::notice(preset, &after));
     Ok(machine)
+}
+
+/// Checks that an agent can work in a machine in which nobody has logged in.
+fn require_secret(name: &str, preset: &Preset) -> Result<(), Failure> {
+    if preset.secrets_set(new_agents::is_set).next().is_some() {
+        return Ok(());
+    }
+    let names: Vec<_> = preset.secrets.iter().map(|secret| secret.name.as_str()).collect();
+    let log_in = if preset.has_login() { format!("\nor log in first: agent-vm run {name}") } else { String::new() };
+    Err(Failure::usage(format!("{} has no key to work with in a new machine", preset.title)).with_hint(format!(
+        "set {} before: export {}=…{log_in}",
+        new_agents::one_of(&names),
+        names[0]
+    )))
 }
 
 /// Fetches the result of a task, and removes the machine, if asked to.

@@ -97,6 +97,12 @@ impl Client {
         }
     }
 
+    /// Returns whether the file of [`Self::authority_variable`] replaces the system's authorities.
+    #[must_use]
+    pub fn trusts_nothing_else(self) -> bool {
+        self.authority_variable() == "SSL_CERT_FILE"
+    }
+
     /// Checks that the client can connect over HTTP without the token in its file.
     ///
     /// # Errors

@@ -96,7 +96,8 @@ fi"#;
             return error;
         }
         error.context(
-            failure.general_hint(format!("to see what is there: agent-vm exec {} -- ls -l", self.machine.name)),
+            failure
+                .general_hint(format!("to see what is there: agent-vm exec {} -- ls -l DIRECTORY", self.machine.name)),
         )
     }
 
