@@ -78,19 +78,21 @@ impl Stores {
 
     /// Makes the object store `store` as [`Self::expose`] does, but without links, which take most of the time of a short
     /// command. Git reads the repository's store itself. Only for calls that ask no borrowed store's repository for its
-    /// references: a fetch does. Returns false, and does nothing, if there is a list of other stores.
+    /// references: a fetch does. Returns false, and does nothing, if there is a list of other stores, or the path has a newline.
     ///
     /// # Errors
     /// See [`Self::expose`].
     pub fn expose_whole(&self, store: &Path) -> Result<bool> {
         let has_list = self.objects.join("info/alternates").symlink_metadata().is_ok();
+        // The list of a store cannot hold a path with a newline; that of the links can.
+        let Ok(list) = alternates::line(&self.objects) else { return Ok(false) };
         if has_list || !self.borrowed.is_empty() {
             return Ok(false);
         }
         for part in links::parts_of_store(&self.objects) {
             links::require_files_in_part(&self.objects.join(part), &self.objects)?;
         }
-        borrow(store, alternates::line(&self.objects)?)?;
+        borrow(store, list)?;
         Ok(true)
     }
 }
