@@ -27,6 +27,9 @@ pub fn find() -> Result<Virtiofsd> {
         match version(&program) {
             Some(version) if version >= OLDEST => {
                 check_namespaces()?;
+                // A link may lead to a place that its confinement hides.
+                let program =
+                    program.canonicalize().with_context(|| format!("failed to find {}", program.display()))?;
                 return Ok(Virtiofsd { program, open_files: open_files() });
             }
             _ => too_old = Some(program),

@@ -75,6 +75,22 @@ fn leftover_processes_end_with_the_machine() {
     }
 }
 
+/// The confinement hides the directory that the link leads to.
+#[test]
+fn virtiofsd_may_be_a_link() {
+    if namespaces(&["--pid", "--fork"]).is_none() {
+        return;
+    }
+    let site = Site::new();
+    let _life = served(&site);
+    fs::create_dir(site.path("elsewhere")).unwrap();
+    fs::rename(site.path("bin/virtiofsd"), site.path("elsewhere/virtiofsd")).unwrap();
+    std::os::unix::fs::symlink(site.path("elsewhere/virtiofsd"), site.path("bin/virtiofsd")).unwrap();
+    let _inside = GuestServices::of(&site, "app-main");
+    site.run(&["start"]).ok().does_not_say("9p");
+    site.run(&["destroy", "--yes"]).ok();
+}
+
 /// The hidden process also ends when the process that holds virtiofsd's namespace is killed.
 #[test]
 fn leftover_processes_end_with_their_namespace() {
