@@ -75,7 +75,7 @@ fn leftover_processes_end_with_the_machine() {
     }
 }
 
-/// The confinement hides the directory that the link leads to.
+/// It is started by its real path, because its confinement can hide the directory that the link leads to.
 #[test]
 fn virtiofsd_may_be_a_link() {
     if namespaces(&["--pid", "--fork"]).is_none() {
@@ -83,11 +83,17 @@ fn virtiofsd_may_be_a_link() {
     }
     let site = Site::new();
     let _life = served(&site);
+    site.stand_in(
+        "virtiofsd",
+        "[ \"$1\" != --version ] || { echo 'virtiofsd 1.13.0'; exit; }\necho \"$0\" >started\n: >virtiofsd.sock\nexec sleep 1000",
+    );
     fs::create_dir(site.path("elsewhere")).unwrap();
     fs::rename(site.path("bin/virtiofsd"), site.path("elsewhere/virtiofsd")).unwrap();
     std::os::unix::fs::symlink(site.path("elsewhere/virtiofsd"), site.path("bin/virtiofsd")).unwrap();
     let _inside = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok().does_not_say("9p");
+    let started = site.read("data/agent-vms/app-main/run/qemu/started");
+    assert!(started.ends_with("/elsewhere/virtiofsd\n"), "{started}");
     site.run(&["destroy", "--yes"]).ok();
 }
 
