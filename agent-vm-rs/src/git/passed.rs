@@ -1,4 +1,4 @@
-//! The places that a path passes: whoever can change one of them decides what the path leads to.
+//! All places through which a path is resolved. Who can change one of them can make the path lead elsewhere.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};

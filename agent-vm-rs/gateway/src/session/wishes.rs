@@ -71,18 +71,18 @@ impl Session {
     pub(super) fn ask_again(&self, running: &Rc<Running>) {
         let state = &mut *self.state.borrow_mut();
         let capabilities = Object::or_empty(Some(&state.capabilities));
-        for message in state.wishes.again(&capabilities) {
-            match &mut state.translator {
-                None => drop(running.send(&message)),
-                Some(translator) => {
-                    // The translator answers in the server's place.
-                    state.wishes.asked.clear();
-                    for step in translator.from_client(&message) {
-                        if let Step::ToServer(message) = step {
-                            running.send(&message);
-                        }
-                    }
-                }
+        let messages = state.wishes.again(&capabilities);
+        let Some(translator) = &mut state.translator else {
+            for message in &messages {
+                running.send(message);
+            }
+            return;
+        };
+        // The translator answers in the server's place.
+        state.wishes.asked.clear();
+        for step in messages.iter().flat_map(|message| translator.from_client(message)) {
+            if let Step::ToServer(message) = step {
+                running.send(&message);
             }
         }
     }

@@ -190,8 +190,8 @@ fn show_log(context: &Context, args: &LogArgs) -> Result<()> {
     print(&lines.collect::<String>())?;
     if args.denied {
         let (egress, groups) = (machine.settings()?.egress, known_groups(&machine));
-        let is_open = |one: &log::Attempt| one.to_allow().is_none_or(|it| is_listed(&it, &egress, &groups));
-        let closed = attempts.iter().rev().filter(|one| !is_open(one));
+        let is_closed = |one: &&log::Attempt| one.to_allow().is_some_and(|it| !is_listed(&it, &egress, &groups));
+        let closed = attempts.iter().rev().filter(is_closed);
         let mut remedies: Vec<_> = closed.filter_map(|one| one.remedy(machine.name.as_str())).collect();
         let mut seen = BTreeSet::new();
         remedies.retain(|remedy| seen.insert(remedy.clone()));
