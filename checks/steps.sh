@@ -63,14 +63,31 @@ export NIX_CONFIG="experimental-features = nix-command flakes
 substitute = false
 build-users-group ="
 
-# nextest PROFILE NAME ARGUMENT…: runs Rust tests and records the result of each.
+# in_memory COMMAND…: runs a command whose temporary files are in memory, if this account can mount file systems. The mount
+# ends with the command.
+in_memory() {
+    local dir status
+    if [[ $EUID -ne 0 ]] || ! unshare --mount true 2>/dev/null; then
+        "$@"
+        return
+    fi
+    dir=$(mktemp -d)
+    # shellcheck disable=SC2016 # the inner shell's own variables
+    unshare --mount -- sh -c 'mount -t tmpfs -o mode=0755 tmpfs "$1" && export TMPDIR="$1" && shift && exec "$@"' sh "$dir" "$@"
+    status=$?
+    rmdir -- "$dir"
+    return "$status"
+}
+
+# nextest PROFILE NAME ARGUMENT…: runs Rust tests and records the result of each. The array `within` is a command to run them by.
+within=()
 nextest() {
     local profile=$1 name=$2 report status
     shift 2
     report=$target/nextest/$profile/junit.xml
     without cargo-nextest "$name" && return
     rm -f -- "$report"
-    cargo nextest run "${crate[@]}" --config-file "$checks/nextest.toml" --profile "$profile" \
+    "${within[@]}" cargo nextest run "${crate[@]}" --config-file "$checks/nextest.toml" --profile "$profile" \
         --no-fail-fast --no-tests pass "$@"
     status=$?
     python3 "$checks/junit.py" "$name" "$status" "$report" | while IFS=$'\t' read -r what test why; do

@@ -188,18 +188,10 @@ fn make_gem(site: &Site, dir: &Path) {
 }
 
 #[test]
-fn scripts_languages_and_debian_install_from_their_registries() {
-    let Some((site, dir)) = started("npm,ruby") else { return };
+fn packages_are_installed_from_their_registries() {
+    let Some((site, dir)) = started("cargo,golang-go,maven,npm,ruby") else { return };
     make_gem(&site, &dir);
-    for manager in [PIP, NPM, GEM, APT] {
-        installs(&site, &manager);
-    }
-}
-
-#[test]
-fn compilers_build_with_their_registries() {
-    let Some((site, _)) = started("cargo,golang-go,maven") else { return };
-    for manager in [CARGO, GO, MAVEN] {
+    for manager in [PIP, NPM, GEM, APT, CARGO, GO, MAVEN] {
         installs(&site, &manager);
     }
 }
