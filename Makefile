@@ -67,7 +67,7 @@ bench: install ## run the benchmarks; docs/reference/performance.md has the resu
 	@checks/bench/agents --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/boot --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/commands --program "$$PREFIX/bin/agent-vm"
-	@checks/bench/completion --program "$$PREFIX/bin/agent-vm"
+	@checks/bench/many --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/destroy --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/git --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/gateway

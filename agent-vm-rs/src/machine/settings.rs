@@ -15,8 +15,9 @@ use crate::machine::mcp_proxy::McpProxy;
 pub use crate::machine::settings_patch::SettingsPatch;
 use crate::term::error::Failure;
 
-/// Version of `config.json` that this program writes, and the newest it reads.
-pub const VERSION: u32 = 1;
+/// Version of `config.json` that this program writes, and the newest it reads. It grows with each release that has new
+/// settings, so that an older agent-vm refuses the file instead of losing them. Version 2 has limits and times.
+pub const VERSION: u32 = 2;
 
 /// Settings of one machine. Every field is what was asked for or, once, at creation, a default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,7 +130,9 @@ impl Settings {
         if version > VERSION {
             return Err(Newer(version).into());
         }
-        Ok(serde_json::from_str(text)?)
+        // What an older file lacks has a default that is what the machine had then. The next change of the settings writes all.
+        let settings: Self = serde_json::from_str(text)?;
+        Ok(Self { version: VERSION, ..settings })
     }
 
     /// Returns a warning if TLS or the token is switched off; None if both are on.
@@ -185,7 +188,8 @@ pub(crate) mod tests {
     fn newer_versions_unknown_fields_and_hostile_branches_are_refused() {
         let text = sample().to_json().unwrap();
         let error = |text: &str| format!("{:#}", Settings::parse(text).unwrap_err());
-        assert!(error(&text.replace("\"version\": 1", "\"version\": 2")).contains("version 2"));
+        let newer = text.replace("\"version\": 2", "\"version\": 3");
+        assert!(error(&newer).contains("it has version 3; this agent-vm reads up to 2"));
         assert!(error(&text.replace("\"memory\"", "\"memroy\"")).contains("memroy"));
         assert!(error(&text.replace("\"main\"", "\"../../etc\"")).contains("not a branch name"));
         assert!(error("{").contains("EOF"));

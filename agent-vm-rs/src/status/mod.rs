@@ -1,5 +1,6 @@
 //! Collects the state of a machine. `text` formats the same facts that `--json` prints.
 
+mod all;
 mod inside;
 mod text;
 
@@ -119,6 +120,9 @@ struct Workspace {
     path: PathBuf,
     bytes: Option<u64>,
     git: Option<WorkspaceState>,
+    /// Whether the other fields were looked for.
+    #[serde(skip)]
+    examined: bool,
 }
 
 /// Serializes only the list of servers; their problems are among the machine's.
@@ -132,25 +136,36 @@ impl Report {
     /// # Errors
     /// The machine's directory cannot be read.
     pub fn gather(context: &Context, machine: &Machine) -> Result<Self> {
-        let mut report = Self::stopped(machine);
         // The workspace may be large, and the machine may not answer, so both are examined at the same time.
         let looking = {
             let machine = machine.clone();
             std::thread::spawn(move || workspace(&machine))
         };
+        let report = Self::without_workspace(context, machine);
+        let examined = looking.join();
+        let mut report = report?;
+        match examined {
+            Ok((workspace, trouble)) => {
+                report.workspace = workspace;
+                report.problems.extend(trouble);
+            }
+            Err(_) => report.problems.push("failed to examine the workspace".to_owned()),
+        }
+        Ok(report)
+    }
+
+    /// Collects the state of a machine as [`Self::gather`] does, but does not examine its workspace, which may be large.
+    ///
+    /// # Errors
+    /// Another command destroyed the machine meanwhile, or the user interrupts.
+    fn without_workspace(context: &Context, machine: &Machine) -> Result<Self> {
+        let mut report = Self::stopped(machine);
         let run = machine.run();
         match (run.qemu(), run.facts()) {
             (Some(qemu), Some(facts)) => report.look_at_run(context, machine, &qemu, &facts),
             (Some(_), None) => report.state = "starting",
             // Without facts, the start ended before it had written them.
             (None, facts) => report.problems.extend(unexpected_end(machine, facts.is_none() && run.path().exists())),
-        }
-        match looking.join() {
-            Ok((workspace, trouble)) => {
-                report.workspace = workspace;
-                report.problems.extend(trouble);
-            }
-            Err(_) => report.problems.push("failed to examine the workspace".to_owned()),
         }
         crate::host::interrupt::check()?;
         if !machine.exists() {
@@ -192,7 +207,7 @@ impl Report {
             }),
             forwards: settings.as_ref().map(|s| forwards::states(machine, s)).unwrap_or_default(),
             disk: disk(machine, settings.as_ref().map(|s| s.disk)),
-            workspace: Workspace { path: machine.workspace(), bytes: None, git: None },
+            workspace: Workspace { path: machine.workspace(), bytes: None, git: None, examined: false },
             problems,
         }
     }
@@ -293,7 +308,7 @@ fn workspace(machine: &Machine) -> (Workspace, Vec<String>) {
         troubles.push(format!("{what}: {error:#}"));
     });
     let git = git.ok();
-    (Workspace { path, bytes, git }, troubles)
+    (Workspace { path, bytes, git, examined: true }, troubles)
 }
 
 fn source(machine: &Machine, problems: &mut Vec<String>) -> Option<Source> {

@@ -93,8 +93,12 @@ impl Report {
 
     /// Returns the lines about the workspace and its source, and the problems.
     fn source_lines(&self) -> Vec<Line> {
-        let used = self.workspace.bytes.map_or("too many files to count".to_owned(), bytes);
-        let mut lines = vec![("Workspace", format!("{} ({used})", self.workspace.path.display()))];
+        let used = match self.workspace.bytes {
+            Some(count) => format!(" ({})", bytes(count)),
+            None if self.workspace.examined => " (too many files to count)".to_owned(),
+            None => String::new(),
+        };
+        let mut lines = vec![("Workspace", format!("{}{used}", self.workspace.path.display()))];
         lines.extend(self.workspace.git.as_ref().map(|git| ("Git", git_text(git))));
         lines.extend(self.source.as_ref().map(|source| ("Source", source.display().to_string())));
         lines.extend(self.problems.iter().map(|problem| ("Problem", one_line(problem))));

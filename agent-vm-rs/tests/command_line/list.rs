@@ -35,6 +35,27 @@ fn source_limits_the_list_to_one_repository() {
 }
 
 #[test]
+fn the_status_of_all_machines_looks_into_no_workspace() {
+    let site = Site::new();
+    site.run(&["status", "--all", "--json"]).ok().prints("[]");
+    site.create("main");
+    site.create("dev");
+    fs::write(site.machine("app-dev").join("config.json"), "{").unwrap();
+    let all = site.run(&["status", "--all", "--json"]).ok().json();
+    let state = |index: usize| (all[index]["name"].as_str().unwrap(), all[index]["state"].as_str().unwrap());
+    assert_eq!(
+        (all.as_array().unwrap().len(), state(0), state(1)),
+        (2, ("app-dev", "broken"), ("app-main", "stopped"))
+    );
+    assert_eq!(all[1]["workspace"]["git"], serde_json::Value::Null);
+    // Control: the status of one machine looks into it.
+    assert_eq!(site.run(&["status", "main", "--json"]).ok().json()["workspace"]["git"]["branch"], "main");
+    let text = site.run(&["status", "--all"]).ok();
+    text.prints("VM Status: app-dev").prints("VM Status: app-main");
+    site.run(&["status", "--all", "main"]).exits(2).gives_one_error();
+}
+
+#[test]
 fn a_directory_without_a_repository_is_refused() {
     let site = Site::new();
     site.create("main");

@@ -54,6 +54,7 @@ mod mcp_config;
 mod mcp_server;
 mod merged_large_files;
 mod mounts;
+mod older_settings;
 mod origin_copy;
 #[expect(dead_code, reason = "only tests of real machines change the size")]
 #[path = "../shared/own_terminal.rs"]

@@ -9,6 +9,7 @@ use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::status::Report;
 use crate::term::output::{print, print_json};
+use crate::term::progress::note;
 use crate::term::terminal;
 
 /// Flags of `status`.
@@ -16,6 +17,9 @@ use crate::term::terminal;
 pub struct StatusArgs {
     #[command(flatten)]
     target: Target,
+    /// All machines, without a look into their workspaces
+    #[arg(long, conflicts_with_all = ["machine", "branch"])]
+    all: bool,
 }
 
 /// Prints a machine's status. Problems of the machine are part of the output and no error.
@@ -23,7 +27,23 @@ pub struct StatusArgs {
 /// # Errors
 /// There is no such machine.
 pub fn status(context: &Context, args: &StatusArgs) -> Result<()> {
+    if args.all {
+        return show_all(context);
+    }
     show(context, &target::find(&context.state, args.target.as_deref())?)
+}
+
+fn show_all(context: &Context) -> Result<()> {
+    let reports = Report::gather_all(context)?;
+    if context.json {
+        return print_json(&reports);
+    }
+    if reports.is_empty() {
+        note("there are no machines yet; to create one for the current branch: agent-vm create");
+    }
+    let width = terminal::width(std::io::stdout());
+    let texts: Vec<_> = reports.iter().map(|report| terminal::wrap(&report.to_text(), width)).collect();
+    print(&texts.join("\n"))
 }
 
 /// Prints a machine's status.
