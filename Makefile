@@ -21,7 +21,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 CARGO := cargo
 CRATE := --manifest-path agent-vm-rs/Cargo.toml --target-dir agent-vm-rs/target --locked
 
-.PHONY: help agent install program uninstall setup setup-check check fmt bench
+.PHONY: help agent install program uninstall setup setup-check check fmt bench soak
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -62,6 +62,10 @@ fmt: setup-check ## format Rust and Nix
 	@$(CARGO) fmt --all --manifest-path agent-vm-rs/Cargo.toml
 	@git ls-files -co --exclude-standard -- '*.nix' ':!agent-vm-rs/render' | \
 	    xargs -d '\n' "$${XDG_CACHE_HOME:-$$HOME/.cache}/agent-vm/check-tools/nixfmt"
+
+soak: setup-check ## run random commands and kills for an hour, or SECONDS=…
+	@AGENT_VM_SOAK_SECONDS=$(or $(SECONDS),3600) $(CARGO) nextest run $(CRATE) --config-file checks/nextest.toml \
+	    --profile soak --no-capture -E 'test(/^stress::commands/)'
 
 bench: install ## run the benchmarks; docs/reference/performance.md has the results
 	@checks/bench/agents --program "$$PREFIX/bin/agent-vm"

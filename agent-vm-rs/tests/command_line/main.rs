@@ -78,6 +78,7 @@ mod start_cut_short;
 mod start_guest;
 mod start_trouble;
 mod stopped;
+mod stress;
 mod submodules;
 mod sweep;
 mod take_back;
