@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::commands::{
-    self, apply, attach, checkout, cp, create, destroy, diff, edit, egress, exec, fetch, kept, list, log, logs, mcp,
-    mcp_config, merge, open, port, prune, ps, push, relink, restart, run, set, shell, ssh_config, start, status, stop,
-    update,
+    self, apply, attach, checkout, cp, create, destroy, diff, edit, egress, events, exec, fetch, kept, list, log, logs,
+    mcp, mcp_config, merge, open, port, prune, ps, push, relink, restart, run, set, shell, ssh_config, start, status,
+    stop, update,
 };
 use super::target;
 use crate::machine::context::Context;
@@ -54,6 +54,8 @@ pub enum Verb {
     Relink(relink::RelinkArgs),
     /// Show a machine's status
     Status(status::StatusArgs),
+    /// Show what happened to a machine: starts, stops, crashes, denied egress
+    Events(events::EventsArgs),
     /// Open a shell in a machine
     Shell(shell::ShellArgs),
     /// Run one command in a machine's workspace
@@ -154,6 +156,7 @@ impl Verb {
             Self::Push(args) => push::push(context, args),
             Self::Relink(args) => relink::relink(context, args),
             Self::Status(args) => status::status(context, args),
+            Self::Events(args) => events::events(context, args),
             Self::Ps(args) => ps::ps(context, args),
             Self::Port(args) => port::port(context, args),
             Self::KeepForwards(of) => {

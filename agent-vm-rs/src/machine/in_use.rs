@@ -49,8 +49,14 @@ pub struct Uses {
 /// Returns the uses of the machine in `machine`.
 #[must_use]
 pub fn uses(machine: &Path) -> Uses {
-    let last = MachinePath::InUse.of(machine).symlink_metadata().ok().and_then(|found| found.modified().ok());
+    let last = last(machine);
     Uses { now: last.is_some() && unused(machine).is_none(), last }
+}
+
+/// Returns when the last use of the machine in `machine` began or ended.
+#[must_use]
+pub fn last(machine: &Path) -> Option<SystemTime> {
+    MachinePath::InUse.of(machine).symlink_metadata().ok()?.modified().ok()
 }
 
 /// Returns a lock that no use can begin under; None if the machine is used.

@@ -7,6 +7,7 @@ pub mod context;
 pub mod declared;
 pub mod defaults;
 pub mod egress_settings;
+pub mod events;
 pub mod forward;
 pub mod guest_kind;
 pub mod helpers;
@@ -25,6 +26,7 @@ pub mod settings_key;
 pub mod settings_patch;
 pub mod state_dir;
 pub mod sweep;
+pub mod time_limit;
 pub mod unknown;
 
 use std::path::{Path, PathBuf};
@@ -35,10 +37,12 @@ use crate::host::files::places::Mounts;
 use crate::host::files::{has_dir, has_file, is_absent, write_file};
 use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
+use crate::machine::events::What;
 use crate::machine::name::VmName;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
 use crate::machine::settings::Settings;
+use crate::machine::settings_change::differences;
 use crate::machine::state_dir::StateDir;
 use crate::term::error::Failure;
 
@@ -114,7 +118,12 @@ impl Machine {
     /// # Errors
     /// The file cannot be written. The settings are then unchanged.
     pub fn write_settings(&self, settings: &Settings) -> Result<()> {
-        write_file(&MachinePath::Settings.of(&self.dir), settings.to_json()?, 0o600)
+        let changed = self.settings().map(|before| changed(&before, settings)).unwrap_or_default();
+        write_file(&MachinePath::Settings.of(&self.dir), settings.to_json()?, 0o600)?;
+        if !changed.is_empty() {
+            events::record(&self.dir, What::Changed { settings: changed });
+        }
+        Ok(())
     }
 
     /// Returns the machine's run directory.
@@ -194,4 +203,16 @@ impl Machine {
         ))
         .with_hint(format!("if it was moved, in its new place: agent-vm relink {}", self.name))
     }
+}
+
+/// Returns the names of the settings that differ.
+fn changed(before: &Settings, after: &Settings) -> Vec<String> {
+    let mut names: Vec<_> = differences(before, after).iter().map(|(key, ..)| key.name().to_owned()).collect();
+    let others = [
+        ("source", before.source != after.source),
+        ("secrets", before.egress.secrets != after.egress.secrets),
+        ("forwards", before.forwards != after.forwards),
+    ];
+    names.extend(others.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()));
+    names
 }

@@ -13,6 +13,7 @@ use crate::machine::forward::Forward;
 pub use crate::machine::guest_kind::GuestKind;
 use crate::machine::mcp_proxy::McpProxy;
 pub use crate::machine::settings_patch::SettingsPatch;
+use crate::machine::time_limit::TimeLimit;
 use crate::term::error::Failure;
 
 /// Version of `config.json` that this program writes, and the newest it reads. It grows with each release that has new
@@ -81,6 +82,12 @@ pub struct Settings {
     /// Ports of this host that each start forwards to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forwards: Vec<Forward>,
+    /// Time without use after which the machine is stopped.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub idle_timeout: TimeLimit,
+    /// Time after its start at which the machine is stopped.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ttl: TimeLimit,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

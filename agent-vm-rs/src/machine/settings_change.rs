@@ -11,6 +11,7 @@ use crate::machine::egress_settings::HostProxy;
 use crate::machine::mcp_proxy::McpProxy;
 use crate::machine::settings::{Settings, SettingsPatch};
 use crate::machine::settings_key::{Key, parse_key};
+use crate::machine::time_limit::TimeLimit;
 use crate::term::error::Failure;
 use crate::term::text::one_line;
 
@@ -88,6 +89,8 @@ impl Change {
                 Key::Allow => after.egress.allow.clear(),
                 Key::Deny => after.egress.deny.clear(),
                 Key::HostProxy => after.egress.host_proxy = HostProxy::default(),
+                Key::IdleTimeout => after.idle_timeout = TimeLimit::default(),
+                Key::Ttl => after.ttl = TimeLimit::default(),
             }
         }
         let set = self.set.clone();
@@ -112,6 +115,8 @@ impl Change {
         after.egress.allow = set.allow.unwrap_or(after.egress.allow);
         after.egress.deny = set.deny.unwrap_or(after.egress.deny);
         after.egress.host_proxy = set.host_proxy.unwrap_or(after.egress.host_proxy);
+        after.idle_timeout = set.idle_timeout.unwrap_or(after.idle_timeout);
+        after.ttl = set.ttl.unwrap_or(after.ttl);
         after
     }
 }
@@ -128,6 +133,10 @@ mod tests {
     use super::*;
     use crate::machine::settings::tests::sample;
 
+    fn after_limits() -> Settings {
+        Settings { ttl: "8h".parse().unwrap(), ..sample() }
+    }
+
     #[test]
     fn values_are_parsed_by_their_key() {
         let change = |words: &[&str]| {
@@ -135,10 +144,20 @@ mod tests {
             Change::parse(&words, &[]).unwrap()
         };
         let defaults = Defaults::load().unwrap();
-        let after = change(&["memory=2048", "port=8005", "packages=a,b", "nix_args=[\"a,b\"]", "tls=false"])
-            .apply_to(&sample(), &defaults);
+        let after = change(&[
+            "memory=2048",
+            "port=8005",
+            "packages=a,b",
+            "nix_args=[\"a,b\"]",
+            "tls=false",
+            "idle-timeout=30m",
+            "ttl=8h",
+        ])
+        .apply_to(&sample(), &defaults);
         assert_eq!((after.memory, after.port, after.port_asked, after.tls), (2048, 8005, true, false));
         assert_eq!((after.packages, after.nix_args), (vec!["a".to_owned(), "b".to_owned()], vec!["a,b".to_owned()]));
+        assert_eq!((after.idle_timeout.to_string(), after.ttl.to_string()), ("30m".to_owned(), "8h".to_owned()));
+        assert_eq!(change(&["ttl=none"]).apply_to(&after_limits(), &defaults).ttl, TimeLimit::default());
         assert!(change(&["packages="]).apply_to(&sample(), &defaults).packages.is_empty());
         for wrong in [
             "memory",
@@ -149,6 +168,8 @@ mod tests {
             "tls=maybe",
             "egress=all",
             "allow=a b",
+            "idle_timeout=30",
+            "ttl=soon",
             "x=1",
             "packages=[1]",
         ] {

@@ -10,6 +10,7 @@ use crate::machine::name::VmName;
 use crate::machine::number::Number;
 use crate::machine::policy;
 use crate::machine::settings::{Settings, SettingsPatch};
+use crate::machine::time_limit;
 use crate::term::did_you_mean::{self, Kind};
 use crate::term::error::Failure;
 use crate::term::text::one_line;
@@ -36,6 +37,8 @@ pub enum Key {
     Allow,
     Deny,
     HostProxy,
+    IdleTimeout,
+    Ttl,
 }
 
 /// Keys of a `--config` file whose values cannot change after the machine's creation.
@@ -63,6 +66,8 @@ impl Key {
             Self::Allow => "allow",
             Self::Deny => "deny",
             Self::HostProxy => "host_proxy",
+            Self::IdleTimeout => "idle_timeout",
+            Self::Ttl => "ttl",
         }
     }
 
@@ -88,6 +93,8 @@ impl Key {
             Self::Allow => json!(settings.egress.allow),
             Self::Deny => json!(settings.egress.deny),
             Self::HostProxy => json!(settings.egress.host_proxy),
+            Self::IdleTimeout => json!(settings.idle_timeout),
+            Self::Ttl => json!(settings.ttl),
         }
     }
 
@@ -106,7 +113,7 @@ impl Key {
         let value = match self {
             // Its error must not repeat the text, which may have a password.
             Self::HostProxy => Some(json!(text.parse::<HostProxy>()?)),
-            Self::Host | Self::Egress | Self::Proxy => Some(json!(text)),
+            Self::Host | Self::Egress | Self::Proxy | Self::IdleTimeout | Self::Ttl => Some(json!(text)),
             Self::Packages | Self::Servers | Self::Agents | Self::NixArgs | Self::Allow | Self::Deny => {
                 let separated = || json!(text.split(',').filter(|word| !word.is_empty()).collect::<Vec<_>>());
                 if text.starts_with('[') { serde_json::from_str(text).ok() } else { Some(separated()) }
@@ -136,6 +143,7 @@ impl Key {
                 return Number::of(self.name()).map_or_else(String::new, Number::takes);
             }
             Self::Tls | Self::Auth => "true or false",
+            Self::IdleTimeout | Self::Ttl => time_limit::TAKES,
             Self::HostProxy => "auto, none or the URL of an HTTP proxy",
             Self::Packages | Self::Servers => "names, separated by commas",
             Self::Proxy => "gateway or mcp-proxy",

@@ -11,6 +11,7 @@ use crate::machine::guest_kind::GuestKind;
 use crate::machine::mcp_proxy::McpProxy;
 use crate::machine::number::Number;
 use crate::machine::policy::Grammar;
+use crate::machine::time_limit::TimeLimit;
 use crate::term::did_you_mean::{self, Kind};
 use crate::term::error::Failure;
 use crate::term::text::one_line;
@@ -61,13 +62,17 @@ pub struct SettingsPatch {
     pub secrets: Option<Vec<SecretSpec>>,
     /// See [`crate::machine::egress_settings::Egress::host_proxy`].
     pub host_proxy: Option<HostProxy>,
+    /// See [`crate::machine::settings::Settings::idle_timeout`].
+    pub idle_timeout: Option<TimeLimit>,
+    /// See [`crate::machine::settings::Settings::ttl`].
+    pub ttl: Option<TimeLimit>,
 }
 
 /// Largest `--config` file, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 
 /// Names of the settings in it.
-const FIELDS: [&str; 21] = [
+const FIELDS: [&str; 23] = [
     "branch",
     "all_branches",
     "guest",
@@ -89,6 +94,8 @@ const FIELDS: [&str; 21] = [
     "deny",
     "secrets",
     "host_proxy",
+    "idle_timeout",
+    "ttl",
 ];
 
 impl SettingsPatch {
@@ -158,6 +165,8 @@ impl SettingsPatch {
             deny: self.deny.or(other.deny),
             secrets: self.secrets.or(other.secrets),
             host_proxy: self.host_proxy.or(other.host_proxy),
+            idle_timeout: self.idle_timeout.or(other.idle_timeout),
+            ttl: self.ttl.or(other.ttl),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Collects the state of a machine. `text` formats the same facts that `--json` prints.
 
 mod all;
+mod expiry;
 mod inside;
 mod text;
 
@@ -19,6 +20,7 @@ use crate::host::process::ProcessId;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::egress_settings::Mode;
+use crate::machine::events::{self, Event};
 use crate::machine::helpers::{self, Helper};
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
@@ -53,6 +55,9 @@ pub struct Report {
     mcp: Option<Mcp>,
     egress: Option<EgressFacts>,
     forwards: Vec<ForwardState>,
+    expiry: Option<expiry::Expiry>,
+    /// Why it does not run; null while it runs, and if that is not known.
+    last_end: Option<Event>,
     disk: Option<Disk>,
     workspace: Workspace,
 }
@@ -206,6 +211,8 @@ impl Report {
                 last_denied: None,
             }),
             forwards: settings.as_ref().map(|s| forwards::states(machine, s)).unwrap_or_default(),
+            expiry: None,
+            last_end: events::last_end(&machine.dir),
             disk: disk(machine, settings.as_ref().map(|s| s.disk)),
             workspace: Workspace { path: machine.workspace(), bytes: None, git: None, examined: false },
             problems,
@@ -221,6 +228,8 @@ impl Report {
             self.problems.push(format!("{error}{hint}"));
         }
         self.helpers = Some(helpers);
+        self.expiry = machine.settings().ok().map(|settings| expiry::of(machine, &settings, facts));
+        self.last_end = None;
         self.look_at_egress(machine, starting);
         // A suspended QEMU answers nothing, and its problem is already in the report.
         let inside = inside::look(context, machine, facts, starting, qemu.is_suspended());

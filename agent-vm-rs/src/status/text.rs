@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::expiry::end_line;
 use super::{Mcp, Report, Vm};
 use crate::git::workspace::WorkspaceState;
 use crate::machine::helpers::{Helper, HelperState};
@@ -30,8 +31,15 @@ impl Report {
         // Files and terminals without colours get no emoji either.
         let mark = if has_colours(&std::io::stdout()) { mark } else { "" };
         let mut text = format!("VM Status: {}\n{mark}Agent Service: {headline}\n", self.name);
-        for (label, value) in
-            [self.run_lines(), self.egress_lines(), self.port_lines(), self.size_lines(), self.source_lines()].concat()
+        for (label, value) in [
+            self.run_lines(),
+            self.expiry_lines(),
+            self.egress_lines(),
+            self.port_lines(),
+            self.size_lines(),
+            self.source_lines(),
+        ]
+        .concat()
         {
             let _ = writeln!(text, "  {label:<10} {value}");
         }
@@ -56,6 +64,12 @@ impl Report {
         lines.extend(self.servers.as_ref().map(|servers| ("Servers", servers.line())));
         lines.extend(self.mcp.iter().flat_map(mcp_lines));
         lines
+    }
+
+    /// Returns the line about the machine's time limits, or about why it was stopped.
+    fn expiry_lines(&self) -> Vec<Line> {
+        let idle = self.expiry.as_ref().map(|expiry| ("Idle", expiry.line(jiff::Timestamp::now())));
+        idle.into_iter().chain(self.last_end.as_ref().map(|end| ("Ended", one_line(&end_line(end))))).collect()
     }
 
     fn egress_lines(&self) -> Vec<Line> {

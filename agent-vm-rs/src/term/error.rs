@@ -9,6 +9,8 @@ use crate::term::terminal;
 pub const EXIT_FAILURE: u8 = 1;
 /// Exit code of a wrong command line.
 pub const EXIT_USAGE: u8 = 2;
+/// Exit code of `start --foreground` when a time limit has stopped the machine (EX_TEMPFAIL in sysexits.h).
+pub const EXIT_EXPIRED: u8 = 75;
 /// Exit code of a timeout, as in timeout(1).
 pub const EXIT_TIMEOUT: u8 = 124;
 

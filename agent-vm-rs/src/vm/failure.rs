@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::host::files::{read_text, remove_any, write_unsynced};
 use crate::machine::Machine;
+use crate::machine::events::{self, What};
 use crate::machine::paths::MachinePath;
 use crate::vm::console;
 
@@ -20,10 +21,25 @@ pub fn of_last_run(machine: &Machine) -> Option<String> {
 /// Keeps the reason why a run failed, before `run/` is removed. A file that cannot be written is only logged: a full disk must
 /// not prevent a machine from being removed.
 pub fn keep(machine: &Machine) {
+    record_end(machine);
     let Some(reason) = left(machine) else { return };
     let file = MachinePath::Failure.of(&machine.dir);
     if let Err(error) = forget(machine).and_then(|()| write_unsynced(&file, reason + "\n", 0o600)) {
         tracing::warn!("failed to record why the run failed: {error:#}");
+    }
+}
+
+/// Records the end of a run that no command stopped as an event, once. The caller holds the machine's lock.
+pub fn record_end(machine: &Machine) {
+    let run = machine.run();
+    let recorded = run.file(MachinePath::EndRecorded);
+    if run.facts().is_none() || run.qemu().is_some() || recorded.exists() {
+        return;
+    }
+    let end = left(machine).map_or(What::PoweredOff, |reason| What::Crashed { reason: events::short(&reason) });
+    events::record(&machine.dir, end);
+    if let Err(error) = write_unsynced(&recorded, "", 0o600) {
+        tracing::warn!("{error:#}");
     }
 }
 

@@ -12,6 +12,7 @@ use crate::guest::manifest::PowerOff;
 use crate::host::interrupt::{self, Deadline};
 use crate::host::process::ProcessId;
 use crate::machine::Machine;
+use crate::machine::events::{self, What};
 use crate::machine::run_state::{self, end_processes_of};
 use crate::term::error::Failure;
 use crate::vm::{failure, qmp};
@@ -37,6 +38,19 @@ pub enum Outcome {
     Killed,
 }
 
+impl Outcome {
+    /// Returns its name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotRunning => "not-running",
+            Self::PoweredOff => "powered-off",
+            Self::Terminated => "terminated",
+            Self::Killed => "killed",
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -56,9 +70,19 @@ impl fmt::Display for Outcome {
 /// # Errors
 /// QEMU does not end, or the run directory cannot be removed.
 pub fn stop(machine: &Machine, limit: Option<Duration>) -> Result<Outcome> {
+    stop_as(machine, limit, |outcome| What::Stopped { outcome })
+}
+
+/// Stops a machine as [`stop`] does, and records another event; `event` gets the name of the outcome.
+///
+/// # Errors
+/// See [`stop`].
+pub fn stop_as(machine: &Machine, limit: Option<Duration>, event: impl Fn(String) -> What) -> Result<Outcome> {
     let outcome = end_qemu(machine, limit.map_or(POWER_OFF, |limit| limit.min(POWER_OFF)))?;
     if outcome == Outcome::NotRunning {
         failure::keep(machine);
+    } else {
+        events::record(&machine.dir, event(outcome.name().to_owned()));
     }
     end_all(machine)?;
     Ok(outcome)

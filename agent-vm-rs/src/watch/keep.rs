@@ -8,32 +8,30 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::check::Check;
+use super::denials::Denials;
+use super::expiry;
 use super::idle::{self, Idle, Observation};
 use super::samples;
 use super::take::Sampler;
 use crate::guest::running::running;
-use crate::host::interrupt;
-use crate::host::process::{Invocation, ProcessId};
+use crate::host::interrupt::{self, Deadline};
+use crate::host::process::{Invocation, ProcessId, age};
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
 use crate::machine::{Machine, in_use};
+use crate::vm::failure;
 
 /// Seconds between two ticks.
 const TICK: u32 = 1;
 
-/// A check of each tick.
-pub trait Check {
-    /// Looks at the running machine. It is called every second and must cost next to nothing.
-    ///
-    /// # Errors
-    /// Something failed, which is logged.
-    fn tick(&mut self, machine: &Machine, qemu: &ProcessId) -> Result<()>;
-}
+/// Time to wait for a command that holds the machine's lock.
+const LOCK: Duration = Duration::from_secs(3_600);
 
 /// Returns the checks of each tick.
 fn checks() -> Vec<Box<dyn Check>> {
-    Vec::new()
+    vec![Box::new(Denials::new())]
 }
 
 /// Starts the watcher of a running machine unless it runs.
@@ -75,10 +73,19 @@ pub fn keep(machine: &Machine) -> Result<()> {
         checks: checks(),
     };
     let mut ticks = 0;
-    while lives(&qemu)? {
-        watcher.tick(ticks);
+    loop {
+        if watcher.tick(ticks) {
+            return Ok(());
+        }
         ticks += 1;
+        if !lives(&qemu)? {
+            break;
+        }
     }
+    watcher.checks.iter_mut().for_each(|check| check.end(machine));
+    // A command that stops the machine holds the lock, and ends this process before it releases it.
+    let _lock = machine.lock(Deadline::after(LOCK))?;
+    failure::record_end(machine);
     Ok(())
 }
 
@@ -112,31 +119,44 @@ struct Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    fn tick(&mut self, number: u32) {
+    /// Returns whether the machine was stopped.
+    fn tick(&mut self, number: u32) -> bool {
         for check in &mut self.checks {
             if let Err(error) = check.tick(self.machine, self.qemu) {
                 tracing::warn!("{error:#}");
             }
         }
-        if number % (samples::INTERVAL / TICK) == 0
-            && let Err(error) = self.sample()
-        {
-            tracing::warn!("{error:#}");
+        if !number.is_multiple_of(samples::INTERVAL / TICK) {
+            return false;
         }
+        self.sample().unwrap_or_else(|error| {
+            tracing::warn!("{error:#}");
+            false
+        })
     }
 
-    /// Takes a sample.
-    fn sample(&mut self) -> Result<()> {
+    /// Takes a sample, and stops the machine if that is due. Returns whether it was stopped.
+    fn sample(&mut self) -> Result<bool> {
         let settings = self.settings.now(self.machine);
-        let Some(mut taken) = self.sampler.take(self.machine, self.qemu, settings) else { return Ok(()) };
+        let uses = in_use::uses(&self.machine.dir);
+        let Some(mut taken) = self.sampler.take(self.machine, self.qemu, settings, &uses) else { return Ok(false) };
         let seen = Observation {
             now: monotonic(),
             cpu: Duration::from_millis(taken.sample.qemu.cpu_ms),
             queries: in_use::queries(&self.machine.dir),
             used: taken.used,
         };
-        taken.sample.idle_seconds = self.idle.observe(seen, idle::WINDOW).as_secs();
-        samples::append(self.machine, &taken.sample)
+        let limit = settings.and_then(|settings| settings.idle_timeout.get());
+        let idle = self.idle.observe(seen, limit.map_or(idle::WINDOW, |limit| limit / 2));
+        taken.sample.idle_seconds = idle.as_secs();
+        samples::append(self.machine, &taken.sample)?;
+        let age = age(self.qemu).unwrap_or_default();
+        let Some(cause) = settings.and_then(|settings| expiry::due(settings, idle, age)) else { return Ok(false) };
+        if !expiry::stop(self.machine, cause, &uses)? {
+            return Ok(false);
+        }
+        self.checks.iter_mut().for_each(|check| check.end(self.machine));
+        Ok(true)
     }
 }
 

@@ -9,7 +9,7 @@ use super::samples::{Connections, Sample, Used};
 use crate::egress::log;
 use crate::host::process::ProcessId;
 use crate::machine::Machine;
-use crate::machine::in_use;
+use crate::machine::in_use::Uses;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
@@ -40,12 +40,17 @@ impl Sampler {
     }
 
     /// Takes a sample; None if QEMU has ended.
-    pub fn take(&mut self, machine: &Machine, qemu: &ProcessId, settings: Option<&Settings>) -> Option<Taken> {
+    pub fn take(
+        &mut self,
+        machine: &Machine,
+        qemu: &ProcessId,
+        settings: Option<&Settings>,
+        uses: &Uses,
+    ) -> Option<Taken> {
         let run = machine.run();
         let used = qemu.usage_with_io().map(Used::from).filter(|_| qemu.alive())?;
         let egress = ProcessId::read(&run.file(MachinePath::EgressPid));
         let (connections, asked) = self.look_at_ports(settings);
-        let uses = in_use::uses(&machine.dir);
         let allowed = log::allowed(&machine.dir);
         // An agent at work asks its model now and then.
         let used_now = asked || uses.now || uses.last != self.last_use || allowed > self.allowed;

@@ -95,6 +95,7 @@ mod url_submodules;
 mod url_submodules_https;
 mod user_settings;
 mod users_programs;
+mod watch;
 mod wedged;
 mod workspace_daemon;
 mod wrong_kinds;

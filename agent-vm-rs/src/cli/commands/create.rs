@@ -20,6 +20,7 @@ use crate::machine::agents;
 use crate::machine::branch::BranchName;
 use crate::machine::context::Context;
 use crate::machine::egress_settings::SecretSpec;
+use crate::machine::events::{self, What};
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::end_processes_of;
 use crate::machine::settings::{GuestKind, Settings, SettingsPatch};
@@ -101,6 +102,7 @@ pub fn make_for(context: &Context, patch: SettingsPatch, workspace: NewWorkspace
     let guest_asked = patch.guest.is_some();
     match (Wanted { workspace, guest, patch }).make(context, &machine, &staging) {
         Ok(settings) => {
+            events::record(&machine.dir, What::Created);
             announce(&machine, &settings, guest_asked);
             Ok((machine, settings))
         }

@@ -13,6 +13,7 @@ use crate::machine::defaults::Defaults;
 use crate::machine::egress_settings::{Destination, HostProxy, Mode, SecretSpec};
 use crate::machine::number::Number;
 use crate::machine::settings::{GuestKind, SettingsPatch};
+use crate::machine::time_limit::TimeLimit;
 
 /// Flags of `create`.
 #[derive(Args, Clone, Debug, Default)]
@@ -69,6 +70,12 @@ pub struct CreateArgs {
     /// Proxy of this host that egress goes through: `auto` for that of `HTTPS_PROXY`, `none`, or a URL [default: auto]
     #[arg(long, value_name = "PROXY")]
     host_proxy: Option<HostProxy>,
+    /// Stop the machine when nothing has used it for this long, such as 30m [default: none]
+    #[arg(long, value_name = "TIME")]
+    idle_timeout: Option<TimeLimit>,
+    /// Stop the machine this long after each start, such as 8h [default: none]
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<TimeLimit>,
 }
 
 impl CreateArgs {
@@ -101,6 +108,8 @@ impl CreateArgs {
             agents,
             secrets,
             host_proxy,
+            idle_timeout,
+            ttl,
             ..
         } = self.clone();
         let given = |list: Vec<_>| (!list.is_empty()).then_some(list);
@@ -123,6 +132,8 @@ impl CreateArgs {
             agents: (!agents.is_empty()).then_some(agents),
             secrets: (!secrets.is_empty()).then_some(secrets),
             host_proxy,
+            idle_timeout,
+            ttl,
             ..SettingsPatch::default()
         };
         let patch = flags.or(file);

@@ -7,6 +7,7 @@ use crate::git::workspace::{is_no_space, is_unreadable};
 use crate::git::{Origin, Source};
 use crate::machine::Machine;
 use crate::machine::context::Context;
+use crate::machine::events::{self, What};
 use crate::machine::settings::Settings;
 use crate::term::error::{Failure, exit_code, hint_of};
 use crate::term::progress::{self, note};
@@ -46,6 +47,10 @@ pub fn fetch_from(context: &Context, machine: &Machine, uncommitted: bool, most:
     };
     let fetched = progress::step(&format!("fetching from {}", machine.name), || fetch::fetch(&request));
     let fetched = fetched.map_err(|error| refused(machine, error))?;
+    if !fetched.updates.is_empty() {
+        let commits = u64::try_from(fetched.commits).unwrap_or(u64::MAX);
+        events::record(&machine.dir, What::Fetched { commits });
+    }
     for what in &fetched.left_out {
         note(&format!("not fetched from {}: {what}", machine.name));
     }

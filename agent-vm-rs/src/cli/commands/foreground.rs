@@ -8,7 +8,8 @@ use sd_notify::NotifyState;
 use crate::host::interrupt;
 use crate::machine::Machine;
 use crate::machine::context::Context;
-use crate::term::error::{Failure, Interrupted};
+use crate::machine::events::{self, What};
+use crate::term::error::{EXIT_EXPIRED, Failure, Interrupted};
 use crate::term::progress::note;
 use crate::vm::{failure, shutdown};
 
@@ -56,8 +57,8 @@ pub fn run(
     }
 }
 
-/// Waits until the machine ends. A restart by another command is not its end. Returns a failure if the run failed, rather than
-/// that the guest powered off or a command stopped it.
+/// Waits until the machine ends. A restart by another command is not its end. Returns a failure if the run failed or a time limit
+/// stopped it, rather than that the guest powered off or a command stopped it.
 fn follow(context: &Context, machine: &Machine) -> Result<Option<Failure>> {
     let run = machine.run();
     loop {
@@ -74,8 +75,21 @@ fn follow(context: &Context, machine: &Machine) -> Result<Option<Failure>> {
         if machine.exists() {
             shutdown::clean_up(machine)?;
         }
+        let name = &machine.name;
+        if let Some(end) = events::last_end(&machine.dir).map(|event| event.what)
+            && matches!(end, What::IdleStop { .. } | What::TtlStop { .. })
+        {
+            // The service manager must not start it again.
+            return Ok(Some(
+                Failure::new(format!(
+                    "{name} was stopped by a time limit: {}",
+                    end.line().trim_start_matches("stopped: ")
+                ))
+                .with_hint(format!("agent-vm start {name}"))
+                .exit(EXIT_EXPIRED),
+            ));
+        }
         return Ok(failure::of_last_run(machine).map(|reason| {
-            let name = &machine.name;
             Failure::new(format!("{name} failed: {reason}")).with_hint(format!("agent-vm logs --console {name}"))
         }));
     }

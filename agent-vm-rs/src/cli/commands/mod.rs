@@ -14,6 +14,7 @@ pub mod edit;
 pub mod egress;
 mod egress_lists;
 mod egress_suggest;
+pub mod events;
 pub mod exec;
 pub mod fetch;
 mod fetching;

@@ -70,5 +70,7 @@ pub(super) fn settings(patch: SettingsPatch, chosen: Chosen, source: &Source, br
             host_proxy: patch.host_proxy.unwrap_or_default(),
         },
         forwards: Vec::new(),
+        idle_timeout: patch.idle_timeout.unwrap_or_default(),
+        ttl: patch.ttl.unwrap_or_default(),
     }
 }

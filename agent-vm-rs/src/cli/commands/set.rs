@@ -130,7 +130,7 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
     let differences = differences(before, after);
     let name = &machine.name;
     let runs = machine.run().qemu().is_some();
-    let is_at_once = |key: Key| matches!(key, Key::Allow | Key::Deny);
+    let is_at_once = |key: Key| matches!(key, Key::Allow | Key::Deny | Key::IdleTimeout | Key::Ttl);
     let later: Vec<_> = differences.iter().map(|(key, ..)| *key).filter(|key| runs && !is_at_once(*key)).collect();
     if context.json {
         let changed: Map<String, Value> = differences
@@ -158,8 +158,11 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
     let at_once: Vec<_> = at_once.map(Key::name).collect();
     if !at_once.is_empty() {
         let keys = at_once.join(" and ");
+        let is_list = |key: &Key| matches!(key, Key::Allow | Key::Deny);
         note(&match egress::rules::mode_in_force(&machine.dir) {
-            Some(Mode::None) => format!("notice: {name} has egress mode none: allow and deny lists are ignored"),
+            Some(Mode::None) if differences.iter().any(|(key, ..)| is_list(key)) => {
+                format!("notice: {name} has egress mode none: allow and deny lists are ignored")
+            }
             _ => format!("notice: {name} is running; {keys} changed at once"),
         });
     }

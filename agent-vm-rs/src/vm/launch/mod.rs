@@ -23,6 +23,7 @@ use crate::host::process::{Detached, ProcessId};
 use crate::host::user_dirs::cache_dir;
 use crate::machine::accel::Accel;
 use crate::machine::context::Context;
+use crate::machine::events::{self, What};
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
@@ -183,14 +184,18 @@ fn come_up(run: &Run<'_>, qemu: &Detached, facts: &RunFacts, mut phases: Phases)
         Ok(()) => {
             phases.save();
             machine.run().note_started()?;
+            let took = jiff::Timestamp::now().duration_since(facts.started).as_millis();
+            events::record(&machine.dir, What::Ready { after_ms: u64::try_from(took).unwrap_or(0) });
             forwards::restore(context, machine)
         }
         Err(error) if error.is::<readiness::ServiceDown>() => {
+            events::record(&machine.dir, What::StartFailed { reason: events::short(&format!("{error:#}")) });
             machine.run().note_started()?;
             forwards::restore(context, machine)?;
             Err(error)
         }
         Err(error) => {
+            events::record(&machine.dir, What::StartFailed { reason: events::short(&format!("{error:#}")) });
             shutdown::clean_up(machine)?;
             Err(with_console(context, machine, error))
         }

@@ -17,6 +17,7 @@ use crate::host::process::Detached;
 use crate::host::time_zone;
 use crate::machine::accel::Accel;
 use crate::machine::context::Context;
+use crate::machine::events::{self, What};
 use crate::machine::name::VmName;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
@@ -54,6 +55,7 @@ impl Run<'_> {
         let qemu = self.start(forwards, deadline, phases)?;
         let facts = self.facts(forwards, limit.as_secs());
         self.machine.run().write_facts(&facts)?;
+        events::record(&self.machine.dir, What::Started { accel: facts.accel.clone() });
         Ok((qemu, facts))
     }
 

@@ -1,0 +1,268 @@
+//! What happened to a machine, one JSON object a line. Commands and the watcher write it; it outlives a run.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::host::line_log::LineLog;
+use crate::machine::paths::MachinePath;
+use crate::term::text::one_line;
+
+/// Size of the log in bytes. Beyond it, its older half is removed.
+const LONGEST: u64 = 1 << 20;
+/// Longest text in an event, in characters.
+const LONGEST_TEXT: usize = 300;
+
+/// An event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it happened.
+    pub time: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum What {
+    /// The machine was created.
+    Created,
+    /// QEMU was started.
+    Started {
+        /// `kvm` or `tcg`.
+        accel: String,
+    },
+    /// MCP answered.
+    Ready {
+        /// Milliseconds since QEMU's start.
+        after_ms: u64,
+    },
+    /// The machine did not start completely.
+    StartFailed {
+        /// Why.
+        reason: String,
+    },
+    /// A command stopped it.
+    Stopped {
+        /// `powered-off`, `terminated` or `killed`.
+        outcome: String,
+    },
+    /// It was stopped because nothing used it.
+    IdleStop {
+        /// `powered-off`, `terminated` or `killed`.
+        outcome: String,
+        /// For how long it was not used.
+        idle_seconds: u64,
+    },
+    /// It was stopped because its time to live had passed.
+    TtlStop {
+        /// `powered-off`, `terminated` or `killed`.
+        outcome: String,
+        /// Its time to live.
+        ttl_seconds: u64,
+    },
+    /// The guest powered off by itself.
+    PoweredOff,
+    /// QEMU or the guest's kernel failed.
+    Crashed {
+        /// Why.
+        reason: String,
+    },
+    /// The egress proxy denied connection attempts.
+    Denied {
+        /// Host that was asked for; null for attempts to several hosts.
+        host: Option<String>,
+        /// Its port; null as for `host`.
+        port: Option<u16>,
+        /// Why; null as for `host`.
+        reason: Option<String>,
+        /// Number of attempts since the previous event about this host.
+        count: u64,
+    },
+    /// Settings changed.
+    Changed {
+        /// Names of the settings.
+        settings: Vec<String>,
+    },
+    /// Its commits were fetched.
+    Fetched {
+        /// Number of commits that the source repository did not have.
+        commits: u64,
+    },
+}
+
+impl What {
+    /// Returns the event for people.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let times = |count: &u64| if *count == 1 { String::new() } else { format!(", {count} times") };
+        match self {
+            Self::Created => "created".to_owned(),
+            Self::Started { accel } => format!("started ({accel})"),
+            Self::Ready { after_ms } => format!("ready after {:.1} s", *after_ms as f64 / 1_000.0),
+            Self::StartFailed { reason } => format!("did not start completely: {reason}"),
+            Self::Stopped { outcome } => format!("stopped ({})", outcome.replace('-', " ")),
+            Self::IdleStop { idle_seconds, .. } => format!("stopped: not used for {}", span(*idle_seconds)),
+            Self::TtlStop { ttl_seconds, .. } => format!("stopped: its time to live of {} passed", span(*ttl_seconds)),
+            Self::PoweredOff => "the guest powered off".to_owned(),
+            Self::Crashed { reason } => format!("crashed: {reason}"),
+            Self::Denied { host: Some(host), port, reason, count } => {
+                let port = port.map_or_else(String::new, |port| format!(":{port}"));
+                let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+                format!("egress denied: {host}{port}{reason}{}", times(count))
+            }
+            Self::Denied { count, .. } => format!("egress denied: {count} attempts to other hosts"),
+            Self::Changed { settings } => format!("settings changed: {}", settings.join(", ")),
+            Self::Fetched { commits: 0 } => "fetched".to_owned(),
+            Self::Fetched { commits } => format!("fetched, commits: {commits}"),
+        }
+    }
+
+    /// Returns whether a machine does not run after it.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        matches!(
+            self,
+            Self::Stopped { .. }
+                | Self::IdleStop { .. }
+                | Self::TtlStop { .. }
+                | Self::PoweredOff
+                | Self::Crashed { .. }
+                | Self::StartFailed { .. }
+        )
+    }
+}
+
+/// Returns a duration in the form of the settings, such as `1h30m`.
+#[must_use]
+pub fn span(seconds: u64) -> String {
+    let parts = [(seconds / 3_600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let text: String = parts.iter().filter(|(number, _)| *number > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// Returns a text for an event: on one line, and not too long.
+#[must_use]
+pub fn short(text: &str) -> String {
+    let text = one_line(text);
+    match text.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+/// Records an event of the machine in `machine`. A failure is only logged: it must not stop the command.
+pub fn record(machine: &Path, what: What) {
+    let write = || -> Result<()> {
+        let event = Event { time: Timestamp::now(), what };
+        let line = serde_json::to_string(&event).context("failed to write an event as JSON")?;
+        log(machine).append(&line).context("failed to write an event")
+    };
+    if let Err(error) = write() {
+        tracing::warn!("{error:#}");
+    }
+}
+
+/// Returns the events, oldest first. Lines that this program does not know are left out.
+#[must_use]
+pub fn all(machine: &Path) -> Vec<Event> {
+    log(machine).lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// Returns the event with which the last run ended; None if the machine was started since.
+#[must_use]
+pub fn last_end(machine: &Path) -> Option<Event> {
+    let last = all(machine).into_iter().rev();
+    let mut last = last.filter(|event| event.what.is_end() || matches!(event.what, What::Started { .. }));
+    last.next().filter(|event| event.what.is_end())
+}
+
+/// Returns the log in a machine's directory.
+#[must_use]
+pub fn log(machine: &Path) -> LineLog {
+    LineLog::new(MachinePath::Events.of(machine), LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> Vec<What> {
+        let text = || "x".to_owned();
+        vec![
+            What::Created,
+            What::Started { accel: "tcg".to_owned() },
+            What::Ready { after_ms: 12_340 },
+            What::StartFailed { reason: text() },
+            What::Stopped { outcome: "powered-off".to_owned() },
+            What::IdleStop { outcome: "powered-off".to_owned(), idle_seconds: 5_400 },
+            What::TtlStop { outcome: "killed".to_owned(), ttl_seconds: 28_800 },
+            What::PoweredOff,
+            What::Crashed { reason: text() },
+            What::Denied { host: Some("a.test".to_owned()), port: Some(443), reason: Some(text()), count: 3 },
+            What::Denied { host: None, port: None, reason: None, count: 9 },
+            What::Changed { settings: vec!["memory".to_owned(), "cores".to_owned()] },
+            What::Fetched { commits: 2 },
+        ]
+    }
+
+    #[test]
+    fn events_survive_the_file_and_unknown_ones_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(all(dir.path()).is_empty());
+        samples().into_iter().for_each(|what| record(dir.path(), what));
+        log(dir.path()).append(r#"{"time":"2030-01-01T00:00:00Z","event":"teleported"}"#).unwrap();
+        let read: Vec<_> = all(dir.path()).into_iter().map(|event| event.what).collect();
+        assert_eq!(read, samples());
+    }
+
+    #[test]
+    fn every_event_is_documented() {
+        let page = include_str!("../../../docs/reference/json.md");
+        for what in samples() {
+            let value = serde_json::to_value(&what).unwrap();
+            let name = value["event"].as_str().unwrap();
+            assert!(page.contains(&format!("| `{name}` |")), "{name}");
+            for field in value.as_object().unwrap().keys().filter(|field| *field != "event") {
+                assert!(page.contains(&format!("`{field}`")), "{field}");
+            }
+        }
+    }
+
+    #[test]
+    fn events_are_readable() {
+        let lines: Vec<_> = samples().iter().map(What::line).collect();
+        for expected in [
+            "ready after 12.3 s",
+            "stopped (powered off)",
+            "stopped: not used for 1h30m",
+            "stopped: its time to live of 8h passed",
+            "egress denied: a.test:443 (x), 3 times",
+            "settings changed: memory, cores",
+        ] {
+            assert!(lines.contains(&expected.to_owned()), "{expected}: {lines:#?}");
+        }
+        assert_eq!((span(0), span(61)), ("0s".to_owned(), "1m1s".to_owned()));
+    }
+
+    #[test]
+    fn the_end_of_the_last_run_is_found_unless_it_was_started_again() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(last_end(dir.path()), None);
+        record(dir.path(), What::IdleStop { outcome: "killed".to_owned(), idle_seconds: 1 });
+        record(dir.path(), What::Fetched { commits: 0 });
+        assert!(matches!(last_end(dir.path()).unwrap().what, What::IdleStop { .. }));
+        record(dir.path(), What::Started { accel: "kvm".to_owned() });
+        assert_eq!(last_end(dir.path()), None);
+    }
+
+    #[test]
+    fn texts_of_others_are_short_and_on_one_line() {
+        assert_eq!(short("a\nb\u{1b}[2Jc"), "a bc");
+        assert_eq!(short(&"ü".repeat(1_000)).chars().count(), LONGEST_TEXT + 1);
+    }
+}

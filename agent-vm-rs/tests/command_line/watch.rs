@@ -1,0 +1,171 @@
+//! The watcher of a running machine: samples, events, and time limits.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::guest_services::GuestServices;
+use crate::stand_ins::{STAYS, create, install, install_ssh};
+use crate::support::{Running, Site, kill, wait_until};
+
+/// A site with a running machine.
+fn running(settings: &[&str]) -> (Site, GuestServices) {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    if !settings.is_empty() {
+        site.run(&[&["set"], settings].concat()).ok();
+    }
+    let inside = GuestServices::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    (site, inside)
+}
+
+fn events(site: &Site) -> Vec<Value> {
+    let printed = site.run(&["events", "--json"]).ok().stdout;
+    printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn names(site: &Site) -> Vec<String> {
+    events(site).iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect()
+}
+
+fn samples(site: &Site) -> Vec<Value> {
+    let text = fs::read_to_string(site.machine("app-main").join("samples.jsonl")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn pid_in(site: &Site, file: &str) -> u32 {
+    let text = fs::read_to_string(site.machine("app-main").join("run").join(file)).unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// Waits until two more samples were taken, and returns the last one.
+fn next_sample(site: &Site) -> Value {
+    let before = samples(site).len();
+    wait_until("two samples", || samples(site).len() >= before + 2);
+    samples(site).pop().unwrap()
+}
+
+#[test]
+fn a_crash_is_recorded_once_without_any_command() {
+    let (site, inside) = running(&[]);
+    assert_eq!(names(&site), ["created", "started", "ready"]);
+    kill(pid_in(&site, "qemu.pid"), Signal::KILL);
+    wait_until("the crash", || names(&site).contains(&"crashed".to_owned()));
+    let crash = events(&site).pop().unwrap();
+    assert_eq!(crash["reason"], "QEMU crashed or was killed");
+    site.run(&["status"]).ok().prints("Ended      crashed: QEMU crashed or was killed");
+    drop(inside);
+    fs::remove_file(site.path("record/runner.cwd")).unwrap();
+    let _inside = GuestServices::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    wait_until("a sample", || site.run(&["status"]).ok().stdout.contains("Idle       in use"));
+    let status = site.run(&["status"]).ok().stdout;
+    assert!(!status.contains("Ended"), "{status}");
+    site.run(&["stop"]).ok();
+    let all = names(&site);
+    assert_eq!(all[3..], ["crashed", "started", "ready", "stopped"]);
+    site.assert_nothing_left();
+}
+
+#[test]
+fn a_killed_watcher_is_reported_and_started_again() {
+    let (site, _inside) = running(&[]);
+    let watcher = pid_in(&site, "watch.pid");
+    kill(watcher, Signal::KILL);
+    wait_until("status to see it", || site.run(&["status"]).ok().stdout.contains("the watcher has ended"));
+    site.run(&["start"]).ok();
+    assert_ne!(pid_in(&site, "watch.pid"), watcher);
+    let status = site.run(&["status"]).ok().stdout;
+    assert!(!status.contains("the watcher has ended"), "{status}");
+}
+
+#[test]
+fn a_machine_that_nothing_uses_is_stopped_and_one_in_use_is_not() {
+    let (site, inside) = running(&["idle_timeout=1s"]);
+    // A session, of which the machine knows nothing.
+    let go = site.path("go");
+    let script = format!("until [ -e '{}' ]; do sleep 0.1; done", go.display());
+    let mut session = Running::new(
+        site.agent_vm(&["exec", "--", "sh", "-c", &script])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    assert_eq!(next_sample(&site)["idle_seconds"], 0);
+    assert!(!session.ended());
+    // A client that connects to MCP now and then, for a moment.
+    let ports: Value = serde_json::from_str(&site.read("data/agent-vms/app-main/run/ports.json")).unwrap();
+    let port = u16::try_from(ports["port"].as_u64().unwrap()).unwrap();
+    fs::write(&go, "").unwrap();
+    wait_until("the session to end", || session.ended());
+    let before = samples(&site).len();
+    wait_until("two samples", || {
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        client.write_all(b"GET /mcp HTTP/1.1\r\n\r\n").unwrap();
+        samples(&site).len() >= before + 2
+    });
+    assert_eq!(samples(&site).pop().unwrap()["idle_seconds"], 0);
+    // Our own queries, which also connect to MCP, are no use.
+    wait_until("the machine to be stopped", || {
+        site.run(&["status"]).ok();
+        names(&site).last().unwrap() == "idle-stop"
+    });
+    drop(inside);
+    wait_until("the watcher to end", || !site.machine("app-main").join("run").exists());
+    site.assert_nothing_left();
+    site.run(&["status"]).ok().prints("Ended      stopped: not used for ");
+    let status = site.run(&["status", "--json"]).ok().json();
+    assert_eq!((&status["state"], &status["last_end"]["event"]), (&"stopped".into(), &"idle-stop".into()));
+}
+
+#[test]
+fn a_time_to_live_ends_also_a_used_machine_and_its_foreground_command() {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    let _inside = GuestServices::of(&site, "app-main");
+    let start = site.agent_vm(&["start", "--foreground"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let start = Running::new(start);
+    wait_until("the machine to be ready", || names(&site).contains(&"ready".to_owned()));
+    // It takes effect at once.
+    site.run(&["set", "ttl=1s", "idle_timeout=1h"]).ok().says("ttl changed at once");
+    let done = crate::support::Done::new("start --foreground".to_owned(), &start.output());
+    done.exits(75)
+        .says("error: app-main was stopped by a time limit: its time to live of 1s passed")
+        .says("hint: agent-vm start app-main");
+    assert_eq!(names(&site).last().unwrap(), "ttl-stop");
+    site.assert_nothing_left();
+}
+
+#[test]
+fn events_can_be_followed_and_limited() {
+    let site = Site::new();
+    install(&site, STAYS);
+    create(&site, "main");
+    let mut follow = site.agent_vm(&["events", "--follow", "--json"]);
+    let follow = Running::new(follow.stdout(fs::File::create(site.path("followed")).unwrap()).spawn().unwrap());
+    wait_until("the first event", || site.read("followed").contains("\"created\""));
+    site.run(&["set", "memory=2048"]).ok();
+    wait_until("the second event", || site.read("followed").contains("\"changed\""));
+    follow.signal(Signal::INT);
+    assert!(follow.output().status.success());
+    let printed = site.read("followed");
+    assert_eq!(printed.lines().count(), 2, "{printed}");
+    site.run(&["events"]).ok().prints("Z  settings changed: memory\n");
+    site.run(&["events", "--since", "1h"]).ok().prints("created");
+    let old = r#"{"time":"2001-01-01T00:00:00Z","event":"powered-off"}"#;
+    let log = site.machine("app-main").join("events.jsonl");
+    fs::write(&log, format!("{old}\n{}", fs::read_to_string(&log).unwrap())).unwrap();
+    site.run(&["events"]).ok().prints("2001-01-01 00:00:00Z  the guest powered off\n");
+    let recent = site.run(&["events", "--since", "1h"]).ok().prints("created").stdout;
+    assert!(!recent.contains("powered off"), "{recent}");
+}
