@@ -8,13 +8,12 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::check::Check;
+use super::check::{Check, TICK};
 use super::denials::Denials;
 use super::expiry;
 use super::idle::{self, Idle, Observation};
 use super::samples;
 use super::take::Sampler;
-use crate::guest::running::running;
 use crate::host::interrupt::{self, Deadline};
 use crate::host::process::{Invocation, ProcessId, age};
 use crate::machine::context::Context;
@@ -22,9 +21,6 @@ use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
 use crate::machine::{Machine, in_use};
 use crate::vm::failure;
-
-/// Seconds between two ticks.
-const TICK: u32 = 1;
 
 /// Time to wait for a command that holds the machine's lock.
 const LOCK: Duration = Duration::from_secs(3_600);
@@ -60,10 +56,11 @@ pub fn ensure(context: &Context, machine: &Machine) -> Result<()> {
 /// Watches a machine until QEMU ends or a signal arrives.
 ///
 /// # Errors
-/// The machine does not run, or a signal arrived.
+/// A signal arrived, or the machine was destroyed meanwhile.
 pub fn keep(machine: &Machine) -> Result<()> {
-    let (_, facts) = running(machine)?;
-    let qemu = machine.run().qemu().context("the machine has ended")?;
+    let run = machine.run();
+    // QEMU may have ended since this process was started.
+    let (Some(facts), Some(qemu)) = (run.facts(), run.qemu()) else { return record_end(machine) };
     let mut watcher = Watcher {
         machine,
         qemu: &qemu,
@@ -71,18 +68,20 @@ pub fn keep(machine: &Machine) -> Result<()> {
         idle: Idle::since(monotonic()),
         settings: Followed::default(),
         checks: checks(),
+        next_sample: Duration::ZERO,
     };
-    let mut ticks = 0;
     loop {
-        if watcher.tick(ticks) {
-            return Ok(());
-        }
-        ticks += 1;
-        if !lives(&qemu)? {
+        let Some(pause) = watcher.tick() else { return Ok(()) };
+        if !lives(&qemu, pause)? {
             break;
         }
     }
     watcher.checks.iter_mut().for_each(|check| check.end(machine));
+    record_end(machine)
+}
+
+/// Records that the run has ended, unless a command has stopped it.
+fn record_end(machine: &Machine) -> Result<()> {
     // A command that stops the machine holds the lock, and ends this process before it releases it.
     let _lock = machine.lock(Deadline::after(LOCK))?;
     failure::record_end(machine);
@@ -95,16 +94,22 @@ fn monotonic() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// Waits for a tick; returns false as soon as a process has ended.
-fn lives(process: &ProcessId) -> Result<bool> {
+/// Waits for a moment; returns false as soon as a process has ended.
+fn lives(process: &ProcessId, pause: Duration) -> Result<bool> {
     let failed = "failed to wait for QEMU";
     let pid = Pid::from_raw(process.pid).context(failed)?;
-    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(false) };
-    let tick = Timespec { tv_sec: i64::from(TICK), tv_nsec: 0 };
-    let waited = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&tick));
-    interrupt::check()?;
-    // A signal ends the wait early.
-    ensure!(waited.is_ok() || waited == Err(Errno::INTR), failed);
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(handle) => {
+            let pause = Timespec::try_from(pause).context(failed)?;
+            let waited = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&pause));
+            interrupt::check()?;
+            // A signal ends the wait early.
+            ensure!(waited.is_ok() || waited == Err(Errno::INTR), failed);
+        }
+        Err(Errno::SRCH) => return Ok(false),
+        // An older kernel.
+        Err(_) => interrupt::pause(pause)?,
+    }
     Ok(process.alive())
 }
 
@@ -116,23 +121,28 @@ struct Watcher<'a> {
     idle: Idle,
     settings: Followed,
     checks: Vec<Box<dyn Check>>,
+    next_sample: Duration,
 }
 
 impl Watcher<'_> {
-    /// Returns whether the machine was stopped.
-    fn tick(&mut self, number: u32) -> bool {
+    /// Returns the time until the next tick; None if the machine was stopped.
+    fn tick(&mut self) -> Option<Duration> {
+        let mut pause = TICK;
         for check in &mut self.checks {
-            if let Err(error) = check.tick(self.machine, self.qemu) {
-                tracing::warn!("{error:#}");
+            match check.tick(self.machine, self.qemu) {
+                Ok(wanted) => pause = pause.min(wanted),
+                Err(error) => tracing::warn!("{error:#}"),
             }
         }
-        if !number.is_multiple_of(samples::INTERVAL / TICK) {
-            return false;
+        if monotonic() < self.next_sample {
+            return Some(pause);
         }
-        self.sample().unwrap_or_else(|error| {
+        self.next_sample = monotonic() + Duration::from_secs(samples::INTERVAL.into());
+        let stopped = self.sample().unwrap_or_else(|error| {
             tracing::warn!("{error:#}");
             false
-        })
+        });
+        (!stopped).then_some(pause)
     }
 
     /// Takes a sample, and stops the machine if that is due. Returns whether it was stopped.
@@ -149,7 +159,10 @@ impl Watcher<'_> {
         let limit = settings.and_then(|settings| settings.idle_timeout.get());
         let idle = self.idle.observe(seen, limit.map_or(idle::WINDOW, |limit| limit / 2));
         taken.sample.idle_seconds = idle.as_secs();
-        samples::append(self.machine, &taken.sample)?;
+        // A full disk must not switch the limits off.
+        if let Err(error) = samples::append(self.machine, &taken.sample) {
+            tracing::warn!("{error:#}");
+        }
         let age = age(self.qemu).unwrap_or_default();
         let Some(cause) = settings.and_then(|settings| expiry::due(settings, idle, age)) else { return Ok(false) };
         if !expiry::stop(self.machine, cause, &uses)? {

@@ -9,3 +9,4 @@ pub mod keep;
 mod ports;
 pub mod samples;
 mod take;
+mod wakes;

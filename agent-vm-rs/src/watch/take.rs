@@ -6,10 +6,11 @@ use jiff::Timestamp;
 
 use super::ports::{self, Ports};
 use super::samples::{Connections, Sample, Used};
+use super::wakes::{self, Seen, Wakes};
 use crate::egress::log;
 use crate::host::process::ProcessId;
 use crate::machine::Machine;
-use crate::machine::in_use::Uses;
+use crate::machine::in_use::{self, Uses};
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
@@ -28,6 +29,7 @@ pub struct Sampler {
     ports: Ports,
     /// Whether the kernel has failed to report connections, which is logged once.
     is_blind: bool,
+    wakes: Wakes,
     last_use: Option<SystemTime>,
     allowed: u64,
 }
@@ -36,7 +38,7 @@ impl Sampler {
     /// Returns the sampler of a run.
     #[must_use]
     pub fn new(facts: RunFacts) -> Self {
-        Self { facts, ports: Ports::default(), is_blind: false, last_use: None, allowed: 0 }
+        Self { facts, ports: Ports::default(), is_blind: false, wakes: Wakes::default(), last_use: None, allowed: 0 }
     }
 
     /// Takes a sample; None if QEMU has ended.
@@ -51,9 +53,12 @@ impl Sampler {
         let used = qemu.usage_with_io().map(Used::from).filter(|_| qemu.alive())?;
         let egress = ProcessId::read(&run.file(MachinePath::EgressPid));
         let (connections, asked) = self.look_at_ports(settings);
+        let forwarder = ProcessId::read(&run.file(MachinePath::ForwardMcpPid));
+        let wakes = forwarder.as_ref().and_then(wakes::of);
+        let woke = self.wakes.take(Seen { wakes, queries: in_use::queries(&machine.dir), open: connections.mcp });
         let allowed = log::allowed(&machine.dir);
         // An agent at work asks its model now and then.
-        let used_now = asked || uses.now || uses.last != self.last_use || allowed > self.allowed;
+        let used_now = asked || woke || uses.now || uses.last != self.last_use || allowed > self.allowed;
         (self.last_use, self.allowed) = (uses.last, allowed);
         let sample = Sample {
             time: Timestamp::now(),

@@ -17,10 +17,11 @@ fn a_machine_has_its_files_and_modes() {
     let machine = site.machine("app-main");
     let mut names: Vec<_> = fs::read_dir(&machine).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["config.json", "ssh", "tls", "workspace"]);
+    assert_eq!(names, ["config.json", "events.jsonl", "ssh", "tls", "workspace"]);
     for (path, expected) in [
         ("", 0o700),
         ("config.json", 0o600),
+        ("events.jsonl", 0o600),
         ("ssh", 0o700),
         ("ssh/id_ed25519", 0o600),
         ("ssh/id_ed25519.pub", 0o644),

@@ -8,10 +8,11 @@ use crate::guest_services::GuestServices;
 use crate::stand_ins::{ENDS, STAYS, create, install, install_ssh};
 use crate::support::{Power, Site, tree, which};
 
-/// Returns a machine's files, without those that exist only while it runs.
+/// Returns a machine's files, without those that exist only while it runs, and without logs, whose end may be lost.
 fn kept(site: &Site, machine: &str) -> BTreeMap<PathBuf, String> {
-    let run = site.machine(machine).join("run");
-    tree(&site.machine(machine)).into_iter().filter(|(path, _)| !path.starts_with(&run)).collect()
+    let others = ["run", "events.jsonl", "samples.jsonl"].map(|name| site.machine(machine).join(name));
+    let is_kept = |path: &PathBuf| !others.iter().any(|other| path.starts_with(other));
+    tree(&site.machine(machine)).into_iter().filter(|(path, _)| is_kept(path)).collect()
 }
 
 /// Checks that a machine's files are unchanged.

@@ -1,7 +1,7 @@
 //! The watcher of a running machine: samples, events, and time limits.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Stdio;
 
@@ -109,7 +109,8 @@ fn a_machine_that_nothing_uses_is_stopped_and_one_in_use_is_not() {
     let before = samples(&site).len();
     wait_until("two samples", || {
         let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-        client.write_all(b"GET /mcp HTTP/1.1\r\n\r\n").unwrap();
+        client.write_all(b"GET /mcp HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+        client.read_to_end(&mut Vec::new()).unwrap();
         samples(&site).len() >= before + 2
     });
     assert_eq!(samples(&site).pop().unwrap()["idle_seconds"], 0);

@@ -1,0 +1,76 @@
+//! How often the MCP port's forwarder has woken up. It does so for traffic only. This shows requests over connections that are
+//! already forgotten: the kernel keeps those of clients on this host for a minute, but not those of other hosts, and none that were
+//! reset.
+
+use crate::host::process::ProcessId;
+
+/// What is known at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// How often the forwarder has woken up; None if there is none.
+    pub wakes: Option<u64>,
+    /// Number of our own queries, which wake it up, too.
+    pub queries: u64,
+    /// Number of open connections of clients. The guest can send over them at any time.
+    pub open: u32,
+}
+
+/// Follows the forwarder.
+#[derive(Debug, Default)]
+pub struct Wakes(Option<Seen>);
+
+impl Wakes {
+    /// Returns whether a client has connected since the last call, if nothing else can have woken the forwarder.
+    pub fn take(&mut self, now: Seen) -> bool {
+        let before = self.0.replace(now);
+        before.is_some_and(|before| {
+            let woke = before.wakes.zip(now.wakes).is_some_and(|(before, now)| before < now);
+            woke && before.queries == now.queries && before.open == 0 && now.open == 0
+        })
+    }
+}
+
+/// Returns how often a process has woken up.
+#[must_use]
+pub fn of(process: &ProcessId) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_wake_up_without_another_reason_is_a_client() {
+        let mut wakes = Wakes::default();
+        let mut take = |wakes_now, queries, open| wakes.take(Seen { wakes: wakes_now, queries, open });
+        assert!(!take(Some(5), 0, 0), "the first look");
+        assert!(!take(Some(5), 0, 0));
+        assert!(take(Some(7), 0, 0));
+        assert!(!take(Some(9), 1, 0), "a query of our own");
+        assert!(!take(Some(11), 1, 1) && !take(Some(13), 1, 1) && !take(Some(15), 1, 0), "an open connection");
+        assert!(take(Some(16), 1, 0));
+        assert!(!take(None, 1, 0) && !take(Some(17), 1, 0), "no forwarder");
+    }
+
+    #[test]
+    fn a_process_that_waits_wakes_up_for_input() {
+        use std::io::{Read as _, Write as _};
+        use std::process::{Command, Stdio};
+        let mut cat = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let id = ProcessId::of(i32::try_from(cat.id()).unwrap()).unwrap();
+        let mut echo = || {
+            cat.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+            cat.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        };
+        echo();
+        let before = of(&id).unwrap();
+        echo();
+        echo();
+        assert!(of(&id).unwrap() > before);
+        drop(cat.stdin.take());
+        cat.wait().unwrap();
+        assert_eq!(of(&id), None);
+    }
+}
