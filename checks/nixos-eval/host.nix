@@ -44,6 +44,41 @@ in
       true
     ];
   };
+  testHostStopsUnusedMachines = {
+    expr =
+      let
+        config = host {
+          app.repository = "/srv/app";
+          always = {
+            repository = "/srv/app";
+            branch = "always";
+            idleTimeout = null;
+            ttl = "8h";
+          };
+        };
+        settings = name: builtins.fromJSON config.environment.etc."agent-vms/${name}.json".text;
+        unit = config.systemd.services.agent-vm-app.serviceConfig;
+      in
+      [
+        (settings "app").idle_timeout
+        ((settings "app") ? ttl)
+        ((settings "always") ? idle_timeout)
+        (settings "always").ttl
+        unit.RestartPreventExitStatus
+        unit.SuccessExitStatus
+      ];
+    expected = [
+      "2h"
+      false
+      false
+      "8h"
+      75
+      [
+        143
+        75
+      ]
+    ];
+  };
   testHostRefusesSharedPorts = {
     expr =
       let

@@ -66,11 +66,13 @@ in
       packages
       servers
       agents
+      ttl
       ;
     inherit (instance.resources) memory cores disk;
     inherit (instance.egress) allow;
     ssh_port = instance.sshPort;
     nix_args = instance.nixArgs;
+    idle_timeout = instance.idleTimeout;
     egress = instance.egress.mode;
     host_proxy = instance.egress.hostProxy;
   };

@@ -80,12 +80,17 @@ let
             ExecStartPre = utils.escapeSystemdExecArgs commands.apply;
             # SIGTERM stops the machine.
             ExecStart = utils.escapeSystemdExecArgs commands.start;
-            # SIGTERM during the start.
-            SuccessExitStatus = 143;
+            # SIGTERM during the start; a time limit.
+            SuccessExitStatus = [
+              143
+              75
+            ];
             # The repository is the only part of home directories in the unit. Without it (-), agent-vm reports the error.
             BindReadOnlyPaths = [ "-${quoted instance.repository}" ];
             # A guest that powers off is started again. To end it, stop the unit.
             Restart = "always";
+            # A machine that a time limit stopped stays stopped.
+            RestartPreventExitStatus = 75;
             RestartSec = 30;
             TimeoutStartSec = instance.startTimeout + 30;
             TimeoutStopSec = 60;

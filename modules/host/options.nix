@@ -221,6 +221,21 @@ let
             '';
           };
         };
+        idleTimeout = mkOption {
+          type = types.nullOr checked.timeLimit;
+          default = "2h";
+          example = "30m";
+          description = ''
+            Time without use after which the machine is stopped; null for never. The unit then ends and is not started again until
+            {command}`systemctl start`. `docs/how-to/time-limits.md` says what counts as use.
+          '';
+        };
+        ttl = mkOption {
+          type = types.nullOr checked.timeLimit;
+          default = null;
+          example = "8h";
+          description = "Time after its start at which the machine is stopped, as with {option}`idleTimeout`; null for never.";
+        };
         startTimeout = mkOption {
           type = checked.seconds policy.agentMcp.timeouts.start;
           default = policy.agentMcp.timeouts.start;

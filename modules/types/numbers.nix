@@ -132,6 +132,23 @@ rec {
     };
 
   /**
+    Time limit, such as `30m`.
+  */
+  timeLimit = checkedString {
+    description = "time, such as 30m, 2h or 1d";
+    example = ''"2h"'';
+    wrong =
+      value:
+      if match "([0-9]{1,6}d)?([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?" value != null && match ".*[1-9].*" value != null then
+        null
+      else
+        {
+          why = "which is not a time with units: d, h, m and s";
+          write = if match "[1-9][0-9]{0,5}" value != null then builtins.toJSON "${value}m" else ''"2h"'';
+        };
+  };
+
+  /**
     Calendar expression of systemd.time(7). Only its first word is checked: a date, a time of day, days of the week, or a word
     such as weekly.
   */
