@@ -15,7 +15,7 @@ fn main() -> Result<()> {
     let mut times: Vec<Duration> = Vec::with_capacity(RUNS);
     for _ in 0..RUNS {
         let begun = Instant::now();
-        std::hint::black_box(flake(&settings, "path:/opt/toolkit", Share::Virtiofs)?);
+        std::hint::black_box(flake(&settings, "path:/opt/toolkit", Share::Virtiofs, None)?);
         times.push(begun.elapsed());
     }
     times.sort();

@@ -12,7 +12,8 @@
         packages = [{% for package in packages %} "{{ package }}"{% endfor %} ];
         servers = [{% for server in servers %} "{{ server }}"{% endfor %} ];
         proxy = "{{ proxy }}";
-        agents = [{% for agent in agents %} "{{ agent }}"{% endfor %} ];
+        agents = [{% for agent in agents %} "{{ agent }}"{% endfor %} ];{% if let Some(snapshot) = snapshot %}
+        snapshot = "{{ snapshot }}";{% endif %}
       };
     };
 }

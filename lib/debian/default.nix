@@ -41,6 +41,7 @@ let
       servers,
       proxy,
       agents,
+      snapshot,
     }:
     if !(isString system && architectures ? ${system}) then
       throw "debianGuest: system is ${toJSON system}; supported systems: ${oneOf (attrNames architectures)}"
@@ -62,6 +63,8 @@ let
       } in servers is unknown; this guest has ${oneOf knownServers}"
     else if !elem proxy policy.agentMcp.proxies then
       throw "debianGuest: proxy is ${toJSON proxy}; it must be one of ${oneOf policy.agentMcp.proxies}"
+    else if !(isString snapshot && match "[0-9]{8}T[0-9]{6}Z" snapshot != null) then
+      throw "debianGuest: snapshot is ${toJSON snapshot}; a time such as \"20261101T000000Z\" is needed"
     else if !isList agents then
       throw "debianGuest: agents is ${toJSON agents}; a list of names is needed"
     else if !all (name: elem name (attrNames policy.agents)) agents then
@@ -77,7 +80,7 @@ in
   `system`: Nix system double. `packages`: names of more Debian packages. `share`: how /workspace is mounted,
   `virtiofs` or `9p`. `allowedOrigins`: web origins that may call the MCP endpoint. `servers`: MCP servers beside
   codemcp, by name (`servers.nix`). `proxy`: what serves MCP over HTTP, `gateway` or `mcp-proxy`. `agents`: coding agents, by
-  name (`lib/policy/agents/`).
+  name (`lib/policy/agents/`). `snapshot`: time of the snapshot of Debian that the packages are from.
 
   Type: attrset → attrset
 
@@ -91,6 +94,7 @@ in
   servers ? [ ],
   proxy ? builtins.head policy.agentMcp.proxies,
   agents ? [ ],
+  snapshot ? (builtins.fromJSON (builtins.readFile ./snapshot.json)).date,
 }:
 assert check {
   inherit
@@ -101,6 +105,7 @@ assert check {
     servers
     proxy
     agents
+    snapshot
     ;
 };
 let
@@ -112,6 +117,7 @@ let
       servers
       proxy
       agents
+      snapshot
       ;
     architecture = architectures.${system};
   };

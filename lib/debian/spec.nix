@@ -7,6 +7,7 @@
   servers,
   proxy,
   agents,
+  snapshot,
 }:
 let
   policy = import ../policy;
@@ -70,7 +71,7 @@ let
 in
 {
   format = 1;
-  inherit suite;
+  inherit suite snapshot;
   inherit architecture;
   inherit (policy) locale;
   packages = unique (

@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::commands::{
-    self, apply, attach, checkout, cp, create, destroy, diff, edit, egress, events, exec, fetch, kept, list, log, logs,
-    mcp, mcp_config, merge, open, port, prune, ps, push, relink, restart, run, set, shell, ssh_config, start, status,
-    stop, update,
+    self, apply, attach, checkout, cp, create, destroy, diff, edit, egress, events, exec, fetch, image, kept, list,
+    log, logs, mcp, mcp_config, merge, open, port, prune, ps, push, relink, restart, run, set, shell, ssh_config,
+    start, status, stop, update,
 };
 use super::target;
 use crate::machine::context::Context;
@@ -33,8 +33,10 @@ pub enum Verb {
     Update(update::UpdateArgs),
     /// Remove a machine; commits that only it has are kept in a bundle
     Destroy(destroy::DestroyArgs),
-    /// Remove machines whose repository or declaration is missing; commits are kept
+    /// Remove machines whose repository or declaration is missing, unused images and temporary files; commits are kept
     Prune(prune::PruneArgs),
+    /// List, update and remove the built images of the Debian guest
+    Image(image::ImageArgs),
     /// List, restore and remove what destroyed machines left: bundles and workspaces
     Kept(kept::KeptArgs),
     /// Fetch a machine's commits and changes into its source repository
@@ -147,6 +149,7 @@ impl Verb {
             Self::Restart(args) => restart::restart(context, args),
             Self::Update(args) => update::update(context, args),
             Self::Destroy(args) => destroy::destroy(context, args),
+            Self::Image(args) => image::image(context, args),
             Self::Kept(args) => kept::kept(context, args),
             Self::Fetch(args) => fetch::fetch(context, args),
             Self::Log(args) => log::log(context, args),

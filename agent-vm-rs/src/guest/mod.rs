@@ -1,6 +1,7 @@
 //! Renders and builds the guest of a machine, and checks whether an existing one is current.
 
 pub mod flake_lock;
+pub mod images;
 pub mod installation;
 pub mod manifest;
 pub mod nix;
@@ -9,6 +10,7 @@ pub mod package_names;
 pub mod render;
 pub mod running;
 pub mod server_names;
+pub mod snapshot;
 pub mod update;
 
 use std::fs;
@@ -61,7 +63,9 @@ impl Recipe {
     /// # Errors
     /// The flake cannot be rendered.
     pub fn new(settings: &Settings, toolkit: &Toolkit, share: Share) -> Result<Self> {
-        let flake = crate::guest::render::flake(settings, &toolkit.reference, share)?;
+        let snapshot = snapshot::chosen()?;
+        let snapshot = snapshot.as_ref().map(snapshot::Snapshot::name);
+        let flake = crate::guest::render::flake(settings, &toolkit.reference, share, snapshot)?;
         let mut hasher = Sha256::new();
         let parts = [flake.as_str(), &toolkit.fingerprint, env!("CARGO_PKG_VERSION")];
         for part in parts.into_iter().chain(settings.nix_args.iter().map(String::as_str)) {
@@ -113,7 +117,8 @@ impl Guest {
     /// It cannot be written.
     pub fn keep_for(&self, run: &RunDir) -> Result<()> {
         let text = serde_json::to_string(&self.manifest).context("failed to write the manifest as JSON")?;
-        write_unsynced(&run.file(MachinePath::RunManifest), text, 0o600)
+        write_unsynced(&run.file(MachinePath::RunManifest), text, 0o600)?;
+        point(&run.file(MachinePath::RunGuest), &self.package)
     }
 
     fn built(machine: &Machine) -> Result<Self> {
@@ -210,18 +215,18 @@ impl Guest {
 fn image(text: &str, cache: &Path, verbosity: Verbosity, machine: &Machine) -> Result<PathBuf> {
     let manifest = Manifest::parse(text)?;
     let image = manifest.image.context("invalid manifest: it names no image to build")?;
-    let guests = cache.join("guests");
+    let guests = images::directory(cache);
     make_private_dir(&guests)?;
-    let package = guests.join(format!("debian-{}", &image.hash[..16]));
+    let package = images::path_of(&guests, &image.hash);
+    // Before the image is looked at, so that `prune` does not remove it meanwhile.
+    images::register(&package, &machine.dir);
     if package::condition(&package)? == Condition::Well {
         return Ok(package);
     }
     // Another agent-vm may build the same image, which takes minutes; a builder may also outlive its agent-vm.
-    let _lock = Lock::take(
-        &guests.join(format!(".lock-{}", &image.hash[..16])),
-        Deadline::after(std::time::Duration::from_secs(3_600)),
-    )?
-    .shared_with_children()?;
+    let _lock =
+        Lock::take(&images::lock_of(&guests, &image.hash), Deadline::after(std::time::Duration::from_secs(3_600)))?
+            .shared_with_children()?;
     match package::condition(&package)? {
         Condition::Well => return Ok(package),
         Condition::Missing => {}

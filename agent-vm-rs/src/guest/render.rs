@@ -17,6 +17,7 @@ struct DebianFlake<'a> {
     proxy: &'a str,
     agents: &'a [String],
     share: &'a str,
+    snapshot: Option<&'a str>,
 }
 
 #[derive(Template)]
@@ -33,16 +34,18 @@ struct NixosFlake<'a> {
 }
 
 /// Returns the text of a machine's `flake.nix`. Memory, ports and the like are passed at run time and are not in it,
-/// so that machines with the same settings share one guest.
+/// so that machines with the same settings share one guest. `snapshot` is that of Debian, if it is not the toolkit's.
 ///
 /// # Errors
 /// The text is not valid Nix, which is a bug in a template.
-pub fn flake(settings: &Settings, toolkit: &str, share: Share) -> Result<String> {
+pub fn flake(settings: &Settings, toolkit: &str, share: Share, snapshot: Option<&str>) -> Result<String> {
     let (branch, share) = (settings.branch.as_str(), share.as_str());
     let Settings { packages, servers, agents, .. } = settings;
     let proxy = settings.proxy.name();
     let text = match settings.guest {
-        GuestKind::Debian => DebianFlake { branch, toolkit, packages, servers, proxy, agents, share }.render(),
+        GuestKind::Debian => {
+            DebianFlake { branch, toolkit, packages, servers, proxy, agents, share, snapshot }.render()
+        }
         GuestKind::Nixos => {
             let system = match std::env::consts::ARCH {
                 "aarch64" => "aarch64-linux",
@@ -67,10 +70,18 @@ mod tests {
 
     #[test]
     fn rendered_flakes_match_the_snapshots() {
-        let debian = flake(&settings(GuestKind::Debian, "feature/x"), "path:/opt/toolkit", Share::Virtiofs).unwrap();
+        let debian =
+            flake(&settings(GuestKind::Debian, "feature/x"), "path:/opt/toolkit", Share::Virtiofs, None).unwrap();
         insta::assert_snapshot!("debian_flake", debian);
-        let nixos = flake(&settings(GuestKind::Nixos, "feature/x"), "github:o/r", Share::NineP).unwrap();
+        let nixos = flake(&settings(GuestKind::Nixos, "feature/x"), "github:o/r", Share::NineP, None).unwrap();
         insta::assert_snapshot!("nixos_flake", nixos.replace("aarch64-linux", "x86_64-linux"));
+    }
+
+    #[test]
+    fn a_chosen_snapshot_is_in_the_flake() {
+        let of = |snapshot| flake(&settings(GuestKind::Debian, "x"), "path:/t", Share::Virtiofs, snapshot).unwrap();
+        assert!(of(Some("20270102T000000Z")).contains("snapshot = \"20270102T000000Z\";"));
+        assert!(!of(None).contains("snapshot"));
     }
 
     #[test]
@@ -80,7 +91,7 @@ mod tests {
                 let Ok(branch) = branch.parse::<crate::machine::branch::BranchName>() else { continue };
                 let mut settings = settings(guest, "main");
                 settings.branch = branch;
-                flake(&settings, "path:/opt/${x}\"toolkit", Share::Virtiofs).unwrap();
+                flake(&settings, "path:/opt/${x}\"toolkit", Share::Virtiofs, Some("${x}\"")).unwrap();
             }
         }
     }

@@ -90,6 +90,8 @@ pub enum MachinePath {
     RunFacts,
     /// Manifest of the guest that runs.
     RunManifest,
+    /// Link to the package of the guest that runs.
+    RunGuest,
     /// Exists once the start has finished.
     RunStarted,
     /// Time of the certificate's last renewal.
@@ -215,6 +217,7 @@ impl MachinePath {
             Self::Run => "run",
             Self::RunFacts => "run/ports.json",
             Self::RunManifest => "run/manifest.json",
+            Self::RunGuest => "run/guest",
             Self::RunStarted => "run/started",
             Self::RunRenewed => "run/certificate-renewed",
             Self::QemuPid => "run/qemu.pid",

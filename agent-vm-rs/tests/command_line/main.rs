@@ -37,6 +37,7 @@ mod hidden_stores;
 mod hostile_source;
 mod hostile_submodules;
 mod hostile_workspace;
+mod image;
 mod inherited;
 #[path = "../shared/json_values.rs"]
 mod json_values;
@@ -64,6 +65,7 @@ mod partial_source;
 mod port;
 mod power_cut;
 mod prune;
+mod prune_leftovers;
 mod relink;
 mod remote_https;
 mod run;

@@ -119,6 +119,6 @@ fn the_debian_guest_has_no_inputs_to_update() {
     crate::stand_ins::create(&site, "main");
     site.run(&["update"]).ok().says("no guest yet");
     site.run(&["start"]).exits(1);
-    site.run(&["update"]).ok().says("has no lock").says("/cache/agent-vm/guests/debian-");
+    site.run(&["update"]).ok().says("has no lock").says("agent-vm image update");
     assert_eq!(recorded(&site, "nix").len(), 1);
 }

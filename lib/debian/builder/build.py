@@ -6,7 +6,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from . import image, kernel, overlay, report, root, run, temporary
+from . import image, kernel, overlay, report, root, run, snapshot, temporary
 
 FORMAT = 1
 
@@ -30,8 +30,9 @@ def build(spec_file: Path, out: Path) -> None:
         # mmdebstrap unpacks here. For an ordinary user it runs with subordinate IDs, which may have no access to `out`.
         temporary.scratch("build") as scratch,
     ):
+        source = snapshot.choose(spec)
         with overlay.prepared(spec, work) as archive:
-            tar = root.bootstrap(spec, archive, work, scratch)
+            tar = root.bootstrap(spec, archive, work, scratch, source.mirrors)
         tree = image.unpack(tar, work)
         package = work / "package"
         package.mkdir()
@@ -41,6 +42,7 @@ def build(spec_file: Path, out: Path) -> None:
         image.pack(tree, package / "base.img")
         write_package(manifest, package)
         shutil.copyfile(names, package / "share/agent-vm/packages.txt")
+        (package / "share/agent-vm/built.json").write_text(json.dumps(source.described()) + "\n")
         publish(package, out)
     report.say(f"built {out} ({allocated(out) >> 20} MiB)")
 

@@ -29,8 +29,8 @@ def limits(seconds: int, *, retries: int) -> list[str]:
     return [f'--aptopt={name} "{value}"' for name, value in options.items()]
 
 
-def bootstrap(spec: dict, overlay: Path, work: Path, scratch: Path) -> Path:
-    """Create the root file system; returns the path of its archive."""
+def bootstrap(spec: dict, overlay: Path, work: Path, scratch: Path, mirrors: list[str]) -> Path:
+    """Create the root file system from the packages of these mirrors; returns the path of its archive."""
     out = work / "root.tar"
     report.say(f"installing Debian {spec['suite']} ({len(spec['packages'])} packages and their dependencies)")
     argv = [
@@ -52,9 +52,8 @@ def bootstrap(spec: dict, overlay: Path, work: Path, scratch: Path) -> Path:
         *{report.QUIET: [], report.VERBOSE: ["--verbose"], report.DEBUG: ["--debug"]}[report.level],
         spec["suite"],
         str(out),
+        *mirrors,
     ]
-    if mirror := os.environ.get("AGENT_VM_DEBIAN_MIRROR"):
-        argv.append(mirror)
     argv, ending = run.contained(argv)
     try:
         run.run(argv, what="installing Debian", env={"TMPDIR": str(scratch), "LC_ALL": spec["locale"]}, ending=ending)

@@ -23,7 +23,7 @@ SPEC = {
 
 def arguments() -> list[str]:
     with mock.patch.object(run, "run") as called:
-        root.bootstrap(SPEC, Path("overlay"), Path("work"), Path("scratch"))
+        root.bootstrap(SPEC, Path("overlay"), Path("work"), Path("scratch"), [])
     return called.call_args.args[0]
 
 

@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use super::confirm::{can_ask, confirmed};
 use super::destroy;
+use super::leftovers::{self, Leftover};
+use crate::guest::images::used_bytes;
 use crate::host::files::is_absent;
 use crate::machine::Machine;
 use crate::machine::context::Context;
@@ -16,10 +18,16 @@ use crate::machine::paths::MachinePath;
 use crate::term::error::{Failure, Interrupted, hint_of, on_one_line};
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
-use crate::term::text::count;
+use crate::term::text::{bytes, count};
 
 /// Most files of a workspace that are examined, since a guest can create any number.
 const MOST_LOOKED_AT: usize = 20_000;
+
+/// The kind of a machine.
+const MACHINE: &str = "machine";
+/// Files that agent-vm itself writes while nobody uses a machine.
+const UNCHANGED: [MachinePath; 4] =
+    [MachinePath::Declared, MachinePath::Events, MachinePath::Samples, MachinePath::Failure];
 
 /// Flags of `prune`.
 #[derive(Args, Clone, Debug)]
@@ -48,17 +56,21 @@ pub(super) fn age(text: &str) -> Result<Duration, Failure> {
     Duration::try_from(exact).map_err(|_| wrong())
 }
 
-/// One machine and its outcome.
+/// A machine or something else, and its outcome.
 #[derive(Debug, Serialize)]
 struct Pruned {
+    /// `machine`, or the kind of a [`Leftover`].
+    kind: &'static str,
     name: String,
     reason: String,
     /// `would-be-removed`, `removed` or `failed`.
     outcome: &'static str,
+    /// Space that it used on the disk.
+    bytes: u64,
 }
 
 /// Removes machines whose repository or declaring file no longer exists. Saves their commits as `destroy` does. A running
-/// machine stays.
+/// machine stays. Also removes files of ended runs, unused images and temporary files of killed commands.
 ///
 /// # Errors
 /// The user declines, or a machine cannot be removed. The other machines are removed in the second case.
@@ -78,28 +90,86 @@ pub fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
     }
     let mut pruned = Vec::new();
     for (reason, machine) in found {
+        let bytes = used_bytes(&machine.dir);
         let outcome = if args.dry_run { "would-be-removed" } else { remove(context, args, &machine)? };
         if !outcome.is_empty() {
-            pruned.push(Pruned { name: machine.name.to_string(), reason, outcome });
+            pruned.push(Pruned { kind: MACHINE, name: machine.name.to_string(), reason, outcome, bytes });
         }
     }
     let failed = pruned.iter().filter(|one| one.outcome == "failed").count();
+    // After the machines, whose images may be unused by now.
+    pruned.extend(clear_all(context, args.dry_run, |_| true)?);
     if context.json {
         print_json(&pruned)?;
     } else {
-        let lines =
-            pruned.iter().map(|one| format!("{}: {} ({})\n", one.name, one.outcome.replace('-', " "), one.reason));
-        print(&lines.collect::<String>())?;
-        if pruned.is_empty() {
+        print(&pruned.iter().map(line).collect::<String>())?;
+        if pruned.iter().all(|one| one.kind != MACHINE) {
             note("no machine to remove");
         }
     }
+    note_space(args.dry_run, &pruned);
     if failed == 0 {
         return Ok(());
     }
     Err(Failure::new(format!("failed to remove {}", count(failed, "machine")))
         .with_hint("for each of them: agent-vm destroy MACHINE")
         .into())
+}
+
+fn line(one: &Pruned) -> String {
+    let what = if one.kind == MACHINE { String::new() } else { one.kind.replace('-', " ") + " " };
+    format!("{what}{}: {} ({})\n", one.name, one.outcome.replace('-', " "), one.reason)
+}
+
+/// Prints how much space was freed.
+fn note_space(dry_run: bool, pruned: &[Pruned]) {
+    let freed: u64 = pruned.iter().filter(|one| one.outcome != "failed").map(|one| one.bytes).sum();
+    if freed > 0 {
+        note(&format!("{} {}", if dry_run { "would free" } else { "freed" }, bytes(freed)));
+    }
+}
+
+/// Removes what is no machine and `wanted`, and prints it as [`prune`] does.
+///
+/// # Errors
+/// The cache cannot be read.
+pub(super) fn leftovers_alone(context: &Context, dry_run: bool, wanted: impl Fn(&Leftover) -> bool) -> Result<()> {
+    let pruned = clear_all(context, dry_run, wanted)?;
+    if context.json {
+        return print_json(&pruned);
+    }
+    print(&pruned.iter().map(line).collect::<String>())?;
+    if pruned.is_empty() {
+        note("nothing to remove");
+    }
+    note_space(dry_run, &pruned);
+    Ok(())
+}
+
+/// Removes what is no machine and `wanted`.
+fn clear_all(context: &Context, dry_run: bool, wanted: impl Fn(&Leftover) -> bool) -> Result<Vec<Pruned>> {
+    let mut pruned = Vec::new();
+    for leftover in leftovers::all(context)?.into_iter().filter(wanted) {
+        let outcome = if dry_run { "would-be-removed" } else { clear(context, &leftover)? };
+        if !outcome.is_empty() {
+            let Leftover { kind, name, reason, bytes, .. } = leftover;
+            pruned.push(Pruned { kind, name, reason, outcome, bytes });
+        }
+    }
+    Ok(pruned)
+}
+
+/// Removes something that is no machine, and returns the outcome; an empty one if it is in use meanwhile.
+fn clear(context: &Context, leftover: &Leftover) -> Result<&'static str> {
+    match leftovers::remove(context, leftover) {
+        Ok(true) => Ok("removed"),
+        Ok(false) => Ok(""),
+        Err(error) if error.is::<Interrupted>() => Err(error),
+        Err(error) => {
+            note(&format!("notice: {} was not removed: {error:#}", leftover.name));
+            Ok("failed")
+        }
+    }
 }
 
 /// Removes one machine and returns the outcome; an empty one if the machine is in use meanwhile.
@@ -165,8 +235,9 @@ fn unchanged_for(machine: &Machine) -> Duration {
     let workspace = walkdir::WalkDir::new(machine.workspace()).follow_root_links(false).max_depth(2);
     let workspace = workspace.into_iter().take(MOST_LOOKED_AT).flatten();
     let paths = entries.map(|entry| entry.path()).chain(workspace.map(walkdir::DirEntry::into_path));
-    let declared = MachinePath::Declared.of(&machine.dir);
-    let times = paths.filter(|path| *path != declared).filter_map(|path| path.symlink_metadata().ok()?.modified().ok());
+    let others = UNCHANGED.map(|path| path.of(&machine.dir));
+    let times =
+        paths.filter(|path| !others.contains(path)).filter_map(|path| path.symlink_metadata().ok()?.modified().ok());
     let newest = times.max().unwrap_or(SystemTime::UNIX_EPOCH);
     // A time in the future counts as now.
     SystemTime::now().duration_since(newest).unwrap_or_default()

@@ -9,7 +9,7 @@ use crate::cli::target;
 use crate::guest::flake_lock::FlakeLock;
 use crate::guest::installation::Toolkit;
 use crate::guest::manifest::Share;
-use crate::guest::{Guest, Recipe, update as guest_update};
+use crate::guest::{Guest, Recipe, images, update as guest_update};
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
@@ -17,6 +17,7 @@ use crate::machine::settings::GuestKind;
 use crate::machine::sweep;
 use crate::term::output::print_json;
 use crate::term::progress::note;
+use crate::term::text::age;
 
 /// Flags of `update`.
 #[derive(Args, Clone, Debug)]
@@ -70,16 +71,15 @@ pub fn update(context: &Context, args: &UpdateArgs) -> Result<()> {
     Ok(())
 }
 
-/// Explains how to update the Debian guest. It has no lock file: its image holds the Debian packages of the day it was
-/// built.
+/// Explains how to update the Debian guest. Its lock is the snapshot of Debian, which all machines share.
 fn no_lock(machine: &Machine) -> String {
     let name = &machine.name;
     let Ok(guest) = Guest::of(machine) else {
         return format!("{name} has no guest yet; its first start builds one: agent-vm start {name}");
     };
-    let image = guest.package.display();
+    let age = images::age(&guest.package).map_or_else(String::new, |old| format!(", {} old", age(old)));
     format!(
-        "{name} has the debian guest, which has no lock: its image has Debian's packages of the day it was built on.\n\
-         To have it built again, stop all machines with this image, remove it, and start one: rm -r {image}"
+        "{name} has the debian guest, which has no lock of its own: its packages are those of a snapshot of Debian{age}.\n\
+         To move all Debian guests to today's packages: agent-vm image update"
     )
 }

@@ -16,7 +16,7 @@ use crate::confine::{self, Confinement};
 use crate::git::saved_work::SavedWork;
 use crate::guest::installation::Toolkit;
 use crate::guest::manifest::Share;
-use crate::guest::{Guest, Recipe};
+use crate::guest::{Guest, Recipe, images};
 use crate::host::files::{is_absent, make_private_dir};
 use crate::host::log_file;
 use crate::host::process::{Detached, ProcessId};
@@ -63,6 +63,7 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
         Some(package) => built_beforehand(machine, &settings, package, share)?,
         None => guest(context, machine, &settings, share, &cache)?,
     };
+    notices::old_packages(machine, &guest);
     guest.manifest.qemu.start()?;
     let program = guest.manifest.qemu.program()?;
     let accel = accelerator(context, machine, &guest, &confinement, &cache)?;
@@ -239,6 +240,7 @@ fn built_beforehand(machine: &Machine, settings: &Settings, package: &Path, shar
 fn guest(context: &Context, machine: &Machine, settings: &Settings, share: Share, cache: &Path) -> Result<Guest> {
     let recipe = Recipe::new(settings, &Toolkit::locate()?, share)?;
     if let Some(guest) = Guest::current(machine, &recipe) {
+        images::register(&guest.package, &machine.dir);
         return Ok(guest);
     }
     let phases = Phases::new(&settings.guest.to_string(), cache);

@@ -1,8 +1,10 @@
 //! Prints notices about optional features that this host lacks.
 
 use crate::confine::Confinement;
+use crate::guest::{Guest, images};
 use crate::machine::Machine;
 use crate::term::progress::note;
+use crate::term::text::count;
 use crate::vm::qemu_args::Virtiofsd;
 
 /// Reports weaker confinement of the machine's processes, and why namespaces are missing.
@@ -28,6 +30,17 @@ pub fn confinement(confinement: &Confinement, reason: Option<anyhow::Error>) {
             "notice: the account agent-vm does not exist: the machine's processes run as nobody, which other programs may use \
              too; to create it: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin agent-vm",
         );
+    }
+}
+
+/// Reports packages of a Debian guest that are old.
+pub fn old_packages(machine: &Machine, guest: &Guest) {
+    if let Some(age) = images::age(&guest.package).filter(|age| *age > images::OLD) {
+        note(&format!(
+            "notice: the Debian packages of {name} are {} old; to update them: agent-vm image update\nthen: agent-vm restart {name}",
+            count(usize::try_from(age.as_secs() / 86_400).unwrap_or(usize::MAX), "day"),
+            name = machine.name
+        ));
     }
 }
 

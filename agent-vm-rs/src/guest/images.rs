@@ -1,0 +1,340 @@
+//! Built images of the Debian guest in the user's cache. Machines of several state directories share it: each registers the image
+//! that it uses.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::host::files::{make_private_dir, read_text, remove_any, remove_file};
+use crate::host::hex::hex;
+use crate::host::lock::Lock;
+use crate::machine::paths::MachinePath;
+use crate::machine::run_state::RunDir;
+
+/// Start of an image's directory name; the start of its hash follows.
+const NAME: &str = "debian-";
+/// Time for which a registered machine counts as a user before its link points to the image: until the image is built.
+const NEW: Duration = Duration::from_secs(6 * 3_600);
+/// Age at which an image is old.
+pub const OLD: Duration = Duration::from_secs(30 * 86_400);
+
+/// An image.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Image {
+    /// Start of its hash.
+    pub name: String,
+    /// Its directory.
+    pub path: PathBuf,
+    /// Space on the disk in bytes.
+    pub bytes: u64,
+    /// When its packages were published: the date of the snapshot, or when it was built without one.
+    pub packages_of: Option<Timestamp>,
+    /// Whether its packages are those of a snapshot, so that it can be built again.
+    pub is_snapshot: bool,
+    /// Names of the machines that use it, running or not.
+    pub users: Vec<String>,
+}
+
+/// What the builder writes about the packages of an image.
+#[derive(Debug, Default, Deserialize)]
+struct Built {
+    snapshot: Option<Timestamp>,
+    built: Option<Timestamp>,
+}
+
+/// Returns the directory of images below the cache.
+#[must_use]
+pub fn directory(cache: &Path) -> PathBuf {
+    cache.join("guests")
+}
+
+/// Returns the path of the image with this hash.
+#[must_use]
+pub fn path_of(guests: &Path, hash: &str) -> PathBuf {
+    guests.join(format!("{NAME}{}", short(hash)))
+}
+
+/// Returns the path of the lock that its builder holds.
+#[must_use]
+pub fn lock_of(guests: &Path, hash: &str) -> PathBuf {
+    guests.join(format!(".lock-{}", short(hash)))
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..16).unwrap_or(hash)
+}
+
+/// Registers a machine as a user of an image; nothing for another path. A failure is only logged: it must not prevent a start.
+pub fn register(package: &Path, machine: &Path) {
+    let Some(users) = users_of(package) else { return };
+    let link = users.join(hex(&Sha256::digest(machine.as_os_str().as_encoded_bytes())).get(..16).unwrap_or_default());
+    let write = || -> Result<()> {
+        make_private_dir(&users)?;
+        // A new link has a new time.
+        remove_file(&link)?;
+        symlink(machine, &link).with_context(|| format!("failed to write {}", link.display()))
+    };
+    if let Err(error) = write() {
+        tracing::warn!("failed to register the use of an image: {error:#}");
+    }
+}
+
+/// Returns the directory with links to the users of an image.
+fn users_of(package: &Path) -> Option<PathBuf> {
+    let name = package.file_name()?.to_str()?.strip_prefix(NAME)?;
+    Some(package.with_file_name(format!(".users-{name}")))
+}
+
+/// Returns the images, sorted by name. `known` are machines that may have been started by an agent-vm that did not register them.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn all(cache: &Path, known: &[PathBuf]) -> Result<Vec<Image>> {
+    let guests = directory(cache);
+    let entries = match fs::read_dir(&guests) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.with_context(|| format!("failed to list {}", guests.display()))?,
+    };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut images: Vec<_> = names.filter_map(|name| image(&guests, name.strip_prefix(NAME)?, known)).collect();
+    images.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(images)
+}
+
+fn image(guests: &Path, name: &str, known: &[PathBuf]) -> Option<Image> {
+    let path = path_of(guests, name);
+    let is_name = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let found = path.symlink_metadata().ok().filter(|found| found.is_dir() && is_name)?;
+    let built = read_text(&path.join("share/agent-vm/built.json")).ok();
+    let built: Built = built.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let modified = || Timestamp::try_from(found.modified().ok()?).ok();
+    let mut users: Vec<_> = users(&path, known).iter().map(|machine| name_of(machine)).collect();
+    users.sort();
+    users.dedup();
+    Some(Image {
+        name: name.to_owned(),
+        bytes: used_bytes(&path),
+        is_snapshot: built.snapshot.is_some(),
+        packages_of: built.snapshot.or(built.built).or_else(modified),
+        users,
+        path,
+    })
+}
+
+fn name_of(machine: &Path) -> String {
+    machine.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Returns the directories of the machines that use an image.
+fn users(package: &Path, known: &[PathBuf]) -> Vec<PathBuf> {
+    let links = users_of(package).and_then(|users| fs::read_dir(users).ok()).into_iter().flatten().flatten();
+    let registered = links.filter_map(|link| {
+        let machine = fs::read_link(link.path()).ok()?;
+        let since = link.metadata().ok()?.modified().ok()?;
+        // A time in the future counts as now.
+        let age = SystemTime::now().duration_since(since).unwrap_or_default();
+        (uses(&machine, package) || (age < NEW && machine.is_dir())).then_some(machine)
+    });
+    registered.chain(known.iter().filter(|machine| uses(machine, package)).cloned()).collect()
+}
+
+/// Returns whether a machine's next start needs the image, or its run was started with it.
+fn uses(machine: &Path, package: &Path) -> bool {
+    let is = |link: MachinePath| fs::read_link(link.of(machine)).is_ok_and(|target| target == package);
+    is(MachinePath::Guest) || (is(MachinePath::RunGuest) && RunDir::of(machine).qemu().is_some())
+}
+
+/// Removes an image that no machine uses. Returns false if one does now, or builds it.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn remove(image: &Image, known: &[PathBuf]) -> Result<bool> {
+    let guests = image.path.parent().unwrap_or(&image.path);
+    let Some(lock) = Lock::try_take(&lock_of(guests, &image.name))? else { return Ok(false) };
+    if !users(&image.path, known).is_empty() {
+        return Ok(false);
+    }
+    remove_any(&image.path)?;
+    records(guests, &image.name).iter().try_for_each(|record| remove_any(record))?;
+    lock.retire()?;
+    Ok(true)
+}
+
+/// Returns the files about an image beside it that exist, without its lock.
+fn records(guests: &Path, hash: &str) -> Vec<PathBuf> {
+    let names = [
+        format!(".spec-{hash}.json"),
+        format!(".users-{hash}"),
+        format!(".prepared-{hash}"),
+        format!(".{NAME}{hash}.files.json"),
+    ];
+    names.into_iter().map(|name| guests.join(name)).filter(|path| path.symlink_metadata().is_ok()).collect()
+}
+
+/// Returns the hashes of images that do not exist and have records, with the space of those. A new one may still be built.
+#[must_use]
+pub fn stale_records(guests: &Path) -> Vec<(String, u64)> {
+    let names = fs::read_dir(guests).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut hashes: Vec<_> = names.filter_map(|name| hash_in(&name)).collect();
+    hashes.sort();
+    hashes.dedup();
+    hashes.retain(|hash| is_stale(guests, hash));
+    let bytes = |hash: &String| records(guests, hash).iter().map(|record| used_bytes(record)).sum();
+    hashes.into_iter().map(|hash| (hash.clone(), bytes(&hash))).collect()
+}
+
+/// Returns the hash in the name of a record or a lock.
+fn hash_in(name: &str) -> Option<String> {
+    let starts = [".spec-", ".lock-", ".users-", ".prepared-", ".debian-"];
+    let rest = starts.iter().find_map(|start| name.strip_prefix(start))?;
+    let hash = rest.trim_end_matches(".json").trim_end_matches(".files");
+    let is_hash = hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash.then(|| hash.to_owned())
+}
+
+fn is_stale(guests: &Path, hash: &str) -> bool {
+    let is_new = |path: &PathBuf| {
+        let changed = path.symlink_metadata().and_then(|found| found.modified());
+        changed.is_ok_and(|changed| SystemTime::now().duration_since(changed).unwrap_or_default() < NEW)
+    };
+    let lock = lock_of(guests, hash);
+    !path_of(guests, hash).exists() && !records(guests, hash).iter().chain([&lock]).any(is_new)
+}
+
+/// Removes the records of an image that does not exist. Returns false if it exists or is built by now.
+///
+/// # Errors
+/// One cannot be removed.
+pub fn remove_records(guests: &Path, hash: &str) -> Result<bool> {
+    if !is_stale(guests, hash) {
+        return Ok(false);
+    }
+    let Some(lock) = Lock::try_take(&lock_of(guests, hash))? else { return Ok(false) };
+    records(guests, hash).iter().try_for_each(|record| remove_any(record))?;
+    lock.retire()?;
+    Ok(true)
+}
+
+/// Returns the space that a directory uses on the disk.
+#[must_use]
+pub fn used_bytes(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let files = walkdir::WalkDir::new(dir).follow_links(false).follow_root_links(false).into_iter().flatten();
+    files.filter_map(|file| file.metadata().ok()).map(|file| file.blocks() * 512).sum()
+}
+
+/// Returns the age of an image's packages; None if it is not known.
+#[must_use]
+pub fn age(image: &Path) -> Option<Duration> {
+    let text = read_text(&image.join("share/agent-vm/built.json")).ok()?;
+    let built: Built = serde_json::from_str(&text).ok()?;
+    let since = built.snapshot.or(built.built)?;
+    Duration::try_from(Timestamp::now().duration_since(since)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    /// An image, and the directory of a machine.
+    fn world(dir: &Path) -> (PathBuf, PathBuf) {
+        let image = path_of(&directory(dir), "0123456789abcdef0123");
+        fs::create_dir_all(image.join("share/agent-vm")).unwrap();
+        fs::write(image.join("base.img"), vec![1; 100_000]).unwrap();
+        let machine = dir.join("elsewhere/app-main");
+        fs::create_dir_all(machine.join("flake")).unwrap();
+        (image, machine)
+    }
+
+    #[test]
+    fn images_of_registered_and_known_machines_are_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let (image, machine) = world(dir.path());
+        let one = |known: &[PathBuf]| all(dir.path(), known).unwrap().remove(0);
+        assert!(one(&[]).users.is_empty() && one(&[]).bytes >= 100_000);
+        symlink(&image, MachinePath::Guest.of(&machine)).unwrap();
+        assert!(one(&[]).users.is_empty(), "a machine of an unknown state directory");
+        assert_eq!(one(std::slice::from_ref(&machine)).users, ["app-main"]);
+        register(&image, &machine);
+        register(&image, &machine);
+        assert_eq!(one(&[]).users, ["app-main"]);
+        assert!(!remove(&one(&[]), &[]).unwrap() && image.exists());
+        // The machine is destroyed.
+        fs::remove_dir_all(&machine).unwrap();
+        assert!(one(&[]).users.is_empty());
+        assert!(remove(&one(&[]), &[]).unwrap() && !image.exists());
+        let left: Vec<_> = fs::read_dir(directory(dir.path())).unwrap().flatten().map(|entry| entry.path()).collect();
+        assert!(left.is_empty(), "its records are removed, too: {left:?}");
+        assert!(all(dir.path(), &[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_machine_that_has_just_registered_builds_the_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let (image, machine) = world(dir.path());
+        register(&image, &machine);
+        assert!(!remove(&all(dir.path(), &[]).unwrap()[0], &[]).unwrap());
+        // Its build was given up long ago.
+        let link = fs::read_dir(users_of(&image).unwrap()).unwrap().flatten().next().unwrap().path();
+        let old = rustix::fs::Timestamps {
+            last_access: rustix::fs::Timespec { tv_sec: 1, tv_nsec: 0 },
+            last_modification: rustix::fs::Timespec { tv_sec: 1, tv_nsec: 0 },
+        };
+        rustix::fs::utimensat(rustix::fs::CWD, &link, &old, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        // Control: another image is removed while its builder does not run.
+        let lock = Lock::try_take(&lock_of(&directory(dir.path()), "0123456789abcdef")).unwrap().unwrap();
+        assert!(!remove(&all(dir.path(), &[]).unwrap()[0], &[]).unwrap());
+        drop(lock);
+        assert!(remove(&all(dir.path(), &[]).unwrap()[0], &[]).unwrap());
+    }
+
+    #[test]
+    fn records_without_an_image_are_removed_once_they_are_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let (image, _) = world(dir.path());
+        let guests = directory(dir.path());
+        let (old, new) = ("fedcba9876543210", "aaaabbbbccccdddd");
+        let own = image.file_name().unwrap().to_str().unwrap().trim_start_matches(NAME);
+        for hash in [old, new, own] {
+            fs::write(lock_of(&guests, hash), "").unwrap();
+            fs::write(guests.join(format!(".spec-{hash}.json")), "{}").unwrap();
+            fs::create_dir(guests.join(format!(".users-{hash}"))).unwrap();
+        }
+        fs::write(guests.join("else"), "").unwrap();
+        let ago = SystemTime::now() - 2 * NEW;
+        for record in records(&guests, old).iter().chain(&records(&guests, own)).chain([&lock_of(&guests, old)]) {
+            File::open(record).unwrap().set_modified(ago).unwrap();
+        }
+        let stale: Vec<_> = stale_records(&guests).into_iter().map(|(hash, _)| hash).collect();
+        assert_eq!(stale, [old]);
+        for (hash, removed) in [(old, true), (new, false), (own, false)] {
+            assert_eq!(remove_records(&guests, hash).unwrap(), removed, "{hash}");
+            assert_eq!(lock_of(&guests, hash).exists() || !records(&guests, hash).is_empty(), !removed, "{hash}");
+        }
+        assert!(guests.join("else").exists());
+    }
+
+    #[test]
+    fn the_age_is_that_of_the_packages() {
+        let dir = tempfile::tempdir().unwrap();
+        let (image, _) = world(dir.path());
+        assert_eq!(age(&image), None);
+        assert!(!all(dir.path(), &[]).unwrap()[0].is_snapshot);
+        let write = |text: &str| fs::write(image.join("share/agent-vm/built.json"), text).unwrap();
+        write(r#"{"snapshot": "2001-02-03T00:00:00Z", "built": "2026-11-30T08:00:00Z", "more": 1}"#);
+        let found = all(dir.path(), &[]).unwrap().remove(0);
+        assert!(found.is_snapshot && found.packages_of.unwrap().to_string() == "2001-02-03T00:00:00Z");
+        assert!(age(&image).unwrap() > OLD);
+        write(&format!(r#"{{"snapshot": null, "built": "{}"}}"#, Timestamp::now()));
+        assert!(age(&image).unwrap() < OLD);
+    }
+}
