@@ -13,6 +13,7 @@ mod endpoint;
 mod hardening;
 mod host_proxy;
 mod hostile_share;
+mod idle;
 mod isolation;
 mod journey;
 mod named_servers;
