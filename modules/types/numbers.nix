@@ -139,7 +139,10 @@ rec {
     example = ''"2h"'';
     wrong =
       value:
-      if match "([0-9]{1,6}d)?([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?" value != null && match ".*[1-9].*" value != null then
+      if
+        match "([0-9]{1,6}d)?([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?" value != null
+        && match ".*[1-9].*" value != null
+      then
         null
       else
         {
