@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::guest_services::GuestServices;
 use crate::stand_ins::{ENDS, STAYS, change_runner, create, install, install_ssh, manifest};
-use crate::support::{Done, Running, Site, kill, wait_until};
+use crate::support::{Done, Running, Site, end, kill, suspend, wait_until};
 
 /// A site with a machine that can be started.
 fn ready(runner: &str) -> (Site, GuestServices) {
@@ -107,7 +107,7 @@ fn it_fails_with_a_machine_that_another_command_started() {
     let (socket, command) = start(&site, &[]);
     assert!(notification(&socket).contains("READY=1"));
     // Another command starts it again, and this one sees only that it runs.
-    command.signal(Signal::STOP);
+    suspend(command.pid());
     site.run(&["stop"]).ok();
     drop(services);
     fs::remove_file(site.path("record/runner.cwd")).unwrap();
@@ -125,8 +125,8 @@ fn it_fails_also_after_another_command_cleaned_up() {
     let (site, _services) = ready(STAYS);
     let (socket, command) = start(&site, &[]);
     assert!(notification(&socket).contains("READY=1"));
-    command.signal(Signal::STOP);
-    kill(qemu(&site), Signal::KILL);
+    suspend(command.pid());
+    end(qemu(&site));
     wait_until("QEMU to end", || site.run(&["stop"]).ok().stderr.contains("was not running"));
     assert!(!site.machine("app-main").join("run").exists());
     command.signal(Signal::CONT);

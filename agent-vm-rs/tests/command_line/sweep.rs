@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use rustix::process::Signal;
 
-use crate::support::{Running, Site, skip};
+use crate::support::{Running, Site, skip, suspend};
 
 /// Makes the files that killed commands leave; returns their paths.
 fn leave(site: &Site) -> Vec<PathBuf> {
@@ -97,7 +97,7 @@ fn files_of_a_running_command_stay() {
     let status = site.spawn(&["status", "main"]);
     site.wait_for("looks");
     // It is suspended so that it does not time out.
-    status.signal(Signal::STOP);
+    suspend(status.pid());
     site.restore("git");
     let scratch = || {
         let entries = fs::read_dir(site.machine("app-main")).unwrap().flatten();

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
-use crate::support::{Done, Running, Site, kill, namespaces, wait_until};
+use crate::support::{Done, Running, Site, end, kill, namespaces, suspend, wait_until};
 
 /// Longer than any command here may take on a busy host; a command that waits for a time limit takes longer.
 const SOON: Duration = Duration::from_secs(15);
@@ -68,8 +68,8 @@ fn an_ended_forwarder_is_an_error_with_the_restart_command() {
         };
         assert_eq!(state(&status), "running");
 
-        forwarder.signal(Signal::STOP);
-        wait_until("it to be suspended", || state(&site.run(&["status", "--json"]).ok().json()) == "suspended");
+        suspend(forwarder.pid());
+        assert_eq!(state(&site.run(&["status", "--json"]).ok().json()), "suspended");
         site.run(&["start"]).exits(1).gives_one_error().says("is suspended").says("agent-vm restart app-main");
         drop(forwarder);
         soon("start", || site.run(&["start"]))
@@ -96,14 +96,12 @@ fn start_restores_the_ssh_connection() {
     site.run(&["start"]).ok();
     for signal in [Signal::KILL, Signal::STOP] {
         let old = pid_in(&site, "ssh.pid");
-        kill(old, signal);
         if signal == Signal::KILL {
+            end(old);
             // A killed ssh leaves no socket on which it answers.
             fs::remove_file(site.machine("app-main").join("run/ssh.sock")).unwrap();
         } else {
-            wait_until("it to be suspended", || {
-                fs::read_to_string(format!("/proc/{old}/stat")).unwrap().contains(") T ")
-            });
+            suspend(old);
         }
         site.run(&["start"]).ok();
         assert_ne!(pid_in(&site, "ssh.pid"), old, "after {signal:?}");
@@ -118,7 +116,7 @@ fn a_suspended_machine_is_reported_and_can_be_stopped() {
     let inside = GuestServices::of(&site, "app-main");
     site.run(&["start"]).ok();
     drop(inside);
-    kill(pid_in(&site, "qemu.pid"), Signal::STOP);
+    suspend(pid_in(&site, "qemu.pid"));
     let status = soon("status", || site.run(&["status"])).ok();
     let status = status.prints("is suspended, by SIGSTOP").prints("agent-vm restart app-main");
     assert!(!status.stdout.contains("no answer"), "{}", status.stdout);

@@ -30,6 +30,26 @@ pub fn exists(pid: u32) -> bool {
     test_kill_process(id(pid)).is_ok()
 }
 
+/// Suspends a process, and waits until it is suspended.
+#[track_caller]
+pub fn suspend(pid: u32) {
+    kill(pid, Signal::STOP);
+    wait_until("a process to be suspended", || state(pid) == Some('T'));
+}
+
+/// Kills a process, and waits until it runs no more. Its parent may not know yet.
+#[track_caller]
+pub fn end(pid: u32) {
+    kill(pid, Signal::KILL);
+    wait_until("a process to end", || state(pid).is_none_or(|state| state == 'Z'));
+}
+
+/// Returns the letter of a process's state (proc_pid_stat(5)); None if there is no such process.
+fn state(pid: u32) -> Option<char> {
+    // The name of the program is in parentheses, and may have more of them.
+    fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next()
+}
+
 fn id(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
 }
