@@ -63,6 +63,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
       ../lib/policy/egress-groups.json
       ../lib/policy/egress-modes.json
       ../lib/policy/grammar.json
+      ../lib/policy/limits.json
       ../lib/policy/mcp.json
       ../lib/policy/ports.json
       ../lib/policy/user.json

@@ -88,6 +88,8 @@ impl Change {
                 Key::Allow => after.egress.allow.clear(),
                 Key::Deny => after.egress.deny.clear(),
                 Key::HostProxy => after.egress.host_proxy = HostProxy::default(),
+                // A limit.
+                key => key.limit().into_iter().for_each(|limit| after.limits.set(limit, None)),
             }
         }
         let set = self.set.clone();
@@ -103,6 +105,7 @@ impl Change {
         after.memory = set.memory.unwrap_or(after.memory);
         after.cores = set.cores.unwrap_or(after.cores);
         after.disk = set.disk.unwrap_or(after.disk);
+        after.limits = set.limits.or(&after.limits);
         after.packages = set.packages.unwrap_or(after.packages);
         after.servers = set.servers.unwrap_or(after.servers);
         after.proxy = set.proxy.unwrap_or(after.proxy);

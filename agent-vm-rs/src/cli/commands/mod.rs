@@ -20,6 +20,7 @@ mod fetching;
 pub mod foreground;
 mod keeping;
 pub mod kept;
+pub mod limit_args;
 pub mod list;
 pub mod log;
 pub mod logs;

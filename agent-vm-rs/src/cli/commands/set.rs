@@ -142,9 +142,13 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
     } else if differences.is_empty() {
         print(&format!("{name}: nothing changed\n"))?;
     } else {
-        let shown = |value: &Value| if value.is_null() { "automatic".to_owned() } else { value.to_string() };
+        let shown = |key: Key, value: &Value| match value {
+            Value::Null if key.limit().is_some() => "no limit".to_owned(),
+            Value::Null => "automatic".to_owned(),
+            value => value.to_string(),
+        };
         let lines = differences.iter().map(|(key, before, after)| {
-            format!("{name}: {} changed from {} to {}\n", key.name(), shown(before), shown(after))
+            format!("{name}: {} changed from {} to {}\n", key.name(), shown(*key, before), shown(*key, after))
         });
         print(&lines.collect::<String>())?;
     }
