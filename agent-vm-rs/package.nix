@@ -2,6 +2,7 @@
   lib,
   rustPlatform,
   bubblewrap,
+  coreutils,
   e2fsprogs,
   git,
   installShellFiles,
@@ -93,6 +94,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
       --suffix PATH : ${
         lib.makeBinPath [
           bubblewrap
+          coreutils
           e2fsprogs
           git
           mitmproxy

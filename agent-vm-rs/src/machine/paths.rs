@@ -102,6 +102,8 @@ pub enum MachinePath {
     ForwardSshPid,
     /// Process id of the MCP port's forwarder.
     ForwardMcpPid,
+    /// What the machine may write to its workspace, if not everything, as JSON.
+    WorkspaceGuard,
     /// Directory that QEMU and virtiofsd can write. The host does not trust its contents.
     Qemu,
     /// Socket of virtiofsd.
@@ -205,6 +207,7 @@ impl MachinePath {
             Self::VirtiofsdLog => "run/virtiofsd.log",
             Self::ForwardSshPid => "run/forward-ssh.pid",
             Self::ForwardMcpPid => "run/forward-mcp.pid",
+            Self::WorkspaceGuard => "run/workspace-guard.json",
             Self::Qemu => "run/qemu",
             Self::VirtiofsdSocket => "run/qemu/virtiofsd.sock",
             Self::QmpSocket => "run/qemu/qmp.sock",

@@ -25,7 +25,7 @@ use crate::remote::servers::Servers;
 use crate::remote::service::ServiceState;
 use crate::remote::ssh::forwards::{self, ForwardState};
 use crate::term::error::on_one_line;
-use crate::vm::failure;
+use crate::vm::{failure, workspace_guard};
 
 /// Time limit for all queries of a running machine together, since a hung one answers none.
 pub const ANSWER: Duration = Duration::from_millis(2_400);
@@ -206,6 +206,7 @@ impl Report {
             self.problems.push(format!("{error}{hint}"));
         }
         self.helpers = Some(helpers);
+        self.problems.extend(workspace_guard::problem(machine, facts));
         self.look_at_egress(machine, starting);
         // A suspended QEMU answers nothing, and its problem is already in the report.
         let inside = inside::look(context, machine, facts, starting, qemu.is_suspended());

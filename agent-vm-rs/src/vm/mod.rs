@@ -12,3 +12,4 @@ pub mod qmp;
 pub mod readiness;
 pub mod shutdown;
 pub mod virtiofsd;
+pub mod workspace_guard;

@@ -173,6 +173,8 @@ pub fn virtiofsd(inputs: &Inputs<'_>) -> Option<Invocation> {
         .args(["--no-new-privs", "--", "unshare", "--user", "--map-root-user"])
         // All child processes end with unshare.
         .args(["--pid", "--fork", "--kill-child", "--"])
+        // A write above the limit of a file's size fails and does not end virtiofsd: see vm/workspace_guard.
+        .args(["env", "--ignore-signal=XFSZ", "--"])
         .arg(confine::bwrap::place_in_view(account, &virtiofsd.program))
         .args([
             format!("--socket-path={}", MachinePath::VirtiofsdSocket.file_name()),

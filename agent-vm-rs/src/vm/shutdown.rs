@@ -14,6 +14,7 @@ use crate::host::process::ProcessId;
 use crate::machine::Machine;
 use crate::machine::run_state::{self, end_processes_of};
 use crate::term::error::Failure;
+use crate::vm::workspace_guard::{self, Step};
 use crate::vm::{failure, qmp};
 
 /// Time for a guest to power off; it normally needs one second. The user waits this long for a guest that hangs.
@@ -70,6 +71,11 @@ fn end_qemu(machine: &Machine, limit: Duration) -> Result<Outcome> {
     let deadline = Deadline::after(limit);
     // A suspended QEMU handles no signal but SIGKILL, and its socket does not answer.
     if !qemu.is_suspended() {
+        if workspace_guard::read(&run).step == Step::Paused
+            && let Err(error) = qmp::go_on(&run)
+        {
+            tracing::warn!("{error:#}");
+        }
         let button = Guest::of(machine).map_or(PowerOff::Acpi, |guest| guest.manifest.power_off);
         match qmp::power_off(&run, button) {
             Ok(()) if gone(&qemu, deadline)? => return Ok(Outcome::PoweredOff),

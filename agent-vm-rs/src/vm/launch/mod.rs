@@ -32,7 +32,7 @@ use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
 use crate::vm::phases::Phases;
 use crate::vm::qemu_args::Virtiofsd;
-use crate::vm::{accel, console, failure, readiness, shutdown, virtiofsd};
+use crate::vm::{accel, console, failure, readiness, shutdown, virtiofsd, workspace_guard};
 
 /// Time for the process that made QEMU's namespaces to end after QEMU.
 const STATUS: Duration = Duration::from_secs(2);
@@ -205,6 +205,7 @@ pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunF
     let guest = Guest::of(machine)?;
     // Fail if a process has ended that only a restart starts again; kill suspended ones that this start starts again.
     helpers::check(machine, facts)?;
+    workspace_guard::check(machine, facts)?;
     helpers::end_suspended(&machine.run(), facts);
     let mut phases = Phases::new("running", &cache_dir()?);
     let name = &machine.name;
