@@ -77,6 +77,12 @@ impl Confinement {
         Self { sandbox, ..self.clone() }
     }
 
+    /// Checks whether each program has a user namespace of its own.
+    #[must_use]
+    pub fn has_own_users(&self) -> bool {
+        self.sandbox.is_some() && self.account().is_none_or(|account| account.stage.is_some())
+    }
+
     /// Checks whether ports must be forwarded into a network namespace.
     #[must_use]
     pub fn has_own_network(&self) -> bool {

@@ -86,6 +86,8 @@ pub enum MachinePath {
     RunManifest,
     /// Exists once the start has finished.
     RunStarted,
+    /// The means by which the run's limits are enforced, as JSON.
+    RunLimits,
     /// Time of the certificate's last renewal.
     RunRenewed,
     /// Process id of QEMU.
@@ -199,6 +201,7 @@ impl MachinePath {
             Self::RunFacts => "run/ports.json",
             Self::RunManifest => "run/manifest.json",
             Self::RunStarted => "run/started",
+            Self::RunLimits => "run/limits.json",
             Self::RunRenewed => "run/certificate-renewed",
             Self::QemuPid => "run/qemu.pid",
             Self::RunConsole => "run/console.log",

@@ -25,6 +25,7 @@ use crate::remote::servers::Servers;
 use crate::remote::service::ServiceState;
 use crate::remote::ssh::forwards::{self, ForwardState};
 use crate::term::error::on_one_line;
+use crate::vm::in_force::{self, LimitState};
 use crate::vm::{failure, workspace_guard};
 
 /// Time limit for all queries of a running machine together, since a hung one answers none.
@@ -52,6 +53,7 @@ pub struct Report {
     mcp: Option<Mcp>,
     egress: Option<EgressFacts>,
     forwards: Vec<ForwardState>,
+    limits: Option<Vec<LimitState>>,
     disk: Option<Disk>,
     workspace: Workspace,
 }
@@ -191,6 +193,7 @@ impl Report {
                 last_denied: None,
             }),
             forwards: settings.as_ref().map(|s| forwards::states(machine, s)).unwrap_or_default(),
+            limits: None,
             disk: disk(machine, settings.as_ref().map(|s| s.disk)),
             workspace: Workspace { path: machine.workspace(), bytes: None, git: None },
             problems,
@@ -206,6 +209,7 @@ impl Report {
             self.problems.push(format!("{error}{hint}"));
         }
         self.helpers = Some(helpers);
+        self.limits = machine.settings().ok().map(|settings| in_force::all(&settings, facts, qemu));
         self.problems.extend(workspace_guard::problem(machine, facts));
         self.look_at_egress(machine, starting);
         // A suspended QEMU answers nothing, and its problem is already in the report.

@@ -11,6 +11,7 @@ use crate::guest::Guest;
 use crate::guest::manifest::PowerOff;
 use crate::host::interrupt::{self, Deadline};
 use crate::host::process::ProcessId;
+use crate::limits::Means;
 use crate::machine::Machine;
 use crate::machine::run_state::{self, end_processes_of};
 use crate::term::error::Failure;
@@ -125,5 +126,6 @@ pub fn clean_up(machine: &Machine) -> Result<()> {
 
 fn end_all(machine: &Machine) -> Result<()> {
     end_processes_of(&machine.dir)?;
+    Means::of_run(&machine.dir).remove();
     run_state::clear(&machine.dir)
 }

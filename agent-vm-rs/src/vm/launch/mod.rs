@@ -32,7 +32,7 @@ use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
 use crate::vm::phases::Phases;
 use crate::vm::qemu_args::Virtiofsd;
-use crate::vm::{accel, console, failure, readiness, shutdown, virtiofsd, workspace_guard};
+use crate::vm::{accel, console, failure, overcommit, readiness, shutdown, virtiofsd, workspace_guard};
 
 /// Time for the process that made QEMU's namespaces to end after QEMU.
 const STATUS: Duration = Duration::from_secs(2);
@@ -63,6 +63,7 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
         None => guest(context, machine, &settings, share, &cache)?,
     };
     guest.manifest.qemu.start()?;
+    overcommit::warnings(machine, &settings).iter().for_each(|warning| note(warning));
     let program = guest.manifest.qemu.program()?;
     let accel = accelerator(context, machine, &guest, &confinement, &cache)?;
     let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
@@ -183,6 +184,7 @@ fn come_up(run: &Run<'_>, qemu: &Detached, facts: &RunFacts, mut phases: Phases)
         Ok(()) => {
             phases.save();
             machine.run().note_started()?;
+            notices::limits(run.settings, facts, &machine.run());
             forwards::restore(context, machine)
         }
         Err(error) if error.is::<readiness::ServiceDown>() => {

@@ -15,6 +15,7 @@ use crate::host::interrupt::Deadline;
 use crate::host::ports;
 use crate::host::process::Detached;
 use crate::host::time_zone;
+use crate::limits::{self, Means, Wanted};
 use crate::machine::accel::Accel;
 use crate::machine::context::Context;
 use crate::machine::name::VmName;
@@ -83,6 +84,7 @@ impl Run<'_> {
     /// Starts virtiofsd, QEMU and the forwarders, and writes their process ids.
     fn start(&self, forwards: Forwards, deadline: Deadline, phases: &mut Phases) -> Result<Detached> {
         let confinement = &self.confinement;
+        let means = self.limit()?;
         let listeners = if confinement.has_own_network() { bind(forwards)? } else { Vec::new() };
         let ports: Vec<_> = listeners.iter().map(|one| one.port).collect();
         let inputs = Inputs {
@@ -98,15 +100,16 @@ impl Run<'_> {
             virtiofsd: self.daemon.as_ref(),
             verbosity: self.context.verbosity,
             confinement,
+            pids: self.pids(&means),
             ports: &ports,
         };
         let run = self.machine.run();
         if let Some(daemon) = qemu_args::virtiofsd(&inputs) {
-            phases.run("workspace", || start_virtiofsd(&daemon, &run, deadline))?;
+            phases.run("workspace", || start_virtiofsd(&means.around(&daemon), &run, deadline))?;
         }
         let console = run.file(MachinePath::RunConsole);
         let sockets: Vec<_> = listeners.iter().map(Listener::socket).collect();
-        let qemu = qemu_args::runner(&inputs).start_detached_with(&console, &sockets)?.called("QEMU");
+        let qemu = means.around(&qemu_args::runner(&inputs)).start_detached_with(&console, &sockets)?.called("QEMU");
         drop(listeners);
         if let Some(keeper) = qemu.keeper() {
             keeper.write(&run.file(MachinePath::RunConsoleKeeperPid))?;
@@ -123,6 +126,21 @@ impl Run<'_> {
         Ok(qemu)
     }
 
+    /// Chooses the means by which this host enforces the limits of the processes, and sets them.
+    fn limit(&self) -> Result<Means> {
+        let dir = &self.machine.dir;
+        let means = Means::choose(dir, &Wanted::new(dir, self.settings, self.accel));
+        // Before a process starts, so that whatever happens finds what has to be removed.
+        means.record(dir)?;
+        Ok(means)
+    }
+
+    /// Returns the limit of the processes of each namespace, if nothing else limits them.
+    fn pids(&self, means: &Means) -> Option<u32> {
+        let is_alone = *means == Means::Single && self.confinement.has_own_users();
+        limits::process_limit_of(&self.settings.limits).filter(|_| is_alone)
+    }
+
     fn facts(&self, forwards: Forwards, start_limit: u64) -> RunFacts {
         RunFacts {
             started: jiff::Timestamp::now(),
@@ -135,6 +153,7 @@ impl Run<'_> {
             share: self.guest.manifest.workspace.share.as_str().to_owned(),
             confined: self.confinement.describe(),
             start_limit,
+            memory: self.settings.memory,
             guest_package: self.guest_package.clone(),
         }
     }

@@ -10,11 +10,14 @@ mod usage;
 
 use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use procfs::process::Process;
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
+use crate::confine::{Account, setpriv};
 use crate::host::files::{read_text, remove_file, write_unsynced};
-use crate::host::process::ProcessId;
+use crate::host::process::{Invocation, ProcessId};
 use crate::machine::Machine;
 use crate::machine::limits::Limits;
 use crate::machine::number::Number;
@@ -30,6 +33,8 @@ use usage::{Count, Mark};
 /// Time until the next tick, and while a limit is near or exceeded.
 const INTERVAL: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_millis(250);
+/// Time for prlimit.
+const PRLIMIT: Duration = Duration::from_secs(5);
 /// The free space is near its limit if it is less than this multiple.
 const NEAR: u64 = 8;
 /// Largest number of virtiofsd's processes that are limited. It has two.
@@ -132,8 +137,22 @@ fn set_file_limit(process: &ProcessId, most: Option<u64>) -> Result<()> {
     match prlimit(Some(pid), Resource::Fsize, Rlimit { current, maximum }) {
         Ok(_) => Ok(()),
         Err(_) if !process.alive() => Ok(()),
+        // A root without CAP_SYS_RESOURCE, in a container, has to do it as the process's account.
+        Err(Errno::PERM) if rustix::process::geteuid().is_root() => as_its_account(process, current),
         Err(error) => Err(anyhow::Error::new(error).context("failed to limit the size of files that virtiofsd writes")),
     }
+}
+
+/// Sets the limit of file sizes of a process with the account that it runs as.
+fn as_its_account(process: &ProcessId, most: Option<u64>) -> Result<()> {
+    let status = Process::new(process.pid).and_then(|process| process.status());
+    let status = status.context("failed to read the account of virtiofsd")?;
+    let account = Account { uid: status.ruid, gid: status.rgid, groups: Vec::new(), stage: None };
+    let most = most.map_or_else(|| "unlimited".to_owned(), |most| most.to_string());
+    let words = setpriv::drop_to(Some(&account));
+    let (setpriv, words) = words.split_first().context("failed to change the account")?;
+    let prlimit = Invocation::new(setpriv).args(words).args(["prlimit", "--pid", &process.pid.to_string()]);
+    prlimit.arg(format!("--fsize={most}:")).time_limit(PRLIMIT).checked().map(drop)
 }
 
 /// Returns virtiofsd's processes: it serves the workspace from a child of the recorded one. None for a workspace over 9p.
