@@ -4,6 +4,7 @@ mod account;
 mod binds;
 pub mod bwrap;
 mod chown_tree;
+pub mod forward;
 pub mod landlock;
 pub mod listeners;
 pub mod mount;

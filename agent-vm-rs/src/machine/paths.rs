@@ -88,6 +88,8 @@ pub enum MachinePath {
     RunStarted,
     /// The means by which the run's limits are enforced, as JSON.
     RunLimits,
+    /// Limit of the network's rate in bytes a second, for the forwarders.
+    NetworkRate,
     /// Time of the certificate's last renewal.
     RunRenewed,
     /// Process id of QEMU.
@@ -202,6 +204,7 @@ impl MachinePath {
             Self::RunManifest => "run/manifest.json",
             Self::RunStarted => "run/started",
             Self::RunLimits => "run/limits.json",
+            Self::NetworkRate => "run/network-rate",
             Self::RunRenewed => "run/certificate-renewed",
             Self::QemuPid => "run/qemu.pid",
             Self::RunConsole => "run/console.log",

@@ -209,7 +209,7 @@ impl Report {
             self.problems.push(format!("{error}{hint}"));
         }
         self.helpers = Some(helpers);
-        self.limits = machine.settings().ok().map(|settings| in_force::all(&settings, facts, qemu));
+        self.limits = machine.settings().ok().map(|settings| in_force::all(&machine.run(), &settings, facts, qemu));
         self.problems.extend(workspace_guard::problem(machine, facts));
         self.look_at_egress(machine, starting);
         // A suspended QEMU answers nothing, and its problem is already in the report.

@@ -6,8 +6,9 @@ use serde::Serialize;
 use crate::host::process::ProcessId;
 use crate::limits::force::{AllInForce, InForce};
 use crate::machine::number::Number;
-use crate::machine::run_state::RunFacts;
+use crate::machine::run_state::{RunDir, RunFacts};
 use crate::machine::settings::Settings;
+use crate::vm::network_rate;
 
 /// A limit of a running machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -52,7 +53,7 @@ fn why(name: &str) -> &'static str {
 
 /// Returns the limits of a running machine.
 #[must_use]
-pub fn all(settings: &Settings, facts: &RunFacts, qemu: &ProcessId) -> Vec<LimitState> {
+pub fn all(run: &RunDir, settings: &Settings, facts: &RunFacts, qemu: &ProcessId) -> Vec<LimitState> {
     let kernel = AllInForce::of(qemu.pid);
     let memory = LimitState {
         name: "memory",
@@ -62,7 +63,10 @@ pub fn all(settings: &Settings, facts: &RunFacts, qemu: &ProcessId) -> Vec<Limit
     };
     let of_one = |limit: Number| {
         let value = settings.limits.of(limit)?;
-        let by = by(limit, value, &kernel, facts, qemu);
+        let by = match limit {
+            Number::NetworkBandwidth => network_rate::is_limited(run).then(|| "the port forwarders".to_owned()),
+            _ => by(limit, value, &kernel, facts, qemu),
+        };
         Some(LimitState { name: limit.name(), value, by, is_asked: settings.limits.asked(limit).is_some() })
     };
     std::iter::once(memory).chain(Number::LIMITS.into_iter().filter_map(of_one)).collect()

@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
 use crate::machine::settings_key::Key;
-use crate::vm::{qmp, throttle};
+use crate::vm::{network_rate, qmp, throttle};
 
 /// When a change of one setting takes effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,7 @@ pub fn apply(machine: &Machine, after: &Settings, changed: &[Key]) -> Vec<(Key, 
         Key::Allow | Key::Deny | Key::WorkspaceSize | Key::KeepFree => When::Now,
         Key::Memory => done(key, memory(machine, facts.as_ref(), after.memory)),
         Key::CpuQuota | Key::Pids => done(key, processes(machine, after)),
+        Key::NetworkBandwidth => done(key, network(machine, after)),
         Key::DiskIops | Key::DiskBandwidth => done(key, disk(machine, after)),
         _ => When::NextStart,
     };
@@ -54,6 +55,16 @@ fn processes(machine: &Machine, after: &Settings) -> Result<When> {
     let means = Means::of_run(&machine.dir);
     means.change(&Wanted::of_limits(&machine.dir, &after.limits))?;
     Ok(if means == Means::Single { When::NextStart } else { When::Now })
+}
+
+fn network(machine: &Machine, after: &Settings) -> Result<When> {
+    let run = machine.run();
+    // A run without a limit has forwarders that cannot have one.
+    if !network_rate::is_limited(&run) {
+        return Ok(When::NextStart);
+    }
+    network_rate::write(&run, &after.limits)?;
+    Ok(When::Now)
 }
 
 fn disk(machine: &Machine, after: &Settings) -> Result<When> {

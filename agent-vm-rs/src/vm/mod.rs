@@ -8,6 +8,7 @@ pub mod failure;
 pub mod in_force;
 pub mod launch;
 pub mod live;
+pub mod network_rate;
 pub mod overcommit;
 pub mod phases;
 pub mod qemu_args;

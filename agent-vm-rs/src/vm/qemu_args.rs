@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use crate::confine::forward::Rate;
 use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
@@ -62,6 +63,8 @@ pub struct Inputs<'a> {
     pub verbosity: Verbosity,
     /// Confinement of the processes.
     pub confinement: &'a Confinement,
+    /// How the forwarders limit the rate, if they do.
+    pub rate: Option<Rate<'a>>,
     /// Limit of the processes and threads of QEMU and of virtiofsd each, if each has a user namespace of its own.
     pub pids: Option<u32>,
     /// Guest ports that are forwarded into QEMU's namespace, in the order of their sockets.
@@ -94,7 +97,14 @@ pub fn runner(inputs: &Inputs<'_>) -> Invocation {
     let Forwards { mcp, ssh, .. } = inputs.forwards;
     mounts.extend_from_slice(inputs.qemu);
     let runner = limits::limit_processes(&runner, inputs.pids);
-    confine::bwrap::around(&runner, inputs.confinement, &mounts, Network::Listen(&[ssh, mcp]), inputs.ports)
+    confine::bwrap::around(
+        &runner,
+        inputs.confinement,
+        &mounts,
+        Network::Listen(&[ssh, mcp]),
+        inputs.ports,
+        inputs.rate,
+    )
 }
 
 fn qemu_options(inputs: &Inputs<'_>) -> Vec<String> {

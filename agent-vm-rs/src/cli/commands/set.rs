@@ -201,7 +201,7 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
 /// Reports changed limits that nothing on this host enforces.
 fn note_limits(machine: &Machine, settings: &Settings, changed: &[Key]) {
     let run = machine.run();
-    let all = run.qemu().zip(run.facts()).map(|(qemu, facts)| in_force::all(settings, &facts, &qemu));
+    let all = run.qemu().zip(run.facts()).map(|(qemu, facts)| in_force::all(&run, settings, &facts, &qemu));
     let of_change = all.iter().flatten().filter(|limit| changed.iter().any(|key| key.name() == limit.name));
     of_change.filter_map(in_force::LimitState::notice).for_each(|notice| note(&notice));
 }

@@ -36,7 +36,7 @@ pub fn confinement(confinement: &Confinement, reason: Option<anyhow::Error>) {
 
 /// Reports limits that a user set and nothing on this host enforces.
 pub fn limits(settings: &Settings, facts: &RunFacts, run: &RunDir) {
-    let all = run.qemu().map(|qemu| in_force::all(settings, facts, &qemu));
+    let all = run.qemu().map(|qemu| in_force::all(run, settings, facts, &qemu));
     all.iter().flatten().filter_map(in_force::LimitState::notice).for_each(|notice| note(&notice));
 }
 

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::processes::{remember, remember_forwarders, remember_inner, start_virtiofsd};
+use crate::confine::forward::Rate;
 use crate::confine::listeners::Listener;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
@@ -19,6 +20,7 @@ use crate::limits::{self, Means, Wanted};
 use crate::machine::accel::Accel;
 use crate::machine::context::Context;
 use crate::machine::name::VmName;
+use crate::machine::number::Number;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
@@ -27,7 +29,7 @@ use crate::mcp::endpoint;
 use crate::term::progress::note;
 use crate::vm::phases::Phases;
 use crate::vm::qemu_args::{self, Forwards, Inputs, Virtiofsd};
-use crate::vm::{credentials, disk};
+use crate::vm::{credentials, disk, network_rate};
 
 /// Inputs of a run: the machine, its guest, and what this host provides.
 pub struct Run<'a> {
@@ -85,6 +87,7 @@ impl Run<'_> {
     fn start(&self, forwards: Forwards, deadline: Deadline, phases: &mut Phases) -> Result<Detached> {
         let confinement = &self.confinement;
         let means = self.limit()?;
+        let rate = self.rate()?;
         let listeners = if confinement.has_own_network() { bind(forwards)? } else { Vec::new() };
         let ports: Vec<_> = listeners.iter().map(|one| one.port).collect();
         let inputs = Inputs {
@@ -101,6 +104,7 @@ impl Run<'_> {
             verbosity: self.context.verbosity,
             confinement,
             pids: self.pids(&means),
+            rate: rate.as_ref().map(|(ours, file)| Rate { ours, file }),
             ports: &ports,
         };
         let run = self.machine.run();
@@ -133,6 +137,18 @@ impl Run<'_> {
         // Before a process starts, so that whatever happens finds what has to be removed.
         means.record(dir)?;
         Ok(means)
+    }
+
+    /// Writes the file with the network's rate for the forwarders. Returns the paths of agent-vm and of that file; None if
+    /// the rate is not limited, or QEMU shares this host's network.
+    fn rate(&self) -> Result<Option<(PathBuf, PathBuf)>> {
+        let limits = &self.settings.limits;
+        if limits.of(Number::NetworkBandwidth).is_none() || !self.confinement.has_own_network() {
+            return Ok(None);
+        }
+        network_rate::write(&self.machine.run(), limits)?;
+        let ours = std::env::current_exe().context("failed to find the path of agent-vm")?;
+        Ok(Some((ours, self.machine.run().file(MachinePath::NetworkRate))))
     }
 
     /// Returns the limit of the processes of each namespace, if nothing else limits them.

@@ -32,6 +32,7 @@ impl Given {
             verbosity: Verbosity::Normal,
             confinement: &self.confinement,
             pids: None,
+            rate: None,
             ports: &[],
         }
     }
