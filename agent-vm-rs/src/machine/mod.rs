@@ -11,6 +11,7 @@ pub mod forward;
 pub mod guest_kind;
 pub mod helpers;
 pub mod host_address;
+pub mod in_use;
 pub mod limit_policy;
 pub mod limits;
 pub mod mcp_proxy;
