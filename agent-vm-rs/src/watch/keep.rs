@@ -18,6 +18,7 @@ use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
 use crate::machine::{Machine, in_use};
+use crate::vm::workspace_guard;
 
 /// Seconds between two ticks.
 const TICK: u32 = 1;
@@ -66,6 +67,8 @@ pub fn ensure(context: &Context, machine: &Machine) -> Result<()> {
 pub fn keep(machine: &Machine) -> Result<()> {
     let (_, facts) = running(machine)?;
     let qemu = machine.run().qemu().context("the machine has ended")?;
+    // In a thread of its own, because it looks more often while space is short.
+    let _guard = workspace_guard::Keeper::start(machine);
     let mut watcher = Watcher {
         machine,
         qemu: &qemu,

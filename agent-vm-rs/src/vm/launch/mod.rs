@@ -167,6 +167,8 @@ fn accelerator(
 /// Waits until the guest of a run answers.
 fn come_up(run: &Run<'_>, qemu: &Detached, facts: &RunFacts, mut phases: Phases) -> Result<()> {
     let Run { context, machine, guest, .. } = *run;
+    // The watcher starts later, and the guest can write already.
+    let _guard = workspace_guard::Keeper::start(machine);
     let console = machine.run().file(MachinePath::RunConsole);
     let again = format!("agent-vm start {}", machine.name);
     let alive = || {

@@ -1,13 +1,15 @@
 //! Keeps a machine from filling the host's file system. Nothing else bounds what a guest writes to the workspace; a project
 //! quota would need privileges and a file system that has them.
 //!
-//! The watcher calls [`tick`] about once a second. While a limit is exceeded, virtiofsd's writes fail: a limit on the size of
+//! The watcher calls [`tick`] about once a second, and before it runs, the command that starts the machine. While a limit is exceeded, virtiofsd's writes fail: a limit on the size of
 //! files (RLIMIT_FSIZE) of zero, which virtiofsd survives because it ignores SIGXFSZ. The guest sees EFBIG, and can still read
 //! and delete. If the machine grows all the same, it is paused. Both end by themselves once there is space again.
 
 mod rules;
 mod usage;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
@@ -79,6 +81,44 @@ pub fn tick(machine: &Machine, state: &mut State) -> Result<Duration> {
     let least = state.limits.of(Number::KeepFree).map_or(0, |mib| u64::from(mib) << 20);
     let is_near = after.step != Step::Open || seen.free < least.saturating_mul(NEAR);
     Ok(if is_near { SHORT } else { INTERVAL })
+}
+
+/// A thread that calls [`tick`] until QEMU ends or this is dropped.
+#[derive(Debug)]
+pub struct Keeper(Arc<AtomicBool>);
+
+impl Keeper {
+    /// Starts the thread for a running machine.
+    #[must_use]
+    pub fn start(machine: &Machine) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let (machine, seen) = (machine.clone(), Arc::clone(&ends));
+        std::thread::spawn(move || keep(&machine, &seen));
+        Self(ends)
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn keep(machine: &Machine, ends: &AtomicBool) {
+    let Some(qemu) = machine.run().qemu() else { return };
+    let (mut state, mut last) = (State::default(), String::new());
+    while !ends.load(Ordering::Relaxed) && qemu.alive() {
+        let pause = tick(machine, &mut state).unwrap_or_else(|error| {
+            let error = format!("{error:#}");
+            // While it stays the same, it is logged once.
+            if error != last && qemu.alive() {
+                tracing::warn!("{error}");
+                last = error;
+            }
+            INTERVAL
+        });
+        std::thread::sleep(pause);
+    }
 }
 
 impl State {
