@@ -2,6 +2,7 @@
   lib,
   rustPlatform,
   bubblewrap,
+  coreutils,
   e2fsprogs,
   git,
   installShellFiles,
@@ -63,6 +64,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
       ../lib/policy/egress-groups.json
       ../lib/policy/egress-modes.json
       ../lib/policy/grammar.json
+      ../lib/policy/limits.json
       ../lib/policy/mcp.json
       ../lib/policy/ports.json
       ../lib/policy/user.json
@@ -92,6 +94,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
       --suffix PATH : ${
         lib.makeBinPath [
           bubblewrap
+          coreutils
           e2fsprogs
           git
           mitmproxy

@@ -13,6 +13,7 @@ pub mod egress;
 pub mod git;
 pub mod guest;
 pub mod host;
+pub mod limits;
 pub mod machine;
 pub mod mcp;
 pub mod remote;

@@ -328,7 +328,13 @@ in
             branch = "next";
             port = 8001;
             egress.allow = [ "@npm" ];
-            resources.memory = 2048;
+            resources = {
+              memory = 2048;
+              cpuQuota = "150%";
+              tasksMax = 32;
+              diskBandwidth = 104857600;
+              workspaceSize = 10240;
+            };
           };
           off = {
             enable = false;
@@ -339,7 +345,8 @@ in
       in
       [
         (lib.getAttrs [ "branch" "port" "allow" "memory" "egress" ] declared)
-        (declared ? ssh_port)
+        (lib.getAttrs [ "cpu_quota" "pids" "disk_bandwidth" "workspace_size" "keep_free" ] declared)
+        (declared ? ssh_port || declared ? disk_iops)
         (config.environment.etc ? "agent-vms/off.json")
       ];
     expected = [
@@ -349,6 +356,13 @@ in
         allow = [ "@npm" ];
         memory = 2048;
         egress = "allowlist";
+      }
+      {
+        cpu_quota = 150;
+        pids = 64;
+        disk_bandwidth = 104857600;
+        workspace_size = 10240;
+        keep_free = 1024;
       }
       false
       true

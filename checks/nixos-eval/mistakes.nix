@@ -292,6 +292,15 @@ in
     "is 2"
     ''resources.cpuQuota = "200%";''
   ];
+  bandwidth-with-a-unit = ofApp "resources.diskBandwidth" "10M" 104857600 [
+    ''"10M"''
+    "resources.diskBandwidth = 104857600;"
+  ];
+  workspace-in-gibibytes = ofApp "resources.workspaceSize" 10 10240 [
+    "is 10"
+    "MiB"
+    "resources.workspaceSize = 10240;"
+  ];
   limit-with-another-unit = ofApp "resources.memoryMax" "6GB" "6G" [
     ''"6GB"''
     ''resources.memoryMax = "6G";''

@@ -60,7 +60,10 @@ in
   # Not needed yet, so loaded in the background.
   busybox modprobe -a ${
     words (
-      policy.kernelModules.systemd ++ policy.kernelModules.firewall ++ policy.kernelModules.writable
+      policy.kernelModules.systemd
+      ++ policy.kernelModules.firewall
+      ++ policy.kernelModules.writable
+      ++ policy.kernelModules.memory
     )
   } &
 

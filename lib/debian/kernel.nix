@@ -13,6 +13,7 @@ in
     ++ kernelModules.systemd
     ++ kernelModules.firewall
     ++ kernelModules.writable
+    ++ kernelModules.memory
     ++ workspace.shares.${share}.modules;
   initrd = if full then import ./initrd.nix else null;
 }

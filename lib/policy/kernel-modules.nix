@@ -15,6 +15,8 @@
     "nft_ct"
     "nft_reject_inet"
   ];
+  # For memory that the guest returns to the host; see qemu.nix.
+  memory = [ "virtio_balloon" ];
   # For root's changes over the Debian guest's read-only image.
   writable = [ "overlay" ];
 }

@@ -80,6 +80,13 @@ rec {
     "virtio-rng-pci,rng=random"
   ];
 
+  # The guest reports memory that it has freed, and QEMU returns it to the host. `agent-vm set memory=…` takes memory from a
+  # running guest by the same device.
+  balloon = [
+    "-device"
+    "virtio-balloon-pci,id=balloon,free-page-reporting=on"
+  ];
+
   /**
     User network without outgoing connections: restrict=on blocks the host's loopback, its resolver and the Internet, while
     port forwards from the host still work. `forwards`: text to append, "" or ",hostfwd=…".
@@ -126,6 +133,7 @@ rec {
     ++ console
     ++ clock
     ++ random
+    ++ balloon
     ++ net forwards
     ++ disks { inherit base disk; };
 }

@@ -7,6 +7,7 @@
 }:
 let
   cfg = config.services.agent-vms;
+  limits = lib.importJSON ../../lib/policy/limits.json;
   nixosSystem =
     arguments:
     import "${modulesPath}/../lib/eval-config.nix" (
@@ -70,6 +71,19 @@ in
       ;
     inherit (instance.resources) memory cores disk;
     inherit (instance.egress) allow;
+    disk_iops = instance.resources.diskIops;
+    disk_bandwidth = instance.resources.diskBandwidth;
+    network_bandwidth = instance.resources.networkBandwidth;
+    workspace_size = instance.resources.workspaceSize;
+    keep_free = instance.resources.keepFree;
+    # The unit enforces these, and agent-vm reports them.
+    cpu_quota = lib.mapNullable (
+      quota:
+      lib.max limits.cpu_quota.least (
+        lib.min limits.cpu_quota.most (lib.toIntBase10 (lib.removeSuffix "%" quota))
+      )
+    ) instance.resources.cpuQuota;
+    pids = lib.max limits.pids.least instance.resources.tasksMax;
     ssh_port = instance.sshPort;
     nix_args = instance.nixArgs;
     idle_timeout = instance.idleTimeout;

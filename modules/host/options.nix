@@ -124,6 +124,11 @@ let
             default = 512;
             description = "Maximum number of processes and threads.";
           };
+          diskIops = checked.limitOption "disk_iops" 2000;
+          diskBandwidth = checked.limitOption "disk_bandwidth" 104857600;
+          networkBandwidth = checked.limitOption "network_bandwidth" 10485760;
+          workspaceSize = checked.limitOption "workspace_size" 10240;
+          keepFree = checked.limitOption "keep_free" 4096;
         };
         packages = mkOption {
           type = types.listOf checked.packageName;

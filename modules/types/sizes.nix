@@ -3,6 +3,7 @@
 let
   inherit (import ./numbers.nix { inherit lib; }) mebibytes numberFrom;
   defaults = lib.importJSON ../../lib/policy/defaults.json;
+  limits = lib.importJSON ../../lib/policy/limits.json;
   option =
     setting: type: describe:
     lib.mkOption {
@@ -21,4 +22,27 @@ in
     cores = option "cores" (range: numberFrom (range // { unit = "processors"; }));
     disk = option "diskMiB" mebibytes;
   };
+
+  /**
+    Option for a limit of lib/policy/limits.json, which is null without a limit. `example`: a value that the user may want.
+  */
+  limitOption =
+    name: example:
+    let
+      limit = limits.${name};
+      range = {
+        inherit (limit) least most;
+      }
+      // {
+        inherit example;
+      };
+      type =
+        if limit.unit == "MiB" then mebibytes range else numberFrom (range // { inherit (limit) unit; });
+    in
+    lib.mkOption {
+      type = if limit.default == null then lib.types.nullOr type else type;
+      inherit (limit) default;
+      inherit example;
+      description = "${limit.help}${lib.optionalString (limit.default == null) "; null for no limit"}.";
+    };
 }

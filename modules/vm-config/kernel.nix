@@ -13,7 +13,8 @@ in
     # The kernel uses the last of two values, so a configuration's parameters come after these.
     boot.kernelParams = lib.mkBefore policy.kernelParams;
     # Loaded before modules are locked, because nothing can be loaded later.
-    boot.kernelModules = kernelModules.systemd ++ kernelModules.firewall ++ shares;
+    boot.kernelModules =
+      kernelModules.systemd ++ kernelModules.firewall ++ kernelModules.memory ++ shares;
     boot.initrd.kernelModules = kernelModules.early ++ [ "nvme" ];
 
     # Nix's build sandbox needs user namespaces, which the guest forbids.

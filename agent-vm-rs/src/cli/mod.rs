@@ -20,6 +20,7 @@ use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, 
 
 use self::commands::{ssh_config, up};
 use self::verb::Verb;
+use crate::confine::forward::Forward;
 use crate::confine::landlock::Landlocked;
 use crate::confine::seccomp::WithoutDevices;
 use crate::confine::stage::Staged;
@@ -104,6 +105,9 @@ enum Command {
     /// Write standard input to a log file of limited size; used by `start`
     #[command(hide = true)]
     KeepLog(KeepLog),
+    /// Forward a port with a limited rate; used by `start`
+    #[command(hide = true)]
+    Forward(Forward),
     /// Mount files at other paths, then run a program; used by `start`
     #[command(hide = true)]
     Staged(Staged),
@@ -145,6 +149,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Verb(verb)) => Some(verb),
         Some(Command::Landlocked(wall)) => match wall.exec()? {},
         Some(Command::Staged(stage)) => match stage.exec()? {},
+        Some(Command::Forward(forward)) => match forward.run()? {},
         Some(Command::WithoutDevices(program)) => match program.exec()? {},
         Some(Command::KeepLog(log)) => return log.keep().map(|()| ExitCode::SUCCESS),
         // These need no state directory.

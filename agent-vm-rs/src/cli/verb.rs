@@ -18,7 +18,7 @@ use crate::watch;
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Create a machine for a branch without starting it
-    Create(create::CreateArgs),
+    Create(Box<create::CreateArgs>),
     /// Change a machine's settings
     Set(set::SetArgs),
     /// Apply a machine's fetched commits to the source repository, or the settings of a file to the machine

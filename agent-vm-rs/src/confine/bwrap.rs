@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::binds::{binds, source, with_files};
+use super::forward::{self, Rate};
 use super::landlock::{self, Network};
 use super::mount::{Mount, is_system};
 use super::setpriv::{drop_inside, drop_to};
@@ -69,16 +70,22 @@ pub fn around(
     mounts: &[Mount],
     network: Network<'_>,
     ports: &[u16],
+    rate: Option<Rate<'_>>,
 ) -> Invocation {
-    let (program, mounts) = landlocked(program, confinement, mounts, network);
+    let (program, mut mounts) = landlocked(program, confinement, mounts, network);
     let Some(sandbox) = &confinement.sandbox else { return program };
+    mounts.extend(rate.iter().flat_map(files_of_rate));
     let bwrap = Invocation::new("bwrap").args(namespaces(sandbox)).args(["--as-pid-1", "--proc", "/proc"]);
     let binds = binds(&mounts);
     let mut bwrap = with_files(bwrap, &program, &binds, sandbox.account.as_ref()).args(drop_inside(sandbox));
     if let Some(proxyd) = sandbox.proxyd.as_ref().filter(|_| !ports.is_empty()) {
+        let (forwarder, files) = match rate {
+            Some(rate) => (forward::command(rate), files_of_rate(&rate)),
+            None => (Invocation::new(proxyd), super::mount::installation(proxyd)),
+        };
         let forwarder = match &confinement.landlock {
-            Some(ours) => landlock::forwarder(proxyd, ours, ports),
-            None => Invocation::new(proxyd),
+            Some(ours) => landlock::forwarder(&forwarder, &files, ours, ports),
+            None => forwarder,
         };
         bwrap = bwrap.args(["bash", "-c", FORWARD, "forward"]).arg((1 + forwarder.args.len()).to_string());
         bwrap = bwrap.arg(forwarder.program).args(forwarder.args);
@@ -88,6 +95,11 @@ pub fn around(
         bwrap = bwrap.arg("--");
     }
     made_by(sandbox, program.within(bwrap), &binds, ports.len())
+}
+
+/// Returns the files that a forwarder with a limited rate needs.
+fn files_of_rate(rate: &Rate<'_>) -> Vec<Mount> {
+    [rate.ours, rate.file].map(|file| Mount::Read(file.to_owned())).into()
 }
 
 /// Returns a program in a sandbox as [`around`] does; it ends with this process, and may have the host's network.
@@ -201,8 +213,16 @@ mod tests {
             ("without_a_forwarder", Some(Sandbox { account: None, proxyd: None }), None),
             ("landlock_alone", None, landlock),
         ] {
-            let plan = around(&program, &Confinement { sandbox, landlock }, &mounts, Network::Listen(&[2222]), &ports);
+            let plan =
+                around(&program, &Confinement { sandbox, landlock }, &mounts, Network::Listen(&[2222]), &ports, None);
             insta::assert_snapshot!(name, format!("{plan:#?}"));
         }
+        let confinement = Confinement {
+            sandbox: Some(Sandbox { account: None, proxyd: Some("/lib/systemd/systemd-socket-proxyd".into()) }),
+            landlock: Some("/opt/bin/agent-vm".into()),
+        };
+        let rate = Rate { ours: Path::new("/opt/bin/agent-vm"), file: Path::new("/machine/run/network-rate") };
+        let plan = around(&program, &confinement, &mounts, Network::Listen(&[2222]), &ports, Some(rate));
+        insta::assert_snapshot!("with_a_limited_rate", format!("{plan:#?}"));
     }
 }

@@ -58,11 +58,11 @@ pub fn around(program: &Invocation, ours: &Path, mounts: &[Mount], network: Netw
 }
 
 /// Returns the command of a port's forwarder, to which the target is added. It inherits the port's socket as descriptor 3 and
-/// can access only the system's programs and TCP connections to `ports`.
+/// can access only the system's programs, `files` and TCP connections to `ports`.
 #[must_use]
-pub fn forwarder(proxyd: &Path, ours: &Path, ports: &[u16]) -> Invocation {
+pub fn forwarder(program: &Invocation, files: &[Mount], ours: &Path, ports: &[u16]) -> Invocation {
     let mut wall = Invocation::new(ours).args(["landlocked", "--sockets", "1", "--no-network"]);
-    for mount in super::mount::installation(proxyd) {
+    for mount in files {
         if let Mount::Read(path) | Mount::ReadIfThere(path) = mount {
             wall = wall.arg("--read").arg(path);
         }
@@ -70,7 +70,7 @@ pub fn forwarder(proxyd: &Path, ours: &Path, ports: &[u16]) -> Invocation {
     for port in ports {
         wall = wall.arg("--connect").arg(port.to_string());
     }
-    wall.arg("--").arg(proxyd)
+    program.within(wall.arg("--"))
 }
 
 /// Options of the command that applies Landlock and executes a program.

@@ -4,6 +4,7 @@ mod account;
 mod binds;
 pub mod bwrap;
 mod chown_tree;
+pub mod forward;
 pub mod landlock;
 pub mod listeners;
 pub mod mount;
@@ -75,6 +76,12 @@ impl Confinement {
             ..sandbox.clone()
         });
         Self { sandbox, ..self.clone() }
+    }
+
+    /// Checks whether each program has a user namespace of its own.
+    #[must_use]
+    pub fn has_own_users(&self) -> bool {
+        self.sandbox.is_some() && self.account().is_none_or(|account| account.stage.is_some())
     }
 
     /// Checks whether ports must be forwarded into a network namespace.

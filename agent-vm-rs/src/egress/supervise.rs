@@ -16,6 +16,7 @@ use crate::host::files::{make_private_dir, remove_file, write_unsynced};
 use crate::host::interrupt::{self, Deadline};
 use crate::host::process::{Child, Detached, Invocation, Pauses, ProcessId, find};
 use crate::host::programs::mitmdump_places;
+use crate::limits::Means;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
@@ -67,11 +68,13 @@ pub fn start(context: &Context, machine: &Machine) -> Result<Supervisor> {
     let own = std::env::current_exe().context("failed to find the path of agent-vm")?;
     let bundle = authority::host_bundle().map(|path| ("SSL_CERT_FILE", path));
     let invocation = bundle.into_iter().fold(Invocation::new(own), |own, (name, path)| own.env(name, path));
-    let supervisor = invocation
+    let invocation = invocation
         .arg("--state-dir")
         .arg(context.state.path())
         .args(["egress", "supervise", machine.name.as_str()])
-        .of_machine(&machine.dir)
+        .of_machine(&machine.dir);
+    let supervisor = Means::of_run(&machine.dir)
+        .around(&invocation)
         .start_detached(&run.file(MachinePath::EgressRunLog))?
         .called("the egress supervisor");
     if let Some(id) = ProcessId::of(supervisor.pid()?) {

@@ -13,6 +13,8 @@ pub mod guest_kind;
 pub mod helpers;
 pub mod host_address;
 pub mod in_use;
+pub mod limit_policy;
+pub mod limits;
 pub mod mcp_proxy;
 pub mod name;
 pub mod number;

@@ -1,6 +1,7 @@
 //! Settings that are numbers: how they are read, and their ranges.
 
 use crate::machine::defaults::{Defaults, Range};
+use crate::machine::limit_policy::limit_policy;
 use crate::term::error::Failure;
 use crate::term::text::one_line;
 
@@ -17,19 +18,44 @@ pub enum Number {
     Port,
     /// Host port of ssh.
     SshPort,
+    /// Processor time on the host, percent of one core.
+    CpuQuota,
+    /// Processes and threads on the host.
+    Pids,
+    /// Disk operations a second.
+    DiskIops,
+    /// Disk transfers, bytes a second.
+    DiskBandwidth,
+    /// Network transfers in each direction, bytes a second.
+    NetworkBandwidth,
+    /// Size of the workspace, MiB.
+    WorkspaceSize,
+    /// Space that stays free on the host's file system, MiB.
+    KeepFree,
 }
 
 const PORTS: Range = Range { least: 1, most: 65_535 };
-/// Units with which other programs accept sizes, in MiB.
-const UNITS: [(&str, u64); 3] = [("M", 1), ("G", 1 << 10), ("T", 1 << 20)];
+/// Units with which other programs accept sizes, in bytes.
+const UNITS: [(&str, u64); 4] = [("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("T", 1 << 40)];
 
 impl Number {
-    const ALL: [Self; 5] = [Self::Memory, Self::Cores, Self::Disk, Self::Port, Self::SshPort];
+    const OTHERS: [Self; 5] = [Self::Memory, Self::Cores, Self::Disk, Self::Port, Self::SshPort];
+
+    /// The limits of [`crate::machine::limits::Limits`].
+    pub const LIMITS: [Self; 7] = [
+        Self::CpuQuota,
+        Self::Pids,
+        Self::DiskIops,
+        Self::DiskBandwidth,
+        Self::NetworkBandwidth,
+        Self::WorkspaceSize,
+        Self::KeepFree,
+    ];
 
     /// Returns the setting with this name; None if it is not a number.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|number| number.name() == name)
+        Self::OTHERS.into_iter().chain(Self::LIMITS).find(|number| number.name() == name)
     }
 
     /// Returns the setting's name.
@@ -41,30 +67,50 @@ impl Number {
             Self::Disk => "disk",
             Self::Port => "port",
             Self::SshPort => "ssh_port",
+            Self::CpuQuota => "cpu_quota",
+            Self::Pids => "pids",
+            Self::DiskIops => "disk_iops",
+            Self::DiskBandwidth => "disk_bandwidth",
+            Self::NetworkBandwidth => "network_bandwidth",
+            Self::WorkspaceSize => "workspace_size",
+            Self::KeepFree => "keep_free",
         }
     }
 
     fn range(self) -> Result<Range, Failure> {
+        if let Some(policy) = limit_policy(self.name()) {
+            return Ok(Range { least: policy.least, most: policy.most });
+        }
         let bounds = || Defaults::load().map(|defaults| defaults.bounds).map_err(|e| Failure::new(format!("{e:#}")));
         Ok(match self {
             Self::Memory => bounds()?.memory,
             Self::Cores => bounds()?.cores,
             Self::Disk => bounds()?.disk,
-            Self::Port | Self::SshPort => PORTS,
+            _ => PORTS,
         })
     }
 
-    fn is_size(self) -> bool {
-        matches!(self, Self::Memory | Self::Disk)
+    /// Returns the unit of a size in bytes; None for what is not a size.
+    fn unit(self) -> Option<u64> {
+        match self {
+            Self::Memory | Self::Disk | Self::WorkspaceSize | Self::KeepFree => Some(1 << 20),
+            Self::DiskBandwidth | Self::NetworkBandwidth => Some(1),
+            _ => None,
+        }
+    }
+
+    fn is_in_mib(self) -> bool {
+        self.unit() == Some(1 << 20)
     }
 
     /// Describes the values, such as `a number of MiB from 256 to 4194304`.
     #[must_use]
     pub fn takes(self) -> String {
-        let what = match self {
-            Self::Memory | Self::Disk => "a number of MiB",
-            Self::Cores => "a number",
-            Self::Port | Self::SshPort => "a port",
+        let what = match (self, limit_policy(self.name())) {
+            (_, Some(policy)) => &format!("a number of {}", policy.unit),
+            (Self::Memory | Self::Disk, _) => "a number of MiB",
+            (Self::Port | Self::SshPort, _) => "a port",
+            _ => "a number",
         };
         let range = self.range().map_or_else(|_| String::new(), |r| format!(" from {} to {}", r.least, r.most));
         what.to_owned() + &range
@@ -76,7 +122,7 @@ impl Number {
     /// It is not a whole number.
     pub fn parse(self, text: &str) -> Result<u32, Failure> {
         text.parse().map_err(|_| {
-            let size = self.in_mib(text).map_or_else(String::new, |mib| format!("write {mib} for {text}: "));
+            let size = self.in_unit(text).map_or_else(String::new, |size| format!("write {size} for {text}: "));
             Failure::usage(format!("{} must be a whole number, not {:?}", self.name(), one_line(text)))
                 .with_hint(format!("{size}{} takes {}", self.name(), self.takes()))
         })
@@ -102,10 +148,10 @@ impl Number {
     }
 
     fn outside(self, value: u32, Range { least, most }: Range) -> Failure {
-        let unit = if self.is_size() { " MiB" } else { "" };
+        let unit = if self.is_in_mib() { " MiB" } else { "" };
         let name = self.name();
         // A user who writes 8 for memory means GiB.
-        let gib = value.checked_mul(1 << 10).filter(|mib| self.is_size() && (least..=most).contains(mib));
+        let gib = value.checked_mul(1 << 10).filter(|mib| self.is_in_mib() && (least..=most).contains(mib));
         let hint = match gib.filter(|_| (1..least).contains(&value)) {
             Some(mib) => format!("the unit is MiB: write {mib} for {value} GiB"),
             None => format!("{name} takes {}", self.takes()),
@@ -113,17 +159,16 @@ impl Number {
         Failure::usage(format!("{name} must be from {least} to {most}{unit}, not {value}")).with_hint(hint)
     }
 
-    /// Returns a size with a unit, such as `2G`, in MiB; None if it has none or is outside the range.
-    fn in_mib(self, text: &str) -> Option<u32> {
-        if !self.is_size() {
-            return None;
-        }
+    /// Returns a size with a unit, such as `2G`, in the unit of this setting; None if it has none or is outside the range.
+    fn in_unit(self, text: &str) -> Option<u32> {
+        let own = self.unit()?;
         let upper = text.to_ascii_uppercase();
         let plain = upper.strip_suffix("IB").or_else(|| upper.strip_suffix('B')).unwrap_or(&upper);
         let (unit, factor) = UNITS.into_iter().find(|(unit, _)| plain.ends_with(unit))?;
         let number: u64 = plain.strip_suffix(unit)?.trim_end().parse().ok()?;
-        let mib = u32::try_from(number.checked_mul(factor)?).ok()?;
-        self.check(mib).ok().map(|()| mib)
+        let bytes = number.checked_mul(factor).filter(|bytes| bytes.is_multiple_of(own))?;
+        let size = u32::try_from(bytes / own).ok()?;
+        self.check(size).ok().map(|()| size)
     }
 }
 
@@ -160,5 +205,10 @@ mod tests {
         assert_eq!(Number::Port.parse_port("8000").unwrap(), 8000);
         assert!(Number::Port.parse_port("0").is_err() && Number::Port.parse_port("65536").is_err());
         assert_eq!(Number::Disk.parse("20480").unwrap(), 20480);
+        let takes = "disk_bandwidth takes a number of bytes a second from 65536 to 4294967295";
+        assert_eq!(wrong(Number::DiskBandwidth, "10M").1, format!("write 10485760 for 10M: {takes}"));
+        assert_eq!(wrong(Number::DiskBandwidth, "1").1, takes);
+        assert_eq!(wrong(Number::CpuQuota, "150%").1, "cpu_quota takes a number of percent from 5 to 25500");
+        assert_eq!(wrong(Number::WorkspaceSize, "10").1, "the unit is MiB: write 10240 for 10 GiB");
     }
 }

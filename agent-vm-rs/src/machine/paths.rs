@@ -94,6 +94,10 @@ pub enum MachinePath {
     RunGuest,
     /// Exists once the start has finished.
     RunStarted,
+    /// The means by which the run's limits are enforced, as JSON.
+    RunLimits,
+    /// Limit of the network's rate in bytes a second, for the forwarders.
+    NetworkRate,
     /// Time of the certificate's last renewal.
     RunRenewed,
     /// Process id of QEMU.
@@ -110,6 +114,8 @@ pub enum MachinePath {
     ForwardSshPid,
     /// Process id of the MCP port's forwarder.
     ForwardMcpPid,
+    /// What the machine may write to its workspace, if not everything, as JSON.
+    WorkspaceGuard,
     /// Directory that QEMU and virtiofsd can write. The host does not trust its contents.
     Qemu,
     /// Socket of virtiofsd.
@@ -219,6 +225,8 @@ impl MachinePath {
             Self::RunManifest => "run/manifest.json",
             Self::RunGuest => "run/guest",
             Self::RunStarted => "run/started",
+            Self::RunLimits => "run/limits.json",
+            Self::NetworkRate => "run/network-rate",
             Self::RunRenewed => "run/certificate-renewed",
             Self::QemuPid => "run/qemu.pid",
             Self::RunConsole => "run/console.log",
@@ -227,6 +235,7 @@ impl MachinePath {
             Self::VirtiofsdLog => "run/virtiofsd.log",
             Self::ForwardSshPid => "run/forward-ssh.pid",
             Self::ForwardMcpPid => "run/forward-mcp.pid",
+            Self::WorkspaceGuard => "run/workspace-guard.json",
             Self::Qemu => "run/qemu",
             Self::VirtiofsdSocket => "run/qemu/virtiofsd.sock",
             Self::QmpSocket => "run/qemu/qmp.sock",

@@ -45,6 +45,9 @@ pub struct RunFacts {
     /// Time limit of the start, in seconds.
     #[serde(default)]
     pub start_limit: u64,
+    /// Guest memory at the start, MiB; 0 for a run of an older agent-vm.
+    #[serde(default)]
+    pub memory: u32,
     /// The `--guest-package` of the start, which a restart uses again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest_package: Option<PathBuf>,

@@ -11,6 +11,7 @@ use crate::machine::branch::BranchName;
 use crate::machine::egress_settings::Egress;
 use crate::machine::forward::Forward;
 pub use crate::machine::guest_kind::GuestKind;
+use crate::machine::limits::Limits;
 use crate::machine::mcp_proxy::McpProxy;
 pub use crate::machine::settings_patch::SettingsPatch;
 use crate::machine::time_limit::TimeLimit;
@@ -62,6 +63,9 @@ pub struct Settings {
     pub cores: u32,
     /// Size of the machine's own disk, MiB.
     pub disk: u32,
+    /// Further limits of what it may use of this host.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: Limits,
     /// Packages the guest has beside its own.
     pub packages: Vec<String>,
     /// MCP servers it has beside its own, by name.

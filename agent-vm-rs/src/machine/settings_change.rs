@@ -91,6 +91,8 @@ impl Change {
                 Key::HostProxy => after.egress.host_proxy = HostProxy::default(),
                 Key::IdleTimeout => after.idle_timeout = TimeLimit::default(),
                 Key::Ttl => after.ttl = TimeLimit::default(),
+                // A limit.
+                key => key.limit().into_iter().for_each(|limit| after.limits.set(limit, None)),
             }
         }
         let set = self.set.clone();
@@ -106,6 +108,7 @@ impl Change {
         after.memory = set.memory.unwrap_or(after.memory);
         after.cores = set.cores.unwrap_or(after.cores);
         after.disk = set.disk.unwrap_or(after.disk);
+        after.limits = set.limits.or(&after.limits);
         after.packages = set.packages.unwrap_or(after.packages);
         after.servers = set.servers.unwrap_or(after.servers);
         after.proxy = set.proxy.unwrap_or(after.proxy);

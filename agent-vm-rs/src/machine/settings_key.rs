@@ -28,6 +28,13 @@ pub enum Key {
     Memory,
     Cores,
     Disk,
+    CpuQuota,
+    Pids,
+    DiskIops,
+    DiskBandwidth,
+    NetworkBandwidth,
+    WorkspaceSize,
+    KeepFree,
     Packages,
     Servers,
     Proxy,
@@ -57,6 +64,13 @@ impl Key {
             Self::Memory => "memory",
             Self::Cores => "cores",
             Self::Disk => "disk",
+            Self::CpuQuota => "cpu_quota",
+            Self::Pids => "pids",
+            Self::DiskIops => "disk_iops",
+            Self::DiskBandwidth => "disk_bandwidth",
+            Self::NetworkBandwidth => "network_bandwidth",
+            Self::WorkspaceSize => "workspace_size",
+            Self::KeepFree => "keep_free",
             Self::Packages => "packages",
             Self::Servers => "servers",
             Self::Proxy => "proxy",
@@ -71,7 +85,13 @@ impl Key {
         }
     }
 
-    /// Returns the setting's value as JSON; null for a port that each start can choose.
+    /// Returns the limit that it is; None if it is another setting.
+    #[must_use]
+    pub fn limit(self) -> Option<Number> {
+        Number::LIMITS.into_iter().find(|limit| limit.name() == self.name())
+    }
+
+    /// Returns the setting's value as JSON; null for a port that each start can choose, and for no limit.
     #[must_use]
     pub fn value(self, settings: &Settings) -> Value {
         match self {
@@ -84,6 +104,13 @@ impl Key {
             Self::Memory => json!(settings.memory),
             Self::Cores => json!(settings.cores),
             Self::Disk => json!(settings.disk),
+            Self::CpuQuota
+            | Self::Pids
+            | Self::DiskIops
+            | Self::DiskBandwidth
+            | Self::NetworkBandwidth
+            | Self::WorkspaceSize
+            | Self::KeepFree => json!(self.limit().and_then(|limit| settings.limits.of(limit))),
             Self::Packages => json!(settings.packages),
             Self::Servers => json!(settings.servers),
             Self::Proxy => json!(settings.proxy),
@@ -137,11 +164,11 @@ impl Key {
 
     /// Describes its values.
     fn takes(self) -> String {
+        if let Some(number) = Number::of(self.name()) {
+            return number.takes();
+        }
         let text = match self {
             Self::Host => "localhost or an IPv4 address of this host",
-            Self::Port | Self::SshPort | Self::Memory | Self::Disk | Self::Cores => {
-                return Number::of(self.name()).map_or_else(String::new, Number::takes);
-            }
             Self::Tls | Self::Auth => "true or false",
             Self::IdleTimeout | Self::Ttl => time_limit::TAKES,
             Self::HostProxy => "auto, none or the URL of an HTTP proxy",
@@ -154,6 +181,8 @@ impl Key {
             Self::NixArgs => "arguments, separated by commas or as a JSON list",
             Self::Egress => return one_of(policy::egress_modes().iter().map(|mode| mode.name.as_str())),
             Self::Allow | Self::Deny => "destinations (HOST, HOST:PORT, *.DOMAIN, @GROUP, *), separated by commas",
+            // A number.
+            _ => "",
         };
         text.to_owned()
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::machine::branch::BranchName;
 use crate::machine::egress_settings::{Destination, HostProxy, Mode, SecretSpec};
 use crate::machine::guest_kind::GuestKind;
+use crate::machine::limits::Limits;
 use crate::machine::mcp_proxy::McpProxy;
 use crate::machine::number::Number;
 use crate::machine::policy::Grammar;
@@ -17,8 +18,8 @@ use crate::term::error::Failure;
 use crate::term::text::one_line;
 
 /// Values that flags and a `--config` file may set; `None` is one that they do not set.
+// [`SettingsPatch::read`] refuses unknown fields: serde's attribute does not work with flattened ones.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SettingsPatch {
     /// See [`crate::machine::settings::Settings::branch`].
     pub branch: Option<BranchName>,
@@ -66,13 +67,16 @@ pub struct SettingsPatch {
     pub idle_timeout: Option<TimeLimit>,
     /// See [`crate::machine::settings::Settings::ttl`].
     pub ttl: Option<TimeLimit>,
+    /// See [`crate::machine::settings::Settings::limits`].
+    #[serde(flatten)]
+    pub limits: Limits,
 }
 
 /// Largest `--config` file, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 
 /// Names of the settings in it.
-const FIELDS: [&str; 23] = [
+const FIELDS: [&str; 30] = [
     "branch",
     "all_branches",
     "guest",
@@ -84,6 +88,13 @@ const FIELDS: [&str; 23] = [
     "memory",
     "cores",
     "disk",
+    "cpu_quota",
+    "pids",
+    "disk_iops",
+    "disk_bandwidth",
+    "network_bandwidth",
+    "workspace_size",
+    "keep_free",
     "packages",
     "servers",
     "proxy",
@@ -167,6 +178,7 @@ impl SettingsPatch {
             host_proxy: self.host_proxy.or(other.host_proxy),
             idle_timeout: self.idle_timeout.or(other.idle_timeout),
             ttl: self.ttl.or(other.ttl),
+            limits: self.limits.or(&other.limits),
         }
     }
 
@@ -179,6 +191,7 @@ impl SettingsPatch {
         for (number, value) in sizes {
             value.map_or(Ok(()), |value| number.check(value))?;
         }
+        self.limits.all_asked().try_for_each(|(limit, value)| limit.check(value))?;
         if let Some(name) = self.servers.iter().flatten().find(|name| !Grammar::ServerName.matches(name)) {
             return Err(Failure::usage(format!("{:?} is not a server name", one_line(name)))
                 .with_hint("names are letters, digits, ., _ and -, such as nixos"));
@@ -228,6 +241,7 @@ mod tests {
             SettingsPatch { memory: Some(16), ..SettingsPatch::default() },
             SettingsPatch { cores: Some(0), ..SettingsPatch::default() },
             SettingsPatch { disk: Some(1), ..SettingsPatch::default() },
+            SettingsPatch { limits: Limits { pids: Some(1), ..Limits::default() }, ..SettingsPatch::default() },
             SettingsPatch { servers: Some(vec!["$(id)".into()]), ..SettingsPatch::default() },
             SettingsPatch { servers: Some(vec![String::new()]), ..SettingsPatch::default() },
         ] {

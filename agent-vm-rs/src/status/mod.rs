@@ -28,7 +28,8 @@ use crate::remote::servers::Servers;
 use crate::remote::service::ServiceState;
 use crate::remote::ssh::forwards::{self, ForwardState};
 use crate::term::error::on_one_line;
-use crate::vm::failure;
+use crate::vm::in_force::{self, LimitState};
+use crate::vm::{failure, workspace_guard};
 
 /// Time limit for all queries of a running machine together, since a hung one answers none.
 pub const ANSWER: Duration = Duration::from_millis(2_400);
@@ -58,6 +59,7 @@ pub struct Report {
     expiry: Option<expiry::Expiry>,
     /// Why it does not run; null while it runs, and if that is not known.
     last_end: Option<Event>,
+    limits: Option<Vec<LimitState>>,
     disk: Option<Disk>,
     workspace: Workspace,
 }
@@ -213,6 +215,7 @@ impl Report {
             forwards: settings.as_ref().map(|s| forwards::states(machine, s)).unwrap_or_default(),
             expiry: None,
             last_end: events::last_end(&machine.dir),
+            limits: None,
             disk: disk(machine, settings.as_ref().map(|s| s.disk)),
             workspace: Workspace { path: machine.workspace(), bytes: None, git: None, examined: false },
             problems,
@@ -230,6 +233,8 @@ impl Report {
         self.helpers = Some(helpers);
         self.expiry = machine.settings().ok().map(|settings| expiry::of(machine, &settings, facts));
         self.last_end = None;
+        self.limits = machine.settings().ok().map(|settings| in_force::all(&machine.run(), &settings, facts, qemu));
+        self.problems.extend(workspace_guard::problem(machine, facts));
         self.look_at_egress(machine, starting);
         // A suspended QEMU answers nothing, and its problem is already in the report.
         let inside = inside::look(context, machine, facts, starting, qemu.is_suspended());

@@ -37,6 +37,7 @@ impl Report {
             self.egress_lines(),
             self.port_lines(),
             self.size_lines(),
+            self.limit_lines(),
             self.source_lines(),
         ]
         .concat()
@@ -103,6 +104,12 @@ impl Report {
         let mut lines = vec![("CPU", cpu), ("Memory", memory)];
         lines.extend(self.disk.as_ref().map(|disk| ("Disk", used(Some(disk.used_bytes)) + &size(disk.size_mib))));
         lines
+    }
+
+    /// Returns the lines about what enforces the machine's limits.
+    fn limit_lines(&self) -> Vec<Line> {
+        let labels = std::iter::once("Limits").chain(std::iter::repeat(""));
+        labels.zip(self.limits.iter().flatten()).map(|(label, limit)| (label, one_line(&limit.line()))).collect()
     }
 
     /// Returns the lines about the workspace and its source, and the problems.

@@ -147,14 +147,37 @@ pub fn power_off(run: &RunDir, how: PowerOff) -> Result<()> {
     Ok(())
 }
 
+/// Executes a command and returns its value.
+///
+/// # Errors
+/// QEMU does not answer, or refuses the command.
+pub fn command(run: &RunDir, name: &str, arguments: Value) -> Result<Value> {
+    let stream = connect(run)?;
+    Client::greet(&stream)?.execute(name, arguments)
+}
+
 /// Makes QEMU exit without waiting for its guest.
 ///
 /// # Errors
 /// QEMU does not answer.
 pub fn quit(run: &RunDir) -> Result<()> {
-    let stream = connect(run)?;
-    Client::greet(&stream)?.execute("quit", json!({})).context("QEMU failed to quit")?;
-    Ok(())
+    command(run, "quit", json!({})).map(drop).context("QEMU failed to quit")
+}
+
+/// Pauses the guest.
+///
+/// # Errors
+/// QEMU does not answer.
+pub fn pause(run: &RunDir) -> Result<()> {
+    command(run, "stop", json!({})).map(drop).context("QEMU failed to pause the guest")
+}
+
+/// Lets a paused guest go on.
+///
+/// # Errors
+/// QEMU does not answer.
+pub fn go_on(run: &RunDir) -> Result<()> {
+    command(run, "cont", json!({})).map(drop).context("QEMU failed to let the guest go on")
 }
 
 #[cfg(test)]

@@ -11,10 +11,12 @@ use crate::guest::Guest;
 use crate::guest::manifest::PowerOff;
 use crate::host::interrupt::{self, Deadline};
 use crate::host::process::ProcessId;
+use crate::limits::Means;
 use crate::machine::Machine;
 use crate::machine::events::{self, What};
 use crate::machine::run_state::{self, end_processes_of};
 use crate::term::error::Failure;
+use crate::vm::workspace_guard::{self, Step};
 use crate::vm::{failure, qmp};
 
 /// Time for a guest to power off; it normally needs one second. The user waits this long for a guest that hangs.
@@ -94,6 +96,11 @@ fn end_qemu(machine: &Machine, limit: Duration) -> Result<Outcome> {
     let deadline = Deadline::after(limit);
     // A suspended QEMU handles no signal but SIGKILL, and its socket does not answer.
     if !qemu.is_suspended() {
+        if workspace_guard::read(&run).step == Step::Paused
+            && let Err(error) = qmp::go_on(&run)
+        {
+            tracing::warn!("{error:#}");
+        }
         let button = Guest::of(machine).map_or(PowerOff::Acpi, |guest| guest.manifest.power_off);
         match qmp::power_off(&run, button) {
             Ok(()) if gone(&qemu, deadline)? => return Ok(Outcome::PoweredOff),
@@ -143,5 +150,6 @@ pub fn clean_up(machine: &Machine) -> Result<()> {
 
 fn end_all(machine: &Machine) -> Result<()> {
     end_processes_of(&machine.dir)?;
+    Means::of_run(&machine.dir).remove();
     run_state::clear(&machine.dir)
 }

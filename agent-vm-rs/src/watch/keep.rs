@@ -21,6 +21,7 @@ use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
 use crate::machine::{Machine, in_use};
 use crate::vm::failure;
+use crate::vm::workspace_guard;
 
 /// Time to wait for a command that holds the machine's lock.
 const LOCK: Duration = Duration::from_secs(3_600);
@@ -61,6 +62,8 @@ pub fn keep(machine: &Machine) -> Result<()> {
     let run = machine.run();
     // QEMU may have ended since this process was started.
     let (Some(facts), Some(qemu)) = (run.facts(), run.qemu()) else { return record_end(machine) };
+    // In a thread of its own, because it looks more often while space is short.
+    let _guard = workspace_guard::Keeper::start(machine);
     let mut watcher = Watcher {
         machine,
         qemu: &qemu,

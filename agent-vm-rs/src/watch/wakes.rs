@@ -63,6 +63,11 @@ mod tests {
         let mut echo = || {
             cat.stdin.as_mut().unwrap().write_all(b"x").unwrap();
             cat.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+            // It has answered, and does not wait yet.
+            let status = format!("/proc/{}/status", id.pid);
+            while !std::fs::read_to_string(&status).unwrap().contains("State:\tS") {
+                std::thread::yield_now();
+            }
         };
         echo();
         let before = of(&id).unwrap();

@@ -14,7 +14,7 @@ fn without_flags_the_defaults_are_stored() {
     site.create("main");
     let settings = site.settings("app-main");
     for (key, expected) in [
-        ("version", json!(1)),
+        ("version", json!(2)),
         ("source", json!(site.repo())),
         ("branch", json!("main")),
         ("guest", json!("debian")),

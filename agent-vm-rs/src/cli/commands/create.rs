@@ -31,6 +31,7 @@ use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
 use crate::term::text;
+use crate::vm::overcommit;
 
 /// Creates a machine and prints its settings.
 ///
@@ -150,6 +151,7 @@ fn announce(machine: &Machine, settings: &Settings, guest_asked: bool) {
     if let Some(warning) = settings.endpoint_warning() {
         note(&warning);
     }
+    overcommit::warnings(machine, settings).iter().for_each(|warning| note(warning));
     let why = if guest_asked { "asked for" } else { "this installation's default" };
     note(&format!(
         "created {}: guest {} ({why}), {} MiB, {}",

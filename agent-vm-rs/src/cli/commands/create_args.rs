@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
+use super::limit_args::LimitArgs;
 use super::new_agents;
 use super::new_workspace::Bring;
 use crate::machine::agents;
@@ -59,6 +60,8 @@ pub struct CreateArgs {
     cores: Option<u32>,
     #[arg(help = with_default(|d| format!("{} [default: {}]", d.help.disk, d.disk)), long, value_name = "MIB", value_parser = |text: &str| Number::Disk.parse(text))]
     disk: Option<u32>,
+    #[command(flatten)]
+    limits: LimitArgs,
     #[arg(help = with_default(|d| format!("Egress mode: which hosts the machine may reach [default: {}]", d.egress.as_str())), long, value_name = "MODE")]
     egress: Option<Mode>,
     /// Destination to allow: HOST, HOST:PORT, *.DOMAIN, @GROUP, or * for every host; can be repeated, or a list with commas
@@ -100,6 +103,7 @@ impl CreateArgs {
             memory,
             cores,
             disk,
+            limits,
             no_tls,
             no_auth,
             egress,
@@ -125,6 +129,7 @@ impl CreateArgs {
             memory,
             cores,
             disk,
+            limits: limits.limits(),
             nix_args: context.nix_args.clone(),
             egress,
             allow: given(allow),

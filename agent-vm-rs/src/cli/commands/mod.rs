@@ -23,6 +23,7 @@ pub mod image;
 mod keeping;
 pub mod kept;
 mod leftovers;
+pub mod limit_args;
 pub mod list;
 pub mod log;
 pub mod logs;

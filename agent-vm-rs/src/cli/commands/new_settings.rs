@@ -57,6 +57,7 @@ pub(super) fn settings(patch: SettingsPatch, chosen: Chosen, source: &Source, br
         memory: patch.memory.unwrap_or(defaults.memory),
         cores,
         disk: patch.disk.unwrap_or(defaults.disk),
+        limits: patch.limits,
         packages: patch.packages.unwrap_or_default(),
         servers: patch.servers.unwrap_or_default(),
         proxy: patch.proxy.unwrap_or_default(),

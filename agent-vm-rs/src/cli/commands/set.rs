@@ -19,7 +19,8 @@ use crate::machine::{Machine, host_address};
 use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
 use crate::term::progress::note;
-use crate::vm::disk;
+use crate::vm::live::{self, When};
+use crate::vm::{disk, in_force, overcommit};
 
 /// Flags of `set`.
 #[derive(Args, Clone, Debug)]
@@ -130,21 +131,29 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
     let differences = differences(before, after);
     let name = &machine.name;
     let runs = machine.run().qemu().is_some();
-    let is_at_once = |key: Key| matches!(key, Key::Allow | Key::Deny | Key::IdleTimeout | Key::Ttl);
-    let later: Vec<_> = differences.iter().map(|(key, ..)| *key).filter(|key| runs && !is_at_once(*key)).collect();
+    let keys: Vec<_> = differences.iter().map(|(key, ..)| *key).filter(|_| runs).collect();
+    let applied = live::apply(machine, after, &keys);
+    let is_now = |key: &Key| applied.iter().any(|(other, when)| other == key && *when == When::Now);
+    let (at_once, later): (Vec<_>, Vec<_>) = keys.into_iter().partition(is_now);
     if context.json {
         let changed: Map<String, Value> = differences
             .iter()
             .map(|(key, before, after)| (key.name().to_owned(), json!({ "before": before, "after": after })))
             .collect();
         let at_start: Vec<_> = later.iter().map(|key| key.name()).collect();
-        print_json(&json!({ "name": name, "changed": changed, "at_next_start": at_start }))?;
+        print_json(
+            &json!({ "name": name, "changed": changed, "at_once": at_once.iter().map(|key| key.name()).collect::<Vec<_>>(), "at_next_start": at_start }),
+        )?;
     } else if differences.is_empty() {
         print(&format!("{name}: nothing changed\n"))?;
     } else {
-        let shown = |value: &Value| if value.is_null() { "automatic".to_owned() } else { value.to_string() };
+        let shown = |key: Key, value: &Value| match value {
+            Value::Null if key.limit().is_some() => "no limit".to_owned(),
+            Value::Null => "automatic".to_owned(),
+            value => value.to_string(),
+        };
         let lines = differences.iter().map(|(key, before, after)| {
-            format!("{name}: {} changed from {} to {}\n", key.name(), shown(before), shown(after))
+            format!("{name}: {} changed from {} to {}\n", key.name(), shown(*key, before), shown(*key, after))
         });
         print(&lines.collect::<String>())?;
     }
@@ -154,17 +163,23 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
     if before.host != after.host {
         resolve_settings::warn_of_address(&after.host, host_address::forward_address(&after.host)?);
     }
-    let at_once = differences.iter().map(|(key, ..)| *key).filter(|key| runs && is_at_once(*key));
-    let at_once: Vec<_> = at_once.map(Key::name).collect();
-    if !at_once.is_empty() {
-        let keys = at_once.join(" and ");
-        let is_list = |key: &Key| matches!(key, Key::Allow | Key::Deny);
-        note(&match egress::rules::mode_in_force(&machine.dir) {
-            Some(Mode::None) if differences.iter().any(|(key, ..)| is_list(key)) => {
-                format!("notice: {name} has egress mode none: allow and deny lists are ignored")
-            }
-            _ => format!("notice: {name} is running; {keys} changed at once"),
-        });
+    let is_list = |key: &Key| matches!(key, Key::Allow | Key::Deny);
+    let is_ignored = egress::rules::mode_in_force(&machine.dir) == Some(Mode::None);
+    if is_ignored && at_once.iter().any(is_list) {
+        note(&format!("notice: {name} has egress mode none: allow and deny lists are ignored"));
+    }
+    let said: Vec<_> = at_once.iter().filter(|key| !(is_ignored && is_list(key))).map(|key| key.name()).collect();
+    if !said.is_empty() {
+        note(&format!("notice: {name} is running; {} changed at once", said.join(" and ")));
+    }
+    for (key, when) in &applied {
+        if let When::Partly(how) = when {
+            note(&format!("notice: {} changed in part: {how}", key.name()));
+        }
+    }
+    note_limits(machine, after, &at_once);
+    if (before.memory, before.cores) != (after.memory, after.cores) {
+        overcommit::warnings(machine, after).iter().for_each(|warning| note(warning));
     }
     if !later.is_empty() {
         let keys: Vec<_> = later.iter().map(|key| key.name()).collect();
@@ -181,6 +196,14 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
         note_disk_size(machine, after);
     }
     Ok(())
+}
+
+/// Reports changed limits that nothing on this host enforces.
+fn note_limits(machine: &Machine, settings: &Settings, changed: &[Key]) {
+    let run = machine.run();
+    let all = run.qemu().zip(run.facts()).map(|(qemu, facts)| in_force::all(&run, settings, &facts, &qemu));
+    let of_change = all.iter().flatten().filter(|limit| changed.iter().any(|key| key.name() == limit.name));
+    of_change.filter_map(in_force::LimitState::notice).for_each(|notice| note(&notice));
 }
 
 /// Prints a notice if the disk has another size than the settings. A disk keeps its size.

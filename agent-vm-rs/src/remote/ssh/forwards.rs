@@ -14,6 +14,7 @@ use crate::host::files::{read_text, remove_file, write_unsynced};
 use crate::host::interrupt::{self, Deadline};
 use crate::host::ports;
 use crate::host::process::{Child, Invocation, Pauses, ProcessId};
+use crate::limits::Means;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::forward::Forward;
@@ -153,7 +154,9 @@ fn start(context: &Context, machine: &Machine) -> Result<crate::host::process::D
         .arg("--state-dir")
         .arg(context.state.path())
         .args(["keep-forwards", machine.name.as_str()])
-        .of_machine(&machine.dir)
+        .of_machine(&machine.dir);
+    let keeper = Means::of_run(&machine.dir)
+        .around(&keeper)
         .start_detached(&run.file(MachinePath::ForwardsLog))?
         .called("the port forwarding");
     if let Some(id) = ProcessId::of(keeper.pid()?) {

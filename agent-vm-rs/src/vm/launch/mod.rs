@@ -33,7 +33,7 @@ use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
 use crate::vm::phases::Phases;
 use crate::vm::qemu_args::Virtiofsd;
-use crate::vm::{accel, console, failure, readiness, shutdown, virtiofsd};
+use crate::vm::{accel, console, failure, overcommit, readiness, shutdown, virtiofsd, workspace_guard};
 
 /// Time for the process that made QEMU's namespaces to end after QEMU.
 const STATUS: Duration = Duration::from_secs(2);
@@ -65,6 +65,7 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
     };
     notices::old_packages(machine, &guest);
     guest.manifest.qemu.start()?;
+    overcommit::warnings(machine, &settings).iter().for_each(|warning| note(warning));
     let program = guest.manifest.qemu.program()?;
     let accel = accelerator(context, machine, &guest, &confinement, &cache)?;
     let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
@@ -168,6 +169,8 @@ fn accelerator(
 /// Waits until the guest of a run answers.
 fn come_up(run: &Run<'_>, qemu: &Detached, facts: &RunFacts, mut phases: Phases) -> Result<()> {
     let Run { context, machine, guest, .. } = *run;
+    // The watcher starts later, and the guest can write already.
+    let _guard = workspace_guard::Keeper::start(machine);
     let console = machine.run().file(MachinePath::RunConsole);
     let again = format!("agent-vm start {}", machine.name);
     let alive = || {
@@ -187,6 +190,7 @@ fn come_up(run: &Run<'_>, qemu: &Detached, facts: &RunFacts, mut phases: Phases)
             machine.run().note_started()?;
             let took = jiff::Timestamp::now().duration_since(facts.started).as_millis();
             events::record(&machine.dir, What::Ready { after_ms: u64::try_from(took).unwrap_or(0) });
+            notices::limits(run.settings, facts, &machine.run());
             forwards::restore(context, machine)
         }
         Err(error) if error.is::<readiness::ServiceDown>() => {
@@ -211,6 +215,7 @@ pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunF
     let guest = Guest::of(machine)?;
     // Fail if a process has ended that only a restart starts again; kill suspended ones that this start starts again.
     helpers::check(machine, facts)?;
+    workspace_guard::check(machine, facts)?;
     helpers::end_suspended(&machine.run(), facts);
     let mut phases = Phases::new("running", &cache_dir()?);
     let name = &machine.name;

@@ -3,8 +3,11 @@
 use crate::confine::Confinement;
 use crate::guest::{Guest, images};
 use crate::machine::Machine;
+use crate::machine::run_state::{RunDir, RunFacts};
+use crate::machine::settings::Settings;
 use crate::term::progress::note;
 use crate::term::text::count;
+use crate::vm::in_force;
 use crate::vm::qemu_args::Virtiofsd;
 
 /// Reports weaker confinement of the machine's processes, and why namespaces are missing.
@@ -42,6 +45,12 @@ pub fn old_packages(machine: &Machine, guest: &Guest) {
             name = machine.name
         ));
     }
+}
+
+/// Reports limits that a user set and nothing on this host enforces.
+pub fn limits(settings: &Settings, facts: &RunFacts, run: &RunDir) {
+    let all = run.qemu().map(|qemu| in_force::all(run, settings, facts, &qemu));
+    all.iter().flatten().filter_map(in_force::LimitState::notice).for_each(|notice| note(&notice));
 }
 
 /// Warns if the workspace has so many files that virtiofsd may run out of open files. It keeps one open for each file

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::processes::{remember, remember_forwarders, remember_inner, start_virtiofsd};
+use crate::confine::forward::Rate;
 use crate::confine::listeners::Listener;
 use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
@@ -15,10 +16,12 @@ use crate::host::interrupt::Deadline;
 use crate::host::ports;
 use crate::host::process::Detached;
 use crate::host::time_zone;
+use crate::limits::{self, Means, Wanted};
 use crate::machine::accel::Accel;
 use crate::machine::context::Context;
 use crate::machine::events::{self, What};
 use crate::machine::name::VmName;
+use crate::machine::number::Number;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
@@ -27,7 +30,7 @@ use crate::mcp::endpoint;
 use crate::term::progress::note;
 use crate::vm::phases::Phases;
 use crate::vm::qemu_args::{self, Forwards, Inputs, Virtiofsd};
-use crate::vm::{credentials, disk};
+use crate::vm::{credentials, disk, network_rate};
 
 /// Inputs of a run: the machine, its guest, and what this host provides.
 pub struct Run<'a> {
@@ -85,6 +88,8 @@ impl Run<'_> {
     /// Starts virtiofsd, QEMU and the forwarders, and writes their process ids.
     fn start(&self, forwards: Forwards, deadline: Deadline, phases: &mut Phases) -> Result<Detached> {
         let confinement = &self.confinement;
+        let means = self.limit()?;
+        let rate = self.rate()?;
         let listeners = if confinement.has_own_network() { bind(forwards)? } else { Vec::new() };
         let ports: Vec<_> = listeners.iter().map(|one| one.port).collect();
         let inputs = Inputs {
@@ -100,15 +105,17 @@ impl Run<'_> {
             virtiofsd: self.daemon.as_ref(),
             verbosity: self.context.verbosity,
             confinement,
+            pids: self.pids(&means),
+            rate: rate.as_ref().map(|(ours, file)| Rate { ours, file }),
             ports: &ports,
         };
         let run = self.machine.run();
         if let Some(daemon) = qemu_args::virtiofsd(&inputs) {
-            phases.run("workspace", || start_virtiofsd(&daemon, &run, deadline))?;
+            phases.run("workspace", || start_virtiofsd(&means.around(&daemon), &run, deadline))?;
         }
         let console = run.file(MachinePath::RunConsole);
         let sockets: Vec<_> = listeners.iter().map(Listener::socket).collect();
-        let qemu = qemu_args::runner(&inputs).start_detached_with(&console, &sockets)?.called("QEMU");
+        let qemu = means.around(&qemu_args::runner(&inputs)).start_detached_with(&console, &sockets)?.called("QEMU");
         drop(listeners);
         if let Some(keeper) = qemu.keeper() {
             keeper.write(&run.file(MachinePath::RunConsoleKeeperPid))?;
@@ -125,6 +132,33 @@ impl Run<'_> {
         Ok(qemu)
     }
 
+    /// Chooses the means by which this host enforces the limits of the processes, and sets them.
+    fn limit(&self) -> Result<Means> {
+        let dir = &self.machine.dir;
+        let means = Means::choose(dir, &Wanted::new(dir, self.settings, self.accel));
+        // Before a process starts, so that whatever happens finds what has to be removed.
+        means.record(dir)?;
+        Ok(means)
+    }
+
+    /// Writes the file with the network's rate for the forwarders. Returns the paths of agent-vm and of that file; None if
+    /// the rate is not limited, or QEMU shares this host's network.
+    fn rate(&self) -> Result<Option<(PathBuf, PathBuf)>> {
+        let limits = &self.settings.limits;
+        if limits.of(Number::NetworkBandwidth).is_none() || !self.confinement.has_own_network() {
+            return Ok(None);
+        }
+        network_rate::write(&self.machine.run(), limits)?;
+        let ours = std::env::current_exe().context("failed to find the path of agent-vm")?;
+        Ok(Some((ours, self.machine.run().file(MachinePath::NetworkRate))))
+    }
+
+    /// Returns the limit of the processes of each namespace, if nothing else limits them.
+    fn pids(&self, means: &Means) -> Option<u32> {
+        let is_alone = *means == Means::Single && self.confinement.has_own_users();
+        limits::process_limit_of(&self.settings.limits).filter(|_| is_alone)
+    }
+
     fn facts(&self, forwards: Forwards, start_limit: u64) -> RunFacts {
         RunFacts {
             started: jiff::Timestamp::now(),
@@ -137,6 +171,7 @@ impl Run<'_> {
             share: self.guest.manifest.workspace.share.as_str().to_owned(),
             confined: self.confinement.describe(),
             start_limit,
+            memory: self.settings.memory,
             guest_package: self.guest_package.clone(),
         }
     }

@@ -1,0 +1,115 @@
+//! The limits of a running machine that are in force, and by what.
+
+use procfs::process::{LimitValue, Process};
+use serde::Serialize;
+
+use crate::host::process::ProcessId;
+use crate::limits::force::{AllInForce, InForce};
+use crate::machine::number::Number;
+use crate::machine::run_state::{RunDir, RunFacts};
+use crate::machine::settings::Settings;
+use crate::vm::network_rate;
+
+/// A limit of a running machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LimitState {
+    /// Name of the setting.
+    pub name: &'static str,
+    /// Its value.
+    pub value: u32,
+    /// What enforces it; None if nothing on this host does.
+    pub by: Option<String>,
+    /// Whether a user set it, and not the policy.
+    #[serde(skip)]
+    pub is_asked: bool,
+}
+
+impl LimitState {
+    /// Returns the limit as text.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let by = self.by.as_ref().map_or_else(|| "not enforced on this host".to_owned(), |by| format!("by {by}"));
+        format!("{} {} {by}", self.name, self.value)
+    }
+
+    /// Returns a notice that nothing enforces a limit that a user set; None if something does.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        (self.is_asked && self.by.is_none())
+            .then(|| format!("notice: this host cannot enforce {}={}: {}", self.name, self.value, why(self.name)))
+    }
+}
+
+/// Returns what is missing on a host that cannot enforce a limit.
+fn why(name: &str) -> &'static str {
+    match name {
+        "network_bandwidth" => "QEMU has no network namespace of its own; install bubblewrap and systemd-socket-proxyd",
+        _ => {
+            "no systemd manager answers, and no cgroup (version 2) with this controller is delegated to this user; see \
+             docs/how-to/limits.md"
+        }
+    }
+}
+
+/// Returns the limits of a running machine.
+#[must_use]
+pub fn all(run: &RunDir, settings: &Settings, facts: &RunFacts, qemu: &ProcessId) -> Vec<LimitState> {
+    let kernel = AllInForce::of(qemu.pid);
+    let memory = LimitState {
+        name: "memory",
+        value: if facts.memory > 0 { facts.memory.min(settings.memory) } else { settings.memory },
+        by: Some(with(Some("QEMU".to_owned()), kernel.memory.as_ref().map(cgroup)).unwrap_or_default()),
+        is_asked: false,
+    };
+    let of_one = |limit: Number| {
+        let value = settings.limits.of(limit)?;
+        let by = match limit {
+            Number::NetworkBandwidth => network_rate::is_limited(run).then(|| "the port forwarders".to_owned()),
+            _ => by(limit, value, &kernel, facts, qemu),
+        };
+        Some(LimitState { name: limit.name(), value, by, is_asked: settings.limits.asked(limit).is_some() })
+    };
+    std::iter::once(memory).chain(Number::LIMITS.into_iter().filter_map(of_one)).collect()
+}
+
+/// Returns what enforces a limit.
+fn by(limit: Number, value: u32, kernel: &AllInForce, facts: &RunFacts, qemu: &ProcessId) -> Option<String> {
+    let within = |found: &Option<InForce>| found.as_ref().filter(|found| found.value <= u64::from(value)).map(cgroup);
+    match limit {
+        Number::CpuQuota => within(&kernel.cpu_quota),
+        Number::Pids => within(&kernel.pids).or_else(|| of_each_process(qemu, value)),
+        Number::DiskIops => with(Some("QEMU".to_owned()), within(&kernel.disk_iops)),
+        Number::DiskBandwidth => with(Some("QEMU".to_owned()), within(&kernel.disk_bandwidth)),
+        Number::WorkspaceSize | Number::KeepFree if facts.share == "virtiofs" => {
+            Some("virtiofsd and the watcher".to_owned())
+        }
+        Number::WorkspaceSize | Number::KeepFree => Some("the watcher".to_owned()),
+        _ => None,
+    }
+}
+
+/// Joins two means.
+fn with(one: Option<String>, other: Option<String>) -> Option<String> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(format!("{one} and {other}")),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Returns the name of the cgroup that has a limit.
+fn cgroup(found: &InForce) -> String {
+    let is_unit = |name: &&str| [".slice", ".scope", ".service"].iter().any(|kind| name.ends_with(kind));
+    match found.cgroup.file_name().and_then(|name| name.to_str()).filter(is_unit) {
+        Some(unit) => format!("systemd ({unit})"),
+        None => format!("the cgroup {}", found.cgroup.display()),
+    }
+}
+
+/// Returns whether QEMU's namespace has a limit of processes.
+fn of_each_process(qemu: &ProcessId, value: u32) -> Option<String> {
+    let limits = Process::new(qemu.pid).ok()?.limits().ok()?;
+    match limits.max_processes.soft_limit {
+        LimitValue::Value(most) if most <= u64::from(value) => Some("RLIMIT_NPROC, of each program".to_owned()),
+        _ => None,
+    }
+}

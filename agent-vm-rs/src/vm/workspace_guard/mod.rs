@@ -1,0 +1,316 @@
+//! Keeps a machine from filling the host's file system. Nothing else bounds what a guest writes to the workspace; a project
+//! quota would need privileges and a file system that has them.
+//!
+//! The watcher calls [`tick`] about once a second, and before it runs, the command that starts the machine. While a limit is exceeded, virtiofsd's writes fail: a limit on the size of
+//! files (RLIMIT_FSIZE) of zero, which virtiofsd survives because it ignores SIGXFSZ. The guest sees EFBIG, and can still read
+//! and delete. If the machine grows all the same, it is paused. Both end by themselves once there is space again.
+
+mod rules;
+mod usage;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use procfs::process::Process;
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+use crate::confine::{Account, setpriv};
+use crate::host::files::{read_text, remove_file, write_unsynced};
+use crate::host::process::{Invocation, ProcessId};
+use crate::machine::Machine;
+use crate::machine::limits::Limits;
+use crate::machine::number::Number;
+use crate::machine::paths::MachinePath;
+use crate::machine::run_state::{RunDir, RunFacts};
+use crate::term::error::Failure;
+use crate::vm::qmp;
+
+use rules::Seen;
+pub use rules::{Reason, Step, Verdict};
+use usage::{Count, Mark};
+
+/// Time until the next tick, and while a limit is near or exceeded.
+const INTERVAL: Duration = Duration::from_secs(1);
+const SHORT: Duration = Duration::from_millis(250);
+/// Time for prlimit.
+const PRLIMIT: Duration = Duration::from_secs(5);
+/// The free space is near its limit if it is less than this multiple.
+const NEAR: u64 = 8;
+/// Largest number of virtiofsd's processes that are limited. It has two.
+const MOST_PROCESSES: usize = 16;
+
+/// What [`tick`] remembers from one call to the next.
+#[derive(Debug, Default)]
+pub struct State {
+    limits: Limits,
+    /// When the settings were last changed.
+    read: Option<SystemTime>,
+    count: Count,
+    /// The limit of file sizes that virtiofsd's processes got.
+    set: Option<(Vec<ProcessId>, Option<u64>)>,
+    verdict: Option<Verdict>,
+}
+
+/// Checks once how much a running machine occupies, and makes its writes fail, pauses it, or lets it go on. Returns the time
+/// until the next call.
+///
+/// # Errors
+/// The free space cannot be read, virtiofsd cannot be limited, or QEMU does not answer. The next call tries again.
+pub fn tick(machine: &Machine, state: &mut State) -> Result<Duration> {
+    let run = machine.run();
+    state.read_limits(machine);
+    let daemon = daemon(&run);
+    let seen = state.look(machine, &daemon)?;
+    let before = state.verdict.unwrap_or_else(|| read(&run));
+    let after = before.next(&seen, &state.limits, !daemon.is_empty());
+    if state.verdict != Some(after) {
+        // Written first: if this process is killed, the next one finds what it may have done.
+        write(&run, after)?;
+    }
+    state.limit(&daemon, after.step)?;
+    match (before.step, after.step) {
+        (Step::Paused, Step::Paused) if state.verdict.is_some() => {}
+        (_, Step::Paused) => qmp::pause(&run)?,
+        (Step::Paused, _) => qmp::go_on(&run)?,
+        _ => {}
+    }
+    state.verdict = Some(after);
+    let least = state.limits.of(Number::KeepFree).map_or(0, |mib| u64::from(mib) << 20);
+    let is_near = after.step != Step::Open || seen.free < least.saturating_mul(NEAR);
+    Ok(if is_near { SHORT } else { INTERVAL })
+}
+
+/// A thread that calls [`tick`] until QEMU ends or this is dropped.
+#[derive(Debug)]
+pub struct Keeper(Arc<AtomicBool>);
+
+impl Keeper {
+    /// Starts the thread for a running machine.
+    #[must_use]
+    pub fn start(machine: &Machine) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let (machine, seen) = (machine.clone(), Arc::clone(&ends));
+        std::thread::spawn(move || keep(&machine, &seen));
+        Self(ends)
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn keep(machine: &Machine, ends: &AtomicBool) {
+    let Some(qemu) = machine.run().qemu() else { return };
+    let (mut state, mut last) = (State::default(), String::new());
+    while !ends.load(Ordering::Relaxed) && qemu.alive() {
+        let pause = tick(machine, &mut state).unwrap_or_else(|error| {
+            let error = format!("{error:#}");
+            // While it stays the same, it is logged once.
+            if error != last && qemu.alive() {
+                tracing::warn!("{error}");
+                last = error;
+            }
+            INTERVAL
+        });
+        std::thread::sleep(pause);
+    }
+}
+
+impl State {
+    /// Reads the limits if the settings have changed.
+    fn read_limits(&mut self, machine: &Machine) {
+        let changed = MachinePath::Settings.of(&machine.dir).metadata().and_then(|file| file.modified()).ok();
+        if self.read.is_none() || self.read != changed {
+            // Unusable settings change no limit.
+            if let Ok(settings) = machine.settings() {
+                (self.limits, self.read) = (settings.limits, changed);
+            }
+        }
+    }
+
+    fn look(&mut self, machine: &Machine, daemon: &[ProcessId]) -> Result<Seen> {
+        let free = usage::free(&machine.dir)?;
+        let disk = usage::of_file(&MachinePath::Disk.of(&machine.dir));
+        let limit = self.limits.of(Number::WorkspaceSize).map(|mib| u64::from(mib) << 20);
+        let is_closed = self.verdict.is_some_and(|verdict| verdict.step != Step::Open);
+        // Without a limit of its own, the workspace is counted only to see whether the machine takes the last space.
+        let workspace = (limit.is_some() || is_closed)
+            .then(|| {
+                let written = usage::written(daemon).filter(|_| !daemon.is_empty());
+                let mark = Mark { written, free: free.bytes };
+                self.count.size(&machine.workspace(), mark, limit.unwrap_or(u64::MAX), is_closed)
+            })
+            .flatten();
+        let taken = disk.saturating_add(workspace.unwrap_or(0));
+        Ok(Seen { free: free.bytes, free_inodes: free.inodes, workspace, taken })
+    }
+
+    /// Limits the files that virtiofsd writes: to nothing, or to the size of the whole workspace.
+    fn limit(&mut self, daemon: &[ProcessId], step: Step) -> Result<()> {
+        let whole = self.limits.of(Number::WorkspaceSize).map(|mib| u64::from(mib) << 20);
+        let most = if step == Step::Open { whole } else { Some(0) };
+        if self.set.as_ref().is_some_and(|(processes, set)| processes == daemon && *set == most) {
+            return Ok(());
+        }
+        for process in daemon {
+            set_file_limit(process, most)?;
+        }
+        self.set = Some((daemon.to_vec(), most));
+        Ok(())
+    }
+}
+
+/// Sets the limit of file sizes of a process; None for no limit. A process that has ended is skipped.
+fn set_file_limit(process: &ProcessId, most: Option<u64>) -> Result<()> {
+    let Some(pid) = Pid::from_raw(process.pid).filter(|_| process.alive()) else { return Ok(()) };
+    // The hard limit stays, which virtiofsd has from us.
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    let current = match (most, maximum) {
+        (Some(most), Some(maximum)) => Some(most.min(maximum)),
+        (most, maximum) => most.or(maximum),
+    };
+    match prlimit(Some(pid), Resource::Fsize, Rlimit { current, maximum }) {
+        Ok(_) => Ok(()),
+        Err(_) if !process.alive() => Ok(()),
+        // A root without CAP_SYS_RESOURCE, in a container, has to do it as the process's account.
+        Err(Errno::PERM) if rustix::process::geteuid().is_root() => as_its_account(process, current),
+        Err(error) => Err(anyhow::Error::new(error).context("failed to limit the size of files that virtiofsd writes")),
+    }
+}
+
+/// Sets the limit of file sizes of a process with the account that it runs as.
+fn as_its_account(process: &ProcessId, most: Option<u64>) -> Result<()> {
+    let status = Process::new(process.pid).and_then(|process| process.status());
+    let status = status.context("failed to read the account of virtiofsd")?;
+    let account = Account { uid: status.ruid, gid: status.rgid, groups: Vec::new(), stage: None };
+    let most = most.map_or_else(|| "unlimited".to_owned(), |most| most.to_string());
+    let words = setpriv::drop_to(Some(&account));
+    let (setpriv, words) = words.split_first().context("failed to change the account")?;
+    let prlimit = Invocation::new(setpriv).args(words).args(["prlimit", "--pid", &process.pid.to_string()]);
+    prlimit.arg(format!("--fsize={most}:")).time_limit(PRLIMIT).checked().map(drop)
+}
+
+/// Returns virtiofsd's processes: it serves the workspace from a child of the recorded one. None for a workspace over 9p.
+fn daemon(run: &RunDir) -> Vec<ProcessId> {
+    let mut all: Vec<_> = run.virtiofsd().into_iter().collect();
+    let mut next = 0;
+    while let Some(process) = all.get(next).filter(|_| all.len() < MOST_PROCESSES) {
+        let children = process.children();
+        all.extend(children);
+        next += 1;
+    }
+    all
+}
+
+/// Returns what the machine may do now.
+#[must_use]
+pub fn read(run: &RunDir) -> Verdict {
+    let text = read_text(&run.file(MachinePath::WorkspaceGuard)).ok();
+    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
+fn write(run: &RunDir, verdict: Verdict) -> Result<()> {
+    let file = run.file(MachinePath::WorkspaceGuard);
+    if verdict.step == Step::Open {
+        return remove_file(&file);
+    }
+    write_unsynced(&file, serde_json::to_string(&verdict)? + "\n", 0o600)
+}
+
+/// Returns what a running machine may not do now, with the ways out; None if it may do everything.
+#[must_use]
+pub fn problem(machine: &Machine, facts: &RunFacts) -> Option<String> {
+    let limits = machine.settings().map(|settings| settings.limits).unwrap_or_default();
+    read(&machine.run()).problem(machine.name.as_str(), &limits, facts.share == "virtiofs")
+}
+
+/// Checks that the machine is not paused because of its size.
+///
+/// # Errors
+/// It is. The message has the ways out.
+pub fn check(machine: &Machine, facts: &RunFacts) -> Result<()> {
+    if read(&machine.run()).step != Step::Paused {
+        return Ok(());
+    }
+    let why = problem(machine, facts).unwrap_or_default();
+    Err(Failure::new(format!("{} cannot go on: {why}", machine.name))
+        .with_hint(format!("agent-vm status {}", machine.name))
+        .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::host::interrupt::Deadline;
+    use crate::machine::settings::tests::sample;
+    use crate::machine::state_dir::StateDir;
+
+    /// A process that serves the workspace as virtiofsd does, in a child: it writes a file for each line that it reads.
+    const DAEMON: &str = "env --ignore-signal=XFSZ -- sh -c \
+        'while read -r _; do if printf 1234 2>/dev/null >>file; then echo written; else echo failed; fi; done'; true";
+
+    #[test]
+    fn writes_fail_while_the_workspace_is_too_large() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = Machine::new(&StateDir::locate(Some(dir.path())).unwrap(), "app-main".parse().unwrap());
+        let (run, workspace) = (machine.run(), machine.workspace());
+        std::fs::create_dir_all(run.path()).unwrap();
+        std::fs::create_dir_all(&workspace).unwrap();
+        let mut settings = sample();
+        settings.limits = Limits { workspace_size: Some(16), keep_free: Some(0), ..Limits::default() };
+        machine.write_settings(&settings).unwrap();
+        let mut daemon = Command::new("sh");
+        daemon.args(["-c", DAEMON]).current_dir(&workspace).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut daemon = daemon.spawn().unwrap();
+        ProcessId::of(i32::try_from(daemon.id()).unwrap())
+            .unwrap()
+            .write(&run.file(MachinePath::VirtiofsdPid))
+            .unwrap();
+        let (mut asks, mut answers) = (daemon.stdin.take().unwrap(), BufReader::new(daemon.stdout.take().unwrap()));
+        let mut write = || {
+            asks.write_all(b"x\n").unwrap();
+            let mut answer = String::new();
+            answers.read_line(&mut answer).unwrap();
+            answer
+        };
+        // Its child has started once it answers.
+        assert_eq!(write(), "written\n");
+        let mut state = State::default();
+        let mut wait_for = |step: Step| {
+            let end = Deadline::after(Duration::from_secs(60));
+            end.poll("the verdict", Duration::from_millis(20), || {
+                tick(&machine, &mut state)?;
+                Ok((read(&run).step == step).then_some(()))
+            })
+            .unwrap();
+        };
+        wait_for(Step::Open);
+        assert_eq!(write(), "written\n");
+        let large = workspace.join("large");
+        std::fs::write(&large, vec![1; 17 << 20]).unwrap();
+        wait_for(Step::WritesFail);
+        assert_eq!(write(), "failed\n");
+        std::fs::remove_file(&large).unwrap();
+        wait_for(Step::Open);
+        assert_eq!(write(), "written\n");
+        // A process that takes over finds the verdict of the last one, and a new limit applies at once.
+        std::fs::write(&large, vec![1; 17 << 20]).unwrap();
+        wait_for(Step::WritesFail);
+        settings.limits.workspace_size = Some(64);
+        machine.write_settings(&settings).unwrap();
+        let mut next = State::default();
+        tick(&machine, &mut next).unwrap();
+        assert_eq!((read(&run), write().as_str()), (Verdict::default(), "written\n"));
+        daemon.kill().unwrap();
+        drop(asks);
+        daemon.wait().unwrap();
+    }
+}
