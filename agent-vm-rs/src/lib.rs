@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod confine;
+pub mod doctor;
 pub mod egress;
 pub mod git;
 pub mod guest;

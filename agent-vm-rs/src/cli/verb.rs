@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::commands::{
-    self, apply, attach, checkout, cp, create, destroy, diff, edit, egress, exec, fetch, kept, list, log, logs, mcp,
-    mcp_config, merge, open, port, prune, ps, push, relink, restart, run, set, shell, ssh_config, start, status, stop,
-    update,
+    self, apply, attach, checkout, cp, create, destroy, diff, doctor, edit, egress, exec, fetch, kept, list, log, logs,
+    mcp, mcp_config, merge, open, port, prune, ps, push, relink, restart, run, set, shell, ssh_config, start, status,
+    stop, update,
 };
 use super::target;
 use crate::machine::context::Context;
@@ -53,6 +53,8 @@ pub enum Verb {
     Relink(relink::RelinkArgs),
     /// Show a machine's status
     Status(status::StatusArgs),
+    /// Check this host and the machines, and print the commands that mend what is wrong
+    Doctor(doctor::DoctorArgs),
     /// Open a shell in a machine
     Shell(shell::ShellArgs),
     /// Run one command in a machine's workspace
@@ -131,6 +133,7 @@ impl Verb {
             Self::Edit(args) => return edit::edit(context, args).map(commands::exit_with),
             Self::Logs(args) => return logs::logs(context, args).map(commands::exit_with),
             Self::List(args) => return list::list(context, args).map(commands::exit_with),
+            Self::Doctor(args) => return doctor::doctor(context, args).map(commands::exit_with),
             Self::Create(args) => create::create(context, args),
             Self::Set(args) => set::set(context, args),
             Self::Apply(args) => apply::apply(context, args),

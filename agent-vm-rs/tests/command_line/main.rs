@@ -20,6 +20,7 @@ mod create_settings;
 mod create_trouble;
 mod destroy;
 mod destroy_refuses;
+mod doctor;
 mod edited_large_files;
 mod egress;
 mod egress_supervisor;

@@ -10,6 +10,7 @@ pub mod create;
 mod create_args;
 pub mod destroy;
 pub mod diff;
+pub mod doctor;
 pub mod edit;
 pub mod egress;
 mod egress_lists;
