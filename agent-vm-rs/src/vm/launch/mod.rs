@@ -19,7 +19,7 @@ use crate::guest::manifest::Share;
 use crate::guest::{Guest, Recipe};
 use crate::host::files::{is_absent, make_private_dir};
 use crate::host::log_file;
-use crate::host::process::{Detached, ProcessId};
+use crate::host::process::{Detached, ProcessId, signal_in};
 use crate::host::user_dirs::cache_dir;
 use crate::machine::accel::Accel;
 use crate::machine::context::Context;
@@ -30,6 +30,7 @@ use crate::machine::{Machine, helpers, sweep};
 use crate::remote::ssh::forwards;
 use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
+use crate::vm::diagnosis::{Ending, Evidence};
 use crate::vm::phases::Phases;
 use crate::vm::qemu_args::Virtiofsd;
 use crate::vm::{accel, console, failure, readiness, shutdown, virtiofsd};
@@ -264,7 +265,21 @@ fn with_console(context: &Context, machine: &Machine, error: anyhow::Error) -> a
     } else {
         format!("to start it again: agent-vm start {name}")
     };
-    let hint = format!("to see the whole console: agent-vm logs --console {name}\n{again}");
-    let failure = Failure::new(format!("{name} did not start completely")).exit(exit).with_hint(hint);
-    error.context(failure)
+    let see = format!("to see the whole console: agent-vm logs --console {name}");
+    let signal = signal_in(&error);
+    let ending = if signal.is_some() {
+        Ending::Killed(signal)
+    } else if exit == EXIT_TIMEOUT {
+        Ending::Running
+    } else {
+        Ending::Exited
+    };
+    let failure = Failure::new(format!("{name} did not start completely")).exit(exit);
+    match Evidence::of(machine, ending).cause() {
+        Some(cause) => {
+            let hint = format!("{}\n{see}", cause.remedy(name.as_str()));
+            error.context(cause.text).context(failure.with_hint(hint))
+        }
+        None => error.context(failure.with_hint(format!("{see}\n{again}"))),
+    }
 }
