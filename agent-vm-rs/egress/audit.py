@@ -1,4 +1,4 @@
-"""The audit log, one JSON object a line, and the number of denied attempts."""
+"""The audit log, one JSON object a line, and the numbers of denied and allowed attempts."""
 
 import json
 import os
@@ -10,12 +10,15 @@ LONGEST_TEXT = 2048
 
 class Audit:
     def __init__(self, log: str, denied: str, longest: int):
-        """`longest` is the size in bytes at which the log is rotated; one older log is kept. The guest can cause entries without limit."""
+        """
+        `longest` is the size in bytes at which the log is rotated; one older log is kept. The guest can cause entries without limit.
+        The number of allowed attempts is in the file `allowed` beside `denied`.
+        """
         self._log = log
         self._longest = longest
-        self._denied_file = denied
+        self._files = {"deny": denied, "allow": os.path.join(os.path.dirname(denied), "allowed")}
         # Attempts that an earlier proxy of this run counted.
-        self._denied = count(denied)
+        self._counts = {verdict: count(path) for verdict, path in self._files.items()}
 
     def write(self, *, verdict, reason, method, host, port, path=None, status=None, received=None):
         line = {
@@ -29,8 +32,8 @@ class Audit:
             "bytes": received,
             "reason": short(reason) or None,
         }
-        if verdict == "deny":
-            self._count()
+        if verdict in self._files:
+            self._count(verdict)
         self._make_room()
         descriptor = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
@@ -39,12 +42,12 @@ class Audit:
         finally:
             os.close(descriptor)
 
-    def _count(self):
-        self._denied += 1
-        temporary = f"{self._denied_file}.new"
-        with open(temporary, "w", encoding="ascii") as file:
-            file.write(f"{self._denied}\n")
-        os.replace(temporary, self._denied_file)
+    def _count(self, verdict):
+        self._counts[verdict] += 1
+        path = self._files[verdict]
+        with open(f"{path}.new", "w", encoding="ascii") as file:
+            file.write(f"{self._counts[verdict]}\n")
+        os.replace(f"{path}.new", path)
 
     def _make_room(self):
         try:

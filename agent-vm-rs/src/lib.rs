@@ -20,6 +20,7 @@ pub mod remote;
 pub mod status;
 pub mod term;
 pub mod vm;
+pub mod watch;
 
 #[cfg(test)]
 mod layers;

@@ -28,11 +28,13 @@ class Log(unittest.TestCase):
         self.assertTrue(line.isascii() and line.isprintable())
         self.assertEqual(json.loads(line)["host"], "a\n\x1b[2Jb\u202e")
 
-    def test_only_denied_attempts_are_counted(self):
+    def test_denied_and_allowed_attempts_are_counted_apart(self):
         self.write()
         self.write(verdict="allow")
         self.write()
+        self.write(verdict="error")
         self.assertEqual(self.denied.read_text(), "2\n")
+        self.assertEqual(self.denied.with_name("allowed").read_text(), "1\n")
 
     def test_the_count_continues_after_a_restart(self):
         self.write()

@@ -13,6 +13,7 @@ use super::commands::{
 use super::target;
 use crate::machine::context::Context;
 use crate::remote::ssh::forwards;
+use crate::watch;
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -81,6 +82,9 @@ pub enum Verb {
     /// Keep a running machine's ports forwarded; used by `start` and `port`
     #[command(hide = true)]
     KeepForwards(commands::Target),
+    /// Watch a running machine; used by `start`
+    #[command(hide = true)]
+    Watch(commands::Target),
     /// Show and change a machine's egress: the hosts it may reach
     Egress(egress::EgressArgs),
     /// Show the log of a machine's agent service, or its console
@@ -110,6 +114,7 @@ impl Verb {
                 | Self::Logs(_)
                 | Self::Mcp(_)
                 | Self::KeepForwards(_)
+                | Self::Watch(_)
                 | Self::SshProxy(_)
         );
         !is_frequent
@@ -156,6 +161,9 @@ impl Verb {
             Self::Port(args) => port::port(context, args),
             Self::KeepForwards(of) => {
                 target::find_used(&context.state, of.as_deref()).and_then(|machine| forwards::keep(context, &machine))
+            }
+            Self::Watch(of) => {
+                target::find_used(&context.state, of.as_deref()).and_then(|machine| watch::keep::keep(&machine))
             }
             Self::Cp(args) => cp::cp(context, args),
             Self::Open(args) => open::open(context, args),

@@ -88,12 +88,19 @@ pub fn file(machine: &Path) -> PathBuf {
 /// Returns the number of attempts that were denied in the current run.
 #[must_use]
 pub fn denied(machine: &Path) -> u64 {
-    let count = || {
-        let mut text = String::new();
-        log_file::open(&MachinePath::EgressDenied.of(machine)).ok()?.take(32).read_to_string(&mut text).ok()?;
-        text.trim().parse().ok()
-    };
-    count().unwrap_or(0)
+    count(&MachinePath::EgressDenied.of(machine)).unwrap_or(0)
+}
+
+/// Returns the number of attempts that were allowed in the current run.
+#[must_use]
+pub fn allowed(machine: &Path) -> u64 {
+    count(&MachinePath::EgressAllowed.of(machine)).unwrap_or(0)
+}
+
+fn count(file: &Path) -> Option<u64> {
+    let mut text = String::new();
+    log_file::open(file).ok()?.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 /// Returns the last attempts, oldest first.
@@ -142,7 +149,8 @@ mod tests {
         assert_eq!(hosts(2, false), ["b", "c"]);
         assert_eq!(hosts(9, true), ["a", "c"]);
         fs::write(MachinePath::EgressDenied.of(dir.path()), "7\n").unwrap();
-        assert_eq!(denied(dir.path()), 7);
+        fs::write(MachinePath::EgressAllowed.of(dir.path()), "8\n").unwrap();
+        assert_eq!((denied(dir.path()), allowed(dir.path())), (7, 8));
     }
 
     #[test]

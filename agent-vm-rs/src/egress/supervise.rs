@@ -147,8 +147,9 @@ fn prepare(machine: &Machine) -> Result<()> {
     }
     let log = MachinePath::EgressLogDir.of(&machine.dir);
     make_private_dir(&log)?;
-    // The count starts at zero with each run.
+    // The counts start at zero with each run.
     remove_file(&MachinePath::EgressDenied.of(&machine.dir))?;
+    remove_file(&MachinePath::EgressAllowed.of(&machine.dir))?;
     let authority = authority::copy_for_proxy(&machine.dir, &machine.run())?;
     make_private_dir(&machine.run().file(MachinePath::Tunnel))?;
     let Some(account) = Account::unless_user(&machine.dir)? else { return Ok(()) };

@@ -1,8 +1,10 @@
 //! This computer: its processes, files, locks, ports, signals and logs.
 
+pub mod connections;
 pub mod files;
 pub mod hex;
 pub mod interrupt;
+pub mod line_log;
 pub mod lock;
 pub mod log_file;
 pub mod ports;

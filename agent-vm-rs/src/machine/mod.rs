@@ -11,6 +11,7 @@ pub mod forward;
 pub mod guest_kind;
 pub mod helpers;
 pub mod host_address;
+pub mod in_use;
 pub mod mcp_proxy;
 pub mod name;
 pub mod number;

@@ -19,6 +19,10 @@ pub enum MachinePath {
     Failure,
     /// Path of a directory for temporary files outside the state directory.
     ScratchElsewhere,
+    /// What the machine used in the last minutes, one JSON object a line.
+    Samples,
+    /// What happened to the machine, one JSON object a line.
+    Events,
 
     /// Directory of the rendered flake.
     Flake,
@@ -75,6 +79,8 @@ pub enum MachinePath {
     EgressLog,
     /// Number of attempts that this run denied.
     EgressDenied,
+    /// Number of attempts that this run allowed.
+    EgressAllowed,
     /// Values of brokered secrets.
     EgressSecrets,
 
@@ -132,6 +138,16 @@ pub enum MachinePath {
     ForwardsSocket,
     /// The forwarded ports, and why others are not, as JSON.
     Forwards,
+    /// Process id of the watcher.
+    WatchPid,
+    /// Log of the watcher.
+    WatchLog,
+    /// Locked by commands that use the machine; changed when one begins or ends.
+    InUse,
+    /// Has one byte for each query of our own.
+    Queries,
+    /// Exists once the end of the run has been recorded as an event.
+    EndRecorded,
     /// The host's own proxy in this run, with its password, as JSON.
     Upstream,
     /// Exists while the guest can reach the proxy.
@@ -166,6 +182,8 @@ impl MachinePath {
             Self::Console => "console.log",
             Self::Failure => "failure",
             Self::ScratchElsewhere => "scratch-elsewhere",
+            Self::Samples => "samples.jsonl",
+            Self::Events => "events.jsonl",
             Self::Flake => "flake",
             Self::FlakeText => "flake/flake.nix",
             Self::FlakeLock => "flake/flake.lock",
@@ -192,6 +210,7 @@ impl MachinePath {
             Self::EgressLogDir => "egress/log",
             Self::EgressLog => "egress/log/egress.jsonl",
             Self::EgressDenied => "egress/log/denied",
+            Self::EgressAllowed => "egress/log/allowed",
             Self::EgressSecrets => "egress/secrets.json",
             Self::Run => "run",
             Self::RunFacts => "run/ports.json",
@@ -220,6 +239,11 @@ impl MachinePath {
             Self::ForwardsLog => "run/forwards.log",
             Self::ForwardsSocket => "run/forwards.sock",
             Self::Forwards => "run/forwards.json",
+            Self::WatchPid => "run/watch.pid",
+            Self::WatchLog => "run/watch.log",
+            Self::InUse => "run/in-use",
+            Self::Queries => "run/queries",
+            Self::EndRecorded => "run/end-recorded",
             Self::Upstream => "run/upstream.json",
             Self::EgressUp => "run/egress.up",
             Self::EgressPid => "run/egress.pid",

@@ -72,7 +72,7 @@ pub fn wait(
     let deadline = Deadline::after(context.start_limit(&facts.accel));
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity);
     // All attempts share one connection, which saves the booting guest TLS handshakes.
-    let endpoint = Endpoint::of(machine, facts, ANSWER)?;
+    let endpoint = Endpoint::for_queries(machine, facts, ANSWER)?;
     phases.run("ssh", || {
         wait_for_greeting(machine, guest, &ssh, alive, deadline)?;
         wait_for_login(&ssh, alive, deadline)

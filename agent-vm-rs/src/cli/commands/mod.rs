@@ -48,6 +48,7 @@ pub mod status;
 pub mod stop;
 pub mod up;
 pub mod update;
+mod watched;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::{Target, start};
+use super::{Target, start, watched};
 use crate::cli::target;
 use crate::machine::context::Context;
 use crate::term::progress::note;
@@ -32,7 +32,7 @@ pub fn restart(context: &Context, args: &RestartArgs) -> Result<()> {
     }
     let outcome = shutdown::stop(&machine, context.timeout)?;
     note(&format!("{}: {outcome}", machine.name));
-    launch::launch(context, &machine, package.as_deref())?;
+    watched::launch(context, &machine, package.as_deref())?;
     // Waiting for the MCP servers needs no lock.
     drop(lock);
     start::announce(context, &machine)

@@ -4,22 +4,21 @@ use anyhow::Result;
 use clap::Args;
 
 use super::fetching::{MAX_SIZE, fetch_from};
-use super::{create, destroy, diff, fetch, new_agents};
+use super::{create, destroy, diff, fetch, new_agents, watched};
 use crate::cli::{line, resolve_settings, target};
 use crate::egress::secrets;
 use crate::guest::running::running;
-use crate::machine::Machine;
 use crate::machine::agents::{self, Preset};
 use crate::machine::context::Context;
 use crate::machine::name::VmName;
 use crate::machine::state_dir::StateDir;
+use crate::machine::{Machine, in_use};
 use crate::remote::agent::Program;
 use crate::remote::sessions;
 use crate::remote::ssh::Ssh;
 use crate::remote::ssh::terminal::Streams;
 use crate::term::error::Failure;
 use crate::term::progress::note;
-use crate::vm::launch;
 
 /// Exit code of a shell that does not find a program.
 const NOT_FOUND: i32 = 127;
@@ -129,6 +128,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<i32> {
                 .with_hint(format!("to show it: agent-vm attach {name} --session {session}"))
                 .into());
         }
+        in_use::note(&machine.dir);
         ssh.read(&sessions::start(&session, &guest.manifest.workspace.path, &words)?, limit)?;
         note(&format!("{name} runs {session}; to show it: agent-vm attach {name}"));
         return Ok(0);
@@ -146,7 +146,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<i32> {
 fn bring_up(context: &Context, machine: &Machine) -> Result<()> {
     let _lock = machine.lock(context.deadline())?;
     let run = machine.run();
-    if run.qemu().is_some() && run.facts().is_some() { Ok(()) } else { launch::launch(context, machine, None) }
+    if run.qemu().is_some() && run.facts().is_some() { Ok(()) } else { watched::launch(context, machine, None) }
 }
 
 /// Explains why a program was not found.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use super::{Target, foreground};
+use super::{Target, foreground, watched};
 use crate::cli::target;
 use crate::guest::Guest;
 use crate::guest::running::running;
@@ -105,9 +105,11 @@ pub fn ensure_running(context: &Context, machine: &Machine, package: Option<&Pat
                     .into());
             }
             note(&format!("{} is already running", machine.name));
-            launch::join(context, machine, &qemu, &facts)
+            let joined = launch::join(context, machine, &qemu, &facts);
+            watched::watch(context, machine);
+            joined
         }
-        _ => launch::launch(context, machine, package),
+        _ => watched::launch(context, machine, package),
     }
 }
 

@@ -2,10 +2,9 @@
 
 use anyhow::Result;
 
-use super::{create, start, status};
+use super::{create, start, status, watched};
 use crate::cli::target;
 use crate::machine::context::Context;
-use crate::vm::launch;
 
 /// Creates the current branch's machine if it does not exist, starts it if it is stopped, or shows its status if it is
 /// running.
@@ -19,7 +18,7 @@ pub fn up(context: &Context) -> Result<()> {
     };
     let lock = machine.lock(context.deadline())?;
     if machine.run().qemu().is_none() {
-        launch::launch(context, &machine, None)?;
+        watched::launch(context, &machine, None)?;
         drop(lock);
         return start::announce(context, &machine);
     }

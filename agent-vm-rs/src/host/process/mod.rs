@@ -14,6 +14,7 @@ mod pauses;
 mod piped;
 mod run;
 mod terminate;
+mod usage;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -27,6 +28,7 @@ pub use id::ProcessId;
 pub use inherited::restrict_inheritance;
 pub use pauses::Pauses;
 pub use run::set_debug;
+pub use usage::{Usage, age};
 
 use limits::Limits;
 

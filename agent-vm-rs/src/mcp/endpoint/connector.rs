@@ -6,7 +6,9 @@ use std::io::{self, ErrorKind};
 
 use ureq::config::Config;
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, Transport};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, RustlsConnector, Transport};
+
+use super::own_address::FromOwnAddress;
 
 /// Kinds of errors of a machine that is starting or stopping.
 const PASSING: [ErrorKind; 6] = [
@@ -18,14 +20,35 @@ const PASSING: [ErrorKind; 6] = [
     ErrorKind::UnexpectedEof,
 ];
 
-/// Connects as usual, and marks errors.
-#[derive(Debug, Default)]
-pub struct Marking(DefaultConnector);
+/// Connects as another connector does, and marks errors.
+#[derive(Debug)]
+pub struct Marking(Box<dyn Connector<(), Out = Box<dyn Transport>>>);
 
 impl Marking {
     /// Returns an agent whose errors are marked.
     pub fn agent(config: Config) -> ureq::Agent {
-        ureq::Agent::with_parts(config, Self::default(), DefaultResolver::default())
+        Self::with(config, DefaultConnector::default())
+    }
+
+    /// Returns an agent whose errors are marked, for our own queries.
+    pub fn for_queries(config: Config) -> ureq::Agent {
+        Self::with(config, FromOwnAddress.chain(RustlsConnector::default()).chain(Boxed))
+    }
+
+    fn with(config: Config, connector: impl Connector<(), Out = Box<dyn Transport>>) -> ureq::Agent {
+        ureq::Agent::with_parts(config, Self(Box::new(connector)), DefaultResolver::default())
+    }
+}
+
+/// Boxes connections, so that all connectors return the same type.
+#[derive(Debug)]
+struct Boxed;
+
+impl<In: Transport> Connector<In> for Boxed {
+    type Out = Box<dyn Transport>;
+
+    fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Self::Out>, ureq::Error> {
+        Ok(chained.map(|transport| Box::new(transport) as Self::Out))
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod authority;
 mod connector;
 pub mod names;
+mod own_address;
 pub mod renewal;
 
 use std::fs;
@@ -143,6 +144,23 @@ impl Endpoint {
     /// # Errors
     /// The run uses TLS or a token, but the machine has no authority or no token.
     pub fn of(machine: &Machine, facts: &RunFacts, timeouts: Timeouts) -> Result<Self> {
+        Self::connected_by(Marking::agent, machine, facts, timeouts)
+    }
+
+    /// Returns the endpoint as [`Self::of`] does, for requests of our own that are no use of the machine.
+    ///
+    /// # Errors
+    /// See [`Self::of`].
+    pub fn for_queries(machine: &Machine, facts: &RunFacts, timeouts: Timeouts) -> Result<Self> {
+        Self::connected_by(Marking::for_queries, machine, facts, timeouts)
+    }
+
+    fn connected_by(
+        agent: fn(ureq::config::Config) -> ureq::Agent,
+        machine: &Machine,
+        facts: &RunFacts,
+        timeouts: Timeouts,
+    ) -> Result<Self> {
         let mut config = ureq::Agent::config_builder()
             .timeout_connect(timeouts.connect)
             .timeout_global(timeouts.whole)
@@ -158,7 +176,7 @@ impl Endpoint {
                 .tls_config(TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[ca])).build());
         }
         let authorization = facts.auth.then(|| token(&machine.dir)).transpose()?.map(|token| format!("Bearer {token}"));
-        Ok(Self { agent: Marking::agent(config.build()), origin: facts.url(""), authorization })
+        Ok(Self { agent: agent(config.build()), origin: facts.url(""), authorization })
     }
 
     /// Returns the same endpoint with connections of its own.

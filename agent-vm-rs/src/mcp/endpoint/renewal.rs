@@ -74,7 +74,7 @@ fn renew(machine: &Machine, receiver: &Receiver, facts: &RunFacts) -> Result<()>
         &read_text(&MachinePath::TlsAuthorityKey.of(&machine.dir))?,
         &key,
     )?;
-    let endpoint = Endpoint::of(machine, facts, Timeouts { connect: Some(TIMEOUT), whole: Some(TIMEOUT) })?;
+    let endpoint = Endpoint::for_queries(machine, facts, Timeouts { connect: Some(TIMEOUT), whole: Some(TIMEOUT) })?;
     let answer = endpoint.put(path, &token(&machine.dir)?).send(certificate).map_err(connection_error);
     let status = answer.context("the reverse proxy does not answer")?.status();
     ensure!(status.is_success(), "the reverse proxy answered with HTTP status {status}");

@@ -15,6 +15,7 @@ use super::Ssh;
 use super::pack::pack;
 use super::unpack::{LeftOut, unpack};
 use crate::host::files::is_absent;
+use crate::machine::in_use;
 use crate::term::error::{Failure, Interrupted};
 use crate::term::text::one_line;
 
@@ -33,6 +34,7 @@ impl Ssh<'_> {
     /// # Errors
     /// The guest cannot read it, or sends too much or something that is not a file below it.
     pub fn copy_out(&self, path: &str, item: &Path, most: u64) -> Result<LeftOut> {
+        let _use = in_use::begin(&self.machine.dir);
         // tar's status 1 is a file that changed meanwhile.
         let script = r#"if [ -d "$p" ]; then tar --format=gnu --hard-dereference -C "$p" -cf - . || [ $? -eq 1 ]
 else
@@ -58,6 +60,7 @@ fi"#;
     /// # Errors
     /// It cannot be read, or the guest cannot write it.
     pub fn copy_in(&self, source: &Path, name: Option<&str>, path: &str) -> Result<usize> {
+        let _use = in_use::begin(&self.machine.dir);
         let failed = || format!("failed to read {}", source.display());
         let found = source.metadata().with_context(failed)?;
         if !found.is_dir() && !found.is_file() {

@@ -23,6 +23,7 @@ use crate::host::files::has_file;
 use crate::host::interrupt::Deadline;
 use crate::host::process::{Invocation, ProcessId};
 use crate::machine::Machine;
+use crate::machine::in_use::OWN_ADDRESS;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::term::error::Failure;
@@ -131,6 +132,8 @@ impl<'a> Ssh<'a> {
             "ForwardX11=no",
             "PermitLocalCommand=no",
             "ServerAliveInterval=15",
+            // Commands share this connection. Which of them uses the machine, the watcher learns from `machine::in_use`.
+            &format!("BindAddress={OWN_ADDRESS}"),
         ];
         let mut ssh = Invocation::new("ssh").args(["-F", "none", "-a", "-x"]).cwd(&self.machine.dir);
         for option in options {

@@ -14,7 +14,7 @@ use super::terminal::{OwnTerminal, Streams};
 use super::{CHECK, Ssh};
 use crate::host::interrupt::{self, Deadline};
 use crate::host::process::Invocation;
-use crate::machine::helpers;
+use crate::machine::{helpers, in_use};
 use crate::term::error::{EXIT_TIMEOUT, Failure, Interrupted, exit_code};
 use crate::term::verbosity::Verbosity;
 
@@ -120,6 +120,7 @@ impl Ssh<'_> {
     /// # Errors
     /// The connection is lost, or stdout is closed.
     pub fn stream(&self, script: &str) -> Result<i32> {
+        let _use = in_use::begin(&self.machine.dir);
         let print = |line: &str| crate::term::output::print(&(crate::term::text::printable(line) + "\n"));
         let code = ending_with_us(&self.remote(&watched(script)), "KILL").each_line(print)?;
         if code == SSH_FAILED { self.lost(&[]) } else { Ok(code) }
@@ -129,6 +130,7 @@ impl Ssh<'_> {
         let facts = self.machine.run().facts();
         let workspace = || facts.as_ref().map_or(Ok(()), |facts| helpers::check_workspace(self.machine, facts));
         workspace()?;
+        let _use = in_use::begin(&self.machine.dir);
         let terminal = Some(streams).filter(|streams| *streams == Streams::Terminal).and_then(|_| OwnTerminal::new());
         let words = Words::new()?;
         // ssh logs to a separate pipe, so that stderr carries only the command's output.

@@ -1,0 +1,97 @@
+//! Logs of whole lines with a limited size, which several processes append to.
+
+use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::host::log_file;
+
+/// A log of lines. Its file need not exist.
+#[derive(Clone, Debug)]
+pub struct LineLog {
+    path: PathBuf,
+    longest: u64,
+}
+
+impl LineLog {
+    /// Returns the log in a file, which has at most `longest` bytes. A longer one is shortened to its last half.
+    #[must_use]
+    pub fn new(path: PathBuf, longest: u64) -> Self {
+        Self { path, longest }
+    }
+
+    /// Returns the path of its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends a line.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn append(&self, line: &str) -> io::Result<()> {
+        let mut file = log_file::open_to_append(&self.path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        // One write, so that a line is whole or missing.
+        file.write_all(format!("{line}\n").as_bytes())?;
+        if file.metadata()?.len() > self.longest { self.shorten(&mut file) } else { Ok(()) }
+    }
+
+    fn shorten(&self, file: &mut File) -> io::Result<()> {
+        let end = log_file::end_of(file, self.longest / 2)?;
+        let whole = end.iter().position(|byte| *byte == b'\n').map_or(end.len(), |first| first + 1);
+        file.set_len(0)?;
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(end.get(whole..).unwrap_or_default())
+    }
+
+    /// Returns its lines, oldest first; none if the file does not exist or cannot be read.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = log_file::open(&self.path)?;
+            // Not while another process shortens it.
+            flock(&file, FlockOperation::LockShared)?;
+            log_file::end_of(&mut file, self.longest)
+        };
+        let text = read().unwrap_or_default();
+        String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_keeps_its_last_lines_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = LineLog::new(dir.path().join("log"), 100);
+        assert!(log.lines().is_empty());
+        for number in 0..200 {
+            log.append(&format!("line {number}")).unwrap();
+            assert!(std::fs::metadata(log.path()).unwrap().len() <= 110);
+            let lines = log.lines();
+            assert_eq!(lines.last().unwrap(), &format!("line {number}"));
+            assert!(lines.iter().all(|line| line.starts_with("line ")), "{lines:?}");
+        }
+        assert!((5..20).contains(&log.lines().len()));
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, others) = (dir.path().join("own"), dir.path().join("others"));
+        std::fs::write(&others, "kept\n").unwrap();
+        std::os::unix::fs::symlink(&others, &own).unwrap();
+        let log = LineLog::new(own, 100);
+        assert!(log.append("x").is_err() && log.lines().is_empty());
+        // Control: by its own name it is read and written.
+        let log = LineLog::new(others, 100);
+        log.append("x").unwrap();
+        assert_eq!(log.lines(), ["kept", "x"]);
+    }
+}

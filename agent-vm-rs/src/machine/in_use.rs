@@ -1,0 +1,116 @@
+//! Who uses a running machine: commands of the user lock a file while they do, and queries of our own are counted, because they
+//! make the machine work and are no use of it.
+
+use std::fs::{File, FileTimes, OpenOptions};
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::SystemTime;
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+
+use crate::machine::paths::MachinePath;
+
+/// Address that our own connections to a machine come from. Clients do not use it, and every address of 127.0.0.0/8 is this host.
+pub const OWN_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 86, 77, 1);
+
+/// A use that lasts as long as this value. It also ends with this process.
+#[derive(Debug)]
+pub struct InUse(Option<File>);
+
+/// Begins a use of the machine in `machine`. Waits while the watcher stops it. A machine that does not run is not used.
+#[must_use]
+pub fn begin(machine: &Path) -> InUse {
+    let file = open(&MachinePath::InUse.of(machine));
+    InUse(file.filter(|file| flock(file, FlockOperation::LockShared).is_ok()).inspect(touch))
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.iter().for_each(touch);
+    }
+}
+
+/// Records a use that ends at once.
+pub fn note(machine: &Path) {
+    drop(begin(machine));
+}
+
+/// The uses of a machine at one moment.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Uses {
+    /// Whether a command uses it now.
+    pub now: bool,
+    /// When the last use began or ended.
+    pub last: Option<SystemTime>,
+}
+
+/// Returns the uses of the machine in `machine`.
+#[must_use]
+pub fn uses(machine: &Path) -> Uses {
+    let last = MachinePath::InUse.of(machine).symlink_metadata().ok().and_then(|found| found.modified().ok());
+    Uses { now: last.is_some() && unused(machine).is_none(), last }
+}
+
+/// Returns a lock that no use can begin under; None if the machine is used.
+#[must_use]
+pub fn unused(machine: &Path) -> Option<File> {
+    let file = open(&MachinePath::InUse.of(machine))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    Some(file)
+}
+
+/// Counts a query of our own.
+pub fn count_query(machine: &Path) {
+    if let Some(mut file) = open(&MachinePath::Queries.of(machine)) {
+        drop(file.write_all(b"."));
+    }
+}
+
+/// Returns the number of queries of our own in this run.
+#[must_use]
+pub fn queries(machine: &Path) -> u64 {
+    MachinePath::Queries.of(machine).symlink_metadata().map_or(0, |found| found.len())
+}
+
+fn open(path: &Path) -> Option<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path).ok()
+}
+
+fn touch(file: &File) {
+    drop(file.set_times(FileTimes::new().set_modified(SystemTime::now())));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uses_last_as_long_as_their_values() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = dir.path();
+        // Without a run, nothing is recorded.
+        drop(begin(machine));
+        count_query(machine);
+        assert_eq!((uses(machine), queries(machine)), (Uses { now: false, last: None }, 0));
+        std::fs::create_dir(MachinePath::Run.of(machine)).unwrap();
+        let (first, second) = (begin(machine), begin(machine));
+        assert!(uses(machine).now && unused(machine).is_none());
+        drop(first);
+        assert!(uses(machine).now);
+        let began = uses(machine).last;
+        drop(second);
+        let after = uses(machine);
+        assert!(!after.now && after.last > began, "{after:?} {began:?}");
+        note(machine);
+        assert!(uses(machine).last > after.last);
+        let locked = unused(machine).unwrap();
+        assert!(unused(machine).is_none());
+        drop(locked);
+        count_query(machine);
+        count_query(machine);
+        assert_eq!(queries(machine), 2);
+    }
+}

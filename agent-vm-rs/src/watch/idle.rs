@@ -1,0 +1,132 @@
+//! For how long a machine has not been used. Time is monotonic, so the host's sleep is not idle time.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Longest time over which the processor's use is averaged: a guest that does nothing has short bursts, such as timers.
+pub const WINDOW: Duration = Duration::from_secs(60);
+/// Share of one processor, in percent, below which a machine does nothing. docs/reference/performance.md has the figures of idle
+/// machines.
+const SHARE: u32 = 5;
+/// Processor time that one query of our own may cause: `status` logs in, runs some programs and asks MCP.
+const QUERY: Duration = Duration::from_secs(3);
+
+/// What is known at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation {
+    /// Monotonic time.
+    pub now: Duration,
+    /// Processor time of QEMU so far.
+    pub cpu: Duration,
+    /// Number of our own queries so far.
+    pub queries: u64,
+    /// Whether a person or a program has used the machine since the last observation.
+    pub used: bool,
+}
+
+/// Measures the time since the last use.
+#[derive(Debug)]
+pub struct Idle {
+    last_use: Duration,
+    window: VecDeque<Observation>,
+}
+
+impl Idle {
+    /// Returns a machine that is used now.
+    #[must_use]
+    pub fn since(now: Duration) -> Self {
+        Self { last_use: now, window: VecDeque::new() }
+    }
+
+    /// Takes an observation and returns the idle time. The processor's use is averaged over the last `window`.
+    pub fn observe(&mut self, seen: Observation, window: Duration) -> Duration {
+        self.window.push_back(seen);
+        // One observation that is as old as the window stays.
+        while self.window.get(1).is_some_and(|second| second.now + window.min(WINDOW) <= seen.now) {
+            self.window.pop_front();
+        }
+        if seen.used || self.is_busy(seen) {
+            self.last_use = seen.now;
+        }
+        seen.now.saturating_sub(self.last_use)
+    }
+
+    fn is_busy(&self, now: Observation) -> bool {
+        let Some(then) = self.window.front().filter(|then| then.now < now.now) else { return false };
+        let queries = u32::try_from(now.queries.saturating_sub(then.queries)).unwrap_or(u32::MAX);
+        let allowed = (now.now - then.now) * SHARE / 100 + QUERY.saturating_mul(queries);
+        now.cpu.saturating_sub(then.cpu) > allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: u64 = 5;
+
+    /// A machine and its clock.
+    struct World {
+        idle: Idle,
+        seen: Observation,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let start = Duration::from_secs(1_000);
+            let seen = Observation { now: start, cpu: Duration::ZERO, queries: 0, used: false };
+            Self { idle: Idle::since(start), seen }
+        }
+
+        /// Lets time pass with this share of a processor, in percent. Returns the idle time in seconds.
+        fn pass(&mut self, seconds: u64, share: u32, queries: u64, used: bool) -> u64 {
+            let mut idle = Duration::ZERO;
+            for _ in 0..seconds / TICK {
+                let tick = Duration::from_secs(TICK);
+                self.seen.now += tick;
+                self.seen.cpu += tick * share / 100;
+                self.seen.queries += queries;
+                idle = self.idle.observe(Observation { used, ..self.seen }, WINDOW);
+            }
+            idle.as_secs()
+        }
+    }
+
+    #[test]
+    fn an_idle_guests_timers_are_no_use() {
+        let mut world = World::new();
+        assert_eq!(world.pass(600, 3, 0, false), 600);
+        // A burst of one second.
+        world.seen.cpu += Duration::from_secs(1);
+        assert_eq!(world.pass(60, 1, 0, false), 660);
+    }
+
+    #[test]
+    fn work_and_uses_end_the_idle_time() {
+        let mut world = World::new();
+        assert_eq!(world.pass(300, 0, 0, false), 300);
+        assert_eq!(world.pass(60, 40, 0, false), 0, "work");
+        // The work is forgotten after the window.
+        assert!((35..=60).contains(&world.pass(100, 0, 0, false)));
+        assert_eq!(world.pass(5, 0, 0, true), 0, "a use");
+        assert_eq!(world.pass(50, 0, 0, false), 50);
+    }
+
+    #[test]
+    fn our_own_queries_may_cost_time_and_work_beside_them_is_still_seen() {
+        let mut world = World::new();
+        assert_eq!(world.pass(300, 50, 1, false), 300);
+        assert_eq!(world.pass(300, 90, 1, false), 0);
+        // Control: without queries, the same is work.
+        assert_eq!(World::new().pass(300, 50, 0, false), 0);
+    }
+
+    #[test]
+    fn a_jump_of_the_processor_time_backwards_is_no_use() {
+        let mut world = World::new();
+        world.seen.cpu = Duration::from_secs(100);
+        world.pass(10, 0, 0, false);
+        world.seen.cpu = Duration::ZERO;
+        assert_eq!(world.pass(10, 0, 0, false), 20);
+    }
+}
