@@ -7,8 +7,8 @@ use clap::Subcommand;
 
 use super::commands::{
     self, apply, attach, checkout, cp, create, destroy, diff, doctor, edit, egress, exec, fetch, kept, list, log, logs,
-    mcp, mcp_config, merge, open, port, prune, ps, push, relink, restart, run, set, shell, ssh_config, start, status,
-    stop, update,
+    mcp, mcp_config, merge, open, port, profile, prune, ps, push, relink, restart, run, set, shell, ssh_config, start,
+    status, stop, update,
 };
 use super::target;
 use crate::machine::context::Context;
@@ -56,6 +56,8 @@ pub enum Verb {
     Status(status::StatusArgs),
     /// Check this host and the machines, and print the commands that mend what is wrong
     Doctor(doctor::DoctorArgs),
+    /// Show what a running machine's processes, threads and disks do
+    Profile(profile::ProfileArgs),
     /// Open a shell in a machine
     Shell(shell::ShellArgs),
     /// Run one command in a machine's workspace
@@ -111,6 +113,7 @@ impl Verb {
                 | Self::Exec(_)
                 | Self::Run(_)
                 | Self::Attach(_)
+                | Self::Profile(_)
                 | Self::Logs(_)
                 | Self::Mcp(_)
                 | Self::KeepForwards(_)
@@ -157,6 +160,7 @@ impl Verb {
             Self::Push(args) => push::push(context, args),
             Self::Relink(args) => relink::relink(context, args),
             Self::Status(args) => status::status(context, args),
+            Self::Profile(args) => profile::profile(context, args),
             Self::Ps(args) => ps::ps(context, args),
             Self::Port(args) => port::port(context, args),
             Self::KeepForwards(of) => {

@@ -63,6 +63,7 @@ mod owner;
 mod partial_source;
 mod port;
 mod power_cut;
+mod profile;
 mod prune;
 mod relink;
 mod remote_https;

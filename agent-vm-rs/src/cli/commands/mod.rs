@@ -33,6 +33,7 @@ mod new_workspace;
 pub mod open;
 mod pick;
 pub mod port;
+pub mod profile;
 pub mod prune;
 pub mod ps;
 pub mod push;

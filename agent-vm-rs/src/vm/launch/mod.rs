@@ -51,9 +51,9 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
     failure::forget(machine)?;
     close_to_others(machine)?;
     sweep::scratch(&machine.dir)?;
-    let settings = settings(context, machine)?;
+    let settings = context.timeline.run("settings", || settings(context, machine))?;
     // Report missing confinement before building a guest, which takes long.
-    let (confinement, reason) = confine::choose(&machine.dir)?;
+    let (confinement, reason) = context.timeline.run("confinement", || confine::choose(&machine.dir))?;
     notices::confinement(&confinement, reason);
     let cache = cache_dir()?;
     make_private_dir(&cache)?;
@@ -65,8 +65,8 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
     };
     guest.manifest.qemu.start()?;
     let program = guest.manifest.qemu.program()?;
-    let accel = accelerator(context, machine, &guest, &confinement, &cache)?;
-    let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
+    let accel = context.timeline.run("KVM", || accelerator(context, machine, &guest, &confinement, &cache))?;
+    let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache, &context.timeline);
     let run = Run {
         context,
         machine,
@@ -207,7 +207,7 @@ pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunF
     // Fail if a process has ended that only a restart starts again; kill suspended ones that this start starts again.
     helpers::check(machine, facts)?;
     helpers::end_suspended(&machine.run(), facts);
-    let mut phases = Phases::new("running", &cache_dir()?);
+    let mut phases = Phases::new("running", &cache_dir()?, &context.timeline);
     let name = &machine.name;
     let (console, again) = (machine.run().file(MachinePath::RunConsole), format!("agent-vm restart {name}"));
     let alive = || {
@@ -237,8 +237,8 @@ fn guest(context: &Context, machine: &Machine, settings: &Settings, share: Share
     if let Some(guest) = Guest::current(machine, &recipe) {
         return Ok(guest);
     }
-    let phases = Phases::new(&settings.guest.to_string(), cache);
-    let guest = phases.run_unmeasured("guest", || Guest::build(machine, &recipe, cache, context.verbosity))?;
+    let phases = Phases::new(&settings.guest.to_string(), cache, &context.timeline);
+    let guest = phases.run_unmeasured("guest", || Guest::build(machine, &recipe, cache, context))?;
     Ok(guest)
 }
 
