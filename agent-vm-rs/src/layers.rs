@@ -11,9 +11,9 @@ use regex_lite::Regex;
 use paths::{Named, imports, paths};
 
 /// The folders, from the top down.
-const LAYERS: [&str; 15] = [
-    "cli", "doctor", "profile", "status", "watch", "vm", "egress", "remote", "guest", "git", "mcp", "confine",
-    "machine", "host", "term",
+const LAYERS: [&str; 16] = [
+    "cli", "doctor", "metrics", "profile", "status", "watch", "vm", "egress", "remote", "guest", "git", "mcp",
+    "confine", "machine", "host", "term",
 ];
 
 fn layer(name: &str) -> Option<usize> {

@@ -16,6 +16,7 @@ pub mod guest;
 pub mod host;
 pub mod machine;
 pub mod mcp;
+pub mod metrics;
 pub mod profile;
 pub mod remote;
 pub mod status;

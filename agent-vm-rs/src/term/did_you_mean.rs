@@ -23,6 +23,8 @@ pub const OTHER_WORDS: &[(Kind, &str, &[&str])] = &[
     (Kind::Verb, "destroy", &["del", "delete", "remove", "rm"]),
     (Kind::Verb, "prune", &["clean", "gc"]),
     (Kind::Verb, "status", &["info", "inspect", "show"]),
+    (Kind::Verb, "metrics", &["monitor", "prometheus"]),
+    (Kind::Verb, "stats", &["top", "usage"]),
     (Kind::Verb, "doctor", &["check", "diagnose", "health"]),
     (Kind::Verb, "shell", &["connect", "console", "enter", "login", "ssh"]),
     (Kind::Verb, "logs", &["journal"]),

@@ -54,6 +54,7 @@ mod list;
 mod mcp_config;
 mod mcp_server;
 mod merged_large_files;
+mod metrics;
 mod mounts;
 mod origin_copy;
 #[expect(dead_code, reason = "only tests of real machines change the size")]

@@ -107,7 +107,11 @@ mod tests {
         let (begun, begins) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("a-thread".to_owned());
         let named = move || begun.send(()).map(|()| waiting.recv());
-        let thread = thread.spawn(move || drop(named())).unwrap();
+        let thread = thread
+            .spawn(move || {
+                let _ = named();
+            })
+            .unwrap();
         begins.recv().unwrap();
         let own = ProcessId::of(i32::try_from(std::process::id()).unwrap()).unwrap();
         let seen = process("QEMU", &own).unwrap();
