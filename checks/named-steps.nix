@@ -35,6 +35,7 @@ let
   python = pkgs.python3.withPackages (python: [
     python.mcp
     python.paramiko
+    python.prometheus-client
     python.pyflakes
     (python.toPythonModule pkgs.mcp-proxy)
   ]);
@@ -58,6 +59,7 @@ let
     pkgs.nodejs
     pkgs.openssh
     pkgs.openssl
+    (lib.getOutput "cli" pkgs.prometheus)
     pkgs.procps
     pkgs.qemu-utils
     pkgs.rustc

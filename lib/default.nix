@@ -17,6 +17,10 @@
   */
   systemdUnit = import ./systemd-unit.nix;
   /**
+    Alert rules for Prometheus (`alerts`, `alertsFile`) and the path of a dashboard for Grafana (`dashboard`).
+  */
+  monitoring = import ./monitoring;
+  /**
     Returns the guest package of a NixOS agent machine. Needs nixpkgs' `nixosSystem`, which the flake passes.
   */
   mkAgentVm = import ./mk-agent-vm.nix;

@@ -7,6 +7,7 @@
     ./host/instances.nix
     ./host/apparmor.nix
     ./host/cleanup.nix
+    ./host/monitoring.nix
     ./host/assertions.nix
   ];
 }

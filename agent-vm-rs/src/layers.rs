@@ -11,9 +11,9 @@ use regex_lite::Regex;
 use paths::{Named, imports, paths};
 
 /// The folders, from the top down.
-const LAYERS: [&str; 14] = [
-    "cli", "status", "watch", "vm", "egress", "remote", "guest", "git", "mcp", "confine", "limits", "machine", "host",
-    "term",
+const LAYERS: [&str; 17] = [
+    "cli", "doctor", "metrics", "profile", "status", "watch", "vm", "egress", "remote", "guest", "git", "mcp",
+    "confine", "limits", "machine", "host", "term",
 ];
 
 fn layer(name: &str) -> Option<usize> {

@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod confine;
+pub mod doctor;
 pub mod egress;
 pub mod git;
 pub mod guest;
@@ -16,6 +17,8 @@ pub mod host;
 pub mod limits;
 pub mod machine;
 pub mod mcp;
+pub mod metrics;
+pub mod profile;
 pub mod remote;
 pub mod status;
 pub mod term;

@@ -475,6 +475,62 @@ in
       [ "/home/alice/100%%:a" ]
     ];
   };
+  # Each machine's metrics are read by its own account; Prometheus gets the rules only where it runs.
+  testMonitoringWritesMetricsAndGivesRules = {
+    expr =
+      let
+        of =
+          settings:
+          withModules (
+            lib.recursiveUpdate {
+              services.agent-vms = {
+                enable = true;
+                instances.a.repository = "/a";
+              };
+            } settings
+          );
+        off = of { };
+        alone = of { services.agent-vms.monitoring.enable = true; };
+        whole = of {
+          services.agent-vms.monitoring.enable = true;
+          services.prometheus.enable = true;
+          services.prometheus.exporters.node.enable = true;
+        };
+        unit = alone.systemd.services.agent-vm-a-metrics.serviceConfig;
+        rules = builtins.fromJSON (lib.head whole.services.prometheus.rules);
+      in
+      [
+        (off.systemd.services ? agent-vm-a-metrics)
+        (off.systemd.timers ? agent-vm-a-metrics)
+        (wrong alone)
+        unit.User
+        (
+          lib.hasInfix "--textfile" unit.ExecStart
+          && lib.hasInfix "/run/agent-vms-metrics/a/agent-vm.prom" unit.ExecStart
+        )
+        unit.RuntimeDirectory
+        alone.systemd.timers.agent-vm-a-metrics.timerConfig.OnUnitInactiveSec
+        alone.services.prometheus.rules
+        (wrong whole)
+        whole.services.prometheus.exporters.node.extraFlags
+        (lib.length (lib.head rules.groups).rules > 10)
+        (builtins.pathExists alone.services.agent-vms.monitoring.dashboard)
+      ];
+    expected = [
+      false
+      false
+      [ ]
+      "agent-vm-a"
+      true
+      "agent-vms-metrics/a"
+      15
+      [ ]
+      [ ]
+      [ "--collector.textfile.directory=/run/agent-vms-metrics/a" ]
+      true
+      true
+    ];
+  };
   testHostRefusesMemoryThatCannotSuffice = {
     expr =
       map

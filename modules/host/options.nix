@@ -339,5 +339,29 @@ in
         description = "Days after its last change before such a machine is removed.";
       };
     };
+
+    monitoring = {
+      enable = mkOption {
+        type = types.bool;
+        default = false;
+        description = ''
+          Whether timers write the metrics of each machine to {file}`/run/agent-vms-metrics/NAME/agent-vm.prom`. If
+          {option}`services.prometheus.exporters.node.enable` is true, the node exporter reads these files; if
+          {option}`services.prometheus.enable` is true, Prometheus gets the alert rules.
+        '';
+      };
+      interval = mkOption {
+        type = types.ints.positive;
+        default = 15;
+        description = "Seconds between two writings.";
+      };
+      dashboard = mkOption {
+        type = types.path;
+        readOnly = true;
+        default = (import ../../lib/monitoring).dashboard;
+        defaultText = lib.literalMD "the dashboard of this release";
+        description = "Dashboard for Grafana, for {option}`services.grafana.provision.dashboards.settings.providers`.";
+      };
+    };
   };
 }

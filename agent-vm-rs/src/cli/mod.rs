@@ -25,6 +25,7 @@ use crate::confine::landlock::Landlocked;
 use crate::confine::seccomp::WithoutDevices;
 use crate::confine::stage::Staged;
 use crate::host::log_file::KeepLog;
+use crate::host::timeline::Timeline;
 use crate::host::{interrupt, process};
 use crate::machine::context::{self, Context};
 use crate::machine::state_dir::StateDir;
@@ -161,10 +162,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         None => None,
     };
+    let timeline = Timeline::default();
     let Global { state_dir, verbose, debug, timeout, json, nix_args, .. } = cli.global;
     let state = StateDir::locate(state_dir.as_deref())?;
     let nix_args = (!nix_args.is_empty()).then_some(nix_args);
-    let context = Context { state, timeout, json, verbosity: Verbosity::of_flags(verbose, debug), nix_args };
+    let context = Context { state, timeout, json, verbosity: Verbosity::of_flags(verbose, debug), nix_args, timeline };
     if debug {
         process::set_debug();
     }

@@ -217,7 +217,7 @@ mod tests {
             // Control: these are mistyped commands.
             ("make", "did you mean: agent-vm create"),
             ("strat main", "did you mean: agent-vm start main"),
-            ("help stats", "did you mean: agent-vm help status"),
+            ("help statuss", "did you mean: agent-vm help status"),
             ("help ls", "did you mean: agent-vm help list"),
             ("help --help", "for a list: agent-vm --help"),
             ("help xyzzy", "for a list: agent-vm --help"),

@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::commands::{
-    self, apply, attach, checkout, cp, create, destroy, diff, edit, egress, events, exec, fetch, image, kept, list,
-    log, logs, mcp, mcp_config, merge, open, port, prune, ps, push, relink, restart, run, set, shell, ssh_config,
-    start, status, stop, update,
+    self, apply, attach, checkout, cp, create, destroy, diff, doctor, edit, egress, events, exec, fetch, image, kept,
+    list, log, logs, mcp, mcp_config, merge, metrics, open, port, profile, prune, ps, push, relink, restart, run, set,
+    shell, ssh_config, start, stats, status, stop, update,
 };
 use super::target;
 use crate::machine::context::Context;
@@ -58,6 +58,14 @@ pub enum Verb {
     Status(status::StatusArgs),
     /// Show what happened to a machine: starts, stops, crashes, denied egress
     Events(events::EventsArgs),
+    /// Check this host and the machines, and print the commands that mend what is wrong
+    Doctor(doctor::DoctorArgs),
+    /// Show what machines use: processor, memory, disk, network, MCP and egress
+    Stats(stats::StatsArgs),
+    /// Print, write or serve the metrics of all machines for Prometheus
+    Metrics(metrics::MetricsArgs),
+    /// Show what a running machine's processes, threads and disks do
+    Profile(profile::ProfileArgs),
     /// Open a shell in a machine
     Shell(shell::ShellArgs),
     /// Run one command in a machine's workspace
@@ -113,6 +121,9 @@ impl Verb {
                 | Self::Exec(_)
                 | Self::Run(_)
                 | Self::Attach(_)
+                | Self::Metrics(_)
+                | Self::Profile(_)
+                | Self::Stats(_)
                 | Self::Logs(_)
                 | Self::Mcp(_)
                 | Self::KeepForwards(_)
@@ -140,6 +151,8 @@ impl Verb {
             Self::Edit(args) => return edit::edit(context, args).map(commands::exit_with),
             Self::Logs(args) => return logs::logs(context, args).map(commands::exit_with),
             Self::List(args) => return list::list(context, args).map(commands::exit_with),
+            Self::Stats(args) => return stats::stats(context, args).map(commands::exit_with),
+            Self::Doctor(args) => return doctor::doctor(context, args).map(commands::exit_with),
             Self::Create(args) => create::create(context, args),
             Self::Set(args) => set::set(context, args),
             Self::Apply(args) => apply::apply(context, args),
@@ -160,6 +173,8 @@ impl Verb {
             Self::Relink(args) => relink::relink(context, args),
             Self::Status(args) => status::status(context, args),
             Self::Events(args) => events::events(context, args),
+            Self::Metrics(args) => metrics::metrics(context, args),
+            Self::Profile(args) => profile::profile(context, args),
             Self::Ps(args) => ps::ps(context, args),
             Self::Port(args) => port::port(context, args),
             Self::KeepForwards(of) => {

@@ -22,6 +22,21 @@ pub fn seconds(text: &str) -> Result<Duration, Failure> {
     }
 }
 
+/// Parses a time with or without a unit, at least a second and at most an hour.
+///
+/// # Errors
+/// It is no such time.
+pub fn time(text: &str) -> Result<Duration, Failure> {
+    const LONGEST: Duration = Duration::from_secs(3_600);
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    let with_unit = || text.parse::<jiff::Span>().ok().and_then(|span| Duration::try_from(span).ok());
+    let time = seconds.or_else(with_unit).filter(|time| (1..=LONGEST.as_secs()).contains(&time.as_secs()));
+    time.ok_or_else(|| {
+        Failure::usage(format!("a time must be at least 1s and at most 1h, not {:?}", one_line(text)))
+            .with_hint("write a number with a unit, such as 30s or 2m")
+    })
+}
+
 /// Parses a number of lines.
 ///
 /// # Errors
@@ -47,6 +62,16 @@ mod tests {
         assert_eq!(hint("90s"), format!("write 90 for 90s: {takes}"));
         for other in ["0", "-1", "x", "1.5", "", "0s", "99999999999"] {
             assert_eq!(hint(other), takes, "{other}");
+        }
+    }
+
+    #[test]
+    fn times_have_a_unit_or_are_seconds() {
+        for (text, seconds) in [("30s", 30), ("2m", 120), ("45", 45), ("1m 30s", 90), ("1h", 3_600)] {
+            assert_eq!(time(text).unwrap(), Duration::from_secs(seconds), "{text}");
+        }
+        for wrong in ["", "0", "0s", "2h", "-1s", "x", "99999999999999999999"] {
+            assert!(time(wrong).is_err(), "{wrong}");
         }
     }
 

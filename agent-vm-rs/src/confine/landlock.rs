@@ -36,6 +36,28 @@ pub fn ours() -> Option<PathBuf> {
     std::env::current_exe().ok()
 }
 
+/// Returns the newest version of Landlock that the kernel and this program both know; None without Landlock.
+#[must_use]
+pub fn version() -> Option<u32> {
+    let knows = |abi: ABI| -> bool {
+        let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        let Ok(mut ruleset) = ruleset.handle_access(AccessFs::from_all(abi)) else { return false };
+        let net = AccessNet::from_all(abi);
+        if !net.is_empty() {
+            let Ok(with) = ruleset.handle_access(net) else { return false };
+            ruleset = with;
+        }
+        let scope = Scope::from_all(abi);
+        if !scope.is_empty() {
+            let Ok(with) = ruleset.scope(scope) else { return false };
+            ruleset = with;
+        }
+        ruleset.create().is_ok()
+    };
+    let all = [(6, ABI::V6), (5, ABI::V5), (4, ABI::V4), (3, ABI::V3), (2, ABI::V2), (1, ABI::V1)];
+    all.into_iter().find(|(_, abi)| knows(*abi)).map(|(version, _)| version)
+}
+
 /// Returns a program that can access only `mounts`, the system's programs and `network`. `ours` is the path of agent-vm.
 #[must_use]
 pub fn around(program: &Invocation, ours: &Path, mounts: &[Mount], network: Network<'_>) -> Invocation {

@@ -31,6 +31,7 @@ use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::Invocation;
 use crate::machine::Machine;
+use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
 use crate::machine::settings::{GuestKind, Settings};
@@ -181,7 +182,8 @@ impl Guest {
     ///
     /// # Errors
     /// Nix or the image builder fails. The machine keeps its previous guest.
-    pub fn build(machine: &Machine, recipe: &Recipe, cache: &Path, verbosity: Verbosity) -> Result<Self> {
+    pub fn build(machine: &Machine, recipe: &Recipe, cache: &Path, context: &Context) -> Result<Self> {
+        let verbosity = context.verbosity;
         let flake = machine.flake();
         make_dir_durably(&flake, 0o700)?;
         remove_file(&MachinePath::FlakeFingerprint.of(&machine.dir))?;
@@ -194,13 +196,14 @@ impl Guest {
         match recipe.guest {
             GuestKind::Nixos => {
                 let build = nix::build_guest(&flake, &link, call)?.of_machine(&machine.dir);
-                build.run_with_progress().context("failed to build the guest")?;
+                let built = context.timeline.run("Nix", || build.run_with_progress());
+                built.context("failed to build the guest")?;
             }
             GuestKind::Debian => {
                 let store = cache.join("nix");
                 let eval = nix::eval_manifest(&flake, &store, call)?.of_machine(&machine.dir);
-                let text = eval.read().context("failed to evaluate the guest")?;
-                let package = image(&text, cache, verbosity, machine)?;
+                let text = context.timeline.run("Nix", || eval.read()).context("failed to evaluate the guest")?;
+                let package = context.timeline.run("image", || image(&text, cache, verbosity, machine))?;
                 point(&link, &package)?;
             }
         }

@@ -12,4 +12,5 @@ pub mod process;
 pub mod programs;
 pub mod system;
 pub mod time_zone;
+pub mod timeline;
 pub mod user_dirs;

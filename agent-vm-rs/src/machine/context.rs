@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::host::interrupt::Deadline;
+use crate::host::timeline::Timeline;
 use crate::machine::accel::Accel;
 use crate::machine::state_dir::StateDir;
 use crate::term::verbosity::Verbosity;
@@ -27,6 +28,8 @@ pub struct Context {
     pub verbosity: Verbosity,
     /// `--nix-arg`; None if it was not given.
     pub nix_args: Option<Vec<String>>,
+    /// What the command did so far.
+    pub timeline: Timeline,
 }
 
 impl Context {

@@ -80,8 +80,16 @@ impl Helper {
         Self { dispensable: true, ..self }
     }
 
-    fn needs_restart(&self) -> bool {
+    /// Returns whether the machine needs it, and only a restart of the machine starts it again.
+    #[must_use]
+    pub fn needs_restart(&self) -> bool {
         !self.restarted_by_start && !self.dispensable
+    }
+
+    /// Returns whether the machine works without it, although only a restart of the machine starts it again.
+    #[must_use]
+    pub fn is_dispensable(&self) -> bool {
+        self.dispensable
     }
 
     /// Returns the error of a process that does not run, with a command that helps as its hint; None if it runs.

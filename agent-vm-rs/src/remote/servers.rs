@@ -46,6 +46,21 @@ pub struct Server {
     pub why: Option<String>,
     /// The last line that it wrote to standard error.
     pub last_line: Option<String>,
+    /// The requests that it answered; None from an older gateway.
+    #[serde(default)]
+    pub calls: Option<Calls>,
+}
+
+/// Requests of clients that a server answered since the gateway began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calls {
+    /// Their number.
+    pub count: u64,
+    /// Number of those that were answered with an error.
+    pub errors: u64,
+    /// Time of all of them, in milliseconds.
+    pub time_ms: u64,
 }
 
 /// State of a server.
@@ -208,6 +223,19 @@ mod tests {
         let well = Servers::parse(&report(&[server("codemcp", "running")]).to_string()).unwrap();
         assert!(well.all_run() && well.troubles("app-main").is_empty());
         assert!(!Servers::parse(&report(&[server("codemcp", "starting")]).to_string()).unwrap().settled());
+    }
+
+    #[test]
+    fn calls_are_read_and_an_older_gateway_has_none() {
+        let mut counting = server("codemcp", "running");
+        counting["calls"] = json!({ "count": 7, "errors": 1, "time_ms": 350 });
+        let servers = Servers::parse(&report(&[counting.clone(), server("own", "running")]).to_string()).unwrap();
+        assert_eq!(servers.servers[0].calls, Some(Calls { count: 7, errors: 1, time_ms: 350 }));
+        assert_eq!(servers.servers[1].calls, None);
+        for wrong in [json!(-1), json!(1.5), json!("1"), json!(null)] {
+            counting["calls"]["count"] = wrong;
+            assert!(Servers::parse(&report(&[counting.clone()]).to_string()).is_err());
+        }
     }
 
     #[test]

@@ -24,6 +24,33 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&(plain_json(&json) + "\n"))
 }
 
+/// A terminal that shows only what is drawn, until this value is dropped: then it shows again what it showed before.
+#[derive(Debug)]
+pub struct WholeTerminal;
+
+impl WholeTerminal {
+    /// Switches stdout, which is a terminal, to an empty screen without a cursor.
+    ///
+    /// # Errors
+    /// See [`print`].
+    pub fn take() -> Result<Self> {
+        send("\x1b[?1049h\x1b[?25l").map(|()| Self)
+    }
+}
+
+impl Drop for WholeTerminal {
+    fn drop(&mut self) {
+        // It fails if the terminal was closed.
+        drop(send("\x1b[?25h\x1b[?1049l"));
+    }
+}
+
+/// Sends control sequences. Not by anstream, which leaves them out if colour is switched off.
+fn send(sequences: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(sequences.as_bytes()).and_then(|()| out.flush()).context("failed to write to stdout")
+}
+
 /// Replaces what is on a terminal by lines, as many as fit.
 ///
 /// # Errors
@@ -39,8 +66,5 @@ pub fn redraw(text: &str) -> Result<()> {
         lines[fit - 1] = format!("… and {} more", all - fit + 1);
     }
     let lines: String = lines.iter().map(|line| format!("{line}{CLEAR_TO_END_OF_LINE}")).collect();
-    // Not anstream, which leaves out these sequences if colour is switched off.
-    let mut out = std::io::stdout().lock();
-    let drawn = out.write_all(format!("{HOME}{lines}{CLEAR_BELOW}").as_bytes()).and_then(|()| out.flush());
-    drawn.context("failed to write to stdout")
+    send(&format!("{HOME}{lines}{CLEAR_BELOW}"))
 }

@@ -5,8 +5,9 @@
 //! A failed boot means that KVM does not work only if the same QEMU, confined in the same way, starts at all. Every
 //! other failure is one of the probe itself: it is reported, and the next start probes again.
 
-use std::fs::{self, OpenOptions};
-use std::io::ErrorKind;
+mod device;
+
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::confine::landlock::Network;
 use crate::confine::mount::Mount;
-use crate::confine::{self, Account, Confinement, KVM};
+use crate::confine::{self, Confinement, KVM};
 use crate::guest::Guest;
 use crate::guest::manifest::Qemu;
 use crate::host::files::{make_private_dir, write_unsynced};
@@ -26,6 +27,9 @@ use crate::machine::accel::Accel;
 use crate::machine::name::VmName;
 use crate::term::error::{EXIT_TIMEOUT, Interrupted, exit_code};
 use crate::term::terminal::shorten_end;
+
+use self::device::Gate;
+pub use self::device::Refusal;
 
 /// Time limit of the boot. Under working KVM the kernel resets much sooner.
 const TIMEOUT: Duration = Duration::from_secs(8);
@@ -137,10 +141,22 @@ enum Trial {
     Failed(anyhow::Error),
 }
 
+/// Returns why the machines' account cannot open KVM's device; None if it can. `confinement` is the machines'.
+///
+/// # Errors
+/// The device cannot be examined, or a signal arrived.
+pub fn refusal(confinement: &Confinement) -> Result<Option<Refusal>> {
+    Gate { device: Path::new(KVM), timeout: TIMEOUT, confinement: &confinement.with_kvm() }.refusal()
+}
+
 impl Probe<'_> {
+    fn gate(&self) -> Gate<'_> {
+        Gate { device: self.device, timeout: self.timeout, confinement: self.confinement }
+    }
+
     fn choose(&self, cache: &Path) -> Result<Choice> {
-        if let Some(reason) = self.device_error()? {
-            return Ok(Choice::NoKvm(reason));
+        if let Some(refusal) = self.gate().refusal()? {
+            return Ok(Choice::NoKvm(refusal.to_string()));
         }
         let kernel = self.guest.package.join(&self.guest.manifest.kernel);
         let kernel = real(&kernel)?;
@@ -167,60 +183,6 @@ impl Probe<'_> {
             }
         };
         Ok(reason.map_or(Choice::Kvm, Choice::NoKvm))
-    }
-
-    /// Returns why QEMU's account cannot open the device; None if it can.
-    fn device_error(&self) -> Result<Option<String>> {
-        let path = self.device.display();
-        match OpenOptions::new().read(true).write(true).open(self.device) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(format!("{path} does not exist"))),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                let user = Invocation::new("id").arg("-un").read().unwrap_or_else(|_| "this account".to_owned());
-                return Ok(Some(self.forbidden(&user)?));
-            }
-            Err(error) => return Ok(Some(format!("cannot open {path}: {error}"))),
-        }
-        let Some(account) = self.confinement.account() else { return Ok(None) };
-        // Test as the account itself, since access control lists may apply.
-        let test = Invocation::new("test").arg("-r").arg(self.device).arg("-a").arg("-w").arg(self.device);
-        let drop = confine::setpriv::drop_to(Some(account));
-        let (program, words) = drop.split_first().context("the command to drop privileges is empty")?;
-        let test = test.within(Invocation::new(program).args(words)).time_limit(self.timeout).output()?;
-        if test.status.success() { Ok(None) } else { Ok(Some(self.forbidden(&named(account))?)) }
-    }
-
-    /// Returns who cannot open the device. `--verbose` shows the command that allows it.
-    fn forbidden(&self, who: &str) -> Result<String> {
-        let path = self.device.display();
-        let seen = fs::metadata(self.device).with_context(|| format!("failed to inspect {path}"))?;
-        let owner = Invocation::new("stat").args(["-c", "%U:%G"]).arg(self.device).read();
-        let owner = owner.unwrap_or_else(|_| format!("{}:{}", seen.uid(), seen.gid()));
-        let group = owner.split_once(':').map_or("kvm", |(_, group)| group);
-        tracing::info!("to allow KVM: {}", self.remedy(who, group, &seen));
-        Ok(format!("{who} may not open {path}, {owner} {:04o}", seen.mode() & 0o777))
-    }
-
-    /// Returns the command that allows an account to open the device.
-    fn remedy(&self, who: &str, group: &str, seen: &fs::Metadata) -> String {
-        let path = self.device.display();
-        let mode = seen.mode() & 0o777;
-        let allow = format!("groupadd -f -r kvm && chgrp kvm {path} && chmod 660 {path}");
-        match self.confinement.account() {
-            Some(account) => {
-                // See `Account::with_device`.
-                let whose = if account.stage.is_some() {
-                    "that account is agent-vm's own for this machine"
-                } else {
-                    "the machine's QEMU runs as that account"
-                };
-                format!("{allow}, as root; {whose}, and each start adds the device's group to it: no logout is needed")
-            }
-            None if mode & 0o060 == 0o060 && seen.gid() != 0 => {
-                format!("sudo usermod -aG {group} {who}, and log in again")
-            }
-            None => format!("{allow} && usermod -aG kvm {who}, as root, and log in again"),
-        }
     }
 
     fn subject(&self, kernel: &Path) -> Result<Subject> {
@@ -298,11 +260,6 @@ fn is_about_kvm(message: &str, qemu: &str, kernel: &Path) -> bool {
 /// Returns the real path of a file, which the sandbox can bind.
 fn real(path: &Path) -> Result<PathBuf> {
     fs::canonicalize(path).with_context(|| format!("failed to find {}", path.display()))
-}
-
-fn named(account: &Account) -> String {
-    let name = Invocation::new("id").args(["-un", "--"]).arg(account.uid.to_string()).read();
-    name.unwrap_or_else(|_| format!("the account {}", account.uid))
 }
 
 /// Returns the command of a boot under KVM, with QEMU's options from the runner and nothing else of a machine.

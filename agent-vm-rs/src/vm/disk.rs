@@ -2,6 +2,8 @@
 
 mod qcow2;
 
+pub use self::qcow2::trouble;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};

@@ -10,6 +10,7 @@ use crate::machine::Machine;
 use crate::machine::events::{self, What};
 use crate::machine::paths::MachinePath;
 use crate::vm::console;
+use crate::vm::diagnosis::{Ending, Evidence};
 
 /// Returns why the last run of a machine failed; None if it still runs, was stopped, powered off, or did not
 /// start completely.
@@ -62,5 +63,12 @@ fn left(machine: &Machine) -> Option<String> {
     // QEMU exits by itself after a panic.
     let killed = fs::symlink_metadata(run.file(MachinePath::QemuRuns)).is_ok();
     let panic = console::panic(&run.file(MachinePath::RunConsole)).map(|panic| panic.to_string());
-    panic.or_else(|| killed.then(|| "QEMU crashed or was killed".to_owned()))
+    let cause = |ending| Evidence::of(machine, ending).cause().map(|cause| cause.text);
+    if let Some(panic) = panic {
+        return Some(cause(Ending::Exited).map_or_else(|| panic.clone(), |cause| format!("{panic}: {cause}")));
+    }
+    killed.then(|| {
+        let what = "QEMU crashed or was killed".to_owned();
+        cause(Ending::Killed(None)).map_or_else(|| what.clone(), |cause| format!("{what}: {cause}"))
+    })
 }

@@ -3,6 +3,7 @@
 pub mod accel;
 pub mod console;
 pub mod credentials;
+pub mod diagnosis;
 pub mod disk;
 pub mod failure;
 pub mod in_force;

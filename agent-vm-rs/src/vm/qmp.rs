@@ -1,5 +1,7 @@
 //! Talks to QEMU's control socket (QMP): one JSON object per line each way (QEMU's docs/interop/qmp-spec.rst).
 
+mod figures;
+
 use std::io::{BufRead as _, BufReader, ErrorKind, Read, Take, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
@@ -14,6 +16,8 @@ use serde_json::{Value, json};
 use crate::guest::manifest::PowerOff;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
+
+pub use self::figures::{Disk, DiskCounts, Figures, figures};
 
 /// Time limit of one exchange. QEMU answers within milliseconds; after this it counts as hung. Shorter than the limits
 /// of `stop` and `status`.

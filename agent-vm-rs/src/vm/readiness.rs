@@ -20,6 +20,7 @@ use crate::remote::service::{self, ServiceState};
 use crate::remote::ssh::Ssh;
 use crate::term::error::{EXIT_TIMEOUT, Failure, exit_code};
 use crate::term::progress::note;
+use crate::vm::diagnosis::{Ending, Evidence};
 use crate::vm::phases::Phases;
 
 /// The guest runs, but its MCP service failed. The machine keeps running.
@@ -256,13 +257,21 @@ fn explain(error: anyhow::Error, machine: &Machine, guest: &Guest, ssh: &Ssh<'_>
     if error.is::<crate::term::error::Interrupted>() || machine.run().qemu().is_none() {
         return error;
     }
+    let mut evidence = Evidence::of(machine, Ending::Running);
     for unit in [&guest.manifest.service.unit, &guest.manifest.service.gate_unit] {
         let Ok(journal) = service::last_lines(ssh, unit, LAST_WORDS) else { return error };
         crate::term::progress::note(&format!("the last lines of {unit}:\n{journal}"));
+        evidence.journal += &(journal + "\n");
     }
     let name = &machine.name;
     let exit = crate::term::error::exit_code(&error);
-    let hint = format!("to see its log: agent-vm logs {name}\nto start it again: agent-vm restart {name}");
+    let see = format!("to see its log: agent-vm logs {name}\nto start it again: agent-vm restart {name}");
+    // That the unit failed is known.
+    let cause = evidence.cause().filter(|cause| !cause.is_a_units());
+    let (error, hint) = match cause {
+        Some(cause) => (error.context(cause.text), format!("{}\n{see}", cause.remedy(name.as_str()))),
+        None => (error, see),
+    };
     error
         .context(ServiceDown)
         .context(Failure::new(format!("MCP of {name} does not answer")).exit(exit).with_hint(hint))

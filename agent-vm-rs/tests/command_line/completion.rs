@@ -50,7 +50,7 @@ fn bash_completes_verbs_flags_values_machines_and_branches() {
     let [x, y] = ["app-feature-x-", "elsewhere-feature-y-"]
         .map(|start| site.names().into_iter().find(|name| name.starts_with(start)).unwrap());
     for (words, expected) in [
-        (&["agent-vm", "sta"][..], &["start", "status"][..]),
+        (&["agent-vm", "sta"][..], &["start", "stats", "status"][..]),
         (&["agent-vm", "egress", "de"], &["deny"]),
         (&["agent-vm", "create", "--all-b"], &["--all-branches"]),
         (&["agent-vm", "create", "--egress", "o"], &["open"]),

@@ -47,7 +47,7 @@ fn a_branch_in_place_of_a_command_is_recognized() {
         site.run(&["run", word]).exits(2).gives_one_error().says(&hint);
     }
     // Control.
-    site.run(&["other"]).exits(2).gives_one_error().says("hint: for usage: agent-vm --help\n");
+    site.run(&["zebra"]).exits(2).gives_one_error().says("hint: for usage: agent-vm --help\n");
     site.run(&["run", "other"]).exits(2).gives_one_error().says("agent-vm exec -- other\n");
 }
 

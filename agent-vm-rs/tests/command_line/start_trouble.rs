@@ -40,10 +40,25 @@ fn a_qemu_that_is_killed_is_named() {
     let pid = pid.split(' ').next().unwrap().parse().unwrap();
     kill(pid, Signal::KILL);
     let done = Done::new("start".to_owned(), &start.output()).exits(1).gives_one_error();
-    done.says("error: app-main did not start completely\ncaused by: QEMU ended (killed by signal 9)")
+    done.says("error: app-main did not start completely\ncaused by: ")
+        .says("caused by: QEMU ended (killed by signal 9)")
         .does_not_say("unshare ended")
         .does_not_say("137");
     site.assert_nothing_left();
+}
+
+/// The cause is told, with what helps, and not only the step that failed.
+#[test]
+fn a_console_that_shows_the_cause_is_explained() {
+    let site = site("echo 'systemd-journald: Failed to open system journal: No space left on device'; exit 3");
+    site.run(&["start"])
+        .exits(1)
+        .gives_one_error()
+        .says("error: app-main did not start completely\ncaused by: the guest's disk is full\n")
+        .says("hint: make the disk larger, in MiB: agent-vm set app-main disk=40960\n");
+    // Control: without such a line there is only the step.
+    change_runner(&site, "echo hello; exit 3");
+    site.run(&["start"]).exits(1).does_not_say("disk is full").says("exit status: 3");
 }
 
 /// The process that writes the console log starts late: it writes to the file that is kept, and creates none.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
+use super::profile::ProfileOfStart;
 use super::{Target, foreground, watched};
 use crate::cli::target;
 use crate::guest::Guest;
@@ -42,8 +43,10 @@ pub struct StartArgs {
     #[arg(long, value_name = "PATH")]
     guest_package: Option<PathBuf>,
     /// Run until the machine ends; stop it on SIGTERM or SIGINT; report to systemd (Type=notify)
-    #[arg(long)]
+    #[arg(long, conflicts_with = "profile")]
     foreground: bool,
+    #[command(flatten)]
+    profile: ProfileOfStart,
 }
 
 /// Starts a machine, waits until MCP answers, and prints how to connect.
@@ -60,7 +63,13 @@ pub fn start(context: &Context, args: &StartArgs) -> Result<()> {
         return foreground::run(context, &machine, up, || announce(context, &machine));
     }
     up()?;
-    announce(context, &machine)
+    if args.profile.is_printed() {
+        let (guest, facts) = running(&machine)?;
+        settled_servers(context, &machine, &guest, &facts)?;
+    } else {
+        announce(context, &machine)?;
+    }
+    args.profile.show(context, &machine)
 }
 
 fn find(context: &Context, args: &StartArgs) -> Result<Machine> {
@@ -148,9 +157,11 @@ fn settled_servers(context: &Context, machine: &Machine, guest: &Guest, facts: &
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity);
     let deadline = context.deadline().at_most(SETTLING);
     let mut last = None;
-    let settled = deadline.poll("the MCP servers", Duration::from_millis(500), || {
-        last = Servers::ask(&ssh, &guest.manifest, ANSWER)?;
-        Ok(last.as_ref().is_none_or(Servers::settled).then_some(()))
+    let settled = context.timeline.run("servers", || {
+        deadline.poll("the MCP servers", Duration::from_millis(500), || {
+            last = Servers::ask(&ssh, &guest.manifest, ANSWER)?;
+            Ok(last.as_ref().is_none_or(Servers::settled).then_some(()))
+        })
     });
     if let Err(error) = settled {
         if error.is::<Interrupted>() {

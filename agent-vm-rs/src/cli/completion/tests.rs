@@ -19,7 +19,7 @@ fn verbs_flags_and_values_are_completed() {
     }
     let complete = |line: &str| complete_line(dir.path(), line);
     for (line, expected) in [
-        ("sta", &["start", "status"][..]),
+        ("sta", &["start", "stats", "status"][..]),
         ("egress al", &["allow"]),
         ("create --egress o", &["open"]),
         ("create --egress=o", &["--egress=open"]),

@@ -142,7 +142,20 @@ impl Detached {
 /// Returns how a program ended. A program that confines another one reports that one's signal as a code above 128.
 fn how_it_ended(status: ExitStatus) -> String {
     let signal = status.signal().or_else(|| status.code().filter(|code| *code > 128).map(|code| code - 128));
-    signal.map_or_else(|| status.to_string(), |signal| format!("killed by signal {signal}"))
+    signal.map_or_else(|| status.to_string(), |signal| format!("{SIGNAL}{signal}"))
+}
+
+/// How a program ended that a signal ended; the signal's number follows.
+const SIGNAL: &str = "killed by signal ";
+
+/// Returns the signal that ended the program which an error of [`Detached::check_alive`] is about; None if it exited.
+#[must_use]
+pub fn signal_in(error: &anyhow::Error) -> Option<i32> {
+    let number = |text: &str| {
+        let (_, after) = text.lines().next()?.split_once(SIGNAL)?;
+        after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    };
+    error.chain().find_map(|cause| number(&cause.to_string()))
 }
 
 #[cfg(test)]
@@ -156,5 +169,8 @@ mod tests {
         assert_eq!(ended("sh -c 'kill -KILL $$'; exit $?"), "killed by signal 9");
         assert_eq!(ended("exit 3"), "exit status: 3");
         assert_eq!(ended("exit 128"), "exit status: 128");
+        let error = |how: &str| anyhow::Error::msg(format!("QEMU ended ({how}):\nkilled by signal 5")).context("it");
+        assert_eq!(signal_in(&error(&ended("kill -SEGV $$"))), Some(11));
+        assert_eq!(signal_in(&error(&ended("exit 3"))), None);
     }
 }

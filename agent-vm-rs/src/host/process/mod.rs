@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use child::Child;
-pub use detached::Detached;
+pub use detached::{Detached, signal_in};
 pub use find::{find, search_path, search_paths_without};
 pub use id::ProcessId;
 pub use inherited::restrict_inheritance;

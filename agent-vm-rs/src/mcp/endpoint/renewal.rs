@@ -47,7 +47,10 @@ fn is_due(issued: Timestamp, now: Timestamp) -> bool {
 }
 
 /// Returns when the present certificate was issued.
-fn issued(machine: &Machine, facts: &RunFacts) -> Result<Timestamp> {
+///
+/// # Errors
+/// The record of a renewal cannot be read.
+pub fn issued(machine: &Machine, facts: &RunFacts) -> Result<Timestamp> {
     let Some(text) = read_if_there(&machine.run().file(MachinePath::RunRenewed))? else { return Ok(facts.started) };
     // If the file is unreadable, renewing too early is harmless.
     Ok(text.trim().parse().unwrap_or(facts.started))

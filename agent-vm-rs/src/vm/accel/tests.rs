@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
-use crate::confine::Sandbox;
+use crate::confine::{Account, Sandbox};
 use crate::guest::manifest::Manifest;
 use crate::guest::manifest::tests::SAMPLE;
 
@@ -220,7 +220,7 @@ fn a_user_without_access_to_the_device_gets_a_hint() {
     let user = if is_root { user } else { Invocation::new("id").arg("-un") }.read().unwrap();
     assert!(why.starts_with(&format!("{user} may not open {}", device.display())), "{why}");
     assert!(why.ends_with(" 0400"), "{why}");
-    let remedy = |site: &Site| site.probe(&device).remedy(&user, "kvm", &fs::metadata(&device).unwrap());
+    let remedy = |site: &Site| site.probe(&device).gate().remedy(&user, "kvm", &fs::metadata(&device).unwrap());
     let allow = remedy(&site);
     assert!(allow.contains(&format!("chgrp kvm {}", device.display())), "{allow}");
     assert_eq!(site.calls(), 0);
@@ -233,6 +233,6 @@ fn a_user_without_access_to_the_device_gets_a_hint() {
         assert!(remedy(&site).contains("that account is agent-vm's own for this machine"));
         // Control.
         fs::set_permissions(&device, fs::Permissions::from_mode(0o606)).unwrap();
-        assert_eq!(site.probe(&device).device_error().unwrap(), None);
+        assert_eq!(site.probe(&device).gate().refusal().unwrap(), None);
     }
 }

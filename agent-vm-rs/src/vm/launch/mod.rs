@@ -19,7 +19,7 @@ use crate::guest::manifest::Share;
 use crate::guest::{Guest, Recipe, images};
 use crate::host::files::{is_absent, make_private_dir};
 use crate::host::log_file;
-use crate::host::process::{Detached, ProcessId};
+use crate::host::process::{Detached, ProcessId, signal_in};
 use crate::host::user_dirs::cache_dir;
 use crate::machine::accel::Accel;
 use crate::machine::context::Context;
@@ -31,6 +31,7 @@ use crate::machine::{Machine, helpers, sweep};
 use crate::remote::ssh::forwards;
 use crate::term::error::{EXIT_TIMEOUT, Failure};
 use crate::term::progress::note;
+use crate::vm::diagnosis::{Ending, Evidence};
 use crate::vm::phases::Phases;
 use crate::vm::qemu_args::Virtiofsd;
 use crate::vm::{accel, console, failure, overcommit, readiness, shutdown, virtiofsd, workspace_guard};
@@ -51,9 +52,9 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
     failure::forget(machine)?;
     close_to_others(machine)?;
     sweep::scratch(&machine.dir)?;
-    let settings = settings(context, machine)?;
+    let settings = context.timeline.run("settings", || settings(context, machine))?;
     // Report missing confinement before building a guest, which takes long.
-    let (confinement, reason) = confine::choose(&machine.dir)?;
+    let (confinement, reason) = context.timeline.run("confinement", || confine::choose(&machine.dir))?;
     notices::confinement(&confinement, reason);
     let cache = cache_dir()?;
     make_private_dir(&cache)?;
@@ -67,8 +68,8 @@ pub fn launch(context: &Context, machine: &Machine, package: Option<&Path>) -> R
     guest.manifest.qemu.start()?;
     overcommit::warnings(machine, &settings).iter().for_each(|warning| note(warning));
     let program = guest.manifest.qemu.program()?;
-    let accel = accelerator(context, machine, &guest, &confinement, &cache)?;
-    let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache);
+    let accel = context.timeline.run("KVM", || accelerator(context, machine, &guest, &confinement, &cache))?;
+    let mut phases = Phases::new(&format!("{}/{}", settings.guest, accel.as_str()), &cache, &context.timeline);
     let run = Run {
         context,
         machine,
@@ -217,7 +218,7 @@ pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunF
     helpers::check(machine, facts)?;
     workspace_guard::check(machine, facts)?;
     helpers::end_suspended(&machine.run(), facts);
-    let mut phases = Phases::new("running", &cache_dir()?);
+    let mut phases = Phases::new("running", &cache_dir()?, &context.timeline);
     let name = &machine.name;
     let (console, again) = (machine.run().file(MachinePath::RunConsole), format!("agent-vm restart {name}"));
     let alive = || {
@@ -248,8 +249,8 @@ fn guest(context: &Context, machine: &Machine, settings: &Settings, share: Share
         images::register(&guest.package, &machine.dir);
         return Ok(guest);
     }
-    let phases = Phases::new(&settings.guest.to_string(), cache);
-    let guest = phases.run_unmeasured("guest", || Guest::build(machine, &recipe, cache, context.verbosity))?;
+    let phases = Phases::new(&settings.guest.to_string(), cache, &context.timeline);
+    let guest = phases.run_unmeasured("guest", || Guest::build(machine, &recipe, cache, context))?;
     Ok(guest)
 }
 
@@ -276,7 +277,21 @@ fn with_console(context: &Context, machine: &Machine, error: anyhow::Error) -> a
     } else {
         format!("to start it again: agent-vm start {name}")
     };
-    let hint = format!("to see the whole console: agent-vm logs --console {name}\n{again}");
-    let failure = Failure::new(format!("{name} did not start completely")).exit(exit).with_hint(hint);
-    error.context(failure)
+    let see = format!("to see the whole console: agent-vm logs --console {name}");
+    let signal = signal_in(&error);
+    let ending = if signal.is_some() {
+        Ending::Killed(signal)
+    } else if exit == EXIT_TIMEOUT {
+        Ending::Running
+    } else {
+        Ending::Exited
+    };
+    let failure = Failure::new(format!("{name} did not start completely")).exit(exit);
+    match Evidence::of(machine, ending).cause() {
+        Some(cause) => {
+            let hint = format!("{}\n{see}", cause.remedy(name.as_str()));
+            error.context(cause.text).context(failure.with_hint(hint))
+        }
+        None => error.context(failure.with_hint(format!("{see}\n{again}"))),
+    }
 }

@@ -55,7 +55,7 @@ impl Run<'_> {
         let deadline = Deadline::after(limit);
         phases.run("disk and keys", || self.prepare())?;
         let forwards = forwards(self.settings, &self.machine.name)?;
-        let qemu = self.start(forwards, deadline, phases)?;
+        let qemu = self.context.timeline.run("QEMU", || self.start(forwards, deadline, phases))?;
         let facts = self.facts(forwards, limit.as_secs());
         self.machine.run().write_facts(&facts)?;
         events::record(&self.machine.dir, What::Started { accel: facts.accel.clone() });

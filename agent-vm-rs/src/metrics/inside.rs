@@ -1,0 +1,79 @@
+//! What a running machine answers: whether MCP answers, and what its gateway counts. The guest is not trusted: its numbers are
+//! bounded and only shown.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::guest::running::running;
+use crate::machine::Machine;
+use crate::machine::context::Context;
+use crate::mcp::endpoint::{Endpoint, Timeouts};
+use crate::mcp::health::probe_mcp;
+use crate::remote::servers::{Server, Servers};
+use crate::remote::ssh::Ssh;
+
+/// Time for an answer of MCP, and for one of the gateway.
+const ANSWER: Duration = Duration::from_millis(1_500);
+/// Number of machines that are asked at the same time.
+const THREADS: usize = 8;
+
+/// The answers of one machine.
+#[derive(Clone, Debug, Default)]
+pub struct Inside {
+    /// Time until MCP answered; None if it did not.
+    pub mcp: Option<Duration>,
+    /// Its servers; None if the gateway did not answer.
+    pub servers: Option<Vec<Server>>,
+}
+
+impl Inside {
+    /// Returns the number of calls of all servers, and their mean time; None if no gateway counts them.
+    #[must_use]
+    pub fn calls(&self) -> Option<(u64, Option<Duration>)> {
+        let counts: Vec<_> = self.servers.as_ref()?.iter().filter_map(|server| server.calls).collect();
+        if counts.is_empty() {
+            return None;
+        }
+        let count = counts.iter().map(|calls| calls.count).fold(0, u64::saturating_add);
+        let time = counts.iter().map(|calls| calls.time_ms).fold(0, u64::saturating_add);
+        Some((count, time.checked_div(count).map(Duration::from_millis)))
+    }
+}
+
+/// Asks running machines, several at the same time. The answers are in the order of the machines.
+#[must_use]
+pub fn ask(context: &Context, machines: &[&Machine]) -> Vec<Inside> {
+    let mut answers = Vec::new();
+    for some in machines.chunks(THREADS) {
+        std::thread::scope(|scope| {
+            let asking: Vec<_> = some.iter().map(|machine| scope.spawn(|| ask_one(context, machine))).collect();
+            answers.extend(asking.into_iter().map(|asking| asking.join().unwrap_or_default()));
+        });
+    }
+    answers
+}
+
+fn ask_one(context: &Context, machine: &Machine) -> Inside {
+    std::thread::scope(|scope| {
+        let mcp = scope.spawn(|| ask_mcp(machine).inspect_err(|error| tracing::info!("{}: {error:#}", machine.name)));
+        let servers = ask_servers(context, machine).inspect_err(|error| tracing::info!("{}: {error:#}", machine.name));
+        let mcp = mcp.join().ok().and_then(Result::ok);
+        Inside { mcp, servers: servers.ok().flatten() }
+    })
+}
+
+fn ask_mcp(machine: &Machine) -> Result<Duration> {
+    let (guest, facts) = running(machine)?;
+    let timeouts = Timeouts { connect: Some(ANSWER), whole: Some(ANSWER) };
+    probe_mcp(&Endpoint::for_queries(machine, &facts, timeouts)?, &guest.manifest.service.mcp_path)
+}
+
+fn ask_servers(context: &Context, machine: &Machine) -> Result<Option<Vec<Server>>> {
+    let (guest, facts) = running(machine)?;
+    let ssh = Ssh::to(machine, &guest.manifest, &facts, context.verbosity);
+    if !ssh.is_connected() {
+        return Ok(None);
+    }
+    Ok(Servers::ask(&ssh, &guest.manifest, ANSWER)?.map(|servers| servers.servers))
+}

@@ -1,0 +1,115 @@
+//! `metrics` and `stats`, of machines that do not run and of one that starts.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
+use crate::stand_ins::{STAYS, create, install};
+use crate::support::{Site, kill, wait_until};
+
+#[test]
+fn machines_have_metrics_in_both_formats() {
+    let site = Site::new();
+    site.create("main");
+    site.create("dev");
+    let prometheus = site.run(&["metrics"]).ok();
+    prometheus
+        .prints("agent_vm_machine_state{machine=\"app-main\",state=\"stopped\"} 1\n")
+        .prints("agent_vm_machine_state{machine=\"app-dev\",state=\"running\"} 0\n")
+        .prints("# TYPE agent_vm_build_info gauge\n");
+    let open = site.run(&["metrics", "--format", "openmetrics"]).ok();
+    open.prints("# UNIT agent_vm_machine_memory_limit_bytes bytes\n").prints("\n# EOF\n");
+    std::fs::write(site.machine("app-dev").join("config.json"), "{").unwrap();
+    site.run(&["metrics"]).ok().prints("agent_vm_machine_state{machine=\"app-dev\",state=\"broken\"} 1\n");
+    site.run(&["metrics", "--json"]).exits(2).gives_one_error();
+}
+
+#[test]
+fn a_textfile_is_replaced_and_readable_by_others() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let site = Site::new();
+    site.create("main");
+    site.write("agent-vm.prom", "old");
+    site.run_in(site.root(), &["metrics", "--textfile", "agent-vm.prom"]).ok();
+    assert!(site.read("agent-vm.prom").starts_with("# HELP agent_vm_build_info "));
+    let mode = std::fs::metadata(site.path("agent-vm.prom")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
+    site.run_in(site.root(), &["metrics", "--textfile", "none/agent-vm.prom"]).exits(1).gives_one_error();
+    site.run_in(site.root(), &["metrics", "--textfile", "x", "--listen", "0"]).exits(2).gives_one_error();
+}
+
+/// Sends a request and returns the whole response.
+fn ask(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "{request}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
+}
+
+#[test]
+fn metrics_are_served_until_a_signal() {
+    let site = Site::new();
+    site.create("main");
+    let mut server = site.agent_vm(&["metrics", "--listen", "0"]);
+    let log = std::fs::File::create(site.path("log")).unwrap();
+    let mut server = server.stderr(log).stdout(Stdio::null()).spawn().unwrap();
+    let says = || site.read("log");
+    wait_until("the server", || says().contains("/metrics"));
+    let address = says().split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    assert!(address.starts_with("127.0.0.1:") && !says().contains("warning"), "{}", says());
+    let host = format!("Host: {address}");
+    let found = ask(&address, &format!("GET /metrics HTTP/1.1\r\n{host}"));
+    assert!(found.starts_with("HTTP/1.1 200") && found.contains("agent_vm_machine_state{"), "{found}");
+    assert!(found.contains("text/plain; version=0.0.4") && !found.contains("# EOF"), "{found}");
+    let found = ask(&address, &format!("GET /metrics HTTP/1.1\r\n{host}\r\nAccept: application/openmetrics-text"));
+    assert!(found.contains("application/openmetrics-text") && found.contains("# EOF"), "{found}");
+    for (request, status) in [
+        (format!("GET / HTTP/1.1\r\n{host}"), 404),
+        (format!("POST /metrics HTTP/1.1\r\n{host}\r\nContent-Length: 0"), 405),
+        ("GET /metrics HTTP/1.1\r\nHost: evil.test".to_owned(), 403),
+    ] {
+        let found = ask(&address, &request);
+        assert!(found.starts_with(&format!("HTTP/1.1 {status}")) && !found.contains("agent_vm_"), "{found}");
+    }
+    // The address is in use.
+    site.run(&["metrics", "--listen", &address]).exits(1).gives_one_error().says("cannot serve metrics on 127.0.0.1:");
+    kill(server.id(), Signal::TERM);
+    assert!(!server.wait().unwrap().success());
+}
+
+#[test]
+fn other_addresses_than_loopback_are_warned_of() {
+    let site = Site::new();
+    let log = std::fs::File::create(site.path("log")).unwrap();
+    let mut server = site.agent_vm(&["metrics", "--listen", "0.0.0.0:0"]);
+    let mut server = server.stderr(log).stdout(Stdio::null()).spawn().unwrap();
+    wait_until("the server", || site.read("log").contains("/metrics"));
+    assert!(site.read("log").contains("warning: everyone who reaches this host can read the metrics"));
+    kill(server.id(), Signal::TERM);
+    server.wait().unwrap();
+}
+
+#[test]
+fn stats_show_machines_that_run_and_those_that_do_not() {
+    let site = Site::new();
+    install(&site, STAYS);
+    create(&site, "main");
+    site.run(&["stats"]).ok().prints("MACHINE").prints("app-main  stopped");
+    let _start = site.spawn(&["start"]);
+    let facts = site.machine("app-main").join("run/ports.json");
+    wait_until("QEMU", || facts.exists());
+    site.run(&["stats", "main"]).ok().prints("app-main  starting");
+    let json = site.run(&["stats", "--json"]).ok().json();
+    assert_eq!((json[0]["state"].as_str(), json[0]["failed"].as_bool()), (Some("starting"), Some(false)));
+    site.run(&["metrics", "--host-only"])
+        .ok()
+        .prints("agent_vm_machine_state{machine=\"app-main\",state=\"starting\"} 1\n")
+        .prints("agent_vm_machine_helper_up{machine=\"app-main\",helper=\"QEMU\"} 1\n")
+        .prints("agent_vm_machine_start_time_seconds{machine=\"app-main\"} ");
+    site.run(&["stats", "none"]).exits(1).gives_one_error();
+    site.run(&["stats", "--watch"]).exits(2).gives_one_error().says("--watch needs a terminal");
+    site.run(&["stats", "--watch", "--json"]).exits(2).gives_one_error().says("agent-vm stats --json");
+}
