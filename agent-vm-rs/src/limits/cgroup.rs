@@ -1,11 +1,12 @@
 //! Limits by a cgroup (version 2) of our own, where one is delegated to us: in a container, or in a service with `Delegate=`.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::fs::statfs;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -55,7 +56,7 @@ impl Group {
         let beside = own.parent().filter(|parent| own != mount && parent.starts_with(mount));
         let mut failed = anyhow::anyhow!("no cgroup can be used: none is delegated to this user");
         for parent in beside.into_iter().chain([own]) {
-            match delegate(parent).and_then(|()| Self { path: parent.join(&name) }.made(wanted)) {
+            match delegate(parent, own).and_then(|()| Self { path: parent.join(&name) }.made(wanted)) {
                 Ok(group) => return Ok(group),
                 Err(error) => failed = error,
             }
@@ -85,7 +86,7 @@ impl Group {
 
     /// Sets the limits. Those of disk transfers are set where the controller is delegated.
     pub(super) fn set(&self, wanted: &Wanted) -> Result<()> {
-        for (file, value) in values(wanted, device(&wanted.disk).as_deref()) {
+        for (file, value) in values(wanted, disk_of(&wanted.disk).as_deref()) {
             match fs::write(self.path.join(file), &value) {
                 Err(error) if file == "io.max" => tracing::info!("failed to limit disk transfers: {error}"),
                 set => {
@@ -112,34 +113,57 @@ fn own(mount: &Path, text: &str) -> Option<PathBuf> {
 }
 
 /// Gives the children of a cgroup all controllers that we need.
-fn delegate(parent: &Path) -> Result<()> {
+fn delegate(parent: &Path, own: &Path) -> Result<()> {
     let words = |file: &str| -> Result<Vec<String>> {
         let text = fs::read_to_string(parent.join(file)).with_context(|| format!("failed to read {file}"))?;
         Ok(text.split_whitespace().map(str::to_owned).collect())
     };
     let (available, given) = (words("cgroup.controllers")?, words("cgroup.subtree_control")?);
     let has = |all: &[String], one: &str| all.iter().any(|other| other == one);
-    for controller in USED.into_iter().filter(|one| !has(&given, one)) {
-        let needed = NEEDED.contains(&controller);
-        if !has(&available, controller) {
-            ensure!(
-                !needed,
-                "no cgroup can be used: the controller {controller} is not delegated to {}",
-                parent.display()
-            );
-            continue;
+    if let Some(lacks) = NEEDED.into_iter().find(|controller| !has(&available, controller)) {
+        anyhow::bail!("no cgroup can be used: the controller {lacks} is not delegated to {}", parent.display());
+    }
+    let missing: Vec<_> = USED.into_iter().filter(|one| has(&available, one) && !has(&given, one)).collect();
+    let control = parent.join("cgroup.subtree_control");
+    let failed = || format!("failed to delegate the controllers of {}", parent.display());
+    if !missing.is_empty() {
+        File::options().write(true).open(&control).with_context(failed)?;
+        // A cgroup with controllers for its children may have no processes itself (cgroups(7)). The kernel accepts some
+        // controllers even so, and the children cannot have processes then.
+        if parent == own {
+            move_processes(own).with_context(failed)?;
         }
-        let enabled = fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"));
-        if needed {
-            enabled
-                .with_context(|| format!("failed to delegate the controller {controller} of {}", parent.display()))?;
+    }
+    for controller in missing {
+        let enabled = fs::write(&control, format!("+{controller}"));
+        if NEEDED.contains(&controller) {
+            enabled.with_context(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves the processes of our cgroup, which is delegated to us, to a child of it.
+fn move_processes(own: &Path) -> io::Result<()> {
+    if fs::read_to_string(own.join("cgroup.procs"))?.is_empty() {
+        return Ok(());
+    }
+    let child = own.join("agent-vm-others");
+    if !child.exists() {
+        fs::create_dir(&child)?;
+    }
+    for process in fs::read_to_string(own.join("cgroup.procs"))?.lines() {
+        match fs::write(child.join("cgroup.procs"), process) {
+            // It has ended.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => {}
+            moved => moved?,
         }
     }
     Ok(())
 }
 
 /// Returns the number of the disk (`MAJOR:MINOR`) that a directory is on; None if it is on none.
-fn device(dir: &Path) -> Option<String> {
+pub(super) fn disk_of(dir: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt as _;
     let number = dir.metadata().ok()?.dev();
     let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
@@ -166,7 +190,12 @@ fn values(wanted: &Wanted, device: Option<&str>) -> Vec<(&'static str, String)> 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::host::interrupt::Deadline;
+    use crate::host::process::ProcessId;
+    use crate::limits::force::AllInForce;
 
     fn wanted() -> Wanted {
         Wanted { memory: Some(3 << 30), cpu_quota: Some(150), pids: Some(512), ..Wanted::default() }
@@ -177,6 +206,7 @@ mod tests {
         fs::create_dir_all(dir).unwrap();
         fs::write(dir.join("cgroup.controllers"), controllers).unwrap();
         fs::write(dir.join("cgroup.subtree_control"), given).unwrap();
+        fs::write(dir.join("cgroup.procs"), "").unwrap();
     }
 
     #[test]
@@ -216,5 +246,35 @@ mod tests {
         let program = group.around(&Invocation::new("sh").args(["-c", "echo $$"]).cwd("/"));
         let printed = program.read().unwrap();
         assert_eq!(fs::read_to_string(dir.path().join("cgroup.procs")).unwrap().trim(), printed.trim());
+    }
+
+    /// Only where a cgroup is delegated to us.
+    #[test]
+    fn a_delegated_cgroup_limits_its_processes() {
+        let dir = tempfile::tempdir().unwrap();
+        let wanted = Wanted { pids: Some(40), memory: Some(256 << 20), disk: dir.path().to_owned(), ..wanted() };
+        let Ok(group) = Group::make(dir.path(), &wanted) else { return };
+        let sleeper = group.around(&Invocation::new("sleep").arg("100").cwd("/")).start_beside_us().unwrap();
+        let id = ProcessId::of(sleeper.pid().unwrap()).unwrap();
+        let end = Deadline::after(Duration::from_secs(60));
+        end.poll("the process", Duration::from_millis(10), || {
+            Ok(id.words().first().is_some_and(|word| word == "sleep").then_some(()))
+        })
+        .unwrap();
+        let in_force = AllInForce::of(id.pid);
+        let values = [&in_force.memory, &in_force.cpu_quota, &in_force.pids].map(|limit| limit.as_ref().unwrap().value);
+        assert_eq!(values, [256 << 20, 150, 40]);
+        let forks = |count: u32| {
+            let script = format!("for n in $(seq {count}); do sleep 1 >/dev/null 2>&1 & done; echo all; wait");
+            group.around(&Invocation::new("sh").args(["-c", &script]).cwd("/")).output().unwrap().stdout
+        };
+        assert_eq!(forks(10), b"all\n");
+        assert!(!forks(60).starts_with(b"all"));
+        id.end(Duration::from_secs(5));
+        end.poll("the end of all processes", Duration::from_millis(50), || {
+            group.remove();
+            Ok((!group.path.exists()).then_some(()))
+        })
+        .unwrap();
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::Wanted;
+use super::{Wanted, cgroup};
 use crate::host::hex;
 use crate::host::process::{Invocation, find};
 
@@ -73,7 +73,10 @@ impl Slice {
 
     /// Sets the limits.
     pub(super) fn set(&self, wanted: &Wanted) -> Result<()> {
-        let set = self.call("systemctl").args(["set-property", "--runtime", "--", &self.name]).args(properties(wanted));
+        let set = self
+            .call("systemctl")
+            .args(["set-property", "--runtime", "--", &self.name])
+            .args(properties(wanted, cgroup::disk_of(&wanted.disk).as_deref()));
         set.time_limit(TIMEOUT)
             .checked()
             .map(drop)
@@ -97,13 +100,23 @@ fn manager() -> Option<Option<String>> {
         return fs::exists("/run/systemd/system").unwrap_or(false).then_some(None);
     }
     let runtime = std::env::var(RUNTIME_DIR).ok()?;
-    fs::exists(Path::new(&runtime).join("systemd/private")).unwrap_or(false).then_some(Some(runtime))
+    let runs = fs::exists(Path::new(&runtime).join("systemd/private")).unwrap_or(false);
+    (runs && lingers()).then_some(Some(runtime))
 }
 
-/// Returns the limits as properties (systemd.resource-control(5)). An empty value is no limit.
-fn properties(wanted: &Wanted) -> Vec<String> {
-    let disk = format!("\"{}\"", wanted.disk.display().to_string().replace('\\', "\\\\").replace('"', "\\\""));
-    let of_disk = |limit: Option<u32>| limit.map_or_else(String::new, |limit| format!("{disk} {limit}"));
+/// Returns whether this user's manager, and what it runs, outlives the user's last login: a machine does.
+fn lingers() -> bool {
+    let user = rustix::process::geteuid().as_raw().to_string();
+    let show = Invocation::new("loginctl").args(["show-user", "--property=Linger", "--value", "--", &user]);
+    show.time_limit(TIMEOUT).read().is_ok_and(|answer| answer.trim() == "yes")
+}
+
+/// Returns the limits as properties (systemd.resource-control(5)). An empty value is no limit. `disk` is the disk's number.
+fn properties(wanted: &Wanted, disk: Option<&str>) -> Vec<String> {
+    let of_disk = |limit: Option<u32>| {
+        let limit = limit.zip(disk).map(|(limit, disk)| format!("/dev/block/{disk} {limit}"));
+        limit.unwrap_or_default()
+    };
     let mut all = vec![
         format!("CPUQuota={}", wanted.cpu_quota.map_or_else(String::new, |quota| format!("{quota}%"))),
         format!("TasksMax={}", wanted.pids.map_or_else(|| "infinity".to_owned(), |pids| pids.to_string())),
@@ -119,6 +132,9 @@ fn properties(wanted: &Wanted) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::interrupt::Deadline;
+    use crate::host::process::ProcessId;
+    use crate::limits::force::AllInForce;
 
     fn wanted() -> Wanted {
         Wanted {
@@ -127,7 +143,7 @@ mod tests {
             pids: Some(512),
             disk_iops: None,
             disk_bandwidth: Some(1 << 20),
-            disk: "/state dir/a\"b".into(),
+            disk: "/state".into(),
         }
     }
 
@@ -136,9 +152,60 @@ mod tests {
         let program = Invocation::new("/usr/bin/qemu").arg("-m").env("A", "b").cwd("/run");
         let calls = |user| {
             let slice = Slice::of(Path::new("/state/app-main"), user);
-            format!("{:#?}\n{:#?}", slice.around(&program), slice.call("systemctl").args(properties(&wanted())))
+            format!(
+                "{:#?}\n{:#?}",
+                slice.around(&program),
+                slice.call("systemctl").args(properties(&wanted(), Some("254:0")))
+            )
         };
         insta::assert_snapshot!("of_the_system", calls(None));
         insta::assert_snapshot!("of_a_user", calls(Some("/run/user/1000".to_owned())));
+    }
+
+    /// Returns a slice with small limits; None if no manager runs here.
+    fn small(dir: &Path) -> Option<Slice> {
+        let wanted = Wanted {
+            memory: Some(256 << 20),
+            cpu_quota: Some(50),
+            pids: Some(40),
+            disk: dir.to_owned(),
+            ..Wanted::default()
+        };
+        Slice::make(dir, &wanted).unwrap()
+    }
+
+    #[test]
+    fn a_manager_limits_the_processes_of_a_slice() {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(slice) = small(dir.path()) else { return };
+        let forks = |count: u32| {
+            let script =
+                format!("for n in $(seq {count}); do sleep 9 >/dev/null 2>&1 & done; echo all; cat /proc/self/cgroup");
+            slice.around(&Invocation::new("sh").args(["-c", &script]).cwd("/")).output().unwrap()
+        };
+        let said = String::from_utf8_lossy(&forks(10).stdout).into_owned();
+        assert!(said.starts_with("all\n") && said.contains(&slice.name), "{said}");
+        assert!(!String::from_utf8_lossy(&forks(60).stdout).contains("all"));
+        let sleeper = slice.around(&Invocation::new("sleep").arg("100").cwd("/"));
+        let sleeper = sleeper.start_beside_us().unwrap();
+        let id = ProcessId::of(sleeper.pid().unwrap()).unwrap();
+        let end = Deadline::after(Duration::from_secs(60));
+        end.poll("the scope", Duration::from_millis(10), || {
+            Ok(id.words().first().is_some_and(|word| word == "sleep").then_some(()))
+        })
+        .unwrap();
+        let in_force = AllInForce::of(id.pid);
+        let values = [&in_force.memory, &in_force.cpu_quota, &in_force.pids].map(|limit| limit.as_ref().unwrap().value);
+        assert_eq!(values, [256 << 20, 50, 40]);
+        slice
+            .set(&Wanted { cpu_quota: Some(150), pids: Some(41), disk: dir.path().to_owned(), ..Wanted::default() })
+            .unwrap();
+        let in_force = AllInForce::of(id.pid);
+        let values = [&in_force.memory, &in_force.cpu_quota, &in_force.pids].map(|limit| limit.as_ref().unwrap().value);
+        assert_eq!(values, [256 << 20, 150, 41]);
+        slice.remove();
+        assert!(id.wait_gone(TIMEOUT));
+        let show = slice.call("systemctl").args(["show", "--property", "ActiveState,DropInPaths", "--", &slice.name]);
+        assert_eq!(show.read().unwrap(), "ActiveState=inactive\nDropInPaths=");
     }
 }

@@ -45,7 +45,7 @@ fn why(name: &str) -> &'static str {
     match name {
         "network_bandwidth" => "QEMU has no network namespace of its own; install bubblewrap and systemd-socket-proxyd",
         _ => {
-            "no systemd manager answers, and no cgroup (version 2) with this controller is delegated to this user; see \
+            "no systemd manager answers that outlives the login (loginctl enable-linger), and no cgroup (version 2) with this controller is delegated to this user; see \
              docs/how-to/limits.md"
         }
     }

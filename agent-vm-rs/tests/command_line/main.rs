@@ -51,6 +51,7 @@ mod kept_submodules;
 mod kept_work;
 mod landlock;
 mod large_files;
+mod limits;
 mod list;
 mod mcp_config;
 mod mcp_server;
