@@ -65,7 +65,7 @@ pub fn all(samples: &[Sample]) -> Vec<Rates> {
 pub fn now(samples: &[Sample]) -> Option<Rates> {
     const LOOK_BACK: usize = 6;
     let last = samples.last()?;
-    let before = samples.get(samples.len().checked_sub(LOOK_BACK).unwrap_or_default())?;
+    let before = samples.get(samples.len().saturating_sub(LOOK_BACK))?;
     between(before, last)
 }
 

@@ -64,6 +64,9 @@ impl Member {
             return;
         }
         self.remove(pool, call.number);
+        if !call.is_subscription() {
+            pool.server.count(call.began, message.error().is_some());
+        }
         if !self.stateless
             && takes_urls(&call.meta)
             && let Some(wanted) = required_elicitations(message)

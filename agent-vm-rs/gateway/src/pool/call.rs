@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::Pool;
 use super::member::Member;
@@ -16,6 +17,8 @@ pub const INTERNAL_ERROR: i64 = -32603;
 pub struct Call {
     /// Identity that the server knows.
     pub(super) number: u64,
+    /// When the client asked.
+    pub(super) began: Instant,
     pub(super) request: Message,
     pub(super) meta: Meta,
     /// What the client sees: it changes when the client sends inputs with another request.
@@ -50,6 +53,7 @@ impl Call {
     pub(super) fn new(pool: &Pool, request: &Message, meta: &Meta) -> Rc<Call> {
         Rc::new(Call {
             number: pool.number(),
+            began: Instant::now(),
             request: request.clone(),
             meta: meta.clone(),
             face: RefCell::new(Face::new(request)),
@@ -65,6 +69,7 @@ impl Call {
     pub(super) fn copy(&self, pool: &Pool) -> Rc<Call> {
         Rc::new(Call {
             number: pool.number(),
+            began: Instant::now(),
             request: self.request.clone(),
             meta: self.meta.clone(),
             face: RefCell::new(self.face.borrow().clone()),

@@ -6,4 +6,4 @@ mod states;
 
 pub use journal::{Priority, log, log_long, reason, set_debug};
 pub use notify::{notify, watchdog};
-pub use states::{State, States, Status};
+pub use states::{Calls, State, States, Status};

@@ -1,10 +1,14 @@
 //! The states of all servers: a file for `agent-vm status`, and a line for `systemctl status`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
 
 use serde::Serialize;
+use tokio::task::spawn_local;
+use tokio::time::sleep;
 
 use super::notify;
 
@@ -12,6 +16,8 @@ use super::notify;
 const MOST_PROBLEMS: usize = 32;
 /// Maximal number of characters of a text.
 const LONGEST: usize = 300;
+/// Time between an answered request and the file that counts it. Writing the file for each would slow them down.
+const COUNTING: Duration = Duration::from_secs(2);
 
 /// Whether a server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -42,6 +48,32 @@ pub struct Status {
     pub why: Option<String>,
     /// Last line on standard error of a failed server.
     pub last_line: Option<String>,
+    /// Requests of clients that it answered.
+    pub calls: Calls,
+}
+
+/// Requests that a server answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Calls {
+    /// Their number.
+    pub count: u64,
+    /// Number of those that were answered with an error.
+    pub errors: u64,
+    /// Time of all of them, in milliseconds.
+    pub time_ms: u64,
+}
+
+impl Calls {
+    /// Returns them with one more, which took this time.
+    #[must_use]
+    pub fn with(self, took: Duration, is_error: bool) -> Calls {
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        Calls {
+            count: self.count.saturating_add(1),
+            errors: self.errors.saturating_add(u64::from(is_error)),
+            time_ms: self.time_ms.saturating_add(ms),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -55,13 +87,15 @@ pub struct States {
     path: Option<PathBuf>,
     servers: RefCell<Vec<Status>>,
     problems: Vec<String>,
+    /// Whether the file will soon be written.
+    is_due: Cell<bool>,
 }
 
 impl States {
     /// Returns the states of no servers, to be written to a file.
     pub fn new(path: Option<PathBuf>, problems: &[String]) -> States {
         let problems = problems.iter().take(MOST_PROBLEMS).map(|problem| short(problem)).collect();
-        States { path, servers: RefCell::default(), problems }
+        States { path, servers: RefCell::default(), problems, is_due: Cell::new(false) }
     }
 
     /// Records the state of a server.
@@ -77,6 +111,22 @@ impl States {
         }
         self.write();
         notify(&format!("STATUS={}", self.summary()));
+    }
+
+    /// Records the requests that a server answered. The file has them a moment later.
+    pub fn counted(self: &Rc<Self>, name: &str, calls: Calls) {
+        if let Some(server) = self.servers.borrow_mut().iter_mut().find(|server| server.name == name) {
+            server.calls = calls;
+        }
+        if self.is_due.replace(true) {
+            return;
+        }
+        let states = Rc::clone(self);
+        spawn_local(async move {
+            sleep(COUNTING).await;
+            states.is_due.set(false);
+            states.write();
+        });
     }
 
     /// Returns the states on one line.
@@ -134,6 +184,7 @@ mod tests {
             signal: None,
             why: Some("exited with status 3".to_owned()),
             last_line: Some("é".repeat(400)),
+            calls: Calls::default().with(Duration::from_millis(7), true),
         };
         states.changed(status.clone());
         status.name = "t".to_owned();
@@ -141,7 +192,7 @@ mod tests {
         states.changed(status);
         let read: serde_json::Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
         let keys: Vec<&String> = read["servers"][0].as_object().unwrap().keys().collect();
-        let mut expected = ["exit_code", "last_line", "name", "restarts", "signal", "state", "why"];
+        let mut expected = ["calls", "exit_code", "last_line", "name", "restarts", "signal", "state", "why"];
         expected.sort_unstable();
         let mut keys: Vec<&str> = keys.into_iter().map(String::as_str).collect();
         keys.sort_unstable();
@@ -149,6 +200,45 @@ mod tests {
         assert_eq!(read["servers"][0]["state"], "failed");
         assert_eq!(read["servers"][0]["last_line"].as_str().unwrap().chars().count(), LONGEST);
         assert_eq!(read["problems"][0].as_str().unwrap().len(), LONGEST);
+        assert_eq!(read["servers"][0]["calls"], serde_json::json!({ "count": 1, "errors": 1, "time_ms": 7 }));
         assert_eq!(states.summary(), "s failed, t running");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_answers_are_written_once() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("servers.json");
+        let states = Rc::new(States::new(Some(path.clone()), &[]));
+        let status = Status {
+            name: "s".to_owned(),
+            state: State::Running,
+            restarts: 0,
+            exit_code: None,
+            signal: None,
+            why: None,
+            last_line: None,
+            calls: Calls::default(),
+        };
+        let count = || {
+            let read: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+            read["servers"][0]["calls"]["count"].as_u64().unwrap()
+        };
+        let local = tokio::task::LocalSet::new();
+        local
+            .run_until(async {
+                states.changed(status);
+                let mut calls = Calls::default();
+                for _ in 0..100 {
+                    calls = calls.with(Duration::from_millis(1), false);
+                    states.counted("s", calls);
+                }
+                assert_eq!(count(), 0);
+                sleep(COUNTING * 2).await;
+                assert_eq!(count(), 100);
+                states.counted("s", calls.with(Duration::ZERO, false));
+                sleep(COUNTING * 2).await;
+                assert_eq!(count(), 101);
+            })
+            .await;
     }
 }

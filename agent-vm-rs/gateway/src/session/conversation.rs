@@ -1,7 +1,7 @@
 //! A session: what the client sends, and what the gateway answers in the server's place.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -54,8 +54,8 @@ pub(super) struct State {
     pub(super) remembered: Option<Rc<str>>,
     /// Capabilities of the server, as JSON.
     pub(super) capabilities: String,
-    /// Requests that the server has not answered.
-    pub(super) open: HashSet<Id>,
+    /// Requests that the server has not answered, and when it was asked.
+    pub(super) open: HashMap<Id, Instant>,
     pub(super) translator: Option<Translator>,
     /// What every process of the session is asked for.
     pub(super) wishes: Wishes,
@@ -73,7 +73,7 @@ impl Session {
             promised: false,
             remembered: None,
             capabilities: "{}".to_owned(),
-            open: HashSet::new(),
+            open: HashMap::new(),
             translator: None,
             wishes: Wishes::default(),
             starts: 0,
@@ -218,7 +218,7 @@ impl Session {
             return;
         }
         let mut state = self.state.borrow_mut();
-        state.open.insert(id.clone());
+        state.open.insert(id.clone(), Instant::now());
         state.wishes.record(request);
     }
 

@@ -84,7 +84,10 @@ impl Session {
             match step {
                 Step::ToClient(message) => {
                     if let (Some(id), None) = (message.id(), message.method()) {
-                        self.state.borrow_mut().open.remove(id);
+                        let asked = self.state.borrow_mut().open.remove(id);
+                        if let Some(asked) = asked {
+                            self.server.count(asked, message.error().is_some());
+                        }
                     }
                     self.outbox.deliver(&message).await;
                 }
@@ -124,7 +127,7 @@ impl Session {
             let logs = state.promised || Object::or_empty(Some(&state.capabilities)).has("logging");
             (std::mem::take(&mut state.open), was_ready, logs)
         };
-        for id in open {
+        for id in open.into_keys() {
             self.refuse_because(&id.to_json(), why);
         }
         if self.server.failed() {

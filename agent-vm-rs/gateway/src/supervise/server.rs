@@ -10,7 +10,7 @@ use super::check::{Checked, Era};
 use super::{Running, Settings};
 use crate::config;
 use crate::link::{Ended, Stop};
-use crate::report::{State, States, Status};
+use crate::report::{Calls, State, States, Status};
 
 /// A server.
 pub struct Server {
@@ -28,6 +28,7 @@ pub struct Server {
     states: Rc<States>,
     processes: Cell<usize>,
     pub(super) answering: Cell<usize>,
+    calls: Cell<Calls>,
 }
 
 /// Ends another process; returns whether it did.
@@ -85,6 +86,7 @@ impl Server {
             states: Rc::clone(states),
             processes: Cell::new(0),
             answering: Cell::new(0),
+            calls: Cell::default(),
         };
         server.report();
         Rc::new(server)
@@ -158,7 +160,15 @@ impl Server {
             signal: end.signal,
             why: inner.why.clone().filter(|_| inner.state == State::Failed),
             last_line: Some(end.last_line).filter(|line| !line.is_empty()),
+            calls: self.calls.get(),
         }
+    }
+
+    /// Counts a request that the server answered.
+    pub fn count(&self, asked: Instant, is_error: bool) {
+        let calls = self.calls.get().with(asked.elapsed(), is_error);
+        self.calls.set(calls);
+        self.states.counted(&self.name, calls);
     }
 
     /// Returns why a request is not answered, as a sentence.
