@@ -57,7 +57,7 @@ impl Account {
         let hash = Sha256::digest(place.as_os_str().as_bytes());
         let number = u32::from_be_bytes(*hash.first_chunk()?);
         let id = UNUSED.start() + number % (UNUSED.end() - UNUSED.start() + 1);
-        Some(Self { uid: id, gid: id, groups: Vec::new(), stage: std::env::current_exe().ok() })
+        Some(Self { uid: id, gid: id, groups: Vec::new(), stage: crate::host::programs::own_path().ok() })
     }
 
     /// Returns the account that the machines of this host share if they cannot have one each.

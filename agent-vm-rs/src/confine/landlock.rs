@@ -33,7 +33,7 @@ pub enum Network<'a> {
 pub fn ours() -> Option<PathBuf> {
     let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     ruleset.handle_access(AccessFs::from_all(ABI::V1)).ok()?.create().ok()?;
-    std::env::current_exe().ok()
+    crate::host::programs::own_path().ok()
 }
 
 /// Returns the newest version of Landlock that the kernel and this program both know; None without Landlock.

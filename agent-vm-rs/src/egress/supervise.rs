@@ -65,7 +65,7 @@ pub fn start(context: &Context, machine: &Machine) -> Result<Supervisor> {
     proxy_program()?;
     // A killed supervisor leaves this file behind.
     remove_file(&run.file(MachinePath::EgressUp))?;
-    let own = std::env::current_exe().context("failed to find the path of agent-vm")?;
+    let own = crate::host::programs::own_path()?;
     let bundle = authority::host_bundle().map(|path| ("SSL_CERT_FILE", path));
     let invocation = bundle.into_iter().fold(Invocation::new(own), |own, (name, path)| own.env(name, path));
     let invocation = invocation

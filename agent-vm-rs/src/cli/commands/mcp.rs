@@ -126,7 +126,7 @@ pub fn require_server(context: &Context, machine: &Machine, guest: &Guest, facts
 
 /// Starts the machine in a separate process, which continues even if the client stops waiting.
 fn start(context: &Context, machine: &Machine) -> Result<()> {
-    let program = std::env::current_exe().context("failed to find this program")?;
+    let program = crate::host::programs::own_path()?;
     Invocation::new(program)
         .with_our_environment()
         .arg("--state-dir")

@@ -125,7 +125,7 @@ fn command(context: &Context, machine: &Machine, args: &McpConfigArgs) -> Result
     // A package manager's update keeps the path on PATH, but not the real path of this program.
     let program = match which::which("agent-vm") {
         Ok(path) => path,
-        Err(_) => std::env::current_exe().context("failed to find this program")?,
+        Err(_) => crate::host::programs::own_path()?,
     };
     Ok(Way::Command { program: text(program)?, args: words })
 }

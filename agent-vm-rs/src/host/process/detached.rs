@@ -37,7 +37,7 @@ impl Invocation {
     /// See [`Self::start_detached`].
     pub fn start_detached_with(&self, log: &Path, sockets: &[BorrowedFd<'_>]) -> Result<Detached> {
         let (reader, writer) = io::pipe().context("failed to make a pipe")?;
-        let own = std::env::current_exe().context("failed to find the path of agent-vm")?;
+        let own = crate::host::programs::own_path()?;
         let keeper = Self::new(own).arg("keep-log").arg(log);
         let cannot = || format!("failed to start writing the log {}", log.display());
         let file = log_file::open_to_append(log).with_context(cannot)?;

@@ -131,7 +131,7 @@ fn all(state: &StateDir) -> Result<String> {
 /// # Errors
 /// The path is unknown.
 pub fn own_program() -> Result<PathBuf> {
-    let own = std::env::current_exe().context("failed to find the path of agent-vm")?;
+    let own = crate::host::programs::own_path()?;
     let on_path = which::which("agent-vm").ok();
     Ok(on_path.filter(|path| fs::canonicalize(path).ok() == fs::canonicalize(&own).ok()).unwrap_or(own))
 }

@@ -149,7 +149,7 @@ pub fn ensure(context: &Context, machine: &Machine, settings: &Settings) -> Resu
 fn start(context: &Context, machine: &Machine) -> Result<crate::host::process::Detached> {
     let run = machine.run();
     remove_file(&run.file(MachinePath::Forwards))?;
-    let own = std::env::current_exe().context("failed to find the path of agent-vm")?;
+    let own = crate::host::programs::own_path()?;
     let keeper = Invocation::new(own)
         .arg("--state-dir")
         .arg(context.state.path())
