@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::check::{Check, TICK};
+use super::check::Check;
 use crate::egress::log::{self, Attempt};
 use crate::host::log_file;
 use crate::host::process::ProcessId;
@@ -69,7 +69,7 @@ fn read_from(file: &mut File, from: u64) -> std::io::Result<Vec<u8>> {
 }
 
 impl Check for Denials {
-    fn tick(&mut self, machine: &Machine, _: &ProcessId) -> Result<Duration> {
+    fn tick(&mut self, machine: &Machine, _: &ProcessId) -> Result<()> {
         let denied = log::denied(&machine.dir);
         if self.read.is_none() || denied != self.denied {
             self.denied = denied;
@@ -82,7 +82,7 @@ impl Check for Denials {
         for event in self.collapsed.due(self.began.elapsed()) {
             events::record(&machine.dir, event);
         }
-        Ok(TICK)
+        Ok(())
     }
 
     fn end(&mut self, machine: &Machine) {

@@ -8,8 +8,9 @@ pub const WINDOW: Duration = Duration::from_secs(60);
 /// Share of one processor, in percent, below which a machine does nothing. docs/reference/performance.md has the figures of idle
 /// machines.
 const SHARE: u32 = 5;
-/// Processor time that one query of our own may cause: `status` logs in, runs some programs and asks MCP.
-const QUERY: Duration = Duration::from_secs(3);
+/// Processor time that one query of our own may cause in an emulated machine, and in another one: `status` runs some programs and
+/// asks MCP, which takes 0.6 s and 0.03 s.
+const QUERY: [Duration; 2] = [Duration::from_millis(1_200), Duration::from_millis(100)];
 
 /// What is known at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,7 @@ pub struct Observation {
 /// Measures the time since the last use.
 #[derive(Debug)]
 pub struct Idle {
+    query: Duration,
     last_use: Duration,
     window: VecDeque<Observation>,
 }
@@ -34,8 +36,8 @@ pub struct Idle {
 impl Idle {
     /// Returns a machine that is used now.
     #[must_use]
-    pub fn since(now: Duration) -> Self {
-        Self { last_use: now, window: VecDeque::new() }
+    pub fn since(now: Duration, is_emulated: bool) -> Self {
+        Self { query: QUERY[usize::from(!is_emulated)], last_use: now, window: VecDeque::new() }
     }
 
     /// Takes an observation and returns the idle time. The processor's use is averaged over the last `window`.
@@ -54,7 +56,7 @@ impl Idle {
     fn is_busy(&self, now: Observation) -> bool {
         let Some(then) = self.window.front().filter(|then| then.now < now.now) else { return false };
         let queries = u32::try_from(now.queries.saturating_sub(then.queries)).unwrap_or(u32::MAX);
-        let allowed = (now.now - then.now) * SHARE / 100 + QUERY.saturating_mul(queries);
+        let allowed = (now.now - then.now) * SHARE / 100 + self.query.saturating_mul(queries);
         now.cpu.saturating_sub(then.cpu) > allowed
     }
 }
@@ -72,10 +74,10 @@ mod tests {
     }
 
     impl World {
-        fn new() -> Self {
+        fn new(is_emulated: bool) -> Self {
             let start = Duration::from_secs(1_000);
             let seen = Observation { now: start, cpu: Duration::ZERO, queries: 0, used: false };
-            Self { idle: Idle::since(start), seen }
+            Self { idle: Idle::since(start, is_emulated), seen }
         }
 
         /// Lets time pass with this share of a processor, in percent. Returns the idle time in seconds.
@@ -94,7 +96,7 @@ mod tests {
 
     #[test]
     fn an_idle_guests_timers_are_no_use() {
-        let mut world = World::new();
+        let mut world = World::new(true);
         assert_eq!(world.pass(600, 3, 0, false), 600);
         // A burst of one second.
         world.seen.cpu += Duration::from_secs(1);
@@ -103,7 +105,7 @@ mod tests {
 
     #[test]
     fn work_and_uses_end_the_idle_time() {
-        let mut world = World::new();
+        let mut world = World::new(true);
         assert_eq!(world.pass(300, 0, 0, false), 300);
         assert_eq!(world.pass(60, 40, 0, false), 0, "work");
         // The work is forgotten after the window.
@@ -114,16 +116,17 @@ mod tests {
 
     #[test]
     fn our_own_queries_may_cost_time_and_work_beside_them_is_still_seen() {
-        let mut world = World::new();
-        assert_eq!(world.pass(300, 50, 1, false), 300);
-        assert_eq!(world.pass(300, 90, 1, false), 0);
-        // Control: without queries, the same is work.
-        assert_eq!(World::new().pass(300, 50, 0, false), 0);
+        let mut world = World::new(true);
+        assert_eq!(world.pass(300, 20, 1, false), 300);
+        assert_eq!(world.pass(300, 40, 1, false), 0);
+        // Control: without queries, the same is work, and so it is in a machine that is not emulated.
+        assert_eq!(World::new(true).pass(300, 20, 0, false), 0);
+        assert_eq!(World::new(false).pass(300, 20, 1, false), 0);
     }
 
     #[test]
     fn a_jump_of_the_processor_time_backwards_is_no_use() {
-        let mut world = World::new();
+        let mut world = World::new(true);
         world.seen.cpu = Duration::from_secs(100);
         world.pass(10, 0, 0, false);
         world.seen.cpu = Duration::ZERO;

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::check::{Check, TICK};
+use super::check::Check;
 use super::denials::Denials;
 use super::expiry;
 use super::idle::{self, Idle, Observation};
@@ -16,6 +16,7 @@ use super::samples;
 use super::take::Sampler;
 use crate::host::interrupt::{self, Deadline};
 use crate::host::process::{Invocation, ProcessId, age};
+use crate::machine::accel::Accel;
 use crate::machine::context::Context;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
@@ -23,6 +24,8 @@ use crate::machine::{Machine, in_use};
 use crate::vm::failure;
 use crate::vm::workspace_guard;
 
+/// Time between two ticks.
+const TICK: Duration = Duration::from_secs(1);
 /// Time to wait for a command that holds the machine's lock.
 const LOCK: Duration = Duration::from_secs(3_600);
 
@@ -40,7 +43,7 @@ pub fn ensure(context: &Context, machine: &Machine) -> Result<()> {
     if run.qemu().is_none() || ProcessId::read(&run.file(MachinePath::WatchPid)).is_some() {
         return Ok(());
     }
-    let own = std::env::current_exe().context("failed to find the path of agent-vm")?;
+    let own = crate::host::programs::own_path()?;
     let watcher = Invocation::new(own)
         .arg("--state-dir")
         .arg(context.state.path())
@@ -67,15 +70,17 @@ pub fn keep(machine: &Machine) -> Result<()> {
     let mut watcher = Watcher {
         machine,
         qemu: &qemu,
-        sampler: Sampler::new(facts),
-        idle: Idle::since(monotonic()),
+        sampler: Sampler::new(facts.clone()),
+        idle: Idle::since(monotonic(), facts.accel == Accel::Tcg.as_str()),
         settings: Followed::default(),
         checks: checks(),
         next_sample: Duration::ZERO,
     };
     loop {
-        let Some(pause) = watcher.tick() else { return Ok(()) };
-        if !lives(&qemu, pause)? {
+        if watcher.tick() {
+            return Ok(());
+        }
+        if !lives(&qemu, TICK)? {
             break;
         }
     }
@@ -128,24 +133,21 @@ struct Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    /// Returns the time until the next tick; None if the machine was stopped.
-    fn tick(&mut self) -> Option<Duration> {
-        let mut pause = TICK;
+    /// Returns whether the machine was stopped.
+    fn tick(&mut self) -> bool {
         for check in &mut self.checks {
-            match check.tick(self.machine, self.qemu) {
-                Ok(wanted) => pause = pause.min(wanted),
-                Err(error) => tracing::warn!("{error:#}"),
+            if let Err(error) = check.tick(self.machine, self.qemu) {
+                tracing::warn!("{error:#}");
             }
         }
         if monotonic() < self.next_sample {
-            return Some(pause);
+            return false;
         }
         self.next_sample = monotonic() + Duration::from_secs(samples::INTERVAL.into());
-        let stopped = self.sample().unwrap_or_else(|error| {
+        self.sample().unwrap_or_else(|error| {
             tracing::warn!("{error:#}");
             false
-        });
-        (!stopped).then_some(pause)
+        })
     }
 
     /// Takes a sample, and stops the machine if that is due. Returns whether it was stopped.
