@@ -1,6 +1,8 @@
 //! Built images of the Debian guest in the user's cache. Machines of several state directories share it: each registers the image
 //! that it uses.
 
+mod records;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ use crate::host::hex::hex;
 use crate::host::lock::Lock;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
+
+pub use records::{remove_records, stale_records};
 
 /// Start of an image's directory name; the start of its hash follows.
 const NAME: &str = "debian-";
@@ -161,63 +165,7 @@ pub fn remove(image: &Image, known: &[PathBuf]) -> Result<bool> {
         return Ok(false);
     }
     remove_any(&image.path)?;
-    records(guests, &image.name).iter().try_for_each(|record| remove_any(record))?;
-    lock.retire()?;
-    Ok(true)
-}
-
-/// Returns the files about an image beside it that exist, without its lock.
-fn records(guests: &Path, hash: &str) -> Vec<PathBuf> {
-    let names = [
-        format!(".spec-{hash}.json"),
-        format!(".users-{hash}"),
-        format!(".prepared-{hash}"),
-        format!(".{NAME}{hash}.files.json"),
-    ];
-    names.into_iter().map(|name| guests.join(name)).filter(|path| path.symlink_metadata().is_ok()).collect()
-}
-
-/// Returns the hashes of images that do not exist and have records, with the space of those. A new one may still be built.
-#[must_use]
-pub fn stale_records(guests: &Path) -> Vec<(String, u64)> {
-    let names = fs::read_dir(guests).into_iter().flatten().flatten();
-    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut hashes: Vec<_> = names.filter_map(|name| hash_in(&name)).collect();
-    hashes.sort();
-    hashes.dedup();
-    hashes.retain(|hash| is_stale(guests, hash));
-    let bytes = |hash: &String| records(guests, hash).iter().map(|record| used_bytes(record)).sum();
-    hashes.into_iter().map(|hash| (hash.clone(), bytes(&hash))).collect()
-}
-
-/// Returns the hash in the name of a record or a lock.
-fn hash_in(name: &str) -> Option<String> {
-    let starts = [".spec-", ".lock-", ".users-", ".prepared-", ".debian-"];
-    let rest = starts.iter().find_map(|start| name.strip_prefix(start))?;
-    let hash = rest.trim_end_matches(".json").trim_end_matches(".files");
-    let is_hash = hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_hash.then(|| hash.to_owned())
-}
-
-fn is_stale(guests: &Path, hash: &str) -> bool {
-    let is_new = |path: &PathBuf| {
-        let changed = path.symlink_metadata().and_then(|found| found.modified());
-        changed.is_ok_and(|changed| SystemTime::now().duration_since(changed).unwrap_or_default() < NEW)
-    };
-    let lock = lock_of(guests, hash);
-    !path_of(guests, hash).exists() && !records(guests, hash).iter().chain([&lock]).any(is_new)
-}
-
-/// Removes the records of an image that does not exist. Returns false if it exists or is built by now.
-///
-/// # Errors
-/// One cannot be removed.
-pub fn remove_records(guests: &Path, hash: &str) -> Result<bool> {
-    if !is_stale(guests, hash) {
-        return Ok(false);
-    }
-    let Some(lock) = Lock::try_take(&lock_of(guests, hash))? else { return Ok(false) };
-    records(guests, hash).iter().try_for_each(|record| remove_any(record))?;
+    records::of(guests, &image.name).iter().try_for_each(|record| remove_any(record))?;
     lock.retire()?;
     Ok(true)
 }
@@ -241,8 +189,6 @@ pub fn age(image: &Path) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
     use super::*;
 
     /// An image, and the directory of a machine.
@@ -295,32 +241,6 @@ mod tests {
         assert!(!remove(&all(dir.path(), &[]).unwrap()[0], &[]).unwrap());
         drop(lock);
         assert!(remove(&all(dir.path(), &[]).unwrap()[0], &[]).unwrap());
-    }
-
-    #[test]
-    fn records_without_an_image_are_removed_once_they_are_old() {
-        let dir = tempfile::tempdir().unwrap();
-        let (image, _) = world(dir.path());
-        let guests = directory(dir.path());
-        let (old, new) = ("fedcba9876543210", "aaaabbbbccccdddd");
-        let own = image.file_name().unwrap().to_str().unwrap().trim_start_matches(NAME);
-        for hash in [old, new, own] {
-            fs::write(lock_of(&guests, hash), "").unwrap();
-            fs::write(guests.join(format!(".spec-{hash}.json")), "{}").unwrap();
-            fs::create_dir(guests.join(format!(".users-{hash}"))).unwrap();
-        }
-        fs::write(guests.join("else"), "").unwrap();
-        let ago = SystemTime::now() - 2 * NEW;
-        for record in records(&guests, old).iter().chain(&records(&guests, own)).chain([&lock_of(&guests, old)]) {
-            File::open(record).unwrap().set_modified(ago).unwrap();
-        }
-        let stale: Vec<_> = stale_records(&guests).into_iter().map(|(hash, _)| hash).collect();
-        assert_eq!(stale, [old]);
-        for (hash, removed) in [(old, true), (new, false), (own, false)] {
-            assert_eq!(remove_records(&guests, hash).unwrap(), removed, "{hash}");
-            assert_eq!(lock_of(&guests, hash).exists() || !records(&guests, hash).is_empty(), !removed, "{hash}");
-        }
-        assert!(guests.join("else").exists());
     }
 
     #[test]
