@@ -187,6 +187,7 @@ fn come_up(run: &Run<'_>, qemu: &Detached, facts: &RunFacts, mut phases: Phases)
             phases.save();
             machine.run().note_started()?;
             notices::limits(run.settings, facts, &machine.run());
+            notices::space(machine, facts);
             forwards::restore(context, machine)
         }
         Err(error) if error.is::<readiness::ServiceDown>() => {
@@ -223,6 +224,7 @@ pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunF
     };
     readiness::wait(context, machine, &guest, facts, &alive, &mut phases)?;
     machine.run().note_started()?;
+    notices::space(machine, facts);
     forwards::restore(context, machine)
 }
 
