@@ -75,4 +75,5 @@ bench: install ## run the benchmarks; docs/reference/performance.md has the resu
 	@checks/bench/destroy --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/git --program "$$PREFIX/bin/agent-vm"
 	@checks/bench/gateway
+	@checks/bench/memory --program "$$PREFIX/bin/agent-vm"
 	@$(CARGO) bench $(CRATE) --bench render

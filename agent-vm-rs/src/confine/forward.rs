@@ -38,7 +38,7 @@ pub struct Rate<'a> {
 /// Returns the command of a port's forwarder, to which the target is added. It inherits the port's socket as descriptor 3.
 #[must_use]
 pub fn command(rate: Rate<'_>) -> Invocation {
-    let shell = Invocation::new("sh").args(["-c", r#"exec "$@" <&3"#, "forward"]);
+    let shell = Invocation::new("/bin/sh").args(["-c", r#"exec "$@" <&3"#, "forward"]);
     shell.arg(rate.ours).args(["forward", "--rate-file"]).arg(rate.file)
 }
 

@@ -80,7 +80,7 @@ impl Group {
 
     /// Returns a program that runs in the cgroup.
     pub(super) fn around(&self, program: &Invocation) -> Invocation {
-        let join = Invocation::new("sh").args(["-c", r#"echo "$$" >"$1" && shift && exec "$@""#, "cgroup"]);
+        let join = Invocation::new("/bin/sh").args(["-c", r#"echo "$$" >"$1" && shift && exec "$@""#, "cgroup"]);
         program.within(join.arg(self.path.join("cgroup.procs")))
     }
 

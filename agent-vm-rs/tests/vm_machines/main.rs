@@ -12,6 +12,7 @@ mod egress;
 mod endpoint;
 mod hardening;
 mod host_proxy;
+mod hostile_loads;
 mod hostile_share;
 mod idle;
 mod isolation;

@@ -192,6 +192,7 @@ fn come_up(run: &Run<'_>, qemu: &Detached, facts: &RunFacts, mut phases: Phases)
             let took = jiff::Timestamp::now().duration_since(facts.started).as_millis();
             events::record(&machine.dir, What::Ready { after_ms: u64::try_from(took).unwrap_or(0) });
             notices::limits(run.settings, facts, &machine.run());
+            notices::space(machine, facts);
             forwards::restore(context, machine)
         }
         Err(error) if error.is::<readiness::ServiceDown>() => {
@@ -230,6 +231,7 @@ pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunF
     };
     readiness::wait(context, machine, &guest, facts, &alive, &mut phases)?;
     machine.run().note_started()?;
+    notices::space(machine, facts);
     forwards::restore(context, machine)
 }
 

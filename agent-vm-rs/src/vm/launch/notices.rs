@@ -9,6 +9,7 @@ use crate::term::progress::note;
 use crate::term::text::count;
 use crate::vm::in_force;
 use crate::vm::qemu_args::Virtiofsd;
+use crate::vm::workspace_guard;
 
 /// Reports weaker confinement of the machine's processes, and why namespaces are missing.
 pub fn confinement(confinement: &Confinement, reason: Option<anyhow::Error>) {
@@ -51,6 +52,13 @@ pub fn old_packages(machine: &Machine, guest: &Guest) {
 pub fn limits(settings: &Settings, facts: &RunFacts, run: &RunDir) {
     let all = run.qemu().map(|qemu| in_force::all(run, settings, facts, &qemu));
     all.iter().flatten().filter_map(in_force::LimitState::notice).for_each(|notice| note(&notice));
+}
+
+/// Reports what the machine may not write.
+pub fn space(machine: &Machine, facts: &RunFacts) {
+    if let Some(problem) = workspace_guard::problem(machine, facts) {
+        note(&format!("notice: {problem}"));
+    }
 }
 
 /// Warns if the workspace has so many files that virtiofsd may run out of open files. It keeps one open for each file

@@ -78,7 +78,7 @@ pub fn tick(machine: &Machine, state: &mut State) -> Result<Duration> {
         _ => {}
     }
     state.verdict = Some(after);
-    let least = state.limits.of(Number::KeepFree).map_or(0, |mib| u64::from(mib) << 20);
+    let least = rules::least_free(&state.limits, seen.total);
     let is_near = after.step != Step::Open || seen.free < least.saturating_mul(NEAR);
     Ok(if is_near { SHORT } else { INTERVAL })
 }
@@ -147,7 +147,7 @@ impl State {
             })
             .flatten();
         let taken = disk.saturating_add(workspace.unwrap_or(0));
-        Ok(Seen { free: free.bytes, free_inodes: free.inodes, workspace, taken })
+        Ok(Seen { free: free.bytes, total: free.total, free_inodes: free.inodes, workspace, taken })
     }
 
     /// Limits the files that virtiofsd writes: to nothing, or to the size of the whole workspace.
@@ -225,8 +225,7 @@ fn write(run: &RunDir, verdict: Verdict) -> Result<()> {
 /// Returns what a running machine may not do now, with the ways out; None if it may do everything.
 #[must_use]
 pub fn problem(machine: &Machine, facts: &RunFacts) -> Option<String> {
-    let limits = machine.settings().map(|settings| settings.limits).unwrap_or_default();
-    read(&machine.run()).problem(machine.name.as_str(), &limits, facts.share == "virtiofs")
+    read(&machine.run()).problem(machine.name.as_str(), facts.share == "virtiofs")
 }
 
 /// Checks that the machine is not paused because of its size.

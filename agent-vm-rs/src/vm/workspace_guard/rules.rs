@@ -12,6 +12,8 @@ const GOES_ON: u64 = 64 << 20;
 const WELL_BELOW: u64 = 95;
 /// Largest space in bytes by which the free space must exceed the limit before writes are allowed again.
 const WELL_ABOVE: u64 = 256 << 20;
+/// The part of a file system that stays free by default, if that is less than the default.
+const SMALL_PART: u64 = 20;
 /// Share of the file system's inodes in percent that stay free.
 const FREE_INODES: u64 = 2;
 
@@ -20,6 +22,8 @@ const FREE_INODES: u64 = 2;
 pub struct Seen {
     /// Free bytes of the host's file system, for this user.
     pub free: u64,
+    /// Size of the host's file system in bytes.
+    pub total: u64,
     /// Free inodes of the host's file system, in percent; None if it does not count them.
     pub free_inodes: Option<u64>,
     /// Size of the workspace in bytes, if it was counted.
@@ -63,21 +67,34 @@ pub struct Verdict {
     pub reason: Option<Reason>,
     /// Bytes that the machine occupied when its writes began to fail.
     pub taken: u64,
+    /// The exceeded limit in bytes, or in percent of the inodes.
+    pub limit: u64,
 }
 
-/// Returns the first exceeded limit. `margin`: whether the values must be well within the limits again.
-fn exceeded(seen: &Seen, limits: &Limits, margin: bool) -> Option<Reason> {
-    let mib = |limit: Number| limits.of(limit).map(|mib| u64::from(mib) << 20);
-    let most = mib(Number::WorkspaceSize).map(|most| if margin { most / 100 * WELL_BELOW } else { most });
-    let least = mib(Number::KeepFree).filter(|least| *least > 0);
-    let least = least.map(|least| if margin { least + (least / 8).min(WELL_ABOVE) } else { least });
+/// Returns the space in bytes that the machine leaves free: what a user set, or the default, which is at most a part of a small
+/// file system.
+#[must_use]
+pub fn least_free(limits: &Limits, total: u64) -> u64 {
+    let bytes = |mib: Option<u32>| u64::from(mib.unwrap_or(0)) << 20;
+    match limits.asked(Number::KeepFree) {
+        Some(mib) => bytes(Some(mib)),
+        None => bytes(limits.of(Number::KeepFree)).min(total / SMALL_PART),
+    }
+}
+
+/// Returns the first exceeded limit, with its value. `margin`: whether the values must be well within the limits again.
+fn exceeded(seen: &Seen, limits: &Limits, margin: bool) -> Option<(Reason, u64)> {
+    let whole = limits.of(Number::WorkspaceSize).map(|mib| u64::from(mib) << 20);
+    let most = whole.map(|most| if margin { most / 100 * WELL_BELOW } else { most });
+    let kept = Some(least_free(limits, seen.total)).filter(|least| *least > 0);
+    let least = kept.map(|least| if margin { least + (least / 8).min(WELL_ABOVE) } else { least });
     let inodes = if margin { FREE_INODES + 1 } else { FREE_INODES };
     if most.zip(seen.workspace).is_some_and(|(most, size)| size > most) {
-        Some(Reason::WorkspaceSize)
+        Some((Reason::WorkspaceSize, whole?))
     } else if least.is_some_and(|least| seen.free < least) {
-        Some(Reason::KeepFree)
+        Some((Reason::KeepFree, kept?))
     } else if least.is_some() && seen.free_inodes.is_some_and(|free| free < inodes) {
-        Some(Reason::Inodes)
+        Some((Reason::Inodes, FREE_INODES))
     } else {
         None
     }
@@ -87,7 +104,7 @@ impl Verdict {
     /// Returns the next verdict. `can_refuse`: whether writes to the workspace can be made to fail on this host.
     #[must_use]
     pub fn next(self, seen: &Seen, limits: &Limits, can_refuse: bool) -> Self {
-        let Some(reason) = exceeded(seen, limits, self.step != Step::Open) else { return Self::default() };
+        let Some((reason, limit)) = exceeded(seen, limits, self.step != Step::Open) else { return Self::default() };
         let taken = if self.step == Step::Open { seen.taken } else { self.taken };
         // A host that others fill stops no machine: only one that grows.
         let goes_on = self.step != Step::Open && seen.taken > taken.saturating_add(GOES_ON);
@@ -98,31 +115,27 @@ impl Verdict {
         } else {
             Step::WritesFail
         };
-        Self { step, reason: Some(reason), taken }
+        Self { step, reason: Some(reason), taken, limit }
     }
 
     /// Returns a description of what the machine may not do, and the ways out; None while everything is allowed.
     /// `can_refuse` is as for [`Self::next`].
     #[must_use]
-    pub fn problem(&self, name: &str, limits: &Limits, can_refuse: bool) -> Option<String> {
+    pub fn problem(&self, name: &str, can_refuse: bool) -> Option<String> {
         let what = match self.step {
             Step::Open => return None,
             Step::WritesFail if can_refuse => "writes to the workspace fail (EFBIG)",
             Step::WritesFail => "the machine is paused if it writes more",
             Step::Paused => "the machine is paused",
         };
-        let size = |limit: Number| bytes(u64::from(limits.of(limit).unwrap_or_default()) << 20);
+        let limit = bytes(self.limit);
         let (why, key, way) = match self.reason? {
-            Reason::WorkspaceSize => (
-                format!("the workspace is larger than {}", size(Number::WorkspaceSize)),
-                "workspace_size",
-                "remove files of the workspace",
-            ),
-            Reason::KeepFree => (
-                format!("the host's file system has less than {} free", size(Number::KeepFree)),
-                "keep_free",
-                "free space on the host",
-            ),
+            Reason::WorkspaceSize => {
+                (format!("the workspace is larger than {limit}"), "workspace_size", "remove files of the workspace")
+            }
+            Reason::KeepFree => {
+                (format!("the host's file system has less than {limit} free"), "keep_free", "free space on the host")
+            }
             Reason::Inodes => (
                 format!("less than {FREE_INODES} % of the inodes of the host's file system are free"),
                 "keep_free",
@@ -145,7 +158,7 @@ mod tests {
     }
 
     fn seen(free: u64, workspace: u64) -> Seen {
-        Seen { free, free_inodes: Some(50), workspace: Some(workspace), taken: workspace }
+        Seen { free, total: 100 * GIB, free_inodes: Some(50), workspace: Some(workspace), taken: workspace }
     }
 
     #[test]
@@ -194,19 +207,32 @@ mod tests {
     }
 
     #[test]
+    fn a_small_file_system_keeps_a_part_free_by_default() {
+        let least = |limits: Limits, total| least_free(&limits, total) >> 20;
+        assert_eq!(least(Limits::default(), 100 * GIB), 1024);
+        assert_eq!(least(Limits::default(), GIB), 51);
+        assert_eq!(least(limits(None, 2048), GIB), 2048);
+        assert_eq!(least(limits(None, 0), GIB), 0);
+    }
+
+    #[test]
     fn problems_name_the_limit_and_the_way_out() {
-        let limits = limits(Some(512), 1024);
-        assert_eq!(Verdict::default().problem("app-main", &limits, true), None);
-        for (reason, said) in [
+        assert_eq!(Verdict::default().problem("app-main", true), None);
+        for (reason, limit, said) in [
             (
                 Reason::WorkspaceSize,
+                GIB / 2,
                 "larger than 512.00 MiB; remove files of the workspace, or agent-vm set app-main workspace_size=MIB",
             ),
-            (Reason::KeepFree, "less than 1.00 GiB free; free space on the host, or agent-vm set app-main keep_free=0"),
-            (Reason::Inodes, "remove files on the host"),
+            (
+                Reason::KeepFree,
+                GIB,
+                "less than 1.00 GiB free; free space on the host, or agent-vm set app-main keep_free=0",
+            ),
+            (Reason::Inodes, 2, "remove files on the host"),
         ] {
-            let verdict = Verdict { step: Step::Paused, reason: Some(reason), taken: 0 };
-            let problem = verdict.problem("app-main", &limits, true).unwrap();
+            let verdict = Verdict { step: Step::Paused, reason: Some(reason), taken: 0, limit };
+            let problem = verdict.problem("app-main", true).unwrap();
             assert!(problem.starts_with("the machine is paused: ") && problem.contains(said), "{problem}");
         }
     }

@@ -26,6 +26,8 @@ const SMALL_SHARE: u32 = 100;
 pub struct Free {
     /// Bytes that this user can use.
     pub bytes: u64,
+    /// Size of the whole file system in bytes.
+    pub total: u64,
     /// Inodes in percent; None if the file system does not count them.
     pub inodes: Option<u64>,
 }
@@ -37,7 +39,9 @@ pub struct Free {
 pub fn free(place: &Path) -> Result<Free> {
     let all = statvfs(place).with_context(|| format!("failed to read the free space of {}", place.display()))?;
     let inodes = (all.f_files > 0).then(|| u128::from(all.f_favail) * 100 / u128::from(all.f_files));
-    Ok(Free { bytes: all.f_bavail.saturating_mul(all.f_frsize), inodes: inodes.and_then(|n| u64::try_from(n).ok()) })
+    let bytes = |blocks: u64| blocks.saturating_mul(all.f_frsize);
+    let inodes = inodes.and_then(|percent| u64::try_from(percent).ok());
+    Ok(Free { bytes: bytes(all.f_bavail), total: bytes(all.f_blocks), inodes })
 }
 
 /// Returns the space that the files in a directory occupy, in bytes. A file with several names counts once.
