@@ -15,6 +15,7 @@ mod host_proxy;
 mod hostile_share;
 mod isolation;
 mod journey;
+mod monitoring;
 mod named_servers;
 mod network;
 #[path = "../shared/own_terminal.rs"]
