@@ -44,7 +44,10 @@ let
       accounts.obstacle {
         account = instance.user;
         # sharedUsers reports another machine's account.
-        units = map (other: "agent-vm-${other}") (builtins.attrNames instances);
+        units = lib.concatMap (other: [
+          "agent-vm-${other}"
+          "agent-vm-${other}-metrics"
+        ]) (builtins.attrNames instances);
       };
 
   firstPort = config.boot.kernel.sysctl."net.ipv4.ip_unprivileged_port_start" or 1024;

@@ -57,17 +57,12 @@ in
   config = lib.mkIf (cfg.enable && cfg.monitoring.enable) {
     systemd.services = lib.mapAttrs' unit instances;
     systemd.timers = lib.mapAttrs' timer instances;
-    services.prometheus = lib.mkMerge [
-      (lib.mkIf config.services.prometheus.enable {
-        rules = [ (builtins.toJSON monitoring.alerts) ];
-      })
-      {
-        exporters.node = lib.mkIf config.services.prometheus.exporters.node.enable {
-          extraFlags = map (name: "--collector.textfile.directory=/run/${directory}/${name}") (
-            builtins.attrNames instances
-          );
-        };
-      }
-    ];
+    services.prometheus = {
+      rules = lib.mkIf config.services.prometheus.enable [ (builtins.toJSON monitoring.alerts) ];
+      # Without effect unless the exporter is enabled.
+      exporters.node.extraFlags = map (name: "--collector.textfile.directory=/run/${directory}/${name}") (
+        builtins.attrNames instances
+      );
+    };
   };
 }
