@@ -494,6 +494,8 @@ in
         whole = of {
           services.agent-vms.monitoring.enable = true;
           services.prometheus.enable = true;
+          # The packages here have no promtool.
+          services.prometheus.checkConfig = false;
           services.prometheus.exporters.node.enable = true;
         };
         unit = alone.systemd.services.agent-vm-a-metrics.serviceConfig;

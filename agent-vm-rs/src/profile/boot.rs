@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use crate::host::timeline::Timeline;
 use crate::remote::ssh::Ssh;
 
-/// Time for the guest's answer.
-const ANSWER: Duration = Duration::from_secs(5);
+/// Time for the guest's answer. An emulated guest is still busy with its start.
+const ANSWER: Duration = Duration::from_secs(30);
 /// Longest boot that is believed.
 const LONGEST: Duration = Duration::from_secs(3_600);
 /// What is asked for: microseconds since the guest's kernel began.

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 
 use crate::stand_ins::{STAYS, create, install};
-use crate::support::{Site, kill, wait_until};
+use crate::support::{Site, kill, skip, wait_until, which};
 
 #[test]
 fn machines_have_metrics_in_both_formats() {
@@ -112,4 +112,38 @@ fn stats_show_machines_that_run_and_those_that_do_not() {
     site.run(&["stats", "none"]).exits(1).gives_one_error();
     site.run(&["stats", "--watch"]).exits(2).gives_one_error().says("--watch needs a terminal");
     site.run(&["stats", "--watch", "--json"]).exits(2).gives_one_error().says("agent-vm stats --json");
+}
+
+/// The table has a screen of its own, and the terminal is as before once a key has ended it.
+#[test]
+fn watched_stats_follow_new_machines_and_leave_the_terminal_as_it_was() {
+    let site = Site::new();
+    site.create("main");
+    let Some(script) = which("script") else {
+        skip("no script(1) to make a terminal");
+        return;
+    };
+    let mut command = site.command(script);
+    command.env("SHELL", site.path("bin/sh")).args(["--quiet", "--return", "--command"]);
+    command.arg(format!("'{}' stats --watch", env!("CARGO_BIN_EXE_agent-vm"))).arg("/dev/null");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let (mut typed, mut shown) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut text = String::new();
+    let mut read_until = |name: &str| {
+        while !text.contains(name) {
+            let mut bytes = [0; 4096];
+            let read = shown.read(&mut bytes).unwrap();
+            assert!(read > 0, "{name} is not in {text}");
+            text += &String::from_utf8_lossy(&bytes[..read]);
+        }
+    };
+    read_until("\x1b[?1049h");
+    read_until("app-main");
+    site.create("dev");
+    read_until("app-dev");
+    typed.write_all(b"\x03").unwrap();
+    let mut rest = String::new();
+    shown.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(rest.contains("\x1b[?25h\x1b[?1049l") && !rest.contains("error"), "{rest}");
 }

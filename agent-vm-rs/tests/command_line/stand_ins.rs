@@ -151,6 +151,7 @@ pub fn server(name: &str, state: &str) -> Value {
         "signal": null,
         "why": failed.then_some("exited with status 3"),
         "last_line": failed.then_some("no such \u{1b}[2Jmodule"),
+        "calls": { "count": 3, "errors": 0, "time_ms": 90 },
     })
 }
 

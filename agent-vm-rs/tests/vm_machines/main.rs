@@ -17,6 +17,7 @@ mod hostile_share;
 mod idle;
 mod isolation;
 mod journey;
+mod monitoring;
 mod named_servers;
 mod network;
 #[path = "../shared/own_terminal.rs"]

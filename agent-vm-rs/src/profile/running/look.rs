@@ -14,6 +14,8 @@ use crate::term::error::Failure;
 use crate::term::text::one_line;
 use crate::vm::qmp::{self, Figures};
 
+/// Name of the process that confines the egress proxy.
+const PROXY: &str = "egress proxy";
 /// Most threads of a process that are looked at.
 const MOST: usize = 512;
 
@@ -56,14 +58,18 @@ impl Look {
         let all = [
             ("QEMU", run.qemu()),
             ("virtiofsd", run.virtiofsd()),
-            ("egress proxy", read(MachinePath::ProxyPid)),
+            (PROXY, read(MachinePath::ProxyPid)),
             ("egress tunnel", read(MachinePath::TunnelPid)),
             ("MCP forwarder", read(MachinePath::ForwardMcpPid)),
             ("ssh forwarder", read(MachinePath::ForwardSshPid)),
             ("port forwarding", read(MachinePath::ForwardsPid)),
             ("console log", read(MachinePath::RunConsoleKeeperPid)),
         ];
-        let processes = all.into_iter().filter_map(|(name, id)| process(name, &id?)).collect();
+        let processes = all.into_iter().filter_map(|(name, id)| {
+            // The recorded process only confines the proxy.
+            if name == PROXY { process_tree(name, &id?) } else { process(name, &id?) }
+        });
+        let processes = processes.collect();
         let figures = qmp::figures(&run);
         if let Err(error) = &figures {
             tracing::warn!("{error:#}");
@@ -84,6 +90,20 @@ impl Look {
     }
 }
 
+/// Returns a process together with its descendants.
+fn process_tree(name: &'static str, id: &ProcessId) -> Option<Process> {
+    let mut all = process(name, id)?;
+    let mut left = id.children();
+    while let Some(child) = left.pop().filter(|_| all.threads.len() < MOST) {
+        left.extend(child.children());
+        if let Some(child) = process(name, &child) {
+            all.threads.extend(child.threads);
+        }
+    }
+    all.usage = id.usage_of_tree()?;
+    Some(all)
+}
+
 fn process(name: &'static str, id: &ProcessId) -> Option<Process> {
     let usage = id.usage_with_io()?;
     let tasks = Proc::new(id.pid).and_then(|process| process.tasks()).ok()?;
@@ -100,6 +120,20 @@ fn process(name: &'static str, id: &ProcessId) -> Option<Process> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The shell waits for its child, which is the program that counts.
+    #[test]
+    fn descendants_are_part_of_a_tree() {
+        let mut shell = std::process::Command::new("sh").args(["-c", "sleep 300 & wait"]).spawn().unwrap();
+        let id = ProcessId::of(i32::try_from(shell.id()).unwrap()).unwrap();
+        let deadline = crate::host::interrupt::Deadline::after(Duration::from_secs(20));
+        let is_there = || process_tree(PROXY, &id).unwrap().threads.values().any(|thread| thread.name == "sleep");
+        let seen = deadline.poll("the child", Duration::from_millis(2), || Ok(is_there().then_some(())));
+        assert_eq!(process(PROXY, &id).unwrap().threads.len(), 1, "control");
+        id.children().iter().for_each(|child| child.signal(rustix::process::Signal::KILL));
+        shell.wait().unwrap();
+        seen.unwrap();
+    }
 
     #[test]
     fn the_threads_of_a_process_are_seen() {

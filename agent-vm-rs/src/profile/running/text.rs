@@ -23,7 +23,7 @@ impl Report {
     pub fn to_text(&self, width: Option<usize>) -> String {
         let size = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), bytes);
         let time = |us: Option<u64>| {
-            us.map_or_else(|| "-".to_owned(), |us| format!("{}.{:01} ms", us / 1_000, us % 1_000 / 100))
+            us.map_or_else(|| "-".to_owned(), |us| format!("{}.{:02} ms", us / 1_000, us % 1_000 / 10))
         };
         let processes = self.processes.iter().map(|one| {
             [
