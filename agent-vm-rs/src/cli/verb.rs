@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::commands::{
-    self, apply, attach, checkout, cp, create, destroy, diff, edit, egress, exec, fetch, kept, list, log, logs, mcp,
-    mcp_config, merge, open, port, prune, ps, push, relink, restart, run, set, shell, ssh_config, start, status, stop,
-    update,
+    self, apply, attach, checkout, compare, cp, create, destroy, diff, edit, egress, exec, export, fetch, kept, list,
+    log, logs, mcp, mcp_config, merge, open, port, prune, ps, push, relink, restart, run, set, shell, ssh_config,
+    start, status, stop, update,
 };
 use super::target;
 use crate::machine::context::Context;
@@ -89,6 +89,10 @@ pub enum Verb {
     Mcp(mcp::McpArgs),
     /// Print or install MCP client configuration
     McpConfig(mcp_config::McpConfigArgs),
+    /// Print what systemd, Nomad, Kubernetes or libvirt needs to run a machine
+    Export(export::ExportArgs),
+    /// Compare MCP servers of this host with those of a machine: tools, results and times
+    Compare(compare::CompareArgs),
 }
 
 impl Verb {
@@ -131,6 +135,11 @@ impl Verb {
             Self::Edit(args) => return edit::edit(context, args).map(commands::exit_with),
             Self::Logs(args) => return logs::logs(context, args).map(commands::exit_with),
             Self::List(args) => return list::list(context, args).map(commands::exit_with),
+            Self::Compare(args) => {
+                return compare::compare(context, args)
+                    .map(|same| if same { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
+            Self::Export(args) => export::export(context, args),
             Self::Create(args) => create::create(context, args),
             Self::Set(args) => set::set(context, args),
             Self::Apply(args) => apply::apply(context, args),

@@ -1,6 +1,7 @@
 //! This computer: its processes, files, locks, ports, signals and logs.
 
 pub mod files;
+pub mod hang_up;
 pub mod hex;
 pub mod interrupt;
 pub mod lock;

@@ -7,6 +7,7 @@ mod apply;
 mod attached;
 mod bridge;
 mod bridge_passing;
+mod compare;
 mod completion;
 mod copied_branches;
 mod cp;
@@ -23,6 +24,7 @@ mod destroy_refuses;
 mod edited_large_files;
 mod egress;
 mod egress_supervisor;
+mod export;
 mod fetch;
 mod fetch_beside_gc;
 mod fetch_refused;
@@ -55,6 +57,8 @@ mod mcp_server;
 mod merged_large_files;
 mod mounts;
 mod origin_copy;
+#[path = "../shared/own_sshd.rs"]
+mod own_sshd;
 #[expect(dead_code, reason = "only tests of real machines change the size")]
 #[path = "../shared/own_terminal.rs"]
 mod own_terminal;
@@ -64,6 +68,7 @@ mod port;
 mod power_cut;
 mod prune;
 mod relink;
+mod remote_host;
 mod remote_https;
 mod run;
 mod search_path;

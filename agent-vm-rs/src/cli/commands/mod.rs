@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod attach;
 pub mod checkout;
+pub mod compare;
 mod confirm;
 mod connected;
 pub mod cp;
@@ -15,8 +16,9 @@ pub mod egress;
 mod egress_lists;
 mod egress_suggest;
 pub mod exec;
+pub mod export;
 pub mod fetch;
-mod fetching;
+pub mod fetching;
 pub mod foreground;
 mod keeping;
 pub mod kept;
