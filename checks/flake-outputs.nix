@@ -63,7 +63,7 @@ builtins.concatMap (output: ofEachSystem output wanted.${output}) (builtins.attr
 )
 ++ files "nixosModules" (path: path)
 ++ map (name: "templates.${name}") (
-  missing [ "default" "host" "nixos-module" "project" ] outputs.templates
+  missing [ "default" "fleet" "host" "nixos-module" "project" ] outputs.templates
 )
 ++ files "templates" (template: template.path + "/flake.nix")
 ++ map (name: "lib.${name}") (missing [ "mkAgentVm" "mkMCPDevServers" "policy" ] outputs.lib)

@@ -24,6 +24,11 @@ in
     description = "A NixOS host that runs a machine for each of several branches";
     welcomeText = welcome "nixos-rebuild build --flake .#example";
   };
+  fleet = {
+    path = ./fleet;
+    description = "Ten NixOS hosts that run agent machines, deployed with colmena";
+    welcomeText = welcome "nix run nixpkgs#colmena -- build";
+  };
   project = {
     path = ./project;
     description = "MCP servers with a project's development shell, on the host or in a machine";

@@ -3,8 +3,8 @@
 use crate::term::error::Failure;
 
 /// Names of these commands.
-const WITHOUT_JSON: [&str; 10] =
-    ["shell", "exec", "run", "attach", "edit", "logs", "mcp", "completions", "man", "metrics"];
+const WITHOUT_JSON: [&str; 11] =
+    ["shell", "exec", "run", "attach", "edit", "logs", "mcp", "completions", "man", "metrics", "export"];
 
 /// Refuses `--json` for a command that would print something else.
 ///

@@ -5,7 +5,9 @@ mod completion;
 mod json_output;
 mod line;
 mod man;
+mod on_host;
 mod refusal;
+mod remote;
 pub mod resolve_settings;
 pub mod target;
 mod verb;
@@ -30,6 +32,7 @@ use crate::host::{interrupt, process};
 use crate::machine::context::{self, Context};
 use crate::machine::state_dir::StateDir;
 use crate::machine::sweep;
+use crate::remote::other_host::HostUrl;
 use crate::term::error::{exit_code, report};
 use crate::term::verbosity::Verbosity;
 use crate::term::{logging, terminal};
@@ -54,6 +57,9 @@ pub struct Cli {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Global options")]
 struct Global {
+    /// Drive the machines of another host over ssh: ssh://[USER@]HOST[:PORT]
+    #[arg(long, global = true, value_name = "URL", env = "AGENT_VM_REMOTE", hide_env_values = true)]
+    remote: Option<HostUrl>,
     /// Directory of all machines [default: agent-vms in the user's data directory]
     #[arg(long, global = true, value_name = "DIR", env = "AGENT_VM_STATE_DIR", hide_env_values = true)]
     state_dir: Option<PathBuf>,
@@ -77,6 +83,16 @@ struct Global {
     color: ColorChoice,
 }
 
+impl Global {
+    fn context(&self) -> Result<Context> {
+        let nix_args = (!self.nix_args.is_empty()).then(|| self.nix_args.clone());
+        let verbosity = Verbosity::of_flags(self.verbose, self.debug);
+        let state = StateDir::locate(self.state_dir.as_deref())?;
+        let timeline = Timeline::default();
+        Ok(Context { state, timeout: self.timeout, json: self.json, verbosity, nix_args, timeline })
+    }
+}
+
 fn time_limit() -> String {
     let [start, emulated, answer] =
         [context::START, context::EMULATED_START, context::ANSWER].map(|limit| limit.as_secs());
@@ -97,6 +113,9 @@ enum Command {
     /// Complete a command line; used by the completion scripts
     #[command(hide = true)]
     Complete(completion::CompleteArgs),
+    /// Do what agent-vm of another host asks; `--remote` uses this
+    #[command(hide = true)]
+    OnHost(on_host::OnHostArgs),
     /// Restrict file access with Landlock, then run a program; used by `start`
     #[command(hide = true)]
     Landlocked(Landlocked),
@@ -134,8 +153,7 @@ pub fn main() -> ExitCode {
         Some(Command::Staged(stage)) => stage.sockets(),
         _ => 0,
     };
-    let outcome =
-        process::restrict_inheritance(sockets).and_then(|()| Ok(json_output::check(&matches)?)).and_then(|()| run(cli));
+    let outcome = process::restrict_inheritance(sockets).and_then(|()| run(cli, &matches));
     match outcome {
         Ok(code) => code,
         Err(error) => {
@@ -145,13 +163,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<ExitCode> {
+fn run(cli: Cli, matches: &clap::ArgMatches) -> Result<ExitCode> {
+    json_output::check(matches)?;
     let verb = match cli.command {
         Some(Command::Verb(verb)) => Some(verb),
         Some(Command::Landlocked(wall)) => match wall.exec()? {},
         Some(Command::Staged(stage)) => match stage.exec()? {},
         Some(Command::Forward(forward)) => match forward.run()? {},
         Some(Command::WithoutDevices(program)) => match program.exec()? {},
+        Some(Command::OnHost(asked)) => return on_host::on_host(&asked),
         Some(Command::KeepLog(log)) => return log.keep().map(|()| ExitCode::SUCCESS),
         // These need no state directory.
         Some(Command::Completions(args)) => return completion::completions(&args).map(|()| ExitCode::SUCCESS),
@@ -162,13 +182,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         None => None,
     };
-    let timeline = Timeline::default();
-    let Global { state_dir, verbose, debug, timeout, json, nix_args, .. } = cli.global;
-    let state = StateDir::locate(state_dir.as_deref())?;
-    let nix_args = (!nix_args.is_empty()).then_some(nix_args);
-    let context = Context { state, timeout, json, verbosity: Verbosity::of_flags(verbose, debug), nix_args, timeline };
-    if debug {
+    let context = cli.global.context()?;
+    if cli.global.debug {
         process::set_debug();
+    }
+    if let Some(host) = &cli.global.remote {
+        return remote::drive(host, &context, verb.as_ref(), matches);
     }
     // The others leave nothing to clean up, so signals may end them at once.
     if verb.as_ref().is_none_or(Verb::cleans_up) {

@@ -11,11 +11,16 @@ use crate::term::error::{EXIT_USAGE, Failure, report};
 
 /// Reports a clap error with a hint, or prints the requested help or version.
 pub fn refuse(error: &clap::Error) -> ExitCode {
+    let words: Vec<_> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    refuse_words(error, &words)
+}
+
+/// Reports a clap error about these words as [`refuse`] does.
+pub fn refuse_words(error: &clap::Error, words: &[String]) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         error.exit();
     }
-    let words: Vec<_> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    report(&failure(error, &words).into());
+    report(&failure(error, words).into());
     EXIT_USAGE.into()
 }
 

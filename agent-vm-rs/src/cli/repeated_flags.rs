@@ -52,9 +52,14 @@ fn values_for(flag: &clap::Arg) -> [Option<String>; 2] {
     if let [first, .., last] = possible.as_slice() {
         return [first, last].map(|value| Some(value.get_name().to_owned()));
     }
-    for pair in
-        [["300", "60"], ["first", "second"], ["A=one.example", "B=two.example"], ["memory", "cores"], ["30d", "2w"]]
-    {
+    for pair in [
+        ["300", "60"],
+        ["first", "second"],
+        ["A=one.example", "B=two.example"],
+        ["memory", "cores"],
+        ["30d", "2w"],
+        ["ssh://one.example", "ssh://two.example"],
+    ] {
         let taken = |value: &str| {
             let alone = clap::Arg::new("x").long("x").value_parser(flag.get_value_parser().clone());
             clap::Command::new("x").arg(alone).try_get_matches_from(["x", &format!("--x={value}")]).is_ok()

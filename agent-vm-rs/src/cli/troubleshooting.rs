@@ -15,9 +15,10 @@ const OTHER_ARGUMENTS: [&str; 1] = ["what.join(\" \").trim_start_matches(\"error
 /// What makes a reason.
 const MACROS: [&str; 3] = ["anyhow!(", "bail!(", "ensure!("];
 /// Files whose reasons always follow another message or stand in a log or in `status`.
-const REASONS_ONLY: [&str; 17] = [
+const REASONS_ONLY: [&str; 22] = [
     "egress/supervise.rs",
     "git/alternates.rs",
+    "git/mirror.rs",
     "git/partial.rs",
     "git/public_address.rs",
     "git/submodule_urls.rs",
@@ -28,7 +29,11 @@ const REASONS_ONLY: [&str; 17] = [
     "guest/mod.rs",
     "host/files/tree.rs",
     "host/hex.rs",
+    "host/process/conversation.rs",
     "mcp/bridge/carrier.rs",
+    "mcp/compare/http.rs",
+    "mcp/compare/session.rs",
+    "mcp/compare/stdio.rs",
     "mcp/endpoint/renewal.rs",
     "remote/servers.rs",
     "status/inside.rs",

@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::commands::{
-    self, apply, attach, checkout, cp, create, destroy, diff, doctor, edit, egress, events, exec, fetch, image, kept,
-    list, log, logs, mcp, mcp_config, merge, metrics, open, port, profile, prune, ps, push, relink, restart, run, set,
-    shell, ssh_config, start, stats, status, stop, update,
+    self, apply, attach, checkout, compare, cp, create, destroy, diff, doctor, edit, egress, events, exec, export,
+    fetch, image, kept, list, log, logs, mcp, mcp_config, merge, metrics, open, port, profile, prune, ps, push, relink,
+    restart, run, set, shell, ssh_config, start, stats, status, stop, update,
 };
 use super::target;
 use crate::machine::context::Context;
@@ -105,6 +105,10 @@ pub enum Verb {
     Mcp(mcp::McpArgs),
     /// Print or install MCP client configuration
     McpConfig(mcp_config::McpConfigArgs),
+    /// Print what systemd, Nomad, Kubernetes or libvirt needs to run a machine
+    Export(export::ExportArgs),
+    /// Compare MCP servers of this host with those of a machine: tools, results and times
+    Compare(compare::CompareArgs),
 }
 
 impl Verb {
@@ -153,6 +157,11 @@ impl Verb {
             Self::List(args) => return list::list(context, args).map(commands::exit_with),
             Self::Stats(args) => return stats::stats(context, args).map(commands::exit_with),
             Self::Doctor(args) => return doctor::doctor(context, args).map(commands::exit_with),
+            Self::Compare(args) => {
+                return compare::compare(context, args)
+                    .map(|same| if same { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
+            Self::Export(args) => export::export(context, args),
             Self::Create(args) => create::create(context, args),
             Self::Set(args) => set::set(context, args),
             Self::Apply(args) => apply::apply(context, args),

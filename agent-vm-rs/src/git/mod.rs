@@ -22,6 +22,7 @@ mod lfs;
 pub mod lfs_sizes;
 mod links;
 pub mod merge_options;
+pub mod mirror;
 pub mod names;
 pub mod namespace;
 mod origin;
@@ -134,6 +135,10 @@ impl Source {
     }
 
     fn head(&self) -> Result<Head> {
+        if let Some(text) = mirror::head_of(&self.dir) {
+            let text = text.to_owned();
+            return Ok(if text.starts_with("refs/") { Head::Reference(text) } else { Head::Commit(text) });
+        }
         let text = standin::head_of(&self.place.git_dir)?;
         let line = text.trim_ascii_end();
         if line == IN_TABLES {

@@ -2,6 +2,7 @@
 
 pub mod connections;
 pub mod files;
+pub mod hang_up;
 pub mod hex;
 pub mod interrupt;
 pub mod line_log;

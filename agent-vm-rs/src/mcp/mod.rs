@@ -2,5 +2,6 @@
 
 pub mod bridge;
 pub mod client_config;
+pub mod compare;
 pub mod endpoint;
 pub mod health;

@@ -74,6 +74,18 @@ pub struct Run<'a> {
 pub fn hand_over(machine: &Path, run: Run<'_>, manifest: &Manifest) -> Result<()> {
     let dir = MachinePath::Credentials.of(machine);
     make_private_dir(&dir)?;
+    write(&dir, machine, run, manifest)?;
+    if let Some(name) = &manifest.credentials.root_keys {
+        write_unsynced(&dir.join(name), root_keys(machine)?, 0o600)?;
+    }
+    Ok(())
+}
+
+/// Writes the credentials into a directory, without root's key, and returns their names.
+///
+/// # Errors
+/// A key is missing, or a file cannot be written.
+pub fn write(dir: &Path, machine: &Path, run: Run<'_>, manifest: &Manifest) -> Result<Vec<String>> {
     let key = |file: MachinePath| read_text(&file.of(machine));
     let names = &manifest.credentials;
     let values = [
@@ -89,11 +101,12 @@ pub fn hand_over(machine: &Path, run: Run<'_>, manifest: &Manifest) -> Result<()
         (&names.egress_environment, egress::secrets::environment(&egress::secrets::load(machine)?)),
     ];
     let time_zone = names.time_zone.as_ref().map(|name| (name, run.time_zone));
-    let root = names.root_keys.as_ref().map(|name| Ok::<_, anyhow::Error>((name, root_keys(machine)?))).transpose()?;
-    for (name, value) in values.into_iter().chain(time_zone).chain(root) {
+    let mut written = Vec::new();
+    for (name, value) in values.into_iter().chain(time_zone) {
         write_unsynced(&dir.join(name), value, 0o600)?;
+        written.push(name.clone());
     }
-    Ok(())
+    Ok(written)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod apply;
 mod attached;
 mod bridge;
 mod bridge_passing;
+mod compare;
 mod completion;
 mod copied_branches;
 mod cp;
@@ -24,6 +25,7 @@ mod doctor;
 mod edited_large_files;
 mod egress;
 mod egress_supervisor;
+mod export;
 mod fetch;
 mod fetch_beside_gc;
 mod fetch_refused;
@@ -60,6 +62,8 @@ mod metrics;
 mod mounts;
 mod older_settings;
 mod origin_copy;
+#[path = "../shared/own_sshd.rs"]
+mod own_sshd;
 #[expect(dead_code, reason = "only tests of real machines change the size")]
 #[path = "../shared/own_terminal.rs"]
 mod own_terminal;
@@ -71,6 +75,7 @@ mod profile;
 mod prune;
 mod prune_leftovers;
 mod relink;
+mod remote_host;
 mod remote_https;
 mod run;
 mod search_path;

@@ -20,11 +20,14 @@ mod journey;
 mod monitoring;
 mod named_servers;
 mod network;
+#[path = "../shared/own_sshd.rs"]
+mod own_sshd;
 #[path = "../shared/own_terminal.rs"]
 mod own_terminal;
 mod owner;
 mod package_managers;
 mod reach;
+mod remote_host;
 mod root;
 mod site;
 mod terminal;

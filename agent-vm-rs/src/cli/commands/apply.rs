@@ -28,7 +28,7 @@ pub struct ApplyArgs {
     pick: PickArgs,
     /// Change the machine's settings instead: JSON file with the declared settings, in the format of `create --config`
     #[arg(long, value_name = "FILE", conflicts_with = "pick")]
-    config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
     /// With --config: directory of the repository [default: the current one]
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,

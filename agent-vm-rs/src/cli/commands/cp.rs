@@ -12,7 +12,7 @@ use super::fetching::MAX_SIZE;
 use crate::host::files::merge::merge;
 use crate::host::files::{TEMPORARY, quoted};
 use crate::machine::context::Context;
-use crate::remote::ssh::LeftOut;
+use crate::remote::ssh::{CopyAsk, CopyEnd, LeftOut, copy_in, copy_out};
 use crate::term::error::Failure;
 use crate::term::output::print_json;
 use crate::term::progress::note;
@@ -57,13 +57,47 @@ impl<'a> Side<'a> {
 /// # Errors
 /// Neither or both sides are in a machine, the machine does not answer, or a file cannot be read or written.
 pub fn cp(context: &Context, args: &CpArgs) -> Result<()> {
+    cp_with(context, args, &Here(context))
+}
+
+/// Reaches the machines that copies are about.
+pub trait Reach {
+    /// Calls `each` with the machine that the user means.
+    ///
+    /// # Errors
+    /// It cannot be reached, or `each` fails.
+    fn reach<T>(&self, named: Option<&str>, each: impl FnOnce(&dyn CopyEnd) -> Result<T>) -> Result<T>;
+}
+
+/// The machines of this host.
+struct Here<'a>(&'a Context);
+
+impl Reach for Here<'_> {
+    fn reach<T>(&self, named: Option<&str>, each: impl FnOnce(&dyn CopyEnd) -> Result<T>) -> Result<T> {
+        with_ssh(self.0, named, |_, ssh| each(ssh))
+    }
+}
+
+/// Runs a copy's script in a machine of this host, with our standard input and output, and returns its exit code.
+///
+/// # Errors
+/// The machine is not running, or does not answer.
+pub fn pass_on(context: &Context, named: Option<&str>, ask: &CopyAsk) -> Result<i32> {
+    with_ssh(context, named, |_, ssh| ssh.call(ask)?.run_attached(|| Ok(())))
+}
+
+/// Copies a file or directory between this host and a machine that `machines` reaches.
+///
+/// # Errors
+/// See [`cp`].
+pub fn cp_with(context: &Context, args: &CpArgs, machines: &impl Reach) -> Result<()> {
     let (named, left_out) = match (Side::of(&args.source), Side::of(&args.destination)) {
         (Side::Host(source), Side::Guest(named, path)) => {
             let name =
                 own_name(source).map(|name| name.to_str().map(str::to_owned).context("a name is not valid UTF-8"));
             let name = name.transpose()?;
             source.metadata().map_err(|error| unreadable(source, &args.source, error))?;
-            let special = with_ssh(context, named, |_, ssh| ssh.copy_in(source, name.as_deref(), path))?;
+            let special = machines.reach(named, |end| copy_in(end, source, name.as_deref(), path))?;
             if special > 0 {
                 let items = count(special, "item");
                 note(&format!("notice: {items} not copied: only files, directories and links are"));
@@ -78,7 +112,7 @@ pub fn cp(context: &Context, args: &CpArgs) -> Result<()> {
             let staging = tempfile::Builder::new().prefix(TEMPORARY).permissions(owners).tempdir_in(parent);
             let staging = staging.with_context(|| format!("failed to create a directory in {}", parent.display()))?;
             let item = staging.path().join("item");
-            let left_out = with_ssh(context, named, |_, ssh| ssh.copy_out(path, &item, args.max_size << 20))?;
+            let left_out = machines.reach(named, |end| copy_out(end, path, &item, args.max_size << 20))?;
             merge(&item, &target)?;
             if left_out.special > 0 {
                 let items = count(left_out.special, "item");

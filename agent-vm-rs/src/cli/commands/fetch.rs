@@ -28,7 +28,7 @@ pub struct FetchArgs {
     target: Target,
     /// Do not fetch uncommitted changes
     #[arg(long)]
-    committed: bool,
+    pub committed: bool,
     /// Also write the uncommitted changes to a file, for `git apply`
     #[arg(long, conflicts_with = "committed")]
     worktree: bool,
@@ -37,7 +37,7 @@ pub struct FetchArgs {
     output: Option<PathBuf>,
     /// Largest size of new commits' files, in MiB
     #[arg(long, value_name = "MIB", default_value_t = MAX_SIZE >> 20, value_parser = clap::value_parser!(u64).range(1..1 << 20))]
-    max_size: u64,
+    pub max_size: u64,
 }
 
 /// Fetches what a machine has into its source repository and prints the changed references.
@@ -47,18 +47,26 @@ pub struct FetchArgs {
 pub fn fetch(context: &Context, args: &FetchArgs) -> Result<()> {
     let machine = target::find_used(&context.state, args.target.as_deref())?;
     let fetched = fetch_from(context, &machine, !args.committed, args.max_size << 20)?;
+    finish(context, args, &machine, &fetched)
+}
+
+/// Writes the file of uncommitted changes, if one is wanted, and prints the changed references.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn finish(context: &Context, args: &FetchArgs, machine: &Machine, fetched: &Fetched) -> Result<()> {
     let patch = match args.worktree || args.output.is_some() {
-        true => write_changes(&machine, &fetched, args.output.as_deref())?,
+        true => write_changes(machine, fetched, args.output.as_deref())?,
         false => None,
     };
     if context.json {
-        let mut value = serde_json::to_value(&fetched)?;
+        let mut value = serde_json::to_value(fetched)?;
         if args.worktree || args.output.is_some() {
             value["patch"] = serde_json::json!(patch);
         }
         return print_json(&value);
     }
-    report(&machine, &fetched)
+    report(machine, fetched)
 }
 
 /// Prints the changed references.

@@ -50,7 +50,24 @@ pub fn mcp_config(context: &Context, args: &McpConfigArgs) -> Result<()> {
     if let Some(server) = &args.server {
         check_server(context, &machine, server)?;
     }
-    let way = if args.http { http(&machine, args)? } else { command(context, &machine, args)? };
+    let way = if args.http { http(&machine, args)? } else { command(bridge(context, &machine)?, args)? };
+    finish(context, args, &machine, way)
+}
+
+/// Prints or writes a client's configuration for a machine of another host, whose bridge starts with these words.
+///
+/// # Errors
+/// As [`mcp_config`], or the client would need a port of the other host.
+pub fn mcp_config_with(context: &Context, args: &McpConfigArgs, machine: &Machine, words: Vec<String>) -> Result<()> {
+    if args.http {
+        return Err(Failure::usage("a machine of another host has no port on this one for --http")
+            .with_hint("leave out --http: the client then starts agent-vm, which connects over ssh")
+            .into());
+    }
+    finish(context, args, machine, command(words, args)?)
+}
+
+fn finish(context: &Context, args: &McpConfigArgs, machine: &Machine, way: Way) -> Result<()> {
     let name = client_config::entry_name(machine.name.as_str(), args.server.as_deref());
     let entry = Entry { name, way };
     if !args.write && context.json {
@@ -66,7 +83,7 @@ pub fn mcp_config(context: &Context, args: &McpConfigArgs) -> Result<()> {
     }
     let changed = client_config::write(args.client, &entry, &place)?;
     if let Some(project) = &place.project {
-        note_if_committed(&machine, &settings, &entry.name, place.file.strip_prefix(project)?)?;
+        note_if_committed(machine, &settings, &entry.name, place.file.strip_prefix(project)?)?;
     }
     if context.json {
         return print_json(&serde_json::json!({ "name": entry.name, "file": place.file, "changed": changed }));
@@ -117,8 +134,7 @@ fn note_if_committed(machine: &Machine, settings: &Settings, entry: &str, file: 
 }
 
 /// Returns the bridge's command with absolute paths, since clients started from a desktop menu have another PATH.
-fn command(context: &Context, machine: &Machine, args: &McpConfigArgs) -> Result<Way> {
-    let mut words = bridge(context, machine)?;
+fn command(mut words: Vec<String>, args: &McpConfigArgs) -> Result<Way> {
     if let Some(server) = &args.server {
         words.extend(["--server".to_owned(), server.clone()]);
     }

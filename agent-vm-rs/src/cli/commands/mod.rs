@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod attach;
 pub mod checkout;
+pub mod compare;
 mod confirm;
 mod connected;
 pub mod cp;
@@ -17,8 +18,9 @@ mod egress_lists;
 mod egress_suggest;
 pub mod events;
 pub mod exec;
+pub mod export;
 pub mod fetch;
-mod fetching;
+pub mod fetching;
 pub mod foreground;
 pub mod image;
 mod keeping;

@@ -31,18 +31,30 @@ pub struct OpenArgs {
     branch: Option<String>,
 }
 
+impl OpenArgs {
+    /// Returns what names the machine, if anything, and the port.
+    ///
+    /// # Errors
+    /// There is no port.
+    pub fn target(&self) -> Result<(Option<&str>, PortSpec)> {
+        let (named, port) = match (&self.machine, &self.port) {
+            (Some(named), Some(port)) => (Some(named.as_str()), port),
+            // The only word.
+            (Some(port), None) => (self.branch.as_deref(), port),
+            (None, _) => {
+                return Err(Failure::usage("no port given").with_hint("for example: agent-vm open 3000").into());
+            }
+        };
+        Ok((named, port.parse()?))
+    }
+}
+
 /// Forwards a port of a running machine if it is not forwarded yet, prints its URL, and opens it in a browser.
 ///
 /// # Errors
 /// The machine is not running, or the port cannot be forwarded.
 pub fn open(context: &Context, args: &OpenArgs) -> Result<()> {
-    let (named, port) = match (&args.machine, &args.port) {
-        (Some(named), Some(port)) => (Some(named.as_str()), port),
-        // The only word.
-        (Some(port), None) => (args.branch.as_deref(), port),
-        (None, _) => return Err(Failure::usage("no port given").with_hint("for example: agent-vm open 3000").into()),
-    };
-    let spec: PortSpec = port.parse()?;
+    let (named, spec) = args.target()?;
     let machine = target::find(&context.state, named)?;
     running(&machine)?;
     let forward = forwarded(context, &machine, spec)?;
@@ -50,11 +62,19 @@ pub fn open(context: &Context, args: &OpenArgs) -> Result<()> {
     if context.json {
         return print_json(&json!({ "name": machine.name, "guest": forward.guest, "host": forward.host, "url": url }));
     }
+    show(&url)
+}
+
+/// Prints a URL, and opens it in a browser if there is one.
+///
+/// # Errors
+/// Stdout is closed or full.
+pub fn show(url: &str) -> Result<()> {
     print(&format!("{url}\n"))?;
     if let Some(browser) = browser() {
         let all =
             std::env::vars_os().fold(Invocation::new(&browser), |browser, (name, value)| browser.env(name, value));
-        if let Err(error) = all.arg(&url).start_beside_us() {
+        if let Err(error) = all.arg(url).start_beside_us() {
             note(&format!("notice: no browser was started: {error:#}"));
         }
     }

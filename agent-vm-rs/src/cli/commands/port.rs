@@ -29,12 +29,13 @@ pub struct PortArgs {
     ports: Vec<String>,
     /// Stop forwarding these ports
     #[arg(long)]
-    remove: bool,
+    pub remove: bool,
 }
 
 impl PortArgs {
     /// Returns what names the machine, if anything, and the words for ports.
-    fn target(&self) -> (Option<&str>, Vec<&str>) {
+    #[must_use]
+    pub fn target(&self) -> (Option<&str>, Vec<&str>) {
         let first = self.machine.as_deref().filter(|word| self.branch.is_some() || PortSpec::is_meant(word));
         let machine = self.branch.as_deref().or(self.machine.as_deref().filter(|_| first.is_none()));
         (machine, first.into_iter().chain(self.ports.iter().map(String::as_str)).collect())

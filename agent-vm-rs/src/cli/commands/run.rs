@@ -49,10 +49,10 @@ pub struct RunArgs {
     task: Option<String>,
     /// After the task, fetch what the machine has, and print the changed files
     #[arg(long, conflicts_with = "detach")]
-    fetch: bool,
+    pub fetch: bool,
     /// After the task, remove the machine as `destroy` does; commits that only it has are kept in a bundle
     #[arg(long, conflicts_with = "detach")]
-    rm: bool,
+    pub rm: bool,
     /// Arguments for the agent or program
     #[arg(last = true, value_name = "ARGS")]
     arguments: Vec<String>,

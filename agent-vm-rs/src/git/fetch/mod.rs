@@ -6,6 +6,7 @@
 //! source loses stays as `refs/agent-vm/MACHINE/former/ID`.
 
 mod change;
+pub mod mirrored;
 mod plan;
 mod restore;
 mod writing;

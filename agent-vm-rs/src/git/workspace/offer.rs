@@ -21,7 +21,7 @@ use crate::term::error::{EXIT_TIMEOUT, Failure, exit_code};
 use crate::term::text::{bytes, count};
 
 /// Largest number of references that a machine may offer.
-const MOST: usize = 10_000;
+pub const MOST: usize = 10_000;
 /// Largest number of repositories in the work tree that notices name.
 const MOST_NAMED: usize = 10;
 /// Time limit of each git call.

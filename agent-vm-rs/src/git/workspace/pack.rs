@@ -13,7 +13,7 @@ use crate::term::error::Failure;
 use crate::term::text::bytes;
 
 /// Largest number of new objects.
-const MOST_OBJECTS: usize = 2_000_000;
+pub const MOST_OBJECTS: usize = 2_000_000;
 
 /// A limit of what is packed.
 #[derive(Clone, Copy)]

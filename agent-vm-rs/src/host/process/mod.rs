@@ -5,6 +5,7 @@
 mod attached;
 mod captured_output;
 mod child;
+mod conversation;
 mod detached;
 mod find;
 mod id;
@@ -12,6 +13,7 @@ mod inherited;
 mod limits;
 mod pauses;
 mod piped;
+mod replace;
 mod run;
 mod terminate;
 mod usage;
@@ -22,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use child::Child;
+pub use conversation::Conversation;
 pub use detached::{Detached, signal_in};
 pub use find::{find, search_path, search_paths_without};
 pub use id::ProcessId;

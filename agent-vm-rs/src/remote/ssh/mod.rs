@@ -29,6 +29,7 @@ use crate::machine::run_state::RunFacts;
 use crate::term::error::Failure;
 use crate::term::verbosity::Verbosity;
 
+pub use self::copy::{CopyAsk, CopyEnd, copy_in, copy_out};
 pub use self::unpack::LeftOut;
 
 /// Time for the control master, which runs on this host, to answer.

@@ -1,0 +1,211 @@
+//! `agent-vm export`
+
+mod kubernetes;
+mod libvirt;
+mod nomad;
+mod systemd;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+
+use super::Target;
+use crate::cli::target;
+use crate::host::user_dirs::cache_dir;
+use crate::machine::Machine;
+use crate::machine::context::Context;
+use crate::machine::settings::Settings;
+use crate::remote::ssh::config_file::own_program;
+use crate::term::error::Failure;
+use crate::term::output::print;
+use crate::term::progress::note;
+
+/// Memory of a machine's processes beside that of the guest, in MiB: QEMU itself, virtiofsd and the proxy.
+const BESIDE: u32 = 1024;
+/// Longest time for a start, in seconds: an emulated machine on a busy host.
+const START: u32 = 900;
+/// Longest time for a stop, in seconds.
+const STOP: u32 = 60;
+
+/// What runs the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A unit of systemd
+    Systemd,
+    /// A job of Nomad, as JSON
+    Nomad,
+    /// A `StatefulSet` of Kubernetes, as JSON
+    Kubernetes,
+    /// A domain of libvirt, without egress
+    Libvirt,
+}
+
+/// Flags of `export`.
+#[derive(Args, Clone, Debug)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    target: Target,
+    /// What shall run the machine
+    #[arg(long, value_name = "FORMAT")]
+    format: Format,
+    /// For systemd: a unit of the user's own service manager
+    #[arg(long)]
+    user: bool,
+    /// For Kubernetes: image of a container with agent-vm, QEMU and bubblewrap
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
+    /// For libvirt: a new directory for the credentials, which the domain names
+    #[arg(long, value_name = "DIR")]
+    credentials: Option<PathBuf>,
+}
+
+/// What every format needs of a machine. No value is a secret.
+struct Exported {
+    name: String,
+    settings: Settings,
+    /// `agent-vm`.
+    program: String,
+    /// Its arguments.
+    args: Vec<String>,
+    /// The machine's state directory.
+    state: String,
+    /// The directory of built guests.
+    cache: String,
+    /// The machine's repository.
+    source: String,
+    /// The toolkit, if it is a directory.
+    toolkit: Option<String>,
+    /// The user's home directory.
+    home: String,
+    /// Name of this host.
+    node: String,
+    user: u32,
+    group: u32,
+}
+
+/// Prints what another program needs to run a machine.
+///
+/// # Errors
+/// There is no such machine, a path is not valid UTF-8, or a flag is missing.
+pub fn export(context: &Context, args: &ExportArgs) -> Result<()> {
+    let machine = target::find(&context.state, args.target.as_deref())?;
+    let exported = Exported::of(context, &machine)?;
+    refuse_other_flags(args)?;
+    let text = match args.format {
+        Format::Systemd => systemd::unit(&exported, args.user),
+        Format::Nomad => json(&nomad::job(&exported))?,
+        Format::Kubernetes => {
+            let image = args.image.as_deref().ok_or_else(|| {
+                Failure::usage("no image given").with_hint("agent-vm export --format kubernetes --image IMAGE")
+            })?;
+            json(&kubernetes::stateful_set(&exported, image))?
+        }
+        Format::Libvirt => {
+            let dir = args.credentials.as_deref().ok_or_else(|| {
+                Failure::usage("no directory for the credentials given")
+                    .with_hint("agent-vm export --format libvirt --credentials DIR")
+            })?;
+            libvirt::domain(&machine, &exported, dir)?
+        }
+    };
+    note(&exported.limits(args.format));
+    print(&text)
+}
+
+/// Refuses flags of another format.
+fn refuse_other_flags(args: &ExportArgs) -> Result<(), Failure> {
+    let wrong = [
+        ("--user", args.user && args.format != Format::Systemd),
+        ("--credentials", args.credentials.is_some() && args.format != Format::Libvirt),
+        ("--image", args.image.is_some() && args.format != Format::Kubernetes),
+    ];
+    match wrong.iter().find(|(_, is_wrong)| *is_wrong) {
+        Some((flag, _)) => Err(Failure::usage(format!("{flag} is for another format")).with_hint("leave it out")),
+        None => Ok(()),
+    }
+}
+
+fn json(value: &serde_json::Value) -> Result<String> {
+    Ok(serde_json::to_string_pretty(value).context("failed to encode JSON")? + "\n")
+}
+
+impl Exported {
+    fn of(context: &Context, machine: &Machine) -> Result<Self> {
+        let text = |path: PathBuf| {
+            path.into_os_string().into_string().map_err(|path| {
+                Failure::new(format!("the path {} is not valid UTF-8", path.display()))
+                    .with_hint("move it to a path that is valid UTF-8")
+            })
+        };
+        let settings = machine.settings()?;
+        let state = text(context.state.path().to_owned())?;
+        let name = machine.name.to_string();
+        let toolkit = std::env::var("AGENT_VM_TOOLKIT").ok().filter(|toolkit| toolkit.starts_with('/'));
+        let home = std::env::var("HOME").ok().filter(|home| home.starts_with('/'));
+        Ok(Self {
+            program: text(own_program()?)?,
+            args: ["--state-dir", &state, "start", "--foreground", &name].map(str::to_owned).to_vec(),
+            cache: text(cache_dir()?)?,
+            source: text(settings.source.clone())?,
+            toolkit,
+            home: home.ok_or_else(|| Failure::new("HOME is not set to an absolute path"))?,
+            node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            user: rustix::process::getuid().as_raw(),
+            group: rustix::process::getgid().as_raw(),
+            name,
+            settings,
+            state,
+        })
+    }
+
+    /// Returns memory for all processes of the machine, in MiB.
+    fn memory(&self) -> u32 {
+        self.settings.memory.saturating_add(BESIDE)
+    }
+
+    /// Returns what the output does not contain.
+    fn limits(&self, format: Format) -> String {
+        let Self { name, state, settings, .. } = self;
+        let mut lines = vec![format!(
+            "notice: the workspace, the disk and the keys of {name} stay in {state}, to which the output refers"
+        )];
+        if !settings.egress.secrets.is_empty() {
+            lines.push("the values of its secrets stay in that directory, too".to_owned());
+        }
+        lines.push(match format {
+            Format::Systemd | Format::Nomad => format!(
+                "MCP and ssh stay on {}, ports {} and {} unless they are taken",
+                settings.host, settings.port, settings.ssh_port
+            ),
+            Format::Libvirt => format!(
+                "the machine has no egress; MCP is on 127.0.0.1:{}, ssh on 127.0.0.1:{}; start it with libvirt only",
+                settings.port, settings.ssh_port
+            ),
+            Format::Kubernetes => {
+                format!("MCP is on port {} of the pod's own loopback: kubectl port-forward", settings.port)
+            }
+        });
+        lines.join("\n")
+    }
+}
+
+#[cfg(test)]
+fn sample() -> Exported {
+    let text = include_str!("../../../../tests/data/config.json");
+    let settings: Settings = serde_json::from_str(text).unwrap();
+    Exported {
+        name: "app-main".to_owned(),
+        settings,
+        program: "/usr/bin/agent-vm".to_owned(),
+        args: ["--state-dir", "/home/me/state 100%", "start", "--foreground", "app-main"].map(str::to_owned).to_vec(),
+        state: "/home/me/state 100%".to_owned(),
+        cache: "/home/me/.cache/agent-vm".to_owned(),
+        source: "/home/me/app".to_owned(),
+        toolkit: Some("/opt/agent-vm".to_owned()),
+        home: "/home/me".to_owned(),
+        node: "box".to_owned(),
+        user: 1000,
+        group: 1000,
+    }
+}

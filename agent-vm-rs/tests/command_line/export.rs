@@ -1,0 +1,108 @@
+//! `agent-vm export`: what it prints is read by the programs that it is for, if this host has them, and starts the machine.
+
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::guest_services::GuestServices;
+use crate::stand_ins::{STAYS, create, install, install_ssh};
+use crate::support::{Running, Site, skip, wait_until, which};
+
+fn site() -> Site {
+    let site = Site::new();
+    install(&site, STAYS);
+    install_ssh(&site);
+    create(&site, "main");
+    site
+}
+
+#[test]
+fn systemd_accepts_the_unit() {
+    let site = site();
+    let Some(analyze) = which("systemd-analyze") else { return skip("no systemd-analyze") };
+    for flags in [&[][..], &["--user"]] {
+        let unit = site.run(&[&["export", "--format", "systemd"], flags].concat()).ok().says("ports").stdout;
+        site.write("agent-vm-test.service", &unit);
+        let verify = |unit: &str| {
+            let mut command = Command::new(&analyze);
+            let command = command.args(flags).args(["verify", "--man=no", "--recursive-errors=no"]);
+            let output = command.arg(site.path(unit)).output().unwrap();
+            (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let (accepted, words) = verify("agent-vm-test.service");
+        if words.contains("Failed to initialize manager") || words.contains("unrecognized option") {
+            return skip("systemd-analyze does not run here");
+        }
+        assert!(accepted && !words.contains("agent-vm-test.service:"), "{words}\n{unit}");
+        // Control: a mistake is found.
+        site.write("agent-vm-wrong.service", unit.replace("KillMode=mixed", "KillMode=nope"));
+        assert!(verify("agent-vm-wrong.service").1.contains("nope"));
+    }
+}
+
+#[test]
+fn the_command_of_the_unit_starts_the_machine() {
+    let site = site();
+    let _services = GuestServices::of(&site, "app-main");
+    let unit = site.run(&["export", "--format", "systemd"]).ok().stdout;
+    let start =
+        unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap().replace("%%", "%").replace("$$", "$");
+    let words: Vec<String> = start[1..start.len() - 1].split("\" \"").map(str::to_owned).collect();
+    let mut command = site.command(&words[0]);
+    command.args(&words[1..]).current_dir("/").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let command = Running::new(command.spawn().unwrap());
+    wait_until("the machine", || {
+        site.run(&["status", "--json"]).json()["mcp"]["answers"] == true
+            || site.path("data/agent-vms/app-main/run/ports.json").exists()
+    });
+    command.signal(Signal::TERM);
+    let code = command.output().status.code();
+    // A signal during the start has another code, which the unit counts as a success.
+    assert!(matches!(code, Some(0 | 143)), "{code:?}");
+    site.assert_nothing_left();
+}
+
+#[test]
+fn jobs_run_the_machine_on_this_host_and_have_no_secret() {
+    let site = site();
+    let value = "value-of-the-token";
+    let made = site
+        .run_with(&[("TOKEN", value)], &["create", "--branch", "other", "--secret", "TOKEN=api.example.org", "--json"]);
+    let name = made.ok().json()["name"].as_str().unwrap().to_owned();
+    let nomad = site.run(&["export", &name, "--format", "nomad"]).ok().says("the values of its secrets");
+    let job = &nomad.json()["Job"];
+    let task = &job["TaskGroups"][0]["Tasks"][0];
+    assert_eq!(
+        (&job["Type"], &task["Driver"], &task["KillSignal"]),
+        (&json!("service"), &json!("raw_exec"), &json!("SIGTERM"))
+    );
+    assert_eq!(task["Config"]["args"].as_array().unwrap().last().unwrap(), &json!(name));
+    let set = site.run(&["export", &name, "--format", "kubernetes", "--image", "registry.example/agent-vm:1"]).ok();
+    let pod = &set.json()["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["image"], "registry.example/agent-vm:1");
+    let systemd = site.run(&["export", &name, "--format", "systemd"]).ok();
+    for text in [&nomad.stdout, &set.stdout, &systemd.stdout] {
+        assert!(!text.contains(value) && text.contains(site.state().to_str().unwrap()), "{text}");
+    }
+    site.run(&["export", "--format", "kubernetes"]).exits(2).gives_one_error().says("--image IMAGE");
+    site.run(&["export", "--format", "nomad", "--user"])
+        .exits(2)
+        .gives_one_error()
+        .says("--user is for another format");
+    site.run(&["export", "--format", "nomad", "--json"]).exits(2).gives_one_error().says("no JSON output");
+}
+
+#[test]
+fn kubernetes_schema_accepts_the_object() {
+    let site = site();
+    let Some(validate) = which("kubernetes-validate") else { return skip("no kubernetes-validate (PyPI)") };
+    let set = site.run(&["export", "--format", "kubernetes", "--image", "registry.example/agent-vm:1"]).ok();
+    let check = |text: &str| {
+        site.write("set.json", text);
+        Command::new(&validate).arg("--strict").arg(site.path("set.json")).output().unwrap()
+    };
+    let output = check(&set.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(!check(&set.stdout.replace("\"hostUsers\"", "\"hostsUsers\"")).status.success(), "control");
+}
