@@ -15,13 +15,13 @@ fn samples(site: &Site) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Returns the sample after the next one, which began after this call. Calls `meanwhile` until then.
-fn next_sample(site: &Site, mut meanwhile: impl FnMut()) -> Value {
-    let before = samples(site).len();
-    wait_until("two samples", || {
-        meanwhile();
-        samples(site).len() >= before + 2
-    });
+/// Returns the sample after the next one, which began after this call. Calls `each` before each of them.
+fn next_sample(site: &Site, each: impl Fn()) -> Value {
+    for _ in 0..2 {
+        each();
+        let before = samples(site).len();
+        wait_until("a sample", || samples(site).len() > before);
+    }
     samples(site).pop().unwrap()
 }
 
