@@ -5,6 +5,7 @@
 //! files (RLIMIT_FSIZE) of zero, which virtiofsd survives because it ignores SIGXFSZ. The guest sees EFBIG, and can still read
 //! and delete. If the machine grows all the same, it is paused. Both end by themselves once there is space again.
 
+mod daemon;
 mod rules;
 mod usage;
 
@@ -12,14 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result};
-use procfs::process::Process;
-use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use anyhow::Result;
 
-use crate::confine::{Account, setpriv};
 use crate::host::files::{read_text, remove_file, write_unsynced};
-use crate::host::process::{Invocation, ProcessId};
+use crate::host::process::ProcessId;
 use crate::machine::Machine;
 use crate::machine::limits::Limits;
 use crate::machine::number::Number;
@@ -28,6 +25,7 @@ use crate::machine::run_state::{RunDir, RunFacts};
 use crate::term::error::Failure;
 use crate::vm::qmp;
 
+use daemon::{daemon, set_file_limit};
 use rules::Seen;
 pub use rules::{Reason, Step, Verdict};
 use usage::{Count, Mark};
@@ -35,12 +33,8 @@ use usage::{Count, Mark};
 /// Time until the next tick, and while a limit is near or exceeded.
 const INTERVAL: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_millis(250);
-/// Time for prlimit.
-const PRLIMIT: Duration = Duration::from_secs(5);
 /// The free space is near its limit if it is less than this multiple.
 const NEAR: u64 = 8;
-/// Largest number of virtiofsd's processes that are limited. It has two.
-const MOST_PROCESSES: usize = 16;
 
 /// What [`tick`] remembers from one call to the next.
 #[derive(Debug, Default)]
@@ -163,48 +157,6 @@ impl State {
         self.set = Some((daemon.to_vec(), most));
         Ok(())
     }
-}
-
-/// Sets the limit of file sizes of a process; None for no limit. A process that has ended is skipped.
-fn set_file_limit(process: &ProcessId, most: Option<u64>) -> Result<()> {
-    let Some(pid) = Pid::from_raw(process.pid).filter(|_| process.alive()) else { return Ok(()) };
-    // The hard limit stays, which virtiofsd has from us.
-    let maximum = getrlimit(Resource::Fsize).maximum;
-    let current = match (most, maximum) {
-        (Some(most), Some(maximum)) => Some(most.min(maximum)),
-        (most, maximum) => most.or(maximum),
-    };
-    match prlimit(Some(pid), Resource::Fsize, Rlimit { current, maximum }) {
-        Ok(_) => Ok(()),
-        Err(_) if !process.alive() => Ok(()),
-        // A root without CAP_SYS_RESOURCE, in a container, has to do it as the process's account.
-        Err(Errno::PERM) if rustix::process::geteuid().is_root() => as_its_account(process, current),
-        Err(error) => Err(anyhow::Error::new(error).context("failed to limit the size of files that virtiofsd writes")),
-    }
-}
-
-/// Sets the limit of file sizes of a process with the account that it runs as.
-fn as_its_account(process: &ProcessId, most: Option<u64>) -> Result<()> {
-    let status = Process::new(process.pid).and_then(|process| process.status());
-    let status = status.context("failed to read the account of virtiofsd")?;
-    let account = Account { uid: status.ruid, gid: status.rgid, groups: Vec::new(), stage: None };
-    let most = most.map_or_else(|| "unlimited".to_owned(), |most| most.to_string());
-    let words = setpriv::drop_to(Some(&account));
-    let (setpriv, words) = words.split_first().context("failed to change the account")?;
-    let prlimit = Invocation::new(setpriv).args(words).args(["prlimit", "--pid", &process.pid.to_string()]);
-    prlimit.arg(format!("--fsize={most}:")).time_limit(PRLIMIT).checked().map(drop)
-}
-
-/// Returns virtiofsd's processes: it serves the workspace from a child of the recorded one. None for a workspace over 9p.
-fn daemon(run: &RunDir) -> Vec<ProcessId> {
-    let mut all: Vec<_> = run.virtiofsd().into_iter().collect();
-    let mut next = 0;
-    while let Some(process) = all.get(next).filter(|_| all.len() < MOST_PROCESSES) {
-        let children = process.children();
-        all.extend(children);
-        next += 1;
-    }
-    all
 }
 
 /// Returns what the machine may do now.
