@@ -24,6 +24,33 @@ fn laptop(site: &Site, root: &Path, args: &[&str]) -> std::process::Command {
     command
 }
 
+/// The domain has every argument of the runner that is about the guest's devices, and libvirt's own schema accepts it.
+fn libvirt_gets_what_the_runner_gives_qemu(site: &Site, root: &Path) {
+    let credentials = root.join("credentials");
+    let args = ["export", "app-main", "--format", "libvirt", "--credentials", credentials.to_str().unwrap()];
+    let domain = site.run(&args).ok().stdout;
+    for part in [
+        "restrict=on",
+        "nvme,serial=base,drive=base",
+        "virtio-blk-pci,drive=disk",
+        "virtio-net-pci,netdev=net0",
+        "<target dir='workspace'/>",
+    ] {
+        assert!(domain.contains(part), "{part}: {domain}");
+    }
+    let token = fs::read_to_string(site.machine("app-main").join("tls/token")).unwrap();
+    assert!(!domain.contains(token.trim()), "the domain has the token");
+    for entry in fs::read_dir(&credentials).unwrap().flatten() {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&entry.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o077, 0, "{entry:?}");
+    }
+    fs::write(root.join("domain.xml"), &domain).unwrap();
+    match std::process::Command::new("virt-xml-validate").arg(root.join("domain.xml")).arg("domain").output() {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(error) => println!("virt-xml-validate was not run: {error}"),
+    }
+}
+
 #[test]
 fn a_machine_of_another_host_is_used_over_ssh() {
     let Some(site) = site() else { return };
@@ -100,6 +127,18 @@ fn a_machine_of_another_host_is_used_over_ssh() {
         socket.read_to_string(&mut page).is_ok() && page.ends_with("made\n")
     });
     run(&["port", "--remove", "3000"]).ok();
+    // A command ends with its connection, also in the machine.
+    let mut child = laptop(&site, &root, &["exec", "-T", "--", "sh", "-c", "exec sleep 98765"]);
+    let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let is_there = || {
+        run(&["exec", "--", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -qx '[9]8765'"]).code
+            == Some(0)
+    };
+    wait_until("the command", is_there);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_until("the end of the command", || !is_there());
     run(&["stop"]).ok();
     assert!(site.processes("app-main").is_empty());
+    libvirt_gets_what_the_runner_gives_qemu(&site, &root);
 }

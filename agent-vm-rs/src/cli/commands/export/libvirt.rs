@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use super::Exported;
 use crate::guest::Guest;
 use crate::guest::manifest::{Share, User};
-use crate::host::files::{quoted, write_file};
+use crate::host::files::{has_file, quoted, write_file};
 use crate::host::process::Invocation;
 use crate::host::time_zone;
 use crate::machine::Machine;
@@ -51,6 +51,11 @@ pub fn domain(machine: &Machine, exported: &Exported, dir: &Path) -> Result<Stri
             .into());
     }
     let guest = Guest::of(machine)?;
+    if !has_file(&MachinePath::Disk.of(&machine.dir))? {
+        return Err(Failure::new(format!("{name} has no disk yet: its first start makes it"))
+            .with_hint(format!("agent-vm start {name}\nthen: agent-vm stop {name}"))
+            .into());
+    }
     let dir = std::path::absolute(dir).with_context(|| format!("failed to find {}", dir.display()))?;
     let arguments = Arguments::of(&recorded(&guest, machine, exported)?);
     fs::create_dir(&dir).with_context(|| format!("failed to create the directory {}", dir.display()))?;
@@ -202,6 +207,7 @@ fn text(exported: &Exported, arguments: &Arguments, parts: &Parts) -> String {
     {filesystem}
     <serial type='pty'/>
     <console type='pty'/>
+    <controller type='usb' model='none'/>
     <memballoon model='none'/>
   </devices>
   <seclabel type='static' model='dac' relabel='no'>
