@@ -71,7 +71,8 @@ in_memory() {
         "$@"
         return
     fi
-    dir=$(mktemp -d)
+    # Short, because paths of sockets in it have at most 107 bytes.
+    dir=$(mktemp -d /tmp/XXXXXX)
     # shellcheck disable=SC2016 # the inner shell's own variables
     unshare --mount -- sh -c 'mount -t tmpfs -o mode=0755 tmpfs "$1" && export TMPDIR="$1" && shift && exec "$@"' sh "$dir" "$@"
     status=$?

@@ -158,6 +158,7 @@ impl Report {
             }
             Err(_) => report.problems.push("failed to examine the workspace".to_owned()),
         }
+        check_presence(machine)?;
         Ok(report)
     }
 
@@ -174,11 +175,7 @@ impl Report {
             // Without facts, the start ended before it had written them.
             (None, facts) => report.problems.extend(unexpected_end(machine, facts.is_none() && run.path().exists())),
         }
-        crate::host::interrupt::check()?;
-        if !machine.exists() {
-            // Another command destroyed the machine meanwhile.
-            return Err(crate::machine::unknown::no_machine(&machine.state, machine.name.as_str()));
-        }
+        check_presence(machine)?;
         // Without settings, whatever runs.
         if report.guest.is_none() {
             report.state = "broken";
@@ -268,6 +265,15 @@ impl Report {
             self.problems.push(format!("no network access: the egress proxy is not running ({})", log.display()));
         }
     }
+}
+
+/// Fails if the user interrupts, or another command has destroyed the machine meanwhile.
+fn check_presence(machine: &Machine) -> Result<()> {
+    crate::host::interrupt::check()?;
+    if machine.exists() {
+        return Ok(());
+    }
+    Err(crate::machine::unknown::no_machine(&machine.state, machine.name.as_str()))
 }
 
 /// Returns the problem of a machine that stopped unexpectedly; None if it did not.

@@ -14,7 +14,7 @@ fn cases(good: &str) -> [(String, &'static str); 6] {
     [
         (String::new(), "EOF"),
         ("{\"version\": 1, \"sour".to_owned(), "EOF"),
-        (settings(&|s| s["version"] = 2.into()), "it has version 2; this agent-vm reads up to 1"),
+        (settings(&|s| s["version"] = 3.into()), "it has version 3; this agent-vm reads up to 2"),
         (settings(&|s| s["memroy"] = 1.into()), "unknown field `memroy`"),
         (settings(&|s| s["memory"] = "lots".into()), "invalid type"),
         (settings(&|s| s["branch"] = "../../etc".into()), "is not a branch name"),

@@ -5,7 +5,7 @@
 //! the ways not to.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -30,6 +30,9 @@ else
   [ -f "$p" ] || { printf '%s: no such file or directory\n' "$p" >&2; exit 1; }
   tar --format=gnu --hard-dereference -C "$(dirname -- "$p")" -hcf - -- "$(basename -- "$p")" || [ $? -eq 1 ]
 fi"#;
+
+/// Most bytes that are read after the end of an archive. A record has 10 KiB (GNU tar's `--blocking-factor`).
+const LONGEST_FILLING: u64 = 64 << 10;
 
 /// What a copy runs in the guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,7 +148,13 @@ impl Ssh<'_> {
 /// The guest cannot read it, or sends too much or something that is not a file below it.
 pub fn copy_out(from: &dyn CopyEnd, path: &str, item: &Path, most: u64) -> Result<LeftOut> {
     let _use = from.begin();
-    let copied = from.call(&CopyAsk::Out { path: path.to_owned() })?.with_output(|stream| unpack(stream, item, most));
+    let copied = from.call(&CopyAsk::Out { path: path.to_owned() })?.with_output(|mut stream| {
+        let left_out = unpack(&mut stream, item, most)?;
+        // tar fills up its last record, and must not find its output closed.
+        io::copy(&mut stream.take(LONGEST_FILLING), &mut io::sink())
+            .context("failed to read the end of the archive")?;
+        Ok(left_out)
+    });
     let left_out = copied.map_err(|error| {
         let failure = Failure::new(format!("cannot copy {} of {}", one_line(path), from.name()));
         not_copied(from, error, failure)
