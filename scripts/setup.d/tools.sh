@@ -37,18 +37,18 @@ cargo_install() {
     rm -rf -- "$temporary"
 }
 
-# Only unpacks the package: its installation would start a web server.
-unpack_nginx() {
-    local temporary
+# unpack_program PACKAGE PATH: unpacks one program of a Debian package to $check_tools. Its installation would start a server.
+unpack_program() {
+    local package=$1 program=$2 temporary
     mkdir -p -- "$check_tools"
     make_temporary "$check_tools"
     # apt's sandbox user could not write to this directory.
-    if ! (cd -- "$temporary" && apt-get --quiet -o APT::Sandbox::User=root download nginx &&
-        dpkg-deb --extract nginx_*.deb root) >"$temporary/log" 2>&1; then
+    if ! (cd -- "$temporary" && apt-get --quiet -o APT::Sandbox::User=root download "$package" &&
+        dpkg-deb --extract "$package"_*.deb root) >"$temporary/log" 2>&1; then
         tail -n 5 "$temporary/log" >&2
-        die "cannot download nginx" "apt-get update"
+        die "cannot download $package" "apt-get update"
     fi
-    move_into_place "$temporary/root/usr/sbin/nginx" "$check_tools/nginx"
+    move_into_place "$temporary/root/$program" "$check_tools/${program##*/}"
     rm -rf -- "$temporary"
 }
 
@@ -77,13 +77,13 @@ install_mitmproxy() {
     rm -f -- "$log"
 }
 
-# mypy and pyflakes, with which NixOS's test driver checks test scripts.
-install_script_checkers() {
-    local lock=$here/../checks/nixos-types/requirements.txt place log
+# mypy and pyflakes, with which NixOS's test driver checks test scripts, and the parser of OpenMetrics.
+install_python_checkers() {
+    local lock=$here/../checks/python-tools/requirements.txt place log
     place=$check_tools/python-$(cat -- "$lock" <(python3 -VV) | sha256sum | cut -c1-16)
     if [[ ! -x $place/bin/pyflakes ]]; then
         python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
-        say "installing mypy and pyflakes from PyPI"
+        say "installing mypy, pyflakes and prometheus_client from PyPI"
         make_log
         mkdir -p -- "$check_tools"
         rm -rf -- "$place"
@@ -93,7 +93,7 @@ install_script_checkers() {
                 --requirement "$lock"; } >"$log" 2>&1; then
             tail -n 20 "$log" >&2
             rm -rf -- "$place"
-            die "cannot install mypy and pyflakes from PyPI"
+            die "cannot install mypy, pyflakes and prometheus_client from PyPI"
         fi
         rm -f -- "$log"
     fi
@@ -104,7 +104,8 @@ install_script_checkers() {
 # Without optimization, because compiling these tools takes longer than running them.
 install_check_tools() {
     local -x CARGO_PROFILE_DEV_DEBUG=none
-    have nginx || [[ -x $check_tools/nginx ]] || unpack_nginx
+    have nginx || [[ -x $check_tools/nginx ]] || unpack_program nginx usr/sbin/nginx
+    have promtool || [[ -x $check_tools/promtool ]] || unpack_program prometheus usr/bin/promtool
     have cargo-nextest || [[ -x $check_tools/cargo-nextest ]] ||
         cargo_install cargo-nextest "$nextest_version" cargo-nextest "$check_tools/cargo-nextest" --profile dev \
             --no-default-features --features default-no-update
@@ -112,7 +113,7 @@ install_check_tools() {
         cargo_install nixfmt_rs "$nixfmt_version" nixfmt "$check_tools/nixfmt-$nixfmt_version" --profile dev
     [[ -x $check_tools/deadnix-$deadnix_version ]] ||
         cargo_install deadnix "$deadnix_version" deadnix "$check_tools/deadnix-$deadnix_version" --profile dev
-    install_script_checkers
+    install_python_checkers
     link_into_place "nixfmt-$nixfmt_version" "$check_tools/nixfmt"
     link_into_place "deadnix-$deadnix_version" "$check_tools/deadnix"
 }
