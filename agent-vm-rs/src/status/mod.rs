@@ -4,18 +4,18 @@ mod all;
 mod expiry;
 mod inside;
 mod text;
+mod workspace;
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
 
+use self::workspace::Workspace;
 use crate::egress::{log, rules, supervise, upstream};
-use crate::git::workspace::{self, WorkspaceState, is_unreadable};
-use crate::git::{Origin, Source};
 use crate::host::process::ProcessId;
 use crate::machine::Machine;
 use crate::machine::context::Context;
@@ -33,8 +33,6 @@ use crate::vm::{failure, workspace_guard};
 
 /// Time limit for all queries of a running machine together, since a hung one answers none.
 pub const ANSWER: Duration = Duration::from_millis(2_400);
-/// Time limit for counting the workspace's files.
-const LONGEST_COUNT: Duration = Duration::from_secs(2);
 
 /// Everything that status shows. Missing parts are null.
 #[derive(Serialize)]
@@ -122,16 +120,6 @@ struct Disk {
     size_mib: Option<u32>,
 }
 
-#[derive(Serialize)]
-struct Workspace {
-    path: PathBuf,
-    bytes: Option<u64>,
-    git: Option<WorkspaceState>,
-    /// Whether the other fields were looked for.
-    #[serde(skip)]
-    examined: bool,
-}
-
 /// Serializes only the list of servers; their problems are among the machine's.
 fn servers_alone<S: serde::Serializer>(servers: &Option<Servers>, to: S) -> Result<S::Ok, S::Error> {
     servers.as_ref().map(|servers| &servers.servers).serialize(to)
@@ -146,7 +134,7 @@ impl Report {
         // The workspace may be large, and the machine may not answer, so both are examined at the same time.
         let looking = {
             let machine = machine.clone();
-            std::thread::spawn(move || workspace(&machine))
+            std::thread::spawn(move || workspace::look(&machine))
         };
         let report = Self::without_workspace(context, machine);
         let examined = looking.join();
@@ -214,7 +202,7 @@ impl Report {
             last_end: events::last_end(&machine.dir),
             limits: None,
             disk: disk(machine, settings.as_ref().map(|s| s.disk)),
-            workspace: Workspace { path: machine.workspace(), bytes: None, git: None, examined: false },
+            workspace: Workspace::unexamined(machine),
             problems,
         }
     }
@@ -301,45 +289,4 @@ fn vm(qemu: &ProcessId, facts: &RunFacts, state: String) -> Vm {
 fn disk(machine: &Machine, size_mib: Option<u32>) -> Option<Disk> {
     let metadata = std::fs::symlink_metadata(MachinePath::Disk.of(&machine.dir)).ok()?;
     Some(Disk { used_bytes: metadata.blocks() * 512, size_mib })
-}
-
-/// Returns the disk usage of a directory in bytes; None if it has too many files to count before `end`.
-fn used_bytes(dir: &Path, end: Instant) -> Option<u64> {
-    let files = walkdir::WalkDir::new(dir).follow_links(false).into_iter().flatten();
-    let blocks = files.map(|file| (Instant::now() < end).then(|| file.metadata().map_or(0, |file| file.blocks())));
-    Some(blocks.sum::<Option<u64>>()? * 512)
-}
-
-/// Returns the state of the workspace, and its problems.
-fn workspace(machine: &Machine) -> (Workspace, Vec<String>) {
-    let path = machine.workspace();
-    let mut troubles = Vec::new();
-    let (bytes, git) = std::thread::scope(|scope| {
-        let bytes = scope.spawn(|| used_bytes(&path, Instant::now() + LONGEST_COUNT));
-        let source = source(machine, &mut troubles);
-        let git = workspace::state(&path, source.as_ref(), &machine.dir);
-        // Without the source repository, every commit would count as new.
-        let git = git.map(|git| WorkspaceState { new_commits: git.new_commits.filter(|_| source.is_some()), ..git });
-        (bytes.join().ok().flatten(), git)
-    });
-    let git = git.map_err(|error| {
-        // Other errors do not mean that the repository is damaged.
-        let what = if is_unreadable(&error) { "the workspace's repository" } else { "failed to examine the workspace" };
-        troubles.push(format!("{what}: {error:#}"));
-    });
-    let git = git.ok();
-    (Workspace { path, bytes, git, examined: true }, troubles)
-}
-
-fn source(machine: &Machine, problems: &mut Vec<String>) -> Option<Source> {
-    let settings = machine.settings().ok()?;
-    match Origin::of(machine, &settings) {
-        Origin::Here(source) => return Some(source),
-        Origin::Missing => {
-            let lost = machine.lost_source(&settings);
-            problems.push(format!("{lost}; {}", on_one_line(lost.hint().unwrap_or_default())));
-        }
-        Origin::Unusable(error) => problems.push(format!("cannot use its source repository: {error:#}")),
-    }
-    None
 }
