@@ -80,7 +80,7 @@ fn chosen_in(file: &Path) -> Result<Option<Snapshot>> {
     let Some(text) = read_if_there(file)? else { return Ok(None) };
     let chosen = Snapshot::parse(&text).with_context(|| {
         Failure::new(format!("{} has no snapshot of Debian", file.display()))
-            .with_hint("to write it anew: agent-vm image update")
+            .with_hint("to replace it: agent-vm image update")
     })?;
     Ok(Some(chosen).filter(|chosen| built_in().is_ok_and(|own| *chosen > own)))
 }

@@ -1,4 +1,4 @@
-//! The limits that the kernel really has for a process, by the cgroups that it is in, whoever made them.
+//! The limits that the kernel really has for a process, in the cgroups that it is in, also those that others made.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -54,10 +54,7 @@ fn an_update_takes_effect_at_the_next_start() {
     site.run(&["image", "update"]).ok().says("which is today's");
     // A file that something else wrote.
     site.write("config/agent-vm/debian-snapshot.json", "{}");
-    site.run(&["start"])
-        .exits(1)
-        .says("has no snapshot of Debian")
-        .says("hint: to write it anew: agent-vm image update");
+    site.run(&["start"]).exits(1).says("has no snapshot of Debian").says("hint: to replace it: agent-vm image update");
     site.run(&["image", "update"]).ok();
     site.run(&["start"]).exits(1).does_not_say("has no snapshot of Debian");
 }

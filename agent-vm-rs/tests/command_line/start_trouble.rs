@@ -47,7 +47,7 @@ fn a_qemu_that_is_killed_is_named() {
     site.assert_nothing_left();
 }
 
-/// The cause is told, with what helps, and not only the step that failed.
+/// The error names the cause and a remedy, and not only the step that failed.
 #[test]
 fn a_console_that_shows_the_cause_is_explained() {
     let site = site("echo 'systemd-journald: Failed to open system journal: No space left on device'; exit 3");
