@@ -10,8 +10,6 @@ use crate::term::table::Columns;
 
 /// Width of the bars in the text, in columns.
 const BAR: usize = 24;
-/// Phases that contain others, which are shown instead of them.
-const OUTER: [&str; 2] = ["guest", "QEMU"];
 /// The phase in which the guest boots.
 const BOOTING: &str = "ssh";
 
@@ -68,7 +66,7 @@ impl Profile {
     }
 
     fn of(machine: &str, spans: &[Span], total: Duration, boot: Option<(Boot, Duration)>) -> Self {
-        let mut phases: Vec<_> = spans.iter().filter(|span| !is_outer(span, spans)).map(of_host).collect();
+        let mut phases: Vec<_> = spans.iter().map(|span| of_host(&alone(span, spans))).collect();
         if let Some((boot, asked)) = boot {
             phases.extend(of_guest(&boot, asked));
         }
@@ -114,11 +112,12 @@ impl Profile {
     }
 }
 
-/// Checks whether a phase contains others that are shown instead of it.
-fn is_outer(span: &Span, all: &[Span]) -> bool {
-    let is_inside = |other: &Span| other.begin >= span.begin && other.begin + other.took <= span.begin + span.took;
-    OUTER.contains(&span.name.as_str())
-        && all.iter().any(|other| other.name != span.name && is_inside(other) && other.took * 2 > span.took)
+/// Returns the part of a phase that follows the phases within it.
+fn alone(span: &Span, all: &[Span]) -> Span {
+    let end = |span: &Span| span.begin + span.took;
+    let is_inside = |other: &&Span| other.name != span.name && other.begin >= span.begin && end(other) <= end(span);
+    let begin = all.iter().filter(is_inside).map(end).max().unwrap_or(span.begin);
+    Span { name: span.name.clone(), begin, took: end(span) - begin }
 }
 
 fn of_host(span: &Span) -> Phase {
@@ -148,13 +147,12 @@ pub(super) mod tests {
     pub fn sample() -> Profile {
         let spans = [
             span("settings", 10, 2),
-            span("guest", 20, 4_000),
             span("Nix", 30, 3_000),
             span("image", 3_040, 900),
             span("KVM", 4_030, 300),
             span("disk and keys", 4_350, 150),
             span("QEMU", 4_500, 100),
-            span("workspace", 4_510, 30),
+            span("workspace", 4_510, 80),
             span("ssh", 4_600, 9_000),
             span("service", 13_600, 1_200),
             span("MCP", 14_800, 400),
@@ -174,7 +172,7 @@ pub(super) mod tests {
         };
         assert_eq!((of("kernel"), of("systemd")), ((5_000, 1_800), (6_800, 8_200)));
         assert_eq!(profile.dominant.as_deref(), Some("systemd"));
-        assert!(!profile.phases.iter().any(|phase| phase.name == "guest"), "Nix and image are shown instead");
+        assert_eq!((of("virtiofsd"), of("QEMU")), ((4_510, 80), (4_590, 10)), "no time counts twice");
     }
 
     #[test]
