@@ -6,7 +6,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from . import image, kernel, overlay, report, root, run, snapshot, temporary
+from . import image, kernel, memory, overlay, report, root, run, snapshot, temporary
 
 FORMAT = 1
 
@@ -26,25 +26,48 @@ def build(spec_file: Path, out: Path) -> None:
 
     with (
         temporary.signals(),
-        temporary.directory(out.parent, f".{out.name}.tmp-") as work,
+        temporary.directory(out.parent, f".{out.name}.tmp-") as place,
         # mmdebstrap unpacks here. For an ordinary user it runs with subordinate IDs, which may have no access to `out`.
         temporary.scratch("build") as scratch,
     ):
         source = snapshot.choose(spec)
-        with overlay.prepared(spec, work) as archive:
-            tar = root.bootstrap(spec, archive, work, scratch, source.mirrors)
-        tree = image.unpack(tar, work)
-        package = work / "package"
-        package.mkdir()
-        report.say("extracting the kernel")
-        kernel.extract(tree, package)
-        names = shutil.copyfile(tree / overlay.STAGE / "packages.txt", work / "packages.txt")
-        image.pack(tree, package / "base.img")
-        write_package(manifest, package)
-        shutil.copyfile(names, package / "share/agent-vm/packages.txt")
-        (package / "share/agent-vm/built.json").write_text(json.dumps(source.described()) + "\n")
+        package = place / "package"
+        make_package(manifest, source, package, place, scratch)
         publish(package, out)
     report.say(f"built {out} ({allocated(out) >> 20} MiB)")
+
+
+def make_package(manifest: dict, source: snapshot.Source, package: Path, place: Path, scratch: Path) -> None:
+    """Make the guest package, in memory if that has enough room, otherwise on disk."""
+    with memory.mounted(scratch) as room:
+        if room is not None:
+            try:
+                return steps(manifest, source, package, scratch, scratch)
+            except report.BuildError:
+                if not room.was_full():
+                    raise
+        else:
+            return steps(manifest, source, package, place, scratch)
+    report.say("the image is too big to be built in memory; building it again on disk")
+    shutil.rmtree(package, ignore_errors=True)
+    return steps(manifest, source, package, place, scratch)
+
+
+def steps(manifest: dict, source: snapshot.Source, package: Path, parent: Path, scratch: Path) -> None:
+    work = parent / "work"
+    work.mkdir()
+    spec = manifest["image"]["spec"]
+    with overlay.prepared(spec, work) as archive:
+        tar = root.bootstrap(spec, archive, work, scratch, source.mirrors)
+    tree = image.unpack(tar, work)
+    package.mkdir()
+    report.say("extracting the kernel")
+    kernel.extract(tree, package)
+    names = shutil.copyfile(tree / overlay.STAGE / "packages.txt", work / "packages.txt")
+    image.pack(tree, package / "base.img")
+    write_package(manifest, package)
+    shutil.copyfile(names, package / "share/agent-vm/packages.txt")
+    (package / "share/agent-vm/built.json").write_text(json.dumps(source.described()) + "\n")
 
 
 def read_manifest(path: Path) -> dict:
@@ -77,11 +100,21 @@ def publish(package: Path, out: Path) -> None:
             mode = stat.S_IMODE(path.stat().st_mode)
             path.chmod(mode & ~0o222 | 0o444 | (0o755 if path.is_dir() else 0))
     # Write the files to disk before the rename, so that a crash leaves a complete package or none.
-    os.sync()
+    for path in [*package.rglob("*"), package]:
+        if not path.is_symlink():
+            write_to_disk(path)
     try:
         package.rename(out)
     except OSError as cause:
         raise report.BuildError(f"cannot rename the finished package to {out}") from cause
+
+
+def write_to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def allocated(path: Path) -> int:
