@@ -64,8 +64,8 @@ fmt: setup-check ## format Rust and Nix
 	    xargs -d '\n' "$${XDG_CACHE_HOME:-$$HOME/.cache}/agent-vm/check-tools/nixfmt"
 
 soak: setup-check ## run random commands and kills for an hour, or SECONDS=…
-	@AGENT_VM_SOAK_SECONDS=$(or $(SECONDS),3600) $(CARGO) nextest run $(CRATE) --config-file checks/nextest.toml \
-	    --profile soak --no-capture -E 'test(/^stress::commands/)'
+	@AGENT_VM_SOAK_SECONDS=$(or $(SECONDS),3600) $(CARGO) nextest run $(CRATE) --cargo-profile release \
+	    --config-file checks/nextest.toml --profile soak --no-capture -E 'test(/^stress::commands/)'
 
 bench: install ## run the benchmarks; docs/reference/performance.md has the results
 	@checks/bench/agents --program "$$PREFIX/bin/agent-vm"

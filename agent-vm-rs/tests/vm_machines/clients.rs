@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use crate::package_managers::PACKAGES;
 use crate::site::{Done, Running, Site, site, wait_until};
 
 /// Returns the directory with the prepared clients; None, with the test reported as skipped, if the runner names none.
@@ -101,9 +102,7 @@ fn workspace_servers_are_served_and_broken_ones_are_named() {
         "odd": "not an object",
     }});
     site.commit(".mcp.json", &list.to_string());
-    let config = site.repo().join("../config.json");
-    fs::write(&config, r#"{ "packages": ["nodejs"] }"#).unwrap();
-    site.create_with(&["--config", config.to_str().unwrap()]);
+    site.create_with(&["--package", PACKAGES]);
     site.start("main");
     for (transport, url) in urls(&site) {
         for name in ["own", "node"] {

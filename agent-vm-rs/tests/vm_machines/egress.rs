@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::package_managers::PACKAGES;
 use crate::site::{Done, Running, Site, site, skip};
 use crate::world::{OWN, PUBLIC, World};
 
@@ -165,12 +166,10 @@ fn monitor_decrypts_tls_and_secrets_stay_on_the_host() {
     let dir = tempfile::tempdir().unwrap();
     let echo = echo(dir.path());
     let (destination, url) = (format!("{HOST}:{}", echo.port), format!("https://{HOST}:{}/asked?for=it", echo.port));
-    std::fs::write(dir.path().join("config.json"), r#"{ "packages": ["nodejs"] }"#).unwrap();
-    let config = dir.path().join("config.json");
-    let args =
-        ["--egress", "monitor", "--allow", &destination, "--secret", &format!("TOKEN={destination}"), "--config"];
+    let secret = format!("TOKEN={destination}");
+    let args = ["--egress", "monitor", "--allow", &destination, "--secret", &secret, "--package", PACKAGES];
     let value = "kept-on-the-host-7d1f";
-    let made = site.creates(&args).arg(&config).env("TOKEN", value).output().unwrap();
+    let made = site.creates(&args).env("TOKEN", value).output().unwrap();
     Done::from(made, &["create"]).ok();
     let mut start = site.agent_vm(&["start", "main"]);
     let started = start.env("SSL_CERT_FILE", dir.path().join("ca.pem")).output().unwrap();

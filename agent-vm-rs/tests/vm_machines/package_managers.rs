@@ -11,6 +11,9 @@ use crate::world::{PUBLIC, World};
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm_machines/registries.py");
 const SAYS: &str = "installed from the stand-in";
 
+/// The packages of the managers. Other tests that need Node use them too, so that one image serves all of them.
+pub const PACKAGES: &str = "cargo,golang-go,maven,npm,ruby";
+
 /// Memory of a machine, for compilers and Java.
 const MEMORY: &str = "2048";
 
@@ -189,7 +192,7 @@ fn make_gem(site: &Site, dir: &Path) {
 
 #[test]
 fn packages_are_installed_from_their_registries() {
-    let Some((site, dir)) = started("cargo,golang-go,maven,npm,ruby") else { return };
+    let Some((site, dir)) = started(PACKAGES) else { return };
     make_gem(&site, &dir);
     for manager in [PIP, NPM, GEM, APT, CARGO, GO, MAVEN] {
         installs(&site, &manager);
