@@ -96,10 +96,12 @@ fn end_qemu(machine: &Machine, limit: Duration) -> Result<Outcome> {
     let deadline = Deadline::after(limit);
     // A suspended QEMU handles no signal but SIGKILL, and its socket does not answer.
     if !qemu.is_suspended() {
-        if workspace_guard::read(&run).step == Step::Paused
-            && let Err(error) = qmp::go_on(&run)
-        {
-            tracing::warn!("{error:#}");
+        let unpaused = match workspace_guard::read(&run).step {
+            Step::Paused => qmp::go_on(&run),
+            _ => qmp::go_on_after_full_disk(&run).map(drop),
+        };
+        if let Err(error) = unpaused {
+            tracing::info!("{error:#}");
         }
         let button = Guest::of(machine).map_or(PowerOff::Acpi, |guest| guest.manifest.power_off);
         match qmp::power_off(&run, button) {
