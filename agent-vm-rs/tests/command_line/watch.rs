@@ -127,6 +127,19 @@ fn a_machine_that_nothing_uses_is_stopped_and_one_in_use_is_not() {
     assert_eq!((&status["state"], &status["last_end"]["event"]), (&"stopped".into(), &"idle-stop".into()));
 }
 
+/// Prometheus asks all the time.
+#[test]
+fn every_query_of_our_own_is_counted() {
+    let (site, _inside) = running(&[]);
+    let queries = || fs::read(site.machine("app-main").join("run/queries")).map_or(0, |file| file.len());
+    site.stand_in("tmux", "exit 0");
+    for command in ["status", "metrics", "stats", "ps"] {
+        let before = queries();
+        site.run(&[command]).ok();
+        assert_eq!(queries(), before + 1, "{command}");
+    }
+}
+
 #[test]
 fn a_time_to_live_ends_also_a_used_machine_and_its_foreground_command() {
     let site = Site::new();
