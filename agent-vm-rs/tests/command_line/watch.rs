@@ -5,9 +5,11 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Stdio;
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::bridge::Client;
 use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Running, Site, kill, wait_until};
@@ -125,6 +127,26 @@ fn a_machine_that_nothing_uses_is_stopped_and_one_in_use_is_not() {
     site.run(&["status"]).ok().prints("Ended      stopped: not used for ");
     let status = site.run(&["status", "--json"]).ok().json();
     assert_eq!((&status["state"], &status["last_end"]["event"]), (&"stopped".into(), &"idle-stop".into()));
+}
+
+/// A tool may run for hours without a byte on its connection.
+#[test]
+fn a_call_of_mcp_that_waits_for_its_answer_is_a_use() {
+    let (site, _inside) = running(&[]);
+    let is_used = || {
+        let file = fs::File::open(site.machine("app-main").join("run/in-use"));
+        file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
+    };
+    let mut client = Client::new(&site, &["mcp"]);
+    client.begin();
+    wait_until("the first call to end", || !is_used());
+    client.send(r#"{"jsonrpc":"2.0","id":1,"method":"slow"}"#);
+    wait_until("the call", is_used);
+    client.send(r#"{"jsonrpc":"2.0","id":2,"method":"late"}"#);
+    client.line();
+    client.line();
+    // The client stays connected, which is no use.
+    wait_until("the calls to end", || !is_used());
 }
 
 /// Prometheus asks all the time.
