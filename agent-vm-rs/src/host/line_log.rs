@@ -35,8 +35,14 @@ impl LineLog {
     pub fn append(&self, line: &str) -> io::Result<()> {
         let mut file = log_file::open_to_append(&self.path)?;
         flock(&file, FlockOperation::LockExclusive)?;
+        let length = file.metadata()?.len();
+        // A full disk or a killed program may have left a part of a line, which must not spoil this one.
+        let begin = if log_file::end_of(&mut file, 1)?.last().is_none_or(|last| *last == b'\n') { "" } else { "\n" };
         // One write, so that a line is whole or missing.
-        file.write_all(format!("{line}\n").as_bytes())?;
+        if let Err(error) = file.write_all(format!("{begin}{line}\n").as_bytes()) {
+            file.set_len(length)?;
+            return Err(error);
+        }
         if file.metadata()?.len() > self.longest { self.shorten(&mut file) } else { Ok(()) }
     }
 
@@ -79,6 +85,35 @@ mod tests {
             assert!(lines.iter().all(|line| line.starts_with("line ")), "{lines:?}");
         }
         assert!((5..20).contains(&log.lines().len()));
+    }
+
+    #[test]
+    fn a_part_of_a_line_spoils_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = LineLog::new(dir.path().join("log"), 100);
+        std::fs::write(log.path(), "one\ntw").unwrap();
+        log.append("three").unwrap();
+        log.append("four").unwrap();
+        assert_eq!(log.lines(), ["one", "tw", "three", "four"]);
+    }
+
+    /// As on a full disk: the kernel writes as much as it can. The test starts itself with a limit of file sizes.
+    #[test]
+    fn a_line_that_finds_no_room_leaves_no_part() {
+        const LOG: &str = "AGENT_VM_TEST_LOG";
+        if let Some(path) = std::env::var_os(LOG) {
+            assert!(LineLog::new(path.into(), 1 << 20).append(&"x".repeat(3_000)).is_err());
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        std::fs::write(&path, "one\n").unwrap();
+        let mut limited = std::process::Command::new("prlimit");
+        limited.args(["--fsize=1024", "env", "--ignore-signal=XFSZ"]).arg(std::env::current_exe().unwrap());
+        let own = "host::line_log::tests::a_line_that_finds_no_room_leaves_no_part";
+        let done = limited.args(["--exact", own]).env(LOG, &path).output().unwrap();
+        assert!(String::from_utf8_lossy(&done.stdout).contains("1 passed"), "{done:?}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\n");
     }
 
     #[test]
