@@ -13,7 +13,7 @@ use crate::host::interrupt::{self, Deadline};
 use crate::host::process::ProcessId;
 use crate::limits::Means;
 use crate::machine::Machine;
-use crate::machine::events::{self, What};
+use crate::machine::events::What;
 use crate::machine::run_state::{self, end_processes_of};
 use crate::term::error::Failure;
 use crate::vm::workspace_guard::{self, Step};
@@ -84,7 +84,7 @@ pub fn stop_as(machine: &Machine, limit: Option<Duration>, event: impl Fn(String
     if outcome == Outcome::NotRunning {
         failure::keep(machine);
     } else {
-        events::record(&machine.dir, event(outcome.name().to_owned()));
+        failure::record_stop(machine, event(outcome.name().to_owned()));
     }
     end_all(machine)?;
     Ok(outcome)
