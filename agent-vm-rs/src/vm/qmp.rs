@@ -17,7 +17,7 @@ use crate::guest::manifest::PowerOff;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
 
-pub use self::figures::{Disk, DiskCounts, Figures, figures};
+pub use self::figures::{Disk, DiskCounts, Figures, figures, memory};
 
 /// Time limit of one exchange. QEMU answers within milliseconds; after this it counts as hung. Shorter than the limits
 /// of `stop` and `status`.

@@ -82,10 +82,32 @@ fn a_killed_watcher_is_reported_and_started_again() {
     let watcher = pid_in(&site, "watch.pid");
     kill(watcher, Signal::KILL);
     wait_until("status to see it", || site.run(&["status"]).ok().stdout.contains("the watcher has ended"));
+    let limits = || {
+        let limits = site.run(&["status", "--json"]).ok().json()["limits"].clone();
+        limits.as_array().unwrap().iter().find(|limit| limit["name"] == "keep_free").unwrap()["by"].clone()
+    };
+    assert_eq!(limits(), Value::Null);
     site.run(&["start"]).ok();
     assert_ne!(pid_in(&site, "watch.pid"), watcher);
     let status = site.run(&["status"]).ok().stdout;
     assert!(!status.contains("the watcher has ended"), "{status}");
+    assert_eq!(limits(), "the watcher");
+}
+
+/// A command that is killed while it starts the watcher.
+#[test]
+fn a_watcher_records_itself() {
+    let (site, _inside) = running(&[]);
+    kill(pid_in(&site, "watch.pid"), Signal::KILL);
+    let record = site.machine("app-main").join("run/watch.pid");
+    fs::remove_file(&record).unwrap();
+    let watcher = Running::new(site.agent_vm(&["watch", "app-main"]).spawn().unwrap());
+    wait_until("the record", || fs::read_to_string(&record).is_ok_and(|text| text.ends_with('\n')));
+    let pid = pid_in(&site, "watch.pid");
+    site.run(&["start"]).ok();
+    assert_eq!(pid_in(&site, "watch.pid"), pid, "there is no second one");
+    site.run(&["stop"]).ok();
+    drop(watcher);
 }
 
 #[test]
@@ -200,8 +222,10 @@ fn events_can_be_followed_and_limited() {
     site.run(&["events", "--since", "1h"]).ok().prints("created");
     let old = r#"{"time":"2001-01-01T00:00:00Z","event":"powered-off"}"#;
     let log = site.machine("app-main").join("events.jsonl");
-    fs::write(&log, format!("{old}\n{}", fs::read_to_string(&log).unwrap())).unwrap();
+    // The clock was set back since.
+    let future = r#"{"time":"2999-01-01T00:00:00Z","event":"ready","after_ms":1500}"#;
+    fs::write(&log, format!("{old}\n{}{future}\n", fs::read_to_string(&log).unwrap())).unwrap();
     site.run(&["events"]).ok().prints("2001-01-01 00:00:00Z  the guest powered off\n");
-    let recent = site.run(&["events", "--since", "1h"]).ok().prints("created").stdout;
+    let recent = site.run(&["events", "--since", "1h"]).ok().prints("created").prints("ready after 1.5 s").stdout;
     assert!(!recent.contains("powered off"), "{recent}");
 }

@@ -42,7 +42,8 @@ pub fn events(context: &Context, args: &EventsArgs) -> Result<()> {
     let mut last = events.last().cloned();
     if let Some(since) = args.since {
         let now = Timestamp::now();
-        events.retain(|event| now.duration_since(event.time).unsigned_abs() <= since);
+        // A time in the future, from before the clock was set back, counts as now.
+        events.retain(|event| Duration::try_from(now.duration_since(event.time)).unwrap_or_default() <= since);
     }
     show(context, &events)?;
     while args.follow && machine.exists() {
