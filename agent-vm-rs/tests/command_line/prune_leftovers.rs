@@ -145,3 +145,24 @@ fn what_is_left_of_images_goes_with_the_images() {
     assert_eq!(left, of_a_new_build);
     assert!(site.machine("app-main").join("run").exists());
 }
+
+#[test]
+fn what_cannot_be_removed_is_a_failure() {
+    let site = Site::new();
+    install(&site, ENDS);
+    create(&site, "main");
+    site.run(&["start"]).exits(1);
+    site.run(&["destroy", "--yes"]).ok();
+    let guests = site.path("cache/agent-vm/guests");
+    // A lock that cannot be taken.
+    let lock = guests.join(".lock-0123456789abcdef");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir_all(lock.join("full")).unwrap();
+    for command in ["image", "prune"] {
+        let words: &[&str] = if command == "image" { &["image", "prune"] } else { &["prune", "--yes"] };
+        let done = site.run(words).exits(1).prints("image 0123456789abcdef: failed");
+        done.says("error: failed to remove 0123456789abcdef").says("0123456789abcdef was not removed: ");
+    }
+    fs::remove_dir_all(&lock).unwrap();
+    site.run(&["image", "prune"]).ok().prints("image 0123456789abcdef: removed");
+}
