@@ -16,6 +16,8 @@ use crate::host::process::{Invocation, ProcessId};
 const MOST_LINKED: usize = 1 << 20;
 /// Most memory that counting may take, in bytes: files with several names are remembered.
 const MEMORY: u64 = 1 << 30;
+/// Time of a count above which growth since is estimated.
+const SLOW: Duration = Duration::from_millis(500);
 /// Shortest time between two counts of the workspace, and the share of the time that counting may take.
 const PAUSE: Duration = Duration::from_secs(2);
 const SHARE: u32 = 10;
@@ -134,11 +136,18 @@ impl Count {
             let place = workspace.to_owned();
             self.running = Some((Instant::now(), mark, std::thread::spawn(move || size(&place))));
         }
-        self.last.map(|last| last.size)
+        self.last.map(|last| last.estimate(mark))
     }
 }
 
 impl Counted {
+    /// Returns the size, with what was probably written since if counting is slow: both written and taken from the free space.
+    fn estimate(&self, now: Mark) -> u64 {
+        let grown = self.mark.written.zip(now.written).map_or(0, |(before, now)| now.saturating_sub(before));
+        let grown = grown.min(self.mark.free.saturating_sub(now.free));
+        if self.took > SLOW { self.size.saturating_add(grown) } else { self.size }
+    }
+
     fn is_due(&self, now: Mark, limit: u64, always: bool) -> bool {
         let age = self.ended.elapsed();
         let may_exceed = self.size.saturating_add(self.mark.growth(now)) > limit;
@@ -231,6 +240,16 @@ mod tests {
         assert!(!slow.is_due(Mark { written: Some(99), ..mark }, 100, true));
         let old = Counted { ended: ended.checked_sub(Duration::from_secs(100)).unwrap(), ..last };
         assert!(old.is_due(mark, 100, false));
+    }
+
+    #[test]
+    fn growth_since_a_slow_count_is_estimated() {
+        let mark = Mark { written: Some(10), free: 100 };
+        let last = Counted { size: 80, mark, ended: Instant::now(), took: Duration::from_secs(9) };
+        let of = |last: Counted, written, free| last.estimate(Mark { written, free });
+        assert_eq!((of(last, Some(40), 60), of(last, Some(40), 90), of(last, Some(15), 60)), (110, 90, 85));
+        assert_eq!((of(last, None, 60), of(last, Some(40), 200)), (80, 80), "nothing of it is known");
+        assert_eq!(of(Counted { took: Duration::from_millis(9), ..last }, Some(40), 60), 80, "it is counted soon");
     }
 
     #[test]
