@@ -214,6 +214,12 @@ fn events_can_be_followed_and_limited() {
     wait_until("the first event", || site.read("followed").contains("\"created\""));
     site.run(&["set", "memory=2048"]).ok();
     wait_until("the second event", || site.read("followed").contains("\"changed\""));
+    // A reader that has what it wanted, as in `events -f | head -1`.
+    let mut piped = site.agent_vm(&["events", "--follow"]).stdout(Stdio::piped()).spawn().unwrap();
+    piped.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    let mut piped = Running::new(piped);
+    wait_until("the end without a reader", || piped.ended());
+    assert!(piped.output().status.success());
     follow.signal(Signal::INT);
     assert!(follow.output().status.success());
     let printed = site.read("followed");
