@@ -195,7 +195,11 @@ fn a_time_to_live_ends_also_a_used_machine_and_its_foreground_command() {
     let start = Running::new(start);
     wait_until("the machine to be ready", || names(&site).contains(&"ready".to_owned()));
     // It takes effect at once.
-    site.run(&["set", "ttl=1s", "idle_timeout=1h"]).ok().says("ttl changed at once");
+    site.run(&["set", "ttl=9h"]).ok().does_not_say("warning: ");
+    site.run(&["set", "ttl=1s", "idle_timeout=1h"])
+        .ok()
+        .says("ttl changed at once")
+        .says("warning: app-main is stopped now: it has run for ");
     let done = crate::support::Done::new("start --foreground".to_owned(), &start.output());
     done.exits(75)
         .says("error: app-main was stopped by a time limit: its time to live of 1s passed")
