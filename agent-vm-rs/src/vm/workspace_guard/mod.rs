@@ -70,10 +70,10 @@ pub fn tick(machine: &Machine, state: &mut State) -> Result<Duration> {
     // If this process is killed, the next one must find what it may have done: a restriction is written before it begins, and
     // forgotten after it has ended.
     let opens = after.step == Step::Open;
-    if !opens {
-        state.note(&run, after)?;
-    }
+    let noted = if opens { Ok(()) } else { state.note(&run, after) };
+    // Also if the disk is so full that this cannot be written: the next process sets the limit of files anew in any case.
     state.limit(&daemon, after.step)?;
+    noted?;
     match (before.step, after.step) {
         (Step::Paused, Step::Paused) if state.verdict.is_some() => {}
         (_, Step::Paused) => qmp::pause(&run)?,

@@ -89,9 +89,9 @@ impl Qemu {
                 for line in BufReader::new(from).lines().map_while(Result::ok) {
                     let command: serde_json::Value = serde_json::from_str(&line).unwrap();
                     let command = command["execute"].as_str().unwrap().to_owned();
+                    heard.lock().unwrap().push(command);
                     let state = *state.lock().unwrap();
                     to.write_all(format!("{{\"return\": {{\"status\": \"{state}\"}}}}\n").as_bytes()).unwrap();
-                    heard.lock().unwrap().push(command);
                 }
             }
         });
@@ -153,4 +153,29 @@ fn a_guest_that_qemu_paused_because_the_disk_was_full_goes_on() {
     assert!(!qemu.was_let_go_on());
     next.end_pause_of_qemu(&machine.run(), Verdict::default(), &Seen { free: ROOM, ..full });
     assert!(qemu.was_let_go_on());
+}
+
+#[test]
+fn writes_fail_also_if_that_cannot_be_written_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = unlimited(dir.path());
+    let run = machine.run();
+    let mut settings = sample();
+    settings.limits = Limits { keep_free: Some(u32::MAX >> 6), ..Limits::default() };
+    machine.write_settings(&settings).unwrap();
+    let mut daemon = Command::new("sleep").arg("1000").spawn().unwrap();
+    let id = ProcessId::of(i32::try_from(daemon.id()).unwrap()).unwrap();
+    id.write(&run.file(MachinePath::VirtiofsdPid)).unwrap();
+    // As on a full disk.
+    let file = run.file(MachinePath::WorkspaceGuard);
+    std::fs::create_dir(&file).unwrap();
+    let mut state = State::default();
+    assert!(tick(&machine, &mut state).is_err());
+    assert_eq!(state.set, Some((vec![id], Some(0))));
+    // It is written as soon as there is space.
+    std::fs::remove_dir(&file).unwrap();
+    tick(&machine, &mut state).unwrap();
+    assert_eq!(read(&run).step, Step::WritesFail);
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
 }
