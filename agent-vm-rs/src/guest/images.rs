@@ -4,7 +4,7 @@
 mod records;
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::host::files::{make_private_dir, read_text, remove_any, remove_file};
+use crate::host::files::{is_absent, make_private_dir, read_text, remove_any, remove_file};
 use crate::host::hex::hex;
 use crate::host::lock::Lock;
 use crate::machine::paths::MachinePath;
@@ -80,6 +80,7 @@ pub fn register(package: &Path, machine: &Path) {
     let link = users.join(hex(&Sha256::digest(machine.as_os_str().as_encoded_bytes())).get(..16).unwrap_or_default());
     let write = || -> Result<()> {
         make_private_dir(&users)?;
+        links_in(&users).filter(|link| is_dead(link)).try_for_each(|link| remove_file(&link))?;
         // A new link has a new time.
         remove_file(&link)?;
         symlink(machine, &link).with_context(|| format!("failed to write {}", link.display()))
@@ -93,6 +94,17 @@ pub fn register(package: &Path, machine: &Path) {
 fn users_of(package: &Path) -> Option<PathBuf> {
     let name = package.file_name()?.to_str()?.strip_prefix(NAME)?;
     Some(package.with_file_name(format!(".users-{name}")))
+}
+
+/// Returns the links in the directory of an image's users.
+fn links_in(users: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(users).into_iter().flatten().flatten().map(|link| link.path())
+}
+
+/// Returns whether the machine of a link was destroyed. Its state directory is there, so it is not on a disk that is away.
+fn is_dead(link: &Path) -> bool {
+    let machine = fs::read_link(link).ok();
+    machine.is_some_and(|machine| is_absent(&machine) && machine.parent().is_some_and(Path::is_dir))
 }
 
 /// Returns the images, sorted by name. `known` are machines that may have been started by an agent-vm that did not register them.
@@ -137,10 +149,10 @@ fn name_of(machine: &Path) -> String {
 
 /// Returns the directories of the machines that use an image.
 fn users(package: &Path, known: &[PathBuf]) -> Vec<PathBuf> {
-    let links = users_of(package).and_then(|users| fs::read_dir(users).ok()).into_iter().flatten().flatten();
+    let links = users_of(package).into_iter().flat_map(|users| links_in(&users));
     let registered = links.filter_map(|link| {
-        let machine = fs::read_link(link.path()).ok()?;
-        let since = link.metadata().ok()?.modified().ok()?;
+        let machine = fs::read_link(&link).ok()?;
+        let since = link.symlink_metadata().ok()?.modified().ok()?;
         // A time in the future counts as now.
         let age = SystemTime::now().duration_since(since).unwrap_or_default();
         (uses(&machine, package) || (age < NEW && machine.is_dir())).then_some(machine)
@@ -150,8 +162,14 @@ fn users(package: &Path, known: &[PathBuf]) -> Vec<PathBuf> {
 
 /// Returns whether a machine's next start needs the image, or its run was started with it.
 fn uses(machine: &Path, package: &Path) -> bool {
-    let is = |link: MachinePath| fs::read_link(link.of(machine)).is_ok_and(|target| target == package);
+    let is = |link: MachinePath| fs::read_link(link.of(machine)).is_ok_and(|target| is_same(&target, package));
     is(MachinePath::Guest) || (is(MachinePath::RunGuest) && RunDir::of(machine).qemu().is_some())
+}
+
+/// Returns whether two paths lead to the same directory: the cache may have been named in another way, such as by a link.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    one == other || id(one).is_some_and(|found| id(other) == Some(found))
 }
 
 /// Removes an image that no machine uses. Returns false if one does now, or builds it.
@@ -173,7 +191,6 @@ pub fn remove(image: &Image, known: &[PathBuf]) -> Result<bool> {
 /// Returns the space that a directory uses on the disk.
 #[must_use]
 pub fn used_bytes(dir: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
     let files = walkdir::WalkDir::new(dir).follow_links(false).follow_root_links(false).into_iter().flatten();
     files.filter_map(|file| file.metadata().ok()).map(|file| file.blocks() * 512).sum()
 }
@@ -214,6 +231,17 @@ mod tests {
         register(&image, &machine);
         assert_eq!(one(&[]).users, ["app-main"]);
         assert!(!remove(&one(&[]), &[]).unwrap() && image.exists());
+        // The cache is reached by another path.
+        symlink(dir.path(), dir.path().join("link")).unwrap();
+        let elsewhere = all(&dir.path().join("link"), &[]).unwrap().remove(0);
+        assert_eq!(elsewhere.users, ["app-main"]);
+        assert!(!remove(&elsewhere, &[]).unwrap() && image.exists());
+        // Links of destroyed machines do not pile up.
+        let links = || links_in(&users_of(&image).unwrap()).count();
+        let others = ["elsewhere/app-gone", "not-mounted/app-main"].map(|machine| dir.path().join(machine));
+        others.iter().for_each(|other| register(&image, other));
+        register(&image, &machine);
+        assert_eq!(links(), 2, "that of a disk that is away stays");
         // The machine is destroyed.
         fs::remove_dir_all(&machine).unwrap();
         assert!(one(&[]).users.is_empty());

@@ -10,7 +10,7 @@ use crate::host::line_log::LineLog;
 use crate::machine::paths::MachinePath;
 use crate::term::text::one_line;
 
-/// Size of the log in bytes. Beyond it, its older half is removed.
+/// Size of the log in bytes. Beyond it, it is shortened to a half.
 const LONGEST: u64 = 1 << 20;
 /// Longest text in an event, in characters.
 const LONGEST_TEXT: usize = 300;
@@ -184,7 +184,8 @@ pub fn last_end(machine: &Path) -> Option<Event> {
 /// Returns the log in a machine's directory.
 #[must_use]
 pub fn log(machine: &Path) -> LineLog {
-    LineLog::new(MachinePath::Events.of(machine), LONGEST)
+    // The guest causes any number of these.
+    LineLog::new(MachinePath::Events.of(machine), LONGEST).keeping(|line| !line.contains(r#""event":"denied""#))
 }
 
 #[cfg(test)]
@@ -258,6 +259,23 @@ mod tests {
         assert!(matches!(last_end(dir.path()).unwrap().what, What::IdleStop { .. }));
         record(dir.path(), What::Started { accel: "kvm".to_owned() });
         assert_eq!(last_end(dir.path()), None);
+    }
+
+    #[test]
+    fn a_guest_displaces_no_other_event() {
+        let dir = tempfile::tempdir().unwrap();
+        record(dir.path(), What::Created);
+        let denied = || What::Denied {
+            host: Some("h".repeat(LONGEST_TEXT)),
+            port: Some(443),
+            reason: Some(r#"event":"created"#.repeat(20)),
+            count: 1,
+        };
+        let size = serde_json::to_string(&denied()).unwrap().len() as u64;
+        (0..2 * LONGEST / size).for_each(|_| record(dir.path(), denied()));
+        let events = all(dir.path());
+        assert_eq!(events[0].what, What::Created);
+        assert!((events.len() as u64) < 2 * LONGEST / size);
     }
 
     #[test]

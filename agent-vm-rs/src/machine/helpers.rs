@@ -167,7 +167,11 @@ pub fn all(run: &RunDir, facts: &RunFacts) -> Vec<Helper> {
     for (file, name, without) in [
         (MachinePath::SshPid, "the ssh connection", "the next command reconnects"),
         (MachinePath::ForwardsPid, "the port forwarding", "forwarded ports do not answer"),
-        (MachinePath::WatchPid, "the watcher", "no samples are taken, and no time limit stops the machine"),
+        (
+            MachinePath::WatchPid,
+            "the watcher",
+            "no samples are taken, no time limit stops the machine, and it can fill this host's disk",
+        ),
         (MachinePath::EgressPid, "the egress supervisor", "nothing keeps the egress proxy running"),
         (MachinePath::ProxyPid, "the egress proxy", "the machine has no network access until the proxy restarts"),
         (

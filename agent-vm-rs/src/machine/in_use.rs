@@ -6,14 +6,20 @@ use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
+use crate::host::interrupt::{self, Deadline};
 use crate::machine::paths::MachinePath;
 
 /// Address that our own connections to a machine come from. Clients do not use it, and every address of 127.0.0.0/8 is this host.
 pub const OWN_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 86, 77, 1);
+
+/// Longest time for which the watcher stops a machine, and between two looks whether it has.
+const STOPPING: Duration = Duration::from_secs(30);
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// A use that lasts as long as this value. It also ends with this process.
 #[derive(Debug)]
@@ -22,8 +28,21 @@ pub struct InUse(Option<File>);
 /// Begins a use of the machine in `machine`. Waits while the watcher stops it. A machine that does not run is not used.
 #[must_use]
 pub fn begin(machine: &Path) -> InUse {
-    let file = open(&MachinePath::InUse.of(machine));
-    InUse(file.filter(|file| flock(file, FlockOperation::LockShared).is_ok()).inspect(touch))
+    begin_within(machine, STOPPING)
+}
+
+/// Begins a use as [`begin`] does. A watcher that needs longer is suspended, and stops nothing.
+fn begin_within(machine: &Path, limit: Duration) -> InUse {
+    let deadline = Deadline::after(limit);
+    let locked = |file: &File| loop {
+        match flock(file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => return true,
+            // Not a lock that waits: no signal would end it.
+            Err(Errno::WOULDBLOCK | Errno::INTR) if !deadline.passed() && interrupt::pause(MOMENT).is_ok() => {}
+            Err(_) => return false,
+        }
+    };
+    InUse(open(&MachinePath::InUse.of(machine)).filter(locked).inspect(touch))
 }
 
 impl Drop for InUse {
@@ -114,7 +133,11 @@ mod tests {
         assert!(uses(machine).last > after.last);
         let locked = unused(machine).unwrap();
         assert!(unused(machine).is_none());
+        // A watcher that was suspended while it stopped the machine holds up no command for ever.
+        let limit = Duration::from_millis(50);
+        assert!(begin_within(machine, limit).0.is_none());
         drop(locked);
+        assert!(begin_within(machine, limit).0.is_some());
         count_query(machine);
         count_query(machine);
         assert_eq!(queries(machine), 2);

@@ -9,15 +9,16 @@ use super::{ANSWER, Mcp, Service, SshFacts};
 use crate::guest::Guest;
 use crate::guest::manifest::Manifest;
 use crate::host::interrupt::Deadline;
+use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::run_state::RunFacts;
-use crate::machine::{Machine, in_use};
 use crate::mcp::endpoint::{self, Endpoint, Timeouts};
 use crate::mcp::health::probe_mcp;
 use crate::remote::servers::{self, Servers};
 use crate::remote::service;
 use crate::remote::ssh::Ssh;
 use crate::term::error::{EXIT_TIMEOUT, exit_code};
+use crate::vm::qmp::FULL_DISK;
 
 /// The answers of a running machine.
 #[derive(Default)]
@@ -50,7 +51,6 @@ pub fn look(context: &Context, machine: &Machine, facts: &RunFacts, starting: bo
             return inside;
         }
     };
-    in_use::count_query(&machine.dir);
     let (qemu, mcp, systemd) = thread::scope(|scope| {
         let qemu = scope.spawn(|| crate::vm::qmp::run_state(&machine.run()));
         let mcp = scope.spawn(|| ask_mcp(machine, &guest.manifest, facts));
@@ -61,6 +61,10 @@ pub fn look(context: &Context, machine: &Machine, facts: &RunFacts, starting: bo
         inside.problems.push(format!("{error:#}"));
         "unknown".to_owned()
     });
+    if inside.qemu == FULL_DISK {
+        let why = "the machine is paused: its disk found no space on this host; free some, and it goes on by itself";
+        inside.problems.push(why.to_owned());
+    }
     inside.mcp = Some(mcp_facts(machine, &guest.manifest, facts, mcp.as_ref().ok().copied()));
     inside.ssh = Some(SshFacts { host: facts.host, port: facts.ssh_port, reachable: systemd.is_ok() });
     let unit = guest.manifest.service.unit.clone();

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::term::text::plain_json;
 
@@ -22,6 +23,15 @@ pub fn print(text: &str) -> Result<()> {
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let json = serde_json::to_string_pretty(value).context("failed to encode JSON")?;
     print(&(plain_json(&json) + "\n"))
+}
+
+/// Returns whether the reader of stdout, a pipe or a terminal, has gone: nothing that is printed arrives.
+#[must_use]
+pub fn is_closed() -> bool {
+    let stdout = std::io::stdout();
+    let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+    let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut watched, Some(&none)).is_ok_and(|count| count > 0)
 }
 
 /// A terminal that shows only what is drawn, until this value is dropped: then it shows again what it showed before.

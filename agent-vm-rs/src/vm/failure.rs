@@ -12,6 +12,9 @@ use crate::machine::paths::MachinePath;
 use crate::vm::console;
 use crate::vm::diagnosis::{Ending, Evidence};
 
+/// Contents of the file that says that the end of a run is recorded, if the machine was stopped.
+const STOPPED: &str = "stopped";
+
 /// Returns why the last run of a machine failed; None if it still runs, was stopped, powered off, or did not
 /// start completely.
 #[must_use]
@@ -38,8 +41,18 @@ pub fn record_end(machine: &Machine) {
         return;
     }
     let end = left(machine).map_or(What::PoweredOff, |reason| What::Crashed { reason: events::short(&reason) });
-    events::record(&machine.dir, end);
-    if let Err(error) = write_unsynced(&recorded, "", 0o600) {
+    record(machine, end, "");
+}
+
+/// Records the event with which a command or a time limit has stopped a machine. If this process is killed before it has removed
+/// the run, the next command does not take the end of QEMU for a crash.
+pub fn record_stop(machine: &Machine, what: What) {
+    record(machine, what, STOPPED);
+}
+
+fn record(machine: &Machine, what: What, how: &str) {
+    events::record(&machine.dir, what);
+    if let Err(error) = write_unsynced(&machine.run().file(MachinePath::EndRecorded), how, 0o600) {
         tracing::warn!("{error:#}");
     }
 }
@@ -55,6 +68,9 @@ pub fn forget(machine: &Machine) -> Result<()> {
 /// Returns the failure that `run/` shows.
 fn left(machine: &Machine) -> Option<String> {
     let run = machine.run();
+    if read_text(&run.file(MachinePath::EndRecorded)).is_ok_and(|how| how == STOPPED) {
+        return None;
+    }
     // A start that does not get that far reports its own failure.
     run.facts()?;
     if run.qemu().is_some() {
@@ -71,4 +87,46 @@ fn left(machine: &Machine) -> Option<String> {
         let what = "QEMU crashed or was killed".to_owned();
         cause(Ending::Killed(None)).map_or_else(|| what.clone(), |cause| format!("{what}: {cause}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::run_state::RunFacts;
+    use crate::machine::state_dir::StateDir;
+
+    /// Returns a machine with a run whose QEMU was killed.
+    fn killed(dir: &std::path::Path) -> Machine {
+        let machine = Machine::new(&StateDir::locate(Some(dir)).unwrap(), "app-main".parse().unwrap());
+        let run = machine.run();
+        fs::create_dir_all(run.file(MachinePath::Qemu)).unwrap();
+        let facts = serde_json::json!({
+            "started": "1970-01-01T00:00:00Z", "host": "127.0.0.1", "port": 1, "ssh_port": 1,
+            "accel": "tcg", "share": "9p",
+        });
+        run.write_facts(&serde_json::from_value::<RunFacts>(facts).unwrap()).unwrap();
+        fs::write(run.file(MachinePath::QemuRuns), "1").unwrap();
+        machine
+    }
+
+    fn events(machine: &Machine) -> Vec<What> {
+        events::all(&machine.dir).into_iter().map(|event| event.what).collect()
+    }
+
+    #[test]
+    fn a_stop_that_was_cut_short_is_no_crash() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = killed(dir.path());
+        let stop = What::IdleStop { outcome: "killed".to_owned(), idle_seconds: 9 };
+        record_stop(&machine, stop.clone());
+        // The process that stopped it is killed here.
+        assert_eq!(of_last_run(&machine), None);
+        keep(&machine);
+        assert_eq!((events(&machine), of_last_run(&machine)), (vec![stop], None));
+        // Control: without the record it is.
+        let dir = tempfile::tempdir().unwrap();
+        let machine = killed(dir.path());
+        keep(&machine);
+        assert!(matches!(events(&machine)[..], [What::Crashed { .. }]) && of_last_run(&machine).is_some());
+    }
 }

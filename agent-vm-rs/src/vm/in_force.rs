@@ -6,9 +6,10 @@ use serde::Serialize;
 use crate::host::process::ProcessId;
 use crate::limits::force::{AllInForce, InForce};
 use crate::machine::number::Number;
+use crate::machine::paths::MachinePath;
 use crate::machine::run_state::{RunDir, RunFacts};
 use crate::machine::settings::Settings;
-use crate::vm::network_rate;
+use crate::vm::{network_rate, qmp};
 
 /// A limit of a running machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -44,6 +45,7 @@ impl LimitState {
 fn why(name: &str) -> &'static str {
     match name {
         "network_bandwidth" => "QEMU has no network namespace of its own; install bubblewrap and systemd-socket-proxyd",
+        "workspace_size" | "keep_free" => "the watcher has ended; agent-vm start starts it again",
         _ => {
             "no systemd manager answers that outlives the login (loginctl enable-linger), and no cgroup (version 2) with this controller is delegated to this user; see \
              docs/how-to/limits.md"
@@ -57,7 +59,7 @@ pub fn all(run: &RunDir, settings: &Settings, facts: &RunFacts, qemu: &ProcessId
     let kernel = AllInForce::of(qemu.pid);
     let memory = LimitState {
         name: "memory",
-        value: if facts.memory > 0 { facts.memory.min(settings.memory) } else { settings.memory },
+        value: memory_of(settings.memory, facts.memory, || qmp::memory(run).ok()),
         by: Some(with(Some("QEMU".to_owned()), kernel.memory.as_ref().map(cgroup)).unwrap_or_default()),
         is_asked: false,
     };
@@ -65,11 +67,28 @@ pub fn all(run: &RunDir, settings: &Settings, facts: &RunFacts, qemu: &ProcessId
         let value = settings.limits.of(limit)?;
         let by = match limit {
             Number::NetworkBandwidth => network_rate::is_limited(run).then(|| "the port forwarders".to_owned()),
+            Number::WorkspaceSize | Number::KeepFree if has_lost_watcher(run) => None,
             _ => by(limit, value, &kernel, facts, qemu),
         };
         Some(LimitState { name: limit.name(), value, by, is_asked: settings.limits.asked(limit).is_some() })
     };
     std::iter::once(memory).chain(Number::LIMITS.into_iter().filter_map(of_one)).collect()
+}
+
+/// Returns the guest's memory in MiB that is in force. `boot` is that of the start, 0 if it is unknown. A guest may return less
+/// than it was asked for; `now` asks QEMU for bytes.
+fn memory_of(asked: u32, boot: u32, now: impl FnOnce() -> Option<u64>) -> u32 {
+    match boot {
+        0 => asked,
+        boot if asked >= boot => boot,
+        boot => now().map_or(boot, |bytes| u32::try_from(bytes >> 20).unwrap_or(u32::MAX).clamp(asked, boot)),
+    }
+}
+
+/// Returns whether the watcher has ended. A start has none until the machine answers.
+fn has_lost_watcher(run: &RunDir) -> bool {
+    let file = run.file(MachinePath::WatchPid);
+    file.exists() && ProcessId::read(&file).is_none()
 }
 
 /// Returns what enforces a limit.
@@ -111,5 +130,20 @@ fn of_each_process(qemu: &ProcessId, value: u32) -> Option<String> {
     match limits.max_processes.soft_limit {
         LimitValue::Value(most) if most <= u64::from(value) => Some("RLIMIT_NPROC, of each program".to_owned()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_a_guest_does_not_return_is_shown() {
+        let mib = |mib: u64| move || Some(mib << 20);
+        assert_eq!(memory_of(1024, 4096, mib(1024)), 1024);
+        assert_eq!(memory_of(1024, 4096, mib(3000)), 3000);
+        // Until it is asked, and if QEMU does not answer, it has what it began with.
+        assert_eq!((memory_of(1024, 4096, mib(9999)), memory_of(1024, 4096, || None)), (4096, 4096));
+        assert_eq!((memory_of(8192, 4096, mib(1)), memory_of(2048, 0, mib(1))), (4096, 2048));
     }
 }

@@ -17,7 +17,7 @@ use crate::guest::manifest::PowerOff;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
 
-pub use self::figures::{Disk, DiskCounts, Figures, figures};
+pub use self::figures::{Disk, DiskCounts, Figures, figures, memory};
 
 /// Time limit of one exchange. QEMU answers within milliseconds; after this it counts as hung. Shorter than the limits
 /// of `stop` and `status`.
@@ -28,6 +28,9 @@ const MOST: u64 = 1 << 20;
 
 /// Longest name of a run state that we accept, in bytes; QEMU's own are shorter.
 const LONGEST_STATE: usize = 40;
+
+/// QEMU's run state after the guest's disk found no space on the host.
+pub const FULL_DISK: &str = "io-error";
 
 /// One connection to QMP, from the greeting on.
 struct Client<'a> {
@@ -182,6 +185,18 @@ pub fn pause(run: &RunDir) -> Result<()> {
 /// QEMU does not answer.
 pub fn go_on(run: &RunDir) -> Result<()> {
     command(run, "cont", json!({})).map(drop).context("QEMU failed to let the guest go on")
+}
+
+/// Lets a guest go on that QEMU paused because its disk had no space on the host. Returns whether it did.
+///
+/// # Errors
+/// QEMU does not answer.
+pub fn go_on_after_full_disk(run: &RunDir) -> Result<bool> {
+    // QEMU reports every other error of a disk to the guest, and does not pause.
+    if run_state(run)? != FULL_DISK {
+        return Ok(false);
+    }
+    go_on(run).map(|()| true)
 }
 
 #[cfg(test)]

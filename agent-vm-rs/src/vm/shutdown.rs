@@ -13,7 +13,7 @@ use crate::host::interrupt::{self, Deadline};
 use crate::host::process::ProcessId;
 use crate::limits::Means;
 use crate::machine::Machine;
-use crate::machine::events::{self, What};
+use crate::machine::events::What;
 use crate::machine::run_state::{self, end_processes_of};
 use crate::term::error::Failure;
 use crate::vm::workspace_guard::{self, Step};
@@ -84,7 +84,7 @@ pub fn stop_as(machine: &Machine, limit: Option<Duration>, event: impl Fn(String
     if outcome == Outcome::NotRunning {
         failure::keep(machine);
     } else {
-        events::record(&machine.dir, event(outcome.name().to_owned()));
+        failure::record_stop(machine, event(outcome.name().to_owned()));
     }
     end_all(machine)?;
     Ok(outcome)
@@ -96,10 +96,12 @@ fn end_qemu(machine: &Machine, limit: Duration) -> Result<Outcome> {
     let deadline = Deadline::after(limit);
     // A suspended QEMU handles no signal but SIGKILL, and its socket does not answer.
     if !qemu.is_suspended() {
-        if workspace_guard::read(&run).step == Step::Paused
-            && let Err(error) = qmp::go_on(&run)
-        {
-            tracing::warn!("{error:#}");
+        let unpaused = match workspace_guard::read(&run).step {
+            Step::Paused => qmp::go_on(&run),
+            _ => qmp::go_on_after_full_disk(&run).map(drop),
+        };
+        if let Err(error) = unpaused {
+            tracing::info!("{error:#}");
         }
         let button = Guest::of(machine).map_or(PowerOff::Acpi, |guest| guest.manifest.power_off);
         match qmp::power_off(&run, button) {

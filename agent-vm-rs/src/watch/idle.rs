@@ -11,6 +11,9 @@ const SHARE: u32 = 5;
 /// Processor time that one query of our own may cause in an emulated machine, and in another one: `status` runs some programs and
 /// asks MCP, which takes 0.6 s and 0.03 s.
 const QUERY: [Duration; 2] = [Duration::from_millis(1_200), Duration::from_millis(100)];
+/// Share of one processor, in percent, that all queries of our own may cause, however many there are: above it, a program works
+/// beside them.
+const QUERIES_SHARE: [u32; 2] = [130, 50];
 
 /// What is known at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +32,7 @@ pub struct Observation {
 #[derive(Debug)]
 pub struct Idle {
     query: Duration,
+    queries_share: u32,
     last_use: Duration,
     window: VecDeque<Observation>,
 }
@@ -37,7 +41,8 @@ impl Idle {
     /// Returns a machine that is used now.
     #[must_use]
     pub fn since(now: Duration, is_emulated: bool) -> Self {
-        Self { query: QUERY[usize::from(!is_emulated)], last_use: now, window: VecDeque::new() }
+        let kind = usize::from(!is_emulated);
+        Self { query: QUERY[kind], queries_share: QUERIES_SHARE[kind], last_use: now, window: VecDeque::new() }
     }
 
     /// Takes an observation and returns the idle time. The processor's use is averaged over the last `window`.
@@ -56,7 +61,9 @@ impl Idle {
     fn is_busy(&self, now: Observation) -> bool {
         let Some(then) = self.window.front().filter(|then| then.now < now.now) else { return false };
         let queries = u32::try_from(now.queries.saturating_sub(then.queries)).unwrap_or(u32::MAX);
-        let allowed = (now.now - then.now) * SHARE / 100 + self.query.saturating_mul(queries);
+        let passed = now.now - then.now;
+        let of_queries = self.query.saturating_mul(queries).min(self.query.max(passed * self.queries_share / 100));
+        let allowed = passed * SHARE / 100 + of_queries;
         now.cpu.saturating_sub(then.cpu) > allowed
     }
 }
@@ -122,6 +129,18 @@ mod tests {
         // Control: without queries, the same is work, and so it is in a machine that is not emulated.
         assert_eq!(World::new(true).pass(300, 20, 0, false), 0);
         assert_eq!(World::new(false).pass(300, 20, 1, false), 0);
+    }
+
+    /// Several programs may ask all the time: a processor that is fully used beside them is work.
+    #[test]
+    fn any_number_of_our_own_queries_hides_no_work() {
+        for (is_emulated, busy) in [(true, 160), (false, 100)] {
+            let mut world = World::new(is_emulated);
+            assert_eq!(world.pass(300, busy, 100, false), 0, "{busy}");
+        }
+        // Control: what many queries cost is no use.
+        assert_eq!(World::new(true).pass(300, 120, 10, false), 300);
+        assert_eq!(World::new(false).pass(300, 40, 40, false), 300);
     }
 
     #[test]

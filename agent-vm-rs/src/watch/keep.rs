@@ -65,6 +65,10 @@ pub fn keep(machine: &Machine) -> Result<()> {
     let run = machine.run();
     // QEMU may have ended since this process was started.
     let (Some(facts), Some(qemu)) = (run.facts(), run.qemu()) else { return record_end(machine) };
+    // The command that started this process may have been killed before it recorded it: another watcher would be started.
+    if let Some(own) = i32::try_from(std::process::id()).ok().and_then(ProcessId::of) {
+        own.write(&run.file(MachinePath::WatchPid))?;
+    }
     // In a thread of its own, because it looks more often while space is short.
     let _guard = workspace_guard::Keeper::start(machine);
     let mut watcher = Watcher {

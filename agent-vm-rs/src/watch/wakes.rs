@@ -17,16 +17,20 @@ pub struct Seen {
 
 /// Follows the forwarder.
 #[derive(Debug, Default)]
-pub struct Wakes(Option<Seen>);
+pub struct Wakes {
+    last: Option<Seen>,
+    /// Whether there was a query of our own before the last look. It may end after it.
+    asked: bool,
+}
 
 impl Wakes {
     /// Returns whether a client has connected since the last call, if nothing else can have woken the forwarder.
     pub fn take(&mut self, now: Seen) -> bool {
-        let before = self.0.replace(now);
-        before.is_some_and(|before| {
-            let woke = before.wakes.zip(now.wakes).is_some_and(|(before, now)| before < now);
-            woke && before.queries == now.queries && before.open == 0 && now.open == 0
-        })
+        let Some(before) = self.last.replace(now) else { return false };
+        let woke = before.wakes.zip(now.wakes).is_some_and(|(before, now)| before < now);
+        let asks = before.queries != now.queries;
+        let asked = std::mem::replace(&mut self.asked, asks);
+        woke && !asks && !asked && before.open == 0 && now.open == 0
     }
 }
 
@@ -49,6 +53,7 @@ mod tests {
         assert!(!take(Some(5), 0, 0));
         assert!(take(Some(7), 0, 0));
         assert!(!take(Some(9), 1, 0), "a query of our own");
+        assert!(!take(Some(10), 1, 0), "its end");
         assert!(!take(Some(11), 1, 1) && !take(Some(13), 1, 1) && !take(Some(15), 1, 0), "an open connection");
         assert!(take(Some(16), 1, 0));
         assert!(!take(None, 1, 0) && !take(Some(17), 1, 0), "no forwarder");

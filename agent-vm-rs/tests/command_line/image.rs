@@ -51,7 +51,12 @@ fn an_update_takes_effect_at_the_next_start() {
     assert!(flake().contains(&format!("snapshot = \"{to}\";")), "{}", flake());
     let again = site.run(&["image", "update", "--json"]).ok().json();
     assert_eq!((&again["from"], &again["to"]), (&json!(to), &json!(to)));
-    site.run(&["image", "update"]).ok().says("which is today's");
+    site.run(&["image", "update"]).ok().says("which is the newest");
+    // A choice that was made while the clock was wrong.
+    site.write("config/agent-vm/debian-snapshot.json", r#"{"date": "29990101T000000Z"}"#);
+    let back = site.run(&["image", "update", "--json"]).ok().json();
+    assert_eq!((&back["from"], &back["to"]), (&json!("29990101T000000Z"), &json!(to)));
+    assert!(site.read("config/agent-vm/debian-snapshot.json").contains(to));
     // A file that something else wrote.
     site.write("config/agent-vm/debian-snapshot.json", "{}");
     site.run(&["start"]).exits(1).says("has no snapshot of Debian").says("hint: to replace it: agent-vm image update");

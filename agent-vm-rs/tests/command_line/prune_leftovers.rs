@@ -117,3 +117,52 @@ fn a_machine_that_a_command_works_on_is_left_alone() {
     assert!(Running::new(prune).output().status.success());
     assert!(!run.exists());
 }
+
+/// Users who prune images only must not keep what builds left.
+#[test]
+fn what_is_left_of_images_goes_with_the_images() {
+    let site = Site::new();
+    site.create("main");
+    let guests = site.path("cache/agent-vm/guests");
+    fs::create_dir_all(guests.join(".debian-0123456789abcdef.tmp-left")).unwrap();
+    let records = [".debian-fedcba9876543210.files.json", ".lock-fedcba9876543210", ".spec-fedcba9876543210.json"];
+    let of_a_new_build = [".lock-aaaabbbbccccdddd", ".spec-aaaabbbbccccdddd.json"];
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(86_400);
+    for name in records {
+        File::create(guests.join(name)).unwrap().set_modified(old).unwrap();
+    }
+    for name in of_a_new_build {
+        File::create(guests.join(name)).unwrap();
+    }
+    fs::create_dir(site.machine("app-main").join("run")).unwrap();
+    site.run(&["image", "prune"])
+        .ok()
+        .prints("records of the image fedcba9876543210: removed")
+        .prints(".tmp-left: removed")
+        .does_not_say("run ");
+    let mut left: Vec<_> = fs::read_dir(&guests).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, of_a_new_build);
+    assert!(site.machine("app-main").join("run").exists());
+}
+
+#[test]
+fn what_cannot_be_removed_is_a_failure() {
+    let site = Site::new();
+    install(&site, ENDS);
+    create(&site, "main");
+    site.run(&["start"]).exits(1);
+    site.run(&["destroy", "--yes"]).ok();
+    let guests = site.path("cache/agent-vm/guests");
+    // A lock that cannot be taken.
+    let lock = guests.join(".lock-0123456789abcdef");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir_all(lock.join("full")).unwrap();
+    for command in ["image", "prune"] {
+        let words: &[&str] = if command == "image" { &["image", "prune"] } else { &["prune", "--yes"] };
+        let done = site.run(words).exits(1).prints("image 0123456789abcdef: failed");
+        done.says("error: failed to remove 0123456789abcdef").says("0123456789abcdef was not removed: ");
+    }
+    fs::remove_dir_all(&lock).unwrap();
+    site.run(&["image", "prune"]).ok().prints("image 0123456789abcdef: removed");
+}

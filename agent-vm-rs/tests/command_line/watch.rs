@@ -5,9 +5,11 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Stdio;
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::bridge::Client;
 use crate::guest_services::GuestServices;
 use crate::stand_ins::{STAYS, create, install, install_ssh};
 use crate::support::{Running, Site, kill, wait_until};
@@ -80,10 +82,32 @@ fn a_killed_watcher_is_reported_and_started_again() {
     let watcher = pid_in(&site, "watch.pid");
     kill(watcher, Signal::KILL);
     wait_until("status to see it", || site.run(&["status"]).ok().stdout.contains("the watcher has ended"));
+    let limits = || {
+        let limits = site.run(&["status", "--json"]).ok().json()["limits"].clone();
+        limits.as_array().unwrap().iter().find(|limit| limit["name"] == "keep_free").unwrap()["by"].clone()
+    };
+    assert_eq!(limits(), Value::Null);
     site.run(&["start"]).ok();
     assert_ne!(pid_in(&site, "watch.pid"), watcher);
     let status = site.run(&["status"]).ok().stdout;
     assert!(!status.contains("the watcher has ended"), "{status}");
+    assert_eq!(limits(), "the watcher");
+}
+
+/// A command that is killed while it starts the watcher.
+#[test]
+fn a_watcher_records_itself() {
+    let (site, _inside) = running(&[]);
+    kill(pid_in(&site, "watch.pid"), Signal::KILL);
+    let record = site.machine("app-main").join("run/watch.pid");
+    fs::remove_file(&record).unwrap();
+    let watcher = Running::new(site.agent_vm(&["watch", "app-main"]).spawn().unwrap());
+    wait_until("the record", || fs::read_to_string(&record).is_ok_and(|text| text.ends_with('\n')));
+    let pid = pid_in(&site, "watch.pid");
+    site.run(&["start"]).ok();
+    assert_eq!(pid_in(&site, "watch.pid"), pid, "there is no second one");
+    site.run(&["stop"]).ok();
+    drop(watcher);
 }
 
 #[test]
@@ -127,6 +151,39 @@ fn a_machine_that_nothing_uses_is_stopped_and_one_in_use_is_not() {
     assert_eq!((&status["state"], &status["last_end"]["event"]), (&"stopped".into(), &"idle-stop".into()));
 }
 
+/// A tool may run for hours without a byte on its connection.
+#[test]
+fn a_call_of_mcp_that_waits_for_its_answer_is_a_use() {
+    let (site, _inside) = running(&[]);
+    let is_used = || {
+        let file = fs::File::open(site.machine("app-main").join("run/in-use"));
+        file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
+    };
+    let mut client = Client::new(&site, &["mcp"]);
+    client.begin();
+    wait_until("the first call to end", || !is_used());
+    client.send(r#"{"jsonrpc":"2.0","id":1,"method":"slow"}"#);
+    wait_until("the call", is_used);
+    client.send(r#"{"jsonrpc":"2.0","id":2,"method":"late"}"#);
+    client.line();
+    client.line();
+    // The client stays connected, which is no use.
+    wait_until("the calls to end", || !is_used());
+}
+
+/// Prometheus asks all the time.
+#[test]
+fn every_query_of_our_own_is_counted() {
+    let (site, _inside) = running(&[]);
+    let queries = || fs::read(site.machine("app-main").join("run/queries")).map_or(0, |file| file.len());
+    site.stand_in("tmux", "exit 0");
+    for command in ["status", "metrics", "stats", "ps"] {
+        let before = queries();
+        site.run(&[command]).ok();
+        assert_eq!(queries(), before + 1, "{command}");
+    }
+}
+
 #[test]
 fn a_time_to_live_ends_also_a_used_machine_and_its_foreground_command() {
     let site = Site::new();
@@ -138,7 +195,11 @@ fn a_time_to_live_ends_also_a_used_machine_and_its_foreground_command() {
     let start = Running::new(start);
     wait_until("the machine to be ready", || names(&site).contains(&"ready".to_owned()));
     // It takes effect at once.
-    site.run(&["set", "ttl=1s", "idle_timeout=1h"]).ok().says("ttl changed at once");
+    site.run(&["set", "ttl=9h"]).ok().does_not_say("warning: ");
+    site.run(&["set", "ttl=1s", "idle_timeout=1h"])
+        .ok()
+        .says("ttl changed at once")
+        .says("warning: app-main is stopped now: it has run for ");
     let done = crate::support::Done::new("start --foreground".to_owned(), &start.output());
     done.exits(75)
         .says("error: app-main was stopped by a time limit: its time to live of 1s passed")
@@ -157,6 +218,12 @@ fn events_can_be_followed_and_limited() {
     wait_until("the first event", || site.read("followed").contains("\"created\""));
     site.run(&["set", "memory=2048"]).ok();
     wait_until("the second event", || site.read("followed").contains("\"changed\""));
+    // A reader that has what it wanted, as in `events -f | head -1`.
+    let mut piped = site.agent_vm(&["events", "--follow"]).stdout(Stdio::piped()).spawn().unwrap();
+    piped.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    let mut piped = Running::new(piped);
+    wait_until("the end without a reader", || piped.ended());
+    assert!(piped.output().status.success());
     follow.signal(Signal::INT);
     assert!(follow.output().status.success());
     let printed = site.read("followed");
@@ -165,8 +232,10 @@ fn events_can_be_followed_and_limited() {
     site.run(&["events", "--since", "1h"]).ok().prints("created");
     let old = r#"{"time":"2001-01-01T00:00:00Z","event":"powered-off"}"#;
     let log = site.machine("app-main").join("events.jsonl");
-    fs::write(&log, format!("{old}\n{}", fs::read_to_string(&log).unwrap())).unwrap();
+    // The clock was set back since.
+    let future = r#"{"time":"2999-01-01T00:00:00Z","event":"ready","after_ms":1500}"#;
+    fs::write(&log, format!("{old}\n{}{future}\n", fs::read_to_string(&log).unwrap())).unwrap();
     site.run(&["events"]).ok().prints("2001-01-01 00:00:00Z  the guest powered off\n");
-    let recent = site.run(&["events", "--since", "1h"]).ok().prints("created").stdout;
+    let recent = site.run(&["events", "--since", "1h"]).ok().prints("created").prints("ready after 1.5 s").stdout;
     assert!(!recent.contains("powered off"), "{recent}");
 }

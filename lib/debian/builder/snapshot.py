@@ -4,6 +4,7 @@ The snapshot of Debian that an image is built from, so that another build on ano
 AGENT_VM_DEBIAN_SNAPSHOT is the address of another archive with the layout of snapshot.debian.org, or `none`.
 """
 
+import http.client
 import os
 import threading
 import urllib.request
@@ -68,7 +69,7 @@ def silence(url: str) -> str | None:
         try:
             with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=ANSWER):
                 reason[:] = [None]
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason[:] = [str(getattr(error, "reason", error))]
 
     # The search for a name has no time limit of its own.

@@ -73,8 +73,10 @@ class Snapshot(unittest.TestCase):
         self.assertEqual(source.described()["snapshot"], "2026-01-02T03:04:05Z")
 
     def test_without_the_archive_they_come_from_the_mirror_and_that_is_said_once(self) -> None:
-        for archive in (f"{self.origin}/else", "http://127.0.0.1:1", "no address"):
-            source, said = choose(AGENT_VM_DEBIAN_SNAPSHOT=archive, AGENT_VM_DEBIAN_MIRROR="http://mirror.test")
+        for archive in (f"{self.origin}/else", "http://127.0.0.1:1", "no address", f"{self.origin}/a b"):
+            with mock.patch.object(threading, "excepthook") as failed:
+                source, said = choose(AGENT_VM_DEBIAN_SNAPSHOT=archive, AGENT_VM_DEBIAN_MIRROR="http://mirror.test")
+            failed.assert_not_called()
             self.assertEqual((source.mirrors, source.date), (["http://mirror.test"], None))
             self.assertIsNone(source.described()["snapshot"])
             (message,) = said

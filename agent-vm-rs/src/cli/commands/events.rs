@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::events::{self, Event};
 use crate::term::error::Interrupted;
-use crate::term::output::print;
+use crate::term::output::{is_closed, print};
 use crate::term::text::{one_line, plain_json};
 
 /// Interval between checks for new events.
@@ -42,10 +42,11 @@ pub fn events(context: &Context, args: &EventsArgs) -> Result<()> {
     let mut last = events.last().cloned();
     if let Some(since) = args.since {
         let now = Timestamp::now();
-        events.retain(|event| now.duration_since(event.time).unsigned_abs() <= since);
+        // A time in the future, from before the clock was set back, counts as now.
+        events.retain(|event| Duration::try_from(now.duration_since(event.time)).unwrap_or_default() <= since);
     }
     show(context, &events)?;
-    while args.follow && machine.exists() {
+    while args.follow && machine.exists() && !is_closed() {
         match interrupt::pause(INTERVAL) {
             // It is the usual end.
             Err(error) if error.is::<Interrupted>() => return Ok(()),

@@ -33,7 +33,7 @@ enum ImageVerb {
     List,
     /// Choose today's Debian packages for all Debian guests; the next start of each machine builds or takes the new image
     Update,
-    /// Remove images that no machine uses
+    /// Remove images that no machine uses, and what is left of removed and half-built ones
     Prune(ImagePruneArgs),
 }
 
@@ -53,7 +53,7 @@ pub fn image(context: &Context, args: &ImageArgs) -> Result<()> {
     match &args.verb {
         ImageVerb::List => list(context),
         ImageVerb::Update => update(context),
-        ImageVerb::Prune(args) => prune::leftovers_alone(context, args.dry_run, |leftover| leftover.kind == "image"),
+        ImageVerb::Prune(args) => prune::leftovers_alone(context, args.dry_run, leftovers::Leftover::is_of_images),
     }
 }
 
@@ -90,18 +90,19 @@ fn cells(image: &Image, now: Timestamp) -> [String; 5] {
 }
 
 fn update(context: &Context) -> Result<()> {
-    let (from, file) = (snapshot::current().or_else(|_| snapshot::built_in())?, snapshot::file()?);
-    let to = today();
-    let is_newer = to > from;
-    if is_newer || snapshot::chosen().is_err() {
+    let own = snapshot::built_in()?;
+    let (from, file) = (snapshot::current().unwrap_or_else(|_| own.clone()), snapshot::file()?);
+    // A choice of a day that has not come is replaced, too: it was made while the clock was wrong.
+    let to = today().max(own);
+    let is_other = to != from;
+    if is_other || snapshot::chosen().is_err() {
         snapshot::choose(&to)?;
     }
     if context.json {
-        let to = if is_newer { &to } else { &from };
         return print_json(&json!({ "from": from.name(), "to": to.name(), "file": file }));
     }
-    if !is_newer {
-        note(&format!("images are built from the snapshot {}, which is today's", from.name()));
+    if !is_other {
+        note(&format!("images are built from the snapshot {}, which is the newest", from.name()));
         return Ok(());
     }
     note(&format!("images: {} → {}", from.name(), to.name()));

@@ -35,6 +35,23 @@ pub struct Leftover {
     what: What,
 }
 
+impl Leftover {
+    /// Returns whether it is an image, or what is left of one.
+    #[must_use]
+    pub fn is_of_images(&self) -> bool {
+        match &self.what {
+            What::Image(_) | What::Records(..) => true,
+            What::Temporary(path) => path.file_name().is_some_and(|name| is_half_built(&name.to_string_lossy())),
+            What::Run(_) | What::GcRoot(_) => false,
+        }
+    }
+}
+
+/// Returns whether this is the name of an image whose build did not finish.
+fn is_half_built(name: &str) -> bool {
+    name.starts_with(".debian-") && name.contains(".tmp-")
+}
+
 enum What {
     Run(Machine),
     Image(Image),
@@ -55,7 +72,7 @@ pub fn all(context: &Context) -> Result<Vec<Leftover>> {
         let used = images::all(&cache, &known(&context.state)?)?;
         all.extend(used.iter().filter(|image| image.users.is_empty()).map(unused));
         let guests = images::directory(&cache);
-        all.extend(temporary(&guests, |name| name.starts_with(".debian-") && name.contains(".tmp-")));
+        all.extend(temporary(&guests, is_half_built));
         all.extend(records(&guests));
         all.extend(roots(&cache.join("nix/var/nix/gcroots/auto")));
     }

@@ -79,9 +79,9 @@ pub fn mcp(context: &Context, args: &McpArgs) -> Result<()> {
     let limit = context.timeout.unwrap_or(TIMEOUT);
     let timeouts = Timeouts { connect: Some(limit), whole: None };
     let endpoint = Endpoint::of(&machine, &facts, timeouts)?;
-    let (context, may_start) = (context.clone(), args.start);
+    let (context, may_start, dir) = (context.clone(), args.start, machine.dir.clone());
     let find = move |wanted: bool| find_again(&context, &machine, may_start && wanted, timeouts);
-    bridge::run(Link::new(endpoint, path, limit, Box::new(find)), Output::new(io::stdout())?, io::stdin())
+    bridge::run(Link::new(dir, endpoint, path, limit, Box::new(find)), Output::new(io::stdout())?, io::stdin())
 }
 
 /// Returns the endpoint of a machine that was lost; None while another command, such as `restart`, works on the machine.

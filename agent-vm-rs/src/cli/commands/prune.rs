@@ -73,7 +73,7 @@ struct Pruned {
 /// machine stays. Also removes files of ended runs, unused images and temporary files of killed commands.
 ///
 /// # Errors
-/// The user declines, or a machine cannot be removed. The other machines are removed in the second case.
+/// The user declines, or something cannot be removed. The rest is removed in the second case.
 pub fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
     let all = context.state.names()?.into_iter().map(|name| Machine::new(&context.state, name));
     let found: Vec<_> = all.filter_map(|machine| Some((reason(&machine, args)?, machine))).collect();
@@ -109,11 +109,17 @@ pub fn prune(context: &Context, args: &PruneArgs) -> Result<()> {
     }
     note_space(args.dry_run, &pruned);
     if failed == 0 {
-        return Ok(());
+        return all_removed(&pruned);
     }
     Err(Failure::new(format!("failed to remove {}", count(failed, "machine")))
         .with_hint("for each of them: agent-vm destroy MACHINE")
         .into())
+}
+
+/// Returns an error if something was not removed, whose reason was printed.
+fn all_removed(pruned: &[Pruned]) -> Result<()> {
+    let failed: Vec<_> = pruned.iter().filter(|one| one.outcome == "failed").map(|one| one.name.as_str()).collect();
+    if failed.is_empty() { Ok(()) } else { Err(Failure::new(format!("failed to remove {}", failed.join(", "))).into()) }
 }
 
 fn line(one: &Pruned) -> String {
@@ -132,18 +138,19 @@ fn note_space(dry_run: bool, pruned: &[Pruned]) {
 /// Removes what is no machine and `wanted`, and prints it as [`prune`] does.
 ///
 /// # Errors
-/// The cache cannot be read.
+/// The cache cannot be read, or something cannot be removed.
 pub(super) fn leftovers_alone(context: &Context, dry_run: bool, wanted: impl Fn(&Leftover) -> bool) -> Result<()> {
     let pruned = clear_all(context, dry_run, wanted)?;
     if context.json {
-        return print_json(&pruned);
+        print_json(&pruned)?;
+        return all_removed(&pruned);
     }
     print(&pruned.iter().map(line).collect::<String>())?;
     if pruned.is_empty() {
         note("nothing to remove");
     }
     note_space(dry_run, &pruned);
-    Ok(())
+    all_removed(&pruned)
 }
 
 /// Removes what is no machine and `wanted`.

@@ -146,7 +146,12 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<i32> {
 fn bring_up(context: &Context, machine: &Machine) -> Result<()> {
     let _lock = machine.lock(context.deadline())?;
     let run = machine.run();
-    if run.qemu().is_some() && run.facts().is_some() { Ok(()) } else { watched::launch(context, machine, None) }
+    if run.qemu().is_none() || run.facts().is_none() {
+        return watched::launch(context, machine, None);
+    }
+    // It may have been killed.
+    watched::watch(context, machine);
+    Ok(())
 }
 
 /// Explains why a program was not found.

@@ -8,9 +8,11 @@ use super::{egress_lists, new_agents};
 use crate::cli::{line, resolve_settings, target};
 use crate::egress;
 use crate::host::lock::Lock;
+use crate::host::process::age;
 use crate::machine::context::Context;
 use crate::machine::defaults::Defaults;
 use crate::machine::egress_settings::Mode;
+use crate::machine::events::span;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
 use crate::machine::settings_change::{Assignment, Change, differences};
@@ -172,6 +174,9 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
     if !said.is_empty() {
         note(&format!("notice: {name} is running; {} changed at once", said.join(" and ")));
     }
+    if at_once.contains(&Key::Ttl) {
+        note_ttl(machine, after);
+    }
     for (key, when) in &applied {
         if let When::Partly(how) = when {
             note(&format!("notice: {} changed in part: {how}", key.name()));
@@ -196,6 +201,19 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
         note_disk_size(machine, after);
     }
     Ok(())
+}
+
+/// Warns if the machine has run for longer than its new time to live.
+fn note_ttl(machine: &Machine, settings: &Settings) {
+    let ran = machine.run().qemu().as_ref().and_then(age);
+    if let Some((ran, ttl)) = ran.zip(settings.ttl.get()).filter(|(ran, ttl)| ran >= ttl) {
+        note(&format!(
+            "warning: {} is stopped now: it has run for {}, longer than {}",
+            machine.name,
+            span(ran.as_secs()),
+            span(ttl.as_secs())
+        ));
+    }
 }
 
 /// Reports changed limits that nothing on this host enforces.

@@ -44,12 +44,16 @@ fn hash_in(name: &str) -> Option<String> {
 }
 
 fn is_stale(guests: &Path, hash: &str) -> bool {
-    let is_new = |path: &PathBuf| {
-        let changed = path.symlink_metadata().and_then(|found| found.modified());
-        changed.is_ok_and(|changed| SystemTime::now().duration_since(changed).unwrap_or_default() < NEW)
-    };
-    let lock = lock_of(guests, hash);
-    !path_of(guests, hash).exists() && !of(guests, hash).iter().chain([&lock]).any(is_new)
+    !is_new(&lock_of(guests, hash)) && is_stale_without_lock(guests, hash)
+}
+
+fn is_stale_without_lock(guests: &Path, hash: &str) -> bool {
+    !path_of(guests, hash).exists() && !of(guests, hash).iter().any(|record| is_new(record))
+}
+
+fn is_new(path: &Path) -> bool {
+    let changed = path.symlink_metadata().and_then(|found| found.modified());
+    changed.is_ok_and(|changed| SystemTime::now().duration_since(changed).unwrap_or_default() < NEW)
 }
 
 /// Removes the records of an image that does not exist. Returns false if it exists or is built by now.
@@ -61,6 +65,10 @@ pub fn remove_records(guests: &Path, hash: &str) -> Result<bool> {
         return Ok(false);
     }
     let Some(lock) = Lock::try_take(&lock_of(guests, hash))? else { return Ok(false) };
+    // A build may have ended meanwhile. (Taking the lock may have made its file.)
+    if !is_stale_without_lock(guests, hash) {
+        return Ok(false);
+    }
     of(guests, hash).iter().try_for_each(|record| remove_any(record))?;
     lock.retire()?;
     Ok(true)

@@ -143,6 +143,7 @@ impl Carrier {
         uses: &dyn Fn(&Lease<'_>),
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<(), Lost> {
+        let _use = (message.kind() == Kind::Request).then(|| self.link.begin_use());
         let mut lease = self.link.lease();
         uses(&lease);
         if is_cancelled() {

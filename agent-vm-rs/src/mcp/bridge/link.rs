@@ -1,12 +1,14 @@
 //! The connections to a machine, whose endpoint changes when the machine restarts.
 
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::host::interrupt::{Deadline, pause};
+use crate::machine::in_use::{self, InUse};
 use crate::mcp::endpoint::Endpoint;
 use crate::term::error::Failure;
 
@@ -20,6 +22,7 @@ pub type Find = dyn Fn(bool) -> Result<Option<Endpoint>> + Send + Sync;
 /// The way to one server of a machine. Each request has a connection of its own, so that it can be closed alone; connections
 /// are used again.
 pub struct Link {
+    machine: PathBuf,
     path: String,
     find: Box<Find>,
     limit: Duration,
@@ -34,9 +37,15 @@ struct Idle {
 }
 
 impl Link {
-    /// Returns the link to the server at `path`. `limit` is how long an unreachable machine is waited for.
-    pub fn new(endpoint: Endpoint, path: String, limit: Duration, find: Box<Find>) -> Self {
-        Self { path, find, limit, idle: Mutex::new(Idle { endpoint, age: 0, connections: Vec::new() }) }
+    /// Returns the link to the server at `path` of the machine in `machine`. `limit` is how long an unreachable machine is waited
+    /// for.
+    pub fn new(machine: PathBuf, endpoint: Endpoint, path: String, limit: Duration, find: Box<Find>) -> Self {
+        Self { machine, path, find, limit, idle: Mutex::new(Idle { endpoint, age: 0, connections: Vec::new() }) }
+    }
+
+    /// Begins a use of the machine: nothing shows from outside that a request waits for its answer.
+    pub(super) fn begin_use(&self) -> InUse {
+        in_use::begin(&self.machine)
     }
 
     /// Returns the server's path.

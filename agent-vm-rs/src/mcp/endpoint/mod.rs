@@ -20,10 +20,10 @@ pub use self::connector::was_not_connected;
 use self::names::Names;
 use crate::host::files::{has_file, make_dir_durably, quoted, read_if_there, read_text, write_file};
 use crate::host::hex;
-use crate::machine::Machine;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
+use crate::machine::{Machine, in_use};
 use crate::term::error::Failure;
 
 const TOKEN_BYTES: usize = 32;
@@ -147,11 +147,13 @@ impl Endpoint {
         Self::connected_by(Marking::agent, machine, facts, timeouts)
     }
 
-    /// Returns the endpoint as [`Self::of`] does, for requests of our own that are no use of the machine.
+    /// Returns the endpoint as [`Self::of`] does, for requests of our own that are no use of the machine. They are counted as one
+    /// query.
     ///
     /// # Errors
     /// See [`Self::of`].
     pub fn for_queries(machine: &Machine, facts: &RunFacts, timeouts: Timeouts) -> Result<Self> {
+        in_use::count_query(&machine.dir);
         Self::connected_by(Marking::for_queries, machine, facts, timeouts)
     }
 

@@ -64,6 +64,15 @@ pub fn figures(run: &RunDir) -> Result<Figures> {
     Ok(Figures { disks: disks_in(&disks), processors: processors_in(&processors) })
 }
 
+/// Returns the guest's memory in bytes, without what it has returned.
+///
+/// # Errors
+/// QEMU does not answer.
+pub fn memory(run: &RunDir) -> Result<u64> {
+    let answer = super::command(run, "query-balloon", json!({}))?;
+    answer.get("actual").and_then(Value::as_u64).context("QEMU does not report the guest's memory")
+}
+
 fn disks_in(answer: &Value) -> Vec<Disk> {
     let all = answer.as_array().map(Vec::as_slice).unwrap_or_default().iter().take(MOST);
     let disks = all.filter_map(|disk| {

@@ -1,9 +1,11 @@
 //! Keeps a machine from filling the host's file system. Nothing else bounds what a guest writes to the workspace; a project
 //! quota would need privileges and a file system that has them.
 //!
-//! The watcher calls [`tick`] about once a second, and before it runs, the command that starts the machine. While a limit is exceeded, virtiofsd's writes fail: a limit on the size of
-//! files (RLIMIT_FSIZE) of zero, which virtiofsd survives because it ignores SIGXFSZ. The guest sees EFBIG, and can still read
-//! and delete. If the machine grows all the same, it is paused. Both end by themselves once there is space again.
+//! The watcher calls [`tick`] about once a second, and before it runs, the command that starts the machine. While a limit is
+//! exceeded, virtiofsd's writes fail: a limit on the size of files (RLIMIT_FSIZE) of zero, which virtiofsd survives because it
+//! ignores SIGXFSZ. The guest sees EFBIG, and can still read and delete. If the machine grows all the same, it is paused. Both
+//! end by themselves once there is space again, and so does the pause of a guest whose disk found no space on the host, which
+//! QEMU makes itself.
 
 mod daemon;
 mod rules;
@@ -11,7 +13,7 @@ mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 
@@ -35,6 +37,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_millis(250);
 /// The free space is near its limit if it is less than this multiple.
 const NEAR: u64 = 8;
+/// Time between two questions to QEMU whether it has paused the guest, and the free space in bytes from which that can end.
+const ASK: Duration = Duration::from_secs(10);
+const ROOM: u64 = 64 << 20;
 
 /// What [`tick`] remembers from one call to the next.
 #[derive(Debug, Default)]
@@ -46,6 +51,8 @@ pub struct State {
     /// The limit of file sizes that virtiofsd's processes got.
     set: Option<(Vec<ProcessId>, Option<u64>)>,
     verdict: Option<Verdict>,
+    /// When QEMU was last asked whether it has paused the guest.
+    asked: Option<Instant>,
 }
 
 /// Checks once how much a running machine occupies, and makes its writes fail, pauses it, or lets it go on. Returns the time
@@ -60,18 +67,24 @@ pub fn tick(machine: &Machine, state: &mut State) -> Result<Duration> {
     let seen = state.look(machine, &daemon)?;
     let before = state.verdict.unwrap_or_else(|| read(&run));
     let after = before.next(&seen, &state.limits, !daemon.is_empty());
-    if state.verdict != Some(after) {
-        // Written first: if this process is killed, the next one finds what it may have done.
-        write(&run, after)?;
-    }
+    // If this process is killed, the next one must find what it may have done: a restriction is written before it begins, and
+    // forgotten after it has ended.
+    let opens = after.step == Step::Open;
+    let noted = if opens { Ok(()) } else { state.note(&run, after) };
+    // Also if the disk is so full that this cannot be written: the next process sets the limit of files anew in any case.
     state.limit(&daemon, after.step)?;
+    noted?;
     match (before.step, after.step) {
         (Step::Paused, Step::Paused) if state.verdict.is_some() => {}
         (_, Step::Paused) => qmp::pause(&run)?,
         (Step::Paused, _) => qmp::go_on(&run)?,
         _ => {}
     }
+    if opens {
+        state.note(&run, after)?;
+    }
     state.verdict = Some(after);
+    state.end_pause_of_qemu(&run, after, &seen);
     let least = rules::least_free(&state.limits, seen.total);
     let is_near = after.step != Step::Open || seen.free < least.saturating_mul(NEAR);
     Ok(if is_near { SHORT } else { INTERVAL })
@@ -124,6 +137,27 @@ impl State {
             if let Ok(settings) = machine.settings() {
                 (self.limits, self.read) = (settings.limits, changed);
             }
+        }
+    }
+
+    /// Writes a new verdict.
+    fn note(&self, run: &RunDir, verdict: Verdict) -> Result<()> {
+        if self.verdict == Some(verdict) { Ok(()) } else { write(run, verdict) }
+    }
+
+    /// Lets a guest go on that QEMU itself paused when the host had no space for its disk, once there is some. Nothing else does.
+    fn end_pause_of_qemu(&mut self, run: &RunDir, verdict: Verdict, seen: &Seen) {
+        let is_due = self.asked.is_none_or(|at| at.elapsed() >= ASK);
+        if !is_due || verdict.step == Step::Paused || seen.free < ROOM {
+            return;
+        }
+        self.asked = Some(Instant::now());
+        match qmp::go_on_after_full_disk(run) {
+            Ok(true) => {
+                tracing::warn!("QEMU had paused the guest, because its disk had no space on the host; it goes on")
+            }
+            Ok(false) => {}
+            Err(error) => tracing::info!("{error:#}"),
         }
     }
 
@@ -195,73 +229,4 @@ pub fn check(machine: &Machine, facts: &RunFacts) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{BufRead as _, BufReader, Write as _};
-    use std::process::{Command, Stdio};
-
-    use super::*;
-    use crate::host::interrupt::Deadline;
-    use crate::machine::settings::tests::sample;
-    use crate::machine::state_dir::StateDir;
-
-    /// A process that serves the workspace as virtiofsd does, in a child: it writes a file for each line that it reads.
-    const DAEMON: &str = "env --ignore-signal=XFSZ -- sh -c \
-        'while read -r _; do if printf 1234 2>/dev/null >>file; then echo written; else echo failed; fi; done'; true";
-
-    #[test]
-    fn writes_fail_while_the_workspace_is_too_large() {
-        let dir = tempfile::tempdir().unwrap();
-        let machine = Machine::new(&StateDir::locate(Some(dir.path())).unwrap(), "app-main".parse().unwrap());
-        let (run, workspace) = (machine.run(), machine.workspace());
-        std::fs::create_dir_all(run.path()).unwrap();
-        std::fs::create_dir_all(&workspace).unwrap();
-        let mut settings = sample();
-        settings.limits = Limits { workspace_size: Some(16), keep_free: Some(0), ..Limits::default() };
-        machine.write_settings(&settings).unwrap();
-        let mut daemon = Command::new("sh");
-        daemon.args(["-c", DAEMON]).current_dir(&workspace).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut daemon = daemon.spawn().unwrap();
-        ProcessId::of(i32::try_from(daemon.id()).unwrap())
-            .unwrap()
-            .write(&run.file(MachinePath::VirtiofsdPid))
-            .unwrap();
-        let (mut asks, mut answers) = (daemon.stdin.take().unwrap(), BufReader::new(daemon.stdout.take().unwrap()));
-        let mut write = || {
-            asks.write_all(b"x\n").unwrap();
-            let mut answer = String::new();
-            answers.read_line(&mut answer).unwrap();
-            answer
-        };
-        // Its child has started once it answers.
-        assert_eq!(write(), "written\n");
-        let mut state = State::default();
-        let mut wait_for = |step: Step| {
-            let end = Deadline::after(Duration::from_secs(60));
-            end.poll("the verdict", Duration::from_millis(20), || {
-                tick(&machine, &mut state)?;
-                Ok((read(&run).step == step).then_some(()))
-            })
-            .unwrap();
-        };
-        wait_for(Step::Open);
-        assert_eq!(write(), "written\n");
-        let large = workspace.join("large");
-        std::fs::write(&large, vec![1; 17 << 20]).unwrap();
-        wait_for(Step::WritesFail);
-        assert_eq!(write(), "failed\n");
-        std::fs::remove_file(&large).unwrap();
-        wait_for(Step::Open);
-        assert_eq!(write(), "written\n");
-        // A process that takes over finds the verdict of the last one, and a new limit applies at once.
-        std::fs::write(&large, vec![1; 17 << 20]).unwrap();
-        wait_for(Step::WritesFail);
-        settings.limits.workspace_size = Some(64);
-        machine.write_settings(&settings).unwrap();
-        let mut next = State::default();
-        tick(&machine, &mut next).unwrap();
-        assert_eq!((read(&run), write().as_str()), (Verdict::default(), "written\n"));
-        daemon.kill().unwrap();
-        drop(asks);
-        daemon.wait().unwrap();
-    }
-}
+mod tests;

@@ -10,10 +10,14 @@ use anyhow::{Context as _, Result};
 use procfs::process::Process;
 use rustix::fs::statvfs;
 
-use crate::host::process::ProcessId;
+use crate::host::process::{Invocation, ProcessId};
 
 /// Largest number of files with several names that are counted only once.
 const MOST_LINKED: usize = 1 << 20;
+/// Most memory that counting may take, in bytes: files with several names are remembered.
+const MEMORY: u64 = 1 << 30;
+/// Time of a count above which growth since is estimated.
+const SLOW: Duration = Duration::from_millis(500);
 /// Shortest time between two counts of the workspace, and the share of the time that counting may take.
 const PAUSE: Duration = Duration::from_secs(2);
 const SHARE: u32 = 10;
@@ -47,6 +51,27 @@ pub fn free(place: &Path) -> Result<Free> {
 /// Returns the space that the files in a directory occupy, in bytes. A file with several names counts once.
 #[must_use]
 pub fn size(dir: &Path) -> u64 {
+    // Root can read everything. Another user could not enter directories whose mode the guest changed, but for the namespace.
+    let is_root = rustix::process::geteuid().is_root();
+    let namespace = || Invocation::new("unshare").args(["--user", "--map-root-user", "--"]);
+    let in_namespace = (!is_root).then(|| by_du(dir, Some(namespace()))).flatten();
+    in_namespace.or_else(|| by_du(dir, None)).unwrap_or_else(|| by_walk(dir))
+}
+
+/// Returns what du counts. It follows no links, and reaches directories whose paths are longer than the kernel accepts.
+fn by_du(dir: &Path, within: Option<Invocation>) -> Option<u64> {
+    let du = Invocation::new("du").args(["--summarize", "--block-size=1", "--one-file-system", "--"]).arg(dir).cwd("/");
+    let du = match within {
+        Some(namespace) => du.within(namespace),
+        None => du,
+    };
+    // It fails if the guest removes a file meanwhile, and prints the size all the same.
+    let output = du.bounded(MEMORY).output().ok()?;
+    String::from_utf8_lossy(&output.stdout).split_whitespace().next()?.parse().ok()
+}
+
+/// Returns what can be counted without du.
+fn by_walk(dir: &Path) -> u64 {
     let mut linked = HashSet::new();
     let mut blocks = 0_u64;
     for file in walkdir::WalkDir::new(dir).follow_links(false).into_iter().flatten() {
@@ -111,11 +136,18 @@ impl Count {
             let place = workspace.to_owned();
             self.running = Some((Instant::now(), mark, std::thread::spawn(move || size(&place))));
         }
-        self.last.map(|last| last.size)
+        self.last.map(|last| last.estimate(mark))
     }
 }
 
 impl Counted {
+    /// Returns the size, with what was probably written since if counting is slow: both written and taken from the free space.
+    fn estimate(&self, now: Mark) -> u64 {
+        let grown = self.mark.written.zip(now.written).map_or(0, |(before, now)| now.saturating_sub(before));
+        let grown = grown.min(self.mark.free.saturating_sub(now.free));
+        if self.took > SLOW { self.size.saturating_add(grown) } else { self.size }
+    }
+
     fn is_due(&self, now: Mark, limit: u64, always: bool) -> bool {
         let age = self.ended.elapsed();
         let may_exceed = self.size.saturating_add(self.mark.growth(now)) > limit;
@@ -136,19 +168,50 @@ impl Mark {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::files::{tree, walk};
 
     #[test]
     fn files_are_counted_by_the_space_that_they_occupy() {
+        for size in [size, by_walk] {
+            let dir = tempfile::tempdir().unwrap();
+            let empty = size(dir.path());
+            std::fs::write(dir.path().join("a"), vec![1; 1 << 20]).unwrap();
+            std::fs::hard_link(dir.path().join("a"), dir.path().join("b")).unwrap();
+            std::fs::File::create(dir.path().join("sparse")).unwrap().set_len(1 << 30).unwrap();
+            std::os::unix::fs::symlink("/usr", dir.path().join("link")).unwrap();
+            let grown = size(dir.path()) - empty;
+            assert!((1 << 20..=(1 << 20) + (64 << 10)).contains(&grown), "{grown}");
+            assert_eq!(of_file(&dir.path().join("missing")), 0);
+            assert!(of_file(&dir.path().join("a")) >= 1 << 20);
+        }
+    }
+
+    /// A guest can make paths that the kernel does not accept, and close directories to the user.
+    #[test]
+    fn nothing_is_too_deep_or_closed_to_be_counted() {
+        use rustix::fs::{CWD, Mode, OFlags, openat};
         let dir = tempfile::tempdir().unwrap();
-        let empty = size(dir.path());
-        std::fs::write(dir.path().join("a"), vec![1; 1 << 20]).unwrap();
-        std::fs::hard_link(dir.path().join("a"), dir.path().join("b")).unwrap();
-        std::fs::File::create(dir.path().join("sparse")).unwrap().set_len(1 << 30).unwrap();
-        std::os::unix::fs::symlink("/usr", dir.path().join("link")).unwrap();
-        let grown = size(dir.path()) - empty;
-        assert!((1 << 20..=(1 << 20) + (64 << 10)).contains(&grown), "{grown}");
-        assert_eq!(of_file(&dir.path().join("missing")), 0);
-        assert!(of_file(&dir.path().join("a")) >= 1 << 20);
+        let deep = dir.path().join("deep");
+        let depth = 40;
+        walk::tests::deep(&deep, depth);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let mut inner = openat(CWD, &deep, flags, Mode::empty()).unwrap();
+        for _ in 0..depth {
+            inner = openat(&inner, "d".repeat(200), flags, Mode::empty()).unwrap();
+        }
+        let file = openat(&inner, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+        std::io::Write::write_all(&mut std::fs::File::from(file), &vec![1; 8 << 20]).unwrap();
+        assert!(size(dir.path()) >= 8 << 20);
+        // Control: a walk by paths does not find it.
+        assert!(by_walk(dir.path()) < 8 << 20);
+        tree::remove_tree(&deep).unwrap();
+
+        let closed = dir.path().join("closed");
+        std::fs::create_dir(&closed).unwrap();
+        std::fs::write(closed.join("file"), vec![1; 8 << 20]).unwrap();
+        std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o0)).unwrap();
+        assert!(size(dir.path()) >= 8 << 20);
+        std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     }
 
     #[test]
@@ -177,6 +240,16 @@ mod tests {
         assert!(!slow.is_due(Mark { written: Some(99), ..mark }, 100, true));
         let old = Counted { ended: ended.checked_sub(Duration::from_secs(100)).unwrap(), ..last };
         assert!(old.is_due(mark, 100, false));
+    }
+
+    #[test]
+    fn growth_since_a_slow_count_is_estimated() {
+        let mark = Mark { written: Some(10), free: 100 };
+        let last = Counted { size: 80, mark, ended: Instant::now(), took: Duration::from_secs(9) };
+        let of = |last: Counted, written, free| last.estimate(Mark { written, free });
+        assert_eq!((of(last, Some(40), 60), of(last, Some(40), 90), of(last, Some(15), 60)), (110, 90, 85));
+        assert_eq!((of(last, None, 60), of(last, Some(40), 200)), (80, 80), "nothing of it is known");
+        assert_eq!(of(Counted { took: Duration::from_millis(9), ..last }, Some(40), 60), 80, "it is counted soon");
     }
 
     #[test]
