@@ -28,7 +28,7 @@ use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::settings::Settings;
 use crate::machine::state_dir::StateDir;
-use crate::remote::other_host::request::{Ask, Made, Meant, Repository};
+use crate::remote::other_host::request::{Ask, Made, Meant, NOT_RUN, Repository};
 use crate::remote::other_host::{Connection, HostUrl, Terminal};
 use crate::remote::ssh::{CopyAsk, CopyEnd};
 use crate::term::error::Failure;
@@ -201,8 +201,15 @@ impl<'a> Drive<'a> {
     /// Runs a task there, fetches its result here, and removes the machine if that is wanted.
     fn run_and_fetch(&self, verb: Option<&Verb>, removes: bool) -> Result<ExitCode> {
         self.mirror()?;
-        let ask = self.run(Words::of_process()?.without(&["--fetch", "--rm"]));
+        let Words { words, files } = Words::of_process()?.without(&["--fetch", "--rm"]);
+        let ask = Ask::Task { words, files, repository: self.repository.clone() };
         let code = self.connection.asking(&ask, terminal(verb))?.run_attached(|| Ok(()))?;
+        if code == i32::from(NOT_RUN) {
+            // The machine is as it was before, or its task still ends: it must not be removed.
+            return Err(Failure::new(format!("the task did not run to its end on {}", self.connection.host().shown()))
+                .with_hint("nothing was fetched; to fetch what the machine has: agent-vm fetch")
+                .into());
+        }
         let fetched = fetch::after_run(self)?;
         if let (Ok(name), true) = (&fetched, removes) {
             let words = ["destroy", name, "--yes"].map(str::to_owned).to_vec();
