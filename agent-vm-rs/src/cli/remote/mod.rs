@@ -23,6 +23,7 @@ use crate::git::mirror::Link;
 use crate::host::files::{make_private_dir, plain, write_file};
 use crate::host::hex::{hex, random};
 use crate::host::interrupt;
+use crate::host::lock::Lock;
 use crate::host::process::Invocation;
 use crate::machine::Machine;
 use crate::machine::context::Context;
@@ -37,6 +38,8 @@ use crate::term::error::Failure;
 const DIRECTORY: &str = ".remotes";
 /// File with a name of this host that no other one has.
 const ID: &str = "id";
+/// Start of the name of a mirror's lock.
+const MIRROR: &str = ".mirror-";
 /// Bytes of an id.
 const ID_BYTES: usize = 8;
 
@@ -148,6 +151,9 @@ impl<'a> Drive<'a> {
     /// Brings the mirror there up to date, which is made if it does not exist.
     fn mirror(&self) -> Result<()> {
         let (Some(source), Some(repository)) = (&self.source, &self.repository) else { return Ok(()) };
+        // Two pushes of the same references would fail each other.
+        let lock = self.context.state.locks().join(format!("{MIRROR}{}", repository.id));
+        let _lock = Lock::take(&lock, self.context.deadline())?;
         let branch = source.current_branch()?;
         let scratch = tempfile::tempdir().context("failed to make a temporary directory")?;
         let settings = source.settings_for_mirror(branch.as_ref(), scratch.path())?;
