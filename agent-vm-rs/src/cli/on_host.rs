@@ -14,7 +14,8 @@ use crate::git::namespace::namespace;
 use crate::host::user_dirs::data_home;
 use crate::host::{hang_up, interrupt};
 use crate::machine::context::Context;
-use crate::remote::other_host::request::{Ask, FetchedThere, Hello, Made, Meant, PROTOCOL, Repository};
+use crate::remote::other_host::request::{Ask, FetchedThere, Hello, Made, Meant, NOT_RUN, PROTOCOL, Repository};
+use crate::term::error::report;
 use crate::term::output::print;
 
 /// The words of the hidden command.
@@ -39,7 +40,14 @@ pub fn on_host(args: &OnHostArgs) -> Result<ExitCode> {
         }
         Ask::Run { words, repository, files } => {
             enter(repository.as_ref())?;
-            run(words, &files)
+            run(words, &files, false)
+        }
+        Ask::Task { words, repository, files } => {
+            enter(repository.as_ref())?;
+            Ok(run(words, &files, true).unwrap_or_else(|error| {
+                report(&error);
+                NOT_RUN.into()
+            }))
         }
         Ask::Fetch { named, repository, uncommitted, most } => {
             enter(repository.as_ref())?;
@@ -80,7 +88,7 @@ fn enter(repository: Option<&Repository>) -> Result<Option<PathBuf>> {
 }
 
 /// Runs a command line, with temporary files in place of those of the other host.
-fn run(mut words: Vec<String>, files: &[(usize, String)]) -> Result<ExitCode> {
+fn run(mut words: Vec<String>, files: &[(usize, String)], is_task: bool) -> Result<ExitCode> {
     let dir = tempfile::tempdir().context("failed to make a temporary directory")?;
     for (index, content) in files {
         let path = dir.path().join(format!("file-{index}"));
@@ -92,7 +100,10 @@ fn run(mut words: Vec<String>, files: &[(usize, String)]) -> Result<ExitCode> {
     let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (mut cli, matches) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return Ok(refusal::refuse_words(&error, &words)),
+        Err(error) => {
+            let code = refusal::refuse_words(&error, &words);
+            return Ok(if is_task { NOT_RUN.into() } else { code });
+        }
     };
     // This is the other host, whatever its variables say.
     cli.global.remote = None;

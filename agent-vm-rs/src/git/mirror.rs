@@ -1,6 +1,7 @@
 //! The mirror of a repository of another host: a bare repository in the user's data directory, to which that host pushes.
 //! Machines are created from it, and it gets what is fetched from them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -10,7 +11,7 @@ use regex_lite::Regex;
 use super::call::{LONGEST_COPY, git};
 use super::url::without_password;
 use super::{Source, SourceReader, user};
-use crate::host::files::{make_private_dir, remove_any, rename_durably, sync_tree};
+use crate::host::files::{make_private_dir, remove_any, remove_file, rename_durably, sync_tree};
 use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
 use crate::host::process::Invocation;
@@ -28,7 +29,8 @@ const SETTINGS: [(&str, &str); 5] = [
     ("core.hooksPath", "/dev/null"),
     ("gc.auto", "0"),
     ("receive.denyDeleteCurrent", "ignore"),
-    ("receive.fsckObjects", "true"),
+    // They are the user's own commits, and old ones often have small faults. What a machine adds is checked on its way back.
+    ("receive.fsckObjects", "false"),
     ("receive.shallowUpdate", "true"),
 ];
 /// Largest number of settings that another host may send.
@@ -78,7 +80,7 @@ pub fn make(data_home: &Path, id: &str, name: &str, objects: &str) -> Result<Pat
         return Ok(dir);
     }
     make_private_dir(&all.join(id))?;
-    let _lock = Lock::take(&all.join(format!(".lock-{id}")), Deadline::after(LONGEST_MAKE))?;
+    let _lock = lock(&dir)?;
     if dir.join("HEAD").exists() {
         return Ok(dir);
     }
@@ -106,14 +108,33 @@ pub fn write_settings(mirror: &Path, settings: &[(String, String)]) -> Result<()
     let known = Regex::new(r"^(remote\..+\.(url|fetch)|branch\..+\.(remote|merge)|user\.(name|email))$")
         .context("a pattern is wrong")?;
     ensure!(settings.len() <= MOST_SETTINGS, "the repository has too many settings");
+    let mut all = BTreeMap::<&str, Vec<&str>>::new();
     for (key, value) in settings {
         ensure!(known.is_match(key), "the setting {key:?} is not for a mirror");
-        let before = config(mirror).args(["--get", "--", key]).output()?.stdout;
-        if before.strip_suffix(b"\n") != Some(value.as_bytes()) {
-            config(mirror).args(["--replace-all", "--", key]).arg(value).checked()?;
+        all.entry(key).or_default().push(value);
+    }
+    let _lock = lock(mirror)?;
+    // Nothing else writes them, so a lock of git is one that a killed command left.
+    remove_file(&mirror.join("config.lock"))?;
+    for (key, values) in all {
+        let lines: String = values.iter().map(|value| format!("{value}\0")).collect();
+        if config(mirror).args(["--null", "--get-all", "--", key]).output()?.stdout == lines.as_bytes() {
+            continue;
+        }
+        let mut flag = "--replace-all";
+        for value in values {
+            config(mirror).args([flag, "--", key]).arg(value).checked()?;
+            flag = "--add";
         }
     }
     Ok(())
+}
+
+/// Takes the lock of a mirror. It is in the directory of all mirrors.
+fn lock(mirror: &Path) -> Result<Lock> {
+    let of_id = mirror.parent().context("a mirror is in a directory")?;
+    let id = of_id.file_name().context("a mirror's directory has a name")?.to_string_lossy();
+    Lock::take(&of_id.with_file_name(format!(".lock-{id}")), Deadline::after(LONGEST_MAKE))
 }
 
 /// How git reaches a repository of another host.
@@ -217,6 +238,12 @@ mod tests {
         write_settings(&mirror, &settings("remote.origin.url", "https://host.example/a")).unwrap();
         let read = config(&mirror).args(["--get", "remote.origin.url"]).read().unwrap();
         assert_eq!(read, "https://host.example/a");
+        // A setting may have several values, and a killed git may have left its lock.
+        std::fs::write(mirror.join("config.lock"), "").unwrap();
+        let several: Vec<_> = ["+a:b", "+c:d"].map(|spec| ("remote.origin.fetch".to_owned(), spec.to_owned())).into();
+        write_settings(&mirror, &several).unwrap();
+        write_settings(&mirror, &several).unwrap();
+        assert_eq!(config(&mirror).args(["--get-all", "remote.origin.fetch"]).read().unwrap(), "+a:b\n+c:d");
         for key in ["core.hooksPath", "remote.x.uploadpack", "remote.x.url\ncore.pager", "include.path"] {
             assert!(write_settings(&mirror, &settings(key, "x")).is_err(), "{key}");
         }

@@ -176,9 +176,10 @@ pub fn all(machine: &Path) -> Vec<Event> {
 /// Returns the event with which the last run ended; None if the machine was started since.
 #[must_use]
 pub fn last_end(machine: &Path) -> Option<Event> {
-    let last = all(machine).into_iter().rev();
-    let mut last = last.filter(|event| event.what.is_end() || matches!(event.what, What::Started { .. }));
-    last.next().filter(|event| event.what.is_end())
+    let lines = log(machine).lines();
+    let mut last = lines.iter().rev().filter_map(|line| serde_json::from_str::<Event>(line).ok());
+    last.find(|event| event.what.is_end() || matches!(event.what, What::Started { .. }))
+        .filter(|event| event.what.is_end())
 }
 
 /// Returns the log in a machine's directory.

@@ -156,6 +156,8 @@ pub enum MachinePath {
     Queries,
     /// Exists once the end of the run has been recorded as an event.
     EndRecorded,
+    /// Names of MCP servers that the guest has reported in this run, as JSON.
+    ServerNames,
     /// The host's own proxy in this run, with its password, as JSON.
     Upstream,
     /// Exists while the guest can reach the proxy.
@@ -256,6 +258,7 @@ impl MachinePath {
             Self::InUse => "run/in-use",
             Self::Queries => "run/queries",
             Self::EndRecorded => "run/end-recorded",
+            Self::ServerNames => "run/server-names.json",
             Self::Upstream => "run/upstream.json",
             Self::EgressUp => "run/egress.up",
             Self::EgressPid => "run/egress.pid",

@@ -11,7 +11,7 @@ use procfs::process::{ProcState, Process};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::host::files::{has_file, read_text, remove_any, write_unsynced};
+use crate::host::files::{has_file, read_if_there, remove_any, write_unsynced};
 use crate::host::interrupt::Deadline;
 use crate::host::process::{MARKER, ProcessId};
 use crate::machine::paths::MachinePath;
@@ -128,7 +128,7 @@ impl RunDir {
     /// Returns the facts of the run; None if the file is missing or invalid.
     #[must_use]
     pub fn facts(&self) -> Option<RunFacts> {
-        serde_json::from_str(&read_text(&self.file(MachinePath::RunFacts)).ok()?).ok()
+        serde_json::from_str(&read_if_there(&self.file(MachinePath::RunFacts)).ok()??).ok()
     }
 
     /// Writes the facts of the run.

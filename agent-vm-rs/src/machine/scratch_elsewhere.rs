@@ -31,12 +31,6 @@ pub fn make(machine: &Machine, dir: &Path) -> Result<PathBuf> {
     Ok(scratch)
 }
 
-/// Returns whether a directory is recorded.
-#[must_use]
-pub fn is_recorded(machine: &Machine) -> bool {
-    MachinePath::ScratchElsewhere.of(&machine.dir).symlink_metadata().is_ok()
-}
-
 /// Removes the recorded directory, if there is one. The caller holds the machine's lock.
 ///
 /// # Errors

@@ -137,13 +137,17 @@ impl Settings {
         struct Versioned {
             version: u32,
         }
-        let Versioned { version } = serde_json::from_str(text)?;
+        // What an older file lacks has a default that is what the machine had then. The next change of the settings writes all.
+        let settings = serde_json::from_str::<Self>(text);
+        // A newer one may have fields that are not known here.
+        let version = match &settings {
+            Ok(settings) => settings.version,
+            Err(_) => serde_json::from_str::<Versioned>(text)?.version,
+        };
         if version > VERSION {
             return Err(Newer(version).into());
         }
-        // What an older file lacks has a default that is what the machine had then. The next change of the settings writes all.
-        let settings: Self = serde_json::from_str(text)?;
-        Ok(Self { version: VERSION, ..settings })
+        Ok(Self { version: VERSION, ..settings? })
     }
 
     /// Returns a warning if TLS or the token is switched off; None if both are on.

@@ -108,7 +108,8 @@ fn sweep_entry(state: &StateDir, entry: &str) -> Result<()> {
 
 /// Removes a machine's temporary files.
 fn sweep_machine(machine: &Machine) -> Result<()> {
-    if scratch_of(&machine.dir).is_empty() && !scratch_elsewhere::is_recorded(machine) {
+    let left = left_in(&machine.dir);
+    if left.scratch.is_empty() && !left.has_record {
         return Ok(());
     }
     match Lock::try_take(&machine.state.lock_file(&machine.name))? {
@@ -122,15 +123,40 @@ fn sweep_machine(machine: &Machine) -> Result<()> {
 /// # Errors
 /// Something cannot be removed.
 pub fn scratch(machine: &Path) -> Result<()> {
-    scratch_of(machine).iter().try_for_each(|path| remove_unless_held(path))
+    left_in(machine).scratch.iter().try_for_each(|path| remove_unless_held(path))
 }
 
-fn scratch_of(machine: &Path) -> Vec<PathBuf> {
-    let dirs = std::iter::once(machine.to_owned()).chain(WRITTEN.map(|dir| dir.of(machine)));
-    let own = dirs.filter(|dir| dir.symlink_metadata().is_ok_and(|found| found.is_dir()));
-    let entries = own.filter_map(|dir| fs::read_dir(dir).ok()).flat_map(Iterator::flatten);
-    let scratch = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()));
-    scratch.map(|entry| entry.path()).collect()
+/// What killed commands left of one machine.
+#[derive(Default)]
+struct Left {
+    /// Temporary files and directories.
+    scratch: Vec<PathBuf>,
+    /// Whether there is a record of a directory elsewhere.
+    has_record: bool,
+}
+
+/// Looks for what killed commands left. Every command does it for every machine, so each directory is read once and no path is
+/// examined that the entries already show to be missing.
+fn left_in(machine: &Path) -> Left {
+    let mut left = Left::default();
+    let is_dir = machine.symlink_metadata().is_ok_and(|found| found.is_dir());
+    let mut dirs: Vec<_> = is_dir.then(|| (String::new(), machine.to_owned())).into_iter().collect();
+    while let Some((above, dir)) = dirs.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+                left.scratch.push(entry.path());
+                continue;
+            }
+            let Some(name) = name.to_str() else { continue };
+            let name = if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") };
+            left.has_record |= name == MachinePath::ScratchElsewhere.name();
+            if WRITTEN.iter().any(|dir| dir.name() == name) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                dirs.push((name, entry.path()));
+            }
+        }
+    }
+    left
 }
 
 /// Returns the name of a temporary file or directory that one command makes, and that a sweep removes if it was killed.

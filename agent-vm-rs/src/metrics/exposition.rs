@@ -1,5 +1,6 @@
 //! Writes metrics in the text formats of Prometheus (exposition format 0.0.4) and of OpenMetrics 1.0.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 /// A text format.
@@ -79,13 +80,15 @@ impl Family {
 pub struct Metric {
     family: &'static Family,
     samples: Vec<(Vec<String>, f64)>,
+    /// Labels of the samples.
+    known: HashSet<Vec<String>>,
 }
 
 impl Metric {
     /// Returns a metric without samples.
     #[must_use]
     pub fn new(family: &'static Family) -> Self {
-        Self { family, samples: Vec::new() }
+        Self { family, samples: Vec::new(), known: HashSet::new() }
     }
 
     /// Returns what it is about.
@@ -98,7 +101,7 @@ impl Metric {
     pub fn add(&mut self, labels: &[&str], value: f64) {
         debug_assert_eq!(labels.len(), self.family.labels.len(), "{}", self.family.name);
         let labels: Vec<_> = labels.iter().map(|label| (*label).to_owned()).collect();
-        if value.is_finite() && self.samples.iter().all(|(other, _)| *other != labels) {
+        if value.is_finite() && self.known.insert(labels.clone()) {
             self.samples.push((labels, value));
         }
     }
@@ -120,7 +123,7 @@ fn escaped(text: &str) -> String {
 #[must_use]
 pub fn write(metrics: &[Metric], format: Format) -> String {
     let mut text = String::new();
-    for Metric { family, samples } in metrics.iter().filter(|metric| !metric.samples.is_empty()) {
+    for Metric { family, samples, .. } in metrics.iter().filter(|metric| !metric.samples.is_empty()) {
         let sample = family.sample_name();
         let name = if format == Format::OpenMetrics { family.name } else { sample.as_str() };
         let help = family.help.replace('\\', "\\\\").replace('\n', "\\n");

@@ -1,80 +1,189 @@
-//! Serves metrics over HTTP.
+//! Serves metrics over HTTP: one request a connection. Every account of this host can connect, so that there is a limit of
+//! everything.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
-use tiny_http::{Header, Method, Request, Response, Server};
+use anyhow::{Context as _, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::exposition::Format;
-use crate::host::interrupt;
+use crate::host::interrupt::{self, Deadline};
 use crate::term::error::Failure;
 
 /// Interval at which a wait checks for signals.
 const MOMENT: Duration = Duration::from_millis(100);
 /// Where the metrics are.
 const PATH: &str = "/metrics";
+/// Largest number of connections at the same time. Others are closed.
+const MOST: usize = 16;
+/// Longest request, in bytes.
+const LONGEST: usize = 16 << 10;
+/// Time for a client to send its request, and again to take the answer.
+const LIMIT: Duration = Duration::from_secs(10);
 
-/// Serves what `metrics` returns until a signal arrives. `listening` is called once it does.
+/// Serves what `metrics` returns on an address of loopback, until a signal arrives. `listening` is called once it does.
 ///
 /// # Errors
 /// The address cannot be bound, or a signal arrived.
 pub fn serve(
     address: SocketAddr,
     listening: impl FnOnce(SocketAddr),
-    metrics: impl Fn(Format) -> String,
+    metrics: impl Fn(Format) -> Result<String> + Sync,
 ) -> Result<()> {
-    let server = Server::http(address).map_err(|error| {
-        anyhow!("{error}").context(
-            Failure::new(format!("cannot serve metrics on {address}"))
-                .with_hint("choose another port: agent-vm metrics --listen PORT"),
+    let failed = || {
+        Failure::new(format!("cannot serve metrics on {address}"))
+            .with_hint("choose another port: agent-vm metrics --listen PORT")
+    };
+    let listener = TcpListener::bind(address).with_context(failed)?;
+    listener.set_nonblocking(true).with_context(failed)?;
+    listening(listener.local_addr().with_context(failed)?);
+    let (open, turn) = (AtomicUsize::new(0), Mutex::new(()));
+    // One after the other: each asks the machines.
+    let metrics = |format| turn.lock().map_or_else(|_| Ok(String::new()), |_turn| metrics(format));
+    std::thread::scope(|scope| {
+        loop {
+            interrupt::check()?;
+            match listener.accept() {
+                Ok((client, _)) if open.load(Ordering::Relaxed) < MOST => {
+                    open.fetch_add(1, Ordering::Relaxed);
+                    scope.spawn(|| {
+                        if let Err(error) = answer(client, &metrics) {
+                            tracing::info!("a client did not wait for the metrics: {error}");
+                        }
+                        open.fetch_sub(1, Ordering::Relaxed);
+                    });
+                }
+                Ok(_) => tracing::info!("more than {MOST} clients read the metrics at the same time"),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(MOMENT.subsec_nanos()) };
+                    // A signal ends it, and is noticed above.
+                    let _ = poll(&mut [PollFd::new(&listener, PollFlags::IN)], Some(&wait));
+                }
+                Err(error) => {
+                    tracing::warn!("failed to accept a connection: {error}");
+                    interrupt::pause(MOMENT)?;
+                }
+            }
+        }
+    })
+}
+
+/// Reads a request and answers it.
+fn answer(mut client: TcpStream, metrics: &impl Fn(Format) -> Result<String>) -> io::Result<()> {
+    client.set_nonblocking(false)?;
+    client.set_read_timeout(Some(MOMENT))?;
+    client.set_write_timeout(Some(MOMENT))?;
+    let Some(head) = head(&mut client)? else {
+        return send(&mut client, response(431, Format::Prometheus, "the request is too long\n", false).as_bytes());
+    };
+    let mut lines = head.lines();
+    let mut words = lines.next().unwrap_or_default().split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let fields: Vec<_> = lines.filter_map(|line| line.split_once(':')).collect();
+    let value = |wanted: &str| {
+        let found = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map_or("", |(_, value)| value.trim())
+    };
+    let format = Format::accepted(value("Accept"));
+    let refused = |status, text: &str| (status, Format::Prometheus, text.to_owned());
+    let (status, kind, text) = if !is_meant(value("Host")) {
+        refused(403, "this server has another name\n")
+    } else if !["GET", "HEAD"].contains(&method) {
+        refused(405, "only GET is answered\n")
+    } else if target.split('?').next() != Some(PATH) {
+        refused(404, &format!("the metrics are at {PATH}\n"))
+    } else {
+        // A scrape that fails shows that something is wrong.
+        metrics(format).map_or_else(
+            |error| {
+                tracing::warn!("{error:#}");
+                refused(500, "the metrics cannot be read; the log of agent-vm says why\n")
+            },
+            |text| (200, format, text),
         )
-    })?;
-    if let Some(own) = server.server_addr().to_ip() {
-        listening(own);
+    };
+    send(&mut client, response(status, kind, &text, method == "HEAD").as_bytes())
+}
+
+fn response(status: u16, kind: Format, text: &str, is_head: bool) -> String {
+    let reason = match status {
+        200 => "OK",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        431 => "Request Header Fields Too Large",
+        _ => "Internal Server Error",
+    };
+    format!(
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}",
+        kind.media_type(),
+        text.len(),
+        if is_head { "" } else { text }
+    )
+}
+
+/// Returns what a client sends before the empty line; None if it is too long.
+fn head(client: &mut TcpStream) -> io::Result<Option<String>> {
+    let deadline = Deadline::after(LIMIT);
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 2048];
+    while bytes.len() < LONGEST {
+        let read = patiently(deadline, || client.read(&mut buffer))?;
+        if read == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        bytes.extend_from_slice(&buffer[..read]);
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        if let Some(end) = end.or_else(|| bytes.windows(2).position(|two| two == b"\n\n")) {
+            return Ok(Some(String::from_utf8_lossy(&bytes[..end]).into_owned()));
+        }
     }
+    Ok(None)
+}
+
+fn send(client: &mut TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    let deadline = Deadline::after(LIMIT);
+    while !bytes.is_empty() {
+        let written = patiently(deadline, || client.write(bytes))?;
+        bytes = &bytes[written..];
+    }
+    client.shutdown(Shutdown::Write)?;
+    // An end with data that was not read would discard the answer.
+    let mut rest = [0; LONGEST];
+    while let Ok(1..) = client.read(&mut rest) {
+        if deadline.passed() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Repeats a call that takes a moment at most, until it has done something. One that does a byte at a time ends at the deadline, too.
+fn patiently(deadline: Deadline, mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
-        interrupt::check()?;
-        match server.recv_timeout(MOMENT) {
-            Ok(Some(request)) => answer(request, address.ip(), &metrics),
-            Ok(None) => {}
-            Err(error) => tracing::warn!("failed to accept a connection: {error}"),
+        if interrupt::check().is_err() {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        if deadline.passed() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        match call() {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+            done => return done,
         }
     }
 }
 
-fn answer(request: Request, own: IpAddr, metrics: &impl Fn(Format) -> String) {
-    let value = |name: &'static str| {
-        let header = request.headers().iter().find(|header| header.field.equiv(name));
-        header.map(|header| header.value.as_str().to_owned()).unwrap_or_default()
-    };
-    let path = request.url().split('?').next().unwrap_or_default();
-    let (status, kind, text) = if !is_meant(&value("Host"), own) {
-        (403, Format::Prometheus, "this server has another name\n".to_owned())
-    } else if ![Method::Get, Method::Head].contains(request.method()) {
-        (405, Format::Prometheus, "only GET is answered\n".to_owned())
-    } else if path == PATH {
-        let format = Format::accepted(&value("Accept"));
-        (200, format, metrics(format))
-    } else {
-        (404, Format::Prometheus, format!("the metrics are at {PATH}\n"))
-    };
-    let response = Response::from_string(text).with_status_code(status);
-    let response = match Header::from_bytes("Content-Type", kind.media_type()) {
-        Ok(header) => response.with_header(header),
-        Err(()) => response,
-    };
-    if let Err(error) = request.respond(response) {
-        tracing::info!("a client did not wait for the metrics: {error}");
-    }
-}
-
-/// Checks that a request on loopback names this host: a web page that a browser loaded under another name must not read the
-/// metrics.
-fn is_meant(host: &str, own: IpAddr) -> bool {
+/// Checks that a request names this host: a web page that a browser loaded under another name must not read the metrics.
+fn is_meant(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
     let name = name.trim_start_matches('[').trim_end_matches(']');
-    !own.is_loopback() || name == "localhost" || name.parse::<IpAddr>().is_ok()
+    name == "localhost" || name.parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]
@@ -83,13 +192,11 @@ mod tests {
 
     #[test]
     fn other_names_of_loopback_are_refused() {
-        let own = IpAddr::from([127, 0, 0, 1]);
         for host in ["localhost", "localhost:9477", "127.0.0.1:9477", "[::1]:9477"] {
-            assert!(is_meant(host, own), "{host}");
+            assert!(is_meant(host), "{host}");
         }
         for host in ["", "evil.test", "evil.test:9477", "127.0.0.1.evil.test"] {
-            assert!(!is_meant(host, own), "{host}");
+            assert!(!is_meant(host), "{host}");
         }
-        assert!(is_meant("box.test:9477", IpAddr::from([10, 0, 0, 1])));
     }
 }

@@ -22,7 +22,8 @@ pub fn print(text: &str) -> Result<()> {
 /// See [`print`].
 pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let json = serde_json::to_string_pretty(value).context("failed to encode JSON")?;
-    print(&(plain_json(&json) + "\n"))
+    // It has no control sequences that anstream would have to look for.
+    send(&(plain_json(json) + "\n"))
 }
 
 /// Returns whether the reader of stdout, a pipe or a terminal, has gone: nothing that is printed arrives.
@@ -55,10 +56,10 @@ impl Drop for WholeTerminal {
     }
 }
 
-/// Sends control sequences. Not by anstream, which leaves them out if colour is switched off.
-fn send(sequences: &str) -> Result<()> {
+/// Writes a text as it is. Not by anstream, which leaves out control sequences if colour is switched off.
+fn send(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(sequences.as_bytes()).and_then(|()| out.flush()).context("failed to write to stdout")
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("failed to write to stdout")
 }
 
 /// Replaces what is on a terminal by lines, as many as fit.

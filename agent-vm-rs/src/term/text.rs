@@ -33,7 +33,11 @@ pub fn one_line(text: &str) -> String {
 
 /// Returns JSON with control characters and reordering characters escaped: JSON itself requires that only below U+0020.
 #[must_use]
-pub fn plain_json(json: &str) -> String {
+pub fn plain_json(json: String) -> String {
+    // A long text of many machines almost never has such a character.
+    if json.is_ascii() && !json.contains('\u{7f}') {
+        return json;
+    }
     let mut plain = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
@@ -96,7 +100,7 @@ mod tests {
     #[test]
     fn plain_json_keeps_the_value_and_has_no_control_characters() {
         let value = serde_json::json!({ "a\u{9b}31m": ["\u{7f}\u{202e}\u{1b}", "ü"] });
-        let plain = plain_json(&value.to_string());
+        let plain = plain_json(value.to_string());
         assert!(plain.contains("\\u009b31m") && plain.contains('ü') && !plain.chars().any(char::is_control), "{plain}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&plain).unwrap(), value);
     }

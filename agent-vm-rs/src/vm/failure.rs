@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::Result;
 
-use crate::host::files::{read_text, remove_any, write_unsynced};
+use crate::host::files::{read_if_there, remove_any, write_unsynced};
 use crate::machine::Machine;
 use crate::machine::events::{self, What};
 use crate::machine::paths::MachinePath;
@@ -19,7 +19,7 @@ const STOPPED: &str = "stopped";
 /// start completely.
 #[must_use]
 pub fn of_last_run(machine: &Machine) -> Option<String> {
-    left(machine).or_else(|| Some(read_text(&MachinePath::Failure.of(&machine.dir)).ok()?.trim().to_owned()))
+    left(machine).or_else(|| Some(read_if_there(&MachinePath::Failure.of(&machine.dir)).ok()??.trim().to_owned()))
 }
 
 /// Keeps the reason why a run failed, before `run/` is removed. A file that cannot be written is only logged: a full disk must

@@ -94,6 +94,22 @@ fn jobs_run_the_machine_on_this_host_and_have_no_secret() {
 }
 
 #[test]
+fn a_path_with_a_line_break_is_refused() {
+    let site = site();
+    let config = site.machine("app-main").join("config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let source = site.path("app").display().to_string();
+    std::fs::write(&config, text.replace(&format!("{source}\""), &format!("{source}\\nExecStartPre=/bin/false\"")))
+        .unwrap();
+    for format in ["systemd", "nomad"] {
+        site.run(&["export", "app-main", "--format", format])
+            .exits(1)
+            .gives_one_error()
+            .says("has a control character");
+    }
+}
+
+#[test]
 fn kubernetes_schema_accepts_the_object() {
     let site = site();
     let Some(validate) = which("kubernetes-validate") else { return skip("no kubernetes-validate (PyPI)") };

@@ -77,6 +77,7 @@ mod prune_leftovers;
 mod relink;
 mod remote_host;
 mod remote_https;
+mod remote_trouble;
 mod run;
 mod search_path;
 mod servers;

@@ -2,12 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::FileTypeExt as _;
 use std::process::Stdio;
 
 use rustix::process::Signal;
 
 use crate::stand_ins::{STAYS, create, install};
-use crate::support::{Site, kill, skip, wait_until, which};
+use crate::support::{Running, Site, skip, wait_until, which};
 
 #[test]
 fn machines_have_metrics_in_both_formats() {
@@ -37,6 +38,14 @@ fn a_textfile_is_replaced_and_readable_by_others() {
     let mode = std::fs::metadata(site.path("agent-vm.prom")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o644);
     site.run_in(site.root(), &["metrics", "--textfile", "none/agent-vm.prom"]).exits(1).gives_one_error();
+    // A device or a pipe is not replaced by a file.
+    let pipe = site.path("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    site.run(&["metrics", "--textfile", pipe.to_str().unwrap()])
+        .exits(1)
+        .gives_one_error()
+        .says("is a named pipe, and");
+    assert!(std::fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
     site.run_in(site.root(), &["metrics", "--textfile", "x", "--listen", "0"]).exits(2).gives_one_error();
 }
 
@@ -49,17 +58,23 @@ fn ask(address: &str, request: &str) -> String {
     response
 }
 
+/// Starts a server on a free port; returns its address, too.
+fn serve(site: &Site) -> (Running, String) {
+    let mut server = site.agent_vm(&["metrics", "--listen", "0"]);
+    let log = std::fs::File::create(site.path("log")).unwrap();
+    let server = Running::new(server.stderr(log).stdout(Stdio::null()).spawn().unwrap());
+    let says = || site.read("log");
+    wait_until("the server", || says().contains("/metrics"));
+    let address = says().split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    assert!(address.starts_with("127.0.0.1:"), "{}", says());
+    (server, address)
+}
+
 #[test]
 fn metrics_are_served_until_a_signal() {
     let site = Site::new();
     site.create("main");
-    let mut server = site.agent_vm(&["metrics", "--listen", "0"]);
-    let log = std::fs::File::create(site.path("log")).unwrap();
-    let mut server = server.stderr(log).stdout(Stdio::null()).spawn().unwrap();
-    let says = || site.read("log");
-    wait_until("the server", || says().contains("/metrics"));
-    let address = says().split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
-    assert!(address.starts_with("127.0.0.1:") && !says().contains("warning"), "{}", says());
+    let (server, address) = serve(&site);
     let host = format!("Host: {address}");
     let found = ask(&address, &format!("GET /metrics HTTP/1.1\r\n{host}"));
     assert!(found.starts_with("HTTP/1.1 200") && found.contains("agent_vm_machine_state{"), "{found}");
@@ -76,20 +91,38 @@ fn metrics_are_served_until_a_signal() {
     }
     // The address is in use.
     site.run(&["metrics", "--listen", &address]).exits(1).gives_one_error().says("cannot serve metrics on 127.0.0.1:");
-    kill(server.id(), Signal::TERM);
-    assert!(!server.wait().unwrap().success());
+    server.signal(Signal::TERM);
+    assert!(server.output().status.success());
 }
 
 #[test]
-fn other_addresses_than_loopback_are_warned_of() {
+fn other_addresses_than_loopback_are_refused() {
     let site = Site::new();
-    let log = std::fs::File::create(site.path("log")).unwrap();
-    let mut server = site.agent_vm(&["metrics", "--listen", "0.0.0.0:0"]);
-    let mut server = server.stderr(log).stdout(Stdio::null()).spawn().unwrap();
-    wait_until("the server", || site.read("log").contains("/metrics"));
-    assert!(site.read("log").contains("warning: everyone who reaches this host can read the metrics"));
-    kill(server.id(), Signal::TERM);
-    server.wait().unwrap();
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:9477"] {
+        site.run(&["metrics", "--listen", address]).exits(2).gives_one_error().says("on loopback only");
+    }
+}
+
+#[test]
+fn clients_that_read_or_write_nothing_block_no_other() {
+    let site = Site::new();
+    for number in 0..300 {
+        std::fs::create_dir_all(site.machine(&format!("app-{number}"))).unwrap();
+    }
+    let (server, address) = serve(&site);
+    // One sends nothing, one a header without an end, and the others take nothing.
+    let mut clients: Vec<_> = (0..6).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    drop(clients[1].write_all(&[b'x'; 1 << 10]));
+    for client in &mut clients[2..] {
+        rustix::net::sockopt::set_socket_recv_buffer_size(&*client, 1).unwrap();
+        write!(client, "GET /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    }
+    let found = ask(&address, &format!("GET /metrics HTTP/1.1\r\nHost: {address}"));
+    assert!(found.starts_with("HTTP/1.1 200") && found.contains("agent_vm_machine_state{"), "{found}");
+    let long = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nX: {}", "x".repeat(16 << 10));
+    assert!(ask(&address, &long).starts_with("HTTP/1.1 431"));
+    server.signal(Signal::TERM);
+    assert!(server.output().status.success());
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::support::{Done, Running, Site, skip, wait_until, which};
 const BOX: &str = "ssh://me@box:2222";
 
 /// Runs agent-vm as on the laptop.
-fn laptop(site: &Site, args: &[&str]) -> Done {
+pub fn laptop(site: &Site, args: &[&str]) -> Done {
     let variables = variables(site);
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     site.run_with(&variables, args)
@@ -47,7 +47,7 @@ fn of_box(site: &Site) -> String {
 }
 
 /// Makes a laptop and a box, and an ssh that runs its command on the box.
-fn prepare(site: &Site) {
+pub fn prepare(site: &Site) {
     for dir in ["laptop", "laptop/run", "laptop/data", "box-run"] {
         fs::create_dir_all(site.path(dir)).unwrap();
     }

@@ -25,7 +25,7 @@ fn site() -> Site {
 }
 
 /// Installs an agent "in the guest".
-fn agent(site: &Site, name: &str, script: &str) {
+pub fn agent(site: &Site, name: &str, script: &str) {
     let record = site.path("record");
     let record = record.display();
     site.stand_in(

@@ -72,7 +72,7 @@ fn show(context: &Context, events: &[Event]) -> Result<()> {
     let line = |event: &Event| {
         if context.json {
             let json = serde_json::to_string(event).unwrap_or_default();
-            return plain_json(&json) + "\n";
+            return plain_json(json) + "\n";
         }
         let time = event.time.strftime("%Y-%m-%d %H:%M:%S");
         format!("{time}Z  {}\n", one_line(&event.what.line()))

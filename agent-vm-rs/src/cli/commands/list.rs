@@ -127,15 +127,15 @@ fn nothing(source: Option<&Path>) -> String {
 fn row(machine: &Machine) -> Row {
     let run = machine.run();
     let running = run.qemu().is_some();
-    let state = match (running, run.facts()) {
-        (true, Some(facts)) if !run.is_starting(&facts) => "running",
+    let facts = if running { run.facts() } else { None };
+    let state = match (running, &facts) {
+        (true, Some(facts)) if !run.is_starting(facts) => "running",
         (true, _) => "starting",
         (false, _) => "stopped",
     };
     let name = machine.name.to_string();
     match machine.settings() {
         Ok(settings) => {
-            let facts = if running { machine.run().facts() } else { None };
             let (port, ssh_port, tls, auth) = facts
                 .map_or((settings.port, settings.ssh_port, settings.tls, settings.auth), |facts| {
                     (facts.port, facts.ssh_port, facts.tls, facts.auth)

@@ -1,20 +1,21 @@
 //! `agent-vm metrics`
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use rustix::fs::statvfs;
+use rustix::process::Signal;
 
-use crate::host::files::write_unsynced;
+use crate::host::files::{require_replaceable, write_unsynced};
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::metrics::exposition::{self, write};
 use crate::metrics::facts::Facts;
 use crate::metrics::families::{Seen, Space, metrics as metrics_of};
 use crate::metrics::{inside, serve};
-use crate::term::error::Failure;
+use crate::term::error::{Failure, Interrupted};
 use crate::term::output::print;
 use crate::term::progress::note;
 use crate::term::text::one_line;
@@ -35,7 +36,7 @@ pub struct MetricsArgs {
     /// Write the metrics to FILE, for the textfile collector of Prometheus' node exporter
     #[arg(long, value_name = "FILE", conflicts_with = "listen")]
     textfile: Option<PathBuf>,
-    /// Serve the metrics over HTTP, on loopback if no address is given, until a signal arrives
+    /// Serve the metrics over HTTP on an address of loopback, until a signal arrives
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Format; with --listen, the client chooses
@@ -50,11 +51,21 @@ pub struct MetricsArgs {
 fn address(text: &str) -> Result<SocketAddr, Failure> {
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let named = || text.strip_prefix("localhost:")?.parse().ok();
-    let address = text.parse().ok().or_else(|| text.parse().ok().or_else(named).map(loopback));
-    address.ok_or_else(|| {
-        Failure::usage(format!("invalid address {:?}: it must be [ADDRESS:]PORT", one_line(text)))
-            .with_hint("on loopback: agent-vm metrics --listen 9477")
-    })
+    let address: Option<SocketAddr> = text.parse().ok().or_else(|| text.parse().ok().or_else(named).map(loopback));
+    let hint = "on loopback: agent-vm metrics --listen 9477";
+    match address {
+        Some(address) if address.ip().is_loopback() => Ok(address),
+        // They have neither a password nor TLS.
+        Some(address) => {
+            Err(Failure::usage(format!("metrics are served on loopback only, and not on {}", address.ip())).with_hint(
+                format!("{hint}\nfor other hosts: agent-vm metrics --textfile FILE, with the node exporter"),
+            ))
+        }
+        None => {
+            Err(Failure::usage(format!("invalid address {:?}: it must be [ADDRESS:]PORT", one_line(text)))
+                .with_hint(hint))
+        }
+    }
 }
 
 /// Prints, writes or serves the metrics of all machines.
@@ -72,29 +83,21 @@ pub fn metrics(context: &Context, args: &MetricsArgs) -> Result<()> {
     let text = text(context, format, args.host_only)?;
     match &args.textfile {
         None => print(&text),
-        Some(file) => write_unsynced(file, text, 0o644),
+        Some(file) => {
+            require_replaceable(file)?;
+            write_unsynced(file, text, 0o644)
+        }
     }
 }
 
 fn listen(context: &Context, address: SocketAddr, host_only: bool) -> Result<()> {
-    if !address.ip().is_loopback() {
-        note(&format!(
-            "warning: everyone who reaches {} can read the metrics, which name branches and servers; they are not encrypted",
-            shown(address.ip())
-        ));
-    }
     let listening = |address: SocketAddr| note(&format!("metrics are served at http://{address}/metrics"));
-    serve::serve(address, listening, |format| {
-        text(context, format, host_only).unwrap_or_else(|error| {
-            tracing::warn!("{error:#}");
-            // A scrape without samples shows that something is wrong.
-            write(&[], format)
-        })
+    let ended = serve::serve(address, listening, |format| text(context, format, host_only));
+    // That is how a service manager ends it.
+    ended.or_else(|error| match error.downcast_ref::<Interrupted>() {
+        Some(Interrupted(signal)) if *signal == Signal::TERM.as_raw() => Ok(()),
+        _ => Err(error),
     })
-}
-
-fn shown(address: IpAddr) -> String {
-    if address.is_unspecified() { "this host".to_owned() } else { address.to_string() }
 }
 
 fn text(context: &Context, format: exposition::Format, host_only: bool) -> Result<String> {
@@ -132,8 +135,10 @@ mod tests {
         let parsed = |text: &str| address(text).map(|address| address.to_string()).ok();
         assert_eq!(parsed("9477").as_deref(), Some("127.0.0.1:9477"));
         assert_eq!(parsed("localhost:9477").as_deref(), Some("127.0.0.1:9477"));
-        assert_eq!(parsed("0.0.0.0:9477").as_deref(), Some("0.0.0.0:9477"));
         assert_eq!(parsed("[::1]:9477").as_deref(), Some("[::1]:9477"));
+        for elsewhere in ["0.0.0.0:9477", "[::]:9477", "192.0.2.1:9477", "[::ffff:127.0.0.1]:9477"] {
+            assert!(address(elsewhere).unwrap_err().to_string().contains("loopback only"), "{elsewhere}");
+        }
         for wrong in ["", ":9477", "box:9477", "70000", "127.0.0.1"] {
             assert_eq!(parsed(wrong), None, "{wrong}");
         }

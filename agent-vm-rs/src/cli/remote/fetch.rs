@@ -14,6 +14,7 @@ use crate::machine::Machine;
 use crate::remote::other_host::request::{Ask, FetchedThere};
 use crate::term::error::Failure;
 use crate::term::progress;
+use crate::term::text::one_line;
 
 /// Fetches, and prints the changed references.
 ///
@@ -82,5 +83,6 @@ fn bring(drive: &Drive<'_>, uncommitted: bool, most: u64) -> Result<Result<(Mach
     };
     let _lock = machine.lock(drive.context.deadline())?;
     let fetched = progress::step(&format!("fetching from {host}"), || mirrored::fetch(&wanted))?;
-    Ok(Ok((machine, Fetched { left_out: there.left_out, ..fetched })))
+    let left_out = there.left_out.iter().map(|text| one_line(text)).collect();
+    Ok(Ok((machine, Fetched { left_out, ..fetched })))
 }

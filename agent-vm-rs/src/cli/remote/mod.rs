@@ -23,12 +23,13 @@ use crate::git::mirror::Link;
 use crate::host::files::{make_private_dir, plain, write_file};
 use crate::host::hex::{hex, random};
 use crate::host::interrupt;
+use crate::host::lock::Lock;
 use crate::host::process::Invocation;
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::settings::Settings;
 use crate::machine::state_dir::StateDir;
-use crate::remote::other_host::request::{Ask, Made, Meant, Repository};
+use crate::remote::other_host::request::{Ask, Made, Meant, NOT_RUN, Repository};
 use crate::remote::other_host::{Connection, HostUrl, Terminal};
 use crate::remote::ssh::{CopyAsk, CopyEnd};
 use crate::term::error::Failure;
@@ -37,6 +38,8 @@ use crate::term::error::Failure;
 const DIRECTORY: &str = ".remotes";
 /// File with a name of this host that no other one has.
 const ID: &str = "id";
+/// Start of the name of a mirror's lock.
+const MIRROR: &str = ".mirror-";
 /// Bytes of an id.
 const ID_BYTES: usize = 8;
 
@@ -148,6 +151,9 @@ impl<'a> Drive<'a> {
     /// Brings the mirror there up to date, which is made if it does not exist.
     fn mirror(&self) -> Result<()> {
         let (Some(source), Some(repository)) = (&self.source, &self.repository) else { return Ok(()) };
+        // Two pushes of the same references would fail each other.
+        let lock = self.context.state.locks().join(format!("{MIRROR}{}", repository.id));
+        let _lock = Lock::take(&lock, self.context.deadline())?;
         let branch = source.current_branch()?;
         let scratch = tempfile::tempdir().context("failed to make a temporary directory")?;
         let settings = source.settings_for_mirror(branch.as_ref(), scratch.path())?;
@@ -201,8 +207,15 @@ impl<'a> Drive<'a> {
     /// Runs a task there, fetches its result here, and removes the machine if that is wanted.
     fn run_and_fetch(&self, verb: Option<&Verb>, removes: bool) -> Result<ExitCode> {
         self.mirror()?;
-        let ask = self.run(Words::of_process()?.without(&["--fetch", "--rm"]));
+        let Words { words, files } = Words::of_process()?.without(&["--fetch", "--rm"]);
+        let ask = Ask::Task { words, files, repository: self.repository.clone() };
         let code = self.connection.asking(&ask, terminal(verb))?.run_attached(|| Ok(()))?;
+        if code == i32::from(NOT_RUN) {
+            // The machine is as it was before, or its task still ends: it must not be removed.
+            return Err(Failure::new(format!("the task did not run to its end on {}", self.connection.host().shown()))
+                .with_hint("nothing was fetched; to fetch what the machine has: agent-vm fetch")
+                .into());
+        }
         let fetched = fetch::after_run(self)?;
         if let (Ok(name), true) = (&fetched, removes) {
             let words = ["destroy", name, "--yes"].map(str::to_owned).to_vec();

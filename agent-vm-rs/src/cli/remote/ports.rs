@@ -19,6 +19,7 @@ use crate::host::interrupt::Deadline;
 use crate::host::ports;
 use crate::host::process::ProcessId;
 use crate::machine::forward::PortSpec;
+use crate::machine::name::VmName;
 use crate::remote::other_host::Terminal;
 use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
@@ -47,7 +48,7 @@ struct Tunnel {
 /// What the other host answers.
 #[derive(Debug, Deserialize)]
 struct Opened {
-    name: String,
+    name: VmName,
     host: u16,
 }
 
@@ -148,7 +149,7 @@ fn forward(drive: &Drive<'_>, named: Option<&str>, spec: PortSpec) -> Result<Res
     let start = text.find("\n{").map_or(0, |at| at + 1);
     let opened: Opened =
         serde_json::from_str(&text[start..]).context("the answer of the other host was not understood")?;
-    let tunnel = Tunnel { name: opened.name, guest: spec.guest, host: here, there: opened.host };
+    let tunnel = Tunnel { name: opened.name.to_string(), guest: spec.guest, host: here, there: opened.host };
     if let Some(same) = known.iter().find(|one| one.host == here) {
         if (&same.name, same.guest, same.there) == (&tunnel.name, tunnel.guest, tunnel.there) {
             return Ok(Ok(tunnel));

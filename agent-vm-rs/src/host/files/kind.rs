@@ -29,10 +29,7 @@ pub fn read_text(path: &Path) -> Result<String> {
 /// See [`read_text`].
 pub fn read_if_there(path: &Path) -> Result<Option<String>> {
     let failed = || format!("failed to read {}", path.display());
-    let file = match open_file(path) {
-        Err(error) if is_missing(&error) => return Ok(None),
-        other => other.with_context(failed)?,
-    };
+    let Some(file) = open_if_there(path).with_context(failed)? else { return Ok(None) };
     let mut bytes = Vec::new();
     file.take(LONGEST + 1).read_to_end(&mut bytes).with_context(failed)?;
     if bytes.len() as u64 > LONGEST {
@@ -44,22 +41,24 @@ pub fn read_if_there(path: &Path) -> Result<Option<String>> {
     String::from_utf8(bytes).map(Some).context("it is not valid UTF-8").with_context(failed)
 }
 
-fn is_missing(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
-}
-
 /// Opens a file in the state directory for reading.
 ///
 /// # Errors
 /// It is missing, not a regular file (a link is not), or cannot be opened.
 pub fn open_file(path: &Path) -> Result<File> {
+    open_if_there(path)?.ok_or_else(|| io::Error::from(rustix::io::Errno::NOENT).into())
+}
+
+/// Like [`open_file`], but a missing file is None. Most machines lack most files, and an error takes time to make.
+fn open_if_there(path: &Path) -> Result<Option<File>> {
     // Opening a pipe that has no writer would block.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => {
             let kind = file.metadata()?.file_type();
-            if kind.is_file() { Ok(file) } else { Err(wrong(path, "file", kind).into()) }
+            if kind.is_file() { Ok(Some(file)) } else { Err(wrong(path, "file", kind).into()) }
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         // With these flags, opening a link, a socket or a device fails.
         Err(error) => match fs::symlink_metadata(path) {
             Ok(found) if !found.is_file() => Err(wrong(path, "file", found.file_type()).into()),

@@ -8,7 +8,7 @@ use anyhow::Result;
 use procfs::process::{ProcState, Process, all_processes};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::host::files::{read_text, write_unsynced};
+use crate::host::files::{read_if_there, write_unsynced};
 use crate::host::interrupt::Deadline;
 use crate::host::system::boot_id;
 
@@ -67,7 +67,7 @@ impl ProcessId {
     /// Returns the process recorded in a file, if it still runs.
     #[must_use]
     pub fn read(path: &Path) -> Option<Self> {
-        let text = read_text(path).ok()?;
+        let text = read_if_there(path).ok()??;
         let mut words = text.split_whitespace();
         let recorded = Self { pid: words.next()?.parse().ok()?, start_time: words.next()?.parse().ok()? };
         let same_boot = words.next()? == boot_id().ok()?;

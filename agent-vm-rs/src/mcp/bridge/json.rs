@@ -32,7 +32,7 @@ pub fn one_line(text: &[u8]) -> Result<String, Refusal> {
     let text = std::str::from_utf8(text).map_err(|_| Refusal::NotJson)?;
     let compact = compact(text)?;
     serde_json::from_str::<IgnoredAny>(text).map_err(|_| Refusal::NotJson)?;
-    Ok(plain_json(&compact))
+    Ok(plain_json(compact))
 }
 
 /// Removes the white space between values and checks the limits. Strings stay as they are, but unpaired surrogates in

@@ -11,6 +11,8 @@ use crate::term::error::Failure;
 
 /// Version of what is asked and answered.
 pub const PROTOCOL: u32 = 1;
+/// Exit code if a task did not run. It is that of ssh without a connection: then, too, nothing may be concluded from it.
+pub const NOT_RUN: u8 = 255;
 /// Longest request, in bytes. The kernel allows arguments of 128 KiB, of which the digits need two for a byte.
 const LONGEST: usize = 60 << 10;
 
@@ -36,6 +38,15 @@ pub enum Ask {
     },
     /// Run a command line.
     Run {
+        /// The words after the program's name.
+        words: Vec<String>,
+        /// The repository of the directory in which the user is.
+        repository: Option<Repository>,
+        /// Files: the index of the word that names each, and its content.
+        files: Vec<(usize, String)>,
+    },
+    /// Run the command line of a task, as [`Ask::Run`] does. The exit code is [`NOT_RUN`] if the task did not run.
+    Task {
         /// The words after the program's name.
         words: Vec<String>,
         /// The repository of the directory in which the user is.

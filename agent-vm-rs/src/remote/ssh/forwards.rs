@@ -71,6 +71,9 @@ struct Attempt {
 /// Returns the states of a machine's forwards.
 #[must_use]
 pub fn states(machine: &Machine, settings: &Settings) -> Vec<ForwardState> {
+    if settings.forwards.is_empty() {
+        return Vec::new();
+    }
     let run = machine.run();
     let runs = run.qemu().is_some();
     let attempts = if runs && is_kept(&run) { attempts(&run) } else { Vec::new() };

@@ -1,30 +1,41 @@
 //! A `StatefulSet` of Kubernetes whose pod runs `start --foreground` on this host.
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::{Exported, STOP};
+use crate::host::hex::hex;
 
 /// Resource of `KubeVirt`'s device plugin for /dev/kvm.
 const KVM: &str = "devices.kubevirt.io/kvm";
 /// Longest name of a label's value.
 const LONGEST: usize = 63;
 
-/// Returns a name as RFC 1123 has them.
+/// Bytes of the hash in [`label`].
+const HASH_BYTES: usize = 4;
+
+/// Returns a name as RFC 1123 has them. One that had to be changed has a hash, because another one may become the same.
 fn label(name: &str) -> String {
+    let most = LONGEST - "agent-vm-".len() - "-0".len();
     let plain: String =
         name.to_ascii_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    plain
-        .trim_matches('-')
-        .chars()
-        .take(LONGEST - "agent-vm-".len() - "-0".len())
-        .collect::<String>()
-        .trim_end_matches('-')
-        .to_owned()
+    let plain = plain.trim_matches('-');
+    if plain == name && plain.len() <= most {
+        return plain.to_owned();
+    }
+    let hash = hex(&Sha256::digest(name.as_bytes())[..HASH_BYTES]);
+    let start: String = plain.chars().take(most - 1 - hash.len()).collect();
+    format!("{}-{hash}", start.trim_end_matches('-'))
+}
+
+/// Returns a text as the value of a variable or as a word of a command, in which `$(NAME)` is a variable and `$$` a dollar.
+fn literal(text: &str) -> String {
+    text.replace('$', "$$")
 }
 
 /// Returns the object. Directories of this host are mounted at their own paths, so that the machine's settings stay valid.
 pub fn stateful_set(exported: &Exported, image: &str) -> Value {
-    let Exported { name, args, state, cache, source, toolkit, home, node, user, group, settings, .. } = exported;
+    let Exported { name, args, state, cache, source, toolkit, home, node, user, group, .. } = exported;
     let name = format!("agent-vm-{}", label(name));
     let labels = json!({ "app.kubernetes.io/name": "agent-vm", "app.kubernetes.io/instance": name });
     let paths = [("state", state, false), ("cache", cache, false), ("source", source, true)];
@@ -38,20 +49,16 @@ pub fn stateful_set(exported: &Exported, image: &str) -> Value {
         .iter()
         .map(|(name, path, _)| json!({ "name": name, "hostPath": { "path": path, "type": "Directory" } }))
         .collect();
-    let mut environment = vec![json!({ "name": "HOME", "value": home })];
+    let mut environment = vec![json!({ "name": "HOME", "value": literal(home) })];
     environment.extend(
         paths
             .iter()
             .filter(|(name, ..)| *name == "toolkit")
-            .map(|(_, path, _)| json!({ "name": "AGENT_VM_TOOLKIT", "value": path })),
+            .map(|(_, path, _)| json!({ "name": "AGENT_VM_TOOLKIT", "value": literal(path) })),
     );
-    // $( starts a variable.
-    let command: Vec<_> = std::iter::once("agent-vm")
-        .chain(args.iter().map(String::as_str))
-        .map(|word| word.replace("$(", "$$("))
-        .collect();
+    let command: Vec<_> = std::iter::once("agent-vm").chain(args.iter().map(String::as_str)).map(literal).collect();
     let limits =
-        json!({ "memory": format!("{}Mi", exported.memory()), "cpu": (settings.cores + 1).to_string(), KVM: "1" });
+        json!({ "memory": format!("{}Mi", exported.memory()), "cpu": exported.processors().to_string(), KVM: "1" });
     let container = json!({
         "name": "machine",
         "image": image,
@@ -96,13 +103,20 @@ mod tests {
 
     #[test]
     fn names_are_valid_and_variables_are_not_expanded() {
-        assert_eq!(label("App_main.x-"), "app-main-x");
+        assert_eq!(label("app-main"), "app-main");
+        assert!(label("App_main.x-").starts_with("app-main-x-"));
+        // The hash at the end of a long name is part of it.
+        let [one, other] = ["1", "2"].map(|end| label(&format!("{}{end}", "a".repeat(63))));
+        assert_ne!(one, other);
+        assert_ne!(label("app-Main"), label("app-main"));
         assert!(label(&"a".repeat(200)).len() + "agent-vm--0".len() <= LONGEST);
         let mut exported = sample();
-        exported.args[1] = "/home/me/$(x)".to_owned();
+        exported.args[1] = "/home/me/$(x)$$".to_owned();
+        exported.home = "/home/$(me)".to_owned();
         let set = stateful_set(&exported, "registry.example/agent-vm:1");
         let pod = &set["spec"]["template"]["spec"];
-        assert_eq!(pod["containers"][0]["command"][2], "/home/me/$$(x)");
+        assert_eq!(pod["containers"][0]["command"][2], "/home/me/$$(x)$$$$");
+        assert_eq!(pod["containers"][0]["env"][0]["value"], "/home/$$(me)");
         assert_eq!(pod["nodeSelector"]["kubernetes.io/hostname"], "box");
         assert_eq!(
             pod["volumes"].as_array().unwrap().len(),

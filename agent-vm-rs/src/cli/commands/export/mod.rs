@@ -94,7 +94,7 @@ pub fn export(context: &Context, args: &ExportArgs) -> Result<()> {
     refuse_other_flags(args)?;
     let text = match args.format {
         Format::Systemd => systemd::unit(&exported, args.user),
-        Format::Nomad => json(&nomad::job(&exported))?,
+        Format::Nomad => json(&nomad::job(&exported)?)?,
         Format::Kubernetes => {
             let image = args.image.as_deref().ok_or_else(|| {
                 Failure::usage("no image given").with_hint("agent-vm export --format kubernetes --image IMAGE")
@@ -138,18 +138,28 @@ impl Exported {
                     .with_hint("move it to a path that is valid UTF-8")
             })
         };
+        let text = |path: PathBuf| {
+            let path = text(path)?;
+            // Not every format can contain them.
+            if path.chars().any(char::is_control) {
+                return Err(Failure::new(format!("the path {path:?} has a control character"))
+                    .with_hint("move it to a path without line breaks and other control characters"));
+            }
+            Ok(path)
+        };
         let settings = machine.settings()?;
         let state = text(context.state.path().to_owned())?;
         let name = machine.name.to_string();
-        let toolkit = std::env::var("AGENT_VM_TOOLKIT").ok().filter(|toolkit| toolkit.starts_with('/'));
-        let home = std::env::var("HOME").ok().filter(|home| home.starts_with('/'));
+        let variable = |name: &str| std::env::var(name).ok().filter(|path| path.starts_with('/'));
+        let toolkit = variable("AGENT_VM_TOOLKIT").map(|toolkit| text(toolkit.into())).transpose()?;
+        let home = variable("HOME").ok_or_else(|| Failure::new("HOME is not set to an absolute path"))?;
         Ok(Self {
             program: text(own_program()?)?,
             args: ["--state-dir", &state, "start", "--foreground", &name].map(str::to_owned).to_vec(),
             cache: text(cache_dir()?)?,
             source: text(settings.source.clone())?,
             toolkit,
-            home: home.ok_or_else(|| Failure::new("HOME is not set to an absolute path"))?,
+            home: text(home.into())?,
             node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             user: rustix::process::getuid().as_raw(),
             group: rustix::process::getgid().as_raw(),
@@ -157,6 +167,11 @@ impl Exported {
             settings,
             state,
         })
+    }
+
+    /// Returns the number of processors for all processes of the machine.
+    fn processors(&self) -> u32 {
+        self.settings.cores.saturating_add(1)
     }
 
     /// Returns memory for all processes of the machine, in MiB.

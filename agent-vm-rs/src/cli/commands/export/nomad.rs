@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Exported, START, STOP};
+use crate::term::error::Failure;
 
 /// Nanoseconds, in which Nomad's API counts.
 const SECOND: u64 = 1_000_000_000;
@@ -10,26 +11,31 @@ const SECOND: u64 = 1_000_000_000;
 const MHZ: u32 = 1000;
 
 /// Returns the job. The machine's directory is on this host, so that no other one can run it.
-pub fn job(exported: &Exported) -> Value {
+///
+/// # Errors
+/// A path has `${`, with which a variable of Nomad begins. In JSON, nothing can take that meaning from it.
+pub fn job(exported: &Exported) -> Result<Value, Failure> {
     let Exported { name, program, args, toolkit, home, node, user, settings, .. } = exported;
     let mut environment = json!({ "HOME": home });
     if let Some(toolkit) = toolkit {
         environment["AGENT_VM_TOOLKIT"] = json!(toolkit);
     }
-    // ${ starts a variable of Nomad.
-    let literal = |text: &String| text.replace("${", "$${");
-    let args: Vec<_> = args.iter().map(literal).collect();
+    let paths = args.iter().chain([program, home, node]).chain(toolkit);
+    if let Some(path) = paths.into_iter().find(|path| path.contains("${")) {
+        return Err(Failure::new(format!("Nomad would take a part of {path} for a variable"))
+            .with_hint("move it to a path without ${"));
+    }
     let task = json!({
         "Name": "machine",
         "Driver": "raw_exec",
         "User": user.to_string(),
-        "Config": { "command": literal(program), "args": args },
+        "Config": { "command": program, "args": args },
         "Env": environment,
         "KillSignal": "SIGTERM",
         "KillTimeout": u64::from(STOP) * SECOND,
-        "Resources": { "CPU": settings.cores * MHZ, "MemoryMB": exported.memory() },
+        "Resources": { "CPU": settings.cores.saturating_mul(MHZ), "MemoryMB": exported.memory() },
     });
-    json!({ "Job": {
+    Ok(json!({ "Job": {
         "ID": format!("agent-vm-{name}"),
         "Name": format!("agent-vm-{name}"),
         "Type": "service",
@@ -42,7 +48,7 @@ pub fn job(exported: &Exported) -> Value {
             "ReschedulePolicy": { "Attempts": 0, "Unlimited": false },
             "Tasks": [task],
         }],
-    } })
+    } }))
 }
 
 #[cfg(test)]
@@ -53,12 +59,13 @@ mod tests {
     #[test]
     fn a_job_runs_on_this_host_only() {
         let mut exported = sample();
-        exported.args[1] = "/home/me/${x}".to_owned();
-        let job = job(&exported);
-        let job = &job["Job"];
+        let of_exported = job(&exported).unwrap();
+        let job = &of_exported["Job"];
         assert_eq!(job["Constraints"][0]["RTarget"], "box");
         let task = &job["TaskGroups"][0]["Tasks"][0];
-        assert_eq!(task["Config"]["args"][1], "/home/me/$${x}");
+        assert_eq!(task["Config"]["args"][1], "/home/me/state 100%");
         assert_eq!(task["KillTimeout"], 60_000_000_000_u64);
+        exported.args[1] = "/home/me/${x}".to_owned();
+        assert!(super::job(&exported).is_err());
     }
 }

@@ -31,12 +31,16 @@ const OF_SYSTEM: [&str; 12] = [
     "KeyringMode=private",
 ];
 
-/// Returns a word for a command line of a unit: systemd.service(5), "Command lines".
+/// Returns a word for a command line of a unit: systemd.service(5), "Command lines". Not for its first word.
 fn word(text: &str) -> String {
+    quoted(text).replace('$', "$$")
+}
+
+/// Returns a word in which `$` has no meaning.
+fn quoted(text: &str) -> String {
     let escaped = text.chars().flat_map(|c| match c {
         '"' | '\\' => vec!['\\', c],
         '%' => vec!['%', '%'],
-        '$' => vec!['$', '$'],
         '\n' => vec!['\\', 'n'],
         '\t' => vec!['\\', 't'],
         c => vec![c],
@@ -63,14 +67,14 @@ fn value(text: &str) -> String {
 
 /// Returns the unit. A unit of the user's own manager cannot hide files from the user.
 pub fn unit(exported: &Exported, of_user: bool) -> String {
-    let Exported { name, program, args, state, cache, source, toolkit, home, user, group, settings, .. } = exported;
-    let command: Vec<_> = std::iter::once(program).chain(args).map(|one| word(one)).collect();
+    let Exported { name, program, args, state, cache, source, toolkit, home, user, group, .. } = exported;
+    let command: Vec<_> = std::iter::once(quoted(program)).chain(args.iter().map(|one| word(one))).collect();
     let mut lines = vec![
         "# Written by agent-vm export".to_owned(),
         "# No secret is here: the machine's keys and secrets stay in its directory.".to_owned(),
         "[Unit]".to_owned(),
         format!("Description=Agent machine {}", value(name)),
-        format!("RequiresMountsFor={}", word(source)),
+        format!("RequiresMountsFor={}", quoted(source)),
         "StartLimitBurst=5".to_owned(),
         format!("StartLimitIntervalSec={}", 6 * (START + STOP)),
     ];
@@ -81,9 +85,9 @@ pub fn unit(exported: &Exported, of_user: bool) -> String {
     if !of_user {
         lines.extend([format!("User={user}"), format!("Group={group}"), "SupplementaryGroups=kvm".to_owned()]);
     }
-    lines.push(format!("Environment={}", word(&format!("HOME={home}")).replace("$$", "$")));
+    lines.push(format!("Environment={}", quoted(&format!("HOME={home}"))));
     if let Some(toolkit) = toolkit {
-        lines.push(format!("Environment={}", word(&format!("AGENT_VM_TOOLKIT={toolkit}")).replace("$$", "$")));
+        lines.push(format!("Environment={}", quoted(&format!("AGENT_VM_TOOLKIT={toolkit}"))));
     }
     lines.extend([
         format!("ExecStart={}", command.join(" ")),
@@ -95,7 +99,7 @@ pub fn unit(exported: &Exported, of_user: bool) -> String {
         format!("TimeoutStartSec={START}"),
         format!("TimeoutStopSec={STOP}"),
         format!("MemoryMax={}M", exported.memory()),
-        format!("CPUQuota={}%", (settings.cores + 1) * 100),
+        format!("CPUQuota={}%", exported.processors().saturating_mul(100)),
         "TasksMax=1024".to_owned(),
     ]);
     lines.extend(HARDENING.map(str::to_owned));
@@ -119,6 +123,15 @@ mod tests {
     fn words_are_escaped_for_systemd() {
         assert_eq!(word("a b\"$x%n\\"), r#""a b\"$$x%%n\\""#);
         assert_eq!(path("/a:b%"), r#""/a\\:b%%""#);
+        let mut with_dollar = sample();
+        with_dollar.program = "/opt/a$b".to_owned();
+        with_dollar.source = "/src/a$b".to_owned();
+        let text = unit(&with_dollar, false);
+        // Variables are expanded in arguments only.
+        assert!(
+            text.contains("ExecStart=\"/opt/a$b\" ") && text.contains("RequiresMountsFor=\"/src/a$b\"\n"),
+            "{text}"
+        );
         let text = unit(&sample(), false);
         let start = "ExecStart=\"/usr/bin/agent-vm\" \"--state-dir\" \"/home/me/state 100%%\" \"start\" \"--foreground\" \"app-main\"\n";
         assert!(text.contains(start), "{text}");
