@@ -9,9 +9,9 @@ use super::{ANSWER, Mcp, Service, SshFacts};
 use crate::guest::Guest;
 use crate::guest::manifest::Manifest;
 use crate::host::interrupt::Deadline;
+use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::run_state::RunFacts;
-use crate::machine::{Machine, in_use};
 use crate::mcp::endpoint::{self, Endpoint, Timeouts};
 use crate::mcp::health::probe_mcp;
 use crate::remote::servers::{self, Servers};
@@ -50,7 +50,6 @@ pub fn look(context: &Context, machine: &Machine, facts: &RunFacts, starting: bo
             return inside;
         }
     };
-    in_use::count_query(&machine.dir);
     let (qemu, mcp, systemd) = thread::scope(|scope| {
         let qemu = scope.spawn(|| crate::vm::qmp::run_state(&machine.run()));
         let mcp = scope.spawn(|| ask_mcp(machine, &guest.manifest, facts));

@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
+use crate::guest_services::running;
 use crate::stand_ins::{STAYS, create, install};
 use crate::support::{Site, kill, skip, wait_until, which};
 
@@ -38,6 +39,22 @@ fn a_textfile_is_replaced_and_readable_by_others() {
     assert_eq!(mode & 0o777, 0o644);
     site.run_in(site.root(), &["metrics", "--textfile", "none/agent-vm.prom"]).exits(1).gives_one_error();
     site.run_in(site.root(), &["metrics", "--textfile", "x", "--listen", "0"]).exits(2).gives_one_error();
+}
+
+/// The watcher counts what wakes the machine, without such queries, as use of it.
+#[test]
+fn every_query_of_our_own_is_counted() {
+    let (site, _services) = running();
+    let queries = || site.machine("app-main").join("run/queries").metadata().map_or(0, |found| found.len());
+    let asks = |words: &[&str]| {
+        let before = queries();
+        site.run(words).ok();
+        // The begin and the end of each.
+        (queries() - before) / 2
+    };
+    assert_eq!((asks(&["metrics"]), asks(&["stats"]), asks(&["status"]), asks(&["start"])), (1, 1, 1, 1));
+    // Control: these ask the machine nothing.
+    assert_eq!((asks(&["metrics", "--host-only"]), asks(&["list"])), (0, 0));
 }
 
 /// Sends a request and returns the whole response.
