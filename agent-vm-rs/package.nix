@@ -1,6 +1,7 @@
 {
   lib,
   rustPlatform,
+  bash,
   bubblewrap,
   coreutils,
   e2fsprogs,
@@ -93,6 +94,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
       --set-default AGENT_VM_VIRTIOFSD ${lib.getExe virtiofsd} \
       --suffix PATH : ${
         lib.makeBinPath [
+          bash
           bubblewrap
           coreutils
           e2fsprogs

@@ -24,7 +24,8 @@ in
   };
 
   /**
-    Option for a limit of lib/policy/limits.json, which is null without a limit. `example`: a value that the user may want.
+    Option for a limit of lib/policy/limits.json; null, its default, leaves the limit to agent-vm. A default that the declaration
+    had as a value would count as asked for. `example`: a value that the user may want.
   */
   limitOption =
     name: example:
@@ -40,9 +41,11 @@ in
         if limit.unit == "MiB" then mebibytes range else numberFrom (range // { inherit (limit) unit; });
     in
     lib.mkOption {
-      type = if limit.default == null then lib.types.nullOr type else type;
-      inherit (limit) default;
+      type = lib.types.nullOr type;
+      default = null;
       inherit example;
-      description = "${limit.help}${lib.optionalString (limit.default == null) "; null for no limit"}.";
+      description = "${limit.help}; null for ${
+        if limit.default == null then "no limit" else "the default of ${toString limit.default}"
+      }.";
     };
 }

@@ -1,11 +1,11 @@
-//! Who uses a running machine: commands of the user lock a file while they do, and queries of our own are counted, because they
+//! Who uses a running machine: commands of the user lock a file while they do, and queries of our own are marked, because they
 //! make the machine work and are no use of it.
 
 use std::fs::{File, FileTimes, OpenOptions};
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
@@ -86,16 +86,35 @@ pub fn unused(machine: &Path) -> Option<File> {
     Some(file)
 }
 
-/// Counts a query of our own.
-pub fn count_query(machine: &Path) {
-    if let Some(mut file) = open(&MachinePath::Queries.of(machine)) {
-        drop(file.write_all(b"."));
+/// A query of our own, as long as this value. Its begin and its end are marked.
+#[derive(Debug)]
+pub struct Query(PathBuf);
+
+impl Query {
+    /// Begins a query of the machine in `machine`.
+    #[must_use]
+    pub fn begin(machine: &Path) -> Self {
+        let query = Self(MachinePath::Queries.of(machine));
+        query.mark();
+        query
+    }
+
+    fn mark(&self) {
+        if let Some(mut file) = open(&self.0) {
+            drop(file.write_all(b"."));
+        }
     }
 }
 
-/// Returns the number of queries of our own in this run.
+impl Drop for Query {
+    fn drop(&mut self) {
+        self.mark();
+    }
+}
+
+/// Returns the number of begins and ends of our own queries in this run. Those that were killed have no end.
 #[must_use]
-pub fn queries(machine: &Path) -> u64 {
+pub fn marks(machine: &Path) -> u64 {
     MachinePath::Queries.of(machine).symlink_metadata().map_or(0, |found| found.len())
 }
 
@@ -118,8 +137,8 @@ mod tests {
         let machine = dir.path();
         // Without a run, nothing is recorded.
         drop(begin(machine));
-        count_query(machine);
-        assert_eq!((uses(machine), queries(machine)), (Uses { now: false, last: None }, 0));
+        drop(Query::begin(machine));
+        assert_eq!((uses(machine), marks(machine)), (Uses { now: false, last: None }, 0));
         std::fs::create_dir(MachinePath::Run.of(machine)).unwrap();
         let (first, second) = (begin(machine), begin(machine));
         assert!(uses(machine).now && unused(machine).is_none());
@@ -138,8 +157,9 @@ mod tests {
         assert!(begin_within(machine, limit).0.is_none());
         drop(locked);
         assert!(begin_within(machine, limit).0.is_some());
-        count_query(machine);
-        count_query(machine);
-        assert_eq!(queries(machine), 2);
+        let query = Query::begin(machine);
+        assert_eq!(marks(machine), 1);
+        drop(query);
+        assert_eq!(marks(machine), 2);
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::Result;
 
-use crate::host::files::{read_if_there, remove_any, write_unsynced};
+use crate::host::files::{read_if_there, read_text, remove_any, write_unsynced};
 use crate::machine::Machine;
 use crate::machine::events::{self, What};
 use crate::machine::paths::MachinePath;

@@ -162,7 +162,8 @@ impl Watcher<'_> {
         let seen = Observation {
             now: monotonic(),
             cpu: Duration::from_millis(taken.sample.qemu.cpu_ms),
-            queries: in_use::queries(&self.machine.dir),
+            // Each has a begin and an end.
+            queries: in_use::marks(&self.machine.dir).div_ceil(2),
             used: taken.used,
         };
         let limit = settings.and_then(|settings| settings.idle_timeout.get());

@@ -55,7 +55,7 @@ impl Sampler {
         let (connections, asked) = self.look_at_ports(settings);
         let forwarder = ProcessId::read(&run.file(MachinePath::ForwardMcpPid));
         let wakes = forwarder.as_ref().and_then(wakes::of);
-        let woke = self.wakes.take(Seen { wakes, queries: in_use::queries(&machine.dir), open: connections.mcp });
+        let woke = self.wakes.take(Seen { wakes, marks: in_use::marks(&machine.dir), open: connections.mcp });
         let allowed = log::allowed(&machine.dir);
         // An agent at work asks its model now and then.
         let used_now = asked || woke || uses.now || uses.last != self.last_use || allowed > self.allowed;

@@ -9,8 +9,8 @@ use crate::host::process::ProcessId;
 pub struct Seen {
     /// How often the forwarder has woken up; None if there is none.
     pub wakes: Option<u64>,
-    /// Number of our own queries, which wake it up, too.
-    pub queries: u64,
+    /// Number of begins and ends of our own queries, which wake it up, too. One may begin before this moment and end after it.
+    pub marks: u64,
     /// Number of open connections of clients. The guest can send over them at any time.
     pub open: u32,
 }
@@ -28,7 +28,7 @@ impl Wakes {
     pub fn take(&mut self, now: Seen) -> bool {
         let Some(before) = self.last.replace(now) else { return false };
         let woke = before.wakes.zip(now.wakes).is_some_and(|(before, now)| before < now);
-        let asks = before.queries != now.queries;
+        let asks = before.marks != now.marks;
         let asked = std::mem::replace(&mut self.asked, asks);
         woke && !asks && !asked && before.open == 0 && now.open == 0
     }
@@ -48,15 +48,15 @@ mod tests {
     #[test]
     fn only_a_wake_up_without_another_reason_is_a_client() {
         let mut wakes = Wakes::default();
-        let mut take = |wakes_now, queries, open| wakes.take(Seen { wakes: wakes_now, queries, open });
+        let mut take = |wakes_now, marks, open| wakes.take(Seen { wakes: wakes_now, marks, open });
         assert!(!take(Some(5), 0, 0), "the first look");
         assert!(!take(Some(5), 0, 0));
         assert!(take(Some(7), 0, 0));
-        assert!(!take(Some(9), 1, 0), "a query of our own");
-        assert!(!take(Some(10), 1, 0), "its end");
-        assert!(!take(Some(11), 1, 1) && !take(Some(13), 1, 1) && !take(Some(15), 1, 0), "an open connection");
-        assert!(take(Some(16), 1, 0));
-        assert!(!take(None, 1, 0) && !take(Some(17), 1, 0), "no forwarder");
+        assert!(!take(Some(8), 1, 0) && !take(Some(9), 2, 0), "a query of our own, during two looks");
+        assert!(!take(Some(10), 2, 0), "what follows its end");
+        assert!(!take(Some(11), 2, 1) && !take(Some(13), 2, 1) && !take(Some(15), 2, 0), "an open connection");
+        assert!(take(Some(16), 2, 0));
+        assert!(!take(None, 2, 0) && !take(Some(17), 2, 0), "no forwarder");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
+use crate::guest_services::running;
 use crate::stand_ins::{STAYS, create, install};
 use crate::support::{Running, Site, skip, wait_until, which};
 
@@ -47,6 +48,22 @@ fn a_textfile_is_replaced_and_readable_by_others() {
         .says("is a named pipe, and");
     assert!(std::fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
     site.run_in(site.root(), &["metrics", "--textfile", "x", "--listen", "0"]).exits(2).gives_one_error();
+}
+
+/// The watcher counts what wakes the machine, without such queries, as use of it.
+#[test]
+fn every_query_of_our_own_is_counted() {
+    let (site, _services) = running();
+    let queries = || site.machine("app-main").join("run/queries").metadata().map_or(0, |found| found.len());
+    let asks = |words: &[&str]| {
+        let before = queries();
+        site.run(words).ok();
+        // The begin and the end of each.
+        (queries() - before) / 2
+    };
+    assert_eq!((asks(&["metrics"]), asks(&["stats"]), asks(&["status"]), asks(&["start"])), (1, 1, 1, 1));
+    // Control: these ask the machine nothing.
+    assert_eq!((asks(&["metrics", "--host-only"]), asks(&["list"])), (0, 0));
 }
 
 /// Sends a request and returns the whole response.

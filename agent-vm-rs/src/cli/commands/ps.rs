@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Target;
 use super::connected::with_ssh;
 use crate::machine::context::Context;
-use crate::machine::in_use;
+use crate::machine::in_use::Query;
 use crate::remote::sessions::{self, Session};
 use crate::term::output::{print, print_json};
 use crate::term::table::Columns;
@@ -26,7 +26,7 @@ pub struct PsArgs {
 /// The machine is not running, or does not answer.
 pub fn ps(context: &Context, args: &PsArgs) -> Result<()> {
     with_ssh(context, args.target.as_deref(), |machine, ssh| {
-        in_use::count_query(&machine.dir);
+        let _query = Query::begin(&machine.dir);
         let all = sessions::all(ssh, context.answer_limit())?;
         if context.json {
             return print_json(&all);

@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -20,10 +21,11 @@ pub use self::connector::was_not_connected;
 use self::names::Names;
 use crate::host::files::{has_file, make_dir_durably, quoted, read_if_there, read_text, write_file};
 use crate::host::hex;
+use crate::machine::Machine;
+use crate::machine::in_use::Query;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
-use crate::machine::{Machine, in_use};
 use crate::term::error::Failure;
 
 const TOKEN_BYTES: usize = 32;
@@ -127,6 +129,8 @@ pub struct Endpoint {
     agent: ureq::Agent,
     origin: String,
     authorization: Option<String>,
+    /// It ends after the connections.
+    _query: Option<Arc<Query>>,
 }
 
 /// Time limits of requests; None for no limit.
@@ -147,14 +151,17 @@ impl Endpoint {
         Self::connected_by(Marking::agent, machine, facts, timeouts)
     }
 
-    /// Returns the endpoint as [`Self::of`] does, for requests of our own that are no use of the machine. They are counted as one
-    /// query.
+    /// Returns the endpoint as [`Self::of`] does, for a query of our own that is no use of the machine. The query is as long as
+    /// this value.
     ///
     /// # Errors
     /// See [`Self::of`].
     pub fn for_queries(machine: &Machine, facts: &RunFacts, timeouts: Timeouts) -> Result<Self> {
-        in_use::count_query(&machine.dir);
-        Self::connected_by(Marking::for_queries, machine, facts, timeouts)
+        let query = Query::begin(&machine.dir);
+        Ok(Self {
+            _query: Some(Arc::new(query)),
+            ..Self::connected_by(Marking::for_queries, machine, facts, timeouts)?
+        })
     }
 
     fn connected_by(
@@ -178,7 +185,7 @@ impl Endpoint {
                 .tls_config(TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[ca])).build());
         }
         let authorization = facts.auth.then(|| token(&machine.dir)).transpose()?.map(|token| format!("Bearer {token}"));
-        Ok(Self { agent: agent(config.build()), origin: facts.url(""), authorization })
+        Ok(Self { agent: agent(config.build()), origin: facts.url(""), authorization, _query: None })
     }
 
     /// Returns the same endpoint with connections of its own.

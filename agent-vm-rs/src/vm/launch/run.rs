@@ -1,8 +1,10 @@
 //! Starts one run of a machine: files, processes, facts.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use rustix::io::Errno;
 
 use super::processes::{remember, remember_forwarders, remember_inner, start_virtiofsd};
 use crate::confine::forward::Rate;
@@ -54,8 +56,8 @@ impl Run<'_> {
         let limit = self.context.start_limit(self.accel.as_str());
         let deadline = Deadline::after(limit);
         phases.run("disk and keys", || self.prepare())?;
-        let forwards = forwards(self.settings, &self.machine.name)?;
-        let qemu = self.context.timeline.run("QEMU", || self.start(forwards, deadline, phases))?;
+        let (forwards, listeners) = ports(self.settings, &self.machine.name, self.confinement.has_own_network())?;
+        let qemu = self.context.timeline.run("QEMU", || self.start(forwards, listeners, deadline, phases))?;
         let facts = self.facts(forwards, limit.as_secs());
         self.machine.run().write_facts(&facts)?;
         events::record(&self.machine.dir, What::Started { accel: facts.accel.clone() });
@@ -86,11 +88,16 @@ impl Run<'_> {
     }
 
     /// Starts virtiofsd, QEMU and the forwarders, and writes their process ids.
-    fn start(&self, forwards: Forwards, deadline: Deadline, phases: &mut Phases) -> Result<Detached> {
+    fn start(
+        &self,
+        forwards: Forwards,
+        listeners: Vec<Listener>,
+        deadline: Deadline,
+        phases: &mut Phases,
+    ) -> Result<Detached> {
         let confinement = &self.confinement;
         let means = self.limit()?;
         let rate = self.rate()?;
-        let listeners = if confinement.has_own_network() { bind(forwards)? } else { Vec::new() };
         let ports: Vec<_> = listeners.iter().map(|one| one.port).collect();
         let inputs = Inputs {
             machine: &self.machine.dir,
@@ -177,25 +184,65 @@ impl Run<'_> {
     }
 }
 
-/// Returns the ports of the settings. A port that the user did not choose is replaced if it is in use.
-fn forwards(settings: &Settings, name: &VmName) -> Result<Forwards> {
+/// Returns the ports of the settings, with their sockets if QEMU has a network of its own. A port that the user did not choose is
+/// replaced if it is in use.
+fn ports(settings: &Settings, name: &VmName, own_network: bool) -> Result<(Forwards, Vec<Listener>)> {
     let address = host_address::forward_address(&settings.host)?;
-    let settle = |port: u16, asked: bool, key: &str, other: u16| -> Result<u16> {
+    let bind = |port: u16| own_network.then(|| Listener::bind(address, port)).transpose();
+    let settle = |port: u16, asked: bool, key: &str, other: u16| -> Result<(u16, Option<Listener>)> {
         if asked {
-            return ports::require_free(address, port, &format!("agent-vm set {name} {key}=PORT")).map(|()| port);
+            ports::require_free(address, port, &format!("agent-vm set {name} {key}=PORT"))?;
+            return Ok((port, bind(port)?));
         }
-        let forwarded = settings.forwards.iter().map(|forward| forward.host);
-        let free = ports::next_free(address, port, &forwarded.chain([other]).collect())?;
-        if free != port {
-            note(&format!("notice: port {port} is in use; this run uses {free}"));
+        let mut taken: BTreeSet<u16> = settings.forwards.iter().map(|forward| forward.host).chain([other]).collect();
+        loop {
+            let free = ports::next_free(address, port, &taken)?;
+            let listener = match bind(free) {
+                // The start of another machine has taken it meanwhile.
+                Err(error) if error.root_cause().downcast_ref() == Some(&Errno::ADDRINUSE) => {
+                    taken.insert(free);
+                    continue;
+                }
+                bound => bound?,
+            };
+            if free != port {
+                note(&format!("notice: port {port} is in use; this run uses {free}"));
+            }
+            return Ok((free, listener));
         }
-        Ok(free)
     };
-    let mcp = settle(settings.port, settings.port_asked, "port", settings.ssh_port)?;
-    let ssh = settle(settings.ssh_port, settings.ssh_port_asked, "ssh_port", mcp)?;
-    Ok(Forwards { address, mcp, ssh })
+    let (mcp, mcp_listener) = settle(settings.port, settings.port_asked, "port", settings.ssh_port)?;
+    let (ssh, ssh_listener) = settle(settings.ssh_port, settings.ssh_port_asked, "ssh_port", mcp)?;
+    Ok((Forwards { address, mcp, ssh }, mcp_listener.into_iter().chain(ssh_listener).collect()))
 }
 
-fn bind(forwards: Forwards) -> Result<Vec<Listener>> {
-    [forwards.mcp, forwards.ssh].into_iter().map(|port| Listener::bind(forwards.address, port)).collect()
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::machine::settings::tests::sample;
+
+    /// Machines of several accounts share no lock.
+    #[test]
+    fn starts_at_once_get_ports_of_their_own() {
+        let (settings, name) = (sample(), "app-main".parse().unwrap());
+        for _ in 0..50 {
+            let barrier = Barrier::new(8);
+            let start = || {
+                barrier.wait();
+                ports(&settings, &name, true).unwrap()
+            };
+            let runs: Vec<_> = std::thread::scope(|scope| {
+                let starts: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
+                starts.into_iter().map(|start| start.join().unwrap()).collect()
+            });
+            let all: BTreeSet<_> = runs.iter().flat_map(|(forwards, _)| [forwards.mcp, forwards.ssh]).collect();
+            assert_eq!(all.len(), 16, "{all:?}");
+            let bound = runs
+                .iter()
+                .all(|(forwards, listeners)| listeners.iter().map(|one| one.port).eq([forwards.mcp, forwards.ssh]));
+            assert!(bound, "the sockets are those of the ports");
+        }
+    }
 }
