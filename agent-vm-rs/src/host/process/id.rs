@@ -202,7 +202,7 @@ mod tests {
         let deadline = Deadline::after(Duration::from_secs(20));
         deadline.poll("the signal", Duration::from_millis(2), || Ok(process.is_suspended().then_some(()))).unwrap();
         assert!(process.alive());
-        assert_eq!(process.end(Duration::from_millis(50)), Some("SIGKILL"));
+        assert_eq!(process.end(Duration::from_secs(1)), Some("SIGKILL"));
         assert!(!process.is_suspended());
         child.wait().unwrap();
     }
