@@ -6,6 +6,7 @@ use std::fs;
 use anyhow::Result;
 
 use crate::host::files::{read_if_there, read_text, remove_any, write_unsynced};
+use crate::host::process::ProcessId;
 use crate::machine::Machine;
 use crate::machine::events::{self, What};
 use crate::machine::paths::MachinePath;
@@ -83,6 +84,9 @@ fn left(machine: &Machine) -> Option<String> {
     if let Some(panic) = panic {
         return Some(cause(Ending::Exited).map_or_else(|| panic.clone(), |cause| format!("{panic}: {cause}")));
     }
+    if killed && ProcessId::is_of_earlier_boot(&run.file(MachinePath::QemuPid)) {
+        return Some("this host restarted while the machine ran".to_owned());
+    }
     killed.then(|| {
         let what = "QEMU crashed or was killed".to_owned();
         cause(Ending::Killed(None)).map_or_else(|| what.clone(), |cause| format!("{what}: {cause}"))
@@ -111,6 +115,15 @@ mod tests {
 
     fn events(machine: &Machine) -> Vec<What> {
         events::all(&machine.dir).into_iter().map(|event| event.what).collect()
+    }
+
+    #[test]
+    fn a_restart_of_the_host_is_no_crash_of_qemu() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = killed(dir.path());
+        assert!(of_last_run(&machine).unwrap().starts_with("QEMU crashed or was killed"), "control");
+        fs::write(machine.run().file(MachinePath::QemuPid), "1 1 another-boot\n").unwrap();
+        assert_eq!(of_last_run(&machine).unwrap(), "this host restarted while the machine ran");
     }
 
     #[test]

@@ -74,6 +74,16 @@ impl ProcessId {
         (same_boot && recorded.alive()).then_some(recorded)
     }
 
+    /// Returns whether a file records a process that ran before this host's last start.
+    #[must_use]
+    pub fn is_of_earlier_boot(path: &Path) -> bool {
+        let text = read_text(path).unwrap_or_default();
+        let mut words = text.split_whitespace();
+        let is_record = words.by_ref().take(2).all(|word| word.parse::<u64>().is_ok());
+        let recorded = words.next().filter(|_| is_record).map(str::to_owned);
+        recorded.zip(boot_id().ok()).is_some_and(|(recorded, now)| recorded != now)
+    }
+
     /// Sends a signal, if the process still exists.
     pub fn signal(&self, signal: Signal) {
         if let (true, Some(pid)) = (self.alive(), Pid::from_raw(self.pid)) {
@@ -179,6 +189,7 @@ mod tests {
         ] {
             fs::write(&path, &stale).unwrap();
             assert_eq!(ProcessId::read(&path), None, "{stale:?} was accepted");
+            assert_eq!(ProcessId::is_of_earlier_boot(&path), stale.ends_with("other-boot"), "{stale:?}");
         }
     }
 
@@ -191,7 +202,7 @@ mod tests {
         let deadline = Deadline::after(Duration::from_secs(20));
         deadline.poll("the signal", Duration::from_millis(2), || Ok(process.is_suspended().then_some(()))).unwrap();
         assert!(process.alive());
-        assert_eq!(process.end(Duration::from_millis(50)), Some("SIGKILL"));
+        assert_eq!(process.end(Duration::from_secs(1)), Some("SIGKILL"));
         assert!(!process.is_suspended());
         child.wait().unwrap();
     }
