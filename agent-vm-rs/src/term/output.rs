@@ -5,6 +5,7 @@ use std::io::Write as _;
 use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::term::terminal::shorten_end;
 use crate::term::text::plain_json;
 
 /// Prints data to stdout.
@@ -70,9 +71,13 @@ pub fn redraw(text: &str) -> Result<()> {
     const HOME: &str = "\x1b[H";
     const CLEAR_TO_END_OF_LINE: &str = "\x1b[K\r\n";
     const CLEAR_BELOW: &str = "\x1b[J";
-    let rows = terminal_size::terminal_size_of(std::io::stdout()).map_or(usize::MAX, |(_, rows)| usize::from(rows.0));
+    let size = terminal_size::terminal_size_of(std::io::stdout());
+    let rows = size.map_or(usize::MAX, |(_, rows)| usize::from(rows.0));
+    // A line that the terminal continues on the next row would push others out.
+    let columns = size.map_or(usize::MAX, |(columns, _)| usize::from(columns.0));
     let fit = rows.saturating_sub(1).max(1);
-    let (all, mut lines) = (text.lines().count(), text.lines().take(fit).map(str::to_owned).collect::<Vec<_>>());
+    let (all, mut lines) =
+        (text.lines().count(), text.lines().take(fit).map(|line| shorten_end(line, columns)).collect::<Vec<_>>());
     if all > fit {
         lines[fit - 1] = format!("… and {} more", all - fit + 1);
     }

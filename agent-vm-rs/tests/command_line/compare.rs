@@ -72,12 +72,18 @@ fn a_hostile_server_of_this_host_ends_the_comparison_of_a_request_only() {
         ("echo no; exec sleep 1000", "no message"),
         ("exit 3", "ended"),
         ("exec sleep 1000", "no answer in time"),
+        // It asks and asks, and reads no answer.
+        ("while :; do echo '{\"id\":1,\"method\":\"ping\"}'; done", "reads no more"),
+        // It ends, and its child does not.
+        ("sleep 100173 >/dev/null 2>&1 & exit 3", "ended"),
     ] {
         let all = site.run(&["--timeout", "2", "compare", "--json", "--direct", script]).exits(1).json();
         let error = all["requests"][0]["direct"]["error"].as_str().unwrap().to_owned();
         assert!(error.contains(says) || error.contains("reads no more"), "{script}: {error}");
         assert_eq!(all["requests"][0]["machine"]["answer"]["serverInfo"]["name"], "stand-in");
     }
+    let all = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| std::fs::read(entry.path().join("cmdline")));
+    assert!(!all.flatten().any(|words| words == b"sleep\x00100173\x00"), "a child is left running");
 }
 
 #[test]

@@ -87,7 +87,10 @@ fn watch_draws_the_list_again_until_it_is_interrupted() {
     };
     let mut command = site.command(script);
     command.env("SHELL", site.path("bin/sh")).args(["--quiet", "--return", "--command"]);
-    command.arg(format!("'{}' list --watch", env!("CARGO_BIN_EXE_agent-vm"))).arg("/dev/null");
+    // A narrow terminal.
+    let stty = which("stty").unwrap();
+    let narrow = format!("'{}' cols 40 rows 24; exec '{}'", stty.display(), env!("CARGO_BIN_EXE_agent-vm"));
+    command.arg(format!("{narrow} list --watch")).arg("/dev/null");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let (mut typed, mut shown) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut text = String::new();
@@ -107,4 +110,8 @@ fn watch_draws_the_list_again_until_it_is_interrupted() {
     shown.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(!rest.contains("error") && !rest.contains("interrupted"), "{rest}");
+    let lines = text.split("\u{1b}[K").map(|line| line.replace("\u{1b}[H", "").replace("\u{1b}[J", ""));
+    let lines: Vec<_> = lines.map(|line| line.trim().to_owned()).collect();
+    assert!(lines.iter().any(|line| line.ends_with('…')), "control: {text:?}");
+    assert!(lines.iter().all(|line| line.chars().count() <= 40), "{text:?}");
 }

@@ -232,6 +232,11 @@ fn a_host_without_the_same_agent_vm_gets_a_hint() {
         (&["--remote", "ssh://-oProxyCommand=id", "list"][..], "is not ssh://"),
         (&["edit"], "an editor or ssh of this host does not work with --remote"),
         (&["relink"], "relink does not work with --remote"),
+        (&["destroy", "app-main", "--yes", "--keep-in", "here"], "a path of this host does not work with --remote"),
+        (&["metrics", "--textfile", "here"], "a path of this host does not work with --remote"),
+        (&["start", "--profile-file", "here"], "a path of this host does not work with --remote"),
+        (&["kept", "restore", "x", "--into", "here"], "a path of this host does not work with --remote"),
+        (&["compare", "--session", "here"], "a path of this host does not work with --remote"),
         (&["create", "--dirty"], "a copy of files that are not committed does not work with --remote"),
     ] {
         laptop(&site, words).exits(2).gives_one_error().says(says);

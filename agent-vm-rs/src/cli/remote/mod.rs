@@ -38,6 +38,8 @@ use crate::term::error::Failure;
 const DIRECTORY: &str = ".remotes";
 /// File with a name of this host that no other one has.
 const ID: &str = "id";
+/// Flags of several commands that name a file or a directory of this host.
+const PATHS: [&str; 4] = ["keep_in", "textfile", "profile_file", "credentials"];
 /// Start of the name of a mirror's lock.
 const MIRROR: &str = ".mirror-";
 /// Bytes of an id.
@@ -91,6 +93,8 @@ fn refuse(verb: Option<&Verb>, matches: Option<&ArgMatches>) -> Result<(), Failu
             && matches.is_some_and(|matches| matches.value_source(flag) == Some(clap::parser::ValueSource::CommandLine))
     };
     let there = |what: &str| Failure::usage(format!("{what} does not work with --remote"));
+    let path = || there("a path of this host").with_hint("leave it out, or run the command on the other host");
+    let below = matches.and_then(ArgMatches::subcommand).map(|(_, matches)| matches);
     match verb {
         Some(Verb::Edit(_) | Verb::SshConfig(_)) => Err(there("an editor or ssh of this host")
             .with_hint("to work in the machine: agent-vm shell\nor run agent-vm ssh-config --write on the other host")),
@@ -105,9 +109,11 @@ fn refuse(verb: Option<&Verb>, matches: Option<&ArgMatches>) -> Result<(), Failu
             Err(there("a copy of files that are not committed")
                 .with_hint("after the start, copy them: agent-vm cp FILE :"))
         }
-        Some(Verb::Start(_)) if is_set("source") || is_set("guest_package") => {
-            Err(there("a path of this host").with_hint("leave it out, or run agent-vm start on the other host"))
-        }
+        Some(Verb::Start(_)) if is_set("source") || is_set("guest_package") => Err(path()),
+        Some(Verb::Compare(_)) if is_set("session") => Err(path()),
+        // The other host would take them for paths of its own.
+        Some(_) if PATHS.iter().any(|flag| is_set(flag)) => Err(path()),
+        Some(Verb::Kept(_)) if below.is_some_and(|below| below.try_contains_id("into").unwrap_or(false)) => Err(path()),
         _ => Ok(()),
     }
 }

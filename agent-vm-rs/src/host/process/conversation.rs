@@ -1,6 +1,6 @@
 //! A program that is talked to line by line, such as an MCP server on its standard streams.
 
-use std::io::{self, BufRead as _, BufReader, PipeReader, PipeWriter, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use duct::Handle;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionbio;
 
 use super::Invocation;
 use super::terminate::terminate_group;
@@ -36,6 +38,8 @@ impl Invocation {
         let failed = || format!("failed to start {}", self.name());
         let (input, to_program) = io::pipe().with_context(failed)?;
         let (from_program, output) = io::pipe().with_context(failed)?;
+        // A program that does not read must not block us.
+        ioctl_fionbio(&to_program, true).with_context(failed)?;
         let expression = self.expression()?.stdin_file(input).stdout_file(output).before_spawn(|command| {
             command.process_group(0);
             Ok(())
@@ -65,11 +69,29 @@ impl Conversation {
     /// Writes a line.
     ///
     /// # Errors
-    /// The program does not read any more.
-    pub fn say(&mut self, line: &str) -> Result<()> {
+    /// The program does not read any more, or does not read the line until the deadline.
+    pub fn say(&mut self, line: &str, deadline: Deadline) -> Result<()> {
         let failed = || format!("{} reads no more", self.name);
         let input = self.input.as_mut().with_context(failed)?;
-        input.write_all(format!("{line}\n").as_bytes()).with_context(failed)
+        let line = format!("{line}\n");
+        let mut rest = line.as_bytes();
+        while !rest.is_empty() {
+            interrupt::check()?;
+            match input.write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if deadline.passed() {
+                        return Err(io::Error::from(ErrorKind::TimedOut)).with_context(failed);
+                    }
+                    let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(MOMENT.subsec_nanos()) };
+                    // A signal ends it, and is noticed above.
+                    let _ = poll(&mut [PollFd::new(&*input, PollFlags::OUT)], Some(&wait));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).with_context(failed),
+            }
+        }
+        Ok(())
     }
 
     /// Returns the next line.
@@ -98,8 +120,8 @@ impl Conversation {
 impl Drop for Conversation {
     fn drop(&mut self) {
         self.input = None;
-        if !matches!(self.handle.wait_timeout(MOMENT), Ok(Some(_))) {
-            terminate_group(&self.handle);
-        }
+        // A program may end now by itself. Its children may not.
+        drop(self.handle.wait_timeout(MOMENT));
+        terminate_group(&self.handle);
     }
 }

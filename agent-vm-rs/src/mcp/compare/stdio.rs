@@ -27,20 +27,20 @@ impl Stdio {
     }
 
     /// Answers a request of the server: a comparison has no user and no files.
-    fn answer(&mut self, message: &Value) -> Result<()> {
+    fn answer(&mut self, message: &Value, deadline: Deadline) -> Result<()> {
         let Some(id) = message.get("id").filter(|_| message.get("method").is_some()) else { return Ok(()) };
         let answer = match message["method"].as_str() {
             Some("ping") => json!({ "jsonrpc": "2.0", "id": id, "result": {} }),
             _ => json!({ "jsonrpc": "2.0", "id": id, "error": { "code": NO_METHOD, "message": "not available" } }),
         };
-        self.0.say(&answer.to_string())
+        self.0.say(&answer.to_string(), deadline)
     }
 }
 
 impl Peer for Stdio {
     fn request(&mut self, message: &Value, limit: Duration) -> Result<Value> {
         let deadline = Deadline::after(limit);
-        self.0.say(&message.to_string())?;
+        self.0.say(&message.to_string(), deadline)?;
         for _ in 0..MOST_OTHERS {
             let line = self.0.hear(deadline)?;
             if line.iter().all(u8::is_ascii_whitespace) {
@@ -50,12 +50,12 @@ impl Peer for Stdio {
             if value.get("method").is_none() && value.get("id") == message.get("id") {
                 return Ok(value);
             }
-            self.answer(&value)?;
+            self.answer(&value, deadline)?;
         }
         bail!("the server sent too many other messages")
     }
 
-    fn notify(&mut self, message: &Value, _limit: Duration) -> Result<()> {
-        self.0.say(&message.to_string())
+    fn notify(&mut self, message: &Value, limit: Duration) -> Result<()> {
+        self.0.say(&message.to_string(), Deadline::after(limit))
     }
 }
