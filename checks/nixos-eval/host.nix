@@ -536,6 +536,30 @@ in
       true
     ];
   };
+  # As agent-vm limits it elsewhere.
+  testMemoryIsLimited = {
+    expr =
+      map
+        (
+          resources:
+          (host {
+            a.repository = "/a";
+            a.resources = resources;
+          }).systemd.services.agent-vm-a.serviceConfig.MemoryMax or null
+        )
+        [
+          { }
+          { memory = 8192; }
+          { memoryMax = "5G"; }
+          { memoryMax = null; }
+        ];
+    expected = [
+      "6144M"
+      "10240M"
+      "5G"
+      null
+    ];
+  };
   testHostRefusesMemoryThatCannotSuffice = {
     expr =
       map

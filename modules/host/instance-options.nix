@@ -8,7 +8,7 @@ let
   # A machine's unit does not see the first two, and the others are not for repositories.
   notForRepositories = "/|(/tmp|/var/tmp|/dev|/nix|/proc|/sys)(/.*)?";
 in
-{ name, ... }:
+{ config, name, ... }:
 {
   options = {
     enable = mkOption {
@@ -102,11 +102,12 @@ in
       };
       memoryMax = mkOption {
         type = types.nullOr (checked.memoryLimit { percent = false; });
-        default = null;
+        default = "${toString (config.resources.memory + 2048)}M";
+        defaultText = lib.literalMD "2 GiB above `memory`";
         example = "6G";
         description = ''
-          Memory limit on this host, including QEMU and virtiofsd; null for no limit. Leave 1 GiB above {option}`memory`: the kernel
-          kills a process that exceeds the limit.
+          Memory limit on this host, including QEMU and virtiofsd; null for no limit. Leave 1 GiB above {option}`memory`, and
+          2 GiB without KVM: the kernel kills a process that exceeds the limit.
         '';
       };
       tasksMax = mkOption {
