@@ -77,7 +77,7 @@ impl ProcessId {
     /// Returns whether a file records a process that ran before this host's last start.
     #[must_use]
     pub fn is_of_earlier_boot(path: &Path) -> bool {
-        let text = read_text(path).unwrap_or_default();
+        let text = read_if_there(path).ok().flatten().unwrap_or_default();
         let mut words = text.split_whitespace();
         let is_record = words.by_ref().take(2).all(|word| word.parse::<u64>().is_ok());
         let recorded = words.next().filter(|_| is_record).map(str::to_owned);
