@@ -170,6 +170,43 @@ fn what_the_machine_sends_is_checked_here_too() {
 }
 
 #[test]
+fn a_removed_machine_leaves_its_commits_on_this_host() {
+    let site = Site::new();
+    prepare(&site);
+    laptop(&site, &["create"]).ok();
+    let workspace = site.machine("app-main").join("workspace");
+    let commit = site.commit_in(&workspace, "work", "x");
+    fs::write(workspace.join("unfinished"), "y").unwrap();
+    // What git refuses here keeps the machine.
+    laptop(&site, &["fetch"]).ok();
+    let new = site.commit_in(&workspace, "more work", "z");
+    let lock = site.path("app/.git/refs/agent-vm/app-main/heads/main.lock");
+    fs::create_dir_all(lock.parent().unwrap()).unwrap();
+    fs::write(&lock, "").unwrap();
+    laptop(&site, &["destroy", "--yes"]).exits(1).says("app-main was not removed");
+    assert_eq!(site.names(), ["app-main"]);
+    assert_eq!(site.git(&["rev-parse", "refs/agent-vm/app-main/heads/main"]), commit);
+    fs::remove_file(&lock).unwrap();
+
+    laptop(&site, &["destroy", "--yes"]).ok();
+    assert_eq!(site.names(), [""; 0]);
+    assert_eq!(site.git(&["rev-parse", "refs/agent-vm/app-main/heads/main"]), new);
+    assert!(site.git(&["show", "refs/agent-vm/app-main/uncommitted:unfinished"]) == "y");
+    laptop(&site, &["log", "app-main", "--oneline"]).ok().prints("more work");
+
+    // A machine of the box's own repository is the box's affair, and so is one of which nothing is to be kept.
+    site.git(&["branch", "other"]);
+    site.run(&["create", "--branch", "other"]).ok();
+    laptop(&site, &["destroy", "app-other", "--yes", "--json"]).ok().json();
+    assert_eq!(site.names(), [""; 0]);
+    laptop(&site, &["create"]).ok();
+    let lost = site.commit_in(&workspace, "lost", "w");
+    laptop(&site, &["destroy", "--yes", "--keep", "nothing"]).ok();
+    assert_eq!(site.names(), [""; 0]);
+    assert_ne!(site.git(&["rev-parse", "refs/agent-vm/app-main/heads/main"]), lost, "control");
+}
+
+#[test]
 fn commands_files_and_mcp_reach_a_running_machine() {
     let (site, _services) = running();
     let words = ["exec", "-T", "--", "printf", "<%s>", "a b", "'$HOME'\"\\`id`\n!", "", "ünï"];

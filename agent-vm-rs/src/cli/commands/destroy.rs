@@ -37,6 +37,14 @@ pub struct DestroyArgs {
     keep_in: Option<PathBuf>,
 }
 
+impl DestroyArgs {
+    /// Returns whether the user wants to keep something.
+    #[must_use]
+    pub const fn keeps(&self) -> bool {
+        !matches!(self.keep, Keep::Nothing)
+    }
+}
+
 /// Removes a machine. Commits that only its workspace has are kept in a bundle. On a terminal, the command asks first,
 /// unless `--yes` is given.
 ///

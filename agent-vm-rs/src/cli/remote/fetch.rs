@@ -55,6 +55,22 @@ pub fn after_run(drive: &Drive<'_>) -> Result<Result<String, ExitCode>> {
     }
 }
 
+/// Fetches everything from a machine that is about to be removed, and prints what is new.
+///
+/// # Errors
+/// As [`fetch`], or the other host cannot fetch from the machine. It must not be removed: only the other host would have its
+/// commits, and nothing there would name them.
+pub fn before_removal(drive: &Drive<'_>) -> Result<()> {
+    match bring(drive, true, fetching::MAX_SIZE)? {
+        // Its JSON is that of the removal.
+        Ok(_) if drive.context.json => Ok(()),
+        Ok((machine, fetched)) => here::report(&machine, &fetched),
+        Err(_) => Err(Failure::new(format!("nothing was fetched from {}", drive.connection.host().shown()))
+            .with_hint("to remove it, and keep its work on the other host: run agent-vm destroy there")
+            .into()),
+    }
+}
+
 /// Has the other host fetch from the machine, and fetches from there.
 fn bring(drive: &Drive<'_>, uncommitted: bool, most: u64) -> Result<Result<(Machine, Fetched), ExitCode>> {
     let ask = Ask::Fetch { named: drive.named(), repository: drive.repository.clone(), uncommitted, most };

@@ -6,6 +6,7 @@
 
 mod fetch;
 mod ports;
+mod view;
 mod words;
 
 use std::process::ExitCode;
@@ -25,9 +26,7 @@ use crate::host::hex::{hex, random};
 use crate::host::interrupt;
 use crate::host::lock::Lock;
 use crate::host::process::Invocation;
-use crate::machine::Machine;
 use crate::machine::context::Context;
-use crate::machine::settings::Settings;
 use crate::machine::state_dir::StateDir;
 use crate::remote::other_host::request::{Ask, Made, Meant, NOT_RUN, Repository};
 use crate::remote::other_host::{Connection, HostUrl, Terminal};
@@ -76,6 +75,7 @@ pub fn drive(host: &HostUrl, context: &Context, verb: Option<&Verb>, matches: &A
         Some(Verb::Port(args)) => ports::port(&drive, args),
         Some(Verb::Open(args)) => ports::open(&drive, args),
         Some(Verb::McpConfig(args)) => drive.mcp_config(args),
+        Some(Verb::Destroy(args)) if args.keeps() => drive.fetch_and_pass_on(verb),
         Some(Verb::Run(args)) if args.fetch => drive.run_and_fetch(verb, args.rm),
         Some(Verb::Create(_) | Verb::Run(_) | Verb::Push(_)) | None => {
             drive.mirror()?;
@@ -149,6 +149,19 @@ impl<'a> Drive<'a> {
         match self.connection.become_asking(&ask, terminal(verb))? {}
     }
 
+    /// Fetches, and then becomes the command there, which removes the machine: what it would keep stays there.
+    fn fetch_and_pass_on(&self, verb: Option<&Verb>) -> Result<ExitCode> {
+        let which = Ask::Which { named: self.named(), repository: self.repository.clone() };
+        let Meant { name, settings } = match self.ask(&which)? {
+            Ok(meant) => meant,
+            Err(code) => return Ok(code),
+        };
+        if self.has_source_here(&name, &settings)? {
+            fetch::before_removal(self).with_context(|| format!("{name} was not removed"))?;
+        }
+        self.pass_on(verb)
+    }
+
     /// Asks, and returns the answer, or the exit code of a refusal, whose message is printed.
     fn ask<T: serde::de::DeserializeOwned>(&self, ask: &Ask) -> Result<Result<T, ExitCode>> {
         Ok(self.connection.answer(ask)?.map_err(exit_with))
@@ -178,25 +191,6 @@ impl<'a> Drive<'a> {
             program: Connection::git_program(verb),
             host: host.shown().to_owned(),
         })
-    }
-
-    /// Returns this host's view of a machine. `settings` are those there.
-    fn view(&self, name: &str, settings: Settings) -> Result<Machine> {
-        let name = name.parse().map_err(|_| Failure::new("the other host sent a name that is no machine's"))?;
-        let machine = Machine::new(&self.context.state, name);
-        let known = machine.settings().ok().map(|known| known.source);
-        let here = self.source.as_ref().map(|source| source.dir.clone());
-        let mine = || settings.source.parent().and_then(|dir| dir.file_name()?.to_str().map(str::to_owned));
-        let is_mine = self.repository.as_ref().is_some_and(|repository| mine().as_ref() == Some(&repository.id));
-        let source = if is_mine { here } else { known.or(here) };
-        let source = source.ok_or_else(|| {
-            Failure::new(format!("no repository of this host belongs to {}", machine.name))
-                .with_hint("cd into the repository, and repeat the command")
-        })?;
-        make_private_dir(&machine.dir)?;
-        let settings = Settings { source, source_mount: None, ..settings };
-        machine.write_settings(&settings)?;
-        Ok(machine)
     }
 
     fn mcp_config(&self, args: &mcp_config::McpConfigArgs) -> Result<ExitCode> {
