@@ -1,5 +1,6 @@
 //! This computer: its processes, files, locks, ports, signals and logs.
 
+pub mod account;
 pub mod connections;
 pub mod files;
 pub mod hang_up;

@@ -89,7 +89,7 @@ fn jobs_run_the_machine_on_this_host_and_have_no_secret() {
     site.run(&["export", "--format", "nomad", "--user"])
         .exits(2)
         .gives_one_error()
-        .says("--user is for another format");
+        .says("--user works with --format systemd only");
     site.run(&["export", "--format", "nomad", "--json"]).exits(2).gives_one_error().says("no JSON output");
 }
 

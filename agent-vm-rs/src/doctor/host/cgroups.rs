@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::doctor::fault::Fault;
 use crate::doctor::finding::Finding;
+use crate::host::account;
 use crate::host::process::Invocation;
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -31,7 +32,7 @@ fn judge(all: Option<&str>, own: Option<&str>) -> Finding {
         return Finding::fault(
             CHECK,
             Fault::CgroupsOld,
-            "this host has no cgroups of version 2: machines are not limited",
+            "this host has no cgroups of version 2: cpu_quota is not enforced, and other limits are those of single programs",
         );
     };
     let has = |controllers: &str, name: &str| controllers.split_whitespace().any(|one| one == name);
@@ -71,7 +72,7 @@ fn silent(why: &str) -> Finding {
         Fault::SystemdSilent,
         format!("the systemd manager of this account does not answer: {why}"),
     )
-    .with("user", super::user())
+    .with("user", account::name())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::confine::{self, Confinement};
 use crate::doctor::fault::Fault;
 use crate::doctor::finding::Finding;
 use crate::guest::Guest;
+use crate::host::account;
 use crate::host::user_dirs::cache_dir;
 use crate::machine::Machine;
 use crate::machine::state_dir::StateDir;
@@ -35,7 +36,7 @@ pub fn check(state: &StateDir, machines: &[Machine]) -> Vec<Finding> {
     };
     let account = match confinement.account() {
         Some(account) => format!("the account {} of a machine", account.uid),
-        None => super::user(),
+        None => account::name(),
     };
     vec![judge(&look(built.as_ref().map(|(_, guest)| guest), &confinement), &account)]
 }
@@ -63,7 +64,7 @@ fn judge(kvm: &Kvm, account: &str) -> Finding {
                 Refusal::Forbidden { joinable: false, .. } => Fault::KvmClosed,
                 Refusal::Broken(_) => Fault::KvmBroken,
             };
-            Finding::fault(CHECK, fault, format!("machines are emulated: {refusal}")).with("user", super::user())
+            Finding::fault(CHECK, fault, format!("machines are emulated: {refusal}")).with("user", account::name())
         }
         Kvm::Booted(None, Choice::NoKvm(why)) => {
             Finding::fault(CHECK, Fault::KvmBroken, format!("machines are emulated: {why}"))

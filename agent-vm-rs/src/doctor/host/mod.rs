@@ -41,17 +41,3 @@ pub fn checks(state: &StateDir, machines: &[Machine]) -> Vec<Check> {
         of("memory", memory::check),
     ]
 }
-
-/// Returns the name of this process's user.
-#[must_use]
-pub fn user() -> String {
-    let uid = rustix::process::geteuid().as_raw();
-    let name = |text: String| {
-        text.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let (name, _, id) = (fields.next()?, fields.next()?, fields.next()?);
-            (id.parse() == Ok(uid)).then(|| name.to_owned())
-        })
-    };
-    std::fs::read_to_string("/etc/passwd").ok().and_then(name).unwrap_or_else(|| uid.to_string())
-}

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::confine::Account;
 use crate::doctor::fault::Fault;
 use crate::doctor::finding::Finding;
-use crate::doctor::host::user;
+use crate::host::account;
 use crate::machine::Machine;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
@@ -60,7 +60,7 @@ fn judge_key(name: &str, place: &Path, mode: u32, is_ours: bool) -> Option<Findi
     let found = if mode & 0o077 != 0 {
         Finding::fault(CHECK, Fault::KeyOpen, format!("{name} has mode {:04o}: others can read it", mode & 0o7777))
     } else if !is_ours {
-        Finding::fault(CHECK, Fault::KeyOwner, format!("{name} belongs to another user")).with("user", user())
+        Finding::fault(CHECK, Fault::KeyOwner, format!("{name} belongs to another user")).with("user", account::name())
     } else {
         return None;
     };

@@ -35,7 +35,7 @@ fn literal(text: &str) -> String {
 
 /// Returns the object. Directories of this host are mounted at their own paths, so that the machine's settings stay valid.
 pub fn stateful_set(exported: &Exported, image: &str) -> Value {
-    let Exported { name, args, state, cache, source, toolkit, home, node, user, group, .. } = exported;
+    let Exported { name, args, state, cache, source, toolkit, node, user, group, .. } = exported;
     let name = format!("agent-vm-{}", label(name));
     let labels = json!({ "app.kubernetes.io/name": "agent-vm", "app.kubernetes.io/instance": name });
     let paths = [("state", state, false), ("cache", cache, false), ("source", source, true)];
@@ -49,16 +49,10 @@ pub fn stateful_set(exported: &Exported, image: &str) -> Value {
         .iter()
         .map(|(name, path, _)| json!({ "name": name, "hostPath": { "path": path, "type": "Directory" } }))
         .collect();
-    let mut environment = vec![json!({ "name": "HOME", "value": literal(home) })];
-    environment.extend(
-        paths
-            .iter()
-            .filter(|(name, ..)| *name == "toolkit")
-            .map(|(_, path, _)| json!({ "name": "AGENT_VM_TOOLKIT", "value": literal(path) })),
-    );
+    let variables = exported.environment.iter();
+    let environment: Vec<_> = variables.map(|(name, value)| json!({ "name": name, "value": literal(value) })).collect();
     let command: Vec<_> = std::iter::once("agent-vm").chain(args.iter().map(String::as_str)).map(literal).collect();
-    let limits =
-        json!({ "memory": format!("{}Mi", exported.memory()), "cpu": exported.processors().to_string(), KVM: "1" });
+    let limits = json!({ "memory": format!("{}Mi", exported.memory()), "cpu": format!("{}m", exported.processor_percent().saturating_mul(10)), KVM: "1" });
     let container = json!({
         "name": "machine",
         "image": image,
@@ -112,7 +106,7 @@ mod tests {
         assert!(label(&"a".repeat(200)).len() + "agent-vm--0".len() <= LONGEST);
         let mut exported = sample();
         exported.args[1] = "/home/me/$(x)$$".to_owned();
-        exported.home = "/home/$(me)".to_owned();
+        exported.environment[0].1 = "/home/$(me)".to_owned();
         let set = stateful_set(&exported, "registry.example/agent-vm:1");
         let pod = &set["spec"]["template"]["spec"];
         assert_eq!(pod["containers"][0]["command"][2], "/home/me/$$(x)$$$$");

@@ -5,14 +5,15 @@ mod libvirt;
 mod nomad;
 mod systemd;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
 use super::Target;
 use crate::cli::target;
-use crate::host::user_dirs::cache_dir;
+use crate::host::account;
+use crate::host::user_dirs::{cache_dir, config_home};
 use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::settings::Settings;
@@ -27,6 +28,13 @@ const BESIDE: u32 = 1024;
 const START: u32 = 900;
 /// Longest time for a stop, in seconds.
 const STOP: u32 = 60;
+
+/// Variables that say where things are.
+const VARIABLES: [&str; 4] = ["HOME", "AGENT_VM_TOOLKIT", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"];
+/// Directories of an installation, below its prefix.
+const INSTALLED: [&str; 2] = ["share/agent-vm", "libexec/agent-vm"];
+/// Processes of a machine for which none were set.
+const PIDS: u32 = 1024;
 
 /// What runs the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -76,10 +84,16 @@ struct Exported {
     source: String,
     /// The toolkit, if it is a directory.
     toolkit: Option<String>,
-    /// The user's home directory.
-    home: String,
+    /// Directory of the user's choices.
+    config: String,
+    /// Directories of the installation, which may not exist.
+    installation: Vec<String>,
+    /// Variables, by which the command finds what it finds now.
+    environment: Vec<(&'static str, String)>,
     /// Name of this host.
     node: String,
+    /// Name of the account.
+    account: String,
     user: u32,
     group: u32,
 }
@@ -97,14 +111,15 @@ pub fn export(context: &Context, args: &ExportArgs) -> Result<()> {
         Format::Nomad => json(&nomad::job(&exported)?)?,
         Format::Kubernetes => {
             let image = args.image.as_deref().ok_or_else(|| {
-                Failure::usage("no image given").with_hint("agent-vm export --format kubernetes --image IMAGE")
+                Failure::usage("no image given")
+                    .with_hint(format!("agent-vm export {} --format kubernetes --image IMAGE", machine.name))
             })?;
             json(&kubernetes::stateful_set(&exported, image))?
         }
         Format::Libvirt => {
             let dir = args.credentials.as_deref().ok_or_else(|| {
                 Failure::usage("no directory for the credentials given")
-                    .with_hint("agent-vm export --format libvirt --credentials DIR")
+                    .with_hint(format!("agent-vm export {} --format libvirt --credentials DIR", machine.name))
             })?;
             libvirt::domain(&machine, &exported, dir)?
         }
@@ -116,12 +131,14 @@ pub fn export(context: &Context, args: &ExportArgs) -> Result<()> {
 /// Refuses flags of another format.
 fn refuse_other_flags(args: &ExportArgs) -> Result<(), Failure> {
     let wrong = [
-        ("--user", args.user && args.format != Format::Systemd),
-        ("--credentials", args.credentials.is_some() && args.format != Format::Libvirt),
-        ("--image", args.image.is_some() && args.format != Format::Kubernetes),
+        ("--user", "systemd", args.user && args.format != Format::Systemd),
+        ("--credentials", "libvirt", args.credentials.is_some() && args.format != Format::Libvirt),
+        ("--image", "kubernetes", args.image.is_some() && args.format != Format::Kubernetes),
     ];
-    match wrong.iter().find(|(_, is_wrong)| *is_wrong) {
-        Some((flag, _)) => Err(Failure::usage(format!("{flag} is for another format")).with_hint("leave it out")),
+    match wrong.iter().find(|(.., is_wrong)| *is_wrong) {
+        Some((flag, format, _)) => {
+            Err(Failure::usage(format!("{flag} works with --format {format} only")).with_hint("leave it out"))
+        }
         None => Ok(()),
     }
 }
@@ -152,14 +169,24 @@ impl Exported {
         let name = machine.name.to_string();
         let variable = |name: &str| std::env::var(name).ok().filter(|path| path.starts_with('/'));
         let toolkit = variable("AGENT_VM_TOOLKIT").map(|toolkit| text(toolkit.into())).transpose()?;
-        let home = variable("HOME").ok_or_else(|| Failure::new("HOME is not set to an absolute path"))?;
+        variable("HOME").ok_or_else(|| Failure::new("HOME is not set to an absolute path"))?;
+        let environment: Vec<_> = VARIABLES
+            .into_iter()
+            .filter_map(|name| Some(text(variable(name)?.into()).map(|value| (name, value))))
+            .collect::<Result<_, _>>()?;
+        let program = own_program()?;
+        let prefix = program.parent().filter(|dir| dir.ends_with("bin")).and_then(Path::parent);
+        let installation = prefix.into_iter().flat_map(|prefix| INSTALLED.map(|dir| text(prefix.join(dir))));
         Ok(Self {
-            program: text(own_program()?)?,
+            installation: installation.collect::<Result<_, _>>()?,
+            program: text(program)?,
+            config: text(config_home()?.join("agent-vm"))?,
+            environment,
+            account: account::name(),
             args: ["--state-dir", &state, "start", "--foreground", &name].map(str::to_owned).to_vec(),
             cache: text(cache_dir()?)?,
             source: text(settings.source.clone())?,
             toolkit,
-            home: text(home.into())?,
             node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             user: rustix::process::getuid().as_raw(),
             group: rustix::process::getgid().as_raw(),
@@ -169,9 +196,14 @@ impl Exported {
         })
     }
 
-    /// Returns the number of processors for all processes of the machine.
-    fn processors(&self) -> u32 {
-        self.settings.cores.saturating_add(1)
+    /// Returns the processor time for all processes of the machine, in percent of a processor.
+    fn processor_percent(&self) -> u32 {
+        self.settings.limits.cpu_quota.unwrap_or_else(|| self.settings.cores.saturating_add(1).saturating_mul(100))
+    }
+
+    /// Returns the number of processes and threads of the machine.
+    fn pids(&self) -> u32 {
+        self.settings.limits.pids.unwrap_or(PIDS)
     }
 
     /// Returns memory for all processes of the machine, in MiB.
@@ -201,6 +233,14 @@ impl Exported {
                 format!("MCP is on port {} of the pod's own loopback: kubectl port-forward", settings.port)
             }
         });
+
+        if matches!(format, Format::Nomad | Format::Kubernetes)
+            && (settings.idle_timeout.get().is_some() || settings.ttl.get().is_some())
+        {
+            lines.push(format!(
+                "warning: it starts a machine again that a time limit stopped; first: agent-vm set {name} idle_timeout=none ttl=none"
+            ));
+        }
         lines.join("\n")
     }
 }
@@ -218,7 +258,10 @@ fn sample() -> Exported {
         cache: "/home/me/.cache/agent-vm".to_owned(),
         source: "/home/me/app".to_owned(),
         toolkit: Some("/opt/agent-vm".to_owned()),
-        home: "/home/me".to_owned(),
+        config: "/home/me/.config/agent-vm".to_owned(),
+        installation: vec!["/usr/share/agent-vm".to_owned()],
+        environment: vec![("HOME", "/home/me".to_owned()), ("AGENT_VM_TOOLKIT", "/opt/agent-vm".to_owned())],
+        account: "me".to_owned(),
         node: "box".to_owned(),
         user: 1000,
         group: 1000,

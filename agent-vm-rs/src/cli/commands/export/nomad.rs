@@ -1,6 +1,6 @@
 //! A job of Nomad, in the JSON of its API, that runs `start --foreground` on this host.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Exported, START, STOP};
 use crate::term::error::Failure;
@@ -15,12 +15,10 @@ const MHZ: u32 = 1000;
 /// # Errors
 /// A path has `${`, with which a variable of Nomad begins. In JSON, nothing can take that meaning from it.
 pub fn job(exported: &Exported) -> Result<Value, Failure> {
-    let Exported { name, program, args, toolkit, home, node, user, settings, .. } = exported;
-    let mut environment = json!({ "HOME": home });
-    if let Some(toolkit) = toolkit {
-        environment["AGENT_VM_TOOLKIT"] = json!(toolkit);
-    }
-    let paths = args.iter().chain([program, home, node]).chain(toolkit);
+    let Exported { name, program, args, environment, node, account, settings, .. } = exported;
+    let values = environment.iter().map(|(_, value)| value);
+    let paths = args.iter().chain([program, node]).chain(values);
+    let environment: Map<_, _> = environment.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
     if let Some(path) = paths.into_iter().find(|path| path.contains("${")) {
         return Err(Failure::new(format!("Nomad would take a part of {path} for a variable"))
             .with_hint("move it to a path without ${"));
@@ -28,7 +26,8 @@ pub fn job(exported: &Exported) -> Result<Value, Failure> {
     let task = json!({
         "Name": "machine",
         "Driver": "raw_exec",
-        "User": user.to_string(),
+        // Nomad looks it up by its name.
+        "User": account,
         "Config": { "command": program, "args": args },
         "Env": environment,
         "KillSignal": "SIGTERM",
@@ -64,6 +63,7 @@ mod tests {
         assert_eq!(job["Constraints"][0]["RTarget"], "box");
         let task = &job["TaskGroups"][0]["Tasks"][0];
         assert_eq!(task["Config"]["args"][1], "/home/me/state 100%");
+        assert_eq!((&task["User"], &task["Env"]["HOME"]), (&json!("me"), &json!("/home/me")));
         assert_eq!(task["KillTimeout"], 60_000_000_000_u64);
         exported.args[1] = "/home/me/${x}".to_owned();
         assert!(super::job(&exported).is_err());

@@ -1,6 +1,7 @@
 //! A unit of systemd that runs `start --foreground`.
 
 use super::{Exported, START, STOP};
+use crate::term::error::EXIT_EXPIRED;
 
 /// Hardening that every service manager can apply. QEMU and virtiofsd get a sandbox of their own, which needs user namespaces
 /// with a new /proc, and openat2: what forbids those is missing here.
@@ -67,7 +68,7 @@ fn value(text: &str) -> String {
 
 /// Returns the unit. A unit of the user's own manager cannot hide files from the user.
 pub fn unit(exported: &Exported, of_user: bool) -> String {
-    let Exported { name, program, args, state, cache, source, toolkit, home, user, group, .. } = exported;
+    let Exported { name, program, args, state, cache, source, toolkit, user, group, .. } = exported;
     let command: Vec<_> = std::iter::once(quoted(program)).chain(args.iter().map(|one| word(one))).collect();
     let mut lines = vec![
         "# Written by agent-vm export".to_owned(),
@@ -85,22 +86,22 @@ pub fn unit(exported: &Exported, of_user: bool) -> String {
     if !of_user {
         lines.extend([format!("User={user}"), format!("Group={group}"), "SupplementaryGroups=kvm".to_owned()]);
     }
-    lines.push(format!("Environment={}", quoted(&format!("HOME={home}"))));
-    if let Some(toolkit) = toolkit {
-        lines.push(format!("Environment={}", quoted(&format!("AGENT_VM_TOOLKIT={toolkit}"))));
-    }
+    let variables = exported.environment.iter();
+    lines.extend(variables.map(|(name, value)| format!("Environment={}", quoted(&format!("{name}={value}")))));
     lines.extend([
         format!("ExecStart={}", command.join(" ")),
         "# SIGTERM stops the machine.".to_owned(),
-        "SuccessExitStatus=143".to_owned(),
+        format!("SuccessExitStatus=143 {EXIT_EXPIRED}"),
+        "# A time limit has stopped it.".to_owned(),
+        format!("RestartPreventExitStatus={EXIT_EXPIRED}"),
         "KillMode=mixed".to_owned(),
         "Restart=always".to_owned(),
         "RestartSec=30".to_owned(),
         format!("TimeoutStartSec={START}"),
         format!("TimeoutStopSec={STOP}"),
         format!("MemoryMax={}M", exported.memory()),
-        format!("CPUQuota={}%", exported.processors().saturating_mul(100)),
-        "TasksMax=1024".to_owned(),
+        format!("CPUQuota={}%", exported.processor_percent()),
+        format!("TasksMax={}", exported.pids()),
     ]);
     lines.extend(HARDENING.map(str::to_owned));
     if !of_user {
@@ -108,6 +109,9 @@ pub fn unit(exported: &Exported, of_user: bool) -> String {
         lines.extend([state, cache].map(|dir| format!("BindPaths={}", path(dir))));
         let readable = [Some(source), Some(program), toolkit.as_ref()].into_iter().flatten();
         lines.extend(readable.map(|place| format!("BindReadOnlyPaths={}", path(place))));
+        // They need not exist.
+        let others = std::iter::once(&exported.config).chain(&exported.installation);
+        lines.extend(others.map(|place| format!("BindReadOnlyPaths={}", path(&format!("-{place}")))));
     }
     let target = if of_user { "default.target" } else { "multi-user.target" };
     lines.extend([String::new(), "[Install]".to_owned(), format!("WantedBy={target}")]);
@@ -136,6 +140,15 @@ mod tests {
         let start = "ExecStart=\"/usr/bin/agent-vm\" \"--state-dir\" \"/home/me/state 100%%\" \"start\" \"--foreground\" \"app-main\"\n";
         assert!(text.contains(start), "{text}");
         assert!(text.contains("ProtectHome=tmpfs") && text.contains("BindPaths=\"/home/me/state 100%%\""));
+        assert!(
+            text.contains("SuccessExitStatus=143 75\n") && text.contains("RestartPreventExitStatus=75\n"),
+            "{text}"
+        );
+        assert!(text.contains("BindReadOnlyPaths=\"-/home/me/.config/agent-vm\"\n"), "{text}");
+        let mut limited = sample();
+        (limited.settings.limits.cpu_quota, limited.settings.limits.pids) = (Some(150), Some(600));
+        let text = unit(&limited, false);
+        assert!(text.contains("CPUQuota=150%\n") && text.contains("TasksMax=600\n"), "{text}");
         let own = unit(&sample(), true);
         assert!(!own.contains("User=") && !own.contains("ProtectHome") && own.contains("WantedBy=default.target"));
     }
