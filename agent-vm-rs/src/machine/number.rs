@@ -122,9 +122,17 @@ impl Number {
     /// It is not a whole number.
     pub fn parse(self, text: &str) -> Result<u32, Failure> {
         text.parse().map_err(|_| {
-            let size = self.in_unit(text).map_or_else(String::new, |size| format!("write {size} for {text}: "));
-            Failure::usage(format!("{} must be a whole number, not {:?}", self.name(), one_line(text)))
-                .with_hint(format!("{size}{} takes {}", self.name(), self.takes()))
+            let name = self.name();
+            let percent = text.strip_suffix('%').and_then(|text| text.parse().ok()).filter(|_| self == Self::CpuQuota);
+            let meant = self.in_unit(text).or(percent);
+            let meant = meant.map_or_else(String::new, |meant| format!("write {meant} for {text}: "));
+            let is_limit = self != Self::KeepFree && Self::LIMITS.contains(&self);
+            Failure::usage(format!("{name} must be a whole number, not {:?}", one_line(text))).with_hint(
+                match text == "none" && is_limit {
+                    true => format!("to remove the limit: agent-vm set --unset {name}"),
+                    false => format!("{meant}{name} takes {}", self.takes()),
+                },
+            )
         })
     }
 
@@ -208,7 +216,11 @@ mod tests {
         let takes = "disk_bandwidth takes a number of bytes a second from 65536 to 4294967295";
         assert_eq!(wrong(Number::DiskBandwidth, "10M").1, format!("write 10485760 for 10M: {takes}"));
         assert_eq!(wrong(Number::DiskBandwidth, "1").1, takes);
-        assert_eq!(wrong(Number::CpuQuota, "150%").1, "cpu_quota takes a number of percent from 5 to 25500");
+        let takes = "cpu_quota takes a number of percent from 5 to 25500";
+        assert_eq!(wrong(Number::CpuQuota, "150%").1, format!("write 150 for 150%: {takes}"));
+        assert_eq!(wrong(Number::CpuQuota, "%").1, takes);
+        assert_eq!(wrong(Number::Pids, "none").1, "to remove the limit: agent-vm set --unset pids");
+        assert!(wrong(Number::Memory, "none").1.starts_with("memory takes"), "control");
         assert_eq!(wrong(Number::WorkspaceSize, "10").1, "the unit is MiB: write 10240 for 10 GiB");
     }
 }
