@@ -22,6 +22,8 @@ const PATH: &str = "/metrics";
 const MOST: usize = 16;
 /// Longest request, in bytes.
 const LONGEST: usize = 16 << 10;
+/// Largest number of a request's fields.
+const FIELDS: usize = 64;
 /// Time for a client to send its request, and again to take the answer.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -77,22 +79,19 @@ fn answer(mut client: TcpStream, metrics: &impl Fn(Format) -> Result<String>) ->
     client.set_nonblocking(false)?;
     client.set_read_timeout(Some(MOMENT))?;
     client.set_write_timeout(Some(MOMENT))?;
-    let Some(head) = head(&mut client)? else {
-        return send(&mut client, response(431, Format::Prometheus, "the request is too long\n", false).as_bytes());
+    let request = match request(&mut client)? {
+        Ok(request) => request,
+        Err(status) => {
+            let text = "the request is damaged or too long\n";
+            return send(&mut client, response(status, Format::Prometheus, text, false).as_bytes());
+        }
     };
-    let mut lines = head.lines();
-    let mut words = lines.next().unwrap_or_default().split(' ');
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let fields: Vec<_> = lines.filter_map(|line| line.split_once(':')).collect();
-    let value = |wanted: &str| {
-        let found = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        found.map_or("", |(_, value)| value.trim())
-    };
-    let format = Format::accepted(value("Accept"));
+    let Request { method, target, host, accept } = &request;
+    let format = Format::accepted(accept);
     let refused = |status, text: &str| (status, Format::Prometheus, text.to_owned());
-    let (status, kind, text) = if !is_meant(value("Host")) {
+    let (status, kind, text) = if !is_meant(host) {
         refused(403, "this server has another name\n")
-    } else if !["GET", "HEAD"].contains(&method) {
+    } else if !["GET", "HEAD"].contains(&method.as_str()) {
         refused(405, "only GET is answered\n")
     } else if target.split('?').next() != Some(PATH) {
         refused(404, &format!("the metrics are at {PATH}\n"))
@@ -112,6 +111,7 @@ fn answer(mut client: TcpStream, metrics: &impl Fn(Format) -> Result<String>) ->
 fn response(status: u16, kind: Format, text: &str, is_head: bool) -> String {
     let reason = match status {
         200 => "OK",
+        400 => "Bad Request",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
@@ -126,8 +126,16 @@ fn response(status: u16, kind: Format, text: &str, is_head: bool) -> String {
     )
 }
 
-/// Returns what a client sends before the empty line; None if it is too long.
-fn head(client: &mut TcpStream) -> io::Result<Option<String>> {
+/// What counts of a request.
+struct Request {
+    method: String,
+    target: String,
+    host: String,
+    accept: String,
+}
+
+/// Reads a request, or returns the status that refuses it.
+fn request(client: &mut TcpStream) -> io::Result<Result<Request, u16>> {
     let deadline = Deadline::after(LIMIT);
     let mut bytes = Vec::new();
     let mut buffer = [0; 2048];
@@ -137,12 +145,31 @@ fn head(client: &mut TcpStream) -> io::Result<Option<String>> {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         bytes.extend_from_slice(&buffer[..read]);
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-        if let Some(end) = end.or_else(|| bytes.windows(2).position(|two| two == b"\n\n")) {
-            return Ok(Some(String::from_utf8_lossy(&bytes[..end]).into_owned()));
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+        let mut parsed = httparse::Request::new(&mut fields);
+        match parsed.parse(&bytes) {
+            Ok(httparse::Status::Partial) => {}
+            Ok(httparse::Status::Complete(_)) => return Ok(Ok(Request::of(&parsed))),
+            Err(httparse::Error::TooManyHeaders) => return Ok(Err(431)),
+            Err(_) => return Ok(Err(400)),
         }
     }
-    Ok(None)
+    Ok(Err(431))
+}
+
+impl Request {
+    fn of(parsed: &httparse::Request<'_, '_>) -> Self {
+        let value = |wanted: &str| {
+            let found = parsed.headers.iter().find(|field| field.name.eq_ignore_ascii_case(wanted));
+            found.map_or_else(String::new, |field| String::from_utf8_lossy(field.value).trim().to_owned())
+        };
+        Self {
+            method: parsed.method.unwrap_or_default().to_owned(),
+            target: parsed.path.unwrap_or_default().to_owned(),
+            host: value("Host"),
+            accept: value("Accept"),
+        }
+    }
 }
 
 fn send(client: &mut TcpStream, mut bytes: &[u8]) -> io::Result<()> {

@@ -102,6 +102,7 @@ fn metrics_are_served_until_a_signal() {
         (format!("GET / HTTP/1.1\r\n{host}"), 404),
         (format!("POST /metrics HTTP/1.1\r\n{host}\r\nContent-Length: 0"), 405),
         ("GET /metrics HTTP/1.1\r\nHost: evil.test".to_owned(), 403),
+        ("no request".to_owned(), 400),
     ] {
         let found = ask(&address, &request);
         assert!(found.starts_with(&format!("HTTP/1.1 {status}")) && !found.contains("agent_vm_"), "{found}");
