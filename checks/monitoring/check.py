@@ -11,9 +11,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "lib/monitoring"
 ROW = re.compile(r"^\| `(agent_vm_\w+)` \| (\w+) \| \w* ?\| ([^|]*)\|")
-# Labels that Prometheus adds, and the only metric of others that an expression may name.
+# Labels that Prometheus adds, and the only metrics of others that an expression may name.
 LABELS = {"instance", "job"}
-OTHERS = {"node_memory_MemTotal_bytes"}
+OTHERS = {"node_memory_MemTotal_bytes", "node_textfile_mtime_seconds"}
+# Two hosts may have machines of one name.
+MACHINE = re.compile(r"\{\{ ?(?:\$labels\.)?machine ?\}\}")
+HOST = re.compile(r"\{\{ ?(?:\$labels\.)?instance ?\}\}")
 
 
 def metrics() -> dict[str, tuple[str, set[str]]]:
@@ -65,9 +68,13 @@ def check_expressions() -> list[str]:
         found += [f"{alert['alert']}: {what}" for what in wrong(alert["expr"], known)]
         if not alert["annotations"]["description"].endswith("."):
             found.append(f"{alert['alert']}: its description is no sentence")
+        if not HOST.search(alert["annotations"]["summary"]) and not alert["expr"].startswith("absent("):
+            found.append(f"{alert['alert']}: its summary does not name the host")
     for title, expression, legend in panels():
         found += [f"{title}: {what}" for what in wrong(expression, known)]
-        labels = set().union(*(known[name][1] for name in names(expression) if name in known))
+        if MACHINE.search(legend) and not HOST.search(legend) or "by (machine)" in expression:
+            found.append(f"{title}: it takes machines of one name on two hosts for one")
+        labels = LABELS.union(*(known[name][1] for name in names(expression) if name in known))
         found += [f"{title}: the legend names {label}" for label in re.findall(r"\{\{(\w+)\}\}", legend) if label not in labels]
     return found
 

@@ -93,6 +93,8 @@ in
             token = host.succeed(f"cat /var/lib/agent-vms/{name}/app-*/tls/token").strip()
             assert len(token) == 64 and token not in host.succeed(f"cat {file}")
         host.wait_until_succeeds("curl -sSf localhost:9100/metrics | grep -x 'node_textfile_scrape_error 0'")
+        # The alert about old metrics reads it.
+        host.succeed("curl -sSf localhost:9100/metrics | grep 'node_textfile_mtime_seconds{file=.*agent-vm.prom'")
 
     with subtest("Prometheus has them"):
         both = {"app-main": "1", "app-other": "1"}

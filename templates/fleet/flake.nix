@@ -43,6 +43,7 @@
 
           services.agent-vms = {
             enable = true;
+            kvmUsers = [ "me" ];
             # Each instance is a unit, agent-vm-NAME.service. A deployment does not restart it: an agent may be at work.
             instances = lib.listToAttrs (
               lib.imap0 (
@@ -65,13 +66,37 @@
             );
           };
 
-          # How people and colmena reach the host. Machines listen on 127.0.0.1 only: agent-vm --remote ssh://USER@HOST.
+          # How people and colmena reach the host. Machines listen on 127.0.0.1 only.
           services.openssh = {
             enable = true;
             settings.PasswordAuthentication = false;
           };
           users.users.root.openssh.authorizedKeys.keys = [
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA replace-me"
+          ];
+
+          # Who works with the machines: replace the key. Linger, and kvmUsers, are for machines that they create themselves.
+          users.users.me = {
+            isNormalUser = true;
+            linger = true;
+            openssh.authorizedKeys.keys = [
+              "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA replace-me"
+            ];
+          };
+          # A declared machine is used as its own account: sudo -u agent-vm-NAME agent-vm --state-dir /var/lib/agent-vms/NAME …
+          security.sudo.extraRules = [
+            {
+              users = [ "me" ];
+              runAs = lib.concatMapStringsSep "," (
+                repository: "agent-vm-${repository}-main"
+              ) repositories.${name};
+              commands = [
+                {
+                  command = "ALL";
+                  options = [ "NOPASSWD" ];
+                }
+              ];
+            }
           ];
 
           # Replace these with each host's hardware-configuration.nix.
