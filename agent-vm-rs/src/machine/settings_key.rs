@@ -245,3 +245,20 @@ pub fn parse_key(name: &str) -> Result<Key, Failure> {
         Failure::usage(format!("{:?} is not a setting", one_line(name))).with_hint(hint)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_settings_has_each_one_and_no_other() {
+        let page = include_str!("../../../docs/reference/settings.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `"));
+        let cells = rows.filter_map(|row| row.split('|').nth(1));
+        let mut described: Vec<_> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        let mut names: Vec<_> = Key::value_variants().iter().map(|key| key.name()).collect();
+        described.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(described, names);
+    }
+}
