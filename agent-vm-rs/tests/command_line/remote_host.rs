@@ -176,10 +176,10 @@ fn a_removed_machine_leaves_its_commits_on_this_host() {
     laptop(&site, &["create"]).ok();
     let workspace = site.machine("app-main").join("workspace");
     let commit = site.commit_in(&workspace, "work", "x");
-    fs::write(workspace.join("unfinished"), "y").unwrap();
-    // What git refuses here keeps the machine.
     laptop(&site, &["fetch"]).ok();
     let new = site.commit_in(&workspace, "more work", "z");
+    fs::write(workspace.join("unfinished"), "y").unwrap();
+    // A fetch that fails here keeps the machine.
     let lock = site.path("app/.git/refs/agent-vm/app-main/heads/main.lock");
     fs::create_dir_all(lock.parent().unwrap()).unwrap();
     fs::write(&lock, "").unwrap();
