@@ -96,13 +96,15 @@ fn an_interrupted_exec_closes_its_output() {
         ),
     );
     for signal in [Signal::INT, Signal::KILL] {
-        let exec = site.spawn(&["exec", "--", "true"]);
+        let mut exec = site.spawn(&["exec", "--", "true"]);
         let keeps = number_in(&site, "keeps");
         assert!(lives(keeps), "control");
+        // A command that is killed passes nothing more on.
+        assert_eq!(exec.line(), "first\n");
         exec.signal(signal);
         // The output ends only when no process holds its write end.
         let output = exec.output();
-        assert_eq!(output.stdout, b"first\n", "{signal:?}");
+        assert_eq!(output.stdout, b"", "{signal:?}");
         assert!(lives(keeps), "{signal:?}");
         kill(keeps, Signal::KILL);
         fs::remove_file(site.path("keeps")).unwrap();
