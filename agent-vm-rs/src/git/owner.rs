@@ -10,6 +10,7 @@ use rustix::process::{Gid, Uid, geteuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::discover::Place;
+use crate::host::account;
 use crate::host::process::Invocation;
 use crate::term::error::Failure;
 
@@ -100,12 +101,7 @@ impl Owner {
 
     /// Returns the user's home directory; the root directory if it is unknown.
     fn home(self) -> PathBuf {
-        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let uid = self.uid.as_raw().to_string();
-        let of_line = |line: &str| {
-            let fields: Vec<_> = line.split(':').collect();
-            (fields.get(2) == Some(&uid.as_str())).then(|| fields.get(5).map(PathBuf::from))?
-        };
-        users.lines().find_map(of_line).filter(|home| home.is_absolute()).unwrap_or_else(|| "/".into())
+        let home = account::field(self.uid.as_raw(), 5).map(PathBuf::from);
+        home.filter(|home| home.is_absolute()).unwrap_or_else(|| "/".into())
     }
 }
