@@ -1,12 +1,14 @@
 //! SIGINT, SIGTERM and SIGHUP set a flag that every wait checks, so that an interrupted command still cleans up.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::term::error::{Failure, Interrupted};
@@ -50,6 +52,12 @@ pub fn pause(length: Duration) -> Result<()> {
         std::thread::sleep(STEP.min(deadline.left()));
     }
     check()
+}
+
+/// Waits until a file is ready, or for a moment. A signal ends it: [`check`] reports that.
+pub fn wait_for(file: &impl AsFd, what: PollFlags, moment: Duration) {
+    let moment = Timespec { tv_sec: 0, tv_nsec: i64::from(moment.subsec_nanos()) };
+    let _ = poll(&mut [PollFd::new(file, what)], Some(&moment));
 }
 
 /// Forgets a received signal, so that only the next one interrupts what follows.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 
 use super::exposition::Format;
 use crate::host::interrupt::{self, Deadline};
@@ -61,9 +61,7 @@ pub fn serve(
                 }
                 Ok(_) => tracing::info!("more than {MOST} clients read the metrics at the same time"),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(MOMENT.subsec_nanos()) };
-                    // A signal ends it, and is noticed above.
-                    let _ = poll(&mut [PollFd::new(&listener, PollFlags::IN)], Some(&wait));
+                    interrupt::wait_for(&listener, PollFlags::IN, MOMENT);
                 }
                 Err(error) => {
                     tracing::warn!("failed to accept a connection: {error}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use duct::Handle;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::ioctl_fionbio;
 
 use super::Invocation;
@@ -83,9 +83,7 @@ impl Conversation {
                     if deadline.passed() {
                         return Err(io::Error::from(ErrorKind::TimedOut)).with_context(failed);
                     }
-                    let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(MOMENT.subsec_nanos()) };
-                    // A signal ends it, and is noticed above.
-                    let _ = poll(&mut [PollFd::new(&*input, PollFlags::OUT)], Some(&wait));
+                    interrupt::wait_for(input, PollFlags::OUT, MOMENT);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error).with_context(failed),
