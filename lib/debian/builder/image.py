@@ -1,6 +1,5 @@
 """Create the read-only image from the archive of the root file system."""
 
-import os
 from pathlib import Path
 
 from . import report, run
@@ -33,8 +32,6 @@ def pack(tree: Path, out: Path) -> None:
     run.run(run.as_root(["sh", "-c", script, "sh", str(tree), str(out), LABEL]), what="creating the image")
     make_console(out)
     run.run(["e2fsck", "-f", "-n", str(out)], what="checking the image")
-    with open(out, "rb") as image:
-        os.fsync(image.fileno())
 
 
 def make_console(image: Path) -> None:
