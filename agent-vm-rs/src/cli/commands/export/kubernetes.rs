@@ -52,7 +52,8 @@ pub fn stateful_set(exported: &Exported, image: &str) -> Value {
     let variables = exported.environment.iter();
     let environment: Vec<_> = variables.map(|(name, value)| json!({ "name": name, "value": literal(value) })).collect();
     let command: Vec<_> = std::iter::once("agent-vm").chain(args.iter().map(String::as_str)).map(literal).collect();
-    let limits = json!({ "memory": format!("{}Mi", exported.memory()), "cpu": format!("{}m", exported.processor_percent().saturating_mul(10)), KVM: "1" });
+    let cpu = format!("{}m", exported.processor_percent().saturating_mul(10));
+    let limits = json!({ "memory": format!("{}Mi", exported.memory()), "cpu": cpu, KVM: "1" });
     let container = json!({
         "name": "machine",
         "image": image,

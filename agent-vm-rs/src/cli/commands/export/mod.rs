@@ -150,13 +150,10 @@ fn json(value: &serde_json::Value) -> Result<String> {
 impl Exported {
     fn of(context: &Context, machine: &Machine) -> Result<Self> {
         let text = |path: PathBuf| {
-            path.into_os_string().into_string().map_err(|path| {
+            let path = path.into_os_string().into_string().map_err(|path| {
                 Failure::new(format!("the path {} is not valid UTF-8", path.display()))
                     .with_hint("move it to a path that is valid UTF-8")
-            })
-        };
-        let text = |path: PathBuf| {
-            let path = text(path)?;
+            })?;
             // Not every format can contain them.
             if path.chars().any(char::is_control) {
                 return Err(Failure::new(format!("the path {path:?} has a control character"))
