@@ -71,7 +71,7 @@ pub fn tick(machine: &Machine, state: &mut State) -> Result<Duration> {
     // forgotten after it has ended.
     let opens = after.step == Step::Open;
     let noted = if opens { Ok(()) } else { state.note(&run, after) };
-    // Also if the disk is so full that this cannot be written: the next process sets the limit of files anew in any case.
+    // A disk can be too full for the note. The limit is set all the same: the next process sets it again without a note.
     state.limit(&daemon, after.step)?;
     noted?;
     match (before.step, after.step) {
