@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::files::{has_file, read_if_there, remove_any, write_unsynced};
 use crate::host::interrupt::Deadline;
 use crate::host::process::{MARKER, ProcessId};
+use crate::machine::accel::Accel;
 use crate::machine::paths::MachinePath;
 use crate::term::error::Failure;
 
@@ -54,6 +55,13 @@ pub struct RunFacts {
 }
 
 impl RunFacts {
+    /// Returns the time limit for an answer of this run. `limit` is that of a machine with KVM. Emulation makes a guest about
+    /// ten times slower, and a healthy one on a busy host needs seconds to open a session.
+    #[must_use]
+    pub fn answer_limit(&self, limit: Duration) -> Duration {
+        if self.accel == Accel::Kvm.as_str() { limit } else { limit * 5 / 2 }
+    }
+
     /// Returns the address at which a forwarded port is reached: loopback if the port is bound on every address.
     #[must_use]
     pub fn reachable(&self) -> Ipv4Addr {

@@ -17,7 +17,7 @@ use crate::mcp::health::probe_mcp;
 use crate::remote::servers::{Server, Servers};
 use crate::remote::ssh::Ssh;
 
-/// Time for an answer of MCP, and for one of the gateway.
+/// Time for an answer of MCP, and for one of the gateway; see `RunFacts::answer_limit`.
 const ANSWER: Duration = Duration::from_millis(1_500);
 /// Most names of servers in a run: as many as a guest's report can have.
 const MOST: usize = 64;
@@ -71,7 +71,8 @@ fn ask_one(context: &Context, machine: &Machine) -> Inside {
 
 fn ask_mcp(machine: &Machine) -> Result<Duration> {
     let (guest, facts) = running(machine)?;
-    let timeouts = Timeouts { connect: Some(ANSWER), whole: Some(ANSWER) };
+    let limit = Some(facts.answer_limit(ANSWER));
+    let timeouts = Timeouts { connect: limit, whole: limit };
     probe_mcp(&Endpoint::for_queries(machine, &facts, timeouts)?, &guest.manifest.service.mcp_path)
 }
 
@@ -81,7 +82,8 @@ fn ask_servers(context: &Context, machine: &Machine) -> Result<Option<Vec<Server
     if !ssh.is_connected() {
         return Ok(None);
     }
-    Ok(Servers::ask(&ssh, &guest.manifest, ANSWER)?.map(|servers| first_ones(&machine.run(), servers.servers)))
+    Ok(Servers::ask(&ssh, &guest.manifest, facts.answer_limit(ANSWER))?
+        .map(|servers| first_ones(&machine.run(), servers.servers)))
 }
 
 /// Leaves out servers whose names come after the first [`MOST`] of a run. Each name is a time series that Prometheus keeps, and

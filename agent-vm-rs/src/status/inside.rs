@@ -40,6 +40,7 @@ pub struct Inside {
 /// Queries everything at the same time. For a machine that is still starting, a missing answer is not an error. A
 /// suspended machine is not queried.
 pub fn look(context: &Context, machine: &Machine, facts: &RunFacts, starting: bool, suspended: bool) -> Inside {
+    let limit = facts.answer_limit(ANSWER);
     let mut inside = Inside { qemu: "suspended".to_owned(), ..Inside::default() };
     if suspended {
         return inside;
@@ -53,7 +54,7 @@ pub fn look(context: &Context, machine: &Machine, facts: &RunFacts, starting: bo
     };
     let (qemu, mcp, systemd) = thread::scope(|scope| {
         let qemu = scope.spawn(|| crate::vm::qmp::run_state(&machine.run()));
-        let mcp = scope.spawn(|| ask_mcp(machine, &guest.manifest, facts));
+        let mcp = scope.spawn(|| ask_mcp(machine, &guest.manifest, facts, limit));
         let systemd = ask_systemd(context, machine, &guest, facts, starting);
         (joined(qemu), joined(mcp), systemd)
     });
@@ -68,8 +69,10 @@ pub fn look(context: &Context, machine: &Machine, facts: &RunFacts, starting: bo
     inside.mcp = Some(mcp_facts(machine, &guest.manifest, facts, mcp.as_ref().ok().copied()));
     inside.ssh = Some(SshFacts { host: facts.host, port: facts.ssh_port, reachable: systemd.is_ok() });
     let unit = guest.manifest.service.unit.clone();
-    let failed =
-        [systemd.as_ref().err().map(|error| silence("ssh", error)), mcp.err().map(|error| silence("MCP", &error))];
+    let failed = [
+        systemd.as_ref().err().map(|error| silence("ssh", error, limit)),
+        mcp.err().map(|error| silence("MCP", &error, limit)),
+    ];
     if !starting {
         inside.problems.extend(failed.into_iter().flatten());
     }
@@ -86,14 +89,14 @@ fn joined<T>(asking: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
 }
 
 /// Describes a missing answer. After a timeout, the time limit says enough.
-fn silence(who: &str, error: &anyhow::Error) -> String {
+fn silence(who: &str, error: &anyhow::Error, limit: Duration) -> String {
     let late = exit_code(error) == EXIT_TIMEOUT
         || error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ureq::Error::Timeout(_))));
-    if late { format!("{who}: no answer in {:.1} s", ANSWER.as_secs_f32()) } else { format!("{who}: {error:#}") }
+    if late { format!("{who}: no answer in {:.1} s", limit.as_secs_f32()) } else { format!("{who}: {error:#}") }
 }
 
-fn ask_mcp(machine: &Machine, manifest: &Manifest, facts: &RunFacts) -> Result<Duration> {
-    let endpoint = Endpoint::for_queries(machine, facts, Timeouts { connect: None, whole: Some(ANSWER) })?;
+fn ask_mcp(machine: &Machine, manifest: &Manifest, facts: &RunFacts, limit: Duration) -> Result<Duration> {
+    let endpoint = Endpoint::for_queries(machine, facts, Timeouts { connect: None, whole: Some(limit) })?;
     probe_mcp(&endpoint, &manifest.service.mcp_path)
 }
 
@@ -106,7 +109,7 @@ struct Units {
 
 /// Queries the states of the service, its servers and its reverse proxy, and describes their problems.
 fn ask_systemd(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts, starting: bool) -> Result<Units> {
-    let deadline = Deadline::after(ANSWER);
+    let deadline = Deadline::after(facts.answer_limit(ANSWER));
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity);
     if starting && !ssh.is_connected() {
         // A login slows a booting guest down.

@@ -31,7 +31,7 @@ use crate::term::error::on_one_line;
 use crate::vm::in_force::{self, LimitState};
 use crate::vm::{failure, workspace_guard};
 
-/// Time limit for all queries of a running machine together, since a hung one answers none.
+/// Time limit for all queries of a running machine together, since a hung one answers none; see [`RunFacts::answer_limit`].
 pub const ANSWER: Duration = Duration::from_millis(2_400);
 
 /// Everything that status shows. Missing parts are null.

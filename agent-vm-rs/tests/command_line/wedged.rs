@@ -147,8 +147,8 @@ fn status_waits_for_all_answers_at_the_same_time() {
     let began = Instant::now();
     let status = site.run(&["status"]).ok();
     let took = began.elapsed();
-    status.prints("ssh: no answer in 2.4 s").prints("MCP: no answer in 2.4 s").prints("the machine does not answer");
-    assert!(took < Duration::from_secs(9), "{took:?}");
+    status.prints("ssh: no answer in 6.0 s").prints("MCP: no answer in 6.0 s").prints("the machine does not answer");
+    assert!(took < Duration::from_secs(15), "{took:?}");
     drop(silent);
 }
 
