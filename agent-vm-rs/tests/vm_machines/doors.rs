@@ -6,8 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::clients::clients;
-use crate::site::{Done, Running, Site, site, wait_until};
+use crate::site::{Done, Running, Site, wait_until};
 
 const ALIAS: &str = "agent-vm-app-main";
 
@@ -101,36 +100,38 @@ fn a_copy_stays_below_its_destination(site: &Site) {
     site.exec("main", &["sh", "-c", "rm ~/.bashrc"]).ok();
 }
 
-#[test]
-fn ports_and_files_reach_the_machine_and_nothing_else() {
-    let (Some(clients), Some(site)) = (clients(), site()) else { return };
-    let name = site.create("main");
-    site.start("main");
+/// Ports and files reach the machine, and nothing else. Returns the host's port of the machine's 8080.
+pub fn ports_and_files_reach_the_machine(site: &Site, clients: &Path) -> u16 {
     let (four, six) = (free(), free());
     site.run(&["port", "main", &format!("8080:{four}"), &format!("8086:{six}")]).ok().says("(forwarded)");
-    let servers = [serve(&site, "127.0.0.1", "8080"), serve(&site, "::1", "8086")];
+    let servers = [serve(site, "127.0.0.1", "8080"), serve(site, "::1", "8086")];
     for port in [four, six] {
         wait_until("the server", || get(port).ends_with("hello\n"));
     }
     // The connection is lost and comes back.
-    let keeper = crate::site::pid_in(&site.machine(&name).join("run/forwards.pid"));
+    let keeper = crate::site::pid_in(&site.machine("app-main").join("run/forwards.pid"));
     let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap();
     children.split_whitespace().for_each(|pid| crate::site::kill(pid.parse().unwrap(), "KILL"));
     wait_until("the server again", || get(four).ends_with("hello\n"));
 
     site.run(&["ssh-config", "--write"]).ok().says(ALIAS);
-    only_the_loopback_is_forwarded(&site);
-    other_programs_copy_files(&clients, &site);
-    a_copy_stays_below_its_destination(&site);
+    only_the_loopback_is_forwarded(site);
+    other_programs_copy_files(clients, site);
+    a_copy_stays_below_its_destination(site);
     drop(servers);
-
-    // Another port of ssh changes nothing for the alias, and the forwards come back.
+    // For the next start.
     site.run(&["set", "main", &format!("ssh_port={}", free())]).ok();
-    site.run(&["restart", "main"]).ok();
-    let _server = serve(&site, "127.0.0.1", "8080");
-    wait_until("the server after the restart", || get(four).ends_with("hello\n"));
-    by_ssh(&site, "ssh", &[ALIAS, "true"], "").ok();
-    site.run(&["stop", "main"]).ok();
-    assert!(site.processes(&name).is_empty());
-    assert_eq!(get(four), "");
+    four
+}
+
+/// After a stop: `port` is the host's.
+pub fn a_stopped_machine_has_no_ports(port: u16) {
+    assert_eq!(get(port), "");
+}
+
+/// After another start: a new port of ssh changes nothing for the alias, and the forwards are back.
+pub fn forwards_come_back(site: &Site, port: u16) {
+    let _server = serve(site, "127.0.0.1", "8080");
+    wait_until("the server after the restart", || get(port).ends_with("hello\n"));
+    by_ssh(site, "ssh", &[ALIAS, "true"], "").ok();
 }

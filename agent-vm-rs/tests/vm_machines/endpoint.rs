@@ -40,6 +40,17 @@ impl<'a> Endpoint<'a> {
         self.curl(&[&asks[..], &[&self.url]].concat())
     }
 
+    /// Returns the certificate that is served.
+    fn certificate(&self) -> String {
+        let address = self.url.trim_start_matches("https://").trim_end_matches("/mcp").to_owned();
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_client", "-connect", &address, "-showcerts"]).stdin(std::process::Stdio::null());
+        let said = String::from_utf8_lossy(&openssl.output().unwrap().stdout).into_owned();
+        // The output after the certificate describes the handshake, which differs each time.
+        let (_, certificate) = said.split_once("-----BEGIN CERTIFICATE-----").unwrap();
+        certificate.split_once("-----END CERTIFICATE-----").unwrap().0.to_owned()
+    }
+
     /// Returns the HTTP status of `initialize` without a token.
     fn status(&self, args: &[&str]) -> String {
         self.initialize(&[&["--output", "/dev/null", "--write-out", "%{http_code}"], args].concat()).stdout
@@ -52,19 +63,8 @@ impl<'a> Endpoint<'a> {
     }
 }
 
-#[test]
-fn the_reverse_proxy_requires_tls_and_the_token() {
-    let Some(site) = site() else { return };
-    site.create("main");
-    site.create("other");
-    site.start("main");
-    token_host_and_origin_are_checked(&site);
-    the_agent_cannot_read_key_or_token(&site);
-    only_current_tls_is_accepted(&site);
-}
-
 /// The token, the host name and the origin each have to be right.
-fn token_host_and_origin_are_checked(site: &Site) {
+pub fn token_host_and_origin_are_checked(site: &Site) {
     let endpoint = Endpoint::of(site);
     // Control: everything is right.
     assert_eq!(endpoint.status_with_token(&[]), "200");
@@ -92,8 +92,9 @@ fn token_host_and_origin_are_checked(site: &Site) {
     assert!(endpoint.curl(&asked).ok().stdout.ends_with("404"));
 }
 
-/// Only TLS 1.2 and 1.3 with the machine's own certificate are accepted.
-fn only_current_tls_is_accepted(site: &Site) {
+/// Only TLS 1.2 and 1.3 with the machine's own certificate are accepted. There is another machine, `app-other`. Returns the
+/// certificates that were served.
+pub fn only_current_tls_is_accepted(site: &Site) -> [String; 2] {
     let endpoint = Endpoint::of(site);
     // curl would accept the old versions: the machine refuses them.
     for (version, code) in [("1.3", "200"), ("1.2", "200"), ("1.1", "000"), ("1.0", "000")] {
@@ -116,17 +117,7 @@ fn only_current_tls_is_accepted(site: &Site) {
     fs::write(&ca, own).unwrap();
     assert_eq!(site.status("main")["mcp"]["responds"], true);
 
-    // Each run has a certificate of its own.
-    let served = || {
-        let address = endpoint.url.trim_start_matches("https://").trim_end_matches("/mcp").to_owned();
-        let mut openssl = Command::new("openssl");
-        openssl.args(["s_client", "-connect", &address, "-showcerts"]).stdin(std::process::Stdio::null());
-        let said = String::from_utf8_lossy(&openssl.output().unwrap().stdout).into_owned();
-        // The output after the certificate describes the handshake, which differs each time.
-        let (_, certificate) = said.split_once("-----BEGIN CERTIFICATE-----").unwrap();
-        certificate.split_once("-----END CERTIFICATE-----").unwrap().0.to_owned()
-    };
-    let first = served();
+    let first = endpoint.certificate();
     // After months, the certificate is renewed for the same key, without a restart.
     let ports = site.machine("app-main").join("run/ports.json");
     let mut facts: serde_json::Value = serde_json::from_str(&fs::read_to_string(&ports).unwrap()).unwrap();
@@ -134,19 +125,24 @@ fn only_current_tls_is_accepted(site: &Site) {
     facts["started"] = months_ago.to_string().into();
     fs::write(&ports, facts.to_string()).unwrap();
     site.run(&["mcp", "main"]).ok();
-    let renewed = served();
+    let renewed = endpoint.certificate();
     assert_ne!(renewed, first);
     assert_eq!(endpoint.status_with_token(&[]), "200");
     site.exec("main", &["systemctl", "is-active", "agent-mcp-gate.service"]).ok();
     site.run(&["mcp", "main"]).ok();
-    assert_eq!(served(), renewed);
-    site.run(&["restart", "main"]).ok();
-    assert!(![first, renewed].contains(&served()));
+    assert_eq!(endpoint.certificate(), renewed);
+    [first, renewed]
+}
+
+/// After another start: each run has a certificate of its own. `former` are those of the first one.
+pub fn each_run_has_a_certificate(site: &Site, former: &[String]) {
+    let endpoint = Endpoint::of(site);
+    assert!(!former.contains(&endpoint.certificate()));
     assert_eq!(endpoint.status_with_token(&[]), "200", "the token and the authority are the machine's, not the run's");
 }
 
 /// Neither the agent nor any process that it starts can read the reverse proxy's credentials.
-fn the_agent_cannot_read_key_or_token(site: &Site) {
+pub fn the_agent_cannot_read_key_or_token(site: &Site) {
     let said = |command: &str| site.exec("main", &["sh", "-c", command]);
     let account = said("ps -o user:20= -C nginx | sort -u").ok().stdout;
     assert_eq!(account.trim(), "agent-gate");

@@ -5,50 +5,77 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Stdio;
 
+use crate::clients::clients;
+use crate::parts::Parts;
 use crate::site::{Done, Running, Site, kill, site, wait_until};
+use crate::{doors, endpoint, monitoring, owner, terminal};
 
-/// Without a command, agent-vm starts the machine, and then shows it; a stopped machine starts without Nix if its guest
-/// is unchanged.
+/// One machine from its creation to its end. Its parts are those of other modules too, because a start takes half a minute of an
+/// emulated processor's time.
 #[test]
-fn without_a_command_the_machine_is_started() {
-    let Some(site) = site() else { return };
-    site.create("main");
-    site.run(&[]).ok().says("app-main is running").says("https://127.0.0.1:");
-    let again = site.run(&[]).ok().says("VM Status: app-main").says("Agent Service: Running");
-    assert!(again.stdout.contains("agent-vm logs app-main"), "{}", again.stdout);
+fn one_machine_is_used_in_every_way() {
+    let (Some(clients), Some(site)) = (clients(), site()) else { return };
+    site.commit("Makefile", "test:\n\t@echo tested\n");
+    for branch in ["main", "other"] {
+        site.create(branch);
+    }
+    let profile = site.run(&["start", "main", "--profile=json"]).ok().json();
+    let mut parts = Parts::default();
+    parts.run("profile", || monitoring::phases_are_reported(&profile));
+    parts.run("without a command", || {
+        let shown = site.run(&[]).ok().says("VM Status: app-main").says("Agent Service: Running");
+        shown.says("https://127.0.0.1:").says("agent-vm logs app-main");
+    });
+    parts.run("commands", || commands_run_in_the_machine(&site));
+    parts.run("monitoring", || monitoring::stats_and_metrics_are_reported(&site));
+    parts.run("files", || files_have_the_right_owner_on_both_sides(&site));
+    parts.run("terminals", || terminal::terminals_pass(&site));
+    parts.run("owner", || owner::the_owner_is_root(&site));
+    parts.run("endpoint", || endpoint::token_host_and_origin_are_checked(&site));
+    parts.run("credentials", || endpoint::the_agent_cannot_read_key_or_token(&site));
+    let port = parts.run("ports", || doors::ports_and_files_reach_the_machine(&site, &clients));
+    let certificates = parts.run("TLS", || endpoint::only_current_tls_is_accepted(&site));
 
     site.run(&["stop"]).ok().says("powered off");
     assert!(site.processes("app-main").is_empty());
     assert!(!site.machine("app-main").join("run").exists());
+    parts.run("metrics of a stopped machine", || monitoring::a_stopped_machine_is_not_asked(&site));
+    if let Some(port) = port {
+        parts.run("ports of a stopped machine", || doors::a_stopped_machine_has_no_ports(port));
+    }
+    parts.run("start without Nix", || a_start_needs_no_nix(&site));
 
+    parts.run("owner, again", || owner::what_root_installed_stays(&site));
+    if let Some(port) = port {
+        parts.run("ports, again", || doors::forwards_come_back(&site, port));
+    }
+    if let Some(certificates) = certificates {
+        parts.run("TLS, again", || endpoint::each_run_has_a_certificate(&site, &certificates));
+    }
+    parts.run("destroy", || commits_survive_a_destroy(&site));
+    parts.end();
+}
+
+/// Without a command, a stopped machine starts, and without Nix, if its guest is unchanged.
+fn a_start_needs_no_nix(site: &Site) {
     // A nix that fails is first on PATH: a start that needs Nix cannot succeed.
     let bin = site.repo().join("../bin");
     fs::create_dir(&bin).unwrap();
     fs::write(bin.join("nix"), "#!/bin/sh\nexit 99\n").unwrap();
     fs::set_permissions(bin.join("nix"), fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let args = ["start"];
-    Done::from(site.agent_vm(&args).env("PATH", &path).output().unwrap(), &args).ok().says("app-main is running");
+    let run = |args: &[&str]| Done::from(site.agent_vm(args).env("PATH", &path).output().unwrap(), args);
+    run(&[]).ok().says("app-main is running").says("https://127.0.0.1:");
 
     // Control: a machine with other packages runs Nix.
-    site.create("other");
     let config = site.machine("app-other").join("config.json");
     let text = fs::read_to_string(&config).unwrap().replace("\"packages\": []", "\"packages\": [\"make\"]");
     fs::write(&config, text).unwrap();
-    let args = ["start", "other"];
-    Done::from(site.agent_vm(&args).env("PATH", &path).output().unwrap(), &args)
-        .exits(1)
-        .says("nix failed (exit status: 99)");
+    run(&["start", "other"]).exits(1).says("nix failed (exit status: 99)");
 }
 
 /// Commands with their input, output and exit codes, the journal, the console, and the output of `status`.
-#[test]
-fn commands_run_in_the_machine_and_status_shows_it() {
-    let Some(site) = site() else { return };
-    site.commit("Makefile", "test:\n\t@echo tested\n");
-    site.create("main");
-    site.start("main");
-
+pub fn commands_run_in_the_machine(site: &Site) {
     site.exec("main", &["sh", "-c", "exit 7"]).exits(7);
     site.exec("main", &["sh", "-c", "kill -9 $$"]).exits(137);
     let odd = "a b\t'q' \"d\" $HOME `id` \\ *;&|\n#x";
@@ -105,19 +132,10 @@ fn commands_run_in_the_machine_and_status_shows_it() {
     assert_eq!(status["problems"].as_array().unwrap().len(), 0, "{status}");
     let listed = site.run(&["list", "--json"]).ok().json();
     assert_eq!((&listed[0]["name"], &listed[0]["state"]), (&"app-main".into(), &"running".into()));
-
-    site.run(&["restart", "main"]).ok().says("powered off").says("app-main is running");
-    site.run(&["destroy", "main"]).ok().says("removed app-main");
-    assert!(!site.machine("app-main").exists());
-    site.run(&["status", "main"]).exits(1).says("there is no machine for main");
 }
 
-/// Files appear on both sides with the right owner, and commits of the guest survive a destroy.
-#[test]
-fn workspace_files_have_the_right_owner_on_both_sides() {
-    let Some(site) = site() else { return };
-    site.create("main");
-    site.start("main");
+/// Files appear on both sides with the right owner, and commits in both repositories.
+pub fn files_have_the_right_owner_on_both_sides(site: &Site) {
     let workspace = site.machine("app-main").join("workspace");
     let host_owner = fs::metadata(&workspace).unwrap().uid();
 
@@ -135,12 +153,18 @@ fn workspace_files_have_the_right_owner_on_both_sides() {
     site.exec("main", &["git", "add", "--all"]).ok();
     site.exec("main", &["git", "commit", "--quiet", "--message", "from the guest"]).ok();
     assert_eq!(site.status("main")["workspace"]["git"]["new_commits"], 1);
-    git_works_both_ways(&site);
+    git_works_both_ways(site);
+}
+
+/// Commits of the guest survive a destroy; those of [`files_have_the_right_owner_on_both_sides`] are there.
+fn commits_survive_a_destroy(site: &Site) {
     site.exec("main", &["git", "commit", "--quiet", "--allow-empty", "--message", "not fetched"]).ok();
     let gone = site.run(&["destroy", "main", "--yes"]).ok().says("the commits that only app-main had are in");
     let bundle = gone.stderr.split_whitespace().find(|word| word.ends_with(".bundle")).unwrap();
     site.git(&["fetch", "--quiet", bundle, "refs/heads/main:refs/heads/rescued"]);
     assert_eq!(site.git(&["show", "rescued:from-guest"]), "new\n");
+    assert!(!site.machine("app-main").exists());
+    site.run(&["status", "main"]).exits(1).says("there is no machine for main");
 }
 
 /// `origin` works in the machine, and commits go in both directions while it runs.

@@ -26,6 +26,7 @@ mod own_sshd;
 mod own_terminal;
 mod owner;
 mod package_managers;
+mod parts;
 mod reach;
 mod remote_host;
 mod root;

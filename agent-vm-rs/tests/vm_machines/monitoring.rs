@@ -2,18 +2,13 @@
 
 use serde_json::Value;
 
-use crate::site::{Site, site, wait_until};
+use crate::site::{Site, wait_until};
 
-#[test]
-fn a_running_machine_has_a_profile_stats_and_metrics() {
-    let Some(site) = site() else { return };
-    site.create("main");
-    let profile = site.run(&["start", "main", "--profile=json"]).ok().json();
-    phases_are_reported(&profile);
-
+/// Stats, metrics and a profile of a running machine.
+pub fn stats_and_metrics_are_reported(site: &Site) {
     // The first samples come a few seconds after the start.
-    wait_until("two samples", || stats(&site)["cpu_percent"].is_f64());
-    let seen = stats(&site);
+    wait_until("two samples", || stats(site)["cpu_percent"].is_f64());
+    let seen = stats(site);
     assert_eq!(seen["state"], "running");
     assert!(seen["memory_bytes"].as_u64().unwrap() > 50 << 20, "{seen}");
     assert!(seen["mcp"]["response_ms"].is_u64(), "{seen}");
@@ -30,20 +25,23 @@ fn a_running_machine_has_a_profile_stats_and_metrics() {
     ] {
         assert!(metrics.contains(line), "{line}:\n{metrics}");
     }
-    busy_threads_are_seen(&site);
-
+    busy_threads_are_seen(site);
     site.run(&["doctor", "main"]).says("running, with");
-    site.run(&["stop", "main"]).ok();
+}
+
+/// A stopped machine is not asked; control: a running one is, in [`stats_and_metrics_are_reported`].
+pub fn a_stopped_machine_is_not_asked(site: &Site) {
     let metrics = site.run(&["metrics"]).ok().stdout;
     assert!(metrics.contains("agent_vm_machine_state{machine=\"app-main\",state=\"stopped\"} 1"), "{metrics}");
-    assert!(!metrics.contains("agent_vm_machine_mcp_up"), "control: a stopped machine is not asked: {metrics}");
+    assert!(!metrics.contains("agent_vm_machine_mcp_up"), "{metrics}");
 }
 
 fn stats(site: &Site) -> Value {
     site.run(&["stats", "main", "--json"]).ok().json()[0].clone()
 }
 
-fn phases_are_reported(profile: &Value) {
+/// Checks the phases of a start that built or looked for its guest.
+pub fn phases_are_reported(profile: &Value) {
     let phases = profile["phases"].as_array().unwrap();
     let of =
         |name: &str| phases.iter().find(|phase| phase["name"] == name).unwrap_or_else(|| panic!("{name}: {profile}"));

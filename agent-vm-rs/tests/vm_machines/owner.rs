@@ -4,7 +4,10 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::egress::{holds, memory};
-use crate::site::{Done, Site, site};
+use crate::site::{Done, Site};
+
+/// Copy of a run's key, in the machine's directory.
+const FORMER: &str = "former";
 
 /// Runs a script as root of the machine.
 fn as_root(site: &Site, script: &str) -> Done {
@@ -37,54 +40,51 @@ fn keys_are_of_one_account(site: &Site) {
     ssh(site, "dev", "ssh/id_ed25519", &["-o", "ConnectTimeout=60", "-W", "127.0.0.1:22"]).ok().says("SSH-2.0");
 }
 
-#[test]
-fn the_owner_is_root_and_the_agent_is_not() {
-    let Some(site) = site() else { return };
-    site.create("main");
-    site.start("main");
-    assert_eq!(as_root(&site, "id -un; pwd").ok().stdout, "root\n/workspace\n");
+/// The owner is root, and the agent is not.
+pub fn the_owner_is_root(site: &Site) {
+    assert_eq!(as_root(site, "id -un; pwd").ok().stdout, "root\n/workspace\n");
     assert_eq!(site.exec("main", &["id", "-un"]).ok().stdout, "dev\n");
     for code in [7, 255] {
-        as_root(&site, &format!("exit {code}")).exits(code);
+        as_root(site, &format!("exit {code}")).exits(code);
     }
-    keys_are_of_one_account(&site);
+    keys_are_of_one_account(site);
 
     // Root's key is not in the guest. Control: its public half is.
     let file = |name: &str| fs::read_to_string(site.machine("app-main").join("run").join(name)).unwrap();
     let (private, public) = (file("root_ed25519"), file("root_ed25519.pub"));
     let private = private.lines().nth(3).unwrap();
-    assert_eq!(holds(&memory(&site), [private, public.trim()]), [false, true]);
+    assert_eq!(holds(&memory(site), [private, public.trim()]), [false, true]);
 
     // What root installs is there for the agent, who cannot change it, and a setuid program gives no rights.
-    as_root(&site, "cp /usr/bin/id /usr/local/bin/as-root && chmod 4755 /usr/local/bin/as-root").ok();
-    as_root(&site, "printf '#!/bin/sh\\necho installed\\n' >/usr/bin/tool && chmod 755 /usr/bin/tool").ok();
-    as_root(&site, "echo '192.0.2.7 by-root' >>/etc/hosts").ok();
-    let is_there = |site: &Site| {
-        assert_eq!(site.exec("main", &["tool"]).ok().stdout, "installed\n");
-        site.exec("main", &["getent", "hosts", "by-root"]).ok().says("192.0.2.7");
-        let said = site.exec("main", &["sh", "-c", "stat -c %a /usr/local/bin/as-root; as-root -u"]).ok().stdout;
-        assert_eq!(said, "4755\n1000\n");
-        for path in ["/usr/bin/tool", "/etc/hosts", "/usr/bin/other", "/root/other", "/var/lib/agent-vm/changes/other"]
-        {
-            site.exec("main", &["sh", "-c", "echo >>\"$0\"", path]).exits(2).says("Permission denied");
-        }
-    };
-    is_there(&site);
+    as_root(site, "cp /usr/bin/id /usr/local/bin/as-root && chmod 4755 /usr/local/bin/as-root").ok();
+    as_root(site, "printf '#!/bin/sh\\necho installed\\n' >/usr/bin/tool && chmod 755 /usr/bin/tool").ok();
+    as_root(site, "echo '192.0.2.7 by-root' >>/etc/hosts").ok();
+    what_root_installed_is_there(site);
     // The servers' namespace has it, too.
-    as_root(&site, "nsenter --mount --target $(pgrep -o agent-mcp) tool").ok().says("installed");
-    // The authority of the egress proxy is still in the system's list.
+    as_root(site, "nsenter --mount --target $(pgrep -o agent-mcp) tool").ok().says("installed");
+    // dpkg knows the image's packages, and apt is refused by the egress proxy only.
+    as_root(site, "dpkg-query --show openssh-server").ok();
+    as_root(site, "apt-get update --error-on=any").exits(100).says("agent-vm egress allow --branch app-main");
+    let run = site.machine("app-main").join("run");
+    fs::copy(run.join("root_ed25519"), site.machine("app-main").join(FORMER)).unwrap();
+}
+
+fn what_root_installed_is_there(site: &Site) {
+    assert_eq!(site.exec("main", &["tool"]).ok().stdout, "installed\n");
+    site.exec("main", &["getent", "hosts", "by-root"]).ok().says("192.0.2.7");
+    let said = site.exec("main", &["sh", "-c", "stat -c %a /usr/local/bin/as-root; as-root -u"]).ok().stdout;
+    assert_eq!(said, "4755\n1000\n");
+    for path in ["/usr/bin/tool", "/etc/hosts", "/usr/bin/other", "/root/other", "/var/lib/agent-vm/changes/other"] {
+        site.exec("main", &["sh", "-c", "echo >>\"$0\"", path]).exits(2).says("Permission denied");
+    }
+    // The authority of the egress proxy is in the system's list.
     let same = "cmp /run/agent-vm-egress/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt";
     site.exec("main", &["sh", "-c", same]).ok();
-    // dpkg knows the image's packages, and apt is refused by the egress proxy only.
-    as_root(&site, "dpkg-query --show openssh-server").ok();
-    as_root(&site, "apt-get update --error-on=any").exits(100).says("agent-vm egress allow --branch app-main");
+}
 
-    // It stays, and the key of the former run does not.
-    let former = site.machine("app-main").join("former");
-    fs::copy(site.machine("app-main").join("run/root_ed25519"), &former).unwrap();
-    site.run(&["restart", "main"]).ok();
-    is_there(&site);
-    site.exec("main", &["sh", "-c", same]).ok();
-    ssh(&site, "root", "former", &[]).exits(255).says("Permission denied (publickey)");
-    assert_eq!(as_root(&site, "id -un").ok().stdout, "root\n");
+/// After another start of the machine of [`the_owner_is_root`]: what root installed stays, and the key of the former run does not.
+pub fn what_root_installed_stays(site: &Site) {
+    what_root_installed_is_there(site);
+    ssh(site, "root", FORMER, &[]).exits(255).says("Permission denied (publickey)");
+    assert_eq!(as_root(site, "id -un").ok().stdout, "root\n");
 }

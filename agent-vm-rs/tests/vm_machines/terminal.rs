@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::own_terminal::{LED_BY_A_SHELL, OwnTerminal};
-use crate::site::{Site, kill, site, wait_until};
+use crate::site::{Site, kill, wait_until};
 
 /// Runs agent-vm on a terminal of this type.
 pub fn on_terminal(site: &Site, kind: &str, args: &[&str]) -> OwnTerminal {
@@ -29,22 +29,18 @@ fn sleeps(site: &Site, seconds: &str) -> bool {
     site.exec("main", &["pgrep", "-fc", &format!("^[s]leep {seconds}")]).stdout.trim() != "0"
 }
 
-#[test]
-fn exec_and_shell_have_the_terminal_that_they_were_given() {
-    let Some(site) = site() else { return };
-    site.create("main");
-    site.start("main");
-
+/// `exec` and `shell` have the terminal that they were given.
+pub fn terminals_pass(site: &Site) {
     // Without a terminal there is none, unless it is asked for.
     site.exec("main", &["tty"]).exits(1).says("not a tty");
     site.run(&["exec", "-t", "main", "--", "tty"]).ok().says("/dev/pts/");
-    let mut none = on_terminal(&site, "xterm", &["exec", "-T", "main", "--", "tty"]);
+    let mut none = on_terminal(site, "xterm", &["exec", "-T", "main", "--", "tty"]);
     assert_eq!(none.ends(), Some(1), "{}", none.output());
 
-    size_and_keys_pass(&site);
-    a_lost_client_ends_its_command(&site);
-    exit_codes_pass(&site);
-    terminal_types_are_known_or_replaced(&site);
+    size_and_keys_pass(site);
+    a_lost_client_ends_its_command(site);
+    exit_codes_pass(site);
+    terminal_types_are_known_or_replaced(site);
 }
 
 fn size_and_keys_pass(site: &Site) {
