@@ -28,7 +28,8 @@ fn inspector(dir: &Path, args: &[&str]) -> Done {
     Done::from(Command::new(dir.join("mcp-inspector")).args(args).output().unwrap(), args)
 }
 
-const CODEMCP: &str = "project_prompt = \"A test\"\n";
+/// The settings file that codemcp requires in the workspace.
+pub const CODEMCP: &str = "project_prompt = \"A test\"\n";
 
 fn urls(site: &Site) -> [(&'static str, String); 2] {
     let status = site.status("main");
@@ -38,19 +39,9 @@ fn urls(site: &Site) -> [(&'static str, String); 2] {
     ]
 }
 
-#[test]
-fn clients_use_a_machine_through_the_bridge_and_its_url() {
-    let (Some(clients), Some(site)) = (clients(), site()) else { return };
-    site.commit("codemcp.toml", CODEMCP);
-    site.create("main");
-    // This check also starts the machine.
-    a_client_that_starts_the_bridge_needs_no_url_and_no_key(&clients, &site);
-    clients_list_and_call_tools_over_both_transports(&clients, &site);
-}
-
 /// The official Python SDK and the inspector list the tools and call one, over both transports; what codemcp writes
 /// appears on the host, committed.
-fn clients_list_and_call_tools_over_both_transports(clients: &Path, site: &Site) {
+pub fn clients_list_and_call_tools_over_both_transports(clients: &Path, site: &Site) {
     let workspace = site.machine("app-main").join("workspace");
     for (transport, url) in urls(site) {
         client(clients, site, "mcp-client", &["--transport", transport, "--url", &url, "--list"]).ok().says("codemcp");
@@ -184,26 +175,29 @@ fn a_client_is_notified_of_a_server_that_restarts(site: &Site, own: &dyn Fn() ->
     hears("its tools", &|message| message["id"] == 2 && message["result"]["tools"][0]["name"] == "shout");
 }
 
-/// `agent-vm mcp` is a stdio server like any other: the SDK's client writes a file through codemcp, which commits it.
-fn a_client_that_starts_the_bridge_needs_no_url_and_no_key(clients: &Path, site: &Site) {
+/// Runs the official SDK's client, which starts the bridge.
+fn bridged(clients: &Path, site: &Site, program: &str, args: &[&str]) -> Done {
     let bridge = site.agent_vm(&["mcp", "app-main"]);
     let words = std::iter::once(bridge.get_program()).chain(bridge.get_args());
     let words: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();
     let command = shlex::try_join(words).unwrap();
-    let run = |program: &str, args: &[&str]| {
-        let mut run = Command::new(clients.join(program));
-        // On a busy host, codemcp is ready some time after the reverse proxy.
-        run.args(["--timeout", "240", "--transport", "stdio", "--command", &command])
-            .args(args)
-            .current_dir(site.repo());
-        run.envs(bridge.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        Done::from(run.output().unwrap(), args)
-    };
-    // Control: without a running machine there is no answer.
-    assert_ne!(run("mcp-client", &["--list"]).code, Some(0));
-    site.start("main");
-    run("mcp-client", &["--list"]).ok().says("codemcp");
-    run("codemcp-write", &["--path", "/workspace", "--file", "bridged", "--content", "over stdio"]).ok();
+    let mut run = Command::new(clients.join(program));
+    // On a busy host, codemcp is ready some time after the reverse proxy.
+    run.args(["--timeout", "240", "--transport", "stdio", "--command", &command]).args(args).current_dir(site.repo());
+    run.envs(bridge.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Done::from(run.output().unwrap(), args)
+}
+
+/// Control of [`the_bridge_needs_no_url_and_no_key`]: without a running machine there is no answer.
+pub fn the_bridge_needs_a_machine(clients: &Path, site: &Site) {
+    assert_ne!(bridged(clients, site, "mcp-client", &["--list"]).code, Some(0));
+}
+
+/// `agent-vm mcp` is a stdio server like any other: the SDK's client writes a file through codemcp, which commits it.
+pub fn the_bridge_needs_no_url_and_no_key(clients: &Path, site: &Site) {
+    bridged(clients, site, "mcp-client", &["--list"]).ok().says("codemcp");
+    let write = ["--path", "/workspace", "--file", "bridged", "--content", "over stdio"];
+    bridged(clients, site, "codemcp-write", &write).ok();
     let workspace = site.machine("app-main").join("workspace");
     assert_eq!(fs::read_to_string(workspace.join("bridged")).unwrap().trim_end(), "over stdio");
     let git = site.status("main")["workspace"]["git"].clone();

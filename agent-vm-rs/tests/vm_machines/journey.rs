@@ -1,63 +1,14 @@
-//! The life of a branch's machine, from `create` to `destroy`.
+//! Commands, files and commits of a branch's machine, from its start to `destroy`.
 
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Stdio;
 
-use crate::clients::clients;
-use crate::parts::Parts;
 use crate::site::{Done, Running, Site, kill, site, wait_until};
-use crate::{doors, endpoint, monitoring, owner, terminal};
-
-/// One machine from its creation to its end. Its parts are those of other modules too, because a start takes half a minute of an
-/// emulated processor's time.
-#[test]
-fn one_machine_is_used_in_every_way() {
-    let (Some(clients), Some(site)) = (clients(), site()) else { return };
-    site.commit("Makefile", "test:\n\t@echo tested\n");
-    for branch in ["main", "other"] {
-        site.create(branch);
-    }
-    let profile = site.run(&["start", "main", "--profile=json"]).ok().json();
-    let mut parts = Parts::default();
-    parts.run("profile", || monitoring::phases_are_reported(&profile));
-    parts.run("without a command", || {
-        let shown = site.run(&[]).ok().says("VM Status: app-main").says("Agent Service: Running");
-        shown.says("https://127.0.0.1:").says("agent-vm logs app-main");
-    });
-    parts.run("commands", || commands_run_in_the_machine(&site));
-    parts.run("monitoring", || monitoring::stats_and_metrics_are_reported(&site));
-    parts.run("files", || files_have_the_right_owner_on_both_sides(&site));
-    parts.run("terminals", || terminal::terminals_pass(&site));
-    parts.run("owner", || owner::the_owner_is_root(&site));
-    parts.run("endpoint", || endpoint::token_host_and_origin_are_checked(&site));
-    parts.run("credentials", || endpoint::the_agent_cannot_read_key_or_token(&site));
-    let port = parts.run("ports", || doors::ports_and_files_reach_the_machine(&site, &clients));
-    let certificates = parts.run("TLS", || endpoint::only_current_tls_is_accepted(&site));
-
-    site.run(&["stop"]).ok().says("powered off");
-    assert!(site.processes("app-main").is_empty());
-    assert!(!site.machine("app-main").join("run").exists());
-    parts.run("metrics of a stopped machine", || monitoring::a_stopped_machine_is_not_asked(&site));
-    if let Some(port) = port {
-        parts.run("ports of a stopped machine", || doors::a_stopped_machine_has_no_ports(port));
-    }
-    parts.run("start without Nix", || a_start_needs_no_nix(&site));
-
-    parts.run("owner, again", || owner::what_root_installed_stays(&site));
-    if let Some(port) = port {
-        parts.run("ports, again", || doors::forwards_come_back(&site, port));
-    }
-    if let Some(certificates) = certificates {
-        parts.run("TLS, again", || endpoint::each_run_has_a_certificate(&site, &certificates));
-    }
-    parts.run("destroy", || commits_survive_a_destroy(&site));
-    parts.end();
-}
 
 /// Without a command, a stopped machine starts, and without Nix, if its guest is unchanged.
-fn a_start_needs_no_nix(site: &Site) {
+pub fn a_start_needs_no_nix(site: &Site) {
     // A nix that fails is first on PATH: a start that needs Nix cannot succeed.
     let bin = site.repo().join("../bin");
     fs::create_dir(&bin).unwrap();
@@ -150,15 +101,31 @@ pub fn files_have_the_right_owner_on_both_sides(site: &Site) {
     let made = fs::metadata(workspace.join("from-guest")).unwrap();
     assert_eq!((made.uid(), made.mode() & 0o777), (host_owner, 0o640));
 
+    let new_commits = || site.status("main")["workspace"]["git"]["new_commits"].as_u64().unwrap();
+    let before = new_commits();
     site.exec("main", &["git", "add", "--all"]).ok();
     site.exec("main", &["git", "commit", "--quiet", "--message", "from the guest"]).ok();
-    assert_eq!(site.status("main")["workspace"]["git"]["new_commits"], 1);
+    assert_eq!(new_commits(), before + 1);
     git_works_both_ways(site);
 }
 
-/// Commits of the guest survive a destroy; those of [`files_have_the_right_owner_on_both_sides`] are there.
-fn commits_survive_a_destroy(site: &Site) {
+/// Commits what nobody has fetched.
+pub fn a_commit_that_only_the_machine_has(site: &Site) {
     site.exec("main", &["git", "commit", "--quiet", "--allow-empty", "--message", "not fetched"]).ok();
+}
+
+/// A stopped machine has no processes and no run directory, and its console's last lines are kept.
+pub fn nothing_of_a_stopped_machine_runs(site: &Site) {
+    assert!(site.processes("app-main").is_empty());
+    assert!(!site.machine("app-main").join("run").exists());
+    site.run(&["logs", "main"]).exits(1).says("agent-vm start app-main");
+    let console = site.run(&["logs", "main", "--console"]).ok().stdout;
+    assert!(console.contains("Power down"), "{console}");
+}
+
+/// The commit of [`a_commit_that_only_the_machine_has`] and those of [`files_have_the_right_owner_on_both_sides`] survive a
+/// destroy.
+pub fn commits_survive_a_destroy(site: &Site) {
     let gone = site.run(&["destroy", "main", "--yes"]).ok().says("the commits that only app-main had are in");
     let bundle = gone.stderr.split_whitespace().find(|word| word.ends_with(".bundle")).unwrap();
     site.git(&["fetch", "--quiet", bundle, "refs/heads/main:refs/heads/rescued"]);

@@ -20,6 +20,7 @@ mod journey;
 mod monitoring;
 mod named_servers;
 mod network;
+mod one_machine;
 #[path = "../shared/own_sshd.rs"]
 mod own_sshd;
 #[path = "../shared/own_terminal.rs"]

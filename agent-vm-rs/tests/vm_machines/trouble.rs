@@ -4,15 +4,11 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::site::{Done, Running, kill, pid_in, site, wait_until};
+use crate::site::{Done, Running, Site, kill, pid_in, site, wait_until};
 
-/// QEMU is suspended; then a forwarder, virtiofsd and QEMU are killed under a running machine. `status` reports each,
-/// and the machine starts again.
-#[test]
-fn a_killed_qemu_forwarder_or_virtiofsd_is_reported() {
-    let Some(site) = site() else { return };
-    site.create("main");
-    site.start("main");
+/// QEMU is suspended; then a forwarder and virtiofsd are killed under a running machine. `status` reports each, and the
+/// machine is restarted.
+pub fn a_killed_forwarder_or_virtiofsd_is_reported(site: &Site) {
     let run = site.machine("app-main").join("run");
 
     // A suspended QEMU is reported at once, also by `exec`, whose session never opens.
@@ -42,23 +38,19 @@ fn a_killed_qemu_forwarder_or_virtiofsd_is_reported() {
     wait_until("status to see that virtiofsd is gone", || {
         site.run(&["status", "main"]).ok().stdout.contains("virtiofsd has ended")
     });
-    site.run(&["restart", "main"]).ok();
+    site.run(&["restart", "main"]).ok().says("app-main is running");
     assert_eq!(site.exec("main", &["cat", "/workspace/README"]).ok().stdout, "hello\n");
+}
 
-    let qemu = site.qemu("app-main");
-    kill(qemu, "KILL");
+/// `status` reports a QEMU that was killed.
+pub fn a_killed_qemu_is_reported(site: &Site) {
+    kill(site.qemu("app-main"), "KILL");
     wait_until("QEMU to end", || site.status("main")["state"] == "stopped");
     site.run(&["status", "main"])
         .ok()
         .says("it stopped unexpectedly: QEMU crashed or was killed")
         .says("Agent Service: Stopped");
     site.exec("main", &["true"]).exits(1).says("app-main is not running").says("agent-vm start app-main");
-    site.start("main").says("app-main is running");
-    assert_ne!(site.qemu("app-main"), qemu);
-    site.run(&["stop", "main"]).ok();
-    site.run(&["logs", "main"]).exits(1).says("agent-vm start app-main");
-    let console = site.run(&["logs", "main", "--console"]).ok().stdout;
-    assert!(console.contains("Power down"), "{console}");
 }
 
 /// `start` times out and shows the guest's console, is interrupted, and is killed with -9 while the guest boots. Only
@@ -114,11 +106,7 @@ fn concurrent_starts_do_not_interfere() {
 
 /// The service is killed: systemd restarts it, and `status` counts the restart. Its port is taken: it fails, and
 /// `status` shows its last lines.
-#[test]
-fn a_failing_service_is_reported_with_its_journal() {
-    let Some(site) = site() else { return };
-    site.create("main");
-    site.start("main");
+pub fn a_failing_service_is_reported_with_its_journal(site: &Site) {
     site.exec("main", &["pkill", "-KILL", "-f", "[a]gent-mcp serve"]).ok();
     wait_until("the service to come back", || {
         let status = site.status("main");
