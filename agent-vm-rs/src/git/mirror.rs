@@ -43,6 +43,12 @@ const OF_SSH: [&str; 4] = ["SSH_AUTH_SOCK", "SSH_ASKPASS", "DISPLAY", "WAYLAND_D
 /// HEAD of a mirror in this process: that of the repository of the asking host.
 static HEAD: OnceLock<(PathBuf, String)> = OnceLock::new();
 
+/// Returns whether a repository is a mirror.
+#[must_use]
+pub fn is_mirror(repository: &Path) -> bool {
+    repository.ancestors().nth(2).is_some_and(|all| all.ends_with(DIRECTORY))
+}
+
 /// Sets HEAD of a mirror for this process: a full reference name, or a commit.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Logs of whole lines with a limited size, which several processes append to.
 
 use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -56,9 +56,7 @@ impl LineLog {
     fn shorten(&self, file: &mut File) -> io::Result<()> {
         let text = log_file::end_of(file, 2 * self.longest)?;
         let kept = self.kept(&String::from_utf8_lossy(&text));
-        file.set_len(0)?;
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(kept.as_bytes())
+        log_file::replace(file, kept.as_bytes())
     }
 
     /// Returns the lines that stay: the last ones, and of the important ones more.

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
 
 /// Bytes read from the end of a log to find its last lines.
 pub const LAST_WORDS: u64 = 64 << 10;
@@ -94,8 +94,21 @@ fn shorten(log: &mut File) -> io::Result<()> {
 
 fn cut(log: &mut File) -> io::Result<()> {
     let kept = end_of(log, KEPT)?;
-    log.set_len(0)?;
-    log.write_all(&kept)
+    replace(log, &kept)
+}
+
+/// Replaces the content of a log, opened for appending, by a shorter one. It is written over the beginning, and the rest is cut
+/// off then: a program that is killed in between leaves the old end, too, and not an empty log.
+///
+/// # Errors
+/// It cannot be written.
+pub fn replace(log: &mut File, content: &[u8]) -> io::Result<()> {
+    let flags = fcntl_getfl(&*log)?;
+    fcntl_setfl(&*log, flags - OFlags::APPEND)?;
+    let written = log.seek(SeekFrom::Start(0)).and_then(|_| log.write_all(content));
+    fcntl_setfl(&*log, flags)?;
+    written?;
+    log.set_len(content.len() as u64)
 }
 
 /// The arguments of the log keeper.
@@ -163,5 +176,29 @@ mod tests {
         open(&elsewhere).unwrap();
         keep(&b" more"[..], open_to_append(&elsewhere).unwrap()).unwrap();
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept more");
+    }
+
+    /// Whoever looks at it without a lock sees what a program that is killed at that moment would leave.
+    #[test]
+    fn a_log_is_never_empty_while_it_is_shortened() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        fs::write(&log, "the beginning\nthe end\n").unwrap();
+        let shortest = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for _ in 0..5_000 {
+                    let mut file = open_to_append(&log).unwrap();
+                    replace(&mut file, b"the end\n").unwrap();
+                    file.write_all(b"the beginning\nthe end\n").unwrap();
+                }
+            });
+            let mut shortest = u64::MAX;
+            while !writer.is_finished() {
+                shortest = shortest.min(fs::metadata(&log).unwrap().len());
+            }
+            shortest
+        });
+        assert!(shortest >= 8, "{shortest}");
+        assert_eq!(fs::read_to_string(&log).unwrap(), "the end\nthe beginning\nthe end\n");
     }
 }

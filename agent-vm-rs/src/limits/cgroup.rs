@@ -33,11 +33,11 @@ pub struct Group {
 }
 
 impl Group {
-    /// Makes the cgroup of the machine in `dir` beside our own cgroup, or in it, and sets the limits.
+    /// Makes the cgroup of the machine in `dir` beside our own cgroup, or in it, and sets the limits. `planned` is called before.
     ///
     /// # Errors
-    /// No cgroup is delegated to us, or it has not all controllers.
-    pub(super) fn make(dir: &Path, wanted: &Wanted) -> Result<Self> {
+    /// No cgroup is delegated to us, or it has not all controllers; the error of `planned`.
+    pub(super) fn make(dir: &Path, wanted: &Wanted, planned: &dyn Fn(&Self) -> Result<()>) -> Result<Self> {
         let mount = Path::new(MOUNT);
         let kind = statfs(mount).context("this host has no cgroups")?.f_type;
         // Root can write to systemd's own cgroups, which are not ours.
@@ -46,17 +46,24 @@ impl Group {
         ensure!(kind == CGROUP2, "no cgroup can be used: this host has none of version 2");
         let own = own(mount, &fs::read_to_string("/proc/self/cgroup").context("failed to read our cgroup")?)
             .context("our cgroup is unknown")?;
-        Self::make_near(mount, &own, dir, wanted)
+        Self::make_near(mount, &own, dir, wanted, planned)
     }
 
     /// Makes the cgroup beside `own`, or else in it.
-    fn make_near(mount: &Path, own: &Path, dir: &Path, wanted: &Wanted) -> Result<Self> {
+    fn make_near(
+        mount: &Path,
+        own: &Path,
+        dir: &Path,
+        wanted: &Wanted,
+        planned: &dyn Fn(&Self) -> Result<()>,
+    ) -> Result<Self> {
         let hash = hex::hex(&Sha256::digest(dir.as_os_str().as_encoded_bytes()));
         let name = format!("agent-vm-{}", hash.get(..12).unwrap_or_default());
         let beside = own.parent().filter(|parent| own != mount && parent.starts_with(mount));
         let mut failed = anyhow::anyhow!("no cgroup can be used: none is delegated to this user");
         for parent in beside.into_iter().chain([own]) {
-            match delegate(parent, own).and_then(|()| Self { path: parent.join(&name) }.made(wanted)) {
+            let group = Self { path: parent.join(&name) };
+            match delegate(parent, own).and_then(|()| planned(&group)).and_then(|()| group.made(wanted)) {
                 Ok(group) => return Ok(group),
                 Err(error) => failed = error,
             }
@@ -215,7 +222,7 @@ mod tests {
         let (session, machine) = (mount.path().join("user/session"), Path::new("/state/app-main"));
         stand_in(&mount.path().join("user"), "cpu io memory pids", "cpu io memory pids");
         stand_in(&session, "cpu io memory pids", "");
-        let group = Group::make_near(mount.path(), &session, machine, &wanted()).unwrap();
+        let group = Group::make_near(mount.path(), &session, machine, &wanted(), &|_| Ok(())).unwrap();
         assert_eq!(group.path.parent(), Some(mount.path().join("user").as_path()));
         let read = |file: &str| fs::read_to_string(group.path.join(file)).unwrap();
         assert_eq!(read("cpu.max"), "150000 100000");
@@ -224,11 +231,35 @@ mod tests {
         assert_eq!(read("cpu.max"), "max 100000");
         // Without the parent's controllers, our own cgroup is used.
         stand_in(&mount.path().join("user"), "memory", "memory");
-        let group = Group::make_near(mount.path(), &session, machine, &wanted()).unwrap();
+        let group = Group::make_near(mount.path(), &session, machine, &wanted(), &|_| Ok(())).unwrap();
         assert_eq!(group.path.parent(), Some(session.as_path()));
         stand_in(&session, "memory pids", "");
-        let error = Group::make_near(mount.path(), &session, machine, &wanted()).unwrap_err();
+        let error = Group::make_near(mount.path(), &session, machine, &wanted(), &|_| Ok(())).unwrap_err();
         assert!(error.to_string().contains("the controller cpu is not delegated"), "{error:#}");
+    }
+
+    /// A start that is killed before it has recorded a cgroup has made none.
+    #[test]
+    fn a_cgroup_is_known_before_it_is_made() {
+        let mount = tempfile::tempdir().unwrap();
+        let own = mount.path().join("user/session");
+        for dir in [own.parent().unwrap(), &own] {
+            stand_in(dir, "cpu io memory pids", "cpu io memory pids");
+        }
+        let seen = std::cell::RefCell::new(Vec::new());
+        let make = |is_killed: bool| {
+            let planned = |group: &Group| {
+                seen.borrow_mut().push((group.path.clone(), group.path.exists()));
+                ensure!(!is_killed, "killed");
+                Ok(())
+            };
+            Group::make_near(mount.path(), &own, Path::new("/state/app-main"), &wanted(), &planned)
+        };
+        assert!(make(true).is_err());
+        let made = make(false).unwrap();
+        assert!(made.path.exists());
+        let (paths, existed): (Vec<_>, Vec<_>) = seen.into_inner().into_iter().unzip();
+        assert_eq!((paths.last(), existed), (Some(&made.path), vec![false; 3]));
     }
 
     #[test]
@@ -253,7 +284,7 @@ mod tests {
     fn a_delegated_cgroup_limits_its_processes() {
         let dir = tempfile::tempdir().unwrap();
         let wanted = Wanted { pids: Some(40), memory: Some(256 << 20), disk: dir.path().to_owned(), ..wanted() };
-        let Ok(group) = Group::make(dir.path(), &wanted) else { return };
+        let Ok(group) = Group::make(dir.path(), &wanted, &|_| Ok(())) else { return };
         let sleeper = group.around(&Invocation::new("sleep").arg("100").cwd("/")).start_beside_us().unwrap();
         let id = ProcessId::of(sleeper.pid().unwrap()).unwrap();
         let end = Deadline::after(Duration::from_secs(60));

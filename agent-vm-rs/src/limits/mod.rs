@@ -83,21 +83,23 @@ pub enum Means {
 }
 
 impl Means {
-    /// Chooses the means for the processes of the machine in `dir`, and sets the limits.
-    #[must_use]
-    pub fn choose(dir: &Path, wanted: &Wanted) -> Self {
-        match systemd::Slice::make(dir, wanted) {
-            Ok(Some(slice)) => return Self::Systemd(slice),
+    /// Chooses the means for the processes of the machine in `dir`, sets the limits, and records the means of the run. Each is
+    /// recorded before the host has anything for it, so that also a start that is killed leaves nothing that is not found.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    pub fn choose(dir: &Path, wanted: &Wanted) -> Result<Self> {
+        match systemd::Slice::make(dir, wanted, &|slice| Self::Systemd(slice.clone()).record(dir)) {
+            Ok(Some(slice)) => return Ok(Self::Systemd(slice)),
             Ok(None) => {}
             Err(error) => tracing::info!("{error:#}"),
         }
-        match cgroup::Group::make(dir, wanted) {
-            Ok(group) => Self::Cgroup(group),
-            Err(error) => {
-                tracing::info!("{error:#}");
-                Self::Single
-            }
+        match cgroup::Group::make(dir, wanted, &|group| Self::Cgroup(group.clone()).record(dir)) {
+            Ok(group) => return Ok(Self::Cgroup(group)),
+            Err(error) => tracing::info!("{error:#}"),
         }
+        Self::Single.record(dir)?;
+        Ok(Self::Single)
     }
 
     /// Returns the means of the current run of the machine in `dir`.
@@ -107,11 +109,7 @@ impl Means {
         text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
     }
 
-    /// Records the means of a run.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn record(&self, dir: &Path) -> Result<()> {
+    fn record(&self, dir: &Path) -> Result<()> {
         write_unsynced(&MachinePath::RunLimits.of(dir), serde_json::to_string(self)? + "\n", 0o600)
     }
 

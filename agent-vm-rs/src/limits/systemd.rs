@@ -28,20 +28,21 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// Makes the slice of the machine in `dir`, with these limits; None if no manager runs here.
+    /// Makes the slice of the machine in `dir`, with these limits; None if no manager runs here. `planned` is called before.
     ///
     /// # Errors
-    /// The manager does not answer, or refuses a limit.
-    pub(super) fn make(dir: &Path, wanted: &Wanted) -> Result<Option<Self>> {
+    /// The manager does not answer, or refuses a limit; the error of `planned`.
+    pub(super) fn make(dir: &Path, wanted: &Wanted, planned: &dyn Fn(&Self) -> Result<()>) -> Result<Option<Self>> {
         let Some(user) = manager() else { return Ok(None) };
         if find("systemd-run".as_ref()).is_err() || find("systemctl".as_ref()).is_err() {
             return Ok(None);
         }
         let slice = Self::of(dir, user);
+        planned(&slice)?;
         // That its socket exists does not mean that it answers.
         let probe = slice.around(&Invocation::new("true").cwd("/")).time_limit(TIMEOUT);
         probe.checked().context("systemd does not start a scope for a machine's processes")?;
-        slice.set(wanted)?;
+        slice.set(wanted).inspect_err(|_| slice.remove())?;
         Ok(Some(slice))
     }
 
@@ -171,7 +172,7 @@ mod tests {
             disk: dir.to_owned(),
             ..Wanted::default()
         };
-        Slice::make(dir, &wanted).unwrap()
+        Slice::make(dir, &wanted, &|_| Ok(())).unwrap()
     }
 
     #[test]

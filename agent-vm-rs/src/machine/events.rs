@@ -1,10 +1,12 @@
 //! What happened to a machine, one JSON object a line. Commands and the watcher write it; it outlives a run.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::host::line_log::LineLog;
 use crate::machine::paths::MachinePath;
@@ -23,6 +25,15 @@ pub struct Event {
     /// What happened.
     #[serde(flatten)]
     pub what: What,
+}
+
+/// Values of a setting that changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Values {
+    /// The value before the change.
+    pub before: Value,
+    /// The value since.
+    pub after: Value,
 }
 
 /// What happened.
@@ -87,6 +98,9 @@ pub enum What {
     Changed {
         /// Names of the settings.
         settings: Vec<String>,
+        /// Values of those that can be neither secret nor long.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        values: BTreeMap<String, Values>,
     },
     /// Its commits were fetched.
     Fetched {
@@ -116,7 +130,13 @@ impl What {
                 format!("egress denied: {host}{port}{reason}{}", times(count))
             }
             Self::Denied { count, .. } => format!("egress denied: {count} attempts to other hosts"),
-            Self::Changed { settings } => format!("settings changed: {}", settings.join(", ")),
+            Self::Changed { settings, values } => {
+                let one = |name: &String| match values.get(name) {
+                    Some(Values { before, after }) => format!("{name} ({} to {})", shown(before), shown(after)),
+                    None => name.clone(),
+                };
+                format!("settings changed: {}", settings.iter().map(one).collect::<Vec<_>>().join(", "))
+            }
             Self::Fetched { commits: 0 } => "fetched".to_owned(),
             Self::Fetched { commits } => format!("fetched, commits: {commits}"),
         }
@@ -134,6 +154,15 @@ impl What {
                 | Self::Crashed { .. }
                 | Self::StartFailed { .. }
         )
+    }
+}
+
+/// Returns a value of a setting for people.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 
@@ -207,7 +236,13 @@ mod tests {
             What::Crashed { reason: text() },
             What::Denied { host: Some("a.test".to_owned()), port: Some(443), reason: Some(text()), count: 3 },
             What::Denied { host: None, port: None, reason: None, count: 9 },
-            What::Changed { settings: vec!["memory".to_owned(), "cores".to_owned()] },
+            What::Changed {
+                settings: vec!["memory".to_owned(), "ttl".to_owned(), "secrets".to_owned()],
+                values: BTreeMap::from([
+                    ("memory".to_owned(), Values { before: 4096.into(), after: 8192.into() }),
+                    ("ttl".to_owned(), Values { before: Value::Null, after: "8h".into() }),
+                ]),
+            },
             What::Fetched { commits: 2 },
         ]
     }
@@ -218,8 +253,11 @@ mod tests {
         assert!(all(dir.path()).is_empty());
         samples().into_iter().for_each(|what| record(dir.path(), what));
         log(dir.path()).append(r#"{"time":"2030-01-01T00:00:00Z","event":"teleported"}"#).unwrap();
-        let read: Vec<_> = all(dir.path()).into_iter().map(|event| event.what).collect();
-        assert_eq!(read, samples());
+        let read = || all(dir.path()).into_iter().map(|event| event.what).collect::<Vec<_>>();
+        assert_eq!(read(), samples());
+        // An older agent-vm wrote no values.
+        log(dir.path()).append(r#"{"time":"2030-01-01T00:00:00Z","event":"changed","settings":["memory"]}"#).unwrap();
+        assert_eq!(read().last().unwrap().line(), "settings changed: memory");
     }
 
     #[test]
@@ -244,7 +282,7 @@ mod tests {
             "stopped: not used for 1h30m",
             "stopped: its time to live of 8h passed",
             "egress denied: a.test:443 (x), 3 times",
-            "settings changed: memory, cores",
+            "settings changed: memory (4096 to 8192), ttl (none to 8h), secrets",
         ] {
             assert!(lines.contains(&expected.to_owned()), "{expected}: {lines:#?}");
         }

@@ -2,13 +2,13 @@
 //! make the machine work and are no use of it.
 
 use std::fs::{File, FileTimes, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
 use rustix::io::Errno;
 
 use crate::host::interrupt::{self, Deadline};
@@ -20,6 +20,9 @@ pub const OWN_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 86, 77, 1);
 /// Longest time for which the watcher stops a machine, and between two looks whether it has.
 const STOPPING: Duration = Duration::from_secs(30);
 const MOMENT: Duration = Duration::from_millis(20);
+
+/// Number of marks after which the file of the marks gives its space back, in bytes: a whole number of any file system's blocks.
+const GIVEN_BACK: u64 = 64 << 10;
 
 /// A use that lasts as long as this value. It also ends with this process.
 #[derive(Debug)]
@@ -101,7 +104,7 @@ impl Query {
 
     fn mark(&self) {
         if let Some(mut file) = open(&self.0) {
-            drop(file.write_all(b"."));
+            drop(file.write_all(b".").and_then(|()| give_back(&file)));
         }
     }
 }
@@ -110,6 +113,15 @@ impl Drop for Query {
     fn drop(&mut self) {
         self.mark();
     }
+}
+
+/// Gives back the space of a file whose length is the number of marks, and keeps the length. Marks need no lock that way.
+fn give_back(file: &File) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    if length.is_multiple_of(GIVEN_BACK) {
+        fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, length)?;
+    }
+    Ok(())
 }
 
 /// Returns the number of begins and ends of our own queries in this run. Those that were killed have no end.
@@ -161,5 +173,22 @@ mod tests {
         assert_eq!(marks(machine), 1);
         drop(query);
         assert_eq!(marks(machine), 2);
+    }
+
+    #[test]
+    fn marks_take_no_more_space_the_longer_a_machine_runs() {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(MachinePath::Run.of(dir.path())).unwrap();
+        let file = MachinePath::Queries.of(dir.path());
+        let space = || file.metadata().unwrap().blocks() * 512;
+        std::fs::write(&file, vec![b'.'; usize::try_from(4 * GIVEN_BACK - 1).unwrap()]).unwrap();
+        assert!(space() >= 3 * GIVEN_BACK);
+        let query = Query::begin(dir.path());
+        assert_eq!(marks(dir.path()), 4 * GIVEN_BACK);
+        assert!(space() < GIVEN_BACK, "{}", space());
+        drop(query);
+        assert_eq!(marks(dir.path()), 4 * GIVEN_BACK + 1);
     }
 }

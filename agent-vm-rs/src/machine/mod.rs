@@ -39,7 +39,7 @@ use crate::host::files::places::Mounts;
 use crate::host::files::{has_dir, has_file, is_absent, write_file};
 use crate::host::interrupt::Deadline;
 use crate::host::lock::Lock;
-use crate::machine::events::What;
+use crate::machine::events::{Values, What};
 use crate::machine::name::VmName;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
@@ -120,10 +120,10 @@ impl Machine {
     /// # Errors
     /// The file cannot be written. The settings are then unchanged.
     pub fn write_settings(&self, settings: &Settings) -> Result<()> {
-        let changed = self.settings().map(|before| changed(&before, settings)).unwrap_or_default();
+        let changed = self.settings().ok().and_then(|before| changed(&before, settings));
         write_file(&MachinePath::Settings.of(&self.dir), settings.to_json()?, 0o600)?;
-        if !changed.is_empty() {
-            events::record(&self.dir, What::Changed { settings: changed });
+        if let Some(changed) = changed {
+            events::record(&self.dir, changed);
         }
         Ok(())
     }
@@ -207,14 +207,44 @@ impl Machine {
     }
 }
 
-/// Returns the names of the settings that differ.
-fn changed(before: &Settings, after: &Settings) -> Vec<String> {
-    let mut names: Vec<_> = differences(before, after).iter().map(|(key, ..)| key.name().to_owned()).collect();
+/// Longest values of a setting in an event, in characters: a list may have any length.
+const LONGEST_VALUES: usize = 300;
+
+/// Returns the event about the settings that differ; None if none does.
+fn changed(before: &Settings, after: &Settings) -> Option<What> {
+    let differences = differences(before, after);
+    let mut names: Vec<_> = differences.iter().map(|(key, ..)| key.name().to_owned()).collect();
+    let values = differences.into_iter().filter(|(key, before, after)| {
+        key.is_public() && before.to_string().len() + after.to_string().len() <= LONGEST_VALUES
+    });
+    let values = values.map(|(key, before, after)| (key.name().to_owned(), Values { before, after })).collect();
     let others = [
         ("source", before.source != after.source),
         ("secrets", before.egress.secrets != after.egress.secrets),
         ("forwards", before.forwards != after.forwards),
     ];
     names.extend(others.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()));
-    names
+    (!names.is_empty()).then_some(What::Changed { settings: names, values })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::settings::tests::sample;
+
+    #[test]
+    fn changed_values_are_recorded_unless_they_are_secret_or_long() {
+        let before = sample();
+        assert_eq!(changed(&before, &before), None);
+        let mut after = Settings { memory: before.memory + 1, nix_args: vec!["token-1".to_owned()], ..before.clone() };
+        after.egress.host_proxy = "http://token-2.test:8080".parse().unwrap();
+        after.egress.allow = vec!["xxx.test".parse().unwrap(); 50];
+        let event = changed(&before, &after).unwrap();
+        assert!(event.line().contains(&format!("memory ({} to {})", before.memory, after.memory)), "{event:?}");
+        let text = serde_json::to_string(&event).unwrap();
+        assert!(!text.contains("token") && !text.contains("xxx"), "{text}");
+        for name in ["nix_args", "host_proxy", "allow"] {
+            assert!(text.contains(&format!("\"{name}\"")), "{text}");
+        }
+    }
 }

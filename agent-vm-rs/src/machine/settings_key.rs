@@ -125,6 +125,13 @@ impl Key {
         }
     }
 
+    /// Returns whether its values can be neither secret nor a part of a secret: they may be recorded.
+    #[must_use]
+    pub const fn is_public(self) -> bool {
+        // A proxy's URL and an argument for Nix may name a password or a token.
+        !matches!(self, Self::HostProxy | Self::NixArgs)
+    }
+
     /// Parses a value of the command line. A list is separated by commas, or is JSON.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -45,18 +45,23 @@ pub fn serve(
     listening(listener.local_addr().with_context(failed)?);
     let (open, turn) = (AtomicUsize::new(0), Mutex::new(()));
     // One after the other: each asks the machines.
-    let metrics = |format| turn.lock().map_or_else(|_| Ok(String::new()), |_turn| metrics(format));
+    let metrics = |format| {
+        // It guards no data that a thread which panicked could have left damaged.
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics(format)
+    };
     std::thread::scope(|scope| {
         loop {
             interrupt::check()?;
             match listener.accept() {
                 Ok((client, _)) if open.load(Ordering::Relaxed) < MOST => {
                     open.fetch_add(1, Ordering::Relaxed);
+                    let place = Place(&open);
                     scope.spawn(|| {
+                        let _place = place;
                         if let Err(error) = answer(client, &metrics) {
                             tracing::info!("a client did not wait for the metrics: {error}");
                         }
-                        open.fetch_sub(1, Ordering::Relaxed);
                     });
                 }
                 Ok(_) => tracing::info!("more than {MOST} clients read the metrics at the same time"),
@@ -70,6 +75,15 @@ pub fn serve(
             }
         }
     })
+}
+
+/// One of the connections at the same time, also of a thread that panics.
+struct Place<'a>(&'a AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Reads a request and answers it.
@@ -208,7 +222,7 @@ fn patiently(deadline: Deadline, mut call: impl FnMut() -> io::Result<usize>) ->
 fn is_meant(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
     let name = name.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || name.parse::<IpAddr>().is_ok()
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]
@@ -217,11 +231,40 @@ mod tests {
 
     #[test]
     fn other_names_of_loopback_are_refused() {
-        for host in ["localhost", "localhost:9477", "127.0.0.1:9477", "[::1]:9477"] {
+        for host in ["localhost", "LocalHost:9477", "127.0.0.1:9477", "[::1]:9477"] {
             assert!(is_meant(host), "{host}");
         }
         for host in ["", "evil.test", "evil.test:9477", "127.0.0.1.evil.test"] {
             assert!(!is_meant(host), "{host}");
         }
+    }
+
+    /// Returns the body of the answer to a request; empty if the connection ends without one.
+    fn body(address: SocketAddr) -> String {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        text.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned())
+    }
+
+    #[test]
+    fn a_scrape_that_panics_spoils_no_later_one() {
+        let (calls, limit) = (AtomicUsize::new(0), 2 * MOST);
+        let (send, receive) = std::sync::mpsc::channel();
+        let scrape = move |_| {
+            assert!(calls.fetch_add(1, Ordering::Relaxed) >= limit, "one of the first scrapes");
+            Ok("good 1\n".to_owned())
+        };
+        // It ends with the test's process.
+        std::thread::spawn(move || {
+            serve(SocketAddr::from(([127, 0, 0, 1], 0)), |address| send.send(address).unwrap(), scrape)
+        });
+        let address = receive.recv().unwrap();
+        for _ in 0..limit {
+            assert_eq!(body(address), "");
+        }
+        assert_eq!((body(address), body(address)), ("good 1\n".to_owned(), "good 1\n".to_owned()));
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::guest_services::running;
-use crate::support::Site;
+use crate::support::{Site, skip};
 
 const FLAGS: [(&str, &str, u64); 7] = [
     ("--cpu-quota", "cpu_quota", 150),
@@ -40,6 +40,20 @@ fn limits_are_stored_changed_and_reset() {
     assert_eq!(done["changed"]["cpu_quota"], json!({ "before": 150, "after": null }));
     assert!(site.settings("app-main").get("limits").is_none());
     assert!(site.run(&["status", "main", "--json"]).ok().json()["limits"].is_null());
+}
+
+#[test]
+fn a_host_that_enforces_nothing_says_so_when_a_limit_is_set() {
+    let (site, _services) = running();
+    let means = site.read("data/agent-vms/app-main/run/limits.json");
+    if means.trim() != "\"single\"" {
+        return skip("this host can limit the processor time");
+    }
+    let set = site.run(&["set", "main", "cpu_quota=150"]).ok();
+    assert!(!set.stderr.contains("next start"), "{}", set.stderr);
+    set.says("this host cannot enforce cpu_quota=150");
+    // Control: another setting changes at the next start.
+    site.run(&["set", "main", "disk=9999"]).ok().says("disk will change at its next start");
 }
 
 #[test]

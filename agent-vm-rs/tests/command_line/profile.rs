@@ -21,6 +21,11 @@ fn formats_are_checked_before_a_start() {
     site.create("main");
     site.run(&["start", "--profile=pdf"]).exits(2).gives_one_error();
     site.run(&["start", "--profile", "--foreground"]).exits(2).gives_one_error();
-    // Control: a format that exists is no error of the command line.
-    site.run(&["start", "--profile=svg", "--timeout", "2"]).exits(1);
+    // Control: a format that exists is no error of the command line, and a start that fails has a profile, too.
+    site.run(&["start", "--profile=svg", "--timeout", "2"]).exits(1).prints("<svg");
+    site.run(&["start", "--profile", "--timeout", "2"]).exits(1).prints("total: ");
+    let file = site.path("profile");
+    site.run(&["start", "--profile=json", "--profile-file", file.to_str().unwrap(), "--timeout", "2"]).exits(1);
+    assert!(std::fs::read_to_string(file).unwrap().contains("total_ms"));
+    assert_eq!(site.run(&["start", "--timeout", "2"]).exits(1).stdout, "");
 }

@@ -206,6 +206,30 @@ fn a_removed_machine_leaves_its_commits_on_this_host() {
     assert_ne!(site.git(&["rev-parse", "refs/agent-vm/app-main/heads/main"]), lost, "control");
 }
 
+/// A fetch that reached the other host's repository and not this one leaves nothing that only that repository has.
+#[test]
+fn a_machine_of_a_repository_that_is_not_known_here_is_not_removed() {
+    let site = Site::new();
+    prepare(&site);
+    laptop(&site, &["create"]).ok();
+    let commit = site.commit_in(site.machine("app-main").join("workspace"), "work", "x");
+    // As a fetch of the laptop that is killed once the box has fetched.
+    site.run(&["fetch", "app-main"]).ok();
+    let elsewhere = |args: &[&str]| {
+        let mut command = site.agent_vm(args);
+        command.envs(variables(&site)).current_dir(site.path("laptop"));
+        Done::new(args.join(" "), &command.output().unwrap())
+    };
+    elsewhere(&["destroy", "app-main", "--yes"]).exits(1).says("its repository is not known here").says("cd into");
+    assert_eq!(site.names(), ["app-main"]);
+    // Control: in the repository, or if nothing is to be kept, it is removed.
+    laptop(&site, &["destroy", "app-main", "--yes"]).ok();
+    assert_eq!(site.git(&["rev-parse", "refs/agent-vm/app-main/heads/main"]), commit);
+    laptop(&site, &["create"]).ok();
+    elsewhere(&["destroy", "app-main", "--yes", "--keep", "nothing"]).ok();
+    assert_eq!(site.names(), [""; 0]);
+}
+
 #[test]
 fn commands_files_and_mcp_reach_a_running_machine() {
     let (site, _services) = running();

@@ -43,7 +43,8 @@ def make_package(manifest: dict, source: snapshot.Source, package: Path, place: 
         if room is not None:
             try:
                 return steps(manifest, source, package, scratch, scratch)
-            except report.BuildError:
+            # Python's own functions write there, too.
+            except (report.BuildError, OSError):
                 if not room.was_full():
                     raise
         else:

@@ -52,10 +52,22 @@ impl ProfileOfStart {
     /// # Errors
     /// The file cannot be written, or stdout is closed.
     pub fn show(&self, context: &Context, machine: &Machine) -> Result<()> {
+        self.show_one(context, || of_start(context, machine))
+    }
+
+    /// Prints or writes the phases of a start up to its failure, if its profile was asked for.
+    pub fn show_failed(&self, context: &Context, machine: &Machine) {
+        let profile = || Profile::new(machine.name.as_str(), &context.timeline, None);
+        if let Err(error) = self.show_one(context, profile) {
+            tracing::warn!("{error:#}");
+        }
+    }
+
+    fn show_one(&self, context: &Context, profile: impl FnOnce() -> Profile) -> Result<()> {
         let asked = self.profile.or_else(|| self.profile_file.as_ref().map(|_| Format::Text));
         let Some(format) = asked else { return Ok(()) };
         let format = if context.json && format == Format::Text { Format::Json } else { format };
-        let profile = of_start(context, machine);
+        let profile = profile();
         let width = if self.profile_file.is_none() { terminal::width(std::io::stdout()) } else { None };
         let text = match format {
             Format::Text => profile.to_text(width),

@@ -9,10 +9,12 @@ use crate::cli::{line, resolve_settings, target};
 use crate::egress;
 use crate::host::lock::Lock;
 use crate::host::process::age;
+use crate::limits::Means;
 use crate::machine::context::Context;
 use crate::machine::defaults::Defaults;
 use crate::machine::egress_settings::Mode;
 use crate::machine::events::span;
+use crate::machine::number::Number;
 use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
 use crate::machine::settings_change::{Assignment, Change, differences};
@@ -182,7 +184,14 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
             note(&format!("notice: {} changed in part: {how}", key.name()));
         }
     }
-    note_limits(machine, after, &at_once);
+    // A run without means to enforce them: the next one has none either, unless the host changes.
+    let is_unenforced = |key: &Key| {
+        *key == Key::CpuQuota
+            && after.limits.asked(Number::CpuQuota).is_some()
+            && Means::of_run(&machine.dir) == Means::Single
+    };
+    let (unenforced, later): (Vec<_>, Vec<_>) = later.into_iter().partition(is_unenforced);
+    note_limits(machine, after, &[at_once, unenforced].concat());
     if (before.memory, before.cores) != (after.memory, after.cores) {
         overcommit::warnings(machine, after).iter().for_each(|warning| note(warning));
     }

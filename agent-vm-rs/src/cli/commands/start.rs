@@ -62,7 +62,10 @@ pub fn start(context: &Context, args: &StartArgs) -> Result<()> {
     if args.foreground {
         return foreground::run(context, &machine, up, || announce(context, &machine));
     }
-    up()?;
+    if let Err(error) = up() {
+        args.profile.show_failed(context, &machine);
+        return Err(error);
+    }
     if args.profile.is_printed() {
         let (guest, facts) = running(&machine)?;
         settled_servers(context, &machine, &guest, &facts)?;

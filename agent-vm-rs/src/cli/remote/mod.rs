@@ -20,7 +20,7 @@ use super::commands::{cp, exit_with, mcp_config};
 use super::verb::Verb;
 
 use crate::git::Source;
-use crate::git::mirror::Link;
+use crate::git::mirror::{self, Link};
 use crate::host::files::{make_private_dir, plain, write_file};
 use crate::host::hex::{hex, random};
 use crate::host::interrupt;
@@ -158,6 +158,13 @@ impl<'a> Drive<'a> {
         };
         if self.has_source_here(&name, &settings)? {
             fetch::before_removal(self).with_context(|| format!("{name} was not removed"))?;
+        } else if mirror::is_mirror(&settings.source) {
+            // What was fetched there and not here would be in the mirror only, and nothing would name it.
+            return Err(Failure::new(format!("{name} was not removed: its repository is not known here"))
+                .with_hint(
+                    "cd into the repository, and repeat the command\nto remove it, and keep its work on the other host: run agent-vm destroy there",
+                )
+                .into());
         }
         self.pass_on(verb)
     }

@@ -96,7 +96,8 @@ impl Run<'_> {
         phases: &mut Phases,
     ) -> Result<Detached> {
         let confinement = &self.confinement;
-        let means = self.limit()?;
+        let dir = &self.machine.dir;
+        let means = Means::choose(dir, &Wanted::new(dir, self.settings, self.accel))?;
         let rate = self.rate()?;
         let ports: Vec<_> = listeners.iter().map(|one| one.port).collect();
         let inputs = Inputs {
@@ -137,15 +138,6 @@ impl Run<'_> {
             remember_forwarders(&inner, &run, &ports, deadline)?;
         }
         Ok(qemu)
-    }
-
-    /// Chooses the means by which this host enforces the limits of the processes, and sets them.
-    fn limit(&self) -> Result<Means> {
-        let dir = &self.machine.dir;
-        let means = Means::choose(dir, &Wanted::new(dir, self.settings, self.accel));
-        // Before a process starts, so that whatever happens finds what has to be removed.
-        means.record(dir)?;
-        Ok(means)
     }
 
     /// Writes the file with the network's rate for the forwarders. Returns the paths of agent-vm and of that file; None if

@@ -16,10 +16,11 @@ use crate::host::files::{has_file, quoted, write_file};
 use crate::host::process::Invocation;
 use crate::host::time_zone;
 use crate::machine::Machine;
+use crate::machine::number::Number;
 use crate::machine::paths::MachinePath;
 use crate::mcp::endpoint;
 use crate::term::error::Failure;
-use crate::vm::{credentials, virtiofsd};
+use crate::vm::{credentials, throttle, virtiofsd};
 
 /// Prints its arguments, each with a NUL after it.
 const RECORDER: &str = "#!/bin/sh\nprintf '%s\\0' \"$@\"\n";
@@ -57,7 +58,8 @@ pub fn domain(machine: &Machine, exported: &Exported, dir: &Path) -> Result<Stri
             .into());
     }
     let dir = std::path::absolute(dir).with_context(|| format!("failed to find {}", dir.display()))?;
-    let arguments = Arguments::of(&recorded(&guest, machine, exported)?);
+    let mut arguments = Arguments::of(&recorded(&guest, machine, exported)?);
+    arguments.passed.extend(throttle::options(&exported.settings.limits));
     fs::create_dir(&dir).with_context(|| format!("failed to create the directory {}", dir.display()))?;
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))
         .with_context(|| format!("failed to set the mode of {}", dir.display()))?;
@@ -166,6 +168,17 @@ fn wrapper(program: &Path, exported: &Exported, guest: &User) -> String {
     )
 }
 
+/// Returns the limit of the processor time of the whole domain; empty if none was set.
+fn quota(exported: &Exported) -> String {
+    const PERIOD: u32 = 100_000;
+    exported.settings.limits.of(Number::CpuQuota).map_or_else(String::new, |percent| {
+        let quota = u64::from(percent) * u64::from(PERIOD) / 100;
+        format!(
+            "  <cputune>\n    <global_period>{PERIOD}</global_period>\n    <global_quota>{quota}</global_quota>\n  </cputune>\n"
+        )
+    })
+}
+
 /// Returns text for XML.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\'', "&apos;").replace('"', "&quot;")
@@ -187,7 +200,7 @@ fn text(exported: &Exported, arguments: &Arguments, parts: &Parts) -> String {
     <access mode='shared'/>
   </memoryBacking>
   <vcpu>{cores}</vcpu>
-  <sysinfo type='fwcfg'>
+{quota}  <sysinfo type='fwcfg'>
 {entries}  </sysinfo>
   <os>
     <type arch='x86_64' machine='q35'>hvm</type>
@@ -220,6 +233,7 @@ fn text(exported: &Exported, arguments: &Arguments, parts: &Parts) -> String {
         name = escaped(name),
         memory = settings.memory,
         cores = settings.cores,
+        quota = quota(exported),
         entries = parts.entries,
         kernel = escaped(&arguments.kernel),
         parameters = escaped(&arguments.parameters),
@@ -272,6 +286,9 @@ mod tests {
                 && text.contains("/k&apos;&amp;")
                 && text.contains("a&quot;b")
                 && !text.contains("<initrd>")
+                && !text.contains("<cputune>")
         );
+        exported.settings.limits.cpu_quota = Some(150);
+        assert!(super::text(&exported, &arguments, &parts).contains("<global_quota>150000</global_quota>"));
     }
 }

@@ -16,6 +16,7 @@ use crate::host::account;
 use crate::host::user_dirs::{cache_dir, config_home};
 use crate::machine::Machine;
 use crate::machine::context::Context;
+use crate::machine::number::Number;
 use crate::machine::settings::Settings;
 use crate::remote::ssh::config_file::own_program;
 use crate::term::error::Failure;
@@ -230,7 +231,15 @@ impl Exported {
                 format!("MCP is on port {} of the pod's own loopback: kubectl port-forward", settings.port)
             }
         });
-
+        // The watcher and the forwarders enforce these, and a cgroup of agent-vm.
+        let of_agent_vm = [Number::Pids, Number::NetworkBandwidth, Number::WorkspaceSize, Number::KeepFree];
+        let set = of_agent_vm.into_iter().filter(|limit| settings.limits.asked(*limit).is_some());
+        let times = [("idle_timeout", &settings.idle_timeout), ("ttl", &settings.ttl)];
+        let times = times.into_iter().filter(|(_, time)| time.get().is_some()).map(|(name, _)| name);
+        let set: Vec<_> = set.map(Number::name).chain(times).collect();
+        if format == Format::Libvirt && !set.is_empty() {
+            lines.push(format!("warning: under libvirt, nothing enforces {}", set.join(", ")));
+        }
         if matches!(format, Format::Nomad | Format::Kubernetes)
             && (settings.idle_timeout.get().is_some() || settings.ttl.get().is_some())
         {

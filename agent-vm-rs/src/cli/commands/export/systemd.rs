@@ -75,7 +75,7 @@ pub fn unit(exported: &Exported, of_user: bool) -> String {
         "# No secret is here: the machine's keys and secrets stay in its directory.".to_owned(),
         "[Unit]".to_owned(),
         format!("Description=Agent machine {}", value(name)),
-        format!("RequiresMountsFor={}", quoted(source)),
+        format!("RequiresMountsFor={} {} {}", quoted(source), quoted(state), quoted(cache)),
         "StartLimitBurst=5".to_owned(),
         format!("StartLimitIntervalSec={}", 6 * (START + STOP)),
     ];
@@ -133,7 +133,9 @@ mod tests {
         let text = unit(&with_dollar, false);
         // Variables are expanded in arguments only.
         assert!(
-            text.contains("ExecStart=\"/opt/a$b\" ") && text.contains("RequiresMountsFor=\"/src/a$b\"\n"),
+            text.contains("ExecStart=\"/opt/a$b\" ")
+                && text
+                    .contains("RequiresMountsFor=\"/src/a$b\" \"/home/me/state 100%%\" \"/home/me/.cache/agent-vm\"\n"),
             "{text}"
         );
         let text = unit(&sample(), false);
