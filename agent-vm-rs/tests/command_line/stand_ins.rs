@@ -165,7 +165,8 @@ pub fn recorded(site: &Site, name: &str) -> Vec<String> {
     site.read(format!("record/{name}")).lines().map(str::to_owned).collect()
 }
 
-/// Installs an ssh that runs its command "in the guest", which is this host, and reports a healthy service.
+/// Installs an ssh that runs its command "in the guest", which is this host, and reports a healthy service. Its control master
+/// ends with QEMU, whose end closes the connection of a real one.
 pub fn install_ssh(site: &Site) {
     let record = site.path("record");
     let state = "ActiveState=active\\nSubState=running\\nResult=success\\nNRestarts=0\\n";
@@ -179,7 +180,8 @@ pub fn install_ssh(site: &Site) {
              case \" $* \" in\n\
              *' -O check '*) test -e run/ssh.sock && kill -0 \"$(cut -d ' ' -f 1 run/ssh.pid)\"; exit;;\n\
              *' -O '*) exit;;\n\
-             *' -M '*) for word; do case $word in ControlPath=*) touch \"${{word#*=}}\";; esac; done; exec sleep 1000;;\n\
+             *' -M '*) for word; do case $word in ControlPath=*) touch \"${{word#*=}}\";; esac; done\n\
+             exec tail -s 0.1 --pid=\"$(cut -d ' ' -f 1 run/qemu.pid)\" -f /dev/null;;\n\
              esac\n\
              exec sh -c \"$last\"",
             record.display()

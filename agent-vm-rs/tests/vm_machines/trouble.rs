@@ -42,9 +42,11 @@ pub fn a_killed_forwarder_or_virtiofsd_is_reported(site: &Site) {
     assert_eq!(site.exec("main", &["cat", "/workspace/README"]).ok().stdout, "hello\n");
 }
 
-/// `status` reports a QEMU that was killed.
+/// All helpers end with a QEMU that was killed, and `status` reports it.
 pub fn a_killed_qemu_is_reported(site: &Site) {
+    assert!(site.processes("app-main").len() > 2);
     kill(site.qemu("app-main"), "KILL");
+    wait_until("the helpers to end", || site.processes("app-main").is_empty());
     wait_until("QEMU to end", || site.status("main")["state"] == "stopped");
     site.run(&["status", "main"])
         .ok()

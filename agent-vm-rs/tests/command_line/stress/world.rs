@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::actions::{Action, BRANCHES, Deed};
 use crate::stand_ins::{STAYS, install, install_ssh};
@@ -20,6 +20,18 @@ pub struct World {
     commits: Mutex<Vec<String>>,
     /// How often each command was successful.
     successes: Mutex<BTreeMap<&'static str, usize>>,
+}
+
+/// Waits until a process has ended; returns whether it has.
+fn ends_within(pid: u32, limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    while fs::exists(format!("/proc/{pid}/exe")).unwrap_or(false) {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
 }
 
 /// Returns a site whose machines start: a stand-in for QEMU answers on their ports.
@@ -131,9 +143,9 @@ impl World {
             let of = of.split('\0').find_map(|word| word.strip_prefix("AGENT_VM_MACHINE=")).map(PathBuf::from);
             let name = of.as_ref().and_then(|dir| dir.file_name()?.to_str());
             let is_leaked = name.is_some_and(|name| !machines.contains(&name) || stopped.contains(&name));
-            // A process that ends meanwhile is none.
-            let is_there = || fs::exists(format!("/proc/{pid}/exe")).unwrap_or(false);
-            assert!(!is_leaked || !is_there(), "after {round:?}: {pid} of {name:?} is left: {line}");
+            // A helper ends with QEMU, and that may be now.
+            let ends = || ends_within(pid, Duration::from_secs(10));
+            assert!(!is_leaked || ends(), "after {round:?}: {pid} of {name:?} is left: {line}");
         }
         self.check_commits(&format!("{round:?}"));
     }
