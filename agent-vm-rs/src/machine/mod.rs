@@ -26,6 +26,7 @@ pub mod settings;
 pub mod settings_change;
 pub mod settings_key;
 pub mod settings_patch;
+pub mod settings_shown;
 pub mod state_dir;
 pub mod sweep;
 pub mod time_limit;
