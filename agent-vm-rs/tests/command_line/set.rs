@@ -216,6 +216,34 @@ fn a_running_machine_takes_the_change_at_its_next_start() {
 }
 
 #[test]
+fn a_limit_of_the_next_start_is_not_called_unenforced() {
+    let (site, _services) = running();
+    site.run(&["set", "main", "network_bandwidth=65536"]).ok().says("network_bandwidth will change at its next start");
+    // Control: without forwarders, this host has no means.
+    site.run(&["status"]).ok().prints("network_bandwidth 65536 bytes a second not enforced on this host\n");
+    site.write("data/agent-vms/app-main/run/forward-ssh.pid", "");
+    site.run(&["status"]).ok().prints("network_bandwidth 65536 bytes a second from the next start\n");
+    site.run(&["stop"]).ok();
+}
+
+/// The run has kept what it began with, and a disk keeps its size at every start.
+#[test]
+fn what_no_start_changes_is_not_promised() {
+    let (site, _services) = running();
+    site.run(&["set", "main", "cores=1", "packages=jq", "disk=40960", "tls=false"])
+        .ok()
+        .says("; tls, cores, packages will change at its next start")
+        .prints("disk changed from 20480 MiB to 40960 MiB\n");
+    let back = site.run(&["set", "main", "--unset", "packages", "--unset", "disk", "tls=true", "cores=1", "--json"]);
+    let back = back.ok().json();
+    assert_eq!((&back["at_next_start"], &back["at_once"]), (&json!([]), &json!([])));
+    assert_eq!(back["changed"].as_object().unwrap().len(), 3, "{back}");
+    // Control: another value than that of the run.
+    site.run(&["set", "main", "packages=git-lfs"]).ok().says("packages will change at its next start");
+    site.run(&["stop"]).ok();
+}
+
+#[test]
 fn a_guest_that_cannot_be_built_does_not_stop_the_machine() {
     let (site, _services) = running();
     site.run(&["set", "main", "servers=nixoss"]).ok();

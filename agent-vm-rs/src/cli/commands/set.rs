@@ -155,8 +155,11 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
     let runs = machine.run().qemu().is_some();
     let keys: Vec<_> = differences.iter().map(|(key, ..)| *key).filter(|_| runs).collect();
     let applied = live::apply(machine, after, &keys);
-    let is_now = |key: &Key| applied.iter().any(|(other, when)| other == key && *when == When::Now);
-    let (at_once, later): (Vec<_>, Vec<_>) = keys.into_iter().partition(is_now);
+    let with = |wanted: fn(&When) -> bool| -> Vec<Key> {
+        applied.iter().filter(|(_, when)| wanted(when)).map(|(key, _)| *key).collect()
+    };
+    let at_once = with(|when| *when == When::Now);
+    let later = with(|when| matches!(when, When::NextStart | When::Partly(_)));
     if context.json {
         let changed: Map<String, Value> = differences
             .iter()
