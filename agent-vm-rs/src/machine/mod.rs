@@ -31,6 +31,7 @@ pub mod state_dir;
 pub mod sweep;
 pub mod time_limit;
 pub mod unknown;
+pub mod wrong_value;
 
 use std::path::{Path, PathBuf};
 
