@@ -98,22 +98,45 @@ fn command_line() -> String {
         "# Command line\n\nA test generates this page from the help texts. To update it, run the tests with \
                     `INSTA_UPDATE=always`.\n"
             .to_owned();
-    let mut add = |title: &str, command: &mut clap::Command| {
+    let add = |page: &mut String, heading: &str, title: &str, command: &mut clap::Command| {
         // Every command takes the global options; the program's own help shows them.
         let text = command.clone().term_width(80).render_long_help().to_string();
         let own = if title == PROGRAM { &text } else { text.split("\nGlobal options:").next().unwrap_or(&text) };
         let lines: Vec<_> = own.trim_end().lines().map(str::trim_end).collect();
-        page += &format!("\n## `{title}`\n\n```text\n{}\n```\n", lines.join("\n"));
+        *page += &format!("\n{heading} `{title}`\n\n```text\n{}\n```\n", lines.join("\n"));
     };
-    add(PROGRAM, &mut root.clone());
+    add(&mut page, "##", PROGRAM, &mut root.clone());
+    let mut internal = String::new();
     for verb in root.get_subcommands_mut().filter(|verb| verb.get_name() != "help") {
         let title = format!("{PROGRAM} {}", verb.get_name());
-        add(&title, verb);
+        if verb.is_hide_set() {
+            add(&mut internal, "###", &title, verb);
+            continue;
+        }
+        add(&mut page, "##", &title, verb);
         for part in verb.get_subcommands_mut().filter(|part| part.get_name() != "help") {
-            add(&format!("{title} {}", part.get_name()), part);
+            let title = format!("{title} {}", part.get_name());
+            if part.is_hide_set() {
+                add(&mut internal, "###", &title, part);
+            } else {
+                add(&mut page, "##", &title, part);
+            }
         }
     }
-    page
+    page + "\n## Internal commands\n\nOther commands start these. They can change in any version.\n" + &internal
+}
+
+/// The list of commands at the top has these in no place, so a reader would look for them in vain.
+#[test]
+fn internal_commands_are_last() {
+    let page = command_line();
+    let (users, internal) = page.split_once("\n## Internal commands\n").unwrap();
+    for name in ["watch", "keep-forwards", "egress supervise", "landlocked", "staged"] {
+        let heading = format!("## `{PROGRAM} {name}`\n");
+        assert!(internal.contains(&heading) && !users.contains(&heading), "{name}");
+    }
+    // Control.
+    assert!(users.contains("## `agent-vm egress suggest`\n") && !internal.contains("agent-vm egress suggest"));
 }
 
 #[test]

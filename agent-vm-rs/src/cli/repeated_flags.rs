@@ -58,6 +58,7 @@ fn values_for(flag: &clap::Arg) -> [Option<String>; 2] {
         ["A=one.example", "B=two.example"],
         ["memory", "cores"],
         ["30d", "2w"],
+        ["30s", "2m"],
         ["ssh://one.example", "ssh://two.example"],
     ] {
         let taken = |value: &str| {

@@ -19,7 +19,7 @@ use crate::watch;
 pub enum Verb {
     /// Create a machine for a branch without starting it
     Create(Box<create::CreateArgs>),
-    /// Change a machine's settings
+    /// Change or show a machine's settings
     Set(set::SetArgs),
     /// Apply a machine's fetched commits to the source repository, or the settings of a file to the machine
     Apply(apply::ApplyArgs),

@@ -22,18 +22,18 @@ pub fn seconds(text: &str) -> Result<Duration, Failure> {
     }
 }
 
-/// Parses a time with or without a unit, at least a second and at most an hour.
+/// Parses a time with a unit, at least a second and at most an hour.
 ///
 /// # Errors
 /// It is no such time.
 pub fn time(text: &str) -> Result<Duration, Failure> {
     const LONGEST: Duration = Duration::from_secs(3_600);
-    let seconds = text.parse().ok().map(Duration::from_secs);
-    let with_unit = || text.parse::<jiff::Span>().ok().and_then(|span| Duration::try_from(span).ok());
-    let time = seconds.or_else(with_unit).filter(|time| (1..=LONGEST.as_secs()).contains(&time.as_secs()));
-    time.ok_or_else(|| {
+    let time = text.parse::<jiff::Span>().ok().and_then(|span| Duration::try_from(span).ok());
+    time.filter(|time| (1..=LONGEST.as_secs()).contains(&time.as_secs())).ok_or_else(|| {
+        let meant = text.parse::<u32>().map_or_else(|_| String::new(), |number| format!(", such as {number}s"));
+        let hint = if meant.is_empty() { ", such as 30s or 2m" } else { &meant };
         Failure::usage(format!("a time must be at least 1s and at most 1h, not {:?}", one_line(text)))
-            .with_hint("write a number with a unit, such as 30s or 2m")
+            .with_hint(format!("write a number with a unit{hint}"))
     })
 }
 
@@ -66,13 +66,15 @@ mod tests {
     }
 
     #[test]
-    fn times_have_a_unit_or_are_seconds() {
-        for (text, seconds) in [("30s", 30), ("2m", 120), ("45", 45), ("1m 30s", 90), ("1h", 3_600)] {
+    fn times_have_a_unit() {
+        for (text, seconds) in [("30s", 30), ("2m", 120), ("1m 30s", 90), ("1h", 3_600)] {
             assert_eq!(time(text).unwrap(), Duration::from_secs(seconds), "{text}");
         }
         for wrong in ["", "0", "0s", "2h", "-1s", "x", "99999999999999999999"] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
+        // Not minutes, and not seconds: --since and --idle-timeout take no number alone either.
+        assert_eq!(time("45").unwrap_err().hint().unwrap(), "write a number with a unit, such as 45s");
     }
 
     #[test]

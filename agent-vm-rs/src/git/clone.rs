@@ -15,6 +15,7 @@ use crate::host::process::Invocation;
 use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
 use crate::term::progress::{self, note};
+use crate::term::text::short_id;
 
 impl Look<'_> {
     /// Clones the branch into `workspace`, which shares no files with the source repository. A branch that does not
@@ -42,6 +43,9 @@ impl Look<'_> {
         progress::step("checking out files", || {
             checkout.checked().with_context(|| format!("failed to check out {branch}")).map(drop)
         })?;
+        if let Start::New(commit) = &start {
+            note(&format!("the branch {branch} is new: it begins at {} of HEAD", short_id(commit)));
+        }
         if !matches!(start, Start::Local(_)) {
             inside().args(["update-ref", "-d", START]).checked()?;
         }

@@ -26,10 +26,12 @@ pub mod settings;
 pub mod settings_change;
 pub mod settings_key;
 pub mod settings_patch;
+pub mod settings_shown;
 pub mod state_dir;
 pub mod sweep;
 pub mod time_limit;
 pub mod unknown;
+pub mod wrong_value;
 
 use std::path::{Path, PathBuf};
 

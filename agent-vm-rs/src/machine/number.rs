@@ -103,6 +103,16 @@ impl Number {
         self.unit() == Some(1 << 20)
     }
 
+    /// Returns a value with its unit, such as `4096 MiB`.
+    #[must_use]
+    pub fn with_unit(self, value: u64) -> String {
+        match limit_policy(self.name()) {
+            Some(policy) => format!("{value} {}", policy.unit),
+            None if self.is_in_mib() => format!("{value} MiB"),
+            None => value.to_string(),
+        }
+    }
+
     /// Describes the values, such as `a number of MiB from 256 to 4194304`.
     #[must_use]
     pub fn takes(self) -> String {

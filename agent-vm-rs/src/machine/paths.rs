@@ -88,6 +88,8 @@ pub enum MachinePath {
     Run,
     /// Facts of the run, as JSON.
     RunFacts,
+    /// Settings at the run's start, as JSON.
+    RunSettings,
     /// Manifest of the guest that runs.
     RunManifest,
     /// Link to the package of the guest that runs.
@@ -224,6 +226,7 @@ impl MachinePath {
             Self::EgressSecrets => "egress/secrets.json",
             Self::Run => "run",
             Self::RunFacts => "run/ports.json",
+            Self::RunSettings => "run/settings.json",
             Self::RunManifest => "run/manifest.json",
             Self::RunGuest => "run/guest",
             Self::RunStarted => "run/started",

@@ -48,11 +48,8 @@ impl Change {
     /// Returns the change of a command line.
     ///
     /// # Errors
-    /// There is no change, or a key is set twice, or both set and unset.
+    /// A key is set twice, or both set and unset.
     pub fn parse(assignments: &[Assignment], unset: &[Key]) -> Result<Self, Failure> {
-        if assignments.is_empty() && unset.is_empty() {
-            return Err(Failure::usage("no setting given").with_hint("for example: agent-vm set memory=8192"));
-        }
         if let Some(both) = assignments.iter().find(|one| unset.contains(&one.key)) {
             return Err(Failure::usage(format!("{} is both set and unset", both.key.name()))
                 .with_hint("give the key once: KEY=VALUE or --unset KEY"));

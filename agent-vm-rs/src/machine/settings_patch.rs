@@ -13,6 +13,7 @@ use crate::machine::mcp_proxy::McpProxy;
 use crate::machine::number::Number;
 use crate::machine::policy::Grammar;
 use crate::machine::time_limit::TimeLimit;
+use crate::machine::wrong_value::WrongValue;
 use crate::term::did_you_mean::{self, Kind};
 use crate::term::error::Failure;
 use crate::term::text::one_line;
@@ -126,7 +127,11 @@ impl SettingsPatch {
         Self::parse(&text).map_err(|error| error.context(format!("the settings in {} are not usable", path.display())))
     }
 
-    fn parse(text: &str) -> Result<Self> {
+    /// Parses the text of a file.
+    ///
+    /// # Errors
+    /// A setting is unknown, or has a wrong value.
+    pub fn parse(text: &str) -> Result<Self> {
         let all: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).with_context(|| {
             Failure::usage("it is not a JSON object")
                 .with_hint("an example is {\"memory\": 8192, \"allow\": [\"example.org\"]}")
@@ -136,15 +141,9 @@ impl SettingsPatch {
             if !FIELDS.contains(&name.as_str()) {
                 return Err(Failure::usage(format!("there is no setting {shown}")).with_hint(suggestion(&name)).into());
             }
+            let wrong = WrongValue::of(&shown, &value);
             let alone = serde_json::Map::from_iter([(name, value)]);
-            serde_json::from_value::<Self>(alone.into()).map_err(|error| {
-                Failure::usage(format!("the setting {shown} has a wrong value: {error}")).with_hint(
-                    match Number::of(&shown) {
-                        Some(number) => format!("{shown} takes {}", number.takes()),
-                        None => format!("give {shown} a value of that kind, or leave it out"),
-                    },
-                )
-            })?;
+            serde_json::from_value::<Self>(alone.into()).map_err(|error| wrong.failure(&error))?;
         }
         // Parsed again as a whole, since the map above keeps only the last of two equal names.
         serde_json::from_str(text)

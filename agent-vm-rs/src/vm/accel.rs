@@ -101,7 +101,7 @@ impl Choice {
             Self::Kvm => None,
             // At most two lines of 80 columns.
             Self::NoKvm(why) => Some(format!(
-                "notice: no KVM ({}): emulation is slower; remedy: agent-vm --verbose restart {machine}",
+                "notice: no KVM ({}): emulation is slower; for a remedy: agent-vm doctor {machine}",
                 shorten_end(why, LONGEST_REASON)
             )),
             Self::Unknown(why) => Some(format!(

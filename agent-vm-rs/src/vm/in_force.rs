@@ -23,20 +23,29 @@ pub struct LimitState {
     /// Whether a user set it, and not the policy.
     #[serde(skip)]
     pub is_asked: bool,
+    /// Whether this host enforces it from the next start on.
+    #[serde(skip)]
+    pub is_pending: bool,
 }
 
 impl LimitState {
     /// Returns the limit as text.
     #[must_use]
     pub fn line(&self) -> String {
-        let by = self.by.as_ref().map_or_else(|| "not enforced on this host".to_owned(), |by| format!("by {by}"));
-        format!("{} {} {by}", self.name, self.value)
+        let by = match &self.by {
+            Some(by) => format!("by {by}"),
+            None if self.is_pending => "from the next start".to_owned(),
+            None => "not enforced on this host".to_owned(),
+        };
+        let value = u64::from(self.value);
+        let value = Number::of(self.name).map_or_else(|| value.to_string(), |number| number.with_unit(value));
+        format!("{} {value} {by}", self.name)
     }
 
     /// Returns a notice that nothing enforces a limit that a user set; None if something does.
     #[must_use]
     pub fn notice(&self) -> Option<String> {
-        (self.is_asked && self.by.is_none())
+        (self.is_asked && self.by.is_none() && !self.is_pending)
             .then(|| format!("notice: this host cannot enforce {}={}: {}", self.name, self.value, why(self.name)))
     }
 }
@@ -62,6 +71,7 @@ pub fn all(run: &RunDir, settings: &Settings, facts: &RunFacts, qemu: &ProcessId
         value: memory_of(settings.memory, facts.memory, || qmp::memory(run).ok()),
         by: Some(with(Some("QEMU".to_owned()), kernel.memory.as_ref().map(cgroup)).unwrap_or_default()),
         is_asked: false,
+        is_pending: false,
     };
     let of_one = |limit: Number| {
         let value = settings.limits.of(limit)?;
@@ -70,9 +80,22 @@ pub fn all(run: &RunDir, settings: &Settings, facts: &RunFacts, qemu: &ProcessId
             Number::WorkspaceSize | Number::KeepFree if has_lost_watcher(run) => None,
             _ => by(limit, value, &kernel, facts, qemu),
         };
-        Some(LimitState { name: limit.name(), value, by, is_asked: settings.limits.asked(limit).is_some() })
+        let is_pending = by.is_none() && is_pending(limit, run, qemu);
+        Some(LimitState { name: limit.name(), value, by, is_asked: settings.limits.asked(limit).is_some(), is_pending })
     };
     std::iter::once(memory).chain(Number::LIMITS.into_iter().filter_map(of_one)).collect()
+}
+
+/// Returns whether this host enforces a limit from the next start on, which it does not of this run.
+fn is_pending(limit: Number, run: &RunDir, qemu: &ProcessId) -> bool {
+    match limit {
+        // Its forwarders have no limit, but others could.
+        Number::NetworkBandwidth => run.file(MachinePath::ForwardSshPid).exists(),
+        // Its programs have the limit with which it started.
+        Number::Pids => Settings::read(&run.file(MachinePath::RunSettings))
+            .is_ok_and(|began| began.limits.of(limit).is_some_and(|began| of_each_process(qemu, began).is_some())),
+        _ => false,
+    }
 }
 
 /// Returns the guest's memory in MiB that is in force. `boot` is that of the start, 0 if it is unknown. A guest may return less

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::limits::{Means, Wanted};
 use crate::machine::Machine;
+use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
 use crate::machine::settings_key::Key;
@@ -19,12 +20,19 @@ pub enum When {
     Partly(String),
     /// At the next start.
     NextStart,
+    /// With a new disk.
+    NewDisk,
+    /// Not at all: the run began with this value and still has it.
+    Unchanged,
 }
 
 /// Applies the changed settings to a running machine. Returns for each when it takes effect.
 #[must_use]
 pub fn apply(machine: &Machine, after: &Settings, changed: &[Key]) -> Vec<(Key, When)> {
     let facts = machine.run().facts();
+    // An older agent-vm did not record them.
+    let began = Settings::read(&machine.run().file(MachinePath::RunSettings)).ok();
+    let is_as_begun = |key: Key| began.as_ref().is_some_and(|began| key.value(began) == key.value(after));
     // What fails now is in the settings, and the next start applies it.
     let done = |key: Key, outcome: Result<When>| {
         outcome.unwrap_or_else(|error| {
@@ -38,9 +46,14 @@ pub fn apply(machine: &Machine, after: &Settings, changed: &[Key]) -> Vec<(Key, 
         Key::CpuQuota | Key::Pids => done(key, processes(machine, after)),
         Key::NetworkBandwidth => done(key, network(machine, after)),
         Key::DiskIops | Key::DiskBandwidth => done(key, disk(machine, after)),
+        Key::Disk => When::NewDisk,
         _ => When::NextStart,
     };
-    changed.iter().map(|key| (*key, when(*key))).collect()
+    let of_run = |key: Key| match when(key) {
+        When::NextStart if is_as_begun(key) => When::Unchanged,
+        when => when,
+    };
+    changed.iter().map(|key| (*key, of_run(*key))).collect()
 }
 
 /// Has the guest return memory, or gives it back what it had when it started.
@@ -48,7 +61,11 @@ fn memory(machine: &Machine, facts: Option<&RunFacts>, mib: u32) -> Result<When>
     let Some(boot) = facts.map(|facts| facts.memory).filter(|boot| *boot > 0) else { return Ok(When::NextStart) };
     let now = mib.min(boot);
     qmp::command(&machine.run(), "balloon", json!({ "value": u64::from(now) << 20 }))?;
-    Ok(if now == mib { When::Now } else { When::Partly(format!("it started with {boot} MiB and has these now")) })
+    Ok(if now == mib {
+        When::Now
+    } else {
+        When::Partly(format!("it has {boot} MiB, with which it started, until its next start"))
+    })
 }
 
 fn processes(machine: &Machine, after: &Settings) -> Result<When> {

@@ -36,7 +36,10 @@ fn only_what_is_declared_differently_changes() {
 
     // What is no longer declared gets its default.
     declare(&site, &json!({ "branch": "main", "cores": 1 }));
-    site.run(&apply).ok().prints("app-main: memory changed from 2048 to 4096").prints("tls changed from false to true");
+    site.run(&apply)
+        .ok()
+        .prints("app-main: memory changed from 2048 MiB to 4096 MiB")
+        .prints("tls changed from false to true");
     site.run(&apply).ok().prints("app-main: nothing changed");
 }
 

@@ -28,9 +28,11 @@ fn a_branch_without_settings_of_codemcp_gets_a_notice() {
 fn an_existing_branch_is_checked_out_at_its_tip() {
     let site = Site::new();
     site.git(&["branch", "old", "HEAD~1"]);
-    let name = site.create("old");
-    assert_eq!(head(&site, &name), ("old".to_owned(), site.git(&["rev-parse", "old"])));
-    let workspace = site.machine(&name).join("workspace");
+    // Control: only a new branch is called new.
+    site.run(&["create", "--branch", "old"]).ok().does_not_say("is new");
+    let name = "app-old";
+    assert_eq!(head(&site, name), ("old".to_owned(), site.git(&["rev-parse", "old"])));
+    let workspace = site.machine(name).join("workspace");
     assert_eq!(site.git_in(&workspace, &["rev-parse", "--abbrev-ref", "@{upstream}"]), "origin/old");
 }
 
@@ -51,10 +53,13 @@ fn a_new_branch_starts_at_head() {
     let site = Site::new();
     site.git(&["checkout", "--quiet", "-b", "side", "HEAD~1"]);
     let tip = site.commit("aside", "x");
-    let name = site.create("brand-new");
-    assert_eq!(head(&site, &name), ("brand-new".to_owned(), tip));
+    // It may be a wrong word for another branch.
+    let said = format!("the branch brand-new is new: it begins at {} of HEAD\n", &tip[..10]);
+    site.run(&["create", "--branch", "brand-new"]).ok().says(&said);
+    let name = "app-brand-new";
+    assert_eq!(head(&site, name), ("brand-new".to_owned(), tip));
     assert_eq!(site.git(&["branch", "--list", "brand-new"]), "");
-    let workspace = site.machine(&name).join("workspace");
+    let workspace = site.machine(name).join("workspace");
     assert_eq!(site.git_in(&workspace, &["for-each-ref", "refs/agent-vm"]), "");
 }
 

@@ -29,9 +29,9 @@ fn limits_are_stored_changed_and_reset() {
     let keys: Vec<_> = keys.iter().map(String::as_str).collect();
     site.run(&[&["set", "main"], &keys[..]].concat())
         .ok()
-        .prints("app-main: cpu_quota changed from no limit to 150\n")
-        .prints("app-main: pids changed from 512 to 300\n")
-        .prints("app-main: keep_free changed from 1024 to 0\n");
+        .prints("app-main: cpu_quota changed from no limit to 150 percent\n")
+        .prints("app-main: pids changed from 512 processes to 300 processes\n")
+        .prints("app-main: keep_free changed from 1024 MiB to 0 MiB\n");
     for name in ["app-by-flag", "app-by-file", "app-main"] {
         assert_eq!(site.settings(name)["limits"], json!(file), "{name}");
     }

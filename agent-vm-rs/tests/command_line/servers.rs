@@ -14,7 +14,8 @@ fn every_server_is_shown_and_failures_are_in_the_headline() {
     create(&site, "main");
     servers(&site, &[server("codemcp", "running"), server("own", "failed")], &[]);
     let _services = GuestServices::of(&site, "app-main");
-    site.run(&["start"]).ok().prints("servers codemcp running, own failed (1 restart)").says(
+    let started = site.run(&["start"]).ok();
+    started.prints("servers codemcp running, own failed (1 restart)").says("\n  servers: ").says(
         "notice: the MCP server own has failed: it exited with status 3: no such module (agent-vm logs app-main)",
     );
     let status = site.run(&["status"]).ok().prints("Agent Service: Running, but an MCP server has failed\n");

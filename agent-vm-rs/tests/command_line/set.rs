@@ -22,7 +22,7 @@ fn a_setting_changes_and_can_be_reset() {
         "allow=@npm,a.test:8443",
     ])
     .ok()
-    .prints("app-main: memory changed from 4096 to 1024\n")
+    .prints("app-main: memory changed from 4096 MiB to 1024 MiB\n")
     .prints("app-main: port changed from automatic to 18765\n")
     .does_not_say("next start");
     let settings = site.settings("app-main");
@@ -72,7 +72,6 @@ fn an_invalid_value_changes_nothing() {
         (&["--memory", "2048"], 2, "hint: settings have no dashes: agent-vm set main memory=2048\n"),
         (&["--ssh-port=2048"], 2, "hint: settings have no dashes: agent-vm set main ssh_port=2048\n"),
         (&["Memory=2048"], 2, "hint: did you mean memory?\n"),
-        (&[], 2, "no setting given"),
         (&["memory"], 2, "KEY=VALUE"),
     ] {
         site.run(&[&["set", "main"], words].concat()).exits(code).gives_one_error().says(says).says("hint: ");
@@ -118,22 +117,49 @@ fn a_setting_that_cannot_change_gets_commands_that_work() {
 }
 
 #[test]
+fn without_settings_all_are_printed() {
+    let site = Site::new();
+    site.create("main");
+    site.run(&["set", "servers=filesystem,time", "nix_args=--access-tokens,github.com=hunter2", "disk_iops=100"])
+        .ok()
+        .prints("app-main: servers changed from (empty) to filesystem,time\n")
+        .does_not_say("hunter2");
+    for words in [&["set"][..], &["set", "main"], &["set", "app-main"]] {
+        let done = site.run(words).ok();
+        done.prints("memory             4096 MiB\n")
+            .prints("disk_iops          100 operations a second\n")
+            .prints("network_bandwidth  no limit\n")
+            .prints("servers            filesystem,time\n")
+            .prints("nix_args           --access-tokens,(hidden)\n")
+            .does_not_say("hunter2");
+    }
+    let shown = site.run(&["set", "--json"]).ok().does_not_say("hunter2").json();
+    let settings = &shown["settings"];
+    assert_eq!(
+        (&shown["name"], &settings["memory"], &settings["port"]),
+        (&json!("app-main"), &json!(4096), &json!(null))
+    );
+    assert_eq!((&settings["ttl"], &settings["servers"]), (&json!("none"), &json!(["filesystem", "time"])));
+    site.run(&["set", "nowhere"]).exits(1).gives_one_error().says("there is no machine for nowhere");
+}
+
+#[test]
 fn without_a_machine_the_current_branchs_is_changed() {
     let site = Site::new();
     site.git(&["branch", "a=b"]);
     for branch in ["main", "other", "a=b"] {
         site.create(branch);
     }
-    site.run(&["set", "memory=1024", "cores=1"]).ok().prints("app-main: memory changed from 4096 to 1024\n");
-    site.run(&["set", "other", "memory=2048"]).ok().prints("app-other: memory changed from 4096 to 2048\n");
-    site.run(&["set", "--branch", "a=b", "memory=3072"]).ok().prints(": memory changed from 4096 to 3072\n");
+    site.run(&["set", "memory=1024", "cores=1"]).ok().prints("app-main: memory changed from 4096 MiB to 1024 MiB\n");
+    site.run(&["set", "other", "memory=2048"]).ok().prints("app-other: memory changed from 4096 MiB to 2048 MiB\n");
+    site.run(&["set", "--branch", "a=b", "memory=3072"]).ok().prints(": memory changed from 4096 MiB to 3072 MiB\n");
     let settings = site.settings("app-main");
     assert_eq!((&settings["memory"], &settings["cores"]), (&json!(1024), &json!(1)));
     assert_eq!(site.settings("app-other")["memory"], 2048);
-    site.run(&["set", "--unset", "memory"]).ok().prints("app-main: memory changed from 1024 to 4096\n");
+    site.run(&["set", "--unset", "memory"]).ok().prints("app-main: memory changed from 1024 MiB to 4096 MiB\n");
     for (words, says) in [
-        (&[][..], "no setting given"),
-        (&["memory"], "no setting given"),
+        (&["memory"][..], "has no ="),
+        (&["guest"], "has no ="),
         (&["a=b", "memory=1024"], "is not a setting"),
         (&["memory=much"], "must be a whole number"),
         (&["memory=1024", "other"], "has no ="),
@@ -186,6 +212,34 @@ fn a_running_machine_takes_the_change_at_its_next_start() {
     }
     site.run(&["egress", "list"]).ok().prints("app-main: egress none from its next start, allowlist until then\n");
     assert_eq!(site.run(&["status", "--json"]).ok().json()["egress"]["mode"], "allowlist");
+    site.run(&["stop"]).ok();
+}
+
+#[test]
+fn a_limit_of_the_next_start_is_not_called_unenforced() {
+    let (site, _services) = running();
+    site.run(&["set", "main", "network_bandwidth=65536"]).ok().says("network_bandwidth will change at its next start");
+    // Control: without forwarders, this host has no means.
+    site.run(&["status"]).ok().prints("network_bandwidth 65536 bytes a second not enforced on this host\n");
+    site.write("data/agent-vms/app-main/run/forward-ssh.pid", "");
+    site.run(&["status"]).ok().prints("network_bandwidth 65536 bytes a second from the next start\n");
+    site.run(&["stop"]).ok();
+}
+
+/// The run has kept what it began with, and a disk keeps its size at every start.
+#[test]
+fn what_no_start_changes_is_not_promised() {
+    let (site, _services) = running();
+    site.run(&["set", "main", "cores=1", "packages=jq", "disk=40960", "tls=false"])
+        .ok()
+        .says("; tls, cores, packages will change at its next start")
+        .prints("disk changed from 20480 MiB to 40960 MiB\n");
+    let back = site.run(&["set", "main", "--unset", "packages", "--unset", "disk", "tls=true", "cores=1", "--json"]);
+    let back = back.ok().json();
+    assert_eq!((&back["at_next_start"], &back["at_once"]), (&json!([]), &json!([])));
+    assert_eq!(back["changed"].as_object().unwrap().len(), 3, "{back}");
+    // Control: another value than that of the run.
+    site.run(&["set", "main", "packages=git-lfs"]).ok().says("packages will change at its next start");
     site.run(&["stop"]).ok();
 }
 

@@ -49,7 +49,7 @@ pub struct PruneArgs {
 pub(super) fn age(text: &str) -> Result<Duration, Failure> {
     let wrong = || {
         Failure::usage(format!("{:?} is not a duration", crate::term::text::one_line(text)))
-            .with_hint("give a number with a unit: 30d, 2w or 12h")
+            .with_hint("give a number with a unit: 30m, 12h, 30d or 2w")
     };
     let span: jiff::Span = text.parse().map_err(|_| wrong())?;
     let exact = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;

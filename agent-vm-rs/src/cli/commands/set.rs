@@ -19,6 +19,7 @@ use crate::machine::paths::MachinePath;
 use crate::machine::settings::Settings;
 use crate::machine::settings_change::{Assignment, Change, differences};
 use crate::machine::settings_key::{Key, fixed, parse_key};
+use crate::machine::settings_shown;
 use crate::machine::{Machine, host_address};
 use crate::term::error::Failure;
 use crate::term::output::{print, print_json};
@@ -91,11 +92,16 @@ impl SetArgs {
     }
 }
 
-/// Changes settings of a machine and prints what changed.
+/// Changes settings of a machine and prints what changed. Without settings, it prints all.
 ///
 /// # Errors
 /// There is no such machine, or a value is invalid. The settings are then unchanged.
 pub fn set(context: &Context, args: &SetArgs) -> Result<()> {
+    if let (word, []) = (args.target().0, &args.target().1[..])
+        && args.unset.is_empty()
+    {
+        return show(context, word);
+    }
     let change = args.change(context)?;
     change.set.validate()?;
     let machine = target::find(&context.state, args.target().0)?;
@@ -103,6 +109,20 @@ pub fn set(context: &Context, args: &SetArgs) -> Result<()> {
     let before = machine.settings()?;
     let after = make(context, &machine, &before, change)?;
     report(context, &machine, &before, &after)
+}
+
+/// Prints the settings of a machine.
+fn show(context: &Context, word: Option<&str>) -> Result<()> {
+    let machine = target::find(&context.state, word).map_err(|error| {
+        // The name of a setting is no machine: the value was forgotten.
+        let setting = word.filter(|word| fixed(word, None).is_some() || parse_key(word).is_ok());
+        setting.and_then(|word| word.parse::<Assignment>().err()).map_or(error, Into::into)
+    })?;
+    let settings = machine.settings()?;
+    if context.json {
+        return print_json(&json!({ "name": machine.name, "settings": settings_shown::as_json(&settings) }));
+    }
+    print(&settings_shown::as_text(&settings))
 }
 
 /// Applies a change and returns the new settings. The caller holds the machine's lock.
@@ -137,8 +157,11 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
     let runs = machine.run().qemu().is_some();
     let keys: Vec<_> = differences.iter().map(|(key, ..)| *key).filter(|_| runs).collect();
     let applied = live::apply(machine, after, &keys);
-    let is_now = |key: &Key| applied.iter().any(|(other, when)| other == key && *when == When::Now);
-    let (at_once, later): (Vec<_>, Vec<_>) = keys.into_iter().partition(is_now);
+    let with = |wanted: fn(&When) -> bool| -> Vec<Key> {
+        applied.iter().filter(|(_, when)| wanted(when)).map(|(key, _)| *key).collect()
+    };
+    let at_once = with(|when| *when == When::Now);
+    let later = with(|when| matches!(when, When::NextStart | When::Partly(_)));
     if context.json {
         let changed: Map<String, Value> = differences
             .iter()
@@ -151,13 +174,9 @@ pub fn report(context: &Context, machine: &Machine, before: &Settings, after: &S
     } else if differences.is_empty() {
         print(&format!("{name}: nothing changed\n"))?;
     } else {
-        let shown = |key: Key, value: &Value| match value {
-            Value::Null if key.limit().is_some() => "no limit".to_owned(),
-            Value::Null => "automatic".to_owned(),
-            value => value.to_string(),
-        };
         let lines = differences.iter().map(|(key, before, after)| {
-            format!("{name}: {} changed from {} to {}\n", key.name(), shown(*key, before), shown(*key, after))
+            let [before, after] = [before, after].map(|value| settings_shown::value(*key, value));
+            format!("{name}: {} changed from {before} to {after}\n", key.name())
         });
         print(&lines.collect::<String>())?;
     }

@@ -20,7 +20,7 @@ use crate::remote::ssh::Ssh;
 use crate::status::Report;
 use crate::term::error::{Failure, Interrupted};
 use crate::term::output::{print, print_json};
-use crate::term::progress::note;
+use crate::term::progress::{note, timed};
 use crate::vm::{disk, launch};
 
 /// Time for MCP servers that are still starting once MCP answers. On an emulated processor this takes some seconds.
@@ -160,12 +160,14 @@ fn settled_servers(context: &Context, machine: &Machine, guest: &Guest, facts: &
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity);
     let deadline = context.deadline().at_most(SETTLING);
     let mut last = None;
-    let settled = context.timeline.run("servers", || {
+    let begin = context.timeline.now();
+    let (settled, took) = timed("servers", None, || {
         deadline.poll("the MCP servers", Duration::from_millis(500), || {
             last = Servers::ask(&ssh, &guest.manifest, ANSWER)?;
             Ok(last.as_ref().is_none_or(Servers::settled).then_some(()))
         })
     });
+    context.timeline.record("servers", begin, took);
     if let Err(error) = settled {
         if error.is::<Interrupted>() {
             return Err(error);

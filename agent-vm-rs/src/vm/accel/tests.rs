@@ -196,7 +196,7 @@ fn a_kernel_behind_a_link_in_the_system_is_tried() {
 fn the_notice_has_at_most_two_lines_of_80_columns() {
     let lines = |why: &str| {
         let notice = Choice::NoKvm(why.to_owned()).notice(&"app-main".parse().unwrap()).unwrap();
-        assert!(notice.ends_with("remedy: agent-vm --verbose restart app-main"), "{notice}");
+        assert!(notice.ends_with("for a remedy: agent-vm doctor app-main"), "{notice}");
         crate::term::terminal::wrap(&notice, Some(80)).lines().count()
     };
     assert_eq!(lines("/dev/kvm does not exist"), 2);

@@ -13,7 +13,7 @@ use crate::confine::mount::Mount;
 use crate::confine::{self, Confinement};
 use crate::egress;
 use crate::guest::Guest;
-use crate::host::files::make_private_dir;
+use crate::host::files::{make_private_dir, write_unsynced};
 use crate::host::interrupt::Deadline;
 use crate::host::ports;
 use crate::host::process::Detached;
@@ -60,6 +60,7 @@ impl Run<'_> {
         let qemu = self.context.timeline.run("QEMU", || self.start(forwards, listeners, deadline, phases))?;
         let facts = self.facts(forwards, limit.as_secs());
         self.machine.run().write_facts(&facts)?;
+        write_unsynced(&self.machine.run().file(MachinePath::RunSettings), self.settings.to_json()?, 0o600)?;
         events::record(&self.machine.dir, What::Started { accel: facts.accel.clone() });
         Ok((qemu, facts))
     }
