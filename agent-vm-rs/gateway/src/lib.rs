@@ -11,11 +11,14 @@
 //! process, because servers keep state. A server that knows the version itself has one process, and further ones only for
 //! concurrent calls that want log messages.
 //!
-//! When the gateway starts, each server gets one process, which is sent `initialize`; it shows whether the server runs, and
-//! serves clients without a session later. The default server then gets a spare process, which has been sent nothing: the next
-//! session takes it, and another one is started. The other servers start a process when a session needs one, because a machine
-//! has little memory. A server has at most 16 processes; beyond that, the session that was not used for the longest time ends,
-//! or a new one is refused.
+//! When the gateway starts, each server gets one process, which is sent `ping`; it shows whether the server runs, and waits for
+//! the first session. The default server then gets a spare process, which has been sent nothing: the next session takes it, and
+//! another one is started. The other servers start a process when a session needs one, because a machine has little memory. A
+//! server has at most 16 processes; beyond that, the session that was not used for the longest time ends, or a new one is
+//! refused.
+//!
+//! The first process gets an `initialize` of the gateway, and serves clients without a session, if such a client comes before
+//! a session has taken it, or if it does not answer `ping` with a result. A server that ends at `ping` is started without it.
 //!
 //! # Versions
 //!

@@ -75,6 +75,8 @@ pub struct Times {
     #[arg(long, hide = true)]
     spacing: Option<u64>,
     #[arg(long, hide = true)]
+    ping: Option<u64>,
+    #[arg(long, hide = true)]
     grace: Option<u64>,
     #[arg(long, hide = true)]
     patience: Option<u64>,
@@ -104,6 +106,7 @@ impl Times {
             settings.pauses = vec![Duration::from_millis(pause)];
         }
         set(&mut settings.spacing, self.spacing);
+        set(&mut settings.ping, self.ping);
         set(&mut settings.grace, self.grace);
         set(&mut settings.patience, self.patience);
         set(&mut settings.refill, self.refill);

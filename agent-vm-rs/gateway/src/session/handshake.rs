@@ -160,7 +160,9 @@ impl Session {
             state.capabilities = object.get("capabilities").unwrap_or("{}").to_owned();
             state.phase = Phase::Ready;
             state.translator = None;
-            self.server.remember(message.result().unwrap_or("{}"));
+            let params = state.hello.as_ref().and_then(|hello| hello.request.params());
+            let asked = Object::or_empty(params).text("protocolVersion");
+            self.server.remember(message.result().unwrap_or("{}"), asked.as_deref());
             let same = state.remembered.take().is_some_and(|remembered| same(&remembered, message.result()));
             let late = state.hello.as_mut().is_some_and(|hello| std::mem::replace(&mut hello.answered, true));
             if late && state.initialized {

@@ -1,8 +1,8 @@
 //! Shows whether a server runs, and which versions of the protocol it knows.
 //!
-//! The first process gets `initialize` of the gateway itself, and serves clients without a session afterwards. `server/discover`
-//! is sent only if the server refuses that, or when the first client without a session comes: some servers that do not know it
-//! write much about it, or end.
+//! The first process is sent `ping`, see `ping`. If the gateway has to initialize it after all, it serves clients without a
+//! session. `server/discover` is sent only if the server refuses `initialize`, or when the first client without a session comes:
+//! some servers that do not know it write much about it, or end.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use super::messages::{CHECK, DISCOVER, OWN_NAME, discover, discovered, initialize_params};
+use super::messages::{CHECK, DISCOVER, OWN_NAME, answers, discover, discovered, initialize_params};
+use super::ping::Pings;
 use super::{Running, Server};
-use crate::json::{Id, Message, notification, quote, request};
+use crate::json::{notification, quote, request};
 use crate::report::{Priority, log};
 
 /// Time for the answer to `server/discover`.
@@ -40,12 +41,23 @@ pub struct Checked {
 impl Server {
     /// Starts a process and checks it.
     pub(super) fn check(self: &Rc<Self>) {
+        self.check_by(self.may_ping());
+    }
+
+    /// Starts a process and checks it, first by `ping` or at once by `initialize`.
+    pub(super) fn check_by(self: &Rc<Self>, may_ping: bool) {
         let Some(running) = self.launch() else { return };
-        let params = initialize_params(None, Some(OWN_NAME));
-        running.send(&request(&quote(CHECK), "initialize", &params));
-        self.expect_answer(&running);
+        if may_ping {
+            self.offer(&running);
+        }
         let server = Rc::clone(self);
         spawn_local(async move {
+            if may_ping && !server.keep_offered(&running).await {
+                return;
+            }
+            let params = initialize_params(None, Some(OWN_NAME));
+            running.send(&request(&quote(CHECK), "initialize", &params));
+            server.expect_answer(&running);
             let refused = loop {
                 let Some(message) = running.next().await else { return };
                 if !answers(&message, CHECK) {
@@ -61,6 +73,13 @@ impl Server {
                     None => break Some(message.error().unwrap_or_default().to_owned()),
                 }
             };
+            if refused.is_some() && may_ping {
+                // Another process is asked for versions without sessions.
+                server.inner.borrow_mut().pings = Pings::Refused;
+                drop(running);
+                server.check();
+                return;
+            }
             if let Some(error) = refused {
                 match server.ask_for_discovery(&running).await {
                     Some(found) => {
@@ -81,14 +100,17 @@ impl Server {
     fn verified(self: &Rc<Self>, running: &Rc<Running>, hello: Option<Rc<str>>) {
         {
             let mut inner = self.inner.borrow_mut();
-            inner.startup = Some(running.started.elapsed());
+            // One that was sent `ping` has answered sooner, or its time is not known.
+            if !running.pinged.get() {
+                inner.startup = Some(running.started.elapsed());
+            }
             if let Some(hello) = &hello {
                 inner.hello = Some(Rc::clone(hello));
             }
             inner.checked = Some(Checked { running: Rc::clone(running), hello });
         }
         self.touch();
-        if self.default {
+        if self.default && !self.is_discovering() {
             self.start_spare();
         }
     }
@@ -98,6 +120,12 @@ impl Server {
         let checked = self.inner.borrow_mut().checked.take_if(|checked| stateless == checked.hello.is_none())?;
         checked.running.taken.notify_one();
         Some(checked)
+    }
+
+    /// Returns whether a process is being asked for 2026-07-28. It then becomes the spare one.
+    fn is_discovering(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.discovering && inner.era == Era::Unknown
     }
 
     /// Finds out whether the server knows the version without sessions.
@@ -112,6 +140,7 @@ impl Server {
                 !std::mem::replace(&mut inner.discovering, true)
             };
             if begin {
+                self.withdraw_offered();
                 let server = Rc::clone(self);
                 // The client may go meanwhile.
                 spawn_local(async move {
@@ -154,12 +183,9 @@ impl Server {
 pub(super) async fn keep(running: &Rc<Running>) {
     loop {
         tokio::select! {
-            message = running.next() => if message.is_none() { return },
+            biased;
             () = running.taken.notified() => return,
+            message = running.next() => if message.is_none() { return },
         }
     }
-}
-
-fn answers(message: &Message, id: &str) -> bool {
-    message.method().is_none() && message.id() == Some(&Id::Text(id.to_owned()))
 }

@@ -19,7 +19,7 @@ impl Server {
             (None, None, code) => format!("exited with status {}", code.unwrap_or(-1)),
         };
         let explanation = self.has_failed(&why, &end.last_line);
-        {
+        let had_session = {
             let mut inner = self.inner.borrow_mut();
             if inner.stopping {
                 return explanation;
@@ -29,9 +29,16 @@ impl Server {
             if running.has_answered() && running.started.elapsed() >= self.settings.steady {
                 inner.failures = 0;
             }
-        }
-        if running.has_answered() && (self.answering.get() > 0 || self.inner.borrow().failures == 0) {
+            // The session itself starts another process.
+            running.has_answered() && running.used.get() && !inner.discovering
+        };
+        if had_session {
+            self.counts(&why);
+        } else if running.has_answered() && (self.answering.get() > 0 || self.inner.borrow().failures == 0) {
             self.goes_on(&why);
+        } else if end.verdict.is_none() && self.ended_at_ping(running) {
+            log(Priority::Info, &format!("server {} {why} when it was sent ping; starting it without", self.name));
+            self.check();
         } else {
             self.fail(why, end);
         }
@@ -40,14 +47,24 @@ impl Server {
 
     /// Records that a process has ended which does not show that others will.
     fn goes_on(self: &Rc<Self>, why: &str) {
-        log(Priority::Warning, &format!("server {}: one of its processes {why}", self.name));
         if self.answering.get() > 0 {
-            self.inner.borrow_mut().restarts += 1;
-            self.report();
+            self.counts(why);
         } else {
+            self.warn_of_end(why);
             self.inner.borrow_mut().failures = 1;
             self.restart();
         }
+    }
+
+    /// Counts the end of a process after which nothing is to be started.
+    fn counts(&self, why: &str) {
+        self.warn_of_end(why);
+        self.inner.borrow_mut().restarts += 1;
+        self.report();
+    }
+
+    fn warn_of_end(&self, why: &str) {
+        log(Priority::Warning, &format!("server {}: one of its processes {why}", self.name));
     }
 
     /// Records a failure, and restarts the server after a pause.

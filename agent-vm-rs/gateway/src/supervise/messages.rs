@@ -1,13 +1,24 @@
 //! Messages of the gateway as a client.
 
-use crate::json::{Message, Object, quote, request};
+use crate::json::{Id, Message, Object, quote, request};
 use crate::policy::{SESSION_VERSIONS, STATELESS};
 
 pub(super) const CHECK: &str = "agent-mcp-check";
+pub(super) const PING: &str = "agent-mcp-ping";
 pub(super) const DISCOVER: &str = "agent-mcp-discover";
 
 /// Name of the gateway as a client.
 pub const OWN_NAME: &str = r#"{"name":"agent-mcp","version":"1"}"#;
+
+/// Returns a `ping` request of the gateway.
+pub(super) fn ping() -> Message {
+    request(&quote(PING), "ping", "{}")
+}
+
+/// Returns whether a message answers a request of the gateway.
+pub(super) fn answers(message: &Message, id: &str) -> bool {
+    message.method().is_none() && message.id() == Some(&Id::Text(id.to_owned()))
+}
 
 /// Returns a `server/discover` request of the gateway.
 pub fn discover(id: &str) -> Message {
@@ -32,9 +43,43 @@ pub fn discovered(message: &Message) -> Option<&str> {
     versions.iter().any(|version| version == STATELESS).then_some(result)
 }
 
+/// Returns a result of `initialize` with the newest version that the server may know: it answers a version that it knows with the
+/// same, and another one with its newest.
+pub(super) fn remembered(before: Option<&str>, hello: &str, asked: Option<&str>) -> String {
+    let version = |hello: Option<&str>| Object::or_empty(hello).text("protocolVersion");
+    let (before, own) = (version(before), version(Some(hello)));
+    let mut hello = Object::or_empty(Some(hello));
+    if own.is_some() && own.as_deref() == asked {
+        let newest = before.filter(|before| Some(before) > own.as_ref());
+        hello.set("protocolVersion", quote(newest.as_deref().unwrap_or(SESSION_VERSIONS[0])));
+    }
+    hello.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_version_that_the_server_may_know_is_remembered() {
+        let hello = |version: &str| format!(r#"{{"protocolVersion":"{version}","capabilities":{{}}}}"#);
+        let newest = SESSION_VERSIONS[0];
+        for (before, answered, asked, expected) in [
+            (None, "2025-03-26", "2025-03-26", newest),
+            (None, "2025-06-18", newest, "2025-06-18"),
+            (Some("2025-06-18"), "2025-03-26", "2025-03-26", "2025-06-18"),
+            (Some(newest), "2025-06-18", newest, "2025-06-18"),
+            (Some("2025-03-26"), "2025-06-18", "2025-06-18", newest),
+            (None, newest, "2024-11-05", newest),
+        ] {
+            let before = before.map(hello);
+            assert_eq!(
+                remembered(before.as_deref(), &hello(answered), Some(asked)),
+                hello(expected),
+                "{answered} {asked}"
+            );
+        }
+    }
 
     #[test]
     fn only_a_result_with_the_version_counts() {

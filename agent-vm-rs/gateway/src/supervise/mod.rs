@@ -3,6 +3,7 @@
 mod check;
 mod failure;
 mod messages;
+mod ping;
 mod running;
 mod server;
 mod settings;

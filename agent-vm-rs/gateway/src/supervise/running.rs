@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::Server;
+use super::messages::{PING, answers};
 use crate::json::Message;
 use crate::link::{Link, Stop};
 
@@ -14,7 +15,15 @@ use crate::link::{Link, Stop};
 pub struct Running {
     server: Rc<Server>,
     link: Link,
-    pub(super) answered: Cell<bool>,
+    answered: Cell<bool>,
+    /// Whether it has answered more than `ping`.
+    answered_more: Cell<bool>,
+    /// Whether it was sent `ping` first.
+    pub(super) pinged: Cell<bool>,
+    /// Whether the gateway initializes it, although it was sent `ping`.
+    pub(super) withdrawn: Cell<bool>,
+    /// Whether a client has taken it.
+    pub(super) used: Cell<bool>,
     pub(super) started: Instant,
     /// Notified when a client takes the process.
     pub(super) taken: Notify,
@@ -29,6 +38,10 @@ impl Running {
             server: Rc::clone(server),
             link,
             answered: Cell::new(false),
+            answered_more: Cell::new(false),
+            pinged: Cell::new(false),
+            withdrawn: Cell::new(false),
+            used: Cell::new(false),
             started: Instant::now(),
             taken: Notify::new(),
             ended: Cell::new(false),
@@ -54,14 +67,26 @@ impl Running {
 
     /// Returns the next message; None once the server has ended, which is not recorded.
     pub(super) async fn next_quietly(self: &Rc<Self>) -> Option<Message> {
-        let Some(message) = self.link.next().await else {
-            self.link.ended().await;
-            return None;
-        };
-        if message.method().is_none() && !self.answered.replace(true) {
-            self.server.answered();
+        loop {
+            let Some(message) = self.link.next().await else {
+                self.link.ended().await;
+                return None;
+            };
+            if message.method().is_some() {
+                return Some(message);
+            }
+            if !self.answered.replace(true) {
+                if self.pinged.get() {
+                    self.server.first_answer(self, &message);
+                }
+                self.server.answered();
+            }
+            // A client does not know of it.
+            if !self.pinged.get() || !answers(&message, PING) {
+                self.answered_more.set(true);
+                return Some(message);
+            }
         }
-        Some(message)
     }
 
     /// Returns why requests to the process are not answered.
@@ -88,12 +113,20 @@ impl Running {
     pub fn has_answered(&self) -> bool {
         self.answered.get()
     }
+
+    /// Returns whether the process has answered more than `ping`.
+    pub(super) fn has_answered_more(&self) -> bool {
+        self.answered_more.get()
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.ended.get() {
             self.server.released(self.answered.get());
+            if self.pinged.get() && self.used.get() && !self.answered_more.get() {
+                self.server.check_again();
+            }
         }
     }
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::check::{Checked, Era};
+use super::messages::remembered;
+use super::ping::Pings;
 use super::{Running, Settings};
 use crate::config;
 use crate::link::{Ended, Stop};
@@ -40,9 +42,11 @@ pub(super) struct Inner {
     pub(super) spare: Option<Rc<Running>>,
     /// Process that was checked, and has not been used.
     pub(super) checked: Option<Checked>,
+    pub(super) pings: Pings,
     pub(super) era: Era,
+    /// Whether a client without a session has come.
     pub(super) discovering: bool,
-    /// The server's last result of `initialize`.
+    /// The server's last result of `initialize`, with the newest version that it may know.
     pub(super) hello: Option<Rc<str>>,
     /// Time that the server needed to answer.
     pub(super) startup: Option<Duration>,
@@ -68,6 +72,7 @@ impl Server {
                 state: State::Starting,
                 spare: None,
                 checked: None,
+                pings: Pings::Unknown,
                 era: Era::Unknown,
                 discovering: false,
                 hello: None,
@@ -117,9 +122,10 @@ impl Server {
         self.inner.borrow().hello.clone()
     }
 
-    /// Remembers a result of `initialize`, unless there is one.
-    pub fn remember(&self, hello: &str) {
-        self.inner.borrow_mut().hello.get_or_insert_with(|| hello.into());
+    /// Remembers the result of `initialize` for a client that asked for a version.
+    pub fn remember(&self, hello: &str, asked: Option<&str>) {
+        let mut inner = self.inner.borrow_mut();
+        inner.hello = Some(remembered(inner.hello.as_deref(), hello, asked).into());
     }
 
     /// Waits for the next change.

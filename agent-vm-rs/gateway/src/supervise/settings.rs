@@ -17,6 +17,8 @@ pub struct Settings {
     /// Time after which a server that has not answered is ended. On a busy host with an emulated processor it takes minutes;
     /// requests get an error meanwhile.
     pub deadline: Duration,
+    /// Time for the answer to `ping`. An emulated machine on a busy host needs half a minute to start a server.
+    pub ping: Duration,
     /// Time for a server's own answer to `initialize`.
     pub grace: Duration,
     /// Time that a request waits for a server to start: a client's process needs half a minute in an emulated machine on a busy
@@ -45,6 +47,7 @@ impl Settings {
             steady: Duration::from_secs(60),
             spacing: Duration::from_secs(5),
             deadline: Duration::from_secs(600),
+            ping: Duration::from_secs(60),
             grace: Duration::from_secs(1),
             patience: Duration::from_secs(45),
             refill: Duration::from_secs(1),

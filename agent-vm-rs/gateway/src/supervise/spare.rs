@@ -49,6 +49,10 @@ impl Server {
     pub fn grace(&self) -> Duration {
         let inner = self.inner.borrow();
         let age = match &inner.spare {
+            // Only `initialize` itself is left. Nothing better can be answered in the server's place before it was once.
+            Some(spare) if spare.has_answered() => {
+                return self.settings.grace * if inner.hello.is_some() { 1 } else { 5 };
+            }
             Some(spare) => spare.started.elapsed(),
             None if inner.state == State::Starting => inner.started.elapsed(),
             None => Duration::ZERO,
@@ -94,8 +98,11 @@ impl Server {
             None if self.is_full() && !self.drop_checked() && !self.make_room() => None,
             None => self.launch(),
         };
-        if let Some(running) = running.as_ref().filter(|_| self.default) {
-            spawn_local(refill(Rc::clone(self), Rc::downgrade(running)));
+        if let Some(running) = &running {
+            running.used.set(true);
+            if self.default {
+                spawn_local(refill(Rc::clone(self), Rc::downgrade(running)));
+            }
         }
         running
     }
@@ -159,7 +166,7 @@ impl Server {
         spawn_local(async move {
             sleep(deadline).await;
             if let Some(running) = running.upgrade()
-                && !running.has_answered()
+                && !running.has_answered_more()
             {
                 running.kill(&format!("did not answer initialize in {} s", deadline.as_secs()));
             }

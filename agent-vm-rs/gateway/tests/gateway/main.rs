@@ -4,6 +4,7 @@
 
 mod broken;
 mod clients;
+mod first_process;
 mod gateway;
 mod http;
 #[path = "../../../tests/shared/json_values.rs"]

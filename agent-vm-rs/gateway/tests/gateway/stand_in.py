@@ -1,5 +1,7 @@
-"""A stand-in for an MCP server on standard input and output: `python3 stand_in.py ERA [FILE]`. ERA is `old`, `new` or `both`;
-with FILE, each start is written to it, and the server answers nothing before FILE.go exists if FILE.wait does."""
+"""A stand-in for an MCP server on standard input and output: `python3 stand_in.py ERA[-HABIT] [FILE]`. ERA is `old`, `new` or
+`both`; HABIT is what the server does with a `ping` that comes before `initialize` (`ends`, `refuses`, `waits`), or `keeps`: it
+keeps to the era of its first message. With FILE, each start is written to it, and the server answers nothing before FILE.go
+exists if FILE.wait does."""
 
 import json
 import os
@@ -7,7 +9,7 @@ import sys
 import threading
 import time
 
-ERA = sys.argv[1]
+ERA, _, HABIT = sys.argv[1].partition("-")
 FILE = sys.argv[2] if len(sys.argv) > 2 else None
 NEW = "2026-07-28"
 META = "io.modelcontextprotocol/"
@@ -164,6 +166,22 @@ def answer(message):
     return send(id=identity, result=result)
 
 
+def is_refused(message):
+    """Treats a request as the server's habit is; returns whether that is all."""
+    global ERA, HABIT
+    if HABIT == "keeps":
+        ERA, HABIT = "new" if META + "protocolVersion" in message.get("params", {}).get("_meta", {}) else "old", ""
+    elif message["method"] == "initialize":
+        HABIT = ""
+    elif message["method"] == "ping" and HABIT:
+        if HABIT == "ends":
+            os._exit(4)
+        if HABIT == "refuses":
+            send(id=message["id"], error={"code": -32600, "message": "initialize first"})
+        return True
+    return False
+
+
 def main():
     if FILE:
         with open(FILE, "a") as file:
@@ -178,6 +196,8 @@ def main():
                 waiting[1] = message
                 waiting[0].set()
         elif "id" in message:
+            if is_refused(message):
+                continue
             # In order, except for calls that wait.
             if message["method"] == "tools/call":
                 threading.Thread(target=answer, args=(message,), daemon=True).start()

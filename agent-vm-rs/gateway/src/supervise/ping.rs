@@ -1,0 +1,113 @@
+//! The first process of a server. It is sent only `ping`, so that the first client with a session can use it.
+//!
+//! The process gets the gateway's `initialize` as well (see `check`) if it refuses `ping`, does not answer in time, or when the
+//! first client without a session comes. Some servers end at a `ping` that comes early: they are started again without it. A
+//! process that was sent `ping` is never sent `server/discover`: some servers keep to the versions of the first message.
+
+use std::rc::Rc;
+
+use tokio::time::sleep;
+
+use super::messages::{PING, answers, ping};
+use super::{Running, Server};
+use crate::config::Launch;
+use crate::json::Message;
+use crate::report::State;
+
+/// Whether a server answers `ping` before `initialize`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pings {
+    /// It has not been asked.
+    Unknown,
+    /// It does.
+    Answered,
+    /// It does not, or it ends.
+    Refused,
+}
+
+impl Server {
+    /// Returns whether the next process to be checked is sent `ping`.
+    pub(super) fn may_ping(&self) -> bool {
+        let inner = self.inner.borrow();
+        matches!(self.launch, Launch::Program { .. })
+            && inner.pings != Pings::Refused
+            && !inner.discovering
+            && inner.spare.is_none()
+    }
+
+    /// Keeps a process that was sent `ping` until a client takes it. Returns whether the gateway must initialize it.
+    pub(super) async fn keep_offered(self: &Rc<Self>, running: &Rc<Running>) -> bool {
+        let limit = sleep(self.settings.ping);
+        tokio::pin!(limit);
+        loop {
+            tokio::select! {
+                biased;
+                () = running.taken.notified() => return running.withdrawn.get(),
+                () = &mut limit, if !running.has_answered() && !running.withdrawn.get() => self.withdraw(running),
+                // It is for nobody.
+                message = running.next() => if message.is_none() { return false },
+            }
+        }
+    }
+
+    /// Sends a new process `ping`, and offers it to clients with sessions.
+    pub(super) fn offer(&self, running: &Rc<Running>) {
+        running.pinged.set(true);
+        running.send(&ping());
+        self.inner.borrow_mut().spare = Some(Rc::clone(running));
+        self.touch();
+    }
+
+    /// Has the gateway initialize a process that was sent `ping`, unless a client has taken it.
+    fn withdraw(&self, running: &Rc<Running>) {
+        let offered = self.inner.borrow_mut().spare.take_if(|spare| Rc::ptr_eq(spare, running));
+        if offered.is_some() {
+            running.withdrawn.set(true);
+            running.taken.notify_one();
+        }
+    }
+
+    /// The same for the spare process, if that was sent `ping`.
+    pub(super) fn withdraw_offered(&self) {
+        let offered = self.inner.borrow().spare.clone().filter(|spare| spare.pinged.get());
+        if let Some(offered) = offered {
+            self.withdraw(&offered);
+        }
+    }
+
+    /// Handles the first answer of a process that was sent `ping`.
+    pub(super) fn first_answer(&self, running: &Rc<Running>, message: &Message) {
+        let answered = answers(message, PING) && message.result().is_some();
+        {
+            let mut inner = self.inner.borrow_mut();
+            inner.pings = if answered { Pings::Answered } else { Pings::Refused };
+            if answered {
+                inner.startup = Some(running.started.elapsed());
+            }
+        }
+        if !answered {
+            self.withdraw(running);
+        }
+    }
+
+    /// Checks the server by `initialize`, because the client that had taken the process went before that was answered. The next
+    /// client might do the same.
+    pub(super) fn check_again(self: &Rc<Self>) {
+        let inner = self.inner.borrow();
+        let wanted = !inner.stopping && inner.state != State::Failed && inner.checked.is_none();
+        drop(inner);
+        if wanted {
+            self.check_by(false);
+        }
+    }
+
+    /// Returns whether a process ended because of `ping`, as far as is known. The next one is not sent it.
+    pub(super) fn ended_at_ping(&self, running: &Running) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        let ended = running.pinged.get() && !running.has_answered() && inner.pings == Pings::Unknown;
+        if ended {
+            inner.pings = Pings::Refused;
+        }
+        ended
+    }
+}
