@@ -3,6 +3,7 @@
 
 mod records;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ pub use records::{remove_records, stale_records};
 
 /// Start of an image's directory name; the start of its hash follows.
 const NAME: &str = "debian-";
+/// Start of the directory name of an image that `scripts/prepare-image` built and that no start has used yet.
+pub const PREPARED: &str = ".prepared-";
 /// Time for which a registered machine counts as a user before its link points to the image: until the image is built.
 const NEW: Duration = Duration::from_secs(6 * 3_600);
 /// Age at which an image is old.
@@ -62,6 +65,12 @@ pub fn directory(cache: &Path) -> PathBuf {
 #[must_use]
 pub fn path_of(guests: &Path, hash: &str) -> PathBuf {
     guests.join(format!("{NAME}{}", short(hash)))
+}
+
+/// Returns the path of the image with this hash before its first use, if `scripts/prepare-image` built it.
+#[must_use]
+pub fn prepared_of(guests: &Path, hash: &str) -> PathBuf {
+    guests.join(format!("{PREPARED}{}", short(hash)))
 }
 
 /// Returns the path of the lock that its builder holds.
@@ -118,19 +127,24 @@ pub fn all(cache: &Path, known: &[PathBuf]) -> Result<Vec<Image>> {
         other => other.with_context(|| format!("failed to list {}", guests.display()))?,
     };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let mut images: Vec<_> = names.filter_map(|name| image(&guests, name.strip_prefix(NAME)?, known)).collect();
-    images.sort_by(|one, other| one.name.cmp(&other.name));
+    let hash_in = |name: String| name.strip_prefix(NAME).or_else(|| name.strip_prefix(PREPARED)).map(str::to_owned);
+    let hashes: BTreeSet<_> = names.filter_map(hash_in).collect();
+    let images = hashes.iter().filter_map(|hash| image(&guests, hash, known)).collect();
     Ok(images)
 }
 
 fn image(guests: &Path, name: &str, known: &[PathBuf]) -> Option<Image> {
-    let path = path_of(guests, name);
     let is_name = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let found = path.symlink_metadata().ok().filter(|found| found.is_dir() && is_name)?;
+    let dir = |path: PathBuf| {
+        let found = path.symlink_metadata().ok().filter(|found| found.is_dir() && is_name);
+        found.map(|found| (path, found))
+    };
+    let package = path_of(guests, name);
+    let (path, found) = dir(package.clone()).or_else(|| dir(prepared_of(guests, name)))?;
     let built = read_text(&path.join("share/agent-vm/built.json")).ok();
     let built: Built = built.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let modified = || Timestamp::try_from(found.modified().ok()?).ok();
-    let mut users: Vec<_> = users(&path, known).iter().map(|machine| name_of(machine)).collect();
+    let mut users: Vec<_> = users(&package, known).iter().map(|machine| name_of(machine)).collect();
     users.sort();
     users.dedup();
     Some(Image {
@@ -179,7 +193,8 @@ fn is_same(one: &Path, other: &Path) -> bool {
 pub fn remove(image: &Image, known: &[PathBuf]) -> Result<bool> {
     let guests = image.path.parent().unwrap_or(&image.path);
     let Some(lock) = Lock::try_take(&lock_of(guests, &image.name))? else { return Ok(false) };
-    if !users(&image.path, known).is_empty() {
+    // A start may have made a prepared image its own.
+    if !users(&path_of(guests, &image.name), known).is_empty() {
         return Ok(false);
     }
     remove_any(&image.path)?;
@@ -205,84 +220,4 @@ pub fn age(image: &Path) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// An image, and the directory of a machine.
-    fn world(dir: &Path) -> (PathBuf, PathBuf) {
-        let image = path_of(&directory(dir), "0123456789abcdef0123");
-        fs::create_dir_all(image.join("share/agent-vm")).unwrap();
-        fs::write(image.join("base.img"), vec![1; 100_000]).unwrap();
-        let machine = dir.join("elsewhere/app-main");
-        fs::create_dir_all(machine.join("flake")).unwrap();
-        (image, machine)
-    }
-
-    #[test]
-    fn images_of_registered_and_known_machines_are_used() {
-        let dir = tempfile::tempdir().unwrap();
-        let (image, machine) = world(dir.path());
-        let one = |known: &[PathBuf]| all(dir.path(), known).unwrap().remove(0);
-        assert!(one(&[]).users.is_empty() && one(&[]).bytes >= 100_000);
-        symlink(&image, MachinePath::Guest.of(&machine)).unwrap();
-        assert!(one(&[]).users.is_empty(), "a machine of an unknown state directory");
-        assert_eq!(one(std::slice::from_ref(&machine)).users, ["app-main"]);
-        register(&image, &machine);
-        register(&image, &machine);
-        assert_eq!(one(&[]).users, ["app-main"]);
-        assert!(!remove(&one(&[]), &[]).unwrap() && image.exists());
-        // The cache is reached by another path.
-        symlink(dir.path(), dir.path().join("link")).unwrap();
-        let elsewhere = all(&dir.path().join("link"), &[]).unwrap().remove(0);
-        assert_eq!(elsewhere.users, ["app-main"]);
-        assert!(!remove(&elsewhere, &[]).unwrap() && image.exists());
-        // Links of destroyed machines do not pile up.
-        let links = || links_in(&users_of(&image).unwrap()).count();
-        let others = ["elsewhere/app-gone", "not-mounted/app-main"].map(|machine| dir.path().join(machine));
-        others.iter().for_each(|other| register(&image, other));
-        register(&image, &machine);
-        assert_eq!(links(), 2, "that of a disk that is away stays");
-        // The machine is destroyed.
-        fs::remove_dir_all(&machine).unwrap();
-        assert!(one(&[]).users.is_empty());
-        assert!(remove(&one(&[]), &[]).unwrap() && !image.exists());
-        let left: Vec<_> = fs::read_dir(directory(dir.path())).unwrap().flatten().map(|entry| entry.path()).collect();
-        assert!(left.is_empty(), "its records are removed, too: {left:?}");
-        assert!(all(dir.path(), &[]).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_machine_that_has_just_registered_builds_the_image() {
-        let dir = tempfile::tempdir().unwrap();
-        let (image, machine) = world(dir.path());
-        register(&image, &machine);
-        assert!(!remove(&all(dir.path(), &[]).unwrap()[0], &[]).unwrap());
-        // Its build was given up long ago.
-        let link = fs::read_dir(users_of(&image).unwrap()).unwrap().flatten().next().unwrap().path();
-        let old = rustix::fs::Timestamps {
-            last_access: rustix::fs::Timespec { tv_sec: 1, tv_nsec: 0 },
-            last_modification: rustix::fs::Timespec { tv_sec: 1, tv_nsec: 0 },
-        };
-        rustix::fs::utimensat(rustix::fs::CWD, &link, &old, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
-        // Control: another image is removed while its builder does not run.
-        let lock = Lock::try_take(&lock_of(&directory(dir.path()), "0123456789abcdef")).unwrap().unwrap();
-        assert!(!remove(&all(dir.path(), &[]).unwrap()[0], &[]).unwrap());
-        drop(lock);
-        assert!(remove(&all(dir.path(), &[]).unwrap()[0], &[]).unwrap());
-    }
-
-    #[test]
-    fn the_age_is_that_of_the_packages() {
-        let dir = tempfile::tempdir().unwrap();
-        let (image, _) = world(dir.path());
-        assert_eq!(age(&image), None);
-        assert!(!all(dir.path(), &[]).unwrap()[0].is_snapshot);
-        let write = |text: &str| fs::write(image.join("share/agent-vm/built.json"), text).unwrap();
-        write(r#"{"snapshot": "2001-02-03T00:00:00Z", "built": "2026-11-30T08:00:00Z", "more": 1}"#);
-        let found = all(dir.path(), &[]).unwrap().remove(0);
-        assert!(found.is_snapshot && found.packages_of.unwrap().to_string() == "2001-02-03T00:00:00Z");
-        assert!(age(&image).unwrap() > OLD);
-        write(&format!(r#"{{"snapshot": null, "built": "{}"}}"#, Timestamp::now()));
-        assert!(age(&image).unwrap() < OLD);
-    }
-}
+mod tests;

@@ -230,6 +230,8 @@ fn image(text: &str, cache: &Path, verbosity: Verbosity, machine: &Machine) -> R
     let _lock =
         Lock::take(&images::lock_of(&guests, &image.hash), Deadline::after(std::time::Duration::from_secs(3_600)))?
             .shared_with_children()?;
+    // Before the lock was taken, `prune` may have removed it as a record of an image that nothing builds.
+    images::register(&package, &machine.dir);
     match package::condition(&package)? {
         Condition::Well => return Ok(package),
         Condition::Missing => {}
@@ -240,7 +242,7 @@ fn image(text: &str, cache: &Path, verbosity: Verbosity, machine: &Machine) -> R
     // The builder refuses to write into an existing directory.
     remove_any(&package)?;
     // `scripts/prepare-image` builds it while this program is being compiled. The builder makes a whole directory, or none.
-    let prepared = guests.join(format!(".prepared-{}", &image.hash[..16]));
+    let prepared = images::prepared_of(&guests, &image.hash);
     if prepared.is_dir() {
         rename_durably(&prepared, &package)?;
         package::remember(&package)?;

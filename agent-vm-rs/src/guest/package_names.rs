@@ -5,12 +5,11 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::SystemTime;
 
+use crate::guest::images::PREPARED;
 use crate::term::error::Failure;
 
 /// The list in a built guest (`docs/reference/contract.md`).
 const LIST: &str = "share/agent-vm/packages.txt";
-/// Start of the name of an image that `scripts/prepare-image` built.
-const PREPARED: &[u8] = b".prepared-";
 /// Largest accepted list, in bytes. Debian 13 has 70,000 names in 1.5 MiB.
 const LONGEST: u64 = 32 << 20;
 /// Largest number of suggested names, and largest edit distance of one.
@@ -49,7 +48,7 @@ fn newest_list(guests: &Path) -> Option<String> {
         // The name of an unfinished image starts with a dot, and so does that of a whole one that no start has used yet.
         let name = entry.file_name();
         let name = name.as_encoded_bytes();
-        let is_built = (name.starts_with(PREPARED) || !name.starts_with(b".")) && path.is_file();
+        let is_built = (name.starts_with(PREPARED.as_bytes()) || !name.starts_with(b".")) && path.is_file();
         is_built.then_some((time, path))
     };
     let (_, path) = fs::read_dir(guests).ok()?.flatten().filter_map(built).max()?;

@@ -124,25 +124,27 @@ fn what_is_left_of_images_goes_with_the_images() {
     let site = Site::new();
     site.create("main");
     let guests = site.path("cache/agent-vm/guests");
-    fs::create_dir_all(guests.join(".debian-0123456789abcdef.tmp-left")).unwrap();
+    for half_built in [".debian-0123456789abcdef.tmp-left", "..prepared-0123456789abcdef.tmp-left"] {
+        fs::create_dir_all(guests.join(half_built)).unwrap();
+    }
+    fs::create_dir(guests.join(".prepared-1111222233334444")).unwrap();
     let records = [".debian-fedcba9876543210.files.json", ".lock-fedcba9876543210", ".spec-fedcba9876543210.json"];
-    let of_a_new_build = [".lock-aaaabbbbccccdddd", ".spec-aaaabbbbccccdddd.json"];
-    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(86_400);
-    for name in records {
-        File::create(guests.join(name)).unwrap().set_modified(old).unwrap();
-    }
-    for name in of_a_new_build {
-        File::create(guests.join(name)).unwrap();
-    }
+    let of_a_build = [".lock-aaaabbbbccccdddd", ".spec-aaaabbbbccccdddd.json"];
+    records.iter().chain(&of_a_build).for_each(|name| drop(File::create(guests.join(name)).unwrap()));
+    let builder = File::open(guests.join(of_a_build[0])).unwrap();
+    flock(&builder, FlockOperation::LockExclusive).unwrap();
+    site.run(&["image", "list"]).ok().prints("1111222233334444");
     fs::create_dir(site.machine("app-main").join("run")).unwrap();
     site.run(&["image", "prune"])
         .ok()
         .prints("records of the image fedcba9876543210: removed")
-        .prints(".tmp-left: removed")
+        .prints("/.debian-0123456789abcdef.tmp-left: removed")
+        .prints("/..prepared-0123456789abcdef.tmp-left: removed")
+        .prints("image 1111222233334444: removed (no machine uses it)")
         .does_not_say("run ");
     let mut left: Vec<_> = fs::read_dir(&guests).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, of_a_new_build);
+    assert_eq!(left, of_a_build);
     assert!(site.machine("app-main").join("run").exists());
 }
 

@@ -49,7 +49,8 @@ impl Leftover {
 
 /// Returns whether this is the name of an image whose build did not finish.
 fn is_half_built(name: &str) -> bool {
-    name.starts_with(".debian-") && name.contains(".tmp-")
+    // The builder puts a dot before the name of its result, which has one itself if `scripts/prepare-image` asks for it.
+    (name.starts_with(".debian-") || name.starts_with("..prepared-")) && name.contains(".tmp-")
 }
 
 enum What {

@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::Result;
 
-use super::{NAME, NEW, lock_of, path_of, used_bytes};
+use super::{NAME, PREPARED, lock_of, path_of, prepared_of, used_bytes};
 use crate::host::files::remove_any;
 use crate::host::lock::Lock;
 
@@ -15,13 +14,13 @@ pub(super) fn of(guests: &Path, hash: &str) -> Vec<PathBuf> {
     let names = [
         format!(".spec-{hash}.json"),
         format!(".users-{hash}"),
-        format!(".prepared-{hash}"),
+        format!("{PREPARED}{hash}"),
         format!(".{NAME}{hash}.files.json"),
     ];
     names.into_iter().map(|name| guests.join(name)).filter(|path| path.symlink_metadata().is_ok()).collect()
 }
 
-/// Returns the hashes of images that do not exist and have records, with the space of those. A new one may still be built.
+/// Returns the hashes of images that do not exist, are not being built and have records, with the space of those.
 #[must_use]
 pub fn stale_records(guests: &Path) -> Vec<(String, u64)> {
     let names = fs::read_dir(guests).into_iter().flatten().flatten();
@@ -36,24 +35,22 @@ pub fn stale_records(guests: &Path) -> Vec<(String, u64)> {
 
 /// Returns the hash in the name of a record or a lock.
 fn hash_in(name: &str) -> Option<String> {
-    let starts = [".spec-", ".lock-", ".users-", ".prepared-", ".debian-"];
+    let starts = [".spec-", ".lock-", ".users-", ".debian-"];
     let rest = starts.iter().find_map(|start| name.strip_prefix(start))?;
     let hash = rest.trim_end_matches(".json").trim_end_matches(".files");
     let is_hash = hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_hash.then(|| hash.to_owned())
 }
 
+/// Returns whether an image neither exists nor is being built: its builder holds the lock.
 fn is_stale(guests: &Path, hash: &str) -> bool {
-    !is_new(&lock_of(guests, hash)) && is_stale_without_lock(guests, hash)
+    let lock = lock_of(guests, hash);
+    let is_held = || lock.exists() && matches!(Lock::try_take(&lock), Ok(None));
+    !exists(guests, hash) && !is_held()
 }
 
-fn is_stale_without_lock(guests: &Path, hash: &str) -> bool {
-    !path_of(guests, hash).exists() && !of(guests, hash).iter().any(|record| is_new(record))
-}
-
-fn is_new(path: &Path) -> bool {
-    let changed = path.symlink_metadata().and_then(|found| found.modified());
-    changed.is_ok_and(|changed| SystemTime::now().duration_since(changed).unwrap_or_default() < NEW)
+fn exists(guests: &Path, hash: &str) -> bool {
+    path_of(guests, hash).exists() || prepared_of(guests, hash).exists()
 }
 
 /// Removes the records of an image that does not exist. Returns false if it exists or is built by now.
@@ -61,12 +58,9 @@ fn is_new(path: &Path) -> bool {
 /// # Errors
 /// One cannot be removed.
 pub fn remove_records(guests: &Path, hash: &str) -> Result<bool> {
-    if !is_stale(guests, hash) {
-        return Ok(false);
-    }
     let Some(lock) = Lock::try_take(&lock_of(guests, hash))? else { return Ok(false) };
-    // A build may have ended meanwhile. (Taking the lock may have made its file.)
-    if !is_stale_without_lock(guests, hash) {
+    // A build may have ended meanwhile.
+    if exists(guests, hash) {
         return Ok(false);
     }
     of(guests, hash).iter().try_for_each(|record| remove_any(record))?;
@@ -76,29 +70,26 @@ pub fn remove_records(guests: &Path, hash: &str) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
     use super::*;
 
     #[test]
-    fn records_without_an_image_are_removed_once_they_are_old() {
+    fn records_are_removed_without_an_image_and_its_builder() {
         let dir = tempfile::tempdir().unwrap();
         let guests = dir.path().to_owned();
-        let (old, new, own) = ("fedcba9876543210", "aaaabbbbccccdddd", "0123456789abcdef");
+        let (left, built, own, ready) =
+            ("fedcba9876543210", "aaaabbbbccccdddd", "0123456789abcdef", "1111222233334444");
         fs::create_dir(path_of(&guests, own)).unwrap();
-        for hash in [old, new, own] {
+        fs::create_dir(prepared_of(&guests, ready)).unwrap();
+        for hash in [left, built, own, ready] {
             fs::write(lock_of(&guests, hash), "").unwrap();
             fs::write(guests.join(format!(".spec-{hash}.json")), "{}").unwrap();
             fs::create_dir(guests.join(format!(".users-{hash}"))).unwrap();
         }
         fs::write(guests.join("else"), "").unwrap();
-        let ago = SystemTime::now() - 2 * NEW;
-        for record in of(&guests, old).iter().chain(&of(&guests, own)).chain([&lock_of(&guests, old)]) {
-            File::open(record).unwrap().set_modified(ago).unwrap();
-        }
+        let _builder = Lock::try_take(&lock_of(&guests, built)).unwrap().unwrap();
         let stale: Vec<_> = stale_records(&guests).into_iter().map(|(hash, _)| hash).collect();
-        assert_eq!(stale, [old]);
-        for (hash, removed) in [(old, true), (new, false), (own, false)] {
+        assert_eq!(stale, [left]);
+        for (hash, removed) in [(left, true), (built, false), (own, false), (ready, false)] {
             assert_eq!(remove_records(&guests, hash).unwrap(), removed, "{hash}");
             assert_eq!(lock_of(&guests, hash).exists() || !of(&guests, hash).is_empty(), !removed, "{hash}");
         }
