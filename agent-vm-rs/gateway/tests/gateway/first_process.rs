@@ -120,6 +120,8 @@ fn a_server_that_answers_nothing_before_initialize_is_initialized() {
 fn a_server_that_refuses_ping_is_initialized() {
     for era in ["old-refuses", "new"] {
         let gateway = start(era, &["--ping=3600000"]);
+        // Only a server that was initialized gets a spare process before a client comes.
+        until("the spare process", || starts(&gateway.path("starts")).len() > 1);
         for path in ["/mcp", "/servers/other/mcp"] {
             assert_eq!(gateway.session_of(path, OLD, &json!({})).text("echo", &json!({})), "{}");
         }
@@ -147,14 +149,15 @@ fn a_client_without_a_session_gets_a_process_that_was_not_sent_ping() {
 
 #[test]
 fn a_server_goes_on_when_the_process_of_its_only_session_ends() {
-    let gateway = start("old", &[]);
+    let gateway = start("old", &["--pause=3600000", "--spacing=3600000"]);
     for (path, name) in [("/mcp", "default"), ("/servers/other/mcp", "other")] {
-        let session = gateway.session_of(path, OLD, &json!({}));
         for ends in 1..4 {
+            let session = gateway.session_of(path, OLD, &json!({}));
             session.call("die", &json!({})).answer();
             assert_eq!(session.text("echo", &json!({})), "{}");
             let state = gateway.state(name);
             assert_eq!((&state["state"], &state["restarts"]), (&"running".into(), &ends.into()));
+            assert_eq!(session.delete(), 204);
         }
     }
 }
