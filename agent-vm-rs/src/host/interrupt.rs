@@ -56,8 +56,12 @@ pub fn pause(length: Duration) -> Result<()> {
 
 /// Waits until a file is ready, or for a moment. A signal ends it: [`check`] reports that.
 pub fn wait_for(file: &impl AsFd, what: PollFlags, moment: Duration) {
-    let moment = Timespec { tv_sec: 0, tv_nsec: i64::from(moment.subsec_nanos()) };
-    let _ = poll(&mut [PollFd::new(file, what)], Some(&moment));
+    let _ = poll(&mut [PollFd::new(file, what)], Some(&timespec(moment)));
+}
+
+fn timespec(length: Duration) -> Timespec {
+    let tv_sec = i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
+    Timespec { tv_sec, tv_nsec: i64::from(length.subsec_nanos()) }
 }
 
 /// Forgets a received signal, so that only the next one interrupts what follows.
@@ -137,5 +141,18 @@ impl Deadline {
             }
             std::thread::sleep(interval.min(self.left()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A wait of a whole second that lasts no time makes its loop busy.
+    #[test]
+    fn waits_have_whole_seconds() {
+        let time = timespec(Duration::from_millis(2_005));
+        assert_eq!((time.tv_sec, time.tv_nsec), (2, 5_000_000));
+        assert_eq!(timespec(Duration::MAX).tv_sec, i64::MAX);
     }
 }
