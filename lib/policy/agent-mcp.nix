@@ -114,6 +114,8 @@ rec {
       "--default-server=${default}=${exe.codemcp}"
       "--workspace=${workspaceDir}"
     ]
+    # codemcp's version is pinned. A process that is asked for other versions would have to be started for that.
+    ++ (if default == defaultServer then [ "--sessions-only=${default}" ] else [ ])
     ++ map (file: "--servers-file=${file}") serversFiles
     ++ [
       "--host=${host}"

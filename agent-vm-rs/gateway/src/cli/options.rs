@@ -38,6 +38,9 @@ pub struct ServeOptions {
     /// Server at /mcp and /sse
     #[arg(long, value_name = "NAME=PROGRAM", value_parser = named)]
     pub default_server: (String, String),
+    /// Server that is known to have only versions of the protocol with sessions, so that it is not asked for others
+    #[arg(long, value_name = "NAME")]
+    pub sessions_only: Vec<String>,
     /// Directory the servers run in
     #[arg(long, value_name = "DIR")]
     pub workspace: PathBuf,

@@ -168,6 +168,9 @@ fn gateway(options: &ServeOptions) -> Rc<Gateway> {
     let default = config::Server { name, launch: Launch::Program { argv: vec![program], env: Vec::new() } };
     let mut servers = vec![Server::new(default, true, &settings, &states)];
     servers.extend(named.into_iter().map(|server| Server::new(server, false, &settings, &states)));
+    for server in servers.iter().filter(|server| options.sessions_only.contains(&server.name)) {
+        server.has_only_sessions();
+    }
     let gateway = Rc::new(Gateway {
         pools: servers.iter().map(Pool::new).collect(),
         servers,

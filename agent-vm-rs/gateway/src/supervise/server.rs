@@ -107,6 +107,11 @@ impl Server {
         self.state() == State::Failed
     }
 
+    /// Takes it as known that the server has only versions with sessions. If it refuses `initialize`, it is asked all the same.
+    pub fn has_only_sessions(&self) {
+        self.inner.borrow_mut().era = Era::Sessions;
+    }
+
     /// Returns which versions the server knows.
     pub fn era(&self) -> Era {
         self.inner.borrow().era

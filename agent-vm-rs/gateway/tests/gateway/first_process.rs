@@ -148,6 +148,20 @@ fn a_client_without_a_session_gets_a_process_that_was_not_sent_ping() {
 }
 
 #[test]
+fn a_server_that_is_known_is_not_asked_for_versions_without_sessions() {
+    let gateway = start("both-keeps", &["--sessions-only=default", "--sessions-only=other"]);
+    let discovered = gateway.stateless("server/discover", json!({})).answer()["result"].clone();
+    assert_eq!((&discovered["supportedVersions"][0], &discovered["instructions"]), (&NEW.into(), &"ask".into()));
+    // The first process, which was sent `ping`: the client does not wait for another one.
+    assert_eq!(vec![gateway.stateless_call("process", &json!({}))], starts(&gateway.path("starts"))[..1]);
+    // Control: as this server would answer it itself, in the test above.
+    assert_ne!(gateway.stateless("tools/list", json!({})).answer()["result"]["ttlMs"], 7);
+    // One that has no versions with sessions is asked all the same.
+    let gateway = start("new", &["--sessions-only=default", "--sessions-only=other"]);
+    assert_eq!(gateway.stateless("tools/list", json!({})).answer()["result"]["ttlMs"], 7);
+}
+
+#[test]
 fn a_server_goes_on_when_the_process_of_its_only_session_ends() {
     let gateway = start("old", &["--pause=3600000", "--spacing=3600000"]);
     for (path, name) in [("/mcp", "default"), ("/servers/other/mcp", "other")] {
