@@ -90,7 +90,7 @@ fn a_link_without_a_target_is_found() {
     assert_eq!(broken(&root().join("page.md"), page), ["nowhere.md#x", "#three", "none.svg"]);
 }
 
-/// Returns the page of the command line: the help text of the program and of each command.
+/// Returns the page of the command line: the help text of the program and of each command. Those that agent-vm calls itself are last.
 fn command_line() -> String {
     let mut root = Cli::command().term_width(80);
     root.build();
@@ -98,22 +98,27 @@ fn command_line() -> String {
         "# Command line\n\nA test generates this page from the help texts. To update it, run the tests with \
                     `INSTA_UPDATE=always`.\n"
             .to_owned();
-    let mut add = |title: &str, command: &mut clap::Command| {
+    let mut internal = String::new();
+    let mut add = |title: &str, command: &mut clap::Command, is_internal: bool| {
         // Every command takes the global options; the program's own help shows them.
         let text = command.clone().term_width(80).render_long_help().to_string();
         let own = if title == PROGRAM { &text } else { text.split("\nGlobal options:").next().unwrap_or(&text) };
         let lines: Vec<_> = own.trim_end().lines().map(str::trim_end).collect();
-        page += &format!("\n## `{title}`\n\n```text\n{}\n```\n", lines.join("\n"));
+        let (place, level) = if is_internal { (&mut internal, "###") } else { (&mut page, "##") };
+        *place += &format!("\n{level} `{title}`\n\n```text\n{}\n```\n", lines.join("\n"));
     };
-    add(PROGRAM, &mut root.clone());
+    add(PROGRAM, &mut root.clone(), false);
     for verb in root.get_subcommands_mut().filter(|verb| verb.get_name() != "help") {
         let title = format!("{PROGRAM} {}", verb.get_name());
-        add(&title, verb);
+        let is_internal = verb.is_hide_set();
+        add(&title, verb, is_internal);
         for part in verb.get_subcommands_mut().filter(|part| part.get_name() != "help") {
-            add(&format!("{title} {}", part.get_name()), part);
+            let is_internal = is_internal || part.is_hide_set();
+            add(&format!("{title} {}", part.get_name()), part, is_internal);
         }
     }
-    page
+    page + "\n## Internal commands\n\nThese are only for the program itself. They may change in every version.\n"
+        + &internal
 }
 
 #[test]
