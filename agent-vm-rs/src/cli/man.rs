@@ -88,10 +88,14 @@ fn add_pages(root: &clap::Command, command: &clap::Command, pages: &mut Vec<Page
 }
 
 fn exit_status(roff: &mut Roff, command: &str) {
+    let [failure, usage] = match command {
+        "compare" => ["The answers differ.", "The command line is wrong, or there is nothing to compare."],
+        _ => ["Failure.", "The command line is wrong."],
+    };
     let mut codes = vec![
         ("0".to_owned(), "Success."),
-        (EXIT_FAILURE.to_string(), "Failure."),
-        (EXIT_USAGE.to_string(), "The command line is wrong."),
+        (EXIT_FAILURE.to_string(), failure),
+        (EXIT_USAGE.to_string(), usage),
         (EXIT_TIMEOUT.to_string(), "The time limit was reached."),
         ("128+N".to_owned(), "Signal N interrupted the command: 130 after Ctrl-C."),
     ];

@@ -157,10 +157,7 @@ impl Verb {
             Self::List(args) => return list::list(context, args).map(commands::exit_with),
             Self::Stats(args) => return stats::stats(context, args).map(commands::exit_with),
             Self::Doctor(args) => return doctor::doctor(context, args).map(commands::exit_with),
-            Self::Compare(args) => {
-                return compare::compare(context, args)
-                    .map(|same| if same { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-            }
+            Self::Compare(args) => return compare::compare(context, args),
             Self::Export(args) => export::export(context, args),
             Self::Create(args) => create::create(context, args),
             Self::Set(args) => set::set(context, args),

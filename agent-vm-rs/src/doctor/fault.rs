@@ -73,6 +73,7 @@ const NAMESPACES: &str = "sudo sysctl -e -w user.max_user_namespaces=15000 kerne
                           kernel.apparmor_restrict_unprivileged_userns=0";
 const DELEGATE: &str = "sudo mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu cpuset io memory \
                         pids\\n' | sudo tee /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload";
+const MOUNT_CGROUPS: &str = "start this host with cgroups of version 2 at /sys/fs/cgroup; what starts it decides that, as systemd does not run here";
 const LINGER: &str = "sudo loginctl enable-linger {user}";
 const CACHE: &str = "curl --head https://cache.nixos.org/nix-cache-info";
 const SET_CLOCK: &str = "sudo timedatectl set-ntp true";
@@ -135,6 +136,8 @@ faults! {
     NixFails: Error, "sudo systemctl restart nix-daemon", "nix --version", "sudo systemctl restart nix-daemon", "sudo systemctl restart nix-daemon";
     /// The NixOS guest cannot be built, because nixpkgs is not reached.
     NixpkgsUnreachable: Warning, CACHE, CACHE, CACHE, CACHE;
+    /// This host has cgroups of version 1, and no systemd that mounts others.
+    CgroupsElsewhere: Warning, MOUNT_CGROUPS, MOUNT_CGROUPS, MOUNT_CGROUPS, MOUNT_CGROUPS;
     /// This host has cgroups of version 1.
     CgroupsOld: Warning, nixos!("boot.kernelParams = [ \"systemd.unified_cgroup_hierarchy=1\" ];"), grub!("systemd.unified_cgroup_hierarchy=1", "sudo update-grub"), "sudo grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1 && sudo reboot", grub!("systemd.unified_cgroup_hierarchy=1", "sudo grub-mkconfig -o /boot/grub/grub.cfg");
     /// The account may not limit all resources of its own processes.

@@ -50,6 +50,12 @@ impl Finding {
         Self { commands: self.commands.map(|commands| commands.with(name, value.as_ref())), ..self }
     }
 
+    /// Replaces the commands that change GRUB's file.
+    #[must_use]
+    pub fn without_grub(self) -> Self {
+        Self { commands: self.commands.map(Commands::without_grub), ..self }
+    }
+
     /// Sets a path of its commands, quoted for a shell.
     #[must_use]
     pub fn with_path(self, path: &std::path::Path) -> Self {

@@ -9,12 +9,14 @@ mod machine;
 mod system;
 mod text;
 
+use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
 
+use self::commands::GRUB_FILE;
 use self::fault::Fault;
 use self::finding::Finding;
 use self::host::Check;
@@ -57,7 +59,10 @@ impl Report {
             };
             ("machines", Box::new(check))
         }));
-        let findings = within(Deadline::after(LIMIT), checks)?;
+        let mut findings = within(Deadline::after(LIMIT), checks)?;
+        if !Path::new(GRUB_FILE).exists() {
+            findings = findings.into_iter().map(Finding::without_grub).collect();
+        }
         let ok = findings.iter().all(|found| found.level != Level::Error);
         Ok(Self { system: System::here(), ok, findings })
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ use crate::host::hex::hex;
 use crate::host::lock::Lock;
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
+use crate::machine::state_dir::StateDir;
 
 pub use records::{remove_records, stale_records};
 
@@ -26,8 +27,6 @@ pub use records::{remove_records, stale_records};
 const NAME: &str = "debian-";
 /// Start of the directory name of an image that `scripts/prepare-image` built and that no start has used yet.
 pub const PREPARED: &str = ".prepared-";
-/// Time for which a registered machine counts as a user before its link points to the image: until the image is built.
-const NEW: Duration = Duration::from_secs(6 * 3_600);
 /// Age at which an image is old.
 pub const OLD: Duration = Duration::from_secs(30 * 86_400);
 
@@ -166,10 +165,7 @@ fn users(package: &Path, known: &[PathBuf]) -> Vec<PathBuf> {
     let links = users_of(package).into_iter().flat_map(|users| links_in(&users));
     let registered = links.filter_map(|link| {
         let machine = fs::read_link(&link).ok()?;
-        let since = link.symlink_metadata().ok()?.modified().ok()?;
-        // A time in the future counts as now.
-        let age = SystemTime::now().duration_since(since).unwrap_or_default();
-        (uses(&machine, package) || (age < NEW && machine.is_dir())).then_some(machine)
+        (uses(&machine, package) || is_in_work(&machine)).then_some(machine)
     });
     registered.chain(known.iter().filter(|machine| uses(machine, package)).cloned()).collect()
 }
@@ -178,6 +174,12 @@ fn users(package: &Path, known: &[PathBuf]) -> Vec<PathBuf> {
 fn uses(machine: &Path, package: &Path) -> bool {
     let is = |link: MachinePath| fs::read_link(link.of(machine)).is_ok_and(|target| is_same(&target, package));
     is(MachinePath::Guest) || (is(MachinePath::RunGuest) && RunDir::of(machine).qemu().is_some())
+}
+
+/// Returns whether a command works on a machine, such as a start that has registered an image and is about to use it.
+fn is_in_work(machine: &Path) -> bool {
+    let lock = || StateDir::lock_of(machine).filter(|lock| lock.exists());
+    machine.is_dir() && lock().is_some_and(|lock| matches!(Lock::try_take(&lock), Ok(None)))
 }
 
 /// Returns whether two paths lead to the same directory: the cache may have been named in another way, such as by a link.

@@ -43,7 +43,7 @@ impl Group {
         // Root can write to systemd's own cgroups, which are not ours.
         let systemds = rustix::process::geteuid().is_root() && fs::exists("/run/systemd/system").unwrap_or(false);
         ensure!(!systemds, "no cgroup can be used: systemd owns those of this host");
-        ensure!(kind == CGROUP2, "no cgroup can be used: this host has none of version 2");
+        ensure!(kind == CGROUP2, "no cgroup can be used: {MOUNT} is not of version 2");
         let own = own(mount, &fs::read_to_string("/proc/self/cgroup").context("failed to read our cgroup")?)
             .context("our cgroup is unknown")?;
         Self::make_near(mount, &own, dir, wanted, planned)

@@ -86,6 +86,12 @@ impl StateDir {
         self.locks().join(".ports")
     }
 
+    /// Returns the lock file of the machine with this directory, also in another state directory.
+    #[must_use]
+    pub fn lock_of(machine: &Path) -> Option<PathBuf> {
+        Some(Self(machine.parent()?.to_owned()).locks().join(machine.file_name()?))
+    }
+
     /// Returns the lock file of a machine.
     #[must_use]
     pub fn lock_file(&self, name: &VmName) -> PathBuf {

@@ -77,10 +77,24 @@ fn a_hostile_server_of_this_host_ends_the_comparison_of_a_request_only() {
         // It ends, and its child does not.
         ("sleep 100173 >/dev/null 2>&1 & exit 3", "ended"),
     ] {
-        let all = site.run(&["--timeout", "2", "compare", "--json", "--direct", script]).exits(1).json();
-        let error = all["requests"][0]["direct"]["error"].as_str().unwrap().to_owned();
+        // At its first request, there is nothing to compare.
+        let first = site.run(&["--timeout", "2", "compare", "--json", "--direct", script]).exits(2);
+        let first = first.gives_one_error().says("a server gave no answer to initialize of the session");
+        assert!(first.stderr.contains(says) || first.stderr.contains("reads no more"), "{script}: {}", first.stderr);
+        assert!(
+            first.stderr.contains("caused by: direct: ") && !first.stderr.contains("machine: "),
+            "{}",
+            first.stderr
+        );
+        // Later, the answers to a request differ.
+        site.stand_in(
+            "later",
+            &format!("{}\n{script}", TWIN.replace("-r line; do", "-r line; do [ -z \"$was\" ] || break; was=1")),
+        );
+        let all = site.run(&["--timeout", "2", "compare", "--json", "--direct", "exec later"]).exits(1).json();
+        let error = all["requests"][1]["direct"]["error"].as_str().unwrap().to_owned();
         assert!(error.contains(says) || error.contains("reads no more"), "{script}: {error}");
-        assert_eq!(all["requests"][0]["machine"]["answer"]["serverInfo"]["name"], "stand-in");
+        assert_eq!(all["requests"][1]["machine"]["answer"]["echo"], "ping");
     }
     let all = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| std::fs::read(entry.path().join("cmdline")));
     assert!(!all.flatten().any(|words| words == b"sleep\x00100173\x00"), "a child is left running");
@@ -89,7 +103,29 @@ fn a_hostile_server_of_this_host_ends_the_comparison_of_a_request_only() {
 #[test]
 fn without_servers_of_this_host_there_is_a_hint() {
     let (site, _services) = running();
-    site.run(&["compare"]).exits(1).gives_one_error().says("agent-direct").says("--direct COMMAND");
+    site.run(&["compare"]).exits(2).gives_one_error().says("agent-direct").says("--direct COMMAND");
     site.run(&["stop"]).ok();
-    site.run(&["compare", "--direct", "exec twin"]).exits(1).gives_one_error();
+    site.run(&["compare", "--direct", "exec twin"]).exits(2).gives_one_error();
+}
+
+/// A script takes exit code 1 for a difference.
+#[test]
+fn a_failure_is_no_difference() {
+    let (site, _services) = running();
+    site.run(&["compare", "--direct-url", "http://127.0.0.1:1/mcp"])
+        .exits(2)
+        .gives_one_error()
+        .says("a server gave no answer to initialize of the session")
+        .says("cannot reach http://127.0.0.1:1/mcp");
+    let begun = site.path("begun");
+    let direct = format!("touch '{}'; exec twin", begun.display());
+    site.run(&["compare", "--direct", &direct, "--server", "nosuch"])
+        .exits(2)
+        .gives_one_error()
+        .says("has no MCP server nosuch");
+    assert!(!begun.exists(), "the program of this host was started");
+    // Control.
+    twin(&site);
+    site.run(&["compare", "--direct", &direct]).ok();
+    assert!(begun.exists());
 }

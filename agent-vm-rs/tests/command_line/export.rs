@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::guest_services::GuestServices;
-use crate::stand_ins::{STAYS, create, install, install_ssh};
+use crate::stand_ins::{STAYS, change_runner, create, install, install_ssh};
 use crate::support::{Running, Site, skip, wait_until, which};
 
 fn site() -> Site {
@@ -91,6 +91,51 @@ fn jobs_run_the_machine_on_this_host_and_have_no_secret() {
         .gives_one_error()
         .says("--user works with --format systemd only");
     site.run(&["export", "--format", "nomad", "--json"]).exits(2).gives_one_error().says("no JSON output");
+}
+
+/// The pod starts the guest that this host has built, also after `image update`.
+#[test]
+fn a_pod_has_the_choice_of_the_snapshot() {
+    let site = site();
+    let config = site.path("config/agent-vm");
+    assert!(!config.exists());
+    let set = site.run(&["export", "--format", "kubernetes", "--image", "registry.example/agent-vm:1"]).ok().json();
+    let pod = &set["spec"]["template"]["spec"];
+    let has = |list: &serde_json::Value, key: &str| {
+        list.as_array().unwrap().iter().any(|one| one.pointer(key) == Some(&json!(config)))
+    };
+    assert!(
+        has(&pod["volumes"], "/hostPath/path") && has(&pod["containers"][0]["volumeMounts"], "/mountPath"),
+        "{pod}"
+    );
+    // A pod does not start without a directory that it mounts.
+    assert!(config.is_dir());
+}
+
+#[test]
+fn libvirt_emulates_if_the_machine_is_emulated_and_overwrites_nothing() {
+    let site = site();
+    change_runner(
+        &site,
+        &format!("case $AGENT_VM_QEMU in */recorder) exec \"$AGENT_VM_QEMU\" -kernel /k;; esac; {STAYS}"),
+    );
+    let services = GuestServices::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    let accel = site.run(&["status", "--json"]).json()["vm"]["accel"].clone();
+    let emulated = accel == "tcg";
+    assert!(emulated || accel == "kvm", "{accel}");
+    site.run(&["stop"]).ok();
+    drop(services);
+    let credentials = site.path("it's");
+    let line = ["export", "--format", "libvirt", "--credentials", credentials.to_str().unwrap()];
+    let done = site.run(&line).ok();
+    let kind = if emulated { "<domain type='qemu' " } else { "<domain type='kvm' " };
+    assert!(done.stdout.starts_with(kind), "{}", done.stdout);
+    assert_eq!(done.stderr.contains("warning: no KVM ("), emulated, "{}", done.stderr);
+    let again = site.run(&line).exits(1).gives_one_error().says("exists already");
+    let remove = again.stderr.lines().find_map(|line| Some(line.split_once("export again: ")?.1)).unwrap();
+    assert!(Command::new("sh").args(["-c", remove]).status().unwrap().success());
+    assert_eq!(site.run(&line).ok().stdout, done.stdout);
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn an_update_takes_effect_at_the_next_start() {
     assert!(flake().contains(&format!("snapshot = \"{to}\";")), "{}", flake());
     let again = site.run(&["image", "update", "--json"]).ok().json();
     assert_eq!((&again["from"], &again["to"]), (&json!(to), &json!(to)));
-    site.run(&["image", "update"]).ok().says("which is the newest");
+    site.run(&["image", "update"]).ok().says("which is the newest").says("uses Debian's mirror");
     // A choice that was made while the clock was wrong.
     site.write("config/agent-vm/debian-snapshot.json", r#"{"date": "29990101T000000Z"}"#);
     let back = site.run(&["image", "update", "--json"]).ok().json();
@@ -62,6 +62,24 @@ fn an_update_takes_effect_at_the_next_start() {
     site.run(&["start"]).exits(1).says("has no snapshot of Debian").says("hint: to replace it: agent-vm image update");
     site.run(&["image", "update"]).ok();
     site.run(&["start"]).exits(1).does_not_say("has no snapshot of Debian");
+}
+
+/// A machine keeps neither the image of its former settings nor that of a start that another one followed.
+#[test]
+fn an_image_of_former_settings_is_not_used() {
+    let site = Site::new();
+    install(&site, ENDS);
+    create(&site, "main");
+    site.run(&["start"]).exits(1);
+    let from_nix = site.read("from-nix.json");
+    site.write("from-nix.json", from_nix.replace("0123456789abcdef", "fedcba9876543210"));
+    site.set("app-main", "packages", json!(["make"]));
+    site.run(&["start"]).exits(1);
+    let users: Vec<_> = images(&site).iter().map(|image| (image["name"].clone(), image["users"].clone())).collect();
+    let [new, former] = ["fedcba9876543210", "0123456789abcdef"].map(|name| json!(name));
+    assert_eq!(users, [(former, json!([])), (new, json!(["app-main"]))]);
+    site.run(&["image", "prune"]).ok().prints("image 0123456789abcdef: removed");
+    assert_eq!(images(&site).len(), 1);
 }
 
 #[test]

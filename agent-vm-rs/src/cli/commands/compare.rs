@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -10,7 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::Target;
-use super::mcp::server_name;
+use super::mcp::{require_server, server_name};
 use crate::cli::target;
 use crate::guest::running::running;
 use crate::host::interrupt::Deadline;
@@ -20,7 +21,7 @@ use crate::machine::Machine;
 use crate::machine::context::Context;
 use crate::machine::policy;
 use crate::mcp::compare::{Difference, Exchange, Http, Peer, Session, Stdio, Volatile, differences, run};
-use crate::term::error::Failure;
+use crate::term::error::{EXIT_FAILURE, EXIT_USAGE, Failure, exit_code, report as report_error};
 use crate::term::output::{print, print_json};
 use crate::term::table::Columns;
 use crate::term::terminal;
@@ -36,6 +37,12 @@ const LISTEN: Duration = Duration::from_secs(120);
 const MOST_PRINTED: usize = 10;
 /// Keys that differ from call to call.
 const VOLATILE: [&str; 1] = ["_meta"];
+/// Names of both sides.
+const SIDES: [&str; 2] = ["direct", "machine"];
+/// Exit code for answers that differ.
+const EXIT_DIFFERENT: u8 = EXIT_FAILURE;
+/// Exit code if there is nothing to compare.
+const EXIT_TROUBLE: u8 = EXIT_USAGE;
 /// The program of the flake that runs the servers on this host.
 const DIRECT: &str = "agent-direct";
 
@@ -64,14 +71,30 @@ pub struct CompareArgs {
     ignore: Vec<String>,
 }
 
-/// Runs one MCP session with the servers of this host and with those of a machine, and prints both side by side. Returns
-/// whether they are the same.
+/// Runs one MCP session with the servers of this host and with those of a machine, and prints both side by side. Returns the
+/// exit code: as that of diff(1), it is 1 only if they differ.
 ///
 /// # Errors
-/// The machine does not run, there is no server to compare it with, or the session's file is not valid.
-pub fn compare(context: &Context, args: &CompareArgs) -> Result<bool> {
+/// The command line or the session's file is not valid, a time limit passed, or a signal arrived.
+pub fn compare(context: &Context, args: &CompareArgs) -> Result<ExitCode> {
+    match compared(context, args) {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(EXIT_DIFFERENT.into()),
+        Err(error) if exit_code(&error) == EXIT_DIFFERENT => {
+            report_error(&error);
+            Ok(EXIT_TROUBLE.into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns whether both are the same.
+fn compared(context: &Context, args: &CompareArgs) -> Result<bool> {
     let machine = target::find(&context.state, args.target.as_deref())?;
-    running(&machine)?;
+    let (guest, facts) = running(&machine)?;
+    if let Some(name) = &args.server {
+        require_server(context, &machine, &guest, &facts, name)?;
+    }
     let session = match &args.session {
         Some(file) => of_file(file)?,
         None => Session::standard(),
@@ -84,6 +107,7 @@ pub fn compare(context: &Context, args: &CompareArgs) -> Result<bool> {
     let mut bridge = Stdio::start(&bridge(context, &machine, args.server.as_deref())?)?;
     let limit = context.timeout.unwrap_or(LIMIT);
     let exchanges = run(&session, [direct.peer.as_mut(), &mut bridge], limit)?;
+    exchanges.first().map_or(Ok(()), both_answered)?;
     let keys = VOLATILE.iter().map(|key| (*key).to_owned()).chain(args.ignore.iter().cloned()).collect();
     let inside = policy::workspace().path.to_string_lossy().into_owned();
     let volatile = Volatile { keys, same: vec![(workspace.display().to_string(), inside)] };
@@ -91,6 +115,18 @@ pub fn compare(context: &Context, args: &CompareArgs) -> Result<bool> {
     let same = compared.iter().all(Compared::same);
     report(context, &machine, &compared, same)?;
     Ok(same)
+}
+
+/// Checks that both servers answered a request, the session's first: without that, there is nothing to compare.
+fn both_answered(both: &[Exchange; 2]) -> Result<()> {
+    let failed =
+        SIDES.iter().zip(both).filter_map(|(side, one)| Some(format!("{side}: {}", one.answer.as_ref().err()?)));
+    let failed: Vec<_> = failed.collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let failure = Failure::new(format!("a server gave no answer to {} of the session", both[0].what));
+    Err(anyhow::anyhow!(failed.join("; ")).context(failure))
 }
 
 fn of_file(file: &Path) -> Result<Session> {

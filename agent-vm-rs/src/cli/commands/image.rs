@@ -70,6 +70,9 @@ fn list(context: &Context) -> Result<()> {
     print(&COLUMNS.format(all.iter().map(|one| cells(one, now)).collect(), terminal::width(std::io::stdout())))
 }
 
+/// What a choice does not promise.
+const MIRROR: &str = "a build that gets no answer from the archive of snapshots uses Debian's mirror; agent-vm image list shows which it was";
+
 const COLUMNS: Columns<'_, 5> =
     Columns { header: ["IMAGE", "PACKAGES", "AGE", "SIZE", "MACHINES"], gives_way: &[(4, 10)], shorten_start: &[] };
 
@@ -102,10 +105,12 @@ fn update(context: &Context) -> Result<()> {
         return print_json(&json!({ "from": from.name(), "to": to.name(), "file": file }));
     }
     if !is_other {
-        note(&format!("images are built from the snapshot {}, which is the newest", from.name()));
+        note(&format!("the chosen snapshot of Debian is {}, which is the newest", from.name()));
+        note(MIRROR);
         return Ok(());
     }
-    note(&format!("images: {} → {}", from.name(), to.name()));
+    note(&format!("chosen snapshot of Debian: {} → {}", from.name(), to.name()));
+    note(MIRROR);
     let names = context.state.names()?;
     let is_debian = |machine: &Machine| machine.settings().is_ok_and(|settings| settings.guest == GuestKind::Debian);
     let machines = names.into_iter().map(|name| Machine::new(&context.state, name)).filter(is_debian).count();

@@ -23,16 +23,24 @@ pub fn check_cgroups() -> Vec<Finding> {
     // Root sets its own limits; a user has what systemd delegates to the user's manager.
     let place = if uid.is_root() { root.to_owned() } else { root.join(own) };
     let read = |place: &Path| fs::read_to_string(place.join("cgroup.controllers")).ok();
-    vec![judge(read(root).as_deref(), read(&place).as_deref())]
+    vec![judge(read(root).as_deref(), read(&place).as_deref(), is_booted_by_systemd())]
+}
+
+fn is_booted_by_systemd() -> bool {
+    Path::new("/run/systemd/system").exists()
 }
 
 /// `all` and `own` are the controllers of this host and of this account; None without cgroups of version 2 or without a manager.
-fn judge(all: Option<&str>, own: Option<&str>) -> Finding {
+fn judge(all: Option<&str>, own: Option<&str>, has_systemd: bool) -> Finding {
     let Some(all) = all else {
+        // A kernel parameter is for systemd; elsewhere, what starts this host mounts the cgroups.
+        let fault = if has_systemd { Fault::CgroupsOld } else { Fault::CgroupsElsewhere };
         return Finding::fault(
             CHECK,
-            Fault::CgroupsOld,
-            "this host has no cgroups of version 2: cpu_quota is not enforced, and other limits are those of single programs",
+            fault,
+            format!(
+                "{ROOT} is not of version 2: cpu_quota is not enforced, and other limits are those of single programs"
+            ),
         );
     };
     let has = |controllers: &str, name: &str| controllers.split_whitespace().any(|one| one == name);
@@ -48,7 +56,7 @@ fn judge(all: Option<&str>, own: Option<&str>) -> Finding {
 
 /// Asks the systemd manager of this account.
 pub fn check_systemd() -> Finding {
-    if !Path::new("/run/systemd/system").exists() {
+    if !is_booted_by_systemd() {
         return Finding::ok("systemd", "this host was not started by systemd");
     }
     let asked = Invocation::new("systemctl");
@@ -82,11 +90,12 @@ mod tests {
     #[test]
     fn cgroups_are_judged_by_their_controllers() {
         let all = "cpuset cpu io memory hugetlb pids rdma";
-        assert_eq!(judge(Some(all), Some("cpu io memory pids")).fault, None);
-        assert_eq!(judge(Some(all), Some("memory pids")).fault, Some(Fault::CgroupsUndelegated));
-        assert_eq!(judge(Some(all), None).fault, Some(Fault::CgroupsUndelegated));
-        assert_eq!(judge(None, None).fault, Some(Fault::CgroupsOld));
-        assert!(judge(Some(all), Some("memory pids")).message.contains("cpu, io are not delegated"));
+        assert_eq!(judge(Some(all), Some("cpu io memory pids"), true).fault, None);
+        assert_eq!(judge(Some(all), Some("memory pids"), true).fault, Some(Fault::CgroupsUndelegated));
+        assert_eq!(judge(Some(all), None, true).fault, Some(Fault::CgroupsUndelegated));
+        assert_eq!(judge(None, None, true).fault, Some(Fault::CgroupsOld));
+        assert_eq!(judge(None, None, false).fault, Some(Fault::CgroupsElsewhere));
+        assert!(judge(Some(all), Some("memory pids"), true).message.contains("cpu, io are not delegated"));
         assert_eq!(judge_systemd(Ok("Version=257\n")).fault, None);
         assert_eq!(judge_systemd(Ok("")).fault, Some(Fault::SystemdSilent));
         assert_eq!(judge_systemd(Err(&"no bus".to_owned())).fault, Some(Fault::SystemdSilent));

@@ -55,8 +55,10 @@ fn a_prepared_image_is_one_that_no_machine_uses_yet() {
     assert_eq!((&found.path, &*found.name, &*found.users), (&prepared, "0123456789abcdef", &[][..]));
     // A machine's first start is about to take it.
     register(&image, &machine);
+    let start = Lock::try_take(&StateDir::lock_of(&machine).unwrap()).unwrap().unwrap();
     assert_eq!(all(dir.path(), &[]).unwrap()[0].users, ["app-main"]);
     assert!(!remove(found, &[]).unwrap() && prepared.exists());
+    drop(start);
     // An image is listed once.
     fs::create_dir(&image).unwrap();
     let [both] = &all(dir.path(), &[]).unwrap()[..] else { panic!() };
@@ -68,23 +70,22 @@ fn a_prepared_image_is_one_that_no_machine_uses_yet() {
 }
 
 #[test]
-fn a_machine_that_has_just_registered_builds_the_image() {
+fn a_machine_whose_start_builds_the_image_uses_it() {
     let dir = tempfile::tempdir().unwrap();
     let (image, machine) = world(dir.path());
     register(&image, &machine);
-    assert!(!remove(&all(dir.path(), &[]).unwrap()[0], &[]).unwrap());
-    // Its build was given up long ago.
-    let link = fs::read_dir(users_of(&image).unwrap()).unwrap().flatten().next().unwrap().path();
-    let old = rustix::fs::Timestamps {
-        last_access: rustix::fs::Timespec { tv_sec: 1, tv_nsec: 0 },
-        last_modification: rustix::fs::Timespec { tv_sec: 1, tv_nsec: 0 },
-    };
-    rustix::fs::utimensat(rustix::fs::CWD, &link, &old, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
-    // Control: another image is removed while its builder does not run.
-    let lock = Lock::try_take(&lock_of(&directory(dir.path()), "0123456789abcdef")).unwrap().unwrap();
-    assert!(!remove(&all(dir.path(), &[]).unwrap()[0], &[]).unwrap());
-    drop(lock);
-    assert!(remove(&all(dir.path(), &[]).unwrap()[0], &[]).unwrap());
+    let one = || all(dir.path(), &[]).unwrap().remove(0);
+    let start = Lock::try_take(&StateDir::lock_of(&machine).unwrap()).unwrap().unwrap();
+    assert_eq!(one().users, ["app-main"]);
+    assert!(!remove(&one(), &[]).unwrap());
+    // The start ended without this image, such as after a change of the machine's settings.
+    drop(start);
+    assert!(one().users.is_empty());
+    // A builder outlives its agent-vm.
+    let builder = Lock::try_take(&lock_of(&directory(dir.path()), "0123456789abcdef")).unwrap().unwrap();
+    assert!(!remove(&one(), &[]).unwrap());
+    drop(builder);
+    assert!(remove(&one(), &[]).unwrap());
 }
 
 #[test]

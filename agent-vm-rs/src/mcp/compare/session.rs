@@ -85,7 +85,8 @@ impl Session {
     }
 }
 
-/// Runs the session with both servers, one message after the other, and returns what each request got.
+/// Runs the session with both servers, one message after the other, and returns what each request got. It ends after the first
+/// request if a server does not answer that.
 ///
 /// # Errors
 /// The command was interrupted.
@@ -107,6 +108,9 @@ pub fn run(session: &Session, peers: [&mut dyn Peer; 2], limit: Duration) -> Res
             lists = found.clone().map(|exchange| exchange.answer.ok());
         }
         exchanges.extend(found);
+        if matches!(&exchanges[..], [both] if both.iter().any(|one| one.answer.is_err())) {
+            return Ok(exchanges);
+        }
     }
     if session.calls {
         for message in session.safe_calls([lists[0].as_ref(), lists[1].as_ref()]) {

@@ -33,14 +33,16 @@ fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }
 
-/// Returns the object. Directories of this host are mounted at their own paths, so that the machine's settings stay valid.
-pub fn stateful_set(exported: &Exported, image: &str) -> Value {
-    let Exported { name, args, state, cache, source, toolkit, node, user, group, .. } = exported;
+/// Returns the object. Directories of this host are mounted at their own paths, so that the machine's settings stay valid. A pod
+/// cannot start without one of them, so `has_config` says whether that of the user's choices exists.
+pub fn stateful_set(exported: &Exported, image: &str, has_config: bool) -> Value {
+    let Exported { name, args, state, cache, source, toolkit, config, node, user, group, .. } = exported;
     let name = format!("agent-vm-{}", label(name));
     let labels = json!({ "app.kubernetes.io/name": "agent-vm", "app.kubernetes.io/instance": name });
     let paths = [("state", state, false), ("cache", cache, false), ("source", source, true)];
     let toolkit = toolkit.as_ref().map(|path| ("toolkit", path, true));
-    let paths: Vec<_> = paths.into_iter().chain(toolkit).collect();
+    let config = has_config.then_some(("config", config, true));
+    let paths: Vec<_> = paths.into_iter().chain(toolkit).chain(config).collect();
     let mounts: Vec<_> = paths
         .iter()
         .map(|(name, path, read_only)| json!({ "name": name, "mountPath": path, "readOnly": read_only }))
@@ -108,11 +110,18 @@ mod tests {
         let mut exported = sample();
         exported.args[1] = "/home/me/$(x)$$".to_owned();
         exported.environment[0].1 = "/home/$(me)".to_owned();
-        let set = stateful_set(&exported, "registry.example/agent-vm:1");
+        let set = stateful_set(&exported, "registry.example/agent-vm:1", true);
         let pod = &set["spec"]["template"]["spec"];
         assert_eq!(pod["containers"][0]["command"][2], "/home/me/$$(x)$$$$");
         assert_eq!(pod["containers"][0]["env"][0]["value"], "/home/$$(me)");
         assert_eq!(pod["nodeSelector"]["kubernetes.io/hostname"], "box");
+        let config = json!({ "name": "config", "mountPath": "/home/me/.config/agent-vm", "readOnly": true });
+        let mounts = |set: &Value| set["spec"]["template"]["spec"]["containers"][0]["volumeMounts"].clone();
+        assert!(mounts(&set).as_array().unwrap().contains(&config), "{set}");
+        assert!(!mounts(&stateful_set(&exported, "x", false)).to_string().contains(".config"));
+        // The guest's memory is 4 GiB; an emulated machine needs 2 GiB beside it.
+        let memory = exported.settings.memory + 2048;
+        assert_eq!(pod["containers"][0]["resources"]["limits"]["memory"], format!("{memory}Mi"));
         assert_eq!(
             pod["volumes"].as_array().unwrap().len(),
             pod["containers"][0]["volumeMounts"].as_array().unwrap().len()

@@ -4,12 +4,14 @@
 //! argument is passed to QEMU as the runner has it, above all the network, which reaches nothing but two ports of the guest.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
 use super::Exported;
+use crate::confine;
 use crate::guest::Guest;
 use crate::guest::manifest::{Share, User};
 use crate::host::files::{has_file, quoted, write_file};
@@ -20,13 +22,14 @@ use crate::machine::number::Number;
 use crate::machine::paths::MachinePath;
 use crate::mcp::endpoint;
 use crate::term::error::Failure;
+use crate::term::progress::note;
+use crate::vm::accel::{self, Choice};
 use crate::vm::{credentials, throttle, virtiofsd};
 
 /// Prints its arguments, each with a NUL after it.
 const RECORDER: &str = "#!/bin/sh\nprintf '%s\\0' \"$@\"\n";
-/// Arguments with a value that libvirt has an own way for, or that are about a terminal.
+/// Arguments that libvirt has an own way for, or that are about a terminal: with a value, and without one.
 const LIBVIRTS: [&str; 5] = ["-display", "-machine", "-sandbox", "-serial", "-rtc"];
-/// The same without a value.
 const LIBVIRTS_FLAGS: [&str; 3] = ["-nodefaults", "-no-user-config", "-no-reboot"];
 /// Program that serves the workspace, in the directory of the credentials.
 const SHARE: &str = "virtiofsd";
@@ -44,7 +47,7 @@ struct Arguments {
 ///
 /// # Errors
 /// The machine runs or was never built, or the directory exists.
-pub fn domain(machine: &Machine, exported: &Exported, dir: &Path) -> Result<String> {
+pub fn domain(machine: &Machine, exported: &Exported, dir: &Path, cache: &Path) -> Result<String> {
     let name = &machine.name;
     if machine.run().qemu().is_some() {
         return Err(Failure::new(format!("{name} is running, and would use its disk twice"))
@@ -60,7 +63,13 @@ pub fn domain(machine: &Machine, exported: &Exported, dir: &Path) -> Result<Stri
     let dir = std::path::absolute(dir).with_context(|| format!("failed to find {}", dir.display()))?;
     let mut arguments = Arguments::of(&recorded(&guest, machine, exported)?);
     arguments.passed.extend(throttle::options(&exported.settings.limits));
-    fs::create_dir(&dir).with_context(|| format!("failed to create the directory {}", dir.display()))?;
+    // Whether KVM opens proves nothing: the machine's own starts know whether a kernel runs with it.
+    let (confinement, _) = confine::choose(&machine.dir)?;
+    let choice = accel::choose(&guest, &confinement, cache)?;
+    if let Choice::NoKvm(why) | Choice::Unknown(why) = &choice {
+        note(&format!("warning: no KVM ({why}): the domain emulates the processor, which is slower"));
+    }
+    make(&dir)?;
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))
         .with_context(|| format!("failed to set the mode of {}", dir.display()))?;
     let run = credentials::Run {
@@ -86,7 +95,6 @@ pub fn domain(machine: &Machine, exported: &Exported, dir: &Path) -> Result<Stri
         let file = escaped(&dir.join(name).to_string_lossy());
         format!("    <entry name='{}' file='{file}'/>\n", escaped(&format!("{prefix}{name}")))
     });
-    let emulator = guest.manifest.qemu.program()?;
     let parts = Parts {
         entries: entries.collect(),
         filesystem: format!(
@@ -94,10 +102,25 @@ pub fn domain(machine: &Machine, exported: &Exported, dir: &Path) -> Result<Stri
             escaped(&machine.workspace().to_string_lossy()),
             escaped(&workspace.tag)
         ),
-        emulator: emulator.display().to_string(),
-        has_kvm: fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok(),
+        emulator: guest.manifest.qemu.program()?.display().to_string(),
+        has_kvm: choice == Choice::Kvm,
     };
     Ok(text(exported, &arguments, &parts))
+}
+
+/// Makes the directory of the credentials.
+fn make(dir: &Path) -> Result<()> {
+    fs::create_dir(dir).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            Failure::new(format!("the directory of the credentials {} exists already", dir.display()))
+                .with_hint(format!(
+                    "if it is of an earlier export, remove it and export again: rm -r -- {}",
+                    quoted(dir)
+                ))
+                .into()
+        }
+        _ => anyhow::Error::from(error).context(format!("failed to create the directory {}", dir.display())),
+    })
 }
 
 /// What the text has besides QEMU's arguments.
@@ -124,8 +147,8 @@ fn recorded(guest: &Guest, machine: &Machine, exported: &Exported) -> Result<Vec
         .env("QEMU_NET_OPTS", forwards)
         .cwd(dir.path());
     let printed = runner.checked().context("failed to ask the machine's runner for its arguments")?.stdout;
-    let words = printed.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
-    let mut words: Vec<_> = words.collect();
+    let mut words: Vec<_> =
+        printed.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
     words.pop();
     Ok(words)
 }

@@ -13,8 +13,11 @@ use clap::{Args, ValueEnum};
 use super::Target;
 use crate::cli::target;
 use crate::host::account;
+use crate::host::files::make_dir_durably;
 use crate::host::user_dirs::{cache_dir, config_home};
+use crate::limits::Wanted;
 use crate::machine::Machine;
+use crate::machine::accel::Accel;
 use crate::machine::context::Context;
 use crate::machine::number::Number;
 use crate::machine::settings::Settings;
@@ -23,8 +26,6 @@ use crate::term::error::Failure;
 use crate::term::output::print;
 use crate::term::progress::note;
 
-/// Memory of a machine's processes beside that of the guest, in MiB: QEMU itself, virtiofsd and the proxy.
-const BESIDE: u32 = 1024;
 /// Longest time for a start, in seconds: an emulated machine on a busy host.
 const START: u32 = 900;
 /// Longest time for a stop, in seconds.
@@ -85,7 +86,7 @@ struct Exported {
     source: String,
     /// The toolkit, if it is a directory.
     toolkit: Option<String>,
-    /// Directory of the user's choices.
+    /// Directory of the user's choices, which may not exist.
     config: String,
     /// Directories of the installation, which may not exist.
     installation: Vec<String>,
@@ -115,14 +116,18 @@ pub fn export(context: &Context, args: &ExportArgs) -> Result<()> {
                 Failure::usage("no image given")
                     .with_hint(format!("agent-vm export {} --format kubernetes --image IMAGE", machine.name))
             })?;
-            json(&kubernetes::stateful_set(&exported, image))?
+            // The pod shares it, so that a later choice of the user applies to the pod, too.
+            if let Err(error) = make_dir_durably(Path::new(&exported.config), 0o755) {
+                tracing::info!("the pod gets no directory of choices: {error:#}");
+            }
+            json(&kubernetes::stateful_set(&exported, image, Path::new(&exported.config).is_dir()))?
         }
         Format::Libvirt => {
             let dir = args.credentials.as_deref().ok_or_else(|| {
                 Failure::usage("no directory for the credentials given")
                     .with_hint(format!("agent-vm export {} --format libvirt --credentials DIR", machine.name))
             })?;
-            libvirt::domain(&machine, &exported, dir)?
+            libvirt::domain(&machine, &exported, dir, &cache_dir()?)?
         }
     };
     note(&exported.limits(args.format));
@@ -206,7 +211,9 @@ impl Exported {
 
     /// Returns memory for all processes of the machine, in MiB.
     fn memory(&self) -> u32 {
-        self.settings.memory.saturating_add(BESIDE)
+        // Whether a machine is emulated shows at each start only, so that the memory has to be enough for both.
+        let most = Wanted::new(Path::new("/"), &self.settings, Accel::Tcg).memory.unwrap_or_default();
+        u32::try_from(most >> 20).unwrap_or(u32::MAX)
     }
 
     /// Returns what the output does not contain.
@@ -243,8 +250,9 @@ impl Exported {
         if matches!(format, Format::Nomad | Format::Kubernetes)
             && (settings.idle_timeout.get().is_some() || settings.ttl.get().is_some())
         {
+            let engine = if format == Format::Nomad { "Nomad" } else { "Kubernetes" };
             lines.push(format!(
-                "warning: it starts a machine again that a time limit stopped; first: agent-vm set {name} idle_timeout=none ttl=none"
+                "warning: {engine} starts a machine again that a time limit stopped; first: agent-vm set {name} idle_timeout=none ttl=none"
             ));
         }
         lines.join("\n")

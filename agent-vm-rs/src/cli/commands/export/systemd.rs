@@ -141,6 +141,8 @@ mod tests {
         let text = unit(&sample(), false);
         let start = "ExecStart=\"/usr/bin/agent-vm\" \"--state-dir\" \"/home/me/state 100%%\" \"start\" \"--foreground\" \"app-main\"\n";
         assert!(text.contains(start), "{text}");
+        let memory = sample().settings.memory + 2048;
+        assert!(text.contains(&format!("MemoryMax={memory}M\n")), "{text}");
         assert!(text.contains("ProtectHome=tmpfs") && text.contains("BindPaths=\"/home/me/state 100%%\""));
         assert!(
             text.contains("SuccessExitStatus=143 75\n") && text.contains("RestartPreventExitStatus=75\n"),
