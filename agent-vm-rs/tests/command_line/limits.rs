@@ -53,7 +53,7 @@ fn a_host_that_enforces_nothing_says_so_when_a_limit_is_set() {
     assert!(!set.stderr.contains("next start"), "{}", set.stderr);
     set.says("this host cannot enforce cpu_quota=150");
     // Control: another setting changes at the next start.
-    site.run(&["set", "main", "disk=9999"]).ok().says("disk will change at its next start");
+    site.run(&["set", "main", "cores=1"]).ok().says("cores will change at its next start");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use tokio::time::sleep;
 
+use super::check::Era;
 use super::messages::{PING, answers, ping};
 use super::{Running, Server};
 use crate::config::Launch;
@@ -83,6 +84,9 @@ impl Server {
             inner.pings = if answered { Pings::Answered } else { Pings::Refused };
             if answered {
                 inner.startup = Some(running.started.elapsed());
+            } else if inner.discovered.is_none() {
+                // What is known of the server may be wrong.
+                inner.era = Era::Unknown;
             }
         }
         if !answered {

@@ -107,7 +107,7 @@ impl Server {
         self.state() == State::Failed
     }
 
-    /// Takes it as known that the server has only versions with sessions. If it refuses `initialize`, it is asked all the same.
+    /// Takes it as known that the server has only versions with sessions. If it refuses `ping`, it is asked all the same.
     pub fn has_only_sessions(&self) {
         self.inner.borrow_mut().era = Era::Sessions;
     }
