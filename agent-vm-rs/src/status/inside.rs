@@ -37,14 +37,21 @@ pub struct Inside {
     pub problems: Vec<String>,
 }
 
+impl Inside {
+    /// Returns the answers of a machine whose QEMU is suspended: none.
+    pub fn suspended() -> Self {
+        Self { qemu: "suspended".to_owned(), ..Self::default() }
+    }
+}
+
 /// Queries everything at the same time. For a machine that is still starting, a missing answer is not an error. A
 /// suspended machine is not queried.
 pub fn look(context: &Context, machine: &Machine, facts: &RunFacts, starting: bool, suspended: bool) -> Inside {
     let limit = facts.answer_limit(ANSWER);
-    let mut inside = Inside { qemu: "suspended".to_owned(), ..Inside::default() };
     if suspended {
-        return inside;
+        return Inside::suspended();
     }
+    let mut inside = Inside::default();
     let guest = match Guest::of(machine) {
         Ok(guest) => guest,
         Err(error) => {

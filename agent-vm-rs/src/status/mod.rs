@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
+use self::inside::Inside;
 use self::workspace::Workspace;
 use crate::egress::{log, rules, supervise, upstream};
 use crate::host::process::ProcessId;
@@ -210,6 +211,11 @@ impl Report {
     fn look_at_run(&mut self, context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunFacts) {
         let starting = machine.run().is_starting(facts);
         self.state = if starting { "starting" } else { "running" };
+        // A suspended QEMU answers nothing. It may also be suspended during the queries.
+        let mut inside = inside::look(context, machine, facts, starting, qemu.is_suspended());
+        if qemu.is_suspended() {
+            inside = Inside::suspended();
+        }
         let helpers = helpers::all(&machine.run(), facts);
         for error in helpers::errors(machine, &helpers) {
             let hint = error.hint().map_or_else(String::new, |hint| format!(" ({})", on_one_line(hint)));
@@ -221,8 +227,6 @@ impl Report {
         self.limits = machine.settings().ok().map(|settings| in_force::all(&machine.run(), &settings, facts, qemu));
         self.problems.extend(workspace_guard::problem(machine, facts));
         self.look_at_egress(machine, starting);
-        // A suspended QEMU answers nothing, and its problem is already in the report.
-        let inside = inside::look(context, machine, facts, starting, qemu.is_suspended());
         self.vm = Some(vm(qemu, facts, inside.qemu));
         self.ssh = inside.ssh;
         self.service = inside.service;
@@ -230,9 +234,7 @@ impl Report {
         self.mcp = inside.mcp;
         let failed = self.forwards.iter().filter(|forward| forward.error.is_some());
         self.problems.extend(failed.map(|forward| format!("a port is not forwarded: {}", forward.line())));
-        if !qemu.is_suspended() {
-            self.problems.extend(inside.problems);
-        }
+        self.problems.extend(inside.problems);
     }
 
     fn look_at_egress(&mut self, machine: &Machine, starting: bool) {

@@ -131,6 +131,21 @@ fn a_suspended_machine_is_reported_and_can_be_stopped() {
     site.assert_nothing_left();
 }
 
+/// QEMU is suspended after `status` has looked at it: its ssh does that.
+#[test]
+fn a_machine_that_is_suspended_during_the_queries_is_reported() {
+    let site = site(STAYS);
+    let inside = GuestServices::of(&site, "app-main");
+    site.run(&["start"]).ok();
+    drop(inside);
+    let qemu = pid_in(&site, "qemu.pid");
+    let suspends = format!("kill -STOP {qemu}; until grep -q '^State:.T' /proc/{qemu}/status; do sleep 0.01; done");
+    site.stand_in("ssh", &format!("case \" $* \" in *' -O check '*) exit;; esac; {suspends}; exit 255"));
+    let status = soon("status", || site.run(&["status"])).ok().prints("is suspended, by SIGSTOP");
+    let status = status.prints("VM         suspended,");
+    assert!(!status.stdout.contains("SSH ") && !status.stdout.contains("no answer"), "{}", status.stdout);
+}
+
 /// The ports accept connections and never answer, as the forwarders of a hung guest do.
 #[test]
 fn status_waits_for_all_answers_at_the_same_time() {

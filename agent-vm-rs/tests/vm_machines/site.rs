@@ -208,6 +208,13 @@ pub fn kill(pid: i32, signal: &str) {
     Command::new("kill").args(["-s", signal, &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
 }
 
+/// Suspends a process. Its threads stop one after the other, and each needs a processor for that.
+pub fn suspend(pid: i32) {
+    kill(pid, "STOP");
+    let state = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    wait_until("a process to be suspended", || state().rsplit_once(") ").unwrap().1.starts_with('T'));
+}
+
 /// Waits until a condition holds; panics after the time limit.
 pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     let end = Instant::now() + TIMEOUT;

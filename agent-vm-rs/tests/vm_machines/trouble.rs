@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::site::{Done, Running, Site, kill, pid_in, site, wait_until};
+use crate::site::{Done, Running, Site, kill, pid_in, site, suspend, wait_until};
 
 /// QEMU is suspended; then a forwarder and virtiofsd are killed under a running machine. `status` reports each, and the
 /// machine is restarted.
@@ -18,7 +18,7 @@ pub fn a_killed_forwarder_or_virtiofsd_is_reported(site: &Site) {
         assert!(began.elapsed() < Duration::from_secs(20), "{args:?} took {:?}", began.elapsed());
         done
     };
-    kill(site.qemu("app-main"), "STOP");
+    suspend(site.qemu("app-main"));
     soon(&["status", "main"]).ok().says("is suspended, by SIGSTOP").says("agent-vm restart app-main");
     soon(&["exec", "main", "--timeout", "3", "--", "true"]).exits(1).says("is suspended, by SIGSTOP");
     kill(site.qemu("app-main"), "CONT");
