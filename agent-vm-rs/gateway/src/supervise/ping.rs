@@ -40,11 +40,18 @@ impl Server {
     pub(super) async fn keep_offered(self: &Rc<Self>, running: &Rc<Running>) -> bool {
         let limit = sleep(self.settings.ping);
         tokio::pin!(limit);
+        let mut in_time = true;
         loop {
             tokio::select! {
                 biased;
                 () = running.taken.notified() => return running.withdrawn.get(),
-                () = &mut limit, if !running.has_answered() && !running.withdrawn.get() => self.withdraw(running),
+                () = &mut limit, if in_time => {
+                    in_time = false;
+                    // It may have answered `ping` meanwhile, which is no message for anybody.
+                    if !running.has_answered() {
+                        self.withdraw(running);
+                    }
+                }
                 // It is for nobody.
                 message = running.next() => if message.is_none() { return false },
             }

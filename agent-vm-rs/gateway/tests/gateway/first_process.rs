@@ -117,6 +117,18 @@ fn a_server_that_answers_nothing_before_initialize_is_initialized() {
 }
 
 #[test]
+fn a_server_that_has_answered_ping_is_not_initialized_after_the_time_limit() {
+    let home = tempfile::tempdir().unwrap();
+    let named = json!({ "other": stand_in("old-waits", Some(&home.path().join("others"))) });
+    let gateway = Gateway::start_in(home, "old", &named, &["--ping=4000"]);
+    until("default", || gateway.state("default")["state"] == "running");
+    // Control: the time limit of one that started at the same time has passed, and the gateway has initialized it.
+    until("other", || gateway.state("other")["state"] == "running");
+    let session = gateway.session();
+    assert_eq!(vec![session.text("process", &json!({}))], starts(&gateway.path("starts"))[..1]);
+}
+
+#[test]
 fn a_server_that_refuses_ping_is_initialized() {
     for era in ["old-refuses", "new"] {
         let gateway = start(era, &["--ping=3600000"]);
