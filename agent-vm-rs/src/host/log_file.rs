@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept more");
     }
 
-    /// Whoever looks at it without a lock sees what a program that is killed at that moment would leave.
+    /// The test reads the length without a lock: it sees the file as a killed program would leave it.
     #[test]
     fn a_log_is_never_empty_while_it_is_shortened() {
         let dir = tempfile::tempdir().unwrap();

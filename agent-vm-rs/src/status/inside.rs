@@ -62,7 +62,7 @@ pub fn look(context: &Context, machine: &Machine, facts: &RunFacts, starting: bo
     let (qemu, mcp, systemd) = thread::scope(|scope| {
         let qemu = scope.spawn(|| crate::vm::qmp::run_state(&machine.run()));
         let mcp = scope.spawn(|| ask_mcp(machine, &guest.manifest, facts, limit));
-        let systemd = ask_systemd(context, machine, &guest, facts, starting);
+        let systemd = ask_systemd(context, machine, &guest, facts, starting, Deadline::after(limit));
         (joined(qemu), joined(mcp), systemd)
     });
     inside.qemu = qemu.unwrap_or_else(|error| {
@@ -115,8 +115,14 @@ struct Units {
 }
 
 /// Queries the states of the service, its servers and its reverse proxy, and describes their problems.
-fn ask_systemd(context: &Context, machine: &Machine, guest: &Guest, facts: &RunFacts, starting: bool) -> Result<Units> {
-    let deadline = Deadline::after(facts.answer_limit(ANSWER));
+fn ask_systemd(
+    context: &Context,
+    machine: &Machine,
+    guest: &Guest,
+    facts: &RunFacts,
+    starting: bool,
+    deadline: Deadline,
+) -> Result<Units> {
     let ssh = Ssh::to(machine, &guest.manifest, facts, context.verbosity);
     if starting && !ssh.is_connected() {
         // A login slows a booting guest down.
