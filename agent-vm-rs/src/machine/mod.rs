@@ -8,6 +8,7 @@ pub mod declared;
 pub mod defaults;
 pub mod egress_settings;
 pub mod events;
+pub mod events_shown;
 pub mod forward;
 pub mod guest_kind;
 pub mod helpers;
@@ -242,7 +243,7 @@ mod tests {
         after.egress.host_proxy = "http://token-2.test:8080".parse().unwrap();
         after.egress.allow = vec!["xxx.test".parse().unwrap(); 50];
         let event = changed(&before, &after).unwrap();
-        assert!(event.line().contains(&format!("memory ({} to {})", before.memory, after.memory)), "{event:?}");
+        assert!(event.line().contains(&format!("memory ({} MiB to {} MiB)", before.memory, after.memory)), "{event:?}");
         let text = serde_json::to_string(&event).unwrap();
         assert!(!text.contains("token") && !text.contains("xxx"), "{text}");
         for name in ["nix_args", "host_proxy", "allow"] {

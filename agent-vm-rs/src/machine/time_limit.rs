@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::machine::events::span;
 use crate::term::error::Failure;
 use crate::term::text::one_line;
 
@@ -64,9 +63,24 @@ impl<'de> Deserialize<'de> for TimeLimit {
     }
 }
 
+/// Returns a duration in the form of the settings, such as `1h30m`.
+#[must_use]
+pub fn span(seconds: u64) -> String {
+    let parts = [(seconds / 3_600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let text: String = parts.iter().filter(|(number, _)| *number > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_shown_as_limits_are_written() {
+        for (seconds, text) in [(0, "0s"), (61, "1m1s"), (5_400, "1h30m"), (28_800, "8h")] {
+            assert_eq!(span(seconds), text);
+        }
+    }
 
     #[test]
     fn limits_are_times_with_units_and_survive_the_settings() {

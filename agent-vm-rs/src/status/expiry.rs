@@ -4,9 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::machine::Machine;
-use crate::machine::events::{Event, span};
+use crate::machine::events::Event;
 use crate::machine::run_state::RunFacts;
 use crate::machine::settings::Settings;
+use crate::machine::time_limit::span;
 use crate::watch::samples;
 
 /// What the watcher knows of a running machine.

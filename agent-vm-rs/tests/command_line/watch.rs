@@ -229,7 +229,7 @@ fn events_can_be_followed_and_limited() {
     assert!(follow.output().status.success());
     let printed = site.read("followed");
     assert_eq!(printed.lines().count(), 2, "{printed}");
-    site.run(&["events"]).ok().prints("Z  settings changed: memory (4096 to 2048)\n");
+    site.run(&["events"]).ok().prints("Z  settings changed: memory (4096 MiB to 2048 MiB)\n");
     site.run(&["events", "--since", "1h"]).ok().prints("created");
     let old = r#"{"time":"2001-01-01T00:00:00Z","event":"powered-off"}"#;
     let log = site.machine("app-main").join("events.jsonl");
