@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
-use crate::host::files::{TEMPORARY, remove_any};
+use crate::host::files::{TEMPORARY, is_absent, remove_any};
 use crate::host::interrupt;
 use crate::host::lock::Lock;
 use crate::machine::Machine;
@@ -106,16 +106,25 @@ fn sweep_entry(state: &StateDir, entry: &str) -> Result<()> {
     remove_unless_held(&swept)
 }
 
-/// Removes a machine's temporary files.
+/// Removes a machine's temporary files, and ends the processes of a start that was killed before QEMU ran.
 fn sweep_machine(machine: &Machine) -> Result<()> {
     let left = left_in(&machine.dir);
-    if left.scratch.is_empty() && !left.has_record {
+    let half_started = || left.has_run && is_half_started(machine);
+    if left.scratch.is_empty() && !left.has_record && !half_started() {
         return Ok(());
     }
-    match Lock::try_take(&machine.state.lock_file(&machine.name))? {
-        Some(_lock) => scratch(&machine.dir).and_then(|()| scratch_elsewhere::remove(machine)),
-        None => Ok(()),
+    let Some(_lock) = Lock::try_take(&machine.state.lock_file(&machine.name))? else { return Ok(()) };
+    if half_started() {
+        // The next start or stop removes its files.
+        end_processes_of(&machine.dir)?;
     }
+    scratch(&machine.dir).and_then(|()| scratch_elsewhere::remove(machine))
+}
+
+/// Returns whether a start got no further than to its processes: it has recorded neither QEMU nor the facts of the run. Nothing
+/// looks after such processes; without the lock, a start may be about to record them.
+fn is_half_started(machine: &Machine) -> bool {
+    is_absent(&machine.run().file(MachinePath::RunFacts)) && machine.run().qemu().is_none()
 }
 
 /// Removes what killed commands left in a machine's directory. The caller holds its lock.
@@ -133,6 +142,8 @@ struct Left {
     scratch: Vec<PathBuf>,
     /// Whether there is a record of a directory elsewhere.
     has_record: bool,
+    /// Whether there are files of a run.
+    has_run: bool,
 }
 
 /// Looks for what killed commands left. Every command does it for every machine, so each directory is read once and no path is
@@ -151,6 +162,7 @@ fn left_in(machine: &Path) -> Left {
             let Some(name) = name.to_str() else { continue };
             let name = if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") };
             left.has_record |= name == MachinePath::ScratchElsewhere.name();
+            left.has_run |= name == MachinePath::Run.name();
             if WRITTEN.iter().any(|dir| dir.name() == name) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 dirs.push((name, entry.path()));
             }

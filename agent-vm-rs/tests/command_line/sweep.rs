@@ -3,10 +3,10 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+use rustix::fs::{FlockOperation, IFlags, flock, ioctl_getflags, ioctl_setflags};
 use rustix::process::Signal;
 
-use crate::support::{Running, Site, skip, suspend};
+use crate::support::{Running, Site, skip, suspend, wait_until, which};
 
 /// Makes the files that killed commands leave; returns their paths.
 fn leave(site: &Site) -> Vec<PathBuf> {
@@ -45,6 +45,39 @@ fn every_command_about_machines_cleans_up_after_killed_ones() {
         assert!(site.machine("app-main").join("workspace/README").exists());
     }
     site.run(&["status", "main"]).ok().prints("0 changed files");
+}
+
+/// A start may be killed when it has begun a process and not yet recorded it.
+#[test]
+fn processes_of_a_half_made_start_end_with_any_command() {
+    let site = Site::new();
+    site.create("main");
+    let machine = site.machine("app-main");
+    let run = machine.join("run");
+    fs::create_dir(&run).unwrap();
+    let begin = || {
+        let mut process = site.command(which("sleep").unwrap());
+        Running::new(process.arg("1000").env("AGENT_VM_MACHINE", &machine).spawn().unwrap())
+    };
+
+    // Controls: a start is under way, or the machine runs.
+    let mut process = begin();
+    let lock = File::open(site.state().join(".locks/app-main")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    site.run(&["list"]).ok();
+    flock(&lock, FlockOperation::Unlock).unwrap();
+    fs::write(run.join("ports.json"), "{}").unwrap();
+    site.run(&["list"]).ok();
+    assert!(!process.ended());
+
+    fs::remove_file(run.join("ports.json")).unwrap();
+    for args in [&["list"][..], &["status", "main"]] {
+        site.run(args).ok();
+        wait_until("the process to end", || process.ended());
+        process = begin();
+    }
+    site.run(&["destroy"]).ok();
+    site.assert_nothing_left();
 }
 
 #[test]
