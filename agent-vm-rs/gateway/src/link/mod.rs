@@ -36,6 +36,17 @@ pub struct Ended {
     pub last_line: String,
 }
 
+impl Ended {
+    /// Returns what happened, as the end of a sentence.
+    pub fn why(&self) -> String {
+        match (&self.verdict, self.signal, self.code) {
+            (Some(verdict), _, _) => verdict.clone(),
+            (None, Some(signal), _) => format!("was ended by signal {signal}"),
+            (None, None, code) => format!("exited with status {}", code.unwrap_or(-1)),
+        }
+    }
+}
+
 /// How to end a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
@@ -99,12 +110,17 @@ impl Link {
         self.0.ask(how);
     }
 
+    /// Returns how the server has ended, if it has.
+    pub fn end(&self) -> Option<Ended> {
+        self.0.ended.borrow().clone()
+    }
+
     /// Waits until the server has ended.
     pub async fn ended(&self) -> Ended {
         loop {
             let ending = self.0.ending.notified();
-            if let Some(ended) = &*self.0.ended.borrow() {
-                return ended.clone();
+            if let Some(ended) = self.end() {
+                return ended;
             }
             ending.await;
         }

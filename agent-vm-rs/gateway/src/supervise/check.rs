@@ -147,7 +147,14 @@ impl Server {
                     let running = server.acquire().await;
                     let found = server.ask_for_discovery(&running).await;
                     server.set_discovered(found);
-                    server.keep_spare(running);
+                    match running.end() {
+                        // The server goes on: it only does not know the request.
+                        Some(end) => {
+                            let text = format!("server {} {} when it was sent server/discover", server.name, end.why());
+                            log(Priority::Info, &text);
+                        }
+                        None => server.keep_spare(running),
+                    }
                 });
             }
             changed.await;

@@ -13,11 +13,7 @@ impl Server {
     /// Records that a process has ended by itself; returns why requests to it are not answered.
     pub(super) fn ended(self: &Rc<Self>, running: &Rc<Running>, end: Ended) -> String {
         self.released(running.has_answered());
-        let why = match (&end.verdict, end.signal, end.code) {
-            (Some(verdict), _, _) => verdict.clone(),
-            (None, Some(signal), _) => format!("was ended by signal {signal}"),
-            (None, None, code) => format!("exited with status {}", code.unwrap_or(-1)),
-        };
+        let why = end.why();
         let explanation = self.has_failed(&why, &end.last_line);
         let had_session = {
             let mut inner = self.inner.borrow_mut();

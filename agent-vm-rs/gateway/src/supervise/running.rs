@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::Server;
 use super::messages::{PING, answers};
 use crate::json::Message;
-use crate::link::{Link, Stop};
+use crate::link::{Ended, Link, Stop};
 
 /// A process of a server. It is ended when this is dropped.
 pub struct Running {
@@ -107,6 +107,11 @@ impl Running {
     /// Waits until the process has ended.
     pub async fn wait(&self) {
         self.link.ended().await;
+    }
+
+    /// Returns how the process has ended, if it has.
+    pub(super) fn end(&self) -> Option<Ended> {
+        self.link.end()
     }
 
     /// Returns whether the process has answered anything.

@@ -1,6 +1,7 @@
 """A stand-in for an MCP server on standard input and output: `python3 stand_in.py ERA[-HABIT] [FILE]`. ERA is `old`, `new` or
-`both`; HABIT is what the server does with a `ping` that comes before `initialize` (`ends`, `refuses`, `waits`), or `keeps`: it
-keeps to the era of its first message. With FILE, each start is written to it, and the server answers nothing before FILE.go
+`both`; HABIT is what the server does with a `ping` that comes before `initialize` (`ends`, `refuses`, `waits`), `keeps`: it
+keeps to the era of its first message, or `discovers`: it ends at `server/discover`, and answers `initialize` only once FILE.go
+exists. With FILE, each start is written to it, and the server answers nothing before FILE.go
 exists if FILE.wait does."""
 
 import json
@@ -171,6 +172,12 @@ def is_refused(message):
     global ERA, HABIT
     if HABIT == "keeps":
         ERA, HABIT = "new" if META + "protocolVersion" in message.get("params", {}).get("_meta", {}) else "old", ""
+    elif HABIT == "discovers":
+        if message["method"] == "server/discover":
+            os._exit(6)
+        while message["method"] == "initialize" and not os.path.exists(FILE + ".go"):
+            time.sleep(0.01)
+        return message["method"] == "ping"
     elif message["method"] == "initialize":
         HABIT = ""
     elif message["method"] == "ping" and HABIT:
