@@ -146,8 +146,7 @@ async fn run(pool: Rc<Pool>, member: Rc<Member>, params: String) {
             member.changed.notify_waiters();
         }
         None => {
-            running.send(&request(&quote(HELLO), "initialize", &params));
-            pool.server.expect_answer(&running);
+            pool.server.initialize(&running, &request(&quote(HELLO), "initialize", &params));
         }
     }
     // The member alone keeps the process: it may be ended while this waits.

@@ -102,8 +102,7 @@ impl Session {
         } else {
             hello.request.clone()
         };
-        running.send(&message);
-        self.server.expect_answer(running);
+        self.server.initialize(running, &message);
         if let Some(id) = message.id() {
             state.phase = Phase::Greeting(id.clone());
         }

@@ -56,8 +56,7 @@ impl Server {
                 return;
             }
             let params = initialize_params(None, Some(OWN_NAME));
-            running.send(&request(&quote(CHECK), "initialize", &params));
-            server.expect_answer(&running);
+            server.initialize(&running, &request(&quote(CHECK), "initialize", &params));
             let refused = loop {
                 let Some(message) = running.next().await else { return };
                 if !answers(&message, CHECK) {

@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::check::keep;
 use super::{Running, Server};
 use crate::config::Launch;
+use crate::json::Message;
 use crate::link::{self, Ended};
 use crate::report::{State, reason};
 
@@ -160,13 +161,15 @@ impl Server {
         }
     }
 
-    /// Ends a process that was sent `initialize` and does not answer.
-    pub fn expect_answer(&self, running: &Rc<Running>) {
+    /// Sends a process `initialize`, and ends it if it does not answer.
+    pub fn initialize(&self, running: &Rc<Running>, message: &Message) {
+        running.was_asked(message.id());
+        running.send(message);
         let (running, deadline) = (Rc::downgrade(running), self.settings.deadline);
         spawn_local(async move {
             sleep(deadline).await;
             if let Some(running) = running.upgrade()
-                && !running.has_answered_more()
+                && !running.is_initialized()
             {
                 running.kill(&format!("did not answer initialize in {} s", deadline.as_secs()));
             }

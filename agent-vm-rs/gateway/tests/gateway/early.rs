@@ -5,7 +5,7 @@ use std::thread;
 
 use serde_json::json;
 
-use crate::gateway::{Gateway, until};
+use crate::gateway::{Gateway, OLD, stand_in, until};
 
 #[test]
 fn a_server_that_ends_at_discovery_has_not_failed() {
@@ -20,4 +20,45 @@ fn a_server_that_ends_at_discovery_has_not_failed() {
         client.join().unwrap()
     });
     assert_eq!(answer["result"]["tools"][0]["name"], "echo", "{answer}");
+}
+
+#[test]
+fn a_server_that_answers_ping_and_ends_at_initialize_has_failed_until_it_does_not() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("others");
+    let named = json!({ "other": stand_in("old-fails", Some(&file)) });
+    let gateway = Gateway::start_in(home, "old", &named, &["--pause=3600000", "--spacing=3600000"]);
+    until("its answer to ping", || gateway.state("other")["state"] == "running");
+    let session = gateway.session_of("/servers/other/mcp", OLD, &json!({}));
+    let state = gateway.state("other");
+    assert_eq!((&state["state"], &state["why"]), (&"failed".into(), &"exited with status 6".into()));
+    let error = session.call("echo", &json!({})).answer()["error"]["message"].clone();
+    assert!(error.as_str().unwrap().contains("has failed: it exited with status 6"), "{error}");
+    // No other process has shown that.
+    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 1);
+
+    // `ping` would be answered after each restart.
+    let gateway = Gateway::start_with("old", &json!({ "other": stand_in("old-fails", None) }), &["--pause=50"]);
+    until("its answer to ping", || gateway.state("other")["state"] == "running");
+    gateway.session_of("/servers/other/mcp", OLD, &json!({})).delete();
+    until("further restarts", || gateway.state("other")["restarts"].as_u64() > Some(2));
+    // Control: a server with a session that ended once.
+    let session = gateway.session();
+    session.call("die", &json!({})).answer();
+    assert_eq!(session.text("echo", &json!({})), "{}");
+    assert_eq!(
+        (&gateway.state("default")["state"], &gateway.state("default")["restarts"]),
+        (&"running".into(), &1.into())
+    );
+}
+
+#[test]
+fn answers_to_nothing_do_not_show_that_a_server_runs() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let named = json!({ "other": stand_in("old-confuses", Some(file.path())), "waits": stand_in("old-waits", None) });
+    let gateway = Gateway::start_with("old", &named, &["--ping=50", "--deadline=1500", "--pause=3600000"]);
+    // Control: it answers `initialize` of the gateway.
+    until("waits", || gateway.state("waits")["state"] == "running");
+    until("the time limit", || gateway.state("other")["state"] == "failed");
+    assert_eq!(gateway.state("other")["why"], "did not answer initialize in 1 s");
 }

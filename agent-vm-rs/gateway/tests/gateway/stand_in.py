@@ -1,7 +1,7 @@
 """A stand-in for an MCP server on standard input and output: `python3 stand_in.py ERA[-HABIT] [FILE]`. ERA is `old`, `new` or
 `both`; HABIT is what the server does with a `ping` that comes before `initialize` (`ends`, `refuses`, `waits`), `keeps`: it
-keeps to the era of its first message, or `discovers`: it ends at `server/discover`, and answers `initialize` only once FILE.go
-exists. With FILE, each start is written to it, and the server answers nothing before FILE.go
+keeps to the era of its first message, `discovers`: it ends at `server/discover`, and answers `initialize` only once FILE.go
+exists, `fails`: it ends at `initialize`, or `confuses`: it answers `initialize` with another identity. With FILE, each start is written to it, and the server answers nothing before FILE.go
 exists if FILE.wait does."""
 
 import json
@@ -179,8 +179,12 @@ def is_refused(message):
             time.sleep(0.01)
         return message["method"] == "ping"
     elif message["method"] == "initialize":
+        if HABIT == "fails":
+            os._exit(6)
+        if HABIT == "confuses":
+            message["id"] = "other"
         HABIT = ""
-    elif message["method"] == "ping" and HABIT:
+    elif message["method"] == "ping" and HABIT in ("ends", "refuses", "waits"):
         if HABIT == "ends":
             os._exit(4)
         if HABIT == "refuses":
