@@ -86,7 +86,9 @@ impl Running {
             if !self.heard.replace(true) && pinged {
                 self.server.first_answer(self, &message);
             }
-            let (is_pong, is_hello) = (pinged && answers(&message, PING), self.is_hello(&message));
+            // Afterwards, the identity may be that of a client's request.
+            let is_pong = pinged && !self.initialized.get() && answers(&message, PING);
+            let is_hello = self.is_hello(&message);
             // Answers to nothing show nothing.
             let shows = is_hello || is_pong || (!pinged && self.asked.borrow().is_none());
             if shows && !self.answered.replace(true) {

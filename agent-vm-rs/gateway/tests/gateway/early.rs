@@ -3,9 +3,10 @@
 use std::fs;
 use std::thread;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, OLD, stand_in, until};
+use crate::http::send;
 
 #[test]
 fn a_server_that_ends_at_discovery_has_not_failed() {
@@ -61,4 +62,28 @@ fn answers_to_nothing_do_not_show_that_a_server_runs() {
     until("waits", || gateway.state("waits")["state"] == "running");
     until("the time limit", || gateway.state("other")["state"] == "failed");
     assert_eq!(gateway.state("other")["why"], "did not answer initialize in 1 s");
+}
+
+#[test]
+fn answers_to_an_early_ping_do_not_reach_the_client() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("starts.wait"), "").unwrap();
+    let gateway = Gateway::start_in(home, "old-strays", &json!({}), &[]);
+    // This transport has one stream for everything.
+    let mut stream = send(gateway.port, "GET", "/sse", &[("accept", "text/event-stream")], b"");
+    let (_, _, endpoint) = stream.event().unwrap();
+    let post = |id: &str, method: &str, params: &Value| {
+        let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();
+        send(gateway.port, "POST", &endpoint, &[("content-type", "application/json")], body.as_bytes()).status
+    };
+    let params =
+        json!({ "protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+    assert_eq!(post("hello", "initialize", &params), 202);
+    fs::write(gateway.path("starts.go"), "").unwrap();
+    let hello = stream.message().unwrap();
+    assert_eq!((&hello["id"], &hello["result"]["serverInfo"]["name"]), (&"hello".into(), &"stand-in".into()));
+    // A client may use the same identity.
+    assert_eq!(post("agent-mcp-ping", "tools/list", &json!({})), 202);
+    let listed = stream.message().unwrap();
+    assert_eq!((&listed["id"], &listed["result"]["tools"][0]["name"]), (&"agent-mcp-ping".into(), &"echo".into()));
 }

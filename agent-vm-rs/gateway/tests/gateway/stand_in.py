@@ -1,7 +1,8 @@
 """A stand-in for an MCP server on standard input and output: `python3 stand_in.py ERA[-HABIT] [FILE]`. ERA is `old`, `new` or
 `both`; HABIT is what the server does with a `ping` that comes before `initialize` (`ends`, `refuses`, `waits`), `keeps`: it
 keeps to the era of its first message, `discovers`: it ends at `server/discover`, and answers `initialize` only once FILE.go
-exists, `fails`: it ends at `initialize`, or `confuses`: it answers `initialize` with another identity. With FILE, each start is written to it, and the server answers nothing before FILE.go
+exists, `fails`: it ends at `initialize`, `confuses`: it answers `initialize` with another identity, or
+`strays`: it answers a `ping` thrice, once rightly. With FILE, each start is written to it, and the server answers nothing before FILE.go
 exists if FILE.wait does."""
 
 import json
@@ -184,9 +185,13 @@ def is_refused(message):
         if HABIT == "confuses":
             message["id"] = "other"
         HABIT = ""
-    elif message["method"] == "ping" and HABIT in ("ends", "refuses", "waits"):
+    elif message["method"] == "ping" and HABIT in ("ends", "refuses", "strays", "waits"):
         if HABIT == "ends":
             os._exit(4)
+        if HABIT == "strays":
+            send(id=None, error={"code": -32600, "message": "stray"})
+            send(id=message["id"], result={})
+            send(id=message["id"], result={"stray": True})
         if HABIT == "refuses":
             send(id=message["id"], error={"code": -32600, "message": "initialize first"})
         return True
