@@ -58,7 +58,7 @@ impl Server {
             let params = initialize_params(None, Some(OWN_NAME));
             server.initialize(&running, &request(&quote(CHECK), "initialize", &params));
             let refused = loop {
-                let Some(message) = running.next().await else { return };
+                let Some(message) = running.next_unused().await else { return };
                 if !answers(&message, CHECK) {
                     continue;
                 }
@@ -166,6 +166,7 @@ impl Server {
         let answer = async {
             loop {
                 let message = running.next_quietly().await?;
+                running.decline(&message);
                 if answers(&message, DISCOVER) {
                     return discovered(&message).map(str::to_owned);
                 }
@@ -191,7 +192,7 @@ pub(super) async fn keep(running: &Rc<Running>) {
         tokio::select! {
             biased;
             () = running.taken.notified() => return,
-            message = running.next() => if message.is_none() { return },
+            message = running.next_unused() => if message.is_none() { return },
         }
     }
 }

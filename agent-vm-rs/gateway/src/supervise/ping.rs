@@ -54,7 +54,7 @@ impl Server {
                     }
                 }
                 // It is for nobody.
-                message = running.next() => if message.is_none() { return false },
+                message = running.next_unused() => if message.is_none() { return false },
             }
         }
     }

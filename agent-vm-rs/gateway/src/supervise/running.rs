@@ -8,8 +8,10 @@ use tokio::sync::Notify;
 
 use super::Server;
 use super::messages::{PING, answers};
-use crate::json::{Id, Message};
+use crate::json::{Id, Kind, Message, error, result};
 use crate::link::{Ended, Link, Stop};
+
+const METHOD_NOT_FOUND: i64 = -32601;
 
 /// A process of a server. It is ended when this is dropped.
 pub struct Running {
@@ -100,6 +102,23 @@ impl Running {
                 return Some(message);
             }
         }
+    }
+
+    /// Answers a request of the server in the place of a client: there is none. Some servers wait for the answer.
+    pub fn decline(&self, message: &Message) {
+        if let Kind::Request { method, .. } = message.kind() {
+            let id = message.raw_id();
+            let text = format!("no client that supports {method} is connected");
+            let ping = method == "ping";
+            self.send(&if ping { result(id, "{}") } else { error(id, METHOD_NOT_FOUND, &text) });
+        }
+    }
+
+    /// Returns the next message of a process that no client uses; None once the server has ended, which is then recorded.
+    pub(super) async fn next_unused(self: &Rc<Self>) -> Option<Message> {
+        let message = self.next().await?;
+        self.decline(&message);
+        Some(message)
     }
 
     /// Records that the process was sent `initialize`.

@@ -87,3 +87,22 @@ fn answers_to_an_early_ping_do_not_reach_the_client() {
     let listed = stream.message().unwrap();
     assert_eq!((&listed["id"], &listed["result"]["tools"][0]["name"]), (&"agent-mcp-ping".into(), &"echo".into()));
 }
+
+#[test]
+fn a_server_that_asks_before_a_client_comes_gets_an_answer() {
+    let named = json!({ "other": stand_in("old-asks", None) });
+    // They are sent only `ping`; or `initialize` of the gateway, and `server/discover`.
+    for limit in ["--ping=3600000", "--ping=0"] {
+        let gateway = Gateway::start_with("old-asks", &named, &[limit]);
+        for name in ["default", "other"] {
+            until(name, || gateway.state(name)["state"] == "running");
+        }
+        if limit == "--ping=0" {
+            assert_eq!(gateway.stateless_call("echo", &json!({})), "{}");
+        } else {
+            for path in ["/mcp", "/servers/other/mcp"] {
+                assert_eq!(gateway.session_of(path, OLD, &json!({})).hello["instructions"], "ask");
+            }
+        }
+    }
+}

@@ -1,8 +1,9 @@
 """A stand-in for an MCP server on standard input and output: `python3 stand_in.py ERA[-HABIT] [FILE]`. ERA is `old`, `new` or
 `both`; HABIT is what the server does with a `ping` that comes before `initialize` (`ends`, `refuses`, `waits`), `keeps`: it
 keeps to the era of its first message, `discovers`: it ends at `server/discover`, and answers `initialize` only once FILE.go
-exists, `fails`: it ends at `initialize`, `confuses`: it answers `initialize` with another identity, or
-`strays`: it answers a `ping` thrice, once rightly. With FILE, each start is written to it, and the server answers nothing before FILE.go
+exists, `fails`: it ends at `initialize`, `confuses`: it answers `initialize` with another identity, `strays`: it
+answers a `ping` thrice, once rightly, or `asks`: it reads nothing before the client has answered its `ping`, and a request for
+roots. With FILE, each start is written to it, and the server answers nothing before FILE.go
 exists if FILE.wait does."""
 
 import json
@@ -198,13 +199,29 @@ def is_refused(message):
     return False
 
 
+def asking(lines):
+    """Asks the client, and returns its messages once it has answered."""
+    send(id="early-ping", method="ping")
+    send(id="early-roots", method="roots/list")
+    held, missing = [], {"early-ping", "early-roots"}
+    for line in lines:
+        message = json.loads(line)
+        if "method" in message:
+            held.append(line)
+        else:
+            missing.discard(message["id"])
+        if not missing:
+            yield from held
+            held.clear()
+
+
 def main():
     if FILE:
         with open(FILE, "a") as file:
             file.write(f"{os.getpid()}\n")
         while os.path.exists(FILE + ".wait") and not os.path.exists(FILE + ".go"):
             time.sleep(0.01)
-    for line in sys.stdin:
+    for line in asking(sys.stdin) if HABIT == "asks" else sys.stdin:
         message = json.loads(line)
         if "method" not in message:
             waiting = asked.get(message["id"])
