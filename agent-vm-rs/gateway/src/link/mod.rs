@@ -34,6 +34,8 @@ pub struct Ended {
     pub verdict: Option<String>,
     /// Its last line on standard error.
     pub last_line: String,
+    /// Whether it has not read all of its input.
+    pub left_input: bool,
 }
 
 impl Ended {

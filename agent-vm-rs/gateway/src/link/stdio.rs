@@ -10,6 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::unix::pipe::Sender;
@@ -125,6 +126,7 @@ async fn run(
     errors_abort.abort();
     writer.abort();
     reader.abort();
+    let left_input = input.is_some_and(|input| ioctl_fionread(&input).is_ok_and(|bytes| bytes > 0));
     let verdict = shared.verdict.borrow_mut().take().or(verdict.map(str::to_owned));
     let last_line = last_line.borrow().clone();
     shared.end(Ended {
@@ -132,6 +134,7 @@ async fn run(
         signal: status.and_then(|status| status.signal()),
         verdict,
         last_line,
+        left_input,
     });
 }
 

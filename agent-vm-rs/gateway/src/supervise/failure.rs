@@ -15,7 +15,7 @@ impl Server {
         self.released(running.has_answered());
         let why = end.why();
         let explanation = self.has_failed(&why, &end.last_line);
-        let at_ping = self.ended_at_ping(running) && end.verdict.is_none();
+        let at_ping = self.ended_at_ping(running) && end.verdict.is_none() && !end.left_input;
         // One that ends at `initialize` shows nothing by its answer to `ping`.
         let answered = running.has_answered() && !running.is_asked();
         let had_session = {
