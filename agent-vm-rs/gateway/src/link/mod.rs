@@ -117,15 +117,16 @@ impl Link {
         self.0.ended.borrow().clone()
     }
 
+    /// Returns what waits until the server has ended, but does not keep it.
+    pub fn ending(&self) -> impl Future<Output = ()> + use<> {
+        let shared = Rc::clone(&self.0);
+        async move { shared.ended().await }
+    }
+
     /// Waits until the server has ended.
     pub async fn ended(&self) -> Ended {
-        loop {
-            let ending = self.0.ending.notified();
-            if let Some(ended) = self.end() {
-                return ended;
-            }
-            ending.await;
-        }
+        self.0.ended().await;
+        self.end().unwrap_or_default()
     }
 }
 
@@ -137,6 +138,16 @@ impl Drop for Link {
 }
 
 impl Shared {
+    async fn ended(&self) {
+        loop {
+            let ending = self.ending.notified();
+            if self.ended.borrow().is_some() {
+                return;
+            }
+            ending.await;
+        }
+    }
+
     fn ask(&self, how: Stop) {
         if how > self.stop.get() {
             self.stop.set(how);

@@ -150,6 +150,11 @@ impl Running {
         self.link.ended().await;
     }
 
+    /// Returns what waits until the process has ended.
+    pub(super) fn ending(&self) -> impl Future<Output = ()> + use<> {
+        self.link.ending()
+    }
+
     /// Returns how the process has ended, if it has.
     pub(super) fn end(&self) -> Option<Ended> {
         self.link.end()

@@ -96,6 +96,7 @@ impl Server {
                 Some(spare)
             }
             None if state == State::Failed || (state == State::Starting && failures > 0) => None,
+            None if self.is_ending() => None,
             None if self.is_full() && !self.drop_checked() && !self.make_room() => None,
             None => self.launch(),
         };
@@ -144,6 +145,9 @@ impl Server {
     }
 
     pub(super) fn launch(self: &Rc<Self>) -> Option<Rc<Running>> {
+        if self.inner.borrow().stopping {
+            return None;
+        }
         let link = match &self.launch {
             Launch::Program { argv, env } => link::spawn(&self.name, argv, env, &self.settings.workspace),
             Launch::Remote(remote) => Ok(link::connect(remote)),
