@@ -78,6 +78,8 @@ pub struct Times {
     #[arg(long, hide = true)]
     spacing: Option<u64>,
     #[arg(long, hide = true)]
+    deadline: Option<u64>,
+    #[arg(long, hide = true)]
     ping: Option<u64>,
     #[arg(long, hide = true)]
     grace: Option<u64>,
@@ -109,6 +111,7 @@ impl Times {
             settings.pauses = vec![Duration::from_millis(pause)];
         }
         set(&mut settings.spacing, self.spacing);
+        set(&mut settings.deadline, self.deadline);
         set(&mut settings.ping, self.ping);
         set(&mut settings.grace, self.grace);
         set(&mut settings.patience, self.patience);

@@ -34,6 +34,19 @@ pub struct Ended {
     pub verdict: Option<String>,
     /// Its last line on standard error.
     pub last_line: String,
+    /// Whether it has not read all of its input.
+    pub left_input: bool,
+}
+
+impl Ended {
+    /// Returns what happened, as the end of a sentence.
+    pub fn why(&self) -> String {
+        match (&self.verdict, self.signal, self.code) {
+            (Some(verdict), _, _) => verdict.clone(),
+            (None, Some(signal), _) => format!("was ended by signal {signal}"),
+            (None, None, code) => format!("exited with status {}", code.unwrap_or(-1)),
+        }
+    }
 }
 
 /// How to end a server.
@@ -99,15 +112,21 @@ impl Link {
         self.0.ask(how);
     }
 
+    /// Returns how the server has ended, if it has.
+    pub fn end(&self) -> Option<Ended> {
+        self.0.ended.borrow().clone()
+    }
+
+    /// Returns what waits until the server has ended, but does not keep it.
+    pub fn ending(&self) -> impl Future<Output = ()> + use<> {
+        let shared = Rc::clone(&self.0);
+        async move { shared.ended().await }
+    }
+
     /// Waits until the server has ended.
     pub async fn ended(&self) -> Ended {
-        loop {
-            let ending = self.0.ending.notified();
-            if let Some(ended) = &*self.0.ended.borrow() {
-                return ended.clone();
-            }
-            ending.await;
-        }
+        self.0.ended().await;
+        self.end().unwrap_or_default()
     }
 }
 
@@ -119,6 +138,16 @@ impl Drop for Link {
 }
 
 impl Shared {
+    async fn ended(&self) {
+        loop {
+            let ending = self.ending.notified();
+            if self.ended.borrow().is_some() {
+                return;
+            }
+            ending.await;
+        }
+    }
+
     fn ask(&self, how: Stop) {
         if how > self.stop.get() {
             self.stop.set(how);

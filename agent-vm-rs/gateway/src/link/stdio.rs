@@ -1,15 +1,19 @@
 //! A server that is a process: its input, its messages and its standard error.
 
 use std::cell::RefCell;
+use std::future::pending;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::unix::pipe::Sender;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
@@ -32,6 +36,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_secs(1);
 
 const NO_SERVER: &str = "writes lines that are not MCP messages";
+const NO_OUTPUT: &str = "closed its standard output";
+const NO_INPUT: &str = "closed its standard input";
 
 /// Starts a program in a directory.
 pub fn spawn(name: &str, argv: &[String], env: &[(String, String)], directory: &Path) -> io::Result<Link> {
@@ -67,6 +73,8 @@ async fn run(
     name: String,
     shared: Rc<Shared>,
 ) {
+    // Of a pipe, either end knows whether the other one is closed.
+    let mut input = watch(&stdin);
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let signal = |signal| {
         if let Some(group) = group {
@@ -80,9 +88,21 @@ async fn run(
     let errors = spawn_local(read_errors(stderr, name, Rc::clone(&last_line)));
     let mut verdict = None;
     let mut status = None;
-    // Without output there are no answers, even if the program still runs.
+    // Without output or input there are no answers, even if the program still runs. It may be about to end.
     tokio::select! {
-        wrong = &mut reader => verdict = wrong.unwrap_or_default(),
+        wrong = &mut reader => {
+            verdict = wrong.unwrap_or_default();
+            if verdict.is_none() {
+                (status, verdict) = end_of(&mut child, NO_OUTPUT).await;
+            }
+        }
+        () = closed(input.as_ref()) => {
+            (status, verdict) = end_of(&mut child, NO_INPUT).await;
+            // The last messages.
+            if status.is_some() && let Ok(wrong) = timeout(GRACE, &mut reader).await {
+                verdict = wrong.unwrap_or_default();
+            }
+        }
         ended = child.wait() => {
             status = ended.ok();
             // A child of it may keep its output open.
@@ -91,6 +111,7 @@ async fn run(
             }
         }
         () = stopping(&shared) => {
+            drop(input.take());
             status = wind_down(&mut child, &shared, signal).await;
         }
     }
@@ -105,6 +126,7 @@ async fn run(
     errors_abort.abort();
     writer.abort();
     reader.abort();
+    let left_input = input.is_some_and(|input| ioctl_fionread(&input).is_ok_and(|bytes| bytes > 0));
     let verdict = shared.verdict.borrow_mut().take().or(verdict.map(str::to_owned));
     let last_line = last_line.borrow().clone();
     shared.end(Ended {
@@ -112,6 +134,7 @@ async fn run(
         signal: status.and_then(|status| status.signal()),
         verdict,
         last_line,
+        left_input,
     });
 }
 
@@ -134,6 +157,27 @@ async fn wind_down(child: &mut Child, shared: &Shared, signal: impl Fn(Signal)) 
         }
     }
     None
+}
+
+/// Waits for a program to end by itself; if it does not, returns what is wrong with it.
+async fn end_of(child: &mut Child, wrong: &'static str) -> (Option<ExitStatus>, Option<&'static str>) {
+    match timeout(GRACE, child.wait()).await {
+        Ok(status) => (status.ok(), None),
+        Err(_) => (None, Some(wrong)),
+    }
+}
+
+/// Returns what tells when a program closes its input. It keeps that open as well.
+fn watch(stdin: &ChildStdin) -> Option<Sender> {
+    let own = stdin.as_fd().try_clone_to_owned().ok()?;
+    Sender::from_owned_fd(own).ok()
+}
+
+async fn closed(input: Option<&Sender>) {
+    match input {
+        Some(input) => drop(input.ready(Interest::ERROR).await),
+        None => pending().await,
+    }
 }
 
 async fn stopping(shared: &Shared) {

@@ -146,8 +146,7 @@ async fn run(pool: Rc<Pool>, member: Rc<Member>, params: String) {
             member.changed.notify_waiters();
         }
         None => {
-            running.send(&request(&quote(HELLO), "initialize", &params));
-            pool.server.expect_answer(&running);
+            pool.server.initialize(&running, &request(&quote(HELLO), "initialize", &params));
         }
     }
     // The member alone keeps the process: it may be ended while this waits.
@@ -188,14 +187,14 @@ async fn ended(member: &Member) {
 
 /// Handles the answer to `initialize`. Other messages before it are for nobody.
 fn greeted(pool: &Rc<Pool>, member: &Rc<Member>, message: &Message) {
+    let Some(running) = member.running.borrow().clone() else { return };
+    running.decline(message);
     if message.id() != Some(&Id::Text(HELLO.to_owned())) || message.method().is_some() {
         return;
     }
     let Some(result) = message.result() else {
         let error: String = message.error().unwrap_or_default().chars().take(200).collect();
-        if let Some(running) = &*member.running.borrow() {
-            running.kill(&format!("refused to initialize: {error}"));
-        }
+        running.kill(&format!("refused to initialize: {error}"));
         return;
     };
     member.hello.replace(Some(result.into()));

@@ -102,8 +102,7 @@ impl Session {
         } else {
             hello.request.clone()
         };
-        running.send(&message);
-        self.server.expect_answer(running);
+        self.server.initialize(running, &message);
         if let Some(id) = message.id() {
             state.phase = Phase::Greeting(id.clone());
         }
@@ -133,7 +132,9 @@ impl Session {
             match &state.phase {
                 Phase::Greeting(expected) if expected == id => (Rc::clone(running), None),
                 Phase::Discovering(error) if id.text() == Some(DISCOVER) => (Rc::clone(running), Some(error.clone())),
-                _ => return Some(message),
+                Phase::Ready => return Some(message),
+                // The client's requests were not passed on. It may be an answer to a `ping` of the gateway.
+                _ => return None,
             }
         };
         self.step(&running, message, refused)

@@ -56,10 +56,9 @@ impl Server {
                 return;
             }
             let params = initialize_params(None, Some(OWN_NAME));
-            running.send(&request(&quote(CHECK), "initialize", &params));
-            server.expect_answer(&running);
+            server.initialize(&running, &request(&quote(CHECK), "initialize", &params));
             let refused = loop {
-                let Some(message) = running.next().await else { return };
+                let Some(message) = running.next_unused().await else { return };
                 if !answers(&message, CHECK) {
                     continue;
                 }
@@ -147,7 +146,14 @@ impl Server {
                     let running = server.acquire().await;
                     let found = server.ask_for_discovery(&running).await;
                     server.set_discovered(found);
-                    server.keep_spare(running);
+                    match running.end() {
+                        // The server goes on: it only does not know the request.
+                        Some(end) => {
+                            let text = format!("server {} {} when it was sent server/discover", server.name, end.why());
+                            log(Priority::Info, &text);
+                        }
+                        None => server.keep_spare(running),
+                    }
                 });
             }
             changed.await;
@@ -160,6 +166,7 @@ impl Server {
         let answer = async {
             loop {
                 let message = running.next_quietly().await?;
+                running.decline(&message);
                 if answers(&message, DISCOVER) {
                     return discovered(&message).map(str::to_owned);
                 }
@@ -185,7 +192,7 @@ pub(super) async fn keep(running: &Rc<Running>) {
         tokio::select! {
             biased;
             () = running.taken.notified() => return,
-            message = running.next() => if message.is_none() { return },
+            message = running.next_unused() => if message.is_none() { return },
         }
     }
 }

@@ -13,12 +13,11 @@ impl Server {
     /// Records that a process has ended by itself; returns why requests to it are not answered.
     pub(super) fn ended(self: &Rc<Self>, running: &Rc<Running>, end: Ended) -> String {
         self.released(running.has_answered());
-        let why = match (&end.verdict, end.signal, end.code) {
-            (Some(verdict), _, _) => verdict.clone(),
-            (None, Some(signal), _) => format!("was ended by signal {signal}"),
-            (None, None, code) => format!("exited with status {}", code.unwrap_or(-1)),
-        };
+        let why = end.why();
         let explanation = self.has_failed(&why, &end.last_line);
+        let at_ping = self.ended_at_ping(running) && end.verdict.is_none() && !end.left_input;
+        // One that ends at `initialize` shows nothing by its answer to `ping`.
+        let answered = running.has_answered() && !running.is_asked();
         let had_session = {
             let mut inner = self.inner.borrow_mut();
             if inner.stopping {
@@ -26,17 +25,17 @@ impl Server {
             }
             inner.spare.take_if(|spare| Rc::ptr_eq(spare, running));
             inner.checked.take_if(|checked| Rc::ptr_eq(&checked.running, running));
-            if running.has_answered() && running.started.elapsed() >= self.settings.steady {
+            if answered && running.started.elapsed() >= self.settings.steady {
                 inner.failures = 0;
             }
             // The session itself starts another process.
-            running.has_answered() && running.used.get() && !inner.discovering
+            answered && running.used.get() && !inner.discovering
         };
         if had_session {
             self.counts(&why);
-        } else if running.has_answered() && (self.answering.get() > 0 || self.inner.borrow().failures == 0) {
+        } else if answered && (self.answering.get() > 0 || self.inner.borrow().failures == 0) {
             self.goes_on(&why);
-        } else if end.verdict.is_none() && self.ended_at_ping(running) {
+        } else if at_ping {
             log(Priority::Info, &format!("server {} {why} when it was sent ping; starting it without", self.name));
             self.check();
         } else {

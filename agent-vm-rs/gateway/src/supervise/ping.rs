@@ -1,7 +1,8 @@
 //! The first process of a server. It is sent only `ping`, so that the first client with a session can use it.
 //!
 //! The process gets the gateway's `initialize` as well (see `check`) if it refuses `ping`, does not answer in time, or when the
-//! first client without a session comes. Some servers end at a `ping` that comes early: they are started again without it. A
+//! first client without a session comes. Some servers end at a `ping` that comes early: they are started again without it, as
+//! are those that answer it and end before they answer `initialize`, so that their state is `failed` until they do. A
 //! process that was sent `ping` is never sent `server/discover`: some servers keep to the versions of the first message.
 
 use std::rc::Rc;
@@ -22,7 +23,7 @@ pub(super) enum Pings {
     Unknown,
     /// It does.
     Answered,
-    /// It does not, or it ends.
+    /// It does not, or it ends before it has answered `initialize`.
     Refused,
 }
 
@@ -53,7 +54,7 @@ impl Server {
                     }
                 }
                 // It is for nobody.
-                message = running.next() => if message.is_none() { return false },
+                message = running.next_unused() => if message.is_none() { return false },
             }
         }
     }
@@ -112,13 +113,13 @@ impl Server {
         }
     }
 
-    /// Returns whether a process ended because of `ping`, as far as is known. The next one is not sent it.
+    /// Records the end of a process: if it was sent `ping` and has not answered `initialize`, the next one is not sent `ping`,
+    /// which would show nothing. Returns whether `ping` ended it, as far as is known.
     pub(super) fn ended_at_ping(&self, running: &Running) -> bool {
-        let mut inner = self.inner.borrow_mut();
-        let ended = running.pinged.get() && !running.has_answered() && inner.pings == Pings::Unknown;
-        if ended {
-            inner.pings = Pings::Refused;
+        if !running.pinged.get() || running.is_initialized() {
+            return false;
         }
-        ended
+        let before = std::mem::replace(&mut self.inner.borrow_mut().pings, Pings::Refused);
+        !running.has_answered() && before == Pings::Unknown
     }
 }

@@ -8,16 +8,23 @@ use tokio::sync::Notify;
 
 use super::Server;
 use super::messages::{PING, answers};
-use crate::json::Message;
-use crate::link::{Link, Stop};
+use crate::json::{Id, Kind, Message, error, result};
+use crate::link::{Ended, Link, Stop};
+
+const METHOD_NOT_FOUND: i64 = -32601;
 
 /// A process of a server. It is ended when this is dropped.
 pub struct Running {
     server: Rc<Server>,
     link: Link,
+    /// Whether it has answered anything at all.
+    heard: Cell<bool>,
+    /// Whether it has answered what shows that the server runs.
     answered: Cell<bool>,
-    /// Whether it has answered more than `ping`.
-    answered_more: Cell<bool>,
+    /// Identity of the `initialize` that it was sent.
+    asked: RefCell<Option<Id>>,
+    /// Whether it has answered that.
+    initialized: Cell<bool>,
     /// Whether it was sent `ping` first.
     pub(super) pinged: Cell<bool>,
     /// Whether the gateway initializes it, although it was sent `ping`.
@@ -37,8 +44,10 @@ impl Running {
         Running {
             server: Rc::clone(server),
             link,
+            heard: Cell::new(false),
             answered: Cell::new(false),
-            answered_more: Cell::new(false),
+            asked: RefCell::default(),
+            initialized: Cell::new(false),
             pinged: Cell::new(false),
             withdrawn: Cell::new(false),
             used: Cell::new(false),
@@ -75,18 +84,50 @@ impl Running {
             if message.method().is_some() {
                 return Some(message);
             }
-            if !self.answered.replace(true) {
-                if self.pinged.get() {
-                    self.server.first_answer(self, &message);
-                }
+            let pinged = self.pinged.get();
+            if !self.heard.replace(true) && pinged {
+                self.server.first_answer(self, &message);
+            }
+            // Afterwards, the identity may be that of a client's request.
+            let is_pong = pinged && !self.initialized.get() && answers(&message, PING);
+            let is_hello = self.is_hello(&message);
+            // Answers to nothing show nothing.
+            let shows = is_hello || is_pong || (!pinged && self.asked.borrow().is_none());
+            if shows && !self.answered.replace(true) {
                 self.server.answered();
             }
-            // A client does not know of it.
-            if !self.pinged.get() || !answers(&message, PING) {
-                self.answered_more.set(true);
+            self.initialized.set(self.initialized.get() || is_hello);
+            // A client does not know of `ping`.
+            if !is_pong {
                 return Some(message);
             }
         }
+    }
+
+    /// Answers a request of the server in the place of a client: there is none. Some servers wait for the answer.
+    pub fn decline(&self, message: &Message) {
+        if let Kind::Request { method, .. } = message.kind() {
+            let id = message.raw_id();
+            let text = format!("no client that supports {method} is connected");
+            let ping = method == "ping";
+            self.send(&if ping { result(id, "{}") } else { error(id, METHOD_NOT_FOUND, &text) });
+        }
+    }
+
+    /// Returns the next message of a process that no client uses; None once the server has ended, which is then recorded.
+    pub(super) async fn next_unused(self: &Rc<Self>) -> Option<Message> {
+        let message = self.next().await?;
+        self.decline(&message);
+        Some(message)
+    }
+
+    /// Records that the process was sent `initialize`.
+    pub(super) fn was_asked(&self, id: Option<&Id>) {
+        self.asked.replace(id.cloned());
+    }
+
+    fn is_hello(&self, message: &Message) -> bool {
+        self.asked.borrow().as_ref().is_some_and(|asked| message.id() == Some(asked))
     }
 
     /// Returns why requests to the process are not answered.
@@ -109,14 +150,29 @@ impl Running {
         self.link.ended().await;
     }
 
-    /// Returns whether the process has answered anything.
+    /// Returns what waits until the process has ended.
+    pub(super) fn ending(&self) -> impl Future<Output = ()> + use<> {
+        self.link.ending()
+    }
+
+    /// Returns how the process has ended, if it has.
+    pub(super) fn end(&self) -> Option<Ended> {
+        self.link.end()
+    }
+
+    /// Returns whether the process has answered what shows that the server runs.
     pub fn has_answered(&self) -> bool {
         self.answered.get()
     }
 
-    /// Returns whether the process has answered more than `ping`.
-    pub(super) fn has_answered_more(&self) -> bool {
-        self.answered_more.get()
+    /// Returns whether the process has answered `initialize`.
+    pub(super) fn is_initialized(&self) -> bool {
+        self.initialized.get()
+    }
+
+    /// Returns whether the process was sent `initialize` and has not answered it.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.borrow().is_some() && !self.initialized.get()
     }
 }
 
@@ -124,7 +180,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if !self.ended.get() {
             self.server.released(self.answered.get());
-            if self.pinged.get() && self.used.get() && !self.answered_more.get() {
+            if self.pinged.get() && self.used.get() && !self.initialized.get() {
                 self.server.check_again();
             }
         }

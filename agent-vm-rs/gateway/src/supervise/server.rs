@@ -5,6 +5,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::task::spawn_local;
 
 use super::check::{Checked, Era};
 use super::messages::remembered;
@@ -29,6 +30,8 @@ pub struct Server {
     make_room: RefCell<Option<MakeRoom>>,
     states: Rc<States>,
     processes: Cell<usize>,
+    /// Number of processes, including those that end.
+    all_processes: Cell<usize>,
     pub(super) answering: Cell<usize>,
     calls: Cell<Calls>,
 }
@@ -90,6 +93,7 @@ impl Server {
             make_room: RefCell::default(),
             states: Rc::clone(states),
             processes: Cell::new(0),
+            all_processes: Cell::new(0),
             answering: Cell::new(0),
             calls: Cell::default(),
         };
@@ -223,11 +227,23 @@ impl Server {
         self.changed.notify_waiters();
     }
 
-    pub(super) fn started_one(&self, running: &Rc<Running>) {
+    pub(super) fn started_one(self: &Rc<Self>, running: &Rc<Running>) {
         self.processes.set(self.processes.get() + 1);
+        self.all_processes.set(self.all_processes.get() + 1);
+        let (server, ending) = (Rc::clone(self), running.ending());
+        spawn_local(async move {
+            ending.await;
+            server.all_processes.set(server.all_processes.get() - 1);
+            server.changed.notify_waiters();
+        });
         let mut inner = self.inner.borrow_mut();
         inner.all.retain(|known| known.strong_count() > 0);
         inner.all.push(Rc::downgrade(running));
+    }
+
+    /// Returns whether so many processes have not ended yet, although nobody uses them, that no other may be started.
+    pub(super) fn is_ending(&self) -> bool {
+        self.all_processes.get().saturating_sub(self.processes.get()) >= self.settings.most_processes
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::check::keep;
 use super::{Running, Server};
 use crate::config::Launch;
+use crate::json::Message;
 use crate::link::{self, Ended};
 use crate::report::{State, reason};
 
@@ -95,6 +96,7 @@ impl Server {
                 Some(spare)
             }
             None if state == State::Failed || (state == State::Starting && failures > 0) => None,
+            None if self.is_ending() => None,
             None if self.is_full() && !self.drop_checked() && !self.make_room() => None,
             None => self.launch(),
         };
@@ -143,6 +145,9 @@ impl Server {
     }
 
     pub(super) fn launch(self: &Rc<Self>) -> Option<Rc<Running>> {
+        if self.inner.borrow().stopping {
+            return None;
+        }
         let link = match &self.launch {
             Launch::Program { argv, env } => link::spawn(&self.name, argv, env, &self.settings.workspace),
             Launch::Remote(remote) => Ok(link::connect(remote)),
@@ -160,13 +165,15 @@ impl Server {
         }
     }
 
-    /// Ends a process that was sent `initialize` and does not answer.
-    pub fn expect_answer(&self, running: &Rc<Running>) {
+    /// Sends a process `initialize`, and ends it if it does not answer.
+    pub fn initialize(&self, running: &Rc<Running>, message: &Message) {
+        running.was_asked(message.id());
+        running.send(message);
         let (running, deadline) = (Rc::downgrade(running), self.settings.deadline);
         spawn_local(async move {
             sleep(deadline).await;
             if let Some(running) = running.upgrade()
-                && !running.has_answered_more()
+                && !running.is_initialized()
             {
                 running.kill(&format!("did not answer initialize in {} s", deadline.as_secs()));
             }

@@ -173,3 +173,25 @@ fn errors_in_the_file_are_recorded() {
             .contains(".mcp.json: server \"none\": its command \"no-such-program\" is not installed in this machine")
     );
 }
+
+#[test]
+fn a_server_that_closes_its_input_or_output_is_told_so() {
+    let python = |code: &str| json!({ "command": "python3", "args": ["-c", code] });
+    let named = json!({
+        "mute": python("import os, time; os.close(1); time.sleep(1000)"),
+        "deaf": python("import os, time; os.close(0); time.sleep(1000)"),
+        // Control: these end by themselves, a moment later.
+        "mute-ends": python("import os, time; os.close(1); time.sleep(0.1); os._exit(7)"),
+        "deaf-ends": python("import os, time; os.close(0); time.sleep(0.1); os._exit(8)"),
+    });
+    let gateway = Gateway::start_with("old", &named, &["--pause=3600000", "--spacing=3600000"]);
+    for (name, why) in [
+        ("mute", "closed its standard output"),
+        ("deaf", "closed its standard input"),
+        ("mute-ends", "exited with status 7"),
+        ("deaf-ends", "exited with status 8"),
+    ] {
+        until(name, || gateway.state(name)["state"] == "failed");
+        assert_eq!(gateway.state(name)["why"], why);
+    }
+}

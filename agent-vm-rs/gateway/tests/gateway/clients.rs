@@ -137,3 +137,24 @@ fn a_process_without_use_ends_and_the_shared_one_stays() {
     until("the end of the other one", || !lives(&own));
     assert_eq!(process(&json!({})), shared);
 }
+
+#[test]
+fn processes_that_do_not_end_are_bounded() {
+    // It reads nothing, and ignores the signal; it is killed after three seconds.
+    let slow = json!({ "command": "sh", "args": ["-c", "trap '' TERM; echo $$ >>others; exec sleep 1000"] });
+    let gateway = Gateway::start_with("old", &json!({ "other": slow }), &["--grace=0", "--most-processes=2"]);
+    let started = || fs::read_to_string(gateway.path("others")).unwrap_or_default().lines().count();
+    for count in 1..4 {
+        let session = gateway.session_of("/servers/other/mcp", OLD, &json!({}));
+        until("its process", || started() >= count);
+        session.delete();
+    }
+    for _ in 0..20 {
+        gateway.session_of("/servers/other/mcp", OLD, &json!({})).delete();
+    }
+    assert!(started() <= 4, "{}", started());
+    // Control: the next session gets one when they have ended.
+    let before = started();
+    gateway.session_of("/servers/other/mcp", OLD, &json!({}));
+    until("another process", || started() > before);
+}

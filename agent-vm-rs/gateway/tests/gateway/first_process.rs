@@ -96,11 +96,17 @@ fn a_client_that_has_the_process_that_ends_at_ping_gets_another_one() {
 
 #[test]
 fn a_server_that_does_not_start_is_a_failure_with_ping_as_without() {
-    let named = json!({ "other": { "command": "sh", "args": ["-c", "echo start >>others; exit 5"] } });
+    // Only one that has read `ping` may have ended because of it.
+    let named = json!({
+        "other": { "command": "sh", "args": ["-c", "echo start >>others; sleep 0.2; exit 5"] },
+        "reads": { "command": "sh", "args": ["-c", "echo start >>reads; read line; exit 5"] },
+    });
     let gateway = Gateway::start_with("old", &named, &["--pause=3600000", "--spacing=3600000"]);
-    until("its failure", || gateway.state("other")["state"] == "failed");
-    assert_eq!((&gateway.state("other")["exit_code"], &gateway.state("other")["restarts"]), (&5.into(), &0.into()));
-    assert_eq!(starts(&gateway.path("others")).len(), 2);
+    for (name, file, expected) in [("other", "others", 1), ("reads", "reads", 2)] {
+        until("its failure", || gateway.state(name)["state"] == "failed");
+        assert_eq!((&gateway.state(name)["exit_code"], &gateway.state(name)["restarts"]), (&5.into(), &0.into()));
+        assert_eq!(starts(&gateway.path(file)).len(), expected);
+    }
 }
 
 #[test]

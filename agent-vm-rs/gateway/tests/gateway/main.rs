@@ -4,6 +4,7 @@
 
 mod broken;
 mod clients;
+mod early;
 mod first_process;
 mod gateway;
 mod http;

@@ -1,6 +1,9 @@
 """A stand-in for an MCP server on standard input and output: `python3 stand_in.py ERA[-HABIT] [FILE]`. ERA is `old`, `new` or
-`both`; HABIT is what the server does with a `ping` that comes before `initialize` (`ends`, `refuses`, `waits`), or `keeps`: it
-keeps to the era of its first message. With FILE, each start is written to it, and the server answers nothing before FILE.go
+`both`; HABIT is what the server does with a `ping` that comes before `initialize` (`ends`, `refuses`, `waits`), `keeps`: it
+keeps to the era of its first message, `discovers`: it ends at `server/discover`, and answers `initialize` only once FILE.go
+exists, `fails`: it ends at `initialize`, `confuses`: it answers `initialize` with another identity, `strays`: it
+answers a `ping` thrice, once rightly, or `asks`: it reads nothing before the client has answered its `ping`, and a request for
+roots. With FILE, each start is written to it, and the server answers nothing before FILE.go
 exists if FILE.wait does."""
 
 import json
@@ -171,15 +174,45 @@ def is_refused(message):
     global ERA, HABIT
     if HABIT == "keeps":
         ERA, HABIT = "new" if META + "protocolVersion" in message.get("params", {}).get("_meta", {}) else "old", ""
+    elif HABIT == "discovers":
+        if message["method"] == "server/discover":
+            os._exit(6)
+        while message["method"] == "initialize" and not os.path.exists(FILE + ".go"):
+            time.sleep(0.01)
+        return message["method"] == "ping"
     elif message["method"] == "initialize":
+        if HABIT == "fails":
+            os._exit(6)
+        if HABIT == "confuses":
+            message["id"] = "other"
         HABIT = ""
-    elif message["method"] == "ping" and HABIT:
+    elif message["method"] == "ping" and HABIT in ("ends", "refuses", "strays", "waits"):
         if HABIT == "ends":
             os._exit(4)
+        if HABIT == "strays":
+            send(id=None, error={"code": -32600, "message": "stray"})
+            send(id=message["id"], result={})
+            send(id=message["id"], result={"stray": True})
         if HABIT == "refuses":
             send(id=message["id"], error={"code": -32600, "message": "initialize first"})
         return True
     return False
+
+
+def asking(lines):
+    """Asks the client, and returns its messages once it has answered."""
+    send(id="early-ping", method="ping")
+    send(id="early-roots", method="roots/list")
+    held, missing = [], {"early-ping", "early-roots"}
+    for line in lines:
+        message = json.loads(line)
+        if "method" in message:
+            held.append(line)
+        else:
+            missing.discard(message["id"])
+        if not missing:
+            yield from held
+            held.clear()
 
 
 def main():
@@ -188,7 +221,7 @@ def main():
             file.write(f"{os.getpid()}\n")
         while os.path.exists(FILE + ".wait") and not os.path.exists(FILE + ".go"):
             time.sleep(0.01)
-    for line in sys.stdin:
+    for line in asking(sys.stdin) if HABIT == "asks" else sys.stdin:
         message = json.loads(line)
         if "method" not in message:
             waiting = asked.get(message["id"])

@@ -1,0 +1,108 @@
+//! What servers do before their first client comes, or when it does.
+
+use std::fs;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::gateway::{Gateway, OLD, stand_in, until};
+use crate::http::send;
+
+#[test]
+fn a_server_that_ends_at_discovery_has_not_failed() {
+    let home = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start_in(home, "old-discovers", &json!({}), &["--pause=3600000", "--spacing=3600000"]);
+    let answer = thread::scope(|scope| {
+        let client = scope.spawn(|| gateway.stateless("tools/list", json!({})).answer());
+        until("the end", || gateway.log().contains("default exited with status 6 when it was sent server/discover"));
+        let state = gateway.state("default");
+        assert_eq!((&state["state"], &state["restarts"]), (&"starting".into(), &0.into()));
+        fs::write(gateway.path("starts.go"), "").unwrap();
+        client.join().unwrap()
+    });
+    assert_eq!(answer["result"]["tools"][0]["name"], "echo", "{answer}");
+}
+
+#[test]
+fn a_server_that_answers_ping_and_ends_at_initialize_has_failed_until_it_does_not() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("others");
+    let named = json!({ "other": stand_in("old-fails", Some(&file)) });
+    let gateway = Gateway::start_in(home, "old", &named, &["--pause=3600000", "--spacing=3600000"]);
+    until("its answer to ping", || gateway.state("other")["state"] == "running");
+    let session = gateway.session_of("/servers/other/mcp", OLD, &json!({}));
+    let state = gateway.state("other");
+    assert_eq!((&state["state"], &state["why"]), (&"failed".into(), &"exited with status 6".into()));
+    let error = session.call("echo", &json!({})).answer()["error"]["message"].clone();
+    assert!(error.as_str().unwrap().contains("has failed: it exited with status 6"), "{error}");
+    // No other process has shown that.
+    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 1);
+
+    // `ping` would be answered after each restart.
+    let gateway = Gateway::start_with("old", &json!({ "other": stand_in("old-fails", None) }), &["--pause=50"]);
+    until("its answer to ping", || gateway.state("other")["state"] == "running");
+    gateway.session_of("/servers/other/mcp", OLD, &json!({})).delete();
+    until("further restarts", || gateway.state("other")["restarts"].as_u64() > Some(2));
+    // Control: a server with a session that ended once.
+    let session = gateway.session();
+    session.call("die", &json!({})).answer();
+    assert_eq!(session.text("echo", &json!({})), "{}");
+    assert_eq!(
+        (&gateway.state("default")["state"], &gateway.state("default")["restarts"]),
+        (&"running".into(), &1.into())
+    );
+}
+
+#[test]
+fn answers_to_nothing_do_not_show_that_a_server_runs() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let named = json!({ "other": stand_in("old-confuses", Some(file.path())), "waits": stand_in("old-waits", None) });
+    let gateway = Gateway::start_with("old", &named, &["--ping=50", "--deadline=1500", "--pause=3600000"]);
+    // Control: it answers `initialize` of the gateway.
+    until("waits", || gateway.state("waits")["state"] == "running");
+    until("the time limit", || gateway.state("other")["state"] == "failed");
+    assert_eq!(gateway.state("other")["why"], "did not answer initialize in 1 s");
+}
+
+#[test]
+fn answers_to_an_early_ping_do_not_reach_the_client() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("starts.wait"), "").unwrap();
+    let gateway = Gateway::start_in(home, "old-strays", &json!({}), &[]);
+    // This transport has one stream for everything.
+    let mut stream = send(gateway.port, "GET", "/sse", &[("accept", "text/event-stream")], b"");
+    let (_, _, endpoint) = stream.event().unwrap();
+    let post = |id: &str, method: &str, params: &Value| {
+        let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();
+        send(gateway.port, "POST", &endpoint, &[("content-type", "application/json")], body.as_bytes()).status
+    };
+    let params =
+        json!({ "protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+    assert_eq!(post("hello", "initialize", &params), 202);
+    fs::write(gateway.path("starts.go"), "").unwrap();
+    let hello = stream.message().unwrap();
+    assert_eq!((&hello["id"], &hello["result"]["serverInfo"]["name"]), (&"hello".into(), &"stand-in".into()));
+    // A client may use the same identity.
+    assert_eq!(post("agent-mcp-ping", "tools/list", &json!({})), 202);
+    let listed = stream.message().unwrap();
+    assert_eq!((&listed["id"], &listed["result"]["tools"][0]["name"]), (&"agent-mcp-ping".into(), &"echo".into()));
+}
+
+#[test]
+fn a_server_that_asks_before_a_client_comes_gets_an_answer() {
+    let named = json!({ "other": stand_in("old-asks", None) });
+    // They are sent only `ping`; or `initialize` of the gateway, and `server/discover`.
+    for limit in ["--ping=3600000", "--ping=0"] {
+        let gateway = Gateway::start_with("old-asks", &named, &[limit]);
+        for name in ["default", "other"] {
+            until(name, || gateway.state(name)["state"] == "running");
+        }
+        if limit == "--ping=0" {
+            assert_eq!(gateway.stateless_call("echo", &json!({})), "{}");
+        } else {
+            for path in ["/mcp", "/servers/other/mcp"] {
+                assert_eq!(gateway.session_of(path, OLD, &json!({})).hello["instructions"], "ask");
+            }
+        }
+    }
+}
