@@ -1,13 +1,16 @@
 //! One running server and its messages, whether it is a process or a server on the network.
 
 mod lines;
+mod processor_time;
 mod remote;
 mod stdio;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use rustix::process::Pid;
 use tokio::sync::Notify;
 
 pub use lines::{Line, Lines};
@@ -69,6 +72,8 @@ struct Shared {
     stop: Cell<Stop>,
     stopped: Notify,
     verdict: RefCell<Option<String>>,
+    /// The process group, if it is a program.
+    group: Cell<Option<Pid>>,
     ended: RefCell<Option<Ended>>,
     ending: Notify,
 }
@@ -84,6 +89,7 @@ impl Link {
             stop: Cell::new(Stop::Not),
             stopped: Notify::new(),
             verdict: RefCell::default(),
+            group: Cell::default(),
             ended: RefCell::default(),
             ending: Notify::new(),
         });
@@ -99,6 +105,11 @@ impl Link {
     /// Returns the server's next message; None once it has ended.
     pub async fn next(&self) -> Option<Message> {
         self.0.from.pop().await
+    }
+
+    /// Returns the processor time that the program and its children have used; None if it is not known.
+    pub fn processor_time(&self) -> Option<Duration> {
+        self.end().is_none().then(|| processor_time::of_group(self.0.group.get()?)).flatten()
     }
 
     /// Ends the server; `verdict` is reported as the reason.

@@ -61,6 +61,8 @@ pub fn spawn(name: &str, argv: &[String], env: &[(String, String)], directory: &
         return Err(io::ErrorKind::BrokenPipe.into());
     };
     let (link, shared) = Link::new();
+    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    shared.group.set(group);
     spawn_local(run(child, stdin, stdout, stderr, name.to_owned(), shared));
     Ok(link)
 }

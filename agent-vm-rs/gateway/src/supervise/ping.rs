@@ -6,8 +6,9 @@
 //! process that was sent `ping` is never sent `server/discover`: some servers keep to the versions of the first message.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::check::Era;
 use super::messages::{PING, answers, ping};
@@ -27,6 +28,45 @@ pub(super) enum Pings {
     Refused,
 }
 
+/// How long a process is waited for that has not answered `ping`: for the time limit, and longer while it works, because many
+/// servers that start at once in an emulated machine need minutes.
+struct Patience {
+    limit: Duration,
+    began: Instant,
+    /// Its processor time at the last look.
+    used: Option<Duration>,
+}
+
+impl Patience {
+    /// Looks in a time limit, and maximal number of time limits.
+    const LOOKS: u32 = 10;
+    const MOST: u32 = 5;
+    /// Part of a processor, as a divisor, that a process uses if it works.
+    const WORK: u32 = 20;
+
+    fn new(limit: Duration) -> Self {
+        Self { limit, began: Instant::now(), used: None }
+    }
+
+    /// Returns the time until the first look, which is followed by one at the time limit.
+    fn first(&self) -> Duration {
+        self.limit - self.interval()
+    }
+
+    fn interval(&self) -> Duration {
+        self.limit / Self::LOOKS
+    }
+
+    fn goes_on(&mut self, running: &Running) -> bool {
+        let now = running.processor_time();
+        let before = std::mem::replace(&mut self.used, now);
+        let works =
+            |before: Duration| now.is_some_and(|now| now.saturating_sub(before) >= self.interval() / Self::WORK);
+        // At the first look there is nothing to compare.
+        before.map_or(self.began.elapsed() < self.limit, works) && self.began.elapsed() < self.limit * Self::MOST
+    }
+}
+
 impl Server {
     /// Returns whether the next process to be checked is sent `ping`.
     pub(super) fn may_ping(&self) -> bool {
@@ -39,7 +79,8 @@ impl Server {
 
     /// Keeps a process that was sent `ping` until a client takes it. Returns whether the gateway must initialize it.
     pub(super) async fn keep_offered(self: &Rc<Self>, running: &Rc<Running>) -> bool {
-        let limit = sleep(self.settings.ping);
+        let mut patience = Patience::new(self.settings.ping);
+        let limit = sleep(patience.first());
         tokio::pin!(limit);
         let mut in_time = true;
         loop {
@@ -47,9 +88,12 @@ impl Server {
                 biased;
                 () = running.taken.notified() => return running.withdrawn.get(),
                 () = &mut limit, if in_time => {
-                    in_time = false;
                     // It may have answered `ping` meanwhile, which is no message for anybody.
-                    if !running.has_answered() {
+                    in_time = !running.has_answered();
+                    if in_time && patience.goes_on(running) {
+                        limit.as_mut().reset(Instant::now() + patience.interval());
+                    } else if in_time {
+                        in_time = false;
                         self.withdraw(running);
                     }
                 }

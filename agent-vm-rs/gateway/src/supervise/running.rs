@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -158,6 +158,11 @@ impl Running {
     /// Returns how the process has ended, if it has.
     pub(super) fn end(&self) -> Option<Ended> {
         self.link.end()
+    }
+
+    /// Returns the processor time that the process and its children have used; None if it is not known.
+    pub(super) fn processor_time(&self) -> Option<Duration> {
+        self.link.processor_time()
     }
 
     /// Returns whether the process has answered what shows that the server runs.

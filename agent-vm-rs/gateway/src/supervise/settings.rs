@@ -17,7 +17,7 @@ pub struct Settings {
     /// Time after which a server that has not answered is ended. On a busy host with an emulated processor it takes minutes;
     /// requests get an error meanwhile.
     pub deadline: Duration,
-    /// Time for the answer to `ping`. An emulated machine on a busy host needs half a minute to start a server.
+    /// Time for the answer to `ping`; longer while the server works.
     pub ping: Duration,
     /// Time for a server's own answer to `initialize`.
     pub grace: Duration,

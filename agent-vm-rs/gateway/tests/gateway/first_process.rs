@@ -135,6 +135,20 @@ fn a_server_that_has_answered_ping_is_not_initialized_after_the_time_limit() {
 }
 
 #[test]
+fn a_server_that_works_when_the_time_limit_passes_is_waited_for() {
+    let home = tempfile::tempdir().unwrap();
+    let named = json!({ "other": stand_in("old-waits", Some(&home.path().join("others"))) });
+    let gateway = Gateway::start_in(home, "old-works", &named, &["--ping=4000"]);
+    // Control: one that started at the same time and only waits is initialized.
+    until("other", || gateway.state("other")["state"] == "running");
+    assert_eq!(gateway.state("default")["state"], "starting");
+    fs::write(gateway.path("starts.go"), "").unwrap();
+    until("default", || gateway.state("default")["state"] == "running");
+    let session = gateway.session();
+    assert_eq!(vec![session.text("process", &json!({}))], starts(&gateway.path("starts"))[..1]);
+}
+
+#[test]
 fn a_server_that_refuses_ping_is_initialized() {
     for era in ["old-refuses", "new"] {
         let gateway = start(era, &["--ping=3600000"]);

@@ -1,10 +1,10 @@
 """A stand-in for an MCP server on standard input and output: `python3 stand_in.py ERA[-HABIT] [FILE]`. ERA is `old`, `new` or
-`both`; HABIT is what the server does with a `ping` that comes before `initialize` (`ends`, `refuses`, `waits`), `keeps`: it
-keeps to the era of its first message, `discovers`: it ends at `server/discover`, and answers `initialize` only once FILE.go
-exists, `fails`: it ends at `initialize`, `confuses`: it answers `initialize` with another identity, `strays`: it
-answers a `ping` thrice, once rightly, or `asks`: it reads nothing before the client has answered its `ping`, and a request for
-roots. With FILE, each start is written to it, and the server answers nothing before FILE.go
-exists if FILE.wait does."""
+`both`; HABIT is what the server does with a `ping` that comes before `initialize` (`ends`, `refuses`, `waits`), `works`: it uses
+the processor and answers nothing before FILE.go exists, `keeps`: it keeps to the era of its first message, `discovers`: it ends
+at `server/discover`, and answers `initialize` only once FILE.go exists, `fails`: it ends at `initialize`, `confuses`: it answers
+`initialize` with another identity, `strays`: it answers a `ping` thrice, once rightly, or `asks`: it reads nothing before the
+client has answered its `ping`, and a request for roots. With FILE, each start is written to it, and the server answers nothing
+before FILE.go exists if FILE.wait does."""
 
 import json
 import os
@@ -185,6 +185,10 @@ def is_refused(message):
             os._exit(6)
         if HABIT == "confuses":
             message["id"] = "other"
+        HABIT = ""
+    elif message["method"] == "ping" and HABIT == "works":
+        while not os.path.exists(FILE + ".go"):
+            pass
         HABIT = ""
     elif message["method"] == "ping" and HABIT in ("ends", "refuses", "strays", "waits"):
         if HABIT == "ends":
