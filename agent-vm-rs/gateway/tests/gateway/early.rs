@@ -106,3 +106,13 @@ fn a_server_that_asks_before_a_client_comes_gets_an_answer() {
         }
     }
 }
+
+#[test]
+fn a_process_that_hangs_at_discovery_is_given_to_nobody() {
+    let gateway = Gateway::start_with("old-hangs", &json!({}), &["--discovery=100"]);
+    until("its answer to ping", || gateway.state("default")["state"] == "running");
+    assert_eq!(gateway.stateless_call("echo", &json!({})), "{}");
+    assert!(gateway.log().contains("default did not answer server/discover"));
+    assert_eq!(gateway.session().hello["instructions"], "ask");
+    assert_eq!(gateway.state("default")["restarts"], 0);
+}
