@@ -116,3 +116,25 @@ fn a_process_that_hangs_at_discovery_is_given_to_nobody() {
     assert_eq!(gateway.session().hello["instructions"], "ask");
     assert_eq!(gateway.state("default")["restarts"], 0);
 }
+
+#[test]
+fn the_question_whether_a_server_answers_does_not_restart_it() {
+    let named = json!({ "other": { "command": "sh", "args": ["-c", "echo start >>others; exit 5"] } });
+    let gateway = Gateway::start_with("old", &named, &["--pause=3600000"]);
+    until("its failure", || gateway.state("other")["state"] == "failed");
+    let params =
+        json!({ "protocolVersion": OLD, "capabilities": {}, "clientInfo": { "name": "agent-vm", "version": "1" } });
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params }).to_string();
+    for _ in 0..3 {
+        let headers = [("content-type", "application/json")];
+        let answer = send(gateway.port, "POST", "/servers/other/mcp", &headers, body.as_bytes()).answer();
+        assert_eq!(answer["result"]["serverInfo"]["name"], "other");
+        assert_eq!(
+            (&gateway.state("other")["state"], &gateway.state("other")["restarts"]),
+            (&"failed".into(), &0.into())
+        );
+    }
+    // Control: another client does.
+    gateway.session_of("/servers/other/mcp", OLD, &json!({}));
+    assert_eq!(gateway.state("other")["restarts"], 1);
+}
