@@ -138,3 +138,16 @@ fn the_question_whether_a_server_answers_does_not_restart_it() {
     gateway.session_of("/servers/other/mcp", OLD, &json!({}));
     assert_eq!(gateway.state("other")["restarts"], 1);
 }
+
+#[test]
+fn a_client_may_use_the_identity_of_an_early_ping() {
+    let gateway = Gateway::start_with("old", &json!({}), &["--grace=2000"]);
+    until("its answer to ping", || gateway.state("default")["state"] == "running");
+    let params = json!({ "protocolVersion": OLD, "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+    let body =
+        json!({ "jsonrpc": "2.0", "id": "agent-mcp-ping", "method": "initialize", "params": params }).to_string();
+    let headers = [("content-type", "application/json"), ("accept", "application/json")];
+    let answer = send(gateway.port, "POST", "/mcp", &headers, body.as_bytes()).answer();
+    // The server's own answer.
+    assert_eq!(answer["result"]["serverInfo"]["name"], "stand-in", "{answer}");
+}
