@@ -82,6 +82,8 @@ pub struct Times {
     #[arg(long, hide = true)]
     ping: Option<u64>,
     #[arg(long, hide = true)]
+    discovery: Option<u64>,
+    #[arg(long, hide = true)]
     grace: Option<u64>,
     #[arg(long, hide = true)]
     patience: Option<u64>,
@@ -113,6 +115,7 @@ impl Times {
         set(&mut settings.spacing, self.spacing);
         set(&mut settings.deadline, self.deadline);
         set(&mut settings.ping, self.ping);
+        set(&mut settings.discovery, self.discovery);
         set(&mut settings.grace, self.grace);
         set(&mut settings.patience, self.patience);
         set(&mut settings.refill, self.refill);

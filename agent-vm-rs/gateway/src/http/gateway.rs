@@ -18,10 +18,11 @@ use tokio::task::spawn_local;
 use super::origin::Origins;
 use super::reply::{INVALID_REQUEST, Reply, not_allowed, refusal, status};
 use super::{get, post, sse};
+use crate::json::Message;
 use crate::policy::MCP;
 use crate::pool::Pool;
 use crate::report::{Priority, States, log};
-use crate::session::{Session, Table};
+use crate::session::{Session, Table, is_probe};
 use crate::supervise::Server;
 
 /// Maximal number of connections.
@@ -46,9 +47,10 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Opens a session; returns None if the server has too many processes, all of which are in use.
-    pub fn open_session(&self, server: &Rc<Server>, single: bool) -> Option<Rc<Session>> {
-        let room = server.has_room() || server.make_room();
+    /// Opens a session; returns None if the server has too many processes, all of which are in use. The question whether it
+    /// answers needs no process.
+    pub fn open_session(&self, server: &Rc<Server>, single: bool, hello: Option<&Message>) -> Option<Rc<Session>> {
+        let room = hello.is_some_and(is_probe) || server.has_room() || server.make_room();
         room.then(|| self.table.open(server, single))
     }
 

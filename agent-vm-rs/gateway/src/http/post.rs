@@ -116,7 +116,7 @@ fn session(
         if *batch {
             return refuse(StatusCode::BAD_REQUEST, INVALID_REQUEST, "initialize must not be part of a batch");
         }
-        return gateway.open_session(server, false).ok_or_else(|| {
+        return gateway.open_session(server, false, Some(hello)).ok_or_else(|| {
             let text = format!(
                 "The MCP server {} has {} sessions in use, which is the maximum. Close a client and try again",
                 server.name, server.settings.most_processes

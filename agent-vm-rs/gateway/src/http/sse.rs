@@ -14,7 +14,7 @@ use crate::supervise::Server;
 
 /// Opens a session. It ends with its stream.
 pub fn open(gateway: &Rc<Gateway>, server: &Rc<Server>, base: &str) -> Reply {
-    let Some(session) = gateway.open_session(server, true) else {
+    let Some(session) = gateway.open_session(server, true, None) else {
         let text = format!("The MCP server {} has too many sessions in use", server.name);
         return refusal(StatusCode::SERVICE_UNAVAILABLE, INVALID_REQUEST, &text);
     };

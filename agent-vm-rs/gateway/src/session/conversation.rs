@@ -105,6 +105,11 @@ impl Session {
         self.outbox.finish();
     }
 
+    /// Returns whether the session has a process.
+    pub fn has_process(&self) -> bool {
+        self.state.borrow().running.is_some()
+    }
+
     /// Records that the client uses the session.
     pub fn touch(&self) {
         self.used.set(Instant::now());
@@ -247,7 +252,7 @@ impl Session {
 }
 
 /// Returns whether a message is only a question of `agent-vm` whether the server answers.
-fn is_probe(message: &Message) -> bool {
+pub fn is_probe(message: &Message) -> bool {
     let params = Object::or_empty(message.params());
     let name = params.object("clientInfo").and_then(|name| name.text("name"));
     message.method() == Some("initialize") && name.as_deref() == Some("agent-vm")

@@ -52,7 +52,10 @@ impl Session {
         if let Some(running) = running {
             self.send_initialize(&running);
         }
-        self.server.wake();
+        // The question whether a server answers does not start it.
+        if self.wanted.get() {
+            self.server.wake();
+        }
         if self.server.failed() {
             self.stand_in();
             return;

@@ -11,7 +11,7 @@ mod table;
 mod waiting;
 mod wishes;
 
-pub use conversation::{NOT_RUNNING, Session};
+pub use conversation::{NOT_RUNNING, Session, is_probe};
 pub use outbox::{Outbox, progress_token};
 pub use reader::Reader;
 pub use stand_in::greeting;

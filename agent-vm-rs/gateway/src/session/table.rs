@@ -54,13 +54,13 @@ impl Table {
         }
     }
 
-    /// Ends the session of a server that was not used for the longest time; returns whether there was one.
+    /// Ends the session of a server that was not used for the longest time and has a process; returns whether there was one.
     pub fn end_oldest(&self, server: &Rc<Server>) -> bool {
         let oldest = {
             let sessions = self.0.borrow();
             let of_server = sessions.values().filter(|session| Rc::ptr_eq(&session.server, server));
             let unused = of_server.filter_map(|session| {
-                let since = session.idle_since()?;
+                let since = session.idle_since().filter(|_| session.has_process())?;
                 (since.elapsed() >= server.settings.gives_way).then(|| (since, session.id.clone()))
             });
             unused.min()

@@ -33,7 +33,7 @@ pub fn listen(gateway: &Rc<Gateway>, server: &Rc<Server>, path: &Path) -> io::Re
 
 /// Passes messages until the client goes.
 async fn converse(gateway: Rc<Gateway>, server: Rc<Server>, stream: UnixStream) {
-    let Some(session) = gateway.open_session(&server, true) else { return };
+    let Some(session) = gateway.open_session(&server, true, None) else { return };
     let (reader, mut writer) = stream.into_split();
     let stream = session.outbox.general().connect(None);
     let reading = async {

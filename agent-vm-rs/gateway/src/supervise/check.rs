@@ -5,7 +5,6 @@
 //! some servers that do not know it write much about it, or end.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::task::spawn_local;
 use tokio::time::timeout;
@@ -15,9 +14,6 @@ use super::ping::Pings;
 use super::{Running, Server};
 use crate::json::{notification, quote, request};
 use crate::report::{Priority, log};
-
-/// Time for the answer to `server/discover`.
-const DISCOVERY: Duration = Duration::from_secs(15);
 
 /// Which versions a server knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +148,9 @@ impl Server {
                             let text = format!("server {} {} when it was sent server/discover", server.name, end.why());
                             log(Priority::Info, &text);
                         }
-                        None => server.keep_spare(running),
+                        None if running.has_answered() => server.keep_spare(running),
+                        // It may read nothing more.
+                        None => log(Priority::Info, &format!("server {} did not answer server/discover", server.name)),
                     }
                 });
             }
@@ -172,7 +170,7 @@ impl Server {
                 }
             }
         };
-        timeout(DISCOVERY, answer).await.ok().flatten()
+        timeout(self.settings.discovery, answer).await.ok().flatten()
     }
 
     fn set_discovered(&self, found: Option<String>) {

@@ -106,6 +106,7 @@ impl Server {
     /// Sends a new process `ping`, and offers it to clients with sessions.
     pub(super) fn offer(&self, running: &Rc<Running>) {
         running.pinged.set(true);
+        running.awaits_pong.set(true);
         running.send(&ping());
         self.inner.borrow_mut().spare = Some(Rc::clone(running));
         self.touch();

@@ -27,6 +27,8 @@ pub struct Running {
     initialized: Cell<bool>,
     /// Whether it was sent `ping` first.
     pub(super) pinged: Cell<bool>,
+    /// Whether it may still answer that.
+    pub(super) awaits_pong: Cell<bool>,
     /// Whether the gateway initializes it, although it was sent `ping`.
     pub(super) withdrawn: Cell<bool>,
     /// Whether a client has taken it.
@@ -49,6 +51,7 @@ impl Running {
             asked: RefCell::default(),
             initialized: Cell::new(false),
             pinged: Cell::new(false),
+            awaits_pong: Cell::new(false),
             withdrawn: Cell::new(false),
             used: Cell::new(false),
             started: Instant::now(),
@@ -88,9 +91,12 @@ impl Running {
             if !self.heard.replace(true) && pinged {
                 self.server.first_answer(self, &message);
             }
-            // Afterwards, the identity may be that of a client's request.
-            let is_pong = pinged && !self.initialized.get() && answers(&message, PING);
-            let is_hello = self.is_hello(&message);
+            // A client's request may have the same identity; its answer comes later.
+            let is_pong = self.awaits_pong.get() && answers(&message, PING);
+            let is_hello = !is_pong && self.is_hello(&message);
+            if is_pong || is_hello {
+                self.awaits_pong.set(false);
+            }
             // Answers to nothing show nothing.
             let shows = is_hello || is_pong || (!pinged && self.asked.borrow().is_none());
             if shows && !self.answered.replace(true) {

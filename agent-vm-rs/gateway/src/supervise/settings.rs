@@ -19,6 +19,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// Time for the answer to `ping`; longer while the server works.
     pub ping: Duration,
+    /// Time for the answer to `server/discover`.
+    pub discovery: Duration,
     /// Time for a server's own answer to `initialize`.
     pub grace: Duration,
     /// Time that a request waits for a server to start: a client's process needs half a minute in an emulated machine on a busy
@@ -48,6 +50,7 @@ impl Settings {
             spacing: Duration::from_secs(5),
             deadline: Duration::from_secs(600),
             ping: Duration::from_secs(60),
+            discovery: Duration::from_secs(15),
             grace: Duration::from_secs(1),
             patience: Duration::from_secs(45),
             refill: Duration::from_secs(1),

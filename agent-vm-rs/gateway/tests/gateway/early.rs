@@ -106,3 +106,68 @@ fn a_server_that_asks_before_a_client_comes_gets_an_answer() {
         }
     }
 }
+
+#[test]
+fn a_process_that_hangs_at_discovery_is_given_to_nobody() {
+    let gateway = Gateway::start_with("old-hangs", &json!({}), &["--discovery=100"]);
+    until("its answer to ping", || gateway.state("default")["state"] == "running");
+    assert_eq!(gateway.stateless_call("echo", &json!({})), "{}");
+    assert!(gateway.log().contains("default did not answer server/discover"));
+    assert_eq!(gateway.session().hello["instructions"], "ask");
+    assert_eq!(gateway.state("default")["restarts"], 0);
+}
+
+/// Asks as `agent-vm status` does; returns the answer.
+fn probe(gateway: &Gateway) -> Value {
+    let params =
+        json!({ "protocolVersion": OLD, "capabilities": {}, "clientInfo": { "name": "agent-vm", "version": "1" } });
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params }).to_string();
+    let headers = [("content-type", "application/json")];
+    send(gateway.port, "POST", "/servers/other/mcp", &headers, body.as_bytes()).answer()
+}
+
+#[test]
+fn the_question_whether_a_server_answers_does_not_restart_it() {
+    let named = json!({ "other": { "command": "sh", "args": ["-c", "echo start >>others; exit 5"] } });
+    let gateway = Gateway::start_with("old", &named, &["--pause=3600000"]);
+    until("its failure", || gateway.state("other")["state"] == "failed");
+    for _ in 0..3 {
+        assert_eq!(probe(&gateway)["result"]["serverInfo"]["name"], "other");
+        assert_eq!(
+            (&gateway.state("other")["state"], &gateway.state("other")["restarts"]),
+            (&"failed".into(), &0.into())
+        );
+    }
+    // Control: another client does.
+    gateway.session_of("/servers/other/mcp", OLD, &json!({}));
+    assert_eq!(gateway.state("other")["restarts"], 1);
+}
+
+#[test]
+fn a_client_may_use_the_identity_of_an_early_ping() {
+    let gateway = Gateway::start_with("old", &json!({}), &["--grace=2000"]);
+    until("its answer to ping", || gateway.state("default")["state"] == "running");
+    let params = json!({ "protocolVersion": OLD, "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+    let body =
+        json!({ "jsonrpc": "2.0", "id": "agent-mcp-ping", "method": "initialize", "params": params }).to_string();
+    let headers = [("content-type", "application/json"), ("accept", "application/json")];
+    let answer = send(gateway.port, "POST", "/mcp", &headers, body.as_bytes()).answer();
+    // The server's own answer.
+    assert_eq!(answer["result"]["serverInfo"]["name"], "stand-in", "{answer}");
+}
+
+#[test]
+fn the_question_whether_a_server_answers_ends_no_session() {
+    let named = json!({ "other": stand_in("old", None) });
+    let gateway = Gateway::start_with("old", &named, &["--most-processes=2", "--gives-way=0"]);
+    let sessions = [(); 2].map(|()| gateway.session_of("/servers/other/mcp", OLD, &json!({})));
+    for _ in 0..3 {
+        assert_eq!(probe(&gateway)["result"]["serverInfo"]["name"], "stand-in");
+    }
+    for session in &sessions {
+        assert_eq!(session.text("echo", &json!({})), "{}");
+    }
+    // Control: another client gets the process of one of them.
+    gateway.session_of("/servers/other/mcp", OLD, &json!({}));
+    assert_eq!(sessions.iter().filter(|session| session.call("echo", &json!({})).status == 404).count(), 1);
+}

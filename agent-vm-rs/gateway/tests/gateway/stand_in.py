@@ -1,10 +1,10 @@
 """A stand-in for an MCP server on standard input and output: `python3 stand_in.py ERA[-HABIT] [FILE]`. ERA is `old`, `new` or
 `both`; HABIT is what the server does with a `ping` that comes before `initialize` (`ends`, `refuses`, `waits`), `works`: it uses
 the processor and answers nothing before FILE.go exists, `keeps`: it keeps to the era of its first message, `discovers`: it ends
-at `server/discover`, and answers `initialize` only once FILE.go exists, `fails`: it ends at `initialize`, `confuses`: it answers
-`initialize` with another identity, `strays`: it answers a `ping` thrice, once rightly, or `asks`: it reads nothing before the
-client has answered its `ping`, and a request for roots. With FILE, each start is written to it, and the server answers nothing
-before FILE.go exists if FILE.wait does."""
+at `server/discover`, and answers `initialize` only once FILE.go exists, `hangs`: it reads nothing after `server/discover`,
+`fails`: it ends at `initialize`, `confuses`: it answers `initialize` with another identity, `strays`: it answers a `ping`
+thrice, once rightly, or `asks`: it reads nothing before the client has answered its `ping`, and a request for roots. With FILE,
+each start is written to it, and the server answers nothing before FILE.go exists if FILE.wait does."""
 
 import json
 import os
@@ -174,6 +174,8 @@ def is_refused(message):
     global ERA, HABIT
     if HABIT == "keeps":
         ERA, HABIT = "new" if META + "protocolVersion" in message.get("params", {}).get("_meta", {}) else "old", ""
+    elif HABIT == "hangs" and message["method"] == "server/discover":
+        time.sleep(1000)
     elif HABIT == "discovers":
         if message["method"] == "server/discover":
             os._exit(6)
