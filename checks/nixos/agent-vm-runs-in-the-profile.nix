@@ -28,10 +28,14 @@ in
     assert status == 0, refused
     facts = host.succeed("cat /var/lib/agent-vms/app/app-main/run/ports.json")
     assert "namespaces, landlock" in facts, facts
-    pids = host.succeed("cat /sys/fs/cgroup/system.slice/agent-vm-app.service/cgroup.procs").split()
-    assert pids
-    for pid in pids:
-        assert host.succeed(f"cat /proc/{pid}/attr/current").strip() == "agent-vm (enforce)"
+    # A process that ends meanwhile has no label.
+    procs = "/sys/fs/cgroup/system.slice/agent-vm-app.service/cgroup.procs"
+    labels = host.succeed(f"for pid in $(cat {procs}); do cat /proc/$pid/attr/current 2>/dev/null || :; done")
+    assert set(labels.splitlines()) == {"agent-vm (enforce)"}, labels
+    main = host.succeed("systemctl show -P MainPID agent-vm-app").strip()
+    assert host.succeed(f"cat /proc/{main}/attr/current").strip() == "agent-vm (enforce)"
+    qemu = host.succeed("cut -d ' ' -f 1 /var/lib/agent-vms/app/app-main/run/qemu.pid").strip()
+    assert host.succeed(f"cat /proc/{qemu}/attr/current").strip() == "agent-vm (enforce)"
     # Control.
     assert host.succeed("cat /proc/self/attr/current").strip() == "unconfined"
     host.succeed("systemctl stop agent-vm-app")
