@@ -17,7 +17,7 @@ use crate::host::lock::Lock;
 use crate::machine::Machine;
 use crate::machine::name::VmName;
 use crate::machine::paths::MachinePath;
-use crate::machine::run_state::end_processes_of;
+use crate::machine::run_state::{end_processes_of, processes_of};
 use crate::machine::scratch_elsewhere;
 use crate::machine::state_dir::StateDir;
 use crate::term::error::{hint_of, on_one_line};
@@ -109,12 +109,13 @@ fn sweep_entry(state: &StateDir, entry: &str) -> Result<()> {
 /// Removes a machine's temporary files, and ends the processes of a start that was killed before QEMU ran.
 fn sweep_machine(machine: &Machine) -> Result<()> {
     let left = left_in(&machine.dir);
-    let half_started = || left.has_run && is_half_started(machine);
-    if left.scratch.is_empty() && !left.has_record && !half_started() {
+    let half_started = left.has_run && is_half_started(machine) && !processes_of(&machine.dir).is_empty();
+    if left.scratch.is_empty() && !left.has_record && !half_started {
         return Ok(());
     }
     let Some(_lock) = Lock::try_take(&machine.state.lock_file(&machine.name))? else { return Ok(()) };
-    if half_started() {
+    // A start that held the lock may have ended meanwhile.
+    if half_started && is_half_started(machine) {
         // The next start or stop removes its files.
         end_processes_of(&machine.dir)?;
     }
