@@ -58,7 +58,7 @@ fn the_secret_of_a_url_is_for_submodules_of_its_server() {
     let remote = Remote::new();
     let secret = format!("TOKEN={}", remote.host());
     let create = |branch: &str, url: &str| {
-        remote.create(branch, url, &[("TOKEN", PASSWORD)], &["--secret", &secret]).does_not_say("lib (");
+        remote.create(branch, url, &[("TOKEN", PASSWORD)], &["--secret", &secret]).does_not_say("stays empty: lib (");
         assert!(remote.has_files(branch), "{url}");
         remote.server.users()
     };
@@ -73,7 +73,7 @@ fn the_users_password_is_for_submodules_of_the_same_owner() {
     let helper = format!("[credential]\n\tusername = me\n\thelper = \"!echo password={PASSWORD}; :\"\n");
     remote.site.write("home/.gitconfig", helper);
     remote.site.write("home/.netrc", format!("machine localhost login me password {PASSWORD}\n"));
-    remote.create("beside", "../lib", &[], &[]).does_not_say("lib (");
+    remote.create("beside", "../lib", &[], &[]).does_not_say("stays empty: lib (");
     assert!(remote.has_files("beside"));
     let askpass = format!("printf '{PASSWORD}\\n'");
     remote.site.stand_in("askpass", &askpass);
@@ -94,7 +94,7 @@ fn the_users_password_is_for_submodules_of_the_same_owner() {
         assert!(!remote.has_files(branch), "{url}");
     }
     // Everyone may read this one.
-    remote.create("public", "../../public/lib", &variables, &[]).does_not_say("lib (");
+    remote.create("public", "../../public/lib", &variables, &[]).does_not_say("stays empty: lib (");
     assert!(remote.has_files("public"));
     let users = remote.server.users();
     assert_eq!(users, ["user me".to_owned(), format!("{} without a password", remote.host())]);
@@ -111,11 +111,11 @@ fn a_submodule_on_another_host_is_fetched_without_rights() {
     let secret = format!("TOKEN={}", remote.host());
     let variables = [("https_proxy", proxy.as_str()), ("TOKEN", PASSWORD)];
     let create = |branch: &str, url: &str| remote.create(branch, url, &variables, &["--secret", &secret]);
-    create("public", "https://me:pw@public.example/public/lib").does_not_say("lib (");
+    create("public", "https://me:pw@public.example/public/lib").does_not_say("stays empty: lib (");
     assert!(remote.has_files("public"));
     let users = remote.server.users();
     assert_eq!(users, ["user x-access-token", "public.example without a password"]);
-    create("ssh", "git@public.example:public/lib").does_not_say("lib (");
+    create("ssh", "git@public.example:public/lib").does_not_say("stays empty: lib (");
     // It asks for a password.
     create("closed", "https://public.example/team/lib").says("lib (");
     assert!(!remote.has_files("closed"));
@@ -129,7 +129,8 @@ fn a_submodule_on_another_host_is_fetched_without_rights() {
     let asked: Vec<_> = asked[before.len()..].lines().collect();
     assert!(asked.iter().all(|target| *target == remote.host()), "{asked:?}");
     // Control.
-    create("found", &format!("{}/lost/public.example/public/lib", remote.server.url)).does_not_say("lib (");
-    create("moved", &format!("{}/moved/lib", remote.server.url)).does_not_say("lib (");
+    create("found", &format!("{}/lost/public.example/public/lib", remote.server.url))
+        .does_not_say("stays empty: lib (");
+    create("moved", &format!("{}/moved/lib", remote.server.url)).does_not_say("stays empty: lib (");
     assert!(remote.has_files("found") && remote.has_files("moved"));
 }
