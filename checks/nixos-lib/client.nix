@@ -30,6 +30,8 @@ in
       shift 2
       install -m 600 ${keys}/"$key" /tmp/key
       sed "s/^/''${target#*@} /" ${keys}/host.pub >/tmp/known_hosts
+      # The test driver writes its commands to this terminal, and ssh would read them.
+      [[ ! -t 0 ]] || exec </dev/null
       exec ${pkgs.openssh}/bin/ssh -i /tmp/key -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=30 \
         -o UserKnownHostsFile=/tmp/known_hosts -o StrictHostKeyChecking=yes "$target" "$@"
     '')
