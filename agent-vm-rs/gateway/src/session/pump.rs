@@ -31,11 +31,10 @@ pub(super) async fn run(session: Rc<Session>) {
         while let Some(message) = running.next().await {
             session.from_server(message).await;
         }
-        let answered = running.has_answered();
         let why = running.explain();
         drop(running);
         session.detach(&why);
-        if answered && !session.server.failed() {
+        if !session.server.failed() {
             // Other processes of the server run, so that it does not pause itself.
             if failures > 0 {
                 sleep(session.server.settings.pause(failures)).await;

@@ -54,6 +54,22 @@ fn a_server_that_answers_ping_and_ends_at_initialize_has_failed_until_it_does_no
 }
 
 #[test]
+fn a_server_that_can_run_only_once_is_not_started_again_and_again() {
+    let home = tempfile::tempdir().unwrap();
+    let named = json!({ "other": stand_in("old-alone", Some(&home.path().join("others"))) });
+    let arguments = ["--pause=3600000", "--grace=100", "--patience=2000"];
+    let gateway = Gateway::start_in(home, "old", &named, &arguments);
+    until("its answer to ping", || gateway.state("other")["state"] == "running");
+    let [first, second] = [(); 2].map(|()| gateway.session_of("/servers/other/mcp", OLD, &json!({})));
+    let error = second.call("echo", &json!({})).answer()["error"]["message"].clone();
+    assert!(error.as_str().unwrap().contains("is still starting"), "{error}");
+    // That of the first session, and two for the second one.
+    assert_eq!(fs::read_to_string(gateway.path("others")).unwrap().lines().count(), 3);
+    // Control: the first session goes on.
+    assert_eq!(first.text("echo", &json!({})), "{}");
+}
+
+#[test]
 fn answers_to_nothing_do_not_show_that_a_server_runs() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let named = json!({ "other": stand_in("old-confuses", Some(file.path())), "waits": stand_in("old-waits", None) });

@@ -2,7 +2,7 @@
 `both`; HABIT is what the server does with a `ping` that comes before `initialize` (`ends`, `refuses`, `waits`), `works`: it uses
 the processor and answers nothing before FILE.go exists, `keeps`: it keeps to the era of its first message, `discovers`: it ends
 at `server/discover`, and answers `initialize` only once FILE.go exists, `hangs`: it reads nothing after `server/discover`,
-`fails`: it ends at `initialize`, `confuses`: it answers `initialize` with another identity, `strays`: it answers a `ping`
+`fails`: it ends at `initialize`, `alone`: the same once another process of it was initialized, `confuses`: it answers `initialize` with another identity, `strays`: it answers a `ping`
 thrice, once rightly, or `asks`: it reads nothing before the client has answered its `ping`, and a request for roots. With FILE,
 each start is written to it, and the server answers nothing before FILE.go exists if FILE.wait does."""
 
@@ -183,8 +183,10 @@ def is_refused(message):
             time.sleep(0.01)
         return message["method"] == "ping"
     elif message["method"] == "initialize":
-        if HABIT == "fails":
+        if HABIT == "fails" or (HABIT == "alone" and os.path.exists(FILE + ".one")):
             os._exit(6)
+        if HABIT == "alone":
+            open(FILE + ".one", "w").close()
         if HABIT == "confuses":
             message["id"] = "other"
         HABIT = ""
