@@ -14,6 +14,7 @@ pub mod guest_kind;
 pub mod helpers;
 pub mod host_address;
 pub mod in_use;
+pub mod left_processes;
 pub mod limit_policy;
 pub mod limits;
 pub mod mcp_proxy;

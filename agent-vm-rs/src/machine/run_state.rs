@@ -193,8 +193,16 @@ fn may_be_starting(process: &Process) -> bool {
 /// # Errors
 /// A process does not end within five seconds.
 pub fn end_processes_of(dir: &Path) -> Result<()> {
+    end_those(dir, || processes_of(dir))
+}
+
+/// Kills processes of the machine in `dir`, as [`end_processes_of`] does, but of those with the marker only the `marked`.
+///
+/// # Errors
+/// A process does not end within five seconds.
+pub fn end_those(dir: &Path, marked: impl Fn() -> Vec<ProcessId>) -> Result<()> {
     let run = RunDir::of(dir);
-    let find = || [run.qemu(), run.virtiofsd()].into_iter().flatten().chain(processes_of(dir)).collect();
+    let find = || [run.qemu(), run.virtiofsd()].into_iter().flatten().chain(marked()).collect();
     let Some(stays) = end_all(find, Deadline::after(Duration::from_secs(5))) else { return Ok(()) };
     Err(Failure::new(format!("process {} of {} does not end", stays.pid, dir.display()))
         .with_hint("it is probably blocked on disk I/O; see: dmesg")

@@ -15,9 +15,10 @@ use crate::host::files::{TEMPORARY, is_absent, remove_any};
 use crate::host::interrupt;
 use crate::host::lock::Lock;
 use crate::machine::Machine;
+use crate::machine::left_processes::left_processes_of;
 use crate::machine::name::VmName;
 use crate::machine::paths::MachinePath;
-use crate::machine::run_state::{end_processes_of, processes_of};
+use crate::machine::run_state::{end_processes_of, end_those};
 use crate::machine::scratch_elsewhere;
 use crate::machine::state_dir::StateDir;
 use crate::term::error::{hint_of, on_one_line};
@@ -109,7 +110,7 @@ fn sweep_entry(state: &StateDir, entry: &str) -> Result<()> {
 /// Removes a machine's temporary files, and ends the processes of a start that was killed before QEMU ran.
 fn sweep_machine(machine: &Machine) -> Result<()> {
     let left = left_in(&machine.dir);
-    let half_started = left.has_run && is_half_started(machine) && !processes_of(&machine.dir).is_empty();
+    let half_started = left.has_run && is_half_started(machine) && !left_processes_of(&machine.dir).is_empty();
     if left.scratch.is_empty() && !left.has_record && !half_started {
         return Ok(());
     }
@@ -117,7 +118,7 @@ fn sweep_machine(machine: &Machine) -> Result<()> {
     // A start that held the lock may have ended meanwhile.
     if half_started && is_half_started(machine) {
         // The next start or stop removes its files.
-        end_processes_of(&machine.dir)?;
+        end_those(&machine.dir, || left_processes_of(&machine.dir))?;
     }
     scratch(&machine.dir).and_then(|()| scratch_elsewhere::remove(machine))
 }

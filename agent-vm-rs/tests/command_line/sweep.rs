@@ -80,6 +80,31 @@ fn processes_of_a_half_made_start_end_with_any_command() {
     site.assert_nothing_left();
 }
 
+/// A command that only reads the machine needs no lock.
+#[test]
+fn processes_of_a_running_command_do_not_end_with_those_of_a_half_made_start() {
+    let site = Site::new();
+    site.create("main");
+    let machine = site.machine("app-main");
+    fs::create_dir(machine.join("run")).unwrap();
+    // Git of the first command waits.
+    let (asked, go) = (site.path("asked"), site.path("go"));
+    let until = format!("until test -e '{}'; do sleep 0.02; done", go.display());
+    site.intercept("git", "cat-file", &format!("if mkdir '{}' 2>/dev/null; then {until}; fi", asked.display()));
+    let reads = site.spawn(&["status", "main"]);
+    wait_until("git to be asked", || asked.exists());
+    // Control: one that a start left ends.
+    let mut left = Running::new(
+        site.command(which("sleep").unwrap()).arg("1000").env("AGENT_VM_MACHINE", &machine).spawn().unwrap(),
+    );
+    site.run(&["list"]).ok();
+    wait_until("the process to end", || left.ended());
+    fs::write(&go, "").unwrap();
+    let output = reads.output();
+    let [printed, said] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success() && printed.contains("0 changed files"), "{printed}{said}");
+}
+
 #[test]
 fn a_lock_is_removed_with_its_machine() {
     let site = Site::new();
