@@ -63,6 +63,10 @@ impl Running {
 
     /// Sends a message; returns false if the server reads nothing and the queue is full, or if it has ended.
     pub fn send(&self, message: &Message) -> bool {
+        // A client may use the identity of `ping`.
+        if self.initialized.get() && message.id().and_then(Id::text) == Some(PING) {
+            self.awaits_pong.set(false);
+        }
         self.link.send(message)
     }
 
@@ -91,10 +95,10 @@ impl Running {
             if !self.heard.replace(true) && pinged {
                 self.server.first_answer(self, &message);
             }
-            // A client's request may have the same identity; its answer comes later.
+            // A client's `initialize` may have the same identity; its answer comes later.
             let is_pong = self.awaits_pong.get() && answers(&message, PING);
             let is_hello = !is_pong && self.is_hello(&message);
-            if is_pong || is_hello {
+            if is_pong {
                 self.awaits_pong.set(false);
             }
             // Answers to nothing show nothing.

@@ -82,26 +82,30 @@ fn answers_to_nothing_do_not_show_that_a_server_runs() {
 
 #[test]
 fn answers_to_an_early_ping_do_not_reach_the_client() {
-    let home = tempfile::tempdir().unwrap();
-    fs::write(home.path().join("starts.wait"), "").unwrap();
-    let gateway = Gateway::start_in(home, "old-strays", &json!({}), &[]);
-    // This transport has one stream for everything.
-    let mut stream = send(gateway.port, "GET", "/sse", &[("accept", "text/event-stream")], b"");
-    let (_, _, endpoint) = stream.event().unwrap();
-    let post = |id: &str, method: &str, params: &Value| {
-        let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();
-        send(gateway.port, "POST", &endpoint, &[("content-type", "application/json")], body.as_bytes()).status
-    };
-    let params =
-        json!({ "protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
-    assert_eq!(post("hello", "initialize", &params), 202);
-    fs::write(gateway.path("starts.go"), "").unwrap();
-    let hello = stream.message().unwrap();
-    assert_eq!((&hello["id"], &hello["result"]["serverInfo"]["name"]), (&"hello".into(), &"stand-in".into()));
-    // A client may use the same identity.
-    assert_eq!(post("agent-mcp-ping", "tools/list", &json!({})), 202);
-    let listed = stream.message().unwrap();
-    assert_eq!((&listed["id"], &listed["result"]["tools"][0]["name"]), (&"agent-mcp-ping".into(), &"echo".into()));
+    for habit in ["old-strays", "old-lags"] {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("starts.wait"), "").unwrap();
+        let gateway = Gateway::start_in(home, habit, &json!({}), &[]);
+        // This transport has one stream for everything.
+        let mut stream = send(gateway.port, "GET", "/sse", &[("accept", "text/event-stream")], b"");
+        let (_, _, endpoint) = stream.event().unwrap();
+        let post = |id: &str, method: &str, params: &Value| {
+            let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();
+            send(gateway.port, "POST", &endpoint, &[("content-type", "application/json")], body.as_bytes()).status
+        };
+        let name = json!({ "name": "t", "version": "1" });
+        let params = json!({ "protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": name });
+        assert_eq!(post("hello", "initialize", &params), 202);
+        fs::write(gateway.path("starts.go"), "").unwrap();
+        let hello = stream.message().unwrap();
+        assert_eq!((&hello["id"], &hello["result"]["serverInfo"]["name"]), (&"hello".into(), &"stand-in".into()));
+        // A client may use the same identity.
+        for id in ["other", "agent-mcp-ping"] {
+            assert_eq!(post(id, "tools/list", &json!({})), 202);
+            let listed = stream.message().unwrap();
+            assert_eq!((&listed["id"], &listed["result"]["tools"][0]["name"]), (&id.into(), &"echo".into()));
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 the processor and answers nothing before FILE.go exists, `keeps`: it keeps to the era of its first message, `discovers`: it ends
 at `server/discover`, and answers `initialize` only once FILE.go exists, `hangs`: it reads nothing after `server/discover`,
 `fails`: it ends at `initialize`, `alone`: the same once another process of it was initialized, `confuses`: it answers `initialize` with another identity, `strays`: it answers a `ping`
-thrice, once rightly, or `asks`: it reads nothing before the client has answered its `ping`, and a request for roots. With FILE,
+thrice, once rightly, `lags`: it answers that after `initialize`, or `asks`: it reads nothing before the client has answered its `ping`, and a request for roots. With FILE,
 each start is written to it, and the server answers nothing before FILE.go exists if FILE.wait does."""
 
 import json
@@ -27,6 +27,7 @@ last = 0
 calls = 0
 client = {}
 level = None
+lagging = None
 
 
 def send(**message):
@@ -171,7 +172,7 @@ def answer(message):
 
 def is_refused(message):
     """Treats a request as the server's habit is; returns whether that is all."""
-    global ERA, HABIT
+    global ERA, HABIT, lagging
     if HABIT == "keeps":
         ERA, HABIT = "new" if META + "protocolVersion" in message.get("params", {}).get("_meta", {}) else "old", ""
     elif HABIT == "hangs" and message["method"] == "server/discover":
@@ -182,7 +183,14 @@ def is_refused(message):
         while message["method"] == "initialize" and not os.path.exists(FILE + ".go"):
             time.sleep(0.01)
         return message["method"] == "ping"
+    elif message["method"] == "ping" and HABIT == "lags":
+        lagging = message
+        return True
     elif message["method"] == "initialize":
+        if HABIT == "lags":
+            answer(message)
+            answer(lagging)
+            return True
         if HABIT == "fails" or (HABIT == "alone" and os.path.exists(FILE + ".one")):
             os._exit(6)
         if HABIT == "alone":
