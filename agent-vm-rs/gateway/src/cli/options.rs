@@ -76,6 +76,8 @@ pub struct Times {
     #[arg(long, hide = true)]
     pause: Option<u64>,
     #[arg(long, hide = true)]
+    steady: Option<u64>,
+    #[arg(long, hide = true)]
     spacing: Option<u64>,
     #[arg(long, hide = true)]
     deadline: Option<u64>,
@@ -112,6 +114,7 @@ impl Times {
         if let Some(pause) = self.pause {
             settings.pauses = vec![Duration::from_millis(pause)];
         }
+        set(&mut settings.steady, self.steady);
         set(&mut settings.spacing, self.spacing);
         set(&mut settings.deadline, self.deadline);
         set(&mut settings.ping, self.ping);

@@ -32,6 +32,9 @@ pub(super) async fn run(session: Rc<Session>) {
             session.from_server(message).await;
         }
         let why = running.explain();
+        if running.was_steady() {
+            failures = 0;
+        }
         drop(running);
         session.detach(&why);
         if !session.server.failed() {

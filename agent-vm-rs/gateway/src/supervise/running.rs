@@ -170,6 +170,11 @@ impl Running {
         self.link.end()
     }
 
+    /// Returns whether the process has run for so long that the pauses before a restart start over.
+    pub fn was_steady(&self) -> bool {
+        self.has_answered() && self.started.elapsed() >= self.server.settings.steady
+    }
+
     /// Returns the processor time that the process and its children have used; None if it is not known.
     pub(super) fn processor_time(&self) -> Option<Duration> {
         self.link.processor_time()
