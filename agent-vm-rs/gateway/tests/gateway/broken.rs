@@ -106,15 +106,17 @@ fn requests_for_a_server_that_is_starting_wait_for_a_limited_time() {
 
 #[test]
 fn pauses_of_a_session_start_over_after_a_process_that_ran_for_long() {
-    for steady in ["3600000", "0"] {
-        let steady = format!("--steady={steady}");
-        let gateway = Gateway::start_with("old", &json!({}), &["--pause=3600000", "--patience=2000", &steady]);
+    // Control: short runs are followed by a pause.
+    for (steady, patience, ran_long) in [("3600000", "2000", false), ("0", "45000", true)] {
+        let times = [format!("--steady={steady}"), format!("--patience={patience}")];
+        let gateway = Gateway::start_with("old", &json!({}), &["--pause=3600000", &times[0], &times[1]]);
         let session = gateway.session();
-        let dies = || session.call("die", &json!({})).answer();
-        (0..2).for_each(|_| drop(dies()));
-        // Control: short runs are followed by a pause.
-        let ran_long = steady == "--steady=0";
-        assert_eq!(session.call("echo", &json!({})).answer()["result"].is_object(), ran_long);
+        let lives = || session.call("echo", &json!({})).answer()["result"].is_object();
+        for process in ["the first process", "the next process"] {
+            until(process, lives);
+            session.call("die", &json!({})).answer();
+        }
+        assert_eq!(lives(), ran_long);
     }
 }
 
