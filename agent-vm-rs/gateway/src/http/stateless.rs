@@ -11,11 +11,9 @@ use super::named::{check, unsupported};
 use super::post::{answers, at_once};
 use super::reply::{INVALID_REQUEST, Reply, events, json, refusal, status};
 use crate::era::{Meta, REMOVED};
-use crate::json::{Kind, Message, error};
+use crate::json::{Kind, METHOD_NOT_FOUND, Message, error};
 use crate::policy::{SESSION_VERSIONS, STATELESS};
 use crate::supervise::{Era, Server};
-
-const METHOD_NOT_FOUND: i64 = -32601;
 
 /// Returns whether a message is one without a session.
 pub fn is_meant(headers: &HeaderMap, message: &Message) -> bool {

@@ -30,6 +30,9 @@ pub fn result(id: &str, result: &str) -> Message {
     built(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#))
 }
 
+/// Code of the error that a method is not known (JSON-RPC 2.0, section 5.1).
+pub const METHOD_NOT_FOUND: i64 = -32601;
+
 /// Builds an answer that is an error. `id` is JSON.
 pub fn error(id: &str, code: i64, message: &str) -> Message {
     built(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{}}}}}"#, quote(message)))

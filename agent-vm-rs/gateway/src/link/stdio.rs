@@ -61,8 +61,7 @@ pub fn spawn(name: &str, argv: &[String], env: &[(String, String)], directory: &
         return Err(io::ErrorKind::BrokenPipe.into());
     };
     let (link, shared) = Link::new();
-    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-    shared.group.set(group);
+    shared.group.set(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
     spawn_local(run(child, stdin, stdout, stderr, name.to_owned(), shared));
     Ok(link)
 }
@@ -77,9 +76,8 @@ async fn run(
 ) {
     // Of a pipe, either end knows whether the other one is closed.
     let mut input = watch(&stdin);
-    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let signal = |signal| {
-        if let Some(group) = group {
+        if let Some(group) = shared.group.get() {
             // Nobody may be left.
             let _ = kill_process_group(group, signal);
         }

@@ -9,12 +9,10 @@ use super::Pool;
 use super::call::{Call, INTERNAL_ERROR};
 use super::member::Member;
 use crate::era::{Meta, SUBSCRIPTION, capability, modernized, required_elicitations};
-use crate::json::{Id, Kind, Message, Object, error, result};
+use crate::json::{Id, Kind, METHOD_NOT_FOUND, Message, Object, error, result};
 
 /// Time after which a client that does not read loses its call, if others use the process.
 const UNREAD: Duration = Duration::from_secs(5);
-const METHOD_NOT_FOUND: i64 = -32601;
-
 /// Levels of log messages, from the least important one.
 const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 

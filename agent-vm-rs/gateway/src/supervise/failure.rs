@@ -25,7 +25,7 @@ impl Server {
             }
             inner.spare.take_if(|spare| Rc::ptr_eq(spare, running));
             inner.checked.take_if(|checked| Rc::ptr_eq(&checked.running, running));
-            if answered && running.started.elapsed() >= self.settings.steady {
+            if answered && running.was_steady() {
                 inner.failures = 0;
             }
             // The session itself starts another process.

@@ -8,10 +8,8 @@ use tokio::sync::Notify;
 
 use super::Server;
 use super::messages::{PING, answers};
-use crate::json::{Id, Kind, Message, error, result};
+use crate::json::{Id, Kind, METHOD_NOT_FOUND, Message, error, result};
 use crate::link::{Ended, Link, Stop};
-
-const METHOD_NOT_FOUND: i64 = -32601;
 
 /// A process of a server. It is ended when this is dropped.
 pub struct Running {
