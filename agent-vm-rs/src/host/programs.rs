@@ -16,8 +16,15 @@ const DELETED: &[u8] = b" (deleted)";
 /// The kernel does not report it.
 pub fn own_path() -> Result<PathBuf> {
     let exe = std::env::current_exe().context("failed to find the path of agent-vm")?;
-    let replaced = exe.as_os_str().as_bytes().strip_suffix(DELETED).map(|path| PathBuf::from(OsStr::from_bytes(path)));
+    let replaced = replaced(exe.as_os_str()).map(PathBuf::from);
     Ok(replaced.filter(|path| path.is_file() && !exe.exists()).unwrap_or(exe))
+}
+
+/// Returns the former path or name of a program whose file was removed or replaced, from what the kernel reports; None for
+/// another program.
+#[must_use]
+pub fn replaced(exe: &OsStr) -> Option<&OsStr> {
+    exe.as_bytes().strip_suffix(DELETED).map(OsStr::from_bytes)
 }
 
 /// Returns the installation prefix: `PREFIX` of `PREFIX/bin/agent-vm`. None if it is unknown.

@@ -7,6 +7,7 @@ use std::path::Path;
 use procfs::process::Process;
 
 use crate::host::process::ProcessId;
+use crate::host::programs::replaced;
 use crate::machine::run_state::processes_of;
 
 /// Returns the processes with the marker of the machine in `dir` that no running command has started.
@@ -30,5 +31,5 @@ fn ancestors(pid: i32) -> impl Iterator<Item = i32> {
 fn program_of(pid: i32) -> Option<OsString> {
     let exe = Process::new(pid).ok()?.exe().ok()?;
     let name = exe.file_name()?;
-    Some(name.to_str().and_then(|name| name.strip_suffix(" (deleted)")).map_or_else(|| name.to_owned(), OsString::from))
+    Some(replaced(name).unwrap_or(name).to_owned())
 }
