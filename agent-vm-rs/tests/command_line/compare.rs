@@ -66,6 +66,8 @@ fn a_difference_is_printed_and_is_the_exit_code() {
 #[test]
 fn a_hostile_server_of_this_host_ends_the_comparison_of_a_request_only() {
     let (site, _services) = running();
+    // Another run of this test may have its own.
+    let child = format!("sleep 100173.{}", std::process::id());
     for (script, says) in [
         ("exec head -c 40000000 /dev/zero", "too long or not complete"),
         ("while :; do echo '{}'; done", "too many other messages"),
@@ -75,7 +77,7 @@ fn a_hostile_server_of_this_host_ends_the_comparison_of_a_request_only() {
         // It asks and asks, and reads no answer.
         ("while :; do echo '{\"id\":1,\"method\":\"ping\"}'; done", "reads no more"),
         // It ends, and its child does not.
-        ("sleep 100173 >/dev/null 2>&1 & exit 3", "ended"),
+        (&format!("{child} >/dev/null 2>&1 & exit 3"), "ended"),
     ] {
         // At its first request, there is nothing to compare.
         let first = site.run(&["--timeout", "2", "compare", "--json", "--direct", script]).exits(2);
@@ -97,7 +99,8 @@ fn a_hostile_server_of_this_host_ends_the_comparison_of_a_request_only() {
         assert_eq!(all["requests"][1]["machine"]["answer"]["echo"], "ping");
     }
     let all = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| std::fs::read(entry.path().join("cmdline")));
-    assert!(!all.flatten().any(|words| words == b"sleep\x00100173\x00"), "a child is left running");
+    let words = format!("{}\0", child.replace(' ', "\0")).into_bytes();
+    assert!(!all.flatten().any(|found| found == words), "a child is left running");
 }
 
 #[test]
