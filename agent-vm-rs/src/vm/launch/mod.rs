@@ -1,6 +1,7 @@
 //! Starts a machine: builds its guest, makes its disk and keys, starts virtiofsd and QEMU, and waits for ssh, the
 //! service and MCP.
 
+mod causes;
 mod notices;
 mod processes;
 mod run;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use self::causes::by_cause;
 use self::run::Run;
 use crate::confine::{self, Confinement};
 use crate::git::saved_work::SavedWork;
@@ -174,17 +176,17 @@ fn come_up(run: &Run<'_>, qemu: &Detached, facts: &RunFacts, mut phases: Phases)
     let _guard = workspace_guard::Keeper::start(machine);
     let console = machine.run().file(MachinePath::RunConsole);
     let again = format!("agent-vm start {}", machine.name);
-    let alive = || {
-        // A panic also ends QEMU: report the panic and not the end.
-        console::check(&console, &again, machine.name.as_str())?;
+    let panic = || console::check(&console, &again, machine.name.as_str());
+    let end = || {
         qemu.check_alive(&console)?;
         if machine.run().qemu().is_none() {
             // The process that made the namespaces ends a moment later, with QEMU's status.
             qemu.wait(STATUS)?;
             qemu.check_alive(&console)?;
         }
-        helpers::check(machine, facts)
+        Ok(())
     };
+    let alive = || by_cause(&[&panic, &end, &|| helpers::check(machine, facts)]);
     match readiness::wait(context, machine, guest, facts, &alive, &mut phases) {
         Ok(()) => {
             phases.save();
@@ -222,13 +224,14 @@ pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunF
     let mut phases = Phases::new("running", &cache_dir()?, &context.timeline);
     let name = &machine.name;
     let (console, again) = (machine.run().file(MachinePath::RunConsole), format!("agent-vm restart {name}"));
-    let alive = || {
-        if !qemu.alive() {
-            return Err(Failure::new(format!("{name} ended")).with_hint(format!("agent-vm start {name}")).into());
+    let end = || {
+        if qemu.alive() {
+            return Ok(());
         }
-        console::check(&console, &again, name.as_str())?;
-        helpers::check(machine, facts)
+        Err(Failure::new(format!("{name} ended")).with_hint(format!("agent-vm start {name}")).into())
     };
+    let panic = || console::check(&console, &again, name.as_str());
+    let alive = || by_cause(&[&panic, &end, &|| helpers::check(machine, facts)]);
     readiness::wait(context, machine, &guest, facts, &alive, &mut phases)?;
     machine.run().note_started()?;
     notices::space(machine, facts);
