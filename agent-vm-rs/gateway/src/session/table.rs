@@ -10,16 +10,32 @@ use tokio::time::sleep;
 use super::Session;
 use crate::supervise::Server;
 
+/// Maximal number of unused sessions without a process, such as those that ask whether a server answers. Nothing else bounds them.
+const MOST_WITHOUT_PROCESS: usize = 256;
+
 /// The sessions, by their names.
 #[derive(Default)]
 pub struct Table(RefCell<HashMap<String, Rc<Session>>>);
 
 impl Table {
-    /// Opens a session.
+    /// Opens a session. Those without a process that were not used for the longest time give way to it.
     pub fn open(&self, server: &Rc<Server>, single: bool) -> Rc<Session> {
+        for id in self.surplus() {
+            self.end(&id);
+        }
         let session = Session::open(unguessable(), server, single);
         self.0.borrow_mut().insert(session.id.clone(), Rc::clone(&session));
         session
+    }
+
+    /// Returns the unused sessions without a process that are too many for another one.
+    fn surplus(&self) -> Vec<String> {
+        let sessions = self.0.borrow();
+        let idle = sessions.values().filter(|session| !session.has_process());
+        let mut idle: Vec<_> = idle.filter_map(|session| Some((session.idle_since()?, &session.id))).collect();
+        let surplus = (idle.len() + 1).saturating_sub(MOST_WITHOUT_PROCESS);
+        idle.sort_unstable();
+        idle.into_iter().take(surplus).map(|(_, id)| id.clone()).collect()
     }
 
     /// Returns a session of a server.

@@ -141,22 +141,13 @@ fn a_process_that_hangs_at_discovery_is_given_to_nobody() {
     assert_eq!(gateway.state("default")["restarts"], 0);
 }
 
-/// Asks as `agent-vm status` does; returns the answer.
-fn probe(gateway: &Gateway) -> Value {
-    let params =
-        json!({ "protocolVersion": OLD, "capabilities": {}, "clientInfo": { "name": "agent-vm", "version": "1" } });
-    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params }).to_string();
-    let headers = [("content-type", "application/json")];
-    send(gateway.port, "POST", "/servers/other/mcp", &headers, body.as_bytes()).answer()
-}
-
 #[test]
 fn the_question_whether_a_server_answers_does_not_restart_it() {
     let named = json!({ "other": { "command": "sh", "args": ["-c", "echo start >>others; exit 5"] } });
     let gateway = Gateway::start_with("old", &named, &["--pause=3600000"]);
     until("its failure", || gateway.state("other")["state"] == "failed");
     for _ in 0..3 {
-        assert_eq!(probe(&gateway)["result"]["serverInfo"]["name"], "other");
+        assert_eq!(gateway.probe("/servers/other/mcp").answer()["result"]["serverInfo"]["name"], "other");
         assert_eq!(
             (&gateway.state("other")["state"], &gateway.state("other")["restarts"]),
             (&"failed".into(), &0.into())
@@ -186,7 +177,7 @@ fn the_question_whether_a_server_answers_ends_no_session() {
     let gateway = Gateway::start_with("old", &named, &["--most-processes=2", "--gives-way=0"]);
     let sessions = [(); 2].map(|()| gateway.session_of("/servers/other/mcp", OLD, &json!({})));
     for _ in 0..3 {
-        assert_eq!(probe(&gateway)["result"]["serverInfo"]["name"], "stand-in");
+        assert_eq!(gateway.probe("/servers/other/mcp").answer()["result"]["serverInfo"]["name"], "stand-in");
     }
     for session in &sessions {
         assert_eq!(session.text("echo", &json!({})), "{}");

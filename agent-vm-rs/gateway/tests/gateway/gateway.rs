@@ -117,6 +117,14 @@ impl Gateway {
         self.session_of("/mcp", OLD, &json!({}))
     }
 
+    /// Asks as `agent-vm status` does whether a server answers.
+    pub fn probe(&self, path: &str) -> Response {
+        let params =
+            json!({ "protocolVersion": OLD, "capabilities": {}, "clientInfo": { "name": "agent-vm", "version": "1" } });
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params }).to_string();
+        send(self.port, "POST", path, &[("content-type", "application/json")], body.as_bytes())
+    }
+
     /// Sends a request without a session.
     pub fn stateless(&self, method: &str, params: Value) -> Response {
         self.stateless_as(&json!({}), 1, method, params)

@@ -220,3 +220,20 @@ fn a_client_that_accepts_only_json_gets_only_the_answer() {
     assert!(!response.is_events());
     assert_eq!(text(&response.answer()), "done");
 }
+
+#[test]
+fn sessions_that_only_ask_whether_a_server_answers_are_bounded() {
+    let gateway = Gateway::start("old");
+    let used = gateway.session();
+    assert_eq!(used.text("echo", &json!({})), "{}");
+    let asks = || {
+        let answer = gateway.probe("/mcp");
+        answer.header("mcp-session-id").unwrap().to_owned()
+    };
+    let all: Vec<_> = (0..300).map(|_| asks()).collect();
+    let ends = |id: &str| send(gateway.port, "DELETE", "/mcp", &[("mcp-session-id", id)], b"").status;
+    assert_eq!(ends(&all[0]), 404);
+    // Controls: the newer ones, and the one that a client uses.
+    assert_eq!(all[300 - 256..].iter().filter(|id| ends(id) != 404).count(), 256);
+    assert_eq!(used.text("echo", &json!({})), "{}");
+}
