@@ -13,7 +13,7 @@ use super::url::without_password;
 use super::{Source, SourceReader, user};
 use crate::host::files::{make_private_dir, remove_any, remove_file, rename_durably, sync_tree};
 use crate::host::interrupt::Deadline;
-use crate::host::lock::Lock;
+use crate::host::lock::{Lock, lock_beside};
 use crate::host::process::Invocation;
 use crate::machine::branch::BranchName;
 use crate::term::error::Failure;
@@ -140,7 +140,8 @@ pub fn write_settings(mirror: &Path, settings: &[(String, String)]) -> Result<()
 fn lock(mirror: &Path) -> Result<Lock> {
     let of_id = mirror.parent().context("a mirror is in a directory")?;
     let id = of_id.file_name().context("a mirror's directory has a name")?.to_string_lossy();
-    Lock::take(&of_id.with_file_name(format!(".lock-{id}")), Deadline::after(LONGEST_MAKE))
+    let all = of_id.parent().context("a mirror's directory is in one")?;
+    Lock::take(&lock_beside(all, &format!(".lock-{id}")), Deadline::after(LONGEST_MAKE))
 }
 
 /// How git reaches a repository of another host.
@@ -234,6 +235,17 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_to_another_disk_stays_in_place_of_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, elsewhere) = (dir.path().join(DIRECTORY), dir.path().join("elsewhere"));
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        let mirror = make(dir.path(), "0a", "app", "sha1").unwrap();
+        write_settings(&mirror, &[("user.name".to_owned(), "x".to_owned())]).unwrap();
+        assert!(link.is_symlink() && elsewhere.join("0a/app/HEAD").is_file());
+    }
 
     #[test]
     fn a_mirror_is_made_once_and_takes_only_its_own_settings() {

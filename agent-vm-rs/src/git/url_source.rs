@@ -21,7 +21,7 @@ use super::url_submodules::{Submodules, Unfetched};
 use crate::host::files::{make_private_dir, quoted, remove_any, rename_durably, sync_tree, write_file};
 use crate::host::hex::hex;
 use crate::host::interrupt::Deadline;
-use crate::host::lock::Lock;
+use crate::host::lock::{Lock, lock_beside};
 use crate::host::process::Invocation;
 use crate::machine::branch::BranchName;
 use crate::machine::state_dir::StateDir;
@@ -179,7 +179,7 @@ struct Fetching {
 impl Fetching {
     /// Waits for other commands, and removes what a killed one left.
     fn begin(around: &Path, dir: &Path) -> Result<Self> {
-        let lock = Lock::take(&around.join(LOCK), Deadline::after(LONGEST_COPY))?;
+        let lock = Lock::take(&lock_beside(around, LOCK), Deadline::after(LONGEST_COPY))?;
         let marker = around.join("fetching");
         if let Ok(since) = marker.symlink_metadata().and_then(|found| found.modified()) {
             for git_dir in iter::once(dir.to_owned()).chain(git_dirs(dir)) {

@@ -10,7 +10,7 @@ use super::call::git;
 use super::kept::{self, Presence};
 use super::url_submodule_dirs::{COMMITS, git_dirs};
 use crate::host::files::{plain, remove_any, remove_file, rename_durably, write_file};
-use crate::host::lock::Lock;
+use crate::host::lock::{Lock, lock_beside};
 use crate::machine::Machine;
 use crate::machine::state_dir::StateDir;
 
@@ -58,7 +58,7 @@ pub fn remove_unused(source: &Path, state: &StateDir) -> Result<bool> {
     let Some(around) = source.parent().filter(is_one).filter(|around| around.join(STATES).is_file()) else {
         return Ok(false);
     };
-    let Some(_lock) = Lock::try_take(&around.join(LOCK))? else { return Ok(false) };
+    let Some(_lock) = Lock::try_take(&lock_beside(around, LOCK))? else { return Ok(false) };
     let file = open(around)?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(false);

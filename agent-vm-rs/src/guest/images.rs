@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::host::files::{is_absent, make_private_dir, read_text, remove_any, remove_file};
 use crate::host::hex::hex;
-use crate::host::lock::Lock;
+use crate::host::lock::{Lock, lock_beside};
 use crate::machine::paths::MachinePath;
 use crate::machine::run_state::RunDir;
 use crate::machine::state_dir::StateDir;
@@ -75,7 +75,7 @@ pub fn prepared_of(guests: &Path, hash: &str) -> PathBuf {
 /// Returns the path of the lock that its builder holds.
 #[must_use]
 pub fn lock_of(guests: &Path, hash: &str) -> PathBuf {
-    guests.join(format!(".lock-{}", short(hash)))
+    lock_beside(guests, &format!(".lock-{}", short(hash)))
 }
 
 fn short(hash: &str) -> &str {

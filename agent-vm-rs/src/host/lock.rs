@@ -80,6 +80,13 @@ impl Lock {
     }
 }
 
+/// Returns the path of a lock in a directory that has more than locks. The user may have put a link to another disk in its place,
+/// which [`Lock`] would remove as something that is no directory.
+#[must_use]
+pub fn lock_beside(dir: &Path, name: &str) -> PathBuf {
+    dir.canonicalize().unwrap_or_else(|_| dir.to_owned()).join(name)
+}
+
 /// Opens the lock file. Anything else at its path or its directory's path is removed, except a directory that is not empty:
 /// a lock file holds no data.
 fn open(path: &Path) -> Result<File> {
@@ -182,6 +189,19 @@ mod tests {
         fs::create_dir_all(path.join("full")).unwrap();
         let error = Lock::try_take(&path).unwrap_err();
         assert!(error.to_string().contains("is a directory, not a file"), "{error:#}");
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_directory_with_more_than_locks_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, elsewhere) = (dir.path().join("guests"), dir.path().join("elsewhere"));
+        fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        drop(Lock::try_take(&lock_beside(&link, ".lock-x")).unwrap().unwrap());
+        assert!(link.is_symlink() && elsewhere.join(".lock-x").is_file());
+        // A directory that does not exist yet is made.
+        drop(Lock::try_take(&lock_beside(&dir.path().join("new"), ".lock-x")).unwrap().unwrap());
+        assert!(dir.path().join("new/.lock-x").is_file());
     }
 
     #[test]
