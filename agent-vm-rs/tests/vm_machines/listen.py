@@ -1,6 +1,6 @@
 """Counts the TCP connections and UDP datagrams that arrive on a port of 127.0.0.1, and answers each datagram.
 
-Prints the port first, and both counts after a datagram with the text "end".
+Prints the port first. The answer to a datagram with the text "count", which is not counted, has both counts.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ def accept():
 events = selectors.DefaultSelector()
 events.register(tcp, selectors.EVENT_READ)
 events.register(udp, selectors.EVENT_READ)
-said = b""
-while said != b"end":
-    if any(key.fileobj is udp for key, _ in events.select()):
-        said, sender = udp.recvfrom(4096)
-        udp.sendto(b"seen", sender)
-        datagrams += said != b"end"
+while True:
+    ready = [key.fileobj for key, _ in events.select()]
     accept()
-print(f"tcp {connections}, udp {datagrams}")
+    if udp in ready:
+        said, sender = udp.recvfrom(4096)
+        asks = said == b"count"
+        datagrams += not asks
+        udp.sendto(f"tcp {connections}, udp {datagrams}".encode() if asks else b"seen", sender)

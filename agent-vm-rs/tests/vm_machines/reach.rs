@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
-use std::process::{ChildStdout, Stdio};
+use std::process::Stdio;
 
 use crate::network::in_network_of;
 use crate::root::as_root;
@@ -20,7 +20,6 @@ pub struct Loopback {
     qemu: i32,
     pub port: u16,
     _listener: Running,
-    says: BufReader<ChildStdout>,
 }
 
 impl Loopback {
@@ -30,19 +29,19 @@ impl Loopback {
         let mut says = BufReader::new(listener.stdout.take().unwrap());
         let mut port = String::new();
         says.read_line(&mut port).unwrap();
-        Self { qemu, port: port.trim().parse().unwrap(), _listener: Running(listener), says }
+        Self { qemu, port: port.trim().parse().unwrap(), _listener: Running(listener) }
     }
 
     /// Returns the counts of what has arrived so far.
-    pub fn arrived(mut self) -> String {
-        let end = format!(
-            "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'end', ('127.0.0.1', {}))",
+    pub fn arrived(&self) -> String {
+        let ask = format!(
+            "import socket; one = socket.socket(type=socket.SOCK_DGRAM); one.settimeout(60)
+one.sendto(b'count', ('127.0.0.1', {})); print(one.recv(4096).decode(), end='')",
             self.port
         );
-        assert!(in_network_of(self.qemu).args(["python3", "-c", &end]).status().unwrap().success());
-        let mut arrived = String::new();
-        self.says.read_line(&mut arrived).unwrap();
-        arrived.trim_end().to_owned()
+        let asked = in_network_of(self.qemu).args(["python3", "-c", &ask]).output().unwrap();
+        assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+        String::from_utf8(asked.stdout).unwrap()
     }
 }
 
