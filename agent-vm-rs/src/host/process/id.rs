@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use procfs::process::{ProcState, Process, all_processes};
+use procfs::process::{ProcState, Process, Stat, all_processes};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::host::files::{read_if_there, write_unsynced};
@@ -25,8 +25,7 @@ impl ProcessId {
     #[must_use]
     pub fn of(pid: i32) -> Option<Self> {
         let stat = Process::new(pid).ok()?.stat().ok()?;
-        let gone = matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead));
-        (!gone).then_some(Self { pid, start_time: stat.starttime })
+        (!has_ended(&stat)).then_some(Self { pid, start_time: stat.starttime })
     }
 
     /// Checks whether it still exists.
@@ -145,6 +144,11 @@ impl ProcessId {
         let ticks: u64 = stats.iter().filter(|stat| ours.contains(&stat.pid)).map(|stat| stat.utime + stat.stime).sum();
         Some(Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64))
     }
+}
+
+/// Returns whether a process has ended. It may stay as a zombie for as long as its parent likes.
+pub(super) fn has_ended(stat: &Stat) -> bool {
+    matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead))
 }
 
 #[cfg(test)]

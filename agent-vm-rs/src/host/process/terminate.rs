@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use duct::Handle;
-use procfs::process::{ProcState, all_processes};
+use procfs::process::{Process, all_processes};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 
+use super::id::has_ended;
 use crate::host::interrupt::Deadline;
 
 /// Longest time that a program may take to end after a signal.
@@ -32,7 +33,7 @@ impl Group {
 
 /// Terminates a process: SIGTERM, then SIGKILL after two seconds.
 pub(super) fn terminate(handle: &Handle) {
-    let process = handle.pids().first().and_then(|pid| Pid::from_raw(i32::try_from(*pid).ok()?));
+    let process = pid_of(handle);
     for signal in [Signal::TERM, Signal::KILL] {
         if let Some(process) = process {
             // An error means that it has already ended.
@@ -47,7 +48,7 @@ pub(super) fn terminate(handle: &Handle) {
 /// Terminates a process group: SIGTERM, then SIGKILL to the remaining processes once the program has ended or two seconds have
 /// passed. Its children have ended too when this returns, unless the kernel keeps one for two more seconds.
 pub(super) fn terminate_group(handle: &Handle) {
-    let group = handle.pids().first().and_then(|pid| Pid::from_raw(i32::try_from(*pid).ok()?));
+    let group = pid_of(handle);
     for signal in [Signal::TERM, Signal::KILL] {
         if let Some(group) = group {
             // An error means that no process is left in the group.
@@ -64,15 +65,17 @@ pub(super) fn terminate_group(handle: &Handle) {
     }
 }
 
-/// Returns whether a process of a group runs. One that has ended may stay as a zombie for as long as its parent likes.
+fn pid_of(handle: &Handle) -> Option<Pid> {
+    handle.pids().first().and_then(|pid| Pid::from_raw(i32::try_from(*pid).ok()?))
+}
+
+/// Returns whether a process of a group runs.
 fn runs(group: Pid) -> bool {
-    let is_member = |process: procfs::process::Process| {
-        let stat = process.stat().ok()?;
-        let gone = matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead));
-        Some(stat.pgrp == group.as_raw_nonzero().get() && !gone)
+    let is_member = |process: Process| {
+        process.stat().is_ok_and(|stat| stat.pgrp == group.as_raw_nonzero().get() && !has_ended(&stat))
     };
     test_kill_process_group(group).is_ok()
-        && all_processes().is_ok_and(|mut all| all.any(|one| one.ok().and_then(is_member) == Some(true)))
+        && all_processes().is_ok_and(|mut all| all.any(|one| one.is_ok_and(is_member)))
 }
 
 #[cfg(test)]
