@@ -2,13 +2,29 @@
 
 use anyhow::Result;
 
+use crate::machine::Machine;
+use crate::machine::helpers;
+use crate::machine::paths::MachinePath;
+use crate::machine::run_state::RunFacts;
+use crate::vm::console;
+
+/// Checks that nothing ends a machine's start. `end` fails if QEMU has ended; `again` is the command that starts the machine again.
+///
+/// # Errors
+/// The kernel panicked, QEMU has ended, or another process of the machine has.
+pub fn check(machine: &Machine, facts: &RunFacts, again: &str, end: &dyn Fn() -> Result<()>) -> Result<()> {
+    let console = machine.run().file(MachinePath::RunConsole);
+    let panic = || console::check(&console, again, machine.name.as_str());
+    by_cause(&[&panic, end, &|| helpers::check(machine, facts)])
+}
+
 /// Returns the error of the first look that fails. What each of them is about ends what those after it are about: a panic of the
 /// kernel ends QEMU, and QEMU ends its helpers. So it looks after them: what happens between two looks would else be told as one
 /// of its consequences.
 ///
 /// # Errors
 /// Those of the looks.
-pub fn by_cause(looks: &[&dyn Fn() -> Result<()>]) -> Result<()> {
+fn by_cause(looks: &[&dyn Fn() -> Result<()>]) -> Result<()> {
     let mut told = Ok(());
     for look in looks.iter().rev() {
         told = look().and(told);

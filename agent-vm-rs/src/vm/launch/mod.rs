@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use self::causes::by_cause;
 use self::run::Run;
 use crate::confine::{self, Confinement};
 use crate::git::saved_work::SavedWork;
@@ -36,7 +35,7 @@ use crate::term::progress::note;
 use crate::vm::diagnosis::{Ending, Evidence};
 use crate::vm::phases::Phases;
 use crate::vm::qemu_args::Virtiofsd;
-use crate::vm::{accel, console, failure, overcommit, readiness, shutdown, virtiofsd, workspace_guard};
+use crate::vm::{accel, failure, overcommit, readiness, shutdown, virtiofsd, workspace_guard};
 
 /// Time for the process that made QEMU's namespaces to end after QEMU.
 const STATUS: Duration = Duration::from_secs(2);
@@ -176,7 +175,6 @@ fn come_up(run: &Run<'_>, qemu: &Detached, facts: &RunFacts, mut phases: Phases)
     let _guard = workspace_guard::Keeper::start(machine);
     let console = machine.run().file(MachinePath::RunConsole);
     let again = format!("agent-vm start {}", machine.name);
-    let panic = || console::check(&console, &again, machine.name.as_str());
     let end = || {
         qemu.check_alive(&console)?;
         if machine.run().qemu().is_none() {
@@ -186,7 +184,7 @@ fn come_up(run: &Run<'_>, qemu: &Detached, facts: &RunFacts, mut phases: Phases)
         }
         Ok(())
     };
-    let alive = || by_cause(&[&panic, &end, &|| helpers::check(machine, facts)]);
+    let alive = || causes::check(machine, facts, &again, &end);
     match readiness::wait(context, machine, guest, facts, &alive, &mut phases) {
         Ok(()) => {
             phases.save();
@@ -223,15 +221,14 @@ pub fn join(context: &Context, machine: &Machine, qemu: &ProcessId, facts: &RunF
     helpers::end_suspended(&machine.run(), facts);
     let mut phases = Phases::new("running", &cache_dir()?, &context.timeline);
     let name = &machine.name;
-    let (console, again) = (machine.run().file(MachinePath::RunConsole), format!("agent-vm restart {name}"));
     let end = || {
         if qemu.alive() {
             return Ok(());
         }
         Err(Failure::new(format!("{name} ended")).with_hint(format!("agent-vm start {name}")).into())
     };
-    let panic = || console::check(&console, &again, name.as_str());
-    let alive = || by_cause(&[&panic, &end, &|| helpers::check(machine, facts)]);
+    let again = format!("agent-vm restart {name}");
+    let alive = || causes::check(machine, facts, &again, &end);
     readiness::wait(context, machine, &guest, facts, &alive, &mut phases)?;
     machine.run().note_started()?;
     notices::space(machine, facts);
