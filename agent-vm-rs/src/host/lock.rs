@@ -173,12 +173,18 @@ mod tests {
         assert!(!path.exists());
     }
 
+    /// Makes a directory and a link to it; returns the link and the directory.
+    fn linked(dir: &Path) -> (PathBuf, PathBuf) {
+        let (link, elsewhere) = (dir.join("link"), dir.join("elsewhere"));
+        fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        (link, elsewhere)
+    }
+
     #[test]
     fn other_file_kinds_at_the_lock_path_are_removed_if_empty() {
         let dir = tempfile::tempdir().unwrap();
-        let (locks, elsewhere) = (dir.path().join("locks"), dir.path().join("elsewhere"));
-        fs::create_dir(&elsewhere).unwrap();
-        std::os::unix::fs::symlink(&elsewhere, &locks).unwrap();
+        let (locks, elsewhere) = linked(dir.path());
         let path = locks.join("vm");
         drop(Lock::try_take(&path).unwrap().unwrap());
         assert!(locks.symlink_metadata().unwrap().is_dir() && fs::read_dir(&elsewhere).unwrap().next().is_none());
@@ -194,9 +200,7 @@ mod tests {
     #[test]
     fn a_link_in_place_of_a_directory_with_more_than_locks_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let (link, elsewhere) = (dir.path().join("guests"), dir.path().join("elsewhere"));
-        fs::create_dir(&elsewhere).unwrap();
-        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        let (link, elsewhere) = linked(dir.path());
         drop(Lock::try_take(&lock_beside(&link, ".lock-x")).unwrap().unwrap());
         assert!(link.is_symlink() && elsewhere.join(".lock-x").is_file());
         // A directory that does not exist yet is made.
