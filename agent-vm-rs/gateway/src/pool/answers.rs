@@ -13,6 +13,7 @@ use crate::json::{Id, Kind, METHOD_NOT_FOUND, Message, Object, error, result};
 
 /// Time after which a client that does not read loses its call, if others use the process.
 const UNREAD: Duration = Duration::from_secs(5);
+
 /// Levels of log messages, from the least important one.
 const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
