@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Command, Stdio};
 
 use crate::network::in_network_of;
 use crate::root::as_root;
@@ -68,4 +69,33 @@ pub fn root_reaches(site: &Site, destinations: &[&str]) -> BTreeMap<String, Stri
 /// Returns which TCP ports of an address, from 1 to `last`, are open to root of the guest, and how many are refused.
 pub fn root_scans(site: &Site, address: &str, last: u16) -> String {
     as_root(site, "main", &format!("python3 - {address} {last} <<'END'\n{SCAN}\nEND")).ok().stdout
+}
+
+/// A connection whose error Linux loses is tried again: a `connect` that returns is no answer yet.
+#[test]
+fn a_lost_error_is_no_answer() {
+    const LOSES_THE_FIRST: &str = "
+import socket
+class Lossy(socket.socket):
+    lost = False
+    def connect(self, place):
+        if Lossy.lost:
+            super().connect(place)
+        Lossy.lost = True
+socket.socket = Lossy
+";
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let open = listener.local_addr().unwrap().port();
+    let said = |port: u16| {
+        let script = format!("{LOSES_THE_FIRST}{REACH}");
+        let destination = format!("tcp:127.0.0.1:{port}");
+        let said = Command::new("python3").args(["-c", &script, &destination]).output().unwrap();
+        answers(&String::from_utf8(said.stdout).unwrap())[&destination].clone()
+    };
+    assert_eq!(said(open), "answered");
+    // Only the second connection has arrived.
+    assert!(listener.accept().is_ok() && listener.accept().is_err());
+    // Nothing listens on port 1.
+    assert_eq!(said(1), "Connection refused");
 }
