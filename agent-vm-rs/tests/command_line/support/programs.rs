@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use landlock::{ABI, Access as _, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
+
 /// Programs of this host that agent-vm, git and the stand-ins need. Nix, QEMU and the like are always stand-ins.
 pub const NEEDED: &[&str] = &[
     "basename",
@@ -73,4 +75,14 @@ pub fn namespaces<'a>(kinds: &[&'a str]) -> Option<Vec<&'a str>> {
         skip(&format!("this host does not allow unshare {}", kinds.join(" ")));
     }
     found
+}
+
+/// Asks the kernel for a Landlock ruleset; returns false, with the test reported as skipped, if it makes none.
+pub fn landlock() -> bool {
+    let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    let made = ruleset.handle_access(AccessFs::from_all(ABI::V1)).and_then(Ruleset::create);
+    if made.is_err() {
+        skip("this kernel has no Landlock");
+    }
+    made.is_ok()
 }

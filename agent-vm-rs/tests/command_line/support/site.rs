@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::Done;
 use super::processes::{Running, kill, marked_below, wait_until};
-use super::programs::{NEEDED, namespaces, skip, which};
+use super::programs::{NEEDED, landlock, namespaces, skip, which};
 
 /// A hermetic directory; dropping it kills the processes of its machines.
 pub struct Site {
@@ -163,12 +163,7 @@ impl Site {
             return namespaces(&["--mount", "--pid", "--net", "--ipc", "--uts"]).is_some();
         }
         drop(fs::remove_file(self.path("bin/bwrap")));
-        let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
-        let known = modules.trim().split(',').any(|module| module == "landlock");
-        if !known {
-            skip("this kernel has no Landlock, or does not report it");
-        }
-        known
+        landlock()
     }
 
     /// Returns a command with this directory's environment and nothing else.
