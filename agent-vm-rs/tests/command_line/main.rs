@@ -124,6 +124,6 @@ mod support {
     pub use done::Done;
     pub use power::Power;
     pub use processes::{Running, end, exists, kill, suspend, wait_until};
-    pub use programs::{namespaces, skip, which};
+    pub use programs::{landlock, namespaces, skip, which};
     pub use site::{Site, tree};
 }
