@@ -1,6 +1,7 @@
 //! Who uses the bare repository of a URL, and its removal after the last machine.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -63,10 +64,11 @@ pub fn remove_unused(source: &Path, state: &StateDir) -> Result<bool> {
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(false);
     }
-    // Its machines in another state directory are not looked for.
+    // Its machines in another state directory are not looked for. Such a directory can be a link to a disk that is not mounted.
     let own = state.path().to_str();
     let states = states(around)?.unwrap_or_default();
-    if states.lines().any(|line| Some(line) != own && Path::new(line).exists()) {
+    let is_gone = |path: &str| fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    if states.lines().any(|line| Some(line) != own && !is_gone(line)) {
         return Ok(false);
     }
     let uses = |machine: Machine| machine.settings().map_or(true, |settings| settings.source == source);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -338,7 +339,12 @@ fn the_repository_of_a_url_goes_with_its_last_machine() {
     create("main");
     destroy("app-main");
     assert!(source.exists(), "another state directory has a machine");
-    fs::remove_dir_all(elsewhere).unwrap();
+    fs::rename(elsewhere, site.path("disk")).unwrap();
+    symlink(site.path("unmounted/disk"), elsewhere).unwrap();
+    create("main");
+    destroy("app-main");
+    assert!(source.exists(), "another state directory is on a disk that is not mounted");
+    fs::remove_file(elsewhere).unwrap();
     create("main");
     fs::remove_dir_all(site.repo()).unwrap();
     site.run_in(site.root(), &["prune", "--undeclared", "--yes"]).ok().says("which had only what the remote has");
