@@ -11,7 +11,8 @@ use crate::reach::{Loopback, reaches_inside, root_reaches, root_scans};
 use crate::root::{Package, as_root};
 use crate::site::{Done, Running, Site, own_pid, site, skip, wait_until};
 
-/// Returns whether a program in the guest can open a TCP connection.
+/// Returns whether a program in the guest can open a TCP connection. The probe asks for the other end, because Python's
+/// `connect` also returns if Linux loses the error (see `reach.py`).
 fn connects(site: &Site, address: &str, port: u16) -> bool {
     let probe = format!(
         "import socket\ns = socket.socket()\ns.settimeout(3)\ntry:\n    s.connect(('{address}', {port}))\n    s.getpeername()\n    print('open')\nexcept OSError as e:\n    print('closed', e)"
