@@ -23,8 +23,9 @@ const INFO: u16 = 2;
 /// TCP states (net/tcp_states.h).
 const ESTABLISHED: u8 = 1;
 const TIME_WAIT: u8 = 6;
-/// All states but `TCP_LISTEN`, as a mask.
-const ALL_BUT_LISTEN: u32 = 0xfff & !(1 << 10);
+/// `TCP_LISTEN` and all other states, as masks.
+const LISTEN: u32 = 1 << 10;
+const ALL_BUT_LISTEN: u32 = 0xfff & !LISTEN;
 /// Lengths of `nlmsghdr` and `inet_diag_msg`.
 const HEADER: usize = 16;
 const MESSAGE: usize = 72;
@@ -61,6 +62,14 @@ pub fn of_port(port: u16) -> Result<Vec<Connection>> {
 /// See [`of_port`].
 pub fn closed_to_port(port: u16) -> Result<Vec<Connection>> {
     query(0, port, 1 << TIME_WAIT)
+}
+
+/// Returns whether a program of this host listens on an address, without connecting to it.
+///
+/// # Errors
+/// See [`of_port`].
+pub fn is_listened_on(address: SocketAddrV4) -> Result<bool> {
+    Ok(query(address.port(), 0, LISTEN)?.iter().any(|listener| listener.local == address))
 }
 
 fn query(local: u16, remote: u16, states: u32) -> Result<Vec<Connection>> {
@@ -157,10 +166,15 @@ mod tests {
     #[test]
     fn open_and_closed_connections_are_found_with_their_bytes() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let address = v4(listener.local_addr().unwrap());
+        let port = address.port();
         assert_eq!(of_port(port).unwrap(), [], "a listener is not a connection");
+        assert!(is_listened_on(address).unwrap());
+        assert!(!is_listened_on(SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 2), port)).unwrap());
         let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
         let (mut server, _) = listener.accept().unwrap();
+        drop(listener);
+        assert!(!is_listened_on(address).unwrap(), "a connection does not listen");
         client.write_all(b"question").unwrap();
         server.read_exact(&mut [0; 8]).unwrap();
         server.write_all(b"answer").unwrap();

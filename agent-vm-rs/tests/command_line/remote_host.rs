@@ -337,6 +337,41 @@ fn asked_programs(site: &Site) -> usize {
     all.filter(|dir| has(dir.join("cmdline"), "on-host") && has(dir.join("environ"), &home)).count()
 }
 
+/// A machine's program may serve one connection only, as debuggers do.
+#[test]
+fn a_forwarded_port_is_awaited_without_a_connection() {
+    const LISTEN: &str = "
+import socket, sys
+port = int(sys.argv[sys.argv.index('-L') + 1].split(':')[1])
+server = socket.create_server(('127.0.0.1', port))
+while True:
+    client = server.accept()[1][1]
+    with open(sys.argv[1], 'a') as clients:
+        print(client, file=clients)
+";
+    let (site, _services) = running();
+    fs::rename(site.path("bin/ssh"), site.path("bin/ssh-to-box")).unwrap();
+    site.write("record/listen.py", LISTEN);
+    site.write("record/clients", "");
+    let [listen, clients] = ["listen.py", "clients"].map(|name| site.path("record").join(name).display().to_string());
+    let python = which("python3").unwrap();
+    site.stand_in(
+        "ssh",
+        &format!(
+            "case \" $* \" in *' -N '*' box '*) exec '{}' '{listen}' '{clients}' \"$@\";; esac; exec ssh-to-box \"$@\"",
+            python.display()
+        ),
+    );
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    laptop(&site, &["port", &format!("3000:{free}")]).ok();
+    // Control: a connection is recorded. An earlier one would be recorded before it.
+    let client = TcpStream::connect((Ipv4Addr::LOCALHOST, free)).unwrap();
+    let own = format!("{}\n", client.local_addr().unwrap().port());
+    wait_until("the connection", || site.read("record/clients").ends_with(&own));
+    assert_eq!(site.read("record/clients"), own);
+    laptop(&site, &["port", "--remove", "3000"]).ok();
+}
+
 #[test]
 fn a_real_sshd_carries_commands_commits_files_and_ports() {
     let site = Site::new();

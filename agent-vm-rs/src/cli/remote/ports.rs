@@ -2,7 +2,7 @@
 //! removed.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use serde_json::json;
 use super::Drive;
 use super::words::Words;
 use crate::cli::commands::{exit_with, open as open_here, port as port_here};
+use crate::host::connections::is_listened_on;
 use crate::host::files::{make_private_dir, plain, remove_file, write_file};
 use crate::host::interrupt::Deadline;
 use crate::host::ports;
@@ -169,13 +170,12 @@ fn connect(drive: &Drive<'_>, tunnel: &Tunnel) -> Result<()> {
     let ssh = drive.connection.forwarding(here, tunnel.there).start_detached(&file("log"))?.called("ssh");
     let id = ProcessId::of(ssh.pid()?).context("ssh ended at once")?;
     id.write(&file("pid"))?;
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, here));
-    let answered =
-        Deadline::after(drive.context.timeout.unwrap_or(LIMIT)).poll("ssh", Duration::from_millis(50), || {
-            ssh.check_alive(&file("log"))?;
-            Ok(TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok())
-        });
-    if let Err(error) = answered {
+    let limit = drive.context.timeout.unwrap_or(LIMIT);
+    let listens = Deadline::after(limit).poll("ssh", Duration::from_millis(50), || {
+        ssh.check_alive(&file("log"))?;
+        Ok(is_forwarded(here).then_some(()))
+    });
+    if let Err(error) = listens {
         id.end(Duration::from_secs(2));
         remove_file(&file("pid"))?;
         let host = drive.connection.host().shown();
@@ -185,6 +185,14 @@ fn connect(drive: &Drive<'_>, tunnel: &Tunnel) -> Result<()> {
         ));
     }
     write_file(&file("json"), serde_json::to_string(tunnel)?, 0o600)
+}
+
+/// Returns whether ssh listens. A connection would reach the machine's program, which may serve only one, so there is none where
+/// the kernel reports listeners.
+fn is_forwarded(here: u16) -> bool {
+    let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, here);
+    let connects = || TcpStream::connect_timeout(&address.into(), Duration::from_secs(1)).is_ok();
+    is_listened_on(address).unwrap_or_else(|_| connects())
 }
 
 /// Ends the connection of a forward.
